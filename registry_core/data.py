@@ -1,0 +1,205 @@
+"""What the host checks of a dataset before it trains, and what it remembers of it.
+
+Knows arrays and streams, not what they show. NumPy loads when a split is looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from registry_core.errors import DataError
+from registry_core.types import ArraySplit, DataSplits, Split, StreamSplit
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def check_splits(data: DataSplits) -> list[str]:
+    """Refuse what cannot be trained on; one pass over the arrays.
+
+    Returns:
+        Warnings: what is allowed and probably not meant.
+
+    Raises:
+        DataError: a split is empty, its lengths differ, its numbers are not finite, its dtype is
+            not numeric, a label is no class, or the splits do not fit together. It names the
+            split, the field, the shape and the first bad index.
+    """
+    splits = named_splits(data)
+    for name, split in splits.items():
+        if isinstance(split, StreamSplit):
+            _check_stream(name, split)
+        elif isinstance(split, ArraySplit):
+            _check_arrays(name, split, data.class_names)
+        else:
+            raise DataError(
+                f"The {name} split is {type(split).__qualname__}.",
+                "A split is an ArraySplit or a StreamSplit.",
+            )
+    _check_alike(splits)
+    return _shared_examples(data)
+
+
+def named_splits(data: DataSplits) -> dict[str, Split]:
+    """The splits by name, without a validation split that is the test split itself."""
+    splits = {"train": data.train, "test": data.test}
+    if data.validation is not None and data.validation is not data.test:
+        splits["validation"] = data.validation
+    return splits
+
+
+def describe(data: DataSplits) -> dict[str, Any]:
+    """The dataset as a version's record keeps it: source, classes, sizes and fingerprints."""
+    splits = {
+        name: {"examples": len(split), "fingerprint": fingerprint(split)}
+        for name, split in named_splits(data).items()
+    }
+    if data.validation is data.test:
+        splits["validation"] = splits["test"]
+    return {"source": data.source, "class_names": list(data.class_names), "splits": splits}
+
+
+def fingerprint(split: Split) -> str:
+    """What changes when any example changes: a stream's own, or sha256 of dtypes, shapes, bytes.
+
+    Returns:
+        `sha256:` and 64 hex digits for arrays; what the stream says for a stream.
+    """
+    if isinstance(split, StreamSplit):
+        return split.fingerprint
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for array in (split.inputs, split.targets):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def steps(examples: int, batch_size: int) -> int:
+    """How many batches hold this many examples, the last one perhaps smaller."""
+    return -(-examples // batch_size)
+
+
+def _check_arrays(name: str, split: ArraySplit, class_names: Sequence[str]) -> None:
+    import numpy as np
+
+    for field, array in (("inputs", split.inputs), ("targets", split.targets)):
+        if not isinstance(array, np.ndarray):
+            raise DataError(
+                f"The {name} {field} are {type(array).__qualname__}, not a NumPy array.",
+                "An ArraySplit holds NumPy arrays; a StreamSplit holds a tf.data dataset.",
+            )
+        if array.ndim == 0 or len(array) == 0:
+            raise DataError(
+                f"The {name} {field} are empty: shape {array.shape}.",
+                "Every split needs at least one example.",
+            )
+        if array.dtype.kind not in "biuf" and not (field == "inputs" and array.dtype.kind in "US"):
+            raise DataError(
+                f"The {name} {field} have dtype {array.dtype}.", "Numbers are needed there."
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
+            # the sum tells in one pass; only then is the place worth looking for
+            finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+            if not finite.all():
+                raise DataError(
+                    f"The {name} {field}, shape {array.shape}, are not all finite: "
+                    f"the first NaN or infinity is in example {int(np.argmin(finite))}.",
+                    "Leave such examples out, or fill what is missing.",
+                )
+    if len(split.inputs) != len(split.targets):
+        raise DataError(
+            f"The {name} split has {len(split.inputs)} inputs and {len(split.targets)} targets.",
+            "Every input needs one target.",
+        )
+    if class_names:
+        _check_labels(name, split.targets, class_names)
+
+
+def _check_labels(name: str, targets: np.ndarray, class_names: Sequence[str]) -> None:
+    import numpy as np
+
+    classes = len(class_names)
+    if targets.ndim == 2 and targets.shape[1] == classes and classes > 1:
+        return  # one column for each class
+    if targets.ndim > 2 or (targets.ndim == 2 and targets.shape[1] != 1):
+        raise DataError(
+            f"The {name} targets have shape {targets.shape}.",
+            f"With {classes} class names they are (examples,) class numbers, "
+            f"or (examples, {classes}).",
+        )
+    if targets.dtype.kind not in "biu":
+        raise DataError(
+            f"The {name} targets have dtype {targets.dtype}.",
+            "With class names they are whole class numbers, from 0.",
+        )
+    flat = targets.reshape(-1)
+    wrong = (flat < 0) | (flat >= classes)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise DataError(
+            f"The {name} targets, shape {targets.shape}, are out of range: "
+            f"example {first} has label {int(flat[first])}.",
+            f"There are {classes} class names, so labels go from 0 to {classes - 1}.",
+        )
+
+
+def _check_stream(name: str, split: StreamSplit) -> None:
+    if not isinstance(split.examples, int) or split.examples <= 0:
+        raise DataError(
+            f"The {name} stream says it has {split.examples!r} examples.",
+            "A StreamSplit needs the number of its examples: examples=…",
+        )
+    cardinality = int(split.dataset.cardinality())  # -1 is endless, -2 is not known
+    if 0 <= cardinality < split.examples:
+        raise DataError(
+            f"The {name} stream says it has {split.examples} examples and yields {cardinality}.",
+            "Give the number that it yields.",
+        )
+    if not split.fingerprint:
+        raise DataError(
+            f"The {name} stream has no fingerprint.",
+            "Give it a text that changes when its examples do: fingerprint=…",
+        )
+
+
+def _check_alike(splits: Mapping[str, Split]) -> None:
+    arrays = {name: split for name, split in splits.items() if isinstance(split, ArraySplit)}
+    if "train" not in arrays:
+        return
+    train = arrays["train"]
+    for name, split in arrays.items():
+        for field in ("inputs", "targets"):
+            ours, theirs = getattr(train, field), getattr(split, field)
+            if ours.shape[1:] != theirs.shape[1:] or ours.dtype.kind != theirs.dtype.kind:
+                raise DataError(
+                    f"The train {field} are {ours.dtype} {ours.shape}, "
+                    f"the {name} {field} {theirs.dtype} {theirs.shape}.",
+                    "All splits have examples of one shape and kind.",
+                )
+
+
+def _shared_examples(data: DataSplits) -> list[str]:
+    warnings: list[str] = []
+    splits = {name: s for name, s in named_splits(data).items() if isinstance(s, ArraySplit)}
+    if "train" not in splits:
+        return warnings
+    seen = set(_example_digests(splits.pop("train")))
+    for name, split in splits.items():
+        shared = sum(digest in seen for digest in _example_digests(split))
+        if shared:
+            warnings.append(
+                f"{shared} of {len(split)} {name} examples are in the training split too: "
+                "what is measured on them is not what unseen examples would show"
+            )
+    return warnings
+
+
+def _example_digests(split: ArraySplit) -> Iterator[bytes]:
+    import numpy as np
+
+    rows = np.ascontiguousarray(split.inputs).reshape(len(split.inputs), -1)
+    return (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)

@@ -1,0 +1,91 @@
+"""Every way mlreg can say no, and the exit status each one ends with.
+
+An error carries three lines: what happened, what would work, what to type next.
+Nothing here knows how they are shown.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+
+
+class MlregError(Exception):
+    """A bug of ours, unless a subclass says otherwise.
+
+    Args:
+        what: what happened, as a sentence.
+        remedy: what would work instead, as a sentence.
+        command: the next command to type, without a prompt.
+    """
+
+    exit_status = 1
+
+    def __init__(self, what: str, remedy: str = "", command: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+        self.command = command
+
+    def __str__(self) -> str:
+        lines = [self.what, self.remedy, f"Try: {self.command}" if self.command else ""]
+        return "\n".join(line for line in lines if line)
+
+
+class UsageError(MlregError):
+    """Something was asked for that cannot be: a name, an option, a line of plugins.toml."""
+
+    exit_status = 2
+
+
+class PluginError(MlregError):
+    """A plugin is at fault: it is missing, raises, or returns what a hook must not."""
+
+    exit_status = 3
+
+
+class DataError(MlregError):
+    """The data cannot be had, or is not what it should be."""
+
+    exit_status = 4
+
+
+class TrainingError(MlregError):
+    """Training diverged, or does not fit this machine."""
+
+    exit_status = 5
+
+
+class IntegrityError(MlregError):
+    """Something in the registry is not what its digest, or its schema, says."""
+
+    exit_status = 6
+
+
+class BusyError(MlregError):
+    """Another process holds what is needed, and did not let go in time."""
+
+    exit_status = 7
+
+
+class StorageError(MlregError):
+    """The disk refuses: full, read-only, or failing."""
+
+    exit_status = 8
+
+
+class RefusedError(MlregError):
+    """A gate says no, and says why."""
+
+    exit_status = 9
+
+
+class Interrupted(BaseException):
+    """A signal asked the run to stop.
+
+    Not an `Exception`, so that a plugin's own `except Exception` cannot swallow it.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signals.Signals(signum).name)
+        self.signum = signum
+        self.exit_status = 128 + signum

@@ -1,0 +1,159 @@
+"""Where things are: plugins.toml, the registry, the cache.
+
+Knows the file's schema and the environment variables, and imports no plugin.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from registry_core.errors import UsageError
+
+SETTINGS_FILE = "plugins.toml"
+
+# section -> key -> type; None takes any key, with a text as its value
+_SCHEMA: Mapping[str, Mapping[str, type] | None] = {
+    "registry": {"path": str},
+    "plugins": None,
+    "extensions": None,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What plugins.toml says.
+
+    Args:
+        file: the file that was read; None where there is none.
+        registry: the registry's folder, if the file names one.
+        plugins: dataset plugin's name -> module.
+        extensions: extension's name -> module.
+    """
+
+    file: Path | None = None
+    registry: Path | None = None
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where a plugin's module is looked for beside the installed ones."""
+        return self.file.parent if self.file else Path.cwd()
+
+
+def find_settings(start: Path | None = None) -> Settings:
+    """Read plugins.toml of this folder, or of the nearest one above it.
+
+    Raises:
+        UsageError: the file is malformed, not UTF-8, or has a key that is not known.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        file = folder / SETTINGS_FILE
+        if file.is_file():
+            return read_settings(file)
+    return Settings()
+
+
+def read_settings(file: Path) -> Settings:
+    """Read one plugins.toml; its relative paths are relative to itself.
+
+    Raises:
+        UsageError: the file cannot be read, is malformed, not UTF-8, or has an unknown key.
+    """
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - raw.rfind(b"\n", 0, error.start)
+        raise UsageError(
+            f"{file}, line {line}, column {column}: not UTF-8 (byte 0x{raw[error.start]:02x}).",
+            "Save the file as UTF-8.",
+        ) from error
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is not valid TOML: {error}.") from error
+    _check(tables, text, file)
+    path = tables.get("registry", {}).get("path")
+    return Settings(
+        file=file,
+        registry=(file.parent / Path(path).expanduser()) if path else None,
+        plugins=tables.get("plugins", {}),
+        extensions=tables.get("extensions", {}),
+    )
+
+
+def registry_folder(option: Path | None, settings: Settings) -> Path:
+    """The registry's folder: the option, MLREG_HOME, plugins.toml, the user's data folder."""
+    if option is not None:
+        return option
+    if home := os.environ.get("MLREG_HOME"):
+        return Path(home).expanduser()
+    if settings.registry is not None:
+        return settings.registry
+    import platformdirs  # 11 ms, needed only where nothing else names the place
+
+    return Path(platformdirs.user_data_dir("mlreg", appauthor=False))
+
+
+def cache_folder(name: str) -> Path:
+    """Where a dataset plugin keeps what it downloaded: $MLREG_CACHE, or the user's cache folder.
+
+    Args:
+        name: the plugin's name.
+    """
+    if home := os.environ.get("MLREG_CACHE"):
+        return Path(home).expanduser() / name
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("mlreg", appauthor=False)) / name
+
+
+def _check(tables: Mapping[str, Any], text: str, file: Path) -> None:
+    for section, table in tables.items():
+        if section not in _SCHEMA:
+            raise _unknown(section, list(_SCHEMA), text, file)
+        if not isinstance(table, dict):
+            raise _misplaced(f"'{section}' is a section, not a value", section, text, file)
+        known = _SCHEMA[section]
+        for key, value in table.items():
+            if known is not None and key not in known:
+                raise _unknown(key, list(known), text, file)
+            expected = str if known is None else known[key]
+            if not isinstance(value, expected):
+                raise _misplaced(
+                    f"'{key}' must be a text, not {type(value).__name__}", key, text, file
+                )
+
+
+def _unknown(name: str, known: list[str], text: str, file: Path) -> UsageError:
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f" Did you mean '{near[0]}'?" if near else ""
+    return UsageError(
+        f"{file}, {_place(name, text)}: '{name}' is not known.",
+        f"Known here: {', '.join(known)}.{meant}",
+    )
+
+
+def _misplaced(what: str, name: str, text: str, file: Path) -> UsageError:
+    return UsageError(f"{file}, {_place(name, text)}: {what}.")
+
+
+def _place(name: str, text: str) -> str:
+    """Line and column of a key; tomllib keeps neither, so it is looked for where it is written."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        written = line.split("#", 1)[0]
+        if (column := written.find(name)) >= 0:
+            return f"line {number}, column {column + 1}"
+    return "line 1, column 1"
