@@ -1,0 +1,191 @@
+"""The one grammar for naming a version, used by every command.
+
+    name           the latest version, where nothing is changed
+    name@3         version 3; also name@v3
+    name@latest    the newest version
+    name@best      the version with the best score
+    name@production   the version that holds an alias
+    name@sha256:abcd  the version whose manifest's digest begins so
+
+Two words work wherever one reference does: `cifar10 3` is `cifar10@3`. Nothing here knows
+which models, versions and aliases there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from registry_core.errors import UsageError
+
+NAME = r"[a-z][a-z0-9_-]{0,63}"
+
+# [0-9] and not \d, which takes the digits of every script; 18 digits fit SQLite's integers
+_NUMBER = r"v?([0-9]{1,18})"
+_DIGEST = r"sha256:([0-9a-fA-F]{4,64})"
+
+_SELECTORS = "a number, latest, best, an alias, or sha256: with at least 4 hex digits"
+
+Kind = Literal["none", "number", "latest", "best", "alias", "digest"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A reference as it was parsed; whether it leads to a version is the store's to say.
+
+    Args:
+        model: the registered name.
+        kind: which kind of selector follows it.
+        selector: the number without its v, the alias, `latest`, `best`, or `sha256:` and the
+            first hex digits; None where the name stands alone.
+    """
+
+    model: str
+    kind: Kind = "none"
+    selector: str | None = None
+
+    def __str__(self) -> str:
+        return self.model if self.selector is None else f"{self.model}@{self.selector}"
+
+    @property
+    def number(self) -> int | None:
+        return int(self.selector) if self.selector and self.kind == "number" else None
+
+    @property
+    def digest_prefix(self) -> str | None:
+        if self.selector is None or self.kind != "digest":
+            return None
+        return self.selector.removeprefix("sha256:")
+
+
+def parse_ref(text: str, second: str | None = None) -> Ref:
+    """Parse `name`, `name@selector`, or the two as separate words.
+
+    Raises:
+        UsageError: the name or the selector is not one, or the selector is given twice.
+    """
+    name, at, selector = text.partition("@")
+    check_model_name(name)
+    if second is not None:
+        if at:
+            raise UsageError(
+                f"{shown(text)} names a version already, and {shown(second)} names another.",
+                "Give one of them.",
+                f"mlreg show {name}",
+            )
+        selector = second
+    elif not at:
+        return Ref(name)
+    if selector in ("latest", "best"):
+        return Ref(name, "latest" if selector == "latest" else "best", selector)
+    if found := re.fullmatch(_NUMBER, selector):
+        return Ref(name, "number", str(int(found[1])))
+    if found := re.fullmatch(_DIGEST, selector):
+        return Ref(name, "digest", f"sha256:{found[1].lower()}")
+    if re.fullmatch(NAME, selector) and not _is_reserved(selector):
+        return Ref(name, "alias", selector)
+    raise UsageError(
+        f"{shown(selector)} does not say which version of {name}.",
+        f"It can be {_SELECTORS}; an alias matches {NAME}.",
+        f"mlreg list {name}",
+    )
+
+
+def parse_words(words: Sequence[str]) -> Ref:
+    """Parse the words of a command that takes one reference: `cifar10@3`, or `cifar10 3`.
+
+    Raises:
+        UsageError: there are no words, more than a reference needs, or they are not one.
+    """
+    if not words:
+        raise UsageError("No model is named.", "Name one, as in cifar10@3.", "mlreg list")
+    if len(words) > 2:
+        raise _too_many(words[2:], "mlreg list")
+    return parse_ref(*words)
+
+
+def parse_target(
+    words: Sequence[str], after: int = 1, command: str = "promote"
+) -> tuple[Ref, list[str]]:
+    """Parse a reference that must name a version, and the words that follow it.
+
+    `cifar10@3 production` and `cifar10 3 production` are the same.
+
+    Args:
+        words: what was typed after the command's name.
+        after: how many words follow the reference.
+        command: the command's name, for the message.
+
+    Raises:
+        UsageError: the reference is not one, names no version, or the number of words is wrong.
+    """
+    if not words:
+        raise UsageError("No version is named.", "Name one, as in cifar10@3.", "mlreg list")
+    together = "@" in words[0]
+    used = 1 if together else 2
+    ref = parse_ref(words[0]) if together else Ref(check_model_name(words[0]))
+    if len(words) > used + after:
+        raise _too_many(words[used + after :], f"mlreg {command} --help")
+    if len(words) == used + after:
+        ref = ref if together else parse_ref(words[0], words[1])
+        return ref, list(words[used:])
+    if together or len(words) <= after:
+        raise UsageError(
+            f"mlreg {command} needs {after} more after the version.",
+            f"Write it as in: mlreg {command} {ref.model} 3 production",
+            f"mlreg {command} --help",
+        )
+    rest = [word for word in words[1:] if re.fullmatch(NAME, word)]
+    raise UsageError(
+        f"{ref.model} alone does not say which version is meant.",
+        "A name alone means the latest version only where nothing is changed.",
+        " ".join(["mlreg", command, f"{ref.model}@latest", *rest]),
+    )
+
+
+def check_model_name(text: str) -> str:
+    """Return `text` if it can name a model.
+
+    Raises:
+        UsageError: it cannot; the message shows the pattern.
+    """
+    if not re.fullmatch(NAME, text):
+        raise UsageError(
+            f"{shown(text)} cannot name a model.",
+            f"A name matches {NAME}, as in cifar10.",
+            "mlreg list",
+        )
+    return text
+
+
+def check_alias_name(text: str) -> str:
+    """Return `text` if it can name an alias.
+
+    Raises:
+        UsageError: it cannot; the message shows the pattern.
+    """
+    if not re.fullmatch(NAME, text) or _is_reserved(text):
+        raise UsageError(
+            f"{shown(text)} cannot name an alias.",
+            f"An alias matches {NAME}, and is none of latest, best, a number, v and a number.",
+        )
+    return text
+
+
+def shown(text: str) -> str:
+    """`text` quoted for a message: escaped, so that it cannot move the cursor, and cut short."""
+    return ascii(text) if len(text) <= 64 else f"{text[:64]!a}… ({len(text)} characters)"
+
+
+def _is_reserved(text: str) -> bool:
+    return text in ("latest", "best") or re.fullmatch(r"v?[0-9]+", text) is not None
+
+
+def _too_many(words: Sequence[str], command: str) -> UsageError:
+    return UsageError(
+        f"Too many words: {', '.join(shown(word) for word in words[:3])}.",
+        "A version is name@version, or the two as separate words.",
+        command,
+    )

@@ -1,0 +1,6 @@
+"""The registry: blobs, index, ledger. Knows no pluggy and no Keras."""
+
+from registry_core.store.runs import RunFolder
+from registry_core.store.store import Store
+
+__all__ = ["RunFolder", "Store"]

@@ -1,0 +1,10 @@
+"""What time it is, for people. Nothing is ordered by it: clocks jump."""
+
+from __future__ import annotations
+
+import time
+
+
+def utc_now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

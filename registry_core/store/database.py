@@ -1,0 +1,190 @@
+"""Opening registry.sqlite3: ours or not, there or not, to read or to write.
+
+A connection lives as long as one transaction. The file is never opened but through SQLite:
+closing any descriptor of it would drop the locks that SQLite holds in this process.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from registry_core.errors import IntegrityError, StorageError
+from registry_core.store.blobs import Blobs
+from registry_core.store.faults import DATABASE, damaged_index
+from registry_core.store.schema import APPLICATION_ID, SCHEMA, STATEMENTS
+
+# Up to 1 MiB the whole file is checked whenever it is opened, in about a millisecond; a larger one
+# is checked where it is read.
+_CHECKED_PAGES = 256
+
+
+class Database:
+    """One SQLite file beside the objects it indexes.
+
+    Args:
+        folder: the registry; need not exist.
+        busy_seconds: how long another process's lock is waited for.
+    """
+
+    def __init__(self, folder: Path, busy_seconds: float) -> None:
+        self._folder = folder
+        self._file = folder / DATABASE
+        self._busy_seconds = busy_seconds
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view. Creates nothing; a registry that is not there reads as empty."""
+        if not self._exists():
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+                connection.executescript(STATEMENTS)
+                yield connection
+            return
+        with closing(self._open_for_reading()) as connection:
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def writing(self, create: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction, alone in writing; committed unless the body raises.
+
+        A registry that cannot be written says so before the body begins.
+
+        Args:
+            create: make the registry if it is not there.
+        """
+        if not self._exists():
+            if not create:
+                raise damaged_index(self._folder, "is missing")
+            self._folder.mkdir(parents=True, exist_ok=True)
+        with closing(self._connect("rwc" if create else "rw")) as connection:
+            # Asked before the first PRAGMA that writes: another program's file stays as it is.
+            self._check_ours(connection)
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA synchronous = EXTRA")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                # Again, as another process may have created the schema since, or a newer one.
+                if self._check_ours(connection):
+                    self._check_pages(connection)
+                else:
+                    self._check_new("is empty")
+                    self._create(connection)
+                # A write that changes nothing, because BEGIN IMMEDIATE lets a read-only file pass.
+                connection.execute(f"PRAGMA user_version = {SCHEMA}")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    with suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+                raise
+
+    def _exists(self) -> bool:
+        """Whether there is an index; raises if there is none though versions were registered."""
+        try:
+            size = self._file.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            size = None
+        if size:
+            return True
+        self._check_new("is missing" if size is None else "is empty")
+        return False
+
+    def _check_new(self, how: str) -> None:
+        # Objects are made after the index, so blobs without one are no beginning.
+        if Blobs(self._folder / "objects").holds_any():
+            raise damaged_index(self._folder, how)
+
+    def _open_for_reading(self) -> sqlite3.Connection:
+        connection = self._connect("ro")
+        try:
+            connection.execute("BEGIN")
+            self._check_ours(connection)
+            self._check_pages(connection)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if _code(error) != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+            self._roll_back_a_killed_writer()
+            return self._open_for_reading()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _roll_back_a_killed_writer(self) -> None:
+        """Undo what a writer left half done when it was killed; that takes the right to write."""
+        try:
+            with closing(self._connect("rw")) as connection:
+                connection.execute("PRAGMA user_version").fetchall()
+        except sqlite3.OperationalError as error:
+            if _code(error) & 0xFF not in (
+                sqlite3.SQLITE_READONLY,
+                sqlite3.SQLITE_CANTOPEN,
+            ):
+                raise
+            raise StorageError(
+                f"A command was killed while it wrote to {self._file}, and what it left half done "
+                "cannot be undone without the right to write there.",
+                "Any mlreg command of someone who may write there undoes it.",
+            ) from error
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        # as_uri escapes what means something in a URI: spaces, ?, #, %
+        uri = f"{self._file.absolute().as_uri()}?mode={mode}"
+        return sqlite3.connect(uri, uri=True, timeout=self._busy_seconds, isolation_level=None)
+
+    def _check_ours(self, connection: sqlite3.Connection) -> bool:
+        """Whether the schema is there; raises if the file is another program's, or newer."""
+        application_id, schema, tables = (
+            connection.execute(query).fetchone()[0]
+            for query in (
+                "PRAGMA application_id",
+                "PRAGMA user_version",
+                "SELECT count(*) FROM sqlite_master",
+            )
+        )
+        if (application_id, schema, tables) == (0, 0, 0):
+            return False
+        if application_id != APPLICATION_ID:
+            raise damaged_index(self._folder, "is not an mlreg registry's")
+        if schema > SCHEMA:
+            raise IntegrityError(
+                f"{self._file} has schema {schema}; this mlreg knows schema {SCHEMA}.",
+                "Nothing was written. Use the mlreg that made it, or a newer one.",
+                "pip install --upgrade mlreg",
+            )
+        if schema != SCHEMA:
+            raise damaged_index(self._folder, f"has schema {schema}, not {SCHEMA}")
+        return True
+
+    def _check_pages(self, connection: sqlite3.Connection) -> None:
+        if connection.execute("PRAGMA page_count").fetchone()[0] > _CHECKED_PAGES:
+            return
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise damaged_index(self._folder, f"is damaged ({found})")
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        for statement in _split(STATEMENTS):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+
+
+def _split(script: str) -> Iterator[str]:
+    """The statements of a script; `executescript` would commit the transaction first."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

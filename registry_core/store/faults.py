@@ -1,0 +1,160 @@
+"""What the disk and SQLite raise, turned into what a person can act on.
+
+One place, so that every command says the same of a full disk. Nothing here tries again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from registry_core.errors import BusyError, IntegrityError, MlregError, StorageError
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+_STORAGE = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+DATABASE = "registry.sqlite3"
+
+
+@contextmanager
+def translated(
+    folder: Path, doing: str, busy_seconds: float = 0.0, needed_bytes: int = 0
+) -> Iterator[None]:
+    """Turn what SQLite and the file system raise inside into errors of ours.
+
+    Args:
+        folder: the registry.
+        doing: what is being done, to follow "while": `publishing cifar10`.
+        busy_seconds: how long a lock is waited for.
+        needed_bytes: what is about to be written, if that is known.
+
+    Raises:
+        BusyError: another process held the index for too long.
+        StorageError: the disk is full, read-only, or failing.
+        IntegrityError: the index is damaged.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _of_sqlite(error, folder, doing, busy_seconds, needed_bytes) from error
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _full(folder, doing, needed_bytes) from error
+        raise _failing(folder, doing, error.strerror or str(error), error.filename) from error
+
+
+def damaged_index(folder: Path, how: str) -> IntegrityError:
+    """The index cannot be trusted; it is left as it is, and what is still whole is named."""
+    return IntegrityError(
+        f"The index {folder / DATABASE} {how}.",
+        "It was left as it is. Every version's files and manifest are still whole under "
+        f"{folder / 'objects'}, from which an index can be rebuilt; or put {DATABASE} back "
+        "from a copy.",
+    )
+
+
+def _of_sqlite(
+    error: sqlite3.Error, folder: Path, doing: str, busy_seconds: float, needed_bytes: int
+) -> BaseException:
+    # An error without a code is the sqlite3 module's own: it could not decode a text.
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary in _BUSY:
+        return _busy(folder, doing, busy_seconds)
+    if primary == sqlite3.SQLITE_FULL:
+        return _full(folder, doing, needed_bytes)
+    if code == sqlite3.SQLITE_IOERR_DIR_FSYNC:
+        return _unconfirmed(folder, doing)
+    if primary in _STORAGE:
+        return _failing(folder, doing, str(error), DATABASE)
+    if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+        return MlregError(f"The index refused what was written while {doing}: {error}.")
+    return damaged_index(folder, f"is damaged ({error})")
+
+
+def _busy(folder: Path, doing: str, busy_seconds: float) -> BusyError:
+    return BusyError(
+        f"The registry {folder} was held for {busy_seconds:g} s by {holder(folder / DATABASE)}, "
+        f"while {doing}.",
+        "Nothing was changed. Wait until it is done, or end it: its lock goes with it.",
+    )
+
+
+def _full(folder: Path, doing: str, needed_bytes: int) -> StorageError:
+    needed = f"{needed_bytes} bytes are needed, " if needed_bytes else ""
+    try:
+        status = os.statvfs(folder)
+        free = f"{status.f_bavail * status.f_frsize} bytes are free"
+    except OSError:
+        free = "how many bytes are free is not known"
+    return StorageError(
+        f"The disk of {folder} is full, while {doing}: {needed}{free}.",
+        "Nothing was registered, earlier versions are whole. Make room, or use another registry.",
+        f"df -h {_quoted(folder)}",
+    )
+
+
+def _failing(folder: Path, doing: str, why: str, where: object) -> StorageError:
+    place = f" ({where})" if where else ""
+    return StorageError(
+        f"{folder} cannot be used as needed, while {doing}: {why}{place}.",
+        "Nothing was registered, earlier versions are as they were. Mend the folder or its "
+        "permissions, or use another registry.",
+    )
+
+
+def _unconfirmed(folder: Path, doing: str) -> StorageError:
+    # SQLite commits by removing its journal; this is the fsync after it, which only a power cut
+    # can still undo. To undo it ourselves would take the same fsync.
+    return StorageError(
+        f"The disk did not confirm what was written to {folder}, while {doing}.",
+        "It may show in the registry now, whole, and be gone after a power cut. Mend the disk, "
+        "then look, and repeat the command if it is not there.",
+        "mlreg list",
+    )
+
+
+def holder(file: Path) -> str:
+    """Which process locks a file, as far as /proc tells."""
+    unknown = "another process"
+    try:
+        inode = file.stat().st_ino
+        locks = Path("/proc/locks").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return unknown
+    # "1: POSIX  ADVISORY  WRITE 4391 fe:00:2255078 1073741825 1073741825"; the writer first,
+    # because readers let go by themselves
+    rows = [row.split() for row in locks]
+    held = [row for row in rows if len(row) > 5 and row[5].endswith(f":{inode}")]
+    held.sort(key=lambda row: row[3] != "WRITE")
+    for row in held:
+        if row[4].isdecimal() and int(row[4]) != os.getpid():
+            return f"process {row[4]}{_command(row[4])}"
+    return unknown
+
+
+def _command(process: str) -> str:
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    line = b" ".join(words).decode("utf-8", "replace").strip()
+    return f" ({ascii(line[:80])[1:-1]})" if line else ""
+
+
+def _quoted(folder: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(folder))

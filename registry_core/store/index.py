@@ -1,0 +1,267 @@
+"""What is registered: models, versions, files, aliases and the ledger, in SQLite.
+
+A narrow interface, so that another database can take its place. Knows no files: what it says of
+a blob is its digest and its size.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from registry_core.store.database import Database
+from registry_core.store.faults import damaged_index
+from registry_core.store.ledger import Event, next_row
+from registry_core.store.manifest import Objective, canonical
+from registry_core.types import FileRecord, LedgerRow, ModelSummary, Version
+
+_VERSION = "SELECT model, number, created, run, digest, summary FROM versions"
+_LEDGER = (
+    "number, at, who, action, model, version, alias, previous, reason, evidence, "
+    "previous_digest, digest"
+)
+# how many versions' files and aliases are looked up by one query
+_TOGETHER = 500
+
+
+class Reading:
+    """One consistent view of the index."""
+
+    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
+        self._connection = connection
+        self._folder = folder
+
+    def model_names(self) -> list[str]:
+        return [name for (name,) in self._all("SELECT name FROM models ORDER BY name")]
+
+    def models(self) -> list[ModelSummary]:
+        """Every model that has a version, by name."""
+        summaries = []
+        for name in self.model_names():
+            newest = self.versions(name, limit=1)
+            count = self._all("SELECT count(*) FROM versions WHERE model = ?", name)[0][0]
+            if newest:
+                summaries.append(ModelSummary(name, count, newest[0], self.aliases(name)))
+        return summaries
+
+    def versions(self, model: str, limit: int | None = None) -> list[Version]:
+        """A model's versions, newest first."""
+        return self._versions(
+            "WHERE model = ? ORDER BY number DESC LIMIT ?", model, -1 if limit is None else limit
+        )
+
+    def version(self, model: str, number: int) -> Version | None:
+        found = self._versions("WHERE model = ? AND number = ?", model, number)
+        return found[0] if found else None
+
+    def best(self, model: str) -> Version | None:
+        """The best by the newest version's objective; of equals, the one that was there first."""
+        objective = "SELECT objective FROM versions WHERE model = ? ORDER BY number DESC LIMIT 1"
+        found = self._versions(
+            f"WHERE model = ? AND objective = ({objective}) ORDER BY score DESC, number LIMIT 1",
+            model,
+            model,
+        )
+        return found[0] if found else None
+
+    def by_digest(self, model: str, prefix: str) -> list[Version]:
+        """The versions whose digest begins with `prefix`; a few of them where there are many."""
+        # A range, which an index serves; "g" follows every hex digit.
+        return self._versions(
+            "WHERE model = ? AND digest >= ? AND digest < ? ORDER BY digest LIMIT 5",
+            model,
+            prefix,
+            prefix + "g",
+        )
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Each alias of a model, and the number of the version that holds it."""
+        query = "SELECT alias, number FROM aliases WHERE model = ? ORDER BY alias"
+        return dict(self._all(query, model))
+
+    def unreferenced(self, digests: Iterable[str]) -> list[str]:
+        """Those blobs that no version has among its files, or as its manifest."""
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = :digest) "
+            "OR EXISTS (SELECT 1 FROM versions WHERE digest = :digest)"
+        )
+        return [
+            digest
+            for digest in digests
+            if not self._connection.execute(query, {"digest": digest}).fetchone()[0]
+        ]
+
+    def ledger(
+        self,
+        model: str | None = None,
+        version: int | None = None,
+        alias: str | None = None,
+        limit: int | None = None,
+    ) -> list[LedgerRow]:
+        """Rows about a model, a version, an alias; all of them by default. Newest first."""
+        wanted = {"model": model, "version": version, "alias": alias}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        where = " AND ".join(f"{name} = ?" for name in given) or "1"
+        query = f"SELECT {_LEDGER} FROM ledger WHERE {where} ORDER BY number DESC LIMIT ?"  # noqa: S608
+        return [
+            self._ledger_row(row)
+            for row in self._all(query, *given.values(), -1 if limit is None else limit)
+        ]
+
+    def ledger_from_the_start(self) -> Iterator[LedgerRow]:
+        """Every row, oldest first, one at a time."""
+        query = f"SELECT {_LEDGER} FROM ledger ORDER BY number"  # noqa: S608
+        return map(self._ledger_row, self._connection.execute(query))
+
+    def first_version_without_a_ledger_row(self) -> tuple[str, int] | None:
+        rows = self._all(
+            "SELECT model, number FROM versions WHERE NOT EXISTS (SELECT 1 FROM ledger "
+            "WHERE ledger.model = versions.model AND ledger.version = versions.number "
+            "AND ledger.action = 'registered') LIMIT 1"
+        )
+        return rows[0] if rows else None
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        return self._connection.execute(query, values).fetchall()
+
+    def _versions(self, where: str, *values: Any) -> list[Version]:
+        rows = self._all(f"{_VERSION} {where}", *values)
+        found: list[Version] = []
+        for start in range(0, len(rows), _TOGETHER):
+            found.extend(self._with_files(rows[start : start + _TOGETHER]))
+        return found
+
+    def _with_files(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Version]:
+        """Versions of one model from their rows, with files and aliases looked up together."""
+        marks = ",".join("?" * len(rows))
+        keys = (rows[0][0], *(row[1] for row in rows))
+        files: dict[int, list[FileRecord]] = {}
+        for number, *record in self._all(
+            f"SELECT number, path, size, sha256 FROM files WHERE model = ? AND number IN ({marks}) "  # noqa: S608
+            "ORDER BY number, path",
+            *keys,
+        ):
+            files.setdefault(number, []).append(FileRecord(*record))
+        aliases: dict[int, list[str]] = {}
+        for number, alias in self._all(
+            f"SELECT number, alias FROM aliases WHERE model = ? AND number IN ({marks}) "  # noqa: S608
+            "ORDER BY alias",
+            *keys,
+        ):
+            aliases.setdefault(number, []).append(alias)
+        for model, number, created, run, digest, summary in rows:
+            fields = self._json(summary)
+            try:
+                yield Version(
+                    model=model,
+                    version=number,
+                    created=created,
+                    dataset=fields["dataset"],
+                    preset=fields["preset"],
+                    seed=fields["seed"],
+                    metrics=fields["metrics"],
+                    seconds=fields["seconds"],
+                    files=tuple(files.get(number, ())),
+                    digest=digest,
+                    run=run,
+                    aliases=tuple(aliases.get(number, ())),
+                )
+            except (KeyError, TypeError) as error:
+                raise damaged_index(self._folder, f"is damaged ({error})") from error
+
+    def _ledger_row(self, row: tuple[Any, ...]) -> LedgerRow:
+        fields = dict(zip(_LEDGER.split(", "), row, strict=True))
+        return LedgerRow(**{**fields, "evidence": self._json(fields["evidence"])})
+
+    def _json(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except (ValueError, TypeError) as error:
+            raise damaged_index(self._folder, f"is damaged ({error})") from error
+
+
+class Writing(Reading):
+    """One transaction, alone in writing."""
+
+    def take_number(self, model: str) -> int:
+        """The next number of a model, which is never given again."""
+        self._connection.execute(
+            "INSERT INTO models (name, last_version) VALUES (?, 1) "
+            "ON CONFLICT (name) DO UPDATE SET last_version = last_version + 1",
+            (model,),
+        )
+        number: int = self._all("SELECT last_version FROM models WHERE name = ?", model)[0][0]
+        return number
+
+    def add_version(self, version: Version, objective: Objective) -> None:
+        """Insert a version and its files."""
+        summary = {
+            "dataset": version.dataset,
+            "preset": version.preset,
+            "seed": version.seed,
+            "metrics": version.metrics,
+            "seconds": version.seconds,
+        }
+        self._connection.execute(
+            "INSERT INTO versions (model, number, created, run, digest, objective, score, summary) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                version.model,
+                version.version,
+                version.created,
+                version.run,
+                version.digest,
+                str(objective),
+                objective.score(version.metrics),
+                canonical(summary).decode(),
+            ),
+        )
+        self._connection.executemany(
+            "INSERT INTO files (model, number, path, size, sha256) VALUES (?, ?, ?, ?, ?)",
+            [(version.model, version.version, f.path, f.size, f.sha256) for f in version.files],
+        )
+
+    def set_alias(self, model: str, alias: str, number: int) -> int | None:
+        """Point an alias at a version; returns the number it pointed at before."""
+        previous = self.aliases(model).get(alias)
+        self._connection.execute(
+            "INSERT INTO aliases (model, alias, number) VALUES (?, ?, ?) "
+            "ON CONFLICT (model, alias) DO UPDATE SET number = excluded.number",
+            (model, alias, number),
+        )
+        return previous
+
+    def append(self, event: Event) -> LedgerRow:
+        """Add a row to the ledger."""
+        last = self._all("SELECT number, digest FROM ledger ORDER BY number DESC LIMIT 1")
+        row = next_row(event, last[0] if last else None)
+        self._connection.execute(
+            f"INSERT INTO ledger ({_LEDGER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            [
+                canonical(row.evidence).decode() if name == "evidence" else getattr(row, name)
+                for name in _LEDGER.split(", ")
+            ],
+        )
+        return row
+
+
+class Index:
+    """The index of the registry in `folder`; opens it for each transaction anew."""
+
+    def __init__(self, folder: Path, busy_seconds: float) -> None:
+        self._folder = folder
+        self._database = Database(folder, busy_seconds)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        with self._database.reading() as connection:
+            yield Reading(connection, self._folder)
+
+    @contextmanager
+    def writing(self, create: bool = False) -> Iterator[Writing]:
+        with self._database.writing(create) as connection:
+            yield Writing(connection, self._folder)

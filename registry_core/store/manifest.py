@@ -1,0 +1,206 @@
+"""A version's own record, as canonical JSON, and what a plugin may put into it.
+
+The manifest is a blob among the others, and says all that the index knows of its version, so
+that an index can be rebuilt from blobs alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry_core.errors import PluginError
+from registry_core.refs import shown
+from registry_core.types import FileRecord, Version
+
+SCHEMA = 1
+LIMIT_BYTES = 4 << 20
+LIMIT_DEPTH = 64
+
+_OURS = ("schema", "model", "version", "created", "run", "files")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What makes one version better than another: a metric, and whether more of it is better."""
+
+    metric: str
+    direction: str
+
+    def __str__(self) -> str:
+        return f"{self.direction} {self.metric}"
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """The metric, turned so that higher is better."""
+        value = float(metrics[self.metric])
+        return value if self.direction == "max" else -value
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys and no spaces: equal values give equal bytes."""
+    text = json.dumps(
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+        default=dict,  # a mapping that is not a dict; check_json let nothing else through
+    )
+    return text.encode("utf-8")
+
+
+def check_json(value: object, what: str) -> None:
+    """Refuse what is not JSON, too large, too deep, or not finite.
+
+    Walks with a stack of its own, so that 10,000 levels are an error and not a crash.
+
+    Args:
+        value: mappings with text keys, lists, texts, numbers, booleans and None.
+        what: what it is, for the message: `record`.
+
+    Raises:
+        PluginError: names the limit, and the path to the place.
+    """
+    total = 0
+    stack: list[tuple[object, str, int]] = [(value, "", 0)]
+    while stack:
+        item, path, depth = stack.pop()
+        if isinstance(item, str):
+            total += len(item)
+            _check_text(item, what, path)
+        elif isinstance(item, Mapping | list | tuple):
+            if depth >= LIMIT_DEPTH:
+                raise _refused(what, path, f"deeper than {LIMIT_DEPTH} levels")
+            total += 2 * len(item)
+            if total <= LIMIT_BYTES:
+                stack.extend(
+                    (inner, place, depth + 1) for inner, place in _inside(item, what, path)
+                )
+        elif isinstance(item, bool) or item is None:
+            total += 4
+        elif isinstance(item, int):
+            total += item.bit_length() // 4 + 1
+            if item.bit_length() > 64:
+                raise _refused(what, path, "an integer of more than 64 bits")
+        elif isinstance(item, float):
+            total += 8
+            if not math.isfinite(item):
+                raise _refused(what, path, f"{item}, which JSON has no word for")
+        else:
+            raise _refused(what, path, f"a {type(item).__name__}, which is not JSON")
+        if total > LIMIT_BYTES:
+            raise _refused(what, path, f"more than {LIMIT_BYTES} bytes")
+
+
+def check_record(record: Mapping[str, Any]) -> Objective:
+    """Refuse a record that a version cannot be made of; return its objective.
+
+    Raises:
+        PluginError: a field is missing, has the wrong type, or is not JSON.
+    """
+    check_json(record, "record")
+    for key in _OURS:
+        if key in record:
+            raise _refused("record", key, "a field that the registry writes")
+    for key, kind in (("dataset", str), ("preset", str), ("seed", int)):
+        if not isinstance(record.get(key), kind) or isinstance(record[key], bool):
+            raise _refused("record", key, f"missing, or not {kind.__name__}")
+    for key in ("metrics", "seconds"):
+        _check_numbers(record.get(key), key)
+    objective = record.get("objective")
+    if not isinstance(objective, Mapping) or objective.get("direction") not in ("max", "min"):
+        raise _refused("record", "objective", "missing, or its direction neither max nor min")
+    metric = objective.get("metric")
+    if not isinstance(metric, str) or metric not in record["metrics"]:
+        raise _refused("record", "objective.metric", "not among the metrics")
+    return Objective(metric, objective["direction"])
+
+
+def build(version: Version, record: Mapping[str, Any]) -> bytes:
+    """The manifest of a version whose number is known and whose digest is not yet."""
+    content = canonical(
+        {
+            **record,
+            "schema": SCHEMA,
+            "model": version.model,
+            "version": version.version,
+            "created": version.created,
+            "run": version.run,
+            "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in version.files],
+        }
+    )
+    if len(content) > LIMIT_BYTES:
+        raise _refused("record", "", f"more than {LIMIT_BYTES} bytes")
+    return content
+
+
+def parse(content: bytes, digest: str) -> tuple[Version, dict[str, Any]]:
+    """A manifest whose digest was checked, and the version it is about, without aliases.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not a manifest of this schema.
+    """
+    manifest = json.loads(content)
+    if manifest["schema"] != SCHEMA:
+        raise ValueError(f"manifest schema {manifest['schema']}, not {SCHEMA}")
+    version = Version(
+        model=manifest["model"],
+        version=manifest["version"],
+        created=manifest["created"],
+        dataset=manifest["dataset"],
+        preset=manifest["preset"],
+        seed=manifest["seed"],
+        metrics=manifest["metrics"],
+        seconds=manifest["seconds"],
+        files=[FileRecord(f["path"], f["size"], f["sha256"]) for f in manifest["files"]],
+        digest=digest,
+        run=manifest["run"],
+    )
+    return version, manifest
+
+
+def _inside(
+    item: Mapping[Any, Any] | Sequence[Any], what: str, path: str
+) -> Iterator[tuple[object, str]]:
+    if isinstance(item, Mapping):
+        for key, inner in item.items():
+            if not isinstance(key, str):
+                raise _refused(what, path, f"a key that is a {type(key).__name__}, not a text")
+            place = f"{path}.{key}" if path else key
+            _check_text(key, what, place)
+            yield inner, place
+            yield key, place  # counted like any other text
+    else:
+        for number, inner in enumerate(item):
+            yield inner, f"{path}[{number}]"
+
+
+def _check_text(text: str, what: str, path: str) -> None:
+    if len(text) > LIMIT_BYTES:
+        raise _refused(what, path, f"more than {LIMIT_BYTES} bytes")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _refused(what, path, "a text that is not Unicode") from error
+
+
+def _check_numbers(values: object, key: str) -> None:
+    if not isinstance(values, Mapping):
+        raise _refused("record", key, "missing, or not a mapping of names to numbers")
+    for name, value in values.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise _refused("record", f"{key}.{name}", f"a {type(value).__name__}, not a number")
+
+
+def _refused(what: str, path: str, why: str) -> PluginError:
+    place = f"{what}.{path}" if path else what
+    # The end says which value it is; the beginning of a path 10,000 levels deep says nothing.
+    place = place if len(place) <= 120 else f"…{place[-120:]}"
+    return PluginError(
+        f"{shown(place)[1:-1] if len(place) <= 64 else ascii(place)[1:-1]} is {why}.",
+        f"A version's record is JSON with finite numbers, at most {LIMIT_DEPTH} levels deep and "
+        f"{LIMIT_BYTES} bytes long.",
+    )

@@ -1,0 +1,106 @@
+"""The tables of registry.sqlite3, and what they refuse whoever writes to them.
+
+Works with SQLite 3.35 and later, so neither STRICT nor RETURNING.
+"""
+
+from __future__ import annotations
+
+# "mlrg": what `file registry.sqlite3` shows, and what tells our file from another program's
+APPLICATION_ID = 0x6D6C7267
+SCHEMA = 1
+
+# The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
+# ledger(model, version) serves history. `score` is turned so that higher is better.
+TABLES = """
+CREATE TABLE models (
+    name TEXT NOT NULL PRIMARY KEY,
+    last_version INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE versions (
+    model TEXT NOT NULL REFERENCES models (name),
+    number INTEGER NOT NULL CHECK (number > 0),
+    created TEXT NOT NULL,
+    run TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    objective TEXT NOT NULL,
+    score REAL NOT NULL,
+    summary TEXT NOT NULL,
+    UNIQUE (model, number)
+);
+CREATE INDEX versions_by_score ON versions (model, objective, score DESC, number);
+CREATE INDEX versions_by_digest ON versions (digest, model);
+
+CREATE TABLE files (
+    model TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (model, number, path),
+    FOREIGN KEY (model, number) REFERENCES versions (model, number)
+) WITHOUT ROWID;
+CREATE INDEX files_by_content ON files (sha256);
+
+CREATE TABLE aliases (
+    model TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (model, alias),
+    FOREIGN KEY (model, number) REFERENCES versions (model, number)
+) WITHOUT ROWID;
+CREATE INDEX aliases_by_version ON aliases (model, number);
+
+CREATE TABLE ledger (
+    number INTEGER NOT NULL PRIMARY KEY,
+    at TEXT NOT NULL,
+    who TEXT NOT NULL,
+    action TEXT NOT NULL,
+    model TEXT NOT NULL,
+    version INTEGER,
+    alias TEXT,
+    previous INTEGER,
+    reason TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    previous_digest TEXT NOT NULL,
+    digest TEXT NOT NULL
+);
+CREATE INDEX ledger_by_version ON ledger (model, version);
+
+CREATE TRIGGER versions_are_new BEFORE INSERT ON versions
+WHEN EXISTS (SELECT 1 FROM versions WHERE model = NEW.model AND number = NEW.number)
+BEGIN SELECT RAISE (ABORT, 'a version never changes'); END;
+
+CREATE TRIGGER files_are_new BEFORE INSERT ON files
+WHEN EXISTS (
+    SELECT 1 FROM files WHERE model = NEW.model AND number = NEW.number AND path = NEW.path
+)
+BEGIN SELECT RAISE (ABORT, 'a version never changes'); END;
+
+CREATE TRIGGER ledger_only_grows BEFORE INSERT ON ledger
+WHEN NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM ledger)
+BEGIN SELECT RAISE (ABORT, 'the ledger only grows'); END;
+
+CREATE TRIGGER numbers_only_grow BEFORE UPDATE ON models
+WHEN NEW.name <> OLD.name OR NEW.last_version < OLD.last_version
+BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
+
+CREATE TRIGGER models_stay BEFORE DELETE ON models
+BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
+"""
+# The first three triggers refuse INSERT OR REPLACE, for which no DELETE trigger may be fired.
+
+_REFUSED = """
+CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}
+BEGIN SELECT RAISE (ABORT, '{reason}'); END;
+"""
+
+STATEMENTS = TABLES + "".join(
+    _REFUSED.format(table=table, verb=verb, reason=reason)
+    for table, reason in (
+        ("versions", "a version never changes"),
+        ("files", "a version never changes"),
+        ("ledger", "the ledger only grows"),
+    )
+    for verb in ("UPDATE", "DELETE")
+)

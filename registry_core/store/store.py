@@ -1,0 +1,469 @@
+"""Versions and aliases of trained models.
+
+A version appears whole or not at all. Nothing here knows how a model was trained, so
+`mlreg list` starts at once.
+
+Publishing, with what a crash leaves at each step:
+
+1. The files are hashed, made durable and loaded once, in the run's folder. A crash leaves that
+   folder, whose lock is free: the next writer removes it.
+2. The index's write lock is taken, and held to the end. All that moves blobs, publishing and
+   sweeping alike, happens under it. So no sweep can remove a blob that a publisher has just found
+   or put in its place, and no number is given twice.
+3. What dead runs left is swept, so that no orphan manifest claims the number that is taken next.
+4. The blobs are announced in the run's folder, moved into objects/, and their folders fsynced. A
+   crash leaves blobs that no version refers to; the announcement tells the next writer which.
+5. One commit makes the version, its files and the ledger's row visible. A crash after it leaves
+   the whole version.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from registry_core.errors import IntegrityError, MlregError, UsageError
+from registry_core.refs import Ref, check_alias_name, check_model_name, shown
+from registry_core.store import manifest as manifests
+from registry_core.store.blobs import Blobs
+from registry_core.store.clock import utc_now
+from registry_core.store.disk import sha256_hex, write_new
+from registry_core.store.faults import translated
+from registry_core.store.index import Index, Reading, Writing
+from registry_core.store.ledger import Event, broken, verify
+from registry_core.store.runs import RunFolder, Runs, remove_folder
+from registry_core.store.staging import check_files, stage
+from registry_core.types import FileRecord, LedgerRow, ModelSummary, Promotion, Version
+
+
+class Store:
+    """The registry in a folder. Opens nothing until it is asked something.
+
+    Args:
+        folder: the registry; need not exist. No absolute path is kept in it.
+        busy_seconds: how long another process's lock is waited for.
+    """
+
+    def __init__(self, folder: Path, busy_seconds: float = 30.0) -> None:
+        self.folder = folder
+        self._busy_seconds = busy_seconds
+        self._index = Index(folder, busy_seconds)
+        self._blobs = Blobs(folder / "objects")
+        self._runs = Runs(folder / "runs")
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def models(self) -> list[ModelSummary]:
+        """Every model, by name."""
+        with self._reading("listing models") as view:
+            return view.models()
+
+    def versions(self, model: str, limit: int | None = None) -> list[Version]:
+        """A model's versions, newest first.
+
+        Raises:
+            UsageError: there is no such model.
+        """
+        check_model_name(model)
+        with self._reading(f"listing {model}") as view:
+            found = view.versions(model, limit)
+            if not found:
+                _check_model(view, model)
+            return found
+
+    def resolve(self, ref: Ref) -> Version:
+        """The version that a reference leads to; a name alone leads to the latest.
+
+        Raises:
+            UsageError: it leads nowhere, or to more than one; the message names what is near.
+        """
+        with self._reading(f"looking for {ref}") as view:
+            return _resolve(view, ref)
+
+    def manifest(self, version: Version) -> dict[str, Any]:
+        """The version's own record, checked against its digest and against the index.
+
+        Raises:
+            IntegrityError: the manifest or the index is not as it was written.
+        """
+        with self._translated(f"reading {version.ref}"):
+            content = self._blobs.read(version.digest, f"The manifest of {version.ref}")
+        try:
+            recorded, manifest = manifests.parse(content, version.digest)
+        except (ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(
+                f"{self._blobs.place(version.digest)} is not a manifest of {version.ref} that this "
+                f"mlreg can read ({error}).",
+                "A newer mlreg may have written it.",
+                f"mlreg list {version.model}",
+            ) from error
+        if recorded != replace(version, files=list(version.files), aliases=()):
+            raise IntegrityError(
+                f"What the index says of {version.ref} is not what its manifest says, whose digest "
+                "is right.",
+                "Nothing of it was used. The index is damaged; put registry.sqlite3 back from a "
+                "copy of the registry.",
+                f"mlreg list {version.model}",
+            )
+        return manifest
+
+    def read(self, version: Version, path: str) -> bytes:
+        """The content of one file of a version, checked.
+
+        Raises:
+            UsageError: the version has no such file.
+            IntegrityError: the file is not what its digest says.
+        """
+        record = _file(version, path)
+        with self._translated(f"reading {version.ref}"):
+            return self._blobs.read(record.sha256, _named(version, record))
+
+    def copy_out(self, version: Version, path: str, destination: Path) -> Path:
+        """Copy one file of a version to `destination`, which appears whole and checked or not.
+
+        Raises:
+            UsageError: the version has no such file.
+            IntegrityError: the file is not what its digest says.
+            StorageError: the destination cannot be written.
+        """
+        record = _file(version, path)
+        # beside the destination, for a rename within one file system
+        draft = destination.with_name(f".mlreg-{os.urandom(8).hex()}")
+        with translated(destination.parent, f"copying {version.ref}", needed_bytes=record.size):
+            try:
+                with draft.open("xb") as stream:
+                    self._blobs.verify(record.sha256, _named(version, record), stream.write)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                draft.replace(destination)
+            except BaseException:
+                with suppress(OSError):
+                    draft.unlink()
+                raise
+        return destination
+
+    def damaged(self, version: Version) -> list[str]:
+        """What a look at names and sizes tells of a version's damage; empty is no proof of health.
+
+        The manifest, which is small, is read.
+        """
+        problems = []
+        with self._translated(f"looking at {version.ref}"):
+            for record in version.files:
+                size = self._blobs.size(record.sha256)
+                if size is None:
+                    problems.append(f"{record.path} is missing")
+                elif size != record.size:
+                    problems.append(f"{record.path} has {size} bytes instead of {record.size}")
+            try:
+                self._blobs.verify(version.digest, "the manifest")
+            except IntegrityError:
+                problems.append("the manifest is damaged")
+        return problems
+
+    def check(self, version: Version) -> None:
+        """Read every blob of a version.
+
+        Raises:
+            IntegrityError: names the file that is not what its digest says, and both digests.
+        """
+        self.manifest(version)
+        with self._translated(f"checking {version.ref}"):
+            for record in version.files:
+                self._blobs.verify(record.sha256, _named(version, record))
+
+    def ledger(
+        self,
+        model: str | None = None,
+        version: int | None = None,
+        alias: str | None = None,
+        limit: int | None = None,
+    ) -> list[LedgerRow]:
+        """What happened to a model, a version, an alias, or to all of them; newest first."""
+        with self._reading("reading the ledger") as view:
+            return view.ledger(model, version, alias, limit)
+
+    def verify_ledger(self) -> None:
+        """Recompute the ledger's chain.
+
+        Raises:
+            IntegrityError: names the first row that is not as it was written.
+        """
+        with self._reading("verifying the ledger") as view:
+            verify(view.ledger_from_the_start())
+            if unknown := view.first_version_without_a_ledger_row():
+                last = view.ledger(limit=1)
+                ref = f"{unknown[0]}@{unknown[1]}"
+                raise broken(
+                    last[0].number + 1 if last else 1, f"the row that registered {ref} is missing"
+                )
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def start_run(self, model: str) -> RunFolder:
+        """A folder for a run to write into; the registry is made if it is not there.
+
+        Writes a transaction and a file first, so that a registry that cannot take the result says
+        so before anything is trained.
+
+        Raises:
+            UsageError: `model` cannot be a name.
+            StorageError: the registry cannot be written.
+        """
+        check_model_name(model)
+        run = None
+        try:
+            with self._writing(f"starting a run of {model}", create=True) as index:
+                self._sweep(index)
+                self._blobs.prepare()
+                run = self._runs.create(model, self._leave)
+        except BaseException:
+            if run is not None:
+                self._leave(run)
+            raise
+        return run
+
+    def publish(
+        self,
+        run: RunFolder,
+        record: Mapping[str, Any],
+        files: Mapping[str, Path],
+        load_check: Callable[[Mapping[str, Path]], None],
+        reason: str = "",
+    ) -> Version:
+        """Register what a run made, as the next version of its model.
+
+        Args:
+            run: the run's folder, still open.
+            record: dataset, preset, seed, metrics, seconds, objective, and whatever else is to be
+                kept in the manifest.
+            files: path inside the version -> file. Those in the run's folder are moved away.
+            load_check: loads the files once more and raises if that does not work.
+            reason: why, for the ledger.
+
+        Raises:
+            PluginError: the record or a file cannot be registered.
+            BusyError, StorageError, IntegrityError: nothing was registered.
+        """
+        objective = manifests.check_record(record)
+        doing = f"publishing {run.model}"
+        with self._translated(doing):
+            needed_bytes = check_files(files)
+        with self._translated(doing, needed_bytes):
+            staged = stage(files, run.path)
+        load_check({file.record.path: file.path for file in staged})
+        with self._writing(doing, needed_bytes) as index:
+            self._sweep(index)
+            version = Version(
+                model=run.model,
+                version=index.take_number(run.model),
+                created=utc_now(),
+                dataset=record["dataset"],
+                preset=record["preset"],
+                seed=record["seed"],
+                metrics=record["metrics"],
+                seconds=record["seconds"],
+                files=tuple(file.record for file in staged),
+                digest="",
+                run=run.id,
+            )
+            content = manifests.build(version, record)
+            version = replace(version, digest=sha256_hex(content))
+            draft = run.path / f"manifest-{version.version}.json"
+            write_new(draft, content)
+            moves = {file.record.sha256: file.path for file in staged} | {version.digest: draft}
+            run.announce(list(moves))
+            self._blobs.put(moves)
+            index.add_version(version, objective)
+            evidence = {"digest": version.digest}
+            index.append(
+                Event("registered", run.model, version.version, reason=reason, evidence=evidence)
+            )
+            # as everyone will read it from now on
+            version = _by_number(index, run.model, version.version)
+        with suppress(OSError):  # the version stands; all that was announced is referred to
+            run.committed()
+        return version
+
+    def move_alias(
+        self,
+        version: Version,
+        alias: str,
+        reason: str = "",
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Promotion:
+        """Point an alias at a version, once every blob of it has been read and found whole.
+
+        Raises:
+            UsageError: `alias` cannot be one, or the version is not there.
+            IntegrityError: the version is damaged; the alias was not moved.
+        """
+        check_alias_name(alias)
+        manifests.check_json(evidence or {}, "evidence")
+        self.check(version)
+        with self._writing(f"moving {alias} to {version.ref}") as index:
+            self._sweep(index)
+            _by_number(index, version.model, version.version)
+            before = index.set_alias(version.model, alias, version.version)
+            event = Event(
+                "promoted", version.model, version.version, alias, before, reason, evidence
+            )
+            index.append(event)
+            previous = None if before is None else index.version(version.model, before)
+            return Promotion(alias, _by_number(index, version.model, version.version), previous)
+
+    def note(
+        self,
+        action: str,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        reason: str = "",
+        evidence: Mapping[str, Any] | None = None,
+    ) -> LedgerRow:
+        """Record in the ledger what moved nothing: a promotion that was refused."""
+        check_model_name(model)
+        manifests.check_json(evidence or {}, "evidence")
+        with self._writing(f"noting {action}") as index:
+            self._sweep(index)
+            return index.append(
+                Event(action, model, version, alias, reason=reason, evidence=evidence)
+            )
+
+    # --- behind the scenes ----------------------------------------------------------------------
+
+    def _translated(self, doing: str, needed_bytes: int = 0) -> Any:
+        return translated(self.folder, doing, self._busy_seconds, needed_bytes)
+
+    @contextmanager
+    def _reading(self, doing: str) -> Iterator[Reading]:
+        with self._translated(doing), self._index.reading() as view:
+            yield view
+
+    @contextmanager
+    def _writing(
+        self, doing: str, needed_bytes: int = 0, create: bool = False
+    ) -> Iterator[Writing]:
+        with self._translated(doing, needed_bytes), self._index.writing(create) as index:
+            yield index
+
+    def _sweep(self, index: Writing) -> None:
+        """Remove what killed runs left: blobs without a version first, which the folder names."""
+        for path, announced in self._runs.abandoned():
+            self._blobs.remove(index.unreferenced(announced))
+            remove_folder(path)
+
+    def _leave(self, run: RunFolder) -> None:
+        """Remove a run's folder, and the blobs it moved if it did not come to a commit.
+
+        What cannot be removed now is left, unlocked, to the next writer's sweep.
+        """
+        try:
+            if announced := run.announced():
+                with self._writing(f"tidying up after {run.model}") as index:
+                    self._blobs.remove(index.unreferenced(announced))
+            remove_folder(run.path)
+        except (MlregError, OSError):
+            pass
+        finally:
+            run.release()
+
+
+def _resolve(view: Reading, ref: Ref) -> Version:
+    latest = next(iter(view.versions(ref.model, limit=1)), None)
+    if latest is None:
+        _check_model(view, ref.model)
+        raise UsageError(f"{ref.model} has no versions.", "", "mlreg list")
+    if ref.kind in ("none", "latest"):
+        return latest
+    if ref.kind == "best":
+        return view.best(ref.model) or latest
+    if ref.digest_prefix is not None:
+        return _by_digest(view, ref, ref.digest_prefix)
+    number = ref.number
+    if ref.kind == "alias":
+        aliases = view.aliases(ref.model)
+        number = aliases.get(ref.selector or "")
+        if number is None:
+            known = [*aliases, "latest", "best"]
+            raise UsageError(
+                f"{ref.model} has no alias {shown(ref.selector or '')}.",
+                _choices("Known", known, ref.selector or ""),
+                f"mlreg list {ref.model}",
+            )
+    return _by_number(view, ref.model, number or 0)
+
+
+def _by_number(view: Reading, model: str, number: int) -> Version:
+    found = view.version(model, number)
+    if found is None:
+        newest = ", ".join(version.ref for version in view.versions(model, limit=3))
+        raise UsageError(
+            f"{model} has no version {number}.",
+            f"Its newest: {newest}." if newest else "",
+            f"mlreg list {model}",
+        )
+    return found
+
+
+def _by_digest(view: Reading, ref: Ref, prefix: str) -> Version:
+    found = view.by_digest(ref.model, prefix)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        near = ", ".join(f"{version.ref} (sha256:{version.digest[:12]}…)" for version in found)
+        raise UsageError(
+            f"More than one version of {ref.model} has a digest that begins with {prefix}.",
+            f"Write more of it: {near}.",
+            f"mlreg list {ref.model}",
+        )
+    raise UsageError(
+        f"No version of {ref.model} has a digest that begins with {prefix}.",
+        "The digest is that of the version's manifest.",
+        f"mlreg list {ref.model}",
+    )
+
+
+def _check_model(view: Reading, model: str) -> None:
+    names = view.model_names()
+    if model in names:
+        return
+    if not names:
+        raise UsageError(
+            f"There is no model {shown(model)}: nothing is registered here yet.",
+            "A run registers its model.",
+            "mlreg plugins list",
+        )
+    raise UsageError(
+        f"There is no model {shown(model)}.", _choices("Models", names, model), "mlreg list"
+    )
+
+
+def _choices(what: str, known: Iterable[str], wanted: str) -> str:
+    """What there is, the nearest to what was wanted first."""
+    import difflib
+
+    names = list(known)
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    rest = [name for name in names if name not in near]
+    line = f"{what}: {', '.join((near + rest)[:10])}{', …' if len(names) > 10 else ''}."
+    return f"{line} Did you mean {near[0]}?" if near else line
+
+
+def _file(version: Version, path: str) -> FileRecord:
+    record = version.file(path)
+    if record is None:
+        raise UsageError(
+            f"{version.ref} has no file {shown(path)}.",
+            _choices("Its files", [file.path for file in version.files], path),
+            f"mlreg show {version.ref}",
+        )
+    return record
+
+
+def _named(version: Version, record: FileRecord) -> str:
+    return f"{record.path} of {version.ref}"

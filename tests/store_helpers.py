@@ -1,0 +1,144 @@
+"""A dummy version, and children that die where they are told to."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import signal
+import sqlite3
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from registry_core.errors import MlregError
+from registry_core.store import Store
+from registry_core.types import Version
+
+CALLS = ("fsync", "rename", "replace", "unlink", "rmdir", "mkdir", "write", "fchmod", "open")
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    """The least that a version can be made of, and what is to differ."""
+    return {
+        "dataset": "dummy",
+        "preset": "quick",
+        "seed": 7,
+        "metrics": {"test_accuracy": 0.5, "test_loss": 1.25},
+        "seconds": {"fit": 1.0},
+        "objective": {"metric": "test_accuracy", "direction": "max"},
+        **changes,
+    }
+
+
+def scored(accuracy: float, **changes: Any) -> dict[str, Any]:
+    return record(metrics={"test_accuracy": accuracy, "test_loss": 1.0}, **changes)
+
+
+def publish(
+    store: Store,
+    model: str = "dummy",
+    content: bytes = b"weights",
+    what: Mapping[str, Any] | None = None,
+) -> Version:
+    """One whole run: two files, one of them the same in every version."""
+    with store.start_run(model) as run:
+        files = {"model.keras": run.files / "model.keras", "plots/a.png": run.files / "a.png"}
+        files["model.keras"].write_bytes(content)
+        files["plots/a.png"].write_bytes(b"always the same")
+        return store.publish(run, what or record(), files, lambda paths: None)
+
+
+def blobs(store: Store) -> set[str]:
+    return {path.name for path in store.folder.glob("objects/sha256/??/*")}
+
+
+def referenced(store: Store) -> set[str]:
+    return {
+        digest
+        for model in store.models()
+        for version in store.versions(model.name)
+        for digest in (version.digest, *(file.sha256 for file in version.files))
+    }
+
+
+def assert_whole(store: Store) -> None:
+    """Every version verifies, the ledger too, and nothing else lies about."""
+    for model in store.models():
+        for version in store.versions(model.name):
+            store.check(version)
+    store.verify_ledger()
+    assert blobs(store) == referenced(store)
+    assert not list((store.folder / "runs").iterdir())
+
+
+def blob(store: Store, digest: str) -> Path:
+    return store.folder / "objects" / "sha256" / digest[:2] / digest
+
+
+def in_child(action: Callable[[], object]) -> int:
+    """Run `action` in a child process; returns its exit status, or the signal as -signal."""
+    return wait_for(start_child(action))
+
+
+def start_child(action: Callable[[], object]) -> int:
+    process = os.fork()
+    if process:
+        return process
+    status = 99
+    try:
+        action()
+        status = 0
+    except MlregError as error:
+        status = error.exit_status
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def wait_for(process: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def break_at(number: int, fault: Callable[[], None]) -> None:
+    """Let every call that changes the disk count, and the one of that number meet a fault.
+
+    For the rest of this process, so only in a child. SQLite's own calls are out of reach here;
+    instead each of its statements counts, the commit among them.
+    """
+    count = itertools.count(1)
+
+    def step() -> None:
+        if next(count) == number:
+            fault()
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            step()
+            return function(*args, **options)
+
+        return call
+
+    class Counted(sqlite3.Connection):
+        def execute(self, *args: Any) -> sqlite3.Cursor:
+            step()
+            return super().execute(*args)
+
+    connect = sqlite3.connect
+    for name in CALLS:
+        setattr(os, name, counted(getattr(os, name)))
+    sqlite3.connect = lambda *args, **options: connect(*args, factory=Counted, **options)
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def no_space() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def failing_disk() -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))

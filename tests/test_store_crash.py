@@ -1,0 +1,271 @@
+"""A publish that is killed, or whose disk refuses, at every step in turn."""
+
+import errno
+import os
+import sqlite3
+
+import pytest
+from store_helpers import (
+    assert_whole,
+    blobs,
+    break_at,
+    failing_disk,
+    in_child,
+    kill,
+    no_space,
+    publish,
+    referenced,
+)
+
+from registry_core.errors import PluginError, StorageError
+from registry_core.refs import parse_ref
+from registry_core.store import Store
+
+KILLED = -9
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "registry")
+    store.move_alias(publish(store, content=b"first"), "production")
+    return store
+
+
+def _broken_publish(store, number, fault):
+    break_at(number, fault)
+    publish(store, content=b"second")
+
+
+def _steps():
+    """Enough numbers for every step of a publish; a test stops at the first that meets none."""
+    return range(1, 500)
+
+
+def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(store):
+    whole = {1}
+    outcomes = []
+    for number in _steps():
+        status = in_child(lambda at=number: _broken_publish(store, at, kill))
+        versions = store.versions("dummy")
+        for version in versions:
+            store.check(version)
+        store.verify_ledger()
+        found = {version.version for version in versions}
+        assert found in (whole, whole | {max(whole) + 1})
+        outcomes.append((status, len(found) - len(whole)))
+
+        following = publish(store, content=b"third")
+        assert following.version == max(found) + 1
+        assert_whole(store)
+        whole = found | {following.version}
+        if status == 0:
+            break
+    assert outcomes[-1] == (0, 1)
+    assert {status for status, _ in outcomes[:-1]} == {KILLED}
+    assert (KILLED, 0) in outcomes
+    assert (KILLED, 1) in outcomes, "no step after the commit was reached"
+    assert len(outcomes) > 40
+
+
+@pytest.mark.parametrize(("fault", "needed"), [(no_space, "bytes are free"), (failing_disk, "")])
+def test_a_publish_refused_by_the_disk_at_any_step_leaves_none(store, fault, needed):
+    for number in _steps():
+        before = len(store.versions("dummy"))
+
+        def refused(at=number):
+            break_at(at, fault)
+            try:
+                publish(store, content=b"second")
+            except StorageError as error:
+                assert needed in str(error)
+                raise
+            os._exit(50)
+
+        status = in_child(refused)
+        after = len(store.versions("dummy"))
+        assert (status, after - before) in ((8, 0), (50, 1))
+        publish(store, content=b"third")
+        assert_whole(store)
+        if status == 50 and after - before and number > 60:
+            break
+    else:
+        pytest.fail("never came to an end")
+
+
+def test_a_failed_fsync_is_not_tried_again(store, monkeypatch):
+    """The kernel may have dropped the pages, and would report success."""
+    failed = []
+
+    def fsync(descriptor):
+        assert descriptor not in failed
+        failed.append(descriptor)
+        failing_disk()
+
+    with pytest.raises(StorageError), store.start_run("dummy") as run:
+        (run.files / "model.keras").write_bytes(b"weights")
+        monkeypatch.setattr(os, "fsync", fsync)
+        from store_helpers import record
+
+        files = {"model.keras": run.files / "model.keras"}
+        store.publish(run, record(), files, lambda paths: None)
+    monkeypatch.undo()
+    assert len(failed) == 1
+    assert len(store.versions("dummy")) == 1
+    assert_whole(store)
+
+
+def test_a_full_disk_at_the_commit_is_rolled_back(store, monkeypatch):
+    """SQLite itself runs out of pages; the message names what is needed and what is free."""
+    connect = sqlite3.connect
+
+    def small(*arguments, **options):
+        connection = connect(*arguments, **options)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return connection
+
+    from store_helpers import record
+
+    files = {f"file{number:04}.bin": b"%d" % number for number in range(300)}
+    with pytest.raises(StorageError) as caught, store.start_run("dummy") as run:
+        for name, content in files.items():
+            (run.files / name).write_bytes(content)
+        monkeypatch.setattr(sqlite3, "connect", small)
+        paths = {name: run.files / name for name in files}
+        store.publish(run, record(), paths, lambda paths: None)
+    monkeypatch.undo()
+    size = sum(len(content) for content in files.values())
+    assert f"{size} bytes are needed" in str(caught.value)
+    assert "bytes are free" in str(caught.value)
+    assert len(store.versions("dummy")) == 1
+    assert_whole(store)
+
+
+def test_a_writer_killed_inside_a_commit_is_undone_by_the_next_reader(store):
+    """Pages were written over, and the journal that takes them back is still there."""
+    file = store.folder / "registry.sqlite3"
+
+    def die_half_way():
+        connection = sqlite3.connect(file, isolation_level=None)
+        connection.execute("PRAGMA cache_size = 2")
+        connection.execute("PRAGMA cache_spill = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(
+            "INSERT INTO models (name, last_version) VALUES (?, 0)",
+            [(f"m{number:0100}",) for number in range(2000)],
+        )
+        kill()
+
+    before = file.stat().st_size
+    assert in_child(die_half_way) == KILLED
+    assert (store.folder / "registry.sqlite3-journal").stat().st_size > 0
+    assert file.stat().st_size > before
+    assert [model.name for model in store.models()] == ["dummy"]
+    assert not (store.folder / "registry.sqlite3-journal").exists()
+    assert_whole(store)
+
+
+def test_a_promotion_killed_at_any_step_moves_the_alias_or_does_not(store):
+    publish(store)
+
+    def promote(number, target):
+        break_at(number, kill)
+        store.move_alias(store.resolve(parse_ref(f"dummy@{target}")), "production")
+
+    holder = 1
+    for number in _steps():
+        target = 3 - holder
+        status = in_child(lambda at=number, to=target: promote(at, to))
+        found = store.resolve(parse_ref("dummy@production")).version
+        assert found in (holder, target)
+        assert store.ledger(alias="production", limit=1)[0].version == found
+        store.verify_ledger()
+        holder = found
+        if status == 0:
+            assert holder == target
+            break
+    assert number > 10
+
+
+def test_what_dead_runs_left_is_swept_by_whoever_writes_next(store):
+    def die(write):
+        run = store.start_run("dummy")
+        (run.files / "half").write_bytes(b"half")
+        if write:
+            run.announce(["ab" * 32, "../../../registry.sqlite3"])
+            target = store.folder / "objects/sha256/ab"
+            target.mkdir(parents=True, exist_ok=True)
+            (target / ("ab" * 32)).write_bytes(b"orphan")
+        kill()
+
+    version = store.resolve(parse_ref("dummy@1"))
+    for write, command in [
+        (False, lambda: store.move_alias(version, "staging")),
+        (True, lambda: store.move_alias(version, "staging")),
+        (True, lambda: store.note("refused", "dummy", 1, "production", "worse")),
+        (True, lambda: publish(store)),
+    ]:
+        assert in_child(lambda write=write: die(write)) == KILLED
+        assert len(list((store.folder / "runs").iterdir())) == 1
+        command()
+        assert_whole(store)
+
+
+def test_a_sweep_leaves_a_blob_that_a_version_needs(store):
+    """A dead run had announced a blob that another run registered since."""
+    needed = store.versions("dummy")[0].files[0].sha256
+
+    def die():
+        store.start_run("dummy").announce([needed])
+        kill()
+
+    in_child(die)
+    publish(store)
+    assert needed in blobs(store)
+    assert_whole(store)
+
+
+def test_a_sweep_leaves_running_runs_alone(store):
+    with store.start_run("dummy") as run:
+        (run.files / "checkpoint").write_bytes(b"epoch 1")
+        publish(store)
+        assert in_child(lambda: publish(store)) == 0
+        assert (run.files / "checkpoint").read_bytes() == b"epoch 1"
+    assert_whole(store)
+
+
+def test_a_torn_announcement_stops_nobody(store):
+    def die():
+        run = store.start_run("dummy")
+        (run.path / "publishing.json").write_bytes(b'["abcd')
+        kill()
+
+    in_child(die)
+    publish(store)
+    assert_whole(store)
+
+
+def test_a_damaged_blob_is_mended_by_publishing_its_content_again(store):
+    from store_helpers import blob
+
+    version = store.versions("dummy")[0]
+    path = blob(store, version.files[0].sha256)
+    path.chmod(0o600)
+    path.write_bytes(b"fir")
+    assert store.damaged(version)
+    publish(store, content=b"first")
+    assert store.damaged(version) == []
+    assert_whole(store)
+
+
+def test_a_plugin_that_fails_is_not_taken_for_the_disk(store):
+    """An OSError of the load-check is the plugin's, and no message about the registry."""
+
+    def refuse(paths):
+        raise PluginError("no") from OSError(errno.ENOSPC, "theirs")
+
+    from store_helpers import record
+
+    with pytest.raises(PluginError), store.start_run("dummy") as run:
+        store.publish(run, record(), {}, refuse)
+    assert blobs(store) == referenced(store)
