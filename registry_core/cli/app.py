@@ -1,0 +1,90 @@
+"""The application and its global options; each group of commands adds itself from its own file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from registry_core.registry import Registry
+
+app = typer.Typer(
+    name="mlreg",
+    help="Turn a dataset plugin into trained, evaluated, plotted, versioned Keras models.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass
+class Session:
+    """What the global options said."""
+
+    registry: Path | None = None
+    traceback: bool = False
+
+    def open(self) -> Registry:
+        """The registry that this command works on."""
+        from registry_core.registry import open_registry
+
+        return open_registry(self.registry)
+
+
+session = Session()
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    registry: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="The registry's folder; else MLREG_HOME, plugins.toml, the user's own.",
+        ),
+    ] = None,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error came from.")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show mlreg's version.")] = False,
+) -> None:
+    """Turn a dataset plugin into trained, evaluated, plotted, versioned Keras models."""
+    session.registry = registry
+    session.traceback = traceback
+    if version:
+        import registry_core
+
+        print(registry_core.__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+    if context.invoked_subcommand is None:
+        raise typer.Exit
+
+
+# command -> the file that has it, in the order of the help page
+_FILES = {
+    "run": "runs",
+    "list": "versions",
+    "show": "versions",
+    "history": "versions",
+    "export": "versions",
+    "promote": "promotion",
+    "plugins": "plugins",
+    "data": "data",
+}
+
+
+def register_commands(words: Sequence[str]) -> None:
+    """Import the files whose commands are named among the words; all of them if none is.
+
+    Typer builds every command it knows of at each start, about a millisecond each.
+    """
+    named = dict.fromkeys(_FILES[word] for word in words if word in _FILES)
+    for file in named or dict.fromkeys(_FILES.values()):
+        import_module(f"registry_core.cli.{file}")

@@ -1,0 +1,80 @@
+"""`mlreg data fetch`, `verify`, `path`: a dataset's files on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from registry_core.cli.app import app
+from registry_core.cli.options import DataDirOption, DatasetArgument, JsonOption, QuietOption
+from registry_core.ui import output, tables
+
+if TYPE_CHECKING:
+    from registry_core.types import DataCache
+
+group = typer.Typer(help="A dataset's files on this machine.", rich_markup_mode=None)
+app.add_typer(group, name="data", no_args_is_help=True)
+
+
+@group.command()
+def fetch(
+    dataset: DatasetArgument,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Bring a dataset here, and check it."""
+    from registry_core.signals import stop_on_signals
+    from registry_core.ui.watchers import watch
+
+    cache = _cache(dataset, data_dir)
+    with stop_on_signals(), watch(quiet) as observer:
+        source = cache.fetch(observer)
+    if as_json:
+        output.print_json({"dataset": dataset, "source": source, "path": str(cache.path)})
+    elif quiet:
+        print(cache.path)
+    else:
+        print(f"{dataset} is in {cache.path} (from {source})")
+
+
+@group.command()
+def verify(
+    dataset: DatasetArgument, data_dir: DataDirOption = None, as_json: JsonOption = False
+) -> None:
+    """Read a dataset's files and check their digests."""
+    files = [(f.path, f.size, f.sha256) for f in _cache(dataset, data_dir).verify()]
+    if as_json:
+        named = [{"path": p, "size": s, "sha256": d} for p, s, d in files]
+        output.print_json({"dataset": dataset, "files": named})
+    else:
+        tables.show_files(files)
+
+
+@group.command("path")
+def path_command(
+    dataset: DatasetArgument, data_dir: DataDirOption = None, as_json: JsonOption = False
+) -> None:
+    """Show where a dataset's files are, or would be."""
+    path: Path = _cache(dataset, data_dir).path
+    if as_json:
+        output.print_json({"dataset": dataset, "path": str(path)})
+    else:
+        print(path)
+
+
+def _cache(dataset: str, data_dir: Path | None) -> DataCache:
+    from registry_core.errors import UsageError
+    from registry_core.plugins import KnownPlugins
+    from registry_core.settings import find_settings
+
+    plugins = KnownPlugins(find_settings()).load(dataset)
+    cache: DataCache | None = plugins.call("mlreg_data", data_dir=data_dir)
+    if cache is None:
+        raise UsageError(
+            f"The plugin '{dataset}' keeps no files of its own.",
+            "It has no mlreg_data hook, so there is nothing to fetch or to verify.",
+        )
+    return cache

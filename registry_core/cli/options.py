@@ -1,0 +1,115 @@
+"""Arguments and options that more than one command has, and what the shell completes for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _quietly(complete: Callable[[str], Iterable[str]]) -> Callable[[str], list[str]]:
+    """A completion that fails completes nothing: the shell is no place for an error."""
+
+    def completed(incomplete: str) -> list[str]:
+        try:
+            return [word for word in complete(incomplete) if word.startswith(incomplete)]
+        except Exception:
+            return []
+
+    return completed
+
+
+def _references(incomplete: str) -> Iterable[str]:
+    from registry_core.cli.app import session
+
+    store = session.open().store
+    model, at, _ = incomplete.partition("@")
+    if not at:
+        return [summary.name for summary in store.models()]
+    versions = store.versions(model, limit=50)
+    selectors = [alias for version in versions for alias in version.aliases]
+    numbers = [str(version.version) for version in versions]
+    return [f"{model}@{selector}" for selector in (*selectors, "latest", "best", *numbers)]
+
+
+def _aliases(incomplete: str) -> Iterable[str]:
+    from registry_core.cli.app import session
+
+    known = {alias for model in session.open().store.models() for alias in model.aliases}
+    return [*_references(incomplete), *sorted(known | {"production", "staging"})]
+
+
+def _datasets(incomplete: str) -> Iterable[str]:
+    from registry_core.plugins import KnownPlugins
+    from registry_core.settings import find_settings
+
+    return KnownPlugins(find_settings()).datasets
+
+
+def _presets(incomplete: str) -> Iterable[str]:
+    from registry_core.lifecycle import find_presets
+    from registry_core.plugins import KnownPlugins
+    from registry_core.settings import find_settings
+
+    known = KnownPlugins(find_settings())
+    return [preset for name in known.datasets for preset in find_presets(known.load(name))]
+
+
+ReferenceArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL[@VERSION]",
+        help="cifar10@3, cifar10@production, cifar10@latest, cifar10@best; or cifar10 3.",
+        autocompletion=_quietly(_references),
+    ),
+]
+
+TargetArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL@VERSION ALIAS",
+        help="Which version gets which alias: cifar10@3 production, or cifar10 3 production.",
+        autocompletion=_quietly(_aliases),
+    ),
+]
+
+DatasetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PLUGIN",
+        help="A dataset plugin; `mlreg plugins list` shows them.",
+        autocompletion=_quietly(_datasets),
+    ),
+]
+
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A preset of the plugin; its first if none is named.",
+        autocompletion=_quietly(_presets),
+    ),
+]
+
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where the data is, if not where the plugin would look."),
+]
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help='One JSON object on stdout: {"schema": 1, …}.')
+]
+
+QuietOption = Annotated[
+    bool, typer.Option("-q", "--quiet", help="References alone on stdout, no progress.")
+]
+
+DryRunOption = Annotated[
+    bool, typer.Option("-n", "--dry-run", help="Say what would be done, and do nothing.")
+]
+
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many, newest first.")
+]

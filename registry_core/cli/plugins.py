@@ -1,0 +1,50 @@
+"""`mlreg plugins list`: names alone are read, nothing is imported."""
+
+from __future__ import annotations
+
+import typer
+
+from registry_core.cli.app import app
+from registry_core.cli.options import JsonOption, QuietOption
+from registry_core.ui import output, tables
+
+group = typer.Typer(help="Dataset plugins and extensions.", rich_markup_mode=None)
+app.add_typer(group, name="plugins", no_args_is_help=True)
+
+
+@group.command("list")
+def list_plugins(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """List what plugins.toml and the installed packages name."""
+    from registry_core.plugins import KnownPlugins, PluginSource
+    from registry_core.settings import find_settings
+
+    known = KnownPlugins(find_settings())
+    sources = [*known.datasets.values(), *known.extensions.values()]
+
+    def state(source: PluginSource) -> str:
+        if source.rival:
+            return f"named twice: also {source.rival}"
+        return "missing" if source.missing else "ok"
+
+    rows = [
+        {
+            "name": source.name,
+            "kind": source.kind,
+            "module": source.module,
+            "named_by": source.origin,
+            "state": state(source),
+        }
+        for source in sources
+    ]
+    if as_json:
+        output.print_json({"plugins": rows})
+    elif quiet:
+        output.print_references(row["name"] for row in rows)
+    else:
+        tables.show_plugins(rows)
+    for row in rows:
+        if row["state"] == "missing":
+            output.print_warning(
+                f"Plugin '{row['name']}' cannot run: no module '{row['module']}' is installed, "
+                "and none is beside plugins.toml."
+            )

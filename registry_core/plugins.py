@@ -1,0 +1,395 @@
+"""Which plugins there are, and the one pluggy manager that a run is made of.
+
+Selection is by construction: a manager holds the extensions and the one chosen dataset plugin.
+A broken plugin for another dataset is never imported, so it cannot stop this run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from registry_core import hookspecs
+from registry_core.errors import MlregError, PluginError, UsageError
+from registry_core.settings import Settings
+
+ENTRY_POINTS = {"dataset": "mlreg.plugins", "extension": "mlreg.extensions"}
+
+
+@dataclass(frozen=True)
+class PluginSource:
+    """A plugin that is known by name, and not yet imported.
+
+    Args:
+        name: what the command line calls it.
+        module: the module to import.
+        kind: "dataset" or "extension".
+        origin: who named it: the path of plugins.toml, or a distribution and its version.
+        rival: who else names it, with another module; None where nobody does.
+    """
+
+    name: str
+    module: str
+    kind: str
+    origin: str
+    rival: str | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether the module's top package cannot be found. Looks for it, imports nothing."""
+        return importlib.util.find_spec(self.module.partition(".")[0]) is None
+
+
+class KnownPlugins:
+    """Every plugin that plugins.toml and the installed distributions name."""
+
+    def __init__(self, settings: Settings) -> None:
+        # behind the installed packages, so that a file beside plugins.toml cannot replace one
+        if str(settings.folder) not in sys.path:
+            sys.path.append(str(settings.folder))
+        origin = str(settings.file)
+        self.datasets = _merge("dataset", settings.plugins, origin)
+        self.extensions = _merge("extension", settings.extensions, origin)
+
+    def dataset(self, name: str) -> PluginSource:
+        """The dataset plugin of this name.
+
+        Raises:
+            UsageError: there is none.
+            PluginError: two places give the name to different modules.
+        """
+        if name not in self.datasets:
+            known = sorted(self.datasets)
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f" Did you mean '{near[0]}'?" if near else ""
+            raise UsageError(
+                f"No dataset plugin {name!r}.",
+                f"Plugins: {', '.join(known) or 'none'}.{meant}",
+                f"mlreg run {near[0]}" if near else "mlreg plugins list",
+            )
+        return self.datasets[name]
+
+    def load(self, dataset: str | None) -> PluginSet:
+        """Import the extensions and the dataset plugin of this name, if one is named.
+
+        Raises:
+            UsageError: there is no plugin of this name.
+            PluginError: one of them is missing, does not import, or breaks the contract.
+        """
+        chosen = self.dataset(dataset) if dataset is not None else None
+        return PluginSet(chosen, list(self.extensions.values()))
+
+
+def _merge(kind: str, named: Mapping[str, str], origin: str) -> dict[str, PluginSource]:
+    sources = {name: PluginSource(name, module, kind, origin) for name, module in named.items()}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS[kind]):
+        distribution = entry.dist
+        found = f"{distribution.name} {distribution.version}" if distribution else "a package"
+        known = sources.get(entry.name)
+        if known is None:
+            sources[entry.name] = PluginSource(entry.name, entry.value, kind, found)
+        elif known.module != entry.value and known.rival is None:
+            rival = f"{entry.value} ({found})"
+            sources[entry.name] = PluginSource(known.name, known.module, kind, known.origin, rival)
+    return dict(sorted(sources.items()))
+
+
+class PluginSet:
+    """The plugins of one run. Every call of a hook goes through it, so blame finds its owner."""
+
+    def __init__(self, dataset: PluginSource | None, extensions: Sequence[PluginSource]) -> None:
+        self.dataset = dataset
+        self.sources = [*extensions, *([dataset] if dataset else [])]
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        # pluggy calls the last one registered first: the dataset's own answer comes before others'
+        self._modules = {source.name: self._register(source) for source in self.sources}
+        if dataset:
+            self._check_required(dataset)
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset plugin's name; raises ValueError where only extensions were loaded."""
+        if self.dataset is None:
+            raise ValueError("no dataset plugin was chosen")
+        return self.dataset.name
+
+    def call(self, hook: str, expected: type | tuple[type, ...] | None = None, **known: Any) -> Any:
+        """Call a hook with what is known.
+
+        Args:
+            hook: its name.
+            expected: what a `firstresult` hook must return, or what each plugin must add to a
+                collecting one; None checks nothing.
+            known: the hook's arguments.
+
+        Raises:
+            PluginError: a plugin raised, or returned something else. It names plugin, hook, file
+                and line; the plugin's own exception is its cause, with a note of the same.
+            MlregError: a plugin raised one on purpose; it goes on as it is, with a note.
+        """
+        caller = getattr(self._manager.hook, hook)
+        try:
+            result = caller(**known)
+        except Exception as error:
+            raise self._blamed(error, hook) from _cause(error)
+        except (SystemExit, GeneratorExit) as error:
+            raise self._blamed(error, hook) from error
+        if expected is not None:
+            for value in [result] if caller.spec.opts["firstresult"] else result:
+                if not isinstance(value, expected):
+                    raise self.wrong_type(hook, expected, value)
+        return result
+
+    def collect(self, hook: str, expected: type, **known: Any) -> list[Any]:
+        """Call a collecting hook and join what the plugins returned into one list.
+
+        Args:
+            hook: its name.
+            expected: the type of each element.
+            known: the hook's arguments.
+
+        Raises:
+            PluginError: as `call`; a plugin that returns None adds nothing.
+        """
+        elements: list[Any] = []
+        for part in self.call(hook, (list, tuple), **known):
+            for element in part:
+                if not isinstance(element, expected):
+                    raise self.wrong_type(hook, expected, element)
+                elements.append(element)
+        return elements
+
+    def provides(self, hook: str) -> bool:
+        """Whether the dataset plugin itself has this hook."""
+        if self.dataset is None:
+            return False
+        return hasattr(self._modules[self.dataset.name], hook)
+
+    @contextmanager
+    def answerable(self, hook: str) -> Iterator[None]:
+        """Blame for code of a plugin that runs outside its hook: a model, a callback.
+
+        Args:
+            hook: the hook that provided what runs here; its plugin is blamed for what Keras
+                raises, where no line of a plugin is on the way.
+        """
+        try:
+            yield
+        except MlregError:
+            raise
+        except Exception as error:
+            if self._culprit(error) is None and _raised_by_host(error):
+                raise
+            raise self._blamed(error, hook) from error
+        except (SystemExit, GeneratorExit) as error:
+            raise self._blamed(error, hook) from error
+
+    def wrong_type(self, hook: str, expected: type | tuple[type, ...], value: Any) -> PluginError:
+        """What to raise where a hook's value is not what the contract says."""
+        names = expected if isinstance(expected, tuple) else (expected,)
+        wanted = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in names)
+        wanted = wanted.replace("builtins.", "").replace("registry_core.types.", "")
+        received = "None" if value is None else f"{type(value).__qualname__} ({value!r:.80})"
+        owners = [impl.plugin_name for impl in getattr(self._manager.hook, hook).get_hookimpls()]
+        places = [self._definition(impl) for impl in self._implementations(hook)]
+        return PluginError(
+            f"{hook} of {' or '.join(owners) or 'no plugin'} returned {received}.",
+            f"Expected: {wanted}. Defined in {'; '.join(places) or 'no plugin'}.",
+        )
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The plugins as a version's record keeps them: names, package, digest of the code."""
+        return [
+            {
+                "name": source.name,
+                "module": source.module,
+                "kind": source.kind,
+                "distribution": _distribution(source.module),
+                "code_sha256": _code_digest(self._modules[source.name]),
+            }
+            for source in self.sources
+        ]
+
+    # --- joining -----------------------------------------------------------------------------
+
+    def _register(self, source: PluginSource) -> ModuleType:
+        if source.rival:
+            raise PluginError(
+                f"Two places give the name '{source.name}' to different plugins: "
+                f"{source.module} ({source.origin}) and {source.rival}.",
+                "Rename one in plugins.toml, or uninstall the other.",
+                "mlreg plugins list",
+            )
+        module = _import(source)
+        for name, function in vars(module).items():
+            if name.startswith("mlreg_") and inspect.isfunction(function):
+                _check_marked(source, name, function)
+        try:
+            self._manager.register(module, name=source.name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise PluginError(
+                f"Plugin '{source.name}' does not fit the contract: {_flat(error)}.",
+                f"The hooks and their arguments are in {hookspecs.__name__} and in the README.",
+            ) from error
+        return module
+
+    def _check_required(self, dataset: PluginSource) -> None:
+        for hook in hookspecs.REQUIRED:
+            owners = {
+                impl.plugin_name
+                for impl in self._implementations(hook)
+                if not (impl.wrapper or impl.hookwrapper)
+            }
+            if dataset.name not in owners:
+                raise PluginError(
+                    f"Plugin '{dataset.name}' ({dataset.module}) lacks the hook {hook}.",
+                    f"A dataset plugin must have {', '.join(hookspecs.REQUIRED)}.",
+                )
+            if others := owners - {dataset.name}:
+                raise PluginError(
+                    f"The extension '{min(others)}' provides {hook}.",
+                    "Only the dataset's plugin may; an extension may wrap it, "
+                    "with @hookimpl(wrapper=True).",
+                )
+
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        return list(getattr(self._manager.hook, hook).get_hookimpls())
+
+    # --- blame -------------------------------------------------------------------------------
+
+    def _blamed(self, error: BaseException, hook: str) -> MlregError:
+        owner, place = self._culprit(error) or self._provider(hook)
+        error.add_note(f"in plugin '{owner}', hook {hook}, {place}")
+        if isinstance(error, MlregError):
+            return error
+        message = str(error).strip().partition("\n")[0]
+        kind = type(error).__qualname__
+        return PluginError(
+            f"Plugin '{owner}' failed in {hook}: {kind}{': ' if message else ''}{message}",
+            f"In {place}. `mlreg --traceback …` shows the way there.",
+        )
+
+    def _culprit(self, error: BaseException) -> tuple[str, str] | None:
+        """The plugin whose code raised, and the deepest line of its own code on the way."""
+        homes = {name: _home(module) for name, module in self._modules.items()}
+        culprit: tuple[str, str] | None = None
+        for frame in traceback.extract_tb(error.__traceback__):
+            file = Path(frame.filename)
+            for name, home in homes.items():
+                if file == home or home in file.parents:
+                    culprit = name, f"{frame.filename}, line {frame.lineno}"
+        return culprit
+
+    def _provider(self, hook: str) -> tuple[str, str]:
+        implementations = self._implementations(hook)
+        if not implementations:
+            return (self.sources[-1].name if self.sources else "?"), "a place that is not known"
+        last = implementations[-1]
+        return last.plugin_name, self._definition(last)
+
+    @staticmethod
+    def _definition(impl: pluggy.HookImpl) -> str:
+        code = inspect.unwrap(impl.function).__code__
+        return f"{code.co_filename}, line {code.co_firstlineno}"
+
+
+def _cause(error: Exception) -> BaseException | None:
+    return error.__cause__ if isinstance(error, MlregError) else error
+
+
+def _import(source: PluginSource) -> ModuleType:
+    try:
+        return importlib.import_module(source.module)
+    except ModuleNotFoundError as error:
+        package = source.module.partition(".")[0]
+        if error.name and error.name.partition(".")[0] == package:
+            raise PluginError(
+                f"Plugin '{source.name}' is not installed: no module '{error.name}'.",
+                f"Install the package that has it, or put {package}.py beside plugins.toml. "
+                f"It is named by {source.origin}.",
+            ) from error
+        raise PluginError(
+            f"Plugin '{source.name}' needs a module that is not installed: '{error.name}'.",
+            f"Install it: {source.module} imports it.",
+            f"pip install {error.name}",
+        ) from error
+    except Exception as error:
+        raise _import_failure(source, error) from error
+    except (SystemExit, GeneratorExit) as error:
+        raise _import_failure(source, error) from error
+
+
+def _import_failure(source: PluginSource, error: BaseException) -> PluginError:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else source.module
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}"
+    return PluginError(
+        f"Plugin '{source.name}' cannot be imported: {type(error).__qualname__}: {_flat(error)}",
+        f"In {place}.",
+    )
+
+
+def _check_marked(source: PluginSource, name: str, function: Any) -> None:
+    place = f"{function.__code__.co_filename}, line {function.__code__.co_firstlineno}"
+    if not hasattr(function, f"{hookspecs.PROJECT}_impl"):
+        raise PluginError(
+            f"{name} of plugin '{source.name}' is not marked as a hook.",
+            f"Write @hookimpl above it: {place}.",
+        )
+    if not hasattr(hookspecs, name):
+        known = [known for known in vars(hookspecs) if known.startswith("mlreg_")]
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f" Did you mean '{near[0]}'?" if near else ""
+        raise PluginError(
+            f"There is no hook {name}, which plugin '{source.name}' has in {place}.",
+            f"Hooks: {', '.join(known)}.{meant}",
+        )
+
+
+def _raised_by_host(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(__file__).parent in Path(frames[-1].filename).parents
+
+
+def _home(module: ModuleType) -> Path:
+    """The folder of the module's package, or the file of a module that is alone."""
+    file = Path(module.__file__ or "")
+    alone = "." not in module.__name__ and not hasattr(module, "__path__")
+    return file if alone else file.parent
+
+
+def _flat(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _distribution(module: str) -> str | None:
+    owners = importlib.metadata.packages_distributions().get(module.partition(".")[0])
+    if not owners:
+        return None
+    return f"{owners[0]} {importlib.metadata.version(owners[0])}"
+
+
+def _code_digest(module: ModuleType) -> str:
+    """sha256 over the plugin's own Python files, in hex: it changes when the code does."""
+    import hashlib
+
+    home = _home(module)
+    digest = hashlib.sha256()
+    for file in sorted(home.rglob("*.py")) if home.is_dir() else [home]:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,213 @@
+"""The registry as people and programs use it: by reference, with gates, as Keras models.
+
+    >>> from registry_core import open_registry
+    >>> model = open_registry().load("cifar10@production")
+
+Knows the store, the plugins and, where a model is wanted, Keras; nothing of how it was trained.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry_core.errors import UsageError
+from registry_core.refs import Ref, check_alias_name, parse_ref
+from registry_core.settings import Settings, find_settings, registry_folder
+from registry_core.store import Store
+from registry_core.types import (
+    FIGURES_FOLDER,
+    MODEL_FILE,
+    LedgerRow,
+    Objection,
+    Promotion,
+    Version,
+)
+
+if TYPE_CHECKING:
+    import keras
+
+    from registry_core.plugins import PluginSet
+
+# format -> how the name of what is written ends; h5 is Keras's legacy format
+EXPORTS = {"keras": ".keras", "h5": ".h5", "savedmodel": "", "figures": ""}
+
+
+def open_registry(path: str | Path | None = None) -> Registry:
+    """Open a registry; nothing is read or made until it is used.
+
+    Args:
+        path: its folder; None takes MLREG_HOME, what plugins.toml says, or the user's own.
+
+    Raises:
+        UsageError: plugins.toml is malformed.
+    """
+    settings = find_settings()
+    folder = registry_folder(Path(path) if path is not None else None, settings)
+    return Registry(folder, settings)
+
+
+class Registry:
+    """Models, versions and aliases in one folder.
+
+    Args:
+        folder: where the registry is.
+        settings: what plugins.toml says, for the plugins that check promotions.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.store = Store(folder)
+
+    def version(self, reference: str | Ref) -> Version:
+        """The version that a reference names; a name alone means its latest.
+
+        Raises:
+            UsageError: the reference is malformed, or nothing has it.
+        """
+        ref = parse_ref(reference) if isinstance(reference, str) else reference
+        return self.store.resolve(ref)
+
+    def load(self, reference: str | Ref) -> keras.Model:
+        """The Keras model of a version, compiled, taking the dataset's raw inputs.
+
+        Raises:
+            UsageError: nothing has the reference.
+            IntegrityError: its file is not what its digest says; nothing of it was parsed.
+        """
+        version = self.version(reference)
+        with tempfile.TemporaryDirectory() as folder:
+            file = self.store.copy_out(version, MODEL_FILE, Path(folder) / MODEL_FILE)
+            from registry_core.training import load_model
+
+            return load_model(file)
+
+    def promote(
+        self,
+        reference: str | Ref,
+        alias: str,
+        *,
+        plugins: PluginSet,
+        reason: str = "",
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> tuple[Promotion, Sequence[Objection]]:
+        """Move an alias to a version, unless a plugin objects.
+
+        Args:
+            reference: the version that is to hold the alias.
+            alias: the alias.
+            plugins: whose checks are asked.
+            reason: kept in the ledger.
+            force: overrule objections; needs a reason.
+            dry_run: decide, and move nothing.
+
+        Returns:
+            The promotion, and the objections that were overruled.
+
+        Raises:
+            RefusedError: a plugin objects; the ledger says so, the alias has not moved.
+            IntegrityError: a file of the version is damaged; the alias has not moved.
+        """
+        from registry_core import gates
+
+        gates.check_force(force, reason)
+        check_alias_name(alias)
+        candidate = self.version(reference)
+        incumbent = self._holder(candidate.model, alias)
+        found = gates.objections(plugins, candidate, incumbent, alias)
+        grounds = gates.evidence(found, force)
+        if found and not force:
+            if not dry_run:
+                self.store.note(
+                    "refused", candidate.model, candidate.version, alias, reason, grounds
+                )
+            raise gates.refusal(found, candidate, alias)
+        if dry_run:
+            self.store.check(candidate)
+            return Promotion(alias, candidate, incumbent), found
+        return self.store.move_alias(candidate, alias, reason, grounds), found
+
+    def history(
+        self, reference: str | Ref | None = None, limit: int | None = None
+    ) -> list[LedgerRow]:
+        """What happened, newest first.
+
+        Args:
+            reference: a model; `model@3` for one version; `model@production` for what held the
+                alias. None is the whole registry.
+            limit: at most so many rows; None is all.
+        """
+        if reference is None:
+            return self.store.ledger(limit=limit)
+        ref = parse_ref(reference) if isinstance(reference, str) else reference
+        if ref.kind == "alias":
+            return self.store.ledger(ref.model, alias=ref.selector, limit=limit)
+        if ref.kind == "none":
+            return self.store.ledger(ref.model, limit=limit)
+        return self.store.ledger(ref.model, version=self.version(ref).version, limit=limit)
+
+    def export(
+        self, reference: str | Ref, form: str, output: Path | None = None, overwrite: bool = False
+    ) -> Path:
+        """Write a version's model, or its figures, for use elsewhere.
+
+        Args:
+            reference: the version.
+            form: `keras` and `h5` write one file; `savedmodel` and `figures` a folder.
+            output: where to; None makes a name from the model and its number here.
+            overwrite: replace a file that is there; a folder that is not empty never is.
+
+        Returns:
+            What was written.
+
+        Raises:
+            UsageError: the format is not known, or the output exists.
+            IntegrityError: a file is not what its digest says; nothing was written.
+        """
+        if form not in EXPORTS:
+            raise UsageError(f"No format '{form}'.", f"Formats: {', '.join(EXPORTS)}.")
+        version = self.version(reference)
+        ending = EXPORTS[form]
+        target = output or Path(f"{version.model}-{version.version}{ending or '-' + form}")
+        if target.is_dir() and any(target.iterdir()):
+            raise UsageError(
+                f"{target} is a folder with something in it.",
+                "Name another place with -o; a folder is never replaced.",
+            )
+        if target.is_file() and not overwrite:
+            raise UsageError(
+                f"{target} exists already.",
+                "Name another place with -o, or replace it with --overwrite.",
+            )
+        if not target.parent.is_dir():
+            raise UsageError(f"There is no folder {target.parent}.", "Make it first.")
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".mlreg-") as draft_folder:
+            draft = Path(draft_folder) / f"export{ending}"
+            self._write(version, form, draft)
+            draft.replace(target)
+        return target
+
+    def _holder(self, model: str, alias: str) -> Version | None:
+        try:
+            return self.store.resolve(Ref(model, "alias", alias))
+        except UsageError:
+            return None
+
+    def _write(self, version: Version, form: str, draft: Path) -> None:
+        if form == "figures":
+            draft.mkdir()
+            for file in version.files:
+                if file.path.startswith(f"{FIGURES_FOLDER}/"):
+                    self.store.copy_out(version, file.path, draft / Path(file.path).name)
+            return
+        stored = self.store.copy_out(version, MODEL_FILE, draft.parent / "stored.keras")
+        if form == "keras":
+            stored.rename(draft)
+            return
+        from registry_core.training import export_model
+
+        export_model(stored, form, draft)

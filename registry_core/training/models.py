@@ -1,0 +1,98 @@
+"""Keras models as files: saved, loaded without running code of theirs, checked, exported."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from registry_core.errors import PluginError, UsageError
+
+EXPORT_FORMATS = ("keras", "h5", "savedmodel")
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write a model with its optimizer's state to `path`, which ends in `.keras`."""
+    model.save(path)
+
+
+def load_model(path: Path) -> keras.Model:
+    """Read a model, compiled as it was saved. `safe_mode` lets no stored code run."""
+    with warnings.catch_warnings():
+        # an optimizer that never made a step has no state to load
+        warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+        return keras.saving.load_model(path, compile=True, safe_mode=True)
+
+
+def check_saved(model: keras.Model, path: Path, inputs: Any) -> None:
+    """Load what was saved and hold its outputs against those of the model in memory.
+
+    Args:
+        model: the model that was saved.
+        path: the file, ending in `.keras`.
+        inputs: (n, ...) a few raw inputs.
+
+    Raises:
+        PluginError: the file cannot be loaded, or the model it holds answers otherwise.
+    """
+    try:
+        loaded = load_model(path)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise PluginError(
+            f"The model was saved and cannot be loaded again: {reason}",
+            "A layer, loss or metric of your own needs @keras.saving.register_keras_serializable() "
+            "and a get_config; a Lambda layer with code in it is never loaded.",
+        ) from error
+    expected, found = model.predict_on_batch(inputs), loaded.predict_on_batch(inputs)
+    # the same graph on the same machine; the tolerance is for kernels chosen by memory layout
+    if not np.allclose(expected, found, rtol=1e-4, atol=1e-5, equal_nan=True):
+        difference = float(np.nanmax(np.abs(np.asarray(expected) - np.asarray(found))))
+        raise PluginError(
+            f"The model that was saved answers differently once loaded (by up to {difference:g}).",
+            "Something that the model computes with is not in its file: "
+            "a layer's state belongs in weights or in get_config.",
+        )
+
+
+def export_model(source: Path, form: str, destination: Path) -> None:
+    """Write a registered model for other tools.
+
+    Args:
+        source: the registered `.keras` file, already checked against its digest.
+        form: one of `EXPORT_FORMATS`; `h5` is Keras's legacy format, `savedmodel` a folder that
+            TensorFlow Serving reads.
+        destination: where the file or folder goes; its name ends as the format asks.
+
+    Raises:
+        UsageError: the format cannot hold this model.
+    """
+    model = load_model(source)
+    try:
+        if form == "savedmodel":
+            model.export(destination, verbose=False)
+        else:
+            with _without_legacy_warning():
+                model.save(destination)
+    except (ValueError, NotImplementedError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"This model cannot be written as {form}: {reason}",
+            f"Formats: {', '.join(EXPORT_FORMATS)}.",
+        ) from error
+
+
+class _without_legacy_warning:  # noqa: N801 - reads as the statement it is used in
+    """Keras warns that HDF5 is legacy; whoever asked for h5 knows."""
+
+    def __enter__(self) -> None:
+        self._logger = logging.getLogger("absl")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.setLevel(self._level)

@@ -1,0 +1,133 @@
+"""Batches for training and evaluation, as tf.data datasets.
+
+What a batch holds depends on (run seed, epoch, step) and on nothing that happened before.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from registry_core.data import steps
+from registry_core.types import ArraySplit, Augmentation, Batch, Split, StreamSplit
+
+# Evaluation holds no gradients, so its batches are as large as keeps the cores busy.
+EVALUATION_BATCH = 250
+
+# A stream is shuffled through a window of this many examples.
+STREAM_SHUFFLE_EXAMPLES = 10_000
+
+_WORKERS = max(1, os.cpu_count() or 1)
+
+
+class TrainingBatches:
+    """One epoch of batches after another; each pass over `dataset` is the epoch of `epoch`.
+
+    Args:
+        split: the training split.
+        augmentation: changes a batch's inputs, or None.
+        batch_size: examples a batch; the last one of an epoch may be smaller.
+        seed: the run's seed.
+    """
+
+    def __init__(
+        self, split: Split, augmentation: Augmentation | None, batch_size: int, seed: int
+    ) -> None:
+        self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
+        self.steps = steps(len(split), batch_size)
+        self._augmentation = augmentation
+        # one stream of randomness for the order, one for the augmentation
+        root = tf.constant([seed, 0x6D6C], tf.int32)
+        self._order_seed = tf.random.fold_in(root, 0)
+        self._batch_seed = tf.random.fold_in(root, 1)
+        if isinstance(split, ArraySplit):
+            raw = self._from_arrays(split, batch_size)
+        else:
+            raw = self._from_stream(split, batch_size)
+        self.dataset = _quiet(
+            raw.map(self._augment, num_parallel_calls=_WORKERS, deterministic=True)
+            .prefetch(4 * _WORKERS)
+            .apply(tf.data.experimental.assert_cardinality(self.steps))
+        )
+
+    def _from_arrays(self, split: ArraySplit, batch_size: int) -> tf.data.Dataset:
+        inputs, targets = tf.constant(split.inputs), tf.constant(split.targets)
+        examples = len(split)
+
+        def epoch_of_places(_: Any) -> tf.data.Dataset:
+            epoch = self.epoch.read_value()
+            order = tf.random.experimental.stateless_shuffle(
+                tf.range(examples, dtype=tf.int64), tf.random.fold_in(self._order_seed, epoch)
+            )
+            return tf.data.Dataset.range(self.steps).map(
+                lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size])
+            )
+
+        def gather(epoch: Any, step: Any, indices: Any) -> tuple[Any, ...]:
+            return epoch, step, indices, tf.gather(inputs, indices), tf.gather(targets, indices)
+
+        places = tf.data.Dataset.range(1).flat_map(epoch_of_places)
+        return places.map(gather, num_parallel_calls=_WORKERS, deterministic=True)
+
+    def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
+        def epoch_of_batches(_: Any) -> tf.data.Dataset:
+            epoch = self.epoch.read_value()
+            shuffle_seed = tf.random.fold_in(self._order_seed, epoch)
+            return (
+                split.dataset.take(split.examples)
+                .enumerate()
+                .shuffle(
+                    min(split.examples, STREAM_SHUFFLE_EXAMPLES),
+                    seed=tf.cast(shuffle_seed[0], tf.int64),
+                    reshuffle_each_iteration=False,
+                )
+                .batch(batch_size)
+                .enumerate()
+                .map(lambda step, rest: (epoch, step, rest[0], rest[1][0], rest[1][1]))
+            )
+
+        return tf.data.Dataset.range(1).flat_map(epoch_of_batches)
+
+    def _augment(
+        self, epoch: Any, step: Any, indices: Any, inputs: Any, targets: Any
+    ) -> tuple[Any, Any]:
+        if self._augmentation is None:
+            return inputs, targets
+        seed = tf.random.fold_in(tf.random.fold_in(self._batch_seed, epoch), step)
+        return self._augmentation(inputs, Batch(seed, epoch, indices)), targets
+
+
+def evaluation_batches(split: Split) -> tf.data.Dataset:
+    """The split in its own order, (inputs, targets) of at most `EVALUATION_BATCH` examples."""
+    if isinstance(split, StreamSplit):
+        return _quiet(split.dataset.take(split.examples).batch(EVALUATION_BATCH).prefetch(2))
+    inputs, targets = tf.constant(split.inputs), tf.constant(split.targets)
+
+    def slice_at(step: Any) -> tuple[Any, Any]:
+        part = slice(step * EVALUATION_BATCH, (step + 1) * EVALUATION_BATCH)
+        return inputs[part], targets[part]
+
+    batches = tf.data.Dataset.range(steps(len(split), EVALUATION_BATCH))
+    return _quiet(batches.map(slice_at, num_parallel_calls=1, deterministic=True).prefetch(2))
+
+
+def first_examples(split: Split, count: int) -> tuple[Any, Any]:
+    """The first examples of a split as tensors: inputs (n, ...), targets (n, ...), n <= count."""
+    if isinstance(split, StreamSplit):
+        inputs, targets = next(iter(split.dataset.take(count).batch(count)))
+        return inputs, targets
+    return tf.constant(split.inputs[:count]), tf.constant(split.targets[:count])
+
+
+def _quiet(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Switch tf.data's autotuner off.
+
+    Its thread sleeps for 10 ms x (2^k - 1) and the end of an epoch waits until it wakes
+    (TensorFlow 2.21), so that epochs would take 5.11, 10.23, 20.47 s ... whatever their work.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.deterministic = True
+    return dataset.with_options(options)

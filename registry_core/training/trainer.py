@@ -1,0 +1,279 @@
+"""What the lifecycle asks of Keras: check, fit, evaluate, save."""
+
+from __future__ import annotations
+
+import copy
+import math
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from registry_core.config import RunConfig
+from registry_core.errors import PluginError, TrainingError
+from registry_core.signals import StopRequest
+from registry_core.training.models import check_saved, save_model
+from registry_core.training.pipeline import (
+    TrainingBatches,
+    evaluation_batches,
+    first_examples,
+)
+from registry_core.training.watch import Watch
+from registry_core.types import (
+    Assembly,
+    Augmentation,
+    Batch,
+    DataSplits,
+    Evaluation,
+    History,
+    Observer,
+    Schedule,
+    Split,
+)
+
+# Steps that Keras runs in one call. More of them cost less Python, and make Ctrl-C and the
+# live view wait longer: this many examples are some tenths of a second on two cores.
+EXAMPLES_A_CALL = 1_000
+
+
+class KerasTrainer:
+    """Trains Keras models on this machine. Making one seeds Python, NumPy and TensorFlow.
+
+    Args:
+        config: the run's configuration.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(config.seed)
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+
+    def environment(self) -> dict[str, Any]:
+        """Libraries and device, for the version's record."""
+        gpus = [
+            tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+            for gpu in tf.config.list_physical_devices("GPU")
+        ]
+        return {
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "device": ", ".join(gpus) or platform.processor() or platform.machine(),
+            "deterministic": self._config.deterministic,
+        }
+
+    def initial_learning_rate(self, schedule: Schedule | None) -> Any:
+        """What `mlreg_model` is given: a schedule of Keras's own, or the value for epoch 0."""
+        if schedule is None or isinstance(
+            schedule, keras.optimizers.schedules.LearningRateSchedule
+        ):
+            return schedule
+        if not callable(schedule):
+            raise PluginError(
+                f"mlreg_scheduler returned {type(schedule).__qualname__} ({schedule!r:.80}).",
+                "Expected: a function of the epoch, or a keras LearningRateSchedule.",
+            )
+        return _rate(schedule, 0)
+
+    def check(self, assembly: Assembly, folder: Path) -> None:
+        """Refuse, before the first epoch, what could only fail after the last.
+
+        Args:
+            assembly: everything that training needs.
+            folder: where a file may be written and read again.
+
+        Raises:
+            PluginError: the model is none, is not compiled, does not fit the classes, cannot be
+                saved and loaded; or the augmentation does not keep the inputs' shape.
+        """
+        model, data = assembly.model, assembly.data
+        if not isinstance(model, keras.Model):
+            raise PluginError(
+                f"mlreg_model returned {type(model).__qualname__}.", "Expected: keras.Model."
+            )
+        if not model.compiled or getattr(model, "loss", None) is None:
+            raise PluginError(
+                "The model that mlreg_model returned is not compiled with a loss.",
+                "Call model.compile(optimizer=…, loss=…, metrics=[…]) before returning it.",
+            )
+        inputs, _ = first_examples(data.train, 2)
+        if assembly.augmentation is not None:
+            inputs = _augmented(assembly.augmentation, inputs)
+        _check_outputs(model, inputs, data)
+        draft = folder / "untrained.keras"
+        save_model(model, draft)
+        check_saved(model, draft, inputs)
+        draft.unlink()
+
+    def fit(self, assembly: Assembly, observer: Observer, stop: StopRequest) -> History:
+        """Train for the configured epochs.
+
+        Args:
+            assembly: everything that training needs.
+            observer: told of every batch and epoch.
+            stop: asked at every batch's end.
+
+        Raises:
+            TrainingError: the loss is no longer finite, or memory ran out.
+            Interrupted: a signal asked to stop.
+        """
+        config, model = self._config, assembly.model
+        batches = TrainingBatches(
+            assembly.data.train, assembly.augmentation, config.batch_size, config.seed
+        )
+        watch = Watch(batches, observer, stop)
+        callbacks = [watch, *assembly.callbacks]
+        if (schedule := _by_epoch(assembly.schedule)) is not None:
+            callbacks.insert(0, _Follow(schedule))
+        model.steps_per_execution = max(1, min(EXAMPLES_A_CALL // config.batch_size, batches.steps))
+        validation = assembly.data.validation
+        observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
+        try:
+            model.fit(
+                batches.dataset,
+                epochs=config.epochs,
+                validation_data=None if validation is None else evaluation_batches(validation),
+                callbacks=callbacks,
+                shuffle=False,  # the batches are shuffled as they are made
+                verbose=0,
+            )
+        except tf.errors.ResourceExhaustedError as error:
+            raise TrainingError(
+                f"Memory ran out at a batch size of {config.batch_size}.",
+                "Nothing was registered. A smaller batch needs less.",
+                f"-p batch_size={max(1, config.batch_size // 2)}",
+            ) from error
+        return watch.history()
+
+    def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:
+        """Measure a model on a split.
+
+        Args:
+            model: what is registered; compiled here like `trained`, if it is not compiled.
+            trained: the model as it was trained.
+            split: raw inputs and targets.
+
+        Returns:
+            Keras's own metrics, and output and loss of each example.
+
+        Raises:
+            TrainingError: a metric is not finite.
+        """
+        if not model.compiled:
+            model.compile_from_config(trained.get_compile_config())
+        batches = evaluation_batches(split)
+        metrics = {
+            name: float(value)
+            for name, value in model.evaluate(batches, verbose=0, return_dict=True).items()
+        }
+        outputs, targets, losses = [], [], []
+        loss = _unreduced(model.loss)
+        for inputs, expected in batches:
+            answered = model.predict_on_batch(inputs)
+            outputs.append(answered)
+            targets.append(expected.numpy())
+            losses.append(loss(expected, answered))
+        evaluation = Evaluation(
+            metrics, np.concatenate(outputs), np.concatenate(losses), np.concatenate(targets)
+        )
+        for name, value in (*metrics.items(), ("the loss", evaluation.losses.mean())):
+            if not np.isfinite(value):
+                raise TrainingError(
+                    f"On the test split, {name} is {value}.",
+                    "Nothing was registered: a version has finite metrics.",
+                )
+        return evaluation
+
+    def save(self, model: keras.Model, path: Path) -> None:
+        """Write the model to `path`, which ends in `.keras`."""
+        save_model(model, path)
+
+    def check_saved(self, model: keras.Model, path: Path, split: Split) -> None:
+        """Load a saved model and compare its answers; raises PluginError where they differ."""
+        inputs, _ = first_examples(split, 32)
+        check_saved(model, path, inputs)
+
+
+def _augmented(augmentation: Augmentation, inputs: Any) -> Any:
+    """Run the augmentation once as tf.data will, and hold its result against the inputs."""
+    batch = Batch(
+        tf.constant([0, 1], tf.int32),
+        tf.constant(0, tf.int64),
+        tf.range(inputs.shape[0], dtype=tf.int64),
+    )
+    changed = tf.function(augmentation)(inputs, batch)
+    if not tf.is_tensor(changed) or changed.shape != inputs.shape:
+        received = changed.shape if tf.is_tensor(changed) else type(changed).__qualname__
+        raise PluginError(
+            f"The augmentation made {received} of inputs of shape {inputs.shape}.",
+            "It returns a tensor of the same shape: (inputs, batch) -> inputs.",
+        )
+    return changed
+
+
+def _check_outputs(model: keras.Model, inputs: Any, data: DataSplits) -> None:
+    outputs = model.predict_on_batch(inputs)
+    if not isinstance(outputs, np.ndarray):
+        raise PluginError(
+            f"The model has {len(outputs)} outputs.", "A registered model has one output."
+        )
+    classes = len(data.class_names)
+    if classes and outputs.shape != (len(inputs), classes):
+        raise PluginError(
+            f"The model's output has shape {outputs.shape[1:]}, and there are {classes} classes.",
+            f"The last layer needs {classes} units: one for each class name, two for a yes or no.",
+        )
+
+
+def _by_epoch(schedule: Schedule | None) -> Callable[[int], float] | None:
+    """The schedule, if the host has to follow it: Keras follows its own."""
+    own = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
+    return None if own else schedule
+
+
+class _Follow(keras.callbacks.Callback):
+    """Sets the learning rate of each epoch before its first batch."""
+
+    def __init__(self, schedule: Callable[[int], float]) -> None:
+        super().__init__()
+        self._schedule = schedule
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.optimizer.learning_rate = _rate(self._schedule, epoch)
+
+
+def _rate(schedule: Callable[[int], float], epoch: int) -> float:
+    value: Any = schedule(epoch)
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not math.isfinite(rate) or rate < 0:
+        raise PluginError(
+            f"The schedule of mlreg_scheduler gave {value!r} for epoch {epoch}.",
+            "A learning rate is a finite number, not below 0.",
+        )
+    return rate
+
+
+def _unreduced(loss: Any) -> Callable[[Any, Any], np.ndarray]:
+    """The model's loss as a function that gives one value for each example."""
+    function = keras.losses.get(loss)
+    if isinstance(function, keras.losses.Loss):
+        function = copy.copy(function)
+        function.reduction = "none"
+
+    def each(expected: Any, answered: Any) -> np.ndarray:
+        if len(expected.shape) == 1 and answered.shape[1:] == (1,):
+            expected = expected[:, None]
+        values: np.ndarray = np.asarray(function(expected, answered))
+        each_mean: np.ndarray = values.reshape(len(values), -1).mean(axis=1)
+        return each_mean
+
+    return each

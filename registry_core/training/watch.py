@@ -1,0 +1,89 @@
+"""Keras callbacks of the host: tell the observer, stop when asked, stop when the loss is lost."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from registry_core.errors import Interrupted, TrainingError
+from registry_core.signals import StopRequest
+from registry_core.training.pipeline import TrainingBatches
+from registry_core.types import History, Observer
+
+
+class Watch(keras.callbacks.Callback):
+    """Keeps the history and looks after the run, at batch ends and epoch ends.
+
+    Args:
+        batches: told which epoch begins, so that its seeds follow.
+        observer: told what goes on.
+        stop: asked at every batch's end.
+    """
+
+    def __init__(self, batches: TrainingBatches, observer: Observer, stop: StopRequest) -> None:
+        super().__init__()
+        self._batches = batches
+        self._observer = observer
+        self._stop = stop
+        self._metrics: dict[str, list[float]] = {}
+        self._epoch_seconds: list[float] = []
+        self._epoch = 0
+        self._began = 0.0
+
+    def history(self) -> History:
+        """What was measured after each epoch so far."""
+        return History(self._metrics, self._epoch_seconds)
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._batches.epoch.assign(epoch)
+        self._epoch = epoch
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        # `batch` counts whole calls of several steps, the epoch's last one may be shorter
+        step = min(batch + 1, self._batches.steps)
+        values = dict(logs or {})
+        self._refuse_lost(values, f"epoch {self._epoch + 1}, batch {step}")
+        if (rate := learning_rate(self.model)) is not None:
+            values["learning_rate"] = rate
+        self._observer.batch_done(step, values)
+        self._stop_if_asked()
+
+    def on_test_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._stop_if_asked()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self._refuse_lost(values, f"epoch {epoch + 1}, after its last batch")
+        if (rate := learning_rate(self.model)) is not None:
+            values["learning_rate"] = rate
+        for name, value in values.items():
+            self._metrics.setdefault(name, []).append(value)
+        self._epoch_seconds.append(time.perf_counter() - self._began)
+        self._observer.epoch_done(epoch, values, self._epoch_seconds[-1])
+
+    def _stop_if_asked(self) -> None:
+        if self._stop.signum is not None:
+            raise Interrupted(self._stop.signum)
+
+    @staticmethod
+    def _refuse_lost(values: Mapping[str, Any], place: str) -> None:
+        for name, value in values.items():
+            if "loss" in name and not math.isfinite(value):
+                raise TrainingError(
+                    f"Training diverged: {name} is {float(value)} in {place}.",
+                    "Nothing was registered. A smaller learning rate is the usual cure; "
+                    "inputs that are far from 0 to 1 are the usual cause.",
+                )
+
+
+def learning_rate(model: keras.Model) -> float | None:
+    """The learning rate in use; None where the optimizer does not have just one."""
+    try:
+        return float(model.optimizer.learning_rate)
+    except (AttributeError, TypeError, ValueError):
+        return None

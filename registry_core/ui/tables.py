@@ -1,0 +1,182 @@
+"""Models, versions, promotions and the ledger as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from registry_core.types import LedgerRow, ModelSummary, Objection, Promotion, Version
+from registry_core.ui.output import stderr, stdout
+from registry_core.ui.text import duration, fraction, literal, metrics_line, shown, size
+
+_STAGES = ("data", "model", "fit", "evaluate", "save", "plot")
+
+
+def show_models(models: Sequence[ModelSummary]) -> None:
+    """One line a model: its newest version, what it measured, who holds its aliases."""
+    table = _table("model", "versions", "latest", "test metrics", "aliases", "created")
+    for model in models:
+        aliases = ", ".join(f"{alias}={number}" for alias, number in model.aliases.items())
+        table.add_row(
+            shown(model.name, "bold"),
+            shown(model.versions),
+            shown(model.latest.ref),
+            shown(metrics_line(_test_metrics(model.latest))),
+            shown(aliases, "green"),
+            shown(_when(model.latest.created)),
+        )
+    stdout().print(table)
+
+
+def show_versions(versions: Sequence[Version], damaged: Collection[str]) -> None:
+    """One line a version, newest first; a damaged one is marked.
+
+    Args:
+        versions: of one model.
+        damaged: references of those that are.
+    """
+    table = _table("version", "test metrics", "preset", "seed", "fit", "aliases", "created")
+    for version in versions:
+        mark = "  damaged" if version.ref in damaged else ""
+        table.add_row(
+            shown(version.ref, "bold").append(mark, "red bold"),
+            shown(metrics_line(_test_metrics(version))),
+            shown(version.preset),
+            shown(version.seed),
+            shown(duration(version.seconds.get("fit", 0.0))),
+            shown(", ".join(version.aliases), "green"),
+            shown(_when(version.created)),
+        )
+    stdout().print(table)
+
+
+def show_version(version: Version, manifest: Mapping[str, Any]) -> None:
+    """Everything worth reading about one version."""
+    console = stdout()
+    title = shown(version.ref, "bold")
+    if version.aliases:
+        title.append(f"  {', '.join(version.aliases)}", "green")
+    console.print(title)
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim")
+    facts.add_column(overflow="fold")
+    for name, value in _facts(version, manifest):
+        facts.add_row(name, shown(value))
+    console.print(facts)
+    console.print()
+    files = _table("file", "size", "sha256")
+    for file in version.files:
+        files.add_row(shown(file.path), shown(size(file.size)), shown(file.sha256[:16]))
+    console.print(files)
+
+
+def show_promotion(promotion: Promotion, overruled: Sequence[Objection], dry_run: bool) -> None:
+    """Which alias moved, from where; and what was overruled to move it."""
+    version, previous = promotion.version, promotion.previous
+    verb = "would be" if dry_run else "is"
+    before = f", before it {previous.ref}" if previous else ", which nothing held before"
+    stdout().print(shown(f"{version.model}@{promotion.alias} {verb} {version.ref}{before}"))
+    for objection in overruled:
+        stderr().print(shown(f"Overruled: {objection.check}: {objection.reason}", "yellow"))
+
+
+def show_history(rows: Sequence[LedgerRow]) -> None:
+    """The ledger, newest first."""
+    table = _table("when", "what", "who", "reason")
+    for row in rows:
+        table.add_row(shown(_when(row.at)), shown(_what(row)), shown(row.who), shown(_reason(row)))
+    stdout().print(table)
+
+
+def show_plugins(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Every plugin that is known, and where its name comes from."""
+    table = _table("plugin", "kind", "module", "named by", "state")
+    for row in rows:
+        good = row["state"] == "ok"
+        table.add_row(
+            shown(row["name"], "bold"),
+            shown(row["kind"]),
+            shown(row["module"]),
+            shown(row["named_by"]),
+            shown(row["state"], "" if good else "red"),
+        )
+    stdout().print(table)
+
+
+def show_files(rows: Sequence[tuple[str, int, str]]) -> None:
+    """Files with size in bytes and digest."""
+    table = _table("file", "size", "sha256")
+    for path, count, digest in rows:
+        table.add_row(shown(path), shown(size(count)), shown(digest))
+    stdout().print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _facts(version: Version, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    data, environment = manifest["data"], manifest["environment"]
+    config = ", ".join(f"{key}={value}" for key, value in sorted(manifest["config"].items()))
+    splits = ", ".join(f"{s['examples']:,} {name}" for name, s in data["splits"].items())
+    epochs = len(manifest["epoch_seconds"])
+    fit = version.seconds.get("fit", 0.0)
+    throughput = epochs * data["splits"]["train"]["examples"] / fit if fit else 0.0
+    libraries = ("python", "tensorflow", "keras", "numpy", "mlreg")
+    versions = ", ".join(f"{lib} {environment[lib]}" for lib in libraries if lib in environment)
+    stages = ", ".join(
+        f"{stage} {duration(version.seconds[stage])}"
+        for stage in _STAGES
+        if stage in version.seconds
+    )
+    facts = [
+        ("created", _when(version.created)),
+        ("metrics", ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())),
+        ("preset", f"{version.dataset} {version.preset}, seed {version.seed}"),
+        ("config", config),
+        ("data", f"{splits}; from {data['source'] or 'the plugin'}"),
+        ("training", f"{epochs} epochs, {throughput:,.0f} examples/s, validation included"),
+        ("stages", stages),
+        ("libraries", versions),
+        ("machine", f"{environment.get('platform')}, {environment.get('cpus')} cores"),
+    ]
+    if git := environment.get("git"):
+        changed = ", with uncommitted changes" if git["dirty"] else ""
+        facts.append(("git", f"{git['commit'][:12]}{changed}"))
+    if missing := manifest.get("figures_missing"):
+        facts.append(("figures", f"missing: {missing}"))
+    return [*facts, ("run", version.run), ("digest", version.digest)]
+
+
+def _test_metrics(version: Version) -> dict[str, float]:
+    """The metrics in one short cell: accuracy first, `test_` is in the column's head."""
+    ordered = sorted(version.metrics.items(), key=lambda item: "accuracy" not in item[0])
+    return {name.removeprefix("test_"): value for name, value in ordered[:2]}
+
+
+def _what(row: LedgerRow) -> str:
+    subject = row.model if row.version is None else f"{row.model}@{row.version}"
+    if row.action == "promoted":
+        before = f" (before: {row.previous})" if row.previous else ""
+        return f"{subject} became {row.alias}{before}"
+    if row.action == "refused":
+        return f"{subject} was refused as {row.alias}"
+    return f"{subject} was {row.action}"
+
+
+def _reason(row: LedgerRow) -> str:
+    said = [row.reason] if row.reason else []
+    for objection in row.evidence.get("objections", []):
+        overruled = " (overruled)" if row.evidence.get("forced") else ""
+        said.append(f"{objection['check']}: {objection['reason']}{overruled}")
+    return literal("; ".join(said))
+
+
+def _when(moment: str) -> str:
+    """`2026-03-05 09:14 UTC` of an ISO 8601 time."""
+    return f"{moment[:10]} {moment[11:16]} UTC"

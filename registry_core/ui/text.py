@@ -1,0 +1,65 @@
+"""Text that others wrote, made safe to show; numbers and times, made short to read."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+
+from rich.text import Text
+
+_CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def literal(text: str) -> str:
+    """The text with every control, formatting and line-ending character written as an escape.
+
+    A tag, a reason or a message can then neither move the cursor nor break a line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if unicodedata.category(character) not in _CONTROL
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def shown(text: object, style: str = "") -> Text:
+    """A cell or a line of Rich that takes nothing in it for markup."""
+    return Text(literal(str(text)), style=style)
+
+
+def number(value: float) -> str:
+    """Four significant digits: 0.7801, 12.31, 1.235e-07."""
+    return f"{value:.4g}" if abs(value) < 1 or value >= 10_000 else f"{value:.2f}"
+
+
+def fraction(name: str, value: float) -> str:
+    """A metric's value: an accuracy keeps four decimals, whatever it is."""
+    return f"{value:.4f}" if "accuracy" in name else number(value)
+
+
+def duration(seconds: float) -> str:
+    """How long: 9.4 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: int) -> str:
+    """Bytes: 512 B, 1.5 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def metrics_line(metrics: Mapping[str, float]) -> str:
+    """`accuracy 0.7801  loss 0.64`, names without underscores."""
+    return "  ".join(f"{n.replace('_', ' ')} {fraction(n, v)}" for n, v in metrics.items())
