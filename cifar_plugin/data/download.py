@@ -1,0 +1,251 @@
+"""Bringing the official archive here from a mirror, in as many pieces as it takes.
+
+All mirrors have the same bytes, so what one has begun another may finish, in this run or the next.
+Proxies are those of the environment, as urllib knows them. Knows nothing of what is inside.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import http.client
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from email.message import Message
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from cifar_plugin.data.errors import SlowSourceError, SourceError, storage_error
+from cifar_plugin.data.facts import ARCHIVE_NAME, Facts, Limits
+from registry_core.types import Progress
+
+_CHUNK = 256 * 1024
+
+
+class ArchiveDownload:
+    """The archive, as far as it has come.
+
+    Args:
+        part: where it is gathered; what an earlier run left there is continued.
+        facts: its size and digest.
+        limits: how patient to be.
+        progress: told how much has come.
+    """
+
+    def __init__(self, part: Path, facts: Facts, limits: Limits, progress: Progress) -> None:
+        self.part = part
+        self._facts = facts
+        self._limits = limits
+        self._progress = progress
+
+    def bring(self, mirror: str, at_any_speed: bool = False) -> Path:
+        """Fetch what is missing from one mirror, and check the whole.
+
+        Args:
+            mirror: a URL.
+            at_any_speed: do not leave it for being slow.
+
+        Returns:
+            The finished file; its digest is right.
+
+        Raises:
+            SlowSourceError: it is below the floor; what came is kept.
+            SourceError: it does not answer, breaks off, or has something else.
+            StorageError: the disk is full; what came is kept.
+        """
+        ranged, reason = True, ""
+        for _ in range(self._limits.attempts):
+            held = self._held()
+            try:
+                if held < self._facts.archive_size:
+                    self._continue(mirror, held, ranged, at_any_speed)
+            except _RangeRefusedError:
+                ranged = False
+                continue
+            except _BrokenOffError as error:
+                reason = str(error)
+                if self._held() == held:
+                    break
+                continue  # it brought something: ask for the rest
+            with self.part.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found == self._facts.archive_sha256:
+                return self.part
+            self.part.unlink()
+            reason = f"its file has sha256 {found}, expected {self._facts.archive_sha256}"
+            if held == 0:
+                break  # every byte was this mirror's; otherwise the part may have been wrong before
+        raise SourceError(reason or "it does not answer ranges as it should")
+
+    def _held(self) -> int:
+        size = self.part.stat().st_size if self.part.exists() else 0
+        if size > self._facts.archive_size:
+            self.part.unlink()
+            return 0
+        return size
+
+    def _continue(self, mirror: str, held: int, ranged: bool, at_any_speed: bool) -> None:
+        request = urllib.request.Request(  # noqa: S310 - the mirrors are ours, redirects are held
+            mirror, headers={"User-Agent": "mlreg", "Accept-Encoding": "identity"}
+        )
+        ranged = ranged and held > 0
+        if ranged:
+            request.add_header("Range", f"bytes={held}-")
+        with _ask(request, self._limits) as response:
+            start = self._start(response, held, ranged)
+            self._copy(response, start, held, None if at_any_speed else _Speed(self._limits))
+
+    def _start(self, response: http.client.HTTPResponse, held: int, ranged: bool) -> int:
+        """The place in the archive that the answer's body begins at."""
+        size = self._facts.archive_size
+        if response.status == 206 and ranged:
+            answer = response.headers.get("Content-Range", "")
+            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.strip())
+            if not match or int(match[1]) != held or match[2] not in (str(size), "*"):
+                raise _RangeRefusedError
+            return held
+        if response.status != 200:
+            raise SourceError(f"HTTP status {response.status}")
+        offered = response.headers.get("Content-Length", str(size))
+        if offered != str(size):
+            raise SourceError(f"its file has {offered} bytes, expected {size}")
+        return 0
+
+    def _copy(
+        self, response: http.client.HTTPResponse, position: int, held: int, speed: _Speed | None
+    ) -> None:
+        """Add the body to the part; what is held already is read and passed over."""
+        size = self._facts.archive_size
+        try:
+            with self.part.open("ab") as file:
+                while position < size:
+                    chunk = _read(response, min(_CHUNK, size - position))
+                    if not chunk:
+                        raise _BrokenOffError(f"broke off after {position:,} of {size:,} bytes")
+                    file.write(chunk[max(0, held - position) :])
+                    position += len(chunk)
+                    self._progress.step(ARCHIVE_NAME, max(position, held), size)
+                    if speed is not None:
+                        speed.require(len(chunk))
+        except _StalledError:
+            if speed is None:
+                raise
+            raise SlowSourceError(0) from None  # another source may be faster than nothing
+        except OSError as error:  # the disk's: the network's have become errors of ours
+            raise storage_error(error, self.part.parent, size - held) from error
+
+
+class _RangeRefusedError(Exception):
+    """The mirror answers a range with another one; ask it for the whole file."""
+
+
+class _BrokenOffError(Exception):
+    """The body ended too early; what came is good."""
+
+
+class _StalledError(_BrokenOffError):
+    """Not a byte for the whole time limit."""
+
+
+class _Speed:
+    """Bytes a second over a sliding window."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._counts_from = time.monotonic() + limits.grace_seconds
+        self._total = 0
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def require(self, arrived: int) -> None:
+        """Raise SlowSourceError once a whole window was below the floor."""
+        now = time.monotonic()
+        self._total += arrived
+        if now < self._counts_from:
+            return
+        self._samples.append((now, self._total))
+        window = self._limits.window_seconds
+        while len(self._samples) > 2 and self._samples[1][0] <= now - window:
+            self._samples.popleft()
+        since, total = self._samples[0]
+        if (seconds := now - since) >= window:
+            rate = (self._total - total) / seconds
+            if rate < self._limits.floor_bytes_per_second:
+                raise SlowSourceError(rate)
+
+
+class _HeldRedirects(urllib.request.HTTPRedirectHandler):
+    """Few redirects, none to a plainer protocol."""
+
+    max_redirections = 5
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Message,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if urlsplit(newurl).scheme not in {"https", urlsplit(req.full_url).scheme}:
+            raise SourceError(f"it redirects to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+
+
+def _ask(request: urllib.request.Request, limits: Limits) -> http.client.HTTPResponse:
+    """Send a request and wait for the answer to begin.
+
+    In a thread, because a socket's time limit holds for one address and one packet: name
+    resolution has none, and a host of eight addresses that swallow packets would take eight.
+    """
+    opener = urllib.request.build_opener(_HeldRedirects())
+    answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def ask() -> None:
+        try:
+            response = opener.open(request, timeout=limits.stall_seconds)
+        except BaseException as error:
+            answer.set_exception(error)
+        else:
+            answer.set_result(response)
+
+    threading.Thread(target=ask, daemon=True, name="mlreg-connect").start()
+    try:
+        response: http.client.HTTPResponse = answer.result(limits.connect_seconds)
+    except TimeoutError:
+        answer.add_done_callback(_close_late)
+        raise SourceError(f"no answer within {limits.connect_seconds:g} s") from None
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:
+            raise _RangeRefusedError from error
+        raise SourceError(f"HTTP status {error.code}: {_first_line(error.reason)}") from error
+    except urllib.error.URLError as error:
+        raise SourceError(_first_line(error.reason)) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise SourceError(_first_line(error)) from error
+    return response
+
+
+def _close_late(answer: concurrent.futures.Future[Any]) -> None:
+    if answer.exception() is None:
+        answer.result().close()
+
+
+def _read(response: http.client.HTTPResponse, most: int) -> bytes:
+    try:
+        return response.read1(most)
+    except TimeoutError as error:
+        raise _StalledError("stalled") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOffError(f"broke off: {_first_line(error)}") from error
+
+
+def _first_line(reason: object) -> str:
+    said = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return said.splitlines()[0]

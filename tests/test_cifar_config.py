@@ -1,0 +1,120 @@
+"""CIFAR-10's settings refuse what cannot be, and its presets are the recipe."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from cifar_plugin.config import PRESETS, CifarConfig
+from registry_core.errors import UsageError
+
+
+def test_baseline_is_the_first_preset_and_the_recipe_to_the_letter():
+    """Nothing of the recipe is tuned: these are the numbers it was published with."""
+    assert list(PRESETS) == ["baseline", "quick"]
+    assert PRESETS["baseline"].values() == {
+        "epochs": 50,
+        "batch_size": 32,
+        "seed": 0,
+        "deterministic": True,
+        "learning_rate": 0.001,
+        "decay_factor": 0.1,
+        "decay_epochs": 10,
+        "augment": True,
+        "rotation_degrees": 15.0,
+        "shift_fraction": 0.1,
+        "horizontal_flip": True,
+        "dropout": 0.25,
+        "train_examples": None,
+        "validation_examples": 0,
+    }
+
+
+def test_quick_is_the_baseline_with_fewer_images_and_epochs():
+    """A quick run says something about the recipe, because it is the recipe."""
+    shortened = PRESETS["baseline"].changed({"epochs": 3, "train_examples": 10_000})
+    assert PRESETS["quick"].values() == shortened.values()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_states_its_claim(name):
+    """`mlreg plugins list` has something to say about each preset."""
+    assert len(PRESETS[name].about) > 40
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("learning_rate", 0),
+        ("learning_rate", float("inf")),
+        ("learning_rate", float("nan")),
+        ("decay_factor", 0),
+        ("decay_factor", 1.5),
+        ("decay_epochs", 0),
+        ("rotation_degrees", -1),
+        ("rotation_degrees", 181),
+        ("rotation_degrees", float("nan")),
+        ("shift_fraction", 1),
+        ("shift_fraction", -0.1),
+        ("dropout", 1),
+        ("train_examples", 9),
+        ("train_examples", 50_001),
+        ("validation_examples", -1),
+        ("validation_examples", 49_991),
+    ],
+)
+def test_values_out_of_bounds_are_refused(key, value):
+    """A number that cannot be trained with is refused before anything loads."""
+    with pytest.raises(ValidationError, match=key):
+        CifarConfig(**{key: value})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"rotation_degrees": 0, "shift_fraction": 0, "dropout": 0, "decay_factor": 1},
+        {"rotation_degrees": 180, "shift_fraction": 0.99},
+        {"train_examples": 10, "validation_examples": 49_990},
+        {"train_examples": 50_000},
+    ],
+)
+def test_bounds_themselves_are_allowed(values):
+    """What can be trained with, however odd, is not refused."""
+    assert CifarConfig(**values).values().items() >= values.items()
+
+
+def test_training_and_validation_cannot_need_more_images_than_there_are():
+    """Held-out images are training images, so both numbers come out of 50,000."""
+    with pytest.raises(ValidationError, match="55000 together"):
+        CifarConfig(train_examples=45_000, validation_examples=10_000)
+
+
+def test_unknown_keys_are_refused():
+    """A misspelt key is not ignored."""
+    with pytest.raises(ValidationError, match="lerning_rate"):
+        CifarConfig(lerning_rate=0.1)
+
+
+def test_overrides_from_the_command_line_are_converted():
+    """`-p` gives texts; the field's type decides what they become."""
+    texts = {"augment": "false", "train_examples": "null", "learning_rate": "3e-4"}
+    config = PRESETS["quick"].changed(texts)
+    assert (config.augment, config.train_examples, config.learning_rate) == (False, None, 3e-4)
+
+
+def test_an_override_that_breaks_the_sum_is_a_usage_error():
+    """The rule over two fields holds for overrides as well."""
+    with pytest.raises(UsageError, match="together"):
+        PRESETS["quick"].changed({"validation_examples": "45000"})
+
+
+def test_presets_load_without_numpy_or_tensorflow():
+    """Listing presets starts at once."""
+    script = (
+        "import sys, cifar_plugin.plugin as plugin; plugin.mlreg_presets();"
+        "heavy = {'numpy', 'tensorflow', 'keras', 'matplotlib', 'scipy', 'PIL'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
