@@ -27,7 +27,10 @@ class RunConfig(BaseModel):
         deterministic: asks TensorFlow for operations that give the same bits every time.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # JSON has no word for NaN and infinity, so a version could not record them
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     about: str = Field(default="", exclude=True, repr=False)
     epochs: PositiveInt = 1

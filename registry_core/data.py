@@ -27,6 +27,7 @@ def check_splits(data: DataSplits) -> list[str]:
             not numeric, a label is no class, or the splits do not fit together. It names the
             split, the field, the shape and the first bad index.
     """
+    _check_words(data)
     splits = named_splits(data)
     for name, split in splits.items():
         if isinstance(split, StreamSplit):
@@ -83,6 +84,22 @@ def steps(examples: int, batch_size: int) -> int:
     return -(-examples // batch_size)
 
 
+def _check_words(data: DataSplits) -> None:
+    """What goes into the version's record as it is, and would be refused there after training."""
+    names = data.class_names
+    listed = isinstance(names, Sequence) and not isinstance(names, str)
+    if not listed or not all(isinstance(name, str) for name in names):
+        raise DataError(
+            f"class_names is {type(names).__qualname__}: {names!r:.80}.",
+            "It is a list of texts, one for each class, in the order of the class numbers.",
+        )
+    if not isinstance(data.source, str):
+        raise DataError(
+            f"source is {type(data.source).__qualname__}: {data.source!r:.80}.",
+            "It says in words where the data came from.",
+        )
+
+
 def _check_arrays(name: str, split: ArraySplit, class_names: Sequence[str]) -> None:
     import numpy as np
 
@@ -92,7 +109,7 @@ def _check_arrays(name: str, split: ArraySplit, class_names: Sequence[str]) -> N
                 f"The {name} {field} are {type(array).__qualname__}, not a NumPy array.",
                 "An ArraySplit holds NumPy arrays; a StreamSplit holds a tf.data dataset.",
             )
-        if array.ndim == 0 or len(array) == 0:
+        if array.ndim == 0 or array.size == 0:
             raise DataError(
                 f"The {name} {field} are empty: shape {array.shape}.",
                 "Every split needs at least one example.",
@@ -159,7 +176,7 @@ def _check_stream(name: str, split: StreamSplit) -> None:
             f"The {name} stream says it has {split.examples} examples and yields {cardinality}.",
             "Give the number that it yields.",
         )
-    if not split.fingerprint:
+    if not isinstance(split.fingerprint, str) or not split.fingerprint:
         raise DataError(
             f"The {name} stream has no fingerprint.",
             "Give it a text that changes when its examples do: fingerprint=…",

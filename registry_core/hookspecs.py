@@ -173,9 +173,7 @@ def mlreg_scheduler(config: RunConfig, steps_per_epoch: int) -> Schedule | None:
 
 
 @hookspec(firstresult=True)
-def mlreg_model(
-    config: RunConfig, data: DataSplits, learning_rate: Schedule | None
-) -> keras.Model:
+def mlreg_model(config: RunConfig, data: DataSplits, learning_rate: Schedule | None) -> keras.Model:
     """Build the model. Required.
 
     Args:
@@ -252,7 +250,7 @@ def mlreg_callbacks(  # type: ignore[empty-body]
         from registry_core import hookimpl
 
         @hookimpl
-        def mlreg_callbacks(  # type: ignore[empty-body]):
+        def mlreg_callbacks():
             import keras
 
             return [keras.callbacks.EarlyStopping("loss", patience=5)]

@@ -270,20 +270,22 @@ def _draw(
         if not plugins.provides("mlreg_report"):
             standard_report(result, out_dir)
         for figure in plugins.collect("mlreg_report", Path, result=result, out_dir=out_dir):
-            if not figure.resolve().is_relative_to(out_dir.resolve()) or not figure.is_file():
+            inside = figure.resolve().is_relative_to(out_dir.resolve())
+            if not inside or not figure.is_file() or figure.is_symlink():
                 raise PluginError(
                     f"mlreg_report returned {figure}, which is no file in its out_dir.",
                     "Write figures into out_dir and return their paths.",
                 )
-    except (MlregError, OSError) as error:
-        reason = str(getattr(error, "what", error))
+    except Exception as error:  # the host's own drawing may fail too, whatever it raises
+        reason = str(getattr(error, "what", "") or error or type(error).__qualname__)
         observer.warn(f"Figures are missing: {reason} The version goes on without them.")
         return reason
     return None
 
 
 def _files_below(folder: Path) -> dict[str, Path]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    # a link that a report left is no file of the version
+    files = (f for f in sorted(folder.rglob("*")) if f.is_file() and not f.is_symlink())
     return {path.relative_to(folder).as_posix(): path for path in files}
 
 

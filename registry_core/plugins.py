@@ -23,7 +23,7 @@ from typing import Any
 import pluggy
 
 from registry_core import hookspecs
-from registry_core.errors import MlregError, PluginError, UsageError
+from registry_core.errors import Interrupted, MlregError, PluginError, UsageError
 from registry_core.settings import Settings
 
 ENTRY_POINTS = {"dataset": "mlreg.plugins", "extension": "mlreg.extensions"}
@@ -50,7 +50,10 @@ class PluginSource:
     @property
     def missing(self) -> bool:
         """Whether the module's top package cannot be found. Looks for it, imports nothing."""
-        return importlib.util.find_spec(self.module.partition(".")[0]) is None
+        try:
+            return importlib.util.find_spec(self.module.partition(".")[0]) is None
+        except ValueError:  # what plugins.toml says is no module's name
+            return True
 
 
 class KnownPlugins:
@@ -144,10 +147,10 @@ class PluginSet:
         caller = getattr(self._manager.hook, hook)
         try:
             result = caller(**known)
-        except Exception as error:
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # SystemExit and its like are a plugin's fault too
             raise self._blamed(error, hook) from _cause(error)
-        except (SystemExit, GeneratorExit) as error:
-            raise self._blamed(error, hook) from error
         if expected is not None:
             for value in [result] if caller.spec.opts["firstresult"] else result:
                 if not isinstance(value, expected):
@@ -189,13 +192,11 @@ class PluginSet:
         """
         try:
             yield
-        except MlregError:
+        except (MlregError, Interrupted, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             if self._culprit(error) is None and _raised_by_host(error):
                 raise
-            raise self._blamed(error, hook) from error
-        except (SystemExit, GeneratorExit) as error:
             raise self._blamed(error, hook) from error
 
     def wrong_type(self, hook: str, expected: type | tuple[type, ...], value: Any) -> PluginError:
@@ -236,8 +237,8 @@ class PluginSet:
             )
         module = _import(source)
         for name, function in vars(module).items():
-            if name.startswith("mlreg_") and inspect.isfunction(function):
-                _check_marked(source, name, function)
+            if inspect.isfunction(function):
+                _check_hook(source, name, function)
         try:
             self._manager.register(module, name=source.name)
         except (pluggy.PluginValidationError, ValueError) as error:
@@ -307,7 +308,7 @@ class PluginSet:
         return f"{code.co_filename}, line {code.co_firstlineno}"
 
 
-def _cause(error: Exception) -> BaseException | None:
+def _cause(error: BaseException) -> BaseException | None:
     return error.__cause__ if isinstance(error, MlregError) else error
 
 
@@ -327,9 +328,9 @@ def _import(source: PluginSource) -> ModuleType:
             f"Install it: {source.module} imports it.",
             f"pip install {error.name}",
         ) from error
-    except Exception as error:
-        raise _import_failure(source, error) from error
-    except (SystemExit, GeneratorExit) as error:
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException as error:
         raise _import_failure(source, error) from error
 
 
@@ -344,21 +345,43 @@ def _import_failure(source: PluginSource, error: BaseException) -> PluginError:
     )
 
 
-def _check_marked(source: PluginSource, name: str, function: Any) -> None:
+def _check_hook(source: PluginSource, name: str, function: Any) -> None:
+    """Refuse what pluggy would pass over in silence, or without saying where it is."""
+    options = getattr(function, f"{hookspecs.PROJECT}_impl", None)
+    if options is None and not name.startswith("mlreg_"):
+        return
     place = f"{function.__code__.co_filename}, line {function.__code__.co_firstlineno}"
-    if not hasattr(function, f"{hookspecs.PROJECT}_impl"):
+    if options is None:
         raise PluginError(
             f"{name} of plugin '{source.name}' is not marked as a hook.",
             f"Write @hookimpl above it: {place}.",
         )
-    if not hasattr(hookspecs, name):
-        known = [known for known in vars(hookspecs) if known.startswith("mlreg_")]
-        near = difflib.get_close_matches(name, known, n=1)
+    hook = options["specname"] or name
+    known = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("mlreg_")}
+    if hook not in known:
+        near = difflib.get_close_matches(hook, known, n=1)
         meant = f" Did you mean '{near[0]}'?" if near else ""
         raise PluginError(
-            f"There is no hook {name}, which plugin '{source.name}' has in {place}.",
+            f"There is no hook {hook}, which plugin '{source.name}' has in {place}.",
             f"Hooks: {', '.join(known)}.{meant}",
         )
+    given = inspect.signature(known[hook]).parameters
+    for argument in inspect.signature(function).parameters.values():
+        required = argument.default is argument.empty
+        named = argument.kind is argument.POSITIONAL_OR_KEYWORD
+        if named and required and argument.name not in given:
+            raise PluginError(
+                f"{hook} of plugin '{source.name}' takes '{argument.name}', "
+                f"which is no argument of it: {place}.",
+                f"Its arguments: {', '.join(given) or 'none'}. It may leave out any.",
+            )
+        if argument.name in given and not (named and required):
+            # pluggy never passes what has a default
+            raise PluginError(
+                f"{hook} of plugin '{source.name}' would never be given '{argument.name}', "
+                f"which has a default or is by keyword only: {place}.",
+                f"Write it as a plain argument, without a default: {argument.name}.",
+            )
 
 
 def _raised_by_host(error: BaseException) -> bool:

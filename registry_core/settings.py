@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -83,7 +84,9 @@ def read_settings(file: Path) -> Settings:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file} is not valid TOML: {error}.") from error
+        end = f"line {text.count(chr(10)) + 1}, column {len(text) - text.rfind(chr(10))}"
+        said = str(error).replace("end of document", f"{end}, the end")
+        raise UsageError(f"{file} is not valid TOML: {said}.") from error
     _check(tables, text, file)
     path = tables.get("registry", {}).get("path")
     return Settings(
@@ -129,31 +132,39 @@ def _check(tables: Mapping[str, Any], text: str, file: Path) -> None:
         known = _SCHEMA[section]
         for key, value in table.items():
             if known is not None and key not in known:
-                raise _unknown(key, list(known), text, file)
+                raise _unknown(key, list(known), text, file, section)
             expected = str if known is None else known[key]
             if not isinstance(value, expected):
                 raise _misplaced(
-                    f"'{key}' must be a text, not {type(value).__name__}", key, text, file
+                    f"'{key}' must be a text, not {type(value).__name__}", key, text, file, section
                 )
 
 
-def _unknown(name: str, known: list[str], text: str, file: Path) -> UsageError:
+def _unknown(
+    name: str, known: list[str], text: str, file: Path, section: str | None = None
+) -> UsageError:
     near = difflib.get_close_matches(name, known, n=1)
     meant = f" Did you mean '{near[0]}'?" if near else ""
     return UsageError(
-        f"{file}, {_place(name, text)}: '{name}' is not known.",
+        f"{file}, {_place(name, text, section)}: '{name}' is not known.",
         f"Known here: {', '.join(known)}.{meant}",
     )
 
 
-def _misplaced(what: str, name: str, text: str, file: Path) -> UsageError:
-    return UsageError(f"{file}, {_place(name, text)}: {what}.")
+def _misplaced(
+    what: str, name: str, text: str, file: Path, section: str | None = None
+) -> UsageError:
+    return UsageError(f"{file}, {_place(name, text, section)}: {what}.")
 
 
-def _place(name: str, text: str) -> str:
+def _place(name: str, text: str, section: str | None) -> str:
     """Line and column of a key; tomllib keeps neither, so it is looked for where it is written."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        written = line.split("#", 1)[0]
-        if (column := written.find(name)) >= 0:
-            return f"line {number}, column {column + 1}"
-    return "line 1, column 1"
+    written = re.sub("#.*", lambda comment: " " * len(comment[0]), text)
+    place = end = 0
+    for key in (name,) if section is None else (section, name):
+        for found in re.compile(rf"(?<![\w-]){re.escape(key)}(?![\w-])").finditer(written, end):
+            if "=" not in written[written.rfind("\n", 0, found.start()) + 1 : found.start()]:
+                place, end = found.span()
+                break
+    column = place - written.rfind("\n", 0, place)
+    return f"line {written.count(chr(10), 0, place) + 1}, column {column}"

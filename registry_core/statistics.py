@@ -67,7 +67,7 @@ class Outcomes:
                 for name in ("losses_float32", "correct_bits", "predicted_int32")
             )
             examples, fingerprint = int(record["examples"]), str(record["fingerprint"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise IntegrityError(
                 f"{OUTCOMES_FILE} is not a record of outcomes: {error}."
             ) from error

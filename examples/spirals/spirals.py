@@ -1,4 +1,4 @@
-"""Three interleaved spirals in the plane: a dataset plugin in one file, with nothing to download."""
+"""Three interleaved spirals in the plane: a dataset plugin in one file, nothing to download."""
 
 from registry_core import ArraySplit, DataSplits, RunConfig, hookimpl
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+# What was typed so far, by parameter; and the word that is being typed.
+_Complete = Callable[[Mapping[str, Any], str], Iterable[str]]
 
-def _quietly(complete: Callable[[str], Iterable[str]]) -> Callable[[str], list[str]]:
+
+def _quietly(complete: _Complete) -> Callable[[typer.Context, str], list[str]]:
     """A completion that fails completes nothing: the shell is no place for an error."""
 
-    def completed(incomplete: str) -> list[str]:
+    def completed(context: typer.Context, incomplete: str) -> list[str]:
         try:
-            return [word for word in complete(incomplete) if word.startswith(incomplete)]
+            words = complete(context.params, incomplete)
+            return [word for word in words if word.startswith(incomplete)]
         except Exception:
             return []
 
     return completed
 
 
-def _references(incomplete: str) -> Iterable[str]:
+def _references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.cli.app import session
 
     store = session.open().store
@@ -34,27 +38,29 @@ def _references(incomplete: str) -> Iterable[str]:
     return [f"{model}@{selector}" for selector in (*selectors, "latest", "best", *numbers)]
 
 
-def _aliases(incomplete: str) -> Iterable[str]:
+def _aliases(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.cli.app import session
 
     known = {alias for model in session.open().store.models() for alias in model.aliases}
-    return [*_references(incomplete), *sorted(known | {"production", "staging"})]
+    return [*_references(typed, incomplete), *sorted(known | {"production", "staging"})]
 
 
-def _datasets(incomplete: str) -> Iterable[str]:
+def _datasets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.plugins import KnownPlugins
     from registry_core.settings import find_settings
 
     return KnownPlugins(find_settings()).datasets
 
 
-def _presets(incomplete: str) -> Iterable[str]:
+def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.lifecycle import find_presets
     from registry_core.plugins import KnownPlugins
     from registry_core.settings import find_settings
 
     known = KnownPlugins(find_settings())
-    return [preset for name in known.datasets for preset in find_presets(known.load(name))]
+    # the parser gives up at an option without a value, and then has no dataset to tell
+    datasets = [typed["dataset"]] if typed.get("dataset") else list(known.datasets)
+    return [preset for name in datasets for preset in find_presets(known.load(name))]
 
 
 ReferenceArgument = Annotated[

@@ -32,19 +32,15 @@ class Database:
     def __init__(self, folder: Path, busy_seconds: float) -> None:
         self._folder = folder
         self._file = folder / DATABASE
+        self._blobs = Blobs(folder / "objects")
         self._busy_seconds = busy_seconds
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One consistent view. Creates nothing; a registry that is not there reads as empty."""
-        if not self._exists():
-            with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-                connection.executescript(STATEMENTS)
-                yield connection
-            return
-        with closing(self._open_for_reading()) as connection:
+        opened = self._open_for_reading() if self._exists() else None
+        with closing(opened or _empty()) as connection:
             yield connection
-            connection.execute("COMMIT")
 
     @contextmanager
     def writing(self, create: bool = False) -> Iterator[sqlite3.Connection]:
@@ -60,8 +56,11 @@ class Database:
                 raise damaged_index(self._folder, "is missing")
             self._folder.mkdir(parents=True, exist_ok=True)
         with closing(self._connect("rwc" if create else "rw")) as connection:
-            # Asked before the first PRAGMA that writes: another program's file stays as it is.
+            # Asked before the first PRAGMA that writes: another program's file stays as it is. In
+            # one transaction, as another process may be making the schema.
+            connection.execute("BEGIN")
             self._check_ours(connection)
+            connection.execute("COMMIT")
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute("PRAGMA foreign_keys = ON")
@@ -71,7 +70,7 @@ class Database:
                 if self._check_ours(connection):
                     self._check_pages(connection)
                 else:
-                    self._check_new("is empty")
+                    self._check_new()
                     self._create(connection)
                 # A write that changes nothing, because BEGIN IMMEDIATE lets a read-only file pass.
                 connection.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -85,26 +84,33 @@ class Database:
 
     def _exists(self) -> bool:
         """Whether there is an index; raises if there is none though versions were registered."""
-        try:
-            size = self._file.stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            size = None
-        if size:
+        if self._size():
             return True
-        self._check_new("is missing" if size is None else "is empty")
-        return False
+        # Blobs are made after the index, so without one they are no beginning. Its size is asked
+        # again after they were seen, as another process may be making both.
+        if self._blobs.holds_any() and not self._size():
+            raise damaged_index(self._folder, "is missing" if self._size() is None else "is empty")
+        return bool(self._size())
 
-    def _check_new(self, how: str) -> None:
-        # Objects are made after the index, so blobs without one are no beginning.
-        if Blobs(self._folder / "objects").holds_any():
-            raise damaged_index(self._folder, how)
+    def _check_new(self) -> None:
+        if self._blobs.holds_any():
+            raise damaged_index(self._folder, "is empty")
 
-    def _open_for_reading(self) -> sqlite3.Connection:
+    def _size(self) -> int | None:
+        try:
+            return self._file.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _open_for_reading(self) -> sqlite3.Connection | None:
+        """A connection inside a transaction; None if whoever made the file was killed at it."""
         connection = self._connect("ro")
         try:
             connection.execute("BEGIN")
-            self._check_ours(connection)
-            self._check_pages(connection)
+            if self._check_ours(connection):
+                self._check_pages(connection)
+                return connection
+            self._check_new()
         except sqlite3.OperationalError as error:
             connection.close()
             if _code(error) != sqlite3.SQLITE_READONLY_ROLLBACK:
@@ -114,7 +120,8 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        return connection
+        connection.close()
+        return None
 
     def _roll_back_a_killed_writer(self) -> None:
         """Undo what a writer left half done when it was killed; that takes the right to write."""
@@ -174,6 +181,12 @@ class Database:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _empty() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript(STATEMENTS)
+    return connection
 
 
 def _code(error: sqlite3.Error) -> int:

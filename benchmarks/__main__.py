@@ -1,0 +1,17 @@
+"""`python -m benchmarks NAME …`: run one of them."""
+
+import sys
+from importlib import import_module
+
+NAMES = ("augmentation", "cli", "throughput")
+
+
+def main(words: list[str]) -> None:
+    """Run the benchmark that the first word names, with the rest as its arguments."""
+    if not words or words[0] not in NAMES:
+        sys.exit(f"usage: python -m benchmarks NAME [options]\nNAME: {', '.join(NAMES)}")
+    import_module(f"benchmarks.{words[0]}").main(words[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,102 @@
+"""Alternating measurements of commands and functions, and how they are told and recorded."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one call took: wall and CPU seconds, and what it reported of itself."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    report: str = ""
+
+
+def command_cost(words: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
+    """Run a command to its end; CPU seconds are those of the process and its children.
+
+    Raises:
+        SystemExit: it failed; its output is shown.
+    """
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(
+        words, env={**os.environ, **(environment or {})}, capture_output=True, text=True
+    )
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stderr}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall, cpu, done.stdout)
+
+
+def function_cost(function: Callable[[], Any]) -> Cost:
+    """Call a function; CPU seconds are those of all threads of this process."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def alternate(sides: Mapping[str, Callable[[], Cost]], rounds: int) -> dict[str, list[Cost]]:
+    """Measure every side once a round, in turn, so that a slow minute slows all of them."""
+    costs: dict[str, list[Cost]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            costs[name].append(side())
+    return costs
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """The median wall and the median CPU seconds."""
+    return Cost(
+        statistics.median(cost.wall_seconds for cost in costs),
+        statistics.median(cost.cpu_seconds for cost in costs),
+    )
+
+
+def machine() -> dict[str, Any]:
+    """The machine as a figure names it."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")),
+        platform.machine(),
+    )
+    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def tell(name: str, rows: Sequence[Mapping[str, Any]], record: bool, **more: Any) -> None:
+    """Print the rows, and keep them in results/NAME.json if they are to be recorded."""
+    content = {
+        "benchmark": name,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        **more,
+        "rows": list(rows),
+    }
+    facts = content["machine"]
+    print(f"{name}: {content['date']}, {facts['processor']}, {facts['cores']} cores")
+    for row in rows:
+        print("  " + "  ".join(f"{key} {value}" for key, value in row.items()))
+    if record:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
