@@ -6,6 +6,7 @@ the run. Needs tmux; the run registers nothing.
 
 import argparse
 import io
+import re
 import subprocess
 import tempfile
 import time
@@ -42,7 +43,9 @@ def draw(ansi: str) -> str:
     """The terminal's text, with its colours, as SVG."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(ansi))
-    return console.export_svg(title="mlreg")
+    svg = console.export_svg(title="mlreg")
+    # the fonts of the page that shows it will do; none is fetched from elsewhere
+    return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
 
 
 def tmux(*words: str, check: bool = True) -> str:

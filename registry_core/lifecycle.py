@@ -21,7 +21,7 @@ from registry_core.provenance import surroundings
 from registry_core.refs import check_model_name
 from registry_core.signals import StopRequest
 from registry_core.statistics import OUTCOMES_FILE, outcomes
-from registry_core.store import RunFolder, Store
+from registry_core.store import RunFolder, Store, translated
 from registry_core.types import (
     FIGURES_FOLDER,
     MODEL_FILE,
@@ -166,7 +166,7 @@ def run(
         with stages.timed("model"):
             trainer = load_trainer(config)
             assembly = _assemble(data, config, plugins, trainer, folder)
-            with plugins.answerable("mlreg_model"):
+            with plugins.answerable("mlreg_model"), translated(store.folder, "saving it"):
                 trainer.check(assembly, folder.path)
 
         with stages.timed("fit"), plugins.answerable("mlreg_model"), stop.patience():
@@ -178,7 +178,7 @@ def run(
             evaluation = trainer.evaluate(inference, assembly.model, data.test)
             metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
 
-        with stages.timed("save"):
+        with stages.timed("save"), translated(store.folder, "saving the model"):
             trainer.save(inference, folder.files / MODEL_FILE)
             scores = outcomes(evaluation, data.class_names, facts["splits"]["test"]["fingerprint"])
             (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
@@ -277,7 +277,7 @@ def _draw(
                     "Write figures into out_dir and return their paths.",
                 )
     except Exception as error:  # the host's own drawing may fail too, whatever it raises
-        reason = str(getattr(error, "what", "") or error or type(error).__qualname__)
+        reason = getattr(error, "what", "") or str(error) or type(error).__qualname__
         observer.warn(f"Figures are missing: {reason} The version goes on without them.")
         return reason
     return None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from registry_core.errors import UsageError
 from registry_core.refs import Ref, check_alias_name, parse_ref
 from registry_core.settings import Settings, find_settings, registry_folder
-from registry_core.store import Store
+from registry_core.store import Store, translated
 from registry_core.types import (
     FIGURES_FOLDER,
     MODEL_FILE,
@@ -140,14 +140,18 @@ class Registry:
             reference: a model; `model@3` for one version; `model@production` for what held the
                 alias. None is the whole registry.
             limit: at most so many rows; None is all.
+
+        Raises:
+            UsageError: nothing has, or ever had, the reference.
         """
         if reference is None:
             return self.store.ledger(limit=limit)
         ref = parse_ref(reference) if isinstance(reference, str) else reference
-        if ref.kind == "alias":
-            return self.store.ledger(ref.model, alias=ref.selector, limit=limit)
-        if ref.kind == "none":
-            return self.store.ledger(ref.model, limit=limit)
+        if ref.kind in ("alias", "none"):
+            rows = self.store.ledger(ref.model, alias=ref.selector, limit=limit)
+            if not rows:
+                self.version(ref)  # nothing ever had this name: says what is near
+            return rows
         return self.store.ledger(ref.model, version=self.version(ref).version, limit=limit)
 
     def export(
@@ -167,25 +171,30 @@ class Registry:
         Raises:
             UsageError: the format is not known, or the output exists.
             IntegrityError: a file is not what its digest says; nothing was written.
+            StorageError: the place cannot be written.
         """
         if form not in EXPORTS:
             raise UsageError(f"No format '{form}'.", f"Formats: {', '.join(EXPORTS)}.")
         version = self.version(reference)
         ending = EXPORTS[form]
         target = output or Path(f"{version.model}-{version.version}{ending or '-' + form}")
-        if target.is_dir() and any(target.iterdir()):
+        if target.is_dir() and (ending or any(target.iterdir())):
             raise UsageError(
-                f"{target} is a folder with something in it.",
+                f"{target} is a folder{'' if ending else ' with something in it'}.",
                 "Name another place with -o; a folder is never replaced.",
             )
-        if target.is_file() and not overwrite:
+        if target.is_file() and not (overwrite and ending):
             raise UsageError(
                 f"{target} exists already.",
-                "Name another place with -o, or replace it with --overwrite.",
+                "Name another place with -o"
+                + (", or replace it with --overwrite." if ending else "; a folder goes there."),
             )
         if not target.parent.is_dir():
             raise UsageError(f"There is no folder {target.parent}.", "Make it first.")
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".mlreg-") as draft_folder:
+        with (
+            translated(target.parent, f"exporting {version.ref}"),
+            tempfile.TemporaryDirectory(dir=target.parent, prefix=".mlreg-") as draft_folder,
+        ):
             draft = Path(draft_folder) / f"export{ending}"
             self._write(version, form, draft)
             draft.replace(target)

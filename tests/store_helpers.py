@@ -91,6 +91,7 @@ def start_child(action: Callable[[], object]) -> int:
         action()
         status = 0
     except MlregError as error:
+        print(error)
         status = error.exit_status
     except BaseException:
         traceback.print_exc()

@@ -145,6 +145,12 @@ def test_a_crafted_array_state_reaches_no_numpy_code() -> None:
         read_batch(crafted, "data_batch_1")
 
 
+def test_a_pickle_cannot_ask_for_memory() -> None:
+    """A dozen bytes that would have the unpickler make room for 2**32 objects."""
+    with pytest.raises(SourceError, match="as number 4,294,967,295"):
+        read_batch(b"\x80\x02}r\xff\xff\xff\xff.", "data_batch_1")
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_damaged_pickle_is_an_error_of_the_source(data: st.DataObject) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 from store_helpers import (
     assert_whole,
+    blob,
     blobs,
     break_at,
     failing_disk,
@@ -14,6 +15,7 @@ from store_helpers import (
     kill,
     no_space,
     publish,
+    record,
     referenced,
 )
 
@@ -104,8 +106,6 @@ def test_a_failed_fsync_is_not_tried_again(store, monkeypatch):
     with pytest.raises(StorageError), store.start_run("dummy") as run:
         (run.files / "model.keras").write_bytes(b"weights")
         monkeypatch.setattr(os, "fsync", fsync)
-        from store_helpers import record
-
         files = {"model.keras": run.files / "model.keras"}
         store.publish(run, record(), files, lambda paths: None)
     monkeypatch.undo()
@@ -124,8 +124,6 @@ def test_a_full_disk_at_the_commit_is_rolled_back(store, monkeypatch):
         connection.execute(f"PRAGMA max_page_count = {pages}")
         return connection
 
-    from store_helpers import record
-
     files = {f"file{number:04}.bin": b"%d" % number for number in range(300)}
     with pytest.raises(StorageError) as caught, store.start_run("dummy") as run:
         for name, content in files.items():
@@ -139,6 +137,43 @@ def test_a_full_disk_at_the_commit_is_rolled_back(store, monkeypatch):
     assert "bytes are free" in str(caught.value)
     assert len(store.versions("dummy")) == 1
     assert_whole(store)
+
+
+class _Unconfirmed(sqlite3.Connection):
+    """Commits, and then says that the folder could not be made durable; once, then again never."""
+
+    failures = 1
+
+    def execute(self, statement, *values):
+        cursor = super().execute(statement, *values)
+        if statement == "COMMIT" and self.total_changes and _Unconfirmed.failures:
+            _Unconfirmed.failures -= 1
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_DIR_FSYNC
+            raise error
+        return cursor
+
+
+@pytest.mark.parametrize(("failures", "shown"), [(1, 0), (2, 1)])
+def test_a_commit_that_the_disk_does_not_confirm_is_taken_back(store, monkeypatch, failures, shown):
+    """If that cannot be done either, the message says that the version may show."""
+    connect = sqlite3.connect
+    monkeypatch.setattr(_Unconfirmed, "failures", failures)
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **o: connect(*a, factory=_Unconfirmed, **o))
+    if shown:
+        monkeypatch.setattr("registry_core.store.index.ALLOW_DELETE", ["no statement"])
+    with pytest.raises(StorageError) as caught:
+        publish(store, content=b"second")
+    monkeypatch.undo()
+    assert "did not confirm" in caught.value.what
+    assert ("may show" if shown else "taken back") in caught.value.remedy
+    assert len(store.versions("dummy")) == 1 + shown
+    assert_whole(store)
+    assert publish(store).version == 3, "the number stays taken"
+    connection = sqlite3.connect(store.folder / "registry.sqlite3")
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.execute("DELETE FROM versions")
+    connection.close()
 
 
 def test_a_writer_killed_inside_a_commit_is_undone_by_the_next_reader(store):
@@ -246,8 +281,6 @@ def test_a_torn_announcement_stops_nobody(store):
 
 
 def test_a_damaged_blob_is_mended_by_publishing_its_content_again(store):
-    from store_helpers import blob
-
     version = store.versions("dummy")[0]
     path = blob(store, version.files[0].sha256)
     path.chmod(0o600)
@@ -263,8 +296,6 @@ def test_a_plugin_that_fails_is_not_taken_for_the_disk(store):
 
     def refuse(paths):
         raise PluginError("no") from OSError(errno.ENOSPC, "theirs")
-
-    from store_helpers import record
 
     with pytest.raises(PluginError), store.start_run("dummy") as run:
         store.publish(run, record(), {}, refuse)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import pickletools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cifar_plugin.data.errors import SourceError
 from cifar_plugin.data.facts import ARCHIVE_FOLDER, TEST_BATCH, TRAIN_BATCHES, Facts
 from cifar_plugin.data.tar import members
 
+_MOST_OBJECTS = 1_000_000  # a batch of 10,000 has some 20,000
 _BATCHES = (*TRAIN_BATCHES, TEST_BATCH)
 
 
@@ -87,6 +89,7 @@ def read_batch(raw: bytes, name: str) -> tuple[Bytes, Bytes]:
         SourceError: it is no such thing, or asks for anything but arrays.
     """
     try:
+        _require_plain(raw)
         batch = _ArraysOnly(io.BytesIO(raw), encoding="bytes").load()
         # Python 2 wrote the keys as bytes; whoever packs it again with Python 3 may have texts
         plain = {key.decode() if isinstance(key, bytes) else key: batch[key] for key in batch}
@@ -98,6 +101,17 @@ def read_batch(raw: bytes, name: str) -> tuple[Bytes, Bytes]:
     except Exception as error:  # a hostile or damaged pickle can raise anything
         raise SourceError(f"{name} is not a batch of CIFAR-10: {error}.") from error
     return images, labels
+
+
+def _require_plain(raw: bytes) -> None:
+    """Refuse sizes that no batch has, before they cost memory.
+
+    The unpickler makes room for whatever number an object is remembered under: nine bytes can ask
+    for 32 GB. Walking through the opcodes also checks every length against what is there.
+    """
+    for opcode, argument, _ in pickletools.genops(raw):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > _MOST_OBJECTS:
+            raise pickle.UnpicklingError(f"it remembers an object as number {argument:,}")
 
 
 def _assemble(batches: Iterator[tuple[str, bytes]], facts: Facts) -> dict[str, Bytes]:

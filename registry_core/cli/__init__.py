@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 
 from registry_core.cli.app import app, register_commands, session
-from registry_core.errors import Interrupted, MlregError, UsageError
+from registry_core.errors import Interrupted, MlregError, StorageError, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `mlreg`; ends the process with the exit status."""
+    # started with one of them closed (`mlreg list >&-`), Python has None in its place
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - it lives as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     sys.exit(run_command(arguments))
 
 
@@ -37,11 +43,21 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, EOFError):
         return 130
     except BrokenPipeError:
-        # whoever read stdout has seen enough; what is still buffered must not raise at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read it has seen enough
+        return 0
+    except SystemExit as ending:
+        # Typer and Rich make exit status 1 of a closed pipe
+        if not isinstance(ending.__context__, BrokenPipeError):
+            raise
+        _drop_output()
         return 0
     except Exception as error:
-        return _told(_usage(error) or _bug(error), cause=error)
+        return _told(_usage(error) or _full(error) or _bug(error), cause=error)
+
+
+def _drop_output() -> None:
+    """What is still buffered for stdout must not raise at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _told(error: MlregError, cause: BaseException | None = None) -> int:
@@ -62,6 +78,18 @@ def _usage(error: Exception) -> UsageError | None:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "mlreg"
     return UsageError(error.format_message(), command=f"{path} --help")
+
+
+def _full(error: Exception) -> StorageError | None:
+    """A full disk that no store was writing to: behind stdout, or of a temporary folder."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    _drop_output()
+    return StorageError(
+        f"A disk is full: {error.strerror} ({error.filename or 'standard output'}).",
+        "What was shown is cut short; what was asked for may be done. Make room, then look.",
+        "mlreg history",
+    )
 
 
 def _bug(error: Exception) -> MlregError:

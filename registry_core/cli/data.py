@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from registry_core.types import DataCache
 
 group = typer.Typer(help="A dataset's files on this machine.", rich_markup_mode=None)
-app.add_typer(group, name="data", no_args_is_help=True)
+app.add_typer(group, name="data")
 
 
 @group.command()

@@ -9,7 +9,7 @@ from registry_core.cli.options import JsonOption, QuietOption
 from registry_core.ui import output, tables
 
 group = typer.Typer(help="Dataset plugins and extensions.", rich_markup_mode=None)
-app.add_typer(group, name="plugins", no_args_is_help=True)
+app.add_typer(group, name="plugins")
 
 
 @group.command("list")

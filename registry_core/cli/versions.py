@@ -36,10 +36,7 @@ def list_command(
         else:
             output.print_hint("No models yet. Try: mlreg run cifar10 --preset quick")
         return
-    versions = store.versions(
-        parse_words([model]).model,
-        limit=limit or (None if as_json or quiet else ROWS + 1),
-    )
+    versions = store.versions(model, limit=limit or (None if as_json or quiet else ROWS + 1))
     if as_json:
         output.print_json({"versions": [version.to_json() for version in versions]})
     elif quiet:

@@ -28,6 +28,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 DATABASE = "registry.sqlite3"
 
 
+class UnconfirmedError(StorageError):
+    """A commit took place, but the disk did not confirm it: a power cut may still undo it."""
+
+
 @contextmanager
 def translated(
     folder: Path, doing: str, busy_seconds: float = 0.0, needed_bytes: int = 0
@@ -115,10 +119,9 @@ def _failing(folder: Path, doing: str, why: str, where: object) -> StorageError:
     )
 
 
-def _unconfirmed(folder: Path, doing: str) -> StorageError:
-    # SQLite commits by removing its journal; this is the fsync after it, which only a power cut
-    # can still undo. To undo it ourselves would take the same fsync.
-    return StorageError(
+def _unconfirmed(folder: Path, doing: str) -> UnconfirmedError:
+    # SQLite commits by removing its journal; what failed is the fsync of the folder after it.
+    return UnconfirmedError(
         f"The disk did not confirm what was written to {folder}, while {doing}.",
         "It may show in the registry now, whole, and be gone after a power cut. Mend the disk, "
         "then look, and repeat the command if it is not there.",

@@ -17,6 +17,7 @@ from registry_core.store.database import Database
 from registry_core.store.faults import damaged_index
 from registry_core.store.ledger import Event, next_row
 from registry_core.store.manifest import Objective, canonical
+from registry_core.store.schema import ALLOW_DELETE, REFUSE_DELETE
 from registry_core.types import FileRecord, LedgerRow, ModelSummary, Version
 
 _VERSION = "SELECT model, number, created, run, digest, summary FROM versions"
@@ -247,6 +248,35 @@ class Writing(Reading):
             ],
         )
         return row
+
+    def withdraw(self, model: str, run: str) -> bool:
+        """Take back the version that a run registered last; its number stays taken.
+
+        For a commit that the disk did not confirm, and for nothing else.
+
+        Returns:
+            Whether it was taken back. It was not if anything happened since: others have seen it.
+        """
+        last = self._all("SELECT model, version, action FROM ledger ORDER BY number DESC LIMIT 1")
+        number = last[0][1] if last else None
+        theirs = self._all(
+            "SELECT 1 FROM versions WHERE model = ? AND number = ? AND run = ?", model, number, run
+        )
+        if not theirs or last != [(model, number, "registered")]:
+            return False
+        for statement in ALLOW_DELETE:
+            self._connection.execute(statement)
+        for table in ("files", "versions"):
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE model = ? AND number = ?",  # noqa: S608
+                (model, number),
+            )
+        self._connection.execute(
+            "DELETE FROM ledger WHERE number = (SELECT max(number) FROM ledger)"
+        )
+        for statement in REFUSE_DELETE:
+            self._connection.execute(statement)
+        return True
 
 
 class Index:

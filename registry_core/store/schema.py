@@ -95,12 +95,19 @@ CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE (ABORT, '{reason}'); END;
 """
 
+_REASONS = {
+    "versions": "a version never changes",
+    "files": "a version never changes",
+    "ledger": "the ledger only grows",
+}
 STATEMENTS = TABLES + "".join(
     _REFUSED.format(table=table, verb=verb, reason=reason)
-    for table, reason in (
-        ("versions", "a version never changes"),
-        ("files", "a version never changes"),
-        ("ledger", "the ledger only grows"),
-    )
+    for table, reason in _REASONS.items()
     for verb in ("UPDATE", "DELETE")
 )
+
+# By which a version that was never announced is taken back, in one transaction.
+ALLOW_DELETE = [f"DROP TRIGGER {table}_no_DELETE" for table in _REASONS]
+REFUSE_DELETE = [
+    _REFUSED.format(table=table, verb="DELETE", reason=reason) for table, reason in _REASONS.items()
+]

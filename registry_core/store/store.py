@@ -14,29 +14,30 @@ Publishing, with what a crash leaves at each step:
 4. The blobs are announced in the run's folder, moved into objects/, and their folders fsynced. A
    crash leaves blobs that no version refers to; the announcement tells the next writer which.
 5. One commit makes the version, its files and the ledger's row visible. A crash after it leaves
-   the whole version.
+   the whole version. A commit whose last fsync fails has taken place for everyone else, and is
+   taken back by another one; only its number stays taken.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from registry_core.errors import IntegrityError, MlregError, UsageError
+from registry_core.errors import IntegrityError, MlregError, StorageError, UsageError
 from registry_core.refs import Ref, check_alias_name, check_model_name, shown
 from registry_core.store import manifest as manifests
 from registry_core.store.blobs import Blobs
 from registry_core.store.clock import utc_now
 from registry_core.store.disk import sha256_hex, write_new
-from registry_core.store.faults import translated
+from registry_core.store.faults import UnconfirmedError, translated
 from registry_core.store.index import Index, Reading, Writing
 from registry_core.store.ledger import Event, broken, verify
 from registry_core.store.runs import RunFolder, Runs, remove_folder
-from registry_core.store.staging import check_files, stage
+from registry_core.store.staging import Staged, check_files, stage
 from registry_core.types import FileRecord, LedgerRow, ModelSummary, Promotion, Version
 
 
@@ -249,42 +250,20 @@ class Store:
             PluginError: the record or a file cannot be registered.
             BusyError, StorageError, IntegrityError: nothing was registered.
         """
-        objective = manifests.check_record(record)
+        manifests.check_record(record)
         doing = f"publishing {run.model}"
         with self._translated(doing):
             needed_bytes = check_files(files)
         with self._translated(doing, needed_bytes):
             staged = stage(files, run.path)
         load_check({file.record.path: file.path for file in staged})
-        with self._writing(doing, needed_bytes) as index:
-            self._sweep(index)
-            version = Version(
-                model=run.model,
-                version=index.take_number(run.model),
-                created=utc_now(),
-                dataset=record["dataset"],
-                preset=record["preset"],
-                seed=record["seed"],
-                metrics=record["metrics"],
-                seconds=record["seconds"],
-                files=tuple(file.record for file in staged),
-                digest="",
-                run=run.id,
-            )
-            content = manifests.build(version, record)
-            version = replace(version, digest=sha256_hex(content))
-            draft = run.path / f"manifest-{version.version}.json"
-            write_new(draft, content)
-            moves = {file.record.sha256: file.path for file in staged} | {version.digest: draft}
-            run.announce(list(moves))
-            self._blobs.put(moves)
-            index.add_version(version, objective)
-            evidence = {"digest": version.digest}
-            index.append(
-                Event("registered", run.model, version.version, reason=reason, evidence=evidence)
-            )
-            # as everyone will read it from now on
-            version = _by_number(index, run.model, version.version)
+        try:
+            with self._writing(doing, needed_bytes) as index:
+                self._sweep(index)
+                version = self._register(index, run, record, staged, reason)
+        except UnconfirmedError as error:
+            self._withdraw(run, error)
+            raise
         with suppress(OSError):  # the version stands; all that was announced is referred to
             run.committed()
         return version
@@ -356,6 +335,64 @@ class Store:
         for path, announced in self._runs.abandoned():
             self._blobs.remove(index.unreferenced(announced))
             remove_folder(path)
+
+    def _register(
+        self,
+        index: Writing,
+        run: RunFolder,
+        record: Mapping[str, Any],
+        staged: Sequence[Staged],
+        reason: str,
+    ) -> Version:
+        """Give a run's files a number and move them into objects/; the caller commits."""
+        version = Version(
+            model=run.model,
+            version=index.take_number(run.model),
+            created=utc_now(),
+            dataset=record["dataset"],
+            preset=record["preset"],
+            seed=record["seed"],
+            metrics=record["metrics"],
+            seconds=record["seconds"],
+            files=tuple(file.record for file in staged),
+            digest="",
+            run=run.id,
+        )
+        content = manifests.build(version, record)
+        version = replace(version, digest=sha256_hex(content))
+        draft = run.path / f"manifest-{version.version}.json"
+        write_new(draft, content)
+        moves = {file.record.sha256: file.path for file in staged} | {version.digest: draft}
+        run.announce(list(moves))
+        self._blobs.put(moves)
+        index.add_version(version, manifests.check_record(record))
+        evidence = {"digest": version.digest}
+        index.append(
+            Event("registered", run.model, version.version, reason=reason, evidence=evidence)
+        )
+        # as everyone will read it from now on
+        return _by_number(index, run.model, version.version)
+
+    def _withdraw(self, run: RunFolder, error: UnconfirmedError) -> None:
+        """Take back what was committed and not confirmed, so that it never shows as registered.
+
+        Its blobs are removed when the run's folder is left.
+
+        Raises:
+            StorageError: it was taken back. Without an error it still stands, unconfirmed.
+        """
+        try:
+            with self._writing(f"taking back a version of {run.model}") as index:
+                withdrawn = index.withdraw(run.model, run.id)
+        except MlregError:
+            return
+        if withdrawn:
+            raise StorageError(
+                error.what,
+                "The version was taken back, earlier versions are whole. Mend the disk, or use "
+                "another registry.",
+                f"mlreg list {run.model}",
+            ) from error
 
     def _leave(self, run: RunFolder) -> None:
         """Remove a run's folder, and the blobs it moved if it did not come to a commit.

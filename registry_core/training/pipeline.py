@@ -74,13 +74,16 @@ class TrainingBatches:
     def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
             epoch = self.epoch.read_value()
-            shuffle_seed = tf.random.fold_in(self._order_seed, epoch)
+            # the first word of a folded seed is the same for every epoch, so one is drawn
+            shuffle_seed = tf.random.stateless_uniform(
+                [], tf.random.fold_in(self._order_seed, epoch), None, None, tf.int64
+            )
             return (
                 split.dataset.take(split.examples)
                 .enumerate()
                 .shuffle(
                     min(split.examples, STREAM_SHUFFLE_EXAMPLES),
-                    seed=tf.cast(shuffle_seed[0], tf.int64),
+                    seed=shuffle_seed,
                     reshuffle_each_iteration=False,
                 )
                 .batch(batch_size)
@@ -95,7 +98,9 @@ class TrainingBatches:
     ) -> tuple[Any, Any]:
         if self._augmentation is None:
             return inputs, targets
-        seed = tf.random.fold_in(tf.random.fold_in(self._batch_seed, epoch), step)
+        # int32, as augmentations are promised; fold_in answers in the type of what is folded in
+        of_epoch = tf.random.fold_in(self._batch_seed, tf.cast(epoch, tf.int32))
+        seed = tf.random.fold_in(of_epoch, tf.cast(step, tf.int32))
         return self._augmentation(inputs, Batch(seed, epoch, indices)), targets
 
 

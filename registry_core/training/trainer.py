@@ -93,10 +93,9 @@ class KerasTrainer:
                 saved and loaded; or the augmentation does not keep the inputs' shape.
         """
         model, data = assembly.model, assembly.data
-        if not isinstance(model, keras.Model):
-            raise PluginError(
-                f"mlreg_model returned {type(model).__qualname__}.", "Expected: keras.Model."
-            )
+        _require("mlreg_model", model, keras.Model)
+        for callback in assembly.callbacks:
+            _require("mlreg_callbacks", callback, keras.callbacks.Callback)
         if not model.compiled or getattr(model, "loss", None) is None:
             raise PluginError(
                 "The model that mlreg_model returned is not compiled with a loss.",
@@ -143,7 +142,7 @@ class KerasTrainer:
                 shuffle=False,  # the batches are shuffled as they are made
                 verbose=0,
             )
-        except tf.errors.ResourceExhaustedError as error:
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
             raise TrainingError(
                 f"Memory ran out at a batch size of {config.batch_size}.",
                 "Nothing was registered. A smaller batch needs less.",
@@ -165,6 +164,7 @@ class KerasTrainer:
         Raises:
             TrainingError: a metric is not finite.
         """
+        _require("mlreg_inference_model", model, keras.Model)
         if not model.compiled:
             model.compile_from_config(trained.get_compile_config())
         batches = evaluation_batches(split)
@@ -198,6 +198,14 @@ class KerasTrainer:
         """Load a saved model and compare its answers; raises PluginError where they differ."""
         inputs, _ = first_examples(split, 32)
         check_saved(model, path, inputs)
+
+
+def _require(hook: str, value: Any, expected: type) -> None:
+    if not isinstance(value, expected):
+        raise PluginError(
+            f"{hook} returned {type(value).__qualname__} ({value!r:.80}).",
+            f"Expected: keras {expected.__qualname__}.",
+        )
 
 
 def _augmented(augmentation: Augmentation, inputs: Any) -> Any:
