@@ -21,7 +21,7 @@ from registry_core.provenance import surroundings
 from registry_core.refs import check_model_name
 from registry_core.signals import StopRequest
 from registry_core.statistics import OUTCOMES_FILE, outcomes
-from registry_core.store import RunFolder, Store, translated
+from registry_core.store import RunFolder, Store, check_files, translated
 from registry_core.types import (
     FIGURES_FOLDER,
     MODEL_FILE,
@@ -211,7 +211,7 @@ def run(
         version = store.publish(
             folder,
             record,
-            _files_below(folder.files),
+            _files_below(folder.files, observer),
             load_check=lambda files: trainer.check_saved(inference, files[MODEL_FILE], data.test),
         )
     notify(plugins, "mlreg_registered", observer, version=version)
@@ -283,10 +283,20 @@ def _draw(
     return None
 
 
-def _files_below(folder: Path) -> dict[str, Path]:
-    # a link that a report left is no file of the version
-    files = (f for f in sorted(folder.rglob("*")) if f.is_file() and not f.is_symlink())
-    return {path.relative_to(folder).as_posix(): path for path in files}
+def _files_below(folder: Path, observer: Observer) -> dict[str, Path]:
+    """What becomes the version's files; links, and names that no version can have, are left out."""
+    files: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if not file.is_file() or file.is_symlink():
+            continue
+        path = file.relative_to(folder).as_posix()
+        try:
+            check_files({path: file})
+        except PluginError as error:
+            observer.warn(f"A file of the report is left out: {error.what}")
+        else:
+            files[path] = file
+    return files
 
 
 def _objective(metrics: Mapping[str, float], data: DataSplits) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +102,15 @@ class KerasTrainer:
                 "The model that mlreg_model returned is not compiled with a loss.",
                 "Call model.compile(optimizer=…, loss=…, metrics=[…]) before returning it.",
             )
-        inputs, _ = first_examples(data.train, 2)
-        if assembly.augmentation is not None:
-            inputs = _augmented(assembly.augmentation, inputs)
-        _check_outputs(model, inputs, data)
-        draft = folder / "untrained.keras"
-        save_model(model, draft)
-        check_saved(model, draft, inputs)
-        draft.unlink()
+        inputs, targets = first_examples(data.train, 2)
+        with _enough_memory(self._config):
+            if assembly.augmentation is not None:
+                inputs = _augmented(assembly.augmentation, inputs)
+            _check_outputs(model, inputs, targets, data)
+            draft = folder / "untrained.keras"
+            save_model(model, draft)
+            check_saved(model, draft, inputs)
+            draft.unlink()
 
     def fit(self, assembly: Assembly, observer: Observer, stop: StopRequest) -> History:
         """Train for the configured epochs.
@@ -133,7 +135,7 @@ class KerasTrainer:
         model.steps_per_execution = max(1, min(EXAMPLES_A_CALL // config.batch_size, batches.steps))
         validation = assembly.data.validation
         observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
-        try:
+        with _enough_memory(config):
             model.fit(
                 batches.dataset,
                 epochs=config.epochs,
@@ -142,12 +144,6 @@ class KerasTrainer:
                 shuffle=False,  # the batches are shuffled as they are made
                 verbose=0,
             )
-        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            raise TrainingError(
-                f"Memory ran out at a batch size of {config.batch_size}.",
-                "Nothing was registered. A smaller batch needs less.",
-                f"-p batch_size={max(1, config.batch_size // 2)}",
-            ) from error
         return watch.history()
 
     def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:
@@ -168,17 +164,18 @@ class KerasTrainer:
         if not model.compiled:
             model.compile_from_config(trained.get_compile_config())
         batches = evaluation_batches(split)
-        metrics = {
-            name: float(value)
-            for name, value in model.evaluate(batches, verbose=0, return_dict=True).items()
-        }
         outputs, targets, losses = [], [], []
-        loss = _unreduced(model.loss)
-        for inputs, expected in batches:
-            answered = model.predict_on_batch(inputs)
-            outputs.append(answered)
-            targets.append(expected.numpy())
-            losses.append(loss(expected, answered))
+        examine = _examination(model)
+        with _enough_memory(self._config):
+            metrics = {
+                name: float(value)
+                for name, value in model.evaluate(batches, verbose=0, return_dict=True).items()
+            }
+            for inputs, expected in batches:
+                answered, lost = examine(inputs, expected)
+                outputs.append(answered.numpy())
+                targets.append(expected.numpy())
+                losses.append(lost.numpy())
         evaluation = Evaluation(
             metrics, np.concatenate(outputs), np.concatenate(losses), np.concatenate(targets)
         )
@@ -225,7 +222,7 @@ def _augmented(augmentation: Augmentation, inputs: Any) -> Any:
     return changed
 
 
-def _check_outputs(model: keras.Model, inputs: Any, data: DataSplits) -> None:
+def _check_outputs(model: keras.Model, inputs: Any, targets: Any, data: DataSplits) -> None:
     outputs = model.predict_on_batch(inputs)
     if not isinstance(outputs, np.ndarray):
         raise PluginError(
@@ -236,6 +233,12 @@ def _check_outputs(model: keras.Model, inputs: Any, data: DataSplits) -> None:
         raise PluginError(
             f"The model's output has shape {outputs.shape[1:]}, and there are {classes} classes.",
             f"The last layer needs {classes} units: one for each class name, two for a yes or no.",
+        )
+    _, losses = _examination(model)(inputs, targets)
+    if losses.shape != (len(inputs),):
+        raise PluginError(
+            f"The model's loss gives {losses.shape} for {len(inputs)} examples: {model.loss!r:.80}",
+            "A loss of your own returns one value for each example: (n, ...) -> (n,).",
         )
 
 
@@ -270,18 +273,36 @@ def _rate(schedule: Callable[[int], float], epoch: int) -> float:
     return rate
 
 
-def _unreduced(loss: Any) -> Callable[[Any, Any], np.ndarray]:
-    """The model's loss as a function that gives one value for each example."""
-    function = keras.losses.get(loss)
-    if isinstance(function, keras.losses.Loss):
-        function = copy.copy(function)
-        function.reduction = "none"
+def _examination(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A function of (inputs, targets) that gives the outputs, and one loss for each example.
 
-    def each(expected: Any, answered: Any) -> np.ndarray:
+    It runs as a graph, as Keras's own metrics do: a loss that looks at how its outputs were made
+    (softmax or logits) then sees what it saw in training.
+    """
+    loss = keras.losses.get(model.loss)
+    if isinstance(loss, keras.losses.Loss):
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+
+    def examine(inputs: Any, expected: Any) -> tuple[Any, Any]:
+        answered = model(inputs, training=False)
         if len(expected.shape) == 1 and answered.shape[1:] == (1,):
             expected = expected[:, None]
-        values: np.ndarray = np.asarray(function(expected, answered))
-        each_mean: np.ndarray = values.reshape(len(values), -1).mean(axis=1)
-        return each_mean
+        values = tf.convert_to_tensor(loss(expected, answered))
+        beyond_examples = list(range(1, values.shape.rank))
+        return answered, tf.reduce_mean(values, axis=beyond_examples)
 
-    return each
+    traced: Callable[[Any, Any], tuple[Any, Any]] = tf.function(examine, reduce_retracing=True)
+    return traced
+
+
+@contextmanager
+def _enough_memory(config: RunConfig) -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise TrainingError(
+            f"Memory ran out at a batch size of {config.batch_size}.",
+            "Nothing was registered. A smaller batch needs less.",
+            f"-p batch_size={max(1, config.batch_size // 2)}",
+        ) from error

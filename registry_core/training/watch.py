@@ -58,7 +58,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
-        self._refuse_lost(values, f"epoch {epoch + 1}, after its last batch")
+        self._refuse_lost(values, f"epoch {epoch + 1}, after its last batch", every=True)
         if (rate := learning_rate(self.model)) is not None:
             values["learning_rate"] = rate
         for name, value in values.items():
@@ -71,9 +71,9 @@ class Watch(keras.callbacks.Callback):
             raise Interrupted(self._stop.signum)
 
     @staticmethod
-    def _refuse_lost(values: Mapping[str, Any], place: str) -> None:
+    def _refuse_lost(values: Mapping[str, Any], place: str, every: bool = False) -> None:
         for name, value in values.items():
-            if "loss" in name and not math.isfinite(value):
+            if (every or "loss" in name) and not math.isfinite(value):
                 raise TrainingError(
                     f"Training diverged: {name} is {float(value)} in {place}.",
                     "Nothing was registered. A smaller learning rate is the usual cure; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,7 +23,16 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     """Where progress, warnings and errors go."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _Stderr(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Stderr(Console):
+    """Goes on when nobody reads it any longer: a run is not lost with the reader of its log."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process here, and take stdout with it."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def print_json(content: Mapping[str, Any]) -> None:

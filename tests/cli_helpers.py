@@ -1,0 +1,208 @@
+"""`mlreg` as a process of its own, and registries to run it on.
+
+The processes see neither the user's registry and cache nor an interpreter that is set up
+otherwise than a user's. They start from the folder that the test works in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry_core.store import Store
+from registry_core.types import Version
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "spirals" / "spirals.py"
+
+# DESIGN, "JSON that other programs rely on"
+VERSION_KEYS = [
+    "model", "version", "ref", "created", "aliases", "dataset", "preset", "seed", "metrics",
+    "seconds", "files", "digest", "run",
+]  # fmt: skip
+
+# Runs command lines one after another in one process, so that what they import is imported once;
+# tells status, stdout and stderr of each.
+_IN_TURN = """
+import contextlib, io, json, sys
+from registry_core.cli import run_command
+
+told = []
+for words in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run_command(words)
+    told.append([status, out.getvalue(), err.getvalue()])
+json.dump(told, sys.__stdout__)
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+def mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Done:
+    """Run `mlreg WORDS` to its end, neither stdout nor stderr being a terminal.
+
+    Args:
+        words: what is typed after `mlreg`.
+        cwd: where from; None is the test's own folder.
+        environment: variables beside those of a user who has set nothing.
+    """
+    return python("-m", "registry_core", *words, cwd=cwd, **environment)
+
+
+def python(*words: str, cwd: Path | None = None, given: str = "", **environment: str) -> Done:
+    """Run this interpreter to its end, as `mlreg` above."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env=surroundings(environment),
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def in_turn(
+    lines: Sequence[Sequence[str]], cwd: Path | None = None, **environment: str
+) -> list[Done]:
+    """Run several command lines in one process: for many short ones, and for TensorFlow."""
+    done = python("-c", _IN_TURN, cwd=cwd, given=json.dumps(lines), **environment)
+    assert done.status == 0, done.stderr
+    return [Done(*told) for told in json.loads(done.stdout)]
+
+
+def start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start `mlreg WORDS`, and do not wait; its stderr can be read line by line."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "registry_core", *words],
+        cwd=cwd,
+        env=surroundings(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def surroundings(changes: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a user who has set nothing, and some changes.
+
+    A module-scoped fixture runs outside the `isolated` fixture, so this does not rely on it.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MLREG_", "XDG_", "KERAS_", "GIT_", "PYTHON", "TF_"))
+    }
+    path = os.pathsep.join(filter(None, (changes.get("PYTHONPATH"), os.environ.get("PYTHONPATH"))))
+    return kept | changes | ({"PYTHONPATH": path} if path else {})
+
+
+def fill(folder: Path, *accuracies: float, model: str = "flowers", **changes: Any) -> Store:
+    """A registry with one version of a model for each accuracy, made without training.
+
+    Args:
+        folder: the registry; may have versions already.
+        accuracies: what each version is to have measured.
+        model: the registered name.
+        changes: what is to differ in each record; `dataset` is "nowhere" unless it is given here.
+    """
+    store = Store(folder)
+    for accuracy in accuracies:
+        with store.start_run(model) as run:
+            model_file, figure = run.files / "model.keras", run.files / "loss.png"
+            model_file.write_bytes(f"weights of {model} {accuracy}".encode())
+            figure.write_bytes(b"a figure")
+            files = {"model.keras": model_file, "figures/loss.png": figure}
+            store.publish(run, _record(accuracy) | changes, files, load_check=lambda _: None)
+    return store
+
+
+def newest(store: Store, model: str = "flowers") -> Version:
+    return store.versions(model, limit=1)[0]
+
+
+def damage(store: Store, version: Version, path: str = "model.keras") -> None:
+    """Cut the last byte off a version's file."""
+    record = version.file(path)
+    assert record is not None
+    blob = store.folder / "objects" / "sha256" / record.sha256[:2] / record.sha256
+    blob.chmod(0o600)
+    blob.write_bytes(blob.read_bytes()[:-1])
+
+
+def blobs(store: Store) -> set[str]:
+    return {path.name for path in store.folder.glob("objects/sha256/??/*")}
+
+
+def referenced(store: Store) -> set[str]:
+    return {
+        digest
+        for model in store.models()
+        for version in store.versions(model.name)
+        for digest in (version.digest, *(file.sha256 for file in version.files))
+    }
+
+
+def assert_error(done: Done, status: int, *named: str) -> None:
+    """It failed with this status, said so in three lines at most, and named these things.
+
+    Warnings and progress may come before the three lines.
+    """
+    assert done.status == status, done.stderr
+    lines = done.stderr.splitlines()
+    first = next((n for n, line in enumerate(lines) if line.startswith("Error: ")), len(lines))
+    assert 1 <= len(lines) - first <= 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+    for name in named:
+        assert name in done.stderr, done.stderr
+
+
+def without_roots_rights() -> list[str]:
+    """What to put before a command so that the modes of files bind it, even root's."""
+    if os.geteuid() != 0:
+        return []
+    words = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    if shutil.which("setpriv") is None or subprocess.run([*words, "true"]).returncode:
+        pytest.skip("root ignores modes, and setpriv cannot take that right away here")
+    return words
+
+
+def _record(accuracy: float) -> dict[str, Any]:
+    split = {"examples": 30, "fingerprint": "sha256:" + "0" * 64}
+    return {
+        "dataset": "nowhere",
+        "preset": "baseline",
+        "seed": 7,
+        "metrics": {"test_accuracy": accuracy, "test_loss": 0.25},
+        "objective": {"metric": "test_accuracy", "direction": "max"},
+        "seconds": {"data": 0.5, "fit": 2.0, "evaluate": 0.25, "save": 0.1, "plot": 0.2},
+        "config": {"epochs": 3},
+        "history": {"loss": [1.0, 0.5, 0.25]},
+        "epoch_seconds": [1.0, 0.5, 0.5],
+        "data": {"source": "drawn", "class_names": [], "splits": {"train": split, "test": split}},
+        "figures_missing": None,
+        "environment": {"python": "3", "platform": "a machine", "cpus": 2, "git": None},
+    }

@@ -1,0 +1,297 @@
+"""A trainer without TensorFlow, an observer that remembers, and plugins as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from registry_core.config import RunConfig
+from registry_core.data import steps
+from registry_core.errors import Interrupted, PluginError, TrainingError
+from registry_core.settings import SETTINGS_FILE, Settings, read_settings
+from registry_core.signals import StopRequest
+from registry_core.types import (
+    ArraySplit,
+    Assembly,
+    Evaluation,
+    History,
+    Observer,
+    RunResult,
+    Schedule,
+    Split,
+)
+
+# Three classes of flowers, two measurements each: 30 examples to learn from, 12 to test on.
+TABLE_PLUGIN = """
+from registry_core import ArraySplit, DataSplits, RunConfig, hookimpl
+
+
+class TableConfig(RunConfig):
+    batch_size: int = 10
+    learning_rate: float = 0.1
+    units: int = 8
+
+
+@hookimpl
+def mlreg_presets():
+    return {
+        "baseline": TableConfig(about="three passes", epochs=3),
+        "quick": TableConfig(about="one pass", epochs=1),
+    }
+
+
+@hookimpl
+def mlreg_dataset(config, data_dir, progress):
+    import numpy as np
+
+    random = np.random.default_rng(7)
+    progress.say("drawn")
+
+    def split(examples):
+        classes = np.arange(examples) % 3
+        inputs = random.normal(classes[:, None], 0.1, (examples, 2)).astype("float32")
+        return ArraySplit(inputs, classes)
+
+    return DataSplits(
+        split(30), split(12), split(6), ("setosa", "versicolor", "virginica"), source="drawn"
+    )
+
+
+@hookimpl
+def mlreg_model(config, data, learning_rate):
+    return {"units": config.units, "learning_rate": learning_rate}
+"""
+
+# The least that an extension can be.
+COUNTING_EXTENSION = """
+from registry_core import hookimpl
+
+seen = []
+
+
+@hookimpl
+def mlreg_registered(version):
+    seen.append(version.ref)
+"""
+
+# An extension that turns every training input upside down, by wrapping a stage.
+WRAPPING_EXTENSION = """
+from dataclasses import replace
+
+from registry_core import ArraySplit, hookimpl
+
+
+@hookimpl(wrapper=True)
+def mlreg_dataset(config):
+    data = yield
+    return replace(data, train=ArraySplit(-data.train.inputs, data.train.targets))
+"""
+
+
+class Recorder:
+    """An observer that keeps all that it was told, in order."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.steps: list[tuple[str, int, int | None]] = []
+        self.warnings: list[str] = []
+        self.stages: list[str] = []
+        self.started: list[tuple[int, int, int]] = []
+        self.batches: list[tuple[int, dict[str, float]]] = []
+        self.epochs: list[tuple[int, dict[str, float], float]] = []
+        self.heard: list[str] = []  # the kinds of all that was told, in order
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+        self.heard.append("say")
+
+    def step(self, what: str, done: int, total: int | None = None) -> None:
+        self.steps.append((what, done, total))
+        self.heard.append("step")
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.heard.append("warn")
+
+    def stage_began(self, name: str) -> None:
+        self.stages.append(name)
+        self.heard.append(name)
+
+    def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
+        self.started.append((epochs, steps_per_epoch, examples))
+        self.heard.append("started")
+
+    def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.batches.append((step, dict(metrics)))
+        self.heard.append("batch")
+
+    def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
+        self.epochs.append((epoch, dict(metrics), seconds))
+        self.heard.append("epoch")
+
+
+class FakeTrainer:
+    """Trains anything in no time: every test example but each fifth is answered right.
+
+    Args:
+        config: the run's configuration.
+        diverge_at: (epoch, batch), from 0, at which the loss becomes NaN.
+        interrupt_at: (epoch, batch), from 0, at which a signal comes.
+        signum: which signal.
+        raises: name of a method -> what it raises instead of doing its work.
+        reread: answer otherwise once loaded, as a model does that keeps state outside its file.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        diverge_at: tuple[int, int] | None = None,
+        interrupt_at: tuple[int, int] | None = None,
+        signum: int = 2,
+        raises: Mapping[str, BaseException] | None = None,
+        reread: bool = False,
+    ) -> None:
+        self.config = config
+        self.calls: list[str] = []
+        self.assembly: Assembly | None = None
+        self._diverge_at = diverge_at
+        self._interrupt_at = interrupt_at
+        self._signum = signum
+        self._raises = raises or {}
+        self._reread = reread
+
+    def environment(self) -> dict[str, Any]:
+        self._called("environment")
+        return {"fake": "1.0", "device": "none"}
+
+    def initial_learning_rate(self, schedule: Schedule | None) -> Any:
+        self._called("initial_learning_rate")
+        return None if schedule is None else float(schedule(0))
+
+    def check(self, assembly: Assembly, folder: Path) -> None:
+        self._called("check")
+        assert folder.is_dir()
+        self.assembly = assembly
+
+    def fit(self, assembly: Assembly, observer: Observer, stop: StopRequest) -> History:
+        self._called("fit")
+        examples = len(assembly.data.train)
+        batches = steps(examples, self.config.batch_size)
+        observer.training_started(self.config.epochs, batches, examples)
+        losses = []
+        for epoch in range(self.config.epochs):
+            loss = 1.0 / (epoch + 1)
+            for batch in range(batches):
+                if (epoch, batch) == self._diverge_at:
+                    raise TrainingError(f"The loss is nan in epoch {epoch + 1}, batch {batch + 1}.")
+                if (epoch, batch) == self._interrupt_at:
+                    stop.receive(self._signum)
+                observer.batch_done(batch + 1, {"loss": loss})
+                if stop.signum is not None:
+                    raise Interrupted(stop.signum)
+            losses.append(loss)
+            observer.epoch_done(epoch, {"loss": loss}, 0.25)
+        return History({"loss": losses}, [0.25] * self.config.epochs)
+
+    def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation:
+        self._called("evaluate")
+        assert isinstance(split, ArraySplit)
+        return evaluation(split.targets)
+
+    def save(self, model: Any, path: Path) -> None:
+        self._called("save")
+        path.write_text(json.dumps(model))
+
+    def check_saved(self, model: Any, path: Path, split: Split) -> None:
+        self._called("check_saved")
+        if self._reread or json.loads(path.read_text()) != model:
+            raise PluginError("The model that was saved answers differently once loaded.")
+
+    def _called(self, method: str) -> None:
+        self.calls.append(method)
+        if method in self._raises:
+            raise self._raises[method]
+
+
+def evaluation(targets: np.ndarray, classes: int = 3) -> Evaluation:
+    """Every class answered right, but for each fifth example, which gets the class above."""
+    if targets.dtype.kind == "f":  # no classes: every answer is 0
+        losses = np.square(targets.reshape(len(targets), -1)).mean(axis=1).astype("float32")
+        return Evaluation({"loss": float(losses.mean())}, 0 * targets, losses, targets)
+    answered = np.where(np.arange(len(targets)) % 5 == 4, (targets + 1) % classes, targets)
+    outputs = np.eye(classes, dtype="float32")[answered]
+    losses = np.where(answered == targets, 0.25, 2.0).astype("float32")
+    metrics = {"loss": float(losses.mean()), "accuracy": float((answered == targets).mean())}
+    return Evaluation(metrics, outputs, losses, targets)
+
+
+def standard_report(result: RunResult, out_dir: Path) -> Sequence[Path]:
+    """The host's own figures, without drawing any."""
+    figure = out_dir / "history.png"
+    figure.write_bytes(b"\x89PNG of " + result.preset.encode())
+    return [figure]
+
+
+def write_plugin(folder: Path, module: str, text: str) -> Path:
+    """Write a plugin's module, dots in its name making folders."""
+    file = folder.joinpath(*module.split(".")).with_suffix(".py")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def write_settings(
+    folder: Path,
+    plugins: Mapping[str, str] | None = None,
+    extensions: Mapping[str, str] | None = None,
+    registry: str | None = None,
+) -> Settings:
+    """Write a plugins.toml, name -> module, and read it back as mlreg does."""
+
+    def section(name: str, values: Mapping[str, str]) -> str:
+        return "\n".join([f"[{name}]", *(f'"{k}" = "{v}"' for k, v in values.items()), ""])
+
+    text = section("plugins", plugins or {}) + section("extensions", extensions or {})
+    if registry is not None:
+        text += section("registry", {"path": registry})
+    (folder / SETTINGS_FILE).write_text(text)
+    return read_settings(folder / SETTINGS_FILE)
+
+
+def write_project(
+    folder: Path, plugin: str = TABLE_PLUGIN, extensions: Mapping[str, str] | None = None
+) -> Settings:
+    """A folder with the dataset plugin `flowers`, and extensions by name -> text."""
+    write_plugin(folder, "flowers_plugin", plugin)
+    for name, text in (extensions or {}).items():
+        write_plugin(folder, f"{name}_extension", text)
+    return write_settings(
+        folder,
+        {"flowers": "flowers_plugin"},
+        {name: f"{name}_extension" for name in extensions or {}},
+    )
+
+
+def write_distribution(
+    folder: Path, name: str, entry_points: Mapping[str, Mapping[str, str]], version: str = "1.0"
+) -> None:
+    """Make `folder` look like site-packages with a distribution installed in it.
+
+    Args:
+        folder: is to be on sys.path.
+        name: the distribution's.
+        entry_points: group -> entry's name -> module.
+        version: the distribution's.
+    """
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    lines = []
+    for group, entries in entry_points.items():
+        lines += [f"[{group}]", *(f"{entry} = {module}" for entry, module in entries.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")

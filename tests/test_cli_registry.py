@@ -1,0 +1,738 @@
+"""`mlreg list`, `show`, `history`, `promote`, `export` and `plugins list`, as processes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+from cli_helpers import (
+    VERSION_KEYS,
+    assert_error,
+    damage,
+    fill,
+    in_turn,
+    mlreg,
+    newest,
+    python,
+    surroundings,
+    without_roots_rights,
+)
+from fakes import write_plugin, write_settings
+
+from registry_core.cli import run_command
+from registry_core.refs import Ref
+from registry_core.store import Store
+
+OBJECTING = """
+from registry_core import Objection, hookimpl
+
+
+@hookimpl
+def mlreg_check_promotion(candidate, incumbent, alias):
+    if alias == "production" and candidate.metrics["test_accuracy"] < 0.6:
+        return [Objection("accuracy", "0.6 is [bold]needed[/bold]")]
+    return []
+
+
+@hookimpl
+def mlreg_promoted(version, alias, previous):
+    raise RuntimeError("told of " + version.ref)
+"""
+
+
+@pytest.fixture(scope="module")
+def three_versions(tmp_path_factory):
+    """`flowers` with three versions, the second the best, the first in production. To be read."""
+    store = fill(tmp_path_factory.mktemp("three") / "registry", 0.5, 0.75, 0.625)
+    store.move_alias(store.resolve(Ref("flowers", "number", "1")), "production", "the first")
+    return store
+
+
+@pytest.fixture
+def store(three_versions, tmp_path):
+    """A copy of that registry, to be changed."""
+    shutil.copytree(three_versions.folder, tmp_path / "registry")
+    return Store(tmp_path / "registry")
+
+
+@pytest.fixture
+def ask(store):
+    """Run `mlreg WORDS` on that registry."""
+    return lambda *words: mlreg(*words, MLREG_HOME=str(store.folder))
+
+
+@pytest.fixture
+def ask_in_turn(store):
+    """Run several command lines on that registry, one after another in one process."""
+    return lambda *lines: in_turn(lines, MLREG_HOME=str(store.folder))
+
+
+def holder(store: Store) -> int | None:
+    """The version of `flowers` that is in production."""
+    return store.models()[0].aliases.get("production")
+
+
+# --- what programs read ---------------------------------------------------------------------
+
+
+def test_list_as_json_has_the_models(ask):
+    """`list --json` has "models": each one's newest version and aliases."""
+    done = ask("list", "--json")
+    assert (done.status, done.stderr) == (0, "")
+    (model,) = done.json["models"]
+    assert done.json == {"schema": 1, "models": [model]}
+    assert (model["name"], model["versions"]) == ("flowers", 3)
+    assert model["aliases"] == {"production": 1}
+    assert model["latest"]["ref"] == "flowers@3"
+
+
+def test_list_of_a_model_as_json_has_its_versions_newest_first(ask, store):
+    """`list NAME --json` has "versions", each with the keys that DESIGN names."""
+    done = ask("list", "flowers", "--json")
+    assert (done.status, done.stderr) == (0, "")
+    assert list(done.json) == ["schema", "versions"]
+    versions = done.json["versions"]
+    assert [version["version"] for version in versions] == [3, 2, 1]
+    assert [version["aliases"] for version in versions] == [[], [], ["production"]]
+    for version in versions:
+        assert list(version) == VERSION_KEYS
+        assert version["ref"] == f"flowers@{version['version']}"
+        assert set(version["metrics"]) == {"test_accuracy", "test_loss"}
+        assert set(version["seconds"]) == {"data", "fit", "evaluate", "save", "plot"}
+        assert [list(file) for file in version["files"]] == [["path", "size", "sha256"]] * 2
+    assert versions[0]["digest"] == newest(store).digest
+
+
+def test_show_as_json_has_the_version(ask, store):
+    """`show REF --json` has "version", and what its manifest keeps beside it."""
+    done = ask("show", "flowers@2", "--json")
+    assert (done.status, done.stderr) == (0, "")
+    assert done.json["schema"] == 1
+    assert list(done.json["version"]) == VERSION_KEYS
+    assert done.json["version"] == store.resolve(Ref("flowers", "number", "2")).to_json()
+    assert done.json["manifest"]["config"] == {"epochs": 3}
+
+
+def test_promote_as_json_has_alias_version_and_previous(ask, store):
+    """`promote --json` says which version holds the alias now, and which one held it before."""
+    done = ask("promote", "flowers@2", "production", "--json")
+    assert done.status == 0
+    assert list(done.json) == ["schema", "alias", "version", "previous", "dry_run"]
+    assert done.json["alias"] == "production"
+    assert list(done.json["version"]) == list(done.json["previous"]) == VERSION_KEYS
+    assert done.json["version"]["ref"] == "flowers@2"
+    assert done.json["version"]["aliases"] == ["production"]
+    assert done.json["previous"]["ref"] == "flowers@1"
+    assert done.json["previous"]["aliases"] == []
+    assert holder(store) == 2
+    first = ask("promote", "flowers@2", "staging", "--json")
+    assert first.json["previous"] is None
+
+
+def test_history_as_json_has_every_row_newest_first(ask):
+    """A chain that a program can verify: each row names the digest of the one before."""
+    done = ask("history", "--json")
+    rows = done.json["history"]
+    assert [row["action"] for row in rows] == ["promoted", *["registered"] * 3]
+    assert [row["number"] for row in rows] == [4, 3, 2, 1]
+    for later, earlier in pairwise(rows):
+        assert later["previous_digest"] == earlier["digest"]
+    assert (rows[0]["alias"], rows[0]["version"], rows[0]["reason"]) == (
+        "production", 1, "the first",
+    )  # fmt: skip
+
+
+def test_quiet_prints_references_alone(ask_in_turn):
+    """Nothing else on stdout: made for `$(…)`."""
+    told = ask_in_turn(
+        ["list", "-q"],
+        ["list", "flowers", "-q"],
+        ["show", "flowers@best", "-q"],
+        ["promote", "flowers", "3", "staging", "-q"],
+        ["list", "flowers", "--limit", "1", "-q"],
+    )
+    assert [done.stdout.split() for done in told] == [
+        ["flowers"],
+        ["flowers@3", "flowers@2", "flowers@1"],
+        ["flowers@2"],
+        ["flowers@3"],
+        ["flowers@3"],
+    ]
+
+
+def test_limit_keeps_the_newest(ask):
+    """`--limit` counts from the newest row."""
+    numbers = [row["number"] for row in ask("history", "--limit", "2", "--json").json["history"]]
+    assert numbers == [4, 3]
+
+
+# --- references -----------------------------------------------------------------------------
+
+
+def test_a_version_is_named_in_one_word_or_two(three_versions):
+    """Every selector of the grammar leads to its version, after an @ or as a word of its own."""
+    digest = three_versions.resolve(Ref("flowers", "number", "2")).digest
+    expected = {
+        "flowers": 3,
+        "flowers@latest": 3,
+        "flowers@best": 2,
+        "flowers@production": 1,
+        "flowers@2": 2,
+        "flowers@v2": 2,
+        f"flowers@sha256:{digest[:12]}": 2,
+        "flowers latest": 3,
+        "flowers best": 2,
+        "flowers production": 1,
+        "flowers 2": 2,
+        "flowers v2": 2,
+        f"flowers sha256:{digest}": 2,
+    }
+    lines = [["show", *reference.split(), "-q"] for reference in expected]
+    told = in_turn(lines, MLREG_HOME=str(three_versions.folder))
+    found = dict(zip(expected, (done.stdout for done in told), strict=True))
+    assert found == {reference: f"flowers@{n}\n" for reference, n in expected.items()}
+
+
+def test_what_is_not_there_is_told_with_what_is_near(three_versions):
+    """Status 2, the nearest names, and nothing written."""
+    expected = [
+        (["show", "flower"], ["'flower'", "Did you mean flowers?"]),
+        (["list", "flower"], ["'flower'", "Did you mean flowers?"]),
+        (["history", "flower"], ["'flower'", "Did you mean flowers?"]),
+        (["show", "flowers@9"], ["version 9", "flowers@3, flowers@2, flowers@1"]),
+        (["show", "flowers@producton"], ["'producton'", "Did you mean production?"]),
+        (["history", "flowers@producton"], ["'producton'", "Did you mean production?"]),
+        (["export", "flowers@9"], ["version 9", "flowers@3"]),
+        (["promote", "flower@1", "production"], ["'flower'", "Did you mean flowers?"]),
+        (["promote", "flowers@9", "production"], ["version 9", "flowers@3"]),
+        (["promote", "flowers@producton", "staging"], ["'producton'", "production"]),
+        (["show", "flowers@sha256:00000000"], ["00000000"]),
+        (["promote", "flowers", "production"], ["flowers@latest production"]),
+        (["list", "flowers@1"], ["'flowers@1'"]),
+    ]
+    told = in_turn([words for words, _ in expected], MLREG_HOME=str(three_versions.folder))
+    for (_, named), done in zip(expected, told, strict=True):
+        assert_error(done, 2, *named)
+    assert len(three_versions.ledger()) == 4
+
+
+# --- tables ---------------------------------------------------------------------------------
+
+
+def test_tables_show_what_people_look_for(ask_in_turn):
+    """Numbers, aliases, metrics; no hint and no escape sequence where there is no terminal."""
+    models, versions, version, history = ask_in_turn(
+        ["list"], ["list", "flowers"], ["show", "flowers@1"], ["history", "flowers"]
+    )
+    for done in (models, versions, version, history):
+        assert (done.status, done.stderr) == (0, "")
+        assert "\x1b" not in done.stdout
+    assert "flowers@3" in models.stdout
+    assert "production=1" in models.stdout
+    assert [line.split()[0] for line in versions.stdout.splitlines()[1:]] == [
+        "flowers@3", "flowers@2", "flowers@1",
+    ]  # fmt: skip
+    assert "accuracy 0.7500" in versions.stdout
+    assert "model.keras" in version.stdout
+    assert "flowers@1 became production" in history.stdout
+    assert "the first" in history.stdout
+
+
+def test_an_empty_registry_lists_nothing_and_is_not_made(tmp_path):
+    """Looking makes no folder."""
+    done = mlreg("--registry", str(tmp_path / "none"), "list")
+    assert (done.status, done.stdout) == (0, "")
+    assert not (tmp_path / "none").exists()
+    refused = mlreg("--registry", str(tmp_path / "none"), "promote", "flowers@1", "production")
+    assert_error(refused, 2, "nothing is registered here yet")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_reason_is_shown_literally(ask, store):
+    """Markup, escape sequences and newlines in a reason neither colour nor break a line."""
+    reason = "[/red][bold]loud[/bold] \x1b[31mred\nnext \u202eback"
+    assert ask("promote", "flowers@2", "production", "--reason", reason).status == 0
+    done = ask("history", "flowers@production", "--limit", "1")
+    assert len(done.stdout.splitlines()) == 2  # the head and one row
+    assert r"[/red][bold]loud[/bold] \x1b[31mred\nnext \u202eback" in done.stdout
+    assert store.ledger(limit=1)[0].reason == reason
+
+
+def test_a_reason_that_is_no_unicode_is_kept_and_shown(store):
+    """A byte that is not UTF-8 reaches ledger and screen as an escape."""
+    mlreg_words = [sys.executable, "-m", "registry_core", "--registry", str(store.folder)]
+    for words in (["promote", "flowers", "2", "staging", "--reason", b"a \xff b"], ["history"]):
+        done = subprocess.run(
+            [*mlreg_words, *words], env=surroundings({}), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert r"a \udcff b" in done.stdout
+
+
+# --- promotion ------------------------------------------------------------------------------
+
+
+def test_promotion_moves_the_alias_and_writes_a_row(ask, store):
+    """Where it was, where it is, why: on screen and in the ledger."""
+    done = ask("promote", "flowers", "2", "production", "--reason", "better by a quarter")
+    assert done.status == 0
+    assert done.stdout == "flowers@production is flowers@2, before it flowers@1\n"
+    assert holder(store) == 2
+    row = store.ledger(limit=1)[0]
+    assert (row.action, row.version, row.alias, row.previous, row.reason) == (
+        "promoted", 2, "production", 1, "better by a quarter",
+    )  # fmt: skip
+    store.verify_ledger()
+
+
+def test_promotion_without_the_dataset_plugin_warns_and_goes_on(ask, store):
+    """Whoever answers for production need not have every plugin."""
+    done = ask("promote", "flowers@3", "production")
+    assert done.status == 0
+    assert done.stderr == (
+        "Warning: The plugin 'nowhere' is not installed here: it was not asked.\n"
+    )
+    assert holder(store) == 3
+
+
+def test_dry_run_moves_nothing(ask, store):
+    """It decides, says so, and leaves alias and ledger as they are."""
+    done = ask("promote", "flowers@2", "production", "--dry-run")
+    assert done.stdout == "flowers@production would be flowers@2, before it flowers@1\n"
+    assert holder(store) == 1
+    assert len(store.ledger()) == 4
+
+
+def test_an_objection_refuses_and_a_reason_overrules(store, tmp_path):
+    """9 and a ledger row; --force alone is 2; with a reason it goes through, and that is kept."""
+    write_plugin(tmp_path, "strict_extension", OBJECTING)
+    write_settings(tmp_path, extensions={"strict": "strict_extension"}, registry="registry")
+    fill(store.folder, 0.4)
+    promote = ["promote", "flowers@4", "production"]
+
+    assert_error(mlreg(*promote, "--dry-run"), 9, "accuracy: 0.6 is [bold]needed[/bold]")
+    assert len(store.ledger()) == 5
+    assert_error(
+        mlreg(*promote), 9, "flowers@4 does not become production", "accuracy: 0.6 is",
+        "--force --reason",
+    )  # fmt: skip
+    assert holder(store) == 1
+    refusal = store.ledger(limit=1)[0]
+    assert (refusal.action, refusal.version, refusal.alias) == ("refused", 4, "production")
+    assert refusal.evidence["objections"] == [
+        {"check": "accuracy", "reason": "0.6 is [bold]needed[/bold]"}
+    ]
+
+    assert_error(mlreg(*promote, "--force"), 2, "needs a reason", "--reason")
+    assert_error(mlreg(*promote, "--force", "--reason", "  "), 2, "needs a reason")
+    assert holder(store) == 1
+    assert len(store.ledger()) == 6
+
+    forced = mlreg(*promote, "--force", "--reason", "the demonstration is tonight")
+    assert forced.status == 0
+    assert "Overruled: accuracy" in forced.stderr
+    assert holder(store) == 4
+    row = store.ledger(limit=1)[0]
+    assert (row.action, row.reason) == ("promoted", "the demonstration is tonight")
+    assert row.evidence["forced"] is True
+    assert "told of flowers@4" in forced.stderr  # mlreg_promoted raised: a warning, no more
+    history = mlreg("history", "flowers@production").stdout
+    assert "flowers@4 was refused as production" in history
+    assert "0.6 is [bold]needed[/bold] (overruled)" in history
+
+
+def test_a_check_that_fails_to_run_is_not_one_that_passed(store, tmp_path):
+    """3, naming plugin, hook, file and line; the alias stays."""
+    write_plugin(tmp_path, "strict_extension", OBJECTING.replace('["test_accuracy"]', '["f1"]'))
+    write_settings(tmp_path, extensions={"strict": "strict_extension"}, registry="registry")
+    done = mlreg("promote", "flowers@2", "production")
+    assert_error(done, 3, "strict", "mlreg_check_promotion", "strict_extension.py, line 7")
+    assert holder(store) == 1
+
+
+# --- damage ---------------------------------------------------------------------------------
+
+
+def test_a_damaged_version_is_listed_and_neither_promoted_nor_exported(ask_in_turn, store):
+    """`list` marks it and is 0; `promote` and `export` are 6, and nothing has changed."""
+    damage(store, store.resolve(Ref("flowers", "number", "2")))
+    models, listed, *refused, whole = ask_in_turn(
+        ["list"],
+        ["list", "flowers"],
+        ["promote", "flowers@2", "production"],
+        ["promote", "flowers@2", "production", "--dry-run"],
+        ["export", "flowers@2"],
+        ["export", "flowers@2", "--format", "h5"],
+        ["show", "flowers@3"],
+    )
+    assert (models.status, listed.status, whole.status) == (0, 0, 0)
+    (marked,) = [line for line in listed.stdout.splitlines() if "damaged" in line]
+    assert marked.startswith("flowers@2  damaged")
+    assert "Warning: flowers@2 is damaged: model.keras has" in listed.stderr
+    for done in refused:
+        assert_error(done, 6, "model.keras of flowers@2 is damaged", "should have sha256")
+    assert holder(store) == 1
+    assert len(store.ledger()) == 4
+    assert {path.name for path in store.folder.parent.iterdir()} == {"registry"}
+
+
+def test_a_damaged_manifest_is_marked_and_not_shown(ask, store):
+    """6 before anything of it is parsed."""
+    version = newest(store)
+    blob = store.folder / "objects" / "sha256" / version.digest[:2] / version.digest
+    blob.chmod(0o600)
+    blob.write_bytes(b"{}")
+    assert "the manifest is damaged" in ask("list", "flowers").stderr
+    assert_error(ask("show", "flowers@3"), 6, "The manifest of flowers@3", version.digest)
+
+
+def test_a_damaged_index_is_named_and_left_alone(ask, store):
+    """6, the file untouched, and where the models still are."""
+    index = store.folder / "registry.sqlite3"
+    broken = bytes(100) + index.read_bytes()[100:]
+    index.write_bytes(broken)
+    assert_error(ask("list"), 6, str(index), str(store.folder / "objects"))
+    assert index.read_bytes() == broken
+
+
+# --- export ---------------------------------------------------------------------------------
+
+
+def test_export_writes_the_registered_bytes(ask, store, tmp_path):
+    """Under a name of its own, or where -o says; without TensorFlow for .keras and figures."""
+    assert ask("export", "flowers@2").stdout == "Wrote flowers@2 to flowers-2.keras\n"
+    assert (tmp_path / "flowers-2.keras").read_bytes() == b"weights of flowers 0.75"
+    told = ask("export", "flowers", "1", "--format", "figures", "-o", "out", "--json").json
+    assert told == {"schema": 1, "version": "flowers@1", "format": "figures", "path": "out"}
+    assert (tmp_path / "out" / "loss.png").read_bytes() == b"a figure"
+    assert ask("export", "flowers@3", "-o", "é 🙂.keras", "-q").stdout == "é 🙂.keras\n"
+
+
+def test_export_replaces_nothing_unless_it_is_told_to(ask_in_turn, tmp_path):
+    """A file needs --overwrite, a folder is never replaced, an unknown format is named."""
+    (tmp_path / "here.keras").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    figures = ["export", "flowers@1", "--format", "figures", "--overwrite", "-o"]
+    expected = [
+        (["export", "flowers@1", "-o", "here.keras"], ["exists", "--overwrite"]),
+        (["export", "flowers@1", "-o", "folder"], ["is a folder"]),
+        ([*figures, "full"], ["is a folder with something in it"]),
+        ([*figures, "here.keras"], ["exists already"]),
+        (["export", "flowers@1", "-o", "no/where.keras"], ["no folder no"]),
+        (["export", "flowers@1", "--format", "onnx"], ["'onnx'", "savedmodel"]),
+    ]
+    told = ask_in_turn(*[words for words, _ in expected])
+    for (_, named), done in zip(expected, told, strict=True):
+        assert_error(done, 2, *named)
+    assert (tmp_path / "here.keras").read_text() == "mine"
+    assert (tmp_path / "full" / "mine").read_text() == "mine"
+
+    told = ask_in_turn(
+        ["export", "flowers@1", "-o", "here.keras", "--overwrite"],
+        [*figures, "folder"],  # which is empty, so nothing is lost
+    )
+    assert [done.status for done in told] == [0, 0]
+    assert (tmp_path / "here.keras").read_bytes() == b"weights of flowers 0.5"
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["loss.png"]
+
+
+@pytest.mark.skipif(not os.access("/proc", os.R_OK), reason="there is no /proc")
+def test_export_to_where_nothing_can_be_written_is_a_storage_error(ask):
+    """8, naming the place."""
+    assert_error(ask("export", "flowers@1", "-o", "/proc/model.keras"), 8, "/proc")
+
+
+# --- which registry -------------------------------------------------------------------------
+
+
+def test_the_registry_is_the_first_that_is_named(tmp_path, monkeypatch):
+    """--registry, then MLREG_HOME, then plugins.toml beside or above, then the user's own."""
+    for place in ("option", "home", "project/settings", "data/mlreg"):
+        fill(tmp_path / place, 0.5, model=place.partition("/")[0])
+    below = tmp_path / "project" / "src" / "deep"
+    below.mkdir(parents=True)
+    home, data = {"MLREG_HOME": str(tmp_path / "home")}, {"XDG_DATA_HOME": str(tmp_path / "data")}
+
+    def listed(*words, **environment):
+        return mlreg(*words, "list", "-q", cwd=below, **environment).stdout.strip()
+
+    assert listed(**data) == "data"
+    write_settings(tmp_path / "project", registry="settings")
+    assert listed(**data) == "project"
+    assert listed(**home, **data) == "home"
+    assert listed("--registry", str(tmp_path / "option"), **home, **data) == "option"
+    assert listed("--registry", "../../../option", **home) == "option"
+
+
+def test_a_copied_registry_is_the_same_registry(store, tmp_path):
+    """No absolute path is stored."""
+    shutil.copytree(store.folder, tmp_path / "copy")
+    shutil.rmtree(store.folder)
+    copy = ["--registry", str(tmp_path / "copy")]
+    assert mlreg(*copy, "promote", "flowers@2", "production").status == 0
+    assert mlreg(*copy, "export", "flowers@production").status == 0
+
+
+def test_a_home_with_spaces_accents_and_an_emoji(tmp_path):
+    """The user's own registry works there, whatever the folder is called."""
+    home = tmp_path / "Zoë Müller 🙂 100% #1?"
+    home.mkdir()
+    fill(home / ".local" / "share" / "mlreg", 0.5)
+    lines = [["list"], ["show", "flowers"], ["promote", "flowers@1", "production"]]
+    for done in in_turn(lines, HOME=str(home)):
+        assert done.status == 0, done.stderr
+        assert "flowers@1" in done.stdout
+    failed = mlreg("--registry", str(home / "x"), "show", "flowers", HOME=str(home))
+    assert_error(failed, 2, "nothing is registered here yet")
+
+
+def test_a_read_only_registry_is_listed_and_refuses_to_change(store):
+    """Reading needs no right to write; promoting is 8, and nothing has moved."""
+    bound = without_roots_rights()
+    folders = [store.folder, *(path for path in store.folder.rglob("*") if path.is_dir())]
+    (store.folder / "registry.sqlite3").chmod(0o400)
+    for folder in folders:
+        folder.chmod(0o500)
+
+    def ask(*words):
+        done = subprocess.run(
+            [*bound, sys.executable, "-m", "registry_core", "--registry", store.folder, *words],
+            env=surroundings({}),
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    try:
+        assert ask("list", "-q") == (0, "flowers\n")
+        assert ask("list", "flowers", "-q")[0] == 0
+        assert ask("show", "flowers@1")[0] == 0
+        assert ask("history")[0] == 0
+        status, said = ask("promote", "flowers@2", "production")
+        assert status == 8, said
+        assert str(store.folder) in said
+        assert "Traceback" not in said
+        assert holder(store) == 1
+    finally:
+        for folder in folders:
+            folder.chmod(0o700)
+
+
+# --- names ----------------------------------------------------------------------------------
+
+BAD_NAMES = [
+    "../x", "/etc", "a%2Fb", "CON", "", "a" * 300, "\u202eabc", "a\0b", "-x", "a b", "a\n", "é",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
+def test_a_bad_name_is_refused_and_nothing_is_written(store, capfd, name):
+    """2 from every command that takes a name, the allowed pattern shown, not one byte written.
+
+    In this process, because no process can be given a name with a NUL in it.
+    """
+    before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
+    bad_model = [
+        ["list", name],
+        ["show", name],
+        ["history", name],
+        ["export", name],
+        ["promote", f"{name}@1", "production"],
+        ["promote", "flowers@1", name],
+        ["run", "cifar10", "--name", name],
+    ]
+    for words in bad_model:
+        assert run_command(["--registry", str(store.folder), *words]) == 2, words
+        said = capfd.readouterr()
+        assert not said.out
+        assert "\u202e" not in said.err
+        assert "\0" not in said.err
+        if not name.startswith("-"):  # which is taken for an option
+            assert "[a-z][a-z0-9_-]{0,63}" in said.err, words
+    assert {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")} == before
+
+
+# --- errors and streams ---------------------------------------------------------------------
+
+
+def test_an_error_is_three_lines_and_a_traceback_is_asked_for(ask):
+    """What happened, what would work, what to type; --traceback puts the way there before it."""
+    plain = ask("show", "flower")
+    assert plain.stderr.splitlines() == [
+        "Error: There is no model 'flower'.",
+        "Models: flowers. Did you mean flowers?",
+        "Try: mlreg list",
+    ]
+    traced = ask("--traceback", "show", "flower")
+    assert (traced.status, traced.stdout) == (2, "")
+    assert traced.stderr.startswith("Traceback (most recent call last):")
+    assert traced.stderr.endswith(plain.stderr)
+
+
+def test_a_wrong_command_line_is_told_in_our_words():
+    """2, what was wrong, and the help page to ask for."""
+    expected = [
+        (["lst"], ["'lst'", "Did you mean 'list'?", "Try: mlreg --help"]),
+        (["list", "--jsn"], ["--jsn", "--json", "Try: mlreg list --help"]),
+        (["list", "--limit", "many"], ["many", "Try: mlreg list --help"]),
+        (["list", "--limit", "0"], ["--limit", "Try: mlreg list --help"]),
+        (["list", "a", "b"], ["b", "Try: mlreg list --help"]),
+        (["show"], ["Missing argument", "Try: mlreg show --help"]),
+        (["show", "a", "b", "c"], ["Too many words: 'c'"]),
+        (["plugins"], ["Missing command", "Try: mlreg plugins --help"]),
+        (["data"], ["Missing command", "Try: mlreg data --help"]),
+        (["--registry"], ["--registry", "Try: mlreg --help"]),
+    ]
+    assert_error(mlreg(*expected[0][0]), 2, *expected[0][1])
+    for (_, named), done in zip(expected, in_turn([words for words, _ in expected]), strict=True):
+        assert_error(done, 2, *named)
+
+
+def test_mlreg_alone_shows_what_it_can_do():
+    """The help page, on stdout, with every command."""
+    done = mlreg()
+    assert (done.status, done.stderr) == (0, "")
+    for command in ("run", "list", "show", "history", "promote", "export", "plugins", "data"):
+        assert f"\n  {command} " in done.stdout
+    assert mlreg("--version").stdout.count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "unbuffered"),
+    [(["list"], ""), (["list"], "1"), (["list", "flowers", "--json"], "1"), (["--help"], "")],
+)
+def test_a_reader_that_has_seen_enough_is_no_error(three_versions, words, unbuffered):
+    """`mlreg list | head -1`: quiet, 0, whether the pipe breaks in the middle or at the end."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "registry_core", "--registry", three_versions.folder, *words],
+        env=surroundings({"PYTHONUNBUFFERED": unbuffered}),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_log_that_nobody_reads_any_longer_stops_nothing(store):
+    """A warning into a closed pipe costs neither the promotion nor what goes to stdout."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "registry_core", "promote", "flowers@2", "production", "-q"],
+        env=surroundings({"MLREG_HOME": str(store.folder)}),
+        stdout=subprocess.PIPE,
+        stderr=write,
+        text=True,
+    )
+    os.close(write)
+    assert (done.returncode, done.stdout) == (0, "flowers@2\n")
+    assert holder(store) == 2
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(store, closed):
+    """A service manager may start mlreg without stdout."""
+    line = f'exec "$0" -m registry_core --registry "$1" list {closed}'
+    done = subprocess.run(
+        ["sh", "-c", line, sys.executable, store.folder],
+        env=surroundings({}),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")  # noqa: PTH110
+def test_a_full_disk_behind_stdout_is_a_storage_error(store):
+    """`mlreg list > file` on a full disk says so, with 8."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "registry_core", "--registry", store.folder, "list"],
+            env=surroundings({}),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 8
+    assert "full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_console_script_is_the_same_program(ask):
+    """`mlreg` and `python -m registry_core` have one entry."""
+    code = "import sys; from registry_core.cli import main; main(['list', '-q'])"
+    assert python("-c", code).status == 0
+
+
+# --- plugins --------------------------------------------------------------------------------
+
+
+def test_plugins_are_listed_without_being_imported(tmp_path):
+    """A module that is missing is marked and warned of, one that would fail is not touched."""
+    write_plugin(tmp_path, "explosive", "raise SystemExit('imported')")
+    write_settings(tmp_path, {"flowers": "explosive", "weeds": "weeds_plugin"}, {"late": "gone"})
+    done = mlreg("plugins", "list", "--json")
+    assert done.status == 0
+    plugins = {plugin["name"]: plugin for plugin in done.json["plugins"]}
+    assert list(plugins["flowers"]) == ["name", "kind", "module", "named_by", "state"]
+    assert plugins["flowers"]["state"] == "ok"
+    assert plugins["flowers"]["named_by"] == str(tmp_path / "plugins.toml")
+    assert (plugins["weeds"]["state"], plugins["weeds"]["kind"]) == ("missing", "dataset")
+    assert (plugins["late"]["state"], plugins["late"]["kind"]) == ("missing", "extension")
+    assert "Warning: Plugin 'weeds' cannot run: no module 'weeds_plugin'" in done.stderr
+    assert "Warning: Plugin 'late' cannot run" in done.stderr
+    assert {"flowers", "late", "weeds"} <= set(mlreg("plugins", "list", "-q").stdout.split())
+    table = mlreg("plugins", "list")
+    assert "weeds_plugin" in table.stdout
+    assert "\x1b" not in table.stdout + table.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b"[plugins]\nflowers = \n", "line 2, column 11"),
+        (b"[plugins]\nflowers = 'caf\xe9'\n", "line 2, column 15"),
+        (b"[registry]\npaht = 'x'\n", "line 2, column 1"),
+        (b"\n[plugin]\n", "line 2, column 2"),
+        (b"[plugins]\n  flowers = 3\n", "line 2, column 3"),
+        (b"registry = 'here'\n", "line 1, column 1"),
+    ],
+    ids=["malformed", "not UTF-8", "unknown key", "unknown section", "wrong type", "no section"],
+)
+def test_a_bad_plugins_toml_is_told_by_line_and_column(tmp_path, content, place):
+    """2 from every command that reads it."""
+    (tmp_path / "plugins.toml").write_bytes(content)
+    assert_error(mlreg("list"), 2, str(tmp_path / "plugins.toml"), place)
+    assert_error(mlreg("plugins", "list"), 2, place)
+
+
+def test_one_name_from_two_places_is_marked(tmp_path):
+    """`plugins list` goes on and names both."""
+    write_plugin(tmp_path, "mine", "")
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mlreg.plugins]\nflowers = theirs\n")
+    write_settings(tmp_path, {"flowers": "mine"})
+    done = mlreg("plugins", "list", "--json", PYTHONPATH=str(tmp_path))
+    (flowers,) = [row for row in done.json["plugins"] if row["name"] == "flowers"]
+    assert flowers["state"] == "named twice: also theirs (theirs 1.0)"
+
+
+def test_reading_leaves_no_trace(ask_in_turn, store):
+    """list, show and history change neither file nor folder."""
+
+    def state():
+        return {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
+
+    before = state()
+    for done in ask_in_turn(["list"], ["list", "flowers"], ["show", "flowers"], ["history"]):
+        assert done.status == 0
+    assert state() == before

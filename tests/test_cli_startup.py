@@ -1,0 +1,118 @@
+"""What a command imports, and what it costs: whoever lists does not wait for TensorFlow."""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_helpers import fill, python, surroundings
+from fakes import write_settings
+
+HEAVY = {"tensorflow", "keras", "numpy", "matplotlib", "scipy", "PIL", "h5py", "pandas"}
+
+# what any such command line needs
+BASE = "import typer, rich.table, pluggy, sqlite3"
+
+# Runs command lines one after another; tells what each one ended with, and added to sys.modules.
+_MODULES = """
+import contextlib, io, json, sys
+from registry_core.cli import run_command
+
+before, told = set(), []
+for words in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        status = run_command(words)
+    told.append([status, bool(out.getvalue()), sorted(set(sys.modules) - before)])
+    before = set(sys.modules)
+json.dump(told, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A plugins.toml that names cifar10, and a registry with three versions of it."""
+    folder = tmp_path_factory.mktemp("project")
+    write_settings(folder, {"cifar10": "cifar_plugin.plugin"}, registry="registry")
+    fill(folder / "registry", 0.7, 0.8, 0.75, model="cifar10", dataset="cifar10")
+    return folder
+
+
+def imported(project: Path, lines: list[str]) -> dict[str, set[str]]:
+    """Command line -> the top names of the modules that it imported, and none before it."""
+    words = json.dumps([line.split() for line in lines])
+    done = python("-c", _MODULES, cwd=project, given=words)
+    assert (done.status, done.stderr) == (0, "")
+    for line, (status, shown, _) in zip(lines, done.json, strict=True):
+        assert (status, shown) == (0, True), line
+    return {
+        line: {name.partition(".")[0] for name in names}
+        for line, (_, _, names) in zip(lines, done.json, strict=True)
+    }
+
+
+def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
+    """Reading the registry takes the standard library, Typer and Rich."""
+    lines = [
+        "list",
+        "list cifar10",
+        "list cifar10 --json",
+        "show cifar10@best",
+        "history",
+        "history cifar10",
+        "--help",
+    ]
+    for line, names in imported(project, lines).items():
+        assert not names & (HEAVY | {"pydantic", "platformdirs"}), line
+
+
+def test_what_decides_imports_no_tensorflow(project):
+    """A plugin is asked for its presets and its objections; what trains stays where it is."""
+    lines = [
+        "promote cifar10@2 production",
+        "promote cifar10@1 production --dry-run",
+        "export cifar10@1 --overwrite",
+        "plugins list",
+        "run cifar10 --print-config",
+        "run cifar10 --preset quick --dry-run",
+        "run --help",
+        "--version",
+    ]
+    for line, names in imported(project, lines).items():
+        assert not names & HEAVY, line
+
+
+def test_asking_where_the_data_is_imports_no_tensorflow(project):
+    """What keeps CIFAR-10 on this machine is written with NumPy, and needs nothing else."""
+    (names,) = imported(project, ["data path cifar10"]).values()
+    assert names & HEAVY <= {"numpy"}
+
+
+def test_list_costs_little_more_than_its_imports(project):
+    """`mlreg list` takes at most 1.5 times the CPU seconds of the imports that it must have.
+
+    Medians of runs in turn, once the byte code is compiled. A machine that does something else as
+    well can spoil one measurement, so it is taken again, up to three times in all; code that has
+    become slow fails all three.
+    """
+    command = [sys.executable, "-m", "registry_core", "list"]
+    imports = [sys.executable, "-c", BASE]
+    compiled = surroundings({"PYTHONPYCACHEPREFIX": str(project / "bytecode")})
+
+    def cpu_seconds(words):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(words, cwd=project, env=compiled, check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    cpu_seconds(command), cpu_seconds(imports)
+    ratios = []
+    for _ in range(3):
+        pairs = [(cpu_seconds(command), cpu_seconds(imports)) for _ in range(7)]
+        ours, base = (statistics.median(side) for side in zip(*pairs, strict=True))
+        ratios.append(ours / base)
+        if ratios[-1] <= 1.5:
+            return
+    pytest.fail(f"`mlreg list` costs {min(ratios):.2f} times its imports, three times measured")

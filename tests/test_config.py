@@ -1,0 +1,219 @@
+"""A preset's type is the schema of what may be changed of it."""
+
+import math
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from registry_core import RunConfig
+from registry_core.config import parse_overrides
+from registry_core.errors import UsageError
+
+
+class Noise(BaseModel):
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+class FlowerConfig(RunConfig):
+    learning_rate: float = Field(default=0.001, gt=0)
+    augment: bool = True
+    weight_decay: float | None = None
+    layers: tuple[int, ...] = (16, 8)
+    optimizer: Literal["adam", "sgd"] = "adam"
+    title: str = "flowers"
+    noise: Noise = Noise()
+
+
+PRESET = FlowerConfig(about="95 ± 1 %, 5 runs", epochs=20, batch_size=64)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("batch_size", "128", 128),
+        ("learning_rate", "1e-2", 0.01),
+        ("augment", "false", False),
+        ("augment", "no", False),
+        ("weight_decay", "null", None),
+        ("weight_decay", "0.5", 0.5),
+        ("layers", "[32, 16]", (32, 16)),
+        ("optimizer", "sgd", "sgd"),
+        ("title", "12", "12"),
+        ("title", "[1]", "[1]"),
+        ("title", "", ""),
+        ("noise", '{"mean": 2}', Noise(mean=2)),
+    ],
+)
+def test_a_text_becomes_what_its_key_asks_for(key, text, expected):
+    """The field's type converts an override; JSON is tried where the type refuses the text."""
+    value = getattr(PRESET.changed({key: text}), key)
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+def test_values_that_are_no_texts_are_taken_as_they_are():
+    """--epochs 3 comes as a number, and is checked like any other."""
+    assert PRESET.changed({"epochs": 3}).epochs == 3
+    with pytest.raises(UsageError):
+        PRESET.changed({"epochs": 0})
+
+
+def test_several_changes_leave_the_rest_and_the_preset_alone():
+    """Changing makes a new configuration of the same class; what was not named stays."""
+    changed = PRESET.changed({"epochs": "2", "learning_rate": "0.1"})
+    assert (changed.epochs, changed.learning_rate, changed.batch_size) == (2, 0.1, 64)
+    assert type(changed) is FlowerConfig
+    assert (PRESET.epochs, PRESET.learning_rate) == (20, 0.001)
+    assert PRESET.changed({}) == PRESET
+
+
+def test_a_dot_reaches_into_a_value():
+    """`noise.mean=3` changes one part of a nested value and keeps the other."""
+    assert PRESET.changed({"noise.mean": "3"}).noise == Noise(mean=3, deviation=1)
+
+
+@pytest.mark.parametrize("key", ["noise.deviaton", "epochs.x", "nois.mean", "noise.mean.x", ""])
+def test_a_path_that_leads_nowhere_is_refused(key):
+    """A dotted key must lead to something that is there."""
+    with pytest.raises(UsageError, match="No setting"):
+        PRESET.changed({key: "1"})
+
+
+def test_an_unknown_key_says_which_there_are_and_which_was_meant():
+    """A misspelt key is answered with all keys and the nearest one."""
+    with pytest.raises(UsageError) as caught:
+        PRESET.changed({"batchsize": "64"})
+    assert caught.value.what == "No setting 'batchsize'."
+    assert "Did you mean 'batch_size'?" in caught.value.remedy
+    for key in ("augment", "epochs", "learning_rate", "noise", "seed"):
+        assert key in caught.value.remedy
+
+
+def test_an_unknown_key_like_no_other_suggests_none():
+    """Where nothing is near, nothing is suggested."""
+    with pytest.raises(UsageError) as caught:
+        PRESET.changed({"zzzzzz": "1"})
+    assert "Did you mean" not in caught.value.remedy
+
+
+def test_a_value_that_does_not_fit_names_key_value_rule_and_what_it_is_now():
+    """The refusal is the schema's own words, for the key and the text that were typed."""
+    with pytest.raises(UsageError) as caught:
+        PRESET.changed({"batch_size": "many"})
+    assert caught.value.what.startswith("batch_size=many is not possible: ")
+    assert "integer" in caught.value.what
+    assert "64" in caught.value.remedy
+    assert isinstance(caught.value.__cause__, ValidationError)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("epochs", "0"),
+        ("batch_size", "-1"),
+        ("epochs", "1.5"),
+        ("seed", "-1"),
+        ("seed", str(2**31)),
+        ("learning_rate", "0"),
+        ("learning_rate", "nan"),
+        ("weight_decay", "inf"),
+        ("weight_decay", "NaN"),
+        ("optimizer", "adamw"),
+        ("augment", "perhaps"),
+        ("layers", "[1,"),
+    ],
+)
+def test_values_outside_the_schema_are_refused(key, text):
+    """Bounds and choices of the fields hold for overrides; numbers are finite."""
+    with pytest.raises(UsageError, match=f"{key}="):
+        PRESET.changed({key: text})
+
+
+def test_a_rule_between_two_keys_holds_for_overrides():
+    """A plugin's own validator is asked about every change."""
+
+    class Even(RunConfig):
+        total: int = 4
+        part: int = 2
+
+        @model_validator(mode="after")
+        def part_fits(self):
+            if self.part > self.total:
+                raise ValueError("part is larger than total")
+            return self
+
+    with pytest.raises(UsageError, match="part is larger than total"):
+        Even().changed({"part": "5"})
+    assert Even().changed({"total": "8", "part": "5"}).part == 5
+
+
+def test_about_is_kept_and_is_no_setting():
+    """What a preset claims goes along, is no part of the record, and is not the user's to set."""
+    changed = PRESET.changed({"epochs": "1"})
+    assert changed.about == PRESET.about
+    assert "about" not in PRESET.values()
+    with pytest.raises(UsageError, match="No setting 'about'"):
+        PRESET.changed({"about": "100 %"})
+
+
+def test_values_are_json():
+    """What is recorded of a configuration survives JSON as it is."""
+    import json
+
+    values = PRESET.values()
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    assert values["layers"] == [16, 8]
+    assert values["noise"] == {"mean": 0.0, "deviation": 1.0}
+    assert FlowerConfig.model_validate(values) == PRESET.model_copy(update={"about": ""})
+
+
+def test_a_config_cannot_be_changed_in_place_nor_made_with_unknown_keys():
+    """Presets are shared values: frozen, and strict about what they know."""
+    with pytest.raises(ValidationError):
+        PRESET.epochs = 3
+    with pytest.raises(ValidationError):
+        FlowerConfig(epoch=3)
+    with pytest.raises(ValidationError):
+        FlowerConfig(learning_rate=math.inf)
+
+
+def test_a_default_that_breaks_its_own_rule_is_found():
+    """A plugin's default is checked like a value, so a broken preset fails when it is made."""
+
+    class Broken(RunConfig):
+        learning_rate: float = Field(default=-1, gt=0)
+
+    with pytest.raises(ValidationError):
+        Broken()
+
+
+def test_the_host_has_defaults_of_its_own():
+    """A plugin that adds no fields has a usable configuration."""
+    assert RunConfig().values() == {
+        "epochs": 1,
+        "batch_size": 32,
+        "seed": 0,
+        "deterministic": True,
+    }
+
+
+def test_pairs_are_split_at_the_first_equals_sign():
+    """A value may hold an equals sign and spaces; a key has none around it."""
+    assert parse_overrides([" title = a=b ", "epochs=3"]) == {"title": " a=b ", "epochs": "3"}
+    assert parse_overrides([]) == {}
+
+
+@pytest.mark.parametrize("pair", ["epochs", "=3", " =3", ""])
+def test_a_pair_that_is_none_is_refused(pair):
+    """`-p epochs` and `-p =3` are answered with how a pair is written."""
+    with pytest.raises(UsageError) as caught:
+        parse_overrides([pair])
+    assert "batch_size=64" in caught.value.remedy
+
+
+def test_a_key_given_twice_is_refused():
+    """The last one does not win in silence."""
+    with pytest.raises(UsageError, match="'epochs' is set twice"):
+        parse_overrides(["epochs=1", "epochs =2"])

@@ -1,0 +1,120 @@
+"""Who may object to a promotion, and how an objection is overruled."""
+
+import json
+
+import pytest
+from fakes import TABLE_PLUGIN, write_project
+
+from registry_core.errors import PluginError, UsageError
+from registry_core.gates import check_force, evidence, objections, refusal
+from registry_core.plugins import KnownPlugins
+from registry_core.types import Objection, Version
+
+ACCURATE = """
+from registry_core import Objection, hookimpl
+
+
+@hookimpl
+def mlreg_check_promotion(candidate, incumbent, alias):
+    if alias != "production" or incumbent is None:
+        return []
+    before, now = incumbent.metrics["test_accuracy"], candidate.metrics["test_accuracy"]
+    return [Objection("accuracy", f"{now} after {before}")] if now < before else []
+"""
+
+
+def version(number: int, accuracy: float) -> Version:
+    return Version(
+        model="flowers",
+        version=number,
+        created="2026-01-01T00:00:00Z",
+        dataset="flowers",
+        preset="quick",
+        seed=0,
+        metrics={"test_accuracy": accuracy},
+        seconds={},
+        files=(),
+        digest="0" * 64,
+        run="run",
+    )
+
+
+def plugins(folder, *, dataset="flowers", plugin=TABLE_PLUGIN, **extensions):
+    return KnownPlugins(write_project(folder, plugin, extensions)).load(dataset)
+
+
+def test_without_checks_nothing_objects(tmp_path):
+    """A registry without checks lets every promotion through."""
+    assert objections(plugins(tmp_path), version(2, 0.5), None, "production") == []
+
+
+def test_a_check_sees_candidate_incumbent_and_alias(tmp_path):
+    """It may compare, and may care for some aliases only."""
+    joined = plugins(tmp_path, gate=ACCURATE)
+    worse, better = version(2, 0.5), version(1, 0.9)
+    assert objections(joined, worse, better, "production") == [
+        Objection("accuracy", "0.5 after 0.9")
+    ]
+    assert objections(joined, better, worse, "production") == []
+    assert objections(joined, worse, better, "staging") == []
+    assert objections(joined, worse, None, "production") == []
+
+
+def test_extensions_check_without_a_dataset(tmp_path):
+    """A version whose dataset plugin is gone is still held to the extensions' checks."""
+    joined = plugins(tmp_path, dataset=None, gate=ACCURATE)
+    assert objections(joined, version(2, 0.5), version(1, 0.9), "production")
+
+
+def test_everyones_objections_are_joined(tmp_path):
+    """The dataset's and each extension's."""
+    joined = plugins(tmp_path, plugin=TABLE_PLUGIN + ACCURATE, gate=ACCURATE)
+    found = objections(joined, version(2, 0.5), version(1, 0.9), "production")
+    assert [each.check for each in found] == ["accuracy", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    "body", ["raise OSError('no network')", "raise SystemExit", "return 'no'", "return [None]"]
+)
+def test_a_check_that_failed_to_run_is_not_one_that_passed(tmp_path, body):
+    """Raising and returning nonsense stop the promotion, as the plugin's fault."""
+    text = (
+        f"from registry_core import hookimpl\n\n@hookimpl\ndef mlreg_check_promotion():\n    {body}"
+    )
+    with pytest.raises(PluginError, match="gate"):
+        objections(plugins(tmp_path, gate=text), version(2, 0.5), None, "production")
+
+
+def test_evidence_is_json_and_says_whether_it_was_overruled():
+    """What the ledger keeps of a decision."""
+    found = [Objection("accuracy", "0.5 after 0.9")]
+    said = {"check": "accuracy", "reason": "0.5 after 0.9"}
+    assert evidence(found, force=True) == {"objections": [said], "forced": True}
+    assert evidence(found, force=False) == {"objections": [said], "forced": False}
+    assert json.loads(json.dumps(evidence(found, True))) == evidence(found, True)
+
+
+def test_force_that_overrules_nothing_is_not_recorded_as_force():
+    """Nobody was overruled where nobody objected."""
+    assert evidence([], force=True) == {"objections": [], "forced": False}
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "\n"])
+def test_force_needs_a_reason(reason):
+    """Overruling is somebody's word; without force none is needed."""
+    with pytest.raises(UsageError, match="--force needs a reason"):
+        check_force(True, reason)
+    check_force(False, reason)
+    check_force(True, "measured by hand")
+
+
+def test_a_refusal_says_who_objects_and_how_to_overrule():
+    """Exit status 9; every objection, what state remains, the command to type."""
+    found = [Objection("accuracy", "0.5 after 0.9"), Objection("size", "9 MB")]
+    error = refusal(found, version(2, 0.5), "production")
+    assert error.exit_status == 9
+    assert "flowers@2" in error.what
+    assert "accuracy: 0.5 after 0.9" in error.what
+    assert "size: 9 MB" in error.what
+    assert "has not moved" in error.remedy
+    assert error.command.startswith("mlreg promote flowers@2 production --force --reason")

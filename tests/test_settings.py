@@ -1,0 +1,157 @@
+"""plugins.toml, the registry's place, the cache's place."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from registry_core.errors import UsageError
+from registry_core.settings import (
+    Settings,
+    cache_folder,
+    find_settings,
+    read_settings,
+    registry_folder,
+)
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    file = folder / "plugins.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def refused(folder: Path, text: str | bytes) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        read_settings(written(folder, text))
+    assert caught.value.exit_status == 2
+    assert str(folder / "plugins.toml") in caught.value.what
+    return caught.value
+
+
+def test_every_section_is_read(tmp_path):
+    """Plugins, extensions and the registry, whose path is relative to the file."""
+    file = written(
+        tmp_path,
+        '[registry]\npath = "kept/here"\n'
+        '[plugins]\nflowers = "flowers.plugin"  # ours\n'
+        '[extensions]\nslack = "notify"\n',
+    )
+    assert read_settings(file) == Settings(
+        file, tmp_path / "kept/here", {"flowers": "flowers.plugin"}, {"slack": "notify"}
+    )
+    assert read_settings(file).folder == tmp_path
+
+
+def test_an_empty_file_says_nothing(tmp_path):
+    """No section is needed."""
+    assert read_settings(written(tmp_path, "")) == Settings(tmp_path / "plugins.toml")
+
+
+def test_an_absolute_path_and_a_home_stay_what_they_are(tmp_path):
+    """Only a relative path is relative to the file; ~ is the home."""
+    elsewhere = tmp_path / "elsewhere"
+    assert read_settings(written(tmp_path, f'[registry]\npath = "{elsewhere}"')).registry == (
+        elsewhere
+    )
+    assert read_settings(written(tmp_path, '[registry]\npath = "~/models"')).registry == (
+        Path(os.environ["HOME"]) / "models"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ("[plugins\n", "line 1, column 9", "not valid TOML"),
+        ('[plugins]\nflowers = "a', "line 2, column 13", "not valid TOML"),
+        ("[plugins]\nflowers = \n", "line 2, column 11", "not valid TOML"),
+        ('[plugins]\na = "x"\na = "y"\n', "line 3", "not valid TOML"),
+        (b'[plugins]\nfl\xff = "a"\n', "line 2, column 3", "not UTF-8 (byte 0xff)"),
+        ("[plugin]\nflowers = 'a'\n", "line 1, column 2", "'plugin' is not known"),
+        ("# plugin\n[plugin]\n", "line 2, column 2", "'plugin' is not known"),
+        ("[registry]\npath = 'a'\npaht = 'b'\n", "line 3, column 1", "'paht' is not known"),
+        ("[registry]\npath = 3\n", "line 2, column 1", "'path' must be a text, not int"),
+        ("[plugins]\n  flowers = ['a']\n", "line 2, column 3", "'flowers' must be a text, not"),
+        ("[plugins]\ns = 3\n", "line 2, column 1", "'s' must be a text, not int"),
+        (
+            "[registry]\npath = 'plugins'\n[plugins]\npath = 3\n",
+            "line 4, column 1",
+            "'path' must be a text, not int",
+        ),
+        ('[plugins]\n"a b" = 3\n', "line 2, column 2", "'a b' must be a text, not int"),
+        ("[plugins]\na = 'b'\nb = 3\n", "line 3, column 1", "'b' must be a text, not int"),
+        ("[plugins]\nb.c = 'x'\n", "line 2, column 1", "'b' must be a text, not dict"),
+        ("plugins = 'a'\n", "line 1, column 1", "'plugins' is a section, not a value"),
+        ("[[plugins]]\na = 'b'\n", "line 1, column 3", "'plugins' is a section, not a value"),
+    ],
+)
+def test_what_is_wrong_is_named_with_line_and_column(tmp_path, text, place, said):
+    """A malformed file, a wrong type and an unknown key all say where they are."""
+    error = refused(tmp_path, text)
+    assert place in error.what
+    assert said in error.what
+
+
+def test_an_unknown_key_says_which_there_are_and_which_was_meant(tmp_path):
+    """A misspelt section is answered with all of them and the nearest."""
+    error = refused(tmp_path, "[extension]\n")
+    assert "registry, plugins, extensions" in error.remedy
+    assert "Did you mean 'extensions'?" in error.remedy
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path):
+    """A folder of that name is no settings file."""
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        read_settings(tmp_path)
+
+
+def test_the_nearest_file_above_is_found(tmp_path):
+    """mlreg works in every folder below its plugins.toml, and the nearest one wins."""
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    outer = written(tmp_path, "")
+    assert find_settings(inner).file == outer
+    nearest = written(tmp_path / "a", "")
+    assert find_settings(inner).file == nearest
+
+
+def test_without_a_file_there_are_no_plugins_and_modules_are_looked_for_here(tmp_path):
+    """No plugins.toml is not an error."""
+    found = find_settings(tmp_path)
+    assert found == Settings()
+    assert found.folder == tmp_path  # the working folder of this test
+
+
+def test_a_link_to_a_folder_is_followed(tmp_path):
+    """The file that counts is beside the real folder."""
+    (tmp_path / "real" / "work").mkdir(parents=True)
+    file = written(tmp_path / "real", "")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "work")
+    assert find_settings(tmp_path / "link").file == file
+
+
+def test_the_registry_is_named_by_the_first_who_does(tmp_path, monkeypatch):
+    """The option, then MLREG_HOME, then plugins.toml, then the user's data folder."""
+    settings = Settings(registry=tmp_path / "by file")
+    monkeypatch.setenv("MLREG_HOME", str(tmp_path / "by environment"))
+    option = tmp_path / "by option"
+    assert registry_folder(option, settings) == option
+    assert registry_folder(None, settings) == tmp_path / "by environment"
+    monkeypatch.setenv("MLREG_HOME", "~/registry é")
+    assert registry_folder(None, settings) == Path(os.environ["HOME"]) / "registry é"
+    monkeypatch.setenv("MLREG_HOME", "")
+    assert registry_folder(None, settings) == tmp_path / "by file"
+    monkeypatch.delenv("MLREG_HOME")
+    default = registry_folder(None, Settings())
+    assert default.name == "mlreg"
+    assert Path(os.environ["HOME"]) in default.parents
+
+
+def test_the_cache_is_the_users_or_what_the_environment_says(tmp_path, monkeypatch):
+    """Each plugin has a folder of its own below."""
+    default = cache_folder("flowers")
+    assert default.parts[-2:] == ("mlreg", "flowers")
+    assert Path(os.environ["HOME"]) in default.parents
+    monkeypatch.setenv("MLREG_CACHE", str(tmp_path))
+    assert cache_folder("flowers") == tmp_path / "flowers"
+    assert not (tmp_path / "flowers").exists()
