@@ -83,9 +83,14 @@ class Interrupted(BaseException):
     """A signal asked the run to stop.
 
     Not an `Exception`, so that a plugin's own `except Exception` cannot swallow it.
+
+    Args:
+        signum: the signal's number.
+        outcome: what state remains, as a sentence.
     """
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, outcome: str = "") -> None:
         super().__init__(signals.Signals(signum).name)
         self.signum = signum
+        self.outcome = outcome
         self.exit_status = 128 + signum

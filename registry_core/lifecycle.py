@@ -40,9 +40,14 @@ from registry_core.types import (
 class Trainer(Protocol):
     """What the story asks of whoever trains; `registry_core.training` answers with Keras."""
 
+    model_type: type
+    callback_type: type
+
     def environment(self) -> dict[str, Any]: ...
 
     def initial_learning_rate(self, schedule: Schedule | None) -> Any: ...
+
+    def check_augmentation(self, assembly: Assembly) -> None: ...
 
     def check(self, assembly: Assembly, folder: Path) -> None: ...
 
@@ -154,10 +159,11 @@ def run(
 
     Raises:
         MlregError: of the kind that is at fault. No version was registered.
-        Interrupted: a signal asked to stop. No version was registered.
+        Interrupted: a signal asked to stop; its outcome says whether a version was registered.
     """
     config = plan.config
     stages = _Stages(observer)
+    stop.outcome = "Nothing was registered."
     with store.start_run(plan.model) as folder:
         with stages.timed("data"):
             data = _load_data(plan, plugins, observer)
@@ -166,14 +172,22 @@ def run(
         with stages.timed("model"):
             trainer = load_trainer(config)
             assembly = _assemble(data, config, plugins, trainer, folder)
+            with plugins.answerable("mlreg_augmentation"):
+                trainer.check_augmentation(assembly)
             with plugins.answerable("mlreg_model"), translated(store.folder, "saving it"):
                 trainer.check(assembly, folder.path)
 
-        with stages.timed("fit"), plugins.answerable("mlreg_model"), stop.patience():
+        provided = {"mlreg_callbacks": assembly.callbacks, "mlreg_scheduler": [assembly.schedule]}
+        with stages.timed("fit"), plugins.answerable("mlreg_model", provided), stop.patience():
             history = trainer.fit(assembly, observer, stop)
 
         with stages.timed("evaluate"), plugins.answerable("mlreg_inference_model"):
-            inference = plugins.call("mlreg_inference_model", config=config, model=assembly.model)
+            inference = plugins.call(
+                "mlreg_inference_model",
+                (trainer.model_type, type(None)),
+                config=config,
+                model=assembly.model,
+            )
             inference = assembly.model if inference is None else inference
             evaluation = trainer.evaluate(inference, assembly.model, data.test)
             metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
@@ -208,12 +222,17 @@ def run(
             "plugins": plugins.describe(),
             "environment": {**surroundings(project), **trainer.environment()},
         }
-        version = store.publish(
-            folder,
-            record,
-            _files_below(folder.files, observer),
-            load_check=lambda files: trainer.check_saved(inference, files[MODEL_FILE], data.test),
-        )
+        files = _files_below(folder.files, observer)
+        with stop.patience():
+            version = store.publish(
+                folder,
+                record,
+                files,
+                load_check=lambda staged: trainer.check_saved(
+                    inference, staged[MODEL_FILE], data.test
+                ),
+            )
+            stop.outcome = f"{version.ref} was registered before."
     notify(plugins, "mlreg_registered", observer, version=version)
     return version
 
@@ -252,8 +271,12 @@ def _assemble(
     schedule = plugins.call("mlreg_scheduler", config=config, steps_per_epoch=steps_per_epoch)
     with plugins.answerable("mlreg_scheduler"):
         learning_rate = trainer.initial_learning_rate(schedule)
-    model = plugins.call("mlreg_model", config=config, data=data, learning_rate=learning_rate)
-    callbacks = plugins.collect("mlreg_callbacks", object, config=config, run_dir=folder.path)
+    model = plugins.call(
+        "mlreg_model", trainer.model_type, config=config, data=data, learning_rate=learning_rate
+    )
+    callbacks = plugins.collect(
+        "mlreg_callbacks", trainer.callback_type, config=config, run_dir=folder.path
+    )
     return Assembly(data, model, augmentation, schedule, callbacks)
 
 

@@ -14,16 +14,15 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
-from registry_core import hookspecs
+from registry_core import blame, hookspecs
 from registry_core.errors import Interrupted, MlregError, PluginError, UsageError
 from registry_core.settings import Settings
 
@@ -121,6 +120,7 @@ class PluginSet:
         self._manager.add_hookspecs(hookspecs)
         # pluggy calls the last one registered first: the dataset's own answer comes before others'
         self._modules = {source.name: self._register(source) for source in self.sources}
+        self._homes = {name: blame.home(module) for name, module in self._modules.items()}
         if dataset:
             self._check_required(dataset)
 
@@ -184,33 +184,37 @@ class PluginSet:
         return hasattr(self._modules[self.dataset.name], hook)
 
     @contextmanager
-    def answerable(self, hook: str) -> Iterator[None]:
+    def answerable(
+        self, hook: str, provided: Mapping[str, Collection[object]] | None = None
+    ) -> Iterator[None]:
         """Blame for code of a plugin that runs outside its hook: a model, a callback.
 
         Args:
             hook: the hook that provided what runs here; its plugin is blamed for what Keras
                 raises, where no line of a plugin is on the way.
+            provided: other hooks -> what they provided that runs here too.
         """
         try:
             yield
         except (MlregError, Interrupted, KeyboardInterrupt):
             raise
         except BaseException as error:
-            if self._culprit(error) is None and _raised_by_host(error):
+            if blame.culprit(error, self._homes) is None and blame.raised_by_host(error):
                 raise
+            hook = blame.hook_of(error, provided or {}) or hook
             raise self._blamed(error, hook) from error
 
     def wrong_type(self, hook: str, expected: type | tuple[type, ...], value: Any) -> PluginError:
         """What to raise where a hook's value is not what the contract says."""
-        names = expected if isinstance(expected, tuple) else (expected,)
-        wanted = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in names)
-        wanted = wanted.replace("builtins.", "").replace("registry_core.types.", "")
+        kinds = expected if isinstance(expected, tuple) else (expected,)
         received = "None" if value is None else f"{type(value).__qualname__} ({value!r:.80})"
-        owners = [impl.plugin_name for impl in getattr(self._manager.hook, hook).get_hookimpls()]
-        places = [self._definition(impl) for impl in self._implementations(hook)]
+        implementations = self._implementations(hook)
+        owners = " or ".join(impl.plugin_name for impl in implementations)
+        places = "; ".join(self._definition(impl) for impl in implementations)
         return PluginError(
-            f"{hook} of {' or '.join(owners) or 'no plugin'} returned {received}.",
-            f"Expected: {wanted}. Defined in {'; '.join(places) or 'no plugin'}.",
+            f"{hook} of {owners or 'no plugin'} returned {received}.",
+            f"Expected: {' or '.join(map(_public_name, kinds))}."
+            + (f" Defined in {places}." if places else ""),
         )
 
     def describe(self) -> list[dict[str, Any]]:
@@ -274,27 +278,14 @@ class PluginSet:
     # --- blame -------------------------------------------------------------------------------
 
     def _blamed(self, error: BaseException, hook: str) -> MlregError:
-        owner, place = self._culprit(error) or self._provider(hook)
+        owner, place = blame.culprit(error, self._homes) or self._provider(hook)
         error.add_note(f"in plugin '{owner}', hook {hook}, {place}")
         if isinstance(error, MlregError):
             return error
-        message = str(error).strip().partition("\n")[0]
-        kind = type(error).__qualname__
         return PluginError(
-            f"Plugin '{owner}' failed in {hook}: {kind}{': ' if message else ''}{message}",
+            f"Plugin '{owner}' failed in {hook}: {blame.said(error)}",
             f"In {place}. `mlreg --traceback …` shows the way there.",
         )
-
-    def _culprit(self, error: BaseException) -> tuple[str, str] | None:
-        """The plugin whose code raised, and the deepest line of its own code on the way."""
-        homes = {name: _home(module) for name, module in self._modules.items()}
-        culprit: tuple[str, str] | None = None
-        for frame in traceback.extract_tb(error.__traceback__):
-            file = Path(frame.filename)
-            for name, home in homes.items():
-                if file == home or home in file.parents:
-                    culprit = name, f"{frame.filename}, line {frame.lineno}"
-        return culprit
 
     def _provider(self, hook: str) -> tuple[str, str]:
         implementations = self._implementations(hook)
@@ -385,16 +376,11 @@ def _check_hook(source: PluginSource, name: str, function: Any) -> None:
             )
 
 
-def _raised_by_host(error: BaseException) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(__file__).parent in Path(frames[-1].filename).parents
-
-
-def _home(module: ModuleType) -> Path:
-    """The folder of the module's package, or the file of a module that is alone."""
-    file = Path(module.__file__ or "")
-    alone = "." not in module.__name__ and not hasattr(module, "__path__")
-    return file if alone else file.parent
+def _public_name(kind: type) -> str:
+    """`keras.Model` of a class that Keras defines somewhere deep; `Mapping` of a plain one."""
+    package = kind.__module__.partition(".")[0]
+    plain = package in ("builtins", "collections", "pathlib", "registry_core")
+    return kind.__qualname__ if plain else f"{package}.{kind.__qualname__}"
 
 
 def _flat(error: BaseException) -> str:
@@ -418,7 +404,7 @@ def _code_digest(module: ModuleType) -> str:
     """sha256 over the plugin's own Python files, in hex: it changes when the code does."""
     import hashlib
 
-    home = _home(module)
+    home = blame.home(module)
     digest = hashlib.sha256()
     for file in sorted(home.rglob("*.py")) if home.is_dir() else [home]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

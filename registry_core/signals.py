@@ -16,10 +16,14 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
-    """Whether a signal has asked to stop, for code that may finish its batch first."""
+    """Whether a signal has asked to stop, for code that may finish its batch first.
+
+    `outcome` is what state remains when it stops, as a sentence; whoever changes it says so.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self.outcome = ""
         self._patient = False
 
     @contextmanager
@@ -34,15 +38,19 @@ class StopRequest:
             yield
         finally:
             self._patient = False
+        self.obey()
+
+    def obey(self) -> None:
+        """Stop here, if a signal asked to; raises Interrupted."""
         if self.signum is not None:
-            raise Interrupted(self.signum)
+            raise Interrupted(self.signum, self.outcome)
 
     def receive(self, signum: int, frame: FrameType | None = None) -> None:
         """Note the signal; a handler for `signal.signal`."""
         first = self.signum is None
         self.signum = signum
         if not (first and self._patient):
-            raise Interrupted(signum)
+            self.obey()
 
 
 @contextmanager

@@ -173,6 +173,12 @@ class FakeTrainer:
         self._called("initial_learning_rate")
         return None if schedule is None else float(schedule(0))
 
+    model_type = object
+    callback_type = object
+
+    def check_augmentation(self, assembly: Assembly) -> None:
+        self._called("check_augmentation")
+
     def check(self, assembly: Assembly, folder: Path) -> None:
         self._called("check")
         assert folder.is_dir()

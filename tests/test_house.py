@@ -14,7 +14,17 @@ CORE = Path(__file__).parent.parent / "registry_core"
 # a room may import from the floors below its own, and from its own floor where it is named here
 FLOORS = [
     {"errors", "types"},
-    {"refs", "config", "settings", "hookspecs", "signals", "statistics", "data", "provenance"},
+    {
+        "refs",
+        "config",
+        "settings",
+        "hookspecs",
+        "signals",
+        "statistics",
+        "data",
+        "provenance",
+        "blame",
+    },
     {"store", "plugins", "gates"},
     {"lifecycle", "training", "plotting", "registry", "ui"},
     {"cli"},

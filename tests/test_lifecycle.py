@@ -152,7 +152,7 @@ def test_a_data_folder_that_is_not_there_is_refused(tmp_path):
         ("[TableConfig()]", "returned list"),
         ("{}", "no preset"),
         ("{'a': {'epochs': 3}}", "returned dict ({'epochs': 3})"),
-        ("{'a': TableConfig}", "Expected: registry_core.config.RunConfig"),
+        ("{'a': TableConfig}", "Expected: RunConfig"),
         ("{3: TableConfig()}", "returned int (3)"),
     ],
 )
@@ -184,6 +184,7 @@ def test_the_stages_come_in_order_and_are_heard(tmp_path):
     ]
     assert project.trainer.calls == [
         "initial_learning_rate",
+        "check_augmentation",
         "check",
         "fit",
         "evaluate",

@@ -490,8 +490,8 @@ def test_a_stop_passes_through_hooks_untouched(tmp_path, what):
 @pytest.mark.parametrize(
     ("hook", "expected", "value", "received", "wanted"),
     [
-        ("mlreg_presets", Mapping, "[1]", "list ([1])", "collections.abc.Mapping"),
-        ("mlreg_presets", Mapping, "None", "None", "collections.abc.Mapping"),
+        ("mlreg_presets", Mapping, "[1]", "list ([1])", "Mapping"),
+        ("mlreg_presets", Mapping, "None", "None", "Mapping"),
         ("mlreg_dataset", DataSplits, "(1, 2)", "tuple ((1, 2))", "DataSplits"),
         ("mlreg_dataset", DataSplits, "None", "None", "DataSplits"),
         ("mlreg_model", int, "'x' * 9999", "str ('xxx", "int"),

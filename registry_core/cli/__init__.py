@@ -38,9 +38,10 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except MlregError as error:
         return _told(error)
     except Interrupted as interruption:
-        print(f"\nStopped by {interruption}. Nothing was registered.", file=sys.stderr)
+        print(f"\nStopped by {interruption}. {interruption.outcome}".rstrip(), file=sys.stderr)
         return interruption.exit_status
     except (KeyboardInterrupt, EOFError):
+        print("\nStopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         _drop_output()  # whoever read it has seen enough

@@ -48,6 +48,9 @@ class KerasTrainer:
         config: the run's configuration.
     """
 
+    model_type = keras.Model
+    callback_type = keras.callbacks.Callback
+
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         keras.backend.clear_session()
@@ -82,6 +85,19 @@ class KerasTrainer:
             )
         return _rate(schedule, 0)
 
+    def check_augmentation(self, assembly: Assembly) -> None:
+        """Run the augmentation once, as tf.data will.
+
+        Args:
+            assembly: everything that training needs.
+
+        Raises:
+            PluginError: it does not keep the inputs' shape.
+        """
+        if assembly.augmentation is not None:
+            inputs, _ = first_examples(assembly.data.train, 2)
+            _augmented(assembly.augmentation, inputs)
+
     def check(self, assembly: Assembly, folder: Path) -> None:
         """Refuse, before the first epoch, what could only fail after the last.
 
@@ -90,13 +106,11 @@ class KerasTrainer:
             folder: where a file may be written and read again.
 
         Raises:
-            PluginError: the model is none, is not compiled, does not fit the classes, cannot be
-                saved and loaded; or the augmentation does not keep the inputs' shape.
+            PluginError: the model is not compiled, does not fit the classes, cannot be saved and
+                loaded; or its loss is not one for each example.
+            TrainingError: memory ran out.
         """
         model, data = assembly.model, assembly.data
-        _require("mlreg_model", model, keras.Model)
-        for callback in assembly.callbacks:
-            _require("mlreg_callbacks", callback, keras.callbacks.Callback)
         if not model.compiled or getattr(model, "loss", None) is None:
             raise PluginError(
                 "The model that mlreg_model returned is not compiled with a loss.",
@@ -160,7 +174,6 @@ class KerasTrainer:
         Raises:
             TrainingError: a metric is not finite.
         """
-        _require("mlreg_inference_model", model, keras.Model)
         if not model.compiled:
             model.compile_from_config(trained.get_compile_config())
         batches = evaluation_batches(split)
@@ -195,14 +208,6 @@ class KerasTrainer:
         """Load a saved model and compare its answers; raises PluginError where they differ."""
         inputs, _ = first_examples(split, 32)
         check_saved(model, path, inputs)
-
-
-def _require(hook: str, value: Any, expected: type) -> None:
-    if not isinstance(value, expected):
-        raise PluginError(
-            f"{hook} returned {type(value).__qualname__} ({value!r:.80}).",
-            f"Expected: keras {expected.__qualname__}.",
-        )
 
 
 def _augmented(augmentation: Augmentation, inputs: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from registry_core.errors import Interrupted, TrainingError
+from registry_core.errors import TrainingError
 from registry_core.signals import StopRequest
 from registry_core.training.pipeline import TrainingBatches
 from registry_core.types import History, Observer
@@ -51,10 +51,10 @@ class Watch(keras.callbacks.Callback):
         if (rate := learning_rate(self.model)) is not None:
             values["learning_rate"] = rate
         self._observer.batch_done(step, values)
-        self._stop_if_asked()
+        self._stop.obey()
 
     def on_test_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        self._stop_if_asked()
+        self._stop.obey()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
@@ -65,10 +65,6 @@ class Watch(keras.callbacks.Callback):
             self._metrics.setdefault(name, []).append(value)
         self._epoch_seconds.append(time.perf_counter() - self._began)
         self._observer.epoch_done(epoch, values, self._epoch_seconds[-1])
-
-    def _stop_if_asked(self) -> None:
-        if self._stop.signum is not None:
-            raise Interrupted(self._stop.signum)
 
     @staticmethod
     def _refuse_lost(values: Mapping[str, Any], place: str, every: bool = False) -> None:
