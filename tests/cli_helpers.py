@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -102,7 +103,14 @@ def start(*words: str, cwd: Path | None = None, **environment: str) -> subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # whoever started the tests may have had some of them ignored, as nohup and `&` do
+        preexec_fn=_hear_signals,
     )
+
+
+def _hear_signals() -> None:
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 def surroundings(changes: Mapping[str, str]) -> dict[str, str]:

@@ -611,10 +611,14 @@ def stopped(tmp_path_factory):
             held = list((home / "runs").iterdir())
             process.send_signal(signum)
             began = time.monotonic()
-            said = "".join(before) + process.stderr.read()
-            out = process.stdout.read()
-            status = process.wait(60)
-        ends[signum] = Done(status, out, said), home, held, time.monotonic() - began
+            try:
+                out, rest = process.communicate(timeout=60)
+            finally:
+                process.kill()
+            said = "".join(before) + rest
+        ends[signum] = (
+            Done(process.returncode, out, said), home, held, time.monotonic() - began
+        )  # fmt: skip
     return ends
 
 
