@@ -13,6 +13,15 @@ from registry_core.signals import STOPPING, stop_on_signals
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Whoever started the tests may have had a signal ignored, as nohup and `&` do."""
+    before = {signum: signal.signal(signum, signal.SIG_DFL) for signum in STATUS}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
 def send(signum: int) -> None:
     os.kill(os.getpid(), signum)
 
