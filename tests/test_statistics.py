@@ -37,6 +37,8 @@ def test_right_and_wrong_answers_are_packed_bit_by_bit(pairs):
     assert "1" not in bits[len(pairs) :]
     assert np.frombuffer(packed.predicted, "<i4").tolist() == answers.tolist()
     assert packed.examples == len(pairs)
+    assert packed.right() == [t == a for t, a in pairs]
+    assert packed.expected_classes() == tuple(truth)
     assert Outcomes.from_json(packed.to_json()) == packed
 
 
@@ -106,6 +108,7 @@ WHOLE = json.loads(Outcomes(9, "f", bytes(36), bytes(2), bytes(36)).to_json())
                 {"losses_float32": "no base64!"},
                 {"correct_bits": "AA=="},
                 {"predicted_int32": "AAAA"},
+                {"expected_int32": "AAAA"},
             )
         ),
         json.dumps({key: WHOLE[key] for key in WHOLE if key != "fingerprint"}).encode(),
