@@ -67,6 +67,10 @@ class BusyError(MlregError):
     exit_status = 7
 
 
+class AliasMovedError(BusyError):
+    """Another process moved the alias while this one was deciding."""
+
+
 class StorageError(MlregError):
     """The disk refuses: full, read-only, or failing."""
 

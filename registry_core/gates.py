@@ -1,38 +1,130 @@
-"""What a promotion must satisfy: today, that no plugin objects to it."""
+"""What a promotion must satisfy, and the decision that comes of it.
+
+`[promotion.ALIAS]` in plugins.toml says what an alias asks for; plugins may object beside it. The
+decision carries its grounds, so that the ledger can answer for it later. Knows no store: what
+versions answered, and what was decided before, is handed in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from registry_core.errors import RefusedError, UsageError
 from registry_core.plugins import PluginSet
-from registry_core.types import Objection, Version
+from registry_core.settings import PromotionRule
+from registry_core.statistics import Comparison, Outcomes, compare
+from registry_core.types import LedgerRow, Objection, Version
 
 
-def objections(
-    plugins: PluginSet, candidate: Version, incumbent: Version | None, alias: str
-) -> list[Objection]:
-    """What the plugins say against a promotion.
+@dataclass(frozen=True)
+class Check:
+    """One thing that was asked of a candidate, whether it holds, and what was found."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a version may hold an alias, and why.
+
+    Args:
+        candidate: the version that is to hold it.
+        incumbent: the version that holds it now, or None.
+        alias: the alias.
+        checks: what was asked, in order.
+        comparison: the candidate beside the incumbent, where they were compared.
+        decided_before: other candidates that were held against this incumbent on this test split.
+        fingerprint: the test split's; empty where nothing was compared.
+    """
+
+    candidate: Version
+    incumbent: Version | None
+    alias: str
+    checks: Sequence[Check]
+    comparison: Comparison | None = None
+    decided_before: int = 0
+    fingerprint: str = ""
+
+    @property
+    def failed(self) -> list[Check]:
+        return [check for check in self.checks if not check.passed]
+
+    def evidence(self, force: bool = False) -> dict[str, Any]:
+        """The decision's grounds, as the ledger keeps them; all of it is JSON."""
+        grounds: dict[str, Any] = {
+            "incumbent": self.incumbent.ref if self.incumbent else None,
+            "checks": [asdict(check) for check in self.checks],
+            "forced": force and bool(self.failed),
+        }
+        if self.comparison:
+            grounds["comparison"] = {
+                **asdict(self.comparison),
+                "fingerprint": self.fingerprint,
+                "decided_before": self.decided_before,
+            }
+        return grounds
+
+
+class PromotionRefusedError(RefusedError):
+    """Checks failed and nobody overruled them; `decision` says which."""
+
+    def __init__(self, decision: Decision) -> None:
+        said = "; ".join(f"{check.name}: {check.found}" for check in decision.failed)
+        candidate, alias = decision.candidate.ref, decision.alias
+        super().__init__(
+            f"{candidate} does not become {alias}: {said}.",
+            "The alias has not moved. Whoever answers for it can overrule this, saying why.",
+            f"mlreg promote {candidate} {alias} --force --reason '…'",
+        )
+        self.decision = decision
+
+
+def judge(
+    candidate: Version,
+    incumbent: Version | None,
+    alias: str,
+    *,
+    rule: PromotionRule | None,
+    plugins: PluginSet,
+    decisions: Sequence[LedgerRow],
+    outcomes: Callable[[Version], Outcomes | None],
+) -> Decision:
+    """Decide whether a version may hold an alias.
+
+    Args:
+        candidate: the version that is to hold it.
+        incumbent: the version that holds it now, or None.
+        alias: the alias.
+        rule: what plugins.toml asks for; None asks for nothing.
+        plugins: whose objections count too.
+        decisions: the model's promotions and refusals so far.
+        outcomes: reads what a version answered on its test split; None where it has no record.
 
     Raises:
-        PluginError: a check failed to run; a check that did not run is not one that passed.
+        PluginError: a plugin's check failed to run; a check that did not run has not passed.
+        IntegrityError: recorded outcomes are damaged.
     """
-    return plugins.collect(
+    checks: list[Check] = []
+    compared: dict[str, Any] = {}
+    if rule is not None:
+        checks += _above_floors(candidate, rule)
+        checks += _has_held(candidate, rule, decisions)
+        if rule.versus_incumbent != "off":
+            check, compared = _versus(candidate, incumbent, rule, decisions, outcomes)
+            checks.append(check)
+    objections: Iterable[Objection] = plugins.collect(
         "mlreg_check_promotion",
         Objection,
         candidate=candidate,
         incumbent=incumbent,
         alias=alias,
     )
-
-
-def evidence(found: Sequence[Objection], force: bool) -> Mapping[str, Any]:
-    """The decision's grounds, as the ledger keeps them."""
-    return {
-        "objections": [{"check": each.check, "reason": each.reason} for each in found],
-        "forced": force and bool(found),
-    }
+    checks += [Check(each.check, False, each.reason) for each in objections]
+    return Decision(candidate, incumbent, alias, checks, **compared)
 
 
 def check_force(force: bool, reason: str) -> None:
@@ -43,11 +135,94 @@ def check_force(force: bool, reason: str) -> None:
         )
 
 
-def refusal(found: Sequence[Objection], candidate: Version, alias: str) -> RefusedError:
-    """What to raise for objections that nobody overruled."""
-    said = "; ".join(f"{each.check}: {each.reason}" for each in found)
-    return RefusedError(
-        f"{candidate.ref} does not become {alias}: {said}.",
-        "The alias has not moved. Whoever answers for it can overrule this, saying why.",
-        f"mlreg promote {candidate.ref} {alias} --force --reason '…'",
+def _above_floors(candidate: Version, rule: PromotionRule) -> list[Check]:
+    checks = []
+    for metric, least in rule.floor.items():
+        value = candidate.metrics.get(metric)
+        found = "it has no such metric" if value is None else f"{value:.4f}"
+        checks.append(
+            Check(f"{metric} at least {least:g}", value is not None and value >= least, found)
+        )
+    return checks
+
+
+def _has_held(
+    candidate: Version, rule: PromotionRule, decisions: Sequence[LedgerRow]
+) -> list[Check]:
+    held = {
+        row.alias
+        for row in decisions
+        if row.version == candidate.version and row.action in ("promoted", "rolled back")
+    }
+    return [
+        Check(f"holds or has held {alias}", alias in held, "yes" if alias in held else "never")
+        for alias in rule.requires
+    ]
+
+
+def _versus(
+    candidate: Version,
+    incumbent: Version | None,
+    rule: PromotionRule,
+    decisions: Sequence[LedgerRow],
+    outcomes: Callable[[Version], Outcomes | None],
+) -> tuple[Check, dict[str, Any]]:
+    """Hold the candidate against the incumbent, at a level that pays for earlier comparisons."""
+    name = f"{rule.versus_incumbent.replace('-', ' ')} than the incumbent"
+    if incumbent is None:
+        return Check(name, True, "nothing holds the alias yet"), {}
+    if incumbent.version == candidate.version:
+        return Check(name, True, "it is the incumbent"), {}
+    name = f"{rule.versus_incumbent.replace('-', ' ')} than {incumbent.ref}"
+    ours, theirs = outcomes(candidate), outcomes(incumbent)
+    if ours is None or theirs is None:
+        lacking = candidate.ref if ours is None else incumbent.ref
+        return Check(name, False, f"{lacking} has no record of its answers on a test split"), {}
+    if ours.fingerprint != theirs.fingerprint:
+        return Check(name, False, "they were measured on different test splits"), {}
+    before = _decided_before(candidate, incumbent, ours.fingerprint, decisions)
+    # Bonferroni over the candidates that this test split has been asked about
+    level = rule.alpha / (before + 1)
+    comparison = compare(ours, theirs, confidence=1 - level)
+    if rule.versus_incumbent == "better":
+        passed = comparison.difference > 0 and comparison.p_value < level
+    else:
+        passed = comparison.low > -rule.margin
+    found = f"{told(comparison)}; level {level:.3g}"
+    if before:
+        times = "once" if before == 1 else f"{before} times"
+        found += f", this test split having decided {times} against {incumbent.ref}"
+    compared = {
+        "comparison": comparison,
+        "decided_before": before,
+        "fingerprint": ours.fingerprint,
+    }
+    return Check(name, passed, found), compared
+
+
+def told(comparison: Comparison) -> str:
+    """A comparison in one line: difference, interval, p-value, who alone is right."""
+    line = (
+        f"{comparison.measure} better by {comparison.difference:+.4f}, "
+        f"{100 * comparison.confidence:.4g} % interval {comparison.low:+.4f} to "
+        f"{comparison.high:+.4f}, p = {comparison.p_value:.2g} ({comparison.test}"
     )
+    if comparison.only_candidate is not None:
+        line += (
+            f"; right alone: {comparison.only_candidate} against {comparison.only_incumbent} "
+            f"of {comparison.examples:,}"
+        )
+    return f"{line})"
+
+
+def _decided_before(
+    candidate: Version, incumbent: Version, fingerprint: str, decisions: Sequence[LedgerRow]
+) -> int:
+    """How many other candidates this test split was asked about, against this incumbent."""
+    others = {
+        row.version
+        for row in decisions
+        if row.evidence.get("incumbent") == incumbent.ref
+        and row.evidence.get("comparison", {}).get("fingerprint") == fingerprint
+    }
+    return len(others - {candidate.version})

@@ -9,19 +9,20 @@ Knows the store, the plugins and, where a model is wanted, Keras; nothing of how
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry_core.errors import UsageError
+from registry_core.errors import AliasMovedError, UsageError
 from registry_core.refs import Ref, check_alias_name, parse_ref
 from registry_core.settings import Settings, find_settings, registry_folder
+from registry_core.statistics import OUTCOMES_FILE, Outcomes
 from registry_core.store import Store, translated
 from registry_core.types import (
     FIGURES_FOLDER,
     MODEL_FILE,
     LedgerRow,
-    Objection,
     Promotion,
     Version,
 )
@@ -29,7 +30,12 @@ from registry_core.types import (
 if TYPE_CHECKING:
     import keras
 
+    from registry_core.comparison import SideBySide
+    from registry_core.gates import Decision
     from registry_core.plugins import PluginSet
+
+# How often a promotion is decided anew where others move the alias at the same time.
+_DECISIONS = 10
 
 # format -> how the name of what is written ends; h5 is Keras's legacy format
 EXPORTS = {"keras": ".keras", "h5": ".h5", "savedmodel": "", "figures": ""}
@@ -94,22 +100,22 @@ class Registry:
         reason: str = "",
         force: bool = False,
         dry_run: bool = False,
-    ) -> tuple[Promotion, Sequence[Objection]]:
-        """Move an alias to a version, unless a plugin objects.
+    ) -> tuple[Promotion, Decision]:
+        """Move an alias to a version, if what the alias asks for holds and no plugin objects.
 
         Args:
             reference: the version that is to hold the alias.
             alias: the alias.
             plugins: whose checks are asked.
             reason: kept in the ledger.
-            force: overrule objections; needs a reason.
+            force: overrule what fails; needs a reason.
             dry_run: decide, and move nothing.
 
         Returns:
-            The promotion, and the objections that were overruled.
+            The promotion, and the decision that it rests on.
 
         Raises:
-            RefusedError: a plugin objects; the ledger says so, the alias has not moved.
+            PromotionRefusedError: a check fails; the ledger says so, the alias has not moved.
             IntegrityError: a file of the version is damaged; the alias has not moved.
         """
         from registry_core import gates
@@ -117,19 +123,111 @@ class Registry:
         gates.check_force(force, reason)
         check_alias_name(alias)
         candidate = self.version(reference)
-        incumbent = self._holder(candidate.model, alias)
-        found = gates.objections(plugins, candidate, incumbent, alias)
-        grounds = gates.evidence(found, force)
-        if found and not force:
-            if not dry_run:
-                self.store.note(
-                    "refused", candidate.model, candidate.version, alias, reason, grounds
+        self.store.check(candidate)
+        for _ in range(_DECISIONS):
+            decision = self._decide(candidate, alias, plugins)
+            grounds = decision.evidence(force)
+            if decision.failed and not force:
+                if not dry_run:
+                    self.store.note(
+                        "refused", candidate.model, candidate.version, alias, reason, grounds
+                    )
+                raise gates.PromotionRefusedError(decision)
+            if dry_run:
+                return Promotion(alias, candidate, decision.incumbent), decision
+            try:
+                promotion = self.store.move_alias(
+                    candidate, alias, reason, grounds, holder=decision.incumbent
                 )
-            raise gates.refusal(found, candidate, alias)
+            except AliasMovedError as error:
+                moved = error  # decided about a holder that is none any more: decide again
+            else:
+                return promotion, decision
+        raise moved
+
+    def rollback(
+        self, model: str, alias: str, *, reason: str = "", dry_run: bool = False
+    ) -> Promotion:
+        """Give an alias back to the version that held it before, as a new row of the ledger.
+
+        A second rollback goes back one further. Nothing is asked of that version again, except
+        that its files are whole: it held the alias already.
+
+        Args:
+            model: the registered name.
+            alias: the alias.
+            reason: kept in the ledger.
+            dry_run: say what would be done, and move nothing.
+
+        Raises:
+            UsageError: nothing holds the alias, or nothing held it before.
+            IntegrityError: a file of the earlier version is damaged; the alias has not moved.
+        """
+        holder = self.version(Ref(model, "alias", check_alias_name(alias)))
+        held = _holders(self.store.decisions(model), alias)
+        if len(held) < 2:
+            raise UsageError(
+                f"Nothing held {model}@{alias} before {holder.ref}.",
+                "There is nothing to go back to; another version can be promoted.",
+                f"mlreg list {model}",
+            )
+        earlier = self.version(Ref(model, "number", str(held[-2])))
+        self.store.check(earlier)
         if dry_run:
-            self.store.check(candidate)
-            return Promotion(alias, candidate, incumbent), found
-        return self.store.move_alias(candidate, alias, reason, grounds), found
+            return Promotion(alias, earlier, holder)
+        evidence = {"rolled_back_from": holder.ref}
+        return self.store.move_alias(
+            earlier, alias, reason, evidence, action="rolled back", holder=holder
+        )
+
+    def holder_at(self, model: str, alias: str, moment: datetime) -> Version | None:
+        """The version that held an alias at a moment; None where none did.
+
+        Args:
+            model: the registered name.
+            alias: the alias.
+            moment: with a time zone.
+        """
+        until = moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        rows = [row for row in self.store.decisions(model) if row.at <= until]
+        held = _holders(rows, alias)
+        return self.version(Ref(model, "number", str(held[-1]))) if held else None
+
+    def _decide(self, candidate: Version, alias: str, plugins: PluginSet) -> Decision:
+        from registry_core import gates
+
+        return gates.judge(
+            candidate,
+            self._holder(candidate.model, alias),
+            alias,
+            rule=self.settings.promotion.get(alias),
+            plugins=plugins,
+            decisions=self.store.decisions(candidate.model),
+            outcomes=self.outcomes,
+        )
+
+    def compare(self, references: Iterable[str | Ref]) -> SideBySide:
+        """Versions side by side; the first is what the others are held against.
+
+        Raises:
+            UsageError: fewer than two are named, or nothing has a reference.
+            IntegrityError: a record is not what its digest says.
+        """
+        from registry_core.comparison import side_by_side
+
+        versions = [self.version(reference) for reference in references]
+        manifests = [self.store.manifest(version) for version in versions]
+        return side_by_side(versions, manifests, [self.outcomes(each) for each in versions])
+
+    def outcomes(self, version: Version) -> Outcomes | None:
+        """What a version answered on its test split, example by example; None without a record.
+
+        Raises:
+            IntegrityError: the record is not what its digest says.
+        """
+        if version.file(OUTCOMES_FILE) is None:
+            return None
+        return Outcomes.from_json(self.store.read(version, OUTCOMES_FILE))
 
     def history(
         self, reference: str | Ref | None = None, limit: int | None = None
@@ -220,3 +318,16 @@ class Registry:
         from registry_core.training import export_model
 
         export_model(stored, form, draft)
+
+
+def _holders(decisions: Iterable[LedgerRow], alias: str) -> list[int]:
+    """The versions that an alias can go back through, the present holder last."""
+    held: list[int] = []
+    for row in decisions:
+        if row.alias != alias or row.version is None:
+            continue
+        if row.action == "promoted" and held[-1:] != [row.version]:
+            held.append(row.version)
+        elif row.action == "rolled back" and held:
+            held.pop()
+    return held

@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,31 @@ _SCHEMA: Mapping[str, Mapping[str, type] | None] = {
     "registry": {"path": str},
     "plugins": None,
     "extensions": None,
+    "promotion": None,  # checked by `_promotion_rules`: its keys are aliases, its values tables
 }
+
+_VERSUS = ("not-worse", "better", "off")
+
+
+@dataclass(frozen=True)
+class PromotionRule:
+    """What `[promotion.ALIAS]` asks of a version that is to hold the alias.
+
+    Args:
+        floor: metric -> its least value.
+        versus_incumbent: `not-worse`: the interval of the difference to the version that holds the
+            alias lies above -margin. `better`: the candidate is ahead, and the paired test says
+            so at the level. `off`: it is not compared.
+        alpha: the level of the test, and what the interval's confidence lacks to 1.
+        margin: how much worse is not worse, in the measure compared: 0.01 is one point of accuracy.
+        requires: aliases that the version holds or has held.
+    """
+
+    floor: Mapping[str, float] = field(default_factory=dict)
+    versus_incumbent: str = "not-worse"
+    alpha: float = 0.05
+    margin: float = 0.01
+    requires: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -35,12 +59,14 @@ class Settings:
         registry: the registry's folder, if the file names one.
         plugins: dataset plugin's name -> module.
         extensions: extension's name -> module.
+        promotion: alias -> what it asks for.
     """
 
     file: Path | None = None
     registry: Path | None = None
     plugins: Mapping[str, str] = field(default_factory=dict)
     extensions: Mapping[str, str] = field(default_factory=dict)
+    promotion: Mapping[str, PromotionRule] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -94,6 +120,7 @@ def read_settings(file: Path) -> Settings:
         registry=(file.parent / Path(path).expanduser()) if path else None,
         plugins=tables.get("plugins", {}),
         extensions=tables.get("extensions", {}),
+        promotion=_promotion_rules(tables.get("promotion", {}), text, file),
     )
 
 
@@ -129,6 +156,8 @@ def _check(tables: Mapping[str, Any], text: str, file: Path) -> None:
             raise _unknown(section, list(_SCHEMA), text, file)
         if not isinstance(table, dict):
             raise _misplaced(f"'{section}' is a section, not a value", section, text, file)
+        if section == "promotion":
+            continue
         known = _SCHEMA[section]
         for key, value in table.items():
             if known is not None and key not in known:
@@ -138,6 +167,43 @@ def _check(tables: Mapping[str, Any], text: str, file: Path) -> None:
                 raise _misplaced(
                     f"'{key}' must be a text, not {type(value).__name__}", key, text, file, section
                 )
+
+
+def _promotion_rules(
+    tables: Mapping[str, Any], text: str, file: Path
+) -> Mapping[str, PromotionRule]:
+    rules = {}
+    for alias, table in tables.items():
+        section = f"promotion.{alias}"
+        if not isinstance(table, dict):
+            raise _misplaced(f"'{alias}' is a section, [{section}]", alias, text, file)
+        known = list(PromotionRule.__dataclass_fields__)
+        for key, value in table.items():
+            if key not in known:
+                raise _unknown(key, known, text, file, section)
+            if wrong := _wrong_with(key, value):
+                raise _misplaced(f"'{key}' {wrong}", key, text, file, section)
+        rules[alias] = PromotionRule(**table)
+    return rules
+
+
+def _wrong_with(key: str, value: Any) -> str | None:
+    """What a promotion rule's key must be, if this value is not that."""
+
+    def number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+    if key == "floor":
+        good = isinstance(value, dict) and all(number(least) for least in value.values())
+        return None if good else "must be a table of metrics and numbers: {test_accuracy = 0.7}"
+    if key == "versus_incumbent":
+        return None if value in _VERSUS else f"must be one of {', '.join(_VERSUS)}"
+    if key == "alpha":
+        return None if number(value) and 0 < value < 1 else "must be a number between 0 and 1"
+    if key == "margin":
+        return None if number(value) and value >= 0 else "must be a number, not below 0"
+    good = isinstance(value, list) and all(isinstance(alias, str) for alias in value)
+    return None if good else 'must be a list of aliases: ["staging"]'
 
 
 def _unknown(

@@ -173,17 +173,17 @@ def referenced(store: Store) -> set[str]:
     }
 
 
-def assert_error(done: Done, status: int, *named: str) -> None:
+def assert_error(done: Done, status: int, *named: str, shown: str = "") -> None:
     """It failed with this status, said so in three lines at most, and named these things.
 
-    Warnings and progress may come before the three lines.
+    Warnings and progress may come before the three lines; stdout has `shown`, or nothing.
     """
     assert done.status == status, done.stderr
     lines = done.stderr.splitlines()
     first = next((n for n, line in enumerate(lines) if line.startswith("Error: ")), len(lines))
     assert 1 <= len(lines) - first <= 3, done.stderr
     assert "Traceback" not in done.stderr
-    assert not done.stdout
+    assert shown in done.stdout if shown else not done.stdout
     for name in named:
         assert name in done.stderr, done.stderr
 

@@ -119,7 +119,7 @@ def test_promote_as_json_has_alias_version_and_previous(ask, store):
     """`promote --json` says which version holds the alias now, and which one held it before."""
     done = ask("promote", "flowers@2", "production", "--json")
     assert done.status == 0
-    assert list(done.json) == ["schema", "alias", "version", "previous", "dry_run"]
+    assert list(done.json) == ["schema", "alias", "version", "previous", "decision", "dry_run"]
     assert done.json["alias"] == "production"
     assert list(done.json["version"]) == list(done.json["previous"]) == VERSION_KEYS
     assert done.json["version"]["ref"] == "flowers@2"
@@ -312,17 +312,18 @@ def test_an_objection_refuses_and_a_reason_overrules(store, tmp_path):
     fill(store.folder, 0.4)
     promote = ["promote", "flowers@4", "production"]
 
-    assert_error(mlreg(*promote, "--dry-run"), 9, "accuracy: 0.6 is [bold]needed[/bold]")
+    said = "accuracy: 0.6 is [bold]needed[/bold]"
+    assert_error(mlreg(*promote, "--dry-run"), 9, said, shown="fails")
     assert len(store.ledger()) == 5
     assert_error(
         mlreg(*promote), 9, "flowers@4 does not become production", "accuracy: 0.6 is",
-        "--force --reason",
+        "--force --reason", shown="fails",
     )  # fmt: skip
     assert holder(store) == 1
     refusal = store.ledger(limit=1)[0]
     assert (refusal.action, refusal.version, refusal.alias) == ("refused", 4, "production")
-    assert refusal.evidence["objections"] == [
-        {"check": "accuracy", "reason": "0.6 is [bold]needed[/bold]"}
+    assert refusal.evidence["checks"] == [
+        {"name": "accuracy", "passed": False, "found": "0.6 is [bold]needed[/bold]"}
     ]
 
     assert_error(mlreg(*promote, "--force"), 2, "needs a reason", "--reason")
@@ -350,6 +351,105 @@ def test_a_check_that_fails_to_run_is_not_one_that_passed(store, tmp_path):
     done = mlreg("promote", "flowers@2", "production")
     assert_error(done, 3, "strict", "mlreg_check_promotion", "strict_extension.py, line 7")
     assert holder(store) == 1
+
+
+# --- what an alias asks for, and the way back -------------------------------------------------
+
+RULE = """
+[promotion.production]
+floor = { test_accuracy = 0.65 }
+versus_incumbent = "off"
+"""
+
+
+def test_a_rule_in_plugins_toml_decides_and_the_way_back_is_told(store, tmp_path):
+    """Refused below the floor, moved above it, rolled back; and the ledger tells the story."""
+    write_settings(tmp_path, registry="registry")
+    settings = tmp_path / "plugins.toml"
+    settings.write_text(settings.read_text() + RULE)
+    fill(store.folder, 0.4)
+
+    refused = mlreg("promote", "flowers@4", "production")
+    assert_error(refused, 9, "test_accuracy at least 0.65: 0.4000", shown="fails")
+    as_json = mlreg("promote", "flowers@4", "production", "--json")
+    (check,) = as_json.json["decision"]["checks"]
+    assert (as_json.status, check["passed"]) == (9, False)
+    assert holder(store) == 1
+
+    moved = mlreg("promote", "flowers@2", "production")
+    assert moved.status == 0
+    assert "holds" in moved.stdout
+    back = mlreg("rollback", "flowers", "production", "--reason", "odd answers", "--json")
+    assert (back.status, back.json["version"]["ref"]) == (0, "flowers@1")
+    assert back.json["previous"]["ref"] == "flowers@2"
+    assert holder(store) == 1
+    assert_error(mlreg("rollback", "flowers", "production"), 2, "Nothing held flowers@production")
+
+    told = mlreg("history", "flowers@production").stdout
+    for line in (
+        "production went back to flowers@1 (before: 2)",
+        "flowers@2 became production (before: 1)",
+        "flowers@4 was refused as production",
+    ):
+        assert line in told
+
+
+def test_who_held_an_alias_then_can_be_asked(ask):
+    """A day means its end; a time without a zone is UTC; before the first promotion, nobody."""
+    then = ask("history", "flowers@production", "--at", "2020-05-03")
+    assert then.stdout == ("flowers@production was held by nothing at 2020-05-03 23:59:59 UTC\n")
+    later = ask("history", "flowers@production", "--at", "2999-01-01T10:00", "--json")
+    assert later.json["version"]["ref"] == "flowers@1"
+    assert_error(ask("history", "flowers@production", "--at", "May"), 2, "'May' is no time")
+    assert_error(ask("history", "flowers", "--at", "2020-05-03"), 2, "names none")
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ("versus_incumbent = 'best'", "must be one of not-worse, better, off"),
+        ("alpha = 2", "must be a number between 0 and 1"),
+        ("margin = -1", "must be a number, not below 0"),
+        ("floor = 3", "must be a table of metrics and numbers"),
+        ("requires = 'staging'", "must be a list of aliases"),
+        ("flor = {}", "Did you mean 'floor'?"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused_with_its_line(store, tmp_path, rule, why):
+    """2, with line and column; nothing is promoted by a rule that was not understood."""
+    (tmp_path / "plugins.toml").write_text(f"[promotion.production]\n{rule}\n")
+    done = mlreg("--registry", str(store.folder), "promote", "flowers@2", "production")
+    assert_error(done, 2, "line 2, column 1", why)
+
+
+def test_compare_shows_what_differs(ask):
+    """Metrics of each; and why there is no test where no answers are recorded."""
+    done = ask("compare", "flowers@1", "flowers@2")
+    assert done.status == 0
+    assert "test_accuracy" in done.stdout
+    assert "flowers@2 against flowers@1: not compared" in done.stdout
+    as_json = ask("compare", "flowers@1", "flowers@2", "flowers@3", "--json")
+    assert as_json.json["versions"] == ["flowers@1", "flowers@2", "flowers@3"]
+    assert_error(ask("compare", "flowers@1"), 2, "nothing to be compared with")
+
+
+def test_verify_reads_everything_and_names_what_is_damaged(ask, store):
+    """0 and the ledger's head; 6 and each thing that is not as it was written."""
+    sound = ask("verify")
+    assert sound.status == 0
+    assert "All is as it was written." in sound.stdout
+    assert store.ledger(limit=1)[0].digest in sound.stdout
+    damage(store, newest(store))
+    done = ask("verify", "--json")
+    assert done.status == 6
+    assert len(done.json["problems"]) == 1
+    assert "model.keras" in done.json["problems"][0]
+
+
+def test_verify_of_a_registry_that_is_not_there_is_wrong_usage(tmp_path):
+    """A path with a slip in it is not a registry in order."""
+    done = mlreg("--registry", str(tmp_path / "registri"), "verify")
+    assert_error(done, 2, "no registry in", "registri")
 
 
 # --- damage ---------------------------------------------------------------------------------

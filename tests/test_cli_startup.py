@@ -58,6 +58,9 @@ def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
     lines = [
         "list",
         "list cifar10",
+        "verify",
+        "compare cifar10@1 cifar10@2",
+        "history cifar10@production --at 2030-01-01",
         "list cifar10 --json",
         "show cifar10@best",
         "history",

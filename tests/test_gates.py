@@ -6,7 +6,7 @@ import pytest
 from fakes import TABLE_PLUGIN, write_project
 
 from registry_core.errors import PluginError, UsageError
-from registry_core.gates import check_force, evidence, objections, refusal
+from registry_core.gates import Check, Decision, PromotionRefusedError, check_force, judge
 from registry_core.plugins import KnownPlugins
 from registry_core.types import Objection, Version
 
@@ -41,6 +41,24 @@ def version(number: int, accuracy: float) -> Version:
 
 def plugins(folder, *, dataset="flowers", plugin=TABLE_PLUGIN, **extensions):
     return KnownPlugins(write_project(folder, plugin, extensions)).load(dataset)
+
+
+def objections(joined, candidate, incumbent, alias) -> list[Objection]:
+    """What the plugins say, where the alias itself asks for nothing."""
+    decision = judge(
+        candidate,
+        incumbent,
+        alias,
+        rule=None,
+        plugins=joined,
+        decisions=[],
+        outcomes=lambda version: None,
+    )
+    return [Objection(check.name, check.found) for check in decision.failed]
+
+
+def decided(*checks: Check) -> Decision:
+    return Decision(version(2, 0.5), version(1, 0.9), "production", checks)
 
 
 def test_without_checks_nothing_objects(tmp_path):
@@ -87,16 +105,17 @@ def test_a_check_that_failed_to_run_is_not_one_that_passed(tmp_path, body):
 
 def test_evidence_is_json_and_says_whether_it_was_overruled():
     """What the ledger keeps of a decision."""
-    found = [Objection("accuracy", "0.5 after 0.9")]
-    said = {"check": "accuracy", "reason": "0.5 after 0.9"}
-    assert evidence(found, force=True) == {"objections": [said], "forced": True}
-    assert evidence(found, force=False) == {"objections": [said], "forced": False}
-    assert json.loads(json.dumps(evidence(found, True))) == evidence(found, True)
+    decision = decided(Check("accuracy", False, "0.5 after 0.9"))
+    said = {"name": "accuracy", "passed": False, "found": "0.5 after 0.9"}
+    expected = {"incumbent": "flowers@1", "checks": [said], "forced": True}
+    assert decision.evidence(force=True) == expected
+    assert decision.evidence() == {**expected, "forced": False}
+    assert json.loads(json.dumps(decision.evidence())) == decision.evidence()
 
 
 def test_force_that_overrules_nothing_is_not_recorded_as_force():
-    """Nobody was overruled where nobody objected."""
-    assert evidence([], force=True) == {"objections": [], "forced": False}
+    """Nobody was overruled where nothing failed."""
+    assert not decided(Check("size", True, "1 MB")).evidence(force=True)["forced"]
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "\n"])
@@ -108,13 +127,15 @@ def test_force_needs_a_reason(reason):
     check_force(True, "measured by hand")
 
 
-def test_a_refusal_says_who_objects_and_how_to_overrule():
-    """Exit status 9; every objection, what state remains, the command to type."""
-    found = [Objection("accuracy", "0.5 after 0.9"), Objection("size", "9 MB")]
-    error = refusal(found, version(2, 0.5), "production")
+def test_a_refusal_says_what_failed_and_how_to_overrule():
+    """Exit status 9; everything that failed, what state remains, the command to type."""
+    passed = Check("speed", True, "fast")
+    failed = Check("accuracy", False, "0.5 after 0.9"), Check("size", False, "9 MB")
+    error = PromotionRefusedError(decided(passed, *failed))
     assert error.exit_status == 9
     assert "flowers@2" in error.what
     assert "accuracy: 0.5 after 0.9" in error.what
     assert "size: 9 MB" in error.what
+    assert "speed" not in error.what
     assert "has not moved" in error.remedy
     assert error.command.startswith("mlreg promote flowers@2 production --force --reason")

@@ -25,7 +25,7 @@ FLOORS = [
         "provenance",
         "blame",
     },
-    {"store", "plugins", "gates"},
+    {"store", "plugins", "gates", "comparison"},
     {"lifecycle", "training", "plotting", "registry", "ui"},
     {"cli"},
     {"__main__"},

@@ -73,8 +73,11 @@ _FILES = {
     "list": "versions",
     "show": "versions",
     "history": "versions",
+    "compare": "versions",
     "export": "versions",
     "promote": "promotion",
+    "rollback": "promotion",
+    "verify": "care",
     "plugins": "plugins",
     "data": "data",
 }

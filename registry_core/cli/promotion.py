@@ -1,4 +1,4 @@
-"""`mlreg promote`: move an alias to a version."""
+"""`mlreg promote` and `rollback`: move an alias to a version, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import typer
 
 from registry_core.cli.app import app, session
 from registry_core.cli.options import DryRunOption, JsonOption, QuietOption, TargetArgument
-from registry_core.refs import parse_target
+from registry_core.gates import Decision, PromotionRefusedError
+from registry_core.refs import check_model_name, parse_target
 from registry_core.ui import output, tables
 
 
@@ -23,7 +24,7 @@ def promote(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Move an alias to a version, if no plugin objects."""
+    """Move an alias to a version, if what the alias asks for holds."""
     from registry_core.lifecycle import notify
     from registry_core.plugins import KnownPlugins
     from registry_core.ui.watchers import Silent
@@ -38,9 +39,13 @@ def promote(
             f"The plugin '{version.dataset}' is not installed here: it was not asked."
         )
     plugins = known.load(version.dataset if present else None)
-    promotion, overruled = registry.promote(
-        reference, alias, plugins=plugins, reason=reason, force=force, dry_run=dry_run
-    )
+    try:
+        promotion, decision = registry.promote(
+            reference, alias, plugins=plugins, reason=reason, force=force, dry_run=dry_run
+        )
+    except PromotionRefusedError as refusal:
+        _show_refusal(refusal.decision, as_json, quiet)
+        raise
     if not dry_run:
         notify(
             plugins,
@@ -51,8 +56,45 @@ def promote(
             previous=promotion.previous,
         )
     if as_json:
+        grounds = decision.evidence(force)
+        output.print_json({**promotion.to_json(), "decision": grounds, "dry_run": dry_run})
+    elif quiet:
+        output.print_references([promotion.version.ref])
+    else:
+        tables.show_decision(decision)
+        tables.show_promotion(promotion, decision.failed, dry_run)
+
+
+@app.command()
+def rollback(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, as in cifar10.")],
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Its alias, as in production.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")] = "",
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Give an alias back to the version that held it before."""
+    promotion = session.open().rollback(
+        check_model_name(model), alias, reason=reason, dry_run=dry_run
+    )
+    if as_json:
         output.print_json({**promotion.to_json(), "dry_run": dry_run})
     elif quiet:
         output.print_references([promotion.version.ref])
     else:
-        tables.show_promotion(promotion, overruled, dry_run)
+        tables.show_promotion(promotion, [], dry_run)
+
+
+def _show_refusal(decision: Decision, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        output.print_json(
+            {
+                "alias": decision.alias,
+                "version": decision.candidate.to_json(),
+                "previous": decision.incumbent.to_json() if decision.incumbent else None,
+                "decision": decision.evidence(),
+            }
+        )
+    elif not quiet:
+        tables.show_decision(decision)

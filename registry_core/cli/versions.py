@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,11 @@ from registry_core.cli.app import app, session
 from registry_core.cli.options import JsonOption, LimitOption, QuietOption, ReferenceArgument
 from registry_core.refs import parse_words
 from registry_core.ui import output, tables
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from registry_core.registry import Registry
 
 # A table shows this many versions or ledger rows unless --limit says otherwise.
 ROWS = 20
@@ -75,11 +80,18 @@ def history(
         list[str] | None,
         typer.Argument(metavar="[MODEL[@VERSION|@ALIAS]]", help="Everything if nothing is named."),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Who held MODEL@ALIAS then: 2026-05-03, or with a time."),
+    ] = None,
     limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what happened to the registry, newest first."""
+    """Show what happened to the registry, newest first; or who held an alias at a time."""
     registry = session.open()
+    if at is not None:
+        _show_holder(registry, reference or [], at, as_json)
+        return
     rows = registry.history(
         parse_words(reference) if reference else None, limit or (None if as_json else ROWS)
     )
@@ -89,6 +101,59 @@ def history(
         tables.show_history(rows)
     else:
         output.print_hint("Nothing has happened here yet.")
+
+
+def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -> None:
+    from registry_core.errors import UsageError
+
+    ref = parse_words(words)
+    if ref.kind != "alias" or ref.selector is None:
+        raise UsageError(
+            f"--at asks who held an alias, and {ref} names none.",
+            "Name a model and its alias.",
+            f"mlreg history {ref.model}@production --at {at}",
+        )
+    moment = _moment(at)
+    holder = registry.holder_at(ref.model, ref.selector, moment)
+    if as_json:
+        version = holder.to_json() if holder else None
+        output.print_json({"alias": str(ref), "at": moment.isoformat(), "version": version})
+    else:
+        held = f"was {holder.ref}" if holder else "was held by nothing"
+        print(f"{ref} {held} at {moment:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _moment(text: str) -> datetime:
+    """A time as it was typed: a day means its end, and a time without a zone is UTC."""
+    from datetime import UTC, datetime, time
+
+    from registry_core.errors import UsageError
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"'{text}' is no time.", "Write 2026-05-03, or 2026-05-03T14:30, or with +02:00."
+        ) from None
+    if len(text) <= len("2026-05-03"):
+        moment = datetime.combine(moment, time.max)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@app.command()
+def compare(
+    references: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL@VERSION…", help="Two or more; the first is the measure."),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Put versions side by side: metrics, settings, the paired test, classes, examples."""
+    compared = session.open().compare(references)
+    if as_json:
+        output.print_json(compared.to_json())
+    else:
+        tables.show_side_by_side(compared)
 
 
 @app.command()

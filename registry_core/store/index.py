@@ -113,6 +113,19 @@ class Reading:
             for row in self._all(query, *given.values(), -1 if limit is None else limit)
         ]
 
+    def decisions(self, model: str) -> list[LedgerRow]:
+        """What was decided about a model's aliases, oldest first."""
+        query = (
+            f"SELECT {_LEDGER} FROM ledger "  # noqa: S608
+            "WHERE model = ? AND alias IS NOT NULL ORDER BY number"
+        )
+        return [self._ledger_row(row) for row in self._all(query, model)]
+
+    def last_ledger_row(self) -> tuple[int, str] | None:
+        """Number and digest of the newest row: the head of the chain."""
+        rows = self._all("SELECT number, digest FROM ledger ORDER BY number DESC LIMIT 1")
+        return rows[0] if rows else None
+
     def ledger_from_the_start(self) -> Iterator[LedgerRow]:
         """Every row, oldest first, one at a time."""
         query = f"SELECT {_LEDGER} FROM ledger ORDER BY number"  # noqa: S608
@@ -238,8 +251,7 @@ class Writing(Reading):
 
     def append(self, event: Event) -> LedgerRow:
         """Add a row to the ledger."""
-        last = self._all("SELECT number, digest FROM ledger ORDER BY number DESC LIMIT 1")
-        row = next_row(event, last[0] if last else None)
+        row = next_row(event, self.last_ledger_row())
         self._connection.execute(
             f"INSERT INTO ledger ({_LEDGER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             [

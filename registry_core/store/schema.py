@@ -10,7 +10,7 @@ APPLICATION_ID = 0x6D6C7267
 SCHEMA = 1
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
-# ledger(model, version) serves history. `score` is turned so that higher is better.
+# the ledger's indexes serve history and decisions. `score` is turned so that higher is better.
 TABLES = """
 CREATE TABLE models (
     name TEXT NOT NULL PRIMARY KEY,
@@ -66,6 +66,7 @@ CREATE TABLE ledger (
     digest TEXT NOT NULL
 );
 CREATE INDEX ledger_by_version ON ledger (model, version);
+CREATE INDEX ledger_by_alias ON ledger (model, alias) WHERE alias IS NOT NULL;
 
 CREATE TRIGGER versions_are_new BEFORE INSERT ON versions
 WHEN EXISTS (SELECT 1 FROM versions WHERE model = NEW.model AND number = NEW.number)

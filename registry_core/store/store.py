@@ -25,9 +25,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
-from registry_core.errors import IntegrityError, MlregError, StorageError, UsageError
+from registry_core.errors import (
+    AliasMovedError,
+    IntegrityError,
+    MlregError,
+    StorageError,
+    UsageError,
+)
 from registry_core.refs import Ref, check_alias_name, check_model_name, shown
 from registry_core.store import manifest as manifests
 from registry_core.store.blobs import Blobs
@@ -188,6 +195,19 @@ class Store:
         with self._reading("reading the ledger") as view:
             return view.ledger(model, version, alias, limit)
 
+    def decisions(self, model: str) -> list[LedgerRow]:
+        """What was decided about a model's aliases, oldest first."""
+        with self._reading(f"reading the decisions about {model}") as view:
+            return view.decisions(model)
+
+    def ledger_head(self) -> tuple[int, str] | None:
+        """Number and digest of the ledger's newest row; None where nothing has happened.
+
+        Kept elsewhere, it shows later whether the ledger up to it was rewritten.
+        """
+        with self._reading("reading the ledger's head") as view:
+            return view.last_ledger_row()
+
     def verify_ledger(self) -> None:
         """Recompute the ledger's chain.
 
@@ -274,10 +294,22 @@ class Store:
         alias: str,
         reason: str = "",
         evidence: Mapping[str, Any] | None = None,
+        action: str = "promoted",
+        holder: Version | EllipsisType | None = ...,
     ) -> Promotion:
         """Point an alias at a version, once every blob of it has been read and found whole.
 
+        Args:
+            version: what is to hold the alias.
+            alias: the alias.
+            reason: why, for the ledger.
+            evidence: what the decision rested on, for the ledger.
+            action: `promoted`, or `rolled back`.
+            holder: the version that held the alias when this was decided; `...` asks for none in
+                particular.
+
         Raises:
+            AliasMovedError: another version holds the alias by now; the alias was not moved.
             UsageError: `alias` cannot be one, or the version is not there.
             IntegrityError: the version is damaged; the alias was not moved.
         """
@@ -288,9 +320,13 @@ class Store:
             self._sweep(index)
             _by_number(index, version.model, version.version)
             before = index.set_alias(version.model, alias, version.version)
-            event = Event(
-                "promoted", version.model, version.version, alias, before, reason, evidence
-            )
+            if holder is not ... and before != (holder.version if holder else None):
+                raise AliasMovedError(  # which takes the move back with the transaction
+                    f"{version.model}@{alias} was moved to version {before} in the meantime.",
+                    "It was not moved again: the decision was about another holder.",
+                    f"mlreg history {version.model}@{alias}",
+                )
+            event = Event(action, version.model, version.version, alias, before, reason, evidence)
             index.append(event)
             previous = None if before is None else index.version(version.model, before)
             return Promotion(alias, _by_number(index, version.model, version.version), previous)

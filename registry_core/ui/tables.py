@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from registry_core.types import LedgerRow, ModelSummary, Objection, Promotion, Version
+from registry_core.types import LedgerRow, ModelSummary, Promotion, Version
 from registry_core.ui.output import stderr, stdout
 from registry_core.ui.text import duration, fraction, literal, metrics_line, shown, size
+
+if TYPE_CHECKING:
+    from registry_core.comparison import SideBySide
+    from registry_core.gates import Check, Decision
+
+# So many places of test examples are named; --json names all.
+_PLACES = 10
 
 _STAGES = ("data", "model", "fit", "evaluate", "save", "plot")
 
@@ -72,14 +79,57 @@ def show_version(version: Version, manifest: Mapping[str, Any]) -> None:
     console.print(files)
 
 
-def show_promotion(promotion: Promotion, overruled: Sequence[Objection], dry_run: bool) -> None:
+def show_side_by_side(compared: SideBySide) -> None:
+    """What differs between versions: metrics, settings, classes; and the paired test of each."""
+    from registry_core.gates import told
+
+    console = stdout()
+    columns = [version.ref for version in compared.versions]
+    metrics = {
+        name: ["" if value is None else fraction(name, value) for value in values]
+        for name, values in compared.metrics.items()
+    }
+    settings = {key: [str(v) for v in values] for key, values in compared.config.items()}
+    classes = {
+        name: ["" if value is None else f"{value:.3f}" for value in values]
+        for name, values in compared.classes.items()
+    }
+    for title, rows in (("metric", metrics), ("setting", settings), ("class", classes)):
+        if rows:
+            table = _table(title, *columns)
+            for name, values in rows.items():
+                table.add_row(shown(name), *(shown(value) for value in values))
+            console.print(table)
+            console.print()
+    for each in compared.differences:
+        found = told(each.comparison) if each.comparison else f"not compared: {each.why_not}"
+        console.print(shown(f"{each.version.ref} against {columns[0]}: {found}"))
+        for name, places in (("gained", each.gained), ("lost", each.lost)):
+            if places:
+                some = ", ".join(map(str, places[:_PLACES]))
+                more = ", …" if len(places) > _PLACES else ""
+                console.print(shown(f"  {name} {len(places):,} test examples: {some}{more}"))
+
+
+def show_decision(decision: Decision) -> None:
+    """What was asked of the candidate, and what was found; nothing where nothing was asked."""
+    if not decision.checks:
+        return
+    table = _table("asked", "", "found")
+    for check in decision.checks:
+        mark = shown("holds", "green") if check.passed else shown("fails", "red bold")
+        table.add_row(shown(check.name), mark, shown(check.found))
+    stdout().print(table)
+
+
+def show_promotion(promotion: Promotion, overruled: Sequence[Check], dry_run: bool) -> None:
     """Which alias moved, from where; and what was overruled to move it."""
     version, previous = promotion.version, promotion.previous
     verb = "would be" if dry_run else "is"
     before = f", before it {previous.ref}" if previous else ", which nothing held before"
     stdout().print(shown(f"{version.model}@{promotion.alias} {verb} {version.ref}{before}"))
-    for objection in overruled:
-        stderr().print(shown(f"Overruled: {objection.check}: {objection.reason}", "yellow"))
+    for check in overruled:
+        stderr().print(shown(f"Overruled: {check.name}: {check.found}", "yellow"))
 
 
 def show_history(rows: Sequence[LedgerRow]) -> None:
@@ -164,6 +214,8 @@ def _what(row: LedgerRow) -> str:
     if row.action == "promoted":
         before = f" (before: {row.previous})" if row.previous else ""
         return f"{subject} became {row.alias}{before}"
+    if row.action == "rolled back":
+        return f"{row.alias} went back to {subject} (before: {row.previous})"
     if row.action == "refused":
         return f"{subject} was refused as {row.alias}"
     return f"{subject} was {row.action}"
@@ -171,9 +223,10 @@ def _what(row: LedgerRow) -> str:
 
 def _reason(row: LedgerRow) -> str:
     said = [row.reason] if row.reason else []
-    for objection in row.evidence.get("objections", []):
-        overruled = " (overruled)" if row.evidence.get("forced") else ""
-        said.append(f"{objection['check']}: {objection['reason']}{overruled}")
+    overruled = " (overruled)" if row.evidence.get("forced") else ""
+    for check in row.evidence.get("checks", []):
+        if not check["passed"]:
+            said.append(f"{check['name']}: {check['found']}{overruled}")
     return literal("; ".join(said))
 
 

@@ -1,0 +1,79 @@
+"""Reading the whole registry once: every file of every version, every row, every reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from registry_core.errors import IntegrityError
+from registry_core.store.store import Store
+
+
+@dataclass
+class Audit:
+    """What was read, and what is wrong with it.
+
+    Args:
+        versions: how many were read.
+        files: how many files they have, the manifests among them.
+        size: of those files, in bytes.
+        rows: of the ledger.
+        head: digest of the ledger's newest row; kept elsewhere, it anchors all rows up to it.
+        problems: one for each version or row that is not as it was written.
+    """
+
+    versions: int = 0
+    files: int = 0
+    size: int = 0
+    rows: int = 0
+    head: str | None = None
+    problems: list[IntegrityError] = field(default_factory=list)
+
+
+def audit(store: Store, seen: Callable[[str], None] = lambda ref: None) -> Audit:
+    """Read everything, and go on where something is wrong.
+
+    Args:
+        store: the registry.
+        seen: told each version's reference before it is read.
+
+    Raises:
+        IntegrityError: the index itself cannot be read.
+    """
+    found = Audit()
+    for model in store.models():
+        for version in store.versions(model.name):
+            seen(version.ref)
+            found.versions += 1
+            found.files += len(version.files) + 1
+            found.size += sum(file.size for file in version.files)
+            _collect(found, partial(store.check, version))
+        _collect(found, partial(_check_aliases, store, model.name))
+    _collect(found, store.verify_ledger)
+    if head := store.ledger_head():
+        found.rows, found.head = head
+    return found
+
+
+def _check_aliases(store: Store, model: str) -> None:
+    """The index and the ledger must say the same of who holds an alias."""
+    last = {
+        row.alias: row.version
+        for row in store.decisions(model)
+        if row.action in ("promoted", "rolled back")
+    }
+    held = next(each.aliases for each in store.models() if each.name == model)
+    if last != dict(held):
+        raise IntegrityError(
+            f"The aliases of {model} are {dict(held)}, and the ledger says {last}.",
+            "Someone changed the index behind mlreg's back. Compare it with a copy.",
+            f"mlreg history {model}",
+        )
+
+
+def _collect(found: Audit, read: Callable[[], None]) -> None:
+    try:
+        read()
+    except IntegrityError as problem:
+        found.problems.append(problem)
