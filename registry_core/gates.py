@@ -202,10 +202,12 @@ def _versus(
 
 def told(comparison: Comparison) -> str:
     """A comparison in one line: difference, interval, p-value, who alone is right."""
+    gain = "accuracy" if comparison.measure == "accuracy" else f"{comparison.measure} better by"
+    chance = f"= {comparison.p_value:.2g}" if comparison.p_value else "< 1e-300"
     line = (
-        f"{comparison.measure} better by {comparison.difference:+.4f}, "
+        f"{gain} {comparison.difference:+.4f}, "
         f"{100 * comparison.confidence:.4g} % interval {comparison.low:+.4f} to "
-        f"{comparison.high:+.4f}, p = {comparison.p_value:.2g} ({comparison.test}"
+        f"{comparison.high:+.4f}, p {chance} ({comparison.test}"
     )
     if comparison.only_candidate is not None:
         line += (
