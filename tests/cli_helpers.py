@@ -160,19 +160,6 @@ def damage(store: Store, version: Version, path: str = "model.keras") -> None:
     blob.write_bytes(blob.read_bytes()[:-1])
 
 
-def blobs(store: Store) -> set[str]:
-    return {path.name for path in store.folder.glob("objects/sha256/??/*")}
-
-
-def referenced(store: Store) -> set[str]:
-    return {
-        digest
-        for model in store.models()
-        for version in store.versions(model.name)
-        for digest in (version.digest, *(file.sha256 for file in version.files))
-    }
-
-
 def assert_error(done: Done, status: int, *named: str, shown: str = "") -> None:
     """It failed with this status, said so in three lines at most, and named these things.
 

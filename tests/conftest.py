@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-_LEFT_OUT = pytest.StashKey[int]()
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+# marker -> why its tests are not part of the default run
+_LONG = {
+    "real_data": "they download CIFAR-10 and train on it",
+    "endurance": "they take minutes, to show what seconds only suggest",
+}
 
 # what would lead a test to the user's own registry, cache, home or repository
 _USERS = (
@@ -27,22 +33,26 @@ _USERS = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what trains on real data, unless `-m` speaks of it."""
-    if "real_data" in (config.option.markexpr or ""):
-        return
-    left_out = [item for item in items if item.get_closest_marker("real_data")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-    config.stash[_LEFT_OUT] = len(left_out)
+    """Leave out what takes long, unless `-m` speaks of it."""
+    asked = config.option.markexpr or ""
+    left_out = {
+        marker: [item for item in items if item.get_closest_marker(marker)]
+        for marker in _LONG
+        if marker not in asked
+    }
+    long = [item for found in left_out.values() for item in found]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+    config.stash[_LEFT_OUT] = {marker: len(found) for marker, found in left_out.items() if found}
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     """Say what was left out, and how to ask for it."""
-    if count := config.stash.get(_LEFT_OUT, 0):
+    for marker, count in config.stash.get(_LEFT_OUT, {}).items():
         terminalreporter.write_line(
-            f"{count} tests marked real_data were left out: they download CIFAR-10 and train on "
-            "it. Ask for them with -m real_data."
+            f"{count} tests marked {marker} were left out: {_LONG[marker]}. "
+            f"Ask for them with -m {marker}."
         )
 
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_helpers import blobs, mlreg, referenced, start
+from cli_helpers import mlreg, start
+from store_helpers import blobs, referenced
 
 from registry_core import open_registry
 from registry_core.refs import Ref
