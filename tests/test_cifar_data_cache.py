@@ -38,6 +38,8 @@ from cifar_plugin.data import CifarCache, load
 from cifar_plugin.data.lock import locked
 from registry_core.errors import BusyError, DataError, StorageError
 
+pytestmark = pytest.mark.processes
+
 SIZE = len(small_archive())
 CACHED = ["lock", "x_test.npy", "x_train.npy", "y_test.npy", "y_train.npy"]
 

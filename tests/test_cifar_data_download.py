@@ -34,6 +34,8 @@ from cifar_plugin.data.download import ArchiveDownload
 from cifar_plugin.data.errors import SlowSourceError, SourceError
 from registry_core.errors import StorageError
 
+pytestmark = pytest.mark.processes
+
 SIZE = len(small_archive())
 
 

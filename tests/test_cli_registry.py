@@ -25,6 +25,8 @@ from registry_core.cli import run_command
 from registry_core.refs import Ref
 from registry_core.store import Store
 
+pytestmark = pytest.mark.processes
+
 OBJECTING = """
 from registry_core import Objection, hookimpl
 

@@ -28,6 +28,8 @@ from fakes import TABLE_PLUGIN, write_distribution, write_plugin, write_settings
 from registry_core.refs import Ref
 from registry_core.store import Store
 
+pytestmark = pytest.mark.processes
+
 # --- what is refused before TensorFlow is imported ------------------------------------------
 
 IMPORTED = "tensorflow was imported"

@@ -11,6 +11,8 @@ import pytest
 from cli_helpers import fill, python, surroundings
 from fakes import write_settings
 
+pytestmark = pytest.mark.processes
+
 HEAVY = {"tensorflow", "keras", "numpy", "matplotlib", "scipy", "PIL", "h5py", "pandas"}
 
 # what any such command line needs

@@ -12,6 +12,8 @@ import pytest
 
 from registry_core import hookspecs
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 HOOKS = [name for name in vars(hookspecs) if name.startswith("mlreg_")]

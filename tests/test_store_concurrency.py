@@ -13,6 +13,8 @@ from registry_core.errors import BusyError
 from registry_core.refs import parse_ref
 from registry_core.store import Store
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def store(tmp_path):

@@ -23,6 +23,8 @@ from registry_core.errors import PluginError, StorageError
 from registry_core.refs import parse_ref
 from registry_core.store import Store
 
+pytestmark = pytest.mark.processes
+
 KILLED = -9
 
 

@@ -84,7 +84,7 @@ class Lines(Silent):
 
     def step(self, what: str, done: int, total: int | None = None) -> None:
         now = time.monotonic()
-        if now - self._last_line >= _SECONDS_BETWEEN_LINES:
+        if done and now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
             of = f" of {size(total)}" if total else ""
             self.say(f"{what}: {size(done)}{of}")
