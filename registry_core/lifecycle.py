@@ -223,6 +223,7 @@ def run(
             "environment": {**surroundings(project), **trainer.environment()},
         }
         files = _files_below(folder.files, observer)
+        stop.outcome = f"It was being registered: `mlreg list {plan.model}` tells whether it was."
         with stop.patience():
             version = store.publish(
                 folder,

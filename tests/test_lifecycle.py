@@ -43,6 +43,7 @@ class Project:
         self.store = Store(folder / "registry")
         self.observer = Recorder()
         self.trainer: FakeTrainer | None = None
+        self.stop = StopRequest()
 
     def run(self, *, trainer=FakeTrainer, report=standard_report, plan=None, **choices):
         def load_trainer(config):
@@ -56,7 +57,7 @@ class Project:
             load_trainer=load_trainer,
             standard_report=report,
             observer=self.observer,
-            stop=StopRequest(),
+            stop=self.stop,
             project=self.folder,
         )
 
@@ -594,6 +595,29 @@ def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
     assert error.exit_status == 128 + signum
     assert len(project.observer.batches) == 4
     assert project.observer.stages[-1] == "fit"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_while_registering_never_denies_a_version(tmp_path, times):
+    """One waits until the version stands, and says so; a second stops at once, and points there."""
+    project = Project(tmp_path)
+
+    class Signalled(FakeTrainer):
+        def check_saved(self, *parts):
+            super().check_saved(*parts)
+            for _ in range(times):
+                project.stop.receive(signal.SIGINT)
+
+    with pytest.raises(Interrupted) as caught:
+        project.run(trainer=Signalled)
+    registered = [version.ref for model in project.store.models() for version in [model.latest]]
+    if times == 1:
+        assert registered == ["flowers@1"]
+        assert caught.value.outcome == "flowers@1 was registered before."
+    else:
+        assert registered == []
+        assert "`mlreg list flowers` tells" in caught.value.outcome
+    assert not list(tmp_path.glob("registry/runs/*"))
 
 
 def test_a_model_that_answers_otherwise_once_loaded_is_not_registered(tmp_path):

@@ -21,7 +21,7 @@ Publishing, with what a crash leaves at each step:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from registry_core.errors import (
     UsageError,
 )
 from registry_core.refs import Ref, check_alias_name, check_model_name, shown
+from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.blobs import Blobs
 from registry_core.store.clock import utc_now
@@ -80,7 +81,7 @@ class Store:
         with self._reading(f"listing {model}") as view:
             found = view.versions(model, limit)
             if not found:
-                _check_model(view, model)
+                lookup.check_model(view, model)
             return found
 
     def resolve(self, ref: Ref) -> Version:
@@ -90,7 +91,7 @@ class Store:
             UsageError: it leads nowhere, or to more than one; the message names what is near.
         """
         with self._reading(f"looking for {ref}") as view:
-            return _resolve(view, ref)
+            return lookup.resolve(view, ref)
 
     def manifest(self, version: Version) -> dict[str, Any]:
         """The version's own record, checked against its digest and against the index.
@@ -318,7 +319,7 @@ class Store:
         self.check(version)
         with self._writing(f"moving {alias} to {version.ref}") as index:
             self._sweep(index)
-            _by_number(index, version.model, version.version)
+            lookup.by_number(index, version.model, version.version)
             before = index.set_alias(version.model, alias, version.version)
             if holder is not ... and before != (holder.version if holder else None):
                 raise AliasMovedError(  # which takes the move back with the transaction
@@ -329,7 +330,9 @@ class Store:
             event = Event(action, version.model, version.version, alias, before, reason, evidence)
             index.append(event)
             previous = None if before is None else index.version(version.model, before)
-            return Promotion(alias, _by_number(index, version.model, version.version), previous)
+            return Promotion(
+                alias, lookup.by_number(index, version.model, version.version), previous
+            )
 
     def note(
         self,
@@ -407,7 +410,7 @@ class Store:
             Event("registered", run.model, version.version, reason=reason, evidence=evidence)
         )
         # as everyone will read it from now on
-        return _by_number(index, run.model, version.version)
+        return lookup.by_number(index, run.model, version.version)
 
     def _withdraw(self, run: RunFolder, error: UnconfirmedError) -> None:
         """Take back what was committed and not confirmed, so that it never shows as registered.
@@ -446,93 +449,12 @@ class Store:
             run.release()
 
 
-def _resolve(view: Reading, ref: Ref) -> Version:
-    latest = next(iter(view.versions(ref.model, limit=1)), None)
-    if latest is None:
-        _check_model(view, ref.model)
-        raise UsageError(f"{ref.model} has no versions.", "", "mlreg list")
-    if ref.kind in ("none", "latest"):
-        return latest
-    if ref.kind == "best":
-        return view.best(ref.model) or latest
-    if ref.digest_prefix is not None:
-        return _by_digest(view, ref, ref.digest_prefix)
-    number = ref.number
-    if ref.kind == "alias":
-        aliases = view.aliases(ref.model)
-        number = aliases.get(ref.selector or "")
-        if number is None:
-            known = [*aliases, "latest", "best"]
-            raise UsageError(
-                f"{ref.model} has no alias {shown(ref.selector or '')}.",
-                _choices("Known", known, ref.selector or ""),
-                f"mlreg list {ref.model}",
-            )
-    return _by_number(view, ref.model, number or 0)
-
-
-def _by_number(view: Reading, model: str, number: int) -> Version:
-    found = view.version(model, number)
-    if found is None:
-        newest = ", ".join(version.ref for version in view.versions(model, limit=3))
-        raise UsageError(
-            f"{model} has no version {number}.",
-            f"Its newest: {newest}." if newest else "",
-            f"mlreg list {model}",
-        )
-    return found
-
-
-def _by_digest(view: Reading, ref: Ref, prefix: str) -> Version:
-    found = view.by_digest(ref.model, prefix)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        near = ", ".join(f"{version.ref} (sha256:{version.digest[:12]}…)" for version in found)
-        raise UsageError(
-            f"More than one version of {ref.model} has a digest that begins with {prefix}.",
-            f"Write more of it: {near}.",
-            f"mlreg list {ref.model}",
-        )
-    raise UsageError(
-        f"No version of {ref.model} has a digest that begins with {prefix}.",
-        "The digest is that of the version's manifest.",
-        f"mlreg list {ref.model}",
-    )
-
-
-def _check_model(view: Reading, model: str) -> None:
-    names = view.model_names()
-    if model in names:
-        return
-    if not names:
-        raise UsageError(
-            f"There is no model {shown(model)}: nothing is registered here yet.",
-            "A run registers its model.",
-            "mlreg plugins list",
-        )
-    raise UsageError(
-        f"There is no model {shown(model)}.", _choices("Models", names, model), "mlreg list"
-    )
-
-
-def _choices(what: str, known: Iterable[str], wanted: str) -> str:
-    """What there is, the nearest to what was wanted first."""
-    import difflib
-
-    names = list(known)
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
-    rest = [name for name in names if name not in near]
-    line = f"{what}: {', '.join((near + rest)[:10])}{', …' if len(names) > 10 else ''}."
-    return f"{line} Did you mean {near[0]}?" if near else line
-
-
 def _file(version: Version, path: str) -> FileRecord:
     record = version.file(path)
     if record is None:
         raise UsageError(
             f"{version.ref} has no file {shown(path)}.",
-            _choices("Its files", [file.path for file in version.files], path),
+            lookup.choices("Its files", [file.path for file in version.files], path),
             f"mlreg show {version.ref}",
         )
     return record

@@ -1,0 +1,101 @@
+"""Which version a reference leads to; and, where it leads nowhere, what is near.
+
+Knows one view of the index, and no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from registry_core.errors import UsageError
+from registry_core.refs import Ref, shown
+from registry_core.store.index import Reading
+from registry_core.types import Version
+
+
+def resolve(view: Reading, ref: Ref) -> Version:
+    """The version that a reference leads to; a name alone leads to the latest.
+
+    Raises:
+        UsageError: it leads nowhere, or to more than one; the message names what is near.
+    """
+    latest = next(iter(view.versions(ref.model, limit=1)), None)
+    if latest is None:
+        check_model(view, ref.model)
+        raise UsageError(f"{ref.model} has no versions.", "", "mlreg list")
+    if ref.kind in ("none", "latest"):
+        return latest
+    if ref.kind == "best":
+        return view.best(ref.model) or latest
+    if ref.digest_prefix is not None:
+        return _by_digest(view, ref, ref.digest_prefix)
+    number = ref.number
+    if ref.kind == "alias":
+        aliases = view.aliases(ref.model)
+        number = aliases.get(ref.selector or "")
+        if number is None:
+            known = [*aliases, "latest", "best"]
+            raise UsageError(
+                f"{ref.model} has no alias {shown(ref.selector or '')}.",
+                choices("Known", known, ref.selector or ""),
+                f"mlreg list {ref.model}",
+            )
+    return by_number(view, ref.model, number or 0)
+
+
+def by_number(view: Reading, model: str, number: int) -> Version:
+    """The version of this number; raises UsageError where there is none."""
+    found = view.version(model, number)
+    if found is None:
+        newest = ", ".join(version.ref for version in view.versions(model, limit=3))
+        raise UsageError(
+            f"{model} has no version {number}.",
+            f"Its newest: {newest}." if newest else "",
+            f"mlreg list {model}",
+        )
+    return found
+
+
+def _by_digest(view: Reading, ref: Ref, prefix: str) -> Version:
+    found = view.by_digest(ref.model, prefix)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        near = ", ".join(f"{version.ref} (sha256:{version.digest[:12]}…)" for version in found)
+        raise UsageError(
+            f"More than one version of {ref.model} has a digest that begins with {prefix}.",
+            f"Write more of it: {near}.",
+            f"mlreg list {ref.model}",
+        )
+    raise UsageError(
+        f"No version of {ref.model} has a digest that begins with {prefix}.",
+        "The digest is that of the version's manifest.",
+        f"mlreg list {ref.model}",
+    )
+
+
+def check_model(view: Reading, model: str) -> None:
+    """Raise UsageError if there is no such model."""
+    names = view.model_names()
+    if model in names:
+        return
+    if not names:
+        raise UsageError(
+            f"There is no model {shown(model)}: nothing is registered here yet.",
+            "A run registers its model.",
+            "mlreg plugins list",
+        )
+    raise UsageError(
+        f"There is no model {shown(model)}.", choices("Models", names, model), "mlreg list"
+    )
+
+
+def choices(what: str, known: Iterable[str], wanted: str) -> str:
+    """What there is, the nearest to what was wanted first."""
+    import difflib
+
+    names = list(known)
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    rest = [name for name in names if name not in near]
+    line = f"{what}: {', '.join((near + rest)[:10])}{', …' if len(names) > 10 else ''}."
+    return f"{line} Did you mean {near[0]}?" if near else line
