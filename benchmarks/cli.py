@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        _fill(Path(folder), options.versions)
+        fill(Path(folder), options.versions)
         mlreg = [sys.executable, "-m", "registry_core", "--registry", folder]
         commands = {
             "imports alone": [sys.executable, "-c", BASE],
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
     tell("cli", rows, options.record, rounds=options.rounds, versions=options.versions)
 
 
-def _fill(folder: Path, versions: int) -> None:
+def fill(folder: Path, versions: int) -> None:
     """A registry with so many versions of one model."""
     from registry_core.store import Store
 
