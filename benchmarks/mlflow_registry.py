@@ -1,0 +1,116 @@
+"""Registering, listing and aliasing versions, beside MLflow with SQLite, in one process each.
+
+Both sides are called as libraries and register the same small file; mlreg hashes it, makes it
+durable and writes a ledger row, MLflow records where it is. Needs `pip install mlflow`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cli import record
+from benchmarks.measure import tell
+
+CONTENT = b"weights" * 1000
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m benchmarks mlflow_registry`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks mlflow_registry", description=__doc__
+    )
+    parser.add_argument("--versions", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        sides = {"mlreg": _mlreg(Path(folder)), "mlflow": _mlflow(Path(folder))}
+        seconds: dict[str, dict[str, list[float]]] = {name: {} for name in sides}
+        for _ in range(options.versions):
+            for name, side in sides.items():
+                _time(seconds[name], "register", side["register"])
+        for _ in range(options.rounds):
+            for operation in ("list", "set an alias", "resolve an alias"):
+                for name, side in sides.items():
+                    _time(seconds[name], operation, side[operation])
+    rows = []
+    for operation in ("register", "list", "set an alias", "resolve an alias"):
+        ours, theirs = (
+            1000 * statistics.median(seconds[name][operation]) for name in ("mlreg", "mlflow")
+        )
+        rows.append(
+            {
+                "operation": operation,
+                "mlreg_ms": round(ours, 2),
+                "mlflow_ms": round(theirs, 2),
+                "ratio": round(theirs / ours, 1),
+            }
+        )
+    import mlflow
+
+    tell(
+        "mlflow_registry",
+        rows,
+        options.record,
+        rounds=options.rounds,
+        versions=options.versions,
+        mlflow=mlflow.__version__,
+    )
+
+
+def _time(seconds: dict[str, list[float]], operation: str, call: Callable[[], Any]) -> None:
+    began = time.perf_counter()
+    call()
+    seconds.setdefault(operation, []).append(time.perf_counter() - began)
+
+
+def _mlreg(folder: Path) -> Mapping[str, Callable[[], Any]]:
+    from registry_core.refs import parse_ref
+    from registry_core.store import Store
+
+    store = Store(folder / "mlreg")
+
+    def register() -> None:
+        with store.start_run("bench") as run:
+            file = run.files / "model.keras"
+            file.write_bytes(CONTENT)
+            store.publish(run, record(0), {"model.keras": file}, load_check=lambda _: None)
+
+    def alias() -> None:
+        store.move_alias(store.resolve(parse_ref("bench@latest")), "production")
+
+    return {
+        "register": register,
+        "list": lambda: store.versions("bench", limit=1000),
+        "set an alias": alias,
+        "resolve an alias": lambda: store.resolve(parse_ref("bench@production")),
+    }
+
+
+def _mlflow(folder: Path) -> Mapping[str, Callable[[], Any]]:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.create_registered_model("bench")
+    newest = []
+
+    def register() -> None:
+        file = folder / f"model-{len(newest)}.keras"
+        file.write_bytes(CONTENT)
+        newest.append(client.create_model_version("bench", source=str(file)).version)
+
+    return {
+        "register": register,
+        "list": lambda: client.search_model_versions("name='bench'", max_results=1000),
+        "set an alias": lambda: client.set_registered_model_alias(
+            "bench", "production", newest[-1]
+        ),
+        "resolve an alias": lambda: client.get_model_version_by_alias("bench", "production"),
+    }
