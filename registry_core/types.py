@@ -236,7 +236,11 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Version:
-    """An immutable, numbered result of one run, with the aliases that point to it now."""
+    """An immutable, numbered result of one run, with the aliases that point to it now.
+
+    `group` names the runs that it was made together with, by `run --seeds`; empty where it was
+    made alone.
+    """
 
     model: str
     version: int
@@ -249,6 +253,7 @@ class Version:
     files: Sequence[FileRecord]
     digest: str
     run: str
+    group: str = ""
     aliases: Sequence[str] = ()
 
     @property

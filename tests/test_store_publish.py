@@ -43,6 +43,15 @@ def test_a_published_version_reads_back(store):
     assert_whole(store)
 
 
+def test_versions_made_together_are_found_by_any_of_them(store):
+    alone = publish(store)
+    first, second = (publish(store, what=record(group="five seeds")) for _ in range(2))
+    publish(store, what=record(group="others"))
+    assert store.group(second) == [first, second]
+    assert store.manifest(second)["group"] == "five seeds"
+    assert store.group(alone) == [alone]
+
+
 def test_nothing_is_made_by_reading(store):
     assert store.models() == []
     assert store.ledger() == []

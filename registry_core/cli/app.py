@@ -74,7 +74,7 @@ _FILES = {
     "show": "versions",
     "history": "versions",
     "compare": "versions",
-    "export": "versions",
+    "export": "use",
     "promote": "promotion",
     "rollback": "promotion",
     "verify": "care",

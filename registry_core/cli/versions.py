@@ -1,8 +1,7 @@
-"""`mlreg list`, `show`, `history`, `export`: what there is, and how to get it out."""
+"""`mlreg list`, `show`, `history`, `compare`: what there is, and what became of it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -154,31 +153,3 @@ def compare(
         output.print_json(compared.to_json())
     else:
         tables.show_side_by_side(compared)
-
-
-@app.command()
-def export(
-    reference: ReferenceArgument,
-    form: Annotated[
-        str,
-        typer.Option("--format", metavar="FORMAT", help="keras, h5, savedmodel or figures."),
-    ] = "keras",
-    out: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="PATH", help="Where to write it.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file that is there.")
-    ] = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Write a version's model for other tools: .keras, .h5 or a SavedModel; or its figures."""
-    registry = session.open()
-    version = registry.version(parse_words(reference))
-    written = registry.export(version.ref, form, out, overwrite)
-    if as_json:
-        output.print_json({"version": version.ref, "format": form, "path": str(written)})
-    elif quiet:
-        print(written)
-    else:
-        print(f"Wrote {version.ref} to {written}")

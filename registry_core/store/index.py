@@ -20,7 +20,7 @@ from registry_core.store.manifest import Objective, canonical
 from registry_core.store.schema import ALLOW_DELETE, REFUSE_DELETE
 from registry_core.types import FileRecord, LedgerRow, ModelSummary, Version
 
-_VERSION = "SELECT model, number, created, run, digest, summary FROM versions"
+_VERSION = "SELECT model, number, created, run, grouped, digest, summary FROM versions"
 _LEDGER = (
     "number, at, who, action, model, version, alias, previous, reason, evidence, "
     "previous_digest, digest"
@@ -77,6 +77,13 @@ class Reading:
             model,
             prefix,
             prefix + "g",
+        )
+
+    def group(self, model: str, group: str) -> list[Version]:
+        """The versions that were made together, oldest first."""
+        # said twice, because SQLite uses the partial index only where the text is not bound
+        return self._versions(
+            "WHERE model = ? AND grouped = ? AND grouped <> '' ORDER BY number", model, group
         )
 
     def aliases(self, model: str) -> dict[str, int]:
@@ -167,7 +174,7 @@ class Reading:
             *keys,
         ):
             aliases.setdefault(number, []).append(alias)
-        for model, number, created, run, digest, summary in rows:
+        for model, number, created, run, group, digest, summary in rows:
             fields = self._json(summary)
             try:
                 yield Version(
@@ -182,6 +189,7 @@ class Reading:
                     files=tuple(files.get(number, ())),
                     digest=digest,
                     run=run,
+                    group=group,
                     aliases=tuple(aliases.get(number, ())),
                 )
             except (KeyError, TypeError) as error:
@@ -221,13 +229,14 @@ class Writing(Reading):
             "seconds": version.seconds,
         }
         self._connection.execute(
-            "INSERT INTO versions (model, number, created, run, digest, objective, score, summary) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO versions (model, number, created, run, grouped, digest, objective, score, "
+            "summary) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 version.model,
                 version.version,
                 version.created,
                 version.run,
+                version.group,
                 version.digest,
                 str(objective),
                 objective.score(version.metrics),

@@ -108,6 +108,8 @@ def check_record(record: Mapping[str, Any]) -> Objective:
     for key, kind in (("dataset", str), ("preset", str), ("seed", int)):
         if not isinstance(record.get(key), kind) or isinstance(record[key], bool):
             raise _refused("record", key, f"missing, or not {kind.__name__}")
+    if not isinstance(record.get("group", ""), str):
+        raise _refused("record", "group", "not a text")
     for key in ("metrics", "seconds"):
         _check_numbers(record.get(key), key)
     objective = record.get("objective")
@@ -158,6 +160,7 @@ def parse(content: bytes, digest: str) -> tuple[Version, dict[str, Any]]:
         files=[FileRecord(f["path"], f["size"], f["sha256"]) for f in manifest["files"]],
         digest=digest,
         run=manifest["run"],
+        group=manifest.get("group", ""),
     )
     return version, manifest
 

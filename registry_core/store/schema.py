@@ -22,6 +22,7 @@ CREATE TABLE versions (
     number INTEGER NOT NULL CHECK (number > 0),
     created TEXT NOT NULL,
     run TEXT NOT NULL,
+    grouped TEXT NOT NULL DEFAULT '',
     digest TEXT NOT NULL,
     objective TEXT NOT NULL,
     score REAL NOT NULL,
@@ -30,6 +31,7 @@ CREATE TABLE versions (
 );
 CREATE INDEX versions_by_score ON versions (model, objective, score DESC, number);
 CREATE INDEX versions_by_digest ON versions (digest, model);
+CREATE INDEX versions_by_group ON versions (model, grouped, number) WHERE grouped <> '';
 
 CREATE TABLE files (
     model TEXT NOT NULL,

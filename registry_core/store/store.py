@@ -84,6 +84,11 @@ class Store:
                 lookup.check_model(view, model)
             return found
 
+    def group(self, version: Version) -> list[Version]:
+        """The versions that were made together with this one, itself among them; oldest first."""
+        with self._reading(f"looking for the group of {version.ref}") as view:
+            return view.group(version.model, version.group) if version.group else [version]
+
     def resolve(self, ref: Ref) -> Version:
         """The version that a reference leads to; a name alone leads to the latest.
 
@@ -396,6 +401,7 @@ class Store:
             files=tuple(file.record for file in staged),
             digest="",
             run=run.id,
+            group=record.get("group", ""),
         )
         content = manifests.build(version, record)
         version = replace(version, digest=sha256_hex(content))
