@@ -14,7 +14,7 @@ from typing import Any
 from registry_core.errors import RefusedError, UsageError
 from registry_core.plugins import PluginSet
 from registry_core.settings import PromotionRule
-from registry_core.statistics import Comparison, Outcomes, compare
+from registry_core.statistics import OUTCOMES_FILE, Comparison, Outcomes, compare
 from registry_core.types import LedgerRow, Objection, Version
 
 
@@ -54,7 +54,10 @@ class Decision:
         return [check for check in self.checks if not check.passed]
 
     def evidence(self, force: bool = False) -> dict[str, Any]:
-        """The decision's grounds, as the ledger keeps them; all of it is JSON."""
+        """The decision's grounds, as the ledger keeps them; all of it is JSON.
+
+        Under `blobs` are the files that it rests on, which the registry keeps for its sake.
+        """
         grounds: dict[str, Any] = {
             "incumbent": self.incumbent.ref if self.incumbent else None,
             "checks": [asdict(check) for check in self.checks],
@@ -66,6 +69,9 @@ class Decision:
                 "fingerprint": self.fingerprint,
                 "decided_before": self.decided_before,
             }
+            compared = (self.candidate, self.incumbent)
+            files = [each.file(OUTCOMES_FILE) for each in compared if each]
+            grounds["blobs"] = [file.sha256 for file in files if file]
         return grounds
 
 

@@ -160,14 +160,16 @@ class Registry:
             dry_run: say what would be done, and move nothing.
 
         Raises:
-            UsageError: nothing holds the alias, or nothing held it before.
+            UsageError: nothing held the alias before, or what did was removed.
             IntegrityError: a file of the earlier version is damaged; the alias has not moved.
         """
-        holder = self.version(Ref(model, "alias", check_alias_name(alias)))
-        held = _holders(self.store.decisions(model), alias)
-        if len(held) < 2:
+        held = _holders(self.store.decisions(model), check_alias_name(alias))
+        if not held:
+            self.version(Ref(model, "alias", alias))  # nothing ever had it: says what is near
+        holder = self._holder(model, alias)
+        if len(held) < 2 or held[-2] is None:
             raise UsageError(
-                f"Nothing held {model}@{alias} before {holder.ref}.",
+                f"Nothing held {model}@{alias} before {holder.ref if holder else 'it was free'}.",
                 "There is nothing to go back to; another version can be promoted.",
                 f"mlreg list {model}",
             )
@@ -175,10 +177,45 @@ class Registry:
         self.store.check(earlier)
         if dry_run:
             return Promotion(alias, earlier, holder)
-        evidence = {"rolled_back_from": holder.ref}
+        evidence = {"rolled_back_from": holder.ref if holder else None}
         return self.store.move_alias(
             earlier, alias, reason, evidence, action="rolled back", holder=holder
         )
+
+    def holders(self, model: str, alias: str | None = None) -> list[LedgerRow]:
+        """The row of the ledger by which each of a model's aliases has its holder, by alias.
+
+        Args:
+            model: the registered name.
+            alias: this alias alone; None is all.
+
+        Raises:
+            UsageError: there is no such model, or alias.
+        """
+        if alias is not None:
+            self.version(Ref(model, "alias", check_alias_name(alias)))  # says what is near
+        held = self.store.aliases(model)
+        newest = {
+            row.alias: row
+            for row in self.store.decisions(model)
+            if row.action in ("promoted", "rolled back")
+        }
+        return [newest[each] for each in held if alias in (None, each)]
+
+    def remove(self, reference: str | Ref, *, reason: str = "", dry_run: bool = False) -> Version:
+        """Let no reference lead to a version any more; it can be restored until it is collected.
+
+        Args:
+            reference: the version.
+            reason: kept in the ledger.
+            dry_run: refuse what would be refused, and do nothing.
+
+        Raises:
+            RefusedError: an alias holds it, or did within the days that a rollback may want it.
+        """
+        version = self.version(reference)
+        self.store.removals.remove(version, self.settings.rollback_days, reason, dry_run)
+        return version
 
     def holder_at(self, model: str, alias: str, moment: datetime) -> Version | None:
         """The version that held an alias at a moment; None where none did.
@@ -190,8 +227,10 @@ class Registry:
         """
         until = moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         rows = [row for row in self.store.decisions(model) if row.at <= until]
-        held = _holders(rows, alias)
-        return self.version(Ref(model, "number", str(held[-1]))) if held else None
+        held = [*_holders(rows, alias)][-1:]
+        if not held or held[0] is None:
+            return None
+        return self.store.resolve(Ref(model, "number", str(held[0])), removed=True)
 
     def _decide(self, candidate: Version, alias: str, plugins: PluginSet) -> Decision:
         from registry_core import gates
@@ -250,7 +289,8 @@ class Registry:
             if not rows:
                 self.version(ref)  # nothing ever had this name: says what is near
             return rows
-        return self.store.ledger(ref.model, version=self.version(ref).version, limit=limit)
+        version = self.store.resolve(ref, removed=True)
+        return self.store.ledger(ref.model, version=version.version, limit=limit)
 
     def export(
         self, reference: str | Ref, form: str, output: Path | None = None, overwrite: bool = False
@@ -320,14 +360,22 @@ class Registry:
         export_model(stored, form, draft)
 
 
-def _holders(decisions: Iterable[LedgerRow], alias: str) -> list[int]:
-    """The versions that an alias can go back through, the present holder last."""
-    held: list[int] = []
+def _holders(decisions: Iterable[LedgerRow], alias: str) -> list[int | None]:
+    """The versions that an alias can go back through, the present holder last.
+
+    Where the alias was released, the last one is None.
+    """
+    held: list[int | None] = []
     for row in decisions:
         if row.alias != alias or row.version is None:
             continue
-        if row.action == "promoted" and held[-1:] != [row.version]:
-            held.append(row.version)
+        if row.action == "promoted":
+            if held[-1:] == [None]:
+                held.pop()
+            if held[-1:] != [row.version]:
+                held.append(row.version)
+        elif row.action == "released":
+            held.append(None)
         elif row.action == "rolled back" and held:
             held.pop()
     return held

@@ -18,9 +18,9 @@ from registry_core.errors import UsageError
 
 SETTINGS_FILE = "plugins.toml"
 
-# section -> key -> type; None takes any key, with a text as its value
-_SCHEMA: Mapping[str, Mapping[str, type] | None] = {
-    "registry": {"path": str},
+# section -> keys; None takes any key, with a text as its value
+_SCHEMA: Mapping[str, Sequence[str] | None] = {
+    "registry": ("path", "rollback_days"),
     "plugins": None,
     "extensions": None,
     "promotion": None,  # checked by `_promotion_rules`: its keys are aliases, its values tables
@@ -60,6 +60,7 @@ class Settings:
         plugins: dataset plugin's name -> module.
         extensions: extension's name -> module.
         promotion: alias -> what it asks for.
+        rollback_days: how long a version that lost an alias cannot be removed.
     """
 
     file: Path | None = None
@@ -67,6 +68,7 @@ class Settings:
     plugins: Mapping[str, str] = field(default_factory=dict)
     extensions: Mapping[str, str] = field(default_factory=dict)
     promotion: Mapping[str, PromotionRule] = field(default_factory=dict)
+    rollback_days: float = 30.0
 
     @property
     def folder(self) -> Path:
@@ -121,6 +123,7 @@ def read_settings(file: Path) -> Settings:
         plugins=tables.get("plugins", {}),
         extensions=tables.get("extensions", {}),
         promotion=_promotion_rules(tables.get("promotion", {}), text, file),
+        rollback_days=tables.get("registry", {}).get("rollback_days", Settings.rollback_days),
     )
 
 
@@ -162,11 +165,12 @@ def _check(tables: Mapping[str, Any], text: str, file: Path) -> None:
         for key, value in table.items():
             if known is not None and key not in known:
                 raise _unknown(key, list(known), text, file, section)
-            expected = str if known is None else known[key]
-            if not isinstance(value, expected):
-                raise _misplaced(
-                    f"'{key}' must be a text, not {type(value).__name__}", key, text, file, section
-                )
+            if key == "rollback_days" and known is not None:
+                good, expected = _is_number(value) and value >= 0, "a number of days, 0 or more"
+            else:
+                good, expected = isinstance(value, str), f"a text, not {type(value).__name__}"
+            if not good:
+                raise _misplaced(f"'{key}' must be {expected}", key, text, file, section)
 
 
 def _promotion_rules(
@@ -189,21 +193,21 @@ def _promotion_rules(
 
 def _wrong_with(key: str, value: Any) -> str | None:
     """What a promotion rule's key must be, if this value is not that."""
-
-    def number(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
-
     if key == "floor":
-        good = isinstance(value, dict) and all(number(least) for least in value.values())
+        good = isinstance(value, dict) and all(_is_number(least) for least in value.values())
         return None if good else "must be a table of metrics and numbers: {test_accuracy = 0.7}"
     if key == "versus_incumbent":
         return None if value in _VERSUS else f"must be one of {', '.join(_VERSUS)}"
     if key == "alpha":
-        return None if number(value) and 0 < value < 1 else "must be a number between 0 and 1"
+        return None if _is_number(value) and 0 < value < 1 else "must be a number between 0 and 1"
     if key == "margin":
-        return None if number(value) and value >= 0 else "must be a number, not below 0"
+        return None if _is_number(value) and value >= 0 else "must be a number, not below 0"
     good = isinstance(value, list) and all(isinstance(alias, str) for alias in value)
     return None if good else 'must be a list of aliases: ["staging"]'
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 def _unknown(

@@ -236,7 +236,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Version:
-    """An immutable, numbered result of one run, with the aliases that point to it now.
+    """An immutable, numbered result of one run, with the aliases and tags that it has now.
 
     `group` names the runs that it was made together with, by `run --seeds`; empty where it was
     made alone.
@@ -255,6 +255,7 @@ class Version:
     run: str
     group: str = ""
     aliases: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ref(self) -> str:
@@ -297,6 +298,49 @@ class ModelSummary:
             "versions": self.versions,
             "latest": self.latest.to_json(),
             "aliases": dict(self.aliases),
+        }
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A version that was removed.
+
+    Args:
+        version: the version; no reference leads to it.
+        at: UTC time, ISO 8601.
+        collected: when its files went for good; empty while it can be restored.
+    """
+
+    version: Version
+    at: str
+    collected: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": self.version.to_json(), "removed": self.at, "collected": self.collected}
+
+
+@dataclass(frozen=True)
+class GarbageCollection:
+    """What a garbage collection takes, or took.
+
+    Args:
+        removals: whose files go; their manifests stay.
+        blobs: how many files go, those that nothing refers to among them.
+        size: of those files, in bytes.
+        unregistered: manifests that the index does not know; they and their files stay.
+    """
+
+    removals: Sequence[Removal]
+    blobs: int = 0
+    size: int = 0
+    unregistered: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "versions": [removal.version.ref for removal in self.removals],
+            "files": self.blobs,
+            "bytes": self.size,
+            "unregistered": list(self.unregistered),
         }
 
 

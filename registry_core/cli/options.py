@@ -25,6 +25,26 @@ def _quietly(complete: _Complete) -> Callable[[typer.Context, str], list[str]]:
     return completed
 
 
+def confirm(question: str, yes: bool, command: str) -> None:
+    """Ask a person, unless `--yes` answered before; without a terminal nobody can be asked.
+
+    Raises:
+        UsageError: the answer is no, or there is nobody to ask.
+    """
+    import sys
+
+    from registry_core.errors import UsageError
+
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            f"{question} There is no terminal to ask on.", "Nothing was done.", f"{command} --yes"
+        )
+    if not typer.confirm(question, err=True):
+        raise UsageError("Nothing was done.")
+
+
 def _references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.cli.app import session
 
@@ -115,6 +135,12 @@ QuietOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("-n", "--dry-run", help="Say what would be done, and do nothing.")
 ]
+
+YesOption = Annotated[
+    bool, typer.Option("-y", "--yes", help="Do not ask; off a terminal nobody can be asked.")
+]
+
+ReasonOption = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")]
 
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many, newest first.")

@@ -7,7 +7,13 @@ from typing import Annotated
 import typer
 
 from registry_core.cli.app import app, session
-from registry_core.cli.options import DryRunOption, JsonOption, QuietOption, TargetArgument
+from registry_core.cli.options import (
+    DryRunOption,
+    JsonOption,
+    QuietOption,
+    ReasonOption,
+    TargetArgument,
+)
 from registry_core.gates import Decision, PromotionRefusedError
 from registry_core.refs import check_model_name, parse_target
 from registry_core.ui import output, tables
@@ -16,7 +22,7 @@ from registry_core.ui import output, tables
 @app.command()
 def promote(
     target: TargetArgument,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")] = "",
+    reason: ReasonOption = "",
     force: Annotated[
         bool, typer.Option("--force", help="Overrule objections; needs --reason.")
     ] = False,
@@ -69,7 +75,7 @@ def promote(
 def rollback(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, as in cifar10.")],
     alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Its alias, as in production.")],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")] = "",
+    reason: ReasonOption = "",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

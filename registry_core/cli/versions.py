@@ -8,13 +8,15 @@ import typer
 
 from registry_core.cli.app import app, session
 from registry_core.cli.options import JsonOption, LimitOption, QuietOption, ReferenceArgument
-from registry_core.refs import parse_words
+from registry_core.errors import UsageError
+from registry_core.refs import check_model_name, parse_words
 from registry_core.ui import output, tables
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from registry_core.registry import Registry
+    from registry_core.store import Store
 
 # A table shows this many versions or ledger rows unless --limit says otherwise.
 ROWS = 20
@@ -24,12 +26,20 @@ ROWS = 20
 def list_command(
     model: Annotated[str | None, typer.Argument(help="A model; all models if none.")] = None,
     limit: LimitOption = None,
+    tag: Annotated[
+        str | None, typer.Option(metavar="KEY[=VALUE]", help="Only versions with this tag.")
+    ] = None,
+    removed: Annotated[
+        bool, typer.Option("--removed", help="The versions that were removed instead.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """List the models, or one model's versions, newest first."""
     store = session.open().store
     if model is None:
+        if tag is not None or removed:
+            raise UsageError("No model is named.", "--tag and --removed ask about one model's.")
         models = store.models()
         if as_json:
             output.print_json({"models": [summary.to_json() for summary in models]})
@@ -40,9 +50,22 @@ def list_command(
         else:
             output.print_hint("No models yet. Try: mlreg run cifar10 --preset quick")
         return
-    versions = store.versions(model, limit=limit or (None if as_json or quiet else ROWS + 1))
+    if removed:
+        _list_removed(store, model, as_json, quiet)
+        return
+    key, equals, value = (tag or "").partition("=")
+    versions = store.versions(
+        model,
+        limit=limit or (None if as_json or quiet else ROWS + 1),
+        tag=(key, value if equals else None) if tag is not None else None,
+    )
     if as_json:
-        output.print_json({"versions": [version.to_json() for version in versions]})
+        output.print_json(
+            {
+                "versions": [version.to_json() for version in versions],
+                "tags": {version.ref: dict(version.tags) for version in versions if version.tags},
+            }
+        )
     elif quiet:
         output.print_references(version.ref for version in versions)
     else:
@@ -54,6 +77,18 @@ def list_command(
             output.print_warning(f"{ref} is damaged: {', '.join(problems)}.")
         if len(rows) < len(versions):
             output.print_hint(f"There are older ones: mlreg list {model} --limit 1000")
+
+
+def _list_removed(store: Store, model: str, as_json: bool, quiet: bool) -> None:
+    removals = store.removals.of(check_model_name(model))
+    if as_json:
+        output.print_json({"removed": [removal.to_json() for removal in removals]})
+    elif quiet:
+        output.print_references(removal.version.ref for removal in removals)
+    elif removals:
+        tables.show_removals(removals)
+    else:
+        output.print_hint(f"Nothing was removed of {model}.")
 
 
 @app.command()
@@ -68,7 +103,9 @@ def show(
         return
     manifest = registry.store.manifest(version)
     if as_json:
-        output.print_json({"version": version.to_json(), "manifest": manifest})
+        output.print_json(
+            {"version": version.to_json(), "tags": dict(version.tags), "manifest": manifest}
+        )
     else:
         tables.show_version(version, manifest)
 
@@ -103,8 +140,6 @@ def history(
 
 
 def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -> None:
-    from registry_core.errors import UsageError
-
     ref = parse_words(words)
     if ref.kind != "alias" or ref.selector is None:
         raise UsageError(
@@ -125,8 +160,6 @@ def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -
 def _moment(text: str) -> datetime:
     """A time as it was typed: a day means its end, and a time without a zone is UTC."""
     from datetime import UTC, datetime, time
-
-    from registry_core.errors import UsageError
 
     try:
         moment = datetime.fromisoformat(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -33,6 +34,11 @@ class Blobs:
     def holds_any(self) -> bool:
         """Whether a blob has ever been put here and is still here."""
         return any(True for _ in self._folder.glob("sha256/??/*"))
+
+    def digests(self) -> list[str]:
+        """The names of all blobs, in order; what else lies there is none."""
+        found = (path.name for path in self._folder.glob("sha256/??/*"))
+        return sorted(name for name in found if re.fullmatch("[0-9a-f]{64}", name))
 
     def prepare(self) -> None:
         """Make the folder, and raise now what would be raised when something is put into it."""
@@ -97,6 +103,15 @@ class Blobs:
         pieces: list[bytes] = []
         self.verify(digest, what, pieces.append)
         return b"".join(pieces)
+
+    def read_small(self, digest: str, limit_bytes: int) -> bytes | None:
+        """A blob's content, checked; None if it is larger, missing or damaged."""
+        if (self.size(digest) or limit_bytes + 1) > limit_bytes:
+            return None
+        try:
+            return self.read(digest, digest)
+        except IntegrityError:
+            return None
 
     def verify(
         self, digest: str, what: str, write: Callable[[bytes], object] | None = None

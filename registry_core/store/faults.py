@@ -69,6 +69,15 @@ def damaged_index(folder: Path, how: str) -> IntegrityError:
     )
 
 
+def unknown_manifest(folder: Path, digest: str) -> IntegrityError:
+    """A version's manifest is there, and the index does not know the version."""
+    return IntegrityError(
+        f"{folder / 'objects'} has the manifest {digest} of a version that the index does not "
+        "know.",
+        f"{DATABASE} is older than the files beside it; no file of that version is collected.",
+    )
+
+
 def _of_sqlite(
     error: sqlite3.Error, folder: Path, doing: str, busy_seconds: float, needed_bytes: int
 ) -> BaseException:

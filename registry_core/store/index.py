@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,14 @@ from registry_core.store.faults import damaged_index
 from registry_core.store.ledger import Event, next_row
 from registry_core.store.manifest import Objective, canonical
 from registry_core.store.schema import ALLOW_DELETE, REFUSE_DELETE
-from registry_core.types import FileRecord, LedgerRow, ModelSummary, Version
+from registry_core.types import FileRecord, LedgerRow, ModelSummary, Removal, Version
 
 _VERSION = "SELECT model, number, created, run, grouped, digest, summary FROM versions"
+# Of a table that has a model and a number: the version was not removed.
+_PRESENT = (
+    "NOT EXISTS (SELECT 1 FROM removals "
+    "WHERE removals.model = versions.model AND removals.number = versions.number)"
+)
 _LEDGER = (
     "number, at, who, action, model, version, alias, previous, reason, evidence, "
     "previous_digest, digest"
@@ -44,28 +49,72 @@ class Reading:
         summaries = []
         for name in self.model_names():
             newest = self.versions(name, limit=1)
-            count = self._all("SELECT count(*) FROM versions WHERE model = ?", name)[0][0]
+            count = self._all(
+                "SELECT (SELECT count(*) FROM versions WHERE model = :model) "
+                "- (SELECT count(*) FROM removals WHERE model = :model)",
+                model=name,
+            )[0][0]
             if newest:
                 summaries.append(ModelSummary(name, count, newest[0], self.aliases(name)))
         return summaries
 
-    def versions(self, model: str, limit: int | None = None) -> list[Version]:
-        """A model's versions, newest first."""
+    def versions(
+        self, model: str, limit: int | None = None, tag: tuple[str, str | None] | None = None
+    ) -> list[Version]:
+        """A model's versions, newest first.
+
+        Args:
+            model: the registered name.
+            limit: at most so many; None is all.
+            tag: only those that have this tag, with this value if it is not None.
+        """
+        key, value = tag or (None, None)
         return self._versions(
-            "WHERE model = ? ORDER BY number DESC LIMIT ?", model, -1 if limit is None else limit
+            f"{_PRESENT} AND model = :model "  # noqa: S608
+            "AND (:key IS NULL OR EXISTS (SELECT 1 FROM tags "
+            "WHERE tags.model = versions.model AND tags.number = versions.number "
+            "AND key = :key AND (:value IS NULL OR value = :value))) "
+            "ORDER BY number DESC LIMIT :limit",
+            model=model,
+            key=key,
+            value=value,
+            limit=-1 if limit is None else limit,
         )
 
     def version(self, model: str, number: int) -> Version | None:
-        found = self._versions("WHERE model = ? AND number = ?", model, number)
+        """The version of a number, whether or not it was removed."""
+        where = "model = :model AND number = :number"
+        found = self._versions(where, model=model, number=number)
         return found[0] if found else None
+
+    def removal(self, version: Version) -> Removal | None:
+        """When a version was removed; None if it was not."""
+        rows = self._all(
+            "SELECT at, collected FROM removals WHERE model = :model AND number = :number",
+            model=version.model,
+            number=version.version,
+        )
+        return Removal(version, *rows[0]) if rows else None
+
+    def removals(self, model: str) -> list[Removal]:
+        """A model's removed versions, newest first."""
+        query = "SELECT number, at, collected FROM removals WHERE model = :model"
+        when = {number: rest for number, *rest in self._all(query, model=model)}
+        removed = self._versions(
+            f"NOT {_PRESENT} AND model = :model ORDER BY number DESC", model=model
+        )
+        return [Removal(version, *when[version.version]) for version in removed]
 
     def best(self, model: str) -> Version | None:
         """The best by the newest version's objective; of equals, the one that was there first."""
-        objective = "SELECT objective FROM versions WHERE model = ? ORDER BY number DESC LIMIT 1"
+        objective = (
+            f"SELECT objective FROM versions WHERE {_PRESENT} AND model = :model "  # noqa: S608
+            "ORDER BY number DESC LIMIT 1"
+        )
         found = self._versions(
-            f"WHERE model = ? AND objective = ({objective}) ORDER BY score DESC, number LIMIT 1",
-            model,
-            model,
+            f"{_PRESENT} AND model = :model AND objective = ({objective}) "
+            "ORDER BY score DESC, number LIMIT 1",
+            model=model,
         )
         return found[0] if found else None
 
@@ -73,34 +122,63 @@ class Reading:
         """The versions whose digest begins with `prefix`; a few of them where there are many."""
         # A range, which an index serves; "g" follows every hex digit.
         return self._versions(
-            "WHERE model = ? AND digest >= ? AND digest < ? ORDER BY digest LIMIT 5",
-            model,
-            prefix,
-            prefix + "g",
+            f"{_PRESENT} AND model = :model AND digest >= :first AND digest < :past "
+            "ORDER BY digest LIMIT 5",
+            model=model,
+            first=prefix,
+            past=prefix + "g",
         )
 
     def group(self, model: str, group: str) -> list[Version]:
         """The versions that were made together, oldest first."""
         # said twice, because SQLite uses the partial index only where the text is not bound
         return self._versions(
-            "WHERE model = ? AND grouped = ? AND grouped <> '' ORDER BY number", model, group
+            f"{_PRESENT} AND model = :model AND grouped = :group AND grouped <> '' ORDER BY number",
+            model=model,
+            group=group,
         )
 
     def aliases(self, model: str) -> dict[str, int]:
         """Each alias of a model, and the number of the version that holds it."""
-        query = "SELECT alias, number FROM aliases WHERE model = ? ORDER BY alias"
-        return dict(self._all(query, model))
+        query = "SELECT alias, number FROM aliases WHERE model = :model ORDER BY alias"
+        return dict(self._all(query, model=model))
 
-    def unreferenced(self, digests: Iterable[str]) -> list[str]:
-        """Those blobs that no version has among its files, or as its manifest."""
-        query = (
-            "SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = :digest) "
-            "OR EXISTS (SELECT 1 FROM versions WHERE digest = :digest)"
+    def lost_alias(self, version: Version, since: str) -> tuple[str, str] | None:
+        """The last alias that was taken from a version since then, and when; None if none was."""
+        rows = self._all(
+            "SELECT alias, at FROM ledger WHERE model = :model AND alias IS NOT NULL "
+            "AND previous = :number AND at > :since ORDER BY number DESC LIMIT 1",
+            model=version.model,
+            number=version.version,
+            since=since,
+        )
+        return rows[0] if rows else None
+
+    def unreferenced(self, digests: Iterable[str], beside: Iterable[Version] = ()) -> list[str]:
+        """Those blobs that nothing needs.
+
+        Needed is what a version has among its files, unless it was collected; every manifest; and
+        what a row of the ledger rests on.
+
+        Args:
+            digests: which blobs.
+            beside: versions whose files are not needed.
+        """
+        without = {(version.model, version.version) for version in beside}
+        users = (
+            "SELECT model, number FROM files WHERE sha256 = ? AND NOT EXISTS "
+            "(SELECT 1 FROM removals WHERE removals.model = files.model "
+            "AND removals.number = files.number AND collected <> '')"
+        )
+        kept = (
+            "SELECT EXISTS (SELECT 1 FROM versions WHERE digest = :digest) "
+            "OR EXISTS (SELECT 1 FROM evidence WHERE sha256 = :digest)"
         )
         return [
             digest
             for digest in digests
-            if not self._connection.execute(query, {"digest": digest}).fetchone()[0]
+            if not self._all(kept, digest=digest)[0][0]
+            and all(user in without for user in self._connection.execute(users, (digest,)))
         ]
 
     def ledger(
@@ -113,30 +191,28 @@ class Reading:
         """Rows about a model, a version, an alias; all of them by default. Newest first."""
         wanted = {"model": model, "version": version, "alias": alias}
         given = {name: value for name, value in wanted.items() if value is not None}
-        where = " AND ".join(f"{name} = ?" for name in given) or "1"
-        query = f"SELECT {_LEDGER} FROM ledger WHERE {where} ORDER BY number DESC LIMIT ?"  # noqa: S608
-        return [
-            self._ledger_row(row)
-            for row in self._all(query, *given.values(), -1 if limit is None else limit)
-        ]
+        where = " AND ".join(f"{name} = :{name}" for name in given) or "1"
+        query = f"SELECT {_LEDGER} FROM ledger WHERE {where} ORDER BY number DESC LIMIT :limit"  # noqa: S608
+        rows = self._all(query, **given, limit=-1 if limit is None else limit)
+        return [self._ledger_row(row) for row in rows]
 
     def decisions(self, model: str) -> list[LedgerRow]:
         """What was decided about a model's aliases, oldest first."""
         query = (
             f"SELECT {_LEDGER} FROM ledger "  # noqa: S608
-            "WHERE model = ? AND alias IS NOT NULL ORDER BY number"
+            "WHERE model = :model AND alias IS NOT NULL ORDER BY number"
         )
-        return [self._ledger_row(row) for row in self._all(query, model)]
+        return [self._ledger_row(row) for row in self._all(query, model=model)]
 
     def last_ledger_row(self) -> tuple[int, str] | None:
         """Number and digest of the newest row: the head of the chain."""
         rows = self._all("SELECT number, digest FROM ledger ORDER BY number DESC LIMIT 1")
         return rows[0] if rows else None
 
-    def ledger_from_the_start(self) -> Iterator[LedgerRow]:
-        """Every row, oldest first, one at a time."""
-        query = f"SELECT {_LEDGER} FROM ledger ORDER BY number"  # noqa: S608
-        return map(self._ledger_row, self._connection.execute(query))
+    def ledger_after(self, number: int) -> Iterator[LedgerRow]:
+        """Every row after that of a number, 0 for all of them; oldest first, one at a time."""
+        query = f"SELECT {_LEDGER} FROM ledger WHERE number > ? ORDER BY number"  # noqa: S608
+        return map(self._ledger_row, self._connection.execute(query, (number,)))
 
     def first_version_without_a_ledger_row(self) -> tuple[str, int] | None:
         rows = self._all(
@@ -146,34 +222,38 @@ class Reading:
         )
         return rows[0] if rows else None
 
-    def _all(self, query: str, *values: Any) -> list[Any]:
+    def evidence(self) -> list[str]:
+        """The blobs that rows of the ledger rest on."""
+        return [digest for (digest,) in self._all("SELECT sha256 FROM evidence ORDER BY sha256")]
+
+    def _all(self, query: str, **values: Any) -> list[Any]:
         return self._connection.execute(query, values).fetchall()
 
-    def _versions(self, where: str, *values: Any) -> list[Version]:
-        rows = self._all(f"{_VERSION} {where}", *values)
+    def _versions(self, where: str, **values: Any) -> list[Version]:
+        rows = self._all(f"{_VERSION} WHERE {where}", **values)
         found: list[Version] = []
         for start in range(0, len(rows), _TOGETHER):
             found.extend(self._with_files(rows[start : start + _TOGETHER]))
         return found
 
     def _with_files(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Version]:
-        """Versions of one model from their rows, with files and aliases looked up together."""
+        """Versions of one model from their rows; their files, aliases, tags looked up together."""
         marks = ",".join("?" * len(rows))
         keys = (rows[0][0], *(row[1] for row in rows))
-        files: dict[int, list[FileRecord]] = {}
-        for number, *record in self._all(
-            f"SELECT number, path, size, sha256 FROM files WHERE model = ? AND number IN ({marks}) "  # noqa: S608
-            "ORDER BY number, path",
-            *keys,
-        ):
-            files.setdefault(number, []).append(FileRecord(*record))
-        aliases: dict[int, list[str]] = {}
-        for number, alias in self._all(
-            f"SELECT number, alias FROM aliases WHERE model = ? AND number IN ({marks}) "  # noqa: S608
-            "ORDER BY alias",
-            *keys,
-        ):
-            aliases.setdefault(number, []).append(alias)
+
+        def of_each(columns: str, table: str) -> dict[int, list[Any]]:
+            found: dict[int, list[Any]] = {}
+            for number, *fields in self._connection.execute(
+                f"SELECT number, {columns} FROM {table} "  # noqa: S608
+                f"WHERE model = ? AND number IN ({marks}) ORDER BY 1, 2",
+                keys,
+            ):
+                found.setdefault(number, []).append(fields)
+            return found
+
+        files = of_each("path, size, sha256", "files")
+        aliases = of_each("alias", "aliases")
+        tags = of_each("key, value", "tags")
         for model, number, created, run, group, digest, summary in rows:
             fields = self._json(summary)
             try:
@@ -186,11 +266,12 @@ class Reading:
                     seed=fields["seed"],
                     metrics=fields["metrics"],
                     seconds=fields["seconds"],
-                    files=tuple(files.get(number, ())),
+                    files=tuple(FileRecord(*record) for record in files.get(number, ())),
                     digest=digest,
                     run=run,
                     group=group,
-                    aliases=tuple(aliases.get(number, ())),
+                    aliases=tuple(alias for (alias,) in aliases.get(number, ())),
+                    tags=dict(tags.get(number, ())),
                 )
             except (KeyError, TypeError) as error:
                 raise damaged_index(self._folder, f"is damaged ({error})") from error
@@ -216,7 +297,8 @@ class Writing(Reading):
             "ON CONFLICT (name) DO UPDATE SET last_version = last_version + 1",
             (model,),
         )
-        number: int = self._all("SELECT last_version FROM models WHERE name = ?", model)[0][0]
+        query = "SELECT last_version FROM models WHERE name = :model"
+        number: int = self._all(query, model=model)[0][0]
         return number
 
     def add_version(self, version: Version, objective: Objective) -> None:
@@ -258,9 +340,57 @@ class Writing(Reading):
         )
         return previous
 
+    def release_alias(self, model: str, alias: str) -> None:
+        """Let an alias point nowhere."""
+        self._connection.execute(
+            "DELETE FROM aliases WHERE model = ? AND alias = ?", (model, alias)
+        )
+
+    def remove(self, version: Version, at: str) -> None:
+        """Let no reference lead to a version any more; it stays, to be restored."""
+        self._connection.execute(
+            "INSERT INTO removals (model, number, at) VALUES (?, ?, ?)",
+            (version.model, version.version, at),
+        )
+
+    def restore(self, version: Version) -> None:
+        """Undo `remove`."""
+        self._connection.execute(
+            "DELETE FROM removals WHERE model = ? AND number = ?", (version.model, version.version)
+        )
+
+    def collect(self, version: Version, at: str) -> None:
+        """Give up the files of a removed version for good; its manifest stays."""
+        self._connection.execute(
+            "UPDATE removals SET collected = ? WHERE model = ? AND number = ?",
+            (at, version.model, version.version),
+        )
+
+    def tag(self, version: Version, tags: Mapping[str, str], removed: Iterable[str]) -> None:
+        """Set some tags of a version, and take others away."""
+        place = (version.model, version.version)
+        self._connection.executemany(
+            "INSERT INTO tags (model, number, key, value) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (model, number, key) DO UPDATE SET value = excluded.value",
+            [(*place, key, value) for key, value in tags.items()],
+        )
+        self._connection.executemany(
+            "DELETE FROM tags WHERE model = ? AND number = ? AND key = ?",
+            [(*place, key) for key in removed],
+        )
+
     def append(self, event: Event) -> LedgerRow:
         """Add a row to the ledger."""
         row = next_row(event, self.last_ledger_row())
+        self.insert(row)
+        return row
+
+    def insert(self, row: LedgerRow) -> None:
+        """Add a row that has its place in the ledger already."""
+        self._connection.executemany(
+            "INSERT INTO evidence (sha256) VALUES (?) ON CONFLICT DO NOTHING",
+            [(digest,) for digest in row.evidence.get("blobs", ())],
+        )
         self._connection.execute(
             f"INSERT INTO ledger ({_LEDGER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             [
@@ -268,7 +398,6 @@ class Writing(Reading):
                 for name in _LEDGER.split(", ")
             ],
         )
-        return row
 
     def withdraw(self, model: str, run: str) -> bool:
         """Take back the version that a run registered last; its number stays taken.
@@ -281,7 +410,10 @@ class Writing(Reading):
         last = self._all("SELECT model, version, action FROM ledger ORDER BY number DESC LIMIT 1")
         number = last[0][1] if last else None
         theirs = self._all(
-            "SELECT 1 FROM versions WHERE model = ? AND number = ? AND run = ?", model, number, run
+            "SELECT 1 FROM versions WHERE model = :model AND number = :number AND run = :run",
+            model=model,
+            number=number,
+            run=run,
         )
         if not theirs or last != [(model, number, "registered")]:
             return False

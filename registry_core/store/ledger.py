@@ -13,7 +13,7 @@ from typing import Any
 from registry_core.errors import IntegrityError
 from registry_core.store.clock import utc_now
 from registry_core.store.disk import sha256_hex
-from registry_core.store.manifest import canonical
+from registry_core.store.manifest import as_unicode, canonical
 from registry_core.types import LedgerRow
 
 BEFORE_THE_FIRST = "0" * 64
@@ -49,7 +49,7 @@ def next_row(event: Event, last: tuple[int, str] | None) -> LedgerRow:
         version=event.version,
         alias=event.alias,
         previous=event.previous,
-        reason=_as_unicode(event.reason),
+        reason=as_unicode(event.reason),
         evidence=event.evidence or {},
         previous_digest=previous_digest,
         digest="",
@@ -96,9 +96,4 @@ def _who() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user often has neither name nor LOGNAME
         name = str(os.getuid())
-    return _as_unicode(name)
-
-
-def _as_unicode(text: str) -> str:
-    """`text` without the lone surrogates that stand for undecodable bytes of a command line."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return as_unicode(name)

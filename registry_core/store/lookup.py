@@ -13,45 +13,68 @@ from registry_core.store.index import Reading
 from registry_core.types import Version
 
 
-def resolve(view: Reading, ref: Ref) -> Version:
+def resolve(view: Reading, ref: Ref, removed: bool = False) -> Version:
     """The version that a reference leads to; a name alone leads to the latest.
+
+    Args:
+        view: the index.
+        ref: the reference.
+        removed: let a number lead to a version that was removed, too.
 
     Raises:
         UsageError: it leads nowhere, or to more than one; the message names what is near.
     """
+    if ref.number is not None:
+        return by_number(view, ref.model, ref.number, removed)
     latest = next(iter(view.versions(ref.model, limit=1)), None)
     if latest is None:
         check_model(view, ref.model)
-        raise UsageError(f"{ref.model} has no versions.", "", "mlreg list")
+        raise UsageError(
+            f"{ref.model} has no versions: all were removed.",
+            "What was not collected can be restored.",
+            f"mlreg list {ref.model} --removed",
+        )
     if ref.kind in ("none", "latest"):
         return latest
     if ref.kind == "best":
         return view.best(ref.model) or latest
     if ref.digest_prefix is not None:
         return _by_digest(view, ref, ref.digest_prefix)
-    number = ref.number
-    if ref.kind == "alias":
-        aliases = view.aliases(ref.model)
-        number = aliases.get(ref.selector or "")
-        if number is None:
-            known = [*aliases, "latest", "best"]
-            raise UsageError(
-                f"{ref.model} has no alias {shown(ref.selector or '')}.",
-                choices("Known", known, ref.selector or ""),
-                f"mlreg list {ref.model}",
-            )
-    return by_number(view, ref.model, number or 0)
+    aliases = view.aliases(ref.model)
+    number = aliases.get(ref.selector or "")
+    if number is None:
+        known = [*aliases, "latest", "best"]
+        raise UsageError(
+            f"{ref.model} has no alias {shown(ref.selector or '')}.",
+            choices("Known", known, ref.selector or ""),
+            f"mlreg list {ref.model}",
+        )
+    return by_number(view, ref.model, number)
 
 
-def by_number(view: Reading, model: str, number: int) -> Version:
-    """The version of this number; raises UsageError where there is none."""
+def by_number(view: Reading, model: str, number: int, removed: bool = False) -> Version:
+    """The version of this number; raises UsageError where there is none, or it was removed."""
     found = view.version(model, number)
     if found is None:
+        check_model(view, model)
         newest = ", ".join(version.ref for version in view.versions(model, limit=3))
         raise UsageError(
             f"{model} has no version {number}.",
             f"Its newest: {newest}." if newest else "",
             f"mlreg list {model}",
+        )
+    removal = None if removed else view.removal(found)
+    if removal and removal.collected:
+        raise UsageError(
+            f"{found.ref} was removed at {removal.at}, and its files were collected.",
+            "Its manifest and its history are kept; it cannot be restored.",
+            f"mlreg history {found.ref}",
+        )
+    if removal:
+        raise UsageError(
+            f"{found.ref} was removed at {removal.at}.",
+            "It can be restored until it is collected.",
+            f"mlreg restore {found.ref}",
         )
     return found
 

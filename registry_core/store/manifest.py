@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry_core.errors import PluginError
+from registry_core.errors import PluginError, UsageError
 from registry_core.refs import shown
+from registry_core.store.blobs import Blobs
 from registry_core.types import FileRecord, Version
 
 SCHEMA = 1
 LIMIT_BYTES = 4 << 20
 LIMIT_DEPTH = 64
+LIMIT_TAG = 1000
+TAG = r"[a-z][a-z0-9_.-]{0,63}"
 
 _OURS = ("schema", "model", "version", "created", "run", "files")
 
@@ -121,6 +125,28 @@ def check_record(record: Mapping[str, Any]) -> Objective:
     return Objective(metric, objective["direction"])
 
 
+def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags as they are kept, by key.
+
+    Raises:
+        UsageError: a key is none, or a value is too long.
+    """
+    for key, value in tags.items():
+        if not re.fullmatch(TAG, key):
+            raise UsageError(f"{shown(key)} cannot be the key of a tag.", f"A key matches {TAG}.")
+        if len(value) > LIMIT_TAG:
+            raise UsageError(
+                f"The value of the tag {key} has {len(value)} characters.",
+                f"At most {LIMIT_TAG} are kept.",
+            )
+    return {key: as_unicode(tags[key]) for key in sorted(tags)}
+
+
+def as_unicode(text: str) -> str:
+    """`text` without the lone surrogates that stand for undecodable bytes of a command line."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def build(version: Version, record: Mapping[str, Any]) -> bytes:
     """The manifest of a version whose number is known and whose digest is not yet."""
     content = canonical(
@@ -162,6 +188,22 @@ def parse(content: bytes, digest: str) -> tuple[Version, dict[str, Any]]:
         run=manifest["run"],
         group=manifest.get("group", ""),
     )
+    return version, manifest
+
+
+def found(blobs: Blobs, digest: str) -> tuple[Version, dict[str, Any]] | None:
+    """The manifest in a blob, as `parse` reads it; None if the blob is damaged, or is none."""
+    content = blobs.read_small(digest, LIMIT_BYTES)
+    if content is None or not content.startswith(b'{"'):
+        return None
+    try:
+        version, manifest = parse(content, digest)
+        record = {key: value for key, value in manifest.items() if key not in _OURS}
+        check_record(record)
+        if content != build(version, record):
+            return None
+    except (ValueError, KeyError, TypeError, PluginError):
+        return None
     return version, manifest
 
 

@@ -11,6 +11,8 @@ SCHEMA = 1
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
 # the ledger's indexes serve history and decisions. `score` is turned so that higher is better.
+# A removed version stays in `versions`, with a row in `removals`: its number stays taken, and the
+# ledger's references lead somewhere. `evidence` has the blobs that rows of the ledger rest on.
 TABLES = """
 CREATE TABLE models (
     name TEXT NOT NULL PRIMARY KEY,
@@ -53,6 +55,29 @@ CREATE TABLE aliases (
 ) WITHOUT ROWID;
 CREATE INDEX aliases_by_version ON aliases (model, number);
 
+CREATE TABLE removals (
+    model TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    collected TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (model, number),
+    FOREIGN KEY (model, number) REFERENCES versions (model, number)
+) WITHOUT ROWID;
+
+CREATE TABLE tags (
+    model TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (model, number, key),
+    FOREIGN KEY (model, number) REFERENCES versions (model, number)
+) WITHOUT ROWID;
+CREATE INDEX tags_by_key ON tags (model, key, number);
+
+CREATE TABLE evidence (
+    sha256 TEXT NOT NULL PRIMARY KEY
+) WITHOUT ROWID;
+
 CREATE TABLE ledger (
     number INTEGER NOT NULL PRIMARY KEY,
     at TEXT NOT NULL,
@@ -69,6 +94,21 @@ CREATE TABLE ledger (
 );
 CREATE INDEX ledger_by_version ON ledger (model, version);
 CREATE INDEX ledger_by_alias ON ledger (model, alias) WHERE alias IS NOT NULL;
+
+CREATE TRIGGER holders_stay BEFORE INSERT ON removals
+WHEN EXISTS (SELECT 1 FROM aliases WHERE model = NEW.model AND number = NEW.number)
+BEGIN SELECT RAISE (ABORT, 'what holds an alias is not removed'); END;
+
+CREATE TRIGGER removed_holds_nothing BEFORE INSERT ON aliases
+WHEN EXISTS (SELECT 1 FROM removals WHERE model = NEW.model AND number = NEW.number)
+BEGIN SELECT RAISE (ABORT, 'what was removed holds no alias'); END;
+
+CREATE TRIGGER removed_takes_nothing BEFORE UPDATE ON aliases
+WHEN EXISTS (SELECT 1 FROM removals WHERE model = NEW.model AND number = NEW.number)
+BEGIN SELECT RAISE (ABORT, 'what was removed holds no alias'); END;
+
+CREATE TRIGGER collected_is_final BEFORE DELETE ON removals WHEN OLD.collected <> ''
+BEGIN SELECT RAISE (ABORT, 'what was collected is gone'); END;
 
 CREATE TRIGGER versions_are_new BEFORE INSERT ON versions
 WHEN EXISTS (SELECT 1 FROM versions WHERE model = NEW.model AND number = NEW.number)
@@ -91,7 +131,8 @@ BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 CREATE TRIGGER models_stay BEFORE DELETE ON models
 BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 """
-# The first three triggers refuse INSERT OR REPLACE, for which no DELETE trigger may be fired.
+# Those on INSERT into versions, files and ledger refuse INSERT OR REPLACE, for which no DELETE
+# trigger may be fired.
 
 _REFUSED = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}

@@ -21,8 +21,8 @@ Publishing, with what a crash leaves at each step:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
@@ -38,13 +38,14 @@ from registry_core.errors import (
 from registry_core.refs import Ref, check_alias_name, check_model_name, shown
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
-from registry_core.store.blobs import Blobs
+from registry_core.store.access import Access
 from registry_core.store.clock import utc_now
 from registry_core.store.disk import sha256_hex, write_new
 from registry_core.store.faults import UnconfirmedError, translated
-from registry_core.store.index import Index, Reading, Writing
+from registry_core.store.index import Writing
 from registry_core.store.ledger import Event, broken, verify
-from registry_core.store.runs import RunFolder, Runs, remove_folder
+from registry_core.store.removals import Removals
+from registry_core.store.runs import RunFolder, remove_folder
 from registry_core.store.staging import Staged, check_files, stage
 from registry_core.types import FileRecord, LedgerRow, ModelSummary, Promotion, Version
 
@@ -59,44 +60,65 @@ class Store:
 
     def __init__(self, folder: Path, busy_seconds: float = 30.0) -> None:
         self.folder = folder
-        self._busy_seconds = busy_seconds
-        self._index = Index(folder, busy_seconds)
-        self._blobs = Blobs(folder / "objects")
-        self._runs = Runs(folder / "runs")
+        self._access = Access(folder, busy_seconds)
+        self._blobs = self._access.blobs
+        self.removals = Removals(self._access)
 
     # --- reading --------------------------------------------------------------------------------
 
     def models(self) -> list[ModelSummary]:
         """Every model, by name."""
-        with self._reading("listing models") as view:
+        with self._access.reading("listing models") as view:
             return view.models()
 
-    def versions(self, model: str, limit: int | None = None) -> list[Version]:
+    def model_names(self) -> list[str]:
+        """Every registered name, whether or not it still has versions."""
+        with self._access.reading("listing models") as view:
+            return view.model_names()
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Each alias of a model, and the number of the version that holds it."""
+        with self._access.reading(f"listing the aliases of {model}") as view:
+            lookup.check_model(view, model)
+            return view.aliases(model)
+
+    def versions(
+        self, model: str, limit: int | None = None, tag: tuple[str, str | None] | None = None
+    ) -> list[Version]:
         """A model's versions, newest first.
+
+        Args:
+            model: the registered name.
+            limit: at most so many; None is all.
+            tag: only those that have this tag, with this value if it is not None.
 
         Raises:
             UsageError: there is no such model.
         """
         check_model_name(model)
-        with self._reading(f"listing {model}") as view:
-            found = view.versions(model, limit)
+        with self._access.reading(f"listing {model}") as view:
+            found = view.versions(model, limit, tag)
             if not found:
                 lookup.check_model(view, model)
             return found
 
     def group(self, version: Version) -> list[Version]:
         """The versions that were made together with this one, itself among them; oldest first."""
-        with self._reading(f"looking for the group of {version.ref}") as view:
+        with self._access.reading(f"looking for the group of {version.ref}") as view:
             return view.group(version.model, version.group) if version.group else [version]
 
-    def resolve(self, ref: Ref) -> Version:
+    def resolve(self, ref: Ref, removed: bool = False) -> Version:
         """The version that a reference leads to; a name alone leads to the latest.
+
+        Args:
+            ref: the reference.
+            removed: let a number lead to a version that was removed, too.
 
         Raises:
             UsageError: it leads nowhere, or to more than one; the message names what is near.
         """
-        with self._reading(f"looking for {ref}") as view:
-            return lookup.resolve(view, ref)
+        with self._access.reading(f"looking for {ref}") as view:
+            return lookup.resolve(view, ref, removed)
 
     def manifest(self, version: Version) -> dict[str, Any]:
         """The version's own record, checked against its digest and against the index.
@@ -104,7 +126,7 @@ class Store:
         Raises:
             IntegrityError: the manifest or the index is not as it was written.
         """
-        with self._translated(f"reading {version.ref}"):
+        with self._access.translated(f"reading {version.ref}"):
             content = self._blobs.read(version.digest, f"The manifest of {version.ref}")
         try:
             recorded, manifest = manifests.parse(content, version.digest)
@@ -115,7 +137,7 @@ class Store:
                 "A newer mlreg may have written it.",
                 f"mlreg list {version.model}",
             ) from error
-        if recorded != replace(version, files=list(version.files), aliases=()):
+        if recorded != replace(version, files=list(version.files), aliases=(), tags={}):
             raise IntegrityError(
                 f"What the index says of {version.ref} is not what its manifest says, whose digest "
                 "is right.",
@@ -133,7 +155,7 @@ class Store:
             IntegrityError: the file is not what its digest says.
         """
         record = _file(version, path)
-        with self._translated(f"reading {version.ref}"):
+        with self._access.translated(f"reading {version.ref}"):
             return self._blobs.read(record.sha256, _named(version, record))
 
     def copy_out(self, version: Version, path: str, destination: Path) -> Path:
@@ -166,7 +188,7 @@ class Store:
         The manifest, which is small, is read.
         """
         problems = []
-        with self._translated(f"looking at {version.ref}"):
+        with self._access.translated(f"looking at {version.ref}"):
             for record in version.files:
                 size = self._blobs.size(record.sha256)
                 if size is None:
@@ -179,16 +201,29 @@ class Store:
                 problems.append("the manifest is damaged")
         return problems
 
-    def check(self, version: Version) -> None:
-        """Read every blob of a version.
+    def check(self, version: Version, files: Sequence[FileRecord] | None = None) -> None:
+        """Read the manifest of a version and its files.
+
+        Args:
+            version: the version.
+            files: which of its files; None is all.
 
         Raises:
             IntegrityError: names the file that is not what its digest says, and both digests.
         """
         self.manifest(version)
-        with self._translated(f"checking {version.ref}"):
-            for record in version.files:
+        with self._access.translated(f"checking {version.ref}"):
+            for record in version.files if files is None else files:
                 self._blobs.verify(record.sha256, _named(version, record))
+
+    def check_evidence(self) -> None:
+        """Read what rows of the ledger rest on; raises IntegrityError at a damaged blob."""
+        doing = "checking the ledger's evidence"
+        with self._access.reading(doing) as view:
+            digests = view.evidence()
+        with self._access.translated(doing):
+            for digest in digests:
+                self._blobs.verify(digest, "What a row of the ledger rests on")
 
     def ledger(
         self,
@@ -198,12 +233,12 @@ class Store:
         limit: int | None = None,
     ) -> list[LedgerRow]:
         """What happened to a model, a version, an alias, or to all of them; newest first."""
-        with self._reading("reading the ledger") as view:
+        with self._access.reading("reading the ledger") as view:
             return view.ledger(model, version, alias, limit)
 
     def decisions(self, model: str) -> list[LedgerRow]:
         """What was decided about a model's aliases, oldest first."""
-        with self._reading(f"reading the decisions about {model}") as view:
+        with self._access.reading(f"reading the decisions about {model}") as view:
             return view.decisions(model)
 
     def ledger_head(self) -> tuple[int, str] | None:
@@ -211,7 +246,7 @@ class Store:
 
         Kept elsewhere, it shows later whether the ledger up to it was rewritten.
         """
-        with self._reading("reading the ledger's head") as view:
+        with self._access.reading("reading the ledger's head") as view:
             return view.last_ledger_row()
 
     def verify_ledger(self) -> None:
@@ -220,8 +255,8 @@ class Store:
         Raises:
             IntegrityError: names the first row that is not as it was written.
         """
-        with self._reading("verifying the ledger") as view:
-            verify(view.ledger_from_the_start())
+        with self._access.reading("verifying the ledger") as view:
+            verify(view.ledger_after(0))
             if unknown := view.first_version_without_a_ledger_row():
                 last = view.ledger(limit=1)
                 ref = f"{unknown[0]}@{unknown[1]}"
@@ -244,10 +279,9 @@ class Store:
         check_model_name(model)
         run = None
         try:
-            with self._writing(f"starting a run of {model}", create=True) as index:
-                self._sweep(index)
+            with self._access.writing(f"starting a run of {model}", create=True):
                 self._blobs.prepare()
-                run = self._runs.create(model, self._leave)
+                run = self._access.runs.create(model, self._leave)
         except BaseException:
             if run is not None:
                 self._leave(run)
@@ -278,14 +312,13 @@ class Store:
         """
         manifests.check_record(record)
         doing = f"publishing {run.model}"
-        with self._translated(doing):
+        with self._access.translated(doing):
             needed_bytes = check_files(files)
-        with self._translated(doing, needed_bytes):
+        with self._access.translated(doing, needed_bytes):
             staged = stage(files, run.path)
         load_check({file.record.path: file.path for file in staged})
         try:
-            with self._writing(doing, needed_bytes) as index:
-                self._sweep(index)
+            with self._access.writing(doing, needed_bytes) as index:
                 version = self._register(index, run, record, staged, reason)
         except UnconfirmedError as error:
             self._withdraw(run, error)
@@ -322,8 +355,7 @@ class Store:
         check_alias_name(alias)
         manifests.check_json(evidence or {}, "evidence")
         self.check(version)
-        with self._writing(f"moving {alias} to {version.ref}") as index:
-            self._sweep(index)
+        with self._access.writing(f"moving {alias} to {version.ref}") as index:
             lookup.by_number(index, version.model, version.version)
             before = index.set_alias(version.model, alias, version.version)
             if holder is not ... and before != (holder.version if holder else None):
@@ -339,6 +371,59 @@ class Store:
                 alias, lookup.by_number(index, version.model, version.version), previous
             )
 
+    def release_alias(self, model: str, alias: str, reason: str = "") -> Version:
+        """Take an alias from the version that holds it; nothing holds it then.
+
+        Returns:
+            The version that held it.
+
+        Raises:
+            UsageError: there is no such alias.
+        """
+        ref = Ref(model, "alias", check_alias_name(alias))
+        with self._access.writing(f"releasing {ref}") as index:
+            holder = lookup.resolve(index, ref)
+            index.release_alias(model, alias)
+            number = holder.version
+            index.append(Event("released", model, number, alias, number, reason))
+            return holder
+
+    def tag(
+        self,
+        version: Version,
+        tags: Mapping[str, str],
+        removed: Iterable[str] = (),
+        reason: str = "",
+    ) -> Version:
+        """Set tags of a version, and take others away.
+
+        Args:
+            version: the version.
+            tags: key -> value; a key that is there already gets the value.
+            removed: keys that are to go.
+            reason: why, for the ledger.
+
+        Raises:
+            UsageError: a key cannot be one, or is to go and is not there, or a value is too long.
+        """
+        changes = manifests.check_tags(tags)
+        gone = sorted(set(removed))
+        with self._access.writing(f"tagging {version.ref}") as index:
+            present = lookup.by_number(index, version.model, version.version)
+            for key in gone:
+                if key not in present.tags:
+                    raise UsageError(
+                        f"{version.ref} has no tag {shown(key)}.",
+                        lookup.choices("Its tags", present.tags, key) if present.tags else "",
+                        f"mlreg show {version.ref}",
+                    )
+            index.tag(present, changes, gone)
+            evidence = {"set": changes, "removed": gone}
+            index.append(
+                Event("tagged", version.model, version.version, reason=reason, evidence=evidence)
+            )
+            return lookup.by_number(index, version.model, version.version)
+
     def note(
         self,
         action: str,
@@ -351,34 +436,12 @@ class Store:
         """Record in the ledger what moved nothing: a promotion that was refused."""
         check_model_name(model)
         manifests.check_json(evidence or {}, "evidence")
-        with self._writing(f"noting {action}") as index:
-            self._sweep(index)
+        with self._access.writing(f"noting {action}") as index:
             return index.append(
                 Event(action, model, version, alias, reason=reason, evidence=evidence)
             )
 
     # --- behind the scenes ----------------------------------------------------------------------
-
-    def _translated(self, doing: str, needed_bytes: int = 0) -> Any:
-        return translated(self.folder, doing, self._busy_seconds, needed_bytes)
-
-    @contextmanager
-    def _reading(self, doing: str) -> Iterator[Reading]:
-        with self._translated(doing), self._index.reading() as view:
-            yield view
-
-    @contextmanager
-    def _writing(
-        self, doing: str, needed_bytes: int = 0, create: bool = False
-    ) -> Iterator[Writing]:
-        with self._translated(doing, needed_bytes), self._index.writing(create) as index:
-            yield index
-
-    def _sweep(self, index: Writing) -> None:
-        """Remove what killed runs left: blobs without a version first, which the folder names."""
-        for path, announced in self._runs.abandoned():
-            self._blobs.remove(index.unreferenced(announced))
-            remove_folder(path)
 
     def _register(
         self,
@@ -427,7 +490,8 @@ class Store:
             StorageError: it was taken back. Without an error it still stands, unconfirmed.
         """
         try:
-            with self._writing(f"taking back a version of {run.model}") as index:
+            doing = f"taking back a version of {run.model}"
+            with self._access.writing(doing, sweep=False) as index:
                 withdrawn = index.withdraw(run.model, run.id)
         except MlregError:
             return
@@ -446,7 +510,7 @@ class Store:
         """
         try:
             if announced := run.announced():
-                with self._writing(f"tidying up after {run.model}") as index:
+                with self._access.writing(f"tidying up after {run.model}", sweep=False) as index:
                     self._blobs.remove(index.unreferenced(announced))
             remove_folder(run.path)
         except (MlregError, OSError):

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from registry_core.types import LedgerRow, ModelSummary, Promotion, Version
-from registry_core.ui.output import stderr, stdout
+from registry_core.types import (
+    GarbageCollection,
+    LedgerRow,
+    ModelSummary,
+    Promotion,
+    Removal,
+    Version,
+)
+from registry_core.ui.output import print_warning, stderr, stdout
 from registry_core.ui.text import duration, fraction, literal, metrics_line, shown, size
 
 if TYPE_CHECKING:
@@ -44,7 +51,9 @@ def show_versions(versions: Sequence[Version], damaged: Collection[str]) -> None
         versions: of one model.
         damaged: references of those that are.
     """
-    table = _table("version", "test metrics", "preset", "seed", "fit", "aliases", "created")
+    tagged = any(version.tags for version in versions)
+    columns = ["version", "test metrics", "preset", "seed", "fit", "aliases", "created"]
+    table = _table(*columns, *(["tags"] if tagged else []))
     for version in versions:
         mark = "  damaged" if version.ref in damaged else ""
         table.add_row(
@@ -55,6 +64,72 @@ def show_versions(versions: Sequence[Version], damaged: Collection[str]) -> None
             shown(duration(version.seconds.get("fit", 0.0))),
             shown(", ".join(version.aliases), "green"),
             shown(_when(version.created)),
+            *([shown(_tags_line({"set": version.tags}))] if tagged else []),
+        )
+    stdout().print(table)
+
+
+def show_removals(removals: Sequence[Removal]) -> None:
+    """One line a removed version, newest first."""
+    table = _table("version", "test metrics", "preset", "removed", "files")
+    for removal in removals:
+        version, collected = removal.version, removal.collected
+        table.add_row(
+            shown(version.ref, "bold"),
+            shown(metrics_line(_test_metrics(version))),
+            shown(version.preset),
+            shown(_when(removal.at)),
+            shown(f"collected {_when(collected)}" if collected else "can be restored"),
+        )
+    stdout().print(table)
+
+
+def show_collection(collection: GarbageCollection, dry_run: bool) -> None:
+    """What went, or would go; and what looks like it and stays."""
+    console = stdout()
+    if collection.blobs or collection.removals:
+        console.print(shown(f"{collection_line(collection, 'would go' if dry_run else 'went')}."))
+    else:
+        console.print("Nothing is to be collected.")
+    for removal in collection.removals:
+        console.print(shown(f"  {removal.version.ref}, removed {_when(removal.at)}"))
+    for digest in collection.unregistered:
+        print_warning(
+            f"{digest} is the manifest of a version that the index does not know; it and its "
+            "files stay. `mlreg verify` says more."
+        )
+
+
+def collection_line(collection: GarbageCollection, verb: str) -> str:
+    """`2 versions, 3 files and 1.5 MB went`."""
+    versions, files = len(collection.removals), collection.blobs
+    return (
+        f"{versions} version{'' if versions == 1 else 's'}, {files} file"
+        f"{'' if files == 1 else 's'} and {size(collection.size)} {verb}"
+    )
+
+
+def show_tags(version: Version) -> None:
+    """One line a tag."""
+    if not version.tags:
+        stdout().print(shown(f"{version.ref} has no tags."))
+        return
+    table = _table(version.ref, "")
+    for key, value in version.tags.items():
+        table.add_row(shown(key, "bold"), shown(value))
+    stdout().print(table)
+
+
+def show_holders(rows: Sequence[LedgerRow]) -> None:
+    """One line an alias: who holds it since when, and who moved it there why."""
+    table = _table("alias", "version", "since", "who", "reason")
+    for row in rows:
+        table.add_row(
+            shown(row.alias, "green"),
+            shown(f"{row.model}@{row.version}", "bold"),
+            shown(_when(row.at)),
+            shown(row.who),
+            shown(row.reason),
         )
     stdout().print(table)
 
@@ -188,6 +263,7 @@ def _facts(version: Version, manifest: Mapping[str, Any]) -> list[tuple[str, str
         ("created", _when(version.created)),
         ("metrics", ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())),
         ("preset", f"{version.dataset} {version.preset}, seed {version.seed}"),
+        *([("tags", _tags_line({"set": version.tags}))] if version.tags else []),
         ("config", config),
         ("data", f"{splits}; from {data['source'] or 'the plugin'}"),
         ("training", f"{epochs} epochs, {throughput:,.0f} examples/s, validation included"),
@@ -211,14 +287,24 @@ def _test_metrics(version: Version) -> dict[str, float]:
 
 def _what(row: LedgerRow) -> str:
     subject = row.model if row.version is None else f"{row.model}@{row.version}"
+    before = f" (before: {row.previous})" if row.previous else ""
     if row.action == "promoted":
-        before = f" (before: {row.previous})" if row.previous else ""
         return f"{subject} became {row.alias}{before}"
     if row.action == "rolled back":
-        return f"{row.alias} went back to {subject} (before: {row.previous})"
+        return f"{row.alias} went back to {subject}{before}"
     if row.action == "refused":
         return f"{subject} was refused as {row.alias}"
+    if row.action == "released":
+        return f"{row.alias} was taken from {subject}"
+    if row.action == "tagged":
+        return f"{subject} was tagged {_tags_line(row.evidence)}"
     return f"{subject} was {row.action}"
+
+
+def _tags_line(evidence: Mapping[str, Any]) -> str:
+    """`reviewed, owner=ann, without draft`."""
+    tags = [f"{key}={value}" if value else key for key, value in evidence.get("set", {}).items()]
+    return ", ".join([*tags, *(f"without {key}" for key in evidence.get("removed", ()))])
 
 
 def _reason(row: LedgerRow) -> str:

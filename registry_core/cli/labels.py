@@ -1,0 +1,104 @@
+"""`mlreg tag` and `alias`: what is written on versions, beside what they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry_core.cli.app import app, session
+from registry_core.cli.options import JsonOption, QuietOption, ReasonOption
+from registry_core.errors import UsageError
+from registry_core.refs import check_model_name, parse_target
+from registry_core.ui import output, tables
+
+if TYPE_CHECKING:
+    from registry_core.types import LedgerRow
+
+
+@app.command()
+def tag(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL@VERSION [KEY[=VALUE]…]",
+            help="A version, and what to write on it: cifar10@3 dataset=clean reviewed.",
+        ),
+    ],
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Take this tag away.")
+    ] = None,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write tags on a version, or show those it has."""
+    registry = session.open()
+    split = 1 if "@" in words[0] else 2
+    ref, _ = parse_target(words[:split], after=0, command="tag")
+    version = registry.version(ref)
+    tags = dict(_key_and_value(word) for word in words[split:])
+    gone = remove or []
+    if both := set(tags) & set(gone):
+        raise UsageError(f"The tag {min(both)} is to be set and to go.", "Say one of them.")
+    if tags or gone:
+        version = registry.store.tag(version, tags, gone, reason)
+    if as_json:
+        output.print_json({"version": version.to_json(), "tags": dict(version.tags)})
+    elif quiet:
+        output.print_references([version.ref])
+    else:
+        tables.show_tags(version)
+
+
+@app.command()
+def alias(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, as in cifar10.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[ALIAS]", help="One of its aliases; all if none.")
+    ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Let nothing hold the alias any more.")
+    ] = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show who holds a model's aliases and since when, or release one; `promote` moves them."""
+    registry = session.open()
+    if "@" in model:
+        raise UsageError(
+            "This command shows and releases aliases; it moves none.",
+            "An alias is moved by a promotion, which asks first whether it should be.",
+            f"mlreg promote {model} {name or 'production'}",
+        )
+    if remove:
+        if name is None:
+            raise UsageError("No alias is named.", "Name the one that is to go.", "mlreg alias")
+        holder = registry.store.release_alias(check_model_name(model), name, reason)
+        if as_json:
+            output.print_json({"alias": name, "version": None, "previous": holder.to_json()})
+        elif quiet:
+            output.print_references([holder.ref])
+        else:
+            print(f"Nothing holds {model}@{name} any more; before it {holder.ref}.")
+        return
+    rows = registry.holders(check_model_name(model), name)
+    if as_json:
+        output.print_json({"aliases": [_holder(row) for row in rows]})
+    elif quiet:
+        output.print_references(f"{model}@{row.version}" for row in rows)
+    elif rows:
+        tables.show_holders(rows)
+    else:
+        output.print_hint(f"{model} has no aliases. Try: mlreg promote {model}@latest production")
+
+
+def _key_and_value(word: str) -> tuple[str, str]:
+    key, _, value = word.partition("=")
+    return key, value
+
+
+def _holder(row: LedgerRow) -> dict[str, Any]:
+    ref = f"{row.model}@{row.version}"
+    return {"alias": row.alias, "ref": ref, "since": row.at, "who": row.who, "reason": row.reason}

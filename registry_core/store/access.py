@@ -1,0 +1,71 @@
+"""How a registry is entered: to read one consistent view, or to write alone.
+
+What every transaction has in common, whoever writes: faults become errors of ours, and what
+killed runs left is swept first. Knows nothing of what is read or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from registry_core.store.blobs import Blobs
+from registry_core.store.faults import translated
+from registry_core.store.index import Index, Reading, Writing
+from registry_core.store.runs import Runs, remove_folder
+
+
+class Access:
+    """The parts of the registry in a folder, and its transactions.
+
+    Args:
+        folder: the registry; need not exist. No absolute path is kept in it.
+        busy_seconds: how long another process's lock is waited for.
+    """
+
+    def __init__(self, folder: Path, busy_seconds: float) -> None:
+        self.folder = folder
+        self.blobs = Blobs(folder / "objects")
+        self.runs = Runs(folder / "runs")
+        self._busy_seconds = busy_seconds
+        self._index = Index(folder, busy_seconds)
+
+    def translated(self, doing: str, needed_bytes: int = 0) -> Any:
+        """Turn what SQLite and the file system raise inside into errors of ours.
+
+        Args:
+            doing: what is being done, to follow "while": `publishing cifar10`.
+            needed_bytes: what is about to be written, if that is known.
+        """
+        return translated(self.folder, doing, self._busy_seconds, needed_bytes)
+
+    @contextmanager
+    def reading(self, doing: str) -> Iterator[Reading]:
+        """One consistent view."""
+        with self.translated(doing), self._index.reading() as view:
+            yield view
+
+    @contextmanager
+    def writing(
+        self, doing: str, needed_bytes: int = 0, create: bool = False, sweep: bool = True
+    ) -> Iterator[Writing]:
+        """One transaction, alone in writing; committed unless the body raises.
+
+        Args:
+            doing: what is being done, to follow "while".
+            needed_bytes: what is about to be written, if that is known.
+            create: make the registry if it is not there.
+            sweep: remove what killed runs left, first.
+        """
+        with self.translated(doing, needed_bytes), self._index.writing(create) as index:
+            if sweep:
+                self._sweep(index)
+            yield index
+
+    def _sweep(self, index: Writing) -> None:
+        """Remove what killed runs left: blobs without a version first, which the folder names."""
+        for path, announced in self.runs.abandoned():
+            self.blobs.remove(index.unreferenced(announced))
+            remove_folder(path)

@@ -1,0 +1,207 @@
+"""Versions that go: first out of sight, then, if someone collects them, their files for good.
+
+Removing is a row and can be undone. Collecting cannot; it never takes a file that a version, the
+manifest of any version that ever was, or a row of the ledger needs.
+
+A collection has two steps, each safe beside running registrations:
+
+1. One transaction marks the versions as collected. From its commit on they cannot be restored.
+2. Files that nothing needs are removed, some at a time, each time under the index's write lock and
+   asked for anew. Publishing moves files in under the same lock, so a file that a publisher has
+   just put in its place is needed when it is asked for. A crash leaves files that nothing needs,
+   for the next collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from registry_core.errors import RefusedError, UsageError
+from registry_core.refs import Ref
+from registry_core.store import lookup
+from registry_core.store import manifest as manifests
+from registry_core.store.access import Access
+from registry_core.store.clock import days_before_now, utc_now
+from registry_core.store.index import Reading
+from registry_core.store.ledger import Event
+from registry_core.types import GarbageCollection, Removal, Version
+
+# How many files are removed before another process may write.
+_TOGETHER = 200
+
+
+class Removals:
+    """What was removed from a registry.
+
+    Args:
+        access: the registry.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def of(self, model: str) -> list[Removal]:
+        """A model's removed versions, newest first.
+
+        Raises:
+            UsageError: there is no such model.
+        """
+        with self._access.reading(f"listing what was removed of {model}") as view:
+            lookup.check_model(view, model)
+            return view.removals(model)
+
+    def remove(
+        self, version: Version, rollback_days: float, reason: str = "", dry_run: bool = False
+    ) -> None:
+        """Let no reference lead to a version any more; it can be restored until it is collected.
+
+        Args:
+            version: the version.
+            rollback_days: how long a version that lost an alias has to stay.
+            reason: why, for the ledger.
+            dry_run: refuse what would be refused, and do nothing.
+
+        Raises:
+            RefusedError: an alias holds it, or did within `rollback_days`.
+            UsageError: it is not there.
+        """
+        doing = f"removing {version.ref}"
+        if dry_run:
+            with self._access.reading(doing) as view:
+                _check_removable(view, version, rollback_days)
+            return
+        with self._access.writing(doing) as index:
+            present = _check_removable(index, version, rollback_days)
+            index.remove(present, utc_now())
+            index.append(Event("removed", version.model, version.version, reason=reason))
+
+    def restore(self, ref: Ref, reason: str = "") -> Version:
+        """Undo a removal.
+
+        Raises:
+            UsageError: there is no such version, it is there, or it was collected.
+        """
+        with self._access.writing(f"restoring {ref}") as index:
+            version = lookup.resolve(index, ref, removed=True)
+            removal = index.removal(version)
+            if removal is None:
+                raise UsageError(
+                    f"{version.ref} was not removed.",
+                    "There is nothing to restore.",
+                    f"mlreg list {version.model} --removed",
+                )
+            if removal.collected:
+                lookup.by_number(index, version.model, version.version)  # says why not
+            index.restore(version)
+            index.append(Event("restored", version.model, version.version, reason=reason))
+            return version
+
+    def orphans(self) -> tuple[list[str], list[str]]:
+        """Files that nothing needs; and manifests that the index does not know, which stay."""
+        with self._access.reading("looking for files that nothing needs") as view:
+            return self._orphans(view)
+
+    def collectable(self, older_than_days: float, keep_last: int) -> GarbageCollection:
+        """What a collection would take now.
+
+        Args:
+            older_than_days: only versions that were removed at least so long ago.
+            keep_last: not the so many newest removed versions of each model.
+        """
+        with self._access.reading("looking for what can be collected") as view:
+            found = _collectable(view, older_than_days, keep_last)
+            going, unregistered = self._orphans(view, [removal.version for removal in found])
+        size = sum(self._access.blobs.size(digest) or 0 for digest in going)
+        return GarbageCollection(found, len(going), size, unregistered)
+
+    def collect(
+        self,
+        older_than_days: float,
+        keep_last: int,
+        reason: str = "",
+        seen: Callable[[int], None] = lambda files: None,
+    ) -> GarbageCollection:
+        """Give up the files of removed versions for good, and those that nothing ever needed.
+
+        Args:
+            older_than_days: only versions that were removed at least so long ago.
+            keep_last: not the so many newest removed versions of each model.
+            reason: why, for the ledger.
+            seen: told after each step how many files have gone.
+
+        Raises:
+            BusyError, StorageError: what is not removed yet is removed by the next collection.
+        """
+        at = utc_now()
+        with self._access.writing("collecting removed versions") as index:
+            found = _collectable(index, older_than_days, keep_last)
+            for removal in found:
+                version = removal.version
+                index.collect(version, at)
+                index.append(Event("collected", version.model, version.version, reason=reason))
+        orphans, unregistered = self.orphans()
+        blobs = size = 0
+        for some in _batches(orphans):
+            with self._access.writing("removing files that nothing needs") as index:
+                going = index.unreferenced(some)
+                size += sum(self._access.blobs.size(digest) or 0 for digest in going)
+                self._access.blobs.remove(going)
+            blobs += len(going)
+            seen(blobs)
+        collected = [replace(removal, collected=at) for removal in found]
+        return GarbageCollection(collected, blobs, size, unregistered)
+
+    def _orphans(
+        self, view: Reading, beside: Sequence[Version] = ()
+    ) -> tuple[list[str], list[str]]:
+        """Files that nothing but `beside` needs, and manifests that the index does not know.
+
+        Where an index is older than the objects beside it, its newest versions look like files
+        that nothing needs; so neither such a manifest nor what it names is given up.
+        """
+        orphans = view.unreferenced(self._access.blobs.digests(), beside)
+        kept: set[str] = set()
+        unregistered = []
+        for digest in orphans:
+            if found := manifests.found(self._access.blobs, digest):
+                unregistered.append(digest)
+                kept |= {digest, *(file.sha256 for file in found[0].files)}
+        return [digest for digest in orphans if digest not in kept], unregistered
+
+
+def _check_removable(view: Reading, version: Version, rollback_days: float) -> Version:
+    present = lookup.by_number(view, version.model, version.version)
+    if present.aliases:
+        alias = present.aliases[0]
+        raise RefusedError(
+            f"{present.ref} is {', '.join(present.aliases)}.",
+            "What holds an alias is not removed; move the alias first, or release it.",
+            f"mlreg alias {present.model} {alias} --remove",
+        )
+    if lost := view.lost_alias(present, days_before_now(rollback_days)):
+        alias, at = lost
+        raise RefusedError(
+            f"{present.ref} was {alias} until {at}, and a rollback may want it.",
+            f"It can be removed {rollback_days:g} days after that; rollback_days under [registry] "
+            "in plugins.toml sets how many.",
+            f"mlreg history {present.model}@{alias}",
+        )
+    return present
+
+
+def _collectable(view: Reading, older_than_days: float, keep_last: int) -> list[Removal]:
+    before = days_before_now(older_than_days)
+    return [
+        removal
+        for model in view.model_names()
+        for removal in view.removals(model)[keep_last:]
+        if not removal.collected and removal.at <= before
+    ]
+
+
+def _batches(digests: Sequence[str]) -> Iterator[list[str]]:
+    rest = iter(digests)
+    while some := list(islice(rest, _TOGETHER)):
+        yield some
