@@ -61,6 +61,10 @@ class IntegrityError(MlregError):
     exit_status = 6
 
 
+class DamagedIndexError(IntegrityError):
+    """The index is not what it was; it can be rebuilt from what lies beside it."""
+
+
 class BusyError(MlregError):
     """Another process holds what is needed, and did not let go in time."""
 

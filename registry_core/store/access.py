@@ -1,20 +1,25 @@
 """How a registry is entered: to read one consistent view, or to write alone.
 
-What every transaction has in common, whoever writes: faults become errors of ours, and what
-killed runs left is swept first. Knows nothing of what is read or written.
+What every transaction has in common, whoever writes: faults become errors of ours, what killed
+runs left is swept first, and the ledger's new rows are written once more beside the index. Knows
+nothing of what is read or written.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from registry_core.errors import MlregError
 from registry_core.store.blobs import Blobs
 from registry_core.store.faults import translated
 from registry_core.store.index import Index, Reading, Writing
+from registry_core.store.ledger_file import LedgerFile
 from registry_core.store.runs import Runs, remove_folder
+from registry_core.types import LedgerRow
 
 
 class Access:
@@ -29,6 +34,7 @@ class Access:
         self.folder = folder
         self.blobs = Blobs(folder / "objects")
         self.runs = Runs(folder / "runs")
+        self.ledger_file = LedgerFile(folder)
         self._busy_seconds = busy_seconds
         self._index = Index(folder, busy_seconds)
 
@@ -59,10 +65,19 @@ class Access:
             create: make the registry if it is not there.
             sweep: remove what killed runs left, first.
         """
-        with self.translated(doing, needed_bytes), self._index.writing(create) as index:
-            if sweep:
-                self._sweep(index)
-            yield index
+        with self.translated(doing, needed_bytes):
+            with self._index.writing(create) as index:
+                self.ledger_file.check(index)
+                if sweep:
+                    self._sweep(index)
+                yield index
+            # What is committed stands, whatever the disk says now: the next writer tries again.
+            with suppress(OSError, sqlite3.Error, MlregError):
+                self.ledger_file.extend(index.appended, self._rows_after)
+
+    def _rows_after(self, number: int) -> list[LedgerRow]:
+        with self._index.reading() as view:
+            return list(view.ledger_after(number))
 
     def _sweep(self, index: Writing) -> None:
         """Remove what killed runs left: blobs without a version first, which the folder names."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from registry_core.errors import IntegrityError
-from registry_core.store.faults import unknown_manifest
+from registry_core.errors import DamagedIndexError, IntegrityError
+from registry_core.store.faults import REBUILD, unknown_manifest
 from registry_core.store.store import Store
 
 
@@ -77,10 +77,10 @@ def _check_aliases(store: Store, model: str) -> None:
             last.pop(row.alias, None)
     held = store.aliases(model)
     if last != held:
-        raise IntegrityError(
+        raise DamagedIndexError(
             f"The aliases of {model} are {held}, and the ledger says {last}.",
-            "Someone changed the index behind mlreg's back. Compare it with a copy.",
-            f"mlreg history {model}",
+            "Someone changed the index behind mlreg's back. Compare it with a copy, or rebuild it.",
+            REBUILD,
         )
 
 

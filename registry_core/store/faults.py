@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry_core.errors import BusyError, IntegrityError, MlregError, StorageError
+from registry_core.errors import BusyError, DamagedIndexError, MlregError, StorageError
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _STORAGE = {
@@ -26,6 +26,7 @@ _STORAGE = {
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 DATABASE = "registry.sqlite3"
+REBUILD = "mlreg verify --rebuild"
 
 
 class UnconfirmedError(StorageError):
@@ -47,7 +48,7 @@ def translated(
     Raises:
         BusyError: another process held the index for too long.
         StorageError: the disk is full, read-only, or failing.
-        IntegrityError: the index is damaged.
+        DamagedIndexError: the index is damaged.
     """
     try:
         yield
@@ -59,22 +60,33 @@ def translated(
         raise _failing(folder, doing, error.strerror or str(error), error.filename) from error
 
 
-def damaged_index(folder: Path, how: str) -> IntegrityError:
+def damaged_index(folder: Path, how: str) -> DamagedIndexError:
     """The index cannot be trusted; it is left as it is, and what is still whole is named."""
-    return IntegrityError(
+    return DamagedIndexError(
         f"The index {folder / DATABASE} {how}.",
         "It was left as it is. Every version's files and manifest are still whole under "
-        f"{folder / 'objects'}, from which an index can be rebuilt; or put {DATABASE} back "
-        "from a copy.",
+        f"{folder / 'objects'}: rebuild the index from them, or put {DATABASE} back from a copy.",
+        REBUILD,
     )
 
 
-def unknown_manifest(folder: Path, digest: str) -> IntegrityError:
+def outdated_index(folder: Path, number: int) -> DamagedIndexError:
+    """The ledger beside the index has a row that the index has not."""
+    return DamagedIndexError(
+        f"The index {folder / DATABASE} is older than what lies beside it: row {number} of "
+        "ledger.jsonl is not in it.",
+        "Nothing was changed. Put the newer index back, or rebuild it.",
+        REBUILD,
+    )
+
+
+def unknown_manifest(folder: Path, digest: str) -> DamagedIndexError:
     """A version's manifest is there, and the index does not know the version."""
-    return IntegrityError(
+    return DamagedIndexError(
         f"{folder / 'objects'} has the manifest {digest} of a version that the index does not "
         "know.",
         f"{DATABASE} is older than the files beside it; no file of that version is collected.",
+        REBUILD,
     )
 
 

@@ -209,6 +209,11 @@ class Reading:
         rows = self._all("SELECT number, digest FROM ledger ORDER BY number DESC LIMIT 1")
         return rows[0] if rows else None
 
+    def ledger_digest(self, number: int) -> str | None:
+        """The digest of a row; None where there is no such row."""
+        rows = self._all("SELECT digest FROM ledger WHERE number = :number", number=number)
+        return rows[0][0] if rows else None
+
     def ledger_after(self, number: int) -> Iterator[LedgerRow]:
         """Every row after that of a number, 0 for all of them; oldest first, one at a time."""
         query = f"SELECT {_LEDGER} FROM ledger WHERE number > ? ORDER BY number"  # noqa: S608
@@ -288,7 +293,14 @@ class Reading:
 
 
 class Writing(Reading):
-    """One transaction, alone in writing."""
+    """One transaction, alone in writing.
+
+    `appended` has the rows that it added to the ledger.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
+        super().__init__(connection, folder)
+        self.appended: list[LedgerRow] = []
 
     def take_number(self, model: str) -> int:
         """The next number of a model, which is never given again."""
@@ -398,6 +410,7 @@ class Writing(Reading):
                 for name in _LEDGER.split(", ")
             ],
         )
+        self.appended.append(row)
 
     def withdraw(self, model: str, run: str) -> bool:
         """Take back the version that a run registered last; its number stays taken.

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from registry_core.errors import IntegrityError
+from registry_core.errors import DamagedIndexError
 from registry_core.store.clock import utc_now
 from registry_core.store.disk import sha256_hex
+from registry_core.store.faults import REBUILD
 from registry_core.store.manifest import as_unicode, canonical
 from registry_core.types import LedgerRow
 
@@ -64,14 +65,18 @@ def digest(row: LedgerRow) -> str:
     return sha256_hex(canonical(fields))
 
 
-def verify(rows: Iterable[LedgerRow]) -> None:
+def verify(rows: Iterable[LedgerRow], last: LedgerRow | None = None) -> None:
     """Recompute the chain, oldest row first.
 
+    Args:
+        rows: the rows that follow `last`.
+        last: the row before them; None where they begin the ledger.
+
     Raises:
-        IntegrityError: names the first row that is missing, or is not as it was written.
+        DamagedIndexError: names the first row that is missing, or is not as it was written.
     """
-    previous_digest = BEFORE_THE_FIRST
-    for number, row in enumerate(rows, start=1):
+    previous_digest = last.digest if last else BEFORE_THE_FIRST
+    for number, row in enumerate(rows, start=last.number + 1 if last else 1):
         if row.number != number:
             raise broken(number, "it is missing")
         if row.previous_digest != previous_digest:
@@ -81,11 +86,12 @@ def verify(rows: Iterable[LedgerRow]) -> None:
         previous_digest = row.digest
 
 
-def broken(number: int, why: str) -> IntegrityError:
-    return IntegrityError(
+def broken(number: int, why: str) -> DamagedIndexError:
+    return DamagedIndexError(
         f"The ledger is not as it was written, from row {number} on: {why}.",
-        "Someone changed it behind mlreg's back. Compare it with a copy of the registry.",
-        "mlreg history",
+        "Someone changed it behind mlreg's back. Compare it with a copy of the registry, or with "
+        "ledger.jsonl, from which it can be rebuilt.",
+        REBUILD,
     )
 
 

@@ -30,6 +30,7 @@ from typing import Any
 
 from registry_core.errors import (
     AliasMovedError,
+    DamagedIndexError,
     IntegrityError,
     MlregError,
     StorageError,
@@ -41,7 +42,7 @@ from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
 from registry_core.store.clock import utc_now
 from registry_core.store.disk import sha256_hex, write_new
-from registry_core.store.faults import UnconfirmedError, translated
+from registry_core.store.faults import REBUILD, UnconfirmedError, outdated_index, translated
 from registry_core.store.index import Writing
 from registry_core.store.ledger import Event, broken, verify
 from registry_core.store.removals import Removals
@@ -138,12 +139,11 @@ class Store:
                 f"mlreg list {version.model}",
             ) from error
         if recorded != replace(version, files=list(version.files), aliases=(), tags={}):
-            raise IntegrityError(
+            raise DamagedIndexError(
                 f"What the index says of {version.ref} is not what its manifest says, whose digest "
                 "is right.",
-                "Nothing of it was used. The index is damaged; put registry.sqlite3 back from a "
-                "copy of the registry.",
-                f"mlreg list {version.model}",
+                "Nothing of it was used. Rebuild the index, or put it back from a copy.",
+                REBUILD,
             )
         return manifest
 
@@ -250,11 +250,13 @@ class Store:
             return view.last_ledger_row()
 
     def verify_ledger(self) -> None:
-        """Recompute the ledger's chain.
+        """Recompute the ledger's chain, and hold the index against ledger.jsonl.
 
         Raises:
-            IntegrityError: names the first row that is not as it was written.
+            DamagedIndexError: names the first row that is not as it was written.
+            IntegrityError: ledger.jsonl is not as it was written.
         """
+        beside, lines = self._access.ledger_file.read()  # first: it is never ahead of the index
         with self._access.reading("verifying the ledger") as view:
             verify(view.ledger_after(0))
             if unknown := view.first_version_without_a_ledger_row():
@@ -263,6 +265,14 @@ class Store:
                 raise broken(
                     last[0].number + 1 if last else 1, f"the row that registered {ref} is missing"
                 )
+            if beside and view.ledger_digest(beside[-1].number) != beside[-1].digest:
+                raise outdated_index(self.folder, beside[-1].number)
+        if lines > len(beside):
+            raise IntegrityError(
+                f"{self._access.ledger_file.path} is damaged in line {len(beside) + 1}.",
+                "The index has the same rows, whole. Remove that file: the next command that "
+                "writes makes it anew.",
+            )
 
     # --- writing --------------------------------------------------------------------------------
 
