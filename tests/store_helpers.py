@@ -55,12 +55,15 @@ def blobs(store: Store) -> set[str]:
 
 
 def referenced(store: Store) -> set[str]:
-    return {
-        digest
-        for model in store.models()
-        for version in store.versions(model.name)
-        for digest in (version.digest, *(file.sha256 for file in version.files))
-    }
+    """What versions are made of; of those that were collected, the manifests."""
+    needed = set()
+    for model in store.model_names():
+        removals = store.removals.of(model)
+        whole = [*store.versions(model), *(r.version for r in removals if not r.collected)]
+        needed |= {file.sha256 for version in whole for file in version.files}
+        needed |= {version.digest for version in whole}
+        needed |= {removal.version.digest for removal in removals}
+    return needed
 
 
 def assert_whole(store: Store) -> None:

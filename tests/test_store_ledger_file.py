@@ -111,7 +111,7 @@ def test_an_index_that_is_older_than_the_file_is_not_written_to(store, tmp_path)
     publish(store)
     shutil.copy(tmp_path / "old", store.folder / "registry.sqlite3")
     before = (store.folder / "registry.sqlite3").read_bytes()
-    with pytest.raises(DamagedIndexError, match="row 2 of ledger.jsonl") as told:
+    with pytest.raises(DamagedIndexError, match=r"row 2 of ledger\.jsonl") as told:
         publish(store)
     assert told.value.command == "mlreg verify --rebuild"
     assert (store.folder / "registry.sqlite3").read_bytes() == before

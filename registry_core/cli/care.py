@@ -17,8 +17,12 @@ from registry_core.cli.options import (
     YesOption,
     confirm,
 )
-from registry_core.errors import IntegrityError, UsageError
+from registry_core.errors import DamagedIndexError, IntegrityError, UsageError
 from registry_core.refs import parse_target
+from registry_core.store.audit import Audit, audit
+from registry_core.store.faults import REBUILD
+from registry_core.store.rebuild import Rebuilt
+from registry_core.store.rebuild import rebuild as rebuild_index
 from registry_core.ui import output, tables
 
 
@@ -92,10 +96,15 @@ def gc(
 
 
 @app.command()
-def verify(as_json: JsonOption = False) -> None:
+def verify(
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Make a new index from objects/, if this one is damaged."),
+    ] = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Read every file, row and reference, and say what is not as it was written."""
-    from registry_core.store.audit import audit
-
     registry = session.open()
     if not registry.folder.is_dir():
         raise UsageError(
@@ -103,29 +112,44 @@ def verify(as_json: JsonOption = False) -> None:
             "Name another with --registry, or make one by running something.",
             "mlreg run cifar10 --preset quick",
         )
-    found = audit(registry.store)
+    rebuilt = None
+    try:
+        found = audit(registry.store)
+        damaged = found.index_damaged
+    except DamagedIndexError:
+        if not rebuild:
+            raise
+        damaged = True
+    if rebuild and damaged:
+        rebuilt = rebuild_index(registry.folder, dry_run=dry_run)
+        found = audit(registry.store) if not dry_run else Audit()
     if as_json:
-        output.print_json(
-            {
-                "versions": found.versions,
-                "files": found.files,
-                "bytes": found.size,
-                "orphans": found.orphans,
-                "ledger": {"rows": found.rows, "head": found.head},
-                "problems": [problem.what for problem in found.problems],
-            }
-        )
+        output.print_json({**found.to_json(), "rebuilt": rebuilt.to_json() if rebuilt else None})
     else:
-        print(f"{found.versions} versions, {found.files} files, {found.size:,} bytes read")
-        if found.orphans:
-            print(f"{found.orphans} files that nothing needs; `mlreg gc` removes them")
-        print(f"{found.rows} ledger rows, head {found.head or 'none'}")
-        print("All is as it was written." if not found.problems else "")
+        if rebuilt:
+            tables.show_rebuilt(rebuilt, dry_run)
+        elif rebuild:
+            print("The index is as it was written; there is nothing to rebuild.")
+        if not (rebuilt and dry_run):
+            tables.show_audit(found)
+    _tell_problems(found, rebuilt)
+
+
+def _tell_problems(found: Audit, rebuilt: Rebuilt | None) -> None:
     for problem in found.problems:
         output.print_error(problem)
+    for ref, reason in (rebuilt.lost if rebuilt else {}).items():
+        output.print_warning(f"{ref} is not in the new index: {reason}.")
+    sys.stdout.flush()
     if found.problems:
-        sys.stdout.flush()
         raise IntegrityError(
             f"{len(found.problems)} things are not as they were written.",
             "What is damaged is never used; what is named above can be put back from a copy.",
+            REBUILD if found.index_damaged else "",
+        )
+    if rebuilt and rebuilt.lost:
+        raise IntegrityError(
+            f"{len(rebuilt.lost)} versions could not be brought back.",
+            "Put their files back under objects/ from a copy of the registry, and rebuild again.",
+            REBUILD,
         )

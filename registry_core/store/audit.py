@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from registry_core.errors import DamagedIndexError, IntegrityError
 from registry_core.store.faults import REBUILD, unknown_manifest
@@ -32,6 +33,21 @@ class Audit:
     rows: int = 0
     head: str | None = None
     problems: list[IntegrityError] = field(default_factory=list)
+
+    @property
+    def index_damaged(self) -> bool:
+        """Whether a new index would help."""
+        return any(isinstance(problem, DamagedIndexError) for problem in self.problems)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "versions": self.versions,
+            "files": self.files,
+            "bytes": self.size,
+            "orphans": self.orphans,
+            "ledger": {"rows": self.rows, "head": self.head},
+            "problems": [problem.what for problem in self.problems],
+        }
 
 
 def audit(store: Store, seen: Callable[[str], None] = lambda ref: None) -> Audit:

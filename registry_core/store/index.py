@@ -313,6 +313,14 @@ class Writing(Reading):
         number: int = self._all(query, model=model)[0][0]
         return number
 
+    def reserve_number(self, model: str, number: int) -> None:
+        """Never give this number, nor one below it, to a version of the model that is to come."""
+        self._connection.execute(
+            "INSERT INTO models (name, last_version) VALUES (:model, :number) "
+            "ON CONFLICT (name) DO UPDATE SET last_version = max(last_version, :number)",
+            {"model": model, "number": number},
+        )
+
     def add_version(self, version: Version, objective: Objective) -> None:
         """Insert a version and its files."""
         summary = {

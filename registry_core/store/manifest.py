@@ -116,13 +116,17 @@ def check_record(record: Mapping[str, Any]) -> Objective:
         raise _refused("record", "group", "not a text")
     for key in ("metrics", "seconds"):
         _check_numbers(record.get(key), key)
-    objective = record.get("objective")
-    if not isinstance(objective, Mapping) or objective.get("direction") not in ("max", "min"):
+    wanted = record.get("objective")
+    if not isinstance(wanted, Mapping) or wanted.get("direction") not in ("max", "min"):
         raise _refused("record", "objective", "missing, or its direction neither max nor min")
-    metric = objective.get("metric")
-    if not isinstance(metric, str) or metric not in record["metrics"]:
+    if not isinstance(wanted.get("metric"), str) or wanted["metric"] not in record["metrics"]:
         raise _refused("record", "objective.metric", "not among the metrics")
-    return Objective(metric, objective["direction"])
+    return objective(record)
+
+
+def objective(record: Mapping[str, Any]) -> Objective:
+    """What a record, or a manifest, says is better."""
+    return Objective(record["objective"]["metric"], record["objective"]["direction"])
 
 
 def check_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -21,6 +21,8 @@ from registry_core.ui.text import duration, fraction, literal, metrics_line, sho
 if TYPE_CHECKING:
     from registry_core.comparison import SideBySide
     from registry_core.gates import Check, Decision
+    from registry_core.store.audit import Audit
+    from registry_core.store.rebuild import Rebuilt
 
 # So many places of test examples are named; --json names all.
 _PLACES = 10
@@ -107,6 +109,27 @@ def collection_line(collection: GarbageCollection, verb: str) -> str:
         f"{versions} version{'' if versions == 1 else 's'}, {files} file"
         f"{'' if files == 1 else 's'} and {size(collection.size)} {verb}"
     )
+
+
+def show_audit(audit: Audit) -> None:
+    """How much was read, the ledger's head, and whether all is well."""
+    print(f"{audit.versions} versions, {audit.files} files, {audit.size:,} bytes read")
+    if audit.orphans:
+        print(f"{audit.orphans} files that nothing needs; `mlreg gc` removes them")
+    print(f"{audit.rows} ledger rows, head {audit.head or 'none'}")
+    if not audit.problems:
+        print("All is as it was written.")
+
+
+def show_rebuilt(rebuilt: Rebuilt, dry_run: bool) -> None:
+    """What the new index has, and where the old one is."""
+    verb = "would have" if dry_run else "has"
+    print(f"The new index {verb} {rebuilt.versions} versions, from {rebuilt.rows} ledger rows.")
+    if rebuilt.found:
+        some = ", ".join(rebuilt.found[:_PLACES]) + (", …" if rebuilt.found[_PLACES:] else "")
+        print(f"No row told of {len(rebuilt.found)} of them: {some}")
+    if rebuilt.old_index:
+        print(f"The old index is {rebuilt.old_index}; remove it once all is well.")
 
 
 def show_tags(version: Version) -> None:
@@ -292,6 +315,8 @@ def _what(row: LedgerRow) -> str:
         return f"{subject} became {row.alias}{before}"
     if row.action == "rolled back":
         return f"{row.alias} went back to {subject}{before}"
+    if row.action == "rebuilt":
+        return "the index was rebuilt"
     if row.action == "refused":
         return f"{subject} was refused as {row.alias}"
     if row.action == "released":
