@@ -3,10 +3,7 @@
 import sqlite3
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from store_helpers import assert_whole, publish, scored
+from store_helpers import publish
 
 from registry_core.errors import IntegrityError, PluginError, UsageError
 from registry_core.refs import parse_ref
@@ -116,64 +113,3 @@ def test_a_tampered_row_is_found(store, tampering, first):
     connection.close()
     with pytest.raises(IntegrityError, match=f"from row {first} on"):
         store.verify_ledger()
-
-
-class Registry(RuleBasedStateMachine):
-    """Any sequence of commands does to the store what it does to a plain dict."""
-
-    def __init__(self):
-        super().__init__()
-        import tempfile
-        from pathlib import Path
-
-        self.scratch = tempfile.TemporaryDirectory()
-        self.folder = Path(self.scratch.name) / "registry"
-        self.store = Store(self.folder)
-        self.scores = {}
-        self.aliases = {}
-        self.events = 0
-
-    @rule(model=st.sampled_from(["a", "b"]), score=st.sampled_from([0.1, 0.5, 0.9]))
-    def publish(self, model, score):
-        version = publish(self.store, model, what=scored(score))
-        self.scores.setdefault(model, []).append(score)
-        assert version.version == len(self.scores[model])
-        self.events += 1
-
-    @precondition(lambda self: self.scores)
-    @rule(data=st.data(), alias=st.sampled_from(["production", "staging"]))
-    def move_alias(self, data, alias):
-        model = data.draw(st.sampled_from(sorted(self.scores)))
-        number = data.draw(st.integers(1, len(self.scores[model])))
-        version = self.store.resolve(parse_ref(model, str(number)))
-        previous = self.store.move_alias(version, alias).previous
-        before = self.aliases.get((model, alias))
-        assert (previous and previous.version) == before
-        self.aliases[model, alias] = number
-        self.events += 1
-
-    @rule()
-    def reopen(self):
-        self.store = Store(self.folder)
-
-    @invariant()
-    def resolves_like_the_dict(self):
-        assert [model.name for model in self.store.models()] == sorted(self.scores)
-        for model, scores in self.scores.items():
-            wanted = {
-                "latest": len(scores),
-                "best": scores.index(max(scores)) + 1,
-                **{alias: at for (name, alias), at in self.aliases.items() if name == model},
-            }
-            for selector, number in wanted.items():
-                assert self.store.resolve(parse_ref(model, selector)).version == number
-        assert len(self.store.ledger()) == self.events
-
-    def teardown(self):
-        if self.scores:
-            assert_whole(self.store)
-        self.scratch.cleanup()
-
-
-TestRegistry = Registry.TestCase
-TestRegistry.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
