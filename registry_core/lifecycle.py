@@ -162,11 +162,11 @@ def run(
         Interrupted: a signal asked to stop; its outcome says whether a version was registered.
     """
     config = plan.config
-    stages = _Stages(observer)
+    stages = Stages(observer)
     stop.outcome = "Nothing was registered."
     with store.start_run(plan.model) as folder:
         with stages.timed("data"):
-            data = _load_data(plan, plugins, observer)
+            data = load_data(plan, plugins, observer)
             facts = describe(data)
 
         with stages.timed("model"):
@@ -202,27 +202,16 @@ def run(
                 plan.model, plan.dataset, plan.preset, config, history, metrics, evaluation,
                 tuple(data.class_names),
             )  # fmt: skip
-            missing = _draw(
+            missing = draw(
                 result, folder.files / FIGURES_FOLDER, plugins, standard_report, observer
             )
 
         observer.stage_began("register")
-        record = {
-            "dataset": plan.dataset,
-            "preset": plan.preset,
-            "seed": config.seed,
-            "metrics": metrics,
-            "objective": _objective(metrics, data),
-            "config": config.values(),
-            "history": {name: list(values) for name, values in history.metrics.items()},
-            "epoch_seconds": list(history.epoch_seconds),
-            "seconds": stages.seconds,
-            "data": facts,
-            "figures_missing": missing,
-            "plugins": plugins.describe(),
-            "environment": {**surroundings(project), **trainer.environment()},
-        }
-        files = _files_below(folder.files, observer)
+        record = build_record(
+            plan, data, facts, metrics, history, stages, missing, plugins,
+            {**surroundings(project), **trainer.environment()},
+        )  # fmt: skip
+        files = files_below(folder.files, observer)
         stop.outcome = f"It was being registered: `mlreg list {plan.model}` tells whether it was."
         with stop.patience():
             version = store.publish(
@@ -238,6 +227,47 @@ def run(
     return version
 
 
+def build_record(
+    plan: RunPlan,
+    data: DataSplits,
+    facts: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    history: History,
+    stages: Stages,
+    figures_missing: str | None,
+    plugins: PluginSet,
+    environment: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a version's manifest keeps beside its files.
+
+    Args:
+        plan: what was run.
+        data: what it was measured on.
+        facts: the same, as `describe` tells it.
+        metrics: `test_loss`, `test_accuracy`, …
+        history: what was measured after each epoch; empty where nothing was trained.
+        stages: how long each took.
+        figures_missing: why they are; None where they are there.
+        plugins: the plan's plugins.
+        environment: libraries, device, and the code around it.
+    """
+    return {
+        "dataset": plan.dataset,
+        "preset": plan.preset,
+        "seed": plan.config.seed,
+        "metrics": metrics,
+        "objective": _objective(metrics, data),
+        "config": plan.config.values(),
+        "history": {name: list(values) for name, values in history.metrics.items()},
+        "epoch_seconds": list(history.epoch_seconds),
+        "seconds": stages.seconds,
+        "data": facts,
+        "figures_missing": figures_missing,
+        "plugins": plugins.describe(),
+        "environment": environment,
+    }
+
+
 def notify(plugins: PluginSet, hook: str, observer: Observer, **known: Any) -> None:
     """Tell the plugins of something that is done; what they raise is a warning."""
     try:
@@ -246,7 +276,8 @@ def notify(plugins: PluginSet, hook: str, observer: Observer, **known: Any) -> N
         observer.warn(f"{error.what} It is done all the same.")
 
 
-def _load_data(plan: RunPlan, plugins: PluginSet, observer: Observer) -> DataSplits:
+def load_data(plan: RunPlan, plugins: PluginSet, observer: Observer) -> DataSplits:
+    """The plan's data, checked; raises DataError where it cannot be used."""
     data: DataSplits = plugins.call(
         "mlreg_dataset",
         DataSplits,
@@ -281,7 +312,7 @@ def _assemble(
     return Assembly(data, model, augmentation, schedule, callbacks)
 
 
-def _draw(
+def draw(
     result: RunResult,
     out_dir: Path,
     plugins: PluginSet,
@@ -307,7 +338,7 @@ def _draw(
     return None
 
 
-def _files_below(folder: Path, observer: Observer) -> dict[str, Path]:
+def files_below(folder: Path, observer: Observer) -> dict[str, Path]:
     """What becomes the version's files; links, and names that no version can have, are left out."""
     files: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
@@ -343,7 +374,7 @@ def _no_such_preset(name: str, presets: Mapping[str, RunConfig], dataset: str) -
     )
 
 
-class _Stages:
+class Stages:
     """How long each stage took, by a clock that no change of the date moves."""
 
     def __init__(self, observer: Observer) -> None:

@@ -22,11 +22,12 @@ FLOORS = [
         "signals",
         "statistics",
         "data",
+        "model_file",
         "provenance",
         "blame",
     },
     {"store", "plugins", "gates", "comparison"},
-    {"lifecycle", "training", "plotting", "registry", "ui"},
+    {"lifecycle", "adoption", "training", "plotting", "registry", "ui"},
     {"cli"},
     {"__main__"},
 ]
@@ -34,6 +35,7 @@ SAME_FLOOR = {
     ("gates", "plugins"),  # a gate asks the plugins
     ("registry", "training"),  # late: a model is wanted
     ("hookspecs", "config"),
+    ("adoption", "lifecycle"),  # both plan, load data and keep a record alike
 }
 HEAVY = {
     "tensorflow": {"training"},
@@ -44,6 +46,7 @@ HEAVY = {
     "pluggy": {"hookspecs", "plugins"},
     "sqlite3": {"store"},
     "pydantic": {"config"},
+    "h5py": {"model_file"},
 }
 
 

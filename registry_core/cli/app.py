@@ -75,6 +75,7 @@ _FILES = {
     "history": "versions",
     "compare": "versions",
     "export": "use",
+    "import": "use",
     "promote": "promotion",
     "rollback": "promotion",
     "alias": "labels",

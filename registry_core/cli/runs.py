@@ -77,12 +77,12 @@ def run(
             plugins=plugins,
             store=registry.store,
             load_trainer=_load_trainer,
-            standard_report=_standard_report,
+            standard_report=standard_report,
             observer=observer,
             stop=stop,
             project=registry.settings.folder,
         )
-    _tell_version(version, as_json, quiet)
+    tell_version(version, as_json, quiet)
     if show:
         _open_figures(version)
 
@@ -103,7 +103,8 @@ def _load_trainer(config: RunConfig) -> Trainer:
     return KerasTrainer(config)
 
 
-def _standard_report(result: RunResult, out_dir: Path) -> list[Path]:
+def standard_report(result: RunResult, out_dir: Path) -> list[Path]:
+    """The host's own figures."""
     from registry_core.plotting import standard_figures  # Matplotlib loads here
 
     return list(standard_figures(result, out_dir))
@@ -134,7 +135,8 @@ def _tell_plan(plan: RunPlan, folder: Path) -> None:
     )
 
 
-def _tell_version(version: Version, as_json: bool, quiet: bool) -> None:
+def tell_version(version: Version, as_json: bool, quiet: bool) -> None:
+    """A version that was just registered, as the options ask for it."""
     from registry_core.ui import output, text
 
     if as_json:

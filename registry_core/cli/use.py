@@ -1,16 +1,28 @@
-"""`mlreg export`: versions put to use."""
+"""`mlreg export` and `import`: versions given to other tools, models from elsewhere taken in."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from registry_core.cli.app import app, session
-from registry_core.cli.options import JsonOption, QuietOption, ReferenceArgument
+from registry_core.cli.options import (
+    DataDirOption,
+    DatasetArgument,
+    DryRunOption,
+    JsonOption,
+    PresetOption,
+    QuietOption,
+    ReferenceArgument,
+)
 from registry_core.refs import parse_words
 from registry_core.ui import output
+
+if TYPE_CHECKING:
+    from registry_core.adoption import Adopter
+    from registry_core.config import RunConfig
 
 
 @app.command()
@@ -39,3 +51,58 @@ def export(
         print(written)
     else:
         print(f"Wrote {version.ref} to {written}")
+
+
+@app.command("import")
+def import_model(
+    dataset: DatasetArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The model: a .keras file.")],
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Register under this name; else the plugin's."),
+    ] = None,
+    preset: PresetOption = None,
+    data_dir: DataDirOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Inspect, measure and register a model that was made elsewhere."""
+    from registry_core import adoption
+    from registry_core.cli.runs import standard_report, tell_version
+    from registry_core.lifecycle import plan_run
+    from registry_core.plugins import KnownPlugins
+    from registry_core.signals import stop_on_signals
+    from registry_core.ui.text import literal, size
+    from registry_core.ui.watchers import watch
+
+    registry = session.open()
+    plugins = KnownPlugins(registry.settings).load(dataset)
+    plan = plan_run(plugins, preset, None, name, data_dir)
+    if dry_run:
+        count, sha256 = adoption.examine(file)
+        print(
+            f"Nothing in {literal(file.name)} ({size(count)}, sha256 {sha256}) speaks against it.\n"
+            f"Would measure it on the test split of {plan.dataset}, preset {plan.preset};\n"
+            f"and register it as the next version of '{plan.model}' in {registry.folder}."
+        )
+        return
+    with stop_on_signals() as stop, watch(quiet) as observer:
+        version = adoption.adopt(
+            plan,
+            file,
+            plugins=plugins,
+            store=registry.store,
+            load_adopter=_load_adopter,
+            standard_report=standard_report,
+            observer=observer,
+            stop=stop,
+            project=registry.settings.folder,
+        )
+    tell_version(version, as_json, quiet)
+
+
+def _load_adopter(config: RunConfig) -> Adopter:
+    from registry_core.training import KerasAdopter  # TensorFlow loads here
+
+    return KerasAdopter(config)

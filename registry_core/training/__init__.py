@@ -34,6 +34,7 @@ def _native_logs_only_on_failure() -> Iterator[None]:
 
 
 with _native_logs_only_on_failure():
+    from registry_core.training.adopter import KerasAdopter
     from registry_core.training.models import (
         check_saved,
         export_model,
@@ -42,4 +43,11 @@ with _native_logs_only_on_failure():
     )
     from registry_core.training.trainer import KerasTrainer
 
-__all__ = ["KerasTrainer", "check_saved", "export_model", "load_model", "save_model"]
+__all__ = [
+    "KerasAdopter",
+    "KerasTrainer",
+    "check_saved",
+    "export_model",
+    "load_model",
+    "save_model",
+]

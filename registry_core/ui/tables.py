@@ -63,7 +63,7 @@ def show_versions(versions: Sequence[Version], damaged: Collection[str]) -> None
             shown(metrics_line(_test_metrics(version))),
             shown(version.preset),
             shown(version.seed),
-            shown(duration(version.seconds.get("fit", 0.0))),
+            shown(duration(version.seconds["fit"]) if "fit" in version.seconds else ""),
             shown(", ".join(version.aliases), "green"),
             shown(_when(version.created)),
             *([shown(_tags_line({"set": version.tags}))] if tagged else []),
@@ -272,9 +272,6 @@ def _facts(version: Version, manifest: Mapping[str, Any]) -> list[tuple[str, str
     data, environment = manifest["data"], manifest["environment"]
     config = ", ".join(f"{key}={value}" for key, value in sorted(manifest["config"].items()))
     splits = ", ".join(f"{s['examples']:,} {name}" for name, s in data["splits"].items())
-    epochs = len(manifest["epoch_seconds"])
-    fit = version.seconds.get("fit", 0.0)
-    throughput = epochs * data["splits"]["train"]["examples"] / fit if fit else 0.0
     libraries = ("python", "tensorflow", "keras", "numpy", "mlreg")
     versions = ", ".join(f"{lib} {environment[lib]}" for lib in libraries if lib in environment)
     stages = ", ".join(
@@ -289,7 +286,7 @@ def _facts(version: Version, manifest: Mapping[str, Any]) -> list[tuple[str, str
         *([("tags", _tags_line({"set": version.tags}))] if version.tags else []),
         ("config", config),
         ("data", f"{splits}; from {data['source'] or 'the plugin'}"),
-        ("training", f"{epochs} epochs, {throughput:,.0f} examples/s, validation included"),
+        _origin(version, manifest),
         ("stages", stages),
         ("libraries", versions),
         ("machine", f"{environment.get('platform')}, {environment.get('cpus')} cores"),
@@ -300,6 +297,19 @@ def _facts(version: Version, manifest: Mapping[str, Any]) -> list[tuple[str, str
     if missing := manifest.get("figures_missing"):
         facts.append(("figures", f"missing: {missing}"))
     return [*facts, ("run", version.run), ("digest", version.digest)]
+
+
+def _origin(version: Version, manifest: Mapping[str, Any]) -> tuple[str, str]:
+    """How the model came to be: trained here, or made elsewhere."""
+    if imported := manifest.get("imported"):
+        return "imported", (
+            f"{imported['file']}, {size(imported['size'])}, by Keras {imported['keras_version']}; "
+            f"loss: {imported['loss']}"
+        )
+    epochs = len(manifest["epoch_seconds"])
+    fit = version.seconds.get("fit", 0.0)
+    throughput = epochs * manifest["data"]["splits"]["train"]["examples"] / fit if fit else 0.0
+    return "training", f"{epochs} epochs, {throughput:,.0f} examples/s, validation included"
 
 
 def _test_metrics(version: Version) -> dict[str, float]:

@@ -1,0 +1,212 @@
+"""How a model that was made elsewhere becomes a version: copy, inspect, load, measure, register.
+
+What is inspected is this process's own copy, and the same bytes are loaded and registered. Who
+loads and measures is handed in, as the lifecycle is handed its trainer; nothing here knows
+TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from registry_core.config import RunConfig
+from registry_core.data import describe
+from registry_core.errors import RefusedError, UsageError
+from registry_core.lifecycle import (
+    RunPlan,
+    Stages,
+    StandardReport,
+    build_record,
+    draw,
+    files_below,
+    load_data,
+    notify,
+)
+from registry_core.model_file import inspect
+from registry_core.plugins import PluginSet
+from registry_core.provenance import surroundings
+from registry_core.signals import StopRequest
+from registry_core.statistics import OUTCOMES_FILE, outcomes
+from registry_core.store import Store, translated
+from registry_core.types import (
+    FIGURES_FOLDER,
+    MODEL_FILE,
+    DataSplits,
+    Evaluation,
+    History,
+    Observer,
+    RunResult,
+    Split,
+    Version,
+)
+
+# What stands in place of a preset's name for a model that no preset trained.
+PRESET = "imported"
+
+_CHUNK = 1 << 20
+
+
+class Adopter(Protocol):
+    """What the story asks of whoever loads; `registry_core.training` answers with Keras."""
+
+    def environment(self) -> dict[str, Any]: ...
+
+    def load(self, path: Path, numbers: int) -> Any: ...
+
+    def suit(self, model: Any, data: DataSplits) -> str: ...
+
+    def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation: ...
+
+    def check_saved(self, model: Any, path: Path, split: Split) -> None: ...
+
+
+def adopt(
+    plan: RunPlan,
+    file: Path,
+    *,
+    plugins: PluginSet,
+    store: Store,
+    load_adopter: Callable[[RunConfig], Adopter],
+    standard_report: StandardReport,
+    observer: Observer,
+    stop: StopRequest,
+    project: Path,
+) -> Version:
+    """Take in a `.keras` file, measure it on the plugin's test split, and register it.
+
+    Args:
+        plan: the name, the plugin, and the preset by which its data is loaded.
+        file: the model; it is copied, and not looked at again.
+        plugins: the plan's plugins.
+        store: where the version goes.
+        load_adopter: called once the file was found harmless and the data good; importing
+            TensorFlow is its affair.
+        standard_report: draws the figures of a dataset whose plugin has no report.
+        observer: told what goes on.
+        stop: asked whether a signal wants this to end.
+        project: the folder whose git commit is recorded.
+
+    Raises:
+        UsageError: there is no such file, or the model does not fit the dataset.
+        RefusedError: the file wants to run code, or to reach for something outside itself.
+        IntegrityError: the file is not what a `.keras` file is.
+        MlregError: of the kind that is at fault. Whatever is raised, no version was registered.
+    """
+    stages = Stages(observer)
+    stop.outcome = "Nothing was registered."
+    with store.start_run(plan.model) as folder:
+        own = folder.files / MODEL_FILE
+        needed_bytes = file.stat().st_size if file.is_file() else 0
+        with translated(store.folder, f"copying {_plain(file.name)}", needed_bytes=needed_bytes):
+            size, sha256 = _copy(file, own)
+        found = inspect(own)
+
+        with stages.timed("data"):
+            data = load_data(plan, plugins, observer)
+            facts = describe(data)
+
+        with stages.timed("model"):
+            adopter = load_adopter(plan.config)
+            model = adopter.load(own, found.numbers)
+            loss = adopter.suit(model, data)
+
+        with stages.timed("evaluate"):
+            evaluation = adopter.evaluate(model, model, data.test)
+            metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
+
+        with stages.timed("save"), translated(store.folder, "saving what was measured"):
+            scores = outcomes(evaluation, data.class_names, facts["splits"]["test"]["fingerprint"])
+            (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
+
+        history = History({})
+        with stages.timed("plot"):
+            result = RunResult(
+                plan.model, plan.dataset, PRESET, plan.config, history, metrics, evaluation,
+                tuple(data.class_names),
+            )  # fmt: skip
+            missing = draw(
+                result, folder.files / FIGURES_FOLDER, plugins, standard_report, observer
+            )
+
+        observer.stage_began("register")
+        record = build_record(
+            plan, data, facts, metrics, history, stages, missing, plugins,
+            {**surroundings(project), **adopter.environment()},
+        )  # fmt: skip
+        # the preset decided which data was loaded, and nothing of how the model came to be
+        record |= {
+            "preset": PRESET,
+            "config": {},
+            "imported": {
+                "file": _plain(file.name),
+                "size": size,
+                "sha256": sha256,
+                "keras_version": found.keras_version,
+                "loss": loss,
+                "data_preset": plan.preset,
+                "data_config": plan.config.values(),
+            },
+        }
+        files = files_below(folder.files, observer)
+        stop.outcome = f"It was being registered: `mlreg list {plan.model}` tells whether it was."
+        with stop.patience():
+            version = store.publish(
+                folder,
+                record,
+                files,
+                load_check=lambda staged: adopter.check_saved(model, staged[MODEL_FILE], data.test),
+                reason=f"imported from {_plain(file.name)}",
+            )
+            stop.outcome = f"{version.ref} was registered before."
+    notify(plugins, "mlreg_registered", observer, version=version)
+    return version
+
+
+def examine(file: Path) -> tuple[int, str]:
+    """Inspect a copy of a file, and keep nothing; returns its size in bytes and its sha256.
+
+    Raises:
+        UsageError, RefusedError, IntegrityError: as `adopt`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / MODEL_FILE
+        copied = _copy(file, own)
+        inspect(own)
+    return copied
+
+
+def _copy(source: Path, target: Path) -> tuple[int, str]:
+    """Copy a regular file as long as it is now; returns its size in bytes and its sha256."""
+    if source.is_dir():
+        raise RefusedError(
+            f"{source} is a folder; a SavedModel runs what is written in it.",
+            "Where it is trusted, build the model with Keras, and save it as .keras.",
+        )
+    try:
+        # NONBLOCK, so that a pipe in its place cannot hold us up
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{source} cannot be read: {reason}.", "Name a .keras file.") from error
+    with os.fdopen(descriptor, "rb") as stream, target.open("xb") as copy:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"{source} is no regular file.", "Name a .keras file.")
+        digest, left = hashlib.sha256(), status.st_size
+        # whoever writes on while we read does not make the copy grow
+        while left and (piece := stream.read(min(_CHUNK, left))):
+            digest.update(piece)
+            copy.write(piece)
+            left -= len(piece)
+    return status.st_size - left, digest.hexdigest()
+
+
+def _plain(name: str) -> str:
+    """A file's name as text, whatever its bytes are."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
