@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-NAMES = ("augmentation", "cli", "mlflow_registry", "registry", "throughput")
+NAMES = ("augmentation", "cli", "registry", "throughput")
 
 
 def main(words: list[str]) -> None:

@@ -1,12 +1,11 @@
-"""Registering, listing and aliasing versions, beside MLflow with SQLite, in one process each.
+"""Registering, listing and aliasing versions, beside MLflow with SQLite, in one process.
 
 Both sides are called as libraries and register the same small file; mlreg hashes it, makes it
-durable and writes a ledger row, MLflow records where it is. Needs `pip install mlflow`.
+durable and writes a ledger row, MLflow records where it is.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -15,32 +14,36 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cli import record
-from benchmarks.measure import tell
 
 CONTENT = b"weights" * 1000
 
 
-def main(arguments: list[str]) -> None:
-    """`python -m benchmarks mlflow_registry`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks mlflow_registry", description=__doc__
-    )
-    parser.add_argument("--versions", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--record", action="store_true")
-    options = parser.parse_args(arguments)
+OPERATIONS = ("list", "set an alias", "resolve an alias")
+
+
+def side_by_side(versions: int, rounds: int) -> list[dict[str, Any]]:
+    """One row for each operation: median milliseconds on both sides, and how many times ours.
+
+    Args:
+        versions: how many are registered, and listed.
+        rounds: how often each of the other operations is done.
+    """
+    seconds: dict[str, dict[str, list[float]]] = {"mlreg": {}, "mlflow": {}}
     with tempfile.TemporaryDirectory() as folder:
-        sides = {"mlreg": _mlreg(Path(folder)), "mlflow": _mlflow(Path(folder))}
-        seconds: dict[str, dict[str, list[float]]] = {name: {} for name in sides}
-        for _ in range(options.versions):
+        sides = {}
+        for name, make in (("mlreg", _mlreg), ("mlflow", _mlflow)):
+            began = time.perf_counter()
+            sides[name] = make(Path(folder))
+            seconds[name]["import and open"] = [time.perf_counter() - began]
+        for _ in range(versions):
             for name, side in sides.items():
                 _time(seconds[name], "register", side["register"])
-        for _ in range(options.rounds):
-            for operation in ("list", "set an alias", "resolve an alias"):
+        for _ in range(rounds):
+            for operation in OPERATIONS:
                 for name, side in sides.items():
                     _time(seconds[name], operation, side[operation])
     rows = []
-    for operation in ("register", "list", "set an alias", "resolve an alias"):
+    for operation in seconds["mlreg"]:
         ours, theirs = (
             1000 * statistics.median(seconds[name][operation]) for name in ("mlreg", "mlflow")
         )
@@ -52,16 +55,7 @@ def main(arguments: list[str]) -> None:
                 "ratio": round(theirs / ours, 1),
             }
         )
-    import mlflow
-
-    tell(
-        "mlflow_registry",
-        rows,
-        options.record,
-        rounds=options.rounds,
-        versions=options.versions,
-        mlflow=mlflow.__version__,
-    )
+    return rows
 
 
 def _time(seconds: dict[str, list[float]], operation: str, call: Callable[[], Any]) -> None:

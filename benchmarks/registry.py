@@ -1,6 +1,7 @@
-"""What the registry's commands cost with many versions, beside the same with a few.
+"""What the registry costs with many versions beside a few, and beside MLflow with SQLite.
 
 Most of the many are rows without files, put into the index directly; the newest twenty are whole.
+MLflow is measured where it is installed (`pip install mlflow`), as a library in one process.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import sqlite3
 import sys
 import tempfile
 from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cli import fill
 from benchmarks.measure import alternate, command_cost, median, tell
+from benchmarks.mlflow_registry import side_by_side
 
 WHOLE = 20
 
@@ -22,11 +27,13 @@ def main(arguments: list[str]) -> None:
     """`python -m benchmarks registry`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks registry", description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--few", type=int, default=WHOLE)
+    parser.add_argument("--few", type=int, default=10)
     parser.add_argument("--many", type=int, default=100_000)
+    parser.add_argument("--versions", type=int, default=1000, help="beside MLflow")
+    parser.add_argument("--calls", type=int, default=50, help="beside MLflow")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as few, tempfile.TemporaryDirectory() as many:
         fill(Path(few), options.few)
         fill(Path(many), 1)
@@ -55,8 +62,14 @@ def main(arguments: list[str]) -> None:
                     "ratio": round(cpu["many"] / cpu["few"], 2),
                 }
             )
-    counts = {"few": options.few, "many": options.many}
+    counts: dict[str, Any] = {"few": options.few, "many": options.many}
+    if find_spec("mlflow"):
+        rows += side_by_side(options.versions, options.calls)
+        counts |= {"versions": options.versions, "calls": options.calls}
+        counts["mlflow"] = version("mlflow")
     tell("registry", rows, options.record, rounds=options.rounds, **counts)
+    if "mlflow" not in counts:
+        sys.exit("MLflow is not installed, so nothing was measured beside it: pip install mlflow")
 
 
 def _multiply(folder: Path, versions: int) -> None:
