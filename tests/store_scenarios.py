@@ -1,0 +1,91 @@
+"""What is done to a registry while it is killed or refused: each a preparation and one action.
+
+Run as a program, it does one action to one folder and says what was acknowledged; it imports as
+little as it can, because it is started for every single system call.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from store_helpers import publish, scored
+
+from registry_core.errors import MlregError
+from registry_core.refs import Ref
+from registry_core.store import Store, translated
+from registry_core.store.rebuild import rebuild
+
+
+class Scenario(NamedTuple):
+    """What is there before, and what is done then; `act` returns once it is acknowledged.
+
+    With `steps`, what was committed stands where a later step fails.
+    """
+
+    prepare: Callable[[Store], object]
+    act: Callable[[Store], object]
+    steps: bool = False
+
+
+def _number(store: Store, number: int):
+    return store.resolve(Ref("dummy", "number", str(number)), removed=True)
+
+
+def _three(store: Store) -> None:
+    """Three versions with a file in common, one in production, one tagged."""
+    for content in (b"one", b"two", b"three"):
+        publish(store, content=content, what=scored(0.5))
+    store.move_alias(_number(store, 1), "production")
+    store.tag(_number(store, 2), {"owner": "ann"})
+
+
+def _two_removed(store: Store) -> None:
+    """One of them shares both its files with a version that stays."""
+    _three(store)
+    publish(store, content=b"one")
+    for number in (3, 4):
+        store.removals.remove(_number(store, number), rollback_days=30)
+
+
+def _without_index(store: Store) -> None:
+    _two_removed(store)
+    (store.folder / "registry.sqlite3").write_bytes(bytes(4096))
+
+
+SCENARIOS = {
+    "first publish": Scenario(lambda store: None, lambda store: publish(store, content=b"new")),
+    "publish": Scenario(_three, lambda store: publish(store, content=b"new")),
+    "publish what is there": Scenario(_three, lambda store: publish(store, content=b"two")),
+    "promotion": Scenario(_three, lambda s: s.move_alias(_number(s, 2), "production", "better")),
+    "refusal": Scenario(_three, lambda store: store.note("refused", "dummy", 2, "production")),
+    "release": Scenario(_three, lambda store: store.release_alias("dummy", "production")),
+    "tag": Scenario(_three, lambda s: s.tag(_number(s, 2), {"reviewed": ""}, ["owner"])),
+    "removal": Scenario(_three, lambda s: s.removals.remove(_number(s, 3), rollback_days=30)),
+    "restoring": Scenario(
+        _two_removed, lambda store: store.removals.restore(Ref("dummy", "number", "3"))
+    ),
+    "collection": Scenario(
+        _two_removed, lambda s: s.removals.collect(older_than_days=0, keep_last=0), steps=True
+    ),
+    "rebuild": Scenario(_without_index, lambda store: rebuild(store.folder), steps=True),
+}
+
+
+def main(name: str, folder: str) -> int:
+    """Do it; stdout has `done`, or the kind of error that the person was told of."""
+    try:
+        with translated(Path(folder), "writing a run's files"):  # as the lifecycle does
+            SCENARIOS[name].act(Store(Path(folder)))
+    except MlregError as error:
+        os.write(1, type(error).__name__.encode())
+        return error.exit_status
+    os.write(1, b"done")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
