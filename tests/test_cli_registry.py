@@ -646,6 +646,16 @@ def test_a_bad_name_is_refused_and_nothing_is_written(store, capfd, name):
         ["promote", f"{name}@1", "production"],
         ["promote", "flowers@1", name],
         ["run", "cifar10", "--name", name],
+        ["import", "cifar10", "model.keras", "--name", name],
+        ["rollback", name, "production"],
+        ["rollback", "flowers", name],
+        ["compare", name, "flowers@1"],
+        ["alias", name],
+        ["alias", "flowers", name],
+        ["alias", "flowers", name, "--remove"],
+        ["tag", f"{name}@1", "reviewed"],
+        ["rm", f"{name}@1"],
+        ["restore", f"{name}@1"],
     ]
     for words in bad_model:
         assert run_command(["--registry", str(store.folder), *words]) == 2, words

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from functools import partial
 
 import pytest
@@ -14,6 +15,7 @@ from fakes import (
     standard_report,
     write_project,
 )
+from store_helpers import assert_whole, in_child, kill
 
 from registry_core import __version__
 from registry_core.errors import (
@@ -659,3 +661,55 @@ def test_a_report_with_a_name_that_no_version_can_have_costs_that_file(tmp_path)
     assert "a\\nb" in warning
     assert version.file("figures/good.txt")
     assert not any("\n" in file.path for file in version.files)
+
+
+# --- what comes from outside ---------------------------------------------------------------------
+
+
+def killed_while(method: str, project: Project) -> None:
+    """A run in a child process that is killed inside one of its trainer's methods."""
+
+    class Killed(FakeTrainer):
+        pass
+
+    def die(self, *arguments):
+        if method == "save":
+            arguments[1].write_bytes(b"half a mod")  # what was written so far
+        kill()
+
+    setattr(Killed, method, die)
+    assert in_child(lambda: project.run(trainer=Killed)) == -9
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "save", "check_saved"])
+def test_a_run_killed_at_any_stage_leaves_no_version(tmp_path, method):
+    """What it had written lies under runs/ only, and goes with the next command that writes."""
+    project = Project(tmp_path)
+    first = project.run()
+    killed_while(method, project)
+    assert [version.version for version in project.store.versions("flowers")] == [1]
+    assert len(list(project.folder.glob("registry/runs/*"))) == 1
+    assert project.run().version == 2
+    project.store.check(first)
+    assert_whole(project.store)
+
+
+def test_a_clock_that_jumps_in_mid_run_changes_no_duration(tmp_path, monkeypatch):
+    """A year back, then ten years ahead: order is by number, seconds are what went by."""
+    real = time.time, time.gmtime
+    project = Project(tmp_path)
+    project.run()
+    for days in (-365, 3650):
+
+        class Jumping(FakeTrainer):
+            def fit(self, *arguments, days=days):
+                now = real[0]() + days * 86_400
+                monkeypatch.setattr(time, "time", lambda: now)
+                monkeypatch.setattr(time, "gmtime", lambda at=now: real[1](at))
+                return super().fit(*arguments)
+
+        version = project.run(trainer=Jumping)
+        assert all(0 <= seconds < 60 for seconds in version.seconds.values())
+        assert abs(int(version.created[:4]) - real[1]().tm_year) >= 1
+    assert [version.version for version in project.store.versions("flowers")] == [3, 2, 1]
+    assert_whole(project.store)

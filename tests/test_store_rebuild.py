@@ -10,7 +10,7 @@ import pytest
 from cli_helpers import assert_error, fill, in_turn, mlreg, newest
 from store_helpers import assert_whole, blob, break_at, in_child, kill, publish, scored
 
-from registry_core.errors import DamagedIndexError, StorageError
+from registry_core.errors import DamagedIndexError, StorageError, UsageError
 from registry_core.refs import parse_ref
 from registry_core.registry import Registry
 from registry_core.settings import Settings
@@ -247,6 +247,14 @@ def test_a_writer_that_waits_does_not_write_into_the_old_index(store):
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
+
+
+def test_another_programs_database_is_not_moved(tmp_path):
+    """Where there is nothing to make an index from, a file that is not ours stays where it is."""
+    (tmp_path / "registry.sqlite3").write_bytes(b"another program's")
+    with pytest.raises(UsageError, match="neither objects/ nor"):
+        rebuild(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["registry.sqlite3"]
 
 
 def test_a_full_disk_leaves_the_old_index(store):

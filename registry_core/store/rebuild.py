@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry_core.errors import MlregError
+from registry_core.errors import MlregError, UsageError
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
 from registry_core.store.clock import utc_now
@@ -64,10 +64,16 @@ def rebuild(folder: Path, busy_seconds: float = 30.0, dry_run: bool = False) -> 
         dry_run: make it, tell what it has, and throw it away.
 
     Raises:
+        UsageError: there is nothing to make it from.
         BusyError: another process is writing.
         StorageError: the disk refuses; the old index is where it was, or beside its place.
     """
     access = Access(folder, busy_seconds)
+    if not access.blobs.holds_any() and not access.ledger_file.path.exists():
+        raise UsageError(
+            f"{folder} has neither objects/ nor ledger.jsonl to make an index from.",
+            "Nothing was changed. Name the registry with --registry.",
+        )
     with (
         access.translated("rebuilding the index"),
         _alone(folder, busy_seconds),
