@@ -27,7 +27,7 @@ FLOORS = [
         "blame",
     },
     {"store", "plugins", "gates", "comparison"},
-    {"lifecycle", "adoption", "training", "plotting", "registry", "ui"},
+    {"lifecycle", "adoption", "reevaluation", "training", "plotting", "registry", "ui"},
     {"cli"},
     {"__main__"},
 ]
@@ -36,6 +36,7 @@ SAME_FLOOR = {
     ("registry", "training"),  # late: a model is wanted
     ("hookspecs", "config"),
     ("adoption", "lifecycle"),  # both plan, load data and keep a record alike
+    ("reevaluation", "lifecycle"),  # the same, but for the record
 }
 HEAVY = {
     "tensorflow": {"training"},

@@ -547,6 +547,12 @@ def imports(keras, tmp_path_factory):
         "h5": "export spirals@2 --format h5 -o model.h5",
         "figures": "export spirals@2 --format figures -o figures",
         "verify": "verify",
+        "evaluate-trained": "evaluate spirals@1",
+        "evaluate-imported": "evaluate spirals@2 --json",
+        "evaluate-compiled": "evaluate logits --json",
+        "evaluate-validation": "evaluate spirals@1 --split validation --json",
+        "evaluate-holdout": "evaluate spirals@1 --split holdout",
+        "history": "history --json",
     }
     done = in_turn([line.split() for line in lines.values()], cwd=folder)
     return {"folder": folder, **dict(zip(lines, done, strict=True))}
@@ -626,3 +632,22 @@ def test_an_imported_version_is_used_as_any_other(imports):
 
     loaded = open_registry(folder / "registry").load("spirals@production")
     assert loaded.predict(np.zeros((1, 2), "float32"), verbose=0).shape == (1, 3)
+
+
+@pytest.mark.tensorflow
+def test_what_is_measured_again_is_what_was_recorded(imports):
+    """A trained model, an imported one, and one that was compiled for the measurement alone."""
+    trained = imports["evaluate-trained"]
+    assert trained.status == 0, trained.stderr
+    assert "identical: 0 answers differ" in trained.stdout
+    for name in ("evaluate-imported", "evaluate-compiled"):
+        found = imports[name].json
+        assert (found["verdict"], found["changed"]) == ("identical", []), imports[name].stdout
+        assert found["metrics"] == found["recorded"] == found["version"]["metrics"]
+    elsewhere = imports["evaluate-validation"].json
+    assert (elsewhere["examples"], elsewhere["verdict"]) == (500, "not recorded")
+    assert_error(imports["evaluate-holdout"], 2, "no split 'holdout'", "test, validation, train")
+    assert {row["action"] for row in imports["history"].json["history"]} == {
+        "registered",
+        "promoted",
+    }

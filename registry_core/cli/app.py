@@ -74,6 +74,7 @@ _FILES = {
     "show": "versions",
     "history": "versions",
     "compare": "versions",
+    "evaluate": "use",
     "export": "use",
     "import": "use",
     "promote": "promotion",

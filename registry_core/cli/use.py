@@ -1,4 +1,4 @@
-"""`mlreg export` and `import`: versions given to other tools, models from elsewhere taken in."""
+"""`mlreg evaluate`, `export`, `import`: versions measured again, given away, taken in."""
 
 from __future__ import annotations
 
@@ -17,12 +17,60 @@ from registry_core.cli.options import (
     QuietOption,
     ReferenceArgument,
 )
-from registry_core.refs import parse_words
-from registry_core.ui import output
+from registry_core.errors import UsageError
+from registry_core.refs import parse_words, shown
+from registry_core.ui import output, tables
 
 if TYPE_CHECKING:
-    from registry_core.adoption import Adopter
     from registry_core.config import RunConfig
+    from registry_core.training import KerasAdopter
+
+
+@app.command()
+def evaluate(
+    reference: ReferenceArgument,
+    split: Annotated[
+        str, typer.Option(metavar="SPLIT", help="test, validation or train.")
+    ] = "test",
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure a version again, and compare with what was recorded; nothing is changed."""
+    from registry_core import reevaluation
+    from registry_core.plugins import KnownPlugins
+    from registry_core.signals import stop_on_signals
+    from registry_core.ui.watchers import watch
+
+    registry = session.open()
+    version = registry.version(parse_words(reference))
+    if split not in reevaluation.SPLITS:
+        raise UsageError(
+            f"There is no split {shown(split)}.", f"Splits: {', '.join(reevaluation.SPLITS)}."
+        )
+    plugins = KnownPlugins(registry.settings).load(version.dataset)
+    manifest = registry.store.manifest(version)
+    plan = reevaluation.plan_again(plugins, version, manifest, data_dir)
+    registry.store.check(version)
+    with stop_on_signals() as stop, watch(quiet) as observer:
+        stop.outcome = "Nothing was changed."
+        found = reevaluation.evaluate(
+            plan,
+            version,
+            split,
+            registry.outcomes(version),
+            imported="imported" in manifest,
+            plugins=plugins,
+            load_evaluator=_load_adopter,
+            load_model=lambda version: registry.load(version.ref),
+            observer=observer,
+        )
+    if as_json:
+        output.print_json(found.to_json())
+    elif quiet:
+        output.print_references([version.ref])
+    else:
+        tables.show_reevaluation(found)
 
 
 @app.command()
@@ -102,7 +150,7 @@ def import_model(
     tell_version(version, as_json, quiet)
 
 
-def _load_adopter(config: RunConfig) -> Adopter:
+def _load_adopter(config: RunConfig) -> KerasAdopter:
     from registry_core.training import KerasAdopter  # TensorFlow loads here
 
     return KerasAdopter(config)

@@ -21,6 +21,7 @@ from registry_core.ui.text import duration, fraction, literal, metrics_line, sho
 if TYPE_CHECKING:
     from registry_core.comparison import SideBySide
     from registry_core.gates import Check, Decision
+    from registry_core.reevaluation import Reevaluation
     from registry_core.store.audit import Audit
     from registry_core.store.rebuild import Rebuilt
 
@@ -204,9 +205,31 @@ def show_side_by_side(compared: SideBySide) -> None:
         console.print(shown(f"{each.version.ref} against {columns[0]}: {found}"))
         for name, places in (("gained", each.gained), ("lost", each.lost)):
             if places:
-                some = ", ".join(map(str, places[:_PLACES]))
-                more = ", …" if len(places) > _PLACES else ""
-                console.print(shown(f"  {name} {len(places):,} test examples: {some}{more}"))
+                console.print(shown(f"  {name} {len(places):,} test examples: {_some(places)}"))
+
+
+def show_reevaluation(found: Reevaluation) -> None:
+    """What was measured beside what was recorded, and what comes of it."""
+    from registry_core.gates import told
+
+    columns = [f"{found.version.ref} on {found.examples:,} {found.split} examples", "now"]
+    table = _table(*columns, *(["recorded"] if found.recorded else []))
+    for name, value in found.metrics.items():
+        then = [shown(_exact(found.recorded.get(name)))] if found.recorded else []
+        table.add_row(shown(name), shown(_exact(value)), *then)
+    console = stdout()
+    console.print(table)
+    if found.verdict == "not recorded":
+        console.print(
+            "The data is not that of the record: there is nothing to compare with."
+            if found.split == "test"
+            else "Nothing was recorded on this split."
+        )
+        return
+    console.print(shown(f"{found.verdict}: {len(found.changed):,} answers differ"))
+    if found.changed and found.comparison:
+        console.print(shown(f"  test examples: {_some(found.changed)}"))
+        console.print(shown(f"  now against the record: {told(found.comparison)}"))
 
 
 def show_decision(decision: Decision) -> None:
@@ -316,6 +339,16 @@ def _test_metrics(version: Version) -> dict[str, float]:
     """The metrics in one short cell: accuracy first, `test_` is in the column's head."""
     ordered = sorted(version.metrics.items(), key=lambda item: "accuracy" not in item[0])
     return {name.removeprefix("test_"): value for name, value in ordered[:2]}
+
+
+def _some(places: Sequence[int]) -> str:
+    """The first places of examples; an ellipsis stands for the others."""
+    return ", ".join(map(str, places[:_PLACES])) + (", …" if len(places) > _PLACES else "")
+
+
+def _exact(value: float | None) -> str:
+    """A metric with as many digits as tell noise from a difference."""
+    return "" if value is None else f"{value:.7g}"
 
 
 def _what(row: LedgerRow) -> str:

@@ -1,0 +1,180 @@
+"""A registered version measured again, on the split it was measured on or on another one.
+
+Nothing is written: what was recorded stays what it is, and is what the answer is held against.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from registry_core.config import RunConfig
+from registry_core.data import fingerprint, named_splits
+from registry_core.errors import UsageError
+from registry_core.lifecycle import RunPlan, find_presets, load_data, plan_run
+from registry_core.plugins import PluginSet
+from registry_core.statistics import Comparison, Outcomes, compare, outcomes
+from registry_core.types import DataSplits, Evaluation, Observer, Split, Version
+
+SPLITS = ("test", "validation", "train")
+
+# Kernels are chosen by the processor, and add up in another order. Where every answer is the same,
+# a metric that differs by less than this part of it differs by that alone.
+NOISE = 1e-4
+
+
+class Evaluator(Protocol):
+    """What is asked of whoever measures; `registry_core.training` answers with Keras."""
+
+    def suit(self, model: Any, data: DataSplits) -> str: ...
+
+    def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation: ...
+
+
+@dataclass(frozen=True)
+class Reevaluation:
+    """What a version measured this time, beside what was recorded.
+
+    Args:
+        version: the version.
+        split: `test`, `validation` or `train`.
+        examples: how many the split has.
+        fingerprint: the split's.
+        metrics: name -> value, with the split's name before it: `test_accuracy`.
+        verdict: `identical`: every answer and every metric is the recorded one. `within noise`:
+            every answer is the same, and no metric differs by more than `NOISE` of it.
+            `different`: something does. `not recorded`: another split than the recorded one.
+        recorded: name -> value, of the metrics that were recorded on this split.
+        changed: places of examples that were answered otherwise; where there are no classes,
+            whose loss differs by more than `NOISE` of it.
+        comparison: of the answers now with the recorded ones; None where nothing was recorded.
+    """
+
+    version: Version
+    split: str
+    examples: int
+    fingerprint: str
+    metrics: Mapping[str, float]
+    verdict: str
+    recorded: Mapping[str, float] = field(default_factory=dict)
+    changed: Sequence[int] = ()
+    comparison: Comparison | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "version": self.version.to_json(),
+            "split": self.split,
+            "examples": self.examples,
+            "fingerprint": self.fingerprint,
+            "metrics": dict(self.metrics),
+            "recorded": dict(self.recorded),
+            "changed": list(self.changed),
+            "comparison": asdict(self.comparison) if self.comparison else None,
+            "verdict": self.verdict,
+        }
+
+
+def plan_again(
+    plugins: PluginSet, version: Version, manifest: Mapping[str, Any], data_dir: Path | None
+) -> RunPlan:
+    """The plan by which a version's data was loaded, from its record.
+
+    Args:
+        plugins: the version's plugins.
+        version: the version.
+        manifest: its record.
+        data_dir: a file or folder that holds the data, for the plugin.
+
+    Raises:
+        UsageError: the plugin does not have a setting of then any more, or the folder is not there.
+    """
+    imported = manifest.get("imported", {})
+    preset = imported.get("data_preset", version.preset)
+    config = imported.get("data_config", manifest["config"])
+    known = preset in find_presets(plugins)
+    return plan_run(plugins, preset if known else None, config, version.model, data_dir)
+
+
+def evaluate(
+    plan: RunPlan,
+    version: Version,
+    split_name: str,
+    recorded: Outcomes | None,
+    *,
+    imported: bool,
+    plugins: PluginSet,
+    load_evaluator: Callable[[RunConfig], Evaluator],
+    load_model: Callable[[Version], Any],
+    observer: Observer,
+) -> Reevaluation:
+    """Measure a version again.
+
+    Args:
+        plan: by which the data is loaded.
+        version: what is measured.
+        split_name: one of `SPLITS`.
+        recorded: what it answered on its test split; None where there is no record.
+        imported: whether the model was made elsewhere, and may come without a loss.
+        plugins: the plan's plugins.
+        load_evaluator: called once the data is known to be good; importing TensorFlow is its
+            affair.
+        load_model: reads the version's model, checked.
+        observer: told what goes on.
+
+    Raises:
+        UsageError: the plugin keeps no such split.
+        IntegrityError: the version's file is damaged.
+        MlregError: of the kind that is at fault.
+    """
+    observer.stage_began("data")
+    data = load_data(plan, plugins, observer)
+    splits = named_splits(data)
+    if split_name == "validation" and data.validation is data.test:
+        splits["validation"] = data.test
+    if split_name not in splits:
+        raise UsageError(
+            f"{plan.dataset} keeps no {split_name} split, with the settings of {version.ref}.",
+            f"Splits: {', '.join(splits)}.",
+            f"mlreg evaluate {version.ref} --split test",
+        )
+    split = splits[split_name]
+    seen = fingerprint(split)
+    observer.stage_began("model")
+    evaluator = load_evaluator(plan.config)
+    model = load_model(version)
+    if imported:
+        evaluator.suit(model, data)
+    observer.stage_began("evaluate")
+    found = evaluator.evaluate(model, model, split)
+    metrics = {f"{split_name}_{name}": value for name, value in found.metrics.items()}
+    measured = version, split_name, len(split), seen, metrics
+    if split_name != "test" or recorded is None or recorded.fingerprint != seen:
+        return Reevaluation(*measured, "not recorded")
+    answers = outcomes(found, data.class_names, seen)
+    changed = _changed(answers, recorded)
+    if answers == recorded and metrics == dict(version.metrics):
+        verdict = "identical"
+    elif not changed and all(
+        _same(metrics.get(name), value) for name, value in version.metrics.items()
+    ):
+        verdict = "within noise"
+    else:
+        verdict = "different"
+    return Reevaluation(*measured, verdict, version.metrics, changed, compare(answers, recorded))
+
+
+def _changed(ours: Outcomes, theirs: Outcomes) -> list[int]:
+    if ours.predicted is not None and theirs.predicted is not None:
+        kind, sides = "i", (ours.predicted, theirs.predicted)  # classes are the same or they differ
+    else:
+        kind, sides = "f", (ours.losses, theirs.losses)
+    now, then = (struct.unpack(f"<{ours.examples}{kind}", side) for side in sides)
+    pairs = enumerate(zip(now, then, strict=True))
+    return [place for place, (a, b) in pairs if (a != b if kind == "i" else not _same(a, b))]
+
+
+def _same(now: float | None, then: float) -> bool:
+    return now is not None and abs(now - then) <= NOISE * max(abs(then), NOISE)
