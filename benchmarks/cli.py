@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.measure import alternate, command_cost, median, tell
 
-BASE = "import typer, rich.table, pluggy, sqlite3"
+BASE = "import typer, rich.console, rich.table, pluggy, sqlite3"
 
 
 def main(arguments: list[str]) -> None:

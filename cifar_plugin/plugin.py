@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     import keras
 
     from cifar_plugin.config import CifarConfig
-    from registry_core.types import Augmentation, DataCache, DataSplits, Progress, RunResult
+    from registry_core.types import (
+        Augmentation,
+        DataCache,
+        DataSplits,
+        Progress,
+        RunResult,
+    )
 
 
 @hookimpl

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from registry_core.errors import DataError as DataError
     from registry_core.errors import MlregError as MlregError
     from registry_core.hookspecs import hookimpl as hookimpl
+    from registry_core.records import FileRecord as FileRecord
+    from registry_core.records import Objection as Objection
+    from registry_core.records import Version as Version
     from registry_core.registry import Registry as Registry
     from registry_core.registry import open_registry as open_registry
     from registry_core.settings import cache_folder as cache_folder
@@ -23,14 +26,11 @@ if TYPE_CHECKING:
     from registry_core.types import DataCache as DataCache
     from registry_core.types import DataSplits as DataSplits
     from registry_core.types import Evaluation as Evaluation
-    from registry_core.types import FileRecord as FileRecord
     from registry_core.types import History as History
-    from registry_core.types import Objection as Objection
     from registry_core.types import Progress as Progress
     from registry_core.types import RunResult as RunResult
     from registry_core.types import Schedule as Schedule
     from registry_core.types import StreamSplit as StreamSplit
-    from registry_core.types import Version as Version
 
 __version__ = "0.1.0"
 
@@ -48,14 +48,14 @@ _HOME = {
     "DataCache": "types",
     "DataSplits": "types",
     "Evaluation": "types",
-    "FileRecord": "types",
+    "FileRecord": "records",
     "History": "types",
-    "Objection": "types",
+    "Objection": "records",
     "Progress": "types",
     "RunResult": "types",
     "Schedule": "types",
     "StreamSplit": "types",
-    "Version": "types",
+    "Version": "records",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -31,19 +31,17 @@ from registry_core.lifecycle import (
 from registry_core.model_file import inspect
 from registry_core.plugins import PluginSet
 from registry_core.provenance import surroundings
+from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
 from registry_core.signals import StopRequest
 from registry_core.statistics import OUTCOMES_FILE, outcomes
 from registry_core.store import Store, translated
 from registry_core.types import (
-    FIGURES_FOLDER,
-    MODEL_FILE,
     DataSplits,
     Evaluation,
     History,
     Observer,
     RunResult,
     Split,
-    Version,
 )
 
 # What stands in place of a preset's name for a model that no preset trained.

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from registry_core.errors import UsageError
+from registry_core.records import Version
 from registry_core.statistics import Comparison, Outcomes, compare
-from registry_core.types import Version
 
 
 @dataclass(frozen=True)

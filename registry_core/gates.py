@@ -13,9 +13,9 @@ from typing import Any
 
 from registry_core.errors import RefusedError, UsageError
 from registry_core.plugins import PluginSet
+from registry_core.records import LedgerRow, Objection, Version
 from registry_core.settings import PromotionRule
 from registry_core.statistics import OUTCOMES_FILE, Comparison, Outcomes, compare
-from registry_core.types import LedgerRow, Objection, Version
 
 
 @dataclass(frozen=True)

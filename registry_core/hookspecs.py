@@ -20,15 +20,14 @@ if TYPE_CHECKING:
     import keras
 
     from registry_core.config import RunConfig
+    from registry_core.records import Objection, Version
     from registry_core.types import (
         Augmentation,
         DataCache,
         DataSplits,
-        Objection,
         Progress,
         RunResult,
         Schedule,
-        Version,
     )
 
 PROJECT = "mlreg"

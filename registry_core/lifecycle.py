@@ -18,13 +18,12 @@ from registry_core.data import check_splits, describe, steps
 from registry_core.errors import MlregError, PluginError, UsageError
 from registry_core.plugins import PluginSet
 from registry_core.provenance import surroundings
+from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
 from registry_core.refs import check_model_name
 from registry_core.signals import StopRequest
 from registry_core.statistics import OUTCOMES_FILE, outcomes
 from registry_core.store import RunFolder, Store, check_files, translated
 from registry_core.types import (
-    FIGURES_FOLDER,
-    MODEL_FILE,
     Assembly,
     DataSplits,
     Evaluation,
@@ -33,7 +32,6 @@ from registry_core.types import (
     RunResult,
     Schedule,
     Split,
-    Version,
 )
 
 

@@ -16,8 +16,9 @@ from registry_core.data import fingerprint, named_splits
 from registry_core.errors import UsageError
 from registry_core.lifecycle import RunPlan, find_presets, load_data, plan_run
 from registry_core.plugins import PluginSet
+from registry_core.records import Version
 from registry_core.statistics import Comparison, Outcomes, compare, outcomes
-from registry_core.types import DataSplits, Evaluation, Observer, Split, Version
+from registry_core.types import DataSplits, Evaluation, Observer, Split
 
 SPLITS = ("test", "validation", "train")
 

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry_core.errors import AliasMovedError, UsageError
-from registry_core.refs import Ref, check_alias_name, parse_ref
-from registry_core.settings import Settings, find_settings, registry_folder
-from registry_core.statistics import OUTCOMES_FILE, Outcomes
-from registry_core.store import Store, translated
-from registry_core.types import (
+from registry_core.records import (
     FIGURES_FOLDER,
     MODEL_FILE,
     LedgerRow,
     Promotion,
     Version,
 )
+from registry_core.refs import Ref, check_alias_name, parse_ref
+from registry_core.settings import Settings, find_settings, registry_folder
+from registry_core.store import Store, translated
 
 if TYPE_CHECKING:
     import keras
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from registry_core.comparison import SideBySide
     from registry_core.gates import Decision
     from registry_core.plugins import PluginSet
+    from registry_core.statistics import Outcomes
 
 # How often a promotion is decided anew where others move the alias at the same time.
 _DECISIONS = 10
@@ -264,6 +264,8 @@ class Registry:
         Raises:
             IntegrityError: the record is not what its digest says.
         """
+        from registry_core.statistics import OUTCOMES_FILE, Outcomes
+
         if version.file(OUTCOMES_FILE) is None:
             return None
         return Outcomes.from_json(self.store.read(version, OUTCOMES_FILE))

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
+from registry_core.records import Version
 from registry_core.store import Store
-from registry_core.types import Version
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "spirals" / "spirals.py"
 

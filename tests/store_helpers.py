@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import MlregError
+from registry_core.records import Version
 from registry_core.store import Store
-from registry_core.types import Version
 
 CALLS = ("fsync", "rename", "replace", "unlink", "rmdir", "mkdir", "write", "fchmod", "open")
 

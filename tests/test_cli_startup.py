@@ -14,8 +14,8 @@ pytestmark = pytest.mark.processes
 
 HEAVY = {"tensorflow", "keras", "numpy", "matplotlib", "scipy", "PIL", "h5py", "pandas"}
 
-# what any such command line needs
-BASE = "import typer, rich.table, pluggy, sqlite3"
+# what any command line needs that prints a table out of a database
+BASE = "import typer, rich.console, rich.table, pluggy, sqlite3"
 
 # Runs command lines one after another; tells what each one ended with, and added to sys.modules.
 _MODULES = """

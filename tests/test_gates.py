@@ -8,7 +8,7 @@ from fakes import TABLE_PLUGIN, write_project
 from registry_core.errors import PluginError, UsageError
 from registry_core.gates import Check, Decision, PromotionRefusedError, check_force, judge
 from registry_core.plugins import KnownPlugins
-from registry_core.types import Objection, Version
+from registry_core.records import Objection, Version
 
 ACCURATE = """
 from registry_core import Objection, hookimpl

@@ -32,7 +32,8 @@ from registry_core.errors import (
 )
 from registry_core.hookspecs import REQUIRED
 from registry_core.plugins import KnownPlugins, PluginSet
-from registry_core.types import DataSplits, Objection
+from registry_core.records import Objection
+from registry_core.types import DataSplits
 
 # every hook, and arguments to call it with
 HOOKS = {

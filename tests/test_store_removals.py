@@ -9,12 +9,12 @@ import pytest
 from store_helpers import blob, blobs, publish
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
+from registry_core.records import GarbageCollection
 from registry_core.refs import parse_ref
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.store import Store
 from registry_core.store.audit import audit
-from registry_core.types import GarbageCollection
 
 MONTH = 30.0
 

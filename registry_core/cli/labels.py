@@ -13,7 +13,7 @@ from registry_core.refs import check_model_name, parse_target
 from registry_core.ui import output, tables
 
 if TYPE_CHECKING:
-    from registry_core.types import LedgerRow
+    from registry_core.records import LedgerRow
 
 
 @app.command()

@@ -20,7 +20,8 @@ from registry_core.cli.options import (
 if TYPE_CHECKING:
     from registry_core.config import RunConfig
     from registry_core.lifecycle import RunPlan, Trainer
-    from registry_core.types import RunResult, Version
+    from registry_core.records import Version
+    from registry_core.types import RunResult
 
 
 @app.command()

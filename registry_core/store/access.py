@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import MlregError
+from registry_core.records import LedgerRow
 from registry_core.store.blobs import Blobs
 from registry_core.store.faults import translated
 from registry_core.store.index import Index, Reading, Writing
 from registry_core.store.ledger_file import LedgerFile
 from registry_core.store.runs import Runs, remove_folder
-from registry_core.types import LedgerRow
 
 
 class Access:

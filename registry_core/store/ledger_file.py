@@ -17,12 +17,12 @@ from itertools import takewhile
 from pathlib import Path
 
 from registry_core.errors import IntegrityError
+from registry_core.records import LedgerRow
 from registry_core.store.disk import sync_folder
 from registry_core.store.faults import outdated_index
 from registry_core.store.index import Reading
 from registry_core.store.ledger import verify
 from registry_core.store.manifest import canonical
-from registry_core.types import LedgerRow
 
 LEDGER_FILE = "ledger.jsonl"
 _TAIL_BYTES = 1 << 14

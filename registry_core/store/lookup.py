@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from registry_core.errors import UsageError
+from registry_core.records import Version
 from registry_core.refs import Ref, shown
 from registry_core.store.index import Reading
-from registry_core.types import Version
 
 
 def resolve(view: Reading, ref: Ref, removed: bool = False) -> Version:

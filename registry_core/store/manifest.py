@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry_core.errors import PluginError, UsageError
+from registry_core.records import FileRecord, Version
 from registry_core.refs import shown
 from registry_core.store.blobs import Blobs
-from registry_core.types import FileRecord, Version
 
 SCHEMA = 1
 LIMIT_BYTES = 4 << 20

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import MlregError, UsageError
+from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
 from registry_core.store.clock import utc_now
@@ -26,7 +27,6 @@ from registry_core.store.index import Index, Writing
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import whole
 from registry_core.store.runs import RunFolder, remove_folder
-from registry_core.types import LedgerRow, Version
 
 # (the version, its manifest), by the manifest's digest
 _Found = dict[str, tuple[Version, dict[str, Any]]]

@@ -19,6 +19,7 @@ from dataclasses import replace
 from itertools import islice
 
 from registry_core.errors import RefusedError, UsageError
+from registry_core.records import GarbageCollection, Removal, Version
 from registry_core.refs import Ref
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
@@ -26,7 +27,6 @@ from registry_core.store.access import Access
 from registry_core.store.clock import days_before_now, utc_now
 from registry_core.store.index import Reading
 from registry_core.store.ledger import Event
-from registry_core.types import GarbageCollection, Removal, Version
 
 # How many files are removed before another process may write.
 _TOGETHER = 200

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from registry_core.errors import PluginError
+from registry_core.records import FileRecord
 from registry_core.refs import shown
 from registry_core.store.disk import copy_and_hash
-from registry_core.types import FileRecord
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,13 @@ from registry_core.errors import (
     StorageError,
     UsageError,
 )
+from registry_core.records import (
+    FileRecord,
+    LedgerRow,
+    ModelSummary,
+    Promotion,
+    Version,
+)
 from registry_core.refs import Ref, check_alias_name, check_model_name, shown
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
@@ -48,7 +55,6 @@ from registry_core.store.ledger import Event, broken, verify
 from registry_core.store.removals import Removals
 from registry_core.store.runs import RunFolder, remove_folder
 from registry_core.store.staging import Staged, check_files, stage
-from registry_core.types import FileRecord, LedgerRow, ModelSummary, Promotion, Version
 
 
 class Store:

@@ -11,7 +11,13 @@ from typing import Any
 import tensorflow as tf
 
 from registry_core.data import steps
-from registry_core.types import ArraySplit, Augmentation, Batch, Split, StreamSplit
+from registry_core.types import (
+    ArraySplit,
+    Augmentation,
+    Batch,
+    Split,
+    StreamSplit,
+)
 
 # Evaluation holds no gradients, so its batches are as large as keeps the cores busy.
 EVALUATION_BATCH = 250

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from registry_core.types import (
+from registry_core.records import (
     GarbageCollection,
     LedgerRow,
     ModelSummary,

@@ -1,0 +1,190 @@
+"""The values of the registry, all frozen: versions, their files, promotions, the ledger's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# Where a version keeps its model and its figures, among its files.
+MODEL_FILE = "model.keras"
+FIGURES_FOLDER = "figures"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of a version: its path inside the version, its size in bytes, its digest in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """An immutable, numbered result of one run, with the aliases and tags that it has now.
+
+    `group` names the runs that it was made together with, by `run --seeds`; empty where it was
+    made alone.
+    """
+
+    model: str
+    version: int
+    created: str
+    dataset: str
+    preset: str
+    seed: int
+    metrics: Mapping[str, float]
+    seconds: Mapping[str, float]
+    files: Sequence[FileRecord]
+    digest: str
+    run: str
+    group: str = ""
+    aliases: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> str:
+        return f"{self.model}@{self.version}"
+
+    def file(self, path: str) -> FileRecord | None:
+        return next((file for file in self.files if file.path == path), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The version as other programs rely on it; DESIGN's order of keys."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "ref": self.ref,
+            "created": self.created,
+            "aliases": list(self.aliases),
+            "dataset": self.dataset,
+            "preset": self.preset,
+            "seed": self.seed,
+            "metrics": dict(self.metrics),
+            "seconds": dict(self.seconds),
+            "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in self.files],
+            "digest": self.digest,
+            "run": self.run,
+        }
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A registered name: how many versions it has, the newest one, and who holds its aliases."""
+
+    name: str
+    versions: int
+    latest: Version
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "versions": self.versions,
+            "latest": self.latest.to_json(),
+            "aliases": dict(self.aliases),
+        }
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A version that was removed.
+
+    Args:
+        version: the version; no reference leads to it.
+        at: UTC time, ISO 8601.
+        collected: when its files went for good; empty while it can be restored.
+    """
+
+    version: Version
+    at: str
+    collected: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": self.version.to_json(), "removed": self.at, "collected": self.collected}
+
+
+@dataclass(frozen=True)
+class GarbageCollection:
+    """What a garbage collection takes, or took.
+
+    Args:
+        removals: whose files go; their manifests stay.
+        blobs: how many files go, those that nothing refers to among them.
+        size: of those files, in bytes.
+        unregistered: manifests that the index does not know; they and their files stay.
+    """
+
+    removals: Sequence[Removal]
+    blobs: int = 0
+    size: int = 0
+    unregistered: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "versions": [removal.version.ref for removal in self.removals],
+            "files": self.blobs,
+            "bytes": self.size,
+            "unregistered": list(self.unregistered),
+        }
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """An alias that moved: to which version, and from which one, if any held it before."""
+
+    alias: str
+    version: Version
+    previous: Version | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "alias": self.alias,
+            "version": self.version.to_json(),
+            "previous": self.previous.to_json() if self.previous else None,
+        }
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a promotion should not be; `check` names what objects, `reason` says why."""
+
+    check: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """Something that happened to the registry. `digest` covers every other field.
+
+    Args:
+        number: from 1, without gaps.
+        at: UTC time, ISO 8601.
+        who: the account that did it.
+        action: `registered`, `promoted`, `refused`, …
+        model: the registered name.
+        version: its number, or None where the action is not about one.
+        alias: which alias it is about, or None.
+        previous: the version that held the alias before, or None.
+        reason: what the person said.
+        evidence: what the decision rested on.
+        previous_digest: the digest of row number - 1; 64 zeros for the first.
+        digest: sha256 of the row's other fields, in hex.
+    """
+
+    number: int
+    at: str
+    who: str
+    action: str
+    model: str
+    version: int | None
+    alias: str | None
+    previous: int | None
+    reason: str
+    evidence: Mapping[str, Any]
+    previous_digest: str
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "evidence": dict(self.evidence)}
