@@ -21,6 +21,7 @@ FLOORS = [
         "hookspecs",
         "signals",
         "statistics",
+        "samples",
         "data",
         "model_file",
         "provenance",
