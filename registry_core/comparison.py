@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from registry_core.errors import UsageError
+from registry_core.groups import Group, GroupDifference, differences_of
 from registry_core.records import Version
 from registry_core.statistics import Comparison, Outcomes, compare
 
@@ -44,6 +45,9 @@ class SideBySide:
         config: key -> each version's value, for keys that are not the same everywhere.
         classes: class name -> each version's accuracy on the examples of that class.
         differences: each version but the first, beside the first.
+        groups: those that the versions belong to, in the order in which they were named, each
+            once; empty where every version was made alone.
+        group_differences: each group but the first, beside the first.
     """
 
     versions: Sequence[Version]
@@ -51,6 +55,8 @@ class SideBySide:
     config: Mapping[str, Sequence[Any]]
     classes: Mapping[str, Sequence[float | None]]
     differences: Sequence[Difference]
+    groups: Sequence[Group]
+    group_differences: Sequence[GroupDifference]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -68,6 +74,8 @@ class SideBySide:
                 }
                 for each in self.differences
             ],
+            "groups": [group.to_json() for group in self.groups],
+            "group_differences": [each.to_json() for each in self.group_differences],
         }
 
 
@@ -75,6 +83,7 @@ def side_by_side(
     versions: Sequence[Version],
     manifests: Sequence[Mapping[str, Any]],
     outcomes: Sequence[Outcomes | None],
+    groups: Sequence[Group] = (),
 ) -> SideBySide:
     """Put versions side by side.
 
@@ -82,6 +91,7 @@ def side_by_side(
         versions: two or more.
         manifests: the record of each.
         outcomes: what each answered on its test split; None where it has no record.
+        groups: those that the versions belong to, each once; none where all were made alone.
 
     Raises:
         UsageError: there are fewer than two versions.
@@ -101,6 +111,8 @@ def side_by_side(
             _difference(version, theirs, outcomes[0])
             for version, theirs in zip(versions[1:], outcomes[1:], strict=True)
         ],
+        groups=groups,
+        group_differences=differences_of(groups),
     )
 
 

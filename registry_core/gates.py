@@ -209,11 +209,10 @@ def _versus(
 def told(comparison: Comparison) -> str:
     """A comparison in one line: difference, interval, p-value, who alone is right."""
     gain = "accuracy" if comparison.measure == "accuracy" else f"{comparison.measure} better by"
-    chance = f"= {comparison.p_value:.2g}" if comparison.p_value else "< 1e-300"
     line = (
         f"{gain} {comparison.difference:+.4f}, "
         f"{100 * comparison.confidence:.4g} % interval {comparison.low:+.4f} to "
-        f"{comparison.high:+.4f}, p {chance} ({comparison.test}"
+        f"{comparison.high:+.4f}, {chance(comparison.p_value)} ({comparison.test}"
     )
     if comparison.only_candidate is not None:
         line += (
@@ -221,6 +220,11 @@ def told(comparison: Comparison) -> str:
             f"of {comparison.examples:,}"
         )
     return f"{line})"
+
+
+def chance(p_value: float) -> str:
+    """A p-value as it is read: p = 0.031; one that no float can hold is p < 1e-300."""
+    return f"p = {p_value:.2g}" if p_value else "p < 1e-300"
 
 
 def _decided_before(

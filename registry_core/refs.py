@@ -14,7 +14,7 @@ which models, versions and aliases there are.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +58,27 @@ class Ref:
         if self.selector is None or self.kind != "digest":
             return None
         return self.selector.removeprefix("sha256:")
+
+
+def spans(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """First and last of each row of successive numbers: 1, 2, 3, 5 are (1, 3) and (5, 5)."""
+    found: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1] = found[-1][0], number
+        else:
+            found.append((number, number))
+    return found
+
+
+def series(model: str, numbers: Iterable[int]) -> str:
+    """Versions of one model in few words: `cifar10@1 … cifar10@5, cifar10@9`."""
+    told = []
+    for first, last in spans(numbers):
+        between = " … " if last - first > 1 else ", "
+        ends = dict.fromkeys((first, last))
+        told.append(between.join(f"{model}@{number}" for number in ends))
+    return ", ".join(told)
 
 
 def parse_ref(text: str, second: str | None = None) -> Ref:

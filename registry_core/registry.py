@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from registry_core.comparison import SideBySide
     from registry_core.gates import Decision
+    from registry_core.groups import Group
     from registry_core.plugins import PluginSet
     from registry_core.statistics import Outcomes
 
@@ -246,7 +247,7 @@ class Registry:
         )
 
     def compare(self, references: Iterable[str | Ref]) -> SideBySide:
-        """Versions side by side; the first is what the others are held against.
+        """Versions side by side, and the groups they belong to; the first is the measure.
 
         Raises:
             UsageError: fewer than two are named, or nothing has a reference.
@@ -256,7 +257,21 @@ class Registry:
 
         versions = [self.version(reference) for reference in references]
         manifests = [self.store.manifest(version) for version in versions]
-        return side_by_side(versions, manifests, [self.outcomes(each) for each in versions])
+        outcomes = [self.outcomes(version) for version in versions]
+        return side_by_side(versions, manifests, outcomes, self._groups(versions))
+
+    def _groups(self, versions: Iterable[Version]) -> list[Group]:
+        """The groups that versions belong to, each once; none where all were made alone."""
+        from registry_core.groups import group_of
+
+        together = [self.store.group(version) for version in versions]
+        if all(len(members) == 1 for members in together):
+            return []
+        once = {members[0].ref: members for members in together}
+        return [
+            group_of(members, [self.store.manifest(member) for member in members])
+            for members in once.values()
+        ]
 
     def outcomes(self, version: Version) -> Outcomes | None:
         """What a version answered on its test split, example by example; None without a record.

@@ -94,7 +94,7 @@ def test_list_of_a_model_as_json_has_its_versions_newest_first(ask, store):
     """`list NAME --json` has "versions", each with the keys that DESIGN names."""
     done = ask("list", "flowers", "--json")
     assert (done.status, done.stderr) == (0, "")
-    assert list(done.json) == ["schema", "versions", "tags"]
+    assert list(done.json) == ["schema", "versions", "tags", "groups"]
     versions = done.json["versions"]
     assert [version["version"] for version in versions] == [3, 2, 1]
     assert [version["aliases"] for version in versions] == [[], [], ["production"]]
@@ -433,6 +433,52 @@ def test_compare_shows_what_differs(ask):
     as_json = ask("compare", "flowers@1", "flowers@2", "flowers@3", "--json")
     assert as_json.json["versions"] == ["flowers@1", "flowers@2", "flowers@3"]
     assert_error(ask("compare", "flowers@1"), 2, "nothing to be compared with")
+
+
+def test_compare_shows_the_groups_of_versions_that_were_made_together(ask, store):
+    """Each metric's n, mean, deviation and interval; and between groups Welch's test."""
+    fill(store.folder, 0.70, 0.74, 0.72, group="one")
+    fill(store.folder, 0.78, 0.75, 0.79, group="two")
+    lines = ask("compare", "flowers@4", "flowers@7", "flowers@1").stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("group "))
+    shown = [" ".join(line.split()) for line in lines[at:]]
+    assert shown == [
+        "group metric n mean deviation 95 % interval of the mean",
+        "flowers@4 … flowers@6 test_accuracy 3 0.7200 0.0200 0.6703 to 0.7697",
+        "test_loss 3 0.25 0 0.25 to 0.25",
+        "flowers@7 … flowers@9 test_accuracy 3 0.7733 0.0208 0.7216 to 0.8250",
+        "test_loss 3 0.25 0 0.25 to 0.25",
+        "flowers@1 test_accuracy 1 0.5000",
+        "test_loss 1 0.25",
+        "",
+        "flowers@7 … flowers@9 against flowers@4 … flowers@6, by their means:",
+        "test_accuracy +0.0533, 95 % interval +0.0070 to +0.0996, p = 0.033 "
+        "(Welch, 4.0 degrees of freedom)",
+        "test_loss +0, without an interval: neither side varies",
+        "",
+        "flowers@1 against flowers@4 … flowers@6, by their means:",
+        "test_accuracy -0.2200, without an interval: one run alone has no deviation",
+        "test_loss +0, without an interval: one run alone has no deviation",
+    ]
+
+
+def test_list_and_show_tell_which_versions_were_made_together(ask, store):
+    """A column and a line that are there where they say something; and in JSON."""
+    assert "group" not in ask("list", "flowers").stdout
+    assert "made together" not in ask("show", "flowers@3").stdout
+    fill(store.folder, 0.70, 0.74, 0.72, group="one")
+    fill(store.folder, 0.6)
+    store.removals.remove(store.resolve(Ref("flowers", "number", "5")), 0)
+    head, *rows = ask("list", "flowers", "--limit", "3").stdout.splitlines()
+    assert head.split()[-1] == "group"
+    assert [row.partition(" UTC")[2].strip() for row in rows] == ["", "4, 6", "4, 6"]
+    listed = ask("list", "flowers", "--json").json
+    assert listed["groups"] == {"flowers@6": "one", "flowers@4": "one"}
+    shown = ask("show", "flowers@6").stdout
+    assert "made together with flowers@4" in shown
+    assert "test_accuracy 0.7100 ± 0.0141, test_loss 0.25 ± 0, n = 2" in shown
+    assert ask("show", "flowers@6", "--json").json["together"] == ["flowers@4", "flowers@6"]
+    assert ask("show", "flowers@7", "--json").json["together"] == ["flowers@7"]
 
 
 def test_verify_reads_everything_and_names_what_is_damaged(ask, store):

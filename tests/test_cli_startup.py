@@ -37,7 +37,7 @@ def project(tmp_path_factory):
     """A plugins.toml that names cifar10, and a registry with three versions of it."""
     folder = tmp_path_factory.mktemp("project")
     write_settings(folder, {"cifar10": "cifar_plugin.plugin"}, registry="registry")
-    fill(folder / "registry", 0.7, 0.8, 0.75, model="cifar10", dataset="cifar10")
+    fill(folder / "registry", 0.7, 0.8, 0.75, model="cifar10", dataset="cifar10", group="seeds")
     return folder
 
 

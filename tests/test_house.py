@@ -27,13 +27,14 @@ FLOORS = [
         "provenance",
         "blame",
     },
-    {"store", "plugins", "gates", "comparison"},
-    {"lifecycle", "adoption", "reevaluation", "training", "plotting", "registry", "ui"},
+    {"store", "plugins", "gates", "groups", "comparison"},
+    {"lifecycle", "seeds", "adoption", "reevaluation", "training", "plotting", "registry", "ui"},
     {"cli"},
     {"__main__"},
 ]
 SAME_FLOOR = {
     ("gates", "plugins"),  # a gate asks the plugins
+    ("comparison", "groups"),  # versions that belong to groups compare as groups too
     ("registry", "training"),  # late: a model is wanted
     ("hookspecs", "config"),
     ("adoption", "lifecycle"),  # both plan, load data and keep a record alike

@@ -1,5 +1,7 @@
 """The one grammar for naming a version."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,8 @@ from registry_core.refs import (
     parse_ref,
     parse_target,
     parse_words,
+    series,
+    spans,
 )
 
 BAD_NAMES = [
@@ -149,3 +153,26 @@ def test_any_text_is_a_reference_or_wrong_usage(text):
         assert "\n" in str(error)
         return
     assert parse_ref(str(ref)) == ref
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ([], ""),
+        ([4], "m@4"),
+        ([5, 4], "m@4, m@5"),
+        ([3, 1, 2], "m@1 … m@3"),
+        ([1, 2, 3, 5, 8, 9], "m@1 … m@3, m@5, m@8, m@9"),
+    ],
+)
+def test_many_versions_are_named_in_few_words(numbers, told):
+    """A row of three or more by its ends."""
+    assert series("m", numbers) == told
+
+
+@given(st.sets(st.integers(1, 30)))
+def test_spans_leave_nothing_out_and_add_nothing(numbers):
+    """Each from its first to its last, and never next to another."""
+    found = spans(numbers)
+    assert {n for first, last in found for n in range(first, last + 1)} == numbers
+    assert all(one[1] + 1 < other[0] for one, other in pairwise(found))

@@ -13,8 +13,10 @@ from registry_core.refs import check_model_name, parse_words
 from registry_core.ui import output, tables
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
+    from registry_core.records import Version
     from registry_core.registry import Registry
     from registry_core.store import Store
 
@@ -64,6 +66,7 @@ def list_command(
             {
                 "versions": [version.to_json() for version in versions],
                 "tags": {version.ref: dict(version.tags) for version in versions if version.tags},
+                "groups": {version.ref: version.group for version in versions if version.group},
             }
         )
     elif quiet:
@@ -72,11 +75,17 @@ def list_command(
         rows = versions if limit else versions[:ROWS]
         damaged = {version.ref: store.damaged(version) for version in rows}
         damaged = {ref: problems for ref, problems in damaged.items() if problems}
-        tables.show_versions(rows, damaged)
+        tables.show_versions(rows, damaged, _groups(store, rows))
         for ref, problems in damaged.items():
             output.print_warning(f"{ref} is damaged: {', '.join(problems)}.")
         if len(rows) < len(versions):
             output.print_hint(f"There are older ones: mlreg list {model} --limit 1000")
+
+
+def _groups(store: Store, versions: Sequence[Version]) -> dict[str, list[Version]]:
+    """The versions of each group that one of these belongs to, by the group's id."""
+    one_of_each = {version.group: version for version in versions if version.group}
+    return {group: store.group(version) for group, version in one_of_each.items()}
 
 
 def _list_removed(store: Store, model: str, as_json: bool, quiet: bool) -> None:
@@ -102,12 +111,18 @@ def show(
         output.print_references([version.ref])
         return
     manifest = registry.store.manifest(version)
+    together = registry.store.group(version)
     if as_json:
         output.print_json(
-            {"version": version.to_json(), "tags": dict(version.tags), "manifest": manifest}
+            {
+                "version": version.to_json(),
+                "tags": dict(version.tags),
+                "together": [each.ref for each in together],
+                "manifest": manifest,
+            }
         )
     else:
-        tables.show_version(version, manifest)
+        tables.show_version(version, manifest, together)
 
 
 @app.command()
@@ -180,7 +195,11 @@ def compare(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Put versions side by side: metrics, settings, the paired test, classes, examples."""
+    """Put versions side by side: metrics, settings, the paired test, classes, examples.
+
+    Where one was made by `run --seeds`, the whole groups follow: mean, deviation and interval of
+    each metric over all their versions, and Welch's test between the groups.
+    """
     compared = session.open().compare(references)
     if as_json:
         output.print_json(compared.to_json())

@@ -15,13 +15,25 @@ from registry_core.records import (
     Removal,
     Version,
 )
+from registry_core.refs import series, spans
 from registry_core.ui.output import print_warning, stderr, stdout
-from registry_core.ui.text import duration, fraction, literal, metrics_line, shown, size
+from registry_core.ui.text import (
+    duration,
+    fraction,
+    literal,
+    metrics_line,
+    shown,
+    signed,
+    size,
+    spread,
+)
 
 if TYPE_CHECKING:
     from registry_core.comparison import SideBySide
     from registry_core.gates import Check, Decision
+    from registry_core.groups import Group, GroupDifference
     from registry_core.reevaluation import Reevaluation
+    from registry_core.samples import MeanDifference
     from registry_core.store.audit import Audit
     from registry_core.store.rebuild import Rebuilt
 
@@ -47,16 +59,21 @@ def show_models(models: Sequence[ModelSummary]) -> None:
     stdout().print(table)
 
 
-def show_versions(versions: Sequence[Version], damaged: Collection[str]) -> None:
+def show_versions(
+    versions: Sequence[Version],
+    damaged: Collection[str],
+    groups: Mapping[str, Sequence[Version]],
+) -> None:
     """One line a version, newest first; a damaged one is marked.
 
     Args:
         versions: of one model.
         damaged: references of those that are.
+        groups: the versions of each group that one of them belongs to, by the group's id.
     """
     tagged = any(version.tags for version in versions)
     columns = ["version", "test metrics", "preset", "seed", "fit", "aliases", "created"]
-    table = _table(*columns, *(["tags"] if tagged else []))
+    table = _table(*columns, *(["group"] if groups else []), *(["tags"] if tagged else []))
     for version in versions:
         mark = "  damaged" if version.ref in damaged else ""
         table.add_row(
@@ -67,6 +84,7 @@ def show_versions(versions: Sequence[Version], damaged: Collection[str]) -> None
             shown(duration(version.seconds["fit"]) if "fit" in version.seconds else ""),
             shown(", ".join(version.aliases), "green"),
             shown(_when(version.created)),
+            *([shown(_numbers(groups.get(version.group, [])))] if groups else []),
             *([shown(_tags_line({"set": version.tags}))] if tagged else []),
         )
     stdout().print(table)
@@ -158,8 +176,16 @@ def show_holders(rows: Sequence[LedgerRow]) -> None:
     stdout().print(table)
 
 
-def show_version(version: Version, manifest: Mapping[str, Any]) -> None:
-    """Everything worth reading about one version."""
+def show_version(
+    version: Version, manifest: Mapping[str, Any], together: Sequence[Version]
+) -> None:
+    """Everything worth reading about one version.
+
+    Args:
+        version: the version.
+        manifest: its record.
+        together: the versions of its group, itself among them.
+    """
     console = stdout()
     title = shown(version.ref, "bold")
     if version.aliases:
@@ -168,7 +194,7 @@ def show_version(version: Version, manifest: Mapping[str, Any]) -> None:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
-    for name, value in _facts(version, manifest):
+    for name, value in _facts(version, manifest, together):
         facts.add_row(name, shown(value))
     console.print(facts)
     console.print()
@@ -206,6 +232,69 @@ def show_side_by_side(compared: SideBySide) -> None:
         for name, places in (("gained", each.gained), ("lost", each.lost)):
             if places:
                 console.print(shown(f"  {name} {len(places):,} test examples: {_some(places)}"))
+    if compared.groups:
+        console.print()
+        _show_groups(compared.groups, compared.group_differences)
+
+
+def show_group(versions: Sequence[Version]) -> None:
+    """What versions of one group measured: mean and deviation of each metric."""
+    together = series(versions[0].model, [version.version for version in versions])
+    print(f"{together}, mean ± deviation of {len(versions)} runs: {_means(versions)}")
+
+
+def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]) -> None:
+    from registry_core.samples import CONFIDENCE
+
+    console = stdout()
+    table = _table(
+        "group", "metric", "n", "mean", "deviation", f"{_percent(CONFIDENCE)} interval of the mean"
+    )
+    for group in groups:
+        for place, (metric, sample) in enumerate(group.metrics.items()):
+            ends = [sample.deviation, sample.low, sample.high]
+            deviation, low, high = ["" if e is None else fraction(metric, e) for e in ends]
+            table.add_row(
+                shown("" if place else group.name, "bold"),
+                shown(metric),
+                shown(sample.n),
+                shown(fraction(metric, sample.mean)),
+                shown(deviation),
+                shown(f"{low} to {high}" if low else ""),
+            )
+    console.print(table)
+    for each in differences:
+        console.print()
+        against = f"{each.group.name} against {each.first.name}"
+        if each.why_not:
+            console.print(shown(f"{against}: not compared: {each.why_not}"))
+            continue
+        console.print(shown(f"{against}, by their means:"))
+        for metric, found in each.metrics.items():
+            console.print(shown(f"  {metric} {_told_difference(metric, found)}"))
+
+
+def _told_difference(metric: str, found: MeanDifference) -> str:
+    from registry_core.gates import chance
+
+    difference = signed(metric, found.difference)
+    if found.low is None or found.high is None or found.p_value is None:
+        return f"{difference}, without an interval: {found.why_not}"
+    return (
+        f"{difference}, {_percent(found.confidence)} interval {signed(metric, found.low)} to "
+        f"{signed(metric, found.high)}, {chance(found.p_value)} "
+        f"(Welch, {found.degrees_of_freedom:.1f} degrees of freedom)"
+    )
+
+
+def _means(versions: Sequence[Version]) -> str:
+    from registry_core.groups import metrics_of
+
+    return ", ".join(f"{name} {spread(name, s)}" for name, s in metrics_of(versions).items())
+
+
+def _percent(confidence: float) -> str:
+    return f"{100 * confidence:.4g} %"
 
 
 def show_reevaluation(found: Reevaluation) -> None:
@@ -291,7 +380,9 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _facts(version: Version, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(
+    version: Version, manifest: Mapping[str, Any], together: Sequence[Version]
+) -> list[tuple[str, str]]:
     data, environment = manifest["data"], manifest["environment"]
     config = ", ".join(f"{key}={value}" for key, value in sorted(manifest["config"].items()))
     splits = ", ".join(f"{s['examples']:,} {name}" for name, s in data["splits"].items())
@@ -306,6 +397,7 @@ def _facts(version: Version, manifest: Mapping[str, Any]) -> list[tuple[str, str
         ("created", _when(version.created)),
         ("metrics", ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())),
         ("preset", f"{version.dataset} {version.preset}, seed {version.seed}"),
+        *_group_facts(version, together),
         *([("tags", _tags_line({"set": version.tags}))] if version.tags else []),
         ("config", config),
         ("data", f"{splits}; from {data['source'] or 'the plugin'}"),
@@ -320,6 +412,22 @@ def _facts(version: Version, manifest: Mapping[str, Any]) -> list[tuple[str, str
     if missing := manifest.get("figures_missing"):
         facts.append(("figures", f"missing: {missing}"))
     return [*facts, ("run", version.run), ("digest", version.digest)]
+
+
+def _group_facts(version: Version, together: Sequence[Version]) -> list[tuple[str, str]]:
+    others = [each.version for each in together if each.version != version.version]
+    if not others:
+        return []
+    return [
+        ("group", f"made together with {series(version.model, others)}"),
+        ("group mean", f"{_means(together)}, n = {len(together)}"),
+    ]
+
+
+def _numbers(versions: Sequence[Version]) -> str:
+    """The versions' numbers: 1–5, 9."""
+    found = spans(version.version for version in versions)
+    return ", ".join(f"{first}–{last}" if last > first else str(first) for first, last in found)
 
 
 def _origin(version: Version, manifest: Mapping[str, Any]) -> tuple[str, str]:
