@@ -72,6 +72,7 @@ class RunPlan:
         preset: the preset's name.
         config: the preset with the user's changes.
         data_dir: what `--data-dir` said, or None.
+        group: of the runs that this one is made together with; empty where it is made alone.
     """
 
     model: str
@@ -79,6 +80,7 @@ class RunPlan:
     preset: str
     config: RunConfig
     data_dir: Path | None = None
+    group: str = ""
 
 
 def plan_run(
@@ -253,6 +255,7 @@ def build_record(
         "dataset": plan.dataset,
         "preset": plan.preset,
         "seed": plan.config.seed,
+        "group": plan.group,
         "metrics": metrics,
         "objective": _objective(metrics, data),
         "config": plan.config.values(),

@@ -11,7 +11,7 @@ import numpy as np
 
 from registry_core.config import RunConfig
 from registry_core.data import steps
-from registry_core.errors import Interrupted, PluginError, TrainingError
+from registry_core.errors import PluginError, TrainingError
 from registry_core.settings import SETTINGS_FILE, Settings, read_settings
 from registry_core.signals import StopRequest
 from registry_core.types import (
@@ -198,8 +198,7 @@ class FakeTrainer:
                 if (epoch, batch) == self._interrupt_at:
                     stop.receive(self._signum)
                 observer.batch_done(batch + 1, {"loss": loss})
-                if stop.signum is not None:
-                    raise Interrupted(stop.signum)
+                stop.obey()
             losses.append(loss)
             observer.epoch_done(epoch, {"loss": loss}, 0.25)
         return History({"loss": losses}, [0.25] * self.config.epochs)

@@ -1,12 +1,15 @@
 """`mlreg run`, as a process: what it refuses before TensorFlow is imported, and what it trains."""
 
+import io
 import json
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -121,6 +124,13 @@ REFUSED = [
     ("flowers --epochs many", 2, ["many", "mlreg run --help"]),
     ("flowers --epochs 2 -p epochs=3", 2, ["'epochs' is set twice"]),
     ("flowers --seed -1", 2, ["seed=-1"]),
+    ("flowers --seeds 1", 2, ["--seeds 1 makes no group", "2 to 1,000", "--seeds 5"]),
+    ("flowers --seeds 1001", 2, ["--seeds 1,001", "2 to 1,000"]),
+    ("flowers --seeds many", 2, ["many", "mlreg run --help"]),
+    ("flowers --seeds 3 -p seed=2147483646", 2, ["go beyond 2147483647", "--seed 0 --seeds 3"]),
+    ("flowers --seeds 3 --show", 2, ["--show", "Leave one out"]),
+    ("absent --seeds 3", 3, ["'absent' is not installed"]),
+    ("labels --seeds 3 --seed 4", 4, ["Run 1 of 3, seed 4: ", "example 2 has label 3"]),
     ("flowers --name Flowers", 2, ["'Flowers'", "[a-z][a-z0-9_-]{0,63}"]),
     ("flowers --data-dir nowhere", 2, ["nowhere does not exist"]),
     ("absent", 3, ["'absent' is not installed", "absent_plugin.py beside plugins.toml"]),
@@ -244,7 +254,30 @@ def test_print_config_and_dry_run_show_and_do_nothing(bare):
     assert str(bare / "registry") in plan.stdout
 
 
+def test_print_config_and_dry_run_tell_of_every_seed(bare):
+    """--seeds says how many runs, from the seed that was asked for on."""
+    text, as_json, plan = in_turn(
+        [
+            ["run", "flowers", "--seeds", "4", "--seed", "3", "--print-config"],
+            ["run", "flowers", "--seeds", "4", "-p", "seed=3", "--print-config", "--json"],
+            ["run", "flowers", "--seeds", "4", "--seed", "3", "--dry-run"],
+        ],
+        cwd=bare,
+        **without_tensorflow(bare),
+    )
+    assert "# 4 runs: this one, and the same with seeds 4 to 6" in text.stdout
+    assert "seed=3" in text.stdout
+    assert as_json.json["seeds"] == [3, 4, 5, 6]
+    assert as_json.json["config"]["seed"] == 3
+    assert "4 times: 3 epochs" in plan.stdout
+    assert "seeds 3 to 6;" in plan.stdout
+    assert "the next 4 versions of 'flowers'" in plan.stdout
+
+
 # --- what is trained ------------------------------------------------------------------------
+
+# The example, and the beginning of a hook to take the place of one of its own.
+HEAD = "from spirals import *\n\n\n@hookimpl\n"
 
 
 @pytest.fixture(scope="module")
@@ -416,9 +449,131 @@ def test_what_is_exported_scores_what_was_registered(first, others, spirals):
         assert done.json[name]["loss"] == pytest.approx(registered["test_loss"], rel=1e-5)
 
 
+# --- several seeds --------------------------------------------------------------------------
+
+# The example with everything in it that draws numbers; and nothing but a refusal for seed 2.
+DRAWING = """
+def mlreg_augmentation():
+    import tensorflow as tf
+
+    def jitter(inputs, batch):
+        return inputs + 0.1 * tf.random.stateless_normal(tf.shape(inputs), batch.seed)
+
+    return jitter
+
+
+@hookimpl
+def mlreg_model(config, data, learning_rate):
+    import keras
+
+    if config.noise == 0 and config.seed == 2:
+        raise ValueError("not with seed 2")
+    model = keras.Sequential(
+        [
+            keras.layers.Input((2,)),
+            keras.layers.Dense(config.units, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(len(data.class_names)),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+"""
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory):
+    """A group of four, and runs alone with two of its seeds, each command in its own process."""
+    folder = tmp_path_factory.mktemp("drawing")
+    shutil.copy(EXAMPLE, folder)
+    write_plugin(folder, "drawing_plugin", HEAD + DRAWING.lstrip())
+    write_settings(folder, {"drawing": "drawing_plugin"}, registry="registry")
+    lines = {
+        "together": "run drawing --epochs 2 --seed 5 --seeds 4 --name together --json",
+        "first": "run drawing --epochs 2 --seed 5 --name first -q",
+        "last": "run drawing --epochs 2 --seed 8 --name last -q",
+    }
+    return folder, {name: mlreg(*line.split(), cwd=folder) for name, line in lines.items()}
+
+
+def content(folder: Path, model: str, number: int) -> dict[str, bytes]:
+    """What a version's model and answers are made of, without dates and addresses in memory."""
+    store = Store(folder / "registry")
+    version = store.resolve(Ref(model, "number", str(number)))
+    with zipfile.ZipFile(io.BytesIO(store.read(version, "model.keras"))) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist() if "metadata" not in name}
+    parts["config.json"] = re.sub(rb'"shared_object_id": \d+', b"", parts["config.json"])
+    return parts | {"outcomes.json": store.read(version, "outcomes.json")}
+
+
+@pytest.mark.tensorflow
+def test_a_run_of_a_group_is_what_it_would_have_been_alone(drawing):
+    """The first and the last: weights, layers' names and answers, to the bit."""
+    folder, told = drawing
+    assert all(done.status == 0 for done in told.values()), told
+    assert set(content(folder, "first", 1)) == {
+        "config.json", "model.weights.h5", "outcomes.json",
+    }  # fmt: skip
+    assert content(folder, "together", 1) == content(folder, "first", 1)
+    assert content(folder, "together", 4) == content(folder, "last", 1)
+    assert content(folder, "together", 4) != content(folder, "first", 1)
+
+
+@pytest.mark.tensorflow
+def test_a_group_is_told_as_versions_and_their_means(drawing):
+    """One JSON object; on stderr which run it is, and nothing of TensorFlow's."""
+    folder, told = drawing
+    group = told["together"].json
+    assert list(group) == ["schema", "versions", "group", "summary"]
+    assert [version["ref"] for version in group["versions"]] == [
+        f"together@{number}" for number in (1, 2, 3, 4)
+    ]
+    assert [version["seed"] for version in group["versions"]] == [5, 6, 7, 8]
+    accuracies = [version["metrics"]["test_accuracy"] for version in group["versions"]]
+    summary = group["summary"]["test_accuracy"]
+    assert summary["n"] == 4
+    assert summary["mean"] == pytest.approx(statistics.mean(accuracies))
+    assert summary["deviation"] == pytest.approx(statistics.stdev(accuracies))
+    assert stored(folder, "together", 3).group == group["group"]
+    said = told["together"].stderr.splitlines()
+    assert [line for line in said if line.startswith("Run ") and "Registered" not in line] == [
+        f"Run {number} of 4, seed {number + 4}" for number in (1, 2, 3, 4)
+    ]
+    assert any(line.startswith("Run 2 of 4, seed 6: Registered together@2") for line in said)
+    assert "retracing" not in told["together"].stderr
+    assert "tensorflow" not in told["together"].stderr.lower()
+
+
+@pytest.mark.tensorflow
+def test_a_group_that_fails_keeps_what_was_registered(drawing):
+    """The error says which run it was and names the versions; the summary says mean and n."""
+    folder, _ = drawing
+    lines = [
+        "run drawing --epochs 1 -p noise=0 --seed 0 --seeds 5 --name failing",
+        "run drawing --epochs 1 --seeds 2 --name quiet -q",
+        "run drawing --epochs 1 --seeds 2 --name plain",
+    ]
+    failing, quiet, plain = in_turn([line.split() for line in lines], cwd=folder)
+    assert_error(
+        failing, 3, "Run 3 of 5, seed 2: Plugin 'drawing' failed", "not with seed 2",
+        "Earlier runs registered failing@1, failing@2.",
+    )  # fmt: skip
+    assert len(Store(folder / "registry").versions("failing")) == 2
+    assert (quiet.stdout, quiet.stderr) == ("quiet@1\nquiet@2\n", "")
+    assert re.fullmatch(
+        r"plain@1, plain@2, mean ± deviation of 2 runs: "
+        r"test_accuracy 0\.\d{4} ± 0\.\d{4}, test_loss \S+ ± \S+\n",
+        plain.stdout,
+    )
+
+
 # --- what goes wrong in training ------------------------------------------------------------
 
-HEAD = "from spirals import *\n\n\n@hookimpl\n"
 HOOKS = {
     "mlreg_augmentation": "config",
     "mlreg_scheduler": "config",

@@ -18,6 +18,8 @@ from registry_core.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from registry_core.config import RunConfig
     from registry_core.lifecycle import RunPlan, Trainer
     from registry_core.records import Version
@@ -36,6 +38,10 @@ def run(
         int | None, typer.Option(metavar="N", help="The same as -p epochs=N.")
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="The same as -p seed=N.")] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="So many runs, a group: seed, seed + 1, …, a version each."),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="Register under this name; else the plugin's."),
@@ -51,41 +57,58 @@ def run(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train, evaluate, save, plot and register a version."""
+    """Train, evaluate, save, plot and register a version; or, with --seeds, one for each seed."""
     from registry_core.config import parse_overrides
+    from registry_core.errors import UsageError
     from registry_core.lifecycle import plan_run
     from registry_core.plugins import KnownPlugins
+    from registry_core.seeds import plan_group, run_group
 
     registry = session.open()
     plugins = KnownPlugins(registry.settings).load(dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     overrides.update(_given("epochs", epochs, overrides) | _given("seed", seed, overrides))
     plan = plan_run(plugins, preset, overrides, name, data_dir)
+    plans = [plan] if seeds is None else plan_group(plan, seeds)
+    if show and seeds is not None:
+        raise UsageError(
+            "--show opens one version's figures, and --seeds makes several.", "Leave one out."
+        )
     if print_config:
-        _print_config(plan, as_json)
+        _print_config(plans, as_json)
         return
     if dry_run:
-        _tell_plan(plan, registry.folder)
+        _tell_plans(plans, registry.folder)
         return
 
     from registry_core import lifecycle
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
-    with stop_on_signals() as stop, watch(quiet) as observer:
-        version = lifecycle.run(
-            plan,
-            plugins=plugins,
-            store=registry.store,
-            load_trainer=_load_trainer,
-            standard_report=standard_report,
-            observer=observer,
-            stop=stop,
-            project=registry.settings.folder,
-        )
-    tell_version(version, as_json, quiet)
+    def run_one(plan: RunPlan, place: str = "") -> Version:
+        with watch(quiet, place) as observer:
+            version = lifecycle.run(
+                plan,
+                plugins=plugins,
+                store=registry.store,
+                load_trainer=_load_trainer,
+                standard_report=standard_report,
+                observer=observer,
+                stop=stop,
+                project=registry.settings.folder,
+            )
+            if place:
+                observer.say(f"{place}: {_registered(version)}")
+            return version
+
+    with stop_on_signals() as stop:
+        versions = [run_one(plan)] if seeds is None else run_group(plans, run_one)
+    if seeds is not None:
+        tell_group(versions, as_json, quiet)
+        return
+    tell_version(versions[0], as_json, quiet)
     if show:
-        _open_figures(version)
+        _open_figures(versions[0])
 
 
 def _given(key: str, value: int | None, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -111,45 +134,84 @@ def standard_report(result: RunResult, out_dir: Path) -> list[Path]:
     return list(standard_figures(result, out_dir))
 
 
-def _print_config(plan: RunPlan, as_json: bool) -> None:
+def _print_config(plans: Sequence[RunPlan], as_json: bool) -> None:
     import json
 
+    plan, seeds = plans[0], [each.config.seed for each in plans]
     values = plan.config.values()
     if as_json:
         from registry_core.ui.output import print_json
 
-        print_json({"dataset": plan.dataset, "preset": plan.preset, "config": values})
+        told = {"dataset": plan.dataset, "preset": plan.preset, "config": values}
+        print_json(told | ({"seeds": seeds} if plan.group else {}))
         return
     print(f"# mlreg run {plan.dataset} --preset {plan.preset}")
     if plan.config.about:
         print(f"# {plan.config.about}")
+    if plan.group:
+        print(f"# {len(plans)} runs: this one, and the same with seeds {seeds[1]} to {seeds[-1]}")
     for key, value in values.items():
         print(f"{key}={json.dumps(value) if not isinstance(value, str) else value}")
 
 
-def _tell_plan(plan: RunPlan, folder: Path) -> None:
+def _tell_plans(plans: Sequence[RunPlan], folder: Path) -> None:
+    plan, last = plans[0], plans[-1].config.seed
     config = plan.config
+    times, seeds, versions = "", f"seed {config.seed}", "it as the next version"
+    if plan.group:
+        times = f" {len(plans)} times"
+        seeds = f"seeds {config.seed} to {last}"
+        versions = f"them as the next {len(plans)} versions"
     print(
-        f"Would train {plan.dataset} with preset {plan.preset}: {config.epochs} epochs, "
-        f"batches of {config.batch_size}, seed {config.seed};\n"
-        f"and register it as the next version of '{plan.model}' in {folder}."
+        f"Would train {plan.dataset} with preset {plan.preset}{times}: {config.epochs} epochs, "
+        f"batches of {config.batch_size}, {seeds};\n"
+        f"and register {versions} of '{plan.model}' in {folder}."
     )
 
 
 def tell_version(version: Version, as_json: bool, quiet: bool) -> None:
     """A version that was just registered, as the options ask for it."""
-    from registry_core.ui import output, text
+    from registry_core.ui import output
 
     if as_json:
         output.print_json({"version": version.to_json()})
     elif quiet:
         output.print_references([version.ref])
     else:
-        seconds = text.duration(sum(version.seconds.values()))
-        metrics = ", ".join(f"{n} {text.fraction(n, v)}" for n, v in version.metrics.items())
-        print(f"Registered {version.ref}: {metrics}, in {seconds}")
+        print(_registered(version))
         output.print_hint(f"Look at it: mlreg show {version.ref}")
         output.print_hint(f"Its figures: mlreg export {version.ref} --format figures")
+
+
+def tell_group(versions: Sequence[Version], as_json: bool, quiet: bool) -> None:
+    """The versions of a group that was just registered, as the options ask for them."""
+    from dataclasses import asdict
+
+    from registry_core.groups import metrics_of
+    from registry_core.ui import output, tables
+
+    if as_json:
+        output.print_json(
+            {
+                "versions": [version.to_json() for version in versions],
+                "group": versions[0].group,
+                "summary": {name: asdict(found) for name, found in metrics_of(versions).items()},
+            }
+        )
+    elif quiet:
+        output.print_references(version.ref for version in versions)
+    else:
+        tables.show_group(versions)
+        output.print_hint(f"Look at one: mlreg show {versions[0].ref}")
+        output.print_hint(f"Beside another group: mlreg compare MODEL@N {versions[0].ref}")
+
+
+def _registered(version: Version) -> str:
+    from registry_core.ui import text
+
+    seconds = text.duration(sum(version.seconds.values()))
+    metrics = ", ".join(f"{n} {text.fraction(n, v)}" for n, v in version.metrics.items())
+    return f"Registered {version.ref}: {metrics}, in {seconds}"
 
 
 def _open_figures(version: Version) -> None:

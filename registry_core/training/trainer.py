@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import platform
 from collections.abc import Callable, Iterator
@@ -50,9 +51,13 @@ class KerasTrainer:
 
     model_type = keras.Model
     callback_type = keras.callbacks.Callback
+    _others_before = False
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config
+        if KerasTrainer._others_before:
+            tf.get_logger().addFilter(_says_nothing_of_retracing)
+        KerasTrainer._others_before = True
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
@@ -208,6 +213,11 @@ class KerasTrainer:
         """Load a saved model and compare its answers; raises PluginError where they differ."""
         inputs, _ = first_examples(split, 32)
         check_saved(model, path, inputs)
+
+
+def _says_nothing_of_retracing(record: logging.LogRecord) -> bool:
+    """TensorFlow counts by lines of code, over all runs of a process, each with its own model."""
+    return "triggered tf.function retracing" not in str(record.msg)
 
 
 def _augmented(augmentation: Augmentation, inputs: Any) -> Any:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -30,15 +30,23 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def watch(quiet: bool = False) -> Iterator[Observer]:
-    """The observer that fits stderr: live on a terminal, lines elsewhere, warnings if quiet."""
+def watch(quiet: bool = False, place: str = "") -> Iterator[Observer]:
+    """The observer that fits stderr: live on a terminal, lines elsewhere, warnings if quiet.
+
+    Args:
+        quiet: pass on warnings alone.
+        place: which of several runs it watches: `Run 2 of 5, seed 1`; empty for a run alone.
+    """
     if quiet:
         yield Silent()
     elif sys.stderr.isatty():
-        with LiveView(stderr()) as view:
+        with LiveView(stderr(), place) as view:
             yield view
     else:
-        yield Lines(stderr())
+        lines = Lines(stderr())
+        if place:
+            lines.say(place)
+        yield lines
 
 
 class Silent:
@@ -108,10 +116,12 @@ class LiveView(Silent):
 
     Args:
         console: a terminal.
+        place: which of several runs it is, shown above the bars; empty for a run alone.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, place: str = "") -> None:
         self._console = console
+        self._place = place
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=32, complete_style="cyan", finished_style="cyan"),
@@ -153,11 +163,11 @@ class LiveView(Silent):
         self._download.update(
             self._tasks[what], completed=done, total=total, count=f"{size(done)}{of}"
         )
-        self._live.update(self._download)
+        self._show(self._download)
 
     def stage_began(self, name: str) -> None:
         if name != "fit":
-            self._live.update(shown(f"{_STAGES[name]} …", "dim"))
+            self._show(shown(f"{_STAGES[name]} …", "dim"))
 
     def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
         self._epochs, self._steps, self._examples = epochs, steps_per_epoch, examples
@@ -205,4 +215,8 @@ class LiveView(Silent):
         )
         best = f"   best epoch {self._best[1]}: {self._best[2]}" if self._best else ""
         numbers = shown(metrics_line(self._numbers)).append(best, "green")
-        self._live.update(Group(self._bars, numbers))
+        self._show(self._bars, numbers)
+
+    def _show(self, *parts: RenderableType) -> None:
+        above = [shown(self._place, "bold")] if self._place else []
+        self._live.update(Group(*above, *parts))
