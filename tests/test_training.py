@@ -1,6 +1,7 @@
 """Fit, evaluate, save, load, export: Keras on models so small that a run takes a second."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -632,6 +633,7 @@ def test_the_environment_is_json_and_names_versions_and_device(training, keras, 
     assert (found["keras"], found["tensorflow"]) == (keras.__version__, tf.__version__)
     assert found["device"]
     assert found["deterministic"] is True
+    assert found["onednn"] == os.environ.get("TF_ENABLE_ONEDNN_OPTS")
 
 
 # --- all of it -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ class KerasTrainer:
             "numpy": np.__version__,
             "device": ", ".join(gpus) or platform.processor() or platform.machine(),
             "deterministic": self._config.deterministic,
+            "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
         }
 
     def initial_learning_rate(self, schedule: Schedule | None) -> Any:
