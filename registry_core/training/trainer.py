@@ -19,6 +19,7 @@ import tensorflow as tf
 from registry_core.config import RunConfig
 from registry_core.errors import PluginError, TrainingError
 from registry_core.signals import StopRequest
+from registry_core.training.fused import fused_normalisation
 from registry_core.training.models import check_saved, save_model
 from registry_core.training.pipeline import (
     TrainingBatches,
@@ -156,7 +157,7 @@ class KerasTrainer:
         model.steps_per_execution = max(1, min(EXAMPLES_A_CALL // config.batch_size, batches.steps))
         validation = assembly.data.validation
         observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
-        with _enough_memory(config):
+        with _enough_memory(config), fused_normalisation(model):
             model.fit(
                 batches.dataset,
                 epochs=config.epochs,
