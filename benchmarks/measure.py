@@ -27,15 +27,28 @@ class Cost:
     report: str = ""
 
 
-def command_cost(words: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
+def command_cost(
+    words: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Cost:
     """Run a command to its end; CPU seconds are those of the process and its children.
+
+    Args:
+        words: the command.
+        environment: what is added to this process's own.
+        folder: where it runs; here if not given.
 
     Raises:
         SystemExit: it failed; its output is shown.
     """
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
-        words, env={**os.environ, **(environment or {})}, capture_output=True, text=True
+        words,
+        env={**os.environ, **(environment or {})},
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:

@@ -1,7 +1,8 @@
-"""Training throughput on all 50,000 images, beside another program that trains the same.
+"""Training throughput, beside another program that trains the same and beside plain PyTorch.
 
-The other side is a command that prints `fit 51.9 s` when it has trained for the given epochs on
-the whole training split, as a script of the seed's recipe does.
+The other program is a command that prints `fit 51.9 s` when it has trained for the given epochs on
+the given number of images, as a script of the seed's recipe does. PyTorch trains the same network
+without augmentation. All sides validate on the test images after each epoch.
 """
 
 from __future__ import annotations
@@ -12,48 +13,73 @@ import re
 import shlex
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from benchmarks.measure import Cost, alternate, command_cost, median, tell
 
 IMAGES = 50_000
+TORCH_SIDE = Path(__file__).with_name("torch_side.py")
 
 
 def main(arguments: list[str]) -> None:
     """`python -m benchmarks throughput --against "python script.py cifar10.npz --epochs 2"`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks throughput", description=__doc__)
-    parser.add_argument("--against", required=True, help="the other side, with its own --epochs")
+    parser.add_argument("--against", help="another side, with its own --epochs and images")
+    parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
+    parser.add_argument("--npz", metavar="FILE", help="the four arrays, for PyTorch and for mlreg")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--images", type=int, default=IMAGES, help="of the training split")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
+    if not (options.against or options.torch):
+        parser.error("nothing to measure beside: give --against or --torch")
+    if options.torch and not options.npz:
+        parser.error("--torch needs --npz, the file with the arrays")
     with tempfile.TemporaryDirectory() as folder:
         mlreg = [sys.executable, "-m", "registry_core", "--registry", folder, "run", "cifar10"]
         mlreg += ["--epochs", str(options.epochs), "--json"]
-        sides = {
-            "the other": lambda: _fit(command_cost(shlex.split(options.against)), _stated),
-            "mlreg": lambda: _fit(command_cost(mlreg), _recorded),
-        }
+        if options.images != IMAGES:
+            mlreg += ["-p", f"train_examples={options.images}"]
+        if options.npz:
+            mlreg += ["--data-dir", options.npz]
+        sides: dict[str, Callable[[], Cost]] = {}
+        if options.against:
+            sides["the other"] = partial(_fit, shlex.split(options.against), _stated)
+        if options.torch:
+            words = [options.torch, str(TORCH_SIDE), options.npz]
+            words += ["--epochs", str(options.epochs), "--images", str(options.images)]
+            sides["PyTorch"] = partial(_fit, words, _stated)
+            sides["PyTorch, channels last"] = partial(_fit, [*words, "--channels-last"], _stated)
+        sides["mlreg"] = partial(_fit, mlreg, _recorded)
         costs = alternate(sides, options.rounds)
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, each in costs.items():
         cost = median(each)
         rows.append(
             {
                 "side": name,
                 "fit_seconds": round(cost.wall_seconds, 1),
-                "images_per_second": round(options.epochs * IMAGES / cost.wall_seconds),
+                "images_per_second": round(options.epochs * options.images / cost.wall_seconds),
                 "cpu_seconds": round(cost.cpu_seconds, 1),
             }
         )
-    pairs = zip(costs["the other"], costs["mlreg"], strict=True)
-    ratios = sorted(other.wall_seconds / ours.wall_seconds for other, ours in pairs)
-    rows.append({"ratio": round(ratios[len(ratios) // 2], 2), "least": round(ratios[0], 2)})
-    tell("throughput", rows, options.record, rounds=options.rounds, epochs=options.epochs)
+    ours = costs.pop("mlreg")
+    for name, each in costs.items():
+        pairs = zip(each, ours, strict=True)
+        ratios = sorted(theirs.wall_seconds / mine.wall_seconds for theirs, mine in pairs)
+        middle = round(ratios[len(ratios) // 2], 2)
+        rows.append({"beside": name, "least": round(ratios[0], 2), "ratio": middle})
+    counts = {"rounds": options.rounds, "epochs": options.epochs, "images": options.images}
+    tell("throughput", rows, options.record, **counts)
 
 
-def _fit(cost: Cost, seconds: object) -> Cost:
-    """The same cost with the seconds of fitting alone as its wall time."""
-    return Cost(seconds(cost.report), cost.cpu_seconds, cost.report)  # type: ignore[operator]
+def _fit(words: list[str], seconds: Callable[[str], float]) -> Cost:
+    """A command's cost with the seconds of fitting alone as its wall time."""
+    cost = command_cost(words)
+    return Cost(seconds(cost.report), cost.cpu_seconds, cost.report)
 
 
 def _stated(report: str) -> float:

@@ -1,0 +1,67 @@
+"""From the command to the end of the first training step, beside TensorFlow's import alone.
+
+The data is cached and byte code is compiled. What is counted of mlreg: its own start, the data,
+TensorFlow's import, the checks before training, and the first step with its tracing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from benchmarks import clock
+from benchmarks.measure import Cost, alternate, command_cost, median, tell
+
+# One batch, so that the first call of Keras is the first step and nothing more.
+IMAGES = 30
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m benchmarks startup`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks startup", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--data-dir", help="as mlreg run takes it; the cache if not given")
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        mlreg, environment, told = clock.project(Path(folder))
+        run = [*mlreg, "run", "cifar10", "--epochs", "1", "-p", f"train_examples={IMAGES}"]
+        if options.data_dir:
+            run += ["--data-dir", options.data_dir]
+
+        def first_step() -> Cost:
+            began = time.time()
+            command_cost(run, environment, Path(folder))
+            noted = json.loads(told.read_text())
+            return Cost(noted["first_step_at"] - began, noted["first_step_cpu_seconds"])
+
+        words = [sys.executable, "-c", "import tensorflow, keras"]
+        sides = {
+            "import tensorflow, keras": partial(command_cost, words),
+            "mlreg run, to its first step": first_step,
+        }
+        for side in sides.values():
+            side()  # files are read and byte code is compiled once, for both sides alike
+        costs = alternate(sides, options.rounds)
+    rows: list[dict[str, object]] = []
+    for name, each in costs.items():
+        cost = median(each)
+        rows.append(
+            {
+                "side": name,
+                "wall_seconds": round(cost.wall_seconds, 2),
+                "cpu_seconds": round(cost.cpu_seconds, 2),
+            }
+        )
+    imports, ours = costs.values()
+    pairs = list(zip(ours, imports, strict=True))
+    more = statistics.median(own.wall_seconds - base.wall_seconds for own, base in pairs)
+    ratio = statistics.median(own.wall_seconds / base.wall_seconds for own, base in pairs)
+    rows.append({"more_wall_seconds": round(more, 2), "ratio": round(ratio, 2)})
+    tell("startup", rows, options.record, rounds=options.rounds)
