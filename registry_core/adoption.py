@@ -22,6 +22,7 @@ from registry_core.lifecycle import (
     RunPlan,
     Stages,
     StandardReport,
+    build_origin,
     build_record,
     draw,
     files_below,
@@ -133,10 +134,10 @@ def adopt(
             )
 
         observer.stage_began("register")
-        record = build_record(
-            plan, data, facts, metrics, history, stages, missing, plugins,
-            {**surroundings(project), **adopter.environment()},
-        )  # fmt: skip
+        origin = build_origin(
+            plan, facts, plugins, {**surroundings(project), **adopter.environment()}
+        )
+        record = build_record(plan, data, origin, metrics, history, stages, missing)
         # the preset decided which data was loaded, and nothing of how the model came to be
         record |= {
             "preset": PRESET,

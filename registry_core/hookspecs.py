@@ -243,7 +243,9 @@ def mlreg_callbacks(  # type: ignore[empty-body]
         run_dir: a folder of this run, removed when the run ends.
 
     Returns:
-        The callbacks, in the order in which they are to be called.
+        The callbacks, in the order in which they are to be called. Where a stopped run goes on,
+        they get back those of their attributes that are numbers, texts, arrays, or lists, tuples
+        and dicts of them; what else they remember begins anew.
 
     Example:
         from registry_core import hookimpl

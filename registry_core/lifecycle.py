@@ -1,5 +1,7 @@
 """How a run goes: data, augmentation, schedule, model, fit, evaluate, save, plot, register, tell.
 
+`train` goes from the data to what was measured; `run` makes a version of it.
+
 The one readable story. What is trained comes from the plugins, how from the trainer, where it is
 kept from the store; none of them is imported here, and nothing here knows TensorFlow.
 """
@@ -9,22 +11,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from registry_core.config import RunConfig
 from registry_core.data import check_splits, describe, steps
-from registry_core.errors import MlregError, PluginError, UsageError
+from registry_core.drift import drifted
+from registry_core.errors import DataError, MlregError, PluginError, UsageError
 from registry_core.plugins import PluginSet
 from registry_core.provenance import surroundings
-from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
+from registry_core.records import FIGURES_FOLDER, MODEL_FILE, UnfinishedRun, Version
 from registry_core.refs import check_model_name
 from registry_core.signals import StopRequest
 from registry_core.statistics import OUTCOMES_FILE, outcomes
-from registry_core.store import RunFolder, Store, check_files, translated
+from registry_core.store import Store, check_files, translated
 from registry_core.types import (
     Assembly,
+    Checkpoints,
     DataSplits,
     Evaluation,
     History,
@@ -49,13 +53,33 @@ class Trainer(Protocol):
 
     def check(self, assembly: Assembly, folder: Path) -> None: ...
 
-    def fit(self, assembly: Assembly, observer: Observer, stop: StopRequest) -> History: ...
+    def fit(
+        self,
+        assembly: Assembly,
+        observer: Observer,
+        stop: StopRequest,
+        checkpoints: Checkpoints,
+    ) -> History: ...
 
     def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation: ...
+
+    def digest(self, model: Any) -> str: ...
 
     def save(self, model: Any, path: Path) -> None: ...
 
     def check_saved(self, model: Any, path: Path, split: Split) -> None: ...
+
+
+class Workspace(Checkpoints, Protocol):
+    """Where a run writes while it goes on; the store answers with a `RunFolder`."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def record(self) -> Mapping[str, Any] | None: ...
+
+    def begin(self, record: Mapping[str, Any]) -> None: ...
 
 
 # Draws the host's own figures into a folder, for a dataset whose plugin has no report.
@@ -73,6 +97,7 @@ class RunPlan:
         config: the preset with the user's changes.
         data_dir: what `--data-dir` said, or None.
         group: of the runs that this one is made together with; empty where it is made alone.
+        resumes: the id of a stopped run to go on with; empty where a new one begins.
     """
 
     model: str
@@ -81,6 +106,7 @@ class RunPlan:
     config: RunConfig
     data_dir: Path | None = None
     group: str = ""
+    resumes: str = ""
 
 
 def plan_run(
@@ -117,6 +143,27 @@ def plan_run(
         config=presets[chosen].changed(overrides or {}),
         data_dir=data_dir,
     )
+
+
+def plan_resumption(
+    plugins: PluginSet, run: UnfinishedRun, data_dir: Path | None = None
+) -> RunPlan:
+    """The plan by which a stopped run goes on.
+
+    Args:
+        plugins: the run's plugins.
+        run: has stopped.
+        data_dir: a file or folder that holds the data; None takes what the run began with, if it
+            is still there.
+
+    Raises:
+        UsageError: the plugin does not have a setting of then any more, or the folder is not there.
+    """
+    record = run.record
+    if data_dir is None and record["data_dir"] and Path(record["data_dir"]).exists():
+        data_dir = Path(record["data_dir"])
+    plan = plan_again(plugins, record, data_dir)
+    return replace(plan, group=record["group"], resumes=run.id)
 
 
 def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
@@ -161,56 +208,44 @@ def run(
         MlregError: of the kind that is at fault. No version was registered.
         Interrupted: a signal asked to stop; its outcome says whether a version was registered.
     """
-    config = plan.config
     stages = Stages(observer)
     stop.outcome = "Nothing was registered."
-    with store.start_run(plan.model) as folder:
-        with stages.timed("data"):
-            data = load_data(plan, plugins, observer)
-            facts = describe(data)
-
-        with stages.timed("model"):
-            trainer = load_trainer(config)
-            assembly = _assemble(data, config, plugins, trainer, folder)
-            with plugins.answerable("mlreg_augmentation"):
-                trainer.check_augmentation(assembly)
-            with plugins.answerable("mlreg_model"), translated(store.folder, "saving it"):
-                trainer.check(assembly, folder.path)
-
-        provided = {"mlreg_callbacks": assembly.callbacks, "mlreg_scheduler": [assembly.schedule]}
-        with stages.timed("fit"), plugins.answerable("mlreg_model", provided), stop.patience():
-            history = trainer.fit(assembly, observer, stop)
-
-        with stages.timed("evaluate"), plugins.answerable("mlreg_inference_model"):
-            inference = plugins.call(
-                "mlreg_inference_model",
-                (trainer.model_type, type(None)),
-                config=config,
-                model=assembly.model,
+    with store.take_up_run(plan.resumes) if plan.resumes else store.start_run(plan.model) as folder:
+        with translated(store.folder, "keeping what the run makes"):
+            made = train(
+                plan,
+                plugins=plugins,
+                workspace=folder,
+                load_trainer=load_trainer,
+                observer=observer,
+                stop=stop,
+                stages=stages,
+                project=project,
+                once_begun=f"Nothing was registered; `mlreg resume {folder.id}` goes on with it.",
             )
-            inference = assembly.model if inference is None else inference
-            evaluation = trainer.evaluate(inference, assembly.model, data.test)
-            metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
+        data, trainer = made.data, made.trainer
 
         with stages.timed("save"), translated(store.folder, "saving the model"):
-            trainer.save(inference, folder.files / MODEL_FILE)
-            scores = outcomes(evaluation, data.class_names, facts["splits"]["test"]["fingerprint"])
+            trainer.save(made.inference, folder.files / MODEL_FILE)
+            scores = outcomes(
+                made.evaluation,
+                data.class_names,
+                made.origin["data"]["splits"]["test"]["fingerprint"],
+            )
             (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
 
         with stages.timed("plot"):
             result = RunResult(
-                plan.model, plan.dataset, plan.preset, config, history, metrics, evaluation,
-                tuple(data.class_names),
+                plan.model, plan.dataset, plan.preset, plan.config, made.history, made.metrics,
+                made.evaluation, tuple(data.class_names),
             )  # fmt: skip
             missing = draw(
                 result, folder.files / FIGURES_FOLDER, plugins, standard_report, observer
             )
 
         observer.stage_began("register")
-        record = build_record(
-            plan, data, facts, metrics, history, stages, missing, plugins,
-            {**surroundings(project), **trainer.environment()},
-        )  # fmt: skip
+        record = build_record(plan, data, made.origin, made.metrics, made.history, stages, missing)
+        record["weights"] = made.weights
         files = files_below(folder.files, observer)
         stop.outcome = f"It was being registered: `mlreg list {plan.model}` tells whether it was."
         with stop.patience():
@@ -219,7 +254,7 @@ def run(
                 record,
                 files,
                 load_check=lambda staged: trainer.check_saved(
-                    inference, staged[MODEL_FILE], data.test
+                    made.inference, staged[MODEL_FILE], data.test
                 ),
             )
             stop.outcome = f"{version.ref} was registered before."
@@ -227,30 +262,166 @@ def run(
     return version
 
 
+@dataclass(frozen=True)
+class Made:
+    """What training made, measured and not yet kept.
+
+    Args:
+        trainer: who trained.
+        data: what it was trained and measured on.
+        origin: what it began with, as `build_record` takes it.
+        history: what was measured after each epoch.
+        inference: the model that was evaluated, and is to be registered.
+        weights: that model's digest.
+        evaluation: the test split, example by example.
+        metrics: `test_loss`, `test_accuracy`, …
+    """
+
+    trainer: Trainer
+    data: DataSplits
+    origin: Mapping[str, Any]
+    history: History
+    inference: Any
+    weights: str
+    evaluation: Evaluation
+    metrics: Mapping[str, float]
+
+
+def train(
+    plan: RunPlan,
+    *,
+    plugins: PluginSet,
+    workspace: Workspace,
+    load_trainer: Callable[[RunConfig], Trainer],
+    observer: Observer,
+    stop: StopRequest,
+    stages: Stages,
+    project: Path,
+    once_begun: str,
+) -> Made:
+    """Load the data, build the model, train it, or go on where it was stopped, and measure it.
+
+    Args:
+        plan: what to train.
+        plugins: the plan's plugins.
+        workspace: where it is kept how far the run came.
+        load_trainer: called once the data is known to be good; importing TensorFlow is its affair.
+        observer: told what goes on.
+        stop: asked whether a signal wants the run to end.
+        stages: how long each took.
+        project: the folder whose git commit is recorded.
+        once_begun: what state remains where it is stopped after training has begun, as a sentence.
+
+    Raises:
+        MlregError: of the kind that is at fault.
+        Interrupted: a signal asked to stop.
+    """
+    config = plan.config
+    with stages.timed("data"):
+        data = load_data(plan, plugins, observer)
+        facts = describe(data)
+
+    with stages.timed("model"):
+        trainer = load_trainer(config)
+        assembly = _assemble(data, config, plugins, trainer, workspace)
+        with plugins.answerable("mlreg_augmentation"):
+            trainer.check_augmentation(assembly)
+        with plugins.answerable("mlreg_model"):
+            trainer.check(assembly, workspace.path)
+
+    origin = build_origin(plan, facts, plugins, {**surroundings(project), **trainer.environment()})
+    _tell_drift(workspace.record, origin, observer)
+    workspace.begin(origin)
+    stop.outcome = once_begun
+    provided = {"mlreg_callbacks": assembly.callbacks, "mlreg_scheduler": [assembly.schedule]}
+    with stages.timed("fit"), plugins.answerable("mlreg_model", provided), stop.patience():
+        history = trainer.fit(assembly, observer, stop, workspace)
+
+    with stages.timed("evaluate"), plugins.answerable("mlreg_inference_model"):
+        inference = plugins.call(
+            "mlreg_inference_model",
+            (trainer.model_type, type(None)),
+            config=config,
+            model=assembly.model,
+        )
+        inference = assembly.model if inference is None else inference
+        evaluation = trainer.evaluate(inference, assembly.model, data.test)
+        metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
+    weights = trainer.digest(inference)
+    return Made(trainer, data, origin, history, inference, weights, evaluation, metrics)
+
+
+def build_origin(
+    plan: RunPlan,
+    facts: Mapping[str, Any],
+    plugins: PluginSet,
+    environment: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a run begins with: all that decides what it will make.
+
+    Args:
+        plan: what is run.
+        facts: what it is trained and measured on, as `describe` tells it.
+        plugins: the plan's plugins.
+        environment: libraries, device, and the code around it.
+    """
+    return {
+        "model": plan.model,
+        "dataset": plan.dataset,
+        "preset": plan.preset,
+        "group": plan.group,
+        "config": plan.config.values(),
+        "data_dir": None if plan.data_dir is None else str(plan.data_dir.absolute()),
+        "data": facts,
+        "plugins": plugins.describe(),
+        "environment": environment,
+    }
+
+
+def plan_again(
+    plugins: PluginSet,
+    record: Mapping[str, Any],
+    data_dir: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> RunPlan:
+    """The plan of a record, whatever the presets say by now.
+
+    Args:
+        plugins: the record's plugins.
+        record: what a run began with, or a version's manifest: `model`, `preset`, `config`.
+        data_dir: a file or folder that holds the data, for the plugin.
+        overrides: key -> value, where it is not to be what it was.
+
+    Raises:
+        UsageError: the plugin does not have a setting of then any more, or the folder is not there.
+    """
+    preset = record["preset"] if record["preset"] in find_presets(plugins) else None
+    settings = {**record["config"], **(overrides or {})}
+    plan = plan_run(plugins, preset, settings, record["model"], data_dir)
+    return replace(plan, preset=record["preset"])
+
+
 def build_record(
     plan: RunPlan,
     data: DataSplits,
-    facts: Mapping[str, Any],
+    origin: Mapping[str, Any],
     metrics: Mapping[str, float],
     history: History,
     stages: Stages,
     figures_missing: str | None,
-    plugins: PluginSet,
-    environment: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a version's manifest keeps beside its files.
 
     Args:
         plan: what was run.
         data: what it was measured on.
-        facts: the same, as `describe` tells it.
+        origin: what it began with, as `build_origin` tells it.
         metrics: `test_loss`, `test_accuracy`, …
         history: what was measured after each epoch; empty where nothing was trained.
         stages: how long each took.
         figures_missing: why they are; None where they are there.
-        plugins: the plan's plugins.
-        environment: libraries, device, and the code around it.
     """
+    fit = {"fit": round(sum(history.epoch_seconds), 3)} if history.resumed else {}
     return {
         "dataset": plan.dataset,
         "preset": plan.preset,
@@ -258,14 +429,15 @@ def build_record(
         "group": plan.group,
         "metrics": metrics,
         "objective": _objective(metrics, data),
-        "config": plan.config.values(),
+        "config": origin["config"],
         "history": {name: list(values) for name, values in history.metrics.items()},
         "epoch_seconds": list(history.epoch_seconds),
-        "seconds": stages.seconds,
-        "data": facts,
+        "resumed": history.resumed,
+        "seconds": stages.seconds | fit,  # in this process alone, where it was stopped before
+        "data": origin["data"],
         "figures_missing": figures_missing,
-        "plugins": plugins.describe(),
-        "environment": environment,
+        "plugins": origin["plugins"],
+        "environment": origin["environment"],
     }
 
 
@@ -291,8 +463,24 @@ def load_data(plan: RunPlan, plugins: PluginSet, observer: Observer) -> DataSpli
     return data
 
 
+def _tell_drift(then: Mapping[str, Any] | None, now: Mapping[str, Any], observer: Observer) -> None:
+    """Warn of what is not as it was when a run began that is taken up again; refuse other data."""
+    for drift in drifted(then, now) if then else []:
+        if drift.kind == "data":
+            raise DataError(
+                f"The data is not what the run began with: {drift.what} has {drift.now}, and had "
+                f"{drift.then}.",
+                "What it learned so far, it learned of other examples: begin a new run.",
+                f"mlreg run {now['dataset']} --preset {now['preset']}",
+            )
+        observer.warn(
+            f"Not as it was when the run began: {drift}. It may end in other weights than it would "
+            "have."
+        )
+
+
 def _assemble(
-    data: DataSplits, config: RunConfig, plugins: PluginSet, trainer: Trainer, folder: RunFolder
+    data: DataSplits, config: RunConfig, plugins: PluginSet, trainer: Trainer, folder: Workspace
 ) -> Assembly:
     augmentation = plugins.call("mlreg_augmentation", config=config, data=data)
     if augmentation is not None and not callable(augmentation):

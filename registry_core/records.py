@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 # Where a version keeps its model and its figures, among its files.
@@ -127,6 +128,47 @@ class GarbageCollection:
             "files": self.blobs,
             "bytes": self.size,
             "unregistered": list(self.unregistered),
+        }
+
+
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """A run that has begun to train and has made no version.
+
+    Args:
+        id: its folder's name.
+        record: what it began with.
+        process: in which it goes on; None where it has stopped.
+        checkpoint: the file that it kept last; None where it kept none.
+    """
+
+    id: str
+    record: Mapping[str, Any]
+    process: int | None
+    checkpoint: Path | None
+
+    @property
+    def state(self) -> str:
+        """`running`, `failed` or `interrupted`."""
+        if self.process is not None:
+            return "running"
+        return "failed" if "failed" in self.record else "interrupted"
+
+    def is_called(self, name: str) -> bool:
+        """Whether its id is this, or begins or ends with it."""
+        return self.id.startswith(name) or self.id.endswith(name)
+
+    def to_json(self) -> dict[str, Any]:
+        record = self.record
+        return {
+            "id": self.id,
+            "state": self.state,
+            "process": self.process,
+            "model": record["model"],
+            "dataset": record["dataset"],
+            "preset": record["preset"],
+            "config": record["config"],
+            "failed": record.get("failed"),
         }
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from registry_core.config import RunConfig
 from registry_core.data import fingerprint, named_splits
 from registry_core.errors import UsageError
-from registry_core.lifecycle import RunPlan, find_presets, load_data, plan_run
+from registry_core.lifecycle import RunPlan, load_data, plan_again
 from registry_core.plugins import PluginSet
 from registry_core.records import Version
 from registry_core.statistics import Comparison, Outcomes, compare, outcomes
@@ -78,25 +78,23 @@ class Reevaluation:
         }
 
 
-def plan_again(
-    plugins: PluginSet, version: Version, manifest: Mapping[str, Any], data_dir: Path | None
+def plan_of(
+    plugins: PluginSet, manifest: Mapping[str, Any], data_dir: Path | None = None
 ) -> RunPlan:
-    """The plan by which a version's data was loaded, from its record.
+    """The plan by which a version's data was loaded.
 
     Args:
         plugins: the version's plugins.
-        version: the version.
         manifest: its record.
         data_dir: a file or folder that holds the data, for the plugin.
 
     Raises:
         UsageError: the plugin does not have a setting of then any more, or the folder is not there.
     """
-    imported = manifest.get("imported", {})
-    preset = imported.get("data_preset", version.preset)
-    config = imported.get("data_config", manifest["config"])
-    known = preset in find_presets(plugins)
-    return plan_run(plugins, preset if known else None, config, version.model, data_dir)
+    if imported := manifest.get("imported"):
+        of_data = {"preset": imported["data_preset"], "config": imported["data_config"]}
+        manifest = {**manifest, **of_data}
+    return plan_again(plugins, manifest, data_dir)
 
 
 def evaluate(

@@ -14,15 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry_core.errors import AliasMovedError, UsageError
+from registry_core.errors import AliasMovedError, BusyError, UsageError
 from registry_core.records import (
     FIGURES_FOLDER,
     MODEL_FILE,
     LedgerRow,
     Promotion,
+    UnfinishedRun,
     Version,
 )
-from registry_core.refs import Ref, check_alias_name, parse_ref
+from registry_core.refs import Ref, check_alias_name, parse_ref, shown
 from registry_core.settings import Settings, find_settings, registry_folder
 from registry_core.store import Store, translated
 
@@ -181,6 +182,43 @@ class Registry:
         evidence = {"rolled_back_from": holder.ref if holder else None}
         return self.store.move_alias(
             earlier, alias, reason, evidence, action="rolled back", holder=holder
+        )
+
+    def stopped_run(self, name: str | None = None) -> UnfinishedRun:
+        """A run that ended without a version, to go on with.
+
+        Args:
+            name: its id, or how that begins or ends; None takes the one that there is.
+
+        Raises:
+            UsageError: there is none of that name, or more than one.
+            BusyError: it goes on in another process.
+        """
+        runs = self.store.unfinished_runs()
+        if name is None:
+            found = [run for run in runs if run.process is None]
+        else:
+            found = [run for run in runs if name and run.is_called(name)]
+        if len(found) == 1:
+            run = found[0]
+            if run.process is not None:
+                raise BusyError(
+                    f"Run {run.id} goes on in process {run.process}.",
+                    "It can be taken up once it has stopped.",
+                    "mlreg runs",
+                )
+            return run
+        wanted = f" {shown(name)}" if name is not None else ""
+        if not found:
+            raise UsageError(
+                f"No run{wanted} stopped without a version.",
+                f"Those that did: {', '.join(run.id for run in runs) or 'none'}.",
+                "mlreg runs",
+            )
+        raise UsageError(
+            f"{len(found)} runs stopped without a version; which one?",
+            f"These: {', '.join(run.id for run in found)}. The last characters are enough.",
+            f"mlreg resume {found[-1].id[-8:]}",
         )
 
     def holders(self, model: str, alias: str | None = None) -> list[LedgerRow]:

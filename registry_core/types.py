@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import keras
@@ -124,6 +124,17 @@ class Observer(Progress, Protocol):
         """After an epoch (from 0), with what was measured on training and validation."""
 
 
+class Checkpoints(Protocol):
+    """Where a run keeps how far it came."""
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The file that was kept last; None where none was."""
+
+    def keep(self, write: Callable[[BinaryIO], object]) -> None:
+        """Keep what `write` writes in place of the last one; raises OSError where it cannot be."""
+
+
 class DataCache(Protocol):
     """A dataset's files on this machine, for `mlreg data`."""
 
@@ -167,10 +178,12 @@ class History:
     Args:
         metrics: name -> one value an epoch; `loss`, `accuracy`, `val_loss`, `learning_rate`, …
         epoch_seconds: wall time of each epoch, validation included.
+        resumed: how often the run was taken up again.
     """
 
     metrics: Mapping[str, Sequence[float]]
     epoch_seconds: Sequence[float] = ()
+    resumed: int = 0
 
     @property
     def epochs(self) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from registry_core.checkpoint import read_state, write_checkpoint
 from registry_core.config import RunConfig
 from registry_core.data import steps
 from registry_core.errors import PluginError, TrainingError
@@ -17,6 +19,7 @@ from registry_core.signals import StopRequest
 from registry_core.types import (
     ArraySplit,
     Assembly,
+    Checkpoints,
     Evaluation,
     History,
     Observer,
@@ -184,13 +187,18 @@ class FakeTrainer:
         assert folder.is_dir()
         self.assembly = assembly
 
-    def fit(self, assembly: Assembly, observer: Observer, stop: StopRequest) -> History:
+    def fit(
+        self, assembly: Assembly, observer: Observer, stop: StopRequest, checkpoints: Checkpoints
+    ) -> History:
         self._called("fit")
         examples = len(assembly.data.train)
         batches = steps(examples, self.config.batch_size)
         observer.training_started(self.config.epochs, batches, examples)
-        losses = []
-        for epoch in range(self.config.epochs):
+        state = {"epoch": 0, "step": 0, "losses": []}
+        if file := checkpoints.checkpoint:
+            state = read_state(file)
+        losses = state["losses"]
+        for epoch in range(state["epoch"], self.config.epochs):
             loss = 1.0 / (epoch + 1)
             for batch in range(batches):
                 if (epoch, batch) == self._diverge_at:
@@ -201,12 +209,19 @@ class FakeTrainer:
                 stop.obey()
             losses.append(loss)
             observer.epoch_done(epoch, {"loss": loss}, 0.25)
-        return History({"loss": losses}, [0.25] * self.config.epochs)
+            state = {"epoch": epoch + 1, "step": 0, "losses": losses}
+            checkpoints.keep(partial(write_checkpoint, state=state, tensors=[]))
+        resumed = int(file is not None)
+        return History({"loss": losses}, [0.25] * self.config.epochs, resumed)
 
     def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation:
         self._called("evaluate")
         assert isinstance(split, ArraySplit)
         return evaluation(split.targets)
+
+    def digest(self, model: Any) -> str:
+        self._called("digest")
+        return json.dumps(model)
 
     def save(self, model: Any, path: Path) -> None:
         self._called("save")

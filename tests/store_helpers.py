@@ -66,6 +66,10 @@ def referenced(store: Store) -> set[str]:
     return needed
 
 
+# what it takes to go on with a run that was stopped
+KEPT = ("lock", "run.json", "checkpoint.zip")
+
+
 def assert_whole(store: Store) -> None:
     """Every version verifies, the ledger too, and nothing else lies about."""
     for model in store.models():
@@ -73,7 +77,18 @@ def assert_whole(store: Store) -> None:
             store.check(version)
     store.verify_ledger()
     assert blobs(store) == referenced(store)
-    assert not list((store.folder / "runs").iterdir())
+    assert leftovers(store.folder) == []
+
+
+def leftovers(folder: Path) -> list[str]:
+    """What lies under runs/ that nobody can go on with, by its path there."""
+    runs = folder / "runs"
+    return [
+        str(path.relative_to(runs))
+        for run in runs.glob("*")
+        for path in [run, *run.rglob("*")]
+        if not (run / "run.json").is_file() or path.name not in {run.name, *KEPT}
+    ]
 
 
 def blob(store: Store, digest: str) -> Path:

@@ -24,11 +24,14 @@ FLOORS = [
         "samples",
         "data",
         "model_file",
+        "checkpoint",
+        "drift",
         "provenance",
         "blame",
     },
     {"store", "plugins", "gates", "groups", "comparison"},
-    {"lifecycle", "seeds", "adoption", "reevaluation", "training", "plotting", "registry", "ui"},
+    {"lifecycle", "seeds", "adoption", "reevaluation", "reproduction", "training", "plotting"}
+    | {"registry", "ui"},
     {"cli"},
     {"__main__"},
 ]
@@ -39,6 +42,7 @@ SAME_FLOOR = {
     ("hookspecs", "config"),
     ("adoption", "lifecycle"),  # both plan, load data and keep a record alike
     ("reevaluation", "lifecycle"),  # the same, but for the record
+    ("reproduction", "lifecycle"),
 }
 HEAVY = {
     "tensorflow": {"training"},

@@ -15,9 +15,10 @@ from fakes import (
     standard_report,
     write_project,
 )
-from store_helpers import assert_whole, in_child, kill
+from store_helpers import assert_whole, in_child, kill, leftovers
 
 from registry_core import __version__
+from registry_core.checkpoint import read_state
 from registry_core.errors import (
     DataError,
     Interrupted,
@@ -67,12 +68,13 @@ class Project:
         return self.store.manifest(version)
 
     def refused(self, kind, **choices) -> BaseException:
-        """Run what must fail, and see that it left nothing."""
+        """Run what must fail, and see that it left nothing but what it takes to go on."""
         with pytest.raises(kind) as caught:
             self.run(**choices)
         assert self.store.models() == []
         assert self.store.ledger() == []
-        assert not list(self.folder.glob("registry/runs/*"))
+        assert leftovers(self.folder / "registry") == []
+        assert bool(self.store.unfinished_runs()) == ("fit" in self.observer.stages)
         assert not list(self.folder.glob("registry/objects/sha256/*/*"))
         return caught.value
 
@@ -189,10 +191,11 @@ def test_the_stages_come_in_order_and_are_heard(tmp_path):
         "initial_learning_rate",
         "check_augmentation",
         "check",
+        "environment",
         "fit",
         "evaluate",
+        "digest",
         "save",
-        "environment",
         "check_saved",
     ]
 
@@ -528,8 +531,8 @@ def test_bad_data_is_refused_before_the_trainer_is_loaded(tmp_path, body, said):
         ("mlreg_inference_model", "raise BaseException('x')", "evaluate"),
     ],
 )
-def test_a_hook_that_fails_leaves_nothing(tmp_path, name, body, stage):
-    """The plugin's fault, at its stage; no version, no run folder, no file."""
+def test_a_hook_that_fails_leaves_no_version(tmp_path, name, body, stage):
+    """The plugin's fault, at its stage; no version and no file of one."""
     project = Project(tmp_path, TABLE_PLUGIN + hook(name, body))
     error = project.refused(PluginError)
     assert name in str(error)
@@ -552,15 +555,16 @@ def test_an_augmentation_that_is_no_function_is_refused_before_the_model(tmp_pat
         ("fit", "fit"),
         ("evaluate", "evaluate"),
         ("save", "save"),
-        ("environment", "register"),
+        ("environment", "model"),
+        ("digest", "evaluate"),
         ("check_saved", "register"),
     ],
 )
 @pytest.mark.parametrize(
     "error", [TrainingError("No."), StorageError("Full."), Interrupted(15), KeyboardInterrupt()]
 )
-def test_whatever_stops_a_run_leaves_nothing(tmp_path, method, stage, error):
-    """At every stage, every kind of end passes as it is; no version, no run folder, no file."""
+def test_whatever_stops_a_run_leaves_no_version(tmp_path, method, stage, error):
+    """At every stage, every kind of end passes as it is; no file, but what it takes to go on."""
     project = Project(tmp_path)
     trainer = partial(FakeTrainer, raises={method: error})
     assert project.refused(type(error), trainer=trainer) is error
@@ -579,24 +583,32 @@ def test_what_keras_raises_over_a_plugins_model_is_the_plugins_fault(tmp_path, m
     assert error.__cause__ is cause
 
 
-def test_a_diverged_run_leaves_nothing(tmp_path):
-    """Exit status 5, in the middle of the second epoch."""
+def test_a_diverged_run_keeps_its_checkpoint(tmp_path):
+    """Exit status 5, in the middle of the second epoch; what it had learned before is there."""
     project = Project(tmp_path)
     error = project.refused(TrainingError, trainer=partial(FakeTrainer, diverge_at=(1, 2)))
     assert error.exit_status == 5
     assert "epoch 2, batch 3" in error.what
     assert [epoch for epoch, *_ in project.observer.epochs] == [0]
+    (run,) = project.store.unfinished_runs()
+    assert (run.state, run.record["failed"]) == ("failed", error.what)
+    assert read_state(run.checkpoint)["epoch"] == 1
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
-    """The batch is finished and told; the run leaves nothing."""
+    """The batch is finished and told; the run can be gone on with."""
     project = Project(tmp_path)
     trainer = partial(FakeTrainer, interrupt_at=(1, 0), signum=signum)
     error = project.refused(Interrupted, trainer=trainer)
     assert error.exit_status == 128 + signum
     assert len(project.observer.batches) == 4
     assert project.observer.stages[-1] == "fit"
+    (run,) = project.store.unfinished_runs()
+    assert run.state == "interrupted"
+    assert (
+        project.stop.outcome == f"Nothing was registered; `mlreg resume {run.id}` goes on with it."
+    )
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -619,7 +631,8 @@ def test_a_signal_while_registering_never_denies_a_version(tmp_path, times):
     else:
         assert registered == []
         assert "`mlreg list flowers` tells" in caught.value.outcome
-    assert not list(tmp_path.glob("registry/runs/*"))
+    assert leftovers(tmp_path / "registry") == []
+    assert len(project.store.unfinished_runs()) == times - 1
 
 
 def test_a_model_that_answers_otherwise_once_loaded_is_not_registered(tmp_path):
@@ -637,7 +650,7 @@ def test_a_failed_run_leaves_earlier_versions_alone(tmp_path):
         project.run(trainer=partial(FakeTrainer, diverge_at=(0, 0)))
     assert project.store.versions("flowers") == [first]
     project.store.check(first)
-    assert not list((tmp_path / "registry" / "runs").iterdir())
+    assert leftovers(tmp_path / "registry") == []
     assert project.run().version == 2
 
 
@@ -683,7 +696,7 @@ def killed_while(method: str, project: Project) -> None:
 
 @pytest.mark.parametrize("method", ["fit", "evaluate", "save", "check_saved"])
 def test_a_run_killed_at_any_stage_leaves_no_version(tmp_path, method):
-    """What it had written lies under runs/ only, and goes with the next command that writes."""
+    """What it had written lies under runs/ only; what it does not take to go on is swept next."""
     project = Project(tmp_path)
     first = project.run()
     killed_while(method, project)

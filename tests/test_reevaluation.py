@@ -11,7 +11,7 @@ from registry_core.adoption import adopt
 from registry_core.errors import UsageError
 from registry_core.lifecycle import plan_run, run
 from registry_core.plugins import KnownPlugins
-from registry_core.reevaluation import evaluate, plan_again
+from registry_core.reevaluation import evaluate, plan_of
 from registry_core.signals import StopRequest
 from registry_core.statistics import Outcomes
 from registry_core.store import Store
@@ -74,7 +74,7 @@ class Project:
             return self.evaluator
 
         return evaluate(
-            plan_again(self.plugins, version, manifest, None),
+            plan_of(self.plugins, manifest),
             version,
             split,
             recorded or self.recorded(version),
@@ -163,11 +163,10 @@ def test_the_data_is_loaded_by_the_settings_of_the_record(project):
     """What the presets say today does not matter, nor that the preset is gone."""
     version = project.run(preset="quick", overrides={"units": 16, "seed": 5})
     manifest = project.store.manifest(version)
-    plan = plan_again(project.plugins, version, manifest, None)
+    plan = plan_of(project.plugins, manifest)
     assert (plan.preset, plan.config.units, plan.config.seed) == ("quick", 16, 5)
-    gone = replace(version, preset="gone")
-    plan = plan_again(project.plugins, gone, manifest, None)
-    assert (plan.config.units, plan.config.epochs) == (16, 1)
+    plan = plan_of(project.plugins, {**manifest, "preset": "gone"})
+    assert (plan.preset, plan.config.units, plan.config.epochs) == ("gone", 16, 1)
 
 
 def test_an_imported_model_is_measured_as_when_it_was_imported(project):

@@ -142,14 +142,18 @@ def test_a_first_run_that_fails_leaves_nothing(plugins, store):
 
 
 def test_a_stop_in_mid_group_says_what_stays(plugins, store):
-    """The run that was stopped leaves nothing; the others are named."""
+    """The run that was stopped can be gone on with, in its group; the others are named."""
     stop = StopRequest()
     with pytest.raises(Interrupted) as caught:
         ran(planned(plugins, 5), plugins, store, stop, run_5={"interrupt_at": (0, 1)})
     assert caught.value.signum == signal.SIGINT
+    (stopped,) = store.unfinished_runs()
     assert caught.value.outcome == (
-        "Run 5 of 5, seed 4: nothing was registered. Earlier runs registered flowers@1 … flowers@4."
+        f"Run 5 of 5, seed 4: nothing was registered; `mlreg resume {stopped.id}` goes on with it. "
+        "Earlier runs registered flowers@1 … flowers@4."
     )
+    versions = store.versions("flowers")
+    assert stopped.record["group"] == versions[0].group
     assert len(store.versions("flowers")) == 4
     assert_whole(store)
 

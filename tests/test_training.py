@@ -10,6 +10,7 @@ from fakes import Recorder, standard_report, write_project
 
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted, PluginError, TrainingError, UsageError
+from registry_core.reproduction import Scratch
 from registry_core.signals import StopRequest
 from registry_core.types import ArraySplit, Assembly, DataSplits
 
@@ -97,7 +98,8 @@ class Run:
         self.learning_rate = self.trainer.initial_learning_rate(schedule)
         self.model = model(keras)
         assembly = Assembly(data, self.model, augmentation, schedule, list(callbacks))
-        self.history = self.trainer.fit(assembly, self.observer, stop or StopRequest())
+        nothing = Scratch(Path())
+        self.history = self.trainer.fit(assembly, self.observer, stop or StopRequest(), nothing)
 
     @property
     def weights(self) -> list[bytes]:

@@ -1,12 +1,14 @@
 """What a fit computes by fused kernels is what Keras computes by its own layers."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import Recorder
 
 from registry_core.config import RunConfig
+from registry_core.reproduction import Scratch
 from registry_core.signals import StopRequest
 from registry_core.types import ArraySplit, Assembly, DataSplits
 
@@ -211,7 +213,9 @@ def fitted(keras):
         trainer = KerasTrainer(RunConfig(epochs=epochs, batch_size=8))
         model = network(keras)
         data = DataSplits(images(60), images(12, 1), images(12, 1), ("a", "b", "c"))
-        history = trainer.fit(Assembly(data, model, None, None, []), Recorder(), StopRequest())
+        history = trainer.fit(
+            Assembly(data, model, None, None, []), Recorder(), StopRequest(), Scratch(Path())
+        )
         return model, history
 
     return fit

@@ -57,7 +57,7 @@ def made(pipeline, tf):
 
 def epoch_of(batches, epoch: int) -> list:
     """Every batch of an epoch: ((inputs, seed, epoch, indices), targets) as plain lists."""
-    batches.epoch.assign(epoch)
+    batches.begin(epoch)
     return [
         (tuple(np.asarray(part).tolist() for part in inputs), targets.tolist())
         for inputs, targets in batches.dataset.as_numpy_iterator()
@@ -75,7 +75,7 @@ def test_an_epoch_is_the_same_whatever_was_done_before_it(made, kind):
     epochs = [epoch_of(through, epoch) for epoch in range(4)]
     assert epoch_of(made(kind), 3) == epochs[3]
     # a pass that was broken off, and one repeated, change nothing either
-    through.epoch.assign(1)
+    through.begin(1)
     next(iter(through.dataset))
     assert epoch_of(through, 3) == epochs[3]
     assert epoch_of(through, 0) == epochs[0]

@@ -70,6 +70,9 @@ def options(
 # command -> the file that has it, in the order of the help page
 _FILES = {
     "run": "runs",
+    "runs": "again",
+    "resume": "again",
+    "reproduce": "again",
     "list": "versions",
     "show": "versions",
     "history": "versions",

@@ -119,6 +119,11 @@ PresetOption = Annotated[
     ),
 ]
 
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="Change a setting."),
+]
+
 DataDirOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Where the data is, if not where the plugin would look."),

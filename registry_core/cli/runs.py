@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,16 +14,19 @@ from registry_core.cli.options import (
     DatasetArgument,
     DryRunOption,
     JsonOption,
+    ParameterOption,
     PresetOption,
     QuietOption,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from registry_core.config import RunConfig
     from registry_core.lifecycle import RunPlan, Trainer
+    from registry_core.plugins import PluginSet
     from registry_core.records import Version
+    from registry_core.registry import Registry
     from registry_core.types import RunResult
 
 
@@ -30,10 +34,7 @@ if TYPE_CHECKING:
 def run(
     dataset: DatasetArgument,
     preset: PresetOption = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="Change a setting."),
-    ] = None,
+    parameter: ParameterOption = None,
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="The same as -p epochs=N.")
     ] = None,
@@ -81,27 +82,7 @@ def run(
         _tell_plans(plans, registry.folder)
         return
 
-    from registry_core import lifecycle
-    from registry_core.signals import stop_on_signals
-    from registry_core.ui.watchers import watch
-
-    def run_one(plan: RunPlan, place: str = "") -> Version:
-        with watch(quiet, place) as observer:
-            version = lifecycle.run(
-                plan,
-                plugins=plugins,
-                store=registry.store,
-                load_trainer=_load_trainer,
-                standard_report=standard_report,
-                observer=observer,
-                stop=stop,
-                project=registry.settings.folder,
-            )
-            if place:
-                observer.say(f"{place}: {_registered(version)}")
-            return version
-
-    with stop_on_signals() as stop:
+    with running(registry, plugins, quiet) as run_one:
         versions = [run_one(plan)] if seeds is None else run_group(plans, run_one)
     if seeds is not None:
         tell_group(versions, as_json, quiet)
@@ -109,6 +90,39 @@ def run(
     tell_version(versions[0], as_json, quiet)
     if show:
         _open_figures(versions[0])
+
+
+@contextmanager
+def running(
+    registry: Registry, plugins: PluginSet, quiet: bool
+) -> Iterator[Callable[..., Version]]:
+    """A function that runs a plan to its version, watched, while signals stop it.
+
+    It takes the plan and, where it is one of several, a word on which of how many.
+    """
+    from registry_core import lifecycle
+    from registry_core.signals import stop_on_signals
+    from registry_core.ui.watchers import watch
+
+    with stop_on_signals() as stop:
+
+        def run_one(plan: RunPlan, place: str = "") -> Version:
+            with watch(quiet, place) as observer:
+                version = lifecycle.run(
+                    plan,
+                    plugins=plugins,
+                    store=registry.store,
+                    load_trainer=load_trainer,
+                    standard_report=standard_report,
+                    observer=observer,
+                    stop=stop,
+                    project=registry.settings.folder,
+                )
+                if place:
+                    observer.say(f"{place}: {_registered(version)}")
+                return version
+
+        yield run_one
 
 
 def _given(key: str, value: int | None, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +135,7 @@ def _given(key: str, value: int | None, overrides: dict[str, Any]) -> dict[str, 
     return {key: value}
 
 
-def _load_trainer(config: RunConfig) -> Trainer:
+def load_trainer(config: RunConfig) -> Trainer:
     from registry_core.training import KerasTrainer  # TensorFlow loads here
 
     return KerasTrainer(config)

@@ -50,7 +50,7 @@ def evaluate(
         )
     plugins = KnownPlugins(registry.settings).load(version.dataset)
     manifest = registry.store.manifest(version)
-    plan = reevaluation.plan_again(plugins, version, manifest, data_dir)
+    plan = reevaluation.plan_of(plugins, manifest, data_dir)
     registry.store.check(version)
     with stop_on_signals() as stop, watch(quiet) as observer:
         stop.outcome = "Nothing was changed."

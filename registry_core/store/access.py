@@ -8,7 +8,7 @@ nothing of what is read or written.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from registry_core.store.blobs import Blobs
 from registry_core.store.faults import translated
 from registry_core.store.index import Index, Reading, Writing
 from registry_core.store.ledger_file import LedgerFile
-from registry_core.store.runs import Runs, remove_folder
+from registry_core.store.runs import Runs, remove_folder, resumable, strip
 
 
 class Access:
@@ -82,5 +82,20 @@ class Access:
     def _sweep(self, index: Writing) -> None:
         """Remove what killed runs left: blobs without a version first, which the folder names."""
         for path, announced in self.runs.abandoned():
-            self.blobs.remove(index.unreferenced(announced))
+            self.tidy(index, path, announced)
+
+    def tidy(self, index: Writing, path: Path, announced: Sequence[str]) -> None:
+        """Remove what a run left that is over: all of it, but for what it takes to go on.
+
+        Args:
+            index: the transaction.
+            path: the run's folder.
+            announced: the blobs that it was about to move into objects/.
+        """
+        orphans = index.unreferenced(announced)
+        self.blobs.remove(orphans)
+        registered = bool(announced) and not orphans
+        if resumable(path) and not registered:
+            strip(path)
+        else:
             remove_folder(path)

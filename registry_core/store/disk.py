@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 CHUNK = 1 << 20
 
@@ -30,6 +32,22 @@ def write_new(file: Path, content: bytes) -> None:
         stream.flush()
         os.fchmod(descriptor, 0o400)
         os.fsync(descriptor)
+
+
+def replace(file: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file anew, durably; whatever happens, the old content is there or the new one is."""
+    draft = file.with_name(f"{file.name}.new")
+    try:
+        with draft.open("wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    sync_folder(file.parent)
 
 
 def copy_and_hash(

@@ -87,6 +87,10 @@ class Reading:
             limit=-1 if limit is None else limit,
         )
 
+    def newest(self, limit: int) -> list[Version]:
+        """The versions that were registered last, of any model, newest first."""
+        return self._versions(f"{_PRESENT} ORDER BY rowid DESC LIMIT :limit", limit=limit)
+
     def version(self, model: str, number: int) -> Version | None:
         """The version of a number, whether or not it was removed."""
         where = "model = :model AND number = :number"

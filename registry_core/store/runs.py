@@ -1,8 +1,13 @@
-"""What a run writes while it goes on, in a folder that dies with it.
+"""What a run writes while it goes on, in a folder of its own.
 
 A run folder holds a lock for as long as its process lives, so that whoever sweeps can tell a
-running run from a killed one. Folders are made and swept only inside a write transaction of the
-index, one process at a time: a folder whose lock is not taken yet is never seen by a sweep.
+running run from a killed one. Folders are made, taken up again and swept only inside a write
+transaction of the index, one process at a time: a folder whose lock is not taken yet is never seen
+by a sweep.
+
+A run that has begun to train says so in `run.json`. If it ends without a version, that file and its
+last checkpoint stay, for someone to go on with; all else in the folder goes, as all of it does
+where nothing was begun or a version was made.
 """
 
 from __future__ import annotations
@@ -12,18 +17,31 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any, BinaryIO
 
-from registry_core.store.disk import sync_folder, write_new
+from registry_core.errors import BusyError, IntegrityError, MlregError, UsageError
+from registry_core.records import UnfinishedRun
+from registry_core.store.disk import replace, sync_folder, write_new
 
 _LOCK = "lock"
 _PUBLISHING = "publishing.json"
+_RECORD = "run.json"
+_CHECKPOINT = "checkpoint.zip"
+_KEPT = {_LOCK, _RECORD, _CHECKPOINT}
+
+SCHEMA = 1
+
+# Whoever looks whether a run is alive holds its lock for an instant.
+_LOOKS = 20
+_SECONDS_OF_A_LOOK = 0.02
 
 
 class RunFolder:
-    """The folder of one run, removed when its context is left.
+    """The folder of one run. When its context is left, what nobody can go on with is removed.
 
     Args:
         path: the folder, whose name is the run's id.
@@ -59,7 +77,47 @@ class RunFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if isinstance(error, Exception):
+            self._note(error)
         self._leave(self)
+
+    def _note(self, error: Exception) -> None:
+        """Write down why a run that had begun failed, if that can be written."""
+        try:
+            if record := self.record:
+                what = error.what if isinstance(error, MlregError) else f"{error}"
+                _write(self.path, {**record, "failed": what or type(error).__qualname__})
+        except (OSError, MlregError):
+            pass
+
+    @property
+    def record(self) -> Mapping[str, Any] | None:
+        """What `begin` said; None where nothing was begun.
+
+        Raises:
+            IntegrityError: it cannot be read.
+        """
+        return _record(self.path)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The file that was kept last; None where none was."""
+        file = self.path / _CHECKPOINT
+        return file if file.is_file() else None
+
+    def begin(self, record: Mapping[str, Any]) -> None:
+        """Say durably what is being trained: from now on the run can be taken up again.
+
+        Args:
+            record: what it takes to go on; JSON.
+        """
+        _write(self.path, record)
+        for folder in (self.path.parent, self.path.parent.parent):
+            sync_folder(folder)
+
+    def keep(self, write: Callable[[BinaryIO], object]) -> None:
+        """Keep a checkpoint in place of the last one, which stays if this one is not kept whole."""
+        replace(self.path / _CHECKPOINT, write)
 
     def announce(self, digests: Sequence[str]) -> None:
         """Say durably which blobs are about to be moved into objects/.
@@ -75,7 +133,11 @@ class RunFolder:
         return _announced(self.path)
 
     def committed(self) -> None:
-        """Withdraw the announcement: the blobs belong to a version now."""
+        """Withdraw the announcement: the blobs are a version's now, and nothing is to go on.
+
+        In this order, so that whoever is killed in between leaves what is swept.
+        """
+        (self.path / _RECORD).unlink(missing_ok=True)
         (self.path / _PUBLISHING).unlink(missing_ok=True)
 
     def release(self) -> None:
@@ -103,13 +165,64 @@ class Runs:
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(lock, b"%d\n" % os.getpid())
-            run = RunFolder(path, model, lock, leave)
-            run.files.mkdir()
+            return _settled(RunFolder(path, model, lock, leave), lock)
         except BaseException:
             os.close(lock)
             raise
-        return run
+
+    def take_up(self, run_id: str, leave: Callable[[RunFolder], None]) -> RunFolder:
+        """Lock the folder of a run that ended without a version. Only inside a write transaction.
+
+        Raises:
+            UsageError: there is no such run.
+            BusyError: it goes on in another process.
+            IntegrityError: what it began with cannot be read.
+        """
+        path = self._folder / run_id
+        record = _record(path)
+        if record is None:
+            raise _no_such_run(run_id)
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            _lock_patiently(lock, path)
+            os.truncate(lock, 0)
+            strip(path)
+            return _settled(RunFolder(path, record["model"], lock, leave), lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def discard(self, run_id: str) -> None:
+        """Remove the folder of a run that ended without a version. Only inside a write transaction.
+
+        Raises:
+            UsageError: there is no such run.
+            BusyError: it goes on in another process.
+        """
+        path = self._folder / run_id
+        if not (path / _RECORD).is_file():
+            raise _no_such_run(run_id)
+        lock = os.open(path / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _lock_patiently(lock, path)
+            remove_folder(path)
+        finally:
+            os.close(lock)
+
+    def unfinished(self) -> list[UnfinishedRun]:
+        """The runs that have begun and made no version yet, oldest first.
+
+        Looks at each, and changes nothing; one that cannot be read is left out.
+        """
+        found = []
+        for path in _folders(self._folder):
+            try:
+                record = _record(path)
+                if record is not None:
+                    found.append(_described(path, record))
+            except (OSError, MlregError):
+                continue
+        return found
 
     def abandoned(self) -> Iterator[tuple[Path, list[str]]]:
         """The folders of runs that died, each with the blobs it had announced.
@@ -117,14 +230,7 @@ class Runs:
         Only inside a write transaction. The lock of a folder is held until the next one is asked
         for, and its owner is dead, so no other process touches it.
         """
-        try:
-            entries = sorted(os.scandir(self._folder), key=lambda entry: entry.name)
-        except FileNotFoundError:
-            return
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                continue
-            path = self._folder / entry.name
+        for path in _folders(self._folder):
             try:
                 lock = os.open(path / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             except FileNotFoundError:
@@ -143,10 +249,114 @@ class Runs:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a run's folder, as far as that is possible; the rest is the next sweep's."""
+    """Remove a run's folder, as far as that is possible; the rest is the next sweep's.
+
+    What it takes to go on goes first: half a folder is nothing to take up.
+    """
     import shutil
 
+    with suppress(OSError):
+        (path / _RECORD).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def resumable(path: Path) -> bool:
+    """Whether a run's folder says what it takes to go on."""
+    return (path / _RECORD).is_file()
+
+
+def strip(path: Path) -> None:
+    """Remove from a run's folder what nobody can go on with, as far as that is possible."""
+    import shutil
+
+    for entry in _entries(path):
+        if entry.name in _KEPT:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def _settled(run: RunFolder, lock: int) -> RunFolder:
+    os.write(lock, b"%d\n" % os.getpid())
+    run.files.mkdir()
+    return run
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [Path(each.path) for each in _entries(folder) if each.is_dir(follow_symlinks=False)]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+
+
+def _lock_patiently(lock: int, path: Path) -> None:
+    for _ in range(_LOOKS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(_SECONDS_OF_A_LOOK)
+    raise BusyError(
+        f"The run {path.name} goes on in process {_process(path) or 'of another'}.",
+        "It can be resumed once it has stopped.",
+        "mlreg runs",
+    )
+
+
+def _process(path: Path) -> int | None:
+    try:
+        return int((path / _LOCK).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _described(path: Path, record: Mapping[str, Any]) -> UnfinishedRun:
+    lock = os.open(path / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        alive = False
+    except BlockingIOError:
+        alive = True
+    finally:
+        os.close(lock)
+    checkpoint = path / _CHECKPOINT
+    return UnfinishedRun(
+        id=path.name,
+        record=record,
+        process=_process(path) if alive else None,
+        checkpoint=checkpoint if checkpoint.is_file() else None,
+    )
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    content = json.dumps({"schema": SCHEMA, **record}).encode()
+    replace(path / _RECORD, lambda stream: stream.write(content))
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((path / _RECORD).read_bytes())
+        if record["schema"] != SCHEMA or not isinstance(record["model"], str):
+            raise ValueError(f"schema {record['schema']}, not {SCHEMA}")
+        return dict(record)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise IntegrityError(
+            f"{path / _RECORD} does not say what the run began with: {error}.",
+            "The run cannot be taken up again; what it kept can be given up.",
+            f"mlreg runs --discard {path.name}",
+        ) from error
+
+
+def _no_such_run(run_id: str) -> UsageError:
+    return UsageError(f"No run {run_id} can be taken up.", "These can.", "mlreg runs")
 
 
 def _announced(path: Path) -> list[str]:

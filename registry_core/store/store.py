@@ -41,6 +41,7 @@ from registry_core.records import (
     LedgerRow,
     ModelSummary,
     Promotion,
+    UnfinishedRun,
     Version,
 )
 from registry_core.refs import Ref, check_alias_name, check_model_name, shown
@@ -53,7 +54,7 @@ from registry_core.store.faults import REBUILD, UnconfirmedError, outdated_index
 from registry_core.store.index import Writing
 from registry_core.store.ledger import Event, broken, verify
 from registry_core.store.removals import Removals
-from registry_core.store.runs import RunFolder, remove_folder
+from registry_core.store.runs import RunFolder, remove_folder, resumable, strip
 from registry_core.store.staging import Staged, check_files, stage
 
 
@@ -108,6 +109,11 @@ class Store:
             if not found:
                 lookup.check_model(view, model)
             return found
+
+    def newest_versions(self, limit: int) -> list[Version]:
+        """The versions that were registered last, of any model, newest first."""
+        with self._access.reading("listing what was registered last") as view:
+            return view.newest(limit)
 
     def group(self, version: Version) -> list[Version]:
         """The versions that were made together with this one, itself among them; oldest first."""
@@ -293,16 +299,34 @@ class Store:
             StorageError: the registry cannot be written.
         """
         check_model_name(model)
-        run = None
-        try:
-            with self._access.writing(f"starting a run of {model}", create=True):
-                self._blobs.prepare()
-                run = self._access.runs.create(model, self._leave)
-        except BaseException:
-            if run is not None:
-                self._leave(run)
-            raise
-        return run
+        doing, create = f"starting a run of {model}", True
+        return self._enter(doing, create, lambda: self._access.runs.create(model, self._leave))
+
+    def take_up_run(self, run_id: str) -> RunFolder:
+        """The folder of a run that ended without a version, to go on in.
+
+        Raises:
+            UsageError: there is no such run.
+            BusyError: it goes on in another process.
+            StorageError: the registry cannot be written.
+        """
+        doing = f"taking up {run_id}"
+        return self._enter(doing, False, lambda: self._access.runs.take_up(run_id, self._leave))
+
+    def unfinished_runs(self) -> list[UnfinishedRun]:
+        """The runs that have begun and made no version, oldest first, whether or not they go on."""
+        with self._access.translated("listing runs"):
+            return self._access.runs.unfinished()
+
+    def discard_run(self, run_id: str) -> None:
+        """Give up what a run kept that ended without a version.
+
+        Raises:
+            UsageError: there is no such run.
+            BusyError: it goes on in another process.
+        """
+        with self._access.writing(f"discarding {run_id}"):
+            self._access.runs.discard(run_id)
 
     def publish(
         self,
@@ -459,6 +483,19 @@ class Store:
 
     # --- behind the scenes ----------------------------------------------------------------------
 
+    def _enter(self, doing: str, create: bool, folder: Callable[[], RunFolder]) -> RunFolder:
+        """A run's folder, made or taken up in a transaction that is committed, or left again."""
+        run = None
+        try:
+            with self._access.writing(doing, create=create):
+                self._blobs.prepare()
+                run = folder()
+        except BaseException:
+            if run is not None:
+                self._leave(run)
+            raise
+        return run
+
     def _register(
         self,
         index: Writing,
@@ -527,8 +564,11 @@ class Store:
         try:
             if announced := run.announced():
                 with self._access.writing(f"tidying up after {run.model}", sweep=False) as index:
-                    self._blobs.remove(index.unreferenced(announced))
-            remove_folder(run.path)
+                    self._access.tidy(index, run.path, announced)
+            elif resumable(run.path):
+                strip(run.path)
+            else:
+                remove_folder(run.path)
         except (MlregError, OSError):
             pass
         finally:

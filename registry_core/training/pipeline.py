@@ -29,19 +29,26 @@ _WORKERS = max(1, os.cpu_count() or 1)
 
 
 class TrainingBatches:
-    """One epoch of batches after another; each pass over `dataset` is the epoch of `epoch`.
+    """One epoch of batches after another; each pass over `dataset` is the epoch that `begin` said.
 
     Args:
         split: the training split.
         augmentation: changes a batch's inputs, or None.
         batch_size: examples a batch; the last one of an epoch may be smaller.
         seed: the run's seed.
+        whole: every pass goes through a whole epoch; False lets the first one begin within it.
     """
 
     def __init__(
-        self, split: Split, augmentation: Augmentation | None, batch_size: int, seed: int
+        self,
+        split: Split,
+        augmentation: Augmentation | None,
+        batch_size: int,
+        seed: int,
+        whole: bool = True,
     ) -> None:
-        self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
+        self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
+        self._first = tf.Variable(0, dtype=tf.int64, trainable=False, name="first_step")
         self.steps = steps(len(split), batch_size)
         self._augmentation = augmentation
         # one stream of randomness for the order, one for the augmentation
@@ -53,21 +60,31 @@ class TrainingBatches:
         else:
             raw = self._from_stream(split, batch_size)
         self.dataset = _quiet(
-            raw.map(self._augment, num_parallel_calls=_WORKERS, deterministic=True)
-            .prefetch(4 * _WORKERS)
-            .apply(tf.data.experimental.assert_cardinality(self.steps))
+            raw.map(self._augment, num_parallel_calls=_WORKERS, deterministic=True).prefetch(
+                4 * _WORKERS
+            )
         )
+        if whole:
+            self.dataset = self.dataset.apply(tf.data.experimental.assert_cardinality(self.steps))
+        else:
+            # Keras asks once for all passes, and takes the end of a shorter one as it comes
+            self.dataset.cardinality = lambda: tf.constant(self.steps, tf.int64)
+
+    def begin(self, epoch: int, first_step: int = 0) -> None:
+        """Let the next pass be this epoch (from 0), from this step of it (from 0) to its end."""
+        self._epoch.assign(epoch)
+        self._first.assign(first_step)
 
     def _from_arrays(self, split: ArraySplit, batch_size: int) -> tf.data.Dataset:
         inputs, targets = tf.constant(split.inputs), tf.constant(split.targets)
         examples = len(split)
 
         def epoch_of_places(_: Any) -> tf.data.Dataset:
-            epoch = self.epoch.read_value()
+            epoch = self._epoch.read_value()
             order = tf.random.experimental.stateless_shuffle(
                 tf.range(examples, dtype=tf.int64), tf.random.fold_in(self._order_seed, epoch)
             )
-            return tf.data.Dataset.range(self.steps).map(
+            return tf.data.Dataset.range(self._first.read_value(), self.steps).map(
                 lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size])
             )
 
@@ -79,7 +96,7 @@ class TrainingBatches:
 
     def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
-            epoch = self.epoch.read_value()
+            epoch = self._epoch.read_value()
             # the first word of a folded seed is the same for every epoch, so one is drawn
             shuffle_seed = tf.random.stateless_uniform(
                 [], tf.random.fold_in(self._order_seed, epoch), None, None, tf.int64
@@ -94,6 +111,7 @@ class TrainingBatches:
                 )
                 .batch(batch_size)
                 .enumerate()
+                .skip(self._first.read_value())
                 .map(lambda step, rest: (epoch, step, rest[0], rest[1][0], rest[1][1]))
             )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import math
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +28,13 @@ from registry_core.training.pipeline import (
     evaluation_batches,
     first_examples,
 )
+from registry_core.training.resumption import Keep, read_last
 from registry_core.training.watch import Watch
 from registry_core.types import (
     Assembly,
     Augmentation,
     Batch,
+    Checkpoints,
     DataSplits,
     Evaluation,
     History,
@@ -134,33 +138,52 @@ class KerasTrainer:
             check_saved(model, draft, inputs)
             draft.unlink()
 
-    def fit(self, assembly: Assembly, observer: Observer, stop: StopRequest) -> History:
-        """Train for the configured epochs.
+    def fit(
+        self,
+        assembly: Assembly,
+        observer: Observer,
+        stop: StopRequest,
+        checkpoints: Checkpoints,
+    ) -> History:
+        """Train for the configured epochs, or go on from the last checkpoint to their end.
 
         Args:
             assembly: everything that training needs.
             observer: told of every batch and epoch.
             stop: asked at every batch's end.
+            checkpoints: where the run keeps how far it came; whatever is there is gone on from.
 
         Raises:
             TrainingError: the loss is no longer finite, or memory ran out.
+            IntegrityError: the checkpoint is not one of this model.
             Interrupted: a signal asked to stop.
         """
         config, model = self._config, assembly.model
+        last = read_last(checkpoints, assembly.callbacks, observer)
         batches = TrainingBatches(
-            assembly.data.train, assembly.augmentation, config.batch_size, config.seed
+            assembly.data.train,
+            assembly.augmentation,
+            config.batch_size,
+            config.seed,
+            whole=not last.step,
         )
-        watch = Watch(batches, observer, stop)
-        callbacks = [watch, *assembly.callbacks]
+        watch = Watch(batches, observer, stop, last.state)
+        keep = Keep(checkpoints, last, watch, assembly.callbacks, config.epochs, observer, stop)
+        callbacks = [watch, *assembly.callbacks, keep]
         if (schedule := _by_epoch(assembly.schedule)) is not None:
             callbacks.insert(0, _Follow(schedule))
         model.steps_per_execution = max(1, min(EXAMPLES_A_CALL // config.batch_size, batches.steps))
         validation = assembly.data.validation
         observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
-        with _enough_memory(config), fused_normalisation(model):
+        if last.step:
+            model.test_on_batch(*first_examples(assembly.data.train, 2))  # makes the metrics
+        with _enough_memory(config), fused_normalisation(model), warnings.catch_warnings():
+            # an epoch that was begun before has fewer batches than Keras was told
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
             model.fit(
                 batches.dataset,
                 epochs=config.epochs,
+                initial_epoch=last.epoch(config.epochs),
                 validation_data=None if validation is None else evaluation_batches(validation),
                 callbacks=callbacks,
                 shuffle=False,  # the batches are shuffled as they are made
@@ -207,6 +230,15 @@ class KerasTrainer:
                     "Nothing was registered: a version has finite metrics.",
                 )
         return evaluation
+
+    def digest(self, model: keras.Model) -> str:
+        """`sha256:` and 64 hex digits over a model's weights, in order: dtypes, shapes, bytes."""
+        digest = hashlib.sha256()
+        for variable in model.weights:
+            array = np.asarray(variable.value)
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(array.tobytes())
+        return f"sha256:{digest.hexdigest()}"
 
     def save(self, model: keras.Model, path: Path) -> None:
         """Write the model to `path`, which ends in `.keras`."""

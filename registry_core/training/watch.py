@@ -21,37 +21,66 @@ class Watch(keras.callbacks.Callback):
     Args:
         batches: told which epoch begins, so that its seeds follow.
         observer: told what goes on.
-        stop: asked at every batch's end.
+        stop: asked at the end of every batch of validation.
+        earlier: what `state` said when the run was stopped; None where it begins.
     """
 
-    def __init__(self, batches: TrainingBatches, observer: Observer, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        batches: TrainingBatches,
+        observer: Observer,
+        stop: StopRequest,
+        earlier: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self._batches = batches
         self._observer = observer
         self._stop = stop
         self._metrics: dict[str, list[float]] = {}
         self._epoch_seconds: list[float] = []
-        self._epoch = 0
+        self._resumed = 0
+        self._earlier_seconds = 0.0
+        self._skipped = 0
         self._began = 0.0
+        self.epoch = 0
+        self.step = 0
+        if earlier is not None:
+            self._go_on(earlier)
 
     def history(self) -> History:
         """What was measured after each epoch so far."""
-        return History(self._metrics, self._epoch_seconds)
+        return History(self._metrics, self._epoch_seconds, self._resumed)
+
+    def state(self) -> dict[str, Any]:
+        """The same, and how long this epoch has taken, as a checkpoint keeps it."""
+        return {
+            "history": self._metrics,
+            "epoch_seconds": self._epoch_seconds,
+            "seconds_of_this_epoch": self._seconds() if self.step else 0.0,
+            "resumed": self._resumed,
+        }
+
+    def _go_on(self, state: Mapping[str, Any]) -> None:
+        """The first epoch to come begins after the batches that it had."""
+        self._metrics = {name: list(values) for name, values in state["history"].items()}
+        self._epoch_seconds = list(state["epoch_seconds"])
+        self._earlier_seconds = state["seconds_of_this_epoch"]
+        self._resumed = state["resumed"] + 1
+        self._skipped = state["step"]
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self._batches.epoch.assign(epoch)
-        self._epoch = epoch
+        self._batches.begin(epoch, self._skipped)
+        self.epoch, self.step = epoch, self._skipped
         self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         # `batch` counts whole calls of several steps, the epoch's last one may be shorter
-        step = min(batch + 1, self._batches.steps)
+        self.step = min(self._skipped + batch + 1, self._batches.steps)
         values = dict(logs or {})
-        self._refuse_lost(values, f"epoch {self._epoch + 1}, batch {step}")
+        self._refuse_lost(values, f"epoch {self.epoch + 1}, batch {self.step}")
         if (rate := learning_rate(self.model)) is not None:
             values["learning_rate"] = rate
-        self._observer.batch_done(step, values)
-        self._stop.obey()
+        self._observer.batch_done(self.step, values)
 
     def on_test_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self._stop.obey()
@@ -63,8 +92,14 @@ class Watch(keras.callbacks.Callback):
             values["learning_rate"] = rate
         for name, value in values.items():
             self._metrics.setdefault(name, []).append(value)
-        self._epoch_seconds.append(time.perf_counter() - self._began)
+        self._epoch_seconds.append(self._seconds())
+        self._skipped = self.step = 0
+        self._earlier_seconds = 0.0
         self._observer.epoch_done(epoch, values, self._epoch_seconds[-1])
+
+    def _seconds(self) -> float:
+        """How long this epoch has taken so far, in this process and in earlier ones."""
+        return self._earlier_seconds + time.perf_counter() - self._began
 
     @staticmethod
     def _refuse_lost(values: Mapping[str, Any], place: str, every: bool = False) -> None:

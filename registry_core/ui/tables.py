@@ -13,6 +13,7 @@ from registry_core.records import (
     ModelSummary,
     Promotion,
     Removal,
+    UnfinishedRun,
     Version,
 )
 from registry_core.refs import series, spans
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from registry_core.gates import Check, Decision
     from registry_core.groups import Group, GroupDifference
     from registry_core.reevaluation import Reevaluation
+    from registry_core.reproduction import Reproduction
     from registry_core.samples import MeanDifference
     from registry_core.store.audit import Audit
     from registry_core.store.rebuild import Rebuilt
@@ -88,6 +90,72 @@ def show_versions(
             *([shown(_tags_line({"set": version.tags}))] if tagged else []),
         )
     stdout().print(table)
+
+
+def show_runs(unfinished: Sequence[tuple[UnfinishedRun, str]], finished: Sequence[Version]) -> None:
+    """One line a run, those without a version first; and what each can still do.
+
+    Args:
+        unfinished: runs without a version, and how far each came, in words.
+        finished: the versions of those that have one.
+    """
+    table = _table("run", "state", "model", "preset", "seed", "how far", "what it can do")
+    styles = {"running": "cyan", "failed": "red", "interrupted": "yellow"}
+    for run, place in unfinished:
+        record = run.record
+        alive = run.process is not None
+        table.add_row(
+            shown(run.id, "bold"),
+            shown(run.state, styles[run.state]),
+            shown(record["model"]),
+            shown(record["preset"]),
+            shown(record["config"]["seed"]),
+            shown(place),
+            shown(f"runs in process {run.process}" if alive else f"mlreg resume {run.id[-8:]}"),
+        )
+    for version in finished:
+        table.add_row(
+            shown(version.run, "bold"),
+            shown("finished", "green"),
+            shown(version.model),
+            shown(version.preset),
+            shown(version.seed),
+            shown(metrics_line(_test_metrics(version))),
+            shown("" if version.preset == "imported" else f"mlreg reproduce {version.ref}"),
+        )
+    console = stdout()
+    console.print(table)
+    for run, _ in unfinished:
+        if run.state == "failed":
+            console.print(shown(f"{run.id[-8:]} failed: {run.record['failed']}"))
+
+
+def show_reproduction(found: Reproduction) -> None:
+    """The verdict, what was measured beside what was recorded, and what drifted."""
+    from registry_core.gates import told
+
+    console = stdout()
+    ref = found.version.ref
+    table = _table(f"{ref} again", "now", "recorded")
+    for name, value in found.metrics.items():
+        recorded = _exact(found.version.metrics.get(name))
+        table.add_row(shown(name), shown(_exact(value)), shown(recorded))
+    table.add_row("weights", shown(found.weights[:19]), shown(found.recorded_weights[:19]))
+    console.print(table)
+    if found.verdict == "identical":
+        console.print(shown("identical: weights, history and metrics, bit for bit", "green"))
+    else:
+        console.print(shown(found.verdict, "yellow bold"))
+        if found.first_epoch is not None:
+            console.print(shown(f"  the history differs from epoch {found.first_epoch} on"))
+        compared = told(found.comparison) if found.comparison else f"not compared: {found.why_not}"
+        console.print(shown(f"  now against the record: {compared}"))
+        if not found.drift:
+            console.print(
+                "  settings, data, plugins, libraries and hardware are those of the record"
+            )
+    for drift in found.drift:
+        console.print(shown(f"  drifted: {drift}"))
 
 
 def show_removals(removals: Sequence[Removal]) -> None:

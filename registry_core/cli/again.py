@@ -1,0 +1,176 @@
+"""`mlreg runs`, `resume`, `reproduce`: what became of runs, and running them again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry_core.cli.app import app, session
+from registry_core.cli.options import (
+    DataDirOption,
+    JsonOption,
+    LimitOption,
+    ParameterOption,
+    QuietOption,
+    ReferenceArgument,
+    YesOption,
+    confirm,
+)
+from registry_core.refs import parse_words
+from registry_core.ui import output, tables
+
+if TYPE_CHECKING:
+    from registry_core.records import UnfinishedRun
+
+# A table shows this many finished runs unless --limit says otherwise.
+ROWS = 10
+
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]", help="A run's id or its end; the one that stopped if there is just one."
+    ),
+]
+
+
+@app.command()
+def runs(
+    discard: Annotated[
+        str | None,
+        typer.Option("--discard", metavar="RUN", help="Give up what a stopped run kept."),
+    ] = None,
+    limit: LimitOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show the runs: those that go on, were interrupted, failed or made a version; newest first."""
+    registry = session.open()
+    if discard is not None:
+        run = registry.stopped_run(discard)
+        confirm(f"Give up run {run.id}?", yes, f"mlreg runs --discard {discard}")
+        registry.store.discard_run(run.id)
+        print(f"Gave up run {run.id}")
+        return
+    unfinished = [*reversed(registry.store.unfinished_runs())]
+    finished = registry.store.newest_versions(limit or ROWS)
+    if as_json:
+        found = [run.to_json() | _progress(run) for run in unfinished]
+        made = [
+            {"id": version.run, "state": "finished", "version": version.ref} for version in finished
+        ]
+        output.print_json({"runs": [*found, *made]})
+    elif quiet:
+        output.print_references([run.id for run in unfinished])
+    elif unfinished or finished:
+        tables.show_runs([(run, _told(run)) for run in unfinished], finished)
+    else:
+        output.print_hint("No runs yet. Try: mlreg run cifar10 --preset quick")
+
+
+@app.command()
+def resume(
+    run: RunArgument = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Go on with a run that was stopped, to the version that it would have made."""
+    from registry_core.cli.runs import running, tell_version
+    from registry_core.lifecycle import plan_resumption
+    from registry_core.plugins import KnownPlugins
+
+    registry = session.open()
+    stopped = registry.stopped_run(run)
+    plugins = KnownPlugins(registry.settings).load(stopped.record["dataset"])
+    plan = plan_resumption(plugins, stopped, data_dir)
+    if not quiet:
+        output.print_hint(_goes_on(stopped))
+    with running(registry, plugins, quiet) as run_one:
+        version = run_one(plan)
+    tell_version(version, as_json, quiet)
+
+
+@app.command()
+def reproduce(
+    reference: ReferenceArgument,
+    parameter: ParameterOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a version again from its record, and say whether it comes out the same."""
+    import tempfile
+    from pathlib import Path
+
+    from registry_core import reproduction
+    from registry_core.cli.runs import load_trainer
+    from registry_core.config import parse_overrides
+    from registry_core.lifecycle import plan_again
+    from registry_core.plugins import KnownPlugins
+    from registry_core.signals import stop_on_signals
+    from registry_core.ui.watchers import watch
+
+    registry = session.open()
+    version = registry.version(parse_words(reference))
+    manifest = registry.store.manifest(version)
+    reproduction.check_reproducible(version, manifest)
+    plugins = KnownPlugins(registry.settings).load(version.dataset)
+    overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
+    plan = plan_again(plugins, manifest, data_dir, overrides)
+    with (
+        stop_on_signals() as stop,
+        watch(quiet) as observer,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        found = reproduction.reproduce(
+            plan,
+            version,
+            manifest,
+            registry.outcomes(version),
+            plugins=plugins,
+            load_trainer=load_trainer,
+            folder=Path(folder),
+            observer=observer,
+            stop=stop,
+            project=registry.settings.folder,
+        )
+    if as_json:
+        output.print_json(found.to_json())
+    elif quiet:
+        print(found.verdict)
+    else:
+        tables.show_reproduction(found)
+
+
+def _progress(run: UnfinishedRun) -> dict[str, int]:
+    """How far a run came by what it kept; nothing where it kept nothing that can be read."""
+    from registry_core.checkpoint import read_state
+    from registry_core.errors import IntegrityError
+
+    if run.checkpoint is None:
+        return {}
+    try:
+        state = read_state(run.checkpoint)
+    except IntegrityError:
+        return {}
+    return {"epoch": state["epoch"], "step": state["step"]}
+
+
+def _told(run: UnfinishedRun) -> str:
+    """`3 of 50 epochs, 120 batches`."""
+    place = _progress(run)
+    if not place:
+        return "no checkpoint"
+    batches = f", {place['step']:,} batches" if place["step"] else ""
+    return f"{place['epoch']} of {run.record['config']['epochs']} epochs{batches}"
+
+
+def _goes_on(run: UnfinishedRun) -> str:
+    """What is taken up, in a line."""
+    record = run.record
+    return (
+        f"Going on with run {run.id}: {record['dataset']}, preset {record['preset']}, seed "
+        f"{record['config']['seed']}, {_told(run)}"
+    )
