@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 
 from registry_core.errors import BusyError, IntegrityError, MlregError, UsageError
 from registry_core.records import UnfinishedRun
+from registry_core.refs import shown
 from registry_core.store.disk import replace, sync_folder, write_new
 
 _LOCK = "lock"
@@ -178,7 +179,7 @@ class Runs:
             BusyError: it goes on in another process.
             IntegrityError: what it began with cannot be read.
         """
-        path = self._folder / run_id
+        path = self._place(run_id)
         record = _record(path)
         if record is None:
             raise _no_such_run(run_id)
@@ -199,8 +200,8 @@ class Runs:
             UsageError: there is no such run.
             BusyError: it goes on in another process.
         """
-        path = self._folder / run_id
-        if not (path / _RECORD).is_file():
+        path = self._place(run_id)
+        if not resumable(path):
             raise _no_such_run(run_id)
         lock = os.open(path / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -208,6 +209,13 @@ class Runs:
             remove_folder(path)
         finally:
             os.close(lock)
+
+    def _place(self, run_id: str) -> Path:
+        """The folder of a run; a name that leads elsewhere is not among those that are there."""
+        for path in _folders(self._folder):
+            if path.name == run_id:
+                return path
+        raise _no_such_run(run_id)
 
     def unfinished(self) -> list[UnfinishedRun]:
         """The runs that have begun and made no version yet, oldest first.
@@ -356,7 +364,7 @@ def _record(path: Path) -> dict[str, Any] | None:
 
 
 def _no_such_run(run_id: str) -> UsageError:
-    return UsageError(f"No run {run_id} can be taken up.", "These can.", "mlreg runs")
+    return UsageError(f"No run {shown(run_id)} can be taken up.", "These can.", "mlreg runs")
 
 
 def _announced(path: Path) -> list[str]:
