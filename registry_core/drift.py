@@ -68,9 +68,14 @@ def _both(
 
 def _splits(record: Mapping[str, Any]) -> dict[str, str]:
     return {
-        f"{name} split": f"{split['examples']:,} examples, {split['fingerprint'][:19]}"
+        f"{name} split": f"{split['examples']:,} examples, {_short(split['fingerprint'])}"
         for name, split in record["data"]["splits"].items()
     }
+
+
+def _short(fingerprint: str) -> str:
+    """Enough of a digest; all of what a stream says of itself, whose end may be what differs."""
+    return fingerprint[:19] if fingerprint.startswith("sha256:") else fingerprint
 
 
 def _plugins(record: Mapping[str, Any]) -> dict[str, str]:
