@@ -31,6 +31,10 @@ COST = 0.01
 # Attributes that Keras sets on a callback by itself.
 _KERAS_SETS = {"model", "_model", "params", "validation_data"}
 
+# Functions that Keras's callbacks choose at the first epoch's end, together with a sign that is
+# kept: chosen a second time, the sign of EarlyStopping's min_delta would turn again.
+_FUNCTIONS = {"less": keras.ops.less, "greater": keras.ops.greater}
+
 
 @dataclass(frozen=True)
 class Last:
@@ -136,10 +140,13 @@ class Keep(keras.callbacks.Callback):
         state, tensors = self._last.state, self._last.tensors
         if state is not None and self._last.step and epoch == state["epoch"]:
             _assign(self.model.metrics_variables, state["metrics"], tensors)
+            measured = self.model.get_metrics_result()
+            self._watch.before = {name: float(value) for name, value in measured.items()}
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        stopping = self._stop.signum is not None
-        if stopping or time.perf_counter() - self._kept >= SECONDS_BETWEEN:
+        due = time.perf_counter() - self._kept >= SECONDS_BETWEEN
+        # a callback that ends training here ends the epoch first, which is not done yet
+        if (due or self._stop.signum is not None) and not self.model.stop_training:
             self._keep(self._watch.epoch, self._watch.step)
         self._stop.obey()
 
@@ -227,7 +234,12 @@ def _is_plain(value: Any) -> bool:
         return all(map(_is_plain, value))
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
-    return value is None or isinstance(value, bool | int | float | str)
+    return value is None or isinstance(value, bool | int | float | str) or _name(value) is not None
+
+
+def _name(value: Any) -> str | None:
+    """Of one of `_FUNCTIONS`; None of anything else."""
+    return next((name for name, each in _FUNCTIONS.items() if value is each), None)
 
 
 def _packed(value: Any, tensors: list[bytes]) -> Any:
@@ -239,6 +251,8 @@ def _packed(value: Any, tensors: list[bytes]) -> Any:
         return {type(value).__name__: [_packed(each, tensors) for each in value]}
     if isinstance(value, dict):
         return {"dict": {key: _packed(each, tensors) for key, each in value.items()}}
+    if (name := _name(value)) is not None:
+        return {"function": name}
     return value
 
 
@@ -250,5 +264,7 @@ def _unpacked(packed: Any, tensors: Sequence[bytes]) -> Any:
         return array.copy() if packed["shape"] else array[()]
     if "dict" in packed:
         return {key: _unpacked(each, tensors) for key, each in packed["dict"].items()}
+    if "function" in packed:
+        return _FUNCTIONS[packed["function"]]
     ((kind, values),) = packed.items()
     return (tuple if kind == "tuple" else list)(_unpacked(each, tensors) for each in values)

@@ -44,6 +44,8 @@ class Watch(keras.callbacks.Callback):
         self._began = 0.0
         self.epoch = 0
         self.step = 0
+        # of the epoch that is gone on with: where no batch of it was left, Keras measures nothing
+        self.before: Mapping[str, float] = {}
         if earlier is not None:
             self._go_on(earlier)
 
@@ -85,7 +87,12 @@ class Watch(keras.callbacks.Callback):
     def on_test_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self._stop.obey()
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None and self.before:
+            measured = {**self.before, **logs}
+            logs.clear()  # the same dict goes to the plugins' callbacks
+            logs.update(measured)
+        self.before = {}
         values = {name: float(value) for name, value in (logs or {}).items()}
         self._refuse_lost(values, f"epoch {epoch + 1}, after its last batch", every=True)
         if (rate := learning_rate(self.model)) is not None:
