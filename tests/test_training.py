@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoint_helpers import Nowhere
 from fakes import Recorder, standard_report, write_project
 
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted, PluginError, TrainingError, UsageError
-from registry_core.reproduction import Scratch
 from registry_core.signals import StopRequest
 from registry_core.types import ArraySplit, Assembly, DataSplits
 
@@ -98,8 +98,7 @@ class Run:
         self.learning_rate = self.trainer.initial_learning_rate(schedule)
         self.model = model(keras)
         assembly = Assembly(data, self.model, augmentation, schedule, list(callbacks))
-        nothing = Scratch(Path())
-        self.history = self.trainer.fit(assembly, self.observer, stop or StopRequest(), nothing)
+        self.history = self.trainer.fit(assembly, self.observer, stop or StopRequest(), Nowhere())
 
     @property
     def weights(self) -> list[bytes]:

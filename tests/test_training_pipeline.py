@@ -48,16 +48,18 @@ def reveal(inputs, batch):
 def made(pipeline, tf):
     """Makes the batches of ten numbers, four at a time, that tell what they are made with."""
 
-    def make(kind="arrays", seed=7, augmentation=reveal, examples=10, batch_size=4):
+    def make(kind="arrays", seed=7, augmentation=reveal, examples=10, batch_size=4, **more):
         tf.random.set_seed(seed)  # as the trainer does
-        return pipeline.TrainingBatches(split_of(kind, examples), augmentation, batch_size, seed)
+        return pipeline.TrainingBatches(
+            split_of(kind, examples), augmentation, batch_size, seed, **more
+        )
 
     return make
 
 
-def epoch_of(batches, epoch: int) -> list:
-    """Every batch of an epoch: ((inputs, seed, epoch, indices), targets) as plain lists."""
-    batches.begin(epoch)
+def epoch_of(batches, epoch: int, first_step: int = 0) -> list:
+    """Every batch of an epoch from a step on: ((inputs, seed, epoch, indices), targets)."""
+    batches.begin(epoch, first_step)
     return [
         (tuple(np.asarray(part).tolist() for part in inputs), targets.tolist())
         for inputs, targets in batches.dataset.as_numpy_iterator()
@@ -79,6 +81,17 @@ def test_an_epoch_is_the_same_whatever_was_done_before_it(made, kind):
     next(iter(through.dataset))
     assert epoch_of(through, 3) == epochs[3]
     assert epoch_of(through, 0) == epochs[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_epoch_that_begins_at_a_step_has_the_rest_of_the_whole_ones_batches(made, kind):
+    """Inputs, seeds and indices alike, down to none; and the epoch after it is whole."""
+    whole, part = made(kind), made(kind, whole=False)
+    for step in range(4):
+        assert epoch_of(part, 2, step) == epoch_of(whole, 2)[step:]
+        assert epoch_of(part, 3) == epoch_of(whole, 3)
+    # Keras asks this once, before the first pass, and plans all epochs by it
+    assert int(part.dataset.cardinality()) == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,77 @@
+"""What a preset reaches and how long it takes, beside another program's whole training.
+
+The other program is a command that prints `test accuracy 0.7801` and `whole process 1650.0 s` at
+its end. Its minutes are those of the whole process, as ours are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import statistics
+import sys
+import tempfile
+from typing import Any
+
+from benchmarks.measure import Cost, command_cost, tell
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m benchmarks accuracy PRESET --seeds 3`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy", description=__doc__)
+    parser.add_argument("preset")
+    parser.add_argument("--seeds", type=int, default=3, help="so many runs, from seed 0 on")
+    parser.add_argument("--against", help="the other side, run once before ours")
+    parser.add_argument("--data-dir", help="as mlreg run takes it; the cache if not given")
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args(arguments)
+    rows: list[dict[str, Any]] = []
+    if options.against:
+        rows.append(_other(command_cost(shlex.split(options.against))))
+    runs = []
+    for seed in range(options.seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            words = [sys.executable, "-m", "registry_core", "--registry", folder, "run", "cifar10"]
+            words += ["--preset", options.preset, "--seed", str(seed), "--json"]
+            if options.data_dir:
+                words += ["--data-dir", options.data_dir]
+            runs.append(_ours(seed, command_cost(words)))
+            print(json.dumps(runs[-1]), flush=True)
+    rows += runs
+    accuracies = [run["test_accuracy"] for run in runs]
+    minutes = statistics.median(run["minutes"] for run in runs)
+    summary = {
+        "n": len(runs),
+        "mean": round(statistics.fmean(accuracies), 4),
+        "deviation": round(statistics.stdev(accuracies), 4) if len(runs) > 1 else None,
+        "minutes": minutes,
+    }
+    if options.against:
+        summary["ratio"] = round(rows[0]["minutes"] / minutes, 2)
+    tell(f"accuracy-{options.preset}", [*rows, summary], options.record, preset=options.preset)
+
+
+def _ours(seed: int, cost: Cost) -> dict[str, Any]:
+    version = json.loads(cost.report)["version"]
+    return {
+        "seed": seed,
+        "test_accuracy": round(version["metrics"]["test_accuracy"], 4),
+        "minutes": round(cost.wall_seconds / 60, 2),
+        "fit_minutes": round(version["seconds"]["fit"] / 60, 2),
+        "cpu_minutes": round(cost.cpu_seconds / 60, 2),
+    }
+
+
+def _other(cost: Cost) -> dict[str, Any]:
+    accuracy = re.search(r"test accuracy ([0-9.]+)", cost.report)
+    seconds = re.search(r"whole process ([0-9.]+) s", cost.report)
+    if not (accuracy and seconds):
+        raise SystemExit(f"The other side did not print its accuracy and seconds:\n{cost.report}")
+    return {
+        "side": "the other",
+        "test_accuracy": float(accuracy[1]),
+        "minutes": round(float(seconds[1]) / 60, 2),
+        "cpu_minutes": round(cost.cpu_seconds / 60, 2),
+    }

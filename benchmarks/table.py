@@ -1,0 +1,182 @@
+"""The README's table of figures, made from what was recorded last: `python -m benchmarks table`.
+
+A benchmark that was not recorded has no line. Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import RESULTS
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
+
+_HEAD = "| what | mlreg | beside it | ratio | date, n |\n|---|---|---|---|---|\n"
+
+Result = Mapping[str, Any]
+
+
+def main(arguments: list[str]) -> None:
+    """Write the table into README.md."""
+    text = README.read_text("utf-8")
+    before, rest = text.split(BEGIN)
+    README.write_text(before + BEGIN + table() + END + rest.split(END)[1], "utf-8")
+
+
+def table(folder: Path = RESULTS) -> str:
+    """The table as Markdown, with a line on the machines."""
+    found = {file.stem: json.loads(file.read_text("utf-8")) for file in folder.glob("*.json")}
+    machines = {
+        f"{each['machine']['processor']}, {each['machine']['cores']} cores"
+        for each in found.values()
+    }
+    lines = [line for name, make in _LINES.items() if name in found for line in make(found[name])]
+    for name in sorted(found):
+        if name.startswith("accuracy-"):
+            lines += _accuracy(found[name])
+    return f"On {'; '.join(sorted(machines))}.\n\n{_HEAD}" + "".join(
+        f"| {line} |\n" for line in lines
+    )
+
+
+def _rows(result: Result, key: str) -> dict[str, Any]:
+    return {row[key]: row for row in result["rows"] if key in row}
+
+
+def _line(what: str, ours: str, theirs: str, ratio: object, result: Result, n: object) -> str:
+    return " | ".join((what, ours, theirs, str(ratio), f"{result['date']}, {n}"))
+
+
+def _throughput(result: Result) -> Iterator[str]:
+    sides, beside = _rows(result, "side"), _rows(result, "beside")
+    names = {
+        "the other": "the same recipe as a plain Keras script with `ImageDataGenerator`",
+        "PyTorch": "the same network in PyTorch, not augmented",
+        "PyTorch, channels last": "the same, channels last",
+    }
+    what = f"training the recipe on {result['images']:,} images, validation included"
+    for name, ratio in beside.items():
+        yield _line(
+            what,
+            f"{sides['mlreg']['images_per_second']:,} images/s",
+            f"{sides[name]['images_per_second']:,} images/s: {names[name]}",
+            f"{ratio['ratio']} (least {ratio['least']})",
+            result,
+            result["rounds"],
+        )
+
+
+def _augmentation(result: Result) -> Iterator[str]:
+    sides = _rows(result, "side")
+    yield _line(
+        "augmentation alone, batches of 32",
+        f"{sides['mlreg']['images_per_second']:,} images/s",
+        f"{sides['ImageDataGenerator']['images_per_second']:,} images/s: `ImageDataGenerator`",
+        result["rows"][-1]["ratio"],
+        result,
+        result["rounds"],
+    )
+
+
+def _overhead(result: Result) -> Iterator[str]:
+    sides, last = _rows(result, "side"), result["rows"][-1]
+    yield _line(
+        "CPU time of a run's epochs",
+        f"{sides['mlreg run']['cpu_seconds']} s",
+        f"{sides['model.fit']['cpu_seconds']} s: a bare `model.fit` on the same pipeline",
+        f"{last['ratio']} ({last['least']} to {last['most']})",
+        result,
+        result["rounds"],
+    )
+
+
+def _startup(result: Result) -> Iterator[str]:
+    base, ours = (row for row in result["rows"] if "side" in row)
+    yield _line(
+        "from the command to the end of the first training step",
+        f"{ours['wall_seconds']} s",
+        f"{base['wall_seconds']} s: `{base['side']}`",
+        result["rows"][-1]["ratio"],
+        result,
+        result["rounds"],
+    )
+
+
+def _resume(result: Result) -> Iterator[str]:
+    last = result["rows"][-1]
+    yield _line(
+        f"`kill -9` of a `{result['preset']}` run at a random moment, and `mlreg resume`",
+        f"{last['equal']} of {last['kills'] - last['before_training']} equal to the bit",
+        "the run that was never stopped",
+        "",
+        result,
+        last["kills"],
+    )
+
+
+def _cli(result: Result) -> Iterator[str]:
+    commands = _rows(result, "command")
+    base = commands.pop("imports alone")
+    for name in ("mlreg list", "mlreg show bench@1", "mlreg promote bench 1 production"):
+        yield _line(
+            f"`{' '.join(name.split()[:2])}`",
+            f"{commands[name]['cpu_ms']} ms",
+            f"{base['cpu_ms']} ms: the imports that such a command needs",
+            commands[name]["ratio"],
+            result,
+            result["rounds"],
+        )
+
+
+def _registry(result: Result) -> Iterator[str]:
+    for name, row in _rows(result, "command").items():
+        yield _line(
+            f"`mlreg {name}` with {result['many']:,} versions",
+            f"{row['many_ms']} ms",
+            f"{row['few_ms']} ms: with {result['few']}",
+            row["ratio"],
+            result,
+            result["rounds"],
+        )
+    for name, row in _rows(result, "operation").items():
+        calls = result["versions"] if name == "register" else result["calls"]
+        yield _line(
+            f"{name}, as a library" + (f" (of {result['versions']:,})" if name == "list" else ""),
+            f"{row['mlreg_ms']} ms",
+            f"{row['mlflow_ms']} ms: MLflow {result['mlflow']} with SQLite",
+            row["ratio"],
+            result,
+            1 if name.startswith("import") else calls,
+        )
+
+
+def _accuracy(result: Result) -> Iterator[str]:
+    last = result["rows"][-1]
+    deviation = "" if last["deviation"] is None else f" ± {last['deviation']:.4f}"
+    other = next((row for row in result["rows"] if row.get("side") == "the other"), None)
+    beside = (
+        f"{other['test_accuracy']:.4f} in {other['minutes']} min: the plain script" if other else ""
+    )
+    yield _line(
+        f"preset `{result['preset']}`, test accuracy and the command's minutes",
+        f"{last['mean']:.4f}{deviation} in {last['minutes']} min",
+        beside,
+        last.get("ratio", ""),
+        result,
+        last["n"],
+    )
+
+
+_LINES: Mapping[str, Callable[[Result], Iterator[str]]] = {
+    "throughput": _throughput,
+    "augmentation": _augmentation,
+    "overhead": _overhead,
+    "startup": _startup,
+    "resume": _resume,
+    "cli": _cli,
+    "registry": _registry,
+}
