@@ -22,8 +22,8 @@ def main(arguments: list[str]) -> None:
     import numpy as np
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    from cifar_plugin.augmentation import augmentation
-    from cifar_plugin.config import PRESETS
+    from cifar_plugin.baseline.augmentation import augmentation
+    from cifar_plugin.baseline.config import PRESETS
     from registry_core.training.pipeline import TrainingBatches
     from registry_core.types import ArraySplit
 

@@ -19,11 +19,12 @@ def main(images: str, epochs: str, data_dir: str | None = None) -> None:
     # isort: split
     import keras
 
-    from cifar_plugin.augmentation import augmentation
-    from cifar_plugin.config import CLASSES, IMAGE_SHAPE, PRESETS
+    from cifar_plugin.baseline.augmentation import augmentation
+    from cifar_plugin.baseline.config import PRESETS
+    from cifar_plugin.baseline.model import build
+    from cifar_plugin.baseline.schedule import decay
+    from cifar_plugin.config import CLASSES, IMAGE_SHAPE
     from cifar_plugin.data import load
-    from cifar_plugin.model import build
-    from cifar_plugin.schedule import decay
     from registry_core.training.fused import fused_normalisation
     from registry_core.training.pipeline import TrainingBatches, evaluation_batches
     from registry_core.training.trainer import EXAMPLES_A_CALL

@@ -1,1 +1,1 @@
-"""CIFAR-10 for mlreg: the data, the augmentation, the model and the schedule of one recipe."""
+"""CIFAR-10 for mlreg: the data, and the recipes that train on it, a folder each."""

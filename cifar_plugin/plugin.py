@@ -1,14 +1,15 @@
 """CIFAR-10, as mlreg's hooks ask for it.
 
 Each hook imports what it needs when it is called: importing this module costs nothing, and
-TensorFlow loads for a run only.
+TensorFlow loads for a run only. How to train is a recipe's affair, a folder beside this file each;
+`_recipe` is where a configuration finds its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from registry_core import hookimpl
 
@@ -22,12 +23,33 @@ if TYPE_CHECKING:
         DataSplits,
         Progress,
         RunResult,
+        Schedule,
     )
+
+
+class Recipe(Protocol):
+    """What a recipe's folder has in its `recipe.py`; `config` is of the recipe's own class."""
+
+    def augmentation(self, config: Any, data: DataSplits) -> Augmentation | None: ...
+
+    def schedule(self, config: Any, steps_per_epoch: int) -> Schedule: ...
+
+    def model(self, config: Any, data: DataSplits, learning_rate: Any) -> keras.Model: ...
+
+    def inference_model(self, config: Any, model: keras.Model) -> keras.Model | None: ...
+
+
+def _recipe(config: CifarConfig) -> Recipe:
+    """The recipe that the configuration is of: the one whose folder holds its class."""
+    from importlib import import_module
+
+    folder = type(config).__module__.rpartition(".")[0]
+    return cast(Recipe, import_module(f"{folder}.recipe"))
 
 
 @hookimpl
 def mlreg_presets() -> Mapping[str, CifarConfig]:
-    from cifar_plugin.config import PRESETS
+    from cifar_plugin.presets import PRESETS
 
     return PRESETS
 
@@ -47,25 +69,23 @@ def mlreg_data(data_dir: Path | None) -> DataCache:
 
 
 @hookimpl
-def mlreg_augmentation(config: CifarConfig) -> Augmentation | None:
-    from cifar_plugin.augmentation import augmentation
-
-    return augmentation(config)
+def mlreg_augmentation(config: CifarConfig, data: DataSplits) -> Augmentation | None:
+    return _recipe(config).augmentation(config, data)
 
 
 @hookimpl
-def mlreg_scheduler(config: CifarConfig) -> Callable[[int], float]:
-    from cifar_plugin.schedule import decay
-
-    return decay(config)
+def mlreg_scheduler(config: CifarConfig, steps_per_epoch: int) -> Schedule:
+    return _recipe(config).schedule(config, steps_per_epoch)
 
 
 @hookimpl
-def mlreg_model(config: CifarConfig, learning_rate: float) -> keras.Model:
-    from cifar_plugin.config import CLASSES, IMAGE_SHAPE
-    from cifar_plugin.model import build
+def mlreg_model(config: CifarConfig, data: DataSplits, learning_rate: Any) -> keras.Model:
+    return _recipe(config).model(config, data, learning_rate)
 
-    return build(config, learning_rate, IMAGE_SHAPE, CLASSES)
+
+@hookimpl
+def mlreg_inference_model(config: CifarConfig, model: keras.Model) -> keras.Model | None:
+    return _recipe(config).inference_model(config, model)
 
 
 @hookimpl

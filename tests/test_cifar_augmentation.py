@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from cifar_plugin.config import CifarConfig
+from cifar_plugin.baseline.config import BaselineConfig
 from registry_core.types import Batch
 
 pytestmark = [
@@ -36,20 +36,20 @@ def generator(tf):
 
 @pytest.fixture(scope="module")
 def transform(tf):
-    from cifar_plugin.augmentation import transform
+    from cifar_plugin.baseline.augmentation import transform
 
     return transform
 
 
 @pytest.fixture(scope="module")
 def augment(tf):
-    from cifar_plugin.augmentation import augmentation
+    from cifar_plugin.baseline.augmentation import augmentation
 
-    return augmentation(CifarConfig())
+    return augmentation(BaselineConfig())
 
 
 def drawn(seed, examples=DRAWS, **changes):
-    from cifar_plugin.augmentation import draw_parameters
+    from cifar_plugin.baseline.augmentation import draw_parameters
 
     settings = {"rotation_degrees": 15.0, "shift_fraction": 0.1, "horizontal_flip": True}
     parameters = draw_parameters(
@@ -232,9 +232,9 @@ def test_ranges_that_cannot_be_are_refused(changes):
 )
 def test_nothing_to_do_is_no_augmentation(tf, changes):
     """A configuration that moves nothing costs nothing."""
-    from cifar_plugin.augmentation import augmentation
+    from cifar_plugin.baseline.augmentation import augmentation
 
-    assert augmentation(CifarConfig(**changes)) is None
+    assert augmentation(BaselineConfig(**changes)) is None
 
 
 def augmented(tf, augment, images, seed, batch_size=32):

@@ -20,6 +20,7 @@ from registry_core.types import ArraySplit, DataSplits
 class Config:
     train_examples: int | None = None
     validation_examples: int = 0
+    watch_test: bool = True
 
 
 def numbered(examples: int = 500) -> Arrays:
@@ -49,6 +50,12 @@ def test_everything_is_trained_on_and_the_test_set_is_watched() -> None:
     assert found.validation is found.test
     assert found.class_names == CLASS_NAMES
     assert found.source == "a test"
+
+
+def test_nothing_is_watched_where_the_test_set_is_not_to_be() -> None:
+    """A run may look at the test set once, at its end."""
+    found = split(numbered(), Config(watch_test=False))
+    assert found.validation is None
 
 
 def test_a_subset_has_as_many_of_each_class() -> None:

@@ -2,16 +2,17 @@
 
 import pytest
 
-from cifar_plugin.config import CLASSES, IMAGE_SHAPE, CifarConfig
+from cifar_plugin.baseline.config import BaselineConfig
+from cifar_plugin.config import CLASSES, IMAGE_SHAPE
 
 pytestmark = pytest.mark.tensorflow
 
 
 @pytest.fixture(scope="module")
 def model():
-    from cifar_plugin.model import build
+    from cifar_plugin.baseline.model import build
 
-    return build(CifarConfig(), 0.002, IMAGE_SHAPE, CLASSES)
+    return build(BaselineConfig(), 0.002, IMAGE_SHAPE, CLASSES)
 
 
 def test_layers_are_the_recipes(model):
@@ -64,8 +65,8 @@ def test_compiled_as_the_recipe(model):
 
 def test_other_images_and_classes_fit():
     """Nothing but the default sizes ties the network to CIFAR-10."""
-    from cifar_plugin.model import build
+    from cifar_plugin.baseline.model import build
 
-    model = build(CifarConfig(dropout=0.5), 0.001, (28, 28, 1), 7)
+    model = build(BaselineConfig(dropout=0.5), 0.001, (28, 28, 1), 7)
     assert model.output_shape == (None, 7)
     assert model.layers[-1].rate == 0.5

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cifar_plugin.config import PRESETS
+from cifar_plugin.presets import PRESETS
 from cifar_plugin.report import draw
 from registry_core.types import Evaluation, History, RunResult
 

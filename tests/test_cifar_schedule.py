@@ -2,8 +2,8 @@
 
 import pytest
 
-from cifar_plugin.config import CifarConfig
-from cifar_plugin.schedule import decay
+from cifar_plugin.baseline.config import BaselineConfig
+from cifar_plugin.baseline.schedule import decay
 
 
 @pytest.mark.parametrize(
@@ -11,15 +11,15 @@ from cifar_plugin.schedule import decay
 )
 def test_baseline_divides_by_ten_every_ten_epochs(epoch, rate):
     """First, last before a turn, first after it, and last: the recipe's values."""
-    assert decay(CifarConfig())(epoch) == pytest.approx(rate, rel=1e-12)
+    assert decay(BaselineConfig())(epoch) == pytest.approx(rate, rel=1e-12)
 
 
 def test_every_number_of_the_schedule_can_be_set():
     """Start, factor and interval come from the configuration."""
-    schedule = decay(CifarConfig(learning_rate=0.8, decay_factor=0.5, decay_epochs=3))
+    schedule = decay(BaselineConfig(learning_rate=0.8, decay_factor=0.5, decay_epochs=3))
     assert [schedule(epoch) for epoch in range(7)] == [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2]
 
 
 def test_learning_rates_are_plain_floats():
     """What is logged and stored as JSON is a Python number."""
-    assert type(decay(CifarConfig())(0)) is float
+    assert type(decay(BaselineConfig())(0)) is float

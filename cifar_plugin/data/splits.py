@@ -28,7 +28,11 @@ class SplitConfig(Protocol):
 
     @property
     def validation_examples(self) -> int:
-        """How many training images to hold out and watch; 0 watches the test set."""
+        """How many training images to hold out and watch."""
+
+    @property
+    def watch_test(self) -> bool:
+        """Whether the test set is watched where nothing is held out."""
 
 
 def split(arrays: Arrays, config: SplitConfig) -> DataSplits:
@@ -55,10 +59,13 @@ def split(arrays: Arrays, config: SplitConfig) -> DataSplits:
     chosen = rest
     if wanted is not None:
         chosen = rest[stratified(arrays.y_train[rest], wanted, seed=1)]
+    validation = test if config.watch_test else None
+    if held:
+        validation = _part(arrays.x_train, arrays.y_train, watched)
     return DataSplits(
         train=_part(arrays.x_train, arrays.y_train, chosen),
         test=test,
-        validation=_part(arrays.x_train, arrays.y_train, watched) if held else test,
+        validation=validation,
         class_names=CLASS_NAMES,
         source=arrays.source,
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 if TYPE_CHECKING:
-    from cifar_plugin.config import CifarConfig
+    from cifar_plugin.baseline.config import BaselineConfig
     from registry_core.types import Augmentation, Batch
 
 
@@ -36,7 +36,7 @@ class Parameters(NamedTuple):
     flip: Any
 
 
-def augmentation(config: CifarConfig) -> Augmentation | None:
+def augmentation(config: BaselineConfig) -> Augmentation | None:
     """What the configuration asks for, as a function of a batch; None where it asks for nothing."""
     moves = config.rotation_degrees > 0 or config.shift_fraction > 0 or config.horizontal_flip
     if not (config.augment and moves):

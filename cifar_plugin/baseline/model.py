@@ -9,11 +9,11 @@ import keras
 from keras import layers
 
 if TYPE_CHECKING:
-    from cifar_plugin.config import CifarConfig
+    from cifar_plugin.baseline.config import BaselineConfig
 
 
 def build(
-    config: CifarConfig,
+    config: BaselineConfig,
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     input_shape: Sequence[int],
     classes: int,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cifar_plugin.config import CifarConfig
+    from cifar_plugin.baseline.config import BaselineConfig
 
 
-def decay(config: CifarConfig) -> Callable[[int], float]:
+def decay(config: BaselineConfig) -> Callable[[int], float]:
     """A staircase: multiplied by `decay_factor` after every `decay_epochs` epochs.
 
     Returns:

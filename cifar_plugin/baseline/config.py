@@ -1,0 +1,61 @@
+"""The baseline recipe's numbers, and the presets that ship with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from cifar_plugin.config import CifarConfig
+
+
+class BaselineConfig(CifarConfig):
+    """A small network under Adam, with pictures that turn, shift and flip.
+
+    Args:
+        learning_rate: Adam's, in the first epoch.
+        decay_factor: what the learning rate is multiplied by each time it decays.
+        decay_epochs: epochs between two decays.
+        augment: whether training images are moved at all; False overrules the next three.
+        rotation_degrees: each image is turned by up to this, either way.
+        shift_fraction: each image is shifted by up to this part of its height and width.
+        horizontal_flip: whether half the images are mirrored.
+        dropout: part of the last layer's outputs that is dropped while training.
+        watch_test: as its source does.
+    """
+
+    learning_rate: PositiveFloat = Field(default=0.001, allow_inf_nan=False)
+    decay_factor: float = Field(default=0.1, gt=0, le=1)
+    decay_epochs: PositiveInt = 10
+    augment: bool = True
+    rotation_degrees: float = Field(default=15.0, ge=0, le=180)
+    shift_fraction: float = Field(default=0.1, ge=0, lt=1)
+    horizontal_flip: bool = True
+    dropout: float = Field(default=0.25, ge=0, lt=1)
+    watch_test: bool = True
+
+
+PRESETS: Mapping[str, BaselineConfig] = MappingProxyType(
+    {
+        "baseline": BaselineConfig(
+            about=(
+                "A small convolutional network, 123,466 parameters: Adam, batch 32, 50 epochs, "
+                "the learning rate divided by ten every ten, raw 0–255 inputs, each image turned, "
+                "shifted and mirrored at random, the test images watched as validation. "
+                "Test accuracy 0.7825 (n = 1) in 13 minutes on 2 cores of an AMD EPYC, 2026-11-23; "
+                "0.77 to 0.79 is the same recipe."
+            ),
+            epochs=50,
+        ),
+        "quick": BaselineConfig(
+            about=(
+                "The baseline recipe on 10,000 images, 1,000 of each class, for three epochs: "
+                "to see that everything works, not to be good. Test accuracy 0.447 ± 0.030 (n = 5) "
+                "in 18 seconds on 2 cores of an AMD EPYC, 2026-11-23."
+            ),
+            epochs=3,
+            train_examples=10_000,
+        ),
+    }
+)

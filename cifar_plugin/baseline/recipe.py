@@ -1,0 +1,39 @@
+"""The baseline recipe, as the plugin's hooks hand it on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+    from cifar_plugin.baseline.config import BaselineConfig
+    from registry_core.types import Augmentation, DataSplits
+
+
+def augmentation(config: BaselineConfig, data: DataSplits) -> Augmentation | None:
+    """Turn, shift and flip, drawn anew for each image."""
+    from cifar_plugin.baseline.augmentation import augmentation
+
+    return augmentation(config)
+
+
+def schedule(config: BaselineConfig, steps_per_epoch: int) -> Callable[[int], float]:
+    """A staircase by epoch."""
+    from cifar_plugin.baseline.schedule import decay
+
+    return decay(config)
+
+
+def model(config: BaselineConfig, data: DataSplits, learning_rate: float) -> keras.Model:
+    """The network, compiled."""
+    from cifar_plugin.baseline.model import build
+    from cifar_plugin.config import CLASSES, IMAGE_SHAPE
+
+    return build(config, learning_rate, IMAGE_SHAPE, CLASSES)
+
+
+def inference_model(config: BaselineConfig, model: keras.Model) -> keras.Model | None:
+    """What is trained is what is registered."""
+    return None

@@ -1,0 +1,11 @@
+"""Every preset that ships, whichever recipe it is of. Imports neither NumPy nor TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from cifar_plugin.baseline import config as baseline
+from cifar_plugin.config import CifarConfig
+
+PRESETS: Mapping[str, CifarConfig] = MappingProxyType({**baseline.PRESETS})
