@@ -1,0 +1,274 @@
+"""The layers that the network is trained with, each as quick as a few CPU cores allow.
+
+Between `ToImagesInside` and the network's end, images are (height, width, n, channels): the same
+pixel of all images lies together. A transform along height or width is then one matrix product,
+and the 3 × 3 convolutions are products of (n, channels) matrices: no patch is ever copied.
+
+What is computed for each value alone is compiled by XLA into one pass over memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from cifar_plugin.airbench.toom_cook import TAPS, transforms
+
+Shape = tuple[int | None, ...]
+
+
+@keras.saving.register_keras_serializable(package="cifar_plugin")
+class ToImagesInside(layers.Layer):  # type: ignore[misc]
+    """(n, height, width, channels) to (height, width, n, channels)."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        examples, height, width, channels = input_shape
+        return height, width, examples, channels
+
+    def call(self, images: Any) -> Any:
+        return tf.transpose(images, [1, 2, 0, 3])
+
+
+@keras.saving.register_keras_serializable(package="cifar_plugin")
+class PatchConvolution(layers.Layer):  # type: ignore[misc]
+    """A 2 × 2 convolution without padding whose kernel stays as it is set; its bias is learned.
+
+    (height, width, n, channels) to (height - 1, width - 1, n, filters). The kernel is laid out as
+    that of `keras.layers.Conv2D`: (2, 2, channels, filters).
+    """
+
+    def __init__(self, filters: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.filters = filters
+
+    def build(self, input_shape: Shape) -> None:
+        channels = input_shape[-1]
+        bound = 1 / math.sqrt(4 * channels)  # type: ignore[operator]
+        self.kernel = self.add_weight(
+            name="kernel", shape=(2, 2, channels, self.filters), trainable=False
+        )
+        self.bias = self.add_weight(
+            name="bias",
+            shape=(self.filters,),
+            initializer=keras.initializers.RandomUniform(-bound, bound),
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        height, width, examples, _ = input_shape
+        return height - 1, width - 1, examples, self.filters  # type: ignore[operator]
+
+    def call(self, images: Any) -> Any:
+        patches = tf.concat(
+            [images[:-1, :-1], images[:-1, 1:], images[1:, :-1], images[1:, 1:]], axis=-1
+        )
+        kernel = tf.reshape(self.kernel, [-1, self.filters])
+        return tf.tensordot(patches, kernel, 1) + self.bias
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters}
+
+
+@keras.saving.register_keras_serializable(package="cifar_plugin")
+class Convolution(layers.Layer):  # type: ignore[misc]
+    """A 3 × 3 convolution, zeros around the images, no bias, by Toom and Cook's algorithm.
+
+    (height, width, n, channels) to (height, width, n, filters), or to the even part of height and
+    width: what a 2 × 2 pooling that follows would drop is not computed.
+
+    Args:
+        filters: channels of the result.
+        largest_tile: as `toom_cook.transforms` takes it.
+        even: whether an odd last row and column are left out.
+        kernel_initializer: of a kernel laid out as that of `keras.layers.Conv2D`.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        largest_tile: int = 6,
+        even: bool = False,
+        kernel_initializer: Any = "glorot_uniform",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.filters = filters
+        self.largest_tile = largest_tile
+        self.even = even
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        height, width, _, channels = input_shape
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(TAPS, TAPS, channels, self.filters),
+            initializer=self.kernel_initializer,
+        )
+        self._along_height = self._transforms(height)
+        self._along_width = self._transforms(width)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        height, width, examples, _ = input_shape
+        return self._outputs(height), self._outputs(width), examples, self.filters
+
+    def call(self, images: Any) -> Any:
+        down, across = self._along_height, self._along_width
+        values = _transformed(images, down.input, across.input)
+        kernels = _transformed(self.kernel, down.kernel, across.kernel)
+        return _transformed(tf.matmul(values, kernels), down.output, across.output)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "largest_tile": self.largest_tile,
+            "even": self.even,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+    def _transforms(self, size: Any) -> Any:
+        exact = transforms(size, self._outputs(size), self.largest_tile)
+        return type(exact)(*(matrix.astype("float32") for matrix in exact))
+
+    def _outputs(self, size: Any) -> int:
+        return int(size - size % 2 if self.even else size)
+
+
+@keras.saving.register_keras_serializable(package="cifar_plugin")
+class Pooling(layers.Layer):  # type: ignore[misc]
+    """The largest of each 2 × 2 pixels: (height, width, n, channels) to half of each, both even."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        height, width, examples, channels = input_shape
+        return height // 2, width // 2, examples, channels  # type: ignore[operator]
+
+    def call(self, images: Any) -> Any:
+        return _pooled(images)
+
+
+@keras.saving.register_keras_serializable(package="cifar_plugin")
+class Normalization(layers.Layer):  # type: ignore[misc]
+    """Batch normalisation with a bias and no scale, by one operation forth and one back.
+
+    The moving averages are those of PyTorch: of the variance without bias, n / (n - 1).
+
+    Args:
+        momentum: what is kept of a moving average at each step.
+        epsilon: added to the variance.
+    """
+
+    def __init__(self, momentum: float = 0.6, epsilon: float = 1e-12, **options: Any) -> None:
+        super().__init__(**options)
+        self.momentum = momentum
+        self.epsilon = epsilon
+
+    def build(self, input_shape: Shape) -> None:
+        shape = input_shape[-1:]
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
+        self.moving_mean = self.add_weight(
+            name="moving_mean", shape=shape, initializer="zeros", trainable=False
+        )
+        self.moving_variance = self.add_weight(
+            name="moving_variance", shape=shape, initializer="ones", trainable=False
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        if not training:
+            scale = tf.math.rsqrt(self.moving_variance + self.epsilon)
+            return images * scale + (self.beta - self.moving_mean * scale)
+        beta = tf.convert_to_tensor(self.beta)
+        normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=images,
+            scale=tf.ones_like(beta),
+            offset=beta,
+            mean=[],
+            variance=[],
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        for average, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            average.assign(self.momentum * average + (1 - self.momentum) * now)
+        return normalized
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable(package="cifar_plugin")
+class Gelu(layers.Layer):  # type: ignore[misc]
+    """x times the normal distribution's Φ(x), exactly, in one pass over memory."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def call(self, values: Any) -> Any:
+        return _gelu(values)
+
+
+def _transformed(values: Any, down: Any, across: Any) -> Any:
+    """Apply a matrix along the first axis and one along the second.
+
+    Args:
+        values: (height, width, a, b) float32.
+        down: (p, height) float32.
+        across: (q, width) float32.
+
+    Returns:
+        (p, q, a, b) float32.
+    """
+    (p, height), (q, width) = down.shape, across.shape
+    inner = tf.shape(values)[2:]
+    halfway = tf.reshape(tf.matmul(down, tf.reshape(values, [height, -1])), [p, width, -1])
+    return tf.reshape(tf.matmul(across[None], halfway), tf.concat([[p, q], inner], axis=0))
+
+
+def _one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
+    return tf.function(function, jit_compile=True)  # type: ignore[no-any-return]
+
+
+@_one_pass
+def _gelu_forth(x: Any) -> Any:
+    return x * _normal_distribution(x)
+
+
+@_one_pass
+def _gelu_back(x: Any, upstream: Any) -> Any:
+    density = tf.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return upstream * (_normal_distribution(x) + x * density)
+
+
+def _normal_distribution(x: Any) -> Any:
+    return 0.5 + 0.5 * tf.math.erf(x * math.sqrt(0.5))
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def _gelu(x: Any) -> Any:
+    return _gelu_forth(x), lambda upstream: _gelu_back(x, upstream)
+
+
+def _largest(images: Any) -> Any:
+    rows = tf.maximum(images[0::2], images[1::2])
+    return tf.maximum(rows[:, 0::2], rows[:, 1::2])
+
+
+_pooling_forth = _one_pass(_largest)
+
+
+@_one_pass
+def _pooling_back(images: Any, upstream: Any) -> Any:
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        pooled = _largest(images)
+    return tape.gradient(pooled, images, output_gradients=upstream)
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def _pooled(images: Any) -> Any:
+    return _pooling_forth(images), lambda upstream: _pooling_back(images, upstream)

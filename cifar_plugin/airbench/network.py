@@ -1,0 +1,202 @@
+"""The network, as it is trained and as it is registered: the same weights, other layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import layers, ops
+
+from cifar_plugin.airbench.layers import (
+    Convolution,
+    Gelu,
+    Normalization,
+    PatchConvolution,
+    Pooling,
+    ToImagesInside,
+)
+from cifar_plugin.airbench.whitening import PATCH
+
+# of CIFAR-10's training images, 0 to 255, by channel
+MEAN = tuple(255 * part for part in (0.4914, 0.4822, 0.4465))
+DEVIATION = tuple(255 * part for part in (0.2470, 0.2435, 0.2616))
+
+# of the normalisations: a short memory suits so few steps
+MOMENTUM, EPSILON = 0.6, 1e-12
+
+Layer = Callable[[Any], Any]
+
+
+def trainable(image_shape: Sequence[int], classes: int, widths: Sequence[int]) -> keras.Model:
+    """The network in the layers that learn fastest.
+
+    Args:
+        image_shape: (height, width, channels) of raw images; height and width from 15 on.
+        classes: how many logits it gives.
+        widths: channels of the three blocks.
+
+    Returns:
+        A model from (n, height, width, channels), 0 to 255, to (n, classes). The layer named
+        `whitening` has a kernel of zeros, to be set. The logits are divided by the last width.
+    """
+    images = keras.Input(tuple(image_shape))
+    filters = 2 * PATCH * PATCH * image_shape[-1]
+    values = ToImagesInside()(_standardizing()(images))
+    values = Gelu()(PatchConvolution(filters, name="whitening")(values))
+    for number, width in enumerate(widths, start=1):
+        for half in (1, 2):
+            values = Convolution(
+                width,
+                largest_tile=5 if number == half == 1 else 6,
+                even=half == 1,
+                kernel_initializer=Dirac(),
+                name=f"convolution{number}_{half}",
+            )(values)
+            if half == 1:
+                values = Pooling()(values)
+            values = Normalization(MOMENTUM, EPSILON, name=f"normalization{number}_{half}")(values)
+            values = Gelu()(values)
+    return keras.Model(images, _head(classes, widths[-1])(ops.max(values, axis=(0, 1))))
+
+
+def registrable(
+    image_shape: Sequence[int], classes: int, widths: Sequence[int], views: bool
+) -> keras.Model:
+    """The network in layers of Keras's own, which load wherever Keras does.
+
+    Args:
+        image_shape: as for `trainable`.
+        classes: as for `trainable`.
+        widths: as for `trainable`.
+        views: whether the logits are means over six views of an image.
+
+    Returns:
+        A model from (n, height, width, channels), 0 to 255, to (n, classes), compiled for
+        measuring.
+    """
+    single = _of_one_view(image_shape, classes, widths)
+    images = keras.Input(tuple(image_shape))
+    model = keras.Model(images, _mean_of_views(single, images) if views else single(images))
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    return model
+
+
+def standardized(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Raw images as the network sees them behind its first layer."""
+    values: npt.NDArray[np.float64] = (images - np.array(MEAN)) / np.array(DEVIATION)
+    return values.astype(np.float32)
+
+
+def copy_weights(trained: keras.Model, registered: keras.Model) -> None:
+    """Give a registrable model the weights of a trained one: layers and variables share names."""
+    single = registered.get_layer("one_view")
+    for layer in trained.layers:
+        for variable in layer.weights:
+            getattr(single.get_layer(layer.name), variable.name).assign(variable)
+
+
+def _of_one_view(image_shape: Sequence[int], classes: int, widths: Sequence[int]) -> keras.Model:
+    images = keras.Input(tuple(image_shape))
+    filters = 2 * PATCH * PATCH * image_shape[-1]
+    values = layers.Conv2D(filters, PATCH, activation="gelu", name="whitening")(
+        _standardizing()(images)
+    )
+    for number, width in enumerate(widths, start=1):
+        for half in (1, 2):
+            values = layers.Conv2D(
+                width, 3, padding="same", use_bias=False, name=f"convolution{number}_{half}"
+            )(values)
+            if half == 1:
+                values = layers.MaxPooling2D(2)(values)
+            values = layers.BatchNormalization(
+                momentum=MOMENTUM,
+                epsilon=EPSILON,
+                scale=False,
+                name=f"normalization{number}_{half}",
+            )(values)
+            values = layers.Activation("gelu")(values)
+    logits = _head(classes, widths[-1])(layers.GlobalMaxPooling2D()(values))
+    return keras.Model(images, logits, name="one_view")
+
+
+def _mean_of_views(single: Layer, images: Any) -> Any:
+    """Half for the image, a quarter for each of two translations; each and its mirror alike.
+
+    The translations are by a pixel, down and to the right or up and to the left; the border is
+    mirrored, its outermost pixels not twice.
+
+    Source: `infer_mirror_translate` of airbench94_muon.
+    """
+    height, width, _ = images.shape[1:]
+
+    def with_mirror(pixels: int) -> Any:
+        rows, columns = _translated(height, pixels), _translated(width, pixels)
+        views = [_view(images, rows, side) for side in (columns, columns[::-1])]
+        return layers.Average()([single(view) for view in views])
+
+    translated = layers.Average()([with_mirror(1), with_mirror(-1)])
+    return layers.Average()([with_mirror(0), translated])
+
+
+def _translated(size: int, pixels: int) -> list[int]:
+    """Which place each of `size` places is read from."""
+    last = size - 1
+    return [last - abs(last - abs(place - pixels)) for place in range(size)]
+
+
+def _view(images: Any, rows: Sequence[int], columns: Sequence[int]) -> Any:
+    """Images (n, height, width, channels), put together anew from these rows and columns.
+
+    Each is a product with a matrix of zeros and ones, which changes no value: there is no layer of
+    Keras's own that mirrors an image or its border, and Keras's HDF5 format knows layers alone.
+    """
+    for equation, places in (("nhwc,hH->nHwc", rows), ("nhwc,wW->nhWc", columns)):
+        shape = images.shape[1:]
+        layer = layers.EinsumDense(equation, output_shape=shape, trainable=False)
+        images = layer(images)
+        layer.kernel.assign(np.eye(len(places))[:, places])
+    return images
+
+
+def _standardizing() -> Layer:
+    squares = [deviation**2 for deviation in DEVIATION]
+    layer: Layer = layers.Normalization(mean=MEAN, variance=squares)
+    return layer
+
+
+def _head(classes: int, width: int) -> Layer:
+    # uniform, of deviation one
+    initializer = keras.initializers.RandomUniform(-math.sqrt(3), math.sqrt(3))
+    head = layers.Dense(classes, use_bias=False, kernel_initializer=initializer, name="head")
+    scale = layers.Rescaling(1 / width)
+    return lambda values: scale(head(values))
+
+
+@keras.saving.register_keras_serializable(package="cifar_plugin")
+class Dirac(keras.initializers.Initializer):  # type: ignore[misc]
+    """A convolution that starts by handing its channels on, as far as it has filters for them.
+
+    The first filters are zero but for a one in the middle; those beyond the channels are uniform
+    within ± 1 / √(values that a filter sees).
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = seed
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        height, width, channels, filters = shape
+        bound = 1 / math.sqrt(height * width * channels)
+        uniform = keras.initializers.RandomUniform(-bound, bound, seed=self.seed)
+        handed_on = min(channels, filters)
+        middle = np.zeros(shape, "float32")
+        middle[height // 2, width // 2, range(handed_on), range(handed_on)] = 1
+        return ops.where(ops.arange(filters) < handed_on, middle, uniform(shape, dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"seed": self.seed}
