@@ -152,7 +152,8 @@ class Keep(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         last = epoch + 1 == self._epochs or self.model.stop_training
-        if last or time.perf_counter() - self._kept >= self._cost / COST:
+        stopping = self._stop.signum is not None
+        if last or stopping or time.perf_counter() - self._kept >= self._cost / COST:
             self._keep(epoch + 1, 0)
         self._stop.obey()
 
