@@ -212,7 +212,7 @@ class Registry:
         if not found:
             raise UsageError(
                 f"No run{wanted} stopped without a version.",
-                f"Those that did: {', '.join(run.id for run in runs) or 'none'}.",
+                f"Those that did: {', '.join(r.id for r in runs if r.process is None) or 'none'}.",
                 "mlreg runs",
             )
         raise UsageError(
