@@ -13,12 +13,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from registry_core.checkpoint import write_checkpoint
+from registry_core.errors import MlregError
 from registry_core.records import Version
 from registry_core.store import Store
 
@@ -145,6 +149,25 @@ def fill(folder: Path, *accuracies: float, model: str = "flowers", **changes: An
             files = {"model.keras": model_file, "figures/loss.png": figure}
             store.publish(run, _record(accuracy) | changes, files, load_check=lambda _: None)
     return store
+
+
+def stop(store: Store, epoch: int = 1, step: int = 0, failed: str = "", **changes: Any) -> str:
+    """A run that stopped with a checkpoint at this place, made without training; returns its id."""
+    began = {
+        "model": "flowers",
+        "dataset": "flowers",
+        "preset": "baseline",
+        "group": "",
+        "config": {"epochs": 3, "seed": 7},
+        "data_dir": None,
+        **changes,
+    }
+    state = {"epoch": epoch, "step": step}
+    with suppress(MlregError, KeyboardInterrupt), store.start_run(began["model"]) as run:
+        run.begin(began)
+        run.keep(partial(write_checkpoint, state=state, tensors=[b"weights"]))
+        raise MlregError(failed) if failed else KeyboardInterrupt
+    return run.id
 
 
 def newest(store: Store, model: str = "flowers") -> Version:

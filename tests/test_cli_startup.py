@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_helpers import fill, python, surroundings
+from cli_helpers import fill, python, stop, surroundings
 from fakes import write_settings
 
 pytestmark = pytest.mark.processes
@@ -34,10 +34,13 @@ json.dump(told, sys.stdout)
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A plugins.toml that names cifar10, and a registry with three versions of it."""
+    """A plugins.toml that names cifar10; a registry with three versions of it and a stopped run."""
     folder = tmp_path_factory.mktemp("project")
     write_settings(folder, {"cifar10": "cifar_plugin.plugin"}, registry="registry")
-    fill(folder / "registry", 0.7, 0.8, 0.75, model="cifar10", dataset="cifar10", group="seeds")
+    store = fill(
+        folder / "registry", 0.7, 0.8, 0.75, model="cifar10", dataset="cifar10", group="seeds"
+    )
+    stop(store, model="cifar10", dataset="cifar10")
     return folder
 
 
@@ -72,6 +75,8 @@ def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
         "show cifar10@best",
         "history",
         "history cifar10",
+        "runs",
+        "runs --json",
         "--help",
     ]
     for line, names in imported(project, lines).items():

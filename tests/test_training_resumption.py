@@ -365,6 +365,17 @@ def test_epochs_of_milliseconds_do_not_all_get_a_checkpoint_and_the_last_one_doe
     assert read_state(checkpoints.checkpoint)["epoch"] == 12
 
 
+def test_an_epoch_at_whose_end_a_signal_comes_is_kept_whatever_that_costs(
+    training, keras, tmp_path, monkeypatch
+):
+    """No epoch that was told as done is done again."""
+    monkeypatch.setattr("registry_core.training.resumption.COST", 1e-9)
+    checkpoints = InFolder(tmp_path)
+    Kind(training, keras, epochs=4).stopped(checkpoints, "epoch 2")
+    assert read_state(checkpoints.checkpoint)["epoch"] == 3
+    assert checkpoints.kept == 2  # the first one's cost is not known before
+
+
 def test_a_checkpoint_that_cannot_be_written_costs_a_warning(kinds, stopped_at):
     """Training goes on to the same end."""
     kind, whole = kinds("arrays")
