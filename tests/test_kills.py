@@ -1,5 +1,7 @@
 """`kill -9` of a real training run, at random moments and at each stage of publishing.
 
+Each run that was killed is resumed, and becomes what it would have been undisturbed.
+
 How many random moments is MLREG_KILLS (20 if it is not set); the data is in MLREG_CACHE, or is
 downloaded once for this module.
 """
@@ -12,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import mlreg, start
-from store_helpers import blobs, referenced
+from store_helpers import blobs, leftovers, referenced
 
 from registry_core import open_registry
+from registry_core.checkpoint import read_state
 from registry_core.refs import Ref
 from registry_core.store import Store
 
@@ -56,7 +59,8 @@ def world(cache, tmp_path_factory):
 
 
 def test_random_kills_leave_whole_versions(cache, world):
-    """After each: all that is listed verifies and loads; at the end, nothing else lies about."""
+    """After each: all that is listed verifies and loads, and the run that is resumed ends in the
+    weights, history and metrics of the one never stopped; at the end, nothing else lies about."""
     folder, first = world
     began = time.monotonic()
     measured = _run(folder, cache)
@@ -65,7 +69,8 @@ def test_random_kills_leave_whole_versions(cache, world):
     chance = random.Random(SEED)
     print(f"\n{KILLS} kills of runs of {length:.1f} s, random seed {SEED}")
 
-    killed = 0
+    whole = what_counts(folder, 2)
+    killed = resumed = 0
     for number in range(KILLS):
         # one in each part of the run, and a little beyond its end, as runs differ
         moment = (number + chance.random()) / KILLS * length * 1.05
@@ -78,7 +83,21 @@ def test_random_kills_leave_whole_versions(cache, world):
             process.communicate()
         left = len(list((folder / "runs").iterdir()))
         versions = _check(folder, first)
-        print(f"  killed after {moment:5.1f} s: {versions} versions, {left} folders of runs")
+        print(f"  killed after {moment:5.1f} s: {versions} versions, {left} folders", end="")
+        # before it began to train there is nothing to go on with, after its commit no need to
+        stopped = Store(folder).unfinished_runs()
+        print(f"; {how_far(stopped[0])}" if stopped else "")
+        if stopped:
+            assert [run.state for run in stopped] == ["interrupted"]
+            done = mlreg("--registry", str(folder), "resume", "-q", MLREG_CACHE=cache)
+            assert done.status == 0, done.stderr
+            assert done.stdout == f"cifar10@{versions + 1}\n"
+            assert Store(folder).unfinished_runs() == []
+            resumed += 1
+            versions = _check(folder, first)
+        if versions > 2:
+            assert what_counts(folder, versions) == whole, f"killed after {moment} s"
+    print(f"  {resumed} of {killed} runs that were killed were resumed; 0 ended otherwise")
     assert killed >= KILLS * 0.7
 
     _finish(folder, cache, first)
@@ -103,6 +122,11 @@ def test_a_kill_at_a_stage_leaves_whole_versions(cache, world, stage):
         assert stage in STAGES[-2:]
     _check(folder, first)
     assert mlreg("--registry", str(folder), "promote", "cifar10@1", "swept").status == 0
+    assert leftovers(folder) == []
+    for run in Store(folder).unfinished_runs():
+        assert run.state == "interrupted"
+        done = mlreg("--registry", str(folder), "runs", "--discard", run.id, "--yes")
+        assert done.status == 0, done.stderr
     assert list((folder / "runs").iterdir()) == []
     _check(folder, first)
 
@@ -111,6 +135,23 @@ def test_a_run_after_all_that_registers(cache, world):
     """The registry that saw every kill takes the next version, and holds nothing but versions."""
     folder, first = world
     _finish(folder, cache, first, *SHORT)
+
+
+def what_counts(folder: Path, number: int) -> tuple:
+    """Weights, history and metrics of a version."""
+    store = Store(folder)
+    version = store.resolve(Ref("cifar10", "number", str(number)))
+    manifest = store.manifest(version)
+    answers = version.file("outcomes.json").sha256
+    return manifest["weights"], manifest["history"], dict(version.metrics), answers
+
+
+def how_far(run) -> str:
+    """Where a run goes on, in words."""
+    if run.checkpoint is None:
+        return "it begins anew"
+    state = read_state(run.checkpoint)
+    return f"it goes on from epoch {state['epoch']}, batch {state['step']}"
 
 
 def _words(folder: Path, changes: tuple[str, ...]) -> list[str]:
