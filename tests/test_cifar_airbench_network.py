@@ -56,7 +56,7 @@ def registered(model, **changes):
 
 
 def test_parameters_are_the_sources():
-    """1,972,792 that PyTorch counts, and the averages that it does not."""
+    """1,972,792 in PyTorch, less 1,152 scales that it keeps at one; averages are not counted."""
     config = PRESETS["airbench94"]
     model = built(config)
     learned = sum(int(np.prod(v.shape)) for v in model.trainable_variables)

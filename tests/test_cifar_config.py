@@ -33,6 +33,37 @@ def test_baseline_is_the_first_preset_and_the_recipe_to_the_letter():
     }
 
 
+def test_airbench94_is_its_source_to_the_letter():
+    """The numbers of airbench94_muon, trained on every image; the test set is not watched."""
+    assert PRESETS["airbench94"].values() == {
+        "epochs": 8,
+        "batch_size": 2000,
+        "seed": 0,
+        "deterministic": True,
+        "widths": [64, 256, 256],
+        "filter_learning_rate": 0.24,
+        "filter_momentum": 0.6,
+        "bias_learning_rate": 0.053,
+        "head_learning_rate": 0.67,
+        "momentum": 0.85,
+        "weight_decay": 2e-6,
+        "label_smoothing": 0.2,
+        "translate_pixels": 2,
+        "whitening_images": 5000,
+        "whitening_bias_epochs": 3,
+        "test_views": True,
+        "train_examples": None,
+        "validation_examples": 0,
+        "watch_test": False,
+    }
+
+
+def test_fast_holds_out_what_its_settings_were_chosen_on():
+    """So the test set says nothing before the end of the run."""
+    fast = PRESETS["fast"]
+    assert (fast.validation_examples, fast.watch_test) == (5_000, False)
+
+
 def test_quick_is_the_baseline_with_fewer_images_and_epochs():
     """A quick run says something about the recipe, because it is the recipe."""
     shortened = PRESETS["baseline"].changed({"epochs": 3, "train_examples": 10_000})

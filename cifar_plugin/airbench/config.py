@@ -54,7 +54,7 @@ PRESETS: Mapping[str, AirbenchConfig] = MappingProxyType(
     {
         "airbench94": AirbenchConfig(
             about=(
-                "Keller Jordan's airbench94_muon on all 50,000 images: 1,972,792 parameters, a "
+                "Keller Jordan's airbench94_muon on all 50,000 images: 1,971,640 parameters, a "
                 "whitening first layer, Muon, alternating flips, label smoothing, batch 2,000, "
                 "8 epochs, answers averaged over six views. The test set is looked at once, at "
                 "the end."
