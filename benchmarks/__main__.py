@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-NAMES = ("augmentation", "cli", "overhead", "registry", "startup", "throughput")
+NAMES = ("airbench", "augmentation", "cli", "overhead", "registry", "startup", "throughput")
 
 
 def main(words: list[str]) -> None:
