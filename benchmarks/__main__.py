@@ -3,7 +3,18 @@
 import sys
 from importlib import import_module
 
-NAMES = ("airbench", "augmentation", "cli", "overhead", "registry", "startup", "throughput")
+NAMES = (
+    "accuracy",
+    "airbench",
+    "augmentation",
+    "cli",
+    "overhead",
+    "registry",
+    "resume",
+    "startup",
+    "table",
+    "throughput",
+)
 
 
 def main(words: list[str]) -> None:

@@ -64,10 +64,16 @@ def _throughput(result: Result) -> Iterator[str]:
             what,
             f"{sides['mlreg']['images_per_second']:,} images/s",
             f"{sides[name]['images_per_second']:,} images/s: {names[name]}",
-            f"{ratio['ratio']} (least {ratio['least']})",
+            f"{ratio['ratio']} (least {ratio['least']}); CPU {_cpu(sides, name)}",
             result,
             result["rounds"],
         )
+
+
+def _cpu(sides: Mapping[str, Any], name: str) -> float:
+    """How much more CPU time a whole process of the other side takes."""
+    ratio: float = sides[name]["cpu_seconds"] / sides["mlreg"]["cpu_seconds"]
+    return round(ratio, 2)
 
 
 def _augmentation(result: Result) -> Iterator[str]:

@@ -104,3 +104,16 @@ def test_every_file_that_the_readme_and_contributing_link_to_exists():
 def test_no_figure_is_left_to_be_filled_in():
     """Every placeholder was replaced by what was measured."""
     assert not re.findall(r"@[A-Z_]+@", README)
+
+
+def test_the_table_of_figures_is_what_was_recorded_last():
+    """`python -m benchmarks table` writes it; no figure in it is typed by hand."""
+    written = README.partition("<!-- figures -->\n")[2].partition("<!-- end of figures -->")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", "from benchmarks.table import table; print(table(), end='')"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert written == done.stdout
