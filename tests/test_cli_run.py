@@ -27,6 +27,7 @@ from cli_helpers import (
     without_roots_rights,
 )
 from fakes import TABLE_PLUGIN, write_distribution, write_plugin, write_settings
+from store_helpers import leftovers
 
 from registry_core.refs import Ref
 from registry_core.store import Store
@@ -718,12 +719,17 @@ def test_a_notice_that_fails_costs_a_warning(broken):
 
 
 @pytest.mark.tensorflow
-def test_failed_runs_leave_nothing(broken):
-    """Only the two that went on are versions; no folder of a run is left, no blob without one."""
+def test_failed_runs_leave_nothing_but_what_it_takes_to_go_on(broken):
+    """Only the two that went on are versions; those that had begun to train can be resumed."""
     folder, _ = broken
     store = Store(folder / "registry")
     assert [model.name for model in store.models()] == ["registered", "report"]
-    assert list((folder / "registry" / "runs").iterdir()) == []
+    assert leftovers(store.folder) == []
+    unfinished = store.unfinished_runs()
+    assert {run.record["model"] for run in unfinished} == {
+        "callback_inside", "schedule_inside", "inference_model", "spirals",
+    }  # fmt: skip
+    assert {run.state for run in unfinished} == {"failed"}
     for model in store.models():
         store.check(model.latest)
 
@@ -743,6 +749,7 @@ def mlreg_callbacks():
     return [keras.callbacks.LambdaCallback(on_train_batch_begin=sleep)]
 """
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+GOES_ON_WITH = "Nothing was registered; `mlreg resume {}` goes on with it."
 PATIENCE_SECONDS = 20  # a batch and a clean end take one, on a machine that is not busy
 
 
@@ -782,21 +789,24 @@ def stopped(tmp_path_factory):
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("signum", STATUS, ids=lambda signum: signum.name)
 def test_a_signal_stops_a_run_at_the_end_of_its_batch(stopped, signum):
-    """128 and its number, at once, no version, nothing left under runs/."""
+    """128 and its number, at once; no version, and the command that goes on is told."""
     done, home, held, seconds = stopped[signum]
     assert done.status == STATUS[signum], done.stderr
     assert done.stdout == ""
-    assert done.stderr.endswith(f"Stopped by {signum.name}. Nothing was registered.\n")
+    (run,) = Store(home).unfinished_runs()
+    assert done.stderr.endswith(f"Stopped by {signum.name}. {GOES_ON_WITH.format(run.id)}\n")
     assert "Traceback" not in done.stderr
-    assert len(held) == 1
-    assert list((home / "runs").iterdir()) == []
+    assert held == [home / "runs" / run.id]
+    assert run.state == "interrupted"
+    assert run.checkpoint is not None
+    assert leftovers(home) == []
     assert Store(home).models() == []
     assert seconds < PATIENCE_SECONDS
 
 
 @pytest.mark.tensorflow
 def test_ctrl_c_twice_does_not_wait_for_the_batch(tmp_path):
-    """Once, the batch goes on; twice, it ends where it is, as clean."""
+    """Once, the batch goes on; twice, it ends where it is, as clean, and can be begun anew."""
     shutil.copy(EXAMPLE, tmp_path)
     write_plugin(tmp_path, "sleepy", HEAD + SLEEPING.lstrip())
     write_settings(tmp_path, {"sleepy": "sleepy"}, registry="registry")
@@ -811,7 +821,10 @@ def test_ctrl_c_twice_does_not_wait_for_the_batch(tmp_path):
         out, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, said
     assert out == ""
-    assert said.endswith("Stopped by SIGINT. Nothing was registered.\n")
+    store = Store(tmp_path / "registry")
+    (run,) = store.unfinished_runs()
+    assert said.endswith(f"Stopped by SIGINT. {GOES_ON_WITH.format(run.id)}\n")
     assert "Traceback" not in said
-    assert Store(tmp_path / "registry").models() == []
-    assert list((tmp_path / "registry" / "runs").iterdir()) == []
+    assert store.models() == []
+    assert (run.state, run.checkpoint) == ("interrupted", None)
+    assert leftovers(store.folder) == []
