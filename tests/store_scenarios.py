@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +57,28 @@ def _without_index(store: Store) -> None:
     (store.folder / "registry.sqlite3").write_bytes(bytes(4096))
 
 
+BEGAN = {"model": "dummy", "dataset": "dummy", "preset": "quick", "config": {"epochs": 3}}
+
+
+def _stopped(store: Store) -> None:
+    """A run that was interrupted after its first epoch."""
+    _three(store)
+    with suppress(KeyboardInterrupt), store.start_run("dummy") as run:
+        run.begin(BEGAN)
+        run.keep(lambda stream: stream.write(b"epoch 1"))
+        raise KeyboardInterrupt
+
+
+def _go_on(store: Store) -> None:
+    """Take the run up, keep where it is once more, and make its version."""
+    with store.take_up_run(store.unfinished_runs()[0].id) as run:
+        run.begin(BEGAN)
+        run.keep(lambda stream: stream.write(b"epoch 2"))
+        file = run.files / "model.keras"
+        file.write_bytes(b"trained on")
+        store.publish(run, scored(0.5), {"model.keras": file}, lambda paths: None)
+
+
 SCENARIOS = {
     "first publish": Scenario(lambda store: None, lambda store: publish(store, content=b"new")),
     "publish": Scenario(_three, lambda store: publish(store, content=b"new")),
@@ -71,6 +94,7 @@ SCENARIOS = {
     "collection": Scenario(
         _two_removed, lambda s: s.removals.collect(older_than_days=0, keep_last=0), steps=True
     ),
+    "going on": Scenario(_stopped, _go_on),
     "rebuild": Scenario(_without_index, lambda store: rebuild(store.folder), steps=True),
 }
 

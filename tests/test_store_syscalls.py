@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from store_helpers import blobs, publish, referenced
+from store_helpers import blobs, leftovers, publish, referenced
 from store_scenarios import SCENARIOS
 from strace_helpers import (
     GROWING,
@@ -81,7 +81,7 @@ def test_at_every_system_call_nothing_is_lost_and_nothing_is_half_done(
             fault = "error=ENOSPC" if point.call in GROWING else "error=EIO"
         try:
             ended = run_with_fault([*words, str(folder)], folder, point, fault)
-            return _judge(Store(folder), ended, before, after, SCENARIOS[name].steps)
+            return _judge(name, Store(folder), ended, before, after)
         except MissedError:
             if tries == 1:
                 raise
@@ -105,7 +105,7 @@ def _copy(template: Path, folder: Path) -> Path:
     return folder
 
 
-def _judge(store: Store, ended, before, after, steps) -> str:
+def _judge(name: str, store: Store, ended, before, after) -> str:
     """Hold what is there now against what the program said; returns which of the two it is."""
     if ended.status == -9:
         assert ended.said in ("", "done")
@@ -121,11 +121,16 @@ def _judge(store: Store, ended, before, after, steps) -> str:
         now = state(store)
     if ended.said == "done":
         assert now == after
-    elif ended.said == "StorageError" and not steps:
+    elif ended.said == "StorageError" and not SCENARIOS[name].steps:
         assert now == before
     else:
         assert now in (before, after)
     assert _aliases(store) in ({}, {"production": 1}, {"production": 2})
+
+    if name == "going on" and now == before:
+        (run,) = store.unfinished_runs()
+        assert run.checkpoint is not None
+        assert run.checkpoint.read_bytes() in (b"epoch 1", b"epoch 2")
 
     version = publish(store, content=b"the next one")
     known = [int(ref.partition("@")[2]) for ref in now if ref != "ledger"]
@@ -136,6 +141,12 @@ def _judge(store: Store, ended, before, after, steps) -> str:
     found = audit(store)
     assert (found.problems, found.orphans) == ([], 0)
     assert blobs(store) == referenced(store)
+    assert leftovers(store.folder) == []
+    for run in store.unfinished_runs():  # only one that made no version can still be taken up
+        assert (name, now) == ("going on", before)
+        with store.take_up_run(run.id):
+            pass
+        store.discard_run(run.id)
     assert not list((store.folder / "runs").iterdir())
     return "as before" if now == before else "done"
 
