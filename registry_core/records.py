@@ -137,7 +137,7 @@ class UnfinishedRun:
 
     Args:
         id: its folder's name.
-        record: what it began with.
+        record: what it began with; empty where that cannot be read any more.
         process: in which it goes on; None where it has stopped.
         checkpoint: the file that it kept last; None where it kept none.
     """
@@ -149,9 +149,11 @@ class UnfinishedRun:
 
     @property
     def state(self) -> str:
-        """`running`, `failed` or `interrupted`."""
+        """`running`, `damaged`, `failed` or `interrupted`."""
         if self.process is not None:
             return "running"
+        if not self.record:
+            return "damaged"
         return "failed" if "failed" in self.record else "interrupted"
 
     def is_called(self, name: str) -> bool:
@@ -164,10 +166,10 @@ class UnfinishedRun:
             "id": self.id,
             "state": self.state,
             "process": self.process,
-            "model": record["model"],
-            "dataset": record["dataset"],
-            "preset": record["preset"],
-            "config": record["config"],
+            "model": record.get("model"),
+            "dataset": record.get("dataset"),
+            "preset": record.get("preset"),
+            "config": record.get("config"),
             "failed": record.get("failed"),
         }
 

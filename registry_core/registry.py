@@ -185,10 +185,10 @@ class Registry:
         )
 
     def stopped_run(self, name: str | None = None) -> UnfinishedRun:
-        """A run that ended without a version, to go on with.
+        """A run that ended without a version, to go on with or to give up.
 
         Args:
-            name: its id, or how that begins or ends; None takes the one that there is.
+            name: its id, or how that begins or ends; None takes the one that can go on.
 
         Raises:
             UsageError: there is none of that name, or more than one.
@@ -196,7 +196,7 @@ class Registry:
         """
         runs = self.store.unfinished_runs()
         if name is None:
-            found = [run for run in runs if run.process is None]
+            found = [run for run in runs if run.process is None and run.record]
         else:
             found = [run for run in runs if name and run.is_called(name)]
         if len(found) == 1:

@@ -122,6 +122,26 @@ def test_giving_up_a_run_is_asked_for(project):
     assert [run.id for run in store.unfinished_runs()] == [stays]
 
 
+def test_a_run_whose_record_is_damaged_is_shown_and_can_be_given_up(project):
+    """It cannot go on, 6, and the command that is told works."""
+    store = Store(project / "registry")
+    run_id = stop(store)
+    (store.folder / "runs" / run_id / "run.json").write_text("{")
+    shown, as_json, alone, refused, done = lines_of(
+        project,
+        "runs",
+        "runs --json",
+        "resume",
+        f"resume {run_id[-8:]}",
+        f"runs --discard {run_id[-8:]} --yes",
+    )
+    assert "damaged" in shown.stdout
+    assert as_json.json["runs"][0]["state"] == "damaged"
+    assert_error(alone, 2, "No run stopped")
+    assert_error(refused, 6, run_id, "run.json is damaged", f"mlreg runs --discard {run_id[-8:]}")
+    assert (done.status, store.unfinished_runs()) == (0, [])
+
+
 def test_a_checkpoint_that_is_damaged_is_no_checkpoint_in_the_table(project):
     """The run is listed all the same."""
     store = Store(project / "registry")

@@ -315,7 +315,8 @@ def test_a_run_whose_record_is_damaged_can_be_given_up_alone(store, text):
     run_id, whole = stop(store, b"hours of training"), stop(store)
     file = store.folder / "runs" / run_id / "run.json"
     file.write_text(text)
-    assert [run.id for run in store.unfinished_runs()] == [whole]
+    states = {run.id: run.state for run in store.unfinished_runs()}
+    assert states == {run_id: "damaged", whole: "interrupted"}
     with pytest.raises(IntegrityError, match=r"run\.json does not say") as caught:
         store.take_up_run(run_id)
     assert caught.value.command == f"mlreg runs --discard {run_id}"

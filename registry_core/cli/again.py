@@ -17,6 +17,7 @@ from registry_core.cli.options import (
     YesOption,
     confirm,
 )
+from registry_core.errors import IntegrityError
 from registry_core.refs import parse_words
 from registry_core.ui import output, tables
 
@@ -83,6 +84,12 @@ def resume(
 
     registry = session.open()
     stopped = registry.stopped_run(run)
+    if not stopped.record:
+        raise IntegrityError(
+            f"What run {stopped.id} began with cannot be read any more: its run.json is damaged.",
+            "It cannot go on; what it kept can be given up.",
+            f"mlreg runs --discard {stopped.id[-8:]}",
+        )
     plugins = KnownPlugins(registry.settings).load(stopped.record["dataset"])
     plan = plan_resumption(plugins, stopped, data_dir)
     if not quiet:
@@ -147,9 +154,8 @@ def reproduce(
 def _progress(run: UnfinishedRun) -> dict[str, int]:
     """How far a run came by what it kept; nothing where it kept nothing that can be read."""
     from registry_core.checkpoint import read_state
-    from registry_core.errors import IntegrityError
 
-    if run.checkpoint is None:
+    if run.checkpoint is None or not run.record:
         return {}
     try:
         state = read_state(run.checkpoint)
@@ -161,6 +167,8 @@ def _progress(run: UnfinishedRun) -> dict[str, int]:
 def _told(run: UnfinishedRun) -> str:
     """`3 of 50 epochs, 120 batches`."""
     place = _progress(run)
+    if not run.record:
+        return ""
     if not place:
         return "no checkpoint"
     batches = f", {place['step']:,} batches" if place["step"] else ""

@@ -220,16 +220,19 @@ class Runs:
     def unfinished(self) -> list[UnfinishedRun]:
         """The runs that have begun and made no version yet, oldest first.
 
-        Looks at each, and changes nothing; one that cannot be read is left out.
+        Looks at each, and changes nothing; one whose record is damaged is there without it.
         """
         found = []
         for path in _folders(self._folder):
             try:
                 record = _record(path)
-                if record is not None:
+            except MlregError:
+                record = {}
+            except OSError:
+                continue  # another user's
+            if record is not None:
+                with suppress(OSError):  # it is gone in the meantime
                     found.append(_described(path, record))
-            except (OSError, MlregError):
-                continue
         return found
 
     def abandoned(self) -> Iterator[tuple[Path, list[str]]]:

@@ -100,18 +100,20 @@ def show_runs(unfinished: Sequence[tuple[UnfinishedRun, str]], finished: Sequenc
         finished: the versions of those that have one.
     """
     table = _table("run", "state", "model", "preset", "seed", "how far", "what it can do")
-    styles = {"running": "cyan", "failed": "red", "interrupted": "yellow"}
+    styles = {"running": "cyan", "damaged": "red", "failed": "red", "interrupted": "yellow"}
     for run, place in unfinished:
         record = run.record
-        alive = run.process is not None
+        can = f"mlreg resume {run.id[-8:]}" if record else f"mlreg runs --discard {run.id[-8:]}"
+        if run.process is not None:
+            can = f"runs in process {run.process}"
         table.add_row(
             shown(run.id, "bold"),
             shown(run.state, styles[run.state]),
-            shown(record["model"]),
-            shown(record["preset"]),
-            shown(record["config"]["seed"]),
+            shown(record.get("model", "")),
+            shown(record.get("preset", "")),
+            shown(record.get("config", {}).get("seed", "")),
             shown(place),
-            shown(f"runs in process {run.process}" if alive else f"mlreg resume {run.id[-8:]}"),
+            shown(can),
         )
     for version in finished:
         table.add_row(
