@@ -165,6 +165,20 @@ def test_without_validation_nothing_is_watched(fitted):
     assert set(run.history.metrics) == {"loss", "accuracy", "learning_rate"}
 
 
+def test_a_training_step_is_traced_once(fitted, keras):
+    """Tracing is most of what comes before the first step."""
+    traced = []
+
+    class Told(keras.layers.Layer):
+        def call(self, inputs, training=None):
+            if training:
+                traced.append(type(inputs).__name__)
+            return inputs
+
+    fitted(model=lambda keras: small(keras, layers=[Told()]))
+    assert len(traced) == 1
+
+
 def test_a_schedule_sets_each_epochs_rate_and_is_recorded(fitted, one_step_a_call):
     """First, turning and last epoch; from the first batch of each on."""
     run = fitted(schedule=lambda epoch: 0.01 if epoch < 2 else 0.001, epochs=3)

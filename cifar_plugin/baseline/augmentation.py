@@ -55,7 +55,9 @@ def augmentation(config: BaselineConfig) -> Augmentation | None:
         )
         return transform(images, *parameters)
 
-    return augment
+    # no control flow of Python's for autograph to convert, and looking for it takes time
+    converted: Augmentation = tf.autograph.experimental.do_not_convert(augment)
+    return converted
 
 
 def draw_parameters(

@@ -19,6 +19,9 @@ from registry_core.types import (
     StreamSplit,
 )
 
+# There is no control flow of Python's for autograph to convert, and looking for it takes time.
+_do_not_convert = tf.autograph.experimental.do_not_convert
+
 # Evaluation holds no gradients, so its batches are as large as keeps the cores busy.
 EVALUATION_BATCH = 250
 
@@ -91,8 +94,8 @@ class TrainingBatches:
         def gather(epoch: Any, step: Any, indices: Any) -> tuple[Any, ...]:
             return epoch, step, indices, tf.gather(inputs, indices), tf.gather(targets, indices)
 
-        places = tf.data.Dataset.range(1).flat_map(epoch_of_places)
-        return places.map(gather, num_parallel_calls=_WORKERS, deterministic=True)
+        places = tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_places))
+        return places.map(_do_not_convert(gather), num_parallel_calls=_WORKERS, deterministic=True)
 
     def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
@@ -115,7 +118,7 @@ class TrainingBatches:
                 .map(lambda step, rest: (epoch, step, rest[0], rest[1][0], rest[1][1]))
             )
 
-        return tf.data.Dataset.range(1).flat_map(epoch_of_batches)
+        return tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_batches))
 
     def _augment(
         self, epoch: Any, step: Any, indices: Any, inputs: Any, targets: Any
@@ -139,7 +142,8 @@ def evaluation_batches(split: Split) -> tf.data.Dataset:
         return inputs[part], targets[part]
 
     batches = tf.data.Dataset.range(steps(len(split), EVALUATION_BATCH))
-    return _quiet(batches.map(slice_at, num_parallel_calls=1, deterministic=True).prefetch(2))
+    batches = batches.map(_do_not_convert(slice_at), num_parallel_calls=1, deterministic=True)
+    return _quiet(batches.prefetch(2))
 
 
 def first_examples(split: Split, count: int) -> tuple[Any, Any]:

@@ -127,8 +127,7 @@ class Keep(keras.callbacks.Callback):
         state, tensors = self._last.state, self._last.tensors
         if state is None:
             return
-        self.model.optimizer.build(self.model.trainable_variables)  # else the first batch does it
-        # Keras empties the metrics when an epoch begins, so theirs come after that
+        # not those of the metrics: Keras empties them when an epoch begins
         _assign(self._variables(), state["variables"], tensors)
         for callback, values in zip(self._callbacks, state["callbacks"], strict=True):
             vars(callback).update({name: _unpacked(each, tensors) for name, each in values.items()})

@@ -108,7 +108,7 @@ class KerasTrainer:
         """
         if assembly.augmentation is not None:
             inputs, _ = first_examples(assembly.data.train, 2)
-            _augmented(assembly.augmentation, inputs)
+            _check_augmentation(assembly.augmentation, inputs)
 
     def check(self, assembly: Assembly, folder: Path) -> None:
         """Refuse, before the first epoch, what could only fail after the last.
@@ -130,8 +130,6 @@ class KerasTrainer:
             )
         inputs, targets = first_examples(data.train, 2)
         with _enough_memory(self._config):
-            if assembly.augmentation is not None:
-                inputs = _augmented(assembly.augmentation, inputs)
             _check_outputs(model, inputs, targets, data)
             draft = folder / "untrained.keras"
             save_model(model, draft)
@@ -175,9 +173,8 @@ class KerasTrainer:
         model.steps_per_execution = max(1, min(EXAMPLES_A_CALL // config.batch_size, batches.steps))
         validation = assembly.data.validation
         observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
-        if last.step:
-            model.test_on_batch(*first_examples(assembly.data.train, 2))  # makes the metrics
         with _enough_memory(config), fused_normalisation(model), warnings.catch_warnings():
+            _make_variables(model, *first_examples(assembly.data.train, 2))
             # an epoch that was begun before has fewer batches than Keras was told
             warnings.filterwarnings("ignore", message="Your input ran out of data")
             model.fit(
@@ -209,7 +206,7 @@ class KerasTrainer:
             model.compile_from_config(trained.get_compile_config())
         batches = evaluation_batches(split)
         outputs, targets, losses = [], [], []
-        examine = _examination(model)
+        examine = tf.function(_examination(model), autograph=False, reduce_retracing=True)
         with _enough_memory(self._config):
             metrics = {
                 name: float(value)
@@ -255,8 +252,7 @@ def _says_nothing_of_retracing(record: logging.LogRecord) -> bool:
     return "triggered tf.function retracing" not in str(record.msg)
 
 
-def _augmented(augmentation: Augmentation, inputs: Any) -> Any:
-    """Run the augmentation once as tf.data will, and hold its result against the inputs."""
+def _check_augmentation(augmentation: Augmentation, inputs: Any) -> None:
     batch = Batch(
         tf.constant([0, 1], tf.int32),
         tf.constant(0, tf.int64),
@@ -269,12 +265,11 @@ def _augmented(augmentation: Augmentation, inputs: Any) -> Any:
             f"The augmentation made {received} of inputs of shape {inputs.shape}.",
             "It returns a tensor of the same shape: (inputs, batch) -> inputs.",
         )
-    return changed
 
 
 def _check_outputs(model: keras.Model, inputs: Any, targets: Any, data: DataSplits) -> None:
-    outputs = model.predict_on_batch(inputs)
-    if not isinstance(outputs, np.ndarray):
+    outputs = model(inputs, training=False)
+    if not tf.is_tensor(outputs):
         raise PluginError(
             f"The model has {len(outputs)} outputs.", "A registered model has one output."
         )
@@ -290,6 +285,14 @@ def _check_outputs(model: keras.Model, inputs: Any, targets: Any, data: DataSpli
             f"The model's loss gives {losses.shape} for {len(inputs)} examples: {model.loss!r:.80}",
             "A loss of your own returns one value for each example: (n, ...) -> (n,).",
         )
+
+
+def _make_variables(model: keras.Model, inputs: Any, targets: Any) -> None:
+    """Make what the first step would: TensorFlow traces a step twice that makes variables."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    model.compute_metrics(inputs, targets, model(inputs, training=False))
+    model.reset_metrics()
 
 
 def _by_epoch(schedule: Schedule | None) -> Callable[[int], float] | None:
@@ -326,8 +329,8 @@ def _rate(schedule: Callable[[int], float], epoch: int) -> float:
 def _examination(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]]:
     """A function of (inputs, targets) that gives the outputs, and one loss for each example.
 
-    It runs as a graph, as Keras's own metrics do: a loss that looks at how its outputs were made
-    (softmax or logits) then sees what it saw in training.
+    As a graph, without autograph, it does what Keras's training step does: a loss that looks at how
+    its outputs were made (softmax or logits) then sees what it saw in training.
     """
     loss = keras.losses.get(model.loss)
     if isinstance(loss, keras.losses.Loss):
@@ -342,8 +345,7 @@ def _examination(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]]:
         beyond_examples = list(range(1, values.shape.rank))
         return answered, tf.reduce_mean(values, axis=beyond_examples)
 
-    traced: Callable[[Any, Any], tuple[Any, Any]] = tf.function(examine, reduce_retracing=True)
-    return traced
+    return examine
 
 
 @contextmanager
