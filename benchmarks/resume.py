@@ -2,6 +2,7 @@
 
 Each round kills one run with SIGKILL after a random part of its length, resumes it, and holds the
 digest of its weights, its history and its metrics against those of the run that was never stopped.
+A kill before training began, or after the run was done, does not count.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Any
 
 from benchmarks.measure import command_cost, tell
@@ -37,46 +37,50 @@ def main(arguments: list[str]) -> None:
             run += ["--data-dir", options.data_dir]
         whole = command_cost(run)
         expected = _made(mlreg, whole.report.strip())
-        seconds, equal, before_training = [], 0, 0
-        for number in range(options.kills):
+        kills: list[dict[str, Any]] = []
+        seconds, missed = [], 0
+        while len(kills) < options.kills:
+            if missed > 2 * options.kills:
+                raise SystemExit("Most kills come before training or after its end; see above.")
             # from where TensorFlow has loaded, to the end
-            moment = whole.wall_seconds * chance.uniform(0.3, 1.0)
-            killed = _killed(run, moment)
-            if killed is not None:
-                print(f"kill {number + 1}: the run was done before {moment:.1f} s")
-                equal += _made(mlreg, killed) == expected
-                continue
-            stopped = json.loads(command_cost([*mlreg, "runs", "--json"]).report)["runs"]
-            place = [each for each in stopped if each["state"] == "interrupted"]
-            if not place:
-                before_training += 1
-                print(f"kill {number + 1}: after {moment:.1f} s nothing was begun")
+            moment = whole.wall_seconds * chance.uniform(0.2, 1.0)
+            stopped = _killed(run, moment) and _interrupted(mlreg)
+            if not stopped:
+                missed += 1
+                print(
+                    f"not counted: after {moment:.1f} s it did not train, or was done", flush=True
+                )
                 continue
             resumed = command_cost([*mlreg, "resume", "--quiet"])
             seconds.append(resumed.wall_seconds)
-            same = _made(mlreg, resumed.report.strip()) == expected
-            equal += same
-            epoch, step = place[0].get("epoch", 0), place[0].get("step", 0)
-            print(
-                f"kill {number + 1}: after {moment:.1f} s, resumed from epoch {epoch}, batch "
-                f"{step}: {'equal' if same else 'DIFFERENT'}",
-                flush=True,
+            kills.append(
+                {
+                    "kill": len(kills) + 1,
+                    "after_seconds": round(moment, 1),
+                    "resumed_at_epoch": stopped.get("epoch", 0),
+                    "resumed_at_batch": stopped.get("step", 0),
+                    "equal": _made(mlreg, resumed.report.strip()) == expected,
+                }
             )
+            print(json.dumps(kills[-1]), flush=True)
     rows = [
+        *kills,
         {"side": "never stopped", "wall_seconds": round(whole.wall_seconds, 1)},
+        {"side": "resumed", "wall_seconds": round(statistics.median(seconds), 1)},
         {
-            "side": "resumed",
-            "wall_seconds": round(statistics.median(seconds), 1) if seconds else None,
-        },
-        {
-            "kills": options.kills,
-            "before_training": before_training,
-            "equal": equal,
-            "different": options.kills - before_training - equal,
+            "kills": len(kills),
+            "equal": sum(kill["equal"] for kill in kills),
+            "not_counted": missed,
             "weights": expected["weights"],
         },
     ]
     tell("resume", rows, options.record, preset=options.preset, seed=options.seed)
+
+
+def _interrupted(mlreg: list[str]) -> dict[str, Any] | None:
+    """The killed run, as `mlreg runs` tells of it; None where it had not begun to train."""
+    runs = json.loads(command_cost([*mlreg, "runs", "--json"]).report)["runs"]
+    return next((run for run in runs if run["state"] == "interrupted"), None)
 
 
 def _made(mlreg: list[str], reference: str) -> dict[str, Any]:
@@ -86,16 +90,14 @@ def _made(mlreg: list[str], reference: str) -> dict[str, Any]:
     return {name: manifest[name] for name in ("weights", "history", "metrics")}
 
 
-def _killed(words: list[str], seconds: float) -> str | None:
-    """Kill a run after so many seconds; returns the version if it was done before."""
-    began = time.monotonic()
+def _killed(words: list[str], seconds: float) -> bool:
+    """Kill a run after so many seconds; returns whether it was still going on."""
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=dict(os.environ)
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ)
     ) as process:
         try:
-            output, _ = process.communicate(timeout=max(0.1, seconds - (time.monotonic() - began)))
+            process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
-            return None
-    return output.strip()
+            return True
+    return False

@@ -116,7 +116,7 @@ def _resume(result: Result) -> Iterator[str]:
     last = result["rows"][-1]
     yield _line(
         f"`kill -9` of a `{result['preset']}` run at a random moment, and `mlreg resume`",
-        f"{last['equal']} of {last['kills'] - last['before_training']} equal to the bit",
+        f"{last['equal']} of {last['kills']} equal to the bit",
         "the run that was never stopped",
         "",
         result,
