@@ -326,6 +326,19 @@ def test_a_run_whose_record_is_damaged_can_be_given_up_alone(store, text):
     assert not file.parent.exists()
 
 
+def test_one_changed_bit_of_what_a_run_began_with_is_seen(store):
+    """A learning rate of 0.009 for 0.001 would be trained with, and nobody would know."""
+    run_id = stop(store, record={**BEGAN, "config": {"learning_rate": 0.001, "epochs": 3}})
+    file = store.folder / "runs" / run_id / "run.json"
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        for bit in (1, 8):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+            assert [run.state for run in store.unfinished_runs()] == ["damaged"], place
+    file.write_bytes(whole)
+    assert [run.state for run in store.unfinished_runs()] == ["interrupted"]
+
+
 def test_a_run_killed_between_its_commit_and_its_word_is_swept_wholly(store):
     """There is nothing to go on with: its version is registered."""
 

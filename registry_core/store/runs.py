@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 from registry_core.errors import BusyError, IntegrityError, MlregError, UsageError
 from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
-from registry_core.store.disk import replace, sync_folder, write_new
+from registry_core.store.disk import replace, sha256_hex, sync_folder, write_new
 
 _LOCK = "lock"
 _PUBLISHING = "publishing.json"
@@ -346,16 +346,20 @@ def _described(path: Path, record: Mapping[str, Any]) -> UnfinishedRun:
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
-    content = json.dumps({"schema": SCHEMA, **record}).encode()
+    record = {**record, "schema": SCHEMA}
+    content = json.dumps({**record, "sha256": _digest(record)}).encode()
     replace(path / _RECORD, lambda stream: stream.write(content))
 
 
 def _record(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads((path / _RECORD).read_bytes())
-        if record["schema"] != SCHEMA or not isinstance(record["model"], str):
+        record = dict(json.loads((path / _RECORD).read_bytes()))
+        if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']}, not {SCHEMA}")
-        return dict(record)
+        # a setting with one digit changed is still a setting, and would be trained with
+        if record.pop("sha256") != _digest(record):
+            raise ValueError("it is not as it was written")
+        return record
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -364,6 +368,10 @@ def _record(path: Path) -> dict[str, Any] | None:
             "The run cannot be taken up again; what it kept can be given up.",
             f"mlreg runs --discard {path.name}",
         ) from error
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return sha256_hex(json.dumps(record, sort_keys=True).encode())
 
 
 def _no_such_run(run_id: str) -> UsageError:
