@@ -19,7 +19,6 @@ from registry_core.config import RunConfig
 from registry_core.data import describe
 from registry_core.errors import RefusedError, UsageError
 from registry_core.lifecycle import (
-    RunPlan,
     Stages,
     StandardReport,
     build_origin,
@@ -30,6 +29,7 @@ from registry_core.lifecycle import (
     notify,
 )
 from registry_core.model_file import inspect
+from registry_core.plans import RunPlan
 from registry_core.plugins import PluginSet
 from registry_core.provenance import surroundings
 from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version

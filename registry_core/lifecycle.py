@@ -11,18 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from registry_core.config import RunConfig
 from registry_core.data import check_splits, describe, steps
 from registry_core.drift import drifted
-from registry_core.errors import DataError, MlregError, PluginError, UsageError
+from registry_core.errors import DataError, MlregError, PluginError
+from registry_core.plans import RunPlan
 from registry_core.plugins import PluginSet
 from registry_core.provenance import surroundings
-from registry_core.records import FIGURES_FOLDER, MODEL_FILE, UnfinishedRun, Version
-from registry_core.refs import check_model_name
+from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
 from registry_core.signals import StopRequest
 from registry_core.statistics import OUTCOMES_FILE, outcomes
 from registry_core.store import Store, check_files, translated
@@ -84,101 +84,6 @@ class Workspace(Checkpoints, Protocol):
 
 # Draws the host's own figures into a folder, for a dataset whose plugin has no report.
 StandardReport = Callable[[RunResult, Path], Sequence[Path]]
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """What is to be run, decided before anything heavy is imported.
-
-    Args:
-        model: the name that the version is registered under.
-        dataset: the dataset plugin's name.
-        preset: the preset's name.
-        config: the preset with the user's changes.
-        data_dir: what `--data-dir` said, or None.
-        group: of the runs that this one is made together with; empty where it is made alone.
-        resumes: the id of a stopped run to go on with; empty where a new one begins.
-    """
-
-    model: str
-    dataset: str
-    preset: str
-    config: RunConfig
-    data_dir: Path | None = None
-    group: str = ""
-    resumes: str = ""
-
-
-def plan_run(
-    plugins: PluginSet,
-    preset: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    model: str | None = None,
-    data_dir: Path | None = None,
-) -> RunPlan:
-    """Decide what to run, and refuse what can be refused by looking at names and values.
-
-    Args:
-        plugins: the run's plugins, the dataset's among them.
-        preset: a preset's name; None takes the plugin's first.
-        overrides: key -> value, as `RunConfig.changed` takes them.
-        model: the name to register under; None takes the dataset's.
-        data_dir: a file or folder that holds the data, for the plugin.
-
-    Raises:
-        UsageError: there is no such preset, key, value, name or folder.
-        PluginError: the plugin's presets are not what they should be.
-    """
-    dataset = plugins.dataset_name
-    presets = find_presets(plugins)
-    chosen = preset if preset is not None else next(iter(presets))
-    if chosen not in presets:
-        raise _no_such_preset(chosen, presets, dataset)
-    if data_dir is not None and not data_dir.exists():
-        raise UsageError(f"--data-dir {data_dir} does not exist.", "Name a file or a folder.")
-    return RunPlan(
-        model=check_model_name(model if model is not None else dataset),
-        dataset=dataset,
-        preset=chosen,
-        config=presets[chosen].changed(overrides or {}),
-        data_dir=data_dir,
-    )
-
-
-def plan_resumption(
-    plugins: PluginSet, run: UnfinishedRun, data_dir: Path | None = None
-) -> RunPlan:
-    """The plan by which a stopped run goes on.
-
-    Args:
-        plugins: the run's plugins.
-        run: has stopped.
-        data_dir: a file or folder that holds the data; None takes what the run began with, if it
-            is still there.
-
-    Raises:
-        UsageError: the plugin does not have a setting of then any more, or the folder is not there.
-    """
-    record = run.record
-    if data_dir is None and record["data_dir"] and Path(record["data_dir"]).exists():
-        data_dir = Path(record["data_dir"])
-    plan = plan_again(plugins, record, data_dir)
-    return replace(plan, group=record["group"], resumes=run.id)
-
-
-def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
-    """The dataset plugin's presets, checked; raises PluginError where they are not presets."""
-    presets: Mapping[str, RunConfig] = plugins.call("mlreg_presets", Mapping)
-    for name, config in presets.items():
-        if not isinstance(config, RunConfig):
-            raise plugins.wrong_type("mlreg_presets", RunConfig, config)
-        if not isinstance(name, str):
-            raise plugins.wrong_type("mlreg_presets", str, name)
-    if not presets:
-        raise PluginError(
-            "mlreg_presets returned no preset.", "A dataset plugin ships at least one."
-        )
-    return presets
 
 
 def run(
@@ -378,29 +283,6 @@ def build_origin(
     }
 
 
-def plan_again(
-    plugins: PluginSet,
-    record: Mapping[str, Any],
-    data_dir: Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
-) -> RunPlan:
-    """The plan of a record, whatever the presets say by now.
-
-    Args:
-        plugins: the record's plugins.
-        record: what a run began with, or a version's manifest: `model`, `preset`, `config`.
-        data_dir: a file or folder that holds the data, for the plugin.
-        overrides: key -> value, where it is not to be what it was.
-
-    Raises:
-        UsageError: the plugin does not have a setting of then any more, or the folder is not there.
-    """
-    preset = record["preset"] if record["preset"] in find_presets(plugins) else None
-    settings = {**record["config"], **(overrides or {})}
-    plan = plan_run(plugins, preset, settings, record["model"], data_dir)
-    return replace(plan, preset=record["preset"])
-
-
 def build_record(
     plan: RunPlan,
     data: DataSplits,
@@ -548,19 +430,6 @@ def _objective(metrics: Mapping[str, float], data: DataSplits) -> dict[str, str]
     if data.class_names and "test_accuracy" in metrics:
         return {"metric": "test_accuracy", "direction": "max"}
     return {"metric": "test_loss", "direction": "min"}
-
-
-def _no_such_preset(name: str, presets: Mapping[str, RunConfig], dataset: str) -> UsageError:
-    import difflib
-
-    near = difflib.get_close_matches(name, list(presets), n=1)
-    meant = f" Did you mean '{near[0]}'?" if near else ""
-    suggestion = near[0] if near else next(iter(presets))
-    return UsageError(
-        f"No preset '{name}' for {dataset}.",
-        f"Presets: {', '.join(presets)}.{meant}",
-        f"mlreg run {dataset} --preset {suggestion}",
-    )
 
 
 class Stages:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from registry_core.config import RunConfig
 from registry_core.data import fingerprint, named_splits
 from registry_core.errors import UsageError
-from registry_core.lifecycle import RunPlan, load_data, plan_again
+from registry_core.lifecycle import load_data
+from registry_core.plans import RunPlan, plan_again
 from registry_core.plugins import PluginSet
 from registry_core.records import Version
 from registry_core.statistics import Comparison, Outcomes, compare, outcomes

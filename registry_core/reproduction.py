@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 from registry_core.config import RunConfig
 from registry_core.drift import Drift, drifted
 from registry_core.errors import UsageError
-from registry_core.lifecycle import RunPlan, Stages, Trainer, train
+from registry_core.lifecycle import Stages, Trainer, train
+from registry_core.plans import RunPlan
 from registry_core.plugins import PluginSet
 from registry_core.records import Version
 from registry_core.signals import StopRequest

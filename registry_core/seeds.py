@@ -16,7 +16,7 @@ from registry_core.records import Version
 from registry_core.refs import series
 
 if TYPE_CHECKING:
-    from registry_core.lifecycle import RunPlan
+    from registry_core.plans import RunPlan
 
 # More runs than this are a slip of the finger: at a minute each they take most of a day.
 MOST_RUNS = 1000

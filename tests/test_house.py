@@ -29,7 +29,7 @@ FLOORS = [
         "provenance",
         "blame",
     },
-    {"store", "plugins", "gates", "groups", "comparison"},
+    {"store", "plugins", "plans", "gates", "groups", "comparison"},
     {"lifecycle", "seeds", "adoption", "reevaluation", "reproduction", "training", "plotting"}
     | {"registry", "ui"},
     {"cli"},
@@ -40,7 +40,8 @@ SAME_FLOOR = {
     ("comparison", "groups"),  # versions that belong to groups compare as groups too
     ("registry", "training"),  # late: a model is wanted
     ("hookspecs", "config"),
-    ("adoption", "lifecycle"),  # both plan, load data and keep a record alike
+    ("plans", "plugins"),  # presets are theirs
+    ("adoption", "lifecycle"),  # both load data and keep a record alike
     ("reevaluation", "lifecycle"),  # the same, but for the record
     ("reproduction", "lifecycle"),
 }

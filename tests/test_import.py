@@ -23,8 +23,8 @@ from store_helpers import assert_whole
 from registry_core.adoption import adopt, examine
 from registry_core.config import RunConfig
 from registry_core.errors import IntegrityError, MlregError, RefusedError, UsageError
-from registry_core.lifecycle import plan_run
 from registry_core.model_file import inspect
+from registry_core.plans import plan_run
 from registry_core.plugins import KnownPlugins
 from registry_core.signals import StopRequest
 from registry_core.statistics import Outcomes

@@ -28,7 +28,8 @@ from registry_core.errors import (
     TrainingError,
     UsageError,
 )
-from registry_core.lifecycle import find_presets, notify, plan_run, run
+from registry_core.lifecycle import notify, run
+from registry_core.plans import find_presets, plan_run
 from registry_core.plugins import KnownPlugins
 from registry_core.signals import StopRequest
 from registry_core.statistics import Outcomes

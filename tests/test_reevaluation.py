@@ -9,7 +9,8 @@ from hostile_files import sound
 
 from registry_core.adoption import adopt
 from registry_core.errors import UsageError
-from registry_core.lifecycle import plan_run, run
+from registry_core.lifecycle import run
+from registry_core.plans import plan_run
 from registry_core.plugins import KnownPlugins
 from registry_core.reevaluation import evaluate, plan_of
 from registry_core.signals import StopRequest

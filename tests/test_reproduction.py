@@ -12,7 +12,8 @@ from test_reevaluation import FakeEvaluator
 
 from registry_core.adoption import adopt
 from registry_core.errors import Interrupted, UsageError
-from registry_core.lifecycle import plan_again, plan_resumption, plan_run, run
+from registry_core.lifecycle import run
+from registry_core.plans import plan_again, plan_resumption, plan_run
 from registry_core.plugins import KnownPlugins
 from registry_core.reproduction import check_reproducible, reproduce
 from registry_core.signals import StopRequest

@@ -18,7 +18,7 @@ from registry_core.errors import (
     TrainingError,
     UsageError,
 )
-from registry_core.lifecycle import plan_resumption, plan_run
+from registry_core.plans import plan_resumption, plan_run
 from registry_core.plugins import KnownPlugins
 from registry_core.signals import StopRequest
 

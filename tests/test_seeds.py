@@ -9,7 +9,7 @@ from store_helpers import assert_whole
 
 from registry_core import lifecycle
 from registry_core.errors import DataError, Interrupted, TrainingError, UsageError
-from registry_core.lifecycle import plan_run
+from registry_core.plans import plan_run
 from registry_core.plugins import KnownPlugins
 from registry_core.seeds import MOST_RUNS, plan_group, run_group
 from registry_core.signals import StopRequest

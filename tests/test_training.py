@@ -700,7 +700,8 @@ def mlreg_inference_model(model):
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broken):
     """The story with its real trainer; and a plugin's line is blamed for what Keras raises."""
-    from registry_core.lifecycle import plan_run, run
+    from registry_core.lifecycle import run
+    from registry_core.plans import plan_run
     from registry_core.plugins import KnownPlugins
     from registry_core.store import Store
 

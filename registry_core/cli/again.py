@@ -79,7 +79,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, to the version that it would have made."""
     from registry_core.cli.runs import running, tell_version
-    from registry_core.lifecycle import plan_resumption
+    from registry_core.plans import plan_resumption
     from registry_core.plugins import KnownPlugins
 
     registry = session.open()
@@ -114,7 +114,7 @@ def reproduce(
     from registry_core import reproduction
     from registry_core.cli.runs import load_trainer
     from registry_core.config import parse_overrides
-    from registry_core.lifecycle import plan_again
+    from registry_core.plans import plan_again
     from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch

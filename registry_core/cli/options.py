@@ -73,7 +73,7 @@ def _datasets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.lifecycle import find_presets
+    from registry_core.plans import find_presets
     from registry_core.plugins import KnownPlugins
     from registry_core.settings import find_settings
 

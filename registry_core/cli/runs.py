@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from registry_core.config import RunConfig
-    from registry_core.lifecycle import RunPlan, Trainer
+    from registry_core.lifecycle import Trainer
+    from registry_core.plans import RunPlan
     from registry_core.plugins import PluginSet
     from registry_core.records import Version
     from registry_core.registry import Registry
@@ -61,7 +62,7 @@ def run(
     """Train, evaluate, save, plot and register a version; or, with --seeds, one for each seed."""
     from registry_core.config import parse_overrides
     from registry_core.errors import UsageError
-    from registry_core.lifecycle import plan_run
+    from registry_core.plans import plan_run
     from registry_core.plugins import KnownPlugins
     from registry_core.seeds import plan_group, run_group
 

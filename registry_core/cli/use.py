@@ -118,7 +118,7 @@ def import_model(
     """Inspect, measure and register a model that was made elsewhere."""
     from registry_core import adoption
     from registry_core.cli.runs import standard_report, tell_version
-    from registry_core.lifecycle import plan_run
+    from registry_core.plans import plan_run
     from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.text import literal, size
