@@ -511,6 +511,49 @@ def test_each_examples_loss_averages_to_keras_own(training, keras, kind, named):
         assert right.mean() == pytest.approx(found.metrics["accuracy"])
 
 
+def test_a_models_own_penalties_are_part_of_its_loss_and_of_no_examples(training, keras):
+    """As Keras counts them: once a batch, whatever its size."""
+    penalised = keras.layers.Dense(4, kernel_regularizer="l2")
+    model, split = small(keras, layers=[penalised]), flowers(260)
+    found = evaluated(training, keras, model, split)
+    expected = model.evaluate(split.inputs, split.targets, batch_size=250, verbose=0)
+    assert found.metrics == pytest.approx(
+        dict(zip(("loss", "accuracy"), expected, strict=True)), rel=1e-6
+    )
+    penalty = float(keras.ops.sum(model.losses))
+    assert penalty > 0.01
+    assert found.metrics["loss"] == pytest.approx(found.losses.mean() + penalty, rel=1e-5)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_every_example_is_answered_once_but_for_a_model_with_a_test_of_its_own(
+    training, keras, tf, own
+):
+    """What that measures is what is recorded."""
+    answered = []
+
+    class Model(keras.Model):
+        def call(self, inputs, training=None):
+            tf.py_function(lambda each: answered.extend(each), [inputs], [])
+            return super().call(inputs, training=training)
+
+    class Own(Model):
+        def test_step(self, data):
+            return {**super().test_step(data), "odd": tf.constant(0.25)}
+
+    inner = small(keras)
+    model = (Own if own else Model)(inner.inputs, inner.outputs)
+    model.compile(loss=inner.loss, metrics=["accuracy"])
+    split = flowers(260)
+    found = evaluated(training, keras, model, split)
+    assert len(answered) == (520 if own else 260)
+    expected = model.evaluate(
+        split.inputs, split.targets, batch_size=250, verbose=0, return_dict=True
+    )
+    assert found.metrics == pytest.approx(expected, rel=1e-6)
+    assert ("odd" in found.metrics) == own
+
+
 def test_losses_are_those_of_an_independent_reference(training, keras):
     """Cross-entropy by hand, example by example."""
     model, split = small(keras), flowers(9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import logging
 import math
@@ -22,6 +21,7 @@ from registry_core.config import RunConfig
 from registry_core.errors import PluginError, TrainingError
 from registry_core.signals import StopRequest
 from registry_core.training.fused import fused_normalisation
+from registry_core.training.measuring import examination, measure
 from registry_core.training.models import check_saved, save_model
 from registry_core.training.pipeline import (
     TrainingBatches,
@@ -204,23 +204,9 @@ class KerasTrainer:
         """
         if not model.compiled:
             model.compile_from_config(trained.get_compile_config())
-        batches = evaluation_batches(split)
-        outputs, targets, losses = [], [], []
-        examine = tf.function(_examination(model), autograph=False, reduce_retracing=True)
         with _enough_memory(self._config):
-            metrics = {
-                name: float(value)
-                for name, value in model.evaluate(batches, verbose=0, return_dict=True).items()
-            }
-            for inputs, expected in batches:
-                answered, lost = examine(inputs, expected)
-                outputs.append(answered.numpy())
-                targets.append(expected.numpy())
-                losses.append(lost.numpy())
-        evaluation = Evaluation(
-            metrics, np.concatenate(outputs), np.concatenate(losses), np.concatenate(targets)
-        )
-        for name, value in (*metrics.items(), ("the loss", evaluation.losses.mean())):
+            evaluation = measure(model, split)
+        for name, value in (*evaluation.metrics.items(), ("the loss", evaluation.losses.mean())):
             if not np.isfinite(value):
                 raise TrainingError(
                     f"On the test split, {name} is {value}.",
@@ -279,7 +265,7 @@ def _check_outputs(model: keras.Model, inputs: Any, targets: Any, data: DataSpli
             f"The model's output has shape {outputs.shape[1:]}, and there are {classes} classes.",
             f"The last layer needs {classes} units: one for each class name, two for a yes or no.",
         )
-    _, losses = _examination(model)(inputs, targets)
+    _, losses = examination(model)(inputs, targets)
     if losses.shape != (len(inputs),):
         raise PluginError(
             f"The model's loss gives {losses.shape} for {len(inputs)} examples: {model.loss!r:.80}",
@@ -324,28 +310,6 @@ def _rate(schedule: Callable[[int], float], epoch: int) -> float:
             "A learning rate is a finite number, not below 0.",
         )
     return rate
-
-
-def _examination(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """A function of (inputs, targets) that gives the outputs, and one loss for each example.
-
-    As a graph, without autograph, it does what Keras's training step does: a loss that looks at how
-    its outputs were made (softmax or logits) then sees what it saw in training.
-    """
-    loss = keras.losses.get(model.loss)
-    if isinstance(loss, keras.losses.Loss):
-        loss = copy.copy(loss)
-        loss.reduction = "none"
-
-    def examine(inputs: Any, expected: Any) -> tuple[Any, Any]:
-        answered = model(inputs, training=False)
-        if len(expected.shape) == 1 and answered.shape[1:] == (1,):
-            expected = expected[:, None]
-        values = tf.convert_to_tensor(loss(expected, answered))
-        beyond_examples = list(range(1, values.shape.rank))
-        return answered, tf.reduce_mean(values, axis=beyond_examples)
-
-    return examine
 
 
 @contextmanager

@@ -1,0 +1,85 @@
+"""A model measured on a split: Keras's metrics, and what it answers to each example."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from registry_core.training.pipeline import evaluation_batches
+from registry_core.types import Evaluation, Split
+
+
+def measure(model: keras.Model, split: Split) -> Evaluation:
+    """Measure a compiled model in one pass over a split.
+
+    A model with a test of its own is asked for that, in a pass of its own.
+
+    Args:
+        model: compiled with a loss.
+        split: raw inputs and targets.
+
+    Returns:
+        What `model.evaluate` gives, and output and loss of each example.
+    """
+    batches = evaluation_batches(split)
+    examine, plain = examination(model), _tests_as_keras_does(model)
+    mean_loss = keras.metrics.Mean()
+
+    def step(inputs: Any, expected: Any) -> tuple[Any, Any]:
+        answered, lost = examine(inputs, expected)
+        if plain:
+            loss = model.compute_loss(inputs, expected, answered, training=False)
+            mean_loss.update_state(loss, sample_weight=tf.shape(inputs)[0])
+            model.compute_metrics(inputs, expected, answered)
+        return answered, lost
+
+    traced = tf.function(step, autograph=False, reduce_retracing=True)
+    outputs, losses, targets = [], [], []
+    model.reset_metrics()
+    for inputs, expected in batches:
+        answered, lost = traced(inputs, expected)
+        outputs.append(answered.numpy())
+        losses.append(lost.numpy())
+        targets.append(expected.numpy())
+    if plain:
+        metrics = {**model.get_metrics_result(), "loss": mean_loss.result()}
+    else:
+        metrics = model.evaluate(batches, verbose=0, return_dict=True)
+    return Evaluation(
+        {name: float(value) for name, value in metrics.items()},
+        np.concatenate(outputs),
+        np.concatenate(losses),
+        np.concatenate(targets),
+    )
+
+
+def examination(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A function of (inputs, targets) that gives the outputs, and one loss for each example.
+
+    As a graph, without autograph, it does what Keras's training step does: a loss that looks at how
+    its outputs were made (softmax or logits) then sees what it saw in training.
+    """
+    loss = keras.losses.get(model.loss)
+    if isinstance(loss, keras.losses.Loss):
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+
+    def examine(inputs: Any, expected: Any) -> tuple[Any, Any]:
+        answered = model(inputs, training=False)
+        if len(expected.shape) == 1 and answered.shape[1:] == (1,):
+            expected = expected[:, None]
+        values = tf.convert_to_tensor(loss(expected, answered))
+        beyond_examples = list(range(1, values.shape.rank))
+        return answered, tf.reduce_mean(values, axis=beyond_examples)
+
+    return examine
+
+
+def _tests_as_keras_does(model: keras.Model) -> bool:
+    steps = ("test_step", "compute_loss", "compute_metrics")
+    return all(getattr(type(model), name) is getattr(keras.Model, name) for name in steps)
