@@ -1,7 +1,9 @@
 """The folders of runs that go on, stopped or failed: what stays in them, and for whom."""
 
+import fcntl
 import json
 import os
+import threading
 import time
 
 import pytest
@@ -292,6 +294,24 @@ def test_taking_up_that_the_disk_refuses_leaves_the_run_as_it_was(store, monkeyp
     monkeypatch.undo()
     with store.take_up_run(run_id) as run:
         assert run.checkpoint.read_bytes() == b"epoch 1"
+
+
+def test_a_killed_run_does_not_go_on_because_a_sweep_looks_at_it(store):
+    """For that instant its lock is held, by somebody else."""
+
+    def die():
+        run = store.start_run("dummy")
+        run.begin(BEGAN)
+        kill()
+
+    assert in_child(die) == KILLED
+    (path,) = (store.folder / "runs").iterdir()
+    with (path / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        swept = threading.Timer(0.1, fcntl.flock, (lock, fcntl.LOCK_UN))
+        swept.start()
+        assert [run.state for run in store.unfinished_runs()] == ["interrupted"]
+        swept.join()
 
 
 # --- discarding, damage, sweeping ----------------------------------------------------------------

@@ -328,14 +328,7 @@ def _process(path: Path) -> int | None:
 
 
 def _described(path: Path, record: Mapping[str, Any]) -> UnfinishedRun:
-    lock = os.open(path / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        alive = False
-    except BlockingIOError:
-        alive = True
-    finally:
-        os.close(lock)
+    alive = _is_held(path)
     checkpoint = path / _CHECKPOINT
     return UnfinishedRun(
         id=path.name,
@@ -343,6 +336,33 @@ def _described(path: Path, record: Mapping[str, Any]) -> UnfinishedRun:
         process=_process(path) if alive else None,
         checkpoint=checkpoint if checkpoint.is_file() else None,
     )
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a run goes on; one whose process is dead here may just be looked at by a sweep."""
+    lock = os.open(path / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for _ in range(_LOOKS):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return False
+            except BlockingIOError:
+                if _is_alive(_process(path)):
+                    return True
+                time.sleep(_SECONDS_OF_A_LOOK)
+        return True
+    finally:
+        os.close(lock)
+
+
+def _is_alive(process: int | None) -> bool:
+    try:
+        os.kill(process or 0, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # another user's; a lock file that somebody wrote into
+    return True
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
