@@ -81,6 +81,17 @@ def median(costs: Sequence[Cost]) -> Cost:
     )
 
 
+def side(name: str, costs: Sequence[Cost], **more: object) -> dict[str, Any]:
+    """A side's row: its medians, in seconds, and what more there is to say of it."""
+    cost = median(costs)
+    return {
+        "side": name,
+        "wall_seconds": round(cost.wall_seconds, 2),
+        "cpu_seconds": round(cost.cpu_seconds, 2),
+        **more,
+    }
+
+
 def machine() -> dict[str, Any]:
     """The machine as a figure names it."""
     model = next(

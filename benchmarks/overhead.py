@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import clock
-from benchmarks.measure import Cost, alternate, command_cost, median, tell
+from benchmarks.measure import Cost, alternate, command_cost, side, tell
 
 
 def main(arguments: list[str]) -> None:
@@ -49,16 +49,7 @@ def main(arguments: list[str]) -> None:
             "mlreg run": partial(epochs, run),
         }
         costs = alternate(sides, options.rounds)
-    rows: list[dict[str, object]] = []
-    for name, each in costs.items():
-        cost = median(each)
-        rows.append(
-            {
-                "side": name,
-                "cpu_seconds": round(cost.cpu_seconds, 2),
-                "wall_seconds": round(cost.wall_seconds, 2),
-            }
-        )
+    rows = [side(name, each) for name, each in costs.items()]
     pairs = zip(costs["mlreg run"], costs["model.fit"], strict=True)
     ratios = [ours.cpu_seconds / theirs.cpu_seconds for ours, theirs in pairs]
     rows.append(

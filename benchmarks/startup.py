@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import clock
-from benchmarks.measure import Cost, alternate, command_cost, median, tell
+from benchmarks.measure import Cost, alternate, command_cost, side, tell
 
 # One batch, so that the first call of Keras is the first step and nothing more.
 IMAGES = 30
@@ -46,19 +46,10 @@ def main(arguments: list[str]) -> None:
             "import tensorflow, keras": partial(command_cost, words),
             "mlreg run, to its first step": first_step,
         }
-        for side in sides.values():
-            side()  # files are read and byte code is compiled once, for both sides alike
+        for each in sides.values():
+            each()  # files are read and byte code is compiled once, for both sides alike
         costs = alternate(sides, options.rounds)
-    rows: list[dict[str, object]] = []
-    for name, each in costs.items():
-        cost = median(each)
-        rows.append(
-            {
-                "side": name,
-                "wall_seconds": round(cost.wall_seconds, 2),
-                "cpu_seconds": round(cost.cpu_seconds, 2),
-            }
-        )
+    rows = [side(name, each) for name, each in costs.items()]
     imports, ours = costs.values()
     pairs = list(zip(ours, imports, strict=True))
     more = statistics.median(own.wall_seconds - base.wall_seconds for own, base in pairs)

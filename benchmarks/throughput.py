@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import Cost, alternate, command_cost, median, tell
+from benchmarks.measure import Cost, alternate, command_cost, median, side, tell
 
 IMAGES = 50_000
 TORCH_SIDE = Path(__file__).with_name("torch_side.py")
@@ -56,17 +56,11 @@ def main(arguments: list[str]) -> None:
             sides["PyTorch, channels last"] = partial(_fit, [*words, "--channels-last"], _stated)
         sides["mlreg"] = partial(_fit, mlreg, _recorded)
         costs = alternate(sides, options.rounds)
-    rows: list[dict[str, object]] = []
-    for name, each in costs.items():
-        cost = median(each)
-        rows.append(
-            {
-                "side": name,
-                "fit_seconds": round(cost.wall_seconds, 1),
-                "images_per_second": round(options.epochs * options.images / cost.wall_seconds),
-                "cpu_seconds": round(cost.cpu_seconds, 1),
-            }
-        )
+    seen = options.epochs * options.images
+    rows = [
+        side(name, each, images_per_second=round(seen / median(each).wall_seconds))
+        for name, each in costs.items()
+    ]
     ours = costs.pop("mlreg")
     for name, each in costs.items():
         pairs = zip(each, ours, strict=True)
