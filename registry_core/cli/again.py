@@ -19,7 +19,8 @@ from registry_core.cli.options import (
 )
 from registry_core.errors import IntegrityError
 from registry_core.refs import parse_words
-from registry_core.ui import output, tables
+from registry_core.ui import output
+from registry_core.ui.tables.runs import show_reproduction, show_runs
 
 if TYPE_CHECKING:
     from registry_core.records import UnfinishedRun
@@ -65,7 +66,7 @@ def runs(
     elif quiet:
         output.print_references([run.id for run in unfinished])
     elif unfinished or finished:
-        tables.show_runs([(run, _told(run)) for run in unfinished], finished)
+        show_runs([(run, _told(run)) for run in unfinished], finished)
     else:
         output.print_hint("No runs yet. Try: mlreg run cifar10 --preset quick")
 
@@ -148,7 +149,7 @@ def reproduce(
     elif quiet:
         print(found.verdict)
     else:
-        tables.show_reproduction(found)
+        show_reproduction(found)
 
 
 def _progress(run: UnfinishedRun) -> dict[str, int]:

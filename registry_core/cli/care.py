@@ -23,7 +23,8 @@ from registry_core.store.audit import Audit, audit
 from registry_core.store.faults import REBUILD
 from registry_core.store.rebuild import Rebuilt
 from registry_core.store.rebuild import rebuild as rebuild_index
-from registry_core.ui import output, tables
+from registry_core.ui import output
+from registry_core.ui.tables.care import collection_line, show_audit, show_collection, show_rebuilt
 
 
 @app.command()
@@ -85,14 +86,14 @@ def gc(
     removals = session.open().store.removals
     found = removals.collectable(older_than, keep_last)
     if not dry_run and found.blobs + len(found.removals):
-        confirm(f"{tables.collection_line(found, 'would go')} for good. Go on?", yes, "mlreg gc")
+        confirm(f"{collection_line(found, 'would go')} for good. Go on?", yes, "mlreg gc")
         found = removals.collect(older_than, keep_last, reason)
     if as_json:
         output.print_json({**found.to_json(), "dry_run": dry_run})
     elif quiet:
         output.print_references(removal.version.ref for removal in found.removals)
     else:
-        tables.show_collection(found, dry_run)
+        show_collection(found, dry_run)
 
 
 @app.command()
@@ -127,11 +128,11 @@ def verify(
         output.print_json({**found.to_json(), "rebuilt": rebuilt.to_json() if rebuilt else None})
     else:
         if rebuilt:
-            tables.show_rebuilt(rebuilt, dry_run)
+            show_rebuilt(rebuilt, dry_run)
         elif rebuild:
             print("The index is as it was written; there is nothing to rebuild.")
         if not (rebuilt and dry_run):
-            tables.show_audit(found)
+            show_audit(found)
     _tell_problems(found, rebuilt)
 
 

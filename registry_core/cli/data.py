@@ -9,7 +9,8 @@ import typer
 
 from registry_core.cli.app import app
 from registry_core.cli.options import DataDirOption, DatasetArgument, JsonOption, QuietOption
-from registry_core.ui import output, tables
+from registry_core.ui import output
+from registry_core.ui.tables.versions import show_files
 
 if TYPE_CHECKING:
     from registry_core.types import DataCache
@@ -50,7 +51,7 @@ def verify(
         named = [{"path": p, "size": s, "sha256": d} for p, s, d in files]
         output.print_json({"dataset": dataset, "files": named})
     else:
-        tables.show_files(files)
+        show_files(files)
 
 
 @group.command("path")

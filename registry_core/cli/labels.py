@@ -10,7 +10,9 @@ from registry_core.cli.app import app, session
 from registry_core.cli.options import JsonOption, QuietOption, ReasonOption
 from registry_core.errors import UsageError
 from registry_core.refs import check_model_name, parse_target
-from registry_core.ui import output, tables
+from registry_core.ui import output
+from registry_core.ui.tables.ledger import show_holders
+from registry_core.ui.tables.versions import show_tags
 
 if TYPE_CHECKING:
     from registry_core.records import LedgerRow
@@ -48,7 +50,7 @@ def tag(
     elif quiet:
         output.print_references([version.ref])
     else:
-        tables.show_tags(version)
+        show_tags(version)
 
 
 @app.command()
@@ -89,7 +91,7 @@ def alias(
     elif quiet:
         output.print_references(f"{model}@{row.version}" for row in rows)
     elif rows:
-        tables.show_holders(rows)
+        show_holders(rows)
     else:
         output.print_hint(f"{model} has no aliases. Try: mlreg promote {model}@latest production")
 

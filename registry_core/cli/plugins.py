@@ -6,7 +6,8 @@ import typer
 
 from registry_core.cli.app import app
 from registry_core.cli.options import JsonOption, QuietOption
-from registry_core.ui import output, tables
+from registry_core.ui import output
+from registry_core.ui.tables.plugins import show_plugins
 
 group = typer.Typer(help="Dataset plugins and extensions.", rich_markup_mode=None)
 app.add_typer(group, name="plugins")
@@ -41,7 +42,7 @@ def list_plugins(as_json: JsonOption = False, quiet: QuietOption = False) -> Non
     elif quiet:
         output.print_references(row["name"] for row in rows)
     else:
-        tables.show_plugins(rows)
+        show_plugins(rows)
     for row in rows:
         if row["state"] == "missing":
             output.print_warning(

@@ -16,7 +16,8 @@ from registry_core.cli.options import (
 )
 from registry_core.gates import Decision, PromotionRefusedError
 from registry_core.refs import check_model_name, parse_target
-from registry_core.ui import output, tables
+from registry_core.ui import output
+from registry_core.ui.tables.ledger import show_decision, show_promotion
 
 
 @app.command()
@@ -67,8 +68,8 @@ def promote(
     elif quiet:
         output.print_references([promotion.version.ref])
     else:
-        tables.show_decision(decision)
-        tables.show_promotion(promotion, decision.failed, dry_run)
+        show_decision(decision)
+        show_promotion(promotion, decision.failed, dry_run)
 
 
 @app.command()
@@ -89,7 +90,7 @@ def rollback(
     elif quiet:
         output.print_references([promotion.version.ref])
     else:
-        tables.show_promotion(promotion, [], dry_run)
+        show_promotion(promotion, [], dry_run)
 
 
 def _show_refusal(decision: Decision, as_json: bool, quiet: bool) -> None:
@@ -103,4 +104,4 @@ def _show_refusal(decision: Decision, as_json: bool, quiet: bool) -> None:
             }
         )
     elif not quiet:
-        tables.show_decision(decision)
+        show_decision(decision)

@@ -203,7 +203,8 @@ def tell_group(versions: Sequence[Version], as_json: bool, quiet: bool) -> None:
     from dataclasses import asdict
 
     from registry_core.groups import metrics_of
-    from registry_core.ui import output, tables
+    from registry_core.ui import output
+    from registry_core.ui.tables.comparisons import show_group
 
     if as_json:
         output.print_json(
@@ -216,7 +217,7 @@ def tell_group(versions: Sequence[Version], as_json: bool, quiet: bool) -> None:
     elif quiet:
         output.print_references(version.ref for version in versions)
     else:
-        tables.show_group(versions)
+        show_group(versions)
         output.print_hint(f"Look at one: mlreg show {versions[0].ref}")
         output.print_hint(f"Beside another group: mlreg compare MODEL@N {versions[0].ref}")
 

@@ -19,7 +19,8 @@ from registry_core.cli.options import (
 )
 from registry_core.errors import UsageError
 from registry_core.refs import parse_words, shown
-from registry_core.ui import output, tables
+from registry_core.ui import output
+from registry_core.ui.tables.runs import show_reevaluation
 
 if TYPE_CHECKING:
     from registry_core.config import RunConfig
@@ -70,7 +71,7 @@ def evaluate(
     elif quiet:
         output.print_references([version.ref])
     else:
-        tables.show_reevaluation(found)
+        show_reevaluation(found)
 
 
 @app.command()

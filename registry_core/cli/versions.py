@@ -10,7 +10,10 @@ from registry_core.cli.app import app, session
 from registry_core.cli.options import JsonOption, LimitOption, QuietOption, ReferenceArgument
 from registry_core.errors import UsageError
 from registry_core.refs import check_model_name, parse_words
-from registry_core.ui import output, tables
+from registry_core.ui import output
+from registry_core.ui.tables.comparisons import show_side_by_side
+from registry_core.ui.tables.ledger import show_history
+from registry_core.ui.tables.versions import show_models, show_removals, show_version, show_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +51,7 @@ def list_command(
         elif quiet:
             output.print_references(summary.name for summary in models)
         elif models:
-            tables.show_models(models)
+            show_models(models)
         else:
             output.print_hint("No models yet. Try: mlreg run cifar10 --preset quick")
         return
@@ -75,7 +78,7 @@ def list_command(
         rows = versions if limit else versions[:ROWS]
         damaged = {version.ref: store.damaged(version) for version in rows}
         damaged = {ref: problems for ref, problems in damaged.items() if problems}
-        tables.show_versions(rows, damaged, _groups(store, rows))
+        show_versions(rows, damaged, _groups(store, rows))
         for ref, problems in damaged.items():
             output.print_warning(f"{ref} is damaged: {', '.join(problems)}.")
         if len(rows) < len(versions):
@@ -95,7 +98,7 @@ def _list_removed(store: Store, model: str, as_json: bool, quiet: bool) -> None:
     elif quiet:
         output.print_references(removal.version.ref for removal in removals)
     elif removals:
-        tables.show_removals(removals)
+        show_removals(removals)
     else:
         output.print_hint(f"Nothing was removed of {model}.")
 
@@ -122,7 +125,7 @@ def show(
             }
         )
     else:
-        tables.show_version(version, manifest, together)
+        show_version(version, manifest, together)
 
 
 @app.command()
@@ -149,7 +152,7 @@ def history(
     if as_json:
         output.print_json({"history": [row.to_json() for row in rows]})
     elif rows:
-        tables.show_history(rows)
+        show_history(rows)
     else:
         output.print_hint("Nothing has happened here yet.")
 
@@ -204,4 +207,4 @@ def compare(
     if as_json:
         output.print_json(compared.to_json())
     else:
-        tables.show_side_by_side(compared)
+        show_side_by_side(compared)
