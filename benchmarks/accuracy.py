@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="so many runs, from seed 0 on")
     parser.add_argument("--against", help="the other side, run once before ours")
     parser.add_argument("--data-dir", help="as mlreg run takes it; the cache if not given")
+    parser.add_argument("--registry", help="where the versions stay; nowhere if not given")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
@@ -33,8 +34,9 @@ def main(arguments: list[str]) -> None:
     runs = []
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            words = [sys.executable, "-m", "registry_core", "--registry", folder, "run", "cifar10"]
-            words += ["--preset", options.preset, "--seed", str(seed), "--json"]
+            registry = options.registry or folder
+            words = [sys.executable, "-m", "registry_core", "--registry", registry]
+            words += ["run", "cifar10", "--preset", options.preset, "--seed", str(seed), "--json"]
             if options.data_dir:
                 words += ["--data-dir", options.data_dir]
             runs.append(_ours(seed, command_cost(words)))
