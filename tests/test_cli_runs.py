@@ -122,6 +122,21 @@ def test_giving_up_a_run_is_asked_for(project):
     assert [run.id for run in store.unfinished_runs()] == [stays]
 
 
+def test_several_runs_are_given_up_together_or_none(project):
+    """One wrong name, and all stay. `gc` takes none of them."""
+    store = Store(project / "registry")
+    one, two, stays = stop(store), stop(store), stop(store)
+    named = ["runs", "--yes", "--discard", one, "--discard"]
+    wrong, asked, done, collected = in_turn(
+        [[*named, "nothing"], [*named[:1], *named[2:], two], [*named, two], ["gc"]], cwd=project
+    )
+    assert_error(wrong, 2, "No run 'nothing'")
+    assert_error(asked, 2, f"Give up run {one}, {two}?", f"--discard {one} --discard {two} --yes")
+    assert done.stdout == f"Gave up run {one}\nGave up run {two}\n"
+    assert collected.stdout == "Nothing is to be collected.\n"
+    assert [run.id for run in store.unfinished_runs()] == [stays]
+
+
 def test_a_run_whose_record_is_damaged_is_shown_and_can_be_given_up(project):
     """It cannot go on, 6, and the command that is told works."""
     store = Store(project / "registry")

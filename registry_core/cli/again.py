@@ -39,7 +39,7 @@ RunArgument = Annotated[
 @app.command()
 def runs(
     discard: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option("--discard", metavar="RUN", help="Give up what a stopped run kept."),
     ] = None,
     limit: LimitOption = None,
@@ -49,11 +49,13 @@ def runs(
 ) -> None:
     """Show the runs: those that go on, were interrupted, failed or made a version; newest first."""
     registry = session.open()
-    if discard is not None:
-        run = registry.stopped_run(discard)
-        confirm(f"Give up run {run.id}?", yes, f"mlreg runs --discard {discard}")
-        registry.store.discard_run(run.id)
-        print(f"Gave up run {run.id}")
+    if discard:
+        ids = list(dict.fromkeys(registry.stopped_run(name).id for name in discard))
+        again = " ".join(f"--discard {name}" for name in discard)
+        confirm(f"Give up run {', '.join(ids)}?", yes, f"mlreg runs {again}")
+        for run_id in ids:
+            registry.store.discard_run(run_id)
+            print(f"Gave up run {run_id}")
         return
     unfinished = [*reversed(registry.store.unfinished_runs())]
     finished = registry.store.newest_versions(limit or ROWS)

@@ -83,7 +83,8 @@ def gc(
     quiet: QuietOption = False,
 ) -> None:
     """Give up the files of removed versions, and files that nothing needs, for good."""
-    removals = session.open().store.removals
+    store = session.open().store
+    removals = store.removals
     found = removals.collectable(older_than, keep_last)
     if not dry_run and found.blobs + len(found.removals):
         confirm(f"{collection_line(found, 'would go')} for good. Go on?", yes, "mlreg gc")
@@ -94,6 +95,11 @@ def gc(
         output.print_references(removal.version.ref for removal in found.removals)
     else:
         show_collection(found, dry_run)
+        if stopped := [run for run in store.unfinished_runs() if run.process is None]:
+            output.print_hint(
+                f"What {len(stopped)} stopped run{'' if len(stopped) == 1 else 's'} kept stays: "
+                "mlreg runs"
+            )
 
 
 @app.command()

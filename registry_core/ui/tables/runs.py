@@ -23,6 +23,8 @@ def show_runs(unfinished: Sequence[tuple[UnfinishedRun, str]], finished: Sequenc
         finished: the versions of those that have one.
     """
     table = new_table("run", "state", "model", "preset", "seed", "how far", "what it can do")
+    for column in (*table.columns[1:5], table.columns[-1]):
+        column.no_wrap = True  # words and a command; where it is narrow, ids give way
     styles = {"running": "cyan", "damaged": "red", "failed": "red", "interrupted": "yellow"}
     for run, place in unfinished:
         record = run.record
