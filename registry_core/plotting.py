@@ -86,7 +86,7 @@ def standard_figures(result: RunResult, out_dir: Path) -> list[Path]:
     subject = f"{result.dataset} {result.preset}"
     if result.model != result.dataset:
         subject = f"{result.model} ({subject})"
-    figures = plot_history(result.history, out_dir, subject)
+    figures = plot_history(result.history, out_dir, subject, result.metrics)
     if result.class_names:
         classified = _classified(result.evaluation)
         if classified is not None:
@@ -102,13 +102,19 @@ def standard_figures(result: RunResult, out_dir: Path) -> list[Path]:
     return figures
 
 
-def plot_history(history: History, out_dir: Path, subject: str = "") -> list[Path]:
+def plot_history(
+    history: History,
+    out_dir: Path,
+    subject: str = "",
+    measured_last: Mapping[str, float] | None = None,
+) -> list[Path]:
     """One figure for each metric, with training and validation in it.
 
     Args:
         history: a metric `m` is drawn together with `val_m`; either may be missing.
         out_dir: an existing folder.
         subject: what was trained; the title begins with it.
+        measured_last: `test_m` is drawn together with `m`, where there is no validation.
 
     Returns:
         The files written, in the history's order: accuracy.png, loss.png, learning_rate.png, …
@@ -121,7 +127,9 @@ def plot_history(history: History, out_dir: Path, subject: str = "") -> list[Pat
         if metric == "learning_rate":
             plot_learning_rate(measured[metric], path, subject)
         else:
-            plot_metric(metric, measured.get(metric), measured.get(f"val_{metric}"), path, subject)
+            test = (measured_last or {}).get(f"test_{metric}")
+            curves = measured.get(metric), measured.get(f"val_{metric}")
+            plot_metric(metric, *curves, path, subject, test)
         figures.append(path)
     return figures
 
@@ -132,6 +140,7 @@ def plot_metric(
     validation: Sequence[float] | None,
     path: Path,
     subject: str = "",
+    test: float | None = None,
 ) -> None:
     """A metric over epochs. Values that are not finite are gaps, with a cross at the foot.
 
@@ -141,6 +150,7 @@ def plot_metric(
         validation: one value an epoch; None draws none.
         path: the PNG to write.
         subject: what was trained; the title begins with it.
+        test: the value on the test split; a level across the figure where there is no validation.
     """
     words = metric.replace("_", " ")
     with _picture(path) as figure:
@@ -151,6 +161,9 @@ def plot_metric(
         ):
             if values is not None and len(values):
                 _draw_epochs(axes, name, values, colour)
+        if test is not None and math.isfinite(test) and not len(validation or ()):
+            level = f"test split ({test:.4g}, measured once)"
+            axes.axhline(test, color=VALIDATION, linestyle="--", label=level)
         _set_title(axes, subject, f"{words} after each epoch")
         axes.set_ylabel(words)
         _epoch_axis(axes, max(len(training or ()), len(validation or ())))

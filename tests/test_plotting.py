@@ -74,6 +74,23 @@ def test_a_metric_and_its_validation_share_a_figure(tmp_path, figures):
     assert list(axes.get_lines()[1].get_ydata()) == [3, 3]
 
 
+def test_without_validation_the_test_split_is_a_level(tmp_path, figures):
+    """It was measured once, at the end; where there is validation the figure stays as it was."""
+    history = History({"mae": [3, 2], "loss": [2, 1], "val_loss": [2, 2]})
+    last = {"test_mae": 2.5, "test_loss": 2.25}
+    plotting.plot_history(history, tmp_path, "wine tiny", last)
+    mae, loss = (figure.axes[0].get_legend().get_texts() for figure in figures)
+    assert [text.get_text() for text in mae] == [
+        "training (2 at the end)",
+        "test split (2.5, measured once)",
+    ]
+    assert [text.get_text() for text in loss] == [
+        "training (1 at the end)",
+        "validation (2 at the end)",
+    ]
+    assert list(figures[0].axes[0].get_lines()[1].get_ydata()) == [2.5, 2.5]
+
+
 def test_validation_alone_is_drawn(tmp_path, figures):
     """A metric may be measured on the validation split only."""
     assert names(plotting.plot_history(History({"val_auc": [0.5]}), tmp_path)) == ["auc.png"]
