@@ -76,6 +76,18 @@ def _cpu(sides: Mapping[str, Any], name: str) -> float:
     return round(ratio, 2)
 
 
+def _airbench(result: Result) -> Iterator[str]:
+    sides, last = _rows(result, "side"), result["rows"][-1]
+    yield _line(
+        f"training `airbench94`'s network in batches of {result['batch']:,}",
+        f"{sides['mlreg']['images_per_second']:,} images/s",
+        f"{sides['PyTorch']['images_per_second']:,} images/s: the same network in PyTorch",
+        f"{last['ratio']} (least {last['least']})",
+        result,
+        result["rounds"],
+    )
+
+
 def _augmentation(result: Result) -> Iterator[str]:
     sides = _rows(result, "side")
     yield _line(
@@ -181,6 +193,7 @@ def _accuracy(result: Result) -> Iterator[str]:
 
 _LINES: Mapping[str, Callable[[Result], Iterator[str]]] = {
     "throughput": _throughput,
+    "airbench": _airbench,
     "augmentation": _augmentation,
     "overhead": _overhead,
     "startup": _startup,
