@@ -81,5 +81,6 @@ def examination(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]]:
 
 
 def _tests_as_keras_does(model: keras.Model) -> bool:
+    """Whether its loss and metrics follow from its answers by Keras's own rules."""
     steps = ("test_step", "compute_loss", "compute_metrics")
     return all(getattr(type(model), name) is getattr(keras.Model, name) for name in steps)
