@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from registry_core.errors import RefusedError, UsageError
 from registry_core.plugins import PluginSet
-from registry_core.records import LedgerRow, Objection, Version
+from registry_core.records import Objection, Version
 from registry_core.settings import PromotionRule
 from registry_core.statistics import OUTCOMES_FILE, Comparison, Outcomes, compare
 
@@ -75,6 +75,14 @@ class Decision:
         return grounds
 
 
+class Past(Protocol):
+    """What the ledger tells of earlier decisions; the store answers."""
+
+    def has_held(self, version: Version, alias: str) -> bool: ...
+
+    def compared_before(self, candidate: Version, incumbent: Version, fingerprint: str) -> int: ...
+
+
 class PromotionRefusedError(RefusedError):
     """Checks failed and nobody overruled them; `decision` says which."""
 
@@ -96,7 +104,7 @@ def judge(
     *,
     rule: PromotionRule | None,
     plugins: PluginSet,
-    decisions: Sequence[LedgerRow],
+    past: Past,
     outcomes: Callable[[Version], Outcomes | None],
 ) -> Decision:
     """Decide whether a version may hold an alias.
@@ -107,7 +115,7 @@ def judge(
         alias: the alias.
         rule: what plugins.toml asks for; None asks for nothing.
         plugins: whose objections count too.
-        decisions: the model's promotions and refusals so far.
+        past: what was decided before.
         outcomes: reads what a version answered on its test split; None where it has no record.
 
     Raises:
@@ -118,9 +126,9 @@ def judge(
     compared: dict[str, Any] = {}
     if rule is not None:
         checks += _above_floors(candidate, rule)
-        checks += _has_held(candidate, rule, decisions)
+        checks += _has_held(candidate, rule, past)
         if rule.versus_incumbent != "off":
-            check, compared = _versus(candidate, incumbent, rule, decisions, outcomes)
+            check, compared = _versus(candidate, incumbent, rule, past, outcomes)
             checks.append(check)
     objections: Iterable[Objection] = plugins.collect(
         "mlreg_check_promotion",
@@ -152,16 +160,10 @@ def _above_floors(candidate: Version, rule: PromotionRule) -> list[Check]:
     return checks
 
 
-def _has_held(
-    candidate: Version, rule: PromotionRule, decisions: Sequence[LedgerRow]
-) -> list[Check]:
-    held = {
-        row.alias
-        for row in decisions
-        if row.version == candidate.version and row.action in ("promoted", "rolled back")
-    }
+def _has_held(candidate: Version, rule: PromotionRule, past: Past) -> list[Check]:
+    held = {alias: past.has_held(candidate, alias) for alias in rule.requires}
     return [
-        Check(f"holds or has held {alias}", alias in held, "yes" if alias in held else "never")
+        Check(f"holds or has held {alias}", held[alias], "yes" if held[alias] else "never")
         for alias in rule.requires
     ]
 
@@ -170,7 +172,7 @@ def _versus(
     candidate: Version,
     incumbent: Version | None,
     rule: PromotionRule,
-    decisions: Sequence[LedgerRow],
+    past: Past,
     outcomes: Callable[[Version], Outcomes | None],
 ) -> tuple[Check, dict[str, Any]]:
     """Hold the candidate against the incumbent, at a level that pays for earlier comparisons."""
@@ -186,7 +188,7 @@ def _versus(
         return Check(name, False, f"{lacking} has no record of its answers on a test split"), {}
     if ours.fingerprint != theirs.fingerprint:
         return Check(name, False, "they were measured on different test splits"), {}
-    before = _decided_before(candidate, incumbent, ours.fingerprint, decisions)
+    before = past.compared_before(candidate, incumbent, ours.fingerprint)
     # Bonferroni over the candidates that this test split has been asked about
     level = rule.alpha / (before + 1)
     comparison = compare(ours, theirs, confidence=1 - level)
@@ -225,16 +227,3 @@ def told(comparison: Comparison) -> str:
 def chance(p_value: float) -> str:
     """A p-value as it is read: p = 0.031; one that no float can hold is p < 1e-300."""
     return f"p = {p_value:.2g}" if p_value else "p < 1e-300"
-
-
-def _decided_before(
-    candidate: Version, incumbent: Version, fingerprint: str, decisions: Sequence[LedgerRow]
-) -> int:
-    """How many other candidates this test split was asked about, against this incumbent."""
-    others = {
-        row.version
-        for row in decisions
-        if row.evidence.get("incumbent") == incumbent.ref
-        and row.evidence.get("comparison", {}).get("fingerprint") == fingerprint
-    }
-    return len(others - {candidate.version})

@@ -165,7 +165,7 @@ class Registry:
             UsageError: nothing held the alias before, or what did was removed.
             IntegrityError: a file of the earlier version is damaged; the alias has not moved.
         """
-        held = _holders(self.store.decisions(model), check_alias_name(alias))
+        held = self.store.held(model, check_alias_name(alias))
         if not held:
             self.version(Ref(model, "alias", alias))  # nothing ever had it: says what is near
         holder = self._holder(model, alias)
@@ -233,13 +233,8 @@ class Registry:
         """
         if alias is not None:
             self.version(Ref(model, "alias", check_alias_name(alias)))  # says what is near
-        held = self.store.aliases(model)
-        newest = {
-            row.alias: row
-            for row in self.store.decisions(model)
-            if row.action in ("promoted", "rolled back")
-        }
-        return [newest[each] for each in held if alias in (None, each)]
+        held = [each for each in self.store.aliases(model) if alias in (None, each)]
+        return [row for each in held if (row := self.store.move(model, each))]
 
     def remove(self, reference: str | Ref, *, reason: str = "", dry_run: bool = False) -> Version:
         """Let no reference lead to a version any more; it can be restored until it is collected.
@@ -265,11 +260,10 @@ class Registry:
             moment: with a time zone.
         """
         until = moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        rows = [row for row in self.store.decisions(model) if row.at <= until]
-        held = [*_holders(rows, alias)][-1:]
-        if not held or held[0] is None:
+        row = self.store.move(model, alias, until)
+        if row is None or row.action == "released":
             return None
-        return self.store.resolve(Ref(model, "number", str(held[0])), removed=True)
+        return self.store.resolve(Ref(model, "number", str(row.version)), removed=True)
 
     def _decide(self, candidate: Version, alias: str, plugins: PluginSet) -> Decision:
         from registry_core import gates
@@ -280,7 +274,7 @@ class Registry:
             alias,
             rule=self.settings.promotion.get(alias),
             plugins=plugins,
-            decisions=self.store.decisions(candidate.model),
+            past=self.store,
             outcomes=self.outcomes,
         )
 
@@ -413,24 +407,3 @@ class Registry:
         from registry_core.training import export_model
 
         export_model(stored, form, draft)
-
-
-def _holders(decisions: Iterable[LedgerRow], alias: str) -> list[int | None]:
-    """The versions that an alias can go back through, the present holder last.
-
-    Where the alias was released, the last one is None.
-    """
-    held: list[int | None] = []
-    for row in decisions:
-        if row.alias != alias or row.version is None:
-            continue
-        if row.action == "promoted":
-            if held[-1:] == [None]:
-                held.pop()
-            if held[-1:] != [row.version]:
-                held.append(row.version)
-        elif row.action == "released":
-            held.append(None)
-        elif row.action == "rolled back" and held:
-            held.pop()
-    return held

@@ -66,8 +66,8 @@ def referenced(store: Store) -> set[str]:
     return needed
 
 
-# what it takes to go on with a run that was stopped
-KEPT = ("lock", "run.json", "checkpoint.zip")
+# what the host leaves half done in a run's folder, and nobody can go on with
+DRAFTS = ("files", "staged", "publishing.json", "run.json.new", "checkpoint.zip.new")
 
 
 def assert_whole(store: Store) -> None:
@@ -83,11 +83,12 @@ def assert_whole(store: Store) -> None:
 def leftovers(folder: Path) -> list[str]:
     """What lies under runs/ that nobody can go on with, by its path there."""
     runs = folder / "runs"
+    drafts = [(name,) for name in DRAFTS]
     return [
         str(path.relative_to(runs))
         for run in runs.glob("*")
         for path in [run, *run.rglob("*")]
-        if not (run / "run.json").is_file() or path.name not in {run.name, *KEPT}
+        if not (run / "run.json").is_file() or path.relative_to(run).parts[:1] in drafts
     ]
 
 

@@ -126,7 +126,7 @@ def test_a_newer_registry_is_not_written(store):
         with pytest.raises(IntegrityError) as caught:
             command()
         assert "schema 7" in caught.value.what
-        assert "schema 1" in caught.value.what
+        assert "schema 2" in caught.value.what
     assert _file(store).read_bytes() == before
 
 

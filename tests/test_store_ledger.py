@@ -98,7 +98,7 @@ def test_a_version_that_is_not_in_this_registry_is_not_promoted(store, tmp_path)
         ("UPDATE ledger SET version = 2 WHERE number = 3", 3),
         ("DELETE FROM ledger WHERE number = 2", 2),
         ("DELETE FROM ledger WHERE number = 1", 1),
-        ("DELETE FROM ledger WHERE number = 4", 4),
+        ("DELETE FROM ledger WHERE number = 4", "does not have row 4"),
     ],
 )
 def test_a_tampered_row_is_found(store, tampering, first):
@@ -111,5 +111,7 @@ def test_a_tampered_row_is_found(store, tampering, first):
     with connection:
         connection.execute(tampering)
     connection.close()
-    with pytest.raises(IntegrityError, match=f"from row {first} on"):
+    with pytest.raises(
+        IntegrityError, match=first if isinstance(first, str) else f"from row {first} on"
+    ):
         store.verify_ledger()

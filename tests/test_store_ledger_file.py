@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
+import signal
+import time
 
 import pytest
 from store_helpers import in_child, kill, publish, start_child, wait_for
 
-from registry_core.errors import DamagedIndexError, IntegrityError
-from registry_core.store import Store
+from registry_core.errors import BusyError, DamagedIndexError, IntegrityError
+from registry_core.refs import parse_ref
+from registry_core.store import Store, ledger_file
+from registry_core.store.audit import audit
 from registry_core.store.ledger_file import LedgerFile
+from registry_core.store.rebuild import rebuild
 
 
 @pytest.fixture
@@ -52,37 +59,79 @@ def test_a_row_that_a_killed_writer_left_out_is_written_by_the_next(store):
     assert_the_same(store)
 
 
-@pytest.mark.parametrize("torn", [b'{"action":"promo', b"\0" * 100, b'{"action":"promoted"}'])
-def test_a_line_that_was_not_written_to_its_end_is_written_again(store, torn):
+@pytest.mark.parametrize("torn", [b'{"action":"promo', b"\0" * 100])
+def test_a_line_that_a_killed_writer_left_half_written_is_written_again(store, torn):
     publish(store)
-    with (store.folder / "ledger.jsonl").open("ab") as stream:
-        stream.write(torn)
+
+    def die_within_the_line() -> None:
+        def tear(descriptor, content):
+            os.write(descriptor, torn)
+            kill()
+
+        ledger_file.write_all = tear
+        publish(store)
+
+    assert in_child(die_within_the_line) == -9
     store.verify_ledger()
     publish(store)
     assert_the_same(store)
 
 
-def test_a_file_that_is_missing_is_made_anew(store):
-    """A registry that was copied without it, or made by hand."""
-    publish(store)
-    (store.folder / "ledger.jsonl").unlink()
-    store.verify_ledger()
-    publish(store)
-    assert_the_same(store)
+def spoil(file, how: str) -> None:
+    content = file.read_bytes()
+    lines = content.splitlines(keepends=True)
+    if how == "gone":
+        file.unlink()
+        return
+    file.write_bytes(
+        {
+            "empty": b"",
+            "cut after a line": b"".join(lines[:-1]),
+            "cut in a line": content[:-10],
+            "last line altered": content[:-3] + b"x}\n",
+            "blank lines at its end": content + b"\n\n",
+            "text at its end": content + b"not a row\n",
+            "text without an end": content + b"not a row",
+            "a row that is none": content + b'{"action":"promoted"}\n',
+        }[how]
+    )
 
 
-def test_a_last_line_that_was_altered_is_made_anew(store):
-    publish(store)
-    publish(store)
+SPOILED = [
+    "gone",
+    "empty",
+    "cut after a line",
+    "cut in a line",
+    "last line altered",
+    "blank lines at its end",
+    "text at its end",
+    "text without an end",
+    "a row that is none",
+]
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_file_that_no_crash_leaves_is_refused_until_it_is_rebuilt(store, how):
+    """Without it nobody can be sure that the index is the newest one."""
+    for _ in range(3):
+        publish(store)
     file = store.folder / "ledger.jsonl"
-    file.write_bytes(file.read_bytes()[:-3] + b"x}\n")
-    with pytest.raises(IntegrityError, match="damaged in line 2"):
-        store.verify_ledger()
-    publish(store)
+    spoil(file, how)
+    spoiled = file.read_bytes() if file.exists() else None
+    with pytest.raises(DamagedIndexError, match=r"ledger\.jsonl") as told:
+        publish(store)
+    assert told.value.command == "mlreg verify --rebuild"
+    assert audit(store).index_damaged
+    done = rebuild(store.folder)
+    assert (done.versions, done.rows, done.lost) == (3, 3, {})
+    if spoiled is not None:
+        assert (store.folder / done.old_ledger).read_bytes() == spoiled
+    assert publish(store).version == 4
     assert_the_same(store)
+    assert audit(store).problems == []
 
 
-def test_a_line_that_was_altered_is_found(store):
+def test_a_line_that_was_altered_in_the_middle_is_found_and_mended(store):
     for _ in range(3):
         publish(store)
     file = store.folder / "ledger.jsonl"
@@ -90,9 +139,75 @@ def test_a_line_that_was_altered_is_found(store):
     file.write_bytes(content.replace(b'"version":2', b'"version":9'))
     with pytest.raises(IntegrityError, match="damaged in line 2"):
         store.verify_ledger()
-    file.unlink()
-    publish(store)
+    rebuild(store.folder)
     assert_the_same(store)
+
+
+@pytest.mark.parametrize("how", ["whole", *SPOILED])
+@pytest.mark.parametrize("transactions", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["version", "promotion"])
+def test_an_older_index_is_never_written_to(store, tmp_path, how, transactions, kind):
+    """Whatever became of the file: no number is given twice, no row is forgotten."""
+    first, _ = publish(store), publish(store)
+    shutil.copy(store.folder / "registry.sqlite3", tmp_path / "old")
+    for number in range(transactions):
+        if kind == "version":
+            publish(store, content=b"%d" % number)
+        else:
+            store.move_alias(first, f"alias-{number}")
+    ledger, newest = store.ledger(), store.versions("dummy")[0].version
+    if how != "whole":
+        spoil(store.folder / "ledger.jsonl", how)
+    shutil.copy(tmp_path / "old", store.folder / "registry.sqlite3")
+    for write in (
+        lambda: publish(store),
+        lambda: store.move_alias(store.resolve(parse_ref("dummy@1")), "production"),
+        lambda: store.tag(store.resolve(parse_ref("dummy@1")), {"a": "b"}),
+    ):
+        with pytest.raises(IntegrityError):
+            write()
+    rebuild(store.folder)
+    assert publish(store).version == newest + 1
+    kept = {row.digest for row in store.ledger()}
+    whole = {"whole", "blank lines at its end", "text at its end", "a row that is none"}
+    if how in whole or how == "text without an end":
+        assert kept >= {row.digest for row in ledger}
+
+
+@pytest.mark.parametrize("how", ["gone", "garbled"])
+def test_without_the_head_the_file_and_the_manifests_decide(store, tmp_path, how):
+    """objects/ledger.head is lost too: an older index is refused by what the others tell."""
+    publish(store)
+    head = store.folder / "objects" / "ledger.head"
+    old = (store.folder / "registry.sqlite3").read_bytes()
+    lines = (store.folder / "ledger.jsonl").read_bytes()
+    publish(store, content=b"new")
+    new = (store.folder / "registry.sqlite3").read_bytes()
+    head.unlink() if how == "gone" else head.write_bytes(b"x" * 8192)
+    (store.folder / "registry.sqlite3").write_bytes(old)
+    with pytest.raises(DamagedIndexError, match=r"row 2 of ledger\.jsonl"):
+        publish(store)
+    (store.folder / "ledger.jsonl").write_bytes(lines)
+    with pytest.raises(DamagedIndexError, match="the manifest"):
+        publish(store)
+    rebuild(store.folder)
+    assert publish(store).version == 3
+    assert len(new) > 0
+
+
+def test_an_index_that_is_older_than_the_file_says_what_is_missing(store, tmp_path):
+    publish(store)
+    shutil.copy(store.folder / "registry.sqlite3", tmp_path / "old")
+    publish(store)
+    shutil.copy(tmp_path / "old", store.folder / "registry.sqlite3")
+    before = (store.folder / "registry.sqlite3").read_bytes()
+    with pytest.raises(DamagedIndexError, match=r"row 2 of objects/ledger\.head") as told:
+        publish(store)
+    assert told.value.command == "mlreg verify --rebuild"
+    assert (store.folder / "registry.sqlite3").read_bytes() == before
+    with pytest.raises(DamagedIndexError):
+        store.verify_ledger()
+    assert [version.version for version in store.versions("dummy")] == [1]
 
 
 def test_a_line_longer_than_what_is_read_at_once_is_found(store):
@@ -104,22 +219,6 @@ def test_a_line_longer_than_what_is_read_at_once_is_found(store):
     assert_the_same(store)
 
 
-def test_an_index_that_is_older_than_the_file_is_not_written_to(store, tmp_path):
-    """Going on from it would give numbers twice and forget what was promoted."""
-    publish(store)
-    shutil.copy(store.folder / "registry.sqlite3", tmp_path / "old")
-    publish(store)
-    shutil.copy(tmp_path / "old", store.folder / "registry.sqlite3")
-    before = (store.folder / "registry.sqlite3").read_bytes()
-    with pytest.raises(DamagedIndexError, match=r"row 2 of ledger\.jsonl") as told:
-        publish(store)
-    assert told.value.command == "mlreg verify --rebuild"
-    assert (store.folder / "registry.sqlite3").read_bytes() == before
-    with pytest.raises(DamagedIndexError):
-        store.verify_ledger()
-    assert [version.version for version in store.versions("dummy")] == [1]
-
-
 def test_an_index_that_tells_another_story_is_not_written_to(store, tmp_path):
     publish(store)
     other = Store(tmp_path / "other")
@@ -129,18 +228,46 @@ def test_an_index_that_tells_another_story_is_not_written_to(store, tmp_path):
         publish(store)
 
 
-def test_a_file_that_cannot_be_written_loses_no_version(store):
-    """The index has the row; the next command that can writes the line."""
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_what_lies_in_the_files_place_is_refused_and_kept(store, tmp_path, kind):
+    """Nothing is written behind a link, nothing waits for a pipe, and a rebuild mends it."""
     publish(store)
-    (store.folder / "ledger.jsonl").unlink()
-    (store.folder / "ledger.jsonl").mkdir()
-    with pytest.raises(Exception, match="directory"):
-        store.verify_ledger()
-    (store.folder / "ledger.jsonl").rmdir()
-    (store.folder / "ledger.jsonl").symlink_to("/dev/full")
+    file = store.folder / "ledger.jsonl"
+    file.rename(tmp_path / "theirs")
+    before = (tmp_path / "theirs").read_bytes()
+    {
+        "folder": file.mkdir,
+        "link": lambda: file.symlink_to(tmp_path / "theirs"),
+        "pipe": lambda: os.mkfifo(file),
+    }[kind]()
+    with pytest.raises(IntegrityError, match=rf"ledger\.jsonl is a {kind}"):
+        publish(store)
+    done = rebuild(store.folder)
+    assert os.path.lexists(store.folder / done.old_ledger)
+    assert (tmp_path / "theirs").read_bytes() == before
     assert publish(store).version == 2
-    (store.folder / "ledger.jsonl").unlink()
-    assert publish(store).version == 3
+    assert_the_same(store)
+
+
+def test_a_process_that_stopped_while_it_holds_the_file_is_named(store):
+    """The others do not wait for ever, and the next one catches up."""
+    publish(store)
+    reader, writer = os.pipe()
+
+    def hold() -> None:
+        with (store.folder / "ledger.jsonl").open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            os.write(writer, b"!")
+            time.sleep(60)
+
+    child = start_child(hold)
+    os.read(reader, 1)
+    hurried = Store(store.folder, busy_seconds=0.2)
+    with pytest.raises(BusyError, match=f"process {child}"):
+        publish(hurried)
+    os.kill(child, signal.SIGKILL)
+    wait_for(child)
+    assert publish(store).version == 2
     assert_the_same(store)
 
 

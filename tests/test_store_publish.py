@@ -81,14 +81,15 @@ def test_equal_files_are_kept_once(store):
     assert_whole(store)
 
 
-def test_blobs_are_readable_only_whatever_the_umask(store):
-    old = os.umask(0)
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o444), (0o077, 0o400), (0o002, 0o444)])
+def test_blobs_can_be_read_as_the_umask_says_and_written_by_nobody(store, umask, mode):
+    old = os.umask(umask)
     try:
         version = publish(store)
     finally:
         os.umask(old)
     for digest in (version.digest, version.files[0].sha256):
-        assert stat.S_IMODE(blob(store, digest).stat().st_mode) == 0o400
+        assert stat.S_IMODE(blob(store, digest).stat().st_mode) == mode
 
 
 def test_the_manifest_says_all_that_the_index_says(store):

@@ -124,7 +124,10 @@ def test_a_manifest_that_is_lost_loses_one_version(store):
     blob(store, lost.digest).unlink()
     damage_index(store, "missing")
     done = rebuild(store.folder)
-    assert done.lost == {"dummy@2": "its manifest is damaged or missing"}
+    assert done.lost == {
+        "dummy@2": "its manifest is damaged or missing",
+        "dummy@production": "what held it, dummy@2, is lost",
+    }
     assert store.aliases("dummy") == {}
     assert store.ledger(alias="production", limit=1)[0].action == "released"
     assert audit(store).problems == []
@@ -157,16 +160,25 @@ def test_rows_that_only_the_index_has_are_taken_over(store):
     assert (store.folder / "ledger.jsonl").exists()
 
 
-def test_rows_after_an_altered_one_are_not_believed(store):
-    """What comes after a break in the chain could be anything; the versions are found again."""
+def test_every_row_that_is_whole_comes_back_around_a_lost_one(store):
+    """A row stands for itself; where one was altered, another one says that it is lost."""
+    before, ledger = state(store), store.ledger()[::-1]
     file = store.folder / "ledger.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
     lines[7] = lines[7].replace(b"the first", b"the worst")
-    file.write_bytes(b"".join(lines))
+    damaged = b"".join(lines)
+    file.write_bytes(damaged)
     damage_index(store, "missing")
     done = rebuild(store.folder)
-    assert (done.rows, done.found) == (7, [])
-    assert store.aliases("dummy") == {}
+    assert (done.rows, done.found) == (len(ledger) - 1, [])
+    assert done.lost == {"row 8 of the ledger": "nowhere whole"}
+    assert state(store) == before  # production moved again later, by a row that is whole
+    rows = store.ledger()[::-1]
+    assert rows[:7] + rows[8:-1] == ledger[:7] + ledger[8:]
+    assert (rows[7].action, rows[7].digest) == ("lost", ledger[7].digest)
+    assert rows[-1].evidence["lost_rows"] == [[8, 8]]
+    assert (store.folder / done.old_ledger).read_bytes() == damaged
+    assert audit(store).problems == []
     store.verify_ledger()
 
 

@@ -8,6 +8,7 @@ nothing of what is read or written.
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import Any
 
 from registry_core.errors import MlregError
 from registry_core.records import LedgerRow
+from registry_core.store import manifest as manifests
 from registry_core.store.blobs import Blobs
 from registry_core.store.faults import translated
 from registry_core.store.index import Index, Reading, Writing
-from registry_core.store.ledger_file import LedgerFile
+from registry_core.store.ledger_file import LedgerFile, Seen
 from registry_core.store.runs import Runs, remove_folder, resumable, strip
 
 
@@ -32,9 +34,9 @@ class Access:
 
     def __init__(self, folder: Path, busy_seconds: float) -> None:
         self.folder = folder
-        self.blobs = Blobs(folder / "objects")
-        self.runs = Runs(folder / "runs")
-        self.ledger_file = LedgerFile(folder)
+        self.blobs = Blobs(folder)
+        self.runs = Runs(folder)
+        self.ledger_file = LedgerFile(folder, busy_seconds)
         self._busy_seconds = busy_seconds
         self._index = Index(folder, busy_seconds)
 
@@ -66,14 +68,45 @@ class Access:
             sweep: remove what killed runs left, first.
         """
         with self.translated(doing, needed_bytes):
+            announced = False
             with self._index.writing(create) as index:
-                self.ledger_file.check(index)
+                self.ledger_file.check(index, lambda: self._unknown(index))
                 if sweep:
                     self._sweep(index)
+                before = index.last_ledger_row()
                 yield index
-            # What is committed stands, whatever the disk says now: the next writer tries again.
-            with suppress(OSError, sqlite3.Error, MlregError):
-                self.ledger_file.extend(index.appended, self._rows_after)
+                if (after := index.last_ledger_row()) != before:
+                    self.ledger_file.announce(before, after)
+                    announced = True
+            if announced:
+                # What is committed stands, whatever the disk says now: the next writer tries again.
+                with suppress(OSError, sqlite3.Error, MlregError):
+                    if index.appended:
+                        self.ledger_file.extend(index.appended, self._rows_after)
+                    self.ledger_file.confirm(after)
+
+    @contextmanager
+    def snapshot(self, doing: str) -> Iterator[tuple[Reading, Seen]]:
+        """A copy of the index as it is at one moment, which holds nobody up while it is read.
+
+        Args:
+            doing: what is being done, to follow "while".
+
+        Yields:
+            The copy, and what lay beside the index just before it was made.
+        """
+        with self.translated(doing), tempfile.TemporaryDirectory() as folder:
+            seen = self.ledger_file.seen()
+            with self._index.snapshot(Path(folder) / "index.sqlite3") as view:
+                yield view, seen
+
+    def _unknown(self, index: Writing) -> Iterator[str]:
+        """Manifests in objects/ that the index does not know, and no run was about to register."""
+        announced = self.runs.announced()
+        for some in self.blobs.digests():
+            for digest in index.unreferenced(some):
+                if digest not in announced and manifests.found(self.blobs, digest):
+                    yield digest
 
     def _rows_after(self, number: int) -> list[LedgerRow]:
         with self._index.reading() as view:

@@ -1,15 +1,36 @@
-"""Reading the whole registry once: every file of every version, every row, every reference."""
+"""Reading the whole registry once: every file of every version, every row, every reference.
+
+What is read is one copy of the index, made at one moment, so that nobody who writes meanwhile is
+held up, or taken for damage. What a collection takes in the meantime is asked for again before it
+is told as missing. Nothing is kept of what is whole, so that a million versions fit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from registry_core.errors import DamagedIndexError, IntegrityError
-from registry_core.store.faults import REBUILD, unknown_manifest
+from registry_core.records import LedgerRow, Version
+from registry_core.store import manifest as manifests
+from registry_core.store.access import Access
+from registry_core.store.confirm import check_registration, read_manifest
+from registry_core.store.faults import contradicted, unknown_manifest
+from registry_core.store.index import Reading
+from registry_core.store.ledger_file import Seen
+from registry_core.store.replay import Removed, Replay
 from registry_core.store.store import Store
+
+# How many files are read side by side before the next ones are asked for.
+_TOGETHER = 64
+# A row's time was once taken a moment after that of what it tells of.
+_SECONDS_APART = 60
 
 
 @dataclass
@@ -23,7 +44,7 @@ class Audit:
         orphans: files that nothing needs; a collection removes them.
         rows: of the ledger.
         head: digest of the ledger's newest row; kept elsewhere, it anchors all rows up to it.
-        problems: one for each version or row that is not as it was written.
+        problems: one for each file, version or row that is not as it was written.
     """
 
     versions: int = 0
@@ -50,58 +71,199 @@ class Audit:
         }
 
 
-def audit(store: Store, seen: Callable[[str], None] = lambda ref: None) -> Audit:
+def audit(store: Store) -> Audit:
     """Read everything, and go on where something is wrong.
-
-    Args:
-        store: the registry.
-        seen: told each version's reference before it is read.
 
     Raises:
         IntegrityError: the index itself cannot be read.
     """
-    found = Audit()
-    for model in store.model_names():
-        removals = store.removals.of(model)
-        standing = [(version, version.files) for version in store.versions(model)]
-        # of what was collected, the manifest stays
-        gone = [(each.version, () if each.collected else each.version.files) for each in removals]
-        for version, files in standing + gone:
-            seen(version.ref)
-            found.versions += 1
-            found.files += len(files) + 1
-            found.size += sum(file.size for file in files)
-            _collect(found, partial(store.check, version, files))
-        _collect(found, partial(_check_aliases, store, model))
-    _collect(found, store.check_evidence)
-    _collect(found, store.verify_ledger)
-    orphans, unregistered = store.removals.orphans()
-    found.orphans = len(orphans)
-    found.problems += [unknown_manifest(store.folder, digest) for digest in unregistered]
-    if head := store.ledger_head():
-        found.rows, found.head = head
-    return found
+    access = Access(store.folder, store.busy_seconds)
+    with access.snapshot("verifying the registry") as (view, seen):
+        return _Reader(access, view).read(seen)
 
 
-def _check_aliases(store: Store, model: str) -> None:
-    """The index and the ledger must say the same of who holds an alias."""
-    last: dict[str | None, int | None] = {}
-    for row in store.decisions(model):
-        if row.action in ("promoted", "rolled back"):
-            last[row.alias] = row.version
-        elif row.action == "released":
-            last.pop(row.alias, None)
-    held = store.aliases(model)
-    if last != held:
-        raise DamagedIndexError(
-            f"The aliases of {model} are {held}, and the ledger says {last}.",
-            "Someone changed the index behind mlreg's back. Compare it with a copy, or rebuild it.",
-            REBUILD,
-        )
+def index_problems(store: Store) -> list[IntegrityError]:
+    """What is wrong with index and ledger alone; no file of a version is read."""
+    access = Access(store.folder, store.busy_seconds)
+    with access.snapshot("verifying the index") as (view, seen):
+        reader = _Reader(access, view)
+        reader.read_ledger(seen)
+        reader.read_versions({})
+        reader.find_unknown_manifests()
+        return reader.found.problems
 
 
-def _collect(found: Audit, read: Callable[[], None]) -> None:
+class _Reader:
+    """One reading of a registry, by a copy of its index."""
+
+    def __init__(self, access: Access, view: Reading) -> None:
+        self._access = access
+        self._blobs = access.blobs
+        self._view = view
+        self._replay = Replay()
+        self._told_lost: set[str] = set()
+        self.found = Audit()
+
+    def read(self, seen: Seen) -> Audit:
+        self.read_ledger(seen)
+        damaged = self._read_files()
+        self.read_versions(damaged)
+        self._read_evidence(damaged)
+        self.find_unknown_manifests()
+        return self.found
+
+    # --- the ledger, and the tables that follow from it ------------------------------------------
+
+    def read_ledger(self, seen: Seen) -> None:
+        self._collect(lambda: self._access.ledger_file.verify(self._view, seen, self._follow))
+        if head := self._view.last_ledger_row():
+            self.found.rows, self.found.head = head
+        for ref in self._view.lost_versions():
+            if ref not in self._told_lost:
+                problem = contradicted(ref, "the ledger's row that registered it")
+                self.found.problems.append(problem)
+        self._collect(self._check_tables)
+
+    def _follow(self, row: LedgerRow) -> None:
+        self._replay.follow(row)
+        if row.action == "rebuilt" and isinstance(row.evidence.get("lost"), dict):
+            self._told_lost |= set(row.evidence["lost"])
+
+    def _check_tables(self) -> None:
+        """Hold the tables of aliases, removals and tags against what the rows say together."""
+        aliases = {
+            (model, alias): number
+            for model in self._view.model_names()
+            for alias, number in self._view.aliases(model).items()
+        }
+        for model, alias in _differing(aliases, self._replay.aliases):
+            raise contradicted(f"{model}@{alias}", "the ledger")
+        for model, alias in self._replay.moved_last:
+            self._check_held(model, alias)
+        known = self._view.is_known
+        removed = {key: each for key, each in self._replay.removed.items() if known(*key)}
+        found = {key: Removed(*times) for key, times in self._view.each_removal()}
+        for key in sorted({*removed, *found}):
+            if not _same_removal(found.get(key), removed.get(key)):
+                raise contradicted(f"the removal of {key[0]}@{key[1]}", "the ledger")
+        tags = {key: each for key, each in self._replay.tags.items() if known(*key)}
+        for model, number in _differing(self._view.all_tags(), tags):
+            raise contradicted(f"the tags of {model}@{number}", "the ledger")
+
+    def _check_held(self, model: str, alias: str) -> None:
+        held = self._view.held(model, alias)[-1:]
+        if held and held[0] != self._replay.aliases.get((model, alias)):
+            raise contradicted(f"what held {model}@{alias}", "the ledger")
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def _read_files(self) -> dict[str, IntegrityError]:
+        """Read every file that a version needs, once; those that are damaged, by digest."""
+        damaged: dict[str, IntegrityError] = {}
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            for some in _batches(self._view.each_blob()):
+                for digest, problem in pool.map(self._problem_of, some):
+                    if problem is not None and self._is_needed(digest):
+                        damaged[digest] = problem
+        return damaged
+
+    def _problem_of(self, blob: tuple[str, int]) -> tuple[str, IntegrityError | None]:
+        digest, size = blob
+        try:
+            self._blobs.verify(digest, "{what}", limit_bytes=size)
+        except IntegrityError as error:
+            return digest, error
+        except OSError as error:
+            place = self._blobs.place(digest)
+            return digest, IntegrityError(
+                f"{{what}} cannot be read: {place}: {error.strerror}.",
+                "Nothing is known of it. Mend the disk or the file's permissions, and look again.",
+                "mlreg verify",
+            )
+        return digest, None
+
+    def _is_needed(self, digest: str) -> bool:
+        """Whether anything needs a file now, as a collection may have taken it meanwhile."""
+        with self._access.reading("looking again") as live:
+            return not live.unreferenced([digest])
+
+    def read_versions(self, damaged: dict[str, IntegrityError]) -> None:
+        """Hold each version against its manifest and its row, and tell of its damaged files."""
+        for version, collected, rank in self._view.each_version():
+            self.found.versions += 1
+            files = () if collected else version.files
+            self.found.files += len(files) + 1
+            self.found.size += sum(file.size for file in files)
+            self._collect(partial(self._check_version, version, rank))
+            for file in files:
+                if file.sha256 in damaged:
+                    self._tell(damaged[file.sha256], f"{file.path} of {version.ref}")
+
+    def _check_version(self, version: Version, rank: tuple[str, float]) -> None:
+        check_registration(self._view, version)
+        try:
+            manifest = read_manifest(self._blobs, version)
+        except OSError as error:
+            raise IntegrityError(
+                f"The manifest of {version.ref} cannot be read: {error.strerror}.",
+                "Nothing is known of it. Mend the disk or the file's permissions, and look again.",
+                "mlreg verify",
+            ) from error
+        objective = manifests.objective(manifest)
+        if rank != (str(objective), objective.score(version.metrics)):
+            raise contradicted(version.ref, "its manifest, whose digest is right,")
+
+    def _read_evidence(self, damaged: dict[str, IntegrityError]) -> None:
+        for digest in self._view.evidence():
+            if digest in damaged:
+                self._tell(damaged[digest], "What a row of the ledger rests on")
+
+    def find_unknown_manifests(self) -> None:
+        """Count the files that nothing needs, and tell of versions that the index does not know."""
+        for some in self._blobs.digests():
+            for digest in self._view.unreferenced(some):
+                self.found.orphans += 1
+                if not manifests.found(self._blobs, digest):
+                    continue
+                # a writer may have been about to register it, or have done so since
+                if digest in self._access.runs.announced() or self._is_needed(digest):
+                    continue
+                self.found.problems.append(unknown_manifest(self._access.folder, digest))
+
+    def _tell(self, problem: IntegrityError, what: str) -> None:
+        told = problem.what.replace("{what}", what, 1)
+        self.found.problems.append(IntegrityError(told, problem.remedy, problem.command))
+
+    def _collect(self, read: Callable[[], None]) -> None:
+        try:
+            read()
+        except IntegrityError as problem:
+            self.found.problems.append(problem)
+
+
+def _same_removal(found: Removed | None, expected: Removed | None) -> bool:
+    """Whether two tell the same; registries made before have times that differ by a second."""
+    if found is None or expected is None:
+        return found is expected
+    return _close(found.at, expected.at) and _close(found.collected, expected.collected)
+
+
+def _close(found: str, expected: str) -> bool:
+    if found == expected:
+        return True
     try:
-        read()
-    except IntegrityError as problem:
-        found.problems.append(problem)
+        apart = datetime.fromisoformat(found) - datetime.fromisoformat(expected)
+    except (ValueError, TypeError):
+        return False
+    return abs(apart.total_seconds()) <= _SECONDS_APART
+
+
+def _differing(found: dict[Any, Any], expected: dict[Any, Any]) -> list[Any]:
+    keys = {*found, *expected}
+    return sorted(key for key in keys if found.get(key) != expected.get(key))
+
+
+def _batches(blobs: Iterable[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
+    rest = iter(blobs)
+    while some := list(islice(rest, _TOGETHER)):
+        yield some

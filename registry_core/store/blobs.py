@@ -1,7 +1,7 @@
 """Files named by their content. Knows no versions and no index.
 
-What comes in has been hashed and fsynced by the caller; what goes out is hashed again before
-anyone parses it.
+What comes in is the registry's own copy, hashed and fsynced by the caller; what goes out is hashed
+again before anyone parses it. No link is followed on the way.
 """
 
 from __future__ import annotations
@@ -9,43 +9,75 @@ from __future__ import annotations
 import errno
 import os
 import re
-import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from registry_core.errors import IntegrityError
-from registry_core.store.disk import copy_and_hash, sync_folder
+from registry_core.errors import IntegrityError, StorageError
+from registry_core.store.disk import copy_and_hash
+from registry_core.store.folders import names_in, open_file, opened, size_of
+
+OBJECTS = "objects"
+_CONTENT = "sha256"
 
 
 class Blobs:
-    """The folder `objects/`: objects/sha256/ab/abcd…, each file 0400.
+    """The folder `objects/`: objects/sha256/ab/abcd…, each file without the right to write it.
 
     Args:
-        folder: `objects` in the registry's folder; need not exist yet.
+        registry: the registry's folder; `objects` in it need not exist yet.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, registry: Path) -> None:
+        self._registry = registry
 
     def place(self, digest: str) -> str:
         """Where a blob lies, relative to the registry, for messages."""
-        return f"{self._folder.name}/sha256/{digest[:2]}/{digest}"
+        return f"{OBJECTS}/{_CONTENT}/{digest[:2]}/{digest}"
 
     def holds_any(self) -> bool:
         """Whether a blob has ever been put here and is still here."""
-        return any(True for _ in self._folder.glob("sha256/??/*"))
+        return any(some for some in self.digests())
 
-    def digests(self) -> list[str]:
-        """The names of all blobs, in order; what else lies there is none."""
-        found = (path.name for path in self._folder.glob("sha256/??/*"))
-        return sorted(name for name in found if re.fullmatch("[0-9a-f]{64}", name))
+    def digests(self) -> Iterator[list[str]]:
+        """The names of all blobs, in order, those of one folder together.
 
-    def prepare(self) -> None:
-        """Make the folder, and raise now what would be raised when something is put into it."""
-        folder = self._folder / "sha256"
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        Raises:
+            IntegrityError: a folder is a link, or is none.
+        """
+        try:
+            with opened(self._registry, OBJECTS, _CONTENT) as folder:
+                folders = names_in(folder)
+        except (FileNotFoundError, NotADirectoryError):  # a file where the registry would be
+            return
+        for name in folders:
+            if re.fullmatch("[0-9a-f]{2}", name):
+                with suppress(FileNotFoundError), self._folder(name) as folder:
+                    yield [n for n in names_in(folder) if re.fullmatch(f"{name}[0-9a-f]{{62}}", n)]
+
+    def prepare(self, runs: str) -> None:
+        """Make the folder, and raise now what would be raised when something is put into it.
+
+        Args:
+            runs: the name of the folder that files are moved here from.
+
+        Raises:
+            StorageError: it is on another file system than `runs`.
+        """
+        with (
+            opened(self._registry, OBJECTS, _CONTENT, create=True) as folder,
+            opened(self._registry, runs, create=True) as source,
+        ):
+            place = self._registry / OBJECTS / _CONTENT
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+            if os.fstat(folder).st_dev != os.fstat(source).st_dev:
+                raise StorageError(
+                    f"{place} and {self._registry / runs} are on different file systems.",
+                    "A file becomes part of a version by being renamed from one to the other. "
+                    "Put the whole registry on one file system.",
+                    f"df {place} {self._registry / runs}",
+                )
 
     def put(self, staged: Mapping[str, Path]) -> None:
         """Move files in, durably.
@@ -54,69 +86,80 @@ class Blobs:
         content if it is damaged. That costs a rename, where verifying it would cost reading it.
 
         Args:
-            staged: digest -> a hashed, fsynced file on the same file system.
+            staged: digest -> a hashed, fsynced file in the registry, on the same file system.
         """
         if not staged:
             return
-        targets = {digest: self._path(digest) for digest in staged}
-        folders = {target.parent for target in targets.values()}
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        for digest, target in targets.items():
-            staged[digest].rename(target)
+        for source in {path.parent for path in staged.values()}:
+            names = source.relative_to(self._registry).parts
+            with opened(self._registry, *names) as drafts:
+                self._move({d: p.name for d, p in staged.items() if p.parent == source}, drafts)
         # The parents too, even if they were there: who made them may not have synced them yet.
-        parents = (self._folder / "sha256", self._folder, self._folder.parent)
-        for folder in (*folders, *parents):
-            sync_folder(folder)
+        for parents in ((OBJECTS, _CONTENT), (OBJECTS,), ()):
+            with opened(self._registry, *parents) as folder:
+                os.fsync(folder)
+
+    def _move(self, staged: Mapping[str, str], drafts: int) -> None:
+        for prefix in {digest[:2] for digest in staged}:
+            with self._folder(prefix, create=True) as folder:
+                for digest in staged:
+                    if digest.startswith(prefix):
+                        os.rename(staged[digest], digest, src_dir_fd=drafts, dst_dir_fd=folder)
+                os.fsync(folder)
 
     def remove(self, digests: Iterable[str]) -> None:
         """Remove blobs that no version needs; one that is not there is no fault."""
-        folders = set()
-        for digest in digests:
-            target = self._path(digest)
-            try:
-                target.unlink()
-            except FileNotFoundError:
-                continue
-            folders.add(target.parent)
-        for folder in folders:
-            sync_folder(folder)
+        going = sorted(digests)
+        for prefix in {digest[:2] for digest in going}:
+            with suppress(FileNotFoundError), self._folder(prefix) as folder:
+                for digest in going:
+                    if digest.startswith(prefix):
+                        with suppress(FileNotFoundError):
+                            os.unlink(digest, dir_fd=folder)
+                os.fsync(folder)
 
     def size(self, digest: str) -> int | None:
         """A blob's size in bytes; None if it is missing, or is not a file."""
-        try:
-            status = self._path(digest).lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
+        with suppress(FileNotFoundError), self._folder(digest[:2]) as folder:
+            return size_of(folder, digest)
+        return None
 
-    def read(self, digest: str, what: str) -> bytes:
+    def read(self, digest: str, what: str, limit_bytes: int) -> bytes:
         """A blob's content, checked.
 
         Args:
             digest: sha256 in hex.
             what: what it is, for the message: a file of a version.
+            limit_bytes: what it can have at most; a larger one is damaged, and is not read.
 
         Raises:
             IntegrityError: it is missing, or its content is not what its name says.
         """
         pieces: list[bytes] = []
-        self.verify(digest, what, pieces.append)
+        self.verify(digest, what, pieces.append, limit_bytes)
         return b"".join(pieces)
 
     def read_small(self, digest: str, limit_bytes: int) -> bytes | None:
         """A blob's content, checked; None if it is larger, missing or damaged."""
-        if (self.size(digest) or limit_bytes + 1) > limit_bytes:
-            return None
         try:
-            return self.read(digest, digest)
-        except IntegrityError:
+            return self.read(digest, digest, limit_bytes)
+        except (IntegrityError, OSError):
             return None
 
     def verify(
-        self, digest: str, what: str, write: Callable[[bytes], object] | None = None
+        self,
+        digest: str,
+        what: str,
+        write: Callable[[bytes], object] | None = None,
+        limit_bytes: int | None = None,
     ) -> None:
         """Read a blob to its end, hand each piece to `write`, and check its digest.
+
+        Args:
+            digest: sha256 in hex.
+            what: what it is, for the message: a file of a version.
+            write: takes each piece; None takes none.
+            limit_bytes: what it has, or can have at most; a larger one is not read.
 
         Raises:
             IntegrityError: it is missing, or its content is not what its name says. What was
@@ -124,41 +167,28 @@ class Blobs:
         """
         descriptor = self._open(digest, what)
         try:
+            size = os.fstat(descriptor).st_size
+            if limit_bytes is not None and size > limit_bytes:
+                raise self._damaged(digest, what, f"{size:,} bytes")
             size, found = copy_and_hash(descriptor, write)
         finally:
             os.close(descriptor)
         if found != digest:
             raise self._damaged(digest, what, f"sha256 {found} ({size} bytes)")
 
-    def _path(self, digest: str) -> Path:
-        return self._folder / "sha256" / digest[:2] / digest
+    @contextmanager
+    def _folder(self, prefix: str, create: bool = False) -> Iterator[int]:
+        with opened(self._registry, OBJECTS, _CONTENT, prefix, create=create) as folder:
+            yield folder
 
     def _open(self, digest: str, what: str) -> int:
-        """Open a blob without following a link on the way, which could lead out of the registry."""
-        walked: list[int] = []
         try:
-            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            walked.append(folder)
-            for name in ("sha256", digest[:2]):
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                folder = os.open(name, flags, dir_fd=folder)
-                walked.append(folder)
-            # NONBLOCK, so that a pipe in a blob's place cannot hold us up
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            descriptor = os.open(digest, flags, dir_fd=folder)
+            with self._folder(digest[:2]) as folder:
+                return open_file(folder, digest, self._registry / self.place(digest))
         except FileNotFoundError as error:
             raise self._damaged(digest, what, "no file") from error
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise self._damaged(digest, what, "a link, or not a file") from error
-            raise
-        finally:
-            for opened in walked:
-                os.close(opened)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise self._damaged(digest, what, "not a file")
-        return descriptor
+        except IntegrityError as error:
+            raise self._damaged(digest, what, f"something else: {error.what}") from error
 
     def _damaged(self, digest: str, what: str, found: str) -> IntegrityError:
         return IntegrityError(

@@ -6,15 +6,20 @@ closing any descriptor of it would drop the locks that SQLite holds in this proc
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from registry_core.errors import IntegrityError, StorageError
+from registry_core.store import held
 from registry_core.store.blobs import Blobs
+from registry_core.store.disk import make_folders
 from registry_core.store.faults import DATABASE, damaged_index
-from registry_core.store.schema import APPLICATION_ID, SCHEMA, STATEMENTS
+from registry_core.store.folders import check_regular, opened
+from registry_core.store.schema import APPLICATION_ID, SCHEMA, SINCE_SCHEMA_1, STATEMENTS
 
 # Up to 1 MiB the whole file is checked whenever it is opened, in about a millisecond; a larger one
 # is checked where it is read.
@@ -32,7 +37,7 @@ class Database:
     def __init__(self, folder: Path, busy_seconds: float) -> None:
         self._folder = folder
         self._file = folder / DATABASE
-        self._blobs = Blobs(folder / "objects")
+        self._blobs = Blobs(folder)
         self._busy_seconds = busy_seconds
 
     @contextmanager
@@ -54,24 +59,19 @@ class Database:
         if not self._exists():
             if not create:
                 raise damaged_index(self._folder, "is missing")
-            self._folder.mkdir(parents=True, exist_ok=True)
-        with closing(self._connect("rwc" if create else "rw")) as connection:
-            # Asked before the first PRAGMA that writes: another program's file stays as it is. In
-            # one transaction, as another process may be making the schema.
-            connection.execute("BEGIN")
-            self._check_ours(connection)
-            connection.execute("COMMIT")
-            connection.execute("PRAGMA journal_mode = DELETE")
-            connection.execute("PRAGMA synchronous = EXTRA")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("BEGIN IMMEDIATE")
+            make_folders(self._folder)
+            self._make_file()
+        with closing(self._locked("rwc" if create else "rw")) as connection:
             try:
                 # Again, as another process may have created the schema since, or a newer one.
-                if self._check_ours(connection):
-                    self._check_pages(connection)
-                else:
+                schema = self._check_ours(connection)
+                if schema is None:
                     self._check_new()
                     self._create(connection)
+                else:
+                    self._check_pages(connection)
+                    if schema < SCHEMA:
+                        _bring_up_to_date(connection)
                 # A write that changes nothing, because BEGIN IMMEDIATE lets a read-only file pass.
                 connection.execute(f"PRAGMA user_version = {SCHEMA}")
                 yield connection
@@ -82,8 +82,64 @@ class Database:
                         connection.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def snapshot(self, file: Path) -> Iterator[sqlite3.Connection]:
+        """A copy of the index as it is at one moment, which holds nobody up while it is read.
+
+        Args:
+            file: where the copy is made; it is not there yet.
+        """
+        with closing(sqlite3.connect(file, isolation_level=None)) as copy:
+            with self.reading() as connection:
+                connection.backup(copy)
+            if copy.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
+                _bring_up_to_date(copy)
+            yield copy
+
+    def _locked(self, mode: str) -> sqlite3.Connection:
+        """A connection inside a transaction, alone in writing to the file that is there now."""
+        while True:
+            found = self._inode()
+            connection = self._connect(mode)
+            try:
+                # Asked before the first PRAGMA that writes: another program's file stays as it is.
+                # In one transaction, as another process may be making the schema.
+                connection.execute("BEGIN")
+                self._check_ours(connection)
+                connection.execute("COMMIT")
+                connection.execute("PRAGMA journal_mode = DELETE")
+                connection.execute("PRAGMA synchronous = EXTRA")
+                connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute("BEGIN IMMEDIATE")
+                if found == self._inode():
+                    return connection
+            except BaseException:
+                connection.close()
+                raise
+            connection.close()  # a rebuild has put another index in its place meanwhile
+
+    def _inode(self) -> int | None:
+        try:
+            return self._file.lstat().st_ino
+        except FileNotFoundError:
+            return None
+
+    def _make_file(self) -> None:
+        """Make the file with the modes that the umask leaves; SQLite would make it 0644.
+
+        It is not opened, and where it cannot be made without that, SQLite makes it.
+        """
+        with opened(self._folder) as folder, suppress(FileExistsError, PermissionError):
+            os.mknod(DATABASE, stat.S_IFREG | 0o666, dir_fd=folder)
+
     def _exists(self) -> bool:
-        """Whether there is an index; raises if there is none though versions were registered."""
+        """Whether there is an index; raises if there is none though versions were registered.
+
+        Raises:
+            IntegrityError: a link, or something else, lies in the place of one of its files.
+        """
+        for ending in ("", "-journal", "-wal", "-shm"):
+            check_regular(self._folder / f"{DATABASE}{ending}")
         if self._size():
             return True
         # Blobs are made after the index, so without one they are no beginning. Its size is asked
@@ -107,8 +163,11 @@ class Database:
         connection = self._connect("ro")
         try:
             connection.execute("BEGIN")
-            if self._check_ours(connection):
+            schema = self._check_ours(connection)
+            if schema is not None:
                 self._check_pages(connection)
+                if schema < SCHEMA:
+                    held.make_temporary(connection)
                 return connection
             self._check_new()
         except sqlite3.OperationalError as error:
@@ -145,8 +204,12 @@ class Database:
         uri = f"{self._file.absolute().as_uri()}?mode={mode}"
         return sqlite3.connect(uri, uri=True, timeout=self._busy_seconds, isolation_level=None)
 
-    def _check_ours(self, connection: sqlite3.Connection) -> bool:
-        """Whether the schema is there; raises if the file is another program's, or newer."""
+    def _check_ours(self, connection: sqlite3.Connection) -> int | None:
+        """The number of the schema; None where there is none yet.
+
+        Raises:
+            IntegrityError: the file is another program's, or its schema is newer.
+        """
         application_id, schema, tables = (
             connection.execute(query).fetchone()[0]
             for query in (
@@ -156,7 +219,7 @@ class Database:
             )
         )
         if (application_id, schema, tables) == (0, 0, 0):
-            return False
+            return None
         if application_id != APPLICATION_ID:
             raise damaged_index(self._folder, "is not an mlreg registry's")
         if schema > SCHEMA:
@@ -165,9 +228,9 @@ class Database:
                 "Nothing was written. Use the mlreg that made it, or a newer one.",
                 "pip install --upgrade mlreg",
             )
-        if schema != SCHEMA:
+        if schema < 1:
             raise damaged_index(self._folder, f"has schema {schema}, not {SCHEMA}")
-        return True
+        return int(schema)
 
     def _check_pages(self, connection: sqlite3.Connection) -> None:
         if connection.execute("PRAGMA page_count").fetchone()[0] > _CHECKED_PAGES:
@@ -183,9 +246,17 @@ class Database:
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """From schema 1 to 2, inside the transaction that writes."""
+    for statement in _split(SINCE_SCHEMA_1):
+        connection.execute(statement)
+    held.fill(connection)
+
+
 def _empty() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(STATEMENTS)
+    connection.execute(f"PRAGMA user_version = {SCHEMA}")
     return connection
 
 

@@ -70,12 +70,22 @@ def damaged_index(folder: Path, how: str) -> DamagedIndexError:
     )
 
 
-def outdated_index(folder: Path, number: int) -> DamagedIndexError:
-    """The ledger beside the index has a row that the index has not."""
+def outdated_index(folder: Path, row: tuple[int, str] | None, where: str) -> DamagedIndexError:
+    """What lies beside the index tells of a row that the index has not, or tells otherwise."""
+    number = row[0] if row else 0
     return DamagedIndexError(
-        f"The index {folder / DATABASE} is older than what lies beside it: row {number} of "
-        "ledger.jsonl is not in it.",
+        f"The index {folder / DATABASE} is older than what lies beside it: it does not have row "
+        f"{number} of {where}.",
         "Nothing was changed. Put the newer index back, or rebuild it.",
+        REBUILD,
+    )
+
+
+def contradicted(what: str, by: str) -> DamagedIndexError:
+    """The index tells something of a version or an alias that what it indexes does not."""
+    return DamagedIndexError(
+        f"What the index says of {what} is not what {by} says.",
+        "Nothing of it was used. Rebuild the index, or put it back from a copy.",
         REBUILD,
     )
 
@@ -97,7 +107,7 @@ def _of_sqlite(
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _BUSY:
-        return _busy(folder, doing, busy_seconds)
+        return busy(folder / DATABASE, doing, busy_seconds)
     if primary == sqlite3.SQLITE_FULL:
         return _full(folder, doing, needed_bytes)
     if code == sqlite3.SQLITE_IOERR_DIR_FSYNC:
@@ -109,9 +119,10 @@ def _of_sqlite(
     return damaged_index(folder, f"is damaged ({error})")
 
 
-def _busy(folder: Path, doing: str, busy_seconds: float) -> BusyError:
+def busy(file: Path, doing: str, busy_seconds: float) -> BusyError:
+    """Another process holds a file of the registry's."""
     return BusyError(
-        f"The registry {folder} was held for {busy_seconds:g} s by {holder(folder / DATABASE)}, "
+        f"The registry {file.parent} was held for {busy_seconds:g} s by {holder(file)}, "
         f"while {doing}.",
         "Nothing was changed. Wait until it is done, or end it: its lock goes with it.",
     )

@@ -6,7 +6,6 @@ a blob is its digest and its size.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,11 +19,18 @@ from registry_core.records import (
     Removal,
     Version,
 )
+from registry_core.store import held
 from registry_core.store.database import Database
 from registry_core.store.faults import damaged_index
-from registry_core.store.ledger import Event, next_row
-from registry_core.store.manifest import Objective, canonical
-from registry_core.store.schema import ALLOW_DELETE, REFUSE_DELETE
+from registry_core.store.ledger import Event, from_json, next_row
+from registry_core.store.manifest import Objective, canonical, read_json
+from registry_core.store.schema import (
+    ALLOW_DELETE,
+    COMPARED,
+    INCUMBENT,
+    MOVES,
+    REFUSE_DELETE,
+)
 
 _VERSION = "SELECT model, number, created, run, grouped, digest, summary FROM versions"
 # Of a table that has a model and a number: the version was not removed.
@@ -51,18 +57,27 @@ class Reading:
         return [name for (name,) in self._all("SELECT name FROM models ORDER BY name")]
 
     def models(self) -> list[ModelSummary]:
-        """Every model that has a version, by name."""
-        summaries = []
-        for name in self.model_names():
-            newest = self.versions(name, limit=1)
-            count = self._all(
-                "SELECT (SELECT count(*) FROM versions WHERE model = :model) "
-                "- (SELECT count(*) FROM removals WHERE model = :model)",
-                model=name,
-            )[0][0]
-            if newest:
-                summaries.append(ModelSummary(name, count, newest[0], self.aliases(name)))
-        return summaries
+        """Every model that has a version, by name; with as many statements for one as for all."""
+        # driven by the models, so that none is asked for each of its versions
+        newest = (
+            "SELECT (SELECT rowid FROM versions AS same WHERE same.model = name "  # noqa: S608
+            f"AND {_PRESENT.replace('versions.', 'same.')} ORDER BY number DESC LIMIT 1) "
+            "FROM models"
+        )
+        counts = dict(
+            self._all(
+                "SELECT name, (SELECT count(*) FROM versions WHERE model = name) "
+                "- (SELECT count(*) FROM removals WHERE model = name) FROM models"
+            )
+        )
+        aliases: dict[str, dict[str, int]] = {}
+        query = "SELECT model, alias, number FROM aliases ORDER BY model, alias"
+        for model, alias, number in self._all(query):
+            aliases.setdefault(model, {})[alias] = number
+        return [
+            ModelSummary(latest.model, counts[latest.model], latest, aliases.get(latest.model, {}))
+            for latest in self._versions(f"rowid IN ({newest}) ORDER BY model")
+        ]
 
     def versions(
         self, model: str, limit: int | None = None, tag: tuple[str, str | None] | None = None
@@ -157,7 +172,8 @@ class Reading:
         """The last alias that was taken from a version since then, and when; None if none was."""
         rows = self._all(
             "SELECT alias, at FROM ledger WHERE model = :model AND alias IS NOT NULL "
-            "AND previous = :number AND at > :since ORDER BY number DESC LIMIT 1",
+            "AND previous IS NOT NULL AND previous = :number AND at > :since "
+            "ORDER BY at DESC LIMIT 1",
             model=version.model,
             number=version.version,
             since=since,
@@ -204,15 +220,75 @@ class Reading:
         where = " AND ".join(f"{name} = :{name}" for name in given) or "1"
         query = f"SELECT {_LEDGER} FROM ledger WHERE {where} ORDER BY number DESC LIMIT :limit"  # noqa: S608
         rows = self._all(query, **given, limit=-1 if limit is None else limit)
-        return [self._ledger_row(row) for row in rows]
+        return [self.read_ledger_row(row) for row in rows]
 
-    def decisions(self, model: str) -> list[LedgerRow]:
-        """What was decided about a model's aliases, oldest first."""
+    def move(self, model: str, alias: str, until: str = "~") -> LedgerRow | None:
+        """The last row by which an alias got or lost its holder, up to a time; None without one.
+
+        Args:
+            model: the registered name.
+            alias: the alias.
+            until: UTC, ISO 8601; "~" follows every time.
+        """
+        # from the newest on, as clocks jump and numbers do not
         query = (
-            f"SELECT {_LEDGER} FROM ledger "  # noqa: S608
-            "WHERE model = :model AND alias IS NOT NULL ORDER BY number"
+            f"SELECT number FROM ledger WHERE model = :model AND alias = :alias AND {MOVES} "  # noqa: S608
+            "AND at <= :until ORDER BY number DESC LIMIT 1"
         )
-        return [self._ledger_row(row) for row in self._all(query, model=model)]
+        rows = self._all(query, model=model, alias=alias, until=until)
+        return self.ledger_row(rows[0][0]) if rows else None
+
+    def held(self, model: str, alias: str) -> list[int | None]:
+        """The last two places that an alias can go back through, the present one last.
+
+        A number is a version's; None is a time when nothing held it.
+        """
+        query = (
+            "SELECT number FROM held WHERE model = :model AND alias = :alias "
+            "ORDER BY depth DESC LIMIT 2"
+        )
+        return [number for (number,) in reversed(self._all(query, model=model, alias=alias))]
+
+    def has_held(self, version: Version, alias: str) -> bool:
+        """Whether a version holds an alias, or ever did."""
+        query = (
+            f"SELECT 1 FROM ledger WHERE model = :model AND version = :number AND alias = :alias "  # noqa: S608
+            f"AND {MOVES} AND action <> 'released' LIMIT 1"
+        )
+        return bool(self._all(query, model=version.model, number=version.version, alias=alias))
+
+    def compared_before(self, candidate: Version, incumbent: Version, fingerprint: str) -> int:
+        """How many other candidates a test split was asked about, against an incumbent."""
+        query = (
+            f"SELECT count(DISTINCT version) FROM ledger WHERE model = :model "  # noqa: S608
+            f"AND {INCUMBENT} = :incumbent AND {COMPARED} = :fingerprint "
+            f"AND {COMPARED} IS NOT NULL AND version <> :candidate"
+        )
+        found = self._all(
+            query,
+            model=candidate.model,
+            incumbent=incumbent.ref,
+            fingerprint=fingerprint,
+            candidate=candidate.version,
+        )
+        number: int = found[0][0]
+        return number
+
+    def registration(self, version: Version) -> LedgerRow | None:
+        """The row of the ledger by which a version was registered; None without one."""
+        rows = self._all(
+            "SELECT number FROM ledger WHERE model = :model AND version = :number "
+            "AND action = 'registered' LIMIT 1",
+            model=version.model,
+            number=version.version,
+        )
+        return self.ledger_row(rows[0][0]) if rows else None
+
+    def ledger_row(self, number: int) -> LedgerRow | None:
+        """The row of a number; None where there is none."""
+        query = f"SELECT {_LEDGER} FROM ledger WHERE number = :number"  # noqa: S608
+        rows = self._all(query, number=number)
+        return self.read_ledger_row(rows[0]) if rows else None
 
     def last_ledger_row(self) -> tuple[int, str] | None:
         """Number and digest of the newest row: the head of the chain."""
@@ -227,15 +303,73 @@ class Reading:
     def ledger_after(self, number: int) -> Iterator[LedgerRow]:
         """Every row after that of a number, 0 for all of them; oldest first, one at a time."""
         query = f"SELECT {_LEDGER} FROM ledger WHERE number > ? ORDER BY number"  # noqa: S608
-        return map(self._ledger_row, self._connection.execute(query, (number,)))
+        return map(self.read_ledger_row, self._connection.execute(query, (number,)))
 
-    def first_version_without_a_ledger_row(self) -> tuple[str, int] | None:
-        rows = self._all(
-            "SELECT model, number FROM versions WHERE NOT EXISTS (SELECT 1 FROM ledger "
-            "WHERE ledger.model = versions.model AND ledger.version = versions.number "
-            "AND ledger.action = 'registered') LIMIT 1"
+    def raw_ledger(self, order: str = "") -> Iterator[tuple[Any, ...]]:
+        """The fields of every row, for `read_ledger_row`; oldest first, or " DESC"."""
+        yield from self._connection.execute(f"SELECT {_LEDGER} FROM ledger ORDER BY number{order}")  # noqa: S608
+
+    def lost_versions(self) -> list[str]:
+        """The versions that the ledger registered and that are not here: a rebuild missed them."""
+        query = (
+            "SELECT model, version FROM ledger WHERE action = 'registered' AND NOT EXISTS "
+            "(SELECT 1 FROM versions WHERE versions.model = ledger.model "
+            "AND versions.number = ledger.version) ORDER BY 1, 2"
         )
-        return rows[0] if rows else None
+        return [f"{model}@{number}" for model, number in self._all(query)]
+
+    def each_version(self) -> Iterator[tuple[Version, bool, tuple[str, float]]]:
+        """Every version, a few at a time: whether it was collected, its objective and its score."""
+        last = 0
+        while True:
+            query = (
+                "SELECT rowid, model, number, objective, score, "
+                "EXISTS (SELECT 1 FROM removals WHERE removals.model = versions.model "
+                "AND removals.number = versions.number AND collected <> '') "
+                "FROM versions WHERE rowid > :last ORDER BY rowid LIMIT :some"
+            )
+            rows = self._all(query, last=last, some=_TOGETHER)
+            if not rows:
+                return
+            where = "rowid BETWEEN :first AND :last"
+            found = self._versions(where, first=rows[0][0], last=rows[-1][0])
+            by_key = {(version.model, version.version): version for version in found}
+            for _, model, number, objective, score, collected in rows:
+                yield by_key[model, number], bool(collected), (objective, score)
+            last = rows[-1][0]
+
+    def each_blob(self) -> Iterator[tuple[str, int]]:
+        """Digest and size of every file that a version needs, and of what rows rest on; each once.
+
+        A file whose size is told in two ways has the larger one here.
+        """
+        query = (
+            "SELECT sha256, max(size) FROM (SELECT sha256, size FROM files WHERE NOT EXISTS "  # noqa: S608
+            "(SELECT 1 FROM removals WHERE removals.model = files.model "
+            "AND removals.number = files.number AND collected <> '') "
+            f"UNION ALL SELECT sha256, {1 << 62} FROM evidence) GROUP BY sha256"
+        )
+        yield from self._connection.execute(query)
+
+    def is_known(self, model: str, number: int) -> bool:
+        """Whether there is a version of this number, removed or not."""
+        query = "SELECT 1 FROM versions WHERE model = :model AND number = :number"
+        return bool(self._all(query, model=model, number=number))
+
+    def each_removal(self) -> Iterator[tuple[tuple[str, int], tuple[str, str]]]:
+        """Model and number of every removed version; when, and when it was collected."""
+        query = "SELECT model, number, at, collected FROM removals"
+        for model, number, at, collected in self._connection.execute(query):
+            yield (model, number), (at, collected)
+
+    def all_tags(self) -> dict[tuple[str, int], dict[str, str]]:
+        """Every version's tags, by model and number; those without any are not there."""
+        found: dict[tuple[str, int], dict[str, str]] = {}
+        for model, number, key, value in self._connection.execute(
+            "SELECT model, number, key, value FROM tags"
+        ):
+            found.setdefault((model, number), {})[key] = value
+        return found
 
     def evidence(self) -> list[str]:
         """The blobs that rows of the ledger rest on."""
@@ -252,18 +386,18 @@ class Reading:
         return found
 
     def _with_files(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Version]:
-        """Versions of one model from their rows; their files, aliases, tags looked up together."""
-        marks = ",".join("?" * len(rows))
-        keys = (rows[0][0], *(row[1] for row in rows))
+        """Versions from their rows; their files, aliases, tags are looked up together."""
+        marks = ",".join(["(?, ?)"] * len(rows))
+        keys = [key for row in rows for key in row[:2]]
 
-        def of_each(columns: str, table: str) -> dict[int, list[Any]]:
-            found: dict[int, list[Any]] = {}
-            for number, *fields in self._connection.execute(
-                f"SELECT number, {columns} FROM {table} "  # noqa: S608
-                f"WHERE model = ? AND number IN ({marks}) ORDER BY 1, 2",
+        def of_each(columns: str, table: str) -> dict[tuple[str, int], list[Any]]:
+            found: dict[tuple[str, int], list[Any]] = {}
+            for model, number, *fields in self._connection.execute(
+                f"SELECT model, number, {columns} FROM {table} "  # noqa: S608
+                f"WHERE (model, number) IN (VALUES {marks}) ORDER BY 1, 2, 3",
                 keys,
             ):
-                found.setdefault(number, []).append(fields)
+                found.setdefault((model, number), []).append(fields)
             return found
 
         files = of_each("path, size, sha256", "files")
@@ -272,6 +406,8 @@ class Reading:
         for model, number, created, run, group, digest, summary in rows:
             fields = self._json(summary)
             try:
+                if not (isinstance(number, int) and isinstance(fields["metrics"], dict)):
+                    raise TypeError(f"version {number} of {model}")
                 yield Version(
                     model=model,
                     version=number,
@@ -281,24 +417,28 @@ class Reading:
                     seed=fields["seed"],
                     metrics=fields["metrics"],
                     seconds=fields["seconds"],
-                    files=tuple(FileRecord(*record) for record in files.get(number, ())),
+                    files=tuple(FileRecord(*record) for record in files.get((model, number), ())),
                     digest=digest,
                     run=run,
                     group=group,
-                    aliases=tuple(alias for (alias,) in aliases.get(number, ())),
-                    tags=dict(tags.get(number, ())),
+                    aliases=tuple(alias for (alias,) in aliases.get((model, number), ())),
+                    tags=dict(tags.get((model, number), ())),
                 )
             except (KeyError, TypeError) as error:
                 raise damaged_index(self._folder, f"is damaged ({error})") from error
 
-    def _ledger_row(self, row: tuple[Any, ...]) -> LedgerRow:
+    def read_ledger_row(self, row: tuple[Any, ...]) -> LedgerRow:
+        """A row from its fields; raises DamagedIndexError where it is none."""
         fields = dict(zip(_LEDGER.split(", "), row, strict=True))
-        return LedgerRow(**{**fields, "evidence": self._json(fields["evidence"])})
+        try:
+            return from_json({**fields, "evidence": self._json(fields["evidence"])})
+        except ValueError as error:
+            raise damaged_index(self._folder, f"is damaged ({error})") from error
 
     def _json(self, text: str) -> Any:
         try:
-            return json.loads(text)
-        except (ValueError, TypeError) as error:
+            return read_json(text.encode())
+        except (ValueError, AttributeError) as error:
             raise damaged_index(self._folder, f"is damaged ({error})") from error
 
 
@@ -313,15 +453,27 @@ class Writing(Reading):
         self.appended: list[LedgerRow] = []
 
     def take_number(self, model: str) -> int:
-        """The next number of a model, which is never given again."""
+        """The next number of a model, which is never given again.
+
+        Raises:
+            DamagedIndexError: a version or a row of the ledger has a later number already.
+        """
         self._connection.execute(
             "INSERT INTO models (name, last_version) VALUES (?, 1) "
             "ON CONFLICT (name) DO UPDATE SET last_version = last_version + 1",
             (model,),
         )
-        query = "SELECT last_version FROM models WHERE name = :model"
-        number: int = self._all(query, model=model)[0][0]
-        return number
+        query = (
+            "SELECT last_version, "
+            "(SELECT max(number) FROM versions WHERE model = :model), "
+            "(SELECT max(version) FROM ledger WHERE model = :model) "
+            "FROM models WHERE name = :model"
+        )
+        number, *given = self._all(query, model=model)[0]
+        if any(other is not None and other >= number for other in given):
+            raise damaged_index(self._folder, f"would give the number {number} of {model} again")
+        taken: int = number
+        return taken
 
     def reserve_number(self, model: str, number: int) -> None:
         """Never give this number, nor one below it, to a version of the model that is to come."""
@@ -419,7 +571,7 @@ class Writing(Reading):
         """Add a row that has its place in the ledger already."""
         self._connection.executemany(
             "INSERT INTO evidence (sha256) VALUES (?) ON CONFLICT DO NOTHING",
-            [(digest,) for digest in row.evidence.get("blobs", ())],
+            [(digest,) for digest in _blobs_of(row)],
         )
         self._connection.execute(
             f"INSERT INTO ledger ({_LEDGER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
@@ -428,6 +580,7 @@ class Writing(Reading):
                 for name in _LEDGER.split(", ")
             ],
         )
+        held.follow(self._connection, row.action, row.model, row.alias, row.version)
         self.appended.append(row)
 
     def withdraw(self, model: str, run: str) -> bool:
@@ -463,6 +616,12 @@ class Writing(Reading):
         return True
 
 
+def _blobs_of(row: LedgerRow) -> list[str]:
+    """The files that a row rests on, by its evidence, whoever wrote it."""
+    digests = row.evidence.get("blobs", [])
+    return [digest for digest in digests if isinstance(digest, str)] if digests else []
+
+
 class Index:
     """The index of the registry in `folder`; opens it for each transaction anew."""
 
@@ -479,3 +638,8 @@ class Index:
     def writing(self, create: bool = False) -> Iterator[Writing]:
         with self._database.writing(create) as connection:
             yield Writing(connection, self._folder)
+
+    @contextmanager
+    def snapshot(self, file: Path) -> Iterator[Reading]:
+        with self._database.snapshot(file) as connection:
+            yield Reading(connection, self._folder)

@@ -2,30 +2,63 @@
 
 An index that is lost can be rebuilt from objects/, except for what moved since: aliases, tags,
 removals. They are here. A row is written after its commit, by whoever committed it; what a writer
-who was killed in between left out is written by the next one. So this file may be behind the
-index and is never ahead of it, unless the index is an older copy.
+who was killed in between left out is written by the next one, before it commits anything.
+
+Together with objects/ledger.head this decides whether an index is the newest one. A writer goes on
+only where index, file and head agree, but for what a crash leaves between a commit and its line.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
-from registry_core.errors import IntegrityError
+from registry_core.errors import BusyError, DamagedIndexError
 from registry_core.records import LedgerRow
-from registry_core.store.disk import sync_folder
-from registry_core.store.faults import outdated_index
+from registry_core.store.disk import write_all
+from registry_core.store.faults import REBUILD, busy, outdated_index, unknown_manifest
+from registry_core.store.folders import check_regular, open_file, opened
 from registry_core.store.index import Reading
-from registry_core.store.ledger import verify
-from registry_core.store.manifest import canonical
+from registry_core.store.ledger import Chain, from_json
+from registry_core.store.ledger_head import HEAD_FILE, Head, LedgerHead, Place
+from registry_core.store.manifest import LIMIT_BYTES, canonical, read_json
 
 LEDGER_FILE = "ledger.jsonl"
+# A row's evidence is bounded like a manifest; every character of it may be escaped.
+LIMIT_LINE_BYTES = 8 * LIMIT_BYTES
 _TAIL_BYTES = 1 << 14
+_SECONDS_OF_A_WAIT = 0.005
+# From a commit to its line in the file, on a disk that is busy.
+_SECONDS_OF_A_COMMIT = 2.0
+
+
+class Seen(NamedTuple):
+    """The head and the last whole row of the file, at one moment."""
+
+    head: Head | None
+    last: LedgerRow | None
+
+
+class _End(NamedTuple):
+    """How the file ends.
+
+    Args:
+        last: the last row that was written to its end; None where that line is none.
+        size: of all whole lines, in bytes.
+        torn: whether something follows them.
+        damaged: whether the last whole line is no row.
+    """
+
+    last: LedgerRow | None
+    size: int
+    torn: bool
+    damaged: bool
 
 
 class LedgerFile:
@@ -33,28 +66,162 @@ class LedgerFile:
 
     Args:
         folder: the registry; the file need not exist.
+        busy_seconds: how long another process's lock is waited for.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, busy_seconds: float) -> None:
         self._folder = folder
+        self._busy_seconds = busy_seconds
         self.path = folder / LEDGER_FILE
+        self.head = LedgerHead(folder)
 
-    def check(self, view: Reading) -> None:
-        """Refuse to go on from an index that is older than this file, or tells another story.
+    def check(self, view: Reading, unknown: Callable[[], Iterable[str]]) -> None:
+        """Refuse to go on from an index that may not be the newest, or from a damaged file.
+
+        Only inside a write transaction. Writes what a killed writer left out.
+
+        Args:
+            view: the index.
+            unknown: finds the manifests in objects/ that the index does not know; asked where a
+                crash, or an older copy of everything else, could have left some.
 
         Raises:
-            DamagedIndexError: it is.
+            DamagedIndexError: the index, or the file beside it, is not the newest one.
+            BusyError: another process holds the file.
         """
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        newest = view.last_ledger_row()
+        head = self.head.read()
+        if head and newest != head.after and (head.committed or newest != head.before):
+            if newest and head.after and newest[0] > head.after[0]:
+                raise self._outdated_objects(head)
+            raise outdated_index(self._folder, head.after, "objects/ledger.head")
+        end = self._end()
+        if newest is not None or end is not None or head is not None:
+            self._check_end(view, head, newest, end)
+        if head is None or newest != head.after:
+            for digest in unknown():
+                raise unknown_manifest(self._folder, digest)
+        if head is None and newest is not None:
+            self.head.confirm(newest, durably=True)
+
+    def _check_end(self, view: Reading, head: Head | None, newest: Place, end: _End | None) -> None:
+        last = (end.last.number, end.last.digest) if end and end.last else None
+        if last and view.ledger_digest(last[0]) != last[1]:
+            raise outdated_index(self._folder, last, LEDGER_FILE)
+        torn = end is not None and (end.torn or end.damaged)
+        if last == newest and not torn:
             return
+        # what a writer leaves that was killed between its commit and its line
+        begun = head is not None and newest is not None and newest == head.after
+        first = head.before[0] if head and head.before else 0
+        reached = last[0] if last else 0
+        if not begun or reached < first or last == newest or (end and end.damaged):
+            raise self._damaged(end, reached)
+        self._extend(newest[0] if newest else 0, view.ledger_after)
+
+    def seen(self) -> Seen:
+        """What is here now; asked before a copy of the index is made, for `verify`."""
+        end = self._end()
+        return Seen(self.head.read(), end.last if end else None)
+
+    def verify(
+        self,
+        view: Reading,
+        seen: Seen,
+        follow: Callable[[LedgerRow], object] = lambda row: None,
+    ) -> None:
+        """Recompute the chain of the index's rows, and hold the file against them, line by line.
+
+        Args:
+            view: a copy of the index; others may go on writing meanwhile.
+            seen: what was here before the copy was made: it must be in it.
+            follow: told each row of the index that is as it was written, in order.
+
+        Raises:
+            DamagedIndexError: names the first row that is missing, or is not as it was written.
+        """
+        newest = view.last_ledger_row()
+        head, last = seen
+        chain = Chain()
+        lines = _Lines(self._folder, self.path)
+        behind = 0
         try:
-            last, _ = _last_row(descriptor)
+            for row in view.ledger_after(0):
+                chain.add(row)
+                follow(row)
+                found = None if behind else lines.next(_SECONDS_OF_A_COMMIT)
+                if found is None:
+                    behind = behind or row.number
+                elif found != line(row)[:-1]:
+                    raise self._altered(row.number)
+            self._check_newer(lines, chain.number if not behind else None)
         finally:
-            os.close(descriptor)
+            lines.close()
+        chain.end()
+        if head and head.committed and head.after:
+            number, digest = head.after
+            if view.ledger_digest(number) != digest:
+                raise outdated_index(self._folder, head.after, HEAD_FILE)
         if last and view.ledger_digest(last.number) != last.digest:
-            raise outdated_index(self._folder, last.number)
+            raise outdated_index(self._folder, (last.number, last.digest), LEDGER_FILE)
+        if behind and not self._may_lack(behind, newest):
+            raise self._damaged(self._end(), behind - 1)
+        if head is None and self.head.path.exists():
+            raise self._altered(0)
+
+    def _check_newer(self, lines: _Lines, number: int | None) -> None:
+        """Refuse what follows the rows and is none that a writer has added meanwhile."""
+        while number is not None and (content := lines.next()) is not None:
+            number += 1
+            row = parsed(content)
+            if row is None or row.number != number:
+                raise self._altered(number)
+        until = time.monotonic() + _SECONDS_OF_A_COMMIT
+        while number is not None and self._is_torn():
+            if time.monotonic() >= until:
+                raise self._damaged(self._end(), number)
+            time.sleep(_SECONDS_OF_A_WAIT)
+
+    def _is_torn(self) -> bool:
+        """Whether something follows the last line though all rows are known to be written."""
+        head, end = self.head.read(), self._end()
+        last = (end.last.number, end.last.digest) if end and end.last else None
+        return bool(end and end.torn and head and head.committed and head.after == last)
+
+    def _may_lack(self, number: int, newest: Place) -> bool:
+        """Whether a writer that was killed explains that the file ends before a row."""
+        head = self.head.read()
+        if head is None or head.after != newest:
+            return head is not None and self._holds(newest)
+        return number > (head.before[0] if head.before else 0) and not head.committed
+
+    def _holds(self, newest: Place) -> bool:
+        end = self._end()
+        return bool(newest and end and end.last and end.last.number >= newest[0])
+
+    def _altered(self, number: int) -> DamagedIndexError:
+        where = (
+            f"{self.path} is damaged in line {number}" if number else f"{self.head.path} is damaged"
+        )
+        return DamagedIndexError(
+            f"{where}.",
+            "The index has what stood there. A rebuild writes the file anew, and keeps what is "
+            "there now.",
+            REBUILD,
+        )
+
+    def announce(self, before: Place, after: Place) -> None:
+        """Say durably that the ledger is about to end with another row.
+
+        Only inside a write transaction, before its commit.
+        """
+        with self._locked():
+            self.head.announce(before, after)
+
+    def confirm(self, after: Place) -> None:
+        """Say that the ledger ends with this row, where nobody has announced another since."""
+        with self._locked():
+            self.head.confirm(after)
 
     def extend(self, new: list[LedgerRow], after: Callable[[int], Iterable[LedgerRow]]) -> None:
         """Write rows that were committed, and those before them that are not here yet.
@@ -63,71 +230,183 @@ class LedgerFile:
             new: the rows, in order.
             after: reads from the index the rows after a number.
         """
-        if not new:
-            return
+        self._extend(
+            new[-1].number, lambda number: new if new[0].number == number + 1 else after(number)
+        )
+
+    def _extend(self, until: int, after: Callable[[int], Iterable[LedgerRow]]) -> None:
         with self._locked() as descriptor:
-            last, end = _last_row(descriptor)
-            number = last.number if last else 0
-            until = new[-1].number
+            end = _end(descriptor)
+            number = end.last.number if end.last else 0
             if number >= until:
                 return  # whoever committed after us wrote ours too
-            rows = new if new[0].number == number + 1 else after(number)
-            os.ftruncate(descriptor, end)  # what a killed writer left half written
-            wanted = takewhile(lambda row: row.number <= until, rows)
-            _append(descriptor, b"".join(_line(row) for row in wanted))
+            if end.damaged:
+                raise self._damaged(end, number)
+            os.ftruncate(descriptor, end.size)  # what a killed writer left half written
+            for row in takewhile(lambda row: row.number <= until, after(number)):
+                write_all(descriptor, line(row))
+            os.fsync(descriptor)
 
-    def rewrite(self, rows: Iterable[LedgerRow]) -> None:
-        """Begin anew, with these rows."""
-        with self._locked() as descriptor:
-            os.ftruncate(descriptor, 0)
-            _append(descriptor, b"".join(map(_line, rows)))
+    def replace(self, rows: Iterable[LedgerRow]) -> None:
+        """Put a file with these rows in place of the one that is there, and make it durable."""
+        draft = f"{LEDGER_FILE}.new"
+        with opened(self._folder) as folder:
+            with suppress(FileNotFoundError):
+                os.unlink(draft, dir_fd=folder)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            descriptor = open_file(folder, draft, self._folder / draft, flags)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.writelines(map(line, rows))
+                stream.flush()
+                os.fsync(descriptor)
+            os.rename(draft, LEDGER_FILE, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
 
-    def read(self) -> tuple[list[LedgerRow], int]:
-        """The rows from the first on, as far as the chain holds, and how many lines there are.
+    def lines(self) -> Iterator[bytes]:
+        """Each line that was written to its end, without its newline; of a longer one the start.
 
-        A line that was not written to its end is none.
+        Raises:
+            IntegrityError: something else lies in the file's place.
         """
+        lines = _Lines(self._folder, self.path)
         try:
-            lines = self.path.read_bytes().split(b"\n")[:-1]
-        except FileNotFoundError:
-            return [], 0
-        rows = takewhile(lambda row: row is not None, map(_parsed, lines))
-        return whole(row for row in rows if row), len(lines)
+            while (found := lines.next()) is not None:
+                yield found
+        finally:
+            lines.close()
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        there = self.path.exists()
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    def exists(self) -> bool:
+        """Whether there is a file, whatever is in it."""
+        check_regular(self.path)
+        return self.path.exists()
+
+    def _end(self) -> _End | None:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield descriptor
-            if not there:
-                sync_folder(self._folder)
+            with opened(self._folder) as folder:
+                descriptor = open_file(folder, LEDGER_FILE, self.path)
+        except FileNotFoundError:
+            return None
+        try:
+            return _end(descriptor)
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The file, open for appending, with no other process at it.
 
-def whole(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
-    """The rows from the first on, as far as the chain holds."""
-    good: list[LedgerRow] = []
-    for row in rows:
-        try:
-            verify([row], good[-1] if good else None)
-        except IntegrityError:
-            break
-        good.append(row)
-    return good
+        Raises:
+            BusyError: another process held it for too long.
+        """
+        until = time.monotonic() + self._busy_seconds
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        with opened(self._folder) as folder:
+            while True:
+                descriptor = open_file(folder, LEDGER_FILE, self.path, flags)
+                try:
+                    self._lock(descriptor, until)
+                    if os.fstat(descriptor).st_ino == _inode(folder):
+                        new = os.fstat(descriptor).st_size == 0
+                        yield descriptor
+                        if new:
+                            os.fsync(folder)
+                        return
+                finally:
+                    os.close(descriptor)  # with its lock; a rebuild may have replaced the file
+
+    def _lock(self, descriptor: int, until: float) -> None:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    raise self._busy() from error
+                time.sleep(_SECONDS_OF_A_WAIT)
+
+    def _busy(self) -> BusyError:
+        return busy(self.path, "writing to the ledger", self._busy_seconds)
+
+    def _damaged(self, end: _End | None, reached: int) -> DamagedIndexError:
+        if end is None:
+            found = "is missing, and rows of the ledger were written to it"
+        elif end.damaged:
+            found = "ends with a line that is no row of the ledger"
+        else:
+            found = f"ends after row {reached}, and the ledger has more, or has something after it"
+        return DamagedIndexError(
+            f"{self.path} {found}.",
+            "Nothing was changed: without it, mlreg cannot be sure to know the newest state. Put "
+            "the file back from a copy, or rebuild it; what is there now is kept.",
+            REBUILD,
+        )
+
+    def _outdated_objects(self, head: Head) -> DamagedIndexError:
+        number = head.after[0] if head.after else 0
+        return DamagedIndexError(
+            f"{self._folder / 'objects'} is older than the index beside it: its newest row of the "
+            f"ledger is {number}.",
+            "Nothing was changed. Put the newer objects/ back; if there is none, rebuild the "
+            "index, which names what is missing.",
+            REBUILD,
+        )
 
 
-def _append(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.fsync(descriptor)
+class _Lines:
+    """The file's lines, one by one; none where there is no file."""
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        self._stream: BinaryIO | None = None
+        with suppress(FileNotFoundError), opened(folder) as descriptor:
+            self._stream = os.fdopen(open_file(descriptor, LEDGER_FILE, path), "rb")
+
+    def next(self, patience_seconds: float = 0.0) -> bytes | None:
+        """The next line that was written to its end, without its newline; None at the file's end.
+
+        Args:
+            patience_seconds: how long a writer is waited for that is about to write it.
+        """
+        if self._stream is None:
+            return None
+        until = time.monotonic() + patience_seconds
+        start = self._stream.tell()
+        while True:
+            content = rest = self._stream.readline(LIMIT_LINE_BYTES)
+            while rest and not rest.endswith(b"\n"):
+                rest = self._stream.readline(LIMIT_LINE_BYTES)
+            if rest:
+                return content.removesuffix(b"\n")
+            self._stream.seek(start)
+            if time.monotonic() >= until:
+                return None
+            time.sleep(_SECONDS_OF_A_WAIT)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
 
-def _last_row(descriptor: int) -> tuple[LedgerRow | None, int]:
-    """The newest row that is whole, and where it ends; a torn line after it does not count."""
+def line(row: LedgerRow) -> bytes:
+    """A row as it stands in the file."""
+    return canonical(row.to_json()) + b"\n"
+
+
+def parsed(content: bytes) -> LedgerRow | None:
+    """The row in a line; None where it is none. Its digest is not looked at."""
+    try:
+        return from_json(read_json(content))
+    except ValueError:
+        return None
+
+
+def _inode(folder: int) -> int | None:
+    try:
+        return os.stat(LEDGER_FILE, dir_fd=folder, follow_symlinks=False).st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _end(descriptor: int) -> _End:
     size = os.fstat(descriptor).st_size
     length = _TAIL_BYTES
     while True:
@@ -137,19 +416,10 @@ def _last_row(descriptor: int) -> tuple[LedgerRow | None, int]:
         begin = tail.rfind(b"\n", 0, max(end - 1, 0)) + 1
         if begin or start == 0:
             break
+        if length > 2 * LIMIT_LINE_BYTES:
+            return _End(None, size, False, True)
         length *= 4
-    row = _parsed(tail[begin:end])
-    if row is None:
-        return None, 0  # none, or damaged: it is written anew
-    return row, start + end
-
-
-def _line(row: LedgerRow) -> bytes:
-    return canonical(row.to_json()) + b"\n"
-
-
-def _parsed(line: bytes) -> LedgerRow | None:
-    try:
-        return LedgerRow(**json.loads(line))
-    except (ValueError, TypeError):
-        return None
+    if not end:
+        return _End(None, 0, bool(tail), False)
+    row = parsed(tail[begin : end - 1])
+    return _End(row, start + end, end < len(tail), row is None)

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from registry_core.errors import UsageError
 from registry_core.records import Version
 from registry_core.refs import Ref, shown
+from registry_core.store.faults import contradicted
 from registry_core.store.index import Reading
+from registry_core.store.ledger import is_whole
 
 
 def resolve(view: Reading, ref: Ref, removed: bool = False) -> Version:
@@ -49,7 +51,22 @@ def resolve(view: Reading, ref: Ref, removed: bool = False) -> Version:
             choices("Known", known, ref.selector or ""),
             f"mlreg list {ref.model}",
         )
+    check_holder(view, ref.model, ref.selector or "")
     return by_number(view, ref.model, number)
+
+
+def check_holder(view: Reading, model: str, alias: str) -> None:
+    """Hold what the index says of an alias against the ledger.
+
+    Raises:
+        DamagedIndexError: by the ledger, something else holds the alias.
+    """
+    held = view.aliases(model).get(alias)
+    row = view.move(model, alias)
+    by_ledger = row.version if row and row.action != "released" else None
+    if held != by_ledger or (row and not is_whole(row)):
+        holder = f"{model}@{by_ledger}" if by_ledger else "held by nothing"
+        raise contradicted(f"{model}@{alias}", f"the ledger, by which it is {holder},")
 
 
 def by_number(view: Reading, model: str, number: int, removed: bool = False) -> Version:

@@ -56,6 +56,18 @@ def canonical(value: object) -> bytes:
     return text.encode("utf-8")
 
 
+def read_json(content: bytes) -> Any:
+    """What a text of JSON says, whoever wrote it.
+
+    Raises:
+        ValueError: it is no JSON, not UTF-8, or deeper than can be read.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is deeper than what mlreg writes") from error
+
+
 def check_json(value: object, what: str) -> None:
     """Refuse what is not JSON, too large, too deep, or not finite.
 
@@ -175,7 +187,7 @@ def parse(content: bytes, digest: str) -> tuple[Version, dict[str, Any]]:
     Raises:
         ValueError, KeyError, TypeError: it is not a manifest of this schema.
     """
-    manifest = json.loads(content)
+    manifest = read_json(content)
     if manifest["schema"] != SCHEMA:
         raise ValueError(f"manifest schema {manifest['schema']}, not {SCHEMA}")
     version = Version(

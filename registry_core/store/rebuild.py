@@ -1,8 +1,9 @@
-"""A new index from what lies beside a lost one: manifests in objects/, and ledger.jsonl.
+"""A new index from what is whole: manifests in objects/, and rows of the ledger.
 
-The ledger says which versions there were, by the digests of their manifests, and what moved since.
-A manifest that no row tells of makes a version too, unless a killed run left it: its row was lost
-with the index. Nothing is deleted; the old index stays under another name.
+Rows are taken from the index that is there, as far as it can be read, and from ledger.jsonl; each
+stands for itself. Where one is lost, another stands in its place and says so, and those after it
+stay what they were. A manifest makes a version even if no row tells of it, unless a killed run left
+it. Nothing is deleted: the old files stay under other names.
 """
 
 from __future__ import annotations
@@ -10,26 +11,37 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry_core.errors import MlregError, UsageError
+from registry_core.errors import IntegrityError, MlregError, UsageError
 from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
+from registry_core.store.blobs import OBJECTS
 from registry_core.store.clock import utc_now
-from registry_core.store.disk import sync_folder
-from registry_core.store.faults import DATABASE
+from registry_core.store.faults import DATABASE, busy
+from registry_core.store.folders import check_regular, names_in, opened
 from registry_core.store.index import Index, Writing
 from registry_core.store.ledger import Event
-from registry_core.store.ledger_file import whole
+from registry_core.store.ledger_file import LEDGER_FILE
+from registry_core.store.ledger_head import HEAD_FILE, Head
+from registry_core.store.replay import Key, Replay
 from registry_core.store.runs import RunFolder, remove_folder
+from registry_core.store.salvage import Salvage
 
-# (the version, its manifest), by the manifest's digest
-_Found = dict[str, tuple[Version, dict[str, Any]]]
+_MANIFESTS = """
+CREATE TABLE manifests (
+    digest TEXT NOT NULL PRIMARY KEY,
+    model TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    created TEXT NOT NULL
+) WITHOUT ROWID;
+"""
 
 
 @dataclass
@@ -40,9 +52,10 @@ class Rebuilt:
         versions: how many, the removed ones among them.
         rows: of the ledger that were taken over.
         found: versions that no row told of.
-        lost: versions that a row tells of, or that a manifest claims to be, each with the reason
-            why they are not in the new index.
+        lost: what is not in the new index: versions that a row tells of, or that a manifest claims
+            to be, aliases of theirs, and rows of the ledger; each with the reason.
         old_index: the name that the old index has now; empty where there was none.
+        old_ledger: the name that the old ledger.jsonl has now; empty where there was none.
     """
 
     versions: int = 0
@@ -50,6 +63,7 @@ class Rebuilt:
     found: list[str] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     old_index: str = ""
+    old_ledger: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -69,116 +83,166 @@ def rebuild(folder: Path, busy_seconds: float = 30.0, dry_run: bool = False) -> 
         StorageError: the disk refuses; the old index is where it was, or beside its place.
     """
     access = Access(folder, busy_seconds)
-    if not access.blobs.holds_any() and not access.ledger_file.path.exists():
-        raise UsageError(
-            f"{folder} has neither objects/ nor ledger.jsonl to make an index from.",
-            "Nothing was changed. Name the registry with --registry.",
-        )
     with (
         access.translated("rebuilding the index"),
+        _something_to_go_by(access),
         _alone(folder, busy_seconds),
         access.runs.create("rebuild", _leave) as scratch,
     ):
-        rows = _history(access)
-        with Index(scratch.path, busy_seconds).writing(create=True) as index:
-            done = _Replay(access, index).run(rows)
-        if dry_run:
-            return done
-        done.old_index = _put_aside(folder)
-        (scratch.path / DATABASE).rename(folder / DATABASE)
-        sync_folder(folder)
-        with Index(folder, busy_seconds).reading() as view:
-            access.ledger_file.rewrite(view.ledger_after(0))
+        head = _read_head(access)
+        gathered = scratch.path / "gathered.sqlite3"
+        with closing(sqlite3.connect(gathered, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("BEGIN")
+            salvage = Salvage(connection, access.ledger_file, scratch.path)
+            with Index(scratch.path, busy_seconds).writing(create=True) as index:
+                done = _Replacement(access, index, connection, salvage).make(head)
+        if not dry_run:
+            _put_in_place(access, scratch.path / DATABASE, done)
     return done
 
 
-class _Replay:
-    """What happened, once more, in an empty index."""
+class _Replacement:
+    """A new index, made row by row and version by version."""
 
-    def __init__(self, access: Access, index: Writing) -> None:
+    def __init__(
+        self, access: Access, index: Writing, gathered: sqlite3.Connection, salvage: Salvage
+    ) -> None:
         self._access = access
         self._index = index
+        self._gathered = gathered
+        self._salvage = salvage
+        self._replay = Replay()
+        self._known: set[Key] = set()
+        self._registered_last: dict[str, int] = {}
         self._done = Rebuilt()
-        self._manifests: _Found = {
-            digest: found
-            for digest in access.blobs.digests()
-            if (found := manifests.found(access.blobs, digest))
-        }
 
-    def run(self, rows: list[LedgerRow]) -> Rebuilt:
-        for row in rows:
+    def make(self, head: Head | None) -> Rebuilt:
+        self._gather_manifests()
+        lost_rows = self._salvage.choose(head)
+        taken = set(self._salvage.not_taken)
+        for first, last in lost_rows:
+            rows = f"row {first} of the ledger" if first == last else f"rows {first} to {last}"
+            other = any(first <= number <= last for number in taken)
+            self._done.lost[rows] = "the row after it is another's" if other else "nowhere whole"
+        for row in self._salvage.rows():
             self._index.insert(row)
-            self._repeat(row)
-        self._done.rows = len(rows)
-        self._release_what_lost_its_holder(rows)
-        unfinished = {each for _, announced in self._access.runs.abandoned() for each in announced}
-        for digest in sorted(self._manifests, key=lambda each: _place(self._manifests[each][0])):
-            if digest not in unfinished:
-                self._find(digest)
-        evidence = {"found": self._done.found, "lost": self._done.lost}
+            self._replay.follow(row)
+            if row.action != "lost":
+                self._done.rows += 1
+            if row.version is not None:
+                self._index.reserve_number(row.model, row.version)
+            if row.action == "registered" and row.version is not None:
+                self._registered_last[row.model] = row.number
+                self._register(row, row.version)
+        self._find_the_rest()
+        self._reserve(lost_rows)
+        self._write_state()
+        evidence = {
+            "found": self._done.found,
+            "lost": self._done.lost,
+            "lost_rows": [list(each) for each in lost_rows],
+        }
         self._index.append(Event("rebuilt", "", evidence=evidence))
         return self._done
 
-    def _repeat(self, row: LedgerRow) -> None:
-        if row.action == "registered":
-            self._register(row)
-            return
-        version = row.version and self._index.version(row.model, row.version)
-        if not version:
-            return
-        if row.action in ("promoted", "rolled back") and row.alias:
-            self._index.set_alias(row.model, row.alias, version.version)
-        elif row.action == "released" and row.alias:
-            self._index.release_alias(row.model, row.alias)
-        elif row.action == "removed":
-            self._index.remove(version, row.at)
-        elif row.action == "restored":
-            self._index.restore(version)
-        elif row.action == "collected":
-            self._index.collect(version, row.at)
-        elif row.action == "tagged":
-            self._index.tag(version, row.evidence["set"], row.evidence["removed"])
+    def _gather_manifests(self) -> None:
+        self._gathered.execute(_MANIFESTS)
+        for some in self._access.blobs.digests():
+            for digest in some:
+                if found := manifests.found(self._access.blobs, digest):
+                    version, _ = found
+                    fields = (digest, version.model, version.version, version.created)
+                    self._gathered.execute("INSERT INTO manifests VALUES (?, ?, ?, ?)", fields)
 
-    def _register(self, row: LedgerRow) -> None:
-        self._index.reserve_number(row.model, row.version or 0)
-        version, manifest = self._manifests.pop(row.evidence["digest"], (None, {}))
-        if version is None:
-            self._done.lost[f"{row.model}@{row.version}"] = "its manifest is damaged or missing"
+    def _register(self, row: LedgerRow, number: int) -> None:
+        digest = row.evidence.get("digest")
+        key = row.model, number
+        found = manifests.found(self._access.blobs, digest) if isinstance(digest, str) else None
+        self._gathered.execute("DELETE FROM manifests WHERE digest = ?", (str(digest),))
+        if key in self._known:
+            return
+        if found is None or (found[0].model, found[0].version) != key:
+            self._done.lost[f"{row.model}@{number}"] = "its manifest is damaged or missing"
         else:
-            self._add(version, manifest)
+            self._add(*found)
 
     def _add(self, version: Version, manifest: Mapping[str, Any]) -> None:
+        self._index.reserve_number(version.model, version.version)
         self._index.add_version(version, manifests.objective(manifest))
+        self._known.add((version.model, version.version))
         self._done.versions += 1
 
-    def _release_what_lost_its_holder(self, rows: list[LedgerRow]) -> None:
-        holders: dict[tuple[str, str], int] = {}
-        for row in rows:
-            if row.alias and row.version and row.action in ("promoted", "rolled back"):
-                holders[row.model, row.alias] = row.version
-            elif row.alias and row.action == "released":
-                holders.pop((row.model, row.alias), None)
-        for (model, alias), number in holders.items():
-            if f"{model}@{number}" in self._done.lost:
-                self._index.release_alias(model, alias)
-                reason = "its version was lost with the index"
+    def _find_the_rest(self) -> None:
+        """Register the versions that no row tells of, if their numbers are free."""
+        unfinished = self._access.runs.announced()
+        query = "SELECT digest FROM manifests ORDER BY model, number, created"
+        for (digest,) in self._gathered.execute(query).fetchall():
+            found = manifests.found(self._access.blobs, digest)
+            if digest in unfinished or found is None:
+                continue
+            version, manifest = found
+            key = version.model, version.version
+            if key in self._known or version.ref in self._done.lost:
+                name = f"{version.ref} ({digest[:12]})"
+                self._done.lost[name] = "its number is another version's"
+                continue
+            self._add(version, manifest)
+            self._done.found.append(version.ref)
+            event = Event(
+                "registered",
+                *key,
+                reason="found by a rebuild of the index",
+                evidence={"digest": digest},
+            )
+            self._index.append(event)
+
+    def _reserve(self, lost_rows: list[tuple[int, int]]) -> None:
+        """Give no number again that a lost row may have given, or that the old index gave."""
+        for model in {*self._index.model_names(), *self._salvage.models()}:
+            self._index.reserve_number(model, self._salvage.last_number(model))
+        if not lost_rows or not self._has_unexplained_blobs():
+            return
+        for model in self._index.model_names():
+            since = self._registered_last.get(model, 0)
+            lost = sum(last - max(first - 1, since) for first, last in lost_rows if last > since)
+            for _ in range(lost):
+                self._index.take_number(model)
+
+    def _has_unexplained_blobs(self) -> bool:
+        """Whether there is a file that may be all that is left of a version."""
+        return any(self._index.unreferenced(some) for some in self._access.blobs.digests())
+
+    def _write_state(self) -> None:
+        """What the rows say of aliases, removals and tags, for the versions that are there."""
+        for key, removed in self._replay.removed.items():
+            if key in self._known:
+                version = self._version(key)
+                self._index.remove(version, removed.at)
+                if removed.collected:
+                    self._index.collect(version, removed.collected)
+        for key, tags in self._replay.tags.items():
+            if key in self._known:
+                self._index.tag(self._version(key), tags, ())
+        for (model, alias), number in self._replay.aliases.items():
+            if (model, number) in self._known:
+                self._index.set_alias(model, alias, number)
+            else:
+                self._done.lost[f"{model}@{alias}"] = f"what held it, {model}@{number}, is lost"
+        self._release()
+
+    def _release(self) -> None:
+        """Say in the ledger where an alias is held by nothing, though its last row says more."""
+        for (model, alias), number in self._replay.moved_last.items():
+            held = self._replay.aliases.get((model, alias))
+            if number is not None and (held is None or (model, held) not in self._known):
+                reason = "its version was lost, or was removed by then"
                 self._index.append(Event("released", model, number, alias, number, reason))
 
-    def _find(self, digest: str) -> None:
-        """Register a version that no row tells of, if its number is free."""
-        version, manifest = self._manifests[digest]
-        if self._index.version(version.model, version.version):
-            reason = "its number is another version's"
-            self._done.lost[f"{version.ref} ({digest[:12]})"] = reason
-            return
-        self._index.reserve_number(version.model, version.version)
-        self._add(version, manifest)
-        self._done.found.append(version.ref)
-        reason = "found by a rebuild of the index"
-        evidence = {"digest": digest}
-        self._index.append(
-            Event("registered", version.model, version.version, reason=reason, evidence=evidence)
-        )
+    def _version(self, key: Key) -> Version:
+        version = self._index.version(*key)
+        assert version is not None  # noqa: S101 - it was added above
+        return version
 
 
 def _leave(scratch: RunFolder) -> None:
@@ -186,17 +250,78 @@ def _leave(scratch: RunFolder) -> None:
     scratch.release()
 
 
-def _history(access: Access) -> list[LedgerRow]:
-    """The longer of the two ledgers, as far as its chain holds."""
-    beside, _ = access.ledger_file.read()
-    inside: list[LedgerRow] = []
-    with suppress(MlregError, sqlite3.Error), access.reading("reading the ledger") as view:
-        inside = whole(view.ledger_after(0))
-    return max(beside, inside, key=len)
+def _read_head(access: Access) -> Head | None:
+    with suppress(MlregError):
+        return access.ledger_file.head.read()
+    return None
 
 
-def _place(version: Version) -> tuple[str, int, str]:
-    return version.model, version.version, version.created
+def _put_in_place(access: Access, made: Path, done: Rebuilt) -> None:
+    """Exchange the index, then ledger.jsonl, while nobody else can write to either index."""
+    folder = access.folder
+    ending = _free_ending(folder)
+    with ExitStack() as stack:
+        # locked before it gets its name, so that no writer comes in between
+        new = stack.enter_context(closing(sqlite3.connect(made, isolation_level=None)))
+        new.execute("BEGIN IMMEDIATE")
+        after = new.execute("SELECT number, digest FROM ledger ORDER BY number DESC").fetchone()
+        done.old_index = _keep(folder, DATABASE, ending)
+        _keep(folder, f"{DATABASE}-journal", ending, move=True)
+        for name in (f"{DATABASE}-wal", f"{DATABASE}-shm"):
+            _keep(folder, name, ending, move=True)
+        done.old_ledger = _keep(folder, LEDGER_FILE, ending)
+        if not _is_regular(access.ledger_file.head.path):
+            _keep(folder / OBJECTS, HEAD_FILE, ending)
+        before = _read_head(access)
+        access.ledger_file.head.announce(before.after if before else None, after)
+        with opened(made.parent) as source, opened(folder) as target:
+            os.rename(made.name, DATABASE, src_dir_fd=source, dst_dir_fd=target)
+            os.fsync(target)
+        with Index(folder, 0).reading() as view:
+            access.ledger_file.replace(view.ledger_after(0))
+        access.ledger_file.head.confirm(after, durably=True)
+
+
+def _keep(folder: Path, name: str, ending: str, move: bool = False) -> str:
+    """Keep a file under another name too, or only; what is no regular file gives up its name."""
+    kept = f"{name}.{ending}"
+    with opened(folder) as descriptor, suppress(FileNotFoundError):
+        if move or not _is_regular(folder / name):
+            os.rename(name, kept, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+        else:
+            os.link(name, kept, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+        return kept
+    return ""
+
+
+def _is_regular(place: Path) -> bool:
+    try:
+        check_regular(place)
+    except IntegrityError:
+        return False
+    return True
+
+
+def _free_ending(folder: Path) -> str:
+    """`before-2026-05-03T143000Z`, with a number where two rebuilds come within a second."""
+    base = f"before-{utc_now().replace(':', '')}"
+    with opened(folder) as descriptor:
+        taken = names_in(descriptor)
+    number = 1
+    while any(f"{base}-{number}" in name for name in taken):
+        number += 1
+    return f"{base}-{number}"
+
+
+@contextmanager
+def _something_to_go_by(access: Access) -> Iterator[None]:
+    """Refuse where a file that lies in the index's place may be another program's."""
+    if not access.blobs.holds_any() and not os.path.lexists(access.ledger_file.path):
+        raise UsageError(
+            f"{access.folder} has neither objects/ nor ledger.jsonl to make an index from.",
+            "Nothing was changed. Name the registry with --registry.",
+        )
+    yield
 
 
 @contextmanager
@@ -207,16 +332,28 @@ def _alone(folder: Path, busy_seconds: float) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, folder, busy_seconds)
         with _writers_kept_out(folder / DATABASE, busy_seconds):
             yield
     finally:
         os.close(descriptor)
 
 
+def _lock(descriptor: int, folder: Path, busy_seconds: float) -> None:
+    until = time.monotonic() + busy_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                raise busy(folder / DATABASE, "rebuilding the index", busy_seconds) from error
+            time.sleep(0.01)
+
+
 @contextmanager
 def _writers_kept_out(file: Path, busy_seconds: float) -> Iterator[None]:
-    if not file.exists():
+    if not file.exists() or not _is_regular(file):
         yield
         return
     uri = f"{file.absolute().as_uri()}?mode=rw"
@@ -229,12 +366,3 @@ def _writers_kept_out(file: Path, busy_seconds: float) -> Iterator[None]:
             if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise
         yield
-
-
-def _put_aside(folder: Path) -> str:
-    """Give the old index another name, and its journal, which must not be applied to the new."""
-    name = f"{DATABASE}.before-{utc_now().replace(':', '')}"
-    for ending in ("", "-journal"):
-        with suppress(FileNotFoundError):
-            (folder / f"{DATABASE}{ending}").rename(folder / f"{name}{ending}")
-    return name if (folder / name).exists() else ""

@@ -24,7 +24,7 @@ from registry_core.refs import Ref
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
-from registry_core.store.clock import days_before_now, utc_now
+from registry_core.store.clock import days_before_now
 from registry_core.store.index import Reading
 from registry_core.store.ledger import Event
 
@@ -74,8 +74,8 @@ class Removals:
             return
         with self._access.writing(doing) as index:
             present = _check_removable(index, version, rollback_days)
-            index.remove(present, utc_now())
-            index.append(Event("removed", version.model, version.version, reason=reason))
+            event = Event("removed", version.model, version.version, reason=reason)
+            index.remove(present, index.append(event).at)
 
     def restore(self, ref: Ref, reason: str = "") -> Version:
         """Undo a removal.
@@ -98,19 +98,22 @@ class Removals:
             index.append(Event("restored", version.model, version.version, reason=reason))
             return version
 
-    def orphans(self) -> tuple[list[str], list[str]]:
-        """Files that nothing needs; and manifests that the index does not know, which stay."""
-        with self._access.reading("looking for files that nothing needs") as view:
-            return self._orphans(view)
-
-    def collectable(self, older_than_days: float, keep_last: int) -> GarbageCollection:
+    def collectable(
+        self, older_than_days: float, keep_last: int, lost_too: bool = False
+    ) -> GarbageCollection:
         """What a collection would take now.
 
         Args:
             older_than_days: only versions that were removed at least so long ago.
             keep_last: not the so many newest removed versions of each model.
+            lost_too: take the files of versions whose manifest is lost, too.
+
+        Raises:
+            RefusedError: a version's manifest is lost, so its files look like those that nothing
+                needs.
         """
         with self._access.reading("looking for what can be collected") as view:
+            _check_lost(view, lost_too)
             found = _collectable(view, older_than_days, keep_last)
             going, unregistered = self._orphans(view, [removal.version for removal in found])
         size = sum(self._access.blobs.size(digest) or 0 for digest in going)
@@ -121,6 +124,7 @@ class Removals:
         older_than_days: float,
         keep_last: int,
         reason: str = "",
+        lost_too: bool = False,
         seen: Callable[[int], None] = lambda files: None,
     ) -> GarbageCollection:
         """Give up the files of removed versions for good, and those that nothing ever needed.
@@ -129,19 +133,25 @@ class Removals:
             older_than_days: only versions that were removed at least so long ago.
             keep_last: not the so many newest removed versions of each model.
             reason: why, for the ledger.
+            lost_too: take the files of versions whose manifest is lost, too.
             seen: told after each step how many files have gone.
 
         Raises:
+            RefusedError: as `collectable`.
             BusyError, StorageError: what is not removed yet is removed by the next collection.
         """
-        at = utc_now()
         with self._access.writing("collecting removed versions") as index:
+            _check_lost(index, lost_too)
             found = _collectable(index, older_than_days, keep_last)
+            collected = []
             for removal in found:
                 version = removal.version
+                event = Event("collected", version.model, version.version, reason=reason)
+                at = index.append(event).at
                 index.collect(version, at)
-                index.append(Event("collected", version.model, version.version, reason=reason))
-        orphans, unregistered = self.orphans()
+                collected.append(replace(removal, collected=at))
+        with self._access.reading("looking for files that nothing needs") as view:
+            orphans, unregistered = self._orphans(view)
         blobs = size = 0
         for some in _batches(orphans):
             with self._access.writing("removing files that nothing needs") as index:
@@ -150,7 +160,6 @@ class Removals:
                 self._access.blobs.remove(going)
             blobs += len(going)
             seen(blobs)
-        collected = [replace(removal, collected=at) for removal in found]
         return GarbageCollection(collected, blobs, size, unregistered)
 
     def _orphans(
@@ -161,7 +170,11 @@ class Removals:
         Where an index is older than the objects beside it, its newest versions look like files
         that nothing needs; so neither such a manifest nor what it names is given up.
         """
-        orphans = view.unreferenced(self._access.blobs.digests(), beside)
+        orphans = [
+            digest
+            for some in self._access.blobs.digests()
+            for digest in view.unreferenced(some, beside)
+        ]
         kept: set[str] = set()
         unregistered = []
         for digest in orphans:
@@ -189,6 +202,23 @@ def _check_removable(view: Reading, version: Version, rollback_days: float) -> V
             f"mlreg history {present.model}@{alias}",
         )
     return present
+
+
+def _check_lost(view: Reading, lost_too: bool) -> None:
+    """Refuse where files that nothing seems to need may be those of a version that can come back.
+
+    Only its manifest says which files are its own.
+    """
+    lost = view.lost_versions()
+    if lost and not lost_too:
+        others = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
+        raise RefusedError(
+            f"The manifest of {lost[0]}{others} is lost, and its files cannot be told from files "
+            "that nothing needs.",
+            "Put the manifest back under objects/ and rebuild the index, or give up those files "
+            "with --lost.",
+            "mlreg gc --lost",
+        )
 
 
 def _collectable(view: Reading, older_than_days: float, keep_last: int) -> list[Removal]:

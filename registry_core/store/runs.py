@@ -5,9 +5,13 @@ running run from a killed one. Folders are made, taken up again and swept only i
 transaction of the index, one process at a time: a folder whose lock is not taken yet is never seen
 by a sweep.
 
-A run that has begun to train says so in `run.json`. If it ends without a version, that file and its
-last checkpoint stay, for someone to go on with; all else in the folder goes, as all of it does
-where nothing was begun or a version was made.
+A run that has begun to train says so in `run.json`. If it ends without a version, that file stays
+for someone to go on with, and so do its last checkpoint and what the plugin's callbacks wrote into
+the folder, which they may want again. What the host itself left half done goes; all of the folder
+goes where nothing was begun or a version was made.
+
+Only folders that are named as runs are, are runs; nothing else under `runs/` is touched, and no
+link is followed there.
 """
 
 from __future__ import annotations
@@ -16,23 +20,41 @@ import fcntl
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from registry_core.errors import BusyError, IntegrityError, MlregError, UsageError
+from registry_core.errors import BusyError, IntegrityError, MlregError, PluginError, UsageError
 from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
 from registry_core.store.disk import replace, sha256_hex, sync_folder, write_new
+from registry_core.store.folders import (
+    names_in,
+    open_file,
+    opened,
+    read_file,
+    remove_tree,
+    size_of,
+)
+from registry_core.store.manifest import LIMIT_BYTES, read_json
+from registry_core.store.staging import STAGED
+
+RUNS = "runs"
+_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 
 _LOCK = "lock"
 _PUBLISHING = "publishing.json"
 _RECORD = "run.json"
 _CHECKPOINT = "checkpoint.zip"
-_KEPT = {_LOCK, _RECORD, _CHECKPOINT}
+_FILES = "files"
+# What the host writes in between, and nobody can go on with.
+_DRAFTS = {_FILES, STAGED, _PUBLISHING, f"{_RECORD}.new", f"{_CHECKPOINT}.new", "untrained.keras"}
+_LIMIT_PUBLISHING = 16 << 20
+_LIMIT_LOCK = 64
 
 SCHEMA = 1
 
@@ -66,8 +88,18 @@ class RunFolder:
 
     @property
     def files(self) -> Path:
-        """Where the files of the version are written."""
-        return self.path / "files"
+        """Where the files of the version are written.
+
+        Raises:
+            PluginError: something replaced the folder by a link, which could lead anywhere.
+        """
+        files = self.path / _FILES
+        if not stat.S_ISDIR(files.lstat().st_mode):
+            raise PluginError(
+                f"{files} was a folder of mlreg's, and something replaced it.",
+                "A plugin writes beside it, in run_dir, or into the out_dir of its report.",
+            )
+        return files
 
     def __enter__(self) -> RunFolder:
         return self
@@ -103,8 +135,7 @@ class RunFolder:
     @property
     def checkpoint(self) -> Path | None:
         """The file that was kept last; None where none was."""
-        file = self.path / _CHECKPOINT
-        return file if file.is_file() else None
+        return _checkpoint(self.path)
 
     def begin(self, record: Mapping[str, Any]) -> None:
         """Say durably what is being trained: from now on the run can be taken up again.
@@ -125,9 +156,11 @@ class RunFolder:
 
         If this run is killed before it commits, the next writer knows what to remove.
         """
-        write_new(self.path / _PUBLISHING, json.dumps(list(digests)).encode())
-        for folder in (self.path, self.path.parent, self.path.parent.parent):
-            sync_folder(folder)
+        with opened(self.path) as folder:
+            write_new(folder, _PUBLISHING, json.dumps(list(digests)).encode())
+            os.fsync(folder)
+        for above in (self.path.parent, self.path.parent.parent):
+            sync_folder(above)
 
     def announced(self) -> list[str]:
         """Which blobs were announced and not yet committed; empty where none were."""
@@ -152,24 +185,26 @@ class Runs:
     """The folder `runs/`.
 
     Args:
-        folder: `runs` in the registry's folder; need not exist yet.
+        registry: the registry's folder; `runs` in it need not exist yet.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, registry: Path) -> None:
+        self._registry = registry
 
     def create(self, model: str, leave: Callable[[RunFolder], None]) -> RunFolder:
         """Make a run's folder and lock it. Only inside a write transaction."""
         started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        path = self._folder / f"{started}-{os.urandom(4).hex()}"
-        path.mkdir(parents=True)
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _settled(RunFolder(path, model, lock, leave), lock)
-        except BaseException:
-            os.close(lock)
-            raise
+        run_id = f"{started}-{os.urandom(4).hex()}"
+        with opened(self._registry, RUNS, create=True) as runs:
+            os.mkdir(run_id, dir_fd=runs)
+        with self._opened(run_id) as folder:
+            lock = _open_lock(folder, self._path(run_id), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return _settled(RunFolder(self._path(run_id), model, lock, leave), lock)
+            except BaseException:
+                os.close(lock)
+                raise
 
     def take_up(self, run_id: str, leave: Callable[[RunFolder], None]) -> RunFolder:
         """Lock the folder of a run that ended without a version. Only inside a write transaction.
@@ -183,7 +218,8 @@ class Runs:
         record = _record(path)
         if record is None:
             raise _no_such_run(run_id)
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with self._opened(run_id) as folder:
+            lock = _open_lock(folder, path, os.O_RDWR | os.O_CREAT)
         try:
             _lock_patiently(lock, path)
             os.truncate(lock, 0)
@@ -203,19 +239,16 @@ class Runs:
         path = self._place(run_id)
         if not resumable(path):
             raise _no_such_run(run_id)
-        lock = os.open(path / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        lock = None
+        with suppress(FileNotFoundError, IntegrityError), self._opened(run_id) as folder:
+            lock = _open_lock(folder, path, os.O_RDONLY)
         try:
-            _lock_patiently(lock, path)
+            if lock is not None:
+                _lock_patiently(lock, path)
             remove_folder(path)
         finally:
-            os.close(lock)
-
-    def _place(self, run_id: str) -> Path:
-        """The folder of a run; a name that leads elsewhere is not among those that are there."""
-        for path in _folders(self._folder):
-            if path.name == run_id:
-                return path
-        raise _no_such_run(run_id)
+            if lock is not None:
+                os.close(lock)
 
     def unfinished(self) -> list[UnfinishedRun]:
         """The runs that have begun and made no version yet, oldest first.
@@ -223,7 +256,7 @@ class Runs:
         Looks at each, and changes nothing; one whose record is damaged is there without it.
         """
         found = []
-        for path in _folders(self._folder):
+        for path in self._paths():
             try:
                 record = _record(path)
             except MlregError:
@@ -241,15 +274,16 @@ class Runs:
         Only inside a write transaction. The lock of a folder is held until the next one is asked
         for, and its owner is dead, so no other process touches it.
         """
-        for path in _folders(self._folder):
+        for path in self._paths():
             try:
-                lock = os.open(path / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                with self._opened(path.name) as folder:
+                    lock = _open_lock(folder, path, os.O_RDONLY)
             except FileNotFoundError:
                 # Its owner was killed while making or removing it, or is removing it right now.
                 yield path, _announced(path)
                 continue
-            except OSError:
-                continue  # another user's: theirs to sweep
+            except (OSError, IntegrityError):
+                continue  # another user's: theirs to sweep; or something that mlreg did not make
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield path, _announced(path)
@@ -258,52 +292,93 @@ class Runs:
             finally:
                 os.close(lock)
 
+    def announced(self) -> set[str]:
+        """Every blob that a run, whether it lives or died, was about to move into objects/."""
+        return {digest for path in self._paths() for digest in _announced(path)}
+
+    def _place(self, run_id: str) -> Path:
+        """The folder of a run; a name that leads elsewhere is not among those that are there."""
+        for path in self._paths():
+            if path.name == run_id:
+                return path
+        raise _no_such_run(run_id)
+
+    def _path(self, run_id: str) -> Path:
+        return self._registry / RUNS / run_id
+
+    def _paths(self) -> list[Path]:
+        """The folders of runs; what is a link, or is not named as a run is, is none of ours."""
+        try:
+            with opened(self._registry, RUNS) as runs:
+                names = [name for name in names_in(runs) if _ID.fullmatch(name)]
+                return [self._path(name) for name in names if _is_folder(runs, name)]
+        except (FileNotFoundError, IntegrityError):
+            return []
+
+    @contextmanager
+    def _opened(self, run_id: str) -> Iterator[int]:
+        with opened(self._registry, RUNS, run_id) as folder:
+            yield folder
+
 
 def remove_folder(path: Path) -> None:
     """Remove a run's folder, as far as that is possible; the rest is the next sweep's.
 
     What it takes to go on goes first: half a folder is nothing to take up.
     """
-    import shutil
-
-    with suppress(OSError):
-        (path / _RECORD).unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError, IntegrityError), opened(path.parent.parent, RUNS) as runs:
+        with suppress(OSError, IntegrityError), opened(path.parent.parent, RUNS, path.name) as run:
+            os.unlink(_RECORD, dir_fd=run)
+        remove_tree(runs, path.name)
 
 
 def resumable(path: Path) -> bool:
     """Whether a run's folder says what it takes to go on."""
-    return (path / _RECORD).is_file()
+    with suppress(OSError, IntegrityError), _run(path) as folder:
+        return size_of(folder, _RECORD) is not None
+    return False
 
 
 def strip(path: Path) -> None:
-    """Remove from a run's folder what nobody can go on with, as far as that is possible."""
-    import shutil
+    """Remove from a run's folder what the host left half done, as far as that is possible.
 
-    for entry in _entries(path):
-        if entry.name in _KEPT:
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
-        else:
-            Path(entry.path).unlink(missing_ok=True)
+    Where no checkpoint was kept, the run begins anew, and what its callbacks wrote goes too.
+    """
+    with suppress(OSError, IntegrityError), _run(path) as folder:
+        anew = size_of(folder, _CHECKPOINT) is None
+        for name in names_in(folder):
+            if name in _DRAFTS or (anew and name not in (_LOCK, _RECORD)):
+                remove_tree(folder, name)
+
+
+@contextmanager
+def _run(path: Path) -> Iterator[int]:
+    """The descriptor of a run's folder, reached from the registry's."""
+    with opened(path.parent.parent, RUNS, path.name) as folder:
+        yield folder
 
 
 def _settled(run: RunFolder, lock: int) -> RunFolder:
     os.write(lock, b"%d\n" % os.getpid())
-    run.files.mkdir()
+    (run.path / _FILES).mkdir()
     return run
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [Path(each.path) for each in _entries(folder) if each.is_dir(follow_symlinks=False)]
+def _is_folder(folder: int, name: str) -> bool:
+    with suppress(OSError):
+        return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    return False
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        return sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return []
+def _open_lock(folder: int, path: Path, flags: int) -> int:
+    return open_file(folder, _LOCK, path / _LOCK, flags)
+
+
+def _checkpoint(path: Path) -> Path | None:
+    with suppress(OSError, IntegrityError), _run(path) as folder:
+        if size_of(folder, _CHECKPOINT) is not None:
+            return path / _CHECKPOINT
+    return None
 
 
 def _lock_patiently(lock: int, path: Path) -> None:
@@ -322,25 +397,29 @@ def _lock_patiently(lock: int, path: Path) -> None:
 
 def _process(path: Path) -> int | None:
     try:
-        return int((path / _LOCK).read_text())
-    except (OSError, ValueError):
+        with _run(path) as folder:
+            return int(read_file(folder, _LOCK, path / _LOCK, _LIMIT_LOCK))
+    except (OSError, ValueError, IntegrityError):
         return None
 
 
 def _described(path: Path, record: Mapping[str, Any]) -> UnfinishedRun:
     alive = _is_held(path)
-    checkpoint = path / _CHECKPOINT
     return UnfinishedRun(
         id=path.name,
         record=record,
         process=_process(path) if alive else None,
-        checkpoint=checkpoint if checkpoint.is_file() else None,
+        checkpoint=_checkpoint(path),
     )
 
 
 def _is_held(path: Path) -> bool:
     """Whether a run goes on; one whose process is dead here may just be looked at by a sweep."""
-    lock = os.open(path / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with _run(path) as folder:
+            lock = _open_lock(folder, path, os.O_RDONLY)
+    except IntegrityError:
+        return False  # no process of ours made it
     try:
         for _ in range(_LOOKS):
             try:
@@ -373,16 +452,20 @@ def _write(path: Path, record: Mapping[str, Any]) -> None:
 
 def _record(path: Path) -> dict[str, Any] | None:
     try:
-        record = dict(json.loads((path / _RECORD).read_bytes()))
+        with _run(path) as folder:
+            content = read_file(folder, _RECORD, path / _RECORD, LIMIT_BYTES)
+        record = dict(read_json(content))
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']}, not {SCHEMA}")
         # a setting with one digit changed is still a setting, and would be trained with
         if record.pop("sha256") != _digest(record):
             raise ValueError("it is not as it was written")
+        if not isinstance(record["model"], str):
+            raise ValueError("it names no model")
         return record
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{path / _RECORD} does not say what the run began with: {error}.",
             "The run cannot be taken up again; what it kept can be given up.",
@@ -400,9 +483,12 @@ def _no_such_run(run_id: str) -> UsageError:
 
 def _announced(path: Path) -> list[str]:
     try:
-        digests = json.loads((path / _PUBLISHING).read_bytes())
-    except (FileNotFoundError, ValueError):
+        with _run(path) as folder:
+            content = read_file(folder, _PUBLISHING, path / _PUBLISHING, _LIMIT_PUBLISHING)
+        digests = read_json(content)
+    except (OSError, ValueError, IntegrityError):
         # A torn announcement was never followed by a move: it is fsynced first.
         return []
     # They become paths that are removed, so nothing but a digest is believed.
-    return [d for d in digests if isinstance(d, str) and re.fullmatch("[0-9a-f]{64}", d)]
+    found = digests if isinstance(digests, list) else []
+    return [d for d in found if isinstance(d, str) and re.fullmatch("[0-9a-f]{64}", d)]

@@ -1,13 +1,17 @@
 """The tables of registry.sqlite3, and what they refuse whoever writes to them.
 
-Works with SQLite 3.35 and later, so neither STRICT nor RETURNING.
+Works with SQLite 3.38 and later, whose JSON functions one index needs.
+
+Schema 2 added what keeps every command from reading a model's whole ledger: `held`, and the last
+four indexes. An index of schema 1 is read as it is, and brought up to date by the next command that
+writes.
 """
 
 from __future__ import annotations
 
 # "mlrg": what `file registry.sqlite3` shows, and what tells our file from another program's
 APPLICATION_ID = 0x6D6C7267
-SCHEMA = 1
+SCHEMA = 2
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
 # the ledger's indexes serve history and decisions. `score` is turned so that higher is better.
@@ -134,6 +138,31 @@ BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 # Those on INSERT into versions, files and ledger refuse INSERT OR REPLACE, for which no DELETE
 # trigger may be fired.
 
+# Of each alias, the versions that it can go back through, the present holder last: what rows of the
+# ledger say together. NULL stands for a time when nothing held it.
+HELD = """
+CREATE {temporary} TABLE held (
+    model TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    depth INTEGER NOT NULL,
+    number INTEGER,
+    PRIMARY KEY (model, alias, depth)
+) WITHOUT ROWID;
+"""
+
+MOVES = "action IN ('promoted', 'rolled back', 'released')"
+COMPARED = "json_extract(evidence, '$.comparison.fingerprint')"
+INCUMBENT = "json_extract(evidence, '$.incumbent')"
+_INDEXES = f"""
+CREATE INDEX ledger_of_moves ON ledger (model, alias, number, at) WHERE {MOVES};
+CREATE INDEX ledger_of_holders ON ledger (model, version, alias) WHERE {MOVES};
+CREATE INDEX ledger_of_losses ON ledger (model, previous, at)
+WHERE alias IS NOT NULL AND previous IS NOT NULL;
+CREATE INDEX ledger_of_comparisons ON ledger (model, {INCUMBENT}, {COMPARED}, version)
+WHERE {COMPARED} IS NOT NULL;
+"""
+SINCE_SCHEMA_1 = HELD.format(temporary="") + _INDEXES
+
 _REFUSED = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE (ABORT, '{reason}'); END;
@@ -144,10 +173,14 @@ _REASONS = {
     "files": "a version never changes",
     "ledger": "the ledger only grows",
 }
-STATEMENTS = TABLES + "".join(
-    _REFUSED.format(table=table, verb=verb, reason=reason)
-    for table, reason in _REASONS.items()
-    for verb in ("UPDATE", "DELETE")
+STATEMENTS = (
+    TABLES
+    + SINCE_SCHEMA_1
+    + "".join(
+        _REFUSED.format(table=table, verb=verb, reason=reason)
+        for table, reason in _REASONS.items()
+        for verb in ("UPDATE", "DELETE")
+    )
 )
 
 # By which a version that was never announced is taken back, in one transaction.

@@ -1,4 +1,9 @@
-"""The files of a version before it has a number: gathered on one disk, hashed, made durable."""
+"""The files of a version before it has a number: copied, hashed, made durable.
+
+A version is made of the registry's own copies. What wrote a file may still hold it open, may write
+on in a thread, or may have made it a hard link to something of the user's: none of that reaches
+the copy, and the file itself stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from registry_core.errors import PluginError
+from registry_core.errors import IntegrityError, PluginError
 from registry_core.records import FileRecord
 from registry_core.refs import shown
-from registry_core.store.disk import copy_and_hash
+from registry_core.store.disk import copy_new
+from registry_core.store.folders import open_file, opened
+
+# Where the copies lie in a run's folder until they are moved into objects/.
+STAGED = "staged"
 
 
 @dataclass(frozen=True)
 class Staged:
-    """One file, hashed and fsynced, at `path` until it is moved into objects/."""
+    """One file of a version, and the copy of it that is to be moved into objects/."""
 
     record: FileRecord
     path: Path
@@ -39,46 +48,53 @@ def check_files(files: Mapping[str, Path]) -> int:
                 "A report returns the files that it wrote.",
             ) from error
         if not stat.S_ISREG(status.st_mode):
-            raise PluginError(
-                f"The file {shown(path)} of the version is a link or no file: {source}.",
-                "A version is made of regular files.",
-            )
+            raise _irregular(path, source)
         total += status.st_size
     return total
 
 
 def stage(files: Mapping[str, Path], run: Path) -> list[Staged]:
-    """Hash files and make them durable; one from elsewhere is copied into the run's folder first.
+    """Copy files into the run's folder, hashed and durable.
 
     Args:
         files: path inside the version -> file.
         run: the run's folder, on the same file system as objects/.
+
+    Raises:
+        PluginError: a file was exchanged for a link, or lies behind one in the run's folder.
     """
-    return [_stage(path, source, run) for path, source in sorted(files.items())]
+    staged = []
+    with opened(run, STAGED, create=True) as folder:
+        for number, (path, source) in enumerate(sorted(files.items())):
+            # Keras goes by how a name ends; the rest could make it too long
+            name = f"{number}{PurePosixPath(path).suffix[:16]}"
+            descriptor = _open(path, source, run)
+            try:
+                size, digest = copy_new(descriptor, folder, name)
+            finally:
+                os.close(descriptor)
+            staged.append(Staged(FileRecord(path, size, digest), run / STAGED / name))
+    return staged
 
 
-def _stage(path: str, source: Path, run: Path) -> Staged:
-    if not source.absolute().is_relative_to(run.absolute()):
-        source = _copy(source, run / "staged" / path)
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _open(path: str, source: Path, run: Path) -> int:
+    source, run = source.absolute(), run.absolute()
+    # in the run's folder no link is followed on the way either: it would lead out of there
+    ours = source.is_relative_to(run)
+    base, folders = (run, source.parent.relative_to(run).parts) if ours else (source.parent, ())
     try:
-        os.fchmod(descriptor, 0o400)
-        size, digest = copy_and_hash(descriptor)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return Staged(FileRecord(path, size, digest), source)
+        with opened(base, *folders) as folder:
+            return open_file(folder, source.name, source)
+    except IntegrityError as error:
+        raise _irregular(path, source) from error
 
 
-def _copy(source: Path, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        with target.open("xb") as stream:
-            copy_and_hash(descriptor, stream.write)
-    finally:
-        os.close(descriptor)
-    return target
+def _irregular(path: str, source: Path) -> PluginError:
+    return PluginError(
+        f"The file {shown(path)} of the version is a link, lies behind one, or is no file: "
+        f"{source}.",
+        "A version is made of regular files.",
+    )
 
 
 def _check_path(path: str) -> None:

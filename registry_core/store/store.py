@@ -5,17 +5,21 @@ A version appears whole or not at all. Nothing here knows how a model was traine
 
 Publishing, with what a crash leaves at each step:
 
-1. The files are hashed, made durable and loaded once, in the run's folder. A crash leaves that
-   folder, whose lock is free: the next writer removes it.
+1. The files are copied, hashed, made durable and loaded once, in the run's folder. A crash leaves
+   that folder, whose lock is free: the next writer removes it.
 2. The index's write lock is taken, and held to the end. All that moves blobs, publishing and
    sweeping alike, happens under it. So no sweep can remove a blob that a publisher has just found
    or put in its place, and no number is given twice.
 3. What dead runs left is swept, so that no orphan manifest claims the number that is taken next.
 4. The blobs are announced in the run's folder, moved into objects/, and their folders fsynced. A
    crash leaves blobs that no version refers to; the announcement tells the next writer which.
-5. One commit makes the version, its files and the ledger's row visible. A crash after it leaves
-   the whole version. A commit whose last fsync fails has taken place for everyone else, and is
-   taken back by another one; only its number stays taken.
+5. The ledger's new head is written down beside the objects. Then one commit makes the version, its
+   files and the ledger's row visible. A crash after it leaves the whole version. A commit whose
+   last fsync fails has taken place for everyone else, and is taken back by another one; only its
+   number stays taken.
+
+Using a version goes by its manifest, whose digest is in the row of the ledger that registered it.
+The index is for finding: where it tells otherwise, nothing of the version is used.
 """
 
 from __future__ import annotations
@@ -30,7 +34,6 @@ from typing import Any
 
 from registry_core.errors import (
     AliasMovedError,
-    DamagedIndexError,
     IntegrityError,
     MlregError,
     StorageError,
@@ -49,13 +52,15 @@ from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
 from registry_core.store.clock import utc_now
+from registry_core.store.confirm import check_registration, read_manifest
 from registry_core.store.disk import sha256_hex, write_new
-from registry_core.store.faults import REBUILD, UnconfirmedError, outdated_index, translated
+from registry_core.store.faults import UnconfirmedError, translated
+from registry_core.store.folders import opened
 from registry_core.store.index import Writing
-from registry_core.store.ledger import Event, broken, verify
+from registry_core.store.ledger import Event
 from registry_core.store.removals import Removals
-from registry_core.store.runs import RunFolder, remove_folder, resumable, strip
-from registry_core.store.staging import Staged, check_files, stage
+from registry_core.store.runs import RUNS, RunFolder, remove_folder, resumable, strip
+from registry_core.store.staging import STAGED, Staged, check_files, stage
 
 
 class Store:
@@ -68,6 +73,7 @@ class Store:
 
     def __init__(self, folder: Path, busy_seconds: float = 30.0) -> None:
         self.folder = folder
+        self.busy_seconds = busy_seconds
         self._access = Access(folder, busy_seconds)
         self._blobs = self._access.blobs
         self.removals = Removals(self._access)
@@ -134,57 +140,48 @@ class Store:
             return lookup.resolve(view, ref, removed)
 
     def manifest(self, version: Version) -> dict[str, Any]:
-        """The version's own record, checked against its digest and against the index.
+        """The version's own record, held against its digest, the ledger and the index.
 
         Raises:
-            IntegrityError: the manifest or the index is not as it was written.
+            IntegrityError: the manifest, the ledger's row or the index is not as it was written.
         """
-        with self._access.translated(f"reading {version.ref}"):
-            content = self._blobs.read(version.digest, f"The manifest of {version.ref}")
-        try:
-            recorded, manifest = manifests.parse(content, version.digest)
-        except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(
-                f"{self._blobs.place(version.digest)} is not a manifest of {version.ref} that this "
-                f"mlreg can read ({error}).",
-                "A newer mlreg may have written it.",
-                f"mlreg list {version.model}",
-            ) from error
-        if recorded != replace(version, files=list(version.files), aliases=(), tags={}):
-            raise DamagedIndexError(
-                f"What the index says of {version.ref} is not what its manifest says, whose digest "
-                "is right.",
-                "Nothing of it was used. Rebuild the index, or put it back from a copy.",
-                REBUILD,
-            )
-        return manifest
+        doing = f"reading {version.ref}"
+        with self._access.reading(doing) as view:
+            check_registration(view, version)
+        with self._access.translated(doing):
+            return read_manifest(self._blobs, version)
 
     def read(self, version: Version, path: str) -> bytes:
         """The content of one file of a version, checked.
 
         Raises:
             UsageError: the version has no such file.
-            IntegrityError: the file is not what its digest says.
+            IntegrityError: the file is not what its digest says, or the version's manifest says
+                otherwise.
         """
+        self.manifest(version)
         record = _file(version, path)
         with self._access.translated(f"reading {version.ref}"):
-            return self._blobs.read(record.sha256, _named(version, record))
+            return self._blobs.read(record.sha256, _named(version, record), record.size)
 
     def copy_out(self, version: Version, path: str, destination: Path) -> Path:
         """Copy one file of a version to `destination`, which appears whole and checked or not.
 
         Raises:
             UsageError: the version has no such file.
-            IntegrityError: the file is not what its digest says.
+            IntegrityError: the file is not what its digest says, or the version's manifest says
+                otherwise.
             StorageError: the destination cannot be written.
         """
+        self.manifest(version)
         record = _file(version, path)
         # beside the destination, for a rename within one file system
         draft = destination.with_name(f".mlreg-{os.urandom(8).hex()}")
         with translated(destination.parent, f"copying {version.ref}", needed_bytes=record.size):
             try:
                 with draft.open("xb") as stream:
-                    self._blobs.verify(record.sha256, _named(version, record), stream.write)
+                    what = _named(version, record)
+                    self._blobs.verify(record.sha256, what, stream.write, record.size)
                     stream.flush()
                     os.fsync(stream.fileno())
                 draft.replace(destination)
@@ -200,17 +197,22 @@ class Store:
         The manifest, which is small, is read.
         """
         problems = []
-        with self._access.translated(f"looking at {version.ref}"):
-            for record in version.files:
-                size = self._blobs.size(record.sha256)
-                if size is None:
-                    problems.append(f"{record.path} is missing")
-                elif size != record.size:
-                    problems.append(f"{record.path} has {size} bytes instead of {record.size}")
+        for record in version.files:
             try:
-                self._blobs.verify(version.digest, "the manifest")
-            except IntegrityError:
-                problems.append("the manifest is damaged")
+                size = self._blobs.size(record.sha256)
+            except (OSError, IntegrityError) as error:
+                problems.append(f"{record.path} cannot be read ({_reason(error)})")
+                continue
+            if size is None:
+                problems.append(f"{record.path} is missing")
+            elif size != record.size:
+                problems.append(f"{record.path} has {size} bytes instead of {record.size}")
+        try:
+            self._blobs.verify(version.digest, "the manifest", limit_bytes=manifests.LIMIT_BYTES)
+        except IntegrityError:
+            problems.append("the manifest is damaged")
+        except OSError as error:
+            problems.append(f"the manifest cannot be read ({_reason(error)})")
         return problems
 
     def check(self, version: Version, files: Sequence[FileRecord] | None = None) -> None:
@@ -226,16 +228,7 @@ class Store:
         self.manifest(version)
         with self._access.translated(f"checking {version.ref}"):
             for record in version.files if files is None else files:
-                self._blobs.verify(record.sha256, _named(version, record))
-
-    def check_evidence(self) -> None:
-        """Read what rows of the ledger rest on; raises IntegrityError at a damaged blob."""
-        doing = "checking the ledger's evidence"
-        with self._access.reading(doing) as view:
-            digests = view.evidence()
-        with self._access.translated(doing):
-            for digest in digests:
-                self._blobs.verify(digest, "What a row of the ledger rests on")
+                self._blobs.verify(record.sha256, _named(version, record), limit_bytes=record.size)
 
     def ledger(
         self,
@@ -248,10 +241,34 @@ class Store:
         with self._access.reading("reading the ledger") as view:
             return view.ledger(model, version, alias, limit)
 
-    def decisions(self, model: str) -> list[LedgerRow]:
-        """What was decided about a model's aliases, oldest first."""
-        with self._access.reading(f"reading the decisions about {model}") as view:
-            return view.decisions(model)
+    def move(self, model: str, alias: str, until: str = "~") -> LedgerRow | None:
+        """The last row by which an alias got or lost its holder, up to a time; None without one.
+
+        Args:
+            model: the registered name.
+            alias: the alias.
+            until: UTC, ISO 8601; "~" follows every time.
+        """
+        with self._access.reading(f"looking for what {model}@{alias} was") as view:
+            return view.move(model, alias, until)
+
+    def held(self, model: str, alias: str) -> list[int | None]:
+        """The last two places that an alias can go back through, the present one last.
+
+        A number is a version's; None is a time when nothing held it.
+        """
+        with self._access.reading(f"looking for what held {model}@{alias}") as view:
+            return view.held(model, alias)
+
+    def has_held(self, version: Version, alias: str) -> bool:
+        """Whether a version holds an alias, or ever did."""
+        with self._access.reading(f"looking for what {version.ref} was") as view:
+            return view.has_held(version, alias)
+
+    def compared_before(self, candidate: Version, incumbent: Version, fingerprint: str) -> int:
+        """How many other candidates a test split was asked about, against an incumbent."""
+        with self._access.reading(f"counting what was held against {incumbent.ref}") as view:
+            return view.compared_before(candidate, incumbent, fingerprint)
 
     def ledger_head(self) -> tuple[int, str] | None:
         """Number and digest of the ledger's newest row; None where nothing has happened.
@@ -266,25 +283,9 @@ class Store:
 
         Raises:
             DamagedIndexError: names the first row that is not as it was written.
-            IntegrityError: ledger.jsonl is not as it was written.
         """
-        beside, lines = self._access.ledger_file.read()  # first: it is never ahead of the index
-        with self._access.reading("verifying the ledger") as view:
-            verify(view.ledger_after(0))
-            if unknown := view.first_version_without_a_ledger_row():
-                last = view.ledger(limit=1)
-                ref = f"{unknown[0]}@{unknown[1]}"
-                raise broken(
-                    last[0].number + 1 if last else 1, f"the row that registered {ref} is missing"
-                )
-            if beside and view.ledger_digest(beside[-1].number) != beside[-1].digest:
-                raise outdated_index(self.folder, beside[-1].number)
-        if lines > len(beside):
-            raise IntegrityError(
-                f"{self._access.ledger_file.path} is damaged in line {len(beside) + 1}.",
-                "The index has the same rows, whole. Remove that file: the next command that "
-                "writes makes it anew.",
-            )
+        with self._access.snapshot("verifying the ledger") as (view, seen):
+            self._access.ledger_file.verify(view, seen)
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -342,7 +343,7 @@ class Store:
             run: the run's folder, still open.
             record: dataset, preset, seed, metrics, seconds, objective, and whatever else is to be
                 kept in the manifest.
-            files: path inside the version -> file. Those in the run's folder are moved away.
+            files: path inside the version -> file. They are copied, and stay as they are.
             load_check: loads the files once more and raises if that does not work.
             reason: why, for the ledger.
 
@@ -397,6 +398,7 @@ class Store:
         self.check(version)
         with self._access.writing(f"moving {alias} to {version.ref}") as index:
             lookup.by_number(index, version.model, version.version)
+            lookup.check_holder(index, version.model, alias)
             before = index.set_alias(version.model, alias, version.version)
             if holder is not ... and before != (holder.version if holder else None):
                 raise AliasMovedError(  # which takes the move back with the transaction
@@ -488,7 +490,7 @@ class Store:
         run = None
         try:
             with self._access.writing(doing, create=create):
-                self._blobs.prepare()
+                self._blobs.prepare(RUNS)
                 run = folder()
         except BaseException:
             if run is not None:
@@ -521,8 +523,9 @@ class Store:
         )
         content = manifests.build(version, record)
         version = replace(version, digest=sha256_hex(content))
-        draft = run.path / f"manifest-{version.version}.json"
-        write_new(draft, content)
+        draft = run.path / STAGED / "manifest.json"
+        with opened(run.path, STAGED, create=True) as folder:
+            write_new(folder, draft.name, content)
         moves = {file.record.sha256: file.path for file in staged} | {version.digest: draft}
         run.announce(list(moves))
         self._blobs.put(moves)
@@ -588,3 +591,7 @@ def _file(version: Version, path: str) -> FileRecord:
 
 def _named(version: Version, record: FileRecord) -> str:
     return f"{record.path} of {version.ref}"
+
+
+def _reason(error: OSError | IntegrityError) -> str:
+    return error.what if isinstance(error, IntegrityError) else error.strerror or str(error)

@@ -1,0 +1,51 @@
+"""What a version is, by its manifest: held against the index, and the row that registered it.
+
+Whatever uses a version asks here first. The index is for finding; a row of it that was changed
+leads nowhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from registry_core.errors import IntegrityError
+from registry_core.records import Version
+from registry_core.store import manifest as manifests
+from registry_core.store.blobs import Blobs
+from registry_core.store.faults import contradicted
+from registry_core.store.index import Reading
+from registry_core.store.ledger import is_whole
+
+
+def check_registration(view: Reading, version: Version) -> None:
+    """Hold a version's digest against the row of the ledger that registered it.
+
+    Raises:
+        DamagedIndexError: the row tells of another digest, or is not as it was written.
+    """
+    row = view.registration(version)
+    if row is None or not is_whole(row) or row.evidence.get("digest") != version.digest:
+        raise contradicted(version.ref, "the ledger's row that registered it")
+
+
+def read_manifest(blobs: Blobs, version: Version) -> dict[str, Any]:
+    """The version's own record, checked, and held against what the index says of the version.
+
+    Raises:
+        IntegrityError: it is missing or damaged, cannot be read by this mlreg, or tells otherwise.
+    """
+    what = f"The manifest of {version.ref}"
+    content = blobs.read(version.digest, what, manifests.LIMIT_BYTES)
+    try:
+        recorded, manifest = manifests.parse(content, version.digest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{blobs.place(version.digest)} is not a manifest of {version.ref} that this mlreg can "
+            f"read ({error}).",
+            "A newer mlreg may have written it.",
+            f"mlreg list {version.model}",
+        ) from error
+    if recorded != replace(version, files=list(version.files), aliases=(), tags={}):
+        raise contradicted(version.ref, "its manifest, whose digest is right,")
+    return manifest

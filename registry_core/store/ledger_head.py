@@ -1,0 +1,142 @@
+"""The newest row of the ledger, written down in objects/ before it is committed.
+
+The index alone cannot tell that it is an older copy of itself, and ledger.jsonl can be cut. This
+file lies with the objects that the ledger speaks of: whoever puts an older index back, or an older
+ledger.jsonl, or both, still finds here which row was the last one.
+
+It has two records of one line each. `announce` overwrites the first, durably, with the rows that
+the ledger ends with before and after the commit that follows; `confirm` overwrites the second once
+that commit is done. A power cut can tear one of them, and leaves the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from registry_core.errors import IntegrityError
+from registry_core.store.blobs import OBJECTS
+from registry_core.store.disk import write_all
+from registry_core.store.folders import open_file, opened, read_file
+from registry_core.store.manifest import canonical, read_json
+
+HEAD_FILE = "ledger.head"
+# Far enough apart that no disk writes both at once.
+_RECORD_BYTES = 4096
+
+# Number and digest of a row of the ledger; None before the first.
+Place = tuple[int, str] | None
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where the ledger ends.
+
+    Args:
+        sequence: grows with each record that is written.
+        before: the last row before the newest transaction.
+        after: the last row since.
+        committed: whether the transaction is known to have been committed; it may have been where
+            it is not.
+    """
+
+    sequence: int
+    before: Place
+    after: Place
+    committed: bool
+
+
+class LedgerHead:
+    """The file of one registry.
+
+    Args:
+        registry: the registry's folder; the file need not exist.
+    """
+
+    def __init__(self, registry: Path) -> None:
+        self._registry = registry
+        self.path = registry / OBJECTS / HEAD_FILE
+
+    def read(self) -> Head | None:
+        """The newest record; None where there is no file, or none of its records is whole.
+
+        Raises:
+            IntegrityError: something else lies in the file's place.
+        """
+        try:
+            with opened(self._registry, OBJECTS) as folder:
+                content = read_file(folder, HEAD_FILE, self.path, 2 * _RECORD_BYTES)
+        except FileNotFoundError:
+            return None
+        records = [_parsed(content[start : start + _RECORD_BYTES]) for start in _STARTS]
+        whole = [record for record in records if record]
+        return max(whole, key=lambda record: record.sequence, default=None)
+
+    def announce(self, before: Place, after: Place) -> None:
+        """Say durably which row is about to be the last; returns once a power cut cannot undo it.
+
+        Only under the index's write lock.
+        """
+        last = self._read_or_none()
+        self._write(0, Head(last.sequence + 1 if last else 1, before, after, False), durably=True)
+
+    def confirm(self, after: Place, durably: bool = False) -> None:
+        """Say that the row is the last one now, unless another has been announced since."""
+        last = self._read_or_none()
+        if last and (last.after != after or last.committed) and not durably:
+            return
+        sequence = last.sequence + 1 if last else 1
+        self._write(1, Head(sequence, after, after, True), durably)
+
+    def _read_or_none(self) -> Head | None:
+        with suppress(IntegrityError):
+            return self.read()
+        return None
+
+    def _write(self, place: int, head: Head, durably: bool) -> None:
+        fields = asdict(head)
+        text = json.dumps({**fields, "sha256": _digest(fields)}).encode()
+        with opened(self._registry, OBJECTS, create=True) as folder:
+            descriptor = open_file(folder, HEAD_FILE, self.path, os.O_RDWR | os.O_CREAT)
+            try:
+                os.lseek(descriptor, _STARTS[place], os.SEEK_SET)
+                write_all(descriptor, text.ljust(_RECORD_BYTES - 1) + b"\n")
+                if durably:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if durably and head.sequence == 1:
+                os.fsync(folder)
+
+
+_STARTS = (0, _RECORD_BYTES)
+
+
+def _parsed(content: bytes) -> Head | None:
+    try:
+        fields = dict(read_json(content))
+        if fields.pop("sha256") != _digest(fields):
+            return None
+        head = Head(**fields)
+        return replace(head, before=_place(head.before), after=_place(head.after))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _place(found: Any) -> Place:
+    if found is None:
+        return None
+    number, digest = found
+    if not (isinstance(number, int) and isinstance(digest, str)):
+        raise ValueError("no row of the ledger")
+    return number, digest
+
+
+def _digest(fields: Any) -> str:
+    from registry_core.store.disk import sha256_hex
+
+    return sha256_hex(canonical(fields))
