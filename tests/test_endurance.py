@@ -106,5 +106,5 @@ def test_an_alias_has_one_holder_at_every_instant(tmp_path):
 
     children = [start_child(promote), start_child(read), start_child(read)]
     assert [wait_for(child) for child in children] == [0, 0, 0]
-    assert len(store.decisions("dummy")) == PROMOTIONS + 1
+    assert len(store.ledger(alias="production")) == PROMOTIONS + 1
     store.verify_ledger()

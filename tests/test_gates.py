@@ -43,6 +43,16 @@ def plugins(folder, *, dataset="flowers", plugin=TABLE_PLUGIN, **extensions):
     return KnownPlugins(write_project(folder, plugin, extensions)).load(dataset)
 
 
+class Untouched:
+    """A ledger in which nothing was decided yet."""
+
+    def has_held(self, version, alias):
+        return False
+
+    def compared_before(self, candidate, incumbent, fingerprint):
+        return 0
+
+
 def objections(joined, candidate, incumbent, alias) -> list[Objection]:
     """What the plugins say, where the alias itself asks for nothing."""
     decision = judge(
@@ -51,7 +61,7 @@ def objections(joined, candidate, incumbent, alias) -> list[Objection]:
         alias,
         rule=None,
         plugins=joined,
-        decisions=[],
+        past=Untouched(),
         outcomes=lambda version: None,
     )
     return [Objection(check.name, check.found) for check in decision.failed]

@@ -17,14 +17,14 @@ from registry_core.cli.options import (
     YesOption,
     confirm,
 )
-from registry_core.errors import DamagedIndexError, IntegrityError, UsageError
+from registry_core.errors import IntegrityError, UsageError
 from registry_core.refs import parse_target
 from registry_core.store.audit import Audit, audit
 from registry_core.store.faults import REBUILD
-from registry_core.store.rebuild import Rebuilt
-from registry_core.store.rebuild import rebuild as rebuild_index
+from registry_core.store.rebuild import Rebuilt, rebuild_if_damaged
 from registry_core.ui import output
 from registry_core.ui.tables.care import collection_line, show_audit, show_collection, show_rebuilt
+from registry_core.ui.tables.cells import some
 
 
 @app.command()
@@ -76,19 +76,22 @@ def gc(
         int,
         typer.Option(metavar="N", min=0, help="Not the N newest removed versions of each model."),
     ] = 0,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="Also files of versions whose manifest is lost.")
+    ] = False,
     reason: ReasonOption = "",
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Give up the files of removed versions, and files that nothing needs, for good."""
+    """Permanently delete the files of removed versions, and files that nothing needs."""
     store = session.open().store
     removals = store.removals
-    found = removals.collectable(older_than, keep_last)
+    found = removals.collectable(older_than, keep_last, lost)
     if not dry_run and found.blobs + len(found.removals):
         confirm(f"{collection_line(found, 'would go')} for good. Go on?", yes, "mlreg gc")
-        found = removals.collect(older_than, keep_last, reason)
+        found = removals.collect(older_than, keep_last, reason, lost)
     if as_json:
         output.print_json({**found.to_json(), "dry_run": dry_run})
     elif quiet:
@@ -123,13 +126,13 @@ def verify(
     try:
         found = audit(registry.store)
         damaged = found.index_damaged
-    except DamagedIndexError:
+    except IntegrityError:
         if not rebuild:
             raise
         damaged = True
     if rebuild and damaged:
-        rebuilt = rebuild_index(registry.folder, dry_run=dry_run)
-        found = audit(registry.store) if not dry_run else Audit()
+        rebuilt = rebuild_if_damaged(registry.folder, dry_run=dry_run)
+        found = audit(registry.store) if not (rebuilt and dry_run) else Audit()
     if as_json:
         output.print_json({**found.to_json(), "rebuilt": rebuilt.to_json() if rebuilt else None})
     else:
@@ -146,7 +149,7 @@ def _tell_problems(found: Audit, rebuilt: Rebuilt | None) -> None:
     for problem in found.problems:
         output.print_error(problem)
     for ref, reason in (rebuilt.lost if rebuilt else {}).items():
-        output.print_warning(f"{ref} is not in the new index: {reason}.")
+        output.print_warning(f"Not in the new index: {ref}: {reason}.")
     sys.stdout.flush()
     if found.problems:
         raise IntegrityError(
@@ -156,7 +159,8 @@ def _tell_problems(found: Audit, rebuilt: Rebuilt | None) -> None:
         )
     if rebuilt and rebuilt.lost:
         raise IntegrityError(
-            f"{len(rebuilt.lost)} versions could not be brought back.",
-            "Put their files back under objects/ from a copy of the registry, and rebuild again.",
+            f"Lost, and not in the new index: {some(list(rebuilt.lost))}.",
+            "Everything else is back. Put the files of lost versions back under objects/ from a "
+            "copy of the registry, and rebuild again.",
             REBUILD,
         )

@@ -57,7 +57,12 @@ class Access:
 
     @contextmanager
     def writing(
-        self, doing: str, needed_bytes: int = 0, create: bool = False, sweep: bool = True
+        self,
+        doing: str,
+        needed_bytes: int = 0,
+        create: bool = False,
+        sweep: bool = True,
+        catch_up: bool = True,
     ) -> Iterator[Writing]:
         """One transaction, alone in writing; committed unless the body raises.
 
@@ -66,24 +71,23 @@ class Access:
             needed_bytes: what is about to be written, if that is known.
             create: make the registry if it is not there.
             sweep: remove what killed runs left, first.
+            catch_up: write the rows of the ledger that a killed writer left out, first.
         """
         with self.translated(doing, needed_bytes):
             announced = False
             with self._index.writing(create) as index:
-                self.ledger_file.check(index, lambda: self._unknown(index))
+                self.ledger_file.check(index, lambda: self._unknown(index), catch_up)
                 if sweep:
                     self._sweep(index)
                 before = index.last_ledger_row()
                 yield index
-                if (after := index.last_ledger_row()) != before:
+                after = index.last_ledger_row()
+                if announced := bool(index.appended):
                     self.ledger_file.announce(before, after)
-                    announced = True
             if announced:
                 # What is committed stands, whatever the disk says now: the next writer tries again.
                 with suppress(OSError, sqlite3.Error, MlregError):
-                    if index.appended:
-                        self.ledger_file.extend(index.appended, self._rows_after)
-                    self.ledger_file.confirm(after)
+                    self.ledger_file.extend(index.appended, self._rows_after)
 
     @contextmanager
     def snapshot(self, doing: str) -> Iterator[tuple[Reading, Seen]]:

@@ -75,15 +75,18 @@ class LedgerFile:
         self.path = folder / LEDGER_FILE
         self.head = LedgerHead(folder)
 
-    def check(self, view: Reading, unknown: Callable[[], Iterable[str]]) -> None:
+    def check(
+        self, view: Reading, unknown: Callable[[], Iterable[str]], catch_up: bool = True
+    ) -> None:
         """Refuse to go on from an index that may not be the newest, or from a damaged file.
 
-        Only inside a write transaction. Writes what a killed writer left out.
+        Only inside a write transaction.
 
         Args:
             view: the index.
             unknown: finds the manifests in objects/ that the index does not know; asked where a
                 crash, or an older copy of everything else, could have left some.
+            catch_up: write what a killed writer left out.
 
         Raises:
             DamagedIndexError: the index, or the file beside it, is not the newest one.
@@ -97,14 +100,21 @@ class LedgerFile:
             raise outdated_index(self._folder, head.after, "objects/ledger.head")
         end = self._end()
         if newest is not None or end is not None or head is not None:
-            self._check_end(view, head, newest, end)
+            self._check_end(view, head, newest, end, catch_up)
         if head is None or newest != head.after:
             for digest in unknown():
                 raise unknown_manifest(self._folder, digest)
         if head is None and newest is not None:
             self.head.confirm(newest, durably=True)
 
-    def _check_end(self, view: Reading, head: Head | None, newest: Place, end: _End | None) -> None:
+    def _check_end(
+        self,
+        view: Reading,
+        head: Head | None,
+        newest: Place,
+        end: _End | None,
+        catch_up: bool,
+    ) -> None:
         last = (end.last.number, end.last.digest) if end and end.last else None
         if last and view.ledger_digest(last[0]) != last[1]:
             raise outdated_index(self._folder, last, LEDGER_FILE)
@@ -117,7 +127,14 @@ class LedgerFile:
         reached = last[0] if last else 0
         if not begun or reached < first or last == newest or (end and end.damaged):
             raise self._damaged(end, reached)
-        self._extend(newest[0] if newest else 0, view.ledger_after)
+        if catch_up:
+            with self._locked() as descriptor:
+                self._write(descriptor, newest[0] if newest else 0, view.ledger_after)
+
+    def has(self, row: Place) -> bool:
+        """Whether the file ends with this row."""
+        end = self._end()
+        return bool(row and end and end.last and (end.last.number, end.last.digest) == row)
 
     def seen(self) -> Seen:
         """What is here now; asked before a copy of the index is made, for `verify`."""
@@ -149,7 +166,7 @@ class LedgerFile:
             for row in view.ledger_after(0):
                 chain.add(row)
                 follow(row)
-                found = None if behind else lines.next(_SECONDS_OF_A_COMMIT)
+                found = None if behind else lines.next()
                 if found is None:
                     behind = behind or row.number
                 elif found != line(row)[:-1]:
@@ -189,11 +206,11 @@ class LedgerFile:
         return bool(end and end.torn and head and head.committed and head.after == last)
 
     def _may_lack(self, number: int, newest: Place) -> bool:
-        """Whether a writer that was killed explains that the file ends before a row."""
+        """Whether a row is not in the file because its writer is about to add it, or was killed."""
         head = self.head.read()
-        if head is None or head.after != newest:
-            return head is not None and self._holds(newest)
-        return number > (head.before[0] if head.before else 0) and not head.committed
+        if head and head.after == newest and not head.committed:
+            return number > (head.before[0] if head.before else 0)
+        return self._holds(newest)
 
     def _holds(self, newest: Place) -> bool:
         end = self._end()
@@ -218,34 +235,37 @@ class LedgerFile:
         with self._locked():
             self.head.announce(before, after)
 
-    def confirm(self, after: Place) -> None:
-        """Say that the ledger ends with this row, where nobody has announced another since."""
-        with self._locked():
-            self.head.confirm(after)
-
     def extend(self, new: list[LedgerRow], after: Callable[[int], Iterable[LedgerRow]]) -> None:
         """Write rows that were committed, and those before them that are not here yet.
+
+        Says beside the objects, too, that they were; where nobody has announced others since.
 
         Args:
             new: the rows, in order.
             after: reads from the index the rows after a number.
         """
-        self._extend(
-            new[-1].number, lambda number: new if new[0].number == number + 1 else after(number)
-        )
-
-    def _extend(self, until: int, after: Callable[[int], Iterable[LedgerRow]]) -> None:
+        last = new[-1]
         with self._locked() as descriptor:
-            end = _end(descriptor)
-            number = end.last.number if end.last else 0
-            if number >= until:
-                return  # whoever committed after us wrote ours too
-            if end.damaged:
-                raise self._damaged(end, number)
-            os.ftruncate(descriptor, end.size)  # what a killed writer left half written
-            for row in takewhile(lambda row: row.number <= until, after(number)):
-                write_all(descriptor, line(row))
-            os.fsync(descriptor)
+            self._write(
+                descriptor,
+                last.number,
+                lambda number: new if new[0].number == number + 1 else after(number),
+            )
+            self.head.confirm((last.number, last.digest))
+
+    def _write(
+        self, descriptor: int, until: int, after: Callable[[int], Iterable[LedgerRow]]
+    ) -> None:
+        end = _end(descriptor)
+        number = end.last.number if end.last else 0
+        if number >= until:
+            return  # whoever committed after us wrote ours too
+        if end.damaged:
+            raise self._damaged(end, number)
+        os.ftruncate(descriptor, end.size)  # what a killed writer left half written
+        for row in takewhile(lambda row: row.number <= until, after(number)):
+            write_all(descriptor, line(row))
+        os.fsync(descriptor)
 
     def replace(self, rows: Iterable[LedgerRow]) -> None:
         """Put a file with these rows in place of the one that is there, and make it durable."""
@@ -360,26 +380,14 @@ class _Lines:
         with suppress(FileNotFoundError), opened(folder) as descriptor:
             self._stream = os.fdopen(open_file(descriptor, LEDGER_FILE, path), "rb")
 
-    def next(self, patience_seconds: float = 0.0) -> bytes | None:
-        """The next line that was written to its end, without its newline; None at the file's end.
-
-        Args:
-            patience_seconds: how long a writer is waited for that is about to write it.
-        """
+    def next(self) -> bytes | None:
+        """The next line that was written to its end, without its newline; None after the last."""
         if self._stream is None:
             return None
-        until = time.monotonic() + patience_seconds
-        start = self._stream.tell()
-        while True:
-            content = rest = self._stream.readline(LIMIT_LINE_BYTES)
-            while rest and not rest.endswith(b"\n"):
-                rest = self._stream.readline(LIMIT_LINE_BYTES)
-            if rest:
-                return content.removesuffix(b"\n")
-            self._stream.seek(start)
-            if time.monotonic() >= until:
-                return None
-            time.sleep(_SECONDS_OF_A_WAIT)
+        content = rest = self._stream.readline(LIMIT_LINE_BYTES)
+        while rest and not rest.endswith(b"\n"):
+            rest = self._stream.readline(LIMIT_LINE_BYTES)
+        return content.removesuffix(b"\n") if rest else None
 
     def close(self) -> None:
         if self._stream is not None:

@@ -22,6 +22,7 @@ from registry_core.errors import IntegrityError, MlregError, UsageError
 from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
+from registry_core.store.audit import index_problems
 from registry_core.store.blobs import OBJECTS
 from registry_core.store.clock import utc_now
 from registry_core.store.faults import DATABASE, busy
@@ -33,6 +34,7 @@ from registry_core.store.ledger_head import HEAD_FILE, Head
 from registry_core.store.replay import Key, Replay
 from registry_core.store.runs import RunFolder, remove_folder
 from registry_core.store.salvage import Salvage
+from registry_core.store.store import Store
 
 _MANIFESTS = """
 CREATE TABLE manifests (
@@ -82,11 +84,36 @@ def rebuild(folder: Path, busy_seconds: float = 30.0, dry_run: bool = False) -> 
         BusyError: another process is writing.
         StorageError: the disk refuses; the old index is where it was, or beside its place.
     """
+    with _entered(folder, busy_seconds) as access:
+        return _rebuild(access, busy_seconds, dry_run)
+
+
+def rebuild_if_damaged(
+    folder: Path, busy_seconds: float = 30.0, dry_run: bool = False
+) -> Rebuilt | None:
+    """The same, unless the index is sound once nobody else can write; None then."""
+    with _entered(folder, busy_seconds) as access:
+        try:
+            damaged = bool(index_problems(Store(folder, busy_seconds)))
+        except IntegrityError:
+            damaged = True
+        return _rebuild(access, busy_seconds, dry_run) if damaged else None
+
+
+@contextmanager
+def _entered(folder: Path, busy_seconds: float) -> Iterator[Access]:
+    """The registry, with no other process that writes to it."""
     access = Access(folder, busy_seconds)
     with (
         access.translated("rebuilding the index"),
         _something_to_go_by(access),
         _alone(folder, busy_seconds),
+    ):
+        yield access
+
+
+def _rebuild(access: Access, busy_seconds: float, dry_run: bool) -> Rebuilt:
+    with (
         access.runs.create("rebuild", _leave) as scratch,
     ):
         head = _read_head(access)

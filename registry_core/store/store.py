@@ -547,8 +547,10 @@ class Store:
         """
         try:
             doing = f"taking back a version of {run.model}"
-            with self._access.writing(doing, sweep=False) as index:
-                withdrawn = index.withdraw(run.model, run.id)
+            with self._access.writing(doing, sweep=False, catch_up=False) as index:
+                # a row that is in ledger.jsonl was seen by another writer, and stays
+                seen = self._access.ledger_file.has(index.last_ledger_row())
+                withdrawn = not seen and index.withdraw(run.model, run.id)
         except MlregError:
             return
         if withdrawn:

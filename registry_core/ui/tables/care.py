@@ -57,3 +57,5 @@ def show_rebuilt(rebuilt: Rebuilt, dry_run: bool) -> None:
         print(f"No row told of {len(rebuilt.found)} of them: {some(rebuilt.found)}")
     if rebuilt.old_index:
         print(f"The old index is {rebuilt.old_index}; remove it once all is well.")
+    if rebuilt.old_ledger:
+        print(f"The old ledger.jsonl is {rebuilt.old_ledger}.")
