@@ -20,7 +20,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from cli_helpers import fill, newest, stop
@@ -207,20 +207,16 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _looked_at(folder: Path) -> list[tuple[Any, ...]]:
-    """Names, kinds, modes, sizes and times; without reading, which would be seen."""
-    paths = [folder]
-    if folder.is_dir():
-        atime = folder.stat().st_atime_ns
-        paths += [Path(where) / name for where, *names in _walk(folder) for name in names]
-        assert atime <= folder.stat().st_atime_ns
-    found = []
-    for path in sorted(paths):
+def _looked_at(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Modes, sizes, and times, of reading too; without reading, which would be seen."""
+    paths = [folder, *(Path(where) / name for where, *names in _walk(folder) for name in names)]
+    found = {}
+    for path in paths:
         status = os.lstat(path)
-        seen = [status.st_mode, status.st_size, status.st_mtime_ns, status.st_nlink]
+        seen = (status.st_mode, status.st_size, status.st_nlink, status.st_mtime_ns)
         # walking a folder is a read of it; of its files it is none
-        seen += [] if stat.S_ISDIR(status.st_mode) else [status.st_atime_ns]
-        found.append((str(path), *seen))
+        is_folder = stat.S_ISDIR(status.st_mode)
+        found[path.name] = seen if is_folder else (*seen, status.st_atime_ns)
     return found
 
 
