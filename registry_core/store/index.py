@@ -310,13 +310,23 @@ class Reading:
         yield from self._connection.execute(f"SELECT {_LEDGER} FROM ledger ORDER BY number{order}")  # noqa: S608
 
     def lost_versions(self) -> list[str]:
-        """The versions that the ledger registered and that are not here: a rebuild missed them."""
+        """The versions that the ledger tells of and that are not here: a rebuild missed them."""
         query = (
-            "SELECT model, version FROM ledger WHERE action = 'registered' AND NOT EXISTS "
+            "SELECT DISTINCT model, version FROM ledger WHERE version IS NOT NULL AND NOT EXISTS "
             "(SELECT 1 FROM versions WHERE versions.model = ledger.model "
             "AND versions.number = ledger.version) ORDER BY 1, 2"
         )
         return [f"{model}@{number}" for model, number in self._all(query)]
+
+    def has_lost_rows(self) -> bool:
+        """Whether a rebuild missed rows of the ledger, which may have told of more versions."""
+        return bool(self._all("SELECT 1 FROM ledger WHERE action = 'lost' LIMIT 1"))
+
+    def rank(self, version: Version) -> tuple[str, float] | None:
+        """By what a version is the best or not: its objective, and its score."""
+        query = "SELECT objective, score FROM versions WHERE model = :model AND number = :number"
+        rows = self._all(query, model=version.model, number=version.version)
+        return rows[0] if rows else None
 
     def each_version(self) -> Iterator[tuple[Version, bool, tuple[str, float]]]:
         """Every version, a few at a time: whether it was collected, its objective and its score."""

@@ -121,11 +121,11 @@ class LedgerFile:
         torn = end is not None and (end.torn or end.damaged)
         if last == newest and not torn:
             return
-        # what a writer leaves that was killed between its commit and its line
-        begun = head is not None and newest is not None and newest == head.after
-        first = head.before[0] if head and head.before else 0
+        # What a writer leaves that was killed between its commit and its line; or the file was cut,
+        # and the head tells that the index has all there is.
         reached = last[0] if last else 0
-        if not begun or reached < first or last == newest or (end and end.damaged):
+        known = head is not None and newest == head.after
+        if not known or last == newest or (end and end.damaged):
             raise self._damaged(end, reached)
         if catch_up:
             with self._locked() as descriptor:

@@ -46,6 +46,9 @@ CREATE TABLE manifests (
 """
 
 
+_WITHOUT_MANIFEST = "its manifest is damaged or missing"
+
+
 @dataclass
 class Rebuilt:
     """What a new index has.
@@ -141,6 +144,7 @@ class _Replacement:
         self._salvage = salvage
         self._replay = Replay()
         self._known: set[Key] = set()
+        self._told: set[Key] = set()
         self._registered_last: dict[str, int] = {}
         self._done = Rebuilt()
 
@@ -157,12 +161,15 @@ class _Replacement:
             self._replay.follow(row)
             if row.action != "lost":
                 self._done.rows += 1
-            if row.version is not None:
-                self._index.reserve_number(row.model, row.version)
+            for number in filter(None, (row.version, row.previous)):
+                self._index.reserve_number(row.model, number)
+                self._told.add((row.model, number))
             if row.action == "registered" and row.version is not None:
                 self._registered_last[row.model] = row.number
                 self._register(row, row.version)
         self._find_the_rest()
+        for model, number in sorted(self._told - self._known):
+            self._done.lost.setdefault(f"{model}@{number}", _WITHOUT_MANIFEST)
         self._reserve(lost_rows)
         self._write_state()
         evidence = {
@@ -190,7 +197,7 @@ class _Replacement:
         if key in self._known:
             return
         if found is None or (found[0].model, found[0].version) != key:
-            self._done.lost[f"{row.model}@{number}"] = "its manifest is damaged or missing"
+            self._done.lost[f"{row.model}@{number}"] = _WITHOUT_MANIFEST
         else:
             self._add(*found)
 

@@ -209,16 +209,21 @@ def _check_lost(view: Reading, lost_too: bool) -> None:
 
     Only its manifest says which files are its own.
     """
-    lost = view.lost_versions()
-    if lost and not lost_too:
+    if lost_too:
+        return
+    if lost := view.lost_versions():
         others = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
-        raise RefusedError(
-            f"The manifest of {lost[0]}{others} is lost, and its files cannot be told from files "
-            "that nothing needs.",
-            "Put the manifest back under objects/ and rebuild the index, or give up those files "
-            "with --lost.",
-            "mlreg gc --lost",
-        )
+        what = f"The manifest of {lost[0]}{others} is lost"
+    elif view.has_lost_rows():
+        what = "Rows of the ledger are lost, which may have told of more versions"
+    else:
+        return
+    raise RefusedError(
+        f"{what}: files of such a version cannot be told from files that nothing needs.",
+        "Put what is lost back under objects/ and rebuild the index, or delete those files too, "
+        "with --lost.",
+        "mlreg gc --lost",
+    )
 
 
 def _collectable(view: Reading, older_than_days: float, keep_last: int) -> list[Removal]:

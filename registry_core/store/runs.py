@@ -94,7 +94,7 @@ class RunFolder:
             PluginError: something replaced the folder by a link, which could lead anywhere.
         """
         files = self.path / _FILES
-        if not stat.S_ISDIR(files.lstat().st_mode):
+        if files.is_symlink() or (files.exists() and not files.is_dir()):
             raise PluginError(
                 f"{files} was a folder of mlreg's, and something replaced it.",
                 "A plugin writes beside it, in run_dir, or into the out_dir of its report.",

@@ -148,8 +148,9 @@ class Store:
         doing = f"reading {version.ref}"
         with self._access.reading(doing) as view:
             check_registration(view, version)
+            rank = view.rank(version)
         with self._access.translated(doing):
-            return read_manifest(self._blobs, version)
+            return read_manifest(self._blobs, version, rank)
 
     def read(self, version: Version, path: str) -> bytes:
         """The content of one file of a version, checked.
