@@ -93,7 +93,7 @@ class LedgerFile:
             BusyError: another process holds the file.
         """
         newest = view.last_ledger_row()
-        head = self.head.read()
+        head = self._head(newest)
         if head and newest != head.after and (head.committed or newest != head.before):
             if newest and head.after and newest[0] > head.after[0]:
                 raise self._outdated_objects(head)
@@ -106,6 +106,14 @@ class LedgerFile:
                 raise unknown_manifest(self._folder, digest)
         if head is None and newest is not None:
             self.head.confirm(newest, durably=True)
+
+    def _head(self, newest: Place) -> Head | None:
+        try:
+            return self.head.read()
+        except DamagedIndexError:
+            if newest is None:
+                return None  # a power cut at the very first row, before its commit
+            raise
 
     def _check_end(
         self,
@@ -139,7 +147,9 @@ class LedgerFile:
     def seen(self) -> Seen:
         """What is here now; asked before a copy of the index is made, for `verify`."""
         end = self._end()
-        return Seen(self.head.read(), end.last if end else None)
+        with suppress(DamagedIndexError):  # `verify` tells
+            return Seen(self.head.read(), end.last if end else None)
+        return Seen(None, end.last if end else None)
 
     def verify(
         self,
@@ -159,6 +169,7 @@ class LedgerFile:
         """
         newest = view.last_ledger_row()
         head, last = seen
+        self._head(newest)
         chain = Chain()
         lines = _Lines(self._folder, self.path)
         behind = 0
@@ -183,8 +194,6 @@ class LedgerFile:
             raise outdated_index(self._folder, (last.number, last.digest), LEDGER_FILE)
         if behind and not self._may_lack(behind, newest):
             raise self._damaged(self._end(), behind - 1)
-        if head is None and self.head.path.exists():
-            raise self._altered(0)
 
     def _check_newer(self, lines: _Lines, number: int | None) -> None:
         """Refuse what follows the rows and is none that a writer has added meanwhile."""
@@ -292,6 +301,7 @@ class LedgerFile:
         try:
             while (found := lines.next()) is not None:
                 yield found
+                lines.skip()
         finally:
             lines.close()
 
@@ -377,17 +387,26 @@ class _Lines:
 
     def __init__(self, folder: Path, path: Path) -> None:
         self._stream: BinaryIO | None = None
+        self._inside = False
         with suppress(FileNotFoundError), opened(folder) as descriptor:
             self._stream = os.fdopen(open_file(descriptor, LEDGER_FILE, path), "rb")
 
     def next(self) -> bytes | None:
-        """The next line that was written to its end, without its newline; None after the last."""
-        if self._stream is None:
-            return None
-        content = rest = self._stream.readline(LIMIT_LINE_BYTES)
-        while rest and not rest.endswith(b"\n"):
-            rest = self._stream.readline(LIMIT_LINE_BYTES)
-        return content.removesuffix(b"\n") if rest else None
+        """The next line that was written to its end, without its newline; None after the last.
+
+        Of a line that is longer than any that mlreg writes, this is the start.
+        """
+        content = self._stream.readline(LIMIT_LINE_BYTES) if self._stream else b""
+        self._inside = len(content) == LIMIT_LINE_BYTES and not content.endswith(b"\n")
+        if self._inside or content.endswith(b"\n"):
+            return content.removesuffix(b"\n")
+        return None
+
+    def skip(self) -> None:
+        """Go to the end of the line whose start was read last."""
+        while self._inside and self._stream:
+            content = self._stream.readline(1 << 20)
+            self._inside = bool(content) and not content.endswith(b"\n")
 
     def close(self) -> None:
         if self._stream is not None:
@@ -424,9 +443,9 @@ def _end(descriptor: int) -> _End:
         begin = tail.rfind(b"\n", 0, max(end - 1, 0)) + 1
         if begin or start == 0:
             break
-        if length > 2 * LIMIT_LINE_BYTES:
+        if length == LIMIT_LINE_BYTES:
             return _End(None, size, False, True)
-        length *= 4
+        length = min(4 * length, LIMIT_LINE_BYTES)
     if not end:
         return _End(None, 0, bool(tail), False)
     row = parsed(tail[begin : end - 1])

@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from registry_core.errors import IntegrityError
+from registry_core.errors import DamagedIndexError, IntegrityError
 from registry_core.store.blobs import OBJECTS
 from registry_core.store.disk import write_all
+from registry_core.store.faults import REBUILD
 from registry_core.store.folders import open_file, opened, read_file
 from registry_core.store.manifest import canonical, read_json
 
@@ -62,10 +63,10 @@ class LedgerHead:
         self.path = registry / OBJECTS / HEAD_FILE
 
     def read(self) -> Head | None:
-        """The newest record; None where there is no file, or none of its records is whole.
+        """The newest record; None where there is no file.
 
         Raises:
-            IntegrityError: something else lies in the file's place.
+            IntegrityError: something else lies in the file's place, or no record in it is whole.
         """
         try:
             with opened(self._registry, OBJECTS) as folder:
@@ -74,7 +75,14 @@ class LedgerHead:
             return None
         records = [_parsed(content[start : start + _RECORD_BYTES]) for start in _STARTS]
         whole = [record for record in records if record]
-        return max(whole, key=lambda record: record.sequence, default=None)
+        if not whole:
+            raise DamagedIndexError(
+                f"{self.path} is damaged: it does not say which row of the ledger is the newest.",
+                "Nothing was changed. Put it back from a copy, or rebuild the index; what is there "
+                "now is kept.",
+                REBUILD,
+            )
+        return max(whole, key=lambda record: record.sequence)
 
     def announce(self, before: Place, after: Place) -> None:
         """Say durably which row is about to be the last; returns once a power cut cannot undo it.

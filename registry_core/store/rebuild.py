@@ -46,6 +46,7 @@ CREATE TABLE manifests (
 """
 
 
+_JOURNALS = tuple(f"{DATABASE}-{ending}" for ending in ("journal", "wal", "shm"))
 _WITHOUT_MANIFEST = "its manifest is damaged or missing"
 
 
@@ -300,13 +301,12 @@ def _put_in_place(access: Access, made: Path, done: Rebuilt) -> None:
         new.execute("BEGIN IMMEDIATE")
         after = new.execute("SELECT number, digest FROM ledger ORDER BY number DESC").fetchone()
         done.old_index = _keep(folder, DATABASE, ending)
-        _keep(folder, f"{DATABASE}-journal", ending, move=True)
-        for name in (f"{DATABASE}-wal", f"{DATABASE}-shm"):
+        for name in _JOURNALS:  # of the old index; they must not be applied to the new one
             _keep(folder, name, ending, move=True)
         done.old_ledger = _keep(folder, LEDGER_FILE, ending)
-        if not _is_regular(access.ledger_file.head.path):
-            _keep(folder / OBJECTS, HEAD_FILE, ending)
         before = _read_head(access)
+        if before is None:
+            _keep(folder / OBJECTS, HEAD_FILE, ending, move=True)
         access.ledger_file.head.announce(before.after if before else None, after)
         with opened(made.parent) as source, opened(folder) as target:
             os.rename(made.name, DATABASE, src_dir_fd=source, dst_dir_fd=target)
@@ -367,6 +367,9 @@ def _alone(folder: Path, busy_seconds: float) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _lock(descriptor, folder, busy_seconds)
+        for name in _JOURNALS:  # at which SQLite would wait, or which it would follow
+            if not _is_regular(folder / name):
+                _keep(folder, name, _free_ending(folder), move=True)
         with _writers_kept_out(folder / DATABASE, busy_seconds):
             yield
     finally:

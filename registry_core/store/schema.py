@@ -2,8 +2,8 @@
 
 Works with SQLite 3.38 and later, whose JSON functions one index needs.
 
-Schema 2 added what keeps every command from reading a model's whole ledger: `held`, and the last
-four indexes. An index of schema 1 is read as it is, and brought up to date by the next command that
+Schema 2 added what keeps every command from reading a model's whole ledger: `held`, and five
+indexes. An index of schema 1 is read as it is, and brought up to date by the next command that
 writes.
 """
 
@@ -154,6 +154,7 @@ MOVES = "action IN ('promoted', 'rolled back', 'released')"
 COMPARED = "json_extract(evidence, '$.comparison.fingerprint')"
 INCUMBENT = "json_extract(evidence, '$.incumbent')"
 _INDEXES = f"""
+CREATE INDEX ledger_by_model ON ledger (model);
 CREATE INDEX ledger_of_moves ON ledger (model, alias, number, at) WHERE {MOVES};
 CREATE INDEX ledger_of_holders ON ledger (model, version, alias) WHERE {MOVES};
 CREATE INDEX ledger_of_losses ON ledger (model, previous, at)
