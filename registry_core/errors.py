@@ -7,6 +7,10 @@ Nothing here knows how they are shown.
 from __future__ import annotations
 
 import signal as signals
+from typing import Any
+
+# A message longer than this is cut where it is told in a line; the exception itself keeps all.
+_LONGEST = 500
 
 
 class MlregError(Exception):
@@ -19,16 +23,29 @@ class MlregError(Exception):
     """
 
     exit_status = 1
+    # what a plugin's own subclass may leave out
+    what = ""
+    remedy = ""
+    command = ""
 
     def __init__(self, what: str, remedy: str = "", command: str = "") -> None:
         super().__init__(what)
-        self.what = what
-        self.remedy = remedy
-        self.command = command
+        self.what = writable(what)
+        self.remedy = writable(remedy)
+        self.command = writable(command)
 
     def __str__(self) -> str:
         lines = [self.what, self.remedy, f"Try: {self.command}" if self.command else ""]
         return "\n".join(line for line in lines if line)
+
+    def to_json(self) -> dict[str, Any]:
+        """The three lines, and the exit status."""
+        return {
+            "what": self.what,
+            "remedy": self.remedy,
+            "command": self.command,
+            "exit_status": self.exit_status,
+        }
 
 
 class UsageError(MlregError):
@@ -102,3 +119,27 @@ class Interrupted(BaseException):
         self.signum = signum
         self.outcome = outcome
         self.exit_status = 128 + signum
+
+    def to_json(self) -> dict[str, Any]:
+        """As an error's: what happened, what state remains, and the exit status."""
+        return {
+            "what": f"Stopped by {self}.",
+            "remedy": self.outcome,
+            "command": "",
+            "exit_status": self.exit_status,
+        }
+
+
+def writable(text: object) -> str:
+    """The text as UTF-8 can have it: half of a surrogate pair becomes an escape."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def text_of(error: BaseException) -> str:
+    """An exception's message, on one line and not too long, even where it cannot say it."""
+    try:
+        text = str(error)
+    except Exception as failure:
+        return f"(its message cannot be had: {type(failure).__qualname__})"
+    text = " ".join(text.split())
+    return writable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …")

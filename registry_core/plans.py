@@ -39,6 +39,15 @@ class RunPlan:
     group: str = ""
     resumes: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """What would be run: names and configuration."""
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            "preset": self.preset,
+            "config": self.config.values(),
+        }
+
 
 def plan_run(
     plugins: PluginSet,

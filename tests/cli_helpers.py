@@ -49,6 +49,19 @@ for words in json.load(sys.stdin):
 json.dump(told, sys.__stdout__)
 """
 
+# A whole command line with a trainer that needs no TensorFlow.
+_FAKED = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+
+import fakes
+from registry_core.cli import main, runs
+
+runs.load_trainer = fakes.FakeTrainer
+runs.standard_report = fakes.standard_report
+main(sys.argv[1:])
+"""
+
 
 @dataclass(frozen=True)
 class Done:
@@ -72,6 +85,16 @@ def mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Done:
         environment: variables beside those of a user who has set nothing.
     """
     return python("-m", "registry_core", *words, cwd=cwd, **environment)
+
+
+def faked(*words: str, cwd: Path | None = None, **environment: str) -> Done:
+    """Run `mlreg WORDS` as above, with the trainer of the fakes."""
+    return python("-c", _FAKED, *words, cwd=cwd, **environment)
+
+
+def start_faked(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start that, and do not wait."""
+    return _start("-c", _FAKED, *words, cwd=cwd, **environment)
 
 
 def python(*words: str, cwd: Path | None = None, given: str = "", **environment: str) -> Done:
@@ -99,8 +122,12 @@ def in_turn(
 
 def start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
     """Start `mlreg WORDS`, and do not wait; its stderr can be read line by line."""
+    return _start("-m", "registry_core", *words, cwd=cwd, **environment)
+
+
+def _start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "registry_core", *words],
+        [sys.executable, *words],
         cwd=cwd,
         env=surroundings(environment),
         stdin=subprocess.DEVNULL,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from registry_core.cli.app import app
+from registry_core.cli.app import Commands, app
 from registry_core.cli.options import DataDirOption, DatasetArgument, JsonOption, QuietOption
 from registry_core.ui import output
 from registry_core.ui.tables.versions import show_files
@@ -15,7 +13,7 @@ from registry_core.ui.tables.versions import show_files
 if TYPE_CHECKING:
     from registry_core.types import DataCache
 
-group = typer.Typer(help="A dataset's files on this machine.", rich_markup_mode=None)
+group = Commands(help="A dataset's files on this machine.", rich_markup_mode=None)
 app.add_typer(group, name="data")
 
 
@@ -36,9 +34,9 @@ def fetch(
     if as_json:
         output.print_json({"dataset": dataset, "source": source, "path": str(cache.path)})
     elif quiet:
-        print(cache.path)
+        output.print_text(cache.path)
     else:
-        print(f"{dataset} is in {cache.path} (from {source})")
+        output.print_text(f"{dataset} is in {cache.path} (from {source})")
 
 
 @group.command()
@@ -63,7 +61,7 @@ def path_command(
     if as_json:
         output.print_json({"dataset": dataset, "path": str(path)})
     else:
-        print(path)
+        output.print_text(path)
 
 
 def _cache(dataset: str, data_dir: Path | None) -> DataCache:
