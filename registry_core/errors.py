@@ -135,11 +135,36 @@ def writable(text: object) -> str:
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 
-def text_of(error: BaseException) -> str:
-    """An exception's message, on one line and not too long, even where it cannot say it."""
+def is_writable(text: str) -> bool:
+    """Whether UTF-8 has it: half of a surrogate pair it has not."""
+    return text == writable(text)
+
+
+def message_of(error: BaseException) -> str:
+    """An exception's message, even where its class cannot make a text of it."""
     try:
-        text = str(error)
-    except Exception as failure:
+        return str(error)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException as failure:
         return f"(its message cannot be had: {type(failure).__qualname__})"
-    text = " ".join(text.split())
-    return writable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …")
+
+
+def text_of(error: BaseException) -> str:
+    """An exception's message on one line, cut where it is very long."""
+    return shortened(" ".join(message_of(error).split()))
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """The text, cut where it is very long."""
+    return text if len(text) <= longest else f"{text[:longest]} …"
+
+
+def shown_value(value: object, longest: int = 80) -> str:
+    """A value's `repr`, cut, even where its class cannot make one."""
+    try:
+        return shortened(repr(value), longest)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException as failure:
+        return f"its repr cannot be had: {type(failure).__qualname__}"

@@ -5,16 +5,19 @@ All that can be refused by looking at names and values is refused here, before a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from registry_core.config import RunConfig
-from registry_core.errors import PluginError, UsageError
+from registry_core.errors import PluginError, UsageError, is_writable, shown_value
 from registry_core.plugins import PluginSet
 from registry_core.records import UnfinishedRun
 from registry_core.refs import check_model_name
+
+_NO_UNICODE = "It has half of a surrogate pair, which no record can keep."
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,13 @@ def plan_run(
         raise _no_such_preset(chosen, presets, dataset)
     if data_dir is not None and not data_dir.exists():
         raise UsageError(f"--data-dir {data_dir} does not exist.", "Name a file or a folder.")
+    config = presets[chosen].changed(overrides or {})
+    _check_text(chosen, presets[chosen], config)
     return RunPlan(
         model=check_model_name(model if model is not None else dataset),
         dataset=dataset,
         preset=chosen,
-        config=presets[chosen].changed(overrides or {}),
+        config=config,
         data_dir=data_dir,
     )
 
@@ -142,6 +147,22 @@ def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
             "mlreg_presets returned no preset.", "A dataset plugin ships at least one."
         )
     return presets
+
+
+def _check_text(name: str, preset: RunConfig, config: RunConfig) -> None:
+    """Refuse names and settings that no record could keep, before hours are spent on them."""
+    if not is_writable(name):
+        raise PluginError(f"The preset {shown_value(name)} is no Unicode text.", _NO_UNICODE)
+    given = preset.values()
+    for key, value in config.values().items():
+        if is_writable(json.dumps(value, ensure_ascii=False)):
+            continue
+        if value == given.get(key):
+            raise PluginError(
+                f"{key} of the preset '{name}' is no Unicode text: {shown_value(value)}.",
+                _NO_UNICODE,
+            )
+        raise UsageError(f"{key}={shown_value(value)} is no Unicode text.", _NO_UNICODE)
 
 
 def _no_such_preset(name: str, presets: Mapping[str, RunConfig], dataset: str) -> UsageError:

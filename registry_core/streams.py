@@ -52,6 +52,11 @@ def err() -> TextIO:
     return _taken.err if _taken else sys.stderr
 
 
+def are_taken() -> bool:
+    """Whether a command runs."""
+    return _taken is not None
+
+
 def take(quiet: bool = False) -> None:
     """From here on, what others print goes to stderr; does nothing the second time.
 
@@ -135,14 +140,17 @@ def mend() -> None:
 
 
 def fill_standard() -> None:
-    """Open on nothing what is closed of descriptors 0 to 2, and make streams of Python's for them.
+    """Open what is closed of descriptors 0 to 2, and make streams of Python's for them.
+
+    While a command runs, 1 and 2 lead to stderr; else to nothing.
 
     The next file to be opened would get the free number, and what others print would end up in it.
     """
     for fd in (0, 1, 2):
         if is_open(fd):
             continue
-        opened = os.open(os.devnull, os.O_RDWR)
+        stderr = _taken.copies.get(2, -1) if _taken and fd else -1
+        opened = os.dup(stderr) if is_open(stderr) else os.open(os.devnull, os.O_RDWR)
         if opened != fd:
             os.dup2(opened, fd)
             os.close(opened)

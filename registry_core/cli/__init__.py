@@ -8,17 +8,29 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry_core import streams
+from registry_core import plugin_guard, streams
 from registry_core.cli.app import app, register_commands, session
-from registry_core.errors import Interrupted, MlregError, StorageError, UsageError, text_of
+from registry_core.errors import (
+    Interrupted,
+    MlregError,
+    PluginError,
+    StorageError,
+    UsageError,
+    text_of,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `mlreg`; ends the process with the exit status."""
-    from registry_core.cli.ending import end_process
+    from registry_core.cli.ending import end_process, prepare_end
 
+    prepare_end()
     streams.fill_standard()
-    end_process(_run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+    except SystemExit as ending:  # Typer's, when the shell asked for completions
+        status = ending.code if isinstance(ending.code, int) else 0
+    end_process(status)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +55,8 @@ def _run(words: Sequence[str]) -> int:
     session.as_json = "--json" in words
     session.traceback = False
     try:
-        status = app(args=words, prog_name="mlreg", standalone_mode=False)
+        with plugin_guard.telling(_warn):
+            status = app(args=words, prog_name="mlreg", standalone_mode=False)
         if status == 128 + signal.SIGINT:  # Typer's word for Ctrl-C before a command began
             raise Interrupted(signal.SIGINT)
         _finish()
@@ -59,12 +72,14 @@ def _run(words: Sequence[str]) -> int:
         return 0
     except SystemExit as ending:
         # Typer makes exit status 1 of a closed pipe
-        if not isinstance(ending.__context__, BrokenPipeError):
-            raise
-        streams.drop_output()
-        return 0
+        if isinstance(ending.__context__, BrokenPipeError):
+            streams.drop_output()
+            return 0
+        if not streams.are_taken():
+            raise  # the shell has its completions
+        return _told(_bug(ending), cause=ending)
     except Exception as error:
-        return _told(_usage(error) or _full(error) or _bug(error), cause=error)
+        return _told(_usage(error) or _full(error) or _closed(error) or _bug(error), cause=error)
 
 
 def _finish(error: Mapping[str, Any] | None = None) -> None:
@@ -74,6 +89,12 @@ def _finish(error: Mapping[str, Any] | None = None) -> None:
 
         write_json(error)
     streams.out().flush()
+
+
+def _warn(text: str) -> None:
+    from registry_core.ui.output import print_warning
+
+    print_warning(text)
 
 
 def _told(error: MlregError, cause: BaseException | None = None) -> int:
@@ -122,7 +143,14 @@ def _full(error: Exception) -> StorageError | None:
     )
 
 
-def _bug(error: Exception) -> MlregError:
+def _closed(error: Exception) -> PluginError | None:
+    """A descriptor that somebody closed while mlreg used it; mlreg's own code does not."""
+    if not isinstance(error, OSError) or error.errno != errno.EBADF or not plugin_guard.used():
+        return None
+    return plugin_guard.closed_files()
+
+
+def _bug(error: BaseException) -> MlregError:
     return MlregError(
         f"A bug in mlreg: {type(error).__qualname__}: {text_of(error)}",
         "Please report it with what the same command prints with --traceback.",
