@@ -11,6 +11,7 @@ from typing import Any
 
 # A message longer than this is cut where it is told in a line; the exception itself keeps all.
 _LONGEST = 500
+_LONGEST_LINE = 10_000
 
 
 class MlregError(Exception):
@@ -30,8 +31,8 @@ class MlregError(Exception):
 
     def __init__(self, what: str, remedy: str = "", command: str = "") -> None:
         super().__init__(what)
-        self.what = writable(what)
-        self.remedy = writable(remedy)
+        self.what = shortened(writable(what), _LONGEST_LINE)
+        self.remedy = shortened(writable(remedy), _LONGEST_LINE)
         self.command = writable(command)
 
     def __str__(self) -> str:

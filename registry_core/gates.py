@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from registry_core.errors import RefusedError, UsageError
+from registry_core.errors import RefusedError, UsageError, shortened, writable
 from registry_core.plugins import PluginSet
 from registry_core.records import LedgerRow, Objection, Version
 from registry_core.settings import PromotionRule
 from registry_core.statistics import OUTCOMES_FILE, Comparison, Outcomes, compare
+
+_LONGEST_OBJECTION = 2_000
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ class PromotionRefusedError(RefusedError):
         self.decision = decision
 
 
+def _kept(text: object) -> str:
+    """A plugin's words as the ledger can keep them, and a person can read them."""
+    return shortened(writable(text), _LONGEST_OBJECTION)
+
+
 def judge(
     candidate: Version,
     incumbent: Version | None,
@@ -129,7 +136,7 @@ def judge(
         incumbent=incumbent,
         alias=alias,
     )
-    checks += [Check(each.check, False, each.reason) for each in objections]
+    checks += [Check(_kept(each.check), False, _kept(each.reason)) for each in objections]
     return Decision(candidate, incumbent, alias, checks, **compared)
 
 

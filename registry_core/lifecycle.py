@@ -226,7 +226,8 @@ def train(
     config = plan.config
     with stages.timed("data"):
         data = load_data(plan, plugins, observer)
-        facts = describe(data)
+        with plugins.answerable("mlreg_dataset"):
+            facts = describe(data)
 
     with stages.timed("model"):
         trainer = load_trainer(config)
@@ -347,7 +348,9 @@ def load_data(plan: RunPlan, plugins: PluginSet, observer: Observer) -> DataSpli
         data_dir=plan.data_dir,
         progress=observer,
     )
-    for warning in check_splits(data):
+    with plugins.answerable("mlreg_dataset"):
+        warnings = check_splits(data)
+    for warning in warnings:
         observer.warn(warning)
     return data
 

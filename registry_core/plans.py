@@ -86,7 +86,7 @@ def plan_run(
         dataset=dataset,
         preset=chosen,
         config=config,
-        data_dir=data_dir,
+        data_dir=data_dir.absolute() if data_dir else None,
     )
 
 
@@ -136,7 +136,8 @@ def plan_again(
 
 def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
     """The dataset plugin's presets, checked; raises PluginError where they are not presets."""
-    presets: Mapping[str, RunConfig] = plugins.call("mlreg_presets", Mapping)
+    with plugins.answerable("mlreg_presets"):
+        presets: dict[str, RunConfig] = dict(plugins.call("mlreg_presets", Mapping))
     for name, config in presets.items():
         if not isinstance(config, RunConfig):
             raise plugins.wrong_type("mlreg_presets", RunConfig, config)

@@ -55,6 +55,8 @@ class PluginGuard:
         global _used
         _used = True
         _canary.place()
+        streams.fill_standard()
+        self._process = os.getpid()
         self._before = {name: state.read() for name, state in _STATES.items()}
 
     def __exit__(
@@ -63,6 +65,8 @@ class PluginGuard:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if os.getpid() != self._process:
+            os._exit(1)  # a child that the plugin forked; the run is its parent's
         closed = [fd for fd in (0, 1, 2) if not streams.is_open(fd)]
         lost = not (_canary.is_there() and streams.are_whole())
         if closed or lost:
@@ -210,13 +214,23 @@ def _set_variables(values: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
+def _number_errors() -> dict[str, str] | None:
+    numpy = sys.modules.get("numpy")
+    # half imported, it has not everything yet
+    return dict(numpy.geterr()) if numpy is not None and hasattr(numpy, "geterr") else None
+
+
+def _set_number_errors(errors: Mapping[str, str]) -> None:
+    sys.modules["numpy"].seterr(**errors)
+
+
 def _stream(name: str) -> _State:
     def write(stream: Any) -> None:
         setattr(sys, name, stream)
         streams.fill_standard()  # for one that is closed
 
     def differs(before: Any, now: Any) -> bool:
-        return now is not before or getattr(now, "closed", False)
+        return now is not before or not streams.is_usable(now)
 
     return _State(lambda: getattr(sys, name), write, differs)
 
@@ -237,6 +251,9 @@ _STATES: Mapping[str, _State] = {
         sys.getrecursionlimit, sys.setrecursionlimit, lambda before, now: now < before
     ),
     "environment variables": _State(_variables, _set_variables),
+    "NumPy's error state": _State(
+        _number_errors, _set_number_errors, lambda before, now: before not in (None, now)
+    ),
 }
 
 

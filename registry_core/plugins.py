@@ -34,6 +34,9 @@ from registry_core.errors import (
 from registry_core.plugin_guard import ClosedFilesError, PluginGuard
 from registry_core.settings import Settings
 
+# what an error that a plugin raises on purpose may end with; its own subclass may say anything
+_STATUSES = range(1, 10)
+
 ENTRY_POINTS = {"dataset": "mlreg.plugins", "extension": "mlreg.extensions"}
 
 
@@ -295,7 +298,7 @@ class PluginSet:
         owner, place = blame.culprit(error, self._homes) or self._provider(hook)
         with suppress(Exception):  # a class of the plugin's may have its own idea of notes
             error.add_note(f"in plugin '{owner}', hook {hook}, {place}")
-        if isinstance(error, MlregError):
+        if isinstance(error, MlregError) and error.exit_status in _STATUSES:
             return error
         return PluginError(
             f"Plugin '{owner}' failed in {hook}: {blame.said(error)}",

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 # Private descriptors are above what a careless `os.closerange(3, 64)` or `(3, 256)` closes.
 _LEAST_PRIVATE = 512
@@ -156,11 +156,11 @@ def fill_standard() -> None:
             os.close(opened)
         os.set_inheritable(fd, True)
     # started with one of them closed (`mlreg list >&-`), Python has None in its place
-    if sys.stdin is None or sys.stdin.closed:
+    if not is_usable(sys.stdin):
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    if sys.stdout is None or sys.stdout.closed:
+    if not is_usable(sys.stdout):
         sys.stdout = _on(1)
-    if sys.stderr is None or sys.stderr.closed:
+    if not is_usable(sys.stderr):
         sys.stderr = _on(2)
 
 
@@ -186,6 +186,26 @@ def is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_usable(stream: Any) -> bool:
+    """Whether there is a stream, neither closed nor taken off its buffer."""
+    try:
+        return stream is not None and not stream.closed
+    except AttributeError:
+        return True  # a stand-in that is never closed
+    except ValueError:
+        return False
+
+
+def _in_a_child() -> None:
+    """A process that a plugin forks writes to stderr, and keeps nobody's pipe open."""
+    if _taken is not None and {1, 2} <= _taken.copies.keys():
+        with suppress(OSError):
+            os.dup2(_taken.copies[2], _taken.copies[1], inheritable=False)
+
+
+os.register_at_fork(after_in_child=_in_a_child)
 
 
 class _ToStderr(io.TextIOBase):

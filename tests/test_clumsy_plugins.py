@@ -20,6 +20,7 @@ from registry_core import plugin_guard
 from registry_core.errors import MlregError, PluginError, shown_value, text_of
 from registry_core.plugin_guard import PluginGuard
 from registry_core.plugins import KnownPlugins
+from registry_core.signals import stop_on_signals
 from registry_core.store import Store
 
 pytestmark = pytest.mark.processes
@@ -235,6 +236,22 @@ def test_a_record_that_has_such_text_already_is_shown(project, words):
             assert len(done.json["runs"]) == 2
 
 
+def test_an_objection_is_kept_as_it_can_be_written(project):
+    """9 with the plugin's words, escaped and cut; the ledger has them too."""
+    code = "return [Objection('sur\\udc80', 'torn \\ud800' + 'x' * 100_000), Objection(5, None)]"
+    text = doing("mlreg_check_promotion", code)
+    folder = project(text.replace("RunConfig, hook", "Objection, RunConfig, hook"))
+    fill(folder / "registry", 0.5, dataset="flowers", model="flowers")
+    done = mlreg("promote", "flowers@1", "production", "--json", cwd=folder)
+    assert done.status == 9, done.stderr
+    first, second = done.json["decision"]["checks"]
+    assert first["name"] == "sur\\udc80"
+    assert first["found"].startswith("torn \\ud800xxx")
+    assert len(first["found"]) < 3000
+    assert (second["name"], second["found"]) == ("5", "None")
+    assert mlreg("history", cwd=folder).status == 0
+
+
 def test_an_error_of_mlregs_is_always_text():
     """What a plugin raises on purpose is shown and kept as it can be written."""
     error = PluginError("torn \udc80", "mend \ud800", "mlreg \udcff")
@@ -360,6 +377,7 @@ STREAMS = {
     "replaced": ("import io; sys.stdout = io.StringIO()", "changed sys.stdout in mlreg_dataset"),
     "stdin": ("sys.stdin.close()", "changed sys.stdin in mlreg_dataset"),
     "descriptor 1": ("os.close(1)", "changed descriptor 1 in mlreg_dataset"),
+    "detached": ("sys.stderr.detach()", "changed sys.stderr in mlreg_dataset"),
     "descriptors": ("os.closerange(0, 3)", "descriptor 0, descriptor 1, descriptor 2"),
     "originals": ("sys.__stdout__.close()", "mlreg_dataset"),
 }
@@ -426,6 +444,7 @@ CHANGES = {
     "sys.stdout": "sys.stdout = open(os.devnull, 'w')",
     "the locale": "locale.setlocale(locale.LC_ALL, OTHER[locale.setlocale(locale.LC_ALL) == 'C'])",
     "the recursion limit": "sys.setrecursionlimit(300)",
+    "NumPy's error state": "import numpy; numpy.seterr(all='raise')",
     "environment variables": "os.environ['MLREG_HOME'] = '/nowhere'; os.environ.pop('HOME', None)",
 }
 
@@ -458,6 +477,12 @@ def test_each_change_is_put_back(name, tmp_path):
     assert told == [f"Plugin 'clumsy' changed {name} in mlreg_dataset: put back as it was."] or (
         name == "environment variables" and len(told) == 1
     )
+
+
+def test_a_child_that_a_hook_forks_does_not_go_on_with_the_run(project):
+    """Both would train, register and answer."""
+    folder = project(doing("mlreg_model", "os.fork()"))
+    assert_registered(faked("run", "flowers", "--json", cwd=folder), folder)
 
 
 def test_what_is_a_plugins_to_change_is_left(tmp_path):
@@ -529,6 +554,59 @@ def test_ctrl_c_stops_a_run_whose_plugin_took_the_signal(project, hook):
     assert process.returncode == 130, said
     assert "changed signal handlers" in said
     assert "Stopped by SIGINT." in said
+
+
+def test_a_handler_that_a_callback_installs_is_put_back_after_the_batch():
+    """During training nobody waits for the hook's end."""
+    told = []
+    before = signal.getsignal(signal.SIGINT)
+    with plugin_guard.telling(told.append), stop_on_signals() as stop_request:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        stop_request.obey()
+        assert signal.getsignal(signal.SIGINT) == stop_request.receive
+        assert told == ["Code of a plugin replaced the handler of SIGINT: put back as it was."]
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+# --- what hooks return -------------------------------------------------------------------------
+
+ODD = """
+
+class Odd(dict):
+    def items(self):
+        raise OSError("odd")
+    keys = __iter__ = __len__ = items
+
+
+class Names(list):
+    def __iter__(self):
+        raise OSError("odd")
+"""
+
+RETURNED = {
+    "presets": ("    return {\n", "    return Odd() or {\n", "mlreg_presets"),
+    "class names": ('("setosa", "versicolor", "virginica")', "Names(['a'])", "mlreg_dataset"),
+}
+
+
+@pytest.mark.parametrize("what", RETURNED)
+def test_a_value_that_raises_when_it_is_looked_at_is_the_plugins_fault(project, what):
+    """3, naming the hook that gave it."""
+    old, new, hook = RETURNED[what]
+    assert old in TABLE_PLUGIN
+    folder = project(TABLE_PLUGIN.replace(old, new) + ODD)
+    assert_error(
+        faked("run", "flowers", cwd=folder), 3, f"'flowers' failed in {hook}: OSError: odd"
+    )
+
+
+@pytest.mark.parametrize("words", ["fetch", "verify", "path"])
+def test_a_cache_that_raises_is_the_plugins_fault(project, words):
+    """3, naming the hook that gave it."""
+    cache = "class Cache:\n    def __getattr__(self, name):\n        raise OSError('dry')\n"
+    folder = project(doing("mlreg_data", "return Cache()") + cache)
+    done = mlreg("data", words, "flowers", cwd=folder)
+    assert_error(done, 3, "'flowers' failed in mlreg_data: OSError: dry")
 
 
 # --- how the process ends ------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import errno
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from registry_core import plugin_guard, streams
@@ -110,7 +111,8 @@ def _told(error: MlregError, cause: BaseException | None = None) -> int:
 
 def _interrupted(interruption: Interrupted) -> int:
     text = f"\nStopped by {interruption}. {interruption.outcome}".rstrip()
-    print(text, file=streams.err())
+    with suppress(OSError):  # nobody reads it
+        print(text, file=streams.err())
     return _failed(interruption)
 
 

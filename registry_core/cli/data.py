@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,15 +30,18 @@ def fetch(
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
-    cache = _cache(dataset, data_dir)
-    with stop_on_signals(), watch(quiet) as observer:
-        source = cache.fetch(observer)
+    with (
+        _cache(dataset, data_dir) as cache,
+        stop_on_signals(),
+        watch(quiet) as observer,
+    ):
+        source, path = cache.fetch(observer), cache.path
     if as_json:
-        output.print_json({"dataset": dataset, "source": source, "path": str(cache.path)})
+        output.print_json({"dataset": dataset, "source": source, "path": str(path)})
     elif quiet:
-        output.print_text(cache.path)
+        output.print_text(path)
     else:
-        output.print_text(f"{dataset} is in {cache.path} (from {source})")
+        output.print_text(f"{dataset} is in {path} (from {source})")
 
 
 @group.command()
@@ -44,7 +49,8 @@ def verify(
     dataset: DatasetArgument, data_dir: DataDirOption = None, as_json: JsonOption = False
 ) -> None:
     """Read a dataset's files and check their digests."""
-    files = [(f.path, f.size, f.sha256) for f in _cache(dataset, data_dir).verify()]
+    with _cache(dataset, data_dir) as cache:
+        files = [(f.path, f.size, f.sha256) for f in cache.verify()]
     if as_json:
         named = [{"path": p, "size": s, "sha256": d} for p, s, d in files]
         output.print_json({"dataset": dataset, "files": named})
@@ -57,14 +63,17 @@ def path_command(
     dataset: DatasetArgument, data_dir: DataDirOption = None, as_json: JsonOption = False
 ) -> None:
     """Show where a dataset's files are, or would be."""
-    path: Path = _cache(dataset, data_dir).path
+    with _cache(dataset, data_dir) as cache:
+        path = cache.path
     if as_json:
         output.print_json({"dataset": dataset, "path": str(path)})
     else:
         output.print_text(path)
 
 
-def _cache(dataset: str, data_dir: Path | None) -> DataCache:
+@contextmanager
+def _cache(dataset: str, data_dir: Path | None) -> Iterator[DataCache]:
+    """What the plugin keeps on this machine; what it raises in here is the plugin's fault."""
     from registry_core.errors import UsageError
     from registry_core.plugins import KnownPlugins
     from registry_core.settings import find_settings
@@ -76,4 +85,5 @@ def _cache(dataset: str, data_dir: Path | None) -> DataCache:
             f"The plugin '{dataset}' keeps no files of its own.",
             "It has no mlreg_data hook, so there is nothing to fetch or to verify.",
         )
-    return cache
+    with plugins.answerable("mlreg_data"):
+        yield cache
