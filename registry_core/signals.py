@@ -81,4 +81,5 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         request.hear([])
         for signum, handler in previous.items():
-            signal.signal(signum, handler)
+            if handler is not None:  # not installed from Python
+                signal.signal(signum, handler)

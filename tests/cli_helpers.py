@@ -51,11 +51,13 @@ json.dump(told, sys.__stdout__)
 
 # A whole command line with a trainer that needs no TensorFlow.
 _FAKED = f"""
-import sys
+import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 
 import fakes
-from registry_core.cli import main, runs
+from registry_core.cli import ending, main, runs
+
+ending.GRACE_SECONDS = float(os.environ.get("GRACE_SECONDS", ending.GRACE_SECONDS))
 
 runs.load_trainer = fakes.FakeTrainer
 runs.standard_report = fakes.standard_report

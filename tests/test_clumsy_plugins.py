@@ -4,12 +4,18 @@ Commands run as processes of their own, with the trainer of the fakes: descripto
 end of a process are what is looked at.
 """
 
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -141,6 +147,33 @@ def test_closed_streams_at_the_start_are_no_bug(project):
         )
         assert done.returncode == 0, (closed, done.stderr)
         assert ("Would train" in done.stdout) == (">&-" not in closed.replace("2>&-", "")), closed
+
+
+@pytest.mark.parametrize("columns", [60, 150])
+def test_a_table_is_as_wide_as_the_terminal_that_stdout_is(project, columns):
+    """Though stdin and stderr are none, and descriptor 1 leads to stderr."""
+    folder = project(TABLE_PLUGIN)
+    fill(folder / "registry", 0.5, model="flowers")
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "registry_core", "list", "flowers"],
+        cwd=folder,
+        env=surroundings({"TERM": "xterm", "NO_COLOR": "1"}),
+        stdin=subprocess.DEVNULL,
+        stdout=end,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(end)
+    shown = b""
+    with suppress(OSError):  # what a terminal says at its end
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    assert process.wait() == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert any("test metrics" in line for line in lines) == (columns == 150)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
@@ -630,7 +663,7 @@ def test_what_a_plugin_leaves_running_does_not_hold_the_command(project, way):
     code, said = LEFT[way]
     folder = project(doing("mlreg_registered", code))
     began = time.monotonic()
-    done = faked("run", "flowers", "--json", cwd=folder)
+    done = faked("run", "flowers", "--json", cwd=folder, GRACE_SECONDS="1")
     assert time.monotonic() - began < 60
     assert_registered(done, folder, "Warning: A plugin left", said)
 
@@ -672,6 +705,6 @@ def test_a_failing_command_keeps_its_status(project):
     """3, after the grace, where a thread is left by a plugin that then raises."""
     code = "threading.Thread(target=time.sleep, args=[600]).start()"
     folder = project(doing("mlreg_dataset", code, "raise OSError('dry')"))
-    done = faked("run", "flowers", "--json", cwd=folder)
+    done = faked("run", "flowers", "--json", cwd=folder, GRACE_SECONDS="1")
     assert done.status == 3
     assert "OSError: dry" in done.json["error"]["what"]
