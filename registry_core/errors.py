@@ -42,9 +42,9 @@ class MlregError(Exception):
     def to_json(self) -> dict[str, Any]:
         """The three lines, and the exit status."""
         return {
-            "what": self.what,
-            "remedy": self.remedy,
-            "command": self.command,
+            "what": writable(self.what),
+            "remedy": writable(self.remedy),
+            "command": writable(self.command),
             "exit_status": self.exit_status,
         }
 

@@ -237,6 +237,10 @@ def _stream(name: str) -> _State:
 
 # in words -> how it is read and put back
 _STATES: Mapping[str, _State] = {
+    # first: what puts the others back calls functions too
+    "the recursion limit": _State(
+        sys.getrecursionlimit, sys.setrecursionlimit, lambda before, now: now < before
+    ),
     "the working directory": _State(
         _folder, os.chdir, lambda before, now: before not in (None, now)
     ),
@@ -247,9 +251,6 @@ _STATES: Mapping[str, _State] = {
     "sys.stdout": _stream("stdout"),
     "sys.stderr": _stream("stderr"),
     "the locale": _State(_locale, _set_locale),
-    "the recursion limit": _State(
-        sys.getrecursionlimit, sys.setrecursionlimit, lambda before, now: now < before
-    ),
     "environment variables": _State(_variables, _set_variables),
     "NumPy's error state": _State(
         _number_errors, _set_number_errors, lambda before, now: before not in (None, now)

@@ -12,7 +12,7 @@ import fcntl
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -70,9 +70,8 @@ def take(quiet: bool = False) -> None:
     for stream in found:
         _flush(stream)
     copies = {fd: _private_copy(fd) for fd in (1, 2) if is_open(fd)}
-    own = [_text(copies[fd], like=stream) if _descriptor(stream) == fd and fd in copies else stream
-           for fd, stream in zip((1, 2), found, strict=True)]  # fmt: skip
-    _taken = _Taken(found, own[0], own[1], copies)
+    out, err = (_own(stream, fd, copies) for fd, stream in zip((1, 2), found, strict=True))
+    _taken = _Taken(found, out, err, copies)
     if quiet:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for fd in copies:
@@ -82,7 +81,7 @@ def take(quiet: bool = False) -> None:
         return
     if len(copies) == 2:
         os.dup2(2, 1)
-    if own[0] is found[0]:
+    if out is found[0]:
         sys.stdout = _ToStderr()
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # in order with what is written to stderr
@@ -96,13 +95,14 @@ def give_back() -> None:
     taken, _taken = _taken, None
     for stream in (sys.stdout, sys.stderr, taken.out, taken.err):
         _flush(stream)
+    own = {1: taken.out, 2: taken.err}
     for fd, copy in taken.copies.items():
         with suppress(OSError):  # a plugin closed the copy
             os.dup2(copy, fd)
-    for before, own in zip(taken.found, (taken.out, taken.err), strict=True):
-        if own is not before:
-            with suppress(OSError):
-                own.close()
+            if own[fd] in taken.found:
+                os.close(copy)
+            else:
+                own[fd].close()
     sys.stdout, sys.stderr = taken.found
 
 
@@ -142,9 +142,8 @@ def mend() -> None:
 def fill_standard() -> None:
     """Open what is closed of descriptors 0 to 2, and make streams of Python's for them.
 
-    While a command runs, 1 and 2 lead to stderr; else to nothing.
-
     The next file to be opened would get the free number, and what others print would end up in it.
+    While a command runs, 1 and 2 lead to stderr then; else to nothing.
     """
     for fd in (0, 1, 2):
         if is_open(fd):
@@ -216,6 +215,12 @@ class _ToStderr(io.TextIOBase):
 
     def write(self, text: str) -> int:
         return err().write(text)
+
+
+def _own(stream: TextIO, fd: int, copies: Mapping[int, int]) -> TextIO:
+    """A stream on the private descriptor; the stream itself where it leads elsewhere."""
+    leads_there = _descriptor(stream) == fd and fd in copies
+    return _text(copies[fd], like=stream) if leads_there else stream
 
 
 def _text(fd: int, like: TextIO) -> TextIO:

@@ -326,6 +326,14 @@ class Partial(DataError):
         pass
 
 
+class Textless(DataError):
+    def __init__(self, what):
+        self.what = [what, {1}]
+
+    def __str__(self):
+        return "x"
+
+
 def deep(n=0):
     return deep(n + 1)
 """
@@ -339,6 +347,7 @@ RAISES = {
     "raise Noteless('any')": (3, ["'flowers' failed in {hook}: Noteless: any"]),
     "raise Partial()": (4, []),
     "raise DataError(KeyError('x'))": (4, ["'x'"]),
+    "raise Textless('x')": (4, []),
     "raise DataError('torn \\udc80')": (4, ["torn \\udc80"]),
     "raise ValueError('torn \\udc80')": (3, ["ValueError: torn \\udc80"]),
     "raise ValueError('x' * 10_000_000)": (3, ["ValueError: xxx", "…"]),
@@ -376,7 +385,10 @@ def test_whatever_a_hook_raises_it_is_the_plugins_fault(tmp_path, what, hook):
     assert len(str(caught.value)) < 1500
 
 
-@pytest.mark.parametrize("what", ["raise Mute()", "raise Partial()", "deep()", "raise Base('all')"])
+@pytest.mark.parametrize(
+    "what",
+    ["raise Mute()", "raise Partial()", "raise Textless('x')", "deep()", "raise Base('all')"],
+)
 def test_such_an_exception_is_told_by_a_command(project, what):
     """In three lines, with --traceback too, and without a bug."""
     text = doing("mlreg_dataset", what).replace("RunConfig, hook", "DataError, RunConfig, hook")

@@ -9,6 +9,9 @@ import pytest
 from cli_helpers import damage, fill, in_turn, mlreg, newest, python, start_faked, stop
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 from hostile_files import sound
+from typer.main import get_command
+
+from registry_core.cli.app import app, register_commands
 
 pytestmark = pytest.mark.processes
 
@@ -97,6 +100,29 @@ class Cache:
 def mlreg_data():
     return Cache()
 """
+
+
+# tested with a trainer, here or where they are tested otherwise
+TRAINING = {"run", "resume", "reproduce", "evaluate", "import"}
+
+
+def commands(group=None, path=()):
+    """Every command with its words."""
+    group = group or get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+def test_every_command_that_answers_in_json_is_tried_here():
+    """A new one has stdout for itself and is in the list of what is tried."""
+    register_commands([])
+    for words, command in commands():
+        assert type(command).__name__ == "_Command", f"make {words}'s group of Commands"
+        if any("--json" in parameter.opts for parameter in command.params):
+            assert words in TRAINING or any(line.startswith(words) for line in DONE), words
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from registry_core import streams
-from registry_core.errors import MlregError
+from registry_core.errors import MlregError, writable
 from registry_core.ui.text import literal, shown
 
 SCHEMA = 1
@@ -92,11 +92,11 @@ def print_warning(text: str) -> None:
 def print_error(error: MlregError) -> None:
     """What happened, what would work, what to type next: a line each."""
     console = stderr()
-    console.print(shown("Error: ", "red bold").append(literal(error.what), "default"))
+    console.print(shown("Error: ", "red bold").append(literal(writable(error.what)), "default"))
     if error.remedy:
         console.print(shown(error.remedy))
     if error.command:
-        console.print(shown("Try: ", "dim").append(literal(error.command), "bold"))
+        console.print(shown("Try: ", "dim").append(literal(writable(error.command)), "bold"))
 
 
 def _width() -> int | None:
