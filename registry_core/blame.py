@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
-from registry_core.errors import message_of, shortened
+from registry_core.errors import safe_str, truncate
 
 
 def home(module: ModuleType) -> Path:
@@ -66,11 +66,11 @@ def raised_by_host(error: BaseException) -> bool:
 
 def said(error: BaseException) -> str:
     """The exception as one line: `ValueError: not today`."""
-    message = message_of(error).strip()
+    message = safe_str(error).strip()
     if message.startswith("in user code:"):  # TensorFlow's; what was raised is at its end
-        return shortened(message.rpartition("\n")[2].strip())
+        return truncate(message.rpartition("\n")[2].strip())
     kind, first = type(error).__qualname__, message.partition("\n")[0]
-    return f"{kind}: {shortened(first)}" if first else kind
+    return f"{kind}: {truncate(first)}" if first else kind
 
 
 def _codes(provided: object) -> list[object]:
@@ -78,7 +78,7 @@ def _codes(provided: object) -> list[object]:
     try:
         functions = [provided, *getattr(provided, "__dict__", {}).values()]
         return [each.__code__ for each in functions if hasattr(each, "__code__")]
-    except Exception:  # an object whose attributes raise; it is blamed all the same, by its place
+    except Exception:  # attributes that raise; the traceback still names the plugin
         return []
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal as signals
 from typing import Any
 
-# A message longer than this is cut where it is told in a line; the exception itself keeps all.
+# Characters of an exception's message that are shown; the exception itself keeps all.
 _LONGEST = 500
 _LONGEST_LINE = 10_000
 
@@ -24,16 +24,16 @@ class MlregError(Exception):
     """
 
     exit_status = 1
-    # what a plugin's own subclass may leave out
+    # defaults for a plugin's subclass that does not call __init__
     what = ""
     remedy = ""
     command = ""
 
     def __init__(self, what: str, remedy: str = "", command: str = "") -> None:
         super().__init__(what)
-        self.what = shortened(writable(what), _LONGEST_LINE)
-        self.remedy = shortened(writable(remedy), _LONGEST_LINE)
-        self.command = writable(command)
+        self.what = truncate(escape_surrogates(what), _LONGEST_LINE)
+        self.remedy = truncate(escape_surrogates(remedy), _LONGEST_LINE)
+        self.command = escape_surrogates(command)
 
     def __str__(self) -> str:
         lines = [self.what, self.remedy, f"Try: {self.command}" if self.command else ""]
@@ -42,9 +42,9 @@ class MlregError(Exception):
     def to_json(self) -> dict[str, Any]:
         """The three lines, and the exit status."""
         return {
-            "what": writable(self.what),
-            "remedy": writable(self.remedy),
-            "command": writable(self.command),
+            "what": escape_surrogates(self.what),
+            "remedy": escape_surrogates(self.remedy),
+            "command": escape_surrogates(self.command),
             "exit_status": self.exit_status,
         }
 
@@ -131,41 +131,41 @@ class Interrupted(BaseException):
         }
 
 
-def writable(text: object) -> str:
-    """The text as UTF-8 can have it: half of a surrogate pair becomes an escape."""
+def escape_surrogates(text: object) -> str:
+    """The text with each lone surrogate as an escape, so that UTF-8 can encode it."""
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 
-def is_writable(text: str) -> bool:
-    """Whether UTF-8 has it: half of a surrogate pair it has not."""
-    return text == writable(text)
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can encode the text: it has no lone surrogates."""
+    return text == escape_surrogates(text)
 
 
-def message_of(error: BaseException) -> str:
-    """An exception's message, even where its class cannot make a text of it."""
+def safe_str(error: BaseException) -> str:
+    """`str(error)`, or a substitute if `__str__` raises."""
     try:
         return str(error)
     except (Interrupted, KeyboardInterrupt):
         raise
     except BaseException as failure:
-        return f"(its message cannot be had: {type(failure).__qualname__})"
+        return f"(__str__ raised {type(failure).__qualname__})"
 
 
-def text_of(error: BaseException) -> str:
-    """An exception's message on one line, cut where it is very long."""
-    return shortened(" ".join(message_of(error).split()))
+def one_line(error: BaseException) -> str:
+    """An exception's message on one line, truncated."""
+    return truncate(" ".join(safe_str(error).split()))
 
 
-def shortened(text: str, longest: int = _LONGEST) -> str:
-    """The text, cut where it is very long."""
+def truncate(text: str, longest: int = _LONGEST) -> str:
+    """The text, cut after this many characters."""
     return text if len(text) <= longest else f"{text[:longest]} …"
 
 
-def shown_value(value: object, longest: int = 80) -> str:
-    """A value's `repr`, cut, even where its class cannot make one."""
+def safe_repr(value: object, longest: int = 80) -> str:
+    """`repr(value)`, truncated, or a substitute if `__repr__` raises."""
     try:
-        return shortened(repr(value), longest)
+        return truncate(repr(value), longest)
     except (Interrupted, KeyboardInterrupt):
         raise
     except BaseException as failure:
-        return f"its repr cannot be had: {type(failure).__qualname__}"
+        return f"__repr__ raised {type(failure).__qualname__}"

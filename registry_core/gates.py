@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from registry_core.errors import RefusedError, UsageError, shortened, writable
+from registry_core.errors import RefusedError, UsageError, escape_surrogates, truncate
 from registry_core.plugins import PluginSet
 from registry_core.records import LedgerRow, Objection, Version
 from registry_core.settings import PromotionRule
@@ -92,8 +92,8 @@ class PromotionRefusedError(RefusedError):
 
 
 def _kept(text: object) -> str:
-    """A plugin's words as the ledger can keep them, and a person can read them."""
-    return shortened(writable(text), _LONGEST_OBJECTION)
+    """A plugin's text as the ledger can store it."""
+    return truncate(escape_surrogates(text), _LONGEST_OBJECTION)
 
 
 def judge(

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from registry_core.config import RunConfig
 from registry_core.data import check_splits, describe, steps
 from registry_core.drift import drifted
-from registry_core.errors import DataError, MlregError, PluginError, text_of
+from registry_core.errors import DataError, MlregError, PluginError, one_line
 from registry_core.plans import RunPlan
 from registry_core.plugin_guard import ClosedFilesError
 from registry_core.plugins import PluginSet
@@ -413,9 +413,9 @@ def draw(
                     "Write figures into out_dir and return their paths.",
                 )
     except ClosedFilesError:
-        raise  # what is to be registered may be cut short
+        raise  # files of this run may be among them
     except Exception as error:  # the host's own drawing may fail too, whatever it raises
-        reason = getattr(error, "what", "") or text_of(error) or type(error).__qualname__
+        reason = getattr(error, "what", "") or one_line(error) or type(error).__qualname__
         observer.warn(f"Figures are missing: {reason} The version goes on without them.")
         return reason
     return None

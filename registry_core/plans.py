@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.config import RunConfig
-from registry_core.errors import PluginError, UsageError, is_writable, shown_value
+from registry_core.errors import PluginError, UsageError, is_unicode, safe_repr
 from registry_core.plugins import PluginSet
 from registry_core.records import UnfinishedRun
 from registry_core.refs import check_model_name
 
-_NO_UNICODE = "It has half of a surrogate pair, which no record can keep."
+_NO_UNICODE = "It contains a lone surrogate, which a record cannot store."
 
 
 @dataclass(frozen=True)
@@ -152,18 +152,18 @@ def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
 
 def _check_text(name: str, preset: RunConfig, config: RunConfig) -> None:
     """Refuse names and settings that no record could keep, before hours are spent on them."""
-    if not is_writable(name):
-        raise PluginError(f"The preset {shown_value(name)} is no Unicode text.", _NO_UNICODE)
+    if not is_unicode(name):
+        raise PluginError(f"The preset {safe_repr(name)} is not valid Unicode.", _NO_UNICODE)
     given = preset.values()
     for key, value in config.values().items():
-        if is_writable(json.dumps(value, ensure_ascii=False)):
+        if is_unicode(json.dumps(value, ensure_ascii=False)):
             continue
         if value == given.get(key):
             raise PluginError(
-                f"{key} of the preset '{name}' is no Unicode text: {shown_value(value)}.",
+                f"{key} of the preset '{name}' is not valid Unicode: {safe_repr(value)}.",
                 _NO_UNICODE,
             )
-        raise UsageError(f"{key}={shown_value(value)} is no Unicode text.", _NO_UNICODE)
+        raise UsageError(f"{key}={safe_repr(value)} is not valid Unicode.", _NO_UNICODE)
 
 
 def _no_such_preset(name: str, presets: Mapping[str, RunConfig], dataset: str) -> UsageError:

@@ -1,9 +1,9 @@
-"""What a plugin's code may not change for good: it is put back after each call, and told.
+"""Restores process-wide state that a plugin's code changed, and warns with the plugin's name.
 
-A hook that changes the working directory, the umask or a signal's handler means its own work, and
-would change where the model is written, who may read it and whether Ctrl-C stops the run.
-`sys.path`, `warnings` and a raised recursion limit are a plugin's to change: its model may need
-them for as long as the run lasts.
+A hook may change the working directory, the umask or a signal handler for its own purposes. If
+that lasted, it would decide where the model is written, who can read it and whether Ctrl-C works.
+`sys.path`, `warnings` and a raised recursion limit are left alone: the plugin's model may need them
+until the run ends.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from typing import Any, NamedTuple
 from registry_core import streams
 from registry_core.errors import PluginError
 
-# SIGPIPE: whoever reads the log may leave, and the run goes on
+# SIGPIPE: a run must survive the reader of its log
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 
-# What mlreg and its libraries find places by.
+# mlreg and its libraries derive folders from these.
 _VARIABLES = ("HOME", "TMPDIR", "MLREG_HOME", "MLREG_CACHE", "XDG_DATA_HOME", "XDG_CACHE_HOME")
 
-# After an `os.closerange`, numbers below this are kept from being given to other files.
+# After an `os.closerange`, free descriptors below this are filled.
 _FILLED = 256
 
 
 class ClosedFilesError(PluginError):
-    """A plugin closed descriptors that are not its own; what else is open cannot be relied on."""
+    """A plugin closed descriptors that it did not open; others may be closed too."""
 
 
 class PluginGuard:
-    """A context in which a plugin's code runs; puts back what it changed, and warns.
+    """A context for a plugin's code: restores what it changed, and warns.
 
     Args:
-        owner: whose code it is, quoted: `'cifar10'`, `'cifar10' or 'audit'`.
-        where: which code: `in mlreg_dataset`.
+        owner: the plugin, quoted: `'cifar10'`, `'cifar10' or 'audit'`.
+        where: the code, as the end of a sentence: `in mlreg_dataset`.
 
     Raises:
-        ClosedFilesError: it closed descriptors that are not its own.
+        ClosedFilesError: the code closed descriptors that it did not open.
     """
 
     def __init__(self, owner: str, where: str) -> None:
@@ -55,7 +55,7 @@ class PluginGuard:
         global _used
         _used = True
         _canary.place()
-        streams.fill_standard()
+        streams.reopen_standard()
         self._process = os.getpid()
         self._before = {name: state.read() for name, state in _STATES.items()}
 
@@ -66,26 +66,28 @@ class PluginGuard:
         traceback: TracebackType | None,
     ) -> None:
         if os.getpid() != self._process:
-            os._exit(1)  # a child that the plugin forked; the run is its parent's
+            os._exit(1)  # a forked child: the run belongs to its parent
         closed = [fd for fd in (0, 1, 2) if not streams.is_open(fd)]
-        lost = not (_canary.is_there() and streams.are_whole())
+        lost = not (_canary.is_there() and streams.is_intact())
         if closed or lost:
-            streams.mend()
-        changed = [name for name, state in _STATES.items() if state.put_back(self._before[name])]
+            streams.repair()
+        changed = [name for name, state in _STATES.items() if state.restore(self._before[name])]
         changed += [f"descriptor {fd}" for fd in closed]
         if changed:
-            tell(
-                f"Plugin {self._owner} changed {', '.join(changed)} {self._where}: put back as "
-                f"{'it was' if len(changed) == 1 else 'they were'}."
+            warn(
+                f"Plugin {self._owner} changed {', '.join(changed)} {self._where}; "
+                f"{'it was' if len(changed) == 1 else 'they were'} restored."
             )
         if lost:
             self._close_the_gaps(error)
 
     def _close_the_gaps(self, error: BaseException | None) -> None:
         global _closed_by
-        _closed_by = f"Plugin {self._owner} closed files that are not its own {self._where}."
+        _closed_by = (
+            f"Plugin {self._owner} closed file descriptors that it did not open {self._where}."
+        )
         _canary.place()
-        # a number given anew would be closed by whoever believes that it is still theirs
+        # a reused number would be closed by the object that had it before
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for fd in range(3, _FILLED):
             if not streams.is_open(fd):
@@ -96,57 +98,57 @@ class PluginGuard:
 
 
 def closed_files() -> ClosedFilesError:
-    """What to raise where a file of mlreg's turns out to be closed."""
+    """The error for a descriptor of mlreg's that is closed."""
     return ClosedFilesError(
-        _closed_by or "A file of mlreg's was closed while it was in use, by a plugin's code.",
-        "Close what the plugin opened and nothing else: no os.closerange, no loop over numbers.",
+        _closed_by or "A plugin closed a file descriptor that mlreg was using.",
+        "A plugin must close only what it opened: no os.closerange, no loop over numbers.",
     )
 
 
 def used() -> bool:
-    """Whether code of a plugin has run in this process: it may have left threads running."""
+    """Whether a plugin's code has run in this process; it may have left threads behind."""
     return _used
 
 
-def tell(warning: str) -> None:
-    """Warn of what a plugin did; see `telling`."""
-    _tell(warning)
+def warn(warning: str) -> None:
+    """Warn about a plugin; `warnings_to` says where the warning goes."""
+    _sink(warning)
 
 
 @contextmanager
-def telling(how: Callable[[str], None]) -> Iterator[None]:
-    """Within this block warnings go there; elsewhere they are Python's own."""
-    global _tell
-    before, _tell = _tell, how
+def warnings_to(sink: Callable[[str], None]) -> Iterator[None]:
+    """Inside the block warnings go to `sink`; elsewhere they are Python's warnings."""
+    global _sink
+    before, _sink = _sink, sink
     try:
         yield
     finally:
-        _tell = before
+        _sink = before
 
 
-def _warn(text: str) -> None:
+def _python_warning(text: str) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 _used = False
 _closed_by = ""
-_tell: Callable[[str], None] = _warn
+_sink: Callable[[str], None] = _python_warning
 
 
 class _State(NamedTuple):
-    """Something that belongs to the whole process.
+    """One kind of process-wide state.
 
     Args:
-        read: what it is now.
-        write: make it what it was.
-        differs: whether what it is now (second) is to be put back to what it was (first).
+        read: returns the current value.
+        write: sets an earlier value.
+        differs: whether what it was (first) is to be restored, given what it is now (second).
     """
 
     read: Callable[[], Any]
     write: Callable[[Any], object]
     differs: Callable[[Any, Any], bool] = lambda before, now: bool(before != now)
 
-    def put_back(self, before: Any) -> bool:
+    def restore(self, before: Any) -> bool:
         """Make it what it was; returns whether it was something else."""
         if not self.differs(before, self.read()):
             return False
@@ -163,7 +165,7 @@ def _folder() -> str | None:
 
 
 def _umask() -> int:
-    # there is no way to ask; others' threads make files that are too private, not too open
+    # reading needs writing; meanwhile other threads' files are too private rather than too open
     umask = os.umask(0o077)
     os.umask(umask)
     return umask
@@ -171,7 +173,7 @@ def _umask() -> int:
 
 def _handlers() -> Mapping[int, Any]:
     if threading.current_thread() is not threading.main_thread():
-        return {}  # only there can they be changed
+        return {}  # other threads cannot change them
     return {signum: signal.getsignal(signum) for signum in _SIGNALS}
 
 
@@ -216,7 +218,7 @@ def _set_variables(values: Mapping[str, str | None]) -> None:
 
 def _number_errors() -> dict[str, str] | None:
     numpy = sys.modules.get("numpy")
-    # half imported, it has not everything yet
+    # it may be half imported
     return dict(numpy.geterr()) if numpy is not None and hasattr(numpy, "geterr") else None
 
 
@@ -227,7 +229,7 @@ def _set_number_errors(errors: Mapping[str, str]) -> None:
 def _stream(name: str) -> _State:
     def write(stream: Any) -> None:
         setattr(sys, name, stream)
-        streams.fill_standard()  # for one that is closed
+        streams.reopen_standard()  # if it was closed
 
     def differs(before: Any, now: Any) -> bool:
         return now is not before or not streams.is_usable(now)
@@ -235,9 +237,9 @@ def _stream(name: str) -> _State:
     return _State(lambda: getattr(sys, name), write, differs)
 
 
-# in words -> how it is read and put back
+# what a warning calls it -> how it is read and restored
 _STATES: Mapping[str, _State] = {
-    # first: what puts the others back calls functions too
+    # first, because restoring the others needs some recursion depth
     "the recursion limit": _State(
         sys.getrecursionlimit, sys.setrecursionlimit, lambda before, now: now < before
     ),
@@ -259,17 +261,17 @@ _STATES: Mapping[str, _State] = {
 
 
 class _Canary:
-    """A descriptor that nobody uses: where it is gone, others are too."""
+    """An unused descriptor: if it was closed, others were too."""
 
     def __init__(self) -> None:
         self._fd = -1
         self._file = (0, 0)
 
     def place(self) -> None:
-        """Open it, if it is not."""
+        """Open it, if it is not open."""
         if self.is_there():
             return
-        # a pipe is no other file's inode, so its number given to another file is noticed
+        # a pipe has an inode of its own, so a reused number is noticed
         self._fd, other = os.pipe()
         os.close(other)
         self._file = self._now()

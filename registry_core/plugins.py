@@ -28,13 +28,13 @@ from registry_core.errors import (
     MlregError,
     PluginError,
     UsageError,
-    shown_value,
-    text_of,
+    one_line,
+    safe_repr,
 )
 from registry_core.plugin_guard import ClosedFilesError, PluginGuard
 from registry_core.settings import Settings
 
-# what an error that a plugin raises on purpose may end with; its own subclass may say anything
+# exit statuses of an MlregError that a plugin raised; its own subclass may set any other
 _STATUSES = range(1, 10)
 
 ENTRY_POINTS = {"dataset": "mlreg.plugins", "extension": "mlreg.extensions"}
@@ -221,7 +221,7 @@ class PluginSet:
     def wrong_type(self, hook: str, expected: type | tuple[type, ...], value: Any) -> PluginError:
         """What to raise where a hook's value is not what the contract says."""
         kinds = expected if isinstance(expected, tuple) else (expected,)
-        received = "None" if value is None else f"{type(value).__qualname__} ({shown_value(value)})"
+        received = "None" if value is None else f"{type(value).__qualname__} ({safe_repr(value)})"
         implementations = self._implementations(hook)
         owners = " or ".join(impl.plugin_name for impl in implementations)
         places = "; ".join(self._definition(impl) for impl in implementations)
@@ -262,7 +262,7 @@ class PluginSet:
             self._manager.register(module, name=source.name)
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(
-                f"Plugin '{source.name}' does not fit the contract: {text_of(error)}.",
+                f"Plugin '{source.name}' does not fit the contract: {one_line(error)}.",
                 f"The hooks and their arguments are in {hookspecs.__name__} and in the README.",
             ) from error
         return module
@@ -296,7 +296,7 @@ class PluginSet:
 
     def _blamed(self, error: BaseException, hook: str) -> MlregError:
         owner, place = blame.culprit(error, self._homes) or self._provider(hook)
-        with suppress(Exception):  # a class of the plugin's may have its own idea of notes
+        with suppress(Exception):  # the plugin's class may override add_note
             error.add_note(f"in plugin '{owner}', hook {hook}, {place}")
         if isinstance(error, MlregError) and error.exit_status in _STATUSES:
             return error
@@ -356,7 +356,7 @@ def _import_failure(source: PluginSource, error: BaseException) -> PluginError:
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
     return PluginError(
-        f"Plugin '{source.name}' cannot be imported: {type(error).__qualname__}: {text_of(error)}",
+        f"Plugin '{source.name}' cannot be imported: {type(error).__qualname__}: {one_line(error)}",
         f"In {place}.",
     )
 

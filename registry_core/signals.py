@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from registry_core.errors import Interrupted
-from registry_core.plugin_guard import tell
+from registry_core.plugin_guard import warn
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -26,7 +26,7 @@ class StopRequest:
         self.signum: int | None = None
         self.outcome = ""
         self._patient = False
-        self._heard: list[signal.Signals] = []
+        self._signals: list[signal.Signals] = []
 
     @contextmanager
     def patience(self) -> Iterator[None]:
@@ -44,11 +44,11 @@ class StopRequest:
 
     def obey(self) -> None:
         """Stop here, if a signal asked to; raises Interrupted."""
-        for signum in self._heard:
+        for signum in self._signals:
             if signal.getsignal(signum) != self.receive:
-                # a callback did; the hooks' own calls are looked after where they are made
+                # during training no hook returns, so the plugin guard cannot restore it
                 signal.signal(signum, self.receive)
-                tell(f"Code of a plugin replaced the handler of {signum.name}: put back as it was.")
+                warn(f"A plugin replaced the handler of {signum.name}; it was restored.")
         if self.signum is not None:
             raise Interrupted(self.signum, self.outcome)
 
@@ -59,9 +59,9 @@ class StopRequest:
         if not (first and self._patient):
             self.obey()
 
-    def hear(self, signums: Sequence[signal.Signals]) -> None:
-        """From now on be the handler of these signals, whoever else would like to be."""
-        self._heard = list(signums)
+    def listen(self, signums: Sequence[signal.Signals]) -> None:
+        """Handle these signals, and stay their handler: `obey` restores it."""
+        self._signals = list(signums)
         for signum in signums:
             signal.signal(signum, self.receive)
 
@@ -75,11 +75,11 @@ def stop_on_signals() -> Iterator[StopRequest]:
         for signum in STOPPING
         if signal.getsignal(signum) is not signal.SIG_IGN  # nohup asked not to be hung up
     }
-    request.hear(list(previous))
+    request.listen(list(previous))
     try:
         yield request
     finally:
-        request.hear([])
+        request.listen([])
         for signum, handler in previous.items():
             if handler is not None:  # not installed from Python
                 signal.signal(signum, handler)

@@ -1,9 +1,9 @@
-"""Who owns stdout: while a command runs, mlreg alone.
+"""While a command runs, stdout belongs to mlreg alone.
 
-A plugin may print when it is imported, in a hook, from C code, from a thread or from a process
-that it starts; none of that may end up in the middle of a table or of `--json`. So descriptor 1 and
-`sys.stdout` lead to stderr for as long as a command runs, and what mlreg itself shows goes through
-`out()`, which has a private descriptor. Nothing here knows what is shown.
+A plugin may print at import, in a hook, from C code, from a thread or from a child process. None of
+that may end up inside a table or the `--json` object. So descriptor 1 and `sys.stdout` lead to
+stderr while a command runs, and mlreg's own output goes through `out()`, on a private descriptor.
+Nothing here knows what is shown.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _LEAST_PRIVATE = 512
 
 
 @dataclass
-class _Taken:
+class _Claimed:
     """The streams of a running command.
 
     Args:
         found: `sys.stdout` and `sys.stderr` as they were before.
-        out: what mlreg shows.
-        err: what mlreg says beside it.
-        copies: 1 and 2 -> a private descriptor that leads where it led before.
+        out: mlreg's data.
+        err: mlreg's progress, warnings and errors.
+        copies: 1 and 2 -> a private duplicate of the descriptor as it was before.
     """
 
     found: tuple[TextIO, TextIO]
@@ -38,40 +38,39 @@ class _Taken:
     copies: dict[int, int]
 
 
-_taken: _Taken | None = None
-_lost: list[TextIO] = []  # on descriptors that a plugin closed; closing them again would hurt
+_claimed: _Claimed | None = None
 
 
 def out() -> TextIO:
-    """Where mlreg shows what was asked for."""
-    return _taken.out if _taken else sys.stdout
+    """The stream for mlreg's data."""
+    return _claimed.out if _claimed else sys.stdout
 
 
 def err() -> TextIO:
-    """Where mlreg tells of progress, warnings and errors."""
-    return _taken.err if _taken else sys.stderr
+    """The stream for mlreg's progress, warnings and errors."""
+    return _claimed.err if _claimed else sys.stderr
 
 
-def are_taken() -> bool:
+def is_claimed() -> bool:
     """Whether a command runs."""
-    return _taken is not None
+    return _claimed is not None
 
 
-def take(quiet: bool = False) -> None:
-    """From here on, what others print goes to stderr; does nothing the second time.
+def claim(quiet: bool = False) -> None:
+    """Send what others print to stderr from now on; does nothing if it is done already.
 
     Args:
-        quiet: what others print goes nowhere, to stderr too.
+        quiet: discard what others print, on stderr too.
     """
-    global _taken
-    if _taken is not None:
+    global _claimed
+    if _claimed is not None:
         return
     found = sys.stdout, sys.stderr
     for stream in found:
         _flush(stream)
     copies = {fd: _private_copy(fd) for fd in (1, 2) if is_open(fd)}
     out, err = (_own(stream, fd, copies) for fd, stream in zip((1, 2), found, strict=True))
-    _taken = _Taken(found, out, err, copies)
+    _claimed = _Claimed(found, out, err, copies)
     if quiet:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for fd in copies:
@@ -87,68 +86,62 @@ def take(quiet: bool = False) -> None:
         sys.stdout.reconfigure(line_buffering=True)  # in order with what is written to stderr
 
 
-def give_back() -> None:
-    """Undo `take`, for a program that goes on after the command."""
-    global _taken
-    if _taken is None:
+def release() -> None:
+    """Undo `claim`, in a program that continues after the command."""
+    global _claimed
+    if _claimed is None:
         return
-    taken, _taken = _taken, None
-    for stream in (sys.stdout, sys.stderr, taken.out, taken.err):
+    claimed, _claimed = _claimed, None
+    for stream in (sys.stdout, sys.stderr, claimed.out, claimed.err):
         _flush(stream)
-    own = {1: taken.out, 2: taken.err}
-    for fd, copy in taken.copies.items():
+    for fd, copy in claimed.copies.items():
         with suppress(OSError):  # a plugin closed the copy
             os.dup2(copy, fd)
-            if own[fd] in taken.found:
-                os.close(copy)
-            else:
-                own[fd].close()
-    sys.stdout, sys.stderr = taken.found
+            os.close(copy)
+    sys.stdout, sys.stderr = claimed.found
 
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Within this block nothing that is printed goes anywhere: a shell waits for completions."""
-    take(quiet=True)
+    """Discard everything that is printed inside the block: the shell expects completions only."""
+    claim(quiet=True)
     try:
         yield
     finally:
-        give_back()
+        release()
 
 
-def are_whole() -> bool:
-    """Whether the descriptors are open that mlreg's own output needs."""
-    return _taken is None or all(map(is_open, _taken.copies.values()))
+def is_intact() -> bool:
+    """Whether the private descriptors are open."""
+    return _claimed is None or all(map(is_open, _claimed.copies.values()))
 
 
-def mend() -> None:
-    """Make usable again what a plugin closed, as far as that is possible."""
-    fill_standard()
-    if _taken is None:
+def repair() -> None:
+    """Reopen the streams that a plugin closed, as far as possible."""
+    reopen_standard()
+    if _claimed is None:
         return
-    for fd, copy in _taken.copies.items():
+    for fd, copy in _claimed.copies.items():
         if is_open(copy):
             continue
-        # where stdout led is lost with its private descriptor, as 1 leads to stderr
-        _taken.copies[fd] = _private_copy(2)
+        # the original stdout is lost with its private descriptor: 1 leads to stderr
+        _claimed.copies[fd] = _private_copy(2)
         if fd == 2:
-            _lost.append(_taken.err)
-            _taken.err = _text(_taken.copies[fd], like=_taken.err)
+            _claimed.err = _text(_claimed.copies[fd], like=_claimed.err)
         else:
-            _lost.append(_taken.out)
-            _taken.out = open(os.devnull, "w")  # noqa: PTH123, SIM115
+            _claimed.out = _text(os.open(os.devnull, os.O_WRONLY), like=_claimed.out)
 
 
-def fill_standard() -> None:
-    """Open what is closed of descriptors 0 to 2, and make streams of Python's for them.
+def reopen_standard() -> None:
+    """Open those of descriptors 0 to 2 that are closed, and recreate Python's streams for them.
 
-    The next file to be opened would get the free number, and what others print would end up in it.
-    While a command runs, 1 and 2 lead to stderr then; else to nothing.
+    Otherwise the next file to be opened would get the free number, and prints would end up in it.
+    While a command runs, 1 and 2 then lead to stderr; else to /dev/null.
     """
     for fd in (0, 1, 2):
         if is_open(fd):
             continue
-        stderr = _taken.copies.get(2, -1) if _taken and fd else -1
+        stderr = _claimed.copies.get(2, -1) if _claimed and fd else -1
         opened = os.dup(stderr) if is_open(stderr) else os.open(os.devnull, os.O_RDWR)
         if opened != fd:
             os.dup2(opened, fd)
@@ -163,15 +156,15 @@ def fill_standard() -> None:
         sys.stderr = _on(2)
 
 
-def escape_what_cannot_be_encoded() -> None:
-    """On a stdout that is not UTF-8, and for half a surrogate pair, show escapes."""
+def escape_unencodable() -> None:
+    """Write escapes for what the encoding of stdout and stderr does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def drop_output() -> None:
-    """What is still buffered for stdout must not raise at exit."""
+    """Discard what is still buffered for stdout, so that it does not raise at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError, ValueError):
         os.dup2(nowhere, out().fileno())
@@ -188,27 +181,27 @@ def is_open(fd: int) -> bool:
 
 
 def is_usable(stream: Any) -> bool:
-    """Whether there is a stream, neither closed nor taken off its buffer."""
+    """Whether a stream is there, neither closed nor detached."""
     try:
         return stream is not None and not stream.closed
     except AttributeError:
-        return True  # a stand-in that is never closed
+        return True  # a replacement without that attribute
     except ValueError:
         return False
 
 
 def _in_a_child() -> None:
-    """A process that a plugin forks writes to stderr, and keeps nobody's pipe open."""
-    if _taken is not None and {1, 2} <= _taken.copies.keys():
+    """In a forked child, lead mlreg's stdout to stderr: the child must not hold the pipe open."""
+    if _claimed is not None and {1, 2} <= _claimed.copies.keys():
         with suppress(OSError):
-            os.dup2(_taken.copies[2], _taken.copies[1], inheritable=False)
+            os.dup2(_claimed.copies[2], _claimed.copies[1], inheritable=False)
 
 
 os.register_at_fork(after_in_child=_in_a_child)
 
 
 class _ToStderr(io.TextIOBase):
-    """In the place of a `sys.stdout` that has no descriptor: writes to mlreg's stderr."""
+    """Replaces a `sys.stdout` that has no descriptor; writes to mlreg's stderr."""
 
     def writable(self) -> bool:
         return True
@@ -218,7 +211,7 @@ class _ToStderr(io.TextIOBase):
 
 
 def _own(stream: TextIO, fd: int, copies: Mapping[int, int]) -> TextIO:
-    """A stream on the private descriptor; the stream itself where it leads elsewhere."""
+    """A stream on the private descriptor; the stream itself if it is not on this descriptor."""
     leads_there = _descriptor(stream) == fd and fd in copies
     return _text(copies[fd], like=stream) if leads_there else stream
 
@@ -230,6 +223,7 @@ def _text(fd: int, like: TextIO) -> TextIO:
         encoding=like.encoding,
         errors="backslashreplace",
         buffering=1 if like is sys.stderr or os.isatty(fd) else -1,
+        closefd=False,  # a plugin may have closed it, and another file have its number
     )
 
 
@@ -240,7 +234,7 @@ def _on(fd: int) -> TextIO:
 def _private_copy(fd: int) -> int:
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LEAST_PRIVATE)
-    except OSError:  # a process may have no more than a few hundred descriptors here
+    except OSError:  # the limit of open files is below that
         return os.dup(fd)
 
 

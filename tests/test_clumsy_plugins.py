@@ -23,7 +23,7 @@ from cli_helpers import assert_error, faked, fill, mlreg, start_faked, stop, sur
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 from registry_core import plugin_guard
-from registry_core.errors import MlregError, PluginError, shown_value, text_of
+from registry_core.errors import MlregError, PluginError, one_line, safe_repr
 from registry_core.plugin_guard import PluginGuard
 from registry_core.plugins import KnownPlugins
 from registry_core.signals import stop_on_signals
@@ -203,20 +203,20 @@ def test_any_encoding_can_show_any_text(project, encoding):
 # --- text that no file can keep ------------------------------------------------------------------
 
 UNWRITABLE = [
-    ("setosa", "set\\udc80osa", 4, "A class name is no Unicode text: 'set\\udc80osa'"),
-    ('source="drawn"', 'source="dra\\ud800wn"', 4, "source is no Unicode text"),
+    ("setosa", "set\\udc80osa", 4, "A class name is not valid Unicode: 'set\\udc80osa'"),
+    ('source="drawn"', 'source="dra\\ud800wn"', 4, "source is not valid Unicode"),
     (
         "units: int = 8",
         "units: int = 8\n    note: object = 'a\\udc80'",
         3,
         "note of the preset 'baseline'",
     ),
-    ('"baseline": T', '"base\\udc80": T', 3, "The preset 'base\\udc80' is no Unicode text"),
+    ('"baseline": T', '"base\\udc80": T', 3, "The preset 'base\\udc80' is not valid Unicode"),
 ]
 
 
 @pytest.mark.parametrize(("old", "new", "status", "said"), UNWRITABLE)
-def test_half_a_surrogate_pair_is_refused_before_training(project, old, new, status, said):
+def test_a_lone_surrogate_is_refused_before_training(project, old, new, status, said):
     """It could not be written into the version's record afterwards."""
     assert old in TABLE_PLUGIN
     folder = project(TABLE_PLUGIN.replace(old, new))
@@ -340,7 +340,7 @@ def deep(n=0):
 
 # what a hook does -> status, what is said
 RAISES = {
-    "raise Mute()": (3, ["Plugin 'flowers' failed in {hook}: Mute: (its message cannot be had"]),
+    "raise Mute()": (3, ["Plugin 'flowers' failed in {hook}: Mute: (__str__ raised KeyError)"]),
     "raise Quitter()": (3, ["'flowers' failed in {hook}: Quitter"]),
     "raise Wordless()": (3, ["'flowers' failed in {hook}: Wordless"]),
     "raise Base('all')": (3, ["'flowers' failed in {hook}: Base: all"]),
@@ -359,7 +359,7 @@ RAISES = {
     "raise GeneratorExit": (3, ["GeneratorExit"]),
     "raise StopIteration": (3, ["StopIteration"]),
     "raise MemoryError": (3, ["MemoryError"]),
-    "return Mute()": (3, ["returned Mute (its repr cannot be had: KeyError)"]),
+    "return Mute()": (3, ["returned Mute (__repr__ raised KeyError)"]),
     "raise OSError(9, 'Bad file descriptor')": (3, ["OSError: [Errno 9]"]),
 }
 
@@ -408,9 +408,9 @@ def test_a_message_that_cannot_be_had_is_told_as_such():
 
         __repr__ = __str__
 
-    assert text_of(MuteError()) == "(its message cannot be had: ZeroDivisionError)"
-    assert shown_value(MuteError()) == "its repr cannot be had: ZeroDivisionError"
-    assert len(text_of(ValueError("x" * 10_000))) < 600
+    assert one_line(MuteError()) == "(__str__ raised ZeroDivisionError)"
+    assert safe_repr(MuteError()) == "__repr__ raised ZeroDivisionError"
+    assert len(one_line(ValueError("x" * 10_000))) < 600
 
 
 # --- streams and descriptors ---------------------------------------------------------------------
@@ -453,7 +453,7 @@ def test_a_hook_that_closes_others_files_stops_the_run(project, hook, end):
     done = faked("run", "flowers", cwd=folder)
     where = "when it was imported" if hook == "import" else f"in {hook}"
     assert done.status == 3, done.stderr
-    assert f"Plugin 'flowers' closed files that are not its own {where}." in done.stderr
+    assert f"Plugin 'flowers' closed file descriptors that it did not open {where}." in done.stderr
     assert "bug in mlreg" not in done.stderr
     assert mlreg("verify", cwd=folder).status == 0
 
@@ -462,7 +462,9 @@ def test_a_notice_that_closes_others_files_leaves_the_version(project):
     """It is registered before; the plugin is named, and the version is told."""
     folder = project(doing("mlreg_registered", "os.closerange(3, 64)"))
     done = faked("run", "flowers", "--json", cwd=folder)
-    assert_registered(done, folder, "closed files that are not its own in mlreg_registered")
+    assert_registered(
+        done, folder, "closed file descriptors that it did not open in mlreg_registered"
+    )
 
 
 def test_a_file_that_was_closed_one_by_one_is_no_bug(project):
@@ -503,7 +505,7 @@ def test_what_a_hook_changes_of_the_process_is_put_back(project, hook):
     where = "when it was imported" if hook == "import" else f"in {hook}"
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("Warning: Plugin"))
     assert line.startswith("Warning: Plugin 'flowers' changed ")
-    assert line.endswith(f" {where}: put back as they were.")
+    assert line.endswith(f" {where}; they were restored.")
     for name in CHANGES:
         assert name in line
     store = Store(folder / "elsewhere")
@@ -516,10 +518,10 @@ def test_each_change_is_put_back(name, tmp_path):
     told = []
     state = plugin_guard._STATES[name]
     before = state.read()
-    with plugin_guard.telling(told.append), PluginGuard("'clumsy'", "in mlreg_dataset"):
+    with plugin_guard.warnings_to(told.append), PluginGuard("'clumsy'", "in mlreg_dataset"):
         exec(f"import locale, os, signal, sys\nOTHER = {OTHER}\n{CHANGES[name]}")
     assert state.read() == before
-    assert told == [f"Plugin 'clumsy' changed {name} in mlreg_dataset: put back as it was."] or (
+    assert told == [f"Plugin 'clumsy' changed {name} in mlreg_dataset; it was restored."] or (
         name == "environment variables" and len(told) == 1
     )
 
@@ -535,7 +537,7 @@ def test_what_is_a_plugins_to_change_is_left(tmp_path):
     told = []
     limit = sys.getrecursionlimit()
     try:
-        with plugin_guard.telling(told.append), PluginGuard("'deep'", "in mlreg_model"):
+        with plugin_guard.warnings_to(told.append), PluginGuard("'deep'", "in mlreg_model"):
             sys.setrecursionlimit(limit + 1000)
             os.environ["A_PLUGINS_OWN"] = "1"
         assert sys.getrecursionlimit() == limit + 1000
@@ -559,7 +561,7 @@ def test_what_raises_is_put_back_too(tmp_path):
     told = []
     with (
         pytest.raises(ZeroDivisionError),
-        plugin_guard.telling(told.append),
+        plugin_guard.warnings_to(told.append),
         PluginGuard("'x'", "in mlreg_model"),
     ):
         os.chdir("/")
@@ -605,11 +607,11 @@ def test_a_handler_that_a_callback_installs_is_put_back_after_the_batch():
     """During training nobody waits for the hook's end."""
     told = []
     before = signal.getsignal(signal.SIGINT)
-    with plugin_guard.telling(told.append), stop_on_signals() as stop_request:
+    with plugin_guard.warnings_to(told.append), stop_on_signals() as stop_request:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         stop_request.obey()
         assert signal.getsignal(signal.SIGINT) == stop_request.receive
-        assert told == ["Code of a plugin replaced the handler of SIGINT: put back as it was."]
+        assert told == ["A plugin replaced the handler of SIGINT; it was restored."]
     assert signal.getsignal(signal.SIGINT) == before
 
 
@@ -665,7 +667,7 @@ LEFT = {
         "threading.Thread(target=lambda: [None for _ in iter(int, 1)], name='busy').start()",
         "'busy'",
     ),
-    "exit": ("atexit.register(time.sleep, 600)", "called at exit"),
+    "exit": ("atexit.register(time.sleep, 600)", "an exit handler"),
 }
 
 

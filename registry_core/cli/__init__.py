@@ -17,7 +17,7 @@ from registry_core.errors import (
     PluginError,
     StorageError,
     UsageError,
-    text_of,
+    one_line,
 )
 
 
@@ -26,10 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from registry_core.cli.ending import end_process, prepare_end
 
     prepare_end()
-    streams.fill_standard()
+    streams.reopen_standard()
     try:
         status = _run(sys.argv[1:] if arguments is None else arguments)
-    except SystemExit as ending:  # Typer's, when the shell asked for completions
+    except SystemExit as ending:  # Typer printed completions
         status = ending.code if isinstance(ending.code, int) else 0
     end_process(status)
 
@@ -46,19 +46,19 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
     finally:
-        streams.give_back()
+        streams.release()
 
 
 def _run(words: Sequence[str]) -> int:
-    streams.escape_what_cannot_be_encoded()
+    streams.escape_unencodable()
     register_commands(words)
-    # a command line that cannot be parsed is answered in JSON too; one that can knows better
+    # for a command line that cannot be parsed; a command sets it from its own option
     session.as_json = "--json" in words
     session.traceback = False
     try:
-        with plugin_guard.telling(_warn):
+        with plugin_guard.warnings_to(_warn):
             status = app(args=words, prog_name="mlreg", standalone_mode=False)
-        if status == 128 + signal.SIGINT:  # Typer's word for Ctrl-C before a command began
+        if status == 128 + signal.SIGINT:  # Typer's status for Ctrl-C before the command began
             raise Interrupted(signal.SIGINT)
         _finish()
         return status if isinstance(status, int) else 0
@@ -76,15 +76,15 @@ def _run(words: Sequence[str]) -> int:
         if isinstance(ending.__context__, BrokenPipeError):
             streams.drop_output()
             return 0
-        if not streams.are_taken():
-            raise  # the shell has its completions
+        if not streams.is_claimed():
+            raise  # Typer printed completions
         return _told(_bug(ending), cause=ending)
     except Exception as error:
         return _told(_usage(error) or _full(error) or _closed(error) or _bug(error), cause=error)
 
 
 def _finish(error: Mapping[str, Any] | None = None) -> None:
-    """The one object of `--json` is written here, when all is known that belongs in it."""
+    """Write the `--json` object, now that it is complete, and flush stdout."""
     if session.as_json:
         from registry_core.ui.output import write_json
 
@@ -111,7 +111,7 @@ def _told(error: MlregError, cause: BaseException | None = None) -> int:
 
 def _interrupted(interruption: Interrupted) -> int:
     text = f"\nStopped by {interruption}. {interruption.outcome}".rstrip()
-    with suppress(OSError):  # nobody reads it
+    with suppress(OSError):  # stderr is closed
         print(text, file=streams.err())
     return _failed(interruption)
 
@@ -119,7 +119,7 @@ def _interrupted(interruption: Interrupted) -> int:
 def _failed(error: MlregError | Interrupted) -> int:
     try:
         _finish(error.to_json())
-    except OSError:  # nobody reads it, or there is no room for it; it was told in words
+    except OSError:  # stdout is closed or its disk full; stderr has the error in words
         streams.drop_output()
     return error.exit_status
 
@@ -146,7 +146,7 @@ def _full(error: Exception) -> StorageError | None:
 
 
 def _closed(error: Exception) -> PluginError | None:
-    """A descriptor that somebody closed while mlreg used it; mlreg's own code does not."""
+    """A file descriptor that a plugin closed while mlreg was using it."""
     if not isinstance(error, OSError) or error.errno != errno.EBADF or not plugin_guard.used():
         return None
     return plugin_guard.closed_files()
@@ -154,7 +154,7 @@ def _closed(error: Exception) -> PluginError | None:
 
 def _bug(error: BaseException) -> MlregError:
     return MlregError(
-        f"A bug in mlreg: {type(error).__qualname__}: {text_of(error)}",
+        f"A bug in mlreg: {type(error).__qualname__}: {one_line(error)}",
         "Please report it with what the same command prints with --traceback.",
         "mlreg --traceback …",
     )

@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 class _Command(TyperCommand):
-    """A command whose body has stdout for itself; the help of it is shown before."""
+    """A command that claims stdout before its body runs; `--help` is handled earlier."""
 
     def invoke(self, ctx: Any) -> Any:
         session.as_json = bool(ctx.params.get("as_json"))
-        streams.take()
+        streams.claim()
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, typer.Abort) as error:
-            # Typer would make a status of it, and nobody would be told
+            # Typer would return status 130 without a message
             raise Interrupted(signal.SIGINT) from error
 
 
 class Commands(typer.Typer):
-    """A group of commands of that kind."""
+    """A Typer group whose commands claim stdout."""
 
     def command(
         self, name: str | None = None, **options: Any
     ) -> Callable[[CommandFunctionType], CommandFunctionType]:
-        """Typer's own decorator."""
+        """As Typer's decorator."""
         return super().command(name, cls=_Command, **options)
 
 
@@ -54,7 +54,7 @@ app = Commands(
 
 @dataclass
 class Session:
-    """What the global options said, and whether the command is to answer in JSON."""
+    """The global options, and whether the command has `--json`."""
 
     registry: Path | None = None
     traceback: bool = False

@@ -1,7 +1,7 @@
-"""How the process ends: soon, and with its own status, whatever plugins have left running.
+"""Ends the process in time and with the command's status, whatever plugins left running.
 
-Python waits for every thread that is no daemon, and for all that was to be called at exit; a daemon
-that is just writing makes it abort. What was asked for is done and told by then.
+Python waits without limit for non-daemon threads and exit handlers, and aborts if a daemon thread
+is writing to a stream at that moment. By then the command is done and its result is written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from registry_core import plugin_guard
 
-# How long what a plugin left running may take to end.
+# How long threads and exit handlers of plugins may take.
 GRACE_SECONDS = 5.0
 
 _WATCH = "mlreg's end"
@@ -25,12 +25,12 @@ _status = 0
 
 
 def prepare_end() -> None:
-    """Before any plugin is imported: what is registered first is called last at exit."""
+    """Register the last exit handler: before plugins are imported, as the order is reversed."""
     atexit.register(_leave_daemons)
 
 
 def end_process(status: int) -> NoReturn:
-    """End with this exit status; what plugins left running has a few seconds to end."""
+    """Exit with this status; threads and exit handlers of plugins have GRACE_SECONDS to end."""
     global _status
     _status = status
     if plugin_guard.used():
@@ -43,7 +43,7 @@ def _end_by_force() -> None:
 
     time.sleep(GRACE_SECONDS)
     names = [f"the thread '{thread.name}'" for thread in _left() if not thread.daemon]
-    running = " and ".join(names) or "something that is called at exit"
+    running = " and ".join(names) or "an exit handler"
     print_warning(
         f"A plugin left {running} running; mlreg waited {GRACE_SECONDS:.0f} seconds for it."
     )
@@ -51,7 +51,7 @@ def _end_by_force() -> None:
 
 
 def _leave_daemons() -> None:
-    """End here if there are any; Python would take streams and modules away from under them."""
+    """Skip Python's own teardown if there are daemon threads, which would use what it removes."""
     if not _left():
         return
     for stream in (sys.stdout, sys.stderr):
@@ -61,6 +61,6 @@ def _leave_daemons() -> None:
 
 
 def _left() -> list[threading.Thread]:
-    """The threads that plugins, or libraries of theirs, have left running."""
+    """Threads that plugins or their libraries left running."""
     ours = (threading.main_thread(), threading.current_thread())
     return [each for each in threading.enumerate() if each not in ours and each.name != _WATCH]

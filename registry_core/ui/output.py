@@ -10,12 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from registry_core import streams
-from registry_core.errors import MlregError, writable
+from registry_core.errors import MlregError, escape_surrogates
 from registry_core.ui.text import literal, shown
 
 SCHEMA = 1
 
-# what `--json` has to say so far; an error that comes after it belongs in the same object
+# content of the `--json` object so far; an error that follows goes into the same object
 _answer: dict[str, Any] = {}
 
 
@@ -30,7 +30,7 @@ def stderr() -> Console:
 
 
 class _Stdout(Console):
-    """Leaves it to the command what becomes of it when nobody reads on."""
+    """Lets the command decide what a closed pipe means."""
 
     def on_broken_pipe(self) -> None:
         """Rich would end the process here, with a status of its own."""
@@ -52,12 +52,12 @@ def print_text(text: object) -> None:
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """What `--json` has to say: part of the one object that is written when the command ends."""
+    """Add to the one object that `--json` writes when the command ends."""
     _answer.update(content)
 
 
 def write_json(error: Mapping[str, Any] | None = None) -> None:
-    """Write `{"schema": 1, …}` on stdout if there is anything to say; forgets it.
+    """Write `{"schema": 1, …}` to stdout, if there is content or an error, and forget it.
 
     Args:
         error: what the command failed with; None where it did not.
@@ -66,9 +66,9 @@ def write_json(error: Mapping[str, Any] | None = None) -> None:
     _answer.clear()
     if not content:
         return
-    # half of a surrogate pair becomes an escape of JSON's where the stream writes it
-    whole = (streams.out().encoding or "utf-8").lower().replace("-", "") == "utf8"
-    print_text(json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=not whole))
+    # the stream's backslashreplace makes JSON's own escape of a lone surrogate
+    is_utf8 = (streams.out().encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print_text(json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=not is_utf8))
 
 
 def print_references(references: Iterable[str]) -> None:
@@ -92,15 +92,19 @@ def print_warning(text: str) -> None:
 def print_error(error: MlregError) -> None:
     """What happened, what would work, what to type next: a line each."""
     console = stderr()
-    console.print(shown("Error: ", "red bold").append(literal(writable(error.what)), "default"))
+    console.print(
+        shown("Error: ", "red bold").append(literal(escape_surrogates(error.what)), "default")
+    )
     if error.remedy:
         console.print(shown(error.remedy))
     if error.command:
-        console.print(shown("Try: ", "dim").append(literal(writable(error.command)), "bold"))
+        console.print(
+            shown("Try: ", "dim").append(literal(escape_surrogates(error.command)), "bold")
+        )
 
 
 def _width() -> int | None:
-    """Of the terminal that stdout is: Rich would ask descriptor 1, which leads elsewhere."""
+    """The terminal's width; Rich would ask descriptor 1, which leads to stderr."""
     out = streams.out()
     if not out.isatty():
         return 10_000

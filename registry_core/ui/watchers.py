@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from registry_core import streams
-from registry_core.plugin_guard import telling
+from registry_core.plugin_guard import warnings_to
 from registry_core.types import Observer
 from registry_core.ui.output import print_warning, stderr
 from registry_core.ui.text import duration, fraction, metrics_line, shown, size
@@ -41,7 +41,7 @@ def watch(quiet: bool = False, place: str = "") -> Iterator[Observer]:
     if quiet:
         yield Silent()
     elif streams.err().isatty():
-        with LiveView(stderr(), place) as view, telling(view.warn):
+        with LiveView(stderr(), place) as view, warnings_to(view.warn):
             yield view
     else:
         lines = Lines(stderr())
