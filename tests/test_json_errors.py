@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_helpers import damage, fill, in_turn, mlreg, newest, python, start_faked, stop
+from cli_helpers import damage, faked, fill, in_turn, mlreg, newest, python, start_faked, stop
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 from hostile_files import sound
 from typer.main import get_command
@@ -258,6 +258,33 @@ def test_a_stopped_run_is_told_in_json(tmp_path):
         },
     }
     assert said.endswith("Stopped by SIGINT. Nothing was registered.\n")
+
+
+def test_what_trains_answers_in_one_object(tmp_path):
+    """`run`, `resume`, `reproduce`: the version or the error, beside a plugin that prints."""
+    once = """
+
+@hookimpl
+def mlreg_inference_model():
+    print("asked")
+    if not pathlib.Path("once").exists():
+        pathlib.Path("once").touch()
+        raise OSError("dry")
+"""
+    write_plugin(tmp_path, "flowers_plugin", f"import pathlib\n{TABLE_PLUGIN}{once}")
+    write_settings(tmp_path, {"flowers": "flowers_plugin"}, registry="registry")
+    failed = faked("run", "flowers", "--json", cwd=tmp_path)
+    assert (failed.status, failed.json["error"]["exit_status"]) == (3, 3)
+    resumed = faked("resume", "--json", cwd=tmp_path)
+    assert resumed.status == 0, resumed.stderr
+    assert resumed.json["version"]["ref"] == "flowers@1"
+    again = faked("reproduce", "flowers@1", "--json", cwd=tmp_path)
+    assert again.status == 0, again.stderr
+    assert again.json["verdict"] == "identical"
+    group = faked("run", "flowers", "--seeds", "2", "--json", cwd=tmp_path)
+    assert [version["ref"] for version in group.json["versions"]] == ["flowers@2", "flowers@3"]
+    for done in (failed, resumed, again, group):
+        assert "asked" in done.stderr
 
 
 def test_a_reader_that_leaves_gets_no_complaint(tmp_path):
