@@ -215,14 +215,19 @@ def damage(store: Store, version: Version, path: str = "model.keras") -> None:
 def assert_error(done: Done, status: int, *named: str, shown: str = "") -> None:
     """It failed with this status, said so in three lines at most, and named these things.
 
-    Warnings and progress may come before the three lines; stdout has `shown`, or nothing.
+    Warnings and progress may come before the three lines; stdout has `shown`, or nothing, or the
+    error alone as `--json` has it.
     """
     assert done.status == status, done.stderr
     lines = done.stderr.splitlines()
     first = next((n for n, line in enumerate(lines) if line.startswith("Error: ")), len(lines))
     assert 1 <= len(lines) - first <= 3, done.stderr
     assert "Traceback" not in done.stderr
-    assert shown in done.stdout if shown else not done.stdout
+    if shown:
+        assert shown in done.stdout
+    elif done.stdout:
+        assert list(done.json) == ["schema", "error"]
+        assert done.json["error"]["exit_status"] == status
     for name in named:
         assert name in done.stderr, done.stderr
 
