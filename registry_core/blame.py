@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
+from registry_core.errors import safe_str, truncate
+
 
 def home(module: ModuleType) -> Path:
     """The folder of the module's package, or the file of a module that is alone."""
@@ -64,17 +66,20 @@ def raised_by_host(error: BaseException) -> bool:
 
 def said(error: BaseException) -> str:
     """The exception as one line: `ValueError: not today`."""
-    message = str(error).strip()
+    message = safe_str(error).strip()
     if message.startswith("in user code:"):  # TensorFlow's; what was raised is at its end
-        return message.rpartition("\n")[2].strip()
+        return truncate(message.rpartition("\n")[2].strip())
     kind, first = type(error).__qualname__, message.partition("\n")[0]
-    return f"{kind}: {first}" if first else kind
+    return f"{kind}: {truncate(first)}" if first else kind
 
 
 def _codes(provided: object) -> list[object]:
     """The code of a function, or of the functions that an object was given to call."""
-    functions = [provided, *getattr(provided, "__dict__", {}).values()]
-    return [each.__code__ for each in functions if hasattr(each, "__code__")]
+    try:
+        functions = [provided, *getattr(provided, "__dict__", {}).values()]
+        return [each.__code__ for each in functions if hasattr(each, "__code__")]
+    except Exception:  # attributes that raise; the traceback still names the plugin
+        return []
 
 
 def _lines(error: BaseException) -> Iterator[tuple[str, int]]:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from registry_core.errors import DataError
+from registry_core.errors import DataError, is_unicode, safe_repr
 from registry_core.types import ArraySplit, DataSplits, Split, StreamSplit
 
 if TYPE_CHECKING:
@@ -90,14 +90,21 @@ def _check_words(data: DataSplits) -> None:
     listed = isinstance(names, Sequence) and not isinstance(names, str)
     if not listed or not all(isinstance(name, str) for name in names):
         raise DataError(
-            f"class_names is {type(names).__qualname__}: {names!r:.80}.",
+            f"class_names is {type(names).__qualname__}: {safe_repr(names)}.",
             "It is a list of texts, one for each class, in the order of the class numbers.",
         )
     if not isinstance(data.source, str):
         raise DataError(
-            f"source is {type(data.source).__qualname__}: {data.source!r:.80}.",
+            f"source is {type(data.source).__qualname__}: {safe_repr(data.source)}.",
             "It says in words where the data came from.",
         )
+    for word in (*names, data.source):
+        if not is_unicode(word):
+            raise DataError(
+                f"{'source' if word is data.source else 'A class name'} is not valid Unicode: "
+                f"{safe_repr(word)}.",
+                "It contains a lone surrogate, which a file cannot store. Decode it as UTF-8.",
+            )
 
 
 def _check_arrays(name: str, split: ArraySplit, class_names: Sequence[str]) -> None:
@@ -167,7 +174,7 @@ def _check_labels(name: str, targets: np.ndarray, class_names: Sequence[str]) ->
 def _check_stream(name: str, split: StreamSplit) -> None:
     if not isinstance(split.examples, int) or split.examples <= 0:
         raise DataError(
-            f"The {name} stream says it has {split.examples!r} examples.",
+            f"The {name} stream says it has {safe_repr(split.examples)} examples.",
             "A StreamSplit needs the number of its examples: examples=…",
         )
     cardinality = int(split.dataset.cardinality())  # -1 is endless, -2 is not known
@@ -180,6 +187,12 @@ def _check_stream(name: str, split: StreamSplit) -> None:
         raise DataError(
             f"The {name} stream has no fingerprint.",
             "Give it a text that changes when its examples do: fingerprint=…",
+        )
+    if not is_unicode(split.fingerprint):
+        shown = safe_repr(split.fingerprint)
+        raise DataError(
+            f"The {name} stream's fingerprint is not valid Unicode: {shown}.",
+            "Give it a digest in hex, or another plain text.",
         )
 
 

@@ -7,6 +7,11 @@ Nothing here knows how they are shown.
 from __future__ import annotations
 
 import signal as signals
+from typing import Any
+
+# Characters of an exception's message that are shown; the exception itself keeps all.
+_LONGEST = 500
+_LONGEST_LINE = 10_000
 
 
 class MlregError(Exception):
@@ -19,16 +24,29 @@ class MlregError(Exception):
     """
 
     exit_status = 1
+    # defaults for a plugin's subclass that does not call __init__
+    what = ""
+    remedy = ""
+    command = ""
 
     def __init__(self, what: str, remedy: str = "", command: str = "") -> None:
         super().__init__(what)
-        self.what = what
-        self.remedy = remedy
-        self.command = command
+        self.what = truncate(escape_surrogates(what), _LONGEST_LINE)
+        self.remedy = truncate(escape_surrogates(remedy), _LONGEST_LINE)
+        self.command = escape_surrogates(command)
 
     def __str__(self) -> str:
         lines = [self.what, self.remedy, f"Try: {self.command}" if self.command else ""]
         return "\n".join(line for line in lines if line)
+
+    def to_json(self) -> dict[str, Any]:
+        """The three lines, and the exit status."""
+        return {
+            "what": escape_surrogates(self.what),
+            "remedy": escape_surrogates(self.remedy),
+            "command": escape_surrogates(self.command),
+            "exit_status": self.exit_status,
+        }
 
 
 class UsageError(MlregError):
@@ -102,3 +120,52 @@ class Interrupted(BaseException):
         self.signum = signum
         self.outcome = outcome
         self.exit_status = 128 + signum
+
+    def to_json(self) -> dict[str, Any]:
+        """As an error's: what happened, what state remains, and the exit status."""
+        return {
+            "what": f"Stopped by {self}.",
+            "remedy": self.outcome,
+            "command": "",
+            "exit_status": self.exit_status,
+        }
+
+
+def escape_surrogates(text: object) -> str:
+    """The text with each lone surrogate as an escape, so that UTF-8 can encode it."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can encode the text: it has no lone surrogates."""
+    return text == escape_surrogates(text)
+
+
+def safe_str(error: BaseException) -> str:
+    """`str(error)`, or a substitute if `__str__` raises."""
+    try:
+        return str(error)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException as failure:
+        return f"(__str__ raised {type(failure).__qualname__})"
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message on one line, truncated."""
+    return truncate(" ".join(safe_str(error).split()))
+
+
+def truncate(text: str, longest: int = _LONGEST) -> str:
+    """The text, cut after this many characters."""
+    return text if len(text) <= longest else f"{text[:longest]} …"
+
+
+def safe_repr(value: object, longest: int = 80) -> str:
+    """`repr(value)`, truncated, or a substitute if `__repr__` raises."""
+    try:
+        return truncate(repr(value), longest)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException as failure:
+        return f"__repr__ raised {type(failure).__qualname__}"

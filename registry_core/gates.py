@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from registry_core.errors import RefusedError, UsageError
+from registry_core.errors import RefusedError, UsageError, escape_surrogates, truncate
 from registry_core.plugins import PluginSet
 from registry_core.records import Objection, Version
 from registry_core.settings import PromotionRule
 from registry_core.statistics import OUTCOMES_FILE, Comparison, Outcomes, compare
+
+_LONGEST_OBJECTION = 2_000
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ class PromotionRefusedError(RefusedError):
         self.decision = decision
 
 
+def _kept(text: object) -> str:
+    """A plugin's text as the ledger can store it."""
+    return truncate(escape_surrogates(text), _LONGEST_OBJECTION)
+
+
 def judge(
     candidate: Version,
     incumbent: Version | None,
@@ -137,7 +144,7 @@ def judge(
         incumbent=incumbent,
         alias=alias,
     )
-    checks += [Check(each.check, False, each.reason) for each in objections]
+    checks += [Check(_kept(each.check), False, _kept(each.reason)) for each in objections]
     return Decision(candidate, incumbent, alias, checks, **compared)
 
 

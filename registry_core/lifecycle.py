@@ -18,14 +18,16 @@ from typing import Any, Protocol
 from registry_core.config import RunConfig
 from registry_core.data import check_splits, describe, steps
 from registry_core.drift import drifted
-from registry_core.errors import DataError, MlregError, PluginError
+from registry_core.errors import DataError, MlregError, PluginError, one_line
 from registry_core.plans import RunPlan
+from registry_core.plugin_guard import ClosedFilesError
 from registry_core.plugins import PluginSet
 from registry_core.provenance import surroundings
 from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
 from registry_core.signals import StopRequest
 from registry_core.statistics import OUTCOMES_FILE, outcomes
 from registry_core.store import Store, check_files, translated
+from registry_core.store.manifest import check_json
 from registry_core.types import (
     Assembly,
     Checkpoints,
@@ -224,7 +226,8 @@ def train(
     config = plan.config
     with stages.timed("data"):
         data = load_data(plan, plugins, observer)
-        facts = describe(data)
+        with plugins.answerable("mlreg_dataset"):
+            facts = describe(data)
 
     with stages.timed("model"):
         trainer = load_trainer(config)
@@ -269,8 +272,11 @@ def build_origin(
         facts: what it is trained and measured on, as `describe` tells it.
         plugins: the plan's plugins.
         environment: libraries, device, and the code around it.
+
+    Raises:
+        PluginError: something in it cannot be written down: it would be refused after training.
     """
-    return {
+    origin = {
         "model": plan.model,
         "dataset": plan.dataset,
         "preset": plan.preset,
@@ -281,6 +287,8 @@ def build_origin(
         "plugins": plugins.describe(),
         "environment": environment,
     }
+    check_json({name: value for name, value in origin.items() if name != "data_dir"}, "record")
+    return origin
 
 
 def build_record(
@@ -340,7 +348,9 @@ def load_data(plan: RunPlan, plugins: PluginSet, observer: Observer) -> DataSpli
         data_dir=plan.data_dir,
         progress=observer,
     )
-    for warning in check_splits(data):
+    with plugins.answerable("mlreg_dataset"):
+        warnings = check_splits(data)
+    for warning in warnings:
         observer.warn(warning)
     return data
 
@@ -402,8 +412,10 @@ def draw(
                     f"mlreg_report returned {figure}, which is no file in its out_dir.",
                     "Write figures into out_dir and return their paths.",
                 )
+    except ClosedFilesError:
+        raise  # files of this run may be among them
     except Exception as error:  # the host's own drawing may fail too, whatever it raises
-        reason = getattr(error, "what", "") or str(error) or type(error).__qualname__
+        reason = getattr(error, "what", "") or one_line(error) or type(error).__qualname__
         observer.warn(f"Figures are missing: {reason} The version goes on without them.")
         return reason
     return None

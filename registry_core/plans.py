@@ -5,16 +5,19 @@ All that can be refused by looking at names and values is refused here, before a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from registry_core.config import RunConfig
-from registry_core.errors import PluginError, UsageError
+from registry_core.errors import PluginError, UsageError, is_unicode, safe_repr
 from registry_core.plugins import PluginSet
 from registry_core.records import UnfinishedRun
 from registry_core.refs import check_model_name
+
+_NO_UNICODE = "It contains a lone surrogate, which a record cannot store."
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,15 @@ class RunPlan:
     data_dir: Path | None = None
     group: str = ""
     resumes: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What would be run: names and configuration."""
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            "preset": self.preset,
+            "config": self.config.values(),
+        }
 
 
 def plan_run(
@@ -67,12 +79,14 @@ def plan_run(
         raise _no_such_preset(chosen, presets, dataset)
     if data_dir is not None and not data_dir.exists():
         raise UsageError(f"--data-dir {data_dir} does not exist.", "Name a file or a folder.")
+    config = presets[chosen].changed(overrides or {})
+    _check_text(chosen, presets[chosen], config)
     return RunPlan(
         model=check_model_name(model if model is not None else dataset),
         dataset=dataset,
         preset=chosen,
-        config=presets[chosen].changed(overrides or {}),
-        data_dir=data_dir,
+        config=config,
+        data_dir=data_dir.absolute() if data_dir else None,
     )
 
 
@@ -122,7 +136,8 @@ def plan_again(
 
 def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
     """The dataset plugin's presets, checked; raises PluginError where they are not presets."""
-    presets: Mapping[str, RunConfig] = plugins.call("mlreg_presets", Mapping)
+    with plugins.answerable("mlreg_presets"):
+        presets: dict[str, RunConfig] = dict(plugins.call("mlreg_presets", Mapping))
     for name, config in presets.items():
         if not isinstance(config, RunConfig):
             raise plugins.wrong_type("mlreg_presets", RunConfig, config)
@@ -133,6 +148,22 @@ def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
             "mlreg_presets returned no preset.", "A dataset plugin ships at least one."
         )
     return presets
+
+
+def _check_text(name: str, preset: RunConfig, config: RunConfig) -> None:
+    """Refuse names and settings that no record could keep, before hours are spent on them."""
+    if not is_unicode(name):
+        raise PluginError(f"The preset {safe_repr(name)} is not valid Unicode.", _NO_UNICODE)
+    given = preset.values()
+    for key, value in config.values().items():
+        if is_unicode(json.dumps(value, ensure_ascii=False)):
+            continue
+        if value == given.get(key):
+            raise PluginError(
+                f"{key} of the preset '{name}' is not valid Unicode: {safe_repr(value)}.",
+                _NO_UNICODE,
+            )
+        raise UsageError(f"{key}={safe_repr(value)} is not valid Unicode.", _NO_UNICODE)
 
 
 def _no_such_preset(name: str, presets: Mapping[str, RunConfig], dataset: str) -> UsageError:

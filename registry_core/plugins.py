@@ -15,7 +15,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -23,8 +23,19 @@ from typing import Any
 import pluggy
 
 from registry_core import blame, hookspecs
-from registry_core.errors import Interrupted, MlregError, PluginError, UsageError
+from registry_core.errors import (
+    Interrupted,
+    MlregError,
+    PluginError,
+    UsageError,
+    one_line,
+    safe_repr,
+)
+from registry_core.plugin_guard import ClosedFilesError, PluginGuard
 from registry_core.settings import Settings
+
+# exit statuses of an MlregError that a plugin raised; its own subclass may set any other
+_STATUSES = range(1, 10)
 
 ENTRY_POINTS = {"dataset": "mlreg.plugins", "extension": "mlreg.extensions"}
 
@@ -147,7 +158,8 @@ class PluginSet:
         """
         caller = getattr(self._manager.hook, hook)
         try:
-            result = caller(**known)
+            with PluginGuard(self._providers(hook), f"in {hook}"):
+                result = caller(**known)
         except (Interrupted, KeyboardInterrupt):
             raise
         except BaseException as error:  # SystemExit and its like are a plugin's fault too
@@ -194,8 +206,10 @@ class PluginSet:
                 raises, where no line of a plugin is on the way.
             provided: other hooks -> what they provided that runs here too.
         """
+        everyone = _either([source.name for source in self.sources])
         try:
-            yield
+            with PluginGuard(everyone, "in code that it handed over"):
+                yield
         except (MlregError, Interrupted, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -207,7 +221,7 @@ class PluginSet:
     def wrong_type(self, hook: str, expected: type | tuple[type, ...], value: Any) -> PluginError:
         """What to raise where a hook's value is not what the contract says."""
         kinds = expected if isinstance(expected, tuple) else (expected,)
-        received = "None" if value is None else f"{type(value).__qualname__} ({value!r:.80})"
+        received = "None" if value is None else f"{type(value).__qualname__} ({safe_repr(value)})"
         implementations = self._implementations(hook)
         owners = " or ".join(impl.plugin_name for impl in implementations)
         places = "; ".join(self._definition(impl) for impl in implementations)
@@ -248,7 +262,7 @@ class PluginSet:
             self._manager.register(module, name=source.name)
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(
-                f"Plugin '{source.name}' does not fit the contract: {_flat(error)}.",
+                f"Plugin '{source.name}' does not fit the contract: {one_line(error)}.",
                 f"The hooks and their arguments are in {hookspecs.__name__} and in the README.",
             ) from error
         return module
@@ -275,12 +289,16 @@ class PluginSet:
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
         return list(getattr(self._manager.hook, hook).get_hookimpls())
 
+    def _providers(self, hook: str) -> str:
+        return _either([impl.plugin_name for impl in self._implementations(hook)])
+
     # --- blame -------------------------------------------------------------------------------
 
     def _blamed(self, error: BaseException, hook: str) -> MlregError:
         owner, place = blame.culprit(error, self._homes) or self._provider(hook)
-        error.add_note(f"in plugin '{owner}', hook {hook}, {place}")
-        if isinstance(error, MlregError):
+        with suppress(Exception):  # the plugin's class may override add_note
+            error.add_note(f"in plugin '{owner}', hook {hook}, {place}")
+        if isinstance(error, MlregError) and error.exit_status in _STATUSES:
             return error
         return PluginError(
             f"Plugin '{owner}' failed in {hook}: {blame.said(error)}",
@@ -304,9 +322,15 @@ def _cause(error: BaseException) -> BaseException | None:
     return error.__cause__ if isinstance(error, MlregError) else error
 
 
+def _either(names: Sequence[str]) -> str:
+    """`'cifar10' or 'audit'`."""
+    return " or ".join(f"'{name}'" for name in dict.fromkeys(names)) or "unknown"
+
+
 def _import(source: PluginSource) -> ModuleType:
     try:
-        return importlib.import_module(source.module)
+        with PluginGuard(f"'{source.name}'", "when it was imported"):
+            return importlib.import_module(source.module)
     except ModuleNotFoundError as error:
         package = source.module.partition(".")[0]
         if error.name and error.name.partition(".")[0] == package:
@@ -320,7 +344,7 @@ def _import(source: PluginSource) -> ModuleType:
             f"Install it: {source.module} imports it.",
             f"pip install {error.name}",
         ) from error
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt, ClosedFilesError):
         raise
     except BaseException as error:
         raise _import_failure(source, error) from error
@@ -332,7 +356,7 @@ def _import_failure(source: PluginSource, error: BaseException) -> PluginError:
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
     return PluginError(
-        f"Plugin '{source.name}' cannot be imported: {type(error).__qualname__}: {_flat(error)}",
+        f"Plugin '{source.name}' cannot be imported: {type(error).__qualname__}: {one_line(error)}",
         f"In {place}.",
     )
 
@@ -381,10 +405,6 @@ def _public_name(kind: type) -> str:
     package = kind.__module__.partition(".")[0]
     plain = package in ("builtins", "collections", "pathlib", "registry_core")
     return kind.__qualname__ if plain else f"{package}.{kind.__qualname__}"
-
-
-def _flat(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 @functools.cache

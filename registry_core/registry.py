@@ -54,7 +54,7 @@ def open_registry(path: str | Path | None = None) -> Registry:
     """
     settings = find_settings()
     folder = registry_folder(Path(path) if path is not None else None, settings)
-    return Registry(folder, settings)
+    return Registry(folder.absolute(), settings)  # a plugin may change the working directory
 
 
 class Registry:

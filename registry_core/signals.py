@@ -6,11 +6,12 @@ Outside training, where nothing is half done that would be worth finishing, once
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 from registry_core.errors import Interrupted
+from registry_core.plugin_guard import warn
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,6 +26,7 @@ class StopRequest:
         self.signum: int | None = None
         self.outcome = ""
         self._patient = False
+        self._signals: list[signal.Signals] = []
 
     @contextmanager
     def patience(self) -> Iterator[None]:
@@ -42,6 +44,11 @@ class StopRequest:
 
     def obey(self) -> None:
         """Stop here, if a signal asked to; raises Interrupted."""
+        for signum in self._signals:
+            if signal.getsignal(signum) != self.receive:
+                # during training no hook returns, so the plugin guard cannot restore it
+                signal.signal(signum, self.receive)
+                warn(f"A plugin replaced the handler of {signum.name}; it was restored.")
         if self.signum is not None:
             raise Interrupted(self.signum, self.outcome)
 
@@ -52,18 +59,27 @@ class StopRequest:
         if not (first and self._patient):
             self.obey()
 
+    def listen(self, signums: Sequence[signal.Signals]) -> None:
+        """Handle these signals, and stay their handler: `obey` restores it."""
+        self._signals = list(signums)
+        for signum in signums:
+            signal.signal(signum, self.receive)
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into a request to stop, until the block ends."""
     request = StopRequest()
     previous = {
-        signum: signal.signal(signum, request.receive)
+        signum: signal.getsignal(signum)
         for signum in STOPPING
         if signal.getsignal(signum) is not signal.SIG_IGN  # nohup asked not to be hung up
     }
+    request.listen(list(previous))
     try:
         yield request
     finally:
+        request.listen([])
         for signum, handler in previous.items():
-            signal.signal(signum, handler)
+            if handler is not None:  # not installed from Python
+                signal.signal(signum, handler)

@@ -49,6 +49,21 @@ for words in json.load(sys.stdin):
 json.dump(told, sys.__stdout__)
 """
 
+# A whole command line with a trainer that needs no TensorFlow.
+_FAKED = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+
+import fakes
+from registry_core.cli import ending, main, runs
+
+ending.GRACE_SECONDS = float(os.environ.get("GRACE_SECONDS", ending.GRACE_SECONDS))
+
+runs.load_trainer = fakes.FakeTrainer
+runs.standard_report = fakes.standard_report
+main(sys.argv[1:])
+"""
+
 
 @dataclass(frozen=True)
 class Done:
@@ -72,6 +87,16 @@ def mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Done:
         environment: variables beside those of a user who has set nothing.
     """
     return python("-m", "registry_core", *words, cwd=cwd, **environment)
+
+
+def faked(*words: str, cwd: Path | None = None, **environment: str) -> Done:
+    """Run `mlreg WORDS` as above, with the trainer of the fakes."""
+    return python("-c", _FAKED, *words, cwd=cwd, **environment)
+
+
+def start_faked(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start that, and do not wait."""
+    return _start("-c", _FAKED, *words, cwd=cwd, **environment)
 
 
 def python(*words: str, cwd: Path | None = None, given: str = "", **environment: str) -> Done:
@@ -99,8 +124,12 @@ def in_turn(
 
 def start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
     """Start `mlreg WORDS`, and do not wait; its stderr can be read line by line."""
+    return _start("-m", "registry_core", *words, cwd=cwd, **environment)
+
+
+def _start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "registry_core", *words],
+        [sys.executable, *words],
         cwd=cwd,
         env=surroundings(environment),
         stdin=subprocess.DEVNULL,
@@ -186,14 +215,19 @@ def damage(store: Store, version: Version, path: str = "model.keras") -> None:
 def assert_error(done: Done, status: int, *named: str, shown: str = "") -> None:
     """It failed with this status, said so in three lines at most, and named these things.
 
-    Warnings and progress may come before the three lines; stdout has `shown`, or nothing.
+    Warnings and progress may come before the three lines; stdout has `shown`, or nothing, or the
+    error alone as `--json` has it.
     """
     assert done.status == status, done.stderr
     lines = done.stderr.splitlines()
     first = next((n for n, line in enumerate(lines) if line.startswith("Error: ")), len(lines))
     assert 1 <= len(lines) - first <= 3, done.stderr
     assert "Traceback" not in done.stderr
-    assert shown in done.stdout if shown else not done.stdout
+    if shown:
+        assert shown in done.stdout
+    elif done.stdout:
+        assert list(done.json) == ["schema", "error"]
+        assert done.json["error"]["exit_status"] == status
     for name in named:
         assert name in done.stderr, done.stderr
 

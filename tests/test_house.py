@@ -13,7 +13,7 @@ CORE = Path(__file__).parent.parent / "registry_core"
 
 # a room may import from the floors below its own, and from its own floor where it is named here
 FLOORS = [
-    {"errors", "types", "records"},
+    {"errors", "types", "records", "streams"},
     {
         "refs",
         "config",
@@ -28,6 +28,7 @@ FLOORS = [
         "drift",
         "provenance",
         "blame",
+        "plugin_guard",
     },
     {"store", "plugins", "plans", "gates", "groups", "comparison"},
     {"lifecycle", "seeds", "adoption", "reevaluation", "reproduction", "training", "plotting"}
@@ -40,6 +41,7 @@ SAME_FLOOR = {
     ("comparison", "groups"),  # versions that belong to groups compare as groups too
     ("registry", "training"),  # late: a model is wanted
     ("hookspecs", "config"),
+    ("signals", "plugin_guard"),  # it tells who replaced a handler
     ("plans", "plugins"),  # presets are theirs
     ("adoption", "lifecycle"),  # both load data and keep a record alike
     ("reevaluation", "lifecycle"),  # the same, but for the record

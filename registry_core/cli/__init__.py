@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import errno
-import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
+from registry_core import plugin_guard, streams
 from registry_core.cli.app import app, register_commands, session
-from registry_core.errors import Interrupted, MlregError, StorageError, UsageError
+from registry_core.errors import (
+    Interrupted,
+    MlregError,
+    PluginError,
+    StorageError,
+    UsageError,
+    one_line,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `mlreg`; ends the process with the exit status."""
-    # started with one of them closed (`mlreg list >&-`), Python has None in its place
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - it lives as long as the process
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
-    sys.exit(run_command(arguments))
+    from registry_core.cli.ending import end_process, prepare_end
+
+    prepare_end()
+    streams.reopen_standard()
+    try:
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+    except SystemExit as ending:  # Typer printed completions
+        status = ending.code if isinstance(ending.code, int) else 0
+    end_process(status)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line.
+    """Run one command line, in a program that goes on after it.
 
     Args:
         arguments: the words after `mlreg`; None takes those of the process.
@@ -30,35 +43,59 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status of DESIGN's list.
     """
-    register_commands(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = app(args=arguments, prog_name="mlreg", standalone_mode=False)
-        sys.stdout.flush()
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        streams.release()
+
+
+def _run(words: Sequence[str]) -> int:
+    streams.escape_unencodable()
+    register_commands(words)
+    # for a command line that cannot be parsed; a command sets it from its own option
+    session.as_json = "--json" in words
+    session.traceback = False
+    try:
+        with plugin_guard.warnings_to(_warn):
+            status = app(args=words, prog_name="mlreg", standalone_mode=False)
+        if status == 128 + signal.SIGINT:  # Typer's status for Ctrl-C before the command began
+            raise Interrupted(signal.SIGINT)
+        _finish()
         return status if isinstance(status, int) else 0
     except MlregError as error:
         return _told(error)
     except Interrupted as interruption:
-        print(f"\nStopped by {interruption}. {interruption.outcome}".rstrip(), file=sys.stderr)
-        return interruption.exit_status
-    except (KeyboardInterrupt, EOFError):
-        print("\nStopped.", file=sys.stderr)
-        return 130
+        return _interrupted(interruption)
+    except KeyboardInterrupt:
+        return _interrupted(Interrupted(signal.SIGINT))
     except BrokenPipeError:
-        _drop_output()  # whoever read it has seen enough
+        streams.drop_output()  # whoever read it has seen enough
         return 0
     except SystemExit as ending:
-        # Typer and Rich make exit status 1 of a closed pipe
-        if not isinstance(ending.__context__, BrokenPipeError):
-            raise
-        _drop_output()
-        return 0
+        # Typer makes exit status 1 of a closed pipe
+        if isinstance(ending.__context__, BrokenPipeError):
+            streams.drop_output()
+            return 0
+        if not streams.is_claimed():
+            raise  # Typer printed completions
+        return _told(_bug(ending), cause=ending)
     except Exception as error:
-        return _told(_usage(error) or _full(error) or _bug(error), cause=error)
+        return _told(_usage(error) or _full(error) or _closed(error) or _bug(error), cause=error)
 
 
-def _drop_output() -> None:
-    """What is still buffered for stdout must not raise at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _finish(error: Mapping[str, Any] | None = None) -> None:
+    """Write the `--json` object, now that it is complete, and flush stdout."""
+    if session.as_json:
+        from registry_core.ui.output import write_json
+
+        write_json(error)
+    streams.out().flush()
+
+
+def _warn(text: str) -> None:
+    from registry_core.ui.output import print_warning
+
+    print_warning(text)
 
 
 def _told(error: MlregError, cause: BaseException | None = None) -> int:
@@ -67,8 +104,23 @@ def _told(error: MlregError, cause: BaseException | None = None) -> int:
     if session.traceback:
         import traceback
 
-        traceback.print_exception(cause or error)
+        traceback.print_exception(cause or error, file=streams.err())
     print_error(error)
+    return _failed(error)
+
+
+def _interrupted(interruption: Interrupted) -> int:
+    text = f"\nStopped by {interruption}. {interruption.outcome}".rstrip()
+    with suppress(OSError):  # stderr is closed
+        print(text, file=streams.err())
+    return _failed(interruption)
+
+
+def _failed(error: MlregError | Interrupted) -> int:
+    try:
+        _finish(error.to_json())
+    except OSError:  # stdout is closed or its disk full; stderr has the error in words
+        streams.drop_output()
     return error.exit_status
 
 
@@ -85,7 +137,7 @@ def _full(error: Exception) -> StorageError | None:
     """A full disk that no store was writing to: behind stdout, or of a temporary folder."""
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
-    _drop_output()
+    streams.drop_output()
     return StorageError(
         f"A disk is full: {error.strerror} ({error.filename or 'standard output'}).",
         "What was shown is cut short; what was asked for may be done. Make room, then look.",
@@ -93,9 +145,16 @@ def _full(error: Exception) -> StorageError | None:
     )
 
 
-def _bug(error: Exception) -> MlregError:
+def _closed(error: Exception) -> PluginError | None:
+    """A file descriptor that a plugin closed while mlreg was using it."""
+    if not isinstance(error, OSError) or error.errno != errno.EBADF or not plugin_guard.used():
+        return None
+    return plugin_guard.closed_files()
+
+
+def _bug(error: BaseException) -> MlregError:
     return MlregError(
-        f"A bug in mlreg: {type(error).__qualname__}: {error}",
+        f"A bug in mlreg: {type(error).__qualname__}: {one_line(error)}",
         "Please report it with what the same command prints with --traceback.",
         "mlreg --traceback …",
     )

@@ -55,7 +55,12 @@ def runs(
         confirm(f"Give up run {', '.join(ids)}?", yes, f"mlreg runs {again}")
         for run_id in ids:
             registry.store.discard_run(run_id)
-            print(f"Gave up run {run_id}")
+            if not (as_json or quiet):
+                output.print_text(f"Gave up run {run_id}")
+        if as_json:
+            output.print_json({"discarded": ids})
+        elif quiet:
+            output.print_references(ids)
         return
     unfinished = [*reversed(registry.store.unfinished_runs())]
     finished = registry.store.newest_versions(limit or ROWS)
@@ -149,7 +154,7 @@ def reproduce(
     if as_json:
         output.print_json(found.to_json())
     elif quiet:
-        print(found.verdict)
+        output.print_text(found.verdict)
     else:
         show_reproduction(found)
 

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.models import CommandFunctionType
+
+from registry_core import streams
+from registry_core.errors import Interrupted
 
 if TYPE_CHECKING:
     from registry_core.registry import Registry
 
-app = typer.Typer(
+
+class _Command(TyperCommand):
+    """A command that claims stdout before its body runs; `--help` is handled earlier."""
+
+    def invoke(self, ctx: Any) -> Any:
+        session.as_json = bool(ctx.params.get("as_json"))
+        streams.claim()
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, typer.Abort) as error:
+            # Typer would return status 130 without a message
+            raise Interrupted(signal.SIGINT) from error
+
+
+class Commands(typer.Typer):
+    """A Typer group whose commands claim stdout."""
+
+    def command(
+        self, name: str | None = None, **options: Any
+    ) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        """As Typer's decorator."""
+        return super().command(name, cls=_Command, **options)
+
+
+app = Commands(
     name="mlreg",
     help="Turn a dataset plugin into trained, evaluated, plotted, versioned Keras models.",
     pretty_exceptions_enable=False,
@@ -24,10 +54,11 @@ app = typer.Typer(
 
 @dataclass
 class Session:
-    """What the global options said."""
+    """The global options, and whether the command has `--json`."""
 
     registry: Path | None = None
     traceback: bool = False
+    as_json: bool = False
 
     def open(self) -> Registry:
         """The registry that this command works on."""
@@ -60,9 +91,9 @@ def options(
     if version:
         import registry_core
 
-        print(registry_core.__version__)
+        typer.echo(registry_core.__version__)
     elif context.invoked_subcommand is None:
-        print(context.get_help())
+        typer.echo(context.get_help())
     if context.invoked_subcommand is None:
         raise typer.Exit
 

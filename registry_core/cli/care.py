@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
+from registry_core import streams
 from registry_core.cli.app import app, session
 from registry_core.cli.options import (
     DryRunOption,
@@ -43,7 +43,7 @@ def rm(
     elif quiet:
         output.print_references([version.ref])
     else:
-        print(f"{version.ref} {'would be' if dry_run else 'is'} removed.")
+        output.print_text(f"{version.ref} {'would be' if dry_run else 'is'} removed.")
         if not dry_run:
             output.print_hint(f"To have it back: mlreg restore {version.ref}")
 
@@ -63,7 +63,7 @@ def restore(
     elif quiet:
         output.print_references([version.ref])
     else:
-        print(f"{version.ref} is back.")
+        output.print_text(f"{version.ref} is back.")
 
 
 @app.command()
@@ -139,18 +139,18 @@ def verify(
         if rebuilt:
             show_rebuilt(rebuilt, dry_run)
         elif rebuild:
-            print("The index is as it was written; there is nothing to rebuild.")
+            output.print_text("The index is as it was written; there is nothing to rebuild.")
         if not (rebuilt and dry_run):
             show_audit(found)
     _tell_problems(found, rebuilt)
 
 
 def _tell_problems(found: Audit, rebuilt: Rebuilt | None) -> None:
+    streams.out().flush()
     for problem in found.problems:
         output.print_error(problem)
     for ref, reason in (rebuilt.lost if rebuilt else {}).items():
         output.print_warning(f"Not in the new index: {ref}: {reason}.")
-    sys.stdout.flush()
     if found.problems:
         raise IntegrityError(
             f"{len(found.problems)} things are not as they were written.",

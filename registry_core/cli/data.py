@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from registry_core.cli.app import app
+from registry_core.cli.app import Commands, app
 from registry_core.cli.options import DataDirOption, DatasetArgument, JsonOption, QuietOption
 from registry_core.ui import output
 from registry_core.ui.tables.versions import show_files
@@ -15,7 +15,7 @@ from registry_core.ui.tables.versions import show_files
 if TYPE_CHECKING:
     from registry_core.types import DataCache
 
-group = typer.Typer(help="A dataset's files on this machine.", rich_markup_mode=None)
+group = Commands(help="A dataset's files on this machine.", rich_markup_mode=None)
 app.add_typer(group, name="data")
 
 
@@ -30,15 +30,18 @@ def fetch(
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
-    cache = _cache(dataset, data_dir)
-    with stop_on_signals(), watch(quiet) as observer:
-        source = cache.fetch(observer)
+    with (
+        _cache(dataset, data_dir) as cache,
+        stop_on_signals(),
+        watch(quiet) as observer,
+    ):
+        source, path = cache.fetch(observer), cache.path
     if as_json:
-        output.print_json({"dataset": dataset, "source": source, "path": str(cache.path)})
+        output.print_json({"dataset": dataset, "source": source, "path": str(path)})
     elif quiet:
-        print(cache.path)
+        output.print_text(path)
     else:
-        print(f"{dataset} is in {cache.path} (from {source})")
+        output.print_text(f"{dataset} is in {path} (from {source})")
 
 
 @group.command()
@@ -46,7 +49,8 @@ def verify(
     dataset: DatasetArgument, data_dir: DataDirOption = None, as_json: JsonOption = False
 ) -> None:
     """Read a dataset's files and check their digests."""
-    files = [(f.path, f.size, f.sha256) for f in _cache(dataset, data_dir).verify()]
+    with _cache(dataset, data_dir) as cache:
+        files = [(f.path, f.size, f.sha256) for f in cache.verify()]
     if as_json:
         named = [{"path": p, "size": s, "sha256": d} for p, s, d in files]
         output.print_json({"dataset": dataset, "files": named})
@@ -59,14 +63,17 @@ def path_command(
     dataset: DatasetArgument, data_dir: DataDirOption = None, as_json: JsonOption = False
 ) -> None:
     """Show where a dataset's files are, or would be."""
-    path: Path = _cache(dataset, data_dir).path
+    with _cache(dataset, data_dir) as cache:
+        path = cache.path
     if as_json:
         output.print_json({"dataset": dataset, "path": str(path)})
     else:
-        print(path)
+        output.print_text(path)
 
 
-def _cache(dataset: str, data_dir: Path | None) -> DataCache:
+@contextmanager
+def _cache(dataset: str, data_dir: Path | None) -> Iterator[DataCache]:
+    """What the plugin keeps on this machine; what it raises in here is the plugin's fault."""
     from registry_core.errors import UsageError
     from registry_core.plugins import KnownPlugins
     from registry_core.settings import find_settings
@@ -78,4 +85,5 @@ def _cache(dataset: str, data_dir: Path | None) -> DataCache:
             f"The plugin '{dataset}' keeps no files of its own.",
             "It has no mlreg_data hook, so there is nothing to fetch or to verify.",
         )
-    return cache
+    with plugins.answerable("mlreg_data"):
+        yield cache

@@ -83,7 +83,7 @@ def alias(
         elif quiet:
             output.print_references([holder.ref])
         else:
-            print(f"Nothing holds {model}@{name} any more; before it {holder.ref}.")
+            output.print_text(f"Nothing holds {model}@{name} any more; before it {holder.ref}.")
         return
     rows = registry.holders(check_model_name(model), name)
     if as_json:

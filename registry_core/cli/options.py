@@ -13,14 +13,19 @@ _Complete = Callable[[Mapping[str, Any], str], Iterable[str]]
 
 
 def _quietly(complete: _Complete) -> Callable[[typer.Context, str], list[str]]:
-    """A completion that fails completes nothing: the shell is no place for an error."""
+    """A completion that fails completes nothing: the shell is no place for an error.
+
+    Nor is it one for what a plugin prints while it is asked for its presets.
+    """
+    from registry_core import streams
 
     def completed(context: typer.Context, incomplete: str) -> list[str]:
-        try:
-            words = complete(context.params, incomplete)
-            return [word for word in words if word.startswith(incomplete)]
-        except Exception:
-            return []
+        with streams.silenced():
+            try:
+                words = complete(context.params, incomplete)
+                return [word for word in words if word.startswith(incomplete)]
+            except Exception:
+                return []
 
     return completed
 
@@ -33,11 +38,12 @@ def confirm(question: str, yes: bool, command: str) -> None:
     """
     import sys
 
+    from registry_core import streams
     from registry_core.errors import UsageError
 
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin.isatty() and streams.err().isatty()):
         raise UsageError(
             f"{question} There is no terminal to ask on.", "Nothing was done.", f"{command} --yes"
         )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import typer
-
-from registry_core.cli.app import app
+from registry_core.cli.app import Commands, app
 from registry_core.cli.options import JsonOption, QuietOption
 from registry_core.ui import output
 from registry_core.ui.tables.plugins import show_plugins
 
-group = typer.Typer(help="Dataset plugins and extensions.", rich_markup_mode=None)
+group = Commands(help="Dataset plugins and extensions.", rich_markup_mode=None)
 app.add_typer(group, name="plugins")
 
 

@@ -80,7 +80,7 @@ def run(
         _print_config(plans, as_json)
         return
     if dry_run:
-        _tell_plans(plans, registry.folder)
+        _tell_plans(plans, registry.folder, as_json)
         return
 
     with running(registry, plugins, quiet) as run_one:
@@ -152,34 +152,42 @@ def standard_report(result: RunResult, out_dir: Path) -> list[Path]:
 def _print_config(plans: Sequence[RunPlan], as_json: bool) -> None:
     import json
 
+    from registry_core.ui import output
+
     plan, seeds = plans[0], [each.config.seed for each in plans]
     values = plan.config.values()
     if as_json:
-        from registry_core.ui.output import print_json
-
         told = {"dataset": plan.dataset, "preset": plan.preset, "config": values}
-        print_json(told | ({"seeds": seeds} if plan.group else {}))
+        output.print_json(told | ({"seeds": seeds} if plan.group else {}))
         return
-    print(f"# mlreg run {plan.dataset} --preset {plan.preset}")
+    output.print_text(f"# mlreg run {plan.dataset} --preset {plan.preset}")
     if plan.config.about:
-        print(f"# {plan.config.about}")
+        output.print_text(f"# {plan.config.about}")
     if plan.group:
-        print(f"# {len(plans)} runs: this one, and the same with seeds {seeds[1]} to {seeds[-1]}")
+        output.print_text(
+            f"# {len(plans)} runs: this one, and the same with seeds {seeds[1]} to {seeds[-1]}"
+        )
     for key, value in values.items():
-        print(f"{key}={json.dumps(value) if not isinstance(value, str) else value}")
+        output.print_text(f"{key}={json.dumps(value) if not isinstance(value, str) else value}")
 
 
-def _tell_plans(plans: Sequence[RunPlan], folder: Path) -> None:
+def _tell_plans(plans: Sequence[RunPlan], folder: Path, as_json: bool) -> None:
+    from registry_core.ui import output
+
     plan, last = plans[0], plans[-1].config.seed
+    if as_json:
+        seeds = {"seeds": [each.config.seed for each in plans]} if plan.group else {}
+        output.print_json({**plan.to_json(), **seeds, "dry_run": True})
+        return
     config = plan.config
-    times, seeds, versions = "", f"seed {config.seed}", "it as the next version"
+    times, which, versions = "", f"seed {config.seed}", "it as the next version"
     if plan.group:
         times = f" {len(plans)} times"
-        seeds = f"seeds {config.seed} to {last}"
+        which = f"seeds {config.seed} to {last}"
         versions = f"them as the next {len(plans)} versions"
-    print(
+    output.print_text(
         f"Would train {plan.dataset} with preset {plan.preset}{times}: {config.epochs} epochs, "
-        f"batches of {config.batch_size}, {seeds};\n"
+        f"batches of {config.batch_size}, {which};\n"
         f"and register {versions} of '{plan.model}' in {folder}."
     )
 
@@ -193,7 +201,7 @@ def tell_version(version: Version, as_json: bool, quiet: bool) -> None:
     elif quiet:
         output.print_references([version.ref])
     else:
-        print(_registered(version))
+        output.print_text(_registered(version))
         output.print_hint(f"Look at it: mlreg show {version.ref}")
         output.print_hint(f"Its figures: mlreg export {version.ref} --format figures")
 

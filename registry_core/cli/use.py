@@ -97,9 +97,9 @@ def export(
     if as_json:
         output.print_json({"version": version.ref, "format": form, "path": str(written)})
     elif quiet:
-        print(written)
+        output.print_text(written)
     else:
-        print(f"Wrote {version.ref} to {written}")
+        output.print_text(f"Wrote {version.ref} to {written}")
 
 
 @app.command("import")
@@ -130,7 +130,11 @@ def import_model(
     plan = plan_run(plugins, preset, None, name, data_dir)
     if dry_run:
         count, sha256 = adoption.examine(file)
-        print(
+        if as_json:
+            found = {"path": str(file), "size": count, "sha256": sha256}
+            output.print_json({**plan.to_json(), "file": found, "dry_run": True})
+            return
+        output.print_text(
             f"Nothing in {literal(file.name)} ({size(count)}, sha256 {sha256}) speaks against it.\n"
             f"Would measure it on the test split of {plan.dataset}, preset {plan.preset};\n"
             f"and register it as the next version of '{plan.model}' in {registry.folder}."

@@ -172,7 +172,7 @@ def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -
         output.print_json({"alias": str(ref), "at": moment.isoformat(), "version": version})
     else:
         held = f"was {holder.ref}" if holder else "was held by nothing"
-        print(f"{ref} {held} at {moment:%Y-%m-%d %H:%M:%S} UTC")
+        output.print_text(f"{ref} {held} at {moment:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _moment(text: str) -> datetime:

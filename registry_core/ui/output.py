@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
 
-from registry_core.errors import MlregError
+from registry_core import streams
+from registry_core.errors import MlregError, escape_surrogates
 from registry_core.ui.text import literal, shown
 
 SCHEMA = 1
 
+# content of the `--json` object so far; an error that follows goes into the same object
+_answer: dict[str, Any] = {}
+
 
 def stdout() -> Console:
     """Where data goes. Without a terminal nothing is folded: whoever reads it has no width."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    return _Stdout(file=streams.out(), highlight=False, width=_width())
 
 
 def stderr() -> Console:
     """Where progress, warnings and errors go."""
-    return _Stderr(stderr=True, highlight=False, soft_wrap=True)
+    return _Stderr(file=streams.err(), highlight=False, soft_wrap=True)
+
+
+class _Stdout(Console):
+    """Lets the command decide what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process here, with a status of its own."""
+        raise
 
 
 class _Stderr(Console):
@@ -32,23 +43,43 @@ class _Stderr(Console):
     def on_broken_pipe(self) -> None:
         """Rich would end the process here, and take stdout with it."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), streams.err().fileno())
+
+
+def print_text(text: object) -> None:
+    """A line, or several, on stdout."""
+    print(text, file=streams.out())
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """One object, `{"schema": 1, …}`, on stdout."""
-    print(json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=False))
+    """Add to the one object that `--json` writes when the command ends."""
+    _answer.update(content)
+
+
+def write_json(error: Mapping[str, Any] | None = None) -> None:
+    """Write `{"schema": 1, …}` to stdout, if there is content or an error, and forget it.
+
+    Args:
+        error: what the command failed with; None where it did not.
+    """
+    content = {**_answer, **({"error": error} if error else {})}
+    _answer.clear()
+    if not content:
+        return
+    # the stream's backslashreplace makes JSON's own escape of a lone surrogate
+    is_utf8 = (streams.out().encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print_text(json.dumps({"schema": SCHEMA, **content}, indent=2, ensure_ascii=not is_utf8))
 
 
 def print_references(references: Iterable[str]) -> None:
     """References alone, one a line, on stdout."""
     for reference in references:
-        print(reference)
+        print_text(reference)
 
 
 def print_hint(text: str) -> None:
     """What to type next, for a person: on a terminal only."""
-    if sys.stderr.isatty():
+    if streams.err().isatty():
         stderr().print(shown(text, "dim"))
 
 
@@ -61,8 +92,25 @@ def print_warning(text: str) -> None:
 def print_error(error: MlregError) -> None:
     """What happened, what would work, what to type next: a line each."""
     console = stderr()
-    console.print(shown("Error: ", "red bold").append(literal(error.what), "default"))
+    console.print(
+        shown("Error: ", "red bold").append(literal(escape_surrogates(error.what)), "default")
+    )
     if error.remedy:
         console.print(shown(error.remedy))
     if error.command:
-        console.print(shown("Try: ", "dim").append(literal(error.command), "bold"))
+        console.print(
+            shown("Try: ", "dim").append(literal(escape_surrogates(error.command)), "bold")
+        )
+
+
+def _width() -> int | None:
+    """The terminal's width; Rich would ask descriptor 1, which leads to stderr."""
+    out = streams.out()
+    if not out.isatty():
+        return 10_000
+    if "COLUMNS" in os.environ:
+        return None
+    try:
+        return os.get_terminal_size(out.fileno()).columns or None
+    except (OSError, ValueError):
+        return None

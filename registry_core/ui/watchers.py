@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from registry_core import streams
+from registry_core.plugin_guard import warnings_to
 from registry_core.types import Observer
 from registry_core.ui.output import print_warning, stderr
 from registry_core.ui.text import duration, fraction, metrics_line, shown, size
@@ -39,8 +40,8 @@ def watch(quiet: bool = False, place: str = "") -> Iterator[Observer]:
     """
     if quiet:
         yield Silent()
-    elif sys.stderr.isatty():
-        with LiveView(stderr(), place) as view:
+    elif streams.err().isatty():
+        with LiveView(stderr(), place) as view, warnings_to(view.warn):
             yield view
     else:
         lines = Lines(stderr())

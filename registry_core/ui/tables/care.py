@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registry_core.records import GarbageCollection
-from registry_core.ui.output import print_warning, stdout
+from registry_core.ui.output import print_text, print_warning, stdout
 from registry_core.ui.tables.cells import some, when
 from registry_core.ui.text import shown, size
 
@@ -41,21 +41,23 @@ def show_collection(collection: GarbageCollection, dry_run: bool) -> None:
 
 def show_audit(audit: Audit) -> None:
     """How much was read, the ledger's head, and whether all is well."""
-    print(f"{audit.versions} versions, {audit.files} files, {audit.size:,} bytes read")
+    print_text(f"{audit.versions} versions, {audit.files} files, {audit.size:,} bytes read")
     if audit.orphans:
-        print(f"{audit.orphans} files that nothing needs; `mlreg gc` removes them")
-    print(f"{audit.rows} ledger rows, head {audit.head or 'none'}")
+        print_text(f"{audit.orphans} files that nothing needs; `mlreg gc` removes them")
+    print_text(f"{audit.rows} ledger rows, head {audit.head or 'none'}")
     if not audit.problems:
-        print("All is as it was written.")
+        print_text("All is as it was written.")
 
 
 def show_rebuilt(rebuilt: Rebuilt, dry_run: bool) -> None:
     """What the new index has, and where the old one is."""
     verb = "would have" if dry_run else "has"
-    print(f"The new index {verb} {rebuilt.versions} versions, from {rebuilt.rows} ledger rows.")
+    print_text(
+        f"The new index {verb} {rebuilt.versions} versions, from {rebuilt.rows} ledger rows."
+    )
     if rebuilt.found:
-        print(f"No row told of {len(rebuilt.found)} of them: {some(rebuilt.found)}")
+        print_text(f"No row told of {len(rebuilt.found)} of them: {some(rebuilt.found)}")
     if rebuilt.old_index:
-        print(f"The old index is {rebuilt.old_index}; remove it once all is well.")
+        print_text(f"The old index is {rebuilt.old_index}; remove it once all is well.")
     if rebuilt.old_ledger:
-        print(f"The old ledger.jsonl is {rebuilt.old_ledger}.")
+        print_text(f"The old ledger.jsonl is {rebuilt.old_ledger}.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from registry_core.records import Version
 from registry_core.refs import series
-from registry_core.ui.output import stdout
+from registry_core.ui.output import print_text, stdout
 from registry_core.ui.tables.cells import means, new_table, some
 from registry_core.ui.text import fraction, shown, signed
 
@@ -53,7 +53,7 @@ def show_side_by_side(compared: SideBySide) -> None:
 def show_group(versions: Sequence[Version]) -> None:
     """What versions of one group measured: mean and deviation of each metric."""
     together = series(versions[0].model, [version.version for version in versions])
-    print(f"{together}, mean ± deviation of {len(versions)} runs: {means(versions)}")
+    print_text(f"{together}, mean ± deviation of {len(versions)} runs: {means(versions)}")
 
 
 def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]) -> None:

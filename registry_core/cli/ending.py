@@ -1,0 +1,66 @@
+"""Ends the process in time and with the command's status, whatever plugins left running.
+
+Python waits without limit for non-daemon threads and exit handlers, and aborts if a daemon thread
+is writing to a stream at that moment. By then the command is done and its result is written.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+from registry_core import plugin_guard
+
+# How long threads and exit handlers of plugins may take.
+GRACE_SECONDS = 5.0
+
+_WATCH = "mlreg's end"
+
+_status = 0
+
+
+def prepare_end() -> None:
+    """Register the last exit handler: before plugins are imported, as the order is reversed."""
+    atexit.register(_leave_daemons)
+
+
+def end_process(status: int) -> NoReturn:
+    """Exit with this status; threads and exit handlers of plugins have GRACE_SECONDS to end."""
+    global _status
+    _status = status
+    if plugin_guard.used():
+        threading.Thread(target=_end_by_force, name=_WATCH, daemon=True).start()
+    sys.exit(status)
+
+
+def _end_by_force() -> None:
+    from registry_core.ui.output import print_warning  # while modules can still be imported
+
+    time.sleep(GRACE_SECONDS)
+    names = [f"the thread '{thread.name}'" for thread in _left() if not thread.daemon]
+    running = " and ".join(names) or "an exit handler"
+    print_warning(
+        f"A plugin left {running} running; mlreg waited {GRACE_SECONDS:.0f} seconds for it."
+    )
+    os._exit(_status)
+
+
+def _leave_daemons() -> None:
+    """Skip Python's own teardown if there are daemon threads, which would use what it removes."""
+    if not _left():
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(_status)
+
+
+def _left() -> list[threading.Thread]:
+    """Threads that plugins or their libraries left running."""
+    ours = (threading.main_thread(), threading.current_thread())
+    return [each for each in threading.enumerate() if each not in ours and each.name != _WATCH]
