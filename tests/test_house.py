@@ -31,7 +31,7 @@ FLOORS = [
     },
     {"store", "plugins", "plans", "gates", "groups", "comparison"},
     {"lifecycle", "seeds", "adoption", "reevaluation", "reproduction", "training", "plotting"}
-    | {"registry", "ui"},
+    | {"registry", "exports", "ui"},
     {"cli"},
     {"__main__"},
 ]
@@ -39,6 +39,8 @@ SAME_FLOOR = {
     ("gates", "plugins"),  # a gate asks the plugins
     ("comparison", "groups"),  # versions that belong to groups compare as groups too
     ("registry", "training"),  # late: a model is wanted
+    ("registry", "exports"),
+    ("exports", "training"),  # late: a model is converted
     ("hookspecs", "config"),
     ("plans", "plugins"),  # presets are theirs
     ("adoption", "lifecycle"),  # both load data and keep a record alike
