@@ -1,4 +1,4 @@
-"""`mlreg export`: where it may write, and what it never replaces."""
+"""`mlreg export`: where it may write, and that what it writes answers as the registered model."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ import stat
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_helpers import assert_error, fill, in_turn, without_roots_rights
 from store_helpers import record
@@ -316,3 +317,222 @@ def test_figures_of_one_name_in_two_folders_are_both_exported(tmp_path):
         if path.is_file()
     }
     assert found == files
+
+
+# --- what Keras writes ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def training():
+    from registry_core import training
+
+    return training
+
+
+@pytest.fixture(scope="module")
+def keras(training):  # which sets TensorFlow up
+    import keras
+
+    return keras
+
+
+def families(keras):
+    """One model for each family of layers: name -> (the formats that hold it, how it is built)."""
+    layers, both, served = keras.layers, ("h5", "savedmodel"), ("savedmodel",)
+
+    def chain(shape, *parts, dtype="float32"):
+        return keras.Sequential([layers.Input(shape, dtype=dtype), *parts])
+
+    def adapted(layer, examples):
+        layer.adapt(examples)
+        return layer
+
+    def looked_up(layer):
+        return chain((1,), layer, layers.Embedding(9, 4), layers.Flatten(), dtype="string")
+
+    def two_inputs():
+        image, words = layers.Input((8, 8, 3), name="image"), layers.Input((None,), name="words")
+        seen = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+        read = layers.LSTM(3)(layers.Embedding(20, 4)(words))
+        return keras.Model([image, words], layers.Dense(2)(layers.Concatenate()([seen, read])))
+
+    def named():
+        inputs = {name: layers.Input((3,), name=name) for name in ("a", "b")}
+        both = layers.Concatenate()(list(inputs.values()))
+        return keras.Model(inputs, {"x": layers.Dense(2)(both), "y": layers.Dense(1)(both)})
+
+    def branch():
+        inputs = layers.Input((4,))
+        return keras.Model(inputs, layers.Dropout(0.5)(layers.Dense(8)(inputs), training=True))
+
+    def quantized():
+        made = chain((16,), layers.Dense(8), layers.Dense(3))
+        made.quantize("int8")
+        return made
+
+    image = (8, 8, 3)
+    text = adapted(layers.TextVectorization(), ["red green", "blue"])
+    return {
+        "convolutions": (both, lambda: chain(
+            image, layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.BatchNormalization(),
+            layers.Activation("relu"), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(3),
+        )),
+        "any size": (both, lambda: chain(
+            (None, None, 3), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()
+        )),
+        "recurrent": (both, lambda: chain((6, 4), layers.Bidirectional(layers.LSTM(3)))),
+        "recurrent with a memory": (both, lambda: keras.Sequential(
+            [layers.Input(batch_shape=(4, 6, 3)), layers.GRU(3, stateful=True)]
+        )),
+        "words by number": (both, lambda: chain((None,), layers.Embedding(50, 4), layers.GRU(3))),
+        "attention": (both, lambda: keras.Model(
+            given := layers.Input((6, 8)), layers.MultiHeadAttention(2, 4)(given, given)
+        )),
+        "adapted text": (served, lambda: chain(
+            (1,), text, layers.Embedding(9, 4), layers.GlobalAveragePooling1D(), dtype="string"
+        )),
+        "adapted words": (served, lambda: looked_up(adapted(layers.StringLookup(), ["a", "b"]))),
+        "words of the configuration": (both, lambda: looked_up(layers.StringLookup(
+            vocabulary=["a", "b"]
+        ))),
+        "words as the answer": (both, lambda: chain(
+            (1,), layers.StringLookup(vocabulary=["a", "b"], invert=True), dtype="int64"
+        )),
+        "numbers looked up": (both, lambda: chain((5,), layers.IntegerLookup(vocabulary=[7, 9]))),
+        "adapted numbers": (both, lambda: chain(
+            (5,), adapted(layers.Normalization(), np.arange(50.0).reshape(10, 5)), layers.Dense(2)
+        )),
+        "categories": (both, lambda: chain(
+            (5,), layers.Discretization([0.0, 1.0]), layers.CategoryEncoding(9)
+        )),
+        "contrast": (served, lambda: chain(image, layers.RandomContrast(0.5), layers.Flatten())),
+        "brightness": (
+            served, lambda: chain(image, layers.RandomBrightness(0.5), layers.Flatten())
+        ),
+        "flips": (both, lambda: chain(image, layers.RandomFlip(), layers.Flatten())),
+        "dropout that stays on": (both, branch),
+        "mixed_bfloat16": (both, lambda: chain((5,), layers.Dense(2, dtype="mixed_bfloat16"))),
+        "mixed_float16": (both, lambda: chain((5,), layers.Dense(2, dtype="mixed_float16"))),
+        "bfloat16": (served, lambda: chain((5,), layers.Dense(2, dtype="bfloat16"))),
+        "int8": (both, quantized),
+        "two inputs": (both, two_inputs),
+        "named inputs and outputs": (both, named),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def saved(keras, tmp_path_factory):
+    """Every family's model as it is registered: name -> (formats that hold it, the file)."""
+    folder = tmp_path_factory.mktemp("saved")
+    made = {}
+    for name, (formats, build) in families(keras).items():
+        file = folder / f"{name}.keras"
+        build().save(file)
+        made[name] = formats, file
+    return made
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("form", ["h5", "savedmodel"])
+def test_every_family_of_layers_is_exported_or_refused(training, keras, saved, tmp_path, form):
+    """What is written answers alike, and what a format cannot hold is refused."""
+    found = {}
+    for name, (_, file) in saved.items():
+        written = tmp_path / f"{name}{'.h5' if form == 'h5' else ''}"
+        try:
+            training.export_model(file, form, written)
+        except UsageError as error:
+            found[name] = str(error)
+        else:
+            found[name] = "written"
+    refused = {name for name, said in found.items() if said != "written"}
+    assert refused == {name for name, (formats, _) in saved.items() if form not in formats}, found
+    assert all("keras" in found[name] for name in refused)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("adapted text", "the vocabulary of TextVectorization"),
+        ("adapted words", "the vocabulary of StringLookup"),
+        ("bfloat16", "weights in bfloat16"),
+        ("contrast", "RandomContrast"),
+        ("brightness", "RandomBrightness"),
+    ],
+)
+def test_a_refusal_names_what_h5_cannot_hold(keras, saved, tmp_path, name, held):
+    """Status 2, what would work, the next command; no file and no draft is left."""
+    registry = Registry(tmp_path / "registry", Settings())
+    registered(registry.store, {"model.keras": saved[name][1].read_bytes()})
+    with pytest.raises(UsageError, match=f"cannot be written as h5 because of {held}") as caught:
+        registry.export("toy@1", "h5", tmp_path / "model.h5")
+    assert "keras holds every model" in caught.value.remedy
+    assert caught.value.command == "mlreg export toy@1 --format keras"
+    assert [path.name for path in tmp_path.iterdir()] == ["registry"]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["convolutions", "two inputs", "contrast", "flips"])
+def test_an_exported_savedmodel_answers_as_predict_does(keras, saved, tmp_path, name):
+    """Random layers are off, as when Keras predicts; several inputs go by their names."""
+    import tensorflow as tf
+
+    registry = Registry(tmp_path / "registry", Settings())
+    registered(registry.store, {"model.keras": saved[name][1].read_bytes()})
+    written = registry.export("toy@1", "savedmodel", tmp_path / "served")
+    model = keras.saving.load_model(saved[name][1])
+    random = np.random.default_rng(1)
+    inputs = [
+        random.integers(0, 20, [4, *(size or 6 for size in each.shape[1:])]).astype("float32")
+        for each in model.inputs
+    ]
+    expected = model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
+    served = tf.saved_model.load(str(written)).signatures["serving_default"]
+    names = [each.name for each in model.inputs]
+    (answer,) = served(**dict(zip(names, map(tf.constant, inputs), strict=True))).values()
+    assert answer.numpy() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("form", ["h5", "savedmodel"])
+def test_a_format_that_answers_otherwise_leaves_nothing(
+    training, saved, tmp_path, monkeypatch, form
+):
+    """Weights that are lost without an error, as a future Keras may lose them, are noticed."""
+    read_back = training.exporting._read_back
+
+    def forgetful(form, written):
+        again = read_back(form, written)
+        for weight in again.weights if form == "h5" else again.variables:
+            weight.assign(weight * 0)
+        return again
+
+    monkeypatch.setattr(training.exporting, "_read_back", forgetful)
+    registry = Registry(tmp_path / "registry", Settings())
+    registered(registry.store, {"model.keras": saved["convolutions"][1].read_bytes()})
+    with pytest.raises(UsageError, match=r"it answers otherwise \(by up to"):
+        registry.export("toy@1", form, tmp_path / "written")
+    assert [path.name for path in tmp_path.iterdir()] == ["registry"]
+
+
+@pytest.mark.tensorflow
+def test_a_model_that_no_example_fits_is_not_exported_unchecked(training, keras, tmp_path):
+    """Where nothing can be compared that is said, and nothing is handed out."""
+    inputs = keras.layers.Input((4,))
+    picky = keras.Model(inputs, keras.ops.linalg.cholesky(keras.layers.Reshape((2, 2))(inputs)))
+    picky.save(tmp_path / "model.keras")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.exporting, "example_batches", lambda model: iter([]))
+        with pytest.raises(UsageError, match="no example inputs could be made"):
+            training.export_model(tmp_path / "model.keras", "h5", tmp_path / "model.h5")
+
+
+@pytest.mark.tensorflow
+def test_a_keras_export_is_the_registered_file(saved, tmp_path):
+    """Whatever the model is made of: the very bytes, without loading them."""
+    for name, (_, file) in saved.items():
+        registry = Registry(tmp_path / name, Settings())
+        registered(registry.store, {"model.keras": file.read_bytes()})
+        written = registry.export("toy@1", "keras", tmp_path / f"{name}.keras")
+        assert written.read_bytes() == file.read_bytes()
