@@ -30,7 +30,16 @@ FLOORS = [
         "blame",
     },
     {"store", "plugins", "plans", "gates", "groups", "comparison"},
-    {"lifecycle", "seeds", "adoption", "reevaluation", "reproduction", "training", "plotting"}
+    {
+        "lifecycle",
+        "seeds",
+        "adoption",
+        "model_import",
+        "reevaluation",
+        "reproduction",
+        "training",
+        "plotting",
+    }
     | {"registry", "exports", "ui"},
     {"cli"},
     {"__main__"},
@@ -43,6 +52,8 @@ SAME_FLOOR = {
     ("exports", "training"),  # late: a model is converted
     ("hookspecs", "config"),
     ("plans", "plugins"),  # presets are theirs
+    ("adoption", "model_import"),
+    ("model_import", "training"),  # late, and in a process of its own
     ("adoption", "lifecycle"),  # both load data and keep a record alike
     ("reevaluation", "lifecycle"),  # the same, but for the record
     ("reproduction", "lifecycle"),
@@ -56,7 +67,7 @@ HEAVY = {
     "pluggy": {"hookspecs", "plugins"},
     "sqlite3": {"store"},
     "pydantic": {"config"},
-    "h5py": {"model_file"},
+    "h5py": {"model_file", "model_import"},
 }
 
 
