@@ -118,14 +118,16 @@ def adopt(
         needed_bytes = file.stat().st_size if file.is_file() else 0
         with translated(store.folder, f"copying {_plain(file.name)}", needed_bytes=needed_bytes):
             size, sha256 = _copy(file, own)
-        found = examiner.inspect(own)
+        with translated(store.folder, "inspecting the file"):
+            found = examiner.inspect(own)
 
         with stages.timed("data"):
             data = load_data(plan, plugins, observer)
             facts = describe(data)
 
         with stages.timed("model"):
-            limits = examiner.rehearse(own, plan.config, data)
+            with translated(store.folder, "trying the model out"):
+                limits = examiner.rehearse(own, plan.config, data)
             adopter = load_adopter(plan.config)
             # what went well there because memory was refused must not take it here
             with bounded_memory(limits.memory_bytes):

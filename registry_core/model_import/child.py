@@ -65,7 +65,6 @@ def _examine(task: Mapping[str, Any], file: Path, answer: TextIO) -> dict[str, A
     from registry_core.training import KerasAdopter
 
     adopter = KerasAdopter(RunConfig(seed=task["seed"], deterministic=task["deterministic"]))
-    adopter.warm_up()
     _say(answer, {"ready": True})
     confinement.limit_use(*limits, final=True)
     return said | _rehearse(adopter, file, found, task["examples"])

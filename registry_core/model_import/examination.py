@@ -116,11 +116,16 @@ class Examiner:
             **task,
             "file": str(file.absolute()),
             "parent": os.getpid(),
-            "path": sys.path,
+            "path": [str(each) for each in sys.path],
             "memory_bytes": limits.memory_bytes,
             "seconds": limits.seconds,
         }
-        with tempfile.TemporaryFile() as log, _started(task, log) as (process, answers):
+        # beside the file: a machine need not have a folder for what is temporary
+        with (
+            tempfile.TemporaryFile(dir=file.parent) as log,
+            tempfile.TemporaryFile(dir=file.parent) as given,
+            _started(task, given, log) as (process, answers),
+        ):
             said = self._hear(answers, limits)
             status = _ended(process)
             if status and "error" not in said:
@@ -167,7 +172,7 @@ class Examiner:
 
 @contextmanager
 def _started(
-    task: Mapping[str, Any], log: BinaryIO
+    task: Mapping[str, Any], given: BinaryIO, log: BinaryIO
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A process that does a task, and the descriptor that its answers are read from.
 
@@ -175,22 +180,21 @@ def _started(
     """
     reading, writing = os.pipe()
     try:
-        with tempfile.TemporaryFile() as given:
-            given.write(json.dumps({**task, "answer": writing}).encode())
-            given.seek(0)
-            try:
-                process = subprocess.Popen(
-                    [sys.executable, "-I", "-c", _START],
-                    stdin=given,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=(writing,),
-                    start_new_session=True,
-                    # a graphics card's memory has no limit, and its driver maps all of it
-                    env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
-                )
-            finally:
-                os.close(writing)
+        given.write(json.dumps({**task, "answer": writing}).encode())
+        given.seek(0)
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _START],
+                stdin=given,
+                stdout=log,
+                stderr=log,
+                pass_fds=(writing,),
+                start_new_session=True,
+                # a graphics card's memory has no limit, and its driver maps all of it
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            )
+        finally:
+            os.close(writing)
         try:
             yield process, reading
         finally:

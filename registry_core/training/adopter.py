@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from registry_core.config import RunConfig
 from registry_core.errors import IntegrityError, UsageError
 from registry_core.training.examples import example_batches
 from registry_core.training.measuring import measure
@@ -41,8 +42,9 @@ class KerasAdopter(KerasTrainer):
         config: what the data was loaded by.
     """
 
-    def warm_up(self) -> None:
-        """Make TensorFlow start its threads, whose stacks count as memory from then on."""
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        # TensorFlow starts its threads, whose stacks are memory: none that a model asks for later
         tf.reduce_sum(tf.ones((64, 64)) @ tf.ones((64, 64)))
 
     def load(self, path: Path, numbers: int) -> keras.Model:
