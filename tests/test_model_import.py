@@ -249,13 +249,16 @@ GREEDY = [
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", GREEDY)
 def test_a_small_file_that_asks_for_much_is_refused(keras, tmp_path, name):
-    """9 with the limit that it met, within bounds, whatever part of a model asks for it."""
+    """9 with the limit that it met, within bounds, whatever part of a model asks for it.
+
+    TensorFlow crashes now and then where it gets no memory.
+    """
     asked, make = greedy(keras)[name]
     file = tmp_path / "model.keras"
     make(file)
     assert file.stat().st_size < 50_000
     began = time.monotonic()
-    with pytest.raises(LimitError, match=r"asks for more than (1 GB|15 s)") as caught:
+    with pytest.raises(LimitError, match=r"more than (1 GB|15 s)|with 1 GB of memory") as caught:
         Examiner(memory_bytes=10**9, seconds=15).rehearse(file, RunConfig(deterministic=False))
     assert time.monotonic() - began < 90
     assert caught.value.exit_status == 9
@@ -307,8 +310,8 @@ def test_what_does_not_fit_is_said_as_this_process_would(keras, data, tmp_path):
 @pytest.mark.tensorflow
 def test_a_split_that_would_take_hours_is_refused(keras, data, tmp_path, monkeypatch):
     """The first batch tells what all of them take."""
-    monkeypatch.setattr(examination, "TIMES_FOR_THE_SPLIT", 1e-6)
-    with pytest.raises(LimitError, match="and there are 3 of them"):
+    monkeypatch.setattr("registry_core.model_import.limits.TIMES_FOR_THE_SPLIT", 1e-9)
+    with pytest.raises(LimitError, match=r"for the test split, 3 batches of 0\.\d s, and gets 0"):
         Examiner().rehearse(sound(tmp_path / "model.keras"), RunConfig(), data)
 
 

@@ -77,7 +77,7 @@ def limit_files(file_bytes: int, open_files: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def limit_use(memory_bytes: int, seconds: float, final: bool) -> None:
+def limit_use(memory_bytes: int, seconds: float, final: bool) -> str:
     """Bound private memory and processor time, counted from what this process has used so far.
 
     RLIMIT_DATA counts what is private and can be written, where RLIMIT_AS would count what
@@ -87,6 +87,9 @@ def limit_use(memory_bytes: int, seconds: float, final: bool) -> None:
         memory_bytes: that may be added.
         seconds: of each processor, that may be added.
         final: whether the limits can never be raised again.
+
+    Returns:
+        What could not be had, as a sentence; empty where both are bounded.
     """
     if (used := _private_bytes()) is not None:
         _lower(resource.RLIMIT_DATA, used + memory_bytes, final)
@@ -96,6 +99,7 @@ def limit_use(memory_bytes: int, seconds: float, final: bool) -> None:
     # at the soft limit it is told so by a signal of its own name, at the hard one merely killed
     _lower(resource.RLIMIT_CPU, allowed + 5, final)
     _lower(resource.RLIMIT_CPU, allowed, final=False)
+    return "" if used is not None else "Memory could not be limited where the file was opened."
 
 
 def lift_use() -> None:

@@ -28,7 +28,6 @@ from registry_core.model_import.child import out_of_memory
 from registry_core.model_import.limits import (
     ANSWER_BYTES,
     START_SECONDS,
-    TIMES_FOR_THE_SPLIT,
     Limits,
 )
 from registry_core.types import ArraySplit, DataSplits, Split
@@ -90,15 +89,20 @@ class Examiner:
             UsageError: the model does not fit the dataset.
             RefusedError, IntegrityError: as `inspect`; or Keras cannot load it.
         """
-        task = {"load": True, "seed": config.seed, "deterministic": config.deterministic}
+        batches = 0 if data is None else -(-len(data.test) // EXAMPLES)
         with _examples(data, file.parent) as (examples, batch_bytes):
             limits = self._limits(file, batch_bytes)
-            _, said = self._ask(file, {**task, "examples": examples}, limits)
-        batches = 0 if data is None else -(-len(data.test) // EXAMPLES)
-        if batches * said["batch_seconds"] > TIMES_FOR_THE_SPLIT * limits.seconds:
-            raise limits.too_much_time(
-                f" for a batch: {said['batch_seconds']:.0f} s, and there are {batches:,} of them"
-            )
+            task = {
+                "load": True,
+                "seed": config.seed,
+                "deterministic": config.deterministic,
+                "examples": examples,
+                "batches": batches,
+                "split_seconds": limits.split_seconds,
+            }
+            _, said = self._ask(file, task, limits)
+        if batches * said["batch_seconds"] > limits.split_seconds:
+            raise limits.too_much_time_for_the_split(batches, said["batch_seconds"])
         return limits
 
     def _limits(self, file: Path, batch_bytes: int = 0) -> Limits:
@@ -143,8 +147,8 @@ class Examiner:
             and isinstance(seconds, float if task["load"] else object)
         ):
             raise _babbled()
-        if said.get("open"):
-            self.warn(str(said["open"]))
+        for missing in filter(None, (said.get("open"), said.get("unlimited"))):
+            self.warn(str(missing))
         return ModelFile(version, numbers), said
 
     def _hear(self, answers: int, limits: Limits) -> dict[str, Any]:

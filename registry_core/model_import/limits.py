@@ -87,11 +87,27 @@ class Limits:
             f"--max-memory {_gigabytes(2 * self.memory_bytes)}",
         )
 
-    def too_much_time(self, detail: str = "") -> LimitError:
+    def too_much_time(self) -> LimitError:
+        return self._too_long(f"The model asks for more than {self.seconds:.0f} s.", self.seconds)
+
+    def too_much_time_for_the_split(self, batches: int, batch_seconds: float) -> LimitError:
+        needed = batches * batch_seconds
+        return self._too_long(
+            f"The model asks for {needed:,.0f} s for the test split, {batches:,} batches of "
+            f"{batch_seconds:.1f} s, and gets {self.split_seconds:,.0f}.",
+            needed / TIMES_FOR_THE_SPLIT,
+        )
+
+    @property
+    def split_seconds(self) -> float:
+        """For answering the whole test split."""
+        return TIMES_FOR_THE_SPLIT * self.seconds
+
+    def _too_long(self, what: str, seconds: float) -> LimitError:
         return LimitError(
-            f"The model asks for more than {self.seconds:.0f} s{detail}.",
+            what,
             "A file of its size gets no more. Allow more where it is trusted.",
-            f"--max-seconds {2 * self.seconds:.0f}",
+            f"--max-seconds {max(1, 2 * seconds):.0f}",
         )
 
 

@@ -20,7 +20,7 @@ from registry_core.errors import IntegrityError, UsageError
 from registry_core.training.examples import example_batches
 from registry_core.training.measuring import measure
 from registry_core.training.models import load_model
-from registry_core.training.pipeline import first_examples
+from registry_core.training.pipeline import EVALUATION_BATCH, first_examples
 from registry_core.training.trainer import KerasTrainer
 from registry_core.types import ArraySplit, DataSplits
 
@@ -93,16 +93,19 @@ class KerasAdopter(KerasTrainer):
         if examples is None:
             _answer_anything(model)
             return
-        with np.load(examples, allow_pickle=False) as stored:
-            split = ArraySplit(stored["inputs"], stored["targets"])
-            names = [str(name) for name in stored["names"]]
-        self.suit(model, DataSplits(split, split, class_names=names))
+        data = _stored(examples)
+        self.suit(model, data)
         try:
-            measure(model, split)
+            measure(model, data.test)
         except Exception as error:
             raise _unfit(
                 f"The model cannot be measured on the dataset's examples: {_said(error)}"
             ) from error
+
+    def answer(self, model: keras.Model, examples: Path) -> None:
+        """Let a model answer the examples of such a file, once it was measured on them."""
+        inputs, _ = first_examples(_stored(examples).test, EVALUATION_BATCH)
+        model(inputs, training=False)
 
     def suit(self, model: keras.Model, data: DataSplits) -> str:
         """Hold a model against a dataset; compile it, where its own loss says nothing of that.
@@ -138,6 +141,12 @@ class KerasAdopter(KerasTrainer):
         loss, how = _natural_loss(outputs, targets, classes)
         model.compile(loss=loss, metrics=["accuracy"] if classes else [])
         return f"{_name(loss)} {how}"
+
+
+def _stored(examples: Path) -> DataSplits:
+    with np.load(examples, allow_pickle=False) as stored:
+        split = ArraySplit(stored["inputs"], stored["targets"])
+        return DataSplits(split, split, class_names=[str(name) for name in stored["names"]])
 
 
 def _answer_anything(model: keras.Model) -> None:
