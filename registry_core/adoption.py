@@ -1,6 +1,7 @@
 """How a model that was made elsewhere becomes a version: copy, inspect, load, measure, register.
 
-What is inspected is this process's own copy, and the same bytes are loaded and registered. Who
+What is inspected is this process's own copy, and the same bytes are loaded and registered. The copy
+is opened by another process first, which has limits; this one opens it once that went well. Who
 loads and measures is handed in, as the lifecycle is handed its trainer; nothing here knows
 TensorFlow.
 """
@@ -28,7 +29,8 @@ from registry_core.lifecycle import (
     load_data,
     notify,
 )
-from registry_core.model_file import inspect
+from registry_core.model_file import ModelFile
+from registry_core.model_import import Examiner, Limits, bounded_memory
 from registry_core.plans import RunPlan
 from registry_core.plugins import PluginSet
 from registry_core.provenance import surroundings
@@ -65,6 +67,14 @@ class Adopter(Protocol):
     def check_saved(self, model: Any, path: Path, split: Split) -> None: ...
 
 
+class FirstReader(Protocol):
+    """Who opens a file before this process does; `registry_core.model_import` has the one."""
+
+    def inspect(self, file: Path) -> ModelFile: ...
+
+    def rehearse(self, file: Path, config: RunConfig, data: DataSplits | None) -> Limits: ...
+
+
 def adopt(
     plan: RunPlan,
     file: Path,
@@ -76,6 +86,7 @@ def adopt(
     observer: Observer,
     stop: StopRequest,
     project: Path,
+    examiner: FirstReader | None = None,
 ) -> Version:
     """Take in a `.keras` file, measure it on the plugin's test split, and register it.
 
@@ -90,30 +101,38 @@ def adopt(
         observer: told what goes on.
         stop: asked whether a signal wants this to end.
         project: the folder whose git commit is recorded.
+        examiner: opens the file first; None does so in a process with the usual limits.
 
     Raises:
         UsageError: there is no such file, or the model does not fit the dataset.
-        RefusedError: the file wants to run code, or to reach for something outside itself.
+        RefusedError: the file wants to run code, to reach for something outside itself, or more
+            memory or time than a file of its size gets.
         IntegrityError: the file is not what a `.keras` file is.
         MlregError: of the kind that is at fault. Whatever is raised, no version was registered.
     """
     stages = Stages(observer)
     stop.outcome = "Nothing was registered."
+    examiner = examiner or Examiner(obey=stop.obey, warn=observer.warn)
     with store.start_run(plan.model) as folder:
         own = folder.files / MODEL_FILE
         needed_bytes = file.stat().st_size if file.is_file() else 0
         with translated(store.folder, f"copying {_plain(file.name)}", needed_bytes=needed_bytes):
             size, sha256 = _copy(file, own)
-        found = inspect(own)
+        with translated(store.folder, "inspecting the file"):
+            found = examiner.inspect(own)
 
         with stages.timed("data"):
             data = load_data(plan, plugins, observer)
             facts = describe(data)
 
         with stages.timed("model"):
+            with translated(store.folder, "trying the model out"):
+                limits = examiner.rehearse(own, plan.config, data)
             adopter = load_adopter(plan.config)
-            model = adopter.load(own, found.numbers)
-            loss = adopter.suit(model, data)
+            # what went well there because memory was refused must not take it here
+            with bounded_memory(limits.memory_bytes):
+                model = adopter.load(own, found.numbers)
+                loss = adopter.suit(model, data)
 
         with stages.timed("evaluate"):
             evaluation = adopter.evaluate(model, model, data.test)
@@ -167,8 +186,10 @@ def adopt(
     return version
 
 
-def examine(file: Path) -> tuple[int, str]:
-    """Inspect a copy of a file, and keep nothing; returns its size in bytes and its sha256.
+def examine(file: Path, examiner: FirstReader | None = None) -> tuple[int, str]:
+    """Try out a copy of a file, and keep nothing; returns its size in bytes and its sha256.
+
+    The model is loaded, and answers inputs that are made by what it says of them.
 
     Raises:
         UsageError, RefusedError, IntegrityError: as `adopt`.
@@ -176,7 +197,7 @@ def examine(file: Path) -> tuple[int, str]:
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / MODEL_FILE
         copied = _copy(file, own)
-        inspect(own)
+        (examiner or Examiner()).rehearse(own, RunConfig(), None)
     return copied
 
 

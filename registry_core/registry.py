@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from registry_core.errors import AliasMovedError, BusyError, UsageError
 from registry_core.records import (
-    FIGURES_FOLDER,
     MODEL_FILE,
     LedgerRow,
     Promotion,
@@ -25,7 +24,7 @@ from registry_core.records import (
 )
 from registry_core.refs import Ref, check_alias_name, parse_ref, shown
 from registry_core.settings import Settings, find_settings, registry_folder
-from registry_core.store import Store, translated
+from registry_core.store import Store
 
 if TYPE_CHECKING:
     import keras
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
 # How often a promotion is decided anew where others move the alias at the same time.
 _DECISIONS = 10
-
-# format -> how the name of what is written ends; h5 is Keras's legacy format
-EXPORTS = {"keras": ".keras", "h5": ".h5", "savedmodel": "", "figures": ""}
 
 
 def open_registry(path: str | Path | None = None) -> Registry:
@@ -350,60 +346,22 @@ class Registry:
             reference: the version.
             form: `keras` and `h5` write one file; `savedmodel` and `figures` a folder.
             output: where to; None makes a name from the model and its number here.
-            overwrite: replace a file that is there; a folder that is not empty never is.
+            overwrite: replace a regular file that is there; a folder that is not empty never is.
 
         Returns:
             What was written.
 
         Raises:
-            UsageError: the format is not known, or the output exists.
+            UsageError: the format is not known, it cannot hold the model, or the output exists.
             IntegrityError: a file is not what its digest says; nothing was written.
             StorageError: the place cannot be written.
         """
-        if form not in EXPORTS:
-            raise UsageError(f"No format '{form}'.", f"Formats: {', '.join(EXPORTS)}.")
-        version = self.version(reference)
-        ending = EXPORTS[form]
-        target = output or Path(f"{version.model}-{version.version}{ending or '-' + form}")
-        if target.is_dir() and (ending or any(target.iterdir())):
-            raise UsageError(
-                f"{target} is a folder{'' if ending else ' with something in it'}.",
-                "Name another place with -o; a folder is never replaced.",
-            )
-        if target.is_file() and not (overwrite and ending):
-            raise UsageError(
-                f"{target} exists already.",
-                "Name another place with -o"
-                + (", or replace it with --overwrite." if ending else "; a folder goes there."),
-            )
-        if not target.parent.is_dir():
-            raise UsageError(f"There is no folder {target.parent}.", "Make it first.")
-        with (
-            translated(target.parent, f"exporting {version.ref}"),
-            tempfile.TemporaryDirectory(dir=target.parent, prefix=".mlreg-") as draft_folder,
-        ):
-            draft = Path(draft_folder) / f"export{ending}"
-            self._write(version, form, draft)
-            draft.replace(target)
-        return target
+        from registry_core.exports import export
+
+        return export(self.store, self.version(reference), form, output, overwrite)
 
     def _holder(self, model: str, alias: str) -> Version | None:
         try:
             return self.store.resolve(Ref(model, "alias", alias))
         except UsageError:
             return None
-
-    def _write(self, version: Version, form: str, draft: Path) -> None:
-        if form == "figures":
-            draft.mkdir()
-            for file in version.files:
-                if file.path.startswith(f"{FIGURES_FOLDER}/"):
-                    self.store.copy_out(version, file.path, draft / Path(file.path).name)
-            return
-        stored = self.store.copy_out(version, MODEL_FILE, draft.parent / "stored.keras")
-        if form == "keras":
-            stored.rename(draft)
-            return
-        from registry_core.training import export_model
-
-        export_model(stored, form, draft)

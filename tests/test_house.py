@@ -31,8 +31,17 @@ FLOORS = [
         "plugin_guard",
     },
     {"store", "plugins", "plans", "gates", "groups", "comparison"},
-    {"lifecycle", "seeds", "adoption", "reevaluation", "reproduction", "training", "plotting"}
-    | {"registry", "ui"},
+    {
+        "lifecycle",
+        "seeds",
+        "adoption",
+        "model_import",
+        "reevaluation",
+        "reproduction",
+        "training",
+        "plotting",
+    }
+    | {"registry", "exports", "ui"},
     {"cli"},
     {"__main__"},
 ]
@@ -40,9 +49,13 @@ SAME_FLOOR = {
     ("gates", "plugins"),  # a gate asks the plugins
     ("comparison", "groups"),  # versions that belong to groups compare as groups too
     ("registry", "training"),  # late: a model is wanted
+    ("registry", "exports"),
+    ("exports", "training"),  # late: a model is converted
     ("hookspecs", "config"),
     ("signals", "plugin_guard"),  # it tells who replaced a handler
     ("plans", "plugins"),  # presets are theirs
+    ("adoption", "model_import"),
+    ("model_import", "training"),  # late, and in a process of its own
     ("adoption", "lifecycle"),  # both load data and keep a record alike
     ("reevaluation", "lifecycle"),  # the same, but for the record
     ("reproduction", "lifecycle"),
@@ -56,7 +69,7 @@ HEAVY = {
     "pluggy": {"hookspecs", "plugins"},
     "sqlite3": {"store"},
     "pydantic": {"config"},
-    "h5py": {"model_file"},
+    "h5py": {"model_file", "model_import"},
 }
 
 

@@ -245,13 +245,14 @@ def _open_figures(version: Version) -> None:
 
     from registry_core.ui.output import print_warning
 
-    folder = Path(tempfile.mkdtemp(prefix=f"{version.model}-{version.version}-"))
-    session.open().export(version.ref, "figures", folder)
+    # a folder inside one that is the user's alone: figures are not for everyone on the machine
+    around = Path(tempfile.mkdtemp(prefix=f"{version.model}-{version.version}-"))
+    folder = session.open().export(version.ref, "figures", around / "figures")
     headless = sys.platform == "linux" and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )
     if headless:
         print_warning(f"There is no display to show figures on; they are in {folder}")
         return
-    for figure in sorted(folder.iterdir()):
+    for figure in sorted(file for file in folder.rglob("*") if file.is_file()):
         typer.launch(str(figure))

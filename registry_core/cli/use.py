@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,6 +115,14 @@ def import_model(
     ] = None,
     preset: PresetOption = None,
     data_dir: DataDirOption = None,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(metavar="GB", min=0.1, help="Memory the model may ask for; else by its size."),
+    ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(metavar="S", min=1, help="Seconds to load and to answer a batch; the same."),
+    ] = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -119,6 +130,7 @@ def import_model(
     """Inspect, measure and register a model that was made elsewhere."""
     from registry_core import adoption
     from registry_core.cli.runs import standard_report, tell_version
+    from registry_core.model_import import Examiner
     from registry_core.plans import plan_run
     from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
@@ -128,8 +140,11 @@ def import_model(
     registry = session.open()
     plugins = KnownPlugins(registry.settings).load(dataset)
     plan = plan_run(plugins, preset, None, name, data_dir)
+    memory_bytes = None if max_memory is None else round(max_memory * 1e9)
     if dry_run:
-        count, sha256 = adoption.examine(file)
+        with stop_on_signals() as stop, watch(quiet) as observer, _allow_more(dataset, file):
+            examiner = Examiner(memory_bytes, max_seconds, stop.obey, observer.warn)
+            count, sha256 = adoption.examine(file, examiner)
         if as_json:
             found = {"path": str(file), "size": count, "sha256": sha256}
             output.print_json({**plan.to_json(), "file": found, "dry_run": True})
@@ -140,7 +155,7 @@ def import_model(
             f"and register it as the next version of '{plan.model}' in {registry.folder}."
         )
         return
-    with stop_on_signals() as stop, watch(quiet) as observer:
+    with stop_on_signals() as stop, watch(quiet) as observer, _allow_more(dataset, file):
         version = adoption.adopt(
             plan,
             file,
@@ -151,8 +166,21 @@ def import_model(
             observer=observer,
             stop=stop,
             project=registry.settings.folder,
+            examiner=Examiner(memory_bytes, max_seconds, stop.obey, observer.warn),
         )
     tell_version(version, as_json, quiet)
+
+
+@contextmanager
+def _allow_more(dataset: str, file: Path) -> Iterator[None]:
+    """Add to the error of a file that asks for too much the command that allows more."""
+    from registry_core.model_import.limits import LimitError
+
+    try:
+        yield
+    except LimitError as error:
+        error.command = f"mlreg import {dataset} {shlex.quote(str(file))} {error.option}"
+        raise
 
 
 def _load_adopter(config: RunConfig) -> KerasAdopter:

@@ -28,7 +28,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from registry_core.errors import BusyError, IntegrityError, MlregError, PluginError, UsageError
+from registry_core.errors import (
+    BusyError,
+    IntegrityError,
+    MlregError,
+    PluginError,
+    UsageError,
+    one_line,
+)
 from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
 from registry_core.store.disk import replace, sha256_hex, sync_folder, write_new
@@ -118,7 +125,7 @@ class RunFolder:
         """Write down why a run that had begun failed, if that can be written."""
         try:
             if record := self.record:
-                what = error.what if isinstance(error, MlregError) else f"{error}"
+                what = error.what if isinstance(error, MlregError) else one_line(error)
                 _write(self.path, {**record, "failed": what or type(error).__qualname__})
         except (OSError, MlregError):
             pass

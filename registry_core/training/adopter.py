@@ -13,16 +13,23 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from registry_core.config import RunConfig
 from registry_core.errors import IntegrityError, UsageError
+from registry_core.training.examples import example_batches
+from registry_core.training.measuring import measure
 from registry_core.training.models import load_model
-from registry_core.training.pipeline import first_examples
+from registry_core.training.pipeline import EVALUATION_BATCH, first_examples
 from registry_core.training.trainer import KerasTrainer
-from registry_core.types import DataSplits
+from registry_core.types import ArraySplit, DataSplits
 
 # A model may build so many more numbers than its file holds: one that was saved before it was
 # built, and seeds. It is 64 MB.
 _SPARE_NUMBERS = 1 << 24
+
+# never taken for a model that merely does not fit
+_OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
 
 # How many test examples are shown to a model before it is measured.
 _EXAMPLES = 32
@@ -34,6 +41,11 @@ class KerasAdopter(KerasTrainer):
     Args:
         config: what the data was loaded by.
     """
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        # TensorFlow starts its threads, whose stacks are memory: none that a model asks for later
+        tf.reduce_sum(tf.ones((64, 64)) @ tf.ones((64, 64)))
 
     def load(self, path: Path, numbers: int) -> keras.Model:
         """Load a file that was inspected, without running code of its own.
@@ -66,6 +78,34 @@ class KerasAdopter(KerasTrainer):
                 "A model is saved with model.save('model.keras').",
             )
         return model
+
+    def rehearse(self, model: keras.Model, examples: Path | None) -> None:
+        """Let a model answer and be measured as it will be, on one batch.
+
+        Args:
+            model: as it was loaded.
+            examples: an `.npz` file of `inputs`, `targets` and class `names`; None makes inputs by
+                what the model says of them, and measures nothing.
+
+        Raises:
+            UsageError: it does not fit the examples.
+        """
+        if examples is None:
+            _answer_anything(model)
+            return
+        data = _stored(examples)
+        self.suit(model, data)
+        try:
+            measure(model, data.test)
+        except Exception as error:
+            raise _unfit(
+                f"The model cannot be measured on the dataset's examples: {_said(error)}"
+            ) from error
+
+    def answer(self, model: keras.Model, examples: Path) -> None:
+        """Let a model answer the examples of such a file, once it was measured on them."""
+        inputs, _ = first_examples(_stored(examples).test, EVALUATION_BATCH)
+        model(inputs, training=False)
 
     def suit(self, model: keras.Model, data: DataSplits) -> str:
         """Hold a model against a dataset; compile it, where its own loss says nothing of that.
@@ -101,6 +141,28 @@ class KerasAdopter(KerasTrainer):
         loss, how = _natural_loss(outputs, targets, classes)
         model.compile(loss=loss, metrics=["accuracy"] if classes else [])
         return f"{_name(loss)} {how}"
+
+
+def _stored(examples: Path) -> DataSplits:
+    with np.load(examples, allow_pickle=False) as stored:
+        split = ArraySplit(stored["inputs"], stored["targets"])
+        return DataSplits(split, split, class_names=[str(name) for name in stored["names"]])
+
+
+def _answer_anything(model: keras.Model) -> None:
+    """Let a model answer inputs that it takes: a few, where nothing says how large examples are."""
+    for batches in example_batches(model):
+        answered = 0
+        for inputs in batches:
+            try:
+                model(*inputs, training=False)
+            except _OUT_OF_MEMORY:
+                raise
+            except Exception:  # noqa: S112 - it takes other values or sizes
+                continue
+            answered += 1
+        if answered:
+            return
 
 
 def _numbers_to_build(path: Path) -> int:
@@ -153,6 +215,8 @@ def _own_loss_fits(
         return False  # others take class numbers for quantities, and do not say so
     try:
         measured = model.test_on_batch(inputs, targets, return_dict=True)
+    except _OUT_OF_MEMORY:
+        raise
     except Exception:
         return False
     return not classes or "accuracy" in measured

@@ -1,8 +1,7 @@
-"""Keras models as files: saved, loaded without running code of theirs, checked, exported."""
+"""Keras models as files: saved, loaded without running code of theirs, checked."""
 
 from __future__ import annotations
 
-import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from registry_core.errors import PluginError, UsageError
-
-EXPORT_FORMATS = ("keras", "h5", "savedmodel")
+from registry_core.errors import PluginError
 
 
 def save_model(model: keras.Model, path: Path) -> None:
@@ -57,42 +54,3 @@ def check_saved(model: keras.Model, path: Path, inputs: Any) -> None:
             "Something that the model computes with is not in its file: "
             "a layer's state belongs in weights or in get_config.",
         )
-
-
-def export_model(source: Path, form: str, destination: Path) -> None:
-    """Write a registered model for other tools.
-
-    Args:
-        source: the registered `.keras` file, already checked against its digest.
-        form: one of `EXPORT_FORMATS`; `h5` is Keras's legacy format, `savedmodel` a folder that
-            TensorFlow Serving reads.
-        destination: where the file or folder goes; its name ends as the format asks.
-
-    Raises:
-        UsageError: the format cannot hold this model.
-    """
-    model = load_model(source)
-    try:
-        if form == "savedmodel":
-            model.export(destination, verbose=False)
-        else:
-            with _without_legacy_warning():
-                model.save(destination)
-    except (ValueError, NotImplementedError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UsageError(
-            f"This model cannot be written as {form}: {reason}",
-            f"Formats: {', '.join(EXPORT_FORMATS)}.",
-        ) from error
-
-
-class _without_legacy_warning:  # noqa: N801 - reads as the statement it is used in
-    """Keras warns that HDF5 is legacy; whoever asked for h5 knows."""
-
-    def __enter__(self) -> None:
-        self._logger = logging.getLogger("absl")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.setLevel(self._level)

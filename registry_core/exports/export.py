@@ -1,0 +1,95 @@
+"""A version's model, or its figures, written for use elsewhere.
+
+A `.keras` export is the registered file itself, checked against its digest. Other formats are
+Keras's work; each is read back, and answers as the registered model does, before it is there.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path, PurePosixPath
+
+from registry_core.errors import IntegrityError, UsageError
+from registry_core.exports.outputs import Output
+from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
+from registry_core.store import Store
+
+# format -> how the name of what is written ends; h5 is Keras's legacy format
+FORMATS = {"keras": ".keras", "h5": ".h5", "savedmodel": "", "figures": ""}
+
+
+def export(
+    store: Store, version: Version, form: str, path: Path | None = None, overwrite: bool = False
+) -> Path:
+    """Write a version's model, or its figures, for use elsewhere.
+
+    Args:
+        store: has the version.
+        version: the version.
+        form: one of `FORMATS`; `keras` and `h5` write one file, `savedmodel` and `figures` a
+            folder.
+        path: where to; None makes a name from the model and its number here.
+        overwrite: replace a regular file that is there; a folder that is not empty never is.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UsageError: the format is not known or cannot hold the model, or the output exists.
+        IntegrityError: a file is not what its digest says; nothing was written.
+        StorageError: the place cannot be written.
+    """
+    if form not in FORMATS:
+        raise UsageError(
+            f"No format '{form}'.",
+            f"Formats: {', '.join(FORMATS)}.",
+            f"mlreg export {version.ref} --format keras",
+        )
+    ending = FORMATS[form]
+    usual = Path(f"{version.model}-{version.version}{ending or '-' + form}")
+    output = Output(
+        path=usual if path is None else path,
+        folder=not ending,
+        overwrite=overwrite,
+        command=f"mlreg export {shlex.quote(version.ref)} --format {form} -o",
+        fallback=usual,
+    )
+    with output.draft(ending) as draft:
+        if form == "figures":
+            _write_figures(store, version, draft)
+        else:
+            _write_model(store, version, form, draft)
+    return output.path
+
+
+def _write_figures(store: Store, version: Version, draft: Path) -> None:
+    """Copy a version's figures with the folders that they are in."""
+    store.manifest(version)  # which says what they are, where the index may lack some
+    draft.mkdir()
+    for file in version.files:
+        path = PurePosixPath(file.path)
+        if path.parts[0] != FIGURES_FOLDER:
+            continue
+        if ".." in path.parts or path.is_absolute():
+            raise IntegrityError(
+                f"A figure of {version.ref} has a path that leads out of it: {file.path!r:.80}.",
+                "Nothing was written.",
+                "mlreg verify",
+            )
+        place = draft.joinpath(*path.parts[1:])
+        place.parent.mkdir(parents=True, exist_ok=True)
+        store.copy_out(version, file.path, place)
+
+
+def _write_model(store: Store, version: Version, form: str, draft: Path) -> None:
+    stored = store.copy_out(version, MODEL_FILE, draft.with_name("stored.keras"))
+    if form == "keras":
+        stored.rename(draft)
+        return
+    from registry_core.training import export_model  # TensorFlow loads here
+
+    try:
+        export_model(stored, form, draft)
+    except UsageError as error:
+        instead = f"mlreg export {shlex.quote(version.ref)} --format keras"
+        raise UsageError(error.what, error.remedy, instead) from error

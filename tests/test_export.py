@@ -1,0 +1,538 @@
+"""`mlreg export`: where it may write, and that what it writes answers as the registered model."""
+
+import os
+import socket
+import stat
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_helpers import assert_error, fill, in_turn, without_roots_rights
+from store_helpers import record
+
+from registry_core.errors import StorageError, UsageError
+from registry_core.exports.outputs import Output
+from registry_core.records import Version
+from registry_core.registry import Registry
+from registry_core.settings import Settings
+from registry_core.store import Store
+
+# --- where something may be written ---------------------------------------------------------
+
+
+def output(path, folder=False, overwrite=False) -> Output:
+    return Output(Path(path), folder, overwrite, "mlreg export toy@1 -o", Path("toy-1.keras"))
+
+
+def write(path, content="new", **choices) -> None:
+    """Write a file, or a folder with one file in it."""
+    place = output(path, **choices)
+    with place.draft(".keras") as draft:
+        if place.folder:
+            draft.mkdir()
+            draft = draft / "part"
+        draft.write_text(content)
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+def a_device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+def a_dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def a_link_to_a_file(path: Path) -> None:
+    path.with_name("file").write_text("mine")
+    path.symlink_to("file")
+
+
+def a_link_to_a_folder(path: Path) -> None:
+    path.with_name("empty").mkdir()
+    path.symlink_to("empty")
+
+
+def a_link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+IRREGULAR = [
+    a_pipe, a_socket, a_device,
+    a_dangling_link, a_link_to_a_file, a_link_to_a_folder, a_link_to_itself,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("overwrite", [False, True], ids=["", "overwrite"])
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+@pytest.mark.parametrize("make", IRREGULAR, ids=lambda make: make.__name__)
+def test_what_is_no_regular_file_is_never_replaced(tmp_path, make, folder, overwrite):
+    """A device, a pipe, a socket, a link: refused for root too, and left as it was."""
+    path = tmp_path / "there"
+    make(path)
+    before = sorted((each.name, os.lstat(each).st_ino) for each in tmp_path.iterdir())
+    with pytest.raises(UsageError) as caught:
+        write(path, folder=folder, overwrite=overwrite)
+    assert str(path) in caught.value.what
+    assert caught.value.remedy
+    assert caught.value.command.startswith("mlreg export toy@1 -o toy-1")
+    assert sorted((each.name, os.lstat(each).st_ino) for each in tmp_path.iterdir()) == before
+    if make is a_link_to_a_file:
+        assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("make", [*IRREGULAR, "a file", "a folder"])
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_what_appears_while_the_draft_is_written_stays(tmp_path, make, folder):
+    """The check at the beginning is not all: the last step replaces nothing either."""
+    path = tmp_path / "there"
+
+    def appear() -> None:
+        if callable(make):
+            make(path)
+        elif make == "a file":
+            path.write_text("mine")
+        else:
+            path.mkdir()
+            (path / "mine").touch()
+
+    with pytest.raises(UsageError), output(path, folder).draft() as draft:
+        draft.mkdir() if folder else draft.write_text("new")
+        appear()
+        appeared = os.lstat(path).st_ino
+    assert os.lstat(path).st_ino == appeared
+    assert not list(tmp_path.glob(".mlreg-*"))
+
+
+def test_of_many_writers_one_gets_the_name(tmp_path):
+    """Without overwriting, a name is given once."""
+    ends: list[str] = []
+    barrier = threading.Barrier(8)
+
+    def contend(number: int) -> None:
+        with output(tmp_path / "there").draft() as draft:
+            draft.write_text(str(number))
+            barrier.wait()
+        ends.append(str(number))
+
+    def quietly(number: int) -> None:
+        try:
+            contend(number)
+        except UsageError:
+            ends.append("refused")
+
+    threads = [threading.Thread(target=quietly, args=[number]) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ends.count("refused") == 7
+    assert (tmp_path / "there").read_text() in ends
+
+
+def test_without_hard_links_nothing_is_replaced_either(tmp_path, monkeypatch):
+    """FAT has none: the name is claimed first."""
+
+    def no_links(source, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    write(tmp_path / "new")
+    assert (tmp_path / "new").read_text() == "new"
+    with pytest.raises(UsageError), output(tmp_path / "there").draft() as draft:
+        draft.write_text("new")
+        (tmp_path / "there").write_text("mine")
+    assert (tmp_path / "there").read_text() == "mine"
+
+
+def test_a_regular_file_is_replaced_where_that_is_asked_for(tmp_path):
+    """The file behind another of its names keeps its content."""
+    (tmp_path / "there").write_text("old")
+    os.link(tmp_path / "there", tmp_path / "other name")
+    with pytest.raises(UsageError, match="exists already"):
+        write(tmp_path / "there")
+    write(tmp_path / "there", overwrite=True)
+    write(tmp_path / "not there", overwrite=True)
+    assert (tmp_path / "there").read_text() == (tmp_path / "not there").read_text() == "new"
+    assert (tmp_path / "other name").read_text() == "old"
+
+
+def test_an_empty_folder_is_filled_and_another_is_not(tmp_path):
+    """Nothing is lost by the first."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full" / "mine").mkdir(parents=True)
+    write(tmp_path / "empty", folder=True)
+    assert (tmp_path / "empty" / "part").read_text() == "new"
+    for folder in (False, True):
+        with pytest.raises(UsageError, match="is a folder"):
+            write(tmp_path / "full", folder=folder, overwrite=True)
+    os.chdir(tmp_path / "full" / "mine")
+    with pytest.raises(UsageError, match="is the folder that this is run in"):
+        write(".", folder=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("x" * 300, "name too long"),
+        ("y/" * 2500 + "z", "name too long"),
+        ("file/model.keras", "file is not a folder"),
+        ("file/deep/model.keras", "file is not a folder"),
+        ("no/where.keras", "There is no folder no"),
+        ("-", "standard output"),
+        ("a\0b", "null"),
+        ("", "is a folder"),
+        (".", "is a folder"),
+        ("..", "is a folder"),
+        ("/", "is a folder"),
+        ("loop/model.keras", "cannot be a file's path|no folder"),
+    ],
+)
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_a_path_that_cannot_be_one_is_wrong_usage(tmp_path, path, said, folder):
+    """What is wrong with it, and a command with a path that would do."""
+    Path("file").write_text("mine")
+    Path("loop").symlink_to("loop")
+    with pytest.raises(UsageError, match=f"(?i){said}") as caught:
+        write(path, folder=folder)
+    assert len(caught.value.what) < 400
+    assert caught.value.command
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "loop"]
+
+
+def test_a_suggested_path_is_free(tmp_path):
+    """The command that is suggested works as it stands."""
+    for name in ("toy-1.keras", "toy-1-2.keras"):
+        Path(name).touch()
+    with pytest.raises(UsageError) as caught:
+        write("toy-1.keras")
+    assert caught.value.command == "mlreg export toy@1 -o toy-1-3.keras"
+
+
+def test_modes_follow_the_umask(tmp_path):
+    """Whatever modes the draft had: what leaves the registry is no object of it."""
+    before = os.umask(0o027)
+    try:
+        for folder in (False, True):
+            place = output(tmp_path / str(folder), folder)
+            with place.draft() as draft:
+                file = draft
+                if folder:
+                    draft.mkdir(mode=0o700)
+                    file = draft / "part"
+                file.touch(mode=0o400)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert modes == {"False": 0o640, "True": 0o750, "part": 0o640}
+
+
+def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path):
+    """8, and neither the file nor its draft is there."""
+    with pytest.raises(StorageError, match="full"), output(tmp_path / "there").draft() as draft:
+        draft.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- the command ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    return fill(tmp_path_factory.mktemp("registry") / "registry", 0.5)
+
+
+@pytest.mark.processes
+def test_export_refuses_every_place_that_it_would_break(registry, tmp_path):
+    """Status 2 in three lines, for files and for figures; what was there still is."""
+    made = [a_pipe, a_socket, a_dangling_link, a_link_to_a_file, a_link_to_a_folder]
+    if os.geteuid() == 0:
+        made.append(a_device)
+    for make in made:
+        make(tmp_path / make.__name__)
+    before = {path.name: os.lstat(path).st_mode for path in tmp_path.iterdir()}
+    places = [*(make.__name__ for make in made), "-", "x" * 300, "file/x.keras", "no/x.keras"]
+    lines = [
+        ["export", "flowers@1", *form, "-o", place]
+        for place in places
+        for form in ([], ["--overwrite"], ["--format", "figures"], ["--format", "h5"])
+    ]
+    for done in in_turn(lines, MLREG_HOME=str(registry.folder)):
+        assert_error(done, 2)
+        assert done.stderr.splitlines()[-1].startswith("Try: ")
+        assert "bug" not in done.stderr
+    assert {path.name: os.lstat(path).st_mode for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.processes
+def test_a_folder_that_may_not_be_written_is_a_storage_error(registry, tmp_path):
+    """8, and the folder is named."""
+    import subprocess
+    import sys
+
+    (tmp_path / "closed").mkdir(mode=0o500)
+    done = subprocess.run(
+        [
+            *without_roots_rights(), sys.executable, "-m", "registry_core",
+            "--registry", registry.folder, "export", "flowers@1", "-o", "closed/model.keras",
+        ],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 8, done.stderr
+    assert "closed/model.keras cannot be written: Permission denied" in done.stderr
+
+
+def registered(store: Store, files) -> Version:
+    """A version with these files, path -> content."""
+    with store.start_run("toy") as run:
+        made = {path: run.files / str(number) for number, path in enumerate(files)}
+        for path, content in files.items():
+            made[path].write_bytes(content)
+        return store.publish(run, record(), made, lambda paths: None)
+
+
+def test_figures_of_one_name_in_two_folders_are_both_exported(tmp_path):
+    """A figure keeps its path below figures/."""
+    files = {f"figures/{path}": path.encode() for path in ("a/x.png", "b/x.png", "x.png", "c/d/x")}
+    registry = Registry(tmp_path / "registry", Settings())
+    version = registered(registry.store, {"model.keras": b"a model"} | files)
+    written = registry.export(version.ref, "figures", tmp_path / "out")
+    found = {
+        f"figures/{path.relative_to(written).as_posix()}": path.read_bytes()
+        for path in written.rglob("*")
+        if path.is_file()
+    }
+    assert found == files
+
+
+# --- what Keras writes ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def training():
+    from registry_core import training
+
+    return training
+
+
+@pytest.fixture(scope="module")
+def keras(training):  # which sets TensorFlow up
+    import keras
+
+    return keras
+
+
+def families(keras):
+    """One model for each family of layers: name -> (the formats that hold it, how it is built)."""
+    layers, both, served = keras.layers, ("h5", "savedmodel"), ("savedmodel",)
+
+    def chain(shape, *parts, dtype="float32"):
+        return keras.Sequential([layers.Input(shape, dtype=dtype), *parts])
+
+    def adapted(layer, examples):
+        layer.adapt(examples)
+        return layer
+
+    def looked_up(layer):
+        return chain((1,), layer, layers.Embedding(9, 4), layers.Flatten(), dtype="string")
+
+    def two_inputs():
+        image, words = layers.Input((8, 8, 3), name="image"), layers.Input((None,), name="words")
+        seen = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+        read = layers.LSTM(3)(layers.Embedding(20, 4)(words))
+        return keras.Model([image, words], layers.Dense(2)(layers.Concatenate()([seen, read])))
+
+    def named():
+        inputs = {name: layers.Input((3,), name=name) for name in ("a", "b")}
+        both = layers.Concatenate()(list(inputs.values()))
+        return keras.Model(inputs, {"x": layers.Dense(2)(both), "y": layers.Dense(1)(both)})
+
+    def branch():
+        inputs = layers.Input((4,))
+        return keras.Model(inputs, layers.Dropout(0.5)(layers.Dense(8)(inputs), training=True))
+
+    def quantized():
+        made = chain((16,), layers.Dense(8), layers.Dense(3))
+        made.quantize("int8")
+        return made
+
+    image = (8, 8, 3)
+    text = adapted(layers.TextVectorization(), ["red green", "blue"])
+    return {
+        "convolutions": (both, lambda: chain(
+            image, layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.BatchNormalization(),
+            layers.Activation("relu"), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(3),
+        )),
+        "any size": (both, lambda: chain(
+            (None, None, 3), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()
+        )),
+        "recurrent": (both, lambda: chain((6, 4), layers.Bidirectional(layers.LSTM(3)))),
+        "recurrent with a memory": (both, lambda: keras.Sequential(
+            [layers.Input(batch_shape=(4, 6, 3)), layers.GRU(3, stateful=True)]
+        )),
+        "words by number": (both, lambda: chain((None,), layers.Embedding(50, 4), layers.GRU(3))),
+        "attention": (both, lambda: keras.Model(
+            given := layers.Input((6, 8)), layers.MultiHeadAttention(2, 4)(given, given)
+        )),
+        "adapted text": (served, lambda: chain(
+            (1,), text, layers.Embedding(9, 4), layers.GlobalAveragePooling1D(), dtype="string"
+        )),
+        "adapted words": (served, lambda: looked_up(adapted(layers.StringLookup(), ["a", "b"]))),
+        "words of the configuration": (both, lambda: looked_up(layers.StringLookup(
+            vocabulary=["a", "b"]
+        ))),
+        "words as the answer": (both, lambda: chain(
+            (1,), layers.StringLookup(vocabulary=["a", "b"], invert=True), dtype="int64"
+        )),
+        "numbers looked up": (both, lambda: chain((5,), layers.IntegerLookup(vocabulary=[7, 9]))),
+        "adapted numbers": (both, lambda: chain(
+            (5,), adapted(layers.Normalization(), np.arange(50.0).reshape(10, 5)), layers.Dense(2)
+        )),
+        "categories": (both, lambda: chain(
+            (5,), layers.Discretization([0.0, 1.0]), layers.CategoryEncoding(9)
+        )),
+        "contrast": (served, lambda: chain(image, layers.RandomContrast(0.5), layers.Flatten())),
+        "brightness": (
+            served, lambda: chain(image, layers.RandomBrightness(0.5), layers.Flatten())
+        ),
+        "flips": (both, lambda: chain(image, layers.RandomFlip(), layers.Flatten())),
+        "dropout that stays on": (both, branch),
+        "mixed_bfloat16": (both, lambda: chain((5,), layers.Dense(2, dtype="mixed_bfloat16"))),
+        "mixed_float16": (both, lambda: chain((5,), layers.Dense(2, dtype="mixed_float16"))),
+        "bfloat16": (served, lambda: chain((5,), layers.Dense(2, dtype="bfloat16"))),
+        "int8": (both, quantized),
+        "two inputs": (both, two_inputs),
+        "named inputs and outputs": (both, named),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def saved(keras, tmp_path_factory):
+    """Every family's model as it is registered: name -> (formats that hold it, the file)."""
+    folder = tmp_path_factory.mktemp("saved")
+    made = {}
+    for name, (formats, build) in families(keras).items():
+        file = folder / f"{name}.keras"
+        build().save(file)
+        made[name] = formats, file
+    return made
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("form", ["h5", "savedmodel"])
+def test_every_family_of_layers_is_exported_or_refused(training, keras, saved, tmp_path, form):
+    """What is written answers alike, and what a format cannot hold is refused."""
+    found = {}
+    for name, (_, file) in saved.items():
+        written = tmp_path / f"{name}{'.h5' if form == 'h5' else ''}"
+        try:
+            training.export_model(file, form, written)
+        except UsageError as error:
+            found[name] = str(error)
+        else:
+            found[name] = "written"
+    refused = {name for name, said in found.items() if said != "written"}
+    assert refused == {name for name, (formats, _) in saved.items() if form not in formats}, found
+    assert all("keras" in found[name] for name in refused)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("adapted text", "the vocabulary of TextVectorization"),
+        ("adapted words", "the vocabulary of StringLookup"),
+        ("bfloat16", "weights in bfloat16"),
+        ("contrast", "RandomContrast"),
+        ("brightness", "RandomBrightness"),
+    ],
+)
+def test_a_refusal_names_what_h5_cannot_hold(keras, saved, tmp_path, name, held):
+    """Status 2, what would work, the next command; no file and no draft is left."""
+    registry = Registry(tmp_path / "registry", Settings())
+    registered(registry.store, {"model.keras": saved[name][1].read_bytes()})
+    with pytest.raises(UsageError, match=f"cannot be written as h5 because of {held}") as caught:
+        registry.export("toy@1", "h5", tmp_path / "model.h5")
+    assert "keras holds every model" in caught.value.remedy
+    assert caught.value.command == "mlreg export toy@1 --format keras"
+    assert [path.name for path in tmp_path.iterdir()] == ["registry"]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["convolutions", "two inputs", "contrast", "flips"])
+def test_an_exported_savedmodel_answers_as_predict_does(keras, saved, tmp_path, name):
+    """Random layers are off, as when Keras predicts; several inputs go by their names."""
+    import tensorflow as tf
+
+    registry = Registry(tmp_path / "registry", Settings())
+    registered(registry.store, {"model.keras": saved[name][1].read_bytes()})
+    written = registry.export("toy@1", "savedmodel", tmp_path / "served")
+    model = keras.saving.load_model(saved[name][1])
+    random = np.random.default_rng(1)
+    inputs = [
+        random.integers(0, 20, [4, *(size or 6 for size in each.shape[1:])]).astype("float32")
+        for each in model.inputs
+    ]
+    expected = model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
+    served = tf.saved_model.load(str(written)).signatures["serving_default"]
+    names = [each.name for each in model.inputs]
+    (answer,) = served(**dict(zip(names, map(tf.constant, inputs), strict=True))).values()
+    assert answer.numpy() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("form", ["h5", "savedmodel"])
+def test_a_format_that_answers_otherwise_leaves_nothing(
+    training, saved, tmp_path, monkeypatch, form
+):
+    """Weights that are lost without an error, as a future Keras may lose them, are noticed."""
+    read_back = training.exporting._read_back
+
+    def forgetful(form, written):
+        again = read_back(form, written)
+        for weight in again.weights if form == "h5" else again.variables:
+            weight.assign(weight * 0)
+        return again
+
+    monkeypatch.setattr(training.exporting, "_read_back", forgetful)
+    registry = Registry(tmp_path / "registry", Settings())
+    registered(registry.store, {"model.keras": saved["convolutions"][1].read_bytes()})
+    with pytest.raises(UsageError, match=r"it answers otherwise \(by up to"):
+        registry.export("toy@1", form, tmp_path / "written")
+    assert [path.name for path in tmp_path.iterdir()] == ["registry"]
+
+
+@pytest.mark.tensorflow
+def test_a_model_that_no_example_fits_is_not_exported_unchecked(training, keras, tmp_path):
+    """Where nothing can be compared that is said, and nothing is handed out."""
+    inputs = keras.layers.Input((4,))
+    picky = keras.Model(inputs, keras.ops.linalg.cholesky(keras.layers.Reshape((2, 2))(inputs)))
+    picky.save(tmp_path / "model.keras")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.exporting, "example_batches", lambda model: iter([]))
+        with pytest.raises(UsageError, match="no example inputs could be made"):
+            training.export_model(tmp_path / "model.keras", "h5", tmp_path / "model.h5")
+
+
+@pytest.mark.tensorflow
+def test_a_keras_export_is_the_registered_file(saved, tmp_path):
+    """Whatever the model is made of: the very bytes, without loading them."""
+    for name, (_, file) in saved.items():
+        registry = Registry(tmp_path / name, Settings())
+        registered(registry.store, {"model.keras": file.read_bytes()})
+        written = registry.export("toy@1", "keras", tmp_path / f"{name}.keras")
+        assert written.read_bytes() == file.read_bytes()
