@@ -1,0 +1,92 @@
+"""A registry that an earlier mlreg made: it is read as it is, and goes on."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+from store_helpers import assert_whole, publish
+
+from registry_core.errors import DamagedIndexError
+from registry_core.refs import parse_ref
+from registry_core.registry import Registry
+from registry_core.settings import Settings
+from registry_core.store import Store
+from registry_core.store.audit import audit
+from registry_core.store.rebuild import rebuild
+
+NEW = (
+    "ledger_by_model",
+    "ledger_of_moves",
+    "ledger_of_holders",
+    "ledger_of_losses",
+    "ledger_of_comparisons",
+)
+
+
+def schema_of(store) -> int:
+    with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A registry as schema 1 had it: no table of holders, no head, objects that one user reads."""
+    store = Store(tmp_path / "registry")
+    first, second = publish(store, content=b"one"), publish(store, content=b"two")
+    for version in (first, second, first, second):
+        store.move_alias(version, "production")
+    store.move_alias(first, "staging")
+    store.release_alias("dummy", "staging")
+    with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
+        connection.execute("DROP TABLE held")
+        for name in NEW:
+            connection.execute(f"DROP INDEX {name}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    (store.folder / "objects" / "ledger.head").unlink()
+    for blob in store.folder.glob("objects/sha256/??/*"):
+        blob.chmod(0o400)
+    return store
+
+
+def test_it_is_read_and_verified_without_a_change(old):
+    """What it has no table for is made of its ledger, for the one command."""
+    before = {path: path.read_bytes() for path in old.folder.rglob("*") if path.is_file()}
+    registry = Registry(old.folder, Settings())
+    assert registry.version("dummy@production").version == 2
+    assert registry.rollback("dummy", "production", dry_run=True).version.version == 1
+    assert old.held("dummy", "production") == [1, 2]
+    assert [row.version for row in registry.holders("dummy")] == [2]
+    assert old.read(registry.version("dummy@production"), "model.keras") == b"two"
+    assert audit(old).problems == []
+    after = {path: path.read_bytes() for path in old.folder.rglob("*") if path.is_file()}
+    assert after == before
+    assert schema_of(old) == 1
+
+
+def test_the_next_writer_brings_it_up_to_date(old):
+    """From then on an older copy of it is refused, as of any other."""
+    before = (old.folder / "registry.sqlite3").read_bytes()
+    ledger = old.ledger()
+    assert publish(old).version == 3
+    assert schema_of(old) == 2
+    assert old.ledger()[1:] == ledger
+    registry = Registry(old.folder, Settings())
+    assert registry.rollback("dummy", "production").version.version == 1
+    assert registry.rollback("dummy", "production").version.version == 2
+    assert audit(old).problems == []
+    assert_whole(old)
+    (old.folder / "registry.sqlite3").write_bytes(before)
+    with pytest.raises(DamagedIndexError):
+        publish(old)
+
+
+def test_it_can_be_rebuilt(old):
+    holders = [row.digest for row in old.ledger()]
+    (old.folder / "registry.sqlite3").unlink()
+    assert rebuild(old.folder).lost == {}
+    assert [row.digest for row in old.ledger()][1:] == holders
+    assert old.resolve(parse_ref("dummy@production")).version == 2
+    assert audit(old).problems == []
