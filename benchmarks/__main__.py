@@ -11,6 +11,7 @@ NAMES = (
     "overhead",
     "registry",
     "resume",
+    "scale",
     "startup",
     "table",
     "throughput",

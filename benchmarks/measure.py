@@ -6,9 +6,10 @@ import datetime
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+# of the last minute before anything was measured
+_LOAD = os.getloadavg()[0]
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,35 @@ def command_cost(
     Raises:
         SystemExit: it failed; its output is shown.
     """
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(
-        words,
-        env={**os.environ, **(environment or {})},
-        cwd=folder,
-        capture_output=True,
-        text=True,
+    began = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(
+            words, env={**os.environ, **(environment or {})}, cwd=folder, stdout=out, stderr=err
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(words)} ended with {process.returncode}:\n{err.read()}")
+        return Cost(wall, used.ru_utime + used.ru_stime, out.read())
+
+
+def peak_megabytes(words: Sequence[str]) -> int:
+    """The memory that a command had at its peak.
+
+    Asked through a small process of its own: what this one has would be counted for its child.
+    """
+    ask = (
+        "import resource, subprocess, sys; "
+        "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stderr}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(wall, cpu, done.stdout)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", ask, *words], capture_output=True, text=True, check=True
+    )
+    return round(int(done.stdout) * 1024 / 1e6)
 
 
 def function_cost(function: Callable[[], Any]) -> Cost:
@@ -93,12 +112,18 @@ def side(name: str, costs: Sequence[Cost], **more: object) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """The machine as a figure names it."""
-    model = next(
-        (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")),
-        platform.machine(),
+    """The machine as a figure names it, and how busy it was before."""
+    facts = dict(
+        (part.strip() for part in line.split(":", 1)) for line in _cpuinfo() if ":" in line
     )
-    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version()}
+    return {
+        "processor": facts.get("model name", platform.machine()),
+        "family": facts.get("cpu family", ""),
+        "model": facts.get("model", ""),
+        "cores": os.cpu_count(),
+        "load_before": round(_LOAD, 2),
+        "python": platform.python_version(),
+    }
 
 
 def tell(name: str, rows: Sequence[Mapping[str, Any]], record: bool, **more: Any) -> None:

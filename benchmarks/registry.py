@@ -7,9 +7,10 @@ MLflow is measured where it is installed (`pip install mlflow`), as a library in
 from __future__ import annotations
 
 import argparse
-import sqlite3
+import os
 import sys
 import tempfile
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -19,6 +20,9 @@ from typing import Any
 from benchmarks.cli import fill
 from benchmarks.measure import alternate, command_cost, median, tell
 from benchmarks.mlflow_registry import side_by_side
+from registry_core.store.access import Access
+from registry_core.store.ledger import Event
+from registry_core.store.manifest import Objective
 
 WHOLE = 20
 
@@ -73,25 +77,14 @@ def main(arguments: list[str]) -> None:
 
 
 def _multiply(folder: Path, versions: int) -> None:
-    """Copy the first version's row and its ledger row, up to so many."""
-    connection = sqlite3.connect(folder / "registry.sqlite3")
-    connection.execute("PRAGMA synchronous = OFF")
-    numbers = (
-        "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < :versions) "
-    )
-    with connection:
-        connection.execute(
-            f"{numbers} INSERT INTO versions "
-            "(model, number, created, run, digest, objective, score, summary) "
-            "SELECT model, i, created, run, hex(randomblob(32)), objective, score, summary "
-            "FROM versions, n",
-            {"versions": versions},
-        )
-        connection.execute(
-            f"{numbers} INSERT INTO ledger (number, at, who, action, model, version, reason, "
-            "evidence, previous_digest, digest) SELECT i, at, who, action, model, i, reason, "
-            "evidence, previous_digest, digest FROM ledger, n WHERE number = 1",
-            {"versions": versions},
-        )
-        connection.execute("UPDATE models SET last_version = ?", (versions,))
-    connection.close()
+    """Register copies of the first version, without files, up to so many."""
+    access = Access(folder, 30)
+    with access.writing("multiplying") as index:
+        first = index.version("bench", 1)
+        assert first is not None
+        objective = Objective("test_accuracy", "max")
+        for number in range(2, versions + 1):
+            digest = os.urandom(32).hex()
+            copy = replace(first, version=index.take_number("bench"), digest=digest, files=())
+            index.add_version(copy, objective)
+            index.append(Event("registered", "bench", number, evidence={"digest": digest}))

@@ -8,7 +8,6 @@ nothing of what is read or written.
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -99,6 +98,8 @@ class Access:
         Yields:
             The copy, and what lay beside the index just before it was made.
         """
+        import tempfile
+
         with self.translated(doing), tempfile.TemporaryDirectory() as folder:
             seen = self.ledger_file.seen()
             with self._index.snapshot(Path(folder) / "index.sqlite3") as view:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,11 +38,8 @@ def opened(folder: Path, *names: str, create: bool = False) -> Iterator[int]:
     descriptor = os.open(folder, _FOLDER)
     try:
         for place, name in enumerate(names, start=1):
-            if create:
-                with suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=descriptor)
             try:
-                inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+                inner = _open_folder(descriptor, name, create)
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENOTDIR):
                     raise misplaced(folder.joinpath(*names[:place]), "a folder") from error
@@ -53,6 +49,17 @@ def opened(folder: Path, *names: str, create: bool = False) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open_folder(folder: int, name: str, create: bool) -> int:
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        if not create:
+            raise
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=folder)
+    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
 
 
 def open_file(folder: int, name: str, place: Path, flags: int = os.O_RDONLY) -> int:
@@ -122,6 +129,8 @@ def remove_tree(folder: int, name: str) -> None:
 
     What links lead to stays.
     """
+    import shutil
+
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
