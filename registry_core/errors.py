@@ -83,6 +83,10 @@ class DamagedIndexError(IntegrityError):
     """The index is not what it was; it can be rebuilt from what lies beside it."""
 
 
+class NewerSchemaError(IntegrityError):
+    """A newer mlreg made it, so this one must leave it as it is."""
+
+
 class BusyError(MlregError):
     """Another process holds what is needed, and did not let go in time."""
 

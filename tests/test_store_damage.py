@@ -9,6 +9,7 @@ from store_helpers import assert_whole, blob, in_child, publish
 from registry_core.errors import IntegrityError, StorageError, UsageError
 from registry_core.refs import parse_ref
 from registry_core.store import Store
+from registry_core.store.rebuild import rebuild
 
 
 @pytest.fixture
@@ -127,6 +128,8 @@ def test_a_newer_registry_is_not_written(store):
             command()
         assert "schema 7" in caught.value.what
         assert "schema 2" in caught.value.what
+    with pytest.raises(IntegrityError, match="schema 7"):
+        rebuild(store.folder)
     assert _file(store).read_bytes() == before
 
 

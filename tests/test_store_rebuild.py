@@ -269,17 +269,20 @@ def test_another_programs_database_is_not_moved(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["registry.sqlite3"]
 
 
-def test_a_full_disk_leaves_the_old_index(store):
+@pytest.mark.parametrize("step", [5, 15, 25, 50, 100])
+def test_a_full_disk_leaves_the_old_index(store, step):
+    """While the new one is made, the old one is where it was."""
     damage_index(store, "header zeroed")
     content = (store.folder / "registry.sqlite3").read_bytes()
     from store_helpers import no_space
 
     def fill_up() -> None:
-        break_at(3, no_space)
+        break_at(step, no_space)
         rebuild(store.folder)
 
     assert in_child(fill_up) == StorageError.exit_status
     assert (store.folder / "registry.sqlite3").read_bytes() == content
+    assert rebuild(store.folder).lost == {}
 
 
 @pytest.mark.processes

@@ -105,13 +105,18 @@ class Access:
             with self._index.snapshot(Path(folder) / "index.sqlite3") as view:
                 yield view, seen
 
+    def unneeded(self, view: Reading) -> Iterator[str]:
+        """Files in objects/ that nothing needs."""
+        for prefix, digests in self.blobs.digests():
+            needed = view.needed(prefix)
+            yield from (digest for digest in digests if digest not in needed)
+
     def _unknown(self, index: Writing) -> Iterator[str]:
         """Manifests in objects/ that the index does not know, and no run was about to register."""
         announced = self.runs.announced()
-        for some in self.blobs.digests():
-            for digest in index.unreferenced(some):
-                if digest not in announced and manifests.found(self.blobs, digest):
-                    yield digest
+        for digest in self.unneeded(index):
+            if digest not in announced and manifests.found(self.blobs, digest):
+                yield digest
 
     def _rows_after(self, number: int) -> list[LedgerRow]:
         with self._index.reading() as view:

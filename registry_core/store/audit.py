@@ -217,15 +217,14 @@ class _Reader:
 
     def find_unknown_manifests(self) -> None:
         """Count the files that nothing needs, and tell of versions that the index does not know."""
-        for some in self._blobs.digests():
-            for digest in self._view.unreferenced(some):
-                self.found.orphans += 1
-                if not manifests.found(self._blobs, digest):
-                    continue
-                # a writer may have been about to register it, or have done so since
-                if digest in self._access.runs.announced() or self._is_needed(digest):
-                    continue
-                self.found.problems.append(unknown_manifest(self._access.folder, digest))
+        for digest in self._access.unneeded(self._view):
+            self.found.orphans += 1
+            if not manifests.found(self._blobs, digest):
+                continue
+            # a writer may have been about to register it, or have done so since
+            if digest in self._access.runs.announced() or self._is_needed(digest):
+                continue
+            self.found.problems.append(unknown_manifest(self._access.folder, digest))
 
     def _tell(self, problem: IntegrityError, what: str) -> None:
         told = problem.what.replace("{what}", what, 1)

@@ -37,10 +37,10 @@ class Blobs:
 
     def holds_any(self) -> bool:
         """Whether a blob has ever been put here and is still here."""
-        return any(some for some in self.digests())
+        return any(some for _, some in self.digests())
 
-    def digests(self) -> Iterator[list[str]]:
-        """The names of all blobs, in order, those of one folder together.
+    def digests(self) -> Iterator[tuple[str, list[str]]]:
+        """The names of all blobs, in order: how those of one folder begin, and the names.
 
         Raises:
             IntegrityError: a folder is a link, or is none.
@@ -53,7 +53,8 @@ class Blobs:
         for name in folders:
             if re.fullmatch("[0-9a-f]{2}", name):
                 with suppress(FileNotFoundError), self._folder(name) as folder:
-                    yield [n for n in names_in(folder) if re.fullmatch(f"{name}[0-9a-f]{{62}}", n)]
+                    names = names_in(folder)
+                yield name, [n for n in names if re.fullmatch(f"{name}[0-9a-f]{{62}}", n)]
 
     def prepare(self, runs: str) -> None:
         """Make the folder, and raise now what would be raised when something is put into it.
@@ -140,11 +141,19 @@ class Blobs:
         return b"".join(pieces)
 
     def read_small(self, digest: str, limit_bytes: int) -> bytes | None:
-        """A blob's content, checked; None if it is larger, missing or damaged."""
+        """A blob's content, checked; None if it is larger, missing, damaged or cannot be read.
+
+        Raises:
+            OSError: the machine lacks something; whether the blob is whole is not known.
+        """
         try:
             return self.read(digest, digest, limit_bytes)
-        except (IntegrityError, OSError):
+        except IntegrityError:
             return None
+        except OSError as error:
+            if error.errno in (errno.EIO, errno.EACCES, errno.EPERM):
+                return None
+            raise
 
     def verify(
         self,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from registry_core.errors import IntegrityError, StorageError
+from registry_core.errors import NewerSchemaError, StorageError
 from registry_core.store import held
 from registry_core.store.blobs import Blobs
 from registry_core.store.disk import make_folders
@@ -223,7 +223,7 @@ class Database:
         if application_id != APPLICATION_ID:
             raise damaged_index(self._folder, "is not an mlreg registry's")
         if schema > SCHEMA:
-            raise IntegrityError(
+            raise NewerSchemaError(
                 f"{self._file} has schema {schema}; this mlreg knows schema {SCHEMA}.",
                 "Nothing was written. Use the mlreg that made it, or a newer one.",
                 "pip install --upgrade mlreg",

@@ -207,6 +207,18 @@ class Reading:
             and all(user in without for user in self._connection.execute(users, (digest,)))
         ]
 
+    def needed(self, prefix: str) -> set[str]:
+        """The blobs whose names begin so that something needs, in the sense of `unreferenced`."""
+        query = (
+            "SELECT digest FROM versions WHERE digest >= :first AND digest < :past "
+            "UNION ALL SELECT sha256 FROM evidence WHERE sha256 >= :first AND sha256 < :past "
+            "UNION ALL SELECT sha256 FROM files WHERE sha256 >= :first AND sha256 < :past "
+            "AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.model = files.model "
+            "AND removals.number = files.number AND collected <> '')"
+        )
+        # "g" follows every hex digit
+        return {digest for (digest,) in self._all(query, first=prefix, past=f"{prefix}g")}
+
     def ledger(
         self,
         model: str | None = None,

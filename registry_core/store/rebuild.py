@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry_core.errors import IntegrityError, MlregError, UsageError
+from registry_core.errors import IntegrityError, MlregError, NewerSchemaError, UsageError
 from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
@@ -113,7 +113,19 @@ def _entered(folder: Path, busy_seconds: float) -> Iterator[Access]:
         _something_to_go_by(access),
         _alone(folder, busy_seconds),
     ):
+        _check_not_newer(folder, busy_seconds)
         yield access
+
+
+def _check_not_newer(folder: Path, busy_seconds: float) -> None:
+    """Refuse to make an index of this mlreg's out of a newer one's, which would lose something."""
+    try:
+        with Index(folder, busy_seconds).reading():
+            pass
+    except NewerSchemaError:
+        raise
+    except (MlregError, sqlite3.Error, OSError):
+        pass  # it is damaged, and that is why it is rebuilt
 
 
 def _rebuild(access: Access, busy_seconds: float, dry_run: bool) -> Rebuilt:
@@ -123,6 +135,7 @@ def _rebuild(access: Access, busy_seconds: float, dry_run: bool) -> Rebuilt:
         head = _read_head(access)
         gathered = scratch.path / "gathered.sqlite3"
         with closing(sqlite3.connect(gathered, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = OFF")  # it is thrown away
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("BEGIN")
             salvage = Salvage(connection, access.ledger_file, scratch.path)
@@ -183,7 +196,7 @@ class _Replacement:
 
     def _gather_manifests(self) -> None:
         self._gathered.execute(_MANIFESTS)
-        for some in self._access.blobs.digests():
+        for _, some in self._access.blobs.digests():
             for digest in some:
                 if found := manifests.found(self._access.blobs, digest):
                     version, _ = found
@@ -246,7 +259,7 @@ class _Replacement:
 
     def _has_unexplained_blobs(self) -> bool:
         """Whether there is a file that may be all that is left of a version."""
-        return any(self._index.unreferenced(some) for some in self._access.blobs.digests())
+        return any(True for _ in self._access.unneeded(self._index))
 
     def _write_state(self) -> None:
         """What the rows say of aliases, removals and tags, for the versions that are there."""

@@ -170,11 +170,10 @@ class Removals:
         Where an index is older than the objects beside it, its newest versions look like files
         that nothing needs; so neither such a manifest nor what it names is given up.
         """
-        orphans = [
-            digest
-            for some in self._access.blobs.digests()
-            for digest in view.unreferenced(some, beside)
-        ]
+        orphans = list(self._access.unneeded(view))
+        if beside:
+            theirs = {file.sha256 for version in beside for file in version.files}
+            orphans += view.unreferenced(sorted(theirs - {*orphans}), beside)
         kept: set[str] = set()
         unregistered = []
         for digest in orphans:

@@ -151,10 +151,13 @@ class Salvage:
             )
 
     def _read_file(self, file: LedgerFile) -> None:
-        with suppress(MlregError, OSError):
+        """Read what is in ledger.jsonl; one that the disk does not give is no reason to lose it."""
+        try:
             for content in file.lines():
                 if row := parsed(content):
                     self._add(row, "file")
+        except IntegrityError:
+            pass  # something else lies in its place
 
     def _read_index(self, registry: Path, scratch: Path) -> None:
         """Read what can be read of a copy of the index."""
@@ -166,7 +169,8 @@ class Salvage:
             for order in ("", " DESC"):  # from both ends, around a damaged page
                 if self._read_rows(old, registry, order):
                     break
-            for name, number in old.execute("SELECT name, last_version FROM models"):
+            given = old.execute("SELECT name, last_version FROM models").fetchall()
+            for name, number in given:
                 if isinstance(name, str) and isinstance(number, int):
                     self._connection.execute(
                         "INSERT OR REPLACE INTO last_numbers VALUES (?, ?)", (name, number)
@@ -175,12 +179,16 @@ class Salvage:
     def _read_rows(self, old: sqlite3.Connection, registry: Path, order: str) -> bool:
         """Whether all rows could be asked for; those that are damaged are passed over."""
         view = Reading(old, registry)
-        with suppress(sqlite3.Error):
-            for fields in view.raw_ledger(order):
-                with suppress(MlregError):
-                    self._add(view.read_ledger_row(fields), "index")
-            return True
-        return False
+        rows = view.raw_ledger(order)
+        while True:
+            try:
+                fields = next(rows)
+            except StopIteration:
+                return True
+            except sqlite3.Error:
+                return False
+            with suppress(MlregError):
+                self._add(view.read_ledger_row(fields), "index")
 
 
 def _copy_index(registry: Path, copy: Path) -> bool:
@@ -194,15 +202,19 @@ def _copy_index(registry: Path, copy: Path) -> bool:
             closing(sqlite3.connect(uri, uri=True)) as old,
             closing(sqlite3.connect(copy)) as new,
         ):
+            new.execute("PRAGMA journal_mode = OFF")
+            new.execute("PRAGMA synchronous = OFF")
             old.backup(new)
         return True
     except IntegrityError:
         return False
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            raise
         copy.unlink(missing_ok=True)
     # SQLite cannot make anything of it, so it holds no lock; with it, what a killed writer left
     for ending in ("", "-journal"):
-        with suppress(OSError, MlregError), opened(registry) as folder:
+        with suppress(FileNotFoundError, IntegrityError), opened(registry) as folder:
             source = open_file(folder, f"{DATABASE}{ending}", registry / f"{DATABASE}{ending}")
             try:
                 with opened(copy.parent) as target:
