@@ -15,7 +15,7 @@ from pathlib import Path
 
 from registry_core.errors import IntegrityError, StorageError
 from registry_core.store.disk import copy_and_hash
-from registry_core.store.folders import names_in, open_file, opened, size_of
+from registry_core.store.folders import names_in, open_file, open_folder, opened, size_of
 
 OBJECTS = "objects"
 _CONTENT = "sha256"
@@ -80,33 +80,39 @@ class Blobs:
                     f"df {place} {self._registry / runs}",
                 )
 
-    def put(self, staged: Mapping[str, Path]) -> None:
+    def put(self, source: Path, staged: Mapping[str, str]) -> None:
         """Move files in, durably.
 
         A blob that is already there is replaced: by the same content if it is whole, by the right
         content if it is damaged. That costs a rename, where verifying it would cost reading it.
 
         Args:
-            staged: digest -> a hashed, fsynced file in the registry, on the same file system.
+            source: a folder in the registry, on the same file system.
+            staged: digest -> the name there of a hashed, fsynced file.
         """
-        if not staged:
-            return
-        for source in {path.parent for path in staged.values()}:
-            names = source.relative_to(self._registry).parts
-            with opened(self._registry, *names) as drafts:
-                self._move({d: p.name for d, p in staged.items() if p.parent == source}, drafts)
+        names = source.relative_to(self._registry).parts
+        with (
+            opened(self._registry, *names) as drafts,
+            opened(self._registry, OBJECTS, _CONTENT, create=True) as content,
+        ):
+            self._move(staged, drafts, content)
+            os.fsync(content)
         # The parents too, even if they were there: who made them may not have synced them yet.
-        for parents in ((OBJECTS, _CONTENT), (OBJECTS,), ()):
+        for parents in ((OBJECTS,), ()):
             with opened(self._registry, *parents) as folder:
                 os.fsync(folder)
 
-    def _move(self, staged: Mapping[str, str], drafts: int) -> None:
+    def _move(self, staged: Mapping[str, str], drafts: int, content: int) -> None:
         for prefix in {digest[:2] for digest in staged}:
-            with self._folder(prefix, create=True) as folder:
+            place = self._registry / OBJECTS / _CONTENT / prefix
+            folder = open_folder(content, prefix, place, create=True)
+            try:
                 for digest in staged:
                     if digest.startswith(prefix):
                         os.rename(staged[digest], digest, src_dir_fd=drafts, dst_dir_fd=folder)
                 os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def remove(self, digests: Iterable[str]) -> None:
         """Remove blobs that no version needs; one that is not there is no fault."""

@@ -38,12 +38,7 @@ def opened(folder: Path, *names: str, create: bool = False) -> Iterator[int]:
     descriptor = os.open(folder, _FOLDER)
     try:
         for place, name in enumerate(names, start=1):
-            try:
-                inner = _open_folder(descriptor, name, create)
-            except OSError as error:
-                if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                    raise misplaced(folder.joinpath(*names[:place]), "a folder") from error
-                raise
+            inner = open_folder(descriptor, name, folder.joinpath(*names[:place]), create)
             os.close(descriptor)
             descriptor = inner
         yield descriptor
@@ -51,15 +46,32 @@ def opened(folder: Path, *names: str, create: bool = False) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _open_folder(folder: int, name: str, create: bool) -> int:
+def open_folder(folder: int, name: str, place: Path, create: bool = False) -> int:
+    """Open a folder that lies in an open one.
+
+    Args:
+        folder: descriptor of the folder that it lies in.
+        name: its name there.
+        place: its path, for the message.
+        create: make it if it is not there.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        IntegrityError: it is a link, or is no folder.
+    """
     try:
+        try:
+            return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+        except FileNotFoundError:
+            if not create:
+                raise
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=folder)
         return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-    except FileNotFoundError:
-        if not create:
-            raise
-    with suppress(FileExistsError):
-        os.mkdir(name, dir_fd=folder)
-    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise misplaced(place, "a folder") from error
+        raise
 
 
 def open_file(folder: int, name: str, place: Path, flags: int = os.O_RDONLY) -> int:

@@ -105,7 +105,7 @@ class LedgerFile:
             for digest in unknown():
                 raise unknown_manifest(self._folder, digest)
         if head is None and newest is not None:
-            self.head.confirm(newest, durably=True)
+            self.head.set(newest)
 
     def _head(self, newest: Place) -> Head | None:
         try:

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry_core.errors import DamagedIndexError, IntegrityError
+from registry_core.errors import DamagedIndexError
 from registry_core.store.blobs import OBJECTS
 from registry_core.store.disk import write_all
 from registry_core.store.faults import REBUILD
 from registry_core.store.folders import open_file, opened, read_file
-from registry_core.store.manifest import canonical, read_json
+from registry_core.store.manifest import read_json
 
 HEAD_FILE = "ledger.head"
 # Far enough apart that no disk writes both at once.
@@ -73,65 +74,86 @@ class LedgerHead:
                 content = read_file(folder, HEAD_FILE, self.path, 2 * _RECORD_BYTES)
         except FileNotFoundError:
             return None
-        records = [_parsed(content[start : start + _RECORD_BYTES]) for start in _STARTS]
-        whole = [record for record in records if record]
-        if not whole:
+        head = _newest(content)
+        if head is None:
             raise DamagedIndexError(
                 f"{self.path} is damaged: it does not say which row of the ledger is the newest.",
                 "Nothing was changed. Put it back from a copy, or rebuild the index; what is there "
                 "now is kept.",
                 REBUILD,
             )
-        return max(whole, key=lambda record: record.sequence)
+        return head
 
     def announce(self, before: Place, after: Place) -> None:
         """Say durably which row is about to be the last; returns once a power cut cannot undo it.
 
         Only under the index's write lock.
         """
-        last = self._read_or_none()
-        self._write(0, Head(last.sequence + 1 if last else 1, before, after, False), durably=True)
+        self._write(0, lambda last: (before, after, False), durably=True)
 
-    def confirm(self, after: Place, durably: bool = False) -> None:
+    def confirm(self, after: Place) -> None:
         """Say that the row is the last one now, unless another has been announced since."""
-        last = self._read_or_none()
-        if last and (last.after != after or last.committed) and not durably:
-            return
-        sequence = last.sequence + 1 if last else 1
-        self._write(1, Head(sequence, after, after, True), durably)
 
-    def _read_or_none(self) -> Head | None:
-        with suppress(IntegrityError):
-            return self.read()
-        return None
+        def change(last: Head | None) -> tuple[Place, Place, bool] | None:
+            announced = last is not None and last.after == after and not last.committed
+            return (after, after, True) if announced else None
 
-    def _write(self, place: int, head: Head, durably: bool) -> None:
-        fields = asdict(head)
-        text = json.dumps({**fields, "sha256": _digest(fields)}).encode()
+        self._write(1, change, durably=False)
+
+    def set(self, after: Place) -> None:
+        """Say durably that the row is the last one, whatever was said before."""
+        self._write(1, lambda last: (after, after, True), durably=True)
+
+    def _write(
+        self,
+        place: int,
+        change: Callable[[Head | None], tuple[Place, Place, bool] | None],
+        durably: bool,
+    ) -> None:
+        """Overwrite a record with what follows from the newest one; None leaves it."""
         with opened(self._registry, OBJECTS, create=True) as folder:
             descriptor = open_file(folder, HEAD_FILE, self.path, os.O_RDWR | os.O_CREAT)
             try:
+                content = os.pread(descriptor, 2 * _RECORD_BYTES, 0)
+                last = _newest(content)
+                if (new := change(last)) is None:
+                    return
+                text = _text(Head(last.sequence + 1 if last else 1, *new))
+                line = text.ljust(_RECORD_BYTES - 1) + b"\n"
                 os.lseek(descriptor, _STARTS[place], os.SEEK_SET)
-                write_all(descriptor, text.ljust(_RECORD_BYTES - 1) + b"\n")
+                write_all(descriptor, line)
                 if durably:
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            if durably and head.sequence == 1:
+            if durably and not content:
                 os.fsync(folder)
 
 
 _STARTS = (0, _RECORD_BYTES)
 
 
+def _newest(content: bytes) -> Head | None:
+    """The newest record that is whole."""
+    records = [_parsed(content[start : start + _RECORD_BYTES]) for start in _STARTS]
+    whole = [record for record in records if record]
+    return max(whole, key=lambda record: record.sequence, default=None)
+
+
+def _text(head: Head) -> bytes:
+    """A record: JSON, and a checksum, which tells one that was torn from a whole one."""
+    text = json.dumps([head.sequence, head.before, head.after, head.committed]).encode()
+    return b"%b %08x" % (text, zlib.crc32(text))
+
+
 def _parsed(content: bytes) -> Head | None:
+    text, _, checksum = content.strip().rpartition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
     try:
-        fields = dict(read_json(content))
-        if fields.pop("sha256") != _digest(fields):
-            return None
-        head = Head(**fields)
-        return replace(head, before=_place(head.before), after=_place(head.after))
-    except (ValueError, KeyError, TypeError):
+        sequence, before, after, committed = read_json(text)
+        return Head(int(sequence), _place(before), _place(after), bool(committed))
+    except (ValueError, TypeError):
         return None
 
 
@@ -142,9 +164,3 @@ def _place(found: Any) -> Place:
     if not (isinstance(number, int) and isinstance(digest, str)):
         raise ValueError("no row of the ledger")
     return number, digest
-
-
-def _digest(fields: Any) -> str:
-    from registry_core.store.disk import sha256_hex
-
-    return sha256_hex(canonical(fields))

@@ -326,7 +326,7 @@ def _put_in_place(access: Access, made: Path, done: Rebuilt) -> None:
             os.fsync(target)
         with Index(folder, 0).reading() as view:
             access.ledger_file.replace(view.ledger_after(0))
-        access.ledger_file.head.confirm(after, durably=True)
+        access.ledger_file.head.set(after)
 
 
 def _keep(folder: Path, name: str, ending: str, move: bool = False) -> str:

@@ -524,12 +524,12 @@ class Store:
         )
         content = manifests.build(version, record)
         version = replace(version, digest=sha256_hex(content))
-        draft = run.path / STAGED / "manifest.json"
         with opened(run.path, STAGED, create=True) as folder:
-            write_new(folder, draft.name, content)
-        moves = {file.record.sha256: file.path for file in staged} | {version.digest: draft}
+            write_new(folder, "manifest.json", content)
+        moves = {file.record.sha256: file.path.name for file in staged}
+        moves[version.digest] = "manifest.json"
         run.announce(list(moves))
-        self._blobs.put(moves)
+        self._blobs.put(run.path / STAGED, moves)
         index.add_version(version, manifests.check_record(record))
         evidence = {"digest": version.digest}
         index.append(
