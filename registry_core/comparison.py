@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import UsageError
 from registry_core.groups import Group, GroupDifference, differences_of
 from registry_core.records import Version
-from registry_core.statistics import Comparison, Outcomes, compare
+from registry_core.statistics import Comparison, Outcomes, compare, telling
+
+if TYPE_CHECKING:
+    from registry_core.types import Observer
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def side_by_side(
     manifests: Sequence[Mapping[str, Any]],
     outcomes: Sequence[Outcomes | None],
     groups: Sequence[Group] = (),
+    observer: Observer | None = None,
 ) -> SideBySide:
     """Put versions side by side.
 
@@ -92,6 +96,7 @@ def side_by_side(
         manifests: the record of each.
         outcomes: what each answered on its test split; None where it has no record.
         groups: those that the versions belong to, each once; none where all were made alone.
+        observer: told how far a long comparison is.
 
     Raises:
         UsageError: there are fewer than two versions.
@@ -108,7 +113,7 @@ def side_by_side(
         config=_differing(_by_key([_settings_of(manifest) for manifest in manifests])),
         classes=_classes(manifests, outcomes),
         differences=[
-            _difference(version, theirs, outcomes[0])
+            _difference(version, versions[0], theirs, outcomes[0], observer)
             for version, theirs in zip(versions[1:], outcomes[1:], strict=True)
         ],
         groups=groups,
@@ -137,11 +142,17 @@ def _differing(values: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     return {key: row for key, row in values.items() if any(each != row[0] for each in row)}
 
 
-def _difference(version: Version, ours: Outcomes | None, first: Outcomes | None) -> Difference:
+def _difference(
+    version: Version,
+    baseline: Version,
+    ours: Outcomes | None,
+    first: Outcomes | None,
+    observer: Observer | None,
+) -> Difference:
     if ours is None or first is None:
         return Difference(version, None, "there is no record of the answers on a test split")
     try:
-        comparison = compare(ours, first)
+        comparison = compare(ours, first, advanced=telling(observer, version, baseline))
     except UsageError as error:
         return Difference(version, None, error.what)
     mine, theirs = ours.right(), first.right()

@@ -11,7 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from registry_core.errors import UsageError
 
@@ -37,6 +38,14 @@ class RunConfig(BaseModel):
     batch_size: PositiveInt = 32
     seed: int = Field(default=0, ge=0, lt=2**31)
     deterministic: bool = True
+
+    @field_validator("epochs", "batch_size", "seed")
+    @classmethod
+    def _fits_tensorflow(cls, value: Any) -> Any:
+        """Holds too where a plugin's class declares the key anew, without its bounds."""
+        if isinstance(value, int) and value >= 2**31:
+            raise PydanticCustomError("too_large", "Input should be less than 2147483648")
+        return value
 
     def values(self) -> dict[str, Any]:
         """Every key and its value, as JSON has them."""

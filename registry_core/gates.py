@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from registry_core.errors import RefusedError, UsageError, escape_surrogates, truncate
 from registry_core.plugins import PluginSet
 from registry_core.records import Objection, Version
 from registry_core.settings import PromotionRule
-from registry_core.statistics import OUTCOMES_FILE, Comparison, Outcomes, compare
+from registry_core.statistics import OUTCOMES_FILE, Comparison, Outcomes, compare, telling
+
+if TYPE_CHECKING:
+    from registry_core.types import Observer
 
 _LONGEST_OBJECTION = 2_000
 
@@ -113,6 +116,7 @@ def judge(
     plugins: PluginSet,
     past: Past,
     outcomes: Callable[[Version], Outcomes | None],
+    observer: Observer | None = None,
 ) -> Decision:
     """Decide whether a version may hold an alias.
 
@@ -124,6 +128,7 @@ def judge(
         plugins: whose objections count too.
         past: what was decided before.
         outcomes: reads what a version answered on its test split; None where it has no record.
+        observer: told how far a long comparison is.
 
     Raises:
         PluginError: a plugin's check failed to run; a check that did not run has not passed.
@@ -135,7 +140,7 @@ def judge(
         checks += _above_floors(candidate, rule)
         checks += _has_held(candidate, rule, past)
         if rule.versus_incumbent != "off":
-            check, compared = _versus(candidate, incumbent, rule, past, outcomes)
+            check, compared = _versus(candidate, incumbent, rule, past, outcomes, observer)
             checks.append(check)
     objections: Iterable[Objection] = plugins.collect(
         "mlreg_check_promotion",
@@ -181,6 +186,7 @@ def _versus(
     rule: PromotionRule,
     past: Past,
     outcomes: Callable[[Version], Outcomes | None],
+    observer: Observer | None,
 ) -> tuple[Check, dict[str, Any]]:
     """Hold the candidate against the incumbent, at a level that pays for earlier comparisons."""
     name = f"{rule.versus_incumbent.replace('-', ' ')} than the incumbent"
@@ -198,7 +204,8 @@ def _versus(
     before = past.compared_before(candidate, incumbent, ours.fingerprint)
     # Bonferroni over the candidates that this test split has been asked about
     level = rule.alpha / (before + 1)
-    comparison = compare(ours, theirs, confidence=1 - level)
+    advanced = telling(observer, candidate, incumbent)
+    comparison = compare(ours, theirs, confidence=1 - level, advanced=advanced)
     if rule.versus_incumbent == "better":
         passed = comparison.difference > 0 and comparison.p_value < level
     else:

@@ -240,7 +240,8 @@ def mlreg_callbacks(  # type: ignore[empty-body]
 
     Args:
         config: the run's configuration.
-        run_dir: a folder of this run, removed when the run ends.
+        run_dir: a folder of this run, removed when it has made a version. What callbacks wrote into
+            it is kept while the run can be resumed, so a folder in it may be there already.
 
     Returns:
         The callbacks, in the order in which they are to be called. Where a stopped run goes on,

@@ -18,7 +18,7 @@ from registry_core.lifecycle import load_data
 from registry_core.plans import RunPlan, plan_again
 from registry_core.plugins import PluginSet
 from registry_core.records import Version
-from registry_core.statistics import Comparison, Outcomes, compare, outcomes
+from registry_core.statistics import Comparison, Outcomes, compare, outcomes, telling
 from registry_core.types import DataSplits, Evaluation, Observer, Split
 
 SPLITS = ("test", "validation", "train")
@@ -163,7 +163,8 @@ def evaluate(
         verdict = "within noise"
     else:
         verdict = "different"
-    return Reevaluation(*measured, verdict, version.metrics, changed, compare(answers, recorded))
+    comparison = compare(answers, recorded, advanced=telling(observer, version, version))
+    return Reevaluation(*measured, verdict, version.metrics, changed, comparison)
 
 
 def _changed(ours: Outcomes, theirs: Outcomes) -> list[int]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from registry_core.groups import Group
     from registry_core.plugins import PluginSet
     from registry_core.statistics import Outcomes
+    from registry_core.types import Observer
 
 # How often a promotion is decided anew where others move the alias at the same time.
 _DECISIONS = 10
@@ -98,6 +99,7 @@ class Registry:
         reason: str = "",
         force: bool = False,
         dry_run: bool = False,
+        observer: Observer | None = None,
     ) -> tuple[Promotion, Decision]:
         """Move an alias to a version, if what the alias asks for holds and no plugin objects.
 
@@ -108,6 +110,7 @@ class Registry:
             reason: kept in the ledger.
             force: overrule what fails; needs a reason.
             dry_run: decide, and move nothing.
+            observer: told how far a long comparison is.
 
         Returns:
             The promotion, and the decision that it rests on.
@@ -123,7 +126,7 @@ class Registry:
         candidate = self.version(reference)
         self.store.check(candidate)
         for _ in range(_DECISIONS):
-            decision = self._decide(candidate, alias, plugins)
+            decision = self._decide(candidate, alias, plugins, observer)
             grounds = decision.evidence(force)
             if decision.failed and not force:
                 if not dry_run:
@@ -261,7 +264,9 @@ class Registry:
             return None
         return self.store.resolve(Ref(model, "number", str(row.version)), removed=True)
 
-    def _decide(self, candidate: Version, alias: str, plugins: PluginSet) -> Decision:
+    def _decide(
+        self, candidate: Version, alias: str, plugins: PluginSet, observer: Observer | None
+    ) -> Decision:
         from registry_core import gates
 
         return gates.judge(
@@ -272,10 +277,17 @@ class Registry:
             plugins=plugins,
             past=self.store,
             outcomes=self.outcomes,
+            observer=observer,
         )
 
-    def compare(self, references: Iterable[str | Ref]) -> SideBySide:
+    def compare(
+        self, references: Iterable[str | Ref], observer: Observer | None = None
+    ) -> SideBySide:
         """Versions side by side, and the groups they belong to; the first is the measure.
+
+        Args:
+            references: two or more.
+            observer: told how far a long comparison is.
 
         Raises:
             UsageError: fewer than two are named, or nothing has a reference.
@@ -286,7 +298,7 @@ class Registry:
         versions = [self.version(reference) for reference in references]
         manifests = [self.store.manifest(version) for version in versions]
         outcomes = [self.outcomes(version) for version in versions]
-        return side_by_side(versions, manifests, outcomes, self._groups(versions))
+        return side_by_side(versions, manifests, outcomes, self._groups(versions), observer)
 
     def _groups(self, versions: Iterable[Version]) -> list[Group]:
         """The groups that versions belong to, each once; none where all were made alone."""

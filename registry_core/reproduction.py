@@ -18,7 +18,7 @@ from registry_core.plans import RunPlan
 from registry_core.plugins import PluginSet
 from registry_core.records import Version
 from registry_core.signals import StopRequest
-from registry_core.statistics import Comparison, Outcomes, compare, outcomes
+from registry_core.statistics import Comparison, Outcomes, compare, outcomes, telling
 from registry_core.types import Observer
 
 # A difference in the answers that the paired test would see this seldom is more than noise.
@@ -155,7 +155,7 @@ def reproduce(
     seen = made.origin["data"]["splits"]["test"]["fingerprint"]
     answers = outcomes(made.evaluation, made.data.class_names, seen)
     history = {name: list(values) for name, values in made.history.metrics.items()}
-    comparison, why_not = _compared(answers, recorded)
+    comparison, why_not = _compared(answers, recorded, version, observer)
     same = made.weights == manifest["weights"] and history == manifest["history"]
     if same and dict(made.metrics) == dict(version.metrics):
         verdict = "identical"
@@ -176,11 +176,13 @@ def reproduce(
     )
 
 
-def _compared(answers: Outcomes, recorded: Outcomes | None) -> tuple[Comparison | None, str]:
+def _compared(
+    answers: Outcomes, recorded: Outcomes | None, version: Version, observer: Observer
+) -> tuple[Comparison | None, str]:
     if recorded is None:
         return None, "there is no record of the answers on a test split"
     try:
-        return compare(answers, recorded), ""
+        return compare(answers, recorded, advanced=telling(observer, version, version)), ""
     except UsageError as error:
         return None, error.what
 

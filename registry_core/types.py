@@ -123,6 +123,9 @@ class Observer(Progress, Protocol):
     def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
         """After an epoch (from 0), with what was measured on training and validation."""
 
+    def calculated(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` rounds of a long calculation; called first with 0. Cheap."""
+
 
 class Checkpoints(Protocol):
     """Where a run keeps how far it came."""

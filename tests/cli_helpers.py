@@ -127,6 +127,11 @@ def start(*words: str, cwd: Path | None = None, **environment: str) -> subproces
     return _start("-m", "registry_core", *words, cwd=cwd, **environment)
 
 
+def start_python(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start this interpreter as `start` does."""
+    return _start(*words, cwd=cwd, **environment)
+
+
 def _start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *words],

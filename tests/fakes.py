@@ -106,6 +106,7 @@ class Recorder:
         self.started: list[tuple[int, int, int]] = []
         self.batches: list[tuple[int, dict[str, float]]] = []
         self.epochs: list[tuple[int, dict[str, float], float]] = []
+        self.rounds: list[tuple[str, int, int]] = []
         self.heard: list[str] = []  # the kinds of all that was told, in order
 
     def say(self, text: str) -> None:
@@ -135,6 +136,10 @@ class Recorder:
     def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
         self.epochs.append((epoch, dict(metrics), seconds))
         self.heard.append("epoch")
+
+    def calculated(self, what: str, done: int, total: int) -> None:
+        self.rounds.append((what, done, total))
+        self.heard.append("calculated")
 
 
 class FakeTrainer:

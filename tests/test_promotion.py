@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from fakes import Recorder
 from store_helpers import blob, scored
 
 from registry_core.errors import IntegrityError, UsageError
@@ -326,3 +327,27 @@ def test_an_empty_registry_is_sound(tmp_path):
     """Nothing was registered, so nothing is wrong."""
     found = audit(registry(tmp_path).store)
     assert (found.versions, found.rows, found.head, found.problems) == (0, 0, None, [])
+
+
+def test_a_long_comparison_tells_its_observer_how_far_it_is(tmp_path):
+    """Promotion and comparison, each from no resample to all; classifiers need none."""
+    registered = registry(tmp_path, production=PromotionRule())
+    for shift in (0, 1):
+        losses = np.random.default_rng(shift).gamma(2, 1, 200).astype("<f4")
+        answers = Outcomes(200, "sha256:test", losses.tobytes())
+        with registered.store.start_run("dummy") as run:
+            files = {name: run.files / name for name in ("model.keras", OUTCOMES_FILE)}
+            files["model.keras"].write_bytes(b"weights %d" % shift)
+            files[OUTCOMES_FILE].write_bytes(answers.to_json())
+            registered.store.publish(run, scored(0.5), files, lambda paths: None)
+    promote(registered, registered.version("dummy@1"))
+    promoting, comparing, silent = Recorder(), Recorder(), Recorder()
+    promote(registered, registered.version("dummy@2"), force=True, reason="-", observer=promoting)
+    registered.compare(["dummy@1", "dummy@2"], comparing)
+    for observer in (promoting, comparing):
+        what, done, total = zip(*observer.rounds, strict=True)
+        assert set(what) == {"Resampling the losses of dummy@2 and dummy@1"}
+        assert (done[0], done[-1], set(total)) == (0, 10_000, {10_000})
+    right, wrong = publish(registered, 900), publish(registered, 800)
+    registered.compare([right.ref, wrong.ref], silent)
+    assert silent.rounds == []

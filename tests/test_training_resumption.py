@@ -8,6 +8,7 @@ that the last call of each epoch does one.
 import json
 import random
 import re
+import shutil
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -349,6 +350,27 @@ def test_a_callback_that_ends_training_as_the_signal_comes_is_obeyed(training, k
     checkpoints = InFolder(tmp_path)
     kind.stopped(checkpoints, CALLS)
     assert checkpoints.checkpoint is None or read_state(checkpoints.checkpoint)["step"] == 0
+    assert kind.fit(checkpoints).what_counts == whole.what_counts
+
+
+def test_a_backup_that_a_callback_keeps_of_its_own_does_not_move_the_epoch(
+    training, keras, tmp_path
+):
+    """It is of an epoch later than the checkpoint, or of one after which training had ended."""
+    checkpoints, backups = All(tmp_path), tmp_path / "backups"
+
+    def callbacks(keras):
+        early = keras.callbacks.EarlyStopping("loss", patience=1, min_delta=1e9)
+        return [early, keras.callbacks.BackupAndRestore(str(backups), delete_checkpoint=False)]
+
+    kind = Kind(training, keras, callbacks=callbacks, epochs=50)
+    whole = kind.fit(Nowhere())
+    assert whole.history.epochs == 2
+    shutil.rmtree(backups)
+    kind.stopped(checkpoints, "epoch 0")
+    kind.stopped(checkpoints, "epoch 1")
+    assert kind.fit(checkpoints).what_counts == whole.what_counts
+    checkpoints.checkpoint.write_bytes(checkpoints.all[1, 0])
     assert kind.fit(checkpoints).what_counts == whole.what_counts
 
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from registry_core.ui.watchers import LiveView
+from registry_core.ui.watchers import Lines, LiveView, Silent
 
 
 def seen(place: str) -> str:
@@ -33,3 +33,39 @@ def test_the_live_view_of_a_run_alone_says_nothing_of_others():
     drawn = seen("")
     assert "Run " not in drawn
     assert "Epoch" in drawn
+
+
+def written_of_a_calculation(watcher_of, monkeypatch, seconds_a_round: float) -> str:
+    """What is written while ten rounds are calculated, of so many seconds each."""
+    clock, drawn = [100.0], io.StringIO()
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    watcher = watcher_of(Console(file=drawn, width=80))
+    for done in range(11):
+        watcher.calculated("Resampling", 1000 * done, 10_000)
+        clock[0] += seconds_a_round
+    return drawn.getvalue()
+
+
+def test_a_log_hears_of_a_calculation_only_if_it_takes_long(monkeypatch):
+    """Nothing of a second; a first line after two seconds, and then one each ten."""
+    assert written_of_a_calculation(Lines, monkeypatch, 0.1) == ""
+    assert written_of_a_calculation(Lines, monkeypatch, 2.5).splitlines() == [
+        "Resampling: 1,000 of 10,000",
+        "Resampling: 5,000 of 10,000",
+        "Resampling: 9,000 of 10,000",
+    ]
+
+
+def test_whoever_wants_quiet_hears_nothing_of_a_calculation(monkeypatch):
+    """However long it takes."""
+    assert written_of_a_calculation(lambda console: Silent(), monkeypatch, 60) == ""
+
+
+def test_the_live_view_shows_how_far_a_calculation_is():
+    """A bar and its numbers, and no bytes."""
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, width=80, height=20, color_system=None)
+    with LiveView(console) as view:
+        view.calculated("Resampling", 0, 10_000)
+        view.calculated("Resampling", 3000, 10_000)
+    assert "3,000 of 10,000" in drawn.getvalue()

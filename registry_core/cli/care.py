@@ -16,6 +16,7 @@ from registry_core.cli.options import (
     ReferenceArgument,
     YesOption,
     confirm,
+    finite,
 )
 from registry_core.errors import IntegrityError, UsageError
 from registry_core.refs import parse_target
@@ -70,7 +71,12 @@ def restore(
 def gc(
     older_than: Annotated[
         float,
-        typer.Option(metavar="DAYS", min=0, help="Only what was removed at least so long ago."),
+        typer.Option(
+            metavar="DAYS",
+            min=0,
+            help="Only what was removed at least so long ago.",
+            callback=finite,
+        ),
     ] = 30,
     keep_last: Annotated[
         int,

@@ -51,6 +51,20 @@ def confirm(question: str, yes: bool, command: str) -> None:
         raise UsageError("Nothing was done.")
 
 
+def finite(value: float | None) -> float | None:
+    """Refuse what no range of Typer's does: NaN and infinity; for an option's `callback`."""
+    import math
+
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+def _at_most_all(value: int | None) -> int | None:
+    """No more than the largest number that SQLite takes, which is more rows than there can be."""
+    return None if value is None else min(value, 2**63 - 1)
+
+
 def _references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.cli.app import session
 
@@ -154,5 +168,12 @@ YesOption = Annotated[
 ReasonOption = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")]
 
 LimitOption = Annotated[
-    int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many, newest first.")
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        metavar="N",
+        help="At most so many, newest first.",
+        callback=_at_most_all,
+    ),
 ]

@@ -34,7 +34,7 @@ def promote(
     """Move an alias to a version, if what the alias asks for holds."""
     from registry_core.lifecycle import notify
     from registry_core.plugins import KnownPlugins
-    from registry_core.ui.watchers import Silent
+    from registry_core.ui.watchers import Silent, watch
 
     registry = session.open()
     reference, (alias,) = parse_target(target)
@@ -47,9 +47,16 @@ def promote(
         )
     plugins = known.load(version.dataset if present else None)
     try:
-        promotion, decision = registry.promote(
-            reference, alias, plugins=plugins, reason=reason, force=force, dry_run=dry_run
-        )
+        with watch(quiet) as observer:
+            promotion, decision = registry.promote(
+                reference,
+                alias,
+                plugins=plugins,
+                reason=reason,
+                force=force,
+                dry_run=dry_run,
+                observer=observer,
+            )
     except PromotionRefusedError as refusal:
         _show_refusal(refusal.decision, as_json, quiet)
         raise

@@ -19,6 +19,7 @@ from registry_core.cli.options import (
     PresetOption,
     QuietOption,
     ReferenceArgument,
+    finite,
 )
 from registry_core.errors import UsageError
 from registry_core.refs import parse_words, shown
@@ -28,6 +29,10 @@ from registry_core.ui.tables.runs import show_reevaluation
 if TYPE_CHECKING:
     from registry_core.config import RunConfig
     from registry_core.training import KerasAdopter
+
+# More than any machine has and than anyone waits for; limits of the system are whole numbers.
+_MOST_GIGABYTES = 1_000_000
+_MOST_SECONDS = 10_000_000
 
 
 @app.command()
@@ -117,11 +122,23 @@ def import_model(
     data_dir: DataDirOption = None,
     max_memory: Annotated[
         float | None,
-        typer.Option(metavar="GB", min=0.1, help="Memory the model may ask for; else by its size."),
+        typer.Option(
+            metavar="GB",
+            min=0.1,
+            max=_MOST_GIGABYTES,
+            help="Memory the model may ask for; else by its size.",
+            callback=finite,
+        ),
     ] = None,
     max_seconds: Annotated[
         float | None,
-        typer.Option(metavar="S", min=1, help="Seconds to load and to answer a batch; the same."),
+        typer.Option(
+            metavar="S",
+            min=1,
+            max=_MOST_SECONDS,
+            help="Seconds to load and to answer a batch; the same.",
+            callback=finite,
+        ),
     ] = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,

@@ -203,7 +203,10 @@ def compare(
     Where one was made by `run --seeds`, the whole groups follow: mean, deviation and interval of
     each metric over all their versions, and Welch's test between the groups.
     """
-    compared = session.open().compare(references)
+    from registry_core.ui.watchers import watch
+
+    with watch() as observer:
+        compared = session.open().compare(references, observer)
     if as_json:
         output.print_json(compared.to_json())
     else:

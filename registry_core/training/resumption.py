@@ -127,6 +127,8 @@ class Keep(keras.callbacks.Callback):
         state, tensors = self._last.state, self._last.tensors
         if state is None:
             return
+        # BackupAndRestore sets it by files of its own, which may be older or newer than this
+        self.model._initial_epoch = None
         # not those of the metrics: Keras empties them when an epoch begins
         _assign(self._variables(), state["variables"], tensors)
         for callback, values in zip(self._callbacks, state["callbacks"], strict=True):

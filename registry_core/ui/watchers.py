@@ -26,8 +26,10 @@ _STAGES = {
     "register": "Registering",
 }
 
-# A log gets a line for a download no more often than this.
+# A log gets a line for a download or a calculation no more often than this, and none for a
+# calculation that is done sooner.
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_WITHOUT_LINE = 2.0
 
 
 @contextmanager
@@ -74,6 +76,9 @@ class Silent:
     def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
         pass
 
+    def calculated(self, what: str, done: int, total: int) -> None:
+        pass
+
 
 class Lines(Silent):
     """A line for each thing that is worth one in a log.
@@ -110,6 +115,14 @@ class Lines(Silent):
             f"epoch {epoch + 1}/{self._epochs}  {metrics_line(metrics)}  "
             f"{duration(seconds)}  {self._examples / seconds:,.0f} examples/s"
         )
+
+    def calculated(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if not done:
+            self._last_line = now - _SECONDS_BETWEEN_LINES + _SECONDS_WITHOUT_LINE
+        elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self.say(f"{what}: {done:,} of {total:,}")
 
 
 class LiveView(Silent):
@@ -158,13 +171,11 @@ class LiveView(Silent):
         self._console.print(shown("Warning: ", "yellow bold").append_text(shown(text, "default")))
 
     def step(self, what: str, done: int, total: int | None = None) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._download.add_task(what, count="")
         of = f" of {size(total)}" if total else ""
-        self._download.update(
-            self._tasks[what], completed=done, total=total, count=f"{size(done)}{of}"
-        )
-        self._show(self._download)
+        self._advance(what, done, total, f"{size(done)}{of}")
+
+    def calculated(self, what: str, done: int, total: int) -> None:
+        self._advance(what, done, total, f"{done:,} of {total:,}")
 
     def stage_began(self, name: str) -> None:
         if name != "fit":
@@ -187,6 +198,12 @@ class LiveView(Silent):
         self._keep_best(epoch, metrics)
         self._numbers = {**self._numbers, **metrics}
         self._redraw(step=self._steps)
+
+    def _advance(self, what: str, done: int, total: int | None, count: str) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._download.add_task(what, count="")
+        self._download.update(self._tasks[what], completed=done, total=total, count=count)
+        self._show(self._download)
 
     def _keep_best(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """The best epoch so far: by accuracy where it is measured, else by the loss."""
