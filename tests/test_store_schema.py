@@ -32,7 +32,7 @@ def schema_of(store) -> int:
 
 @pytest.fixture
 def old(tmp_path):
-    """A registry as schema 1 had it: no table of holders, no head, objects that one user reads."""
+    """A registry as schema 1 had it: no derived tables, no head, objects that one user reads."""
     store = Store(tmp_path / "registry")
     first, second = publish(store, content=b"one"), publish(store, content=b"two")
     for version in (first, second, first, second):
@@ -41,6 +41,7 @@ def old(tmp_path):
     store.release_alias("dummy", "staging")
     with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
         connection.execute("DROP TABLE held")
+        connection.execute("DROP TABLE stretches")
         for name in NEW:
             connection.execute(f"DROP INDEX {name}")
         connection.execute("PRAGMA user_version = 1")

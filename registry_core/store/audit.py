@@ -21,6 +21,7 @@ from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
 from registry_core.store.confirm import check_registration, read_manifest
+from registry_core.store.derived import begins_a_stretch
 from registry_core.store.faults import contradicted, unknown_manifest
 from registry_core.store.index import Reading
 from registry_core.store.ledger_file import Seen
@@ -102,6 +103,7 @@ class _Reader:
         self._view = view
         self._replay = Replay()
         self._told_lost: set[str] = set()
+        self._stretches: list[tuple[int, str]] = []
         self.found = Audit()
 
     def read(self, seen: Seen) -> Audit:
@@ -115,9 +117,13 @@ class _Reader:
     # --- the ledger, and the tables that follow from it ------------------------------------------
 
     def read_ledger(self, seen: Seen) -> None:
-        self._collect(lambda: self._access.ledger_file.verify(self._view, seen, self._follow))
         if head := self._view.last_ledger_row():
             self.found.rows, self.found.head = head
+        try:
+            self._access.ledger_file.verify(self._view, seen, self._follow)
+        except IntegrityError as error:
+            self.found.problems.append(error)
+            return  # what the tables should say is not known
         for ref in self._view.lost_versions():
             if ref not in self._told_lost:
                 problem = contradicted(ref, "the ledger's row that registered it")
@@ -126,6 +132,11 @@ class _Reader:
 
     def _follow(self, row: LedgerRow) -> None:
         self._replay.follow(row)
+        first, latest = self._stretches[-1] if self._stretches else (None, "")
+        if first is None or begins_a_stretch(latest, row.at):
+            self._stretches.append((row.number, row.at))
+        elif row.at > latest:
+            self._stretches[-1] = (first, row.at)
         if row.action == "rebuilt" and isinstance(row.evidence.get("lost"), dict):
             self._told_lost |= set(row.evidence["lost"])
 
@@ -146,6 +157,8 @@ class _Reader:
         for key in sorted({*removed, *found}):
             if not _same_removal(found.get(key), removed.get(key)):
                 raise contradicted(f"the removal of {key[0]}@{key[1]}", "the ledger")
+        if self._view.stretches() != self._stretches:
+            raise contradicted("when the clock went back", "the ledger")
         tags = {key: each for key, each in self._replay.tags.items() if known(*key)}
         for model, number in _differing(self._view.all_tags(), tags):
             raise contradicted(f"the tags of {model}@{number}", "the ledger")

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from registry_core.errors import NewerSchemaError, StorageError
-from registry_core.store import held
+from registry_core.store import derived
 from registry_core.store.blobs import Blobs
 from registry_core.store.disk import make_folders
 from registry_core.store.faults import DATABASE, damaged_index
@@ -167,7 +167,7 @@ class Database:
             if schema is not None:
                 self._check_pages(connection)
                 if schema < SCHEMA:
-                    held.make_temporary(connection)
+                    derived.make_temporary(connection)
                 return connection
             self._check_new()
         except sqlite3.OperationalError as error:
@@ -250,7 +250,7 @@ def _bring_up_to_date(connection: sqlite3.Connection) -> None:
     """From schema 1 to 2, inside the transaction that writes."""
     for statement in _split(SINCE_SCHEMA_1):
         connection.execute(statement)
-    held.fill(connection)
+    derived.fill(connection)
 
 
 def _empty() -> sqlite3.Connection:

@@ -19,7 +19,7 @@ from registry_core.records import (
     Removal,
     Version,
 )
-from registry_core.store import held
+from registry_core.store import derived
 from registry_core.store.database import Database
 from registry_core.store.faults import damaged_index
 from registry_core.store.ledger import Event, from_json, next_row
@@ -234,21 +234,28 @@ class Reading:
         rows = self._all(query, **given, limit=-1 if limit is None else limit)
         return [self.read_ledger_row(row) for row in rows]
 
-    def move(self, model: str, alias: str, until: str = "~") -> LedgerRow | None:
-        """The last row by which an alias got or lost its holder, up to a time; None without one.
+    def move(self, model: str, alias: str, until: str | None = None) -> LedgerRow | None:
+        """The last row by which an alias got or lost its holder; None without one.
 
         Args:
             model: the registered name.
             alias: the alias.
-            until: UTC, ISO 8601; "~" follows every time.
+            until: UTC, ISO 8601: the last one that is not later; None is the last of all.
         """
-        # from the newest on, as clocks jump and numbers do not
         query = (
             f"SELECT number FROM ledger WHERE model = :model AND alias = :alias AND {MOVES} "  # noqa: S608
-            "AND at <= :until ORDER BY number DESC LIMIT 1"
+            "AND number BETWEEN :first AND :last AND at <= :until ORDER BY number DESC LIMIT 1"
         )
-        rows = self._all(query, model=model, alias=alias, until=until)
-        return self.ledger_row(rows[0][0]) if rows else None
+        place = {"model": model, "alias": alias, "until": "~" if until is None else until}
+        ranges = [(1, 1 << 62)] if until is None else derived.last_until(self._connection, until)
+        for first, last in ranges:
+            if rows := self._all(query, **place, first=first, last=last):
+                return self.ledger_row(rows[0][0])
+        return None
+
+    def stretches(self) -> list[tuple[int, str]]:
+        """The rows at which the clock went back, in order, and the latest time from each on."""
+        return self._all("SELECT first, latest FROM stretches ORDER BY first")
 
     def held(self, model: str, alias: str) -> list[int | None]:
         """The last two places that an alias can go back through, the present one last.
@@ -602,7 +609,8 @@ class Writing(Reading):
                 for name in _LEDGER.split(", ")
             ],
         )
-        held.follow(self._connection, row.action, row.model, row.alias, row.version)
+        derived.follow_alias(self._connection, row.action, row.model, row.alias, row.version)
+        derived.follow_clock(self._connection, row.number, row.at)
         self.appended.append(row)
 
     def withdraw(self, model: str, run: str) -> bool:

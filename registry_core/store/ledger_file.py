@@ -23,7 +23,7 @@ from registry_core.errors import BusyError, DamagedIndexError
 from registry_core.records import LedgerRow
 from registry_core.store.disk import write_all
 from registry_core.store.faults import REBUILD, busy, outdated_index, unknown_manifest
-from registry_core.store.folders import check_regular, open_file, opened
+from registry_core.store.folders import open_file, opened
 from registry_core.store.index import Reading
 from registry_core.store.ledger import Chain, from_json
 from registry_core.store.ledger_head import HEAD_FILE, Head, LedgerHead, Place
@@ -226,11 +226,8 @@ class LedgerFile:
         return bool(newest and end and end.last and end.last.number >= newest[0])
 
     def _altered(self, number: int) -> DamagedIndexError:
-        where = (
-            f"{self.path} is damaged in line {number}" if number else f"{self.head.path} is damaged"
-        )
         return DamagedIndexError(
-            f"{where}.",
+            f"{self.path} is damaged in line {number}.",
             "The index has what stood there. A rebuild writes the file anew, and keeps what is "
             "there now.",
             REBUILD,
@@ -304,11 +301,6 @@ class LedgerFile:
                 lines.skip()
         finally:
             lines.close()
-
-    def exists(self) -> bool:
-        """Whether there is a file, whatever is in it."""
-        check_regular(self.path)
-        return self.path.exists()
 
     def _end(self) -> _End | None:
         try:

@@ -47,6 +47,7 @@ CREATE TABLE manifests (
 
 
 _JOURNALS = tuple(f"{DATABASE}-{ending}" for ending in ("journal", "wal", "shm"))
+_ANOTHER = "a row of that number does not fit the one after it"
 _WITHOUT_MANIFEST = "its manifest is damaged or missing"
 
 
@@ -129,9 +130,7 @@ def _check_not_newer(folder: Path, busy_seconds: float) -> None:
 
 
 def _rebuild(access: Access, busy_seconds: float, dry_run: bool) -> Rebuilt:
-    with (
-        access.runs.create("rebuild", _leave) as scratch,
-    ):
+    with access.runs.create("rebuild", _leave) as scratch:
         head = _read_head(access)
         gathered = scratch.path / "gathered.sqlite3"
         with closing(sqlite3.connect(gathered, isolation_level=None)) as connection:
@@ -169,7 +168,7 @@ class _Replacement:
         for first, last in lost_rows:
             rows = f"row {first} of the ledger" if first == last else f"rows {first} to {last}"
             other = any(first <= number <= last for number in taken)
-            self._done.lost[rows] = "the row after it is another's" if other else "nowhere whole"
+            self._done.lost[rows] = _ANOTHER if other else "nowhere whole"
         for row in self._salvage.rows():
             self._index.insert(row)
             self._replay.follow(row)

@@ -2,7 +2,7 @@
 
 Works with SQLite 3.38 and later, whose JSON functions one index needs.
 
-Schema 2 added what keeps every command from reading a model's whole ledger: `held`, and five
+Schema 2 added what keeps every command from reading a model's whole ledger: two tables, and five
 indexes. An index of schema 1 is read as it is, and brought up to date by the next command that
 writes.
 """
@@ -138,17 +138,23 @@ BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 # Those on INSERT into versions, files and ledger refuse INSERT OR REPLACE, for which no DELETE
 # trigger may be fired.
 
-# Of each alias, the versions that it can go back through, the present holder last: what rows of the
-# ledger say together. NULL stands for a time when nothing held it.
-HELD = """
-CREATE {temporary} TABLE held (
+# What rows of the ledger say together; see derived.py. In `held`, NULL stands for a time when
+# nothing held the alias.
+DERIVED = (
+    """CREATE TABLE held (
     model TEXT NOT NULL,
     alias TEXT NOT NULL,
     depth INTEGER NOT NULL,
     number INTEGER,
     PRIMARY KEY (model, alias, depth)
 ) WITHOUT ROWID;
-"""
+""",
+    """CREATE TABLE stretches (
+    first INTEGER NOT NULL PRIMARY KEY,
+    latest TEXT NOT NULL
+);
+""",
+)
 
 MOVES = "action IN ('promoted', 'rolled back', 'released')"
 COMPARED = "json_extract(evidence, '$.comparison.fingerprint')"
@@ -162,7 +168,7 @@ WHERE alias IS NOT NULL AND previous IS NOT NULL;
 CREATE INDEX ledger_of_comparisons ON ledger (model, {INCUMBENT}, {COMPARED}, version)
 WHERE {COMPARED} IS NOT NULL;
 """
-SINCE_SCHEMA_1 = HELD.format(temporary="") + _INDEXES
+SINCE_SCHEMA_1 = "".join(DERIVED) + _INDEXES
 
 _REFUSED = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}

@@ -242,13 +242,13 @@ class Store:
         with self._access.reading("reading the ledger") as view:
             return view.ledger(model, version, alias, limit)
 
-    def move(self, model: str, alias: str, until: str = "~") -> LedgerRow | None:
-        """The last row by which an alias got or lost its holder, up to a time; None without one.
+    def move(self, model: str, alias: str, until: str | None = None) -> LedgerRow | None:
+        """The last row by which an alias got or lost its holder; None without one.
 
         Args:
             model: the registered name.
             alias: the alias.
-            until: UTC, ISO 8601; "~" follows every time.
+            until: UTC, ISO 8601: the last one that is not later; None is the last of all.
         """
         with self._access.reading(f"looking for what {model}@{alias} was") as view:
             return view.move(model, alias, until)
