@@ -174,6 +174,22 @@ def _registry(result: Result) -> Iterator[str]:
         )
 
 
+def _scale(result: Result) -> Iterator[str]:
+    """CPU time, but for reading, where the wall shows that several threads read."""
+    for row in result["rows"]:
+        ours, beside, ratio = f"{row['many_ms']} ms", f"{row['few_ms']} ms", row["ratio"]
+        if row["kind"] == "past":
+            what = f"`mlreg {row['command']}`, {result['ledger_rows']:,} rows of the ledger"
+            beside += f": with {result['few']}"
+        elif row["kind"] == "models":
+            what = f"`mlreg list`, {result['models']:,} models"
+            beside += f": with {result['few']}"
+        else:
+            what = f"`mlreg verify`, {result['megabytes']:,} MB"
+            beside += f": SHA-256 alone, in one thread (ratio of wall time {row['wall_ratio']})"
+        yield _line(what, ours, beside, ratio, result, result["rounds"])
+
+
 def _accuracy(result: Result) -> Iterator[str]:
     last = result["rows"][-1]
     deviation = "" if last["deviation"] is None else f" ± {last['deviation']:.4f}"
@@ -198,6 +214,7 @@ _LINES: Mapping[str, Callable[[Result], Iterator[str]]] = {
     "overhead": _overhead,
     "startup": _startup,
     "resume": _resume,
+    "scale": _scale,
     "cli": _cli,
     "registry": _registry,
 }

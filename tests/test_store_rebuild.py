@@ -293,7 +293,7 @@ def test_verify_shows_the_way_and_goes_it(tmp_path):
     home = {"MLREG_HOME": str(store.folder)}
     whole = mlreg("verify", "--rebuild", **home)
     assert (whole.status, whole.stdout.splitlines()[0]) == (
-        0, "The index is as it was written; there is nothing to rebuild.",
+        0, "The index is not damaged; there is nothing to rebuild.",
     )  # fmt: skip
     damage_index(store, "header zeroed")
     listed, verified, dry, rebuilt, again, told = in_turn(

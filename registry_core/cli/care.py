@@ -120,7 +120,7 @@ def verify(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every file, row and reference, and say what is not as it was written."""
+    """Read every file, row and reference, and report what is damaged."""
     registry = session.open()
     if not registry.folder.is_dir():
         raise UsageError(
@@ -145,7 +145,7 @@ def verify(
         if rebuilt:
             show_rebuilt(rebuilt, dry_run)
         elif rebuild:
-            output.print_text("The index is as it was written; there is nothing to rebuild.")
+            output.print_text("The index is not damaged; there is nothing to rebuild.")
         if not (rebuilt and dry_run):
             show_audit(found)
     _tell_problems(found, rebuilt)
@@ -159,8 +159,8 @@ def _tell_problems(found: Audit, rebuilt: Rebuilt | None) -> None:
         output.print_warning(f"Not in the new index: {ref}: {reason}.")
     if found.problems:
         raise IntegrityError(
-            f"{len(found.problems)} things are not as they were written.",
-            "What is damaged is never used; what is named above can be put back from a copy.",
+            f"{len(found.problems)} problem{'' if len(found.problems) == 1 else 's'} found.",
+            "What is damaged is never used. Put what is named above back from a copy.",
             REBUILD if found.index_damaged else "",
         )
     if rebuilt and rebuilt.lost:

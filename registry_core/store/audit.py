@@ -126,7 +126,7 @@ class _Reader:
             return  # what the tables should say is not known
         for ref in self._view.lost_versions():
             if ref not in self._told_lost:
-                problem = contradicted(ref, "the ledger's row that registered it")
+                problem = contradicted(ref, "the ledger")
                 self.found.problems.append(problem)
         self._collect(self._check_tables)
 

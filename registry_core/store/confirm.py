@@ -26,7 +26,7 @@ def check_registration(view: Reading, version: Version) -> None:
     """
     row = view.registration(version)
     if row is None or not is_whole(row) or row.evidence.get("digest") != version.digest:
-        raise contradicted(version.ref, "the ledger's row that registered it")
+        raise contradicted(version.ref, "the ledger")
 
 
 def read_manifest(blobs: Blobs, version: Version, rank: tuple[str, float] | None) -> dict[str, Any]:
@@ -56,5 +56,5 @@ def read_manifest(blobs: Blobs, version: Version, rank: tuple[str, float] | None
     if rank != expected or recorded != replace(
         version, files=list(version.files), aliases=(), tags={}
     ):
-        raise contradicted(version.ref, "its manifest, whose digest is right,")
+        raise contradicted(version.ref, "its manifest")
     return manifest

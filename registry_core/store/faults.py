@@ -71,20 +71,25 @@ def damaged_index(folder: Path, how: str) -> DamagedIndexError:
 
 
 def outdated_index(folder: Path, row: tuple[int, str] | None, where: str) -> DamagedIndexError:
-    """What lies beside the index tells of a row that the index has not, or tells otherwise."""
+    """A file beside the index has a row of the ledger that the index lacks, or has otherwise."""
     number = row[0] if row else 0
     return DamagedIndexError(
-        f"The index {folder / DATABASE} is older than what lies beside it: it does not have row "
-        f"{number} of {where}.",
+        f"The index {folder / DATABASE} is an older copy: it does not have row {number} of "
+        f"{where}.",
         "Nothing was changed. Put the newer index back, or rebuild it.",
         REBUILD,
     )
 
 
 def contradicted(what: str, by: str) -> DamagedIndexError:
-    """The index tells something of a version or an alias that what it indexes does not."""
+    """The index and what it indexes differ.
+
+    Args:
+        what: on what they differ: `cifar10@3`.
+        by: what the index differs from: `its manifest`.
+    """
     return DamagedIndexError(
-        f"What the index says of {what} is not what {by} says.",
+        f"The index and {by} differ on {what}.",
         "Nothing of it was used. Rebuild the index, or put it back from a copy.",
         REBUILD,
     )

@@ -21,6 +21,7 @@ from typing import BinaryIO, NamedTuple
 
 from registry_core.errors import BusyError, DamagedIndexError
 from registry_core.records import LedgerRow
+from registry_core.store.blobs import OBJECTS
 from registry_core.store.disk import write_all
 from registry_core.store.faults import REBUILD, busy, outdated_index, unknown_manifest
 from registry_core.store.folders import open_file, opened
@@ -97,7 +98,7 @@ class LedgerFile:
         if head and newest != head.after and (head.committed or newest != head.before):
             if newest and head.after and newest[0] > head.after[0]:
                 raise self._outdated_objects(head)
-            raise outdated_index(self._folder, head.after, "objects/ledger.head")
+            raise outdated_index(self._folder, head.after, f"{OBJECTS}/{HEAD_FILE}")
         end = self._end()
         if newest is not None or end is not None or head is not None:
             self._check_end(view, head, newest, end, catch_up)
@@ -189,7 +190,7 @@ class LedgerFile:
         if head and head.committed and head.after:
             number, digest = head.after
             if view.ledger_digest(number) != digest:
-                raise outdated_index(self._folder, head.after, HEAD_FILE)
+                raise outdated_index(self._folder, head.after, f"{OBJECTS}/{HEAD_FILE}")
         if last and view.ledger_digest(last.number) != last.digest:
             raise outdated_index(self._folder, (last.number, last.digest), LEDGER_FILE)
         if behind and not self._may_lack(behind, newest):

@@ -65,8 +65,9 @@ def check_holder(view: Reading, model: str, alias: str) -> None:
     row = view.move(model, alias)
     by_ledger = row.version if row and row.action != "released" else None
     if held != by_ledger or (row and not is_whole(row)):
-        holder = f"{model}@{by_ledger}" if by_ledger else "held by nothing"
-        raise contradicted(f"{model}@{alias}", f"the ledger, by which it is {holder},")
+        sides = [f"{model}@{number}" if number else "nothing" for number in (held, by_ledger)]
+        what = f"{model}@{alias}: {sides[0]} in the index, {sides[1]} in the ledger"
+        raise contradicted(what, "the ledger")
 
 
 def by_number(view: Reading, model: str, number: int, removed: bool = False) -> Version:

@@ -46,7 +46,7 @@ def show_audit(audit: Audit) -> None:
         print_text(f"{audit.orphans} files that nothing needs; `mlreg gc` removes them")
     print_text(f"{audit.rows} ledger rows, head {audit.head or 'none'}")
     if not audit.problems:
-        print_text("All is as it was written.")
+        print_text("OK: nothing is damaged.")
 
 
 def show_rebuilt(rebuilt: Rebuilt, dry_run: bool) -> None:
