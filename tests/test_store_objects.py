@@ -5,6 +5,7 @@ The modes of what a registry writes follow the umask; an object lacks the right 
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import shutil
@@ -333,3 +334,25 @@ def test_a_source_that_disappears_registers_nothing(store):
     publish(store)
     assert audit(store).orphans == 0
     assert_whole(store)
+
+
+def test_a_copy_that_shares_blocks_is_hashed_and_sealed_like_any_other(tmp_path, monkeypatch):
+    """Where the file system can clone a file, the digest is of what the clone has."""
+    from registry_core.store import disk
+
+    content = os.urandom(3 << 20)
+    (tmp_path / "source").write_bytes(content)
+
+    def clone(target: int, request: int, source: int) -> int:
+        assert request == 0x40049409
+        return os.pwrite(target, os.pread(source, len(content), 0), 0)
+
+    monkeypatch.setattr(disk.fcntl, "ioctl", clone)
+    source = os.open(tmp_path / "source", os.O_RDONLY)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    found = disk.copy_new(source, folder, "copy")
+    os.close(source)
+    os.close(folder)
+    assert found == (len(content), hashlib.sha256(content).hexdigest())
+    assert (tmp_path / "copy").read_bytes() == content
+    assert _mode(tmp_path / "copy") & 0o222 == 0
