@@ -10,7 +10,6 @@ only where index, file and head agree, but for what a crash leaves between a com
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,15 +18,16 @@ from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from registry_core.errors import BusyError, DamagedIndexError
+from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerRow
 from registry_core.store.blobs import OBJECTS
 from registry_core.store.disk import write_all
-from registry_core.store.faults import REBUILD, busy, outdated_index, unknown_manifest
+from registry_core.store.faults import REBUILD, outdated_index, unknown_manifest
 from registry_core.store.folders import open_file, opened
 from registry_core.store.index import Reading
 from registry_core.store.ledger import Chain, from_json
 from registry_core.store.ledger_head import HEAD_FILE, Head, LedgerHead, Place
+from registry_core.store.locks import lock
 from registry_core.store.manifest import LIMIT_BYTES, canonical, read_json
 
 LEDGER_FILE = "ledger.jsonl"
@@ -321,13 +321,12 @@ class LedgerFile:
         Raises:
             BusyError: another process held it for too long.
         """
-        until = time.monotonic() + self._busy_seconds
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         with opened(self._folder) as folder:
             while True:
                 descriptor = open_file(folder, LEDGER_FILE, self.path, flags)
                 try:
-                    self._lock(descriptor, until)
+                    lock(descriptor, self.path, "writing to the ledger", self._busy_seconds)
                     if os.fstat(descriptor).st_ino == _inode(folder):
                         new = os.fstat(descriptor).st_size == 0
                         yield descriptor
@@ -336,19 +335,6 @@ class LedgerFile:
                         return
                 finally:
                     os.close(descriptor)  # with its lock; a rebuild may have replaced the file
-
-    def _lock(self, descriptor: int, until: float) -> None:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError as error:
-                if time.monotonic() >= until:
-                    raise self._busy() from error
-                time.sleep(_SECONDS_OF_A_WAIT)
-
-    def _busy(self) -> BusyError:
-        return busy(self.path, "writing to the ledger", self._busy_seconds)
 
     def _damaged(self, end: _End | None, reached: int) -> DamagedIndexError:
         if end is None:

@@ -8,10 +8,8 @@ it. Nothing is deleted: the old files stay under other names.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,12 +23,13 @@ from registry_core.store.access import Access
 from registry_core.store.audit import index_problems
 from registry_core.store.blobs import OBJECTS
 from registry_core.store.clock import utc_now
-from registry_core.store.faults import DATABASE, busy
+from registry_core.store.faults import DATABASE
 from registry_core.store.folders import check_regular, names_in, opened
 from registry_core.store.index import Index, Writing
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.ledger_head import HEAD_FILE, Head
+from registry_core.store.locks import lock
 from registry_core.store.replay import Key, Replay
 from registry_core.store.runs import RunFolder, remove_folder
 from registry_core.store.salvage import Salvage
@@ -378,7 +377,7 @@ def _alone(folder: Path, busy_seconds: float) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _lock(descriptor, folder, busy_seconds)
+        lock(descriptor, folder / DATABASE, "rebuilding the index", busy_seconds)
         for name in _JOURNALS:  # at which SQLite would wait, or which it would follow
             if not _is_regular(folder / name):
                 _keep(folder, name, _free_ending(folder), move=True)
@@ -386,18 +385,6 @@ def _alone(folder: Path, busy_seconds: float) -> Iterator[None]:
             yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path, busy_seconds: float) -> None:
-    until = time.monotonic() + busy_seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() >= until:
-                raise busy(folder / DATABASE, "rebuilding the index", busy_seconds) from error
-            time.sleep(0.01)
 
 
 @contextmanager

@@ -1,0 +1,37 @@
+"""Waiting for the lock of another process, and no longer than was asked.
+
+`flock` alone would wait for ever at a process that was stopped while it holds one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from pathlib import Path
+
+from registry_core.store.faults import busy
+
+_SECONDS_OF_A_WAIT = 0.005
+
+
+def lock(descriptor: int, file: Path, doing: str, busy_seconds: float) -> None:
+    """Take the lock of an open file or folder, alone.
+
+    Args:
+        descriptor: the open file, with which the lock goes.
+        file: whose other holder is named.
+        doing: what it is for, to follow "while": `rebuilding the index`.
+        busy_seconds: how long it is waited for.
+
+    Raises:
+        BusyError: another process held it for that long.
+    """
+    until = time.monotonic() + busy_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                raise busy(file, doing, busy_seconds) from error
+            time.sleep(_SECONDS_OF_A_WAIT)
