@@ -98,7 +98,7 @@ def test_a_table_that_was_changed_by_hand_is_found(tmp_path, clock):
     version = publish(store)
     store.move_alias(version, "production")
     for statement in (
-        "INSERT INTO stretches VALUES (2, '2026')",
+        "INSERT INTO stretches VALUES (2, 2, '2026')",
         "UPDATE held SET number = 7",
     ):
         before = (store.folder / "registry.sqlite3").read_bytes()

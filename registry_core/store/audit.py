@@ -103,7 +103,7 @@ class _Reader:
         self._view = view
         self._replay = Replay()
         self._told_lost: set[str] = set()
-        self._stretches: list[tuple[int, str]] = []
+        self._stretches: list[tuple[int, int, str]] = []
         self.found = Audit()
 
     def read(self, seen: Seen) -> Audit:
@@ -132,11 +132,11 @@ class _Reader:
 
     def _follow(self, row: LedgerRow) -> None:
         self._replay.follow(row)
-        first, latest = self._stretches[-1] if self._stretches else (None, "")
+        first, _, latest = self._stretches[-1] if self._stretches else (None, 0, "")
         if first is None or begins_a_stretch(latest, row.at):
-            self._stretches.append((row.number, row.at))
-        elif row.at > latest:
-            self._stretches[-1] = (first, row.at)
+            self._stretches.append((row.number, row.number, row.at))
+        else:
+            self._stretches[-1] = (first, row.number, max(latest, row.at))
         if row.action == "rebuilt" and isinstance(row.evidence.get("lost"), dict):
             self._told_lost |= set(row.evidence["lost"])
 

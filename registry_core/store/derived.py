@@ -3,9 +3,9 @@
 `held` has the versions that an alias can go back through: a promotion adds its version, a rollback
 takes the last one away, and a release adds a time without a holder, which the next promotion ends.
 
-`stretches` has the rows at which the clock went back, each with the latest time from there to the
-next one. Within a stretch no row is much earlier than one before it, so that a time is found among
-a million rows in twenty steps.
+`stretches` has the runs of rows between those at which the clock went back: the first and the last
+row of each, and the latest time among them. Within a stretch no row is much earlier than one before
+it, so that a time is found among a million rows in twenty steps.
 """
 
 from __future__ import annotations
@@ -50,9 +50,11 @@ def follow_clock(connection: sqlite3.Connection, number: int, at: str) -> None:
     query = "SELECT first, latest FROM stretches ORDER BY first DESC LIMIT 1"
     first, latest = connection.execute(query).fetchone() or (None, "")
     if first is None or begins_a_stretch(latest, at):
-        connection.execute("INSERT INTO stretches (first, latest) VALUES (?, ?)", (number, at))
-    elif at > latest:
-        connection.execute("UPDATE stretches SET latest = ? WHERE first = ?", (at, first))
+        query = "INSERT INTO stretches (first, last, latest) VALUES (?, ?, ?)"
+        connection.execute(query, (number, number, at))
+    else:
+        query = "UPDATE stretches SET last = ?, latest = max(latest, ?) WHERE first = ?"
+        connection.execute(query, (number, at, first))
 
 
 def begins_a_stretch(latest: str, at: str) -> bool:
@@ -74,10 +76,9 @@ def last_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[int
 
     Every row after a range, to the end of its stretch, is later than `until`.
     """
-    (last,) = connection.execute("SELECT max(number) FROM ledger").fetchone()
     limit = later(until, SKEW_SECONDS)
-    stretches = connection.execute("SELECT first FROM stretches ORDER BY first DESC").fetchall()
-    for (first,) in stretches:
+    query = "SELECT first, last FROM stretches ORDER BY first DESC"
+    for first, last in connection.execute(query).fetchall():
         low, high = first, last + 1
         while low < high:
             middle = (low + high) // 2
@@ -88,7 +89,6 @@ def last_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[int
                 high = middle
         if low > first:
             yield first, low - 1
-        last = first - 1
 
 
 def make_temporary(connection: sqlite3.Connection) -> None:
@@ -103,5 +103,11 @@ def fill(connection: sqlite3.Connection) -> None:
     query = f"SELECT action, model, alias, version FROM ledger WHERE {MOVES} ORDER BY number"  # noqa: S608
     for row in connection.execute(query).fetchall():
         follow_alias(connection, *row)
+    fill_clock(connection)
+
+
+def fill_clock(connection: sqlite3.Connection) -> None:
+    """Fill `stretches` anew from the whole ledger."""
+    connection.execute("DELETE FROM stretches")
     for row in connection.execute("SELECT number, at FROM ledger ORDER BY number").fetchall():
         follow_clock(connection, *row)

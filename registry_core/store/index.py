@@ -253,9 +253,9 @@ class Reading:
                 return self.ledger_row(rows[0][0])
         return None
 
-    def stretches(self) -> list[tuple[int, str]]:
-        """The rows at which the clock went back, in order, and the latest time from each on."""
-        return self._all("SELECT first, latest FROM stretches ORDER BY first")
+    def stretches(self) -> list[tuple[int, int, str]]:
+        """First and last row between those at which the clock went back, and the latest time."""
+        return self._all("SELECT first, last, latest FROM stretches ORDER BY first")
 
     def held(self, model: str, alias: str) -> list[int | None]:
         """The last two places that an alias can go back through, the present one last.
@@ -641,6 +641,7 @@ class Writing(Reading):
         self._connection.execute(
             "DELETE FROM ledger WHERE number = (SELECT max(number) FROM ledger)"
         )
+        derived.fill_clock(self._connection)
         for statement in REFUSE_DELETE:
             self._connection.execute(statement)
         return True

@@ -151,6 +151,7 @@ DERIVED = (
 """,
     """CREATE TABLE stretches (
     first INTEGER NOT NULL PRIMARY KEY,
+    last INTEGER NOT NULL,
     latest TEXT NOT NULL
 );
 """,
