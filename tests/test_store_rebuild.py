@@ -324,4 +324,4 @@ def test_what_cannot_be_brought_back_ends_with_status_6(tmp_path):
     blob(store, newest(store).digest).unlink()
     damage_index(store, "missing")
     done = mlreg("verify", "--rebuild", MLREG_HOME=str(store.folder))
-    assert_error(done, 6, "flowers@2: its manifest is", "Lost, and not in", shown="1 versions")
+    assert_error(done, 6, "flowers@2: its manifest is", "Lost, and not in", shown="1 version,")

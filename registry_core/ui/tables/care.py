@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from registry_core.records import GarbageCollection
 from registry_core.ui.output import print_text, print_warning, stdout
 from registry_core.ui.tables.cells import some, when
-from registry_core.ui.text import shown, size
+from registry_core.ui.text import counted, shown, size
 
 if TYPE_CHECKING:
     from registry_core.store.audit import Audit
@@ -16,11 +16,8 @@ if TYPE_CHECKING:
 
 def collection_line(collection: GarbageCollection, verb: str) -> str:
     """`2 versions, 3 files and 1.5 MB went`."""
-    versions, files = len(collection.removals), collection.blobs
-    return (
-        f"{versions} version{'' if versions == 1 else 's'}, {files} file"
-        f"{'' if files == 1 else 's'} and {size(collection.size)} {verb}"
-    )
+    versions = counted(len(collection.removals), "version")
+    return f"{versions}, {counted(collection.blobs, 'file')} and {size(collection.size)} {verb}"
 
 
 def show_collection(collection: GarbageCollection, dry_run: bool) -> None:
@@ -41,10 +38,11 @@ def show_collection(collection: GarbageCollection, dry_run: bool) -> None:
 
 def show_audit(audit: Audit) -> None:
     """How much was read, the ledger's head, and whether all is well."""
-    print_text(f"{audit.versions} versions, {audit.files} files, {audit.size:,} bytes read")
+    read = counted(audit.versions, "version"), counted(audit.files, "file")
+    print_text(f"{read[0]}, {read[1]}, {counted(audit.size, 'byte')} read")
     if audit.orphans:
-        print_text(f"{audit.orphans} files that nothing needs; `mlreg gc` removes them")
-    print_text(f"{audit.rows} ledger rows, head {audit.head or 'none'}")
+        print_text(f"{counted(audit.orphans, 'file')} that nothing needs; `mlreg gc` deletes them")
+    print_text(f"{counted(audit.rows, 'ledger row')}, head {audit.head or 'none'}")
     if not audit.problems:
         print_text("OK: nothing is damaged.")
 
@@ -52,9 +50,8 @@ def show_audit(audit: Audit) -> None:
 def show_rebuilt(rebuilt: Rebuilt, dry_run: bool) -> None:
     """What the new index has, and where the old one is."""
     verb = "would have" if dry_run else "has"
-    print_text(
-        f"The new index {verb} {rebuilt.versions} versions, from {rebuilt.rows} ledger rows."
-    )
+    versions, rows = counted(rebuilt.versions, "version"), counted(rebuilt.rows, "ledger row")
+    print_text(f"The new index {verb} {versions}, from {rows}.")
     if rebuilt.found:
         print_text(f"No row told of {len(rebuilt.found)} of them: {some(rebuilt.found)}")
     if rebuilt.old_index:
