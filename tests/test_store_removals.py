@@ -15,6 +15,7 @@ from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.store import Store
 from registry_core.store.audit import audit
+from registry_core.store.rebuild import rebuild
 
 MONTH = 30.0
 
@@ -342,3 +343,21 @@ def test_a_damaged_removed_version_is_found(store):
     (problem,) = audit(store).problems
     assert isinstance(problem, IntegrityError)
     assert digest in problem.what
+
+
+def test_a_damaged_file_that_may_be_a_manifest_stops_a_collection(store):
+    """All else that told of its version is lost; its other files may still be wanted."""
+    version = publish(store, content=b"kept")
+    manifest = blob(store, version.digest)
+    copy = manifest.read_bytes()
+    manifest.chmod(0o600)
+    manifest.write_bytes(copy[:-1])
+    for name in ("registry.sqlite3", "ledger.jsonl", "objects/ledger.head"):
+        (store.folder / name).unlink()
+    rebuild(store.folder)
+    with pytest.raises(RefusedError, match="may be a lost manifest"):
+        collect(store)
+    manifest.write_bytes(copy)
+    (store.folder / "registry.sqlite3").unlink()
+    assert rebuild(store.folder).found == [version.ref]
+    store.check(version)

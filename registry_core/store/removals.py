@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from registry_core.errors import RefusedError, UsageError
+from registry_core.errors import IntegrityError, RefusedError, UsageError
 from registry_core.records import GarbageCollection, Removal, Version
 from registry_core.refs import Ref
 from registry_core.store import lookup
@@ -113,7 +113,8 @@ class Removals:
                 needs.
         """
         with self._access.reading("looking for what can be collected") as view:
-            _check_lost(view, lost_too)
+            if not lost_too:
+                self._check_lost(view)
             found = _collectable(view, older_than_days, keep_last)
             going, unregistered = self._orphans(view, [removal.version for removal in found])
         size = sum(self._access.blobs.size(digest) or 0 for digest in going)
@@ -140,8 +141,10 @@ class Removals:
             RefusedError: as `collectable`.
             BusyError, StorageError: what is not removed yet is removed by the next collection.
         """
+        if not lost_too:
+            with self._access.reading("looking for what is lost") as view:
+                self._check_lost(view)
         with self._access.writing("collecting removed versions") as index:
-            _check_lost(index, lost_too)
             found = _collectable(index, older_than_days, keep_last)
             collected = []
             for removal in found:
@@ -182,6 +185,38 @@ class Removals:
                 kept |= {digest, *(file.sha256 for file in found[0].files)}
         return [digest for digest in orphans if digest not in kept], unregistered
 
+    def _check_lost(self, view: Reading) -> None:
+        """Refuse where files that nothing seems to need may be a lost version's.
+
+        Only its manifest says which files are its own, and it may be put back from a copy.
+        """
+        if lost := view.lost_versions():
+            others = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
+            what = f"The manifest of {lost[0]}{others} is lost"
+        elif view.has_lost_rows():
+            what = "Rows of the ledger are lost, which may have told of more versions"
+        elif damaged := self._damaged(view):
+            what = f"{self._access.blobs.place(damaged)} is damaged, and may be a lost manifest"
+        else:
+            return
+        raise RefusedError(
+            f"{what}: files of such a version cannot be told from files that nothing needs.",
+            "Put what is lost back under objects/ and rebuild the index, or delete those files "
+            "too, with --lost.",
+            "mlreg gc --lost",
+        )
+
+    def _damaged(self, view: Reading) -> str | None:
+        """A damaged file that nothing needs and that was small enough to be a manifest."""
+        for digest in self._access.unneeded(view):
+            if (self._access.blobs.size(digest) or 0) > manifests.LIMIT_BYTES:
+                continue
+            try:
+                self._access.blobs.verify(digest, digest)
+            except IntegrityError:
+                return digest
+        return None
+
 
 def _check_removable(view: Reading, version: Version, rollback_days: float) -> Version:
     present = lookup.by_number(view, version.model, version.version)
@@ -201,28 +236,6 @@ def _check_removable(view: Reading, version: Version, rollback_days: float) -> V
             f"mlreg history {present.model}@{alias}",
         )
     return present
-
-
-def _check_lost(view: Reading, lost_too: bool) -> None:
-    """Refuse where files that nothing seems to need may be those of a version that can come back.
-
-    Only its manifest says which files are its own.
-    """
-    if lost_too:
-        return
-    if lost := view.lost_versions():
-        others = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
-        what = f"The manifest of {lost[0]}{others} is lost"
-    elif view.has_lost_rows():
-        what = "Rows of the ledger are lost, which may have told of more versions"
-    else:
-        return
-    raise RefusedError(
-        f"{what}: files of such a version cannot be told from files that nothing needs.",
-        "Put what is lost back under objects/ and rebuild the index, or delete those files too, "
-        "with --lost.",
-        "mlreg gc --lost",
-    )
 
 
 def _collectable(view: Reading, older_than_days: float, keep_last: int) -> list[Removal]:
