@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
@@ -186,6 +187,23 @@ def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
     monkeypatch.setattr(Blobs, "verify", read)
     assert audit(store).problems == []
     assert seen == [0]
+
+
+@pytest.mark.processes
+def test_an_audit_needs_no_more_memory_for_more_versions(tmp_path, monkeypatch):
+    """Nothing is kept of what is whole: eight times the versions, and nearly the same peak."""
+    monkeypatch.setattr("registry_core.store.index._TOGETHER", 50)  # looked up at once
+    peaks = []
+    for versions in (100, 800):
+        store = Store(tmp_path / str(versions))
+        for number in range(versions):
+            publish(store, "many", b"%d" % number)
+        audit(store)  # what is imported and cached once
+        tracemalloc.start()
+        assert audit(store).versions == versions
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 # --- ledger.jsonl --------------------------------------------------------------------------------
