@@ -52,7 +52,9 @@ def main(arguments: list[str]) -> None:
     }
     if options.against:
         summary["ratio"] = round(rows[0]["minutes"] / minutes, 2)
-    tell(f"accuracy-{options.preset}", [*rows, summary], options.record, preset=options.preset)
+    rows.append(summary)
+    name = f"accuracy-{options.preset}"
+    tell(name, rows, options.record, timed=False, preset=options.preset)
 
 
 def _ours(seed: int, cost: Cost) -> dict[str, Any]:

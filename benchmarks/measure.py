@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -17,8 +18,18 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-# of the last minute before anything was measured
-_LOAD = os.getloadavg()[0]
+
+# A figure is recorded only if other processes took less than this share of the cores meanwhile.
+MOST_BY_OTHERS = 0.05
+
+# processor flag -> the name that its vector instructions go by, the widest last
+_VECTORS = {
+    "sse4_2": "SSE4.2",
+    "asimd": "NEON",
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "amx_tile": "AMX",
+}
 
 
 @dataclass(frozen=True)
@@ -111,23 +122,79 @@ def side(name: str, costs: Sequence[Cost], **more: object) -> dict[str, Any]:
     }
 
 
+class Load:
+    """How busy the machine is with other work, from the moment that this is made.
+
+    What this process and its children (those that ended and were waited for) use is its own.
+    """
+
+    def __init__(self) -> None:
+        self.before = os.getloadavg()[0]
+        self._began = time.perf_counter()
+        self._busy, self._stolen = _busy_and_stolen()
+        self._own = own_cpu_seconds()
+
+    def shares(self) -> dict[str, float]:
+        """Of all cores' time since the start: what other processes, and other guests, took."""
+        available = (time.perf_counter() - self._began) * (os.cpu_count() or 1)
+        busy, stolen = _busy_and_stolen()
+        others = (busy - self._busy) - (own_cpu_seconds() - self._own)
+        return {
+            "others_share": round(max(0.0, others) / available, 3),
+            "stolen_share": round((stolen - self._stolen) / available, 3),
+        }
+
+
 def machine() -> dict[str, Any]:
-    """The machine as a figure names it, and how busy it was before."""
+    """The machine as a figure names it, and how busy it was before and meanwhile."""
     facts = dict(
         (part.strip() for part in line.split(":", 1)) for line in _cpuinfo() if ":" in line
     )
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    vectors = [name for flag, name in _VECTORS.items() if flag in flags]
     return {
         "processor": facts.get("model name", platform.machine()),
         "family": facts.get("cpu family", ""),
         "model": facts.get("model", ""),
+        "vectors": vectors[-1] if vectors else "",
         "cores": os.cpu_count(),
-        "load_before": round(_LOAD, 2),
+        "load_before": round(_LOAD.before, 2),
+        **_LOAD.shares(),
         "python": platform.python_version(),
     }
 
 
-def tell(name: str, rows: Sequence[Mapping[str, Any]], record: bool, **more: Any) -> None:
-    """Print the rows, and keep them in results/NAME.json if they are to be recorded."""
+def is_quiet(facts: Mapping[str, Any]) -> bool:
+    """Whether a time that was measured on this machine may be published."""
+    return bool(facts.get("others_share", 1.0) <= MOST_BY_OTHERS and facts.get("vectors"))
+
+
+def describe(facts: Mapping[str, Any]) -> str:
+    """A machine in words: `2 cores of an AMD EPYC (family 25, model 17, AVX-512)`."""
+    known = [
+        f"{name} {facts[name]}" if name != "vectors" else str(facts[name])
+        for name in ("family", "model", "vectors")
+        if facts.get(name)
+    ]
+    cores = f"{facts['cores']} cores of an {facts['processor']}"
+    return f"{cores} ({', '.join(known)})" if known else cores
+
+
+def tell(
+    name: str, rows: Sequence[Mapping[str, Any]], record: bool, timed: bool = True, **more: Any
+) -> None:
+    """Print the rows, and keep them in results/NAME.json if they are to be recorded.
+
+    Args:
+        name: of the benchmark.
+        rows: what was measured.
+        record: whether to keep them.
+        timed: whether a busy machine would change what the table says of them.
+        more: what else the record says.
+
+    Raises:
+        SystemExit: they are to be recorded, and the machine was busy with other work.
+    """
     content = {
         "benchmark": name,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -136,12 +203,33 @@ def tell(name: str, rows: Sequence[Mapping[str, Any]], record: bool, **more: Any
         "rows": list(rows),
     }
     facts = content["machine"]
-    print(f"{name}: {content['date']}, {facts['processor']}, {facts['cores']} cores")
+    print(f"{name}: {content['date']}, {describe(facts)}; others took {facts['others_share']:.1%}")
     for row in rows:
         print("  " + "  ".join(f"{key} {value}" for key, value in row.items()))
+    if record and timed and not is_quiet(facts):
+        raise SystemExit(
+            f"Not recorded: other processes took {facts['others_share']:.1%} of the cores, and at "
+            f"most {MOST_BY_OTHERS:.0%} is allowed. Stop them and measure again."
+        )
     if record:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _busy_and_stolen() -> tuple[float, float]:
+    """Seconds that the cores worked, and that another guest of the host took, since the start."""
+    try:
+        words = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    except OSError:
+        return 0.0, 0.0
+    user, nice, system, _idle, _wait, irq, softirq, stolen = map(int, words[:8])
+    tick = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / tick, stolen / tick
+
+
+def own_cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _cpuinfo() -> list[str]:
@@ -149,3 +237,7 @@ def _cpuinfo() -> list[str]:
         return Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return []
+
+
+# from the import of this module on, which is before anything is measured
+_LOAD = Load()

@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> None:
             "weights": expected["weights"],
         },
     ]
-    tell("resume", rows, options.record, preset=options.preset, seed=options.seed)
+    tell("resume", rows, options.record, False, preset=options.preset, seed=options.seed)
 
 
 def _interrupted(mlreg: list[str]) -> dict[str, Any] | None:

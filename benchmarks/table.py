@@ -1,6 +1,7 @@
 """The README's table of figures, made from what was recorded last: `python -m benchmarks table`.
 
-A benchmark that was not recorded has no line. Nothing is measured here.
+A benchmark that was not recorded has no line. Nor has a time that was measured on a busy machine or
+on one whose processor is not known. Nothing is measured here.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import RESULTS
+from benchmarks.measure import RESULTS, describe, is_quiet
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
-_HEAD = "| what | mlreg | beside it | ratio | date, n |\n|---|---|---|---|---|\n"
+_HEAD = "| what | mlreg | beside it | ratio | date, n, machine |\n|---|---|---|---|---|\n"
 
 Result = Mapping[str, Any]
 
@@ -28,19 +29,23 @@ def main(arguments: list[str]) -> None:
 
 
 def table(folder: Path = RESULTS) -> str:
-    """The table as Markdown, with a line on the machines."""
+    """The table as Markdown, with a line for each machine."""
     found = {file.stem: json.loads(file.read_text("utf-8")) for file in folder.glob("*.json")}
-    machines = {
-        f"{each['machine']['processor']}, {each['machine']['cores']} cores"
-        for each in found.values()
-    }
-    lines = [line for name, make in _LINES.items() if name in found for line in make(found[name])]
-    for name in sorted(found):
-        if name.startswith("accuracy-"):
-            lines += _accuracy(found[name])
-    return f"On {'; '.join(sorted(machines))}.\n\n{_HEAD}" + "".join(
-        f"| {line} |\n" for line in lines
-    )
+    machines: dict[str, str] = {}
+    lines = []
+    for name in (*_LINES, *sorted(each for each in found if each.startswith("accuracy-"))):
+        if name not in found or not (is_quiet(found[name]["machine"]) or _untimed(name)):
+            continue
+        machine = machines.setdefault(describe(found[name]["machine"]), "ABCDEFGHIJ"[len(machines)])
+        make = _LINES.get(name, _accuracy)
+        lines += [f"| {line}, {machine} |\n" for line in make(found[name])]
+    legend = "".join(f"{letter}: {words}.  \n" for words, letter in machines.items())
+    return f"{legend}\n{_HEAD}{''.join(lines)}"
+
+
+def _untimed(name: str) -> bool:
+    """Whether a benchmark's line says the same on a busy machine: no time is in it."""
+    return name == "resume" or name.startswith("accuracy-")
 
 
 def _rows(result: Result, key: str) -> dict[str, Any]:
@@ -191,17 +196,20 @@ def _scale(result: Result) -> Iterator[str]:
 
 
 def _accuracy(result: Result) -> Iterator[str]:
+    """The accuracy, which no load changes; the minutes only where the machine was quiet."""
     last = result["rows"][-1]
     deviation = "" if last["deviation"] is None else f" ± {last['deviation']:.4f}"
     other = next((row for row in result["rows"] if row.get("side") == "the other"), None)
-    beside = (
-        f"{other['test_accuracy']:.4f} in {other['minutes']} min: the plain script" if other else ""
-    )
+    timed = is_quiet(result["machine"])
+    beside = f"{other['test_accuracy']:.4f}" if other else ""
+    if other and timed:
+        beside += f" in {other['minutes']} min"
     yield _line(
-        f"preset `{result['preset']}`, test accuracy and the command's minutes",
-        f"{last['mean']:.4f}{deviation} in {last['minutes']} min",
-        beside,
-        last.get("ratio", ""),
+        f"preset `{result['preset']}`, test accuracy"
+        + (" and the command's time" if timed else ""),
+        f"{last['mean']:.4f}{deviation}" + (f" in {last['minutes']} min" if timed else ""),
+        beside and f"{beside}: the plain script",
+        last.get("ratio", "") if timed else "",
         result,
         last["n"],
     )

@@ -43,7 +43,7 @@ PRESETS: Mapping[str, BaselineConfig] = MappingProxyType(
                 "A small convolutional network, 123,466 parameters: Adam, batch 32, 50 epochs, "
                 "the learning rate divided by ten every ten, raw 0–255 inputs, each image turned, "
                 "shifted and mirrored at random, the test images watched as validation. "
-                "Test accuracy 0.7825 (n = 1) in 13 minutes on 2 cores of an AMD EPYC, 2026-11-23; "
+                "Test accuracy 0.7825 (n = 1) on 2 cores of an AMD EPYC, 2026-11-23; "
                 "0.77 to 0.79 is the same recipe."
             ),
             epochs=50,
@@ -52,7 +52,7 @@ PRESETS: Mapping[str, BaselineConfig] = MappingProxyType(
             about=(
                 "The baseline recipe on 10,000 images, 1,000 of each class, for three epochs: "
                 "to see that everything works, not to be good. Test accuracy 0.447 ± 0.030 (n = 5) "
-                "in 18 seconds on 2 cores of an AMD EPYC, 2026-11-23."
+                "on 2 cores of an AMD EPYC, 2026-11-23."
             ),
             epochs=3,
             train_examples=10_000,
