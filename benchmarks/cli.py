@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import alternate, command_cost, median, tell
+from benchmarks.measure import alternate, median, repeated, tell
 
 BASE = "import typer, rich.console, rich.table, pluggy, sqlite3"
 
@@ -30,9 +29,9 @@ def main(arguments: list[str]) -> None:
             "mlreg list bench": [*mlreg, "list", "bench"],
             "mlreg show bench@1": [*mlreg, "show", "bench@1"],
             "mlreg history": [*mlreg, "history"],
-            "mlreg promote bench 1 production": [*mlreg, "promote", "bench", "1", "production"],
+            "mlreg promote": [*mlreg, "promote", "bench", "{turn}", "production"],
         }
-        sides = {name: partial(command_cost, words) for name, words in commands.items()}
+        sides = {name: repeated(words) for name, words in commands.items()}
         for side in sides.values():
             side()  # byte code is compiled and files are read once, for all sides alike
         costs = alternate(sides, options.rounds)

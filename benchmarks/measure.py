@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -71,6 +72,17 @@ def command_cost(
         return Cost(wall, used.ru_utime + used.ru_stime, out.read())
 
 
+def repeated(words: Sequence[str]) -> Callable[[], Cost]:
+    """A command to run again and again; `{turn}` in it is 1 and 2 by turns, so that it moves."""
+    turns = itertools.cycle("12")
+
+    def run() -> Cost:
+        turn = next(turns)
+        return command_cost([word.replace("{turn}", turn) for word in words])
+
+    return run
+
+
 def peak_megabytes(words: Sequence[str]) -> int:
     """The memory that a command had at its peak.
 
@@ -82,7 +94,10 @@ def peak_megabytes(words: Sequence[str]) -> int:
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     done = subprocess.run(
-        [sys.executable, "-S", "-c", ask, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-S", "-c", ask, *(word.replace("{turn}", "1") for word in words)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return round(int(done.stdout) * 1024 / 1e6)
 

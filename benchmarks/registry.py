@@ -11,14 +11,13 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cli import fill
-from benchmarks.measure import alternate, command_cost, median, tell
+from benchmarks.measure import alternate, median, repeated, tell
 from benchmarks.mlflow_registry import side_by_side
 from registry_core.store.access import Access
 from registry_core.store.ledger import Event
@@ -46,12 +45,12 @@ def main(arguments: list[str]) -> None:
         for name, words in {
             "list": ["list", "bench"],
             "show": ["show", "bench@latest"],
-            "promote": ["promote", "bench@latest", "production"],
+            "promote": ["promote", "bench@{turn}", "production"],
             "history": ["history", "--limit", "20"],
         }.items():
             mlreg = [sys.executable, "-m", "registry_core", "--registry"]
             sides = {
-                side: partial(command_cost, [*mlreg, folder, *words])
+                side: repeated([*mlreg, folder, *words])
                 for side, folder in (("few", few), ("many", many))
             }
             for side in sides.values():

@@ -11,16 +11,15 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cli import fill, record
-from benchmarks.measure import Cost, alternate, command_cost, median, peak_megabytes, tell
+from benchmarks.measure import Cost, alternate, median, peak_megabytes, repeated, tell
 
 MLREG = [sys.executable, "-m", "registry_core", "--registry"]
 PAST = {
-    "promote": ["promote", "bench@1", "production"],
+    "promote": ["promote", "bench@{turn}", "production"],
     "rollback": ["rollback", "bench", "production", "--dry-run"],
     "alias": ["alias", "bench", "production"],
     "history --at": ["history", "bench@production", "--at", "2020-01-01"],
@@ -123,7 +122,7 @@ def _register(folder: Path, models: Sequence[str], content: bytes) -> None:
 
 def _beside(kind: str, name: str, commands: Mapping[str, list[str]], rounds: int) -> dict[str, Any]:
     """One command on two sides, in turn."""
-    sides = {side: partial(command_cost, words) for side, words in commands.items()}
+    sides = {side: repeated(words) for side, words in commands.items()}
     for side in sides.values():
         side()
     costs: dict[str, list[Cost]] = alternate(sides, rounds)

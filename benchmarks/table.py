@@ -144,7 +144,7 @@ def _resume(result: Result) -> Iterator[str]:
 def _cli(result: Result) -> Iterator[str]:
     commands = _rows(result, "command")
     base = commands.pop("imports alone")
-    for name in ("mlreg list", "mlreg show bench@1", "mlreg promote bench 1 production"):
+    for name in ("mlreg list", "mlreg show bench@1", "mlreg promote"):
         yield _line(
             f"`{' '.join(name.split()[:2])}`",
             f"{commands[name]['cpu_ms']} ms",
