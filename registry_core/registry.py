@@ -358,9 +358,18 @@ class Registry:
             warnings=[
                 *warnings,
                 *self._missing_plugins(candidate.model, alias, plugins),
+                *self._lost_rules(alias),
                 *rules.rule_warnings(alias, *sources, holders=self.store.rules.holders),
             ],
         )
+
+    def _lost_rules(self, alias: str) -> list[str]:
+        if not self.store.rules.may_be_lost(alias):
+            return []
+        return [
+            f"Rows of the ledger are lost, and one of them may have set a rule for '{alias}'. "
+            f"To set it again: mlreg rules set {alias}"
+        ]
 
     def _missing_plugins(self, model: str, alias: str, plugins: PluginSet) -> list[str]:
         """What to say of plugins that were asked when the alias moved last, and are not here."""

@@ -71,7 +71,7 @@ FAILED = [
     ("promote flowers@1 gated", 9, "test_accuracy"),
     ("promote flowers@1 gated --dry-run", 9, "test_accuracy"),
     ("rollback flowers nothing", 2, "nothing"),
-    ("alias flowers@1", 2, "not an alias"),
+    ("alias flowers@1", 2, "has no aliases"),
     ("rules set flowers@1", 2, "cannot name an alias"),
     ("rules remove nothing", 2, "nothing"),
     ("rules sync", 2, "no terminal"),

@@ -164,6 +164,26 @@ def test_rules_outlive_an_index_that_an_older_mlreg_made(store):
     assert audit(store).problems == []
 
 
+def test_a_rule_whose_row_is_lost_is_not_missed_in_silence(store):
+    """A rebuild without it says that a row is lost; the alias is in doubt until it has a rule."""
+    set_rule(store, MILD, "staging")
+    set_rule(store, STRICT)
+    publish(store, content=b"another")
+    set_rule(store, MILD, "later")
+    (store.folder / "registry.sqlite3").unlink()
+    file = store.folder / "ledger.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if '"floor":{"test_accuracy"' not in line))
+    assert len(rebuild(store.folder).lost) == 1
+    assert set(rules(store)) == {"staging", "later"}
+    assert [store.rules.may_be_lost(a) for a in ("production", "staging", "later")] == [
+        True, True, False,
+    ]  # fmt: skip
+    set_rule(store, STRICT)
+    assert not store.rules.may_be_lost("production")
+    assert audit(store).problems == []
+
+
 def test_rules_are_found_among_many_rows_without_reading_them(store):
     """By an index, whatever was written since; no step scans the ledger."""
     set_rule(store, STRICT)

@@ -126,8 +126,8 @@ def _plugins(registry: Registry, version: Version) -> tuple[PluginSet, list[str]
         )
     if registry.settings.file is None:
         not_asked.append(
-            "There is no plugins.toml in this folder or above it: if one elsewhere names "
-            "extensions that check promotions, their checks were not asked."
+            "There is no plugins.toml in this folder or above it: promotion checks of extensions "
+            "that another one names were not asked."
         )
     return known.load(version.dataset if present else None), not_asked
 

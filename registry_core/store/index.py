@@ -289,6 +289,12 @@ class Reading:
             alias = self._all(next_alias, last=alias)[0][0]
         return found
 
+    def last_lost_row(self) -> int:
+        """The last row of the ledger that a rebuild did not find; 0 where it found all."""
+        query = "SELECT coalesce(max(number), 0) FROM ledger WHERE model = '' AND action = 'lost'"
+        number: int = self._all(query)[0][0]
+        return number
+
     def holders(self, alias: str) -> list[str]:
         """The versions of all models that hold an alias."""
         query = "SELECT model, number FROM aliases WHERE alias = :alias ORDER BY model"

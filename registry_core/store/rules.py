@@ -47,6 +47,12 @@ class Rules:
         with self._access.reading(f"looking for what holds {alias}") as view:
             return view.holders(alias)
 
+    def may_be_lost(self, alias: str) -> bool:
+        """Whether a row about the rule of an alias may be among those that a rebuild missed."""
+        with self._access.reading(f"looking for the rule for {alias}") as view:
+            newest = view.rule_rows().get(alias)
+            return view.last_lost_row() > (newest.number if newest else 0)
+
     def change(
         self, change: Change, reason: str = "", file: str = "", dry_run: bool = False
     ) -> list[RuleChange]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from registry_core.records import LedgerRow
 from registry_core.rules import PromotionRule
@@ -57,17 +56,21 @@ def _what(row: LedgerRow) -> str:
 def _what_of_rule(row: LedgerRow) -> str:
     if row.action == "rule removed":
         return f"the rule for {row.alias} was removed"
-    verb = "changed" if row.evidence.get("before") else "set"
-    return f"the rule for {row.alias} was {verb}: {_requirements(row.evidence, str(row.alias))}"
+    asked = _requirements(row.evidence.get("rule"), str(row.alias))
+    if "before" not in row.evidence:
+        return f"the rule for {row.alias} was set: {'; '.join(asked)}"
+    before = _requirements(row.evidence["before"], str(row.alias))
+    new = [f"now {line}" for line in asked if line not in before]
+    gone = [f"no longer {line}" for line in before if line not in asked]
+    return f"the rule for {row.alias} was changed: {'; '.join(new + gone)}"
 
 
-def _requirements(evidence: Mapping[str, Any], alias: str) -> str:
+def _requirements(rule: object, alias: str) -> list[str]:
     """What a rule asks for, in words; also of one that a newer mlreg wrote."""
     try:
-        rule = PromotionRule.from_json(evidence.get("rule"), alias)
+        return PromotionRule.from_json(rule, alias).requirements() or ["nothing is asked for"]
     except ValueError as error:
-        return f"not readable ({error})"
-    return "; ".join(rule.requirements()) or "nothing is asked for"
+        return [f"not readable ({error})"]
 
 
 def _reason(row: LedgerRow) -> str:
