@@ -55,7 +55,7 @@ class Decision:
         plugins: the plugins that were asked for objections.
         comparison: the candidate beside the incumbent, where they could be compared.
         not_compared: why they could not; empty where they were.
-        decided_before: other candidates that were held against this incumbent on this test split.
+        decided_before: other candidates that were compared with this incumbent on this test split.
         fingerprint: the test split's; empty where no rule rested on the comparison.
         warnings: what whoever promotes should know: rules that differ, plugins that are not here.
     """

@@ -133,7 +133,7 @@ class Registry:
         check_alias_name(alias)
         candidate = self.version(reference)
         if alias in candidate.aliases:
-            holder = self._holder(candidate.model, alias)  # held against the ledger
+            holder = self._holder(candidate.model, alias)  # checked against the ledger
             if holder and holder.version == candidate.version:
                 return Promotion(alias, holder, holder), gates.Decision(holder, holder, alias, ())
         self.store.check(candidate)
@@ -292,11 +292,11 @@ class Registry:
         )
 
     def holders(self, model: str, alias: str | None = None) -> list[LedgerRow]:
-        """The row of the ledger by which each of a model's aliases has its holder, by alias.
+        """The row of the ledger that gave each of a model's aliases its version, by alias.
 
         Args:
             model: the registered name.
-            alias: this alias alone; None is all.
+            alias: only this one; None is all.
 
         Raises:
             UsageError: there is no such model, or alias.

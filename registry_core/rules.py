@@ -79,7 +79,7 @@ class PromotionRule:
         asked += [f"holds or has held {alias}" for alias in sorted(set(self.requires))]
         if self.versus_incumbent == "not-worse":
             asked.append(
-                f"not worse than the version that holds it, by a margin of {self.margin:g} "
+                f"not worse than the version that holds it by more than {self.margin:g} "
                 f"({100 * (1 - self.alpha):g} % interval)"
             )
         elif self.versus_incumbent == "better":
@@ -201,7 +201,7 @@ def rule_warnings(
         return []
     near = difflib.get_close_matches(alias, {**registry, **file}, n=3, cutoff=_NEAR)
     return [
-        f"There is a {each.place} for '{each.alias}', which no version holds: was '{alias}' meant?"
+        f"No version holds '{each.alias}', which has a {each.place}: was '{alias}' meant?"
         for name in near
         for each in applying(name, registry, file)[:1]
         if not holders(name)

@@ -99,7 +99,8 @@ def test_a_rule_for_an_alias_that_nobody_holds_is_told_with_the_guess(tmp_path, 
     first, second = publish(registered, 500), publish(registered, 900)
     decision = promote(registered, first)
     (warning,) = decision.warnings
-    assert "for 'prod', which no version holds: was 'production' meant?" in warning
+    assert warning.startswith("No version holds 'prod', which has a rule")
+    assert warning.endswith(": was 'production' meant?")
     assert decision.rules == []
     promote(registered, second, "prod")
     assert not [each for each in promote(registered, second).warnings if "meant?" in each]
@@ -371,6 +372,8 @@ def test_rules_are_set_shown_changed_and_removed(project):
     assert end.stdout == none.stdout
     for done in (new, changed, dropped, gone):
         assert done.status == 0, done.stderr
+    (typo,) = lines(project, "rules set produciton --floor test_accuracy=0.9")
+    assert "No version holds 'produciton'; was 'production' meant?" in typo.stderr
 
 
 @pytest.mark.processes

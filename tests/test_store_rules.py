@@ -151,6 +151,9 @@ def test_a_registry_from_before_rules_is_read_as_it_is_and_brought_up_to_date(st
     assert rules(store) == {"production": STRICT.to_json()}
     assert store.ledger()[1:] == ledger
     assert audit(store).problems == []
+    with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
+        schema = connection.execute("PRAGMA user_version").fetchone()[0]
+    assert schema == 3, "an mlreg that knows no rules would promote without asking them"
 
 
 def test_rules_outlive_an_index_that_an_older_mlreg_made(store):

@@ -189,7 +189,10 @@ def _show(
     else:
         show_rule_changes(changes, dry_run)
         if not dry_run and any(change.changed for change in changes):
-            output.print_hint(f"Kept in {registry.folder}: it holds from every folder.")
+            output.print_hint(f"Kept in {registry.folder}: it applies from every folder.")
+    unheld = [c.alias for c in changes if c.after and not registry.store.rules.holders(c.alias)]
+    for alias, near in _meant(registry, unheld).items():
+        output.print_warning(f"No version holds '{alias}'; was '{near}' meant?")
 
 
 def _meant(registry: Registry, unheld: list[str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 A rule is a row of the ledger, which has all of it; the newest row about an alias decides. So a
 registry that is copied, moved or rebuilt brings its rules along, and its history shows who changed
 them. A table has the numbers of these rows: a rule that is missing in one of the two places is
-damage, and no promotion goes on without it.
+damage, and nothing is promoted.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def _what(row: LedgerRow) -> str:
     if row.action == "refused":
         return f"{subject} was refused as {row.alias}"
     if row.action == "released":
-        return f"{row.alias} was taken from {subject}"
+        return f"{row.model}@{row.alias} was deleted; it was {subject}"
     if row.action == "tagged":
         return f"{subject} was tagged {tags_line(row.evidence)}"
     return f"{subject} was {row.action}"
