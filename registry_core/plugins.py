@@ -142,13 +142,20 @@ class PluginSet:
             raise ValueError("no dataset plugin was chosen")
         return self.dataset.name
 
-    def call(self, hook: str, expected: type | tuple[type, ...] | None = None, **known: Any) -> Any:
+    def call(
+        self,
+        hook: str,
+        expected: type | tuple[type, ...] | None = None,
+        only: str | None = None,
+        **known: Any,
+    ) -> Any:
         """Call a hook with what is known.
 
         Args:
             hook: its name.
             expected: what a `firstresult` hook must return, or what each plugin must add to a
                 collecting one; None checks nothing.
+            only: the plugin that is asked, with all that wrap its answer; None asks all.
             known: the hook's arguments.
 
         Raises:
@@ -157,6 +164,9 @@ class PluginSet:
             MlregError: a plugin raised one on purpose; it goes on as it is, with a note.
         """
         caller = getattr(self._manager.hook, hook)
+        if only is not None:
+            others = [self._modules[name] for name in self.providers(hook) if name != only]
+            caller = self._manager.subset_hook_caller(hook, others)
         try:
             with PluginGuard(self._providers(hook), f"in {hook}"):
                 result = caller(**known)
@@ -170,24 +180,35 @@ class PluginSet:
                     raise self.wrong_type(hook, expected, value)
         return result
 
-    def collect(self, hook: str, expected: type, **known: Any) -> list[Any]:
+    def collect(
+        self, hook: str, expected: type, only: str | None = None, **known: Any
+    ) -> list[Any]:
         """Call a collecting hook and join what the plugins returned into one list.
 
         Args:
             hook: its name.
             expected: the type of each element.
+            only: the plugin that is asked; None asks all.
             known: the hook's arguments.
 
         Raises:
             PluginError: as `call`; a plugin that returns None adds nothing.
         """
         elements: list[Any] = []
-        for part in self.call(hook, (list, tuple), **known):
+        for part in self.call(hook, (list, tuple), only, **known):
             for element in part:
                 if not isinstance(element, expected):
                     raise self.wrong_type(hook, expected, element)
                 elements.append(element)
         return elements
+
+    def providers(self, hook: str) -> list[str]:
+        """The plugins that have this hook, in the order in which they are asked."""
+        return [
+            impl.plugin_name
+            for impl in reversed(self._implementations(hook))
+            if not (impl.wrapper or impl.hookwrapper)
+        ]
 
     def provides(self, hook: str) -> bool:
         """Whether the dataset plugin itself has this hook."""

@@ -176,17 +176,25 @@ class UnfinishedRun:
 
 @dataclass(frozen=True)
 class Promotion:
-    """An alias that moved: to which version, and from which one, if any held it before."""
+    """An alias that moved: to which version, and from which one, if any held it before.
+
+    Where that version held it already, nothing was `changed`.
+    """
 
     alias: str
     version: Version
     previous: Version | None
+
+    @property
+    def changed(self) -> bool:
+        return self.previous is None or self.previous.version != self.version.version
 
     def to_json(self) -> dict[str, Any]:
         return {
             "alias": self.alias,
             "version": self.version.to_json(),
             "previous": self.previous.to_json() if self.previous else None,
+            "changed": self.changed,
         }
 
 

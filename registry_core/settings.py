@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import UsageError
+from registry_core.rules import KEYS, PromotionRule, is_alias_name, wrong_value
 
 SETTINGS_FILE = "plugins.toml"
 
@@ -26,29 +27,6 @@ _SCHEMA: Mapping[str, Sequence[str] | None] = {
     "promotion": None,  # checked by `_promotion_rules`: its keys are aliases, its values tables
 }
 
-_VERSUS = ("not-worse", "better", "off")
-
-
-@dataclass(frozen=True)
-class PromotionRule:
-    """What `[promotion.ALIAS]` asks of a version that is to hold the alias.
-
-    Args:
-        floor: metric -> its least value.
-        versus_incumbent: `not-worse`: the interval of the difference to the version that holds the
-            alias lies above -margin. `better`: the candidate is ahead, and the paired test says
-            so at the level. `off`: it is not compared.
-        alpha: the level of the test, and what the interval's confidence lacks to 1.
-        margin: how much worse is not worse, in the measure compared: 0.01 is one point of accuracy.
-        requires: aliases that the version holds or has held.
-    """
-
-    floor: Mapping[str, float] = field(default_factory=dict)
-    versus_incumbent: str = "not-worse"
-    alpha: float = 0.05
-    margin: float = 0.01
-    requires: Sequence[str] = ()
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -59,7 +37,7 @@ class Settings:
         registry: the registry's folder, if the file names one.
         plugins: dataset plugin's name -> module.
         extensions: extension's name -> module.
-        promotion: alias -> what it asks for.
+        promotion: alias -> what it asks for, beside what the registry's own rules do.
         rollback_days: how long a version that lost an alias cannot be removed.
     """
 
@@ -181,29 +159,15 @@ def _promotion_rules(
         section = f"promotion.{alias}"
         if not isinstance(table, dict):
             raise _misplaced(f"'{alias}' is a section, [{section}]", alias, text, file)
-        known = list(PromotionRule.__dataclass_fields__)
+        if not is_alias_name(alias):
+            raise _misplaced(f"'{alias}' cannot name an alias", alias, text, file)
         for key, value in table.items():
-            if key not in known:
-                raise _unknown(key, known, text, file, section)
-            if wrong := _wrong_with(key, value):
+            if key not in KEYS:
+                raise _unknown(key, list(KEYS), text, file, section)
+            if wrong := wrong_value(key, value, alias):
                 raise _misplaced(f"'{key}' {wrong}", key, text, file, section)
         rules[alias] = PromotionRule(**table)
     return rules
-
-
-def _wrong_with(key: str, value: Any) -> str | None:
-    """What a promotion rule's key must be, if this value is not that."""
-    if key == "floor":
-        good = isinstance(value, dict) and all(_is_number(least) for least in value.values())
-        return None if good else "must be a table of metrics and numbers: {test_accuracy = 0.7}"
-    if key == "versus_incumbent":
-        return None if value in _VERSUS else f"must be one of {', '.join(_VERSUS)}"
-    if key == "alpha":
-        return None if _is_number(value) and 0 < value < 1 else "must be a number between 0 and 1"
-    if key == "margin":
-        return None if _is_number(value) and value >= 0 else "must be a number, not below 0"
-    good = isinstance(value, list) and all(isinstance(alias, str) for alias in value)
-    return None if good else 'must be a list of aliases: ["staging"]'
 
 
 def _is_number(value: Any) -> bool:

@@ -167,7 +167,7 @@ def test_aliases_are_shown_with_who_moved_them_and_released(ask, store):
         ("staging", "flowers@1", "to try"),
     ]
     assert one.stdout == "flowers@1\n"
-    assert released.stdout == "Nothing holds flowers@production any more; before it flowers@2.\n"
+    assert released.stdout == "flowers@production is deleted; it was flowers@2.\n"
     assert back.stdout == "flowers@2\n"
     assert_error(moved, 2, "moves none", "mlreg promote flowers@3 production")
     assert_error(nothing, 2, "no alias 'nope'")

@@ -16,6 +16,7 @@ FLOORS = [
     {"errors", "types", "records", "streams"},
     {
         "refs",
+        "rules",
         "config",
         "settings",
         "hookspecs",
@@ -52,6 +53,8 @@ SAME_FLOOR = {
     ("registry", "exports"),
     ("exports", "training"),  # late: a model is converted
     ("hookspecs", "config"),
+    ("rules", "refs"),  # what can name an alias
+    ("settings", "rules"),  # plugins.toml has rules too
     ("signals", "plugin_guard"),  # it tells who replaced a handler
     ("plans", "plugins"),  # presets are theirs
     ("adoption", "model_import"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.models import CommandFunctionType
 
 from registry_core import streams
@@ -41,6 +41,15 @@ class Commands(typer.Typer):
     ) -> Callable[[CommandFunctionType], CommandFunctionType]:
         """As Typer's decorator."""
         return super().command(name, cls=_Command, **options)
+
+
+class DefaultGroup(TyperGroup):
+    """A group of commands that is its `list` where no other command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
 
 
 app = Commands(
@@ -113,6 +122,7 @@ _FILES = {
     "import": "use",
     "promote": "promotion",
     "rollback": "promotion",
+    "rules": "rules",
     "alias": "labels",
     "tag": "labels",
     "rm": "care",

@@ -121,6 +121,15 @@ TargetArgument = Annotated[
     ),
 ]
 
+AliasArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL@ALIAS",
+        help="cifar10@production; or cifar10 production.",
+        autocompletion=_quietly(_references),
+    ),
+]
+
 DatasetArgument = Annotated[
     str,
     typer.Argument(

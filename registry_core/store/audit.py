@@ -19,6 +19,7 @@ from typing import Any
 from registry_core.errors import DamagedIndexError, IntegrityError
 from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
+from registry_core.store import rules
 from registry_core.store.access import Access
 from registry_core.store.confirm import check_registration, read_manifest
 from registry_core.store.derived import begins_a_stretch
@@ -141,7 +142,7 @@ class _Reader:
             self._told_lost |= set(row.evidence["lost"])
 
     def _check_tables(self) -> None:
-        """Hold the tables of aliases, removals and tags against what the rows say together."""
+        """Hold the tables of aliases, removals, rules and tags against what the rows say."""
         aliases = {
             (model, alias): number
             for model in self._view.model_names()
@@ -159,6 +160,9 @@ class _Reader:
                 raise contradicted(f"the removal of {key[0]}@{key[1]}", "the ledger")
         if self._view.stretches() != self._stretches:
             raise contradicted("when the clock went back", "the ledger")
+        for alias in _differing(self._view.rules(), self._replay.rules):
+            raise contradicted(f"the promotion rule for {alias}", "the ledger")
+        rules.current(self._view)  # raises where one is no rule
         tags = {key: each for key, each in self._replay.tags.items() if known(*key)}
         for model, number in _differing(self._view.all_tags(), tags):
             raise contradicted(f"the tags of {model}@{number}", "the ledger")

@@ -36,6 +36,7 @@ from registry_core.errors import (
     AliasMovedError,
     IntegrityError,
     MlregError,
+    RuleChangedError,
     StorageError,
     UsageError,
 )
@@ -48,7 +49,7 @@ from registry_core.records import (
     Version,
 )
 from registry_core.refs import Ref, check_alias_name, check_model_name, shown
-from registry_core.store import lookup
+from registry_core.store import lookup, rules
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
 from registry_core.store.clock import utc_now
@@ -59,6 +60,7 @@ from registry_core.store.folders import opened
 from registry_core.store.index import Writing
 from registry_core.store.ledger import Event
 from registry_core.store.removals import Removals
+from registry_core.store.rules import Rules
 from registry_core.store.runs import RUNS, RunFolder, remove_folder, resumable, strip
 from registry_core.store.staging import STAGED, Staged, check_files, stage
 
@@ -77,6 +79,7 @@ class Store:
         self._access = Access(folder, busy_seconds)
         self._blobs = self._access.blobs
         self.removals = Removals(self._access)
+        self.rules = Rules(self._access)
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -377,6 +380,7 @@ class Store:
         evidence: Mapping[str, Any] | None = None,
         action: str = "promoted",
         holder: Version | EllipsisType | None = ...,
+        rule: int | EllipsisType | None = ...,
     ) -> Promotion:
         """Point an alias at a version, once every blob of it has been read and found whole.
 
@@ -388,9 +392,12 @@ class Store:
             action: `promoted`, or `rolled back`.
             holder: the version that held the alias when this was decided; `...` asks for none in
                 particular.
+            rule: the row of the ledger that set the rule by which this was decided, None where
+                there was none; `...` asks for none in particular.
 
         Raises:
             AliasMovedError: another version holds the alias by now; the alias was not moved.
+            RuleChangedError: the alias has another rule by now; the alias was not moved.
             UsageError: `alias` cannot be one, or the version is not there.
             IntegrityError: the version is damaged; the alias was not moved.
         """
@@ -406,6 +413,12 @@ class Store:
                     f"{version.model}@{alias} was moved to version {before} in the meantime.",
                     "It was not moved again: the decision was about another holder.",
                     f"mlreg history {version.model}@{alias}",
+                )
+            if rule is not ... and rules.row_of(index, alias) != rule:
+                raise RuleChangedError(
+                    f"The rule for {alias} was changed in the meantime.",
+                    "The alias was not moved: the decision was made by another rule.",
+                    "mlreg rules",
                 )
             event = Event(action, version.model, version.version, alias, before, reason, evidence)
             index.append(event)

@@ -40,7 +40,10 @@ def show_side_by_side(compared: SideBySide) -> None:
             console.print(table)
             console.print()
     for each in compared.differences:
-        found = told(each.comparison) if each.comparison else f"not compared: {each.why_not}"
+        names = each.version.ref, columns[0]
+        found = (
+            told(each.comparison, *names) if each.comparison else f"not compared: {each.why_not}"
+        )
         console.print(shown(f"{each.version.ref} against {columns[0]}: {found}"))
         for name, places in (("gained", each.gained), ("lost", each.lost)):
             if places:

@@ -75,7 +75,11 @@ def show_reproduction(found: Reproduction) -> None:
         console.print(shown(found.verdict, "yellow bold"))
         if found.first_epoch is not None:
             console.print(shown(f"  the history differs from epoch {found.first_epoch} on"))
-        compared = told(found.comparison) if found.comparison else f"not compared: {found.why_not}"
+        compared = (
+            told(found.comparison, "this run", ref)
+            if found.comparison
+            else f"not compared: {found.why_not}"
+        )
         console.print(shown(f"  now against the record: {compared}"))
         if not found.drift:
             console.print(
@@ -106,4 +110,5 @@ def show_reevaluation(found: Reevaluation) -> None:
     console.print(shown(f"{found.verdict}: {len(found.changed):,} answers differ"))
     if found.changed and found.comparison:
         console.print(shown(f"  test examples: {some(found.changed)}"))
-        console.print(shown(f"  now against the record: {told(found.comparison)}"))
+        compared = told(found.comparison, "this measurement", "the record")
+        console.print(shown(f"  now against the record: {compared}"))
