@@ -13,7 +13,7 @@ CORE = Path(__file__).parent.parent / "registry_core"
 
 # a room may import from the floors below its own, and from its own floor where it is named here
 FLOORS = [
-    {"errors", "types", "records", "streams"},
+    {"errors", "types", "records", "streams", "text"},
     {
         "refs",
         "config",

@@ -14,6 +14,7 @@ from registry_core.cli.options import (
     ParameterOption,
     QuietOption,
     ReferenceArgument,
+    WideOption,
     YesOption,
     confirm,
 )
@@ -43,6 +44,7 @@ def runs(
         typer.Option("--discard", metavar="RUN", help="Give up what a stopped run kept."),
     ] = None,
     limit: LimitOption = None,
+    wide: WideOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -73,7 +75,7 @@ def runs(
     elif quiet:
         output.print_references([run.id for run in unfinished])
     elif unfinished or finished:
-        show_runs([(run, _told(run)) for run in unfinished], finished)
+        show_runs([(run, _told(run)) for run in unfinished], finished, wide)
     else:
         output.print_hint("No runs yet. Try: mlreg run cifar10 --preset quick")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from registry_core.cli.app import Commands, app
-from registry_core.cli.options import JsonOption, QuietOption
+from registry_core.cli.options import JsonOption, QuietOption, WideOption
 from registry_core.ui import output
 from registry_core.ui.tables.plugins import show_plugins
 
@@ -12,7 +12,9 @@ app.add_typer(group, name="plugins")
 
 
 @group.command("list")
-def list_plugins(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+def list_plugins(
+    wide: WideOption = False, as_json: JsonOption = False, quiet: QuietOption = False
+) -> None:
     """List what plugins.toml and the installed packages name."""
     from registry_core.plugins import KnownPlugins, PluginSource
     from registry_core.settings import find_settings
@@ -40,7 +42,7 @@ def list_plugins(as_json: JsonOption = False, quiet: QuietOption = False) -> Non
     elif quiet:
         output.print_references(row["name"] for row in rows)
     else:
-        show_plugins(rows)
+        show_plugins(rows, wide)
     for row in rows:
         if row["state"] == "missing":
             output.print_warning(

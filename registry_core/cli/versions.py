@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry_core.cli.app import app, session
-from registry_core.cli.options import JsonOption, LimitOption, QuietOption, ReferenceArgument
+from registry_core.cli.options import (
+    JsonOption,
+    LimitOption,
+    QuietOption,
+    ReferenceArgument,
+    WideOption,
+)
 from registry_core.errors import UsageError
 from registry_core.refs import check_model_name, parse_words
 from registry_core.ui import output
@@ -37,6 +43,7 @@ def list_command(
     removed: Annotated[
         bool, typer.Option("--removed", help="The versions that were removed instead.")
     ] = False,
+    wide: WideOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -51,12 +58,12 @@ def list_command(
         elif quiet:
             output.print_references(summary.name for summary in models)
         elif models:
-            show_models(models)
+            show_models(models, wide)
         else:
             output.print_hint("No models yet. Try: mlreg run cifar10 --preset quick")
         return
     if removed:
-        _list_removed(store, model, as_json, quiet)
+        _list_removed(store, model, wide, as_json, quiet)
         return
     key, equals, value = (tag or "").partition("=")
     versions = store.versions(
@@ -78,7 +85,7 @@ def list_command(
         rows = versions if limit else versions[:ROWS]
         damaged = {version.ref: store.damaged(version) for version in rows}
         damaged = {ref: problems for ref, problems in damaged.items() if problems}
-        show_versions(rows, damaged, _groups(store, rows))
+        show_versions(rows, damaged, _groups(store, rows), wide)
         for ref, problems in damaged.items():
             output.print_warning(f"{ref} is damaged: {', '.join(problems)}.")
         if len(rows) < len(versions):
@@ -91,14 +98,14 @@ def _groups(store: Store, versions: Sequence[Version]) -> dict[str, list[Version
     return {group: store.group(version) for group, version in one_of_each.items()}
 
 
-def _list_removed(store: Store, model: str, as_json: bool, quiet: bool) -> None:
+def _list_removed(store: Store, model: str, wide: bool, as_json: bool, quiet: bool) -> None:
     removals = store.removals.of(check_model_name(model))
     if as_json:
         output.print_json({"removed": [removal.to_json() for removal in removals]})
     elif quiet:
         output.print_references(removal.version.ref for removal in removals)
     elif removals:
-        show_removals(removals)
+        show_removals(removals, wide)
     else:
         output.print_hint(f"Nothing was removed of {model}.")
 
@@ -139,6 +146,7 @@ def history(
         typer.Option(metavar="TIME", help="Who held MODEL@ALIAS then: 2026-05-03, or with a time."),
     ] = None,
     limit: LimitOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened to the registry, newest first; or who held an alias at a time."""
@@ -152,7 +160,7 @@ def history(
     if as_json:
         output.print_json({"history": [row.to_json() for row in rows]})
     elif rows:
-        show_history(rows)
+        show_history(rows, wide)
     else:
         output.print_hint("Nothing has happened here yet.")
 
@@ -196,6 +204,7 @@ def compare(
         list[str],
         typer.Argument(metavar="MODEL@VERSION…", help="Two or more; the first is the measure."),
     ],
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put versions side by side: metrics, settings, the paired test, classes, examples.
@@ -210,4 +219,4 @@ def compare(
     if as_json:
         output.print_json(compared.to_json())
     else:
-        show_side_by_side(compared)
+        show_side_by_side(compared, wide)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registry_core.records import GarbageCollection
+from registry_core.text import counted, size, when
 from registry_core.ui.output import print_text, print_warning, stdout
-from registry_core.ui.tables.cells import some, when
-from registry_core.ui.text import counted, shown, size
+from registry_core.ui.tables.cells import some
+from registry_core.ui.text import shown
 
 if TYPE_CHECKING:
     from registry_core.store.audit import Audit
