@@ -34,6 +34,7 @@ FLOORS = [
     {
         "lifecycle",
         "seeds",
+        "run_log",
         "adoption",
         "model_import",
         "reevaluation",
@@ -59,6 +60,9 @@ SAME_FLOOR = {
     ("adoption", "lifecycle"),  # both load data and keep a record alike
     ("reevaluation", "lifecycle"),  # the same, but for the record
     ("reproduction", "lifecycle"),
+    ("lifecycle", "run_log"),
+    ("registry", "run_log"),
+    ("ui", "run_log"),  # lines on stderr are those of the log
 }
 HEAVY = {
     "tensorflow": {"training"},

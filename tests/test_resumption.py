@@ -59,10 +59,10 @@ def project(tmp_path):
 
 
 def what_counts(project, version):
-    """What a version is, whatever its number, its dates and how often it was stopped."""
+    """What a version is, whatever its number, its dates, its log and how often it was stopped."""
     manifest = project.manifest(version)
     return {
-        "files": [(file.path, file.sha256) for file in version.files],
+        "files": [(f.path, f.sha256) for f in version.files if f.path != "run.log"],
         "metrics": version.metrics,
         **{key: manifest[key] for key in ("history", "weights", "config", "data", "epoch_seconds")},
     }

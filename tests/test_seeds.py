@@ -36,7 +36,7 @@ def ran(plans, plugins, store, stop=None, **in_run):
     places = []
 
     def run(plan, place):
-        places.append(place)
+        places.append(str(place))
         number = len(places)
         return lifecycle.run(
             plan,

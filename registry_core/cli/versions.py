@@ -15,6 +15,7 @@ from registry_core.cli.options import (
     WideOption,
 )
 from registry_core.errors import UsageError
+from registry_core.records import LOG_FILE
 from registry_core.refs import check_model_name, parse_words
 from registry_core.ui import output
 from registry_core.ui.tables.comparisons import show_side_by_side
@@ -112,10 +113,25 @@ def _list_removed(store: Store, model: str, wide: bool, as_json: bool, quiet: bo
 
 @app.command()
 def show(
-    reference: ReferenceArgument, as_json: JsonOption = False, quiet: QuietOption = False
+    reference: ReferenceArgument,
+    log: Annotated[
+        bool, typer.Option("--log", help="Show the log of its run instead; or of a RUN.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Show one version: metrics, configuration, data, environment, files."""
     registry = session.open()
+    if log:
+        found = registry.run_log(reference)
+        if as_json:
+            output.print_json(found.to_json())
+        elif quiet:
+            output.print_references([found.ref or found.run])
+        else:
+            for line in found.lines:
+                output.print_text(line)
+        return
     version = registry.version(parse_words(reference))
     if quiet:
         output.print_references([version.ref])
@@ -133,6 +149,8 @@ def show(
         )
     else:
         show_version(version, manifest, together)
+        if version.file(LOG_FILE):
+            output.print_hint(f"Its log: mlreg show {version.ref} --log")
 
 
 @app.command()
