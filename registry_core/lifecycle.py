@@ -124,7 +124,8 @@ def run(
         logged(observer, folder) as watching,
     ):
         stages = Stages(watching)
-        _tell_what(plan, folder.id, store.folder, watching)
+        _tell_what(plan, folder.id, watching)
+        observer.say(f"Registry: {store.folder}")  # not logged: a registry can be moved
         with translated(store.folder, "keeping what the run makes"):
             made = train(
                 plan,
@@ -159,7 +160,8 @@ def run(
             )
 
         watching.stage_began("register")
-        watching.say(stages.summary(made.metrics))
+        watching.say(metrics_line(made.metrics))
+        watching.say(stages.summary())
         record = build_record(plan, data, made.origin, made.metrics, made.history, stages, missing)
         record["weights"] = made.weights
         with translated(store.folder, "keeping the run's log"):
@@ -368,15 +370,15 @@ def load_data(plan: RunPlan, plugins: PluginSet, observer: Observer) -> DataSpli
     return data
 
 
-def _tell_what(plan: RunPlan, run_id: str, registry: Path, observer: Observer) -> None:
-    """What is trained, and where the version will be: the first lines of a run."""
+def _tell_what(plan: RunPlan, run_id: str, observer: Observer) -> None:
+    """What is trained, and what it will be: the first lines of a run."""
     config = plan.config
     epochs = f"{config.epochs:,} epoch{'' if config.epochs == 1 else 's'}"
     observer.say(
         f"{plan.dataset}, preset {plan.preset}, seed {config.seed}: {epochs}, "
         f"batches of {config.batch_size:,}"
     )
-    observer.say(f"Run {run_id[-8:]} registers the next version of {plan.model} in {registry}")
+    observer.say(f"Run {run_id[-8:]} registers the next version of {plan.model}")
 
 
 def _tell_where(origin: Mapping[str, Any], workspace: Checkpoints, observer: Observer) -> None:
@@ -498,10 +500,10 @@ class Stages:
         self.seconds: dict[str, float] = {}
         self._observer = observer
 
-    def summary(self, metrics: Mapping[str, float]) -> str:
-        """What was measured, and how long each stage took: the last line of a run."""
+    def summary(self) -> str:
+        """How long the stages took: the last line of a run."""
         each = ", ".join(f"{_NOUNS[name]} {duration(s)}" for name, s in self.seconds.items())
-        return f"{metrics_line(metrics)}  in {duration(sum(self.seconds.values()))}: {each}"
+        return f"Done in {duration(sum(self.seconds.values()))}: {each}"
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

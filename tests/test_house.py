@@ -30,7 +30,7 @@ FLOORS = [
         "blame",
         "plugin_guard",
     },
-    {"store", "plugins", "plans", "gates", "groups", "comparison"},
+    {"store", "plugins", "plans", "plugin_description", "gates", "groups", "comparison"},
     {
         "lifecycle",
         "seeds",
@@ -55,6 +55,8 @@ SAME_FLOOR = {
     ("hookspecs", "config"),
     ("signals", "plugin_guard"),  # it tells who replaced a handler
     ("plans", "plugins"),  # presets are theirs
+    ("plugin_description", "plans"),
+    ("plugin_description", "plugins"),
     ("adoption", "model_import"),
     ("model_import", "training"),  # late, and in a process of its own
     ("adoption", "lifecycle"),  # both load data and keep a record alike

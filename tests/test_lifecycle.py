@@ -181,17 +181,19 @@ def test_the_stages_come_in_order_and_are_heard(tmp_path):
     project.run()
     assert project.observer.stages == STAGES
     assert project.observer.started == [(3, 3, 30)]
-    what, where, drawn, device, measured = project.observer.said
+    what, run_and_model, where, drawn, device, measured, done = project.observer.said
     assert what == "flowers, preset baseline, seed 0: 3 epochs, batches of 10"
-    assert where.endswith(f"registers the next version of flowers in {project.store.folder}")
+    assert run_and_model.endswith(" registers the next version of flowers")
+    assert where == f"Registry: {project.store.folder}"
     assert (drawn, device.startswith("On none, ")) == ("drawn", True)
-    assert re.match(r"test loss 0.5417  test accuracy .* s: data .* s, .* figures .* s$", measured)
+    assert measured == "test loss 0.5417  test accuracy 0.8333"
+    assert re.match(r"Done in .* s: data .* s, model .* s, .* figures .* s$", done)
     assert project.observer.warnings == []
     batches = ["batch"] * 3 + ["epoch"]
     assert project.observer.heard == [
-        *("say", "say", "data", "say", "model", "say", "fit", "started"),
+        *("say", "say", "say", "data", "say", "model", "say", "fit", "started"),
         *(batches * 3),
-        *("evaluate", "save", "plot", "register", "say"),
+        *("evaluate", "save", "plot", "register", "say", "say"),
     ]
     assert project.trainer.calls == [
         "initial_learning_rate",

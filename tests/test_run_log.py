@@ -64,7 +64,7 @@ def test_the_log_of_a_version_has_every_line_of_its_run(project):
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ .", line) for line in log.lines)
     said = [line[21:] for line in log.lines]
     assert said[0] == "flowers, preset baseline, seed 0: 3 epochs, batches of 10"
-    assert said[1].startswith(f"Run {version.run[-8:]} registers the next version of flowers in ")
+    assert said[1] == f"Run {version.run[-8:]} registers the next version of flowers"
     assert said[2:4] == ["Loading the data …", "drawn"]
     assert said[5].startswith("On none, ")
     epochs = [line for line in said if line.startswith("epoch ")]
@@ -73,7 +73,9 @@ def test_the_log_of_a_version_has_every_line_of_its_run(project):
         ["epoch", "2/3", "loss", "0.5"],
         ["epoch", "3/3", "loss", "0.3333"],
     ]
-    assert said[-1].startswith("test loss 0.5417  test accuracy 0.8333  in ")
+    assert not any(str(project.store.folder) in line for line in said)  # it can be moved
+    assert said[-2] == "test loss 0.5417  test accuracy 0.8333"
+    assert said[-1].startswith("Done in ")
 
 
 def test_a_version_is_found_by_its_runs_id_too(project):

@@ -1,11 +1,15 @@
-"""`mlreg plugins list`: names alone are read, nothing is imported."""
+"""`mlreg plugins list`, which imports none of them, and `show`, which imports the one it shows."""
 
 from __future__ import annotations
+
+from typing import Annotated
+
+import typer
 
 from registry_core.cli.app import Commands, app
 from registry_core.cli.options import JsonOption, QuietOption, WideOption
 from registry_core.ui import output
-from registry_core.ui.tables.plugins import show_plugins
+from registry_core.ui.tables.plugins import show_plugin, show_plugins
 
 group = Commands(help="Dataset plugins and extensions.", rich_markup_mode=None)
 app.add_typer(group, name="plugins")
@@ -49,3 +53,27 @@ def list_plugins(
                 f"Plugin '{row['name']}' cannot run: no module '{row['module']}' is installed, "
                 "and none is beside plugins.toml."
             )
+
+
+@group.command("show")
+def show_plugin_command(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="PLUGIN", help="A plugin; `mlreg plugins list` shows them."),
+    ],
+    wide: WideOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show a plugin's presets, settings and hooks."""
+    from registry_core.plugin_description import describe_plugin
+    from registry_core.plugins import KnownPlugins
+    from registry_core.settings import find_settings
+
+    found = describe_plugin(KnownPlugins(find_settings()).load_alone(name))
+    if as_json:
+        output.print_json({"plugin": found.to_json()})
+    elif quiet:
+        output.print_references(found.presets)
+    else:
+        show_plugin(found, wide)

@@ -100,10 +100,14 @@ class LiveView:
     # --- what it is told ---------------------------------------------------------------------
 
     def say(self, text: str) -> None:
-        self._console.print(shown(text))
+        self._print(shown(text))
 
     def warn(self, text: str) -> None:
-        self._console.print(shown("Warning: ", "yellow bold").append_text(shown(text, "default")))
+        self._print(shown("Warning: ", "yellow bold").append_text(shown(text, "default")))
+
+    def _print(self, text: Text) -> None:
+        """A line above what is drawn, or several, broken between words."""
+        self._console.print(text, soft_wrap=False, overflow="fold")
 
     def step(self, what: str, done: int, total: int | None = None) -> None:
         of = f" of {size(total)}" if total else ""

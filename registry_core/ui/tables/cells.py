@@ -155,8 +155,11 @@ class Table:
     ) -> Iterator[Text]:
         widths = [leasts[place] for place in chosen]
         room = width - _sum(leasts, chosen)
-        for number, place in enumerate(chosen):
-            more = max(0, min(room, naturals[place] - widths[number]))
+        # a column at a time, the one that wants least first, each gets its part of what is left
+        wanting = sorted(range(len(chosen)), key=lambda n: naturals[chosen[n]] - widths[n])
+        for others, number in zip(reversed(range(len(chosen))), wanting, strict=True):
+            wanted = naturals[chosen[number]] - widths[number]
+            more = max(0, min(wanted, room // (others + 1)))
             widths[number] += more
             room -= more
         for row in (*self._heads(chosen), *([row[place] for place in chosen] for row in rows)):
