@@ -400,10 +400,12 @@ def test_a_rule_in_plugins_toml_decides_and_the_way_back_is_told(store, tmp_path
 def test_who_held_an_alias_then_can_be_asked(ask):
     """A day means its end; a time without a zone is UTC; before the first promotion, nobody."""
     then = ask("history", "flowers@production", "--at", "2020-05-03")
-    assert then.stdout == ("flowers@production was held by nothing at 2020-05-03 23:59:59 UTC\n")
+    assert then.stdout == ("flowers@production was held by no version at 2020-05-03 23:59:59 UTC\n")
     later = ask("history", "flowers@production", "--at", "2999-01-01T10:00", "--json")
     assert later.json["version"]["ref"] == "flowers@1"
-    assert_error(ask("history", "flowers@production", "--at", "May"), 2, "'May' is no time")
+    assert_error(
+        ask("history", "flowers@production", "--at", "May"), 2, "Cannot read 'May' as a date"
+    )
     assert_error(ask("history", "flowers", "--at", "2020-05-03"), 2, "names none")
 
 

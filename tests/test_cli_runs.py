@@ -133,7 +133,7 @@ def test_several_runs_are_given_up_together_or_none(project):
     assert_error(wrong, 2, "No run 'nothing'")
     assert_error(asked, 2, f"Give up run {one}, {two}?", f"--discard {one} --discard {two} --yes")
     assert done.stdout == f"Gave up run {one}\nGave up run {two}\n"
-    assert collected.stdout == "Nothing is to be collected.\n"
+    assert collected.stdout == "Nothing to delete.\n"
     assert [run.id for run in store.unfinished_runs()] == [stays]
 
 

@@ -186,9 +186,9 @@ def _told(run: UnfinishedRun) -> str:
 
 
 def _goes_on(run: UnfinishedRun) -> str:
-    """What is taken up, in a line."""
+    """What is resumed, in a line."""
     record = run.record
     return (
-        f"Going on with run {run.id}: {record['dataset']}, preset {record['preset']}, seed "
+        f"Resuming run {run.id}: {record['dataset']}, preset {record['preset']}, seed "
         f"{record['config']['seed']}, {_told(run)}"
     )

@@ -108,7 +108,7 @@ def _list_removed(store: Store, model: str, wide: bool, as_json: bool, quiet: bo
     elif removals:
         show_removals(removals, wide)
     else:
-        output.print_hint(f"Nothing was removed of {model}.")
+        output.print_hint(f"No version of {model} was removed.")
 
 
 @app.command()
@@ -197,7 +197,7 @@ def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -
         version = holder.to_json() if holder else None
         output.print_json({"alias": str(ref), "at": moment.isoformat(), "version": version})
     else:
-        held = f"was {holder.ref}" if holder else "was held by nothing"
+        held = f"was {holder.ref}" if holder else "was held by no version"
         output.print_text(f"{ref} {held} at {moment:%Y-%m-%d %H:%M:%S} UTC")
 
 
@@ -209,7 +209,8 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"'{text}' is no time.", "Write 2026-05-03, or 2026-05-03T14:30, or with +02:00."
+            f"Cannot read '{text}' as a date.",
+            "Write 2026-05-03, or 2026-05-03T14:30, or with +02:00.",
         ) from None
     if len(text) <= len("2026-05-03"):
         moment = datetime.combine(moment, time.max)
