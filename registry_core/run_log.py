@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from registry_core.errors import Interrupted, MlregError, UsageError, one_line
+from registry_core.plugin_guard import warnings_to
 from registry_core.records import LOG_FILE, RunLog, Version
 from registry_core.refs import parse_words, shown
 from registry_core.store import Store
@@ -176,8 +177,10 @@ def logged(observer: Observer, folder: LogKeeper) -> Iterator[Observer]:
             why = error.what if isinstance(error, MlregError) else one_line(error)
             observer.warn(f"The run's log ends here: {why}")
 
+    both = Both(observer, Lines(write))
     try:
-        yield Both(observer, Lines(write))
+        with warnings_to(both.warn):  # what is said of plugins belongs into the log too
+            yield both
     except MlregError as error:
         write(f"Failed: {error.what} {error.remedy}".rstrip(), last=True)
         raise

@@ -30,9 +30,7 @@ def on_a_terminal(folder, *words: str, columns: int = 80, **environment: str) ->
     process = subprocess.Popen(
         [sys.executable, "-c", FAKED, *words],
         cwd=folder,
-        env=surroundings(
-            {"CI": "", "TERM": "xterm", "MLREG_HOME": str(folder / "r"), **environment}
-        ),
+        env=surroundings(home | environment),
         stdin=end,
         stdout=end,
         stderr=end,
