@@ -80,7 +80,7 @@ def screens() -> list[str]:
 
 def section(title: str, screen: str) -> str:
     """A heading and a block of text."""
-    text = re.sub(r"\n\$ $", "", screen.rstrip("\n"))
+    text = re.sub(r"\n\$ ?$", "", screen.rstrip("\n"))
     return f"## {title}\n\n```text\n{text.rstrip()}\n```\n"
 
 

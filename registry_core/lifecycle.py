@@ -30,7 +30,7 @@ from registry_core.signals import StopRequest
 from registry_core.statistics import OUTCOMES_FILE, outcomes
 from registry_core.store import Store, check_files, translated
 from registry_core.store.manifest import check_json
-from registry_core.text import duration, metrics_line
+from registry_core.text import duration, metrics_line, stages_line
 from registry_core.types import (
     Assembly,
     Checkpoints,
@@ -483,16 +483,6 @@ def _objective(metrics: Mapping[str, float], data: DataSplits) -> dict[str, str]
     return {"metric": "test_loss", "direction": "min"}
 
 
-_NOUNS = {
-    "data": "data",
-    "model": "model",
-    "fit": "training",
-    "evaluate": "evaluation",
-    "save": "saving",
-    "plot": "figures",
-}
-
-
 class Stages:
     """How long each stage took, by a clock that no change of the date moves."""
 
@@ -502,8 +492,7 @@ class Stages:
 
     def summary(self) -> str:
         """How long the stages took: the last line of a run."""
-        each = ", ".join(f"{_NOUNS[name]} {duration(s)}" for name, s in self.seconds.items())
-        return f"Done in {duration(sum(self.seconds.values()))}: {each}"
+        return f"Done in {duration(sum(self.seconds.values()))}: {stages_line(self.seconds)}"
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -54,7 +54,7 @@ def test_a_run_that_watches_the_test_split_says_so(tmp_path, capsys, plugin):
     assert "The validation split is the test split itself" in said
     assert result.validated_on_test
     show_version(version, manifest, [version])
-    assert "12 test, 30 train, validation is the test split itself;" in capsys.readouterr().out
+    assert "30 train, 12 test, validation is the test split itself;" in capsys.readouterr().out
 
 
 def test_a_validation_split_of_its_own_is_counted(tmp_path, capsys):
@@ -63,7 +63,7 @@ def test_a_validation_split_of_its_own_is_counted(tmp_path, capsys):
     assert not any("itself" in line for line in said)
     assert not result.validated_on_test
     show_version(version, manifest, [version])
-    assert "12 test, 30 train, 6 validation;" in capsys.readouterr().out
+    assert "30 train, 12 test, 6 validation;" in capsys.readouterr().out
 
 
 def test_what_is_validated_on_is_told_by_fingerprints():

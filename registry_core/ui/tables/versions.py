@@ -10,7 +10,7 @@ from rich.text import Text
 from registry_core.data import validation_split
 from registry_core.records import ModelSummary, Removal, Version
 from registry_core.refs import series, spans
-from registry_core.text import age, duration, fraction, size, when
+from registry_core.text import age, duration, fraction, size, stages_line, when
 from registry_core.ui.output import stdout
 from registry_core.ui.tables.cells import (
     Cell,
@@ -26,7 +26,8 @@ from registry_core.ui.tables.cells import (
 )
 from registry_core.ui.text import shown
 
-_STAGES = ("data", "model", "fit", "evaluate", "save", "plot")
+# the order in which splits are told; others follow
+_SPLITS = ("train", "test", "validation")
 
 
 def show_models(models: Sequence[ModelSummary], wide: bool = False) -> None:
@@ -174,14 +175,10 @@ def _facts(
 ) -> list[tuple[str, str]]:
     data, environment = manifest["data"], manifest["environment"]
     config = ", ".join(f"{key}={value}" for key, value in sorted(manifest["config"].items()))
-    splits = ", ".join(_split_line(name, data["splits"]) for name in data["splits"])
+    names = sorted(data["splits"], key=lambda n: _SPLITS.index(n) if n in _SPLITS else len(_SPLITS))
+    splits = ", ".join(_split_line(name, data["splits"]) for name in names)
     libraries = ("python", "tensorflow", "keras", "numpy", "mlreg")
     versions = ", ".join(f"{lib} {environment[lib]}" for lib in libraries if lib in environment)
-    stages = ", ".join(
-        f"{stage} {duration(version.seconds[stage])}"
-        for stage in _STAGES
-        if stage in version.seconds
-    )
     facts = [
         ("created", when(version.created)),
         ("metrics", ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())),
@@ -191,7 +188,7 @@ def _facts(
         ("config", config),
         ("data", f"{splits}; from {data['source'] or 'the plugin'}"),
         _origin(version, manifest),
-        ("stages", stages),
+        ("stages", stages_line(version.seconds)),
         ("libraries", versions),
         ("machine", f"{environment.get('platform')}, {environment.get('cpus')} cores"),
     ]
