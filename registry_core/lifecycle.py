@@ -136,7 +136,7 @@ def run(
                 stop=stop,
                 stages=stages,
                 project=project,
-                once_begun=f"Nothing was registered; `mlreg resume {folder.id}` goes on with it.",
+                once_begun=f"Nothing was registered; `mlreg resume {folder.id[-8:]}` resumes it.",
             )
         data, trainer = made.data, made.trainer
 
@@ -168,7 +168,7 @@ def run(
             if log := folder.log_content:
                 (folder.files / LOG_FILE).write_bytes(log)
         files = files_below(folder.files, watching)
-        stop.outcome = f"It was being registered: `mlreg list {plan.model}` tells whether it was."
+        stop.outcome = f"It was being registered: `mlreg list {plan.model}` says whether it was."
         with stop.patience():
             version = store.publish(
                 folder,
@@ -401,7 +401,7 @@ def _tell_drift(then: Mapping[str, Any] | None, now: Mapping[str, Any], observer
             raise DataError(
                 f"The data is not what the run began with: {drift.what} has {drift.now}, and had "
                 f"{drift.then}.",
-                "What it learned so far, it learned of other examples: begin a new run.",
+                "A resumed run needs the data that it began with: start a new run.",
                 f"mlreg run {now['dataset']} --preset {now['preset']}",
             )
         observer.warn(
@@ -455,7 +455,7 @@ def draw(
         raise  # files of this run may be among them
     except Exception as error:  # the host's own drawing may fail too, whatever it raises
         reason = getattr(error, "what", "") or one_line(error) or type(error).__qualname__
-        observer.warn(f"Figures are missing: {reason} The version goes on without them.")
+        observer.warn(f"Figures are missing: {reason} The version is registered without them.")
         return reason
     return None
 

@@ -224,7 +224,7 @@ def test_a_run_that_was_stopped_says_how_to_go_on(spirals):
     (status, said), (killed, _) = ends
     run_id, state = states["stopped"]
     assert (status, killed) == (143, -9)
-    assert f"Nothing was registered; `mlreg resume {run_id}` goes on with it." in said
+    assert f"Nothing was registered; `mlreg resume {run_id[-8:]}` resumes it." in said
     assert state == states["killed"][1] == "interrupted"
 
 

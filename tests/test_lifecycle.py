@@ -618,7 +618,7 @@ def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
     (run,) = project.store.unfinished_runs()
     assert run.state == "interrupted"
     assert (
-        project.stop.outcome == f"Nothing was registered; `mlreg resume {run.id}` goes on with it."
+        project.stop.outcome == f"Nothing was registered; `mlreg resume {run.id[-8:]}` resumes it."
     )
 
 

@@ -112,7 +112,7 @@ def test_a_run_can_be_stopped_and_resumed_again_and_again(project):
         with pytest.raises(Interrupted):
             project.resume(run, trainer=partial(FakeTrainer, interrupt_at=(epoch, 1)))
         (run,) = project.store.unfinished_runs()
-        assert f"`mlreg resume {run.id}` goes on with it" in project.stop.outcome
+        assert f"`mlreg resume {run.id[-8:]}` resumes it" in project.stop.outcome
     assert what_counts(project, project.resume(run)) == what_counts(project, whole)
 
 
