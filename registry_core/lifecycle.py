@@ -28,7 +28,7 @@ from registry_core.records import FIGURES_FOLDER, LOG_FILE, MODEL_FILE, Version
 from registry_core.run_log import logged
 from registry_core.signals import StopRequest
 from registry_core.statistics import OUTCOMES_FILE, outcomes
-from registry_core.store import Store, check_files, translated
+from registry_core.store import RunFolder, Store, check_files, translated
 from registry_core.store.manifest import check_json
 from registry_core.text import duration, metrics_line, stages_line
 from registry_core.types import (
@@ -165,8 +165,7 @@ def run(
         record = build_record(plan, data, made.origin, made.metrics, made.history, stages, missing)
         record["weights"] = made.weights
         with translated(store.folder, "keeping the run's log"):
-            if log := folder.log_content:
-                (folder.files / LOG_FILE).write_bytes(log)
+            _keep_log(folder, watching)
         files = files_below(folder.files, watching)
         stop.outcome = f"It was being registered: `mlreg list {plan.model}` says whether it was."
         with stop.patience():
@@ -392,6 +391,17 @@ def _tell_where(origin: Mapping[str, Any], workspace: Checkpoints, observer: Obs
         with suppress(IntegrityError):  # the trainer says what is wrong with it
             state = read_state(file)
             observer.resumed(state["epoch"], state["step"])
+
+
+def _keep_log(folder: RunFolder, observer: Observer) -> None:
+    """Make the log so far a file of the version; one that something else damaged is left out."""
+    try:
+        content = folder.log_content
+    except IntegrityError as error:
+        observer.warn(f"The run's log is left out: {error.what}")
+        return
+    if content:
+        (folder.files / LOG_FILE).write_bytes(content)
 
 
 def _tell_drift(then: Mapping[str, Any] | None, now: Mapping[str, Any], observer: Observer) -> None:

@@ -31,7 +31,7 @@ class Project:
         self.folder = folder
         self.observer = Recorder()
 
-    def run(self, resumes=None, **trainer):
+    def run(self, resumes=None, trainer=FakeTrainer, **how):
         plan = plan_run(self.plugins, "baseline")
         if resumes:
             (run,) = self.store.unfinished_runs()
@@ -40,7 +40,7 @@ class Project:
             plan,
             plugins=self.plugins,
             store=self.store,
-            load_trainer=partial(FakeTrainer, **trainer),
+            load_trainer=partial(trainer, **how),
             standard_report=standard_report,
             observer=self.observer,
             stop=StopRequest(),
@@ -162,6 +162,22 @@ def test_a_log_is_never_written_through_a_link(project, tmp_path):
     assert len(recorder.warnings) == 1
     assert "The run's log ends here" in recorder.warnings[0]
     assert recorder.said == ["one", "two"]
+
+
+def test_a_log_that_a_plugin_blew_up_costs_the_log_and_not_the_version(project, monkeypatch):
+    """What is larger than a log can be is not read; the run is registered, with a warning."""
+    monkeypatch.setattr(store_runs, "_LIMIT_LOG", 10_000)
+    monkeypatch.setattr(store_runs, "_LIMIT_LAST_LINES", 100)
+
+    class Careless(FakeTrainer):
+        def fit(self, assembly, observer, stop, checkpoints):
+            (checkpoints.path / "run.log").write_bytes(b"x" * 20_000)
+            return super().fit(assembly, observer, stop, checkpoints)
+
+    version = project.run(trainer=Careless)
+    assert version.file("run.log") is None
+    (warning,) = project.observer.warnings
+    assert "The run's log is left out" in warning
 
 
 def test_what_has_no_log_says_so(project):
