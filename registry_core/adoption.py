@@ -172,7 +172,7 @@ def adopt(
             },
         }
         files = files_below(folder.files, observer)
-        stop.outcome = f"It was being registered: `mlreg list {plan.model}` tells whether it was."
+        stop.outcome = f"It was being registered: `mlreg list {plan.model}` says whether it was."
         with stop.patience():
             version = store.publish(
                 folder,

@@ -96,6 +96,17 @@ class KnownPlugins:
             )
         return self.datasets[name]
 
+    def load_alone(self, name: str) -> PluginSet:
+        """Import one plugin, a dataset's or an extension, without any other.
+
+        Raises:
+            UsageError: there is no plugin of this name.
+            PluginError: it is missing, does not import, or breaks the contract.
+        """
+        if name in self.extensions and name not in self.datasets:
+            return PluginSet(None, [self.extensions[name]])
+        return PluginSet(self.dataset(name), [])
+
     def load(self, dataset: str | None) -> PluginSet:
         """Import the extensions and the dataset plugin of this name, if one is named.
 
@@ -215,6 +226,15 @@ class PluginSet:
         if self.dataset is None:
             return False
         return hasattr(self._modules[self.dataset.name], hook)
+
+    def module(self, name: str) -> ModuleType:
+        """The module of one of the plugins."""
+        return self._modules[name]
+
+    def hooks(self) -> list[str]:
+        """The hooks that one of the plugins implements, in the contract's order."""
+        known = [name for name in vars(hookspecs) if name.startswith("mlreg_")]
+        return [name for name in known if self._implementations(name)]
 
     @contextmanager
     def answerable(

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Where a version keeps its model and its figures, among its files.
+# Where a version keeps its model, its figures and the log of its run, among its files.
 MODEL_FILE = "model.keras"
 FIGURES_FOLDER = "figures"
+LOG_FILE = "run.log"
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,24 @@ class UnfinishedRun:
             "config": record.get("config"),
             "failed": record.get("failed"),
         }
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """What a run's log says.
+
+    Args:
+        run: the run's id.
+        ref: the version that it made; None where it made none.
+        lines: without their ends, and without what a terminal would obey.
+    """
+
+    run: str
+    ref: str | None
+    lines: Sequence[str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"run": self.run, "version": self.ref, "log": list(self.lines)}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from registry_core.records import (
     MODEL_FILE,
     LedgerRow,
     Promotion,
+    RunLog,
     UnfinishedRun,
     Version,
 )
@@ -290,6 +291,20 @@ class Registry:
             f"These: {', '.join(run.id for run in found)}. The last characters are enough.",
             f"mlreg resume {found[-1].id[-8:]}",
         )
+
+    def run_log(self, words: Sequence[str]) -> RunLog:
+        """What the log of a run says.
+
+        Args:
+            words: a reference to a version, in one or two words; or a run's id, or its end.
+
+        Raises:
+            UsageError: there is no such version or run, or nothing was logged.
+            IntegrityError: the log is damaged.
+        """
+        from registry_core.run_log import find_log
+
+        return find_log(self.store, words)
 
     def holders(self, model: str, alias: str | None = None) -> list[LedgerRow]:
         """The row of the ledger that gave each of a model's aliases its version, by alias.

@@ -114,6 +114,9 @@ class Observer(Progress, Protocol):
     def stage_began(self, name: str) -> None:
         """`data`, `model`, `fit`, `evaluate`, `save`, `plot` or `register`."""
 
+    def resumed(self, epoch: int, step: int) -> None:
+        """Before training: in which epoch (from 0) a stopped run is resumed, after which step."""
+
     def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
         """Once, before the first batch; `examples` are those of one epoch."""
 
@@ -223,6 +226,7 @@ class RunResult:
         metrics: `test_loss`, `test_accuracy`, …
         evaluation: the test split, example by example.
         class_names: empty where the targets are not classes.
+        validated_on_test: whether the validation split was the test split itself.
     """
 
     model: str
@@ -233,3 +237,4 @@ class RunResult:
     metrics: Mapping[str, float]
     evaluation: Evaluation
     class_names: Sequence[str] = ()
+    validated_on_test: bool = False

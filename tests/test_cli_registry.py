@@ -239,7 +239,8 @@ def test_tables_show_what_people_look_for(ask_in_turn):
     assert [line.split()[0] for line in versions.stdout.splitlines()[1:]] == [
         "flowers@3", "flowers@2", "flowers@1",
     ]  # fmt: skip
-    assert "accuracy 0.7500" in versions.stdout
+    head, *rows = versions.stdout.splitlines()
+    assert [row[head.index("accuracy") :].split()[0] for row in rows][1] == "0.7500"
     assert "model.keras" in version.stdout
     assert "flowers@1 became production" in history.stdout
     assert "the first" in history.stdout
@@ -410,10 +411,12 @@ def test_a_rule_in_plugins_toml_decides_and_the_way_back_is_told(store, tmp_path
 def test_who_held_an_alias_then_can_be_asked(ask):
     """A day means its end; a time without a zone is UTC; before the first promotion, nobody."""
     then = ask("history", "flowers@production", "--at", "2020-05-03")
-    assert then.stdout == ("flowers@production was held by nothing at 2020-05-03 23:59:59 UTC\n")
+    assert then.stdout == ("flowers@production was held by no version at 2020-05-03 23:59:59 UTC\n")
     later = ask("history", "flowers@production", "--at", "2999-01-01T10:00", "--json")
     assert later.json["version"]["ref"] == "flowers@1"
-    assert_error(ask("history", "flowers@production", "--at", "May"), 2, "'May' is no time")
+    assert_error(
+        ask("history", "flowers@production", "--at", "May"), 2, "Cannot read 'May' as a date"
+    )
     assert_error(ask("history", "flowers", "--at", "2020-05-03"), 2, "names none")
 
 
@@ -482,7 +485,7 @@ def test_list_and_show_tell_which_versions_were_made_together(ask, store):
     store.removals.remove(store.resolve(Ref("flowers", "number", "5")), 0)
     head, *rows = ask("list", "flowers", "--limit", "3").stdout.splitlines()
     assert head.split()[-1] == "group"
-    assert [row.partition(" UTC")[2].strip() for row in rows] == ["", "4, 6", "4, 6"]
+    assert [row[head.index("group") :] for row in rows] == ["", "4, 6", "4, 6"]
     listed = ask("list", "flowers", "--json").json
     assert listed["groups"] == {"flowers@6": "one", "flowers@4": "one"}
     shown = ask("show", "flowers@6").stdout

@@ -13,7 +13,7 @@ CORE = Path(__file__).parent.parent / "registry_core"
 
 # a room may import from the floors below its own, and from its own floor where it is named here
 FLOORS = [
-    {"errors", "types", "records", "streams"},
+    {"errors", "types", "records", "streams", "text"},
     {
         "refs",
         "rules",
@@ -31,10 +31,11 @@ FLOORS = [
         "blame",
         "plugin_guard",
     },
-    {"store", "plugins", "plans", "gates", "groups", "comparison"},
+    {"store", "plugins", "plans", "plugin_description", "gates", "groups", "comparison"},
     {
         "lifecycle",
         "seeds",
+        "run_log",
         "adoption",
         "model_import",
         "reevaluation",
@@ -57,11 +58,16 @@ SAME_FLOOR = {
     ("settings", "rules"),  # plugins.toml has rules too
     ("signals", "plugin_guard"),  # it tells who replaced a handler
     ("plans", "plugins"),  # presets are theirs
+    ("plugin_description", "plans"),
+    ("plugin_description", "plugins"),
     ("adoption", "model_import"),
     ("model_import", "training"),  # late, and in a process of its own
     ("adoption", "lifecycle"),  # both load data and keep a record alike
     ("reevaluation", "lifecycle"),  # the same, but for the record
     ("reproduction", "lifecycle"),
+    ("lifecycle", "run_log"),
+    ("registry", "run_log"),
+    ("ui", "run_log"),  # lines on stderr are those of the log
 }
 HEAVY = {
     "tensorflow": {"training"},

@@ -47,6 +47,7 @@ DONE = [
     "verify",
     "export flowers@1 -o model.keras",
     "plugins list",
+    "plugins show flowers",
     "data path flowers",
     "data verify flowers",
     "data fetch flowers",

@@ -14,6 +14,7 @@ from registry_core.cli.options import (
     ParameterOption,
     QuietOption,
     ReferenceArgument,
+    WideOption,
     YesOption,
     confirm,
 )
@@ -43,6 +44,7 @@ def runs(
         typer.Option("--discard", metavar="RUN", help="Give up what a stopped run kept."),
     ] = None,
     limit: LimitOption = None,
+    wide: WideOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -73,7 +75,7 @@ def runs(
     elif quiet:
         output.print_references([run.id for run in unfinished])
     elif unfinished or finished:
-        show_runs([(run, _told(run)) for run in unfinished], finished)
+        show_runs([(run, _told(run)) for run in unfinished], finished, wide)
     else:
         output.print_hint("No runs yet. Try: mlreg run cifar10 --preset quick")
 
@@ -184,9 +186,9 @@ def _told(run: UnfinishedRun) -> str:
 
 
 def _goes_on(run: UnfinishedRun) -> str:
-    """What is taken up, in a line."""
+    """What is resumed, in a line."""
     record = run.record
     return (
-        f"Going on with run {run.id}: {record['dataset']}, preset {record['preset']}, seed "
+        f"Resuming run {run.id}: {record['dataset']}, preset {record['preset']}, seed "
         f"{record['config']['seed']}, {_told(run)}"
     )

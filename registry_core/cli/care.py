@@ -96,7 +96,9 @@ def gc(
     removals = store.removals
     found = removals.collectable(older_than, keep_last, lost)
     if not dry_run and found.blobs + len(found.removals):
-        confirm(f"{collection_line(found, 'would go')} for good. Go on?", yes, "mlreg gc")
+        confirm(
+            f"{collection_line(found, 'would be deleted')} permanently. Continue?", yes, "mlreg gc"
+        )
         found = removals.collect(older_than, keep_last, reason, lost)
     if as_json:
         output.print_json({**found.to_json(), "dry_run": dry_run})

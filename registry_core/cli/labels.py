@@ -8,7 +8,7 @@ import typer
 
 from registry_core.cli.aliases import alias_words
 from registry_core.cli.app import app, session
-from registry_core.cli.options import JsonOption, QuietOption, ReasonOption
+from registry_core.cli.options import JsonOption, QuietOption, ReasonOption, WideOption
 from registry_core.errors import UsageError
 from registry_core.refs import check_model_name, parse_target
 from registry_core.ui import output
@@ -65,6 +65,7 @@ def alias(
     ],
     remove: Annotated[bool, typer.Option("--remove", help="Delete the alias.")] = False,
     reason: ReasonOption = "",
+    wide: WideOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -97,7 +98,7 @@ def alias(
     elif quiet:
         output.print_references(f"{model}@{row.version}" for row in rows)
     elif rows:
-        show_holders(rows)
+        show_holders(rows, wide)
     else:
         output.print_hint(f"{model} has no aliases. Try: mlreg promote {model}@latest production")
 

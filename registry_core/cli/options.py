@@ -166,6 +166,10 @@ QuietOption = Annotated[
     bool, typer.Option("-q", "--quiet", help="References alone on stdout, no progress.")
 ]
 
+WideOption = Annotated[
+    bool, typer.Option("--wide", help="Show every column, at any width of the terminal.")
+]
+
 DryRunOption = Annotated[
     bool, typer.Option("-n", "--dry-run", help="Say what would be done, and do nothing.")
 ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from registry_core.plugins import PluginSet
     from registry_core.records import Version
     from registry_core.registry import Registry
+    from registry_core.seeds import Place
     from registry_core.types import RunResult
 
 
@@ -99,16 +100,24 @@ def running(
 ) -> Iterator[Callable[..., Version]]:
     """A function that runs a plan to its version, watched, while signals stop it.
 
-    It takes the plan and, where it is one of several, a word on which of how many.
+    It takes the plan and, where it is one of several, which of how many.
     """
+    import time
+
     from registry_core import lifecycle
     from registry_core.signals import stop_on_signals
+    from registry_core.ui.live import Runs
     from registry_core.ui.watchers import watch
 
     with stop_on_signals() as stop:
+        group: Runs | None = None
 
-        def run_one(plan: RunPlan, place: str = "") -> Version:
-            with watch(quiet, place) as observer:
+        def run_one(plan: RunPlan, place: Place | None = None) -> Version:
+            nonlocal group
+            if place and group is None:
+                group = Runs(place.runs)
+            began = time.monotonic()
+            with watch(quiet, str(place or ""), group) as observer:
                 version = lifecycle.run(
                     plan,
                     plugins=plugins,
@@ -121,7 +130,9 @@ def running(
                 )
                 if place:
                     observer.say(f"{place}: {_registered(version)}")
-                return version
+            if group:
+                group.seconds.append(time.monotonic() - began)
+            return version
 
         yield run_one
 

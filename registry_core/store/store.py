@@ -323,6 +323,15 @@ class Store:
         with self._access.translated("listing runs"):
             return self._access.runs.unfinished()
 
+    def run_log(self, run_id: str) -> bytes:
+        """The log of a run that has begun and made no version; empty where none was written.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        with self._access.translated(f"reading the log of {run_id}"):
+            return self._access.runs.log_content(run_id)
+
     def discard_run(self, run_id: str) -> None:
         """Give up what a run kept that ended without a version.
 

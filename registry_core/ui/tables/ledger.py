@@ -7,29 +7,42 @@ from collections.abc import Sequence
 from registry_core.records import LedgerRow
 from registry_core.rules import PromotionRule
 from registry_core.ui.output import stdout
-from registry_core.ui.tables.cells import new_table, tags_line, when
+from registry_core.ui.tables.cells import Column, key, moment, new_table, tags_line
 from registry_core.ui.text import literal, shown
 
 
-def show_holders(rows: Sequence[LedgerRow]) -> None:
+def show_holders(rows: Sequence[LedgerRow], wide: bool = False) -> None:
     """One line an alias: who holds it since when, and who moved it there why."""
-    table = new_table("alias", "version", "since", "who", "reason")
+    table = new_table(
+        key("alias"),
+        Column("version", leaves=False),
+        Column("since"),
+        Column("reason", "anywhere"),
+        Column("who"),
+        wide=wide,
+    )
     for row in rows:
         table.add_row(
             shown(row.alias, "green"),
             shown(f"{row.model}@{row.version}", "bold"),
-            shown(when(row.at)),
-            shown(row.who),
+            moment(row.at),
             shown(row.reason),
+            shown(row.who),
         )
     stdout().print(table)
 
 
-def show_history(rows: Sequence[LedgerRow]) -> None:
+def show_history(rows: Sequence[LedgerRow], wide: bool = False) -> None:
     """The ledger, newest first."""
-    table = new_table("when", "what", "who", "reason")
+    table = new_table(
+        Column("when"),
+        Column("what", "between words", leaves=False),
+        Column("reason", "anywhere"),
+        Column("who"),
+        wide=wide,
+    )
     for row in rows:
-        table.add_row(shown(when(row.at)), shown(_what(row)), shown(row.who), shown(_reason(row)))
+        table.add_row(moment(row.at), shown(_what(row)), shown(_reason(row)), shown(row.who))
     stdout().print(table)
 
 

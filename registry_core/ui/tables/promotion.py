@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from registry_core.records import Promotion, Version
 from registry_core.rules import PromotionRule, RuleChange, SetRule
+from registry_core.text import when
 from registry_core.ui.output import stdout
-from registry_core.ui.tables.cells import new_table, when
+from registry_core.ui.tables.cells import Column, Table, key, new_table
 from registry_core.ui.text import counted, fraction, shown, signed
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def show_decision(decision: Decision) -> None:
 
 def show_metrics(version: Version, holder: Version | None, alias: str) -> None:
     """A version's metrics beside those of the version that holds an alias."""
-    table = new_table("metric", version.ref, *([holder.ref, "difference"] if holder else []))
+    beside = [key(holder.ref), Column("difference")] if holder else []
+    table = new_table(key("metric"), key(version.ref), *beside)
     names = dict.fromkeys([*version.metrics, *(holder.metrics if holder else ())])
     for name in names:
         mine, theirs = version.metrics.get(name), holder.metrics.get(name) if holder else None
@@ -108,8 +110,7 @@ def show_rule_changes(changes: Sequence[RuleChange], dry_run: bool) -> None:
 def _show_checks(heading: str, checks: Sequence[Check]) -> None:
     console = stdout()
     console.print(shown(heading))
-    table = new_table("", "", "")
-    table.show_header = False
+    table = Table([key(""), "", ""], heads=False)
     for check in checks:
         mark = shown("passed", "green") if check.passed else shown("failed", "red bold")
         table.add_row(mark, shown(check.name), shown(check.found))
