@@ -21,7 +21,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from pydantic import BaseModel
+
+from registry_core.config import RunConfig
 
 # Attributes that Keras sets on a callback by itself; whether a CSV file has its header yet is
 # seen from the file.
@@ -427,7 +428,7 @@ def _is_constant(value: Any) -> bool:
     """Whether nothing that a callback does with a value can change what comes of training."""
     if isinstance(value, list | tuple | dict | set | frozenset | deque):
         return False
-    if isinstance(value, keras.callbacks.Callback | BaseModel | io.IOBase | type):
+    if isinstance(value, keras.callbacks.Callback | RunConfig | io.IOBase | type):
         return True
     dataclass = getattr(type(value), "__dataclass_params__", None)
     if dataclass is not None and dataclass.frozen:
