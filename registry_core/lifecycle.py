@@ -337,6 +337,7 @@ def build_record(
         "history": {name: list(values) for name, values in history.metrics.items()},
         "epoch_seconds": list(history.epoch_seconds),
         "resumed": history.resumed,
+        "not_repeatable": [each.to_json() for each in history.not_repeatable],
         "seconds": stages.seconds | fit,  # in this process alone, where it was stopped before
         "data": origin["data"],
         "figures_missing": figures_missing,

@@ -178,6 +178,22 @@ class Assembly:
 
 
 @dataclass(frozen=True)
+class NotRepeatable:
+    """Something in a training that no seed repeats.
+
+    Args:
+        what: a sentence or two: what it is, and what would repeat.
+        when: `always`, or `resumed`: only where the run was stopped and resumed.
+    """
+
+    what: str
+    when: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"what": self.what, "when": self.when}
+
+
+@dataclass(frozen=True)
 class History:
     """What was measured after each epoch.
 
@@ -185,11 +201,13 @@ class History:
         metrics: name -> one value an epoch; `loss`, `accuracy`, `val_loss`, `learning_rate`, …
         epoch_seconds: wall time of each epoch, validation included.
         resumed: how often the run was taken up again.
+        not_repeatable: what in it the same seed does not repeat.
     """
 
     metrics: Mapping[str, Sequence[float]]
     epoch_seconds: Sequence[float] = ()
     resumed: int = 0
+    not_repeatable: Sequence[NotRepeatable] = ()
 
     @property
     def epochs(self) -> int:

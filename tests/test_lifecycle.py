@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -35,6 +36,7 @@ from registry_core.plugins import KnownPlugins
 from registry_core.signals import StopRequest
 from registry_core.statistics import Outcomes
 from registry_core.store import Store
+from registry_core.types import NotRepeatable
 
 STAGES = ["data", "model", "fit", "evaluate", "save", "plot", "register"]
 
@@ -88,6 +90,20 @@ def hook(name: str, body: str, arguments: str = "") -> str:
 
 def extension(name: str, body: str, arguments: str = "") -> str:
     return "from registry_core import hookimpl" + hook(name, body, arguments)
+
+
+def test_what_the_seed_does_not_repeat_is_in_the_versions_record(tmp_path):
+    """So that a later reproduction can tell why it ended otherwise; nothing where all repeats."""
+    told = NotRepeatable("The layer 'noise' draws with tf.random.", "resumed")
+
+    class Telling(FakeTrainer):
+        def fit(self, *known):
+            return replace(super().fit(*known), not_repeatable=[told])
+
+    project = Project(tmp_path)
+    kept = project.manifest(project.run(trainer=Telling))["not_repeatable"]
+    assert kept == [{"what": told.what, "when": "resumed"}]
+    assert project.manifest(project.run())["not_repeatable"] == []
 
 
 # --- planning ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from registry_core.config import RunConfig
 from registry_core.errors import PluginError, TrainingError
 from registry_core.signals import StopRequest
 from registry_core.training.fused import fused_normalisation
+from registry_core.training.hooks import NumberedCallbacks, batches_a_call
 from registry_core.training.measuring import examination, measure
 from registry_core.training.models import check_saved, save_model
 from registry_core.training.pipeline import (
@@ -42,10 +44,6 @@ from registry_core.types import (
     Schedule,
     Split,
 )
-
-# Steps that Keras runs in one call. More of them cost less Python, and make Ctrl-C and the
-# live view wait longer: this many examples are some tenths of a second on two cores.
-EXAMPLES_A_CALL = 1_000
 
 
 class KerasTrainer:
@@ -166,11 +164,15 @@ class KerasTrainer:
             whole=not last.step,
         )
         watch = Watch(batches, observer, stop, last.state)
-        keep = Keep(checkpoints, last, watch, assembly.callbacks, config.epochs, observer, stop)
+        keep = Keep(
+            checkpoints, last, watch, batches, assembly.callbacks, config.epochs, observer, stop
+        )
         callbacks = [watch, *assembly.callbacks, keep]
         if (schedule := _by_epoch(assembly.schedule)) is not None:
             callbacks.insert(0, _Follow(schedule))
-        model.steps_per_execution = max(1, min(EXAMPLES_A_CALL // config.batch_size, batches.steps))
+        model.steps_per_execution = batches_a_call(
+            model, assembly.callbacks, config.batch_size, batches.steps
+        )
         validation = assembly.data.validation
         observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
         with _enough_memory(config), fused_normalisation(model), warnings.catch_warnings():
@@ -182,11 +184,11 @@ class KerasTrainer:
                 epochs=config.epochs,
                 initial_epoch=last.epoch(config.epochs),
                 validation_data=None if validation is None else evaluation_batches(validation),
-                callbacks=callbacks,
+                callbacks=NumberedCallbacks(callbacks, batches, model, config.epochs),
                 shuffle=False,  # the batches are shuffled as they are made
                 verbose=0,
             )
-        return watch.history()
+        return replace(watch.history(), not_repeatable=keep.not_repeatable)
 
     def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:
         """Measure a model on a split.
