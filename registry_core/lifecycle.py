@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from registry_core import custom_code
 from registry_core.config import RunConfig
 from registry_core.data import check_splits, describe, steps
 from registry_core.drift import drifted
@@ -68,6 +69,8 @@ class Trainer(Protocol):
     def digest(self, model: Any) -> str: ...
 
     def save(self, model: Any, path: Path) -> None: ...
+
+    def custom_objects(self, path: Path) -> Mapping[str, str]: ...
 
     def check_saved(self, model: Any, path: Path, split: Split) -> None: ...
 
@@ -134,6 +137,8 @@ def run(
 
         with stages.timed("save"), translated(store.folder, "saving the model"):
             trainer.save(made.inference, folder.files / MODEL_FILE)
+            objects = trainer.custom_objects(folder.files / MODEL_FILE)
+            custom = custom_code.describe(objects, project)
             scores = outcomes(
                 made.evaluation,
                 data.class_names,
@@ -141,6 +146,11 @@ def run(
             )
             (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
 
+        for name in (name for name, module in objects.items() if not module):
+            observer.warn(
+                f"'{name}' is not registered when a module is imported, but in a function: other "
+                "processes cannot load this version. Register it at the top of a module."
+            )
         with stages.timed("plot"):
             result = RunResult(
                 plan.model, plan.dataset, plan.preset, plan.config, made.history, made.metrics,
@@ -153,6 +163,7 @@ def run(
         observer.stage_began("register")
         record = build_record(plan, data, made.origin, made.metrics, made.history, stages, missing)
         record["weights"] = made.weights
+        record[custom_code.KEY] = custom
         files = files_below(folder.files, observer)
         stop.outcome = f"It was being registered: `mlreg list {plan.model}` tells whether it was."
         with stop.patience():

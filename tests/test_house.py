@@ -27,10 +27,12 @@ FLOORS = [
         "checkpoint",
         "drift",
         "provenance",
+        "backend",
+        "code_record",
         "blame",
         "plugin_guard",
     },
-    {"store", "plugins", "plans", "gates", "groups", "comparison"},
+    {"store", "plugins", "plans", "gates", "groups", "comparison", "custom_code"},
     {
         "lifecycle",
         "seeds",
@@ -54,6 +56,8 @@ SAME_FLOOR = {
     ("hookspecs", "config"),
     ("signals", "plugin_guard"),  # it tells who replaced a handler
     ("plans", "plugins"),  # presets are theirs
+    ("custom_code", "plugins"),  # which may bring a model's layers
+    ("code_record", "blame"),  # where a plugin's files are
     ("adoption", "model_import"),
     ("model_import", "training"),  # late, and in a process of its own
     ("adoption", "lifecycle"),  # both load data and keep a record alike

@@ -20,6 +20,7 @@ import tensorflow as tf
 from registry_core.config import RunConfig
 from registry_core.errors import PluginError, TrainingError
 from registry_core.signals import StopRequest
+from registry_core.training.custom_objects import custom_objects
 from registry_core.training.fused import fused_normalisation
 from registry_core.training.measuring import examination, measure
 from registry_core.training.models import check_saved, save_model
@@ -226,6 +227,10 @@ class KerasTrainer:
     def save(self, model: keras.Model, path: Path) -> None:
         """Write the model to `path`, which ends in `.keras`."""
         save_model(model, path)
+
+    def custom_objects(self, path: Path) -> dict[str, str]:
+        """The registered objects of a model that was saved, and the module of each."""
+        return custom_objects(path)
 
     def check_saved(self, model: keras.Model, path: Path, split: Split) -> None:
         """Load a saved model and compare its answers; raises PluginError where they differ."""
