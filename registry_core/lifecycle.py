@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from registry_core import custom_code
+from registry_core.code_record import libraries
 from registry_core.config import RunConfig
 from registry_core.data import check_splits, describe, steps
 from registry_core.drift import drifted
@@ -248,7 +249,8 @@ def train(
         with plugins.answerable("mlreg_model"):
             trainer.check(assembly, workspace.path)
 
-    origin = build_origin(plan, facts, plugins, {**surroundings(project), **trainer.environment()})
+    environment = {**surroundings(project), **trainer.environment()}
+    origin = build_origin(plan, facts, plugins, environment, project)
     _tell_drift(workspace.record, origin, observer)
     workspace.begin(origin)
     stop.outcome = once_begun
@@ -267,6 +269,7 @@ def train(
         evaluation = trainer.evaluate(inference, assembly.model, data.test)
         metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
     weights = trainer.digest(inference)
+    origin = _with_late_imports(origin, plugins, project)
     return Made(trainer, data, origin, history, inference, weights, evaluation, metrics)
 
 
@@ -275,6 +278,7 @@ def build_origin(
     facts: Mapping[str, Any],
     plugins: PluginSet,
     environment: Mapping[str, Any],
+    project: Path,
 ) -> dict[str, Any]:
     """What a run begins with: all that decides what it will make.
 
@@ -283,6 +287,7 @@ def build_origin(
         facts: what it is trained and measured on, as `describe` tells it.
         plugins: the plan's plugins.
         environment: libraries, device, and the code around it.
+        project: the folder whose modules are recorded beside the plugins' own.
 
     Raises:
         PluginError: something in it cannot be written down: it would be refused after training.
@@ -296,6 +301,7 @@ def build_origin(
         "data_dir": None if plan.data_dir is None else str(plan.data_dir.absolute()),
         "data": facts,
         "plugins": plugins.describe(),
+        "code": plugins.describe_code(project),
         "environment": environment,
     }
     check_json({name: value for name, value in origin.items() if name != "data_dir"}, "record")
@@ -338,8 +344,21 @@ def build_record(
         "data": origin["data"],
         "figures_missing": figures_missing,
         "plugins": origin["plugins"],
+        "code": origin["code"],
         "environment": origin["environment"],
     }
+
+
+def _with_late_imports(
+    origin: Mapping[str, Any], plugins: PluginSet, project: Path
+) -> dict[str, Any]:
+    """What a run began with, and the code that was imported while it went on."""
+    now = plugins.describe_code(project)
+    # a file may have been edited since: what was read first is what ran
+    code = {"files": origin["code"]["files"]}
+    code["modules"] = {**now["modules"], **origin["code"]["modules"]}
+    environment = {**origin["environment"], "libraries": libraries()}
+    return {**origin, "code": code, "environment": environment}
 
 
 def notify(plugins: PluginSet, hook: str, observer: Observer, **known: Any) -> None:

@@ -83,6 +83,16 @@ class KerasTrainer:
             "device": ", ".join(gpus) or platform.processor() or platform.machine(),
             "deterministic": self._config.deterministic,
             "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
+            "keras_settings": {
+                "floatx": keras.config.floatx(),
+                "epsilon": keras.config.epsilon(),
+                "image_data_format": keras.config.image_data_format(),
+                "dtype_policy": keras.config.dtype_policy().name,
+            },
+            "threads": {  # 0: as many as TensorFlow finds right
+                "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
+                "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
+            },
         }
 
     def initial_learning_rate(self, schedule: Schedule | None) -> Any:

@@ -58,7 +58,7 @@ def show_runs(unfinished: Sequence[tuple[UnfinishedRun, str]], finished: Sequenc
 
 
 def show_reproduction(found: Reproduction) -> None:
-    """The verdict, what was measured beside what was recorded, and what drifted."""
+    """The verdict, what was measured beside what was recorded, what drifted, what was compared."""
     from registry_core.gates import told
 
     console = stdout()
@@ -77,12 +77,16 @@ def show_reproduction(found: Reproduction) -> None:
             console.print(shown(f"  the history differs from epoch {found.first_epoch} on"))
         compared = told(found.comparison) if found.comparison else f"not compared: {found.why_not}"
         console.print(shown(f"  now against the record: {compared}"))
-        if not found.drift:
-            console.print(
-                "  settings, data, plugins, libraries and hardware are those of the record"
-            )
     for drift in found.drift:
         console.print(shown(f"  drifted: {drift}"))
+    for cause in found.causes:
+        console.print(shown(f"  may not repeat: {cause}"))
+    if found.verdict != "identical" and not found.cause_known:
+        console.print(shown("  cause not known: all that was compared is as it was recorded"))
+        console.print(shown(f"  not looked at: {', '.join(found.not_looked_at)}"))
+    console.print(shown(f"  compared: {', '.join(found.compared)}"))
+    if found.not_recorded:
+        console.print(shown(f"  not recorded when it was made: {', '.join(found.not_recorded)}"))
 
 
 def show_reevaluation(found: Reevaluation) -> None:
