@@ -46,8 +46,12 @@ KEY = "custom_objects"
 _LIBRARIES = re.compile(r"(keras|tensorflow)\b", re.IGNORECASE)
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 # what leads to the reason in what Keras says, and what follows it
-_MARKS = ("Exception encountered: ", "Error encountered:")
-_CONFIGURATION = re.compile(r"Full object config|config=\{|Arguments received by")
+_MARKS = re.compile(
+    r"Exception encountered: |Error encountered:|Example error message for object <[^\n]*>:\n"
+)
+_CONFIGURATION = re.compile(
+    r"Full object config|config=\{|Arguments received by|Target variable:|List of objects"
+)
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _LIMIT_CONFIG_BYTES = 64 << 20
 
@@ -385,8 +389,7 @@ def _remedy(manifest: Mapping[str, Any], objects: Sequence[CustomObject]) -> tup
 def why(error: BaseException) -> str:
     """What Keras says on loading, without where and without whole configurations: one line."""
     text = _COLOURS.sub("", safe_str(error))
-    for mark in _MARKS:
-        text = text.rpartition(mark)[2]
+    text = _MARKS.split(text)[-1]
     text = " ".join(_CONFIGURATION.split(text)[0].split())
     return truncate(text or type(error).__qualname__, 300)
 
