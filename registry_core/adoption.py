@@ -154,7 +154,7 @@ def adopt(
 
         observer.stage_began("register")
         origin = build_origin(
-            plan, facts, plugins, {**surroundings(project), **adopter.environment()}
+            plan, facts, plugins, {**surroundings(project), **adopter.environment()}, project
         )
         record = build_record(plan, data, origin, metrics, history, stages, missing)
         # the preset decided which data was loaded, and nothing of how the model came to be

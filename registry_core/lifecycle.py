@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from registry_core import custom_code
 from registry_core.checkpoint import read_state
+from registry_core.code_record import libraries
 from registry_core.config import RunConfig
 from registry_core.data import check_splits, describe, steps, validation_split
 from registry_core.drift import drifted
@@ -71,6 +73,8 @@ class Trainer(Protocol):
     def digest(self, model: Any) -> str: ...
 
     def save(self, model: Any, path: Path) -> None: ...
+
+    def custom_objects(self, path: Path) -> Mapping[str, str]: ...
 
     def check_saved(self, model: Any, path: Path, split: Split) -> None: ...
 
@@ -142,6 +146,8 @@ def run(
 
         with stages.timed("save"), translated(store.folder, "saving the model"):
             trainer.save(made.inference, folder.files / MODEL_FILE)
+            objects = trainer.custom_objects(folder.files / MODEL_FILE)
+            custom = custom_code.describe(objects, project)
             scores = outcomes(
                 made.evaluation,
                 data.class_names,
@@ -149,6 +155,11 @@ def run(
             )
             (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
 
+        for name in (name for name, module in objects.items() if not module):
+            observer.warn(
+                f"'{name}' is not registered when a module is imported, but in a function: other "
+                "processes cannot load this version. Register it at the top of a module."
+            )
         with stages.timed("plot"):
             result = RunResult(
                 plan.model, plan.dataset, plan.preset, plan.config, made.history, made.metrics,
@@ -164,6 +175,7 @@ def run(
         watching.say(stages.summary())
         record = build_record(plan, data, made.origin, made.metrics, made.history, stages, missing)
         record["weights"] = made.weights
+        record[custom_code.KEY] = custom
         with translated(store.folder, "keeping the run's log"):
             _keep_log(folder, watching)
         files = files_below(folder.files, watching)
@@ -250,7 +262,8 @@ def train(
         with plugins.answerable("mlreg_model"):
             trainer.check(assembly, workspace.path)
 
-    origin = build_origin(plan, facts, plugins, {**surroundings(project), **trainer.environment()})
+    environment = {**surroundings(project), **trainer.environment()}
+    origin = build_origin(plan, facts, plugins, environment, project)
     _tell_drift(workspace.record, origin, observer)
     _tell_where(origin, workspace, observer)
     workspace.begin(origin)
@@ -270,6 +283,7 @@ def train(
         evaluation = trainer.evaluate(inference, assembly.model, data.test)
         metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
     weights = trainer.digest(inference)
+    origin = _with_late_imports(origin, plugins, project)
     return Made(trainer, data, origin, history, inference, weights, evaluation, metrics)
 
 
@@ -278,6 +292,7 @@ def build_origin(
     facts: Mapping[str, Any],
     plugins: PluginSet,
     environment: Mapping[str, Any],
+    project: Path,
 ) -> dict[str, Any]:
     """What a run begins with: all that decides what it will make.
 
@@ -286,6 +301,7 @@ def build_origin(
         facts: what it is trained and measured on, as `describe` tells it.
         plugins: the plan's plugins.
         environment: libraries, device, and the code around it.
+        project: the folder whose modules are recorded beside the plugins' own.
 
     Raises:
         PluginError: something in it cannot be written down: it would be refused after training.
@@ -299,6 +315,7 @@ def build_origin(
         "data_dir": None if plan.data_dir is None else str(plan.data_dir.absolute()),
         "data": facts,
         "plugins": plugins.describe(),
+        "code": plugins.describe_code(project),
         "environment": environment,
     }
     check_json({name: value for name, value in origin.items() if name != "data_dir"}, "record")
@@ -342,8 +359,21 @@ def build_record(
         "data": origin["data"],
         "figures_missing": figures_missing,
         "plugins": origin["plugins"],
+        "code": origin["code"],
         "environment": origin["environment"],
     }
+
+
+def _with_late_imports(
+    origin: Mapping[str, Any], plugins: PluginSet, project: Path
+) -> dict[str, Any]:
+    """What a run began with, and the code that was imported while it went on."""
+    now = plugins.describe_code(project)
+    # a file may have been edited since: what was read first is what ran
+    code = {"files": origin["code"]["files"]}
+    code["modules"] = {**now["modules"], **origin["code"]["modules"]}
+    environment = {**origin["environment"], "libraries": libraries()}
+    return {**origin, "code": code, "environment": environment}
 
 
 def notify(plugins: PluginSet, hook: str, observer: Observer, **known: Any) -> None:

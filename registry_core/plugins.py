@@ -17,12 +17,13 @@ import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
-from registry_core import blame, hookspecs
+from registry_core import backend, blame, code_record, hookspecs
 from registry_core.errors import (
     Interrupted,
     MlregError,
@@ -115,6 +116,7 @@ class KnownPlugins:
             PluginError: one of them is missing, does not import, or breaks the contract.
         """
         chosen = self.dataset(dataset) if dataset is not None else None
+        backend.prepare()  # plugins may import Keras before the trainer does
         return PluginSet(chosen, list(self.extensions.values()))
 
 
@@ -279,11 +281,19 @@ class PluginSet:
                 "name": source.name,
                 "module": source.module,
                 "kind": source.kind,
-                "distribution": _distribution(source.module),
+                "distribution": distribution_of(source.module),
                 "code_sha256": _code_digest(self._modules[source.name]),
             }
             for source in self.sources
         ]
+
+    def describe_code(self, folder: Path) -> dict[str, Any]:
+        """The digests of the plugins' files, and of their other modules that were imported.
+
+        Args:
+            folder: the one of plugins.toml.
+        """
+        return code_record.describe_code(self._modules, folder)
 
     # --- joining -----------------------------------------------------------------------------
 
@@ -454,7 +464,8 @@ def _owners() -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()
 
 
-def _distribution(module: str) -> str | None:
+def distribution_of(module: str) -> str | None:
+    """`acme-layers 1.2`: what a module was installed with; None where no distribution has it."""
     owners = _owners().get(module.partition(".")[0])
     if not owners:
         return None

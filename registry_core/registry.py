@@ -82,16 +82,24 @@ class Registry:
     def load(self, reference: str | Ref) -> keras.Model:
         """The Keras model of a version, compiled, taking the dataset's raw inputs.
 
+        The modules that register its layers and functions of its own are imported first.
+
         Raises:
-            UsageError: nothing has the reference.
+            UsageError: nothing has the reference, or it needs another Keras.
+            PluginError: it has a layer or a function of its own, whose code is not here.
             IntegrityError: its file is not what its digest says; nothing of it was parsed.
         """
+        from registry_core import custom_code
+
         version = self.version(reference)
+        manifest = self.store.manifest(version)
         with tempfile.TemporaryDirectory() as folder:
             file = self.store.copy_out(version, MODEL_FILE, Path(folder) / MODEL_FILE)
-            from registry_core.training import load_model
+            code = custom_code.find_code(version, manifest, file, self.settings)
+            from registry_core.training import load_model  # TensorFlow loads here
 
-            return load_model(file)
+            with code.imported():
+                return load_model(file)
 
     def promote(
         self,
@@ -491,7 +499,8 @@ class Registry:
         """
         from registry_core.exports import export
 
-        return export(self.store, self.version(reference), form, output, overwrite)
+        version = self.version(reference)
+        return export(self.store, version, form, output, overwrite, self.settings)
 
     def _holder(self, model: str, alias: str) -> Version | None:
         try:

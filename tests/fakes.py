@@ -236,6 +236,9 @@ class FakeTrainer:
         self._called("save")
         path.write_text(json.dumps(model))
 
+    def custom_objects(self, path: Path) -> Mapping[str, str]:
+        return {}
+
     def check_saved(self, model: Any, path: Path, split: Split) -> None:
         self._called("check_saved")
         if self._reread or json.loads(path.read_text()) != model:

@@ -28,10 +28,21 @@ FLOORS = [
         "checkpoint",
         "drift",
         "provenance",
+        "backend",
+        "code_record",
         "blame",
         "plugin_guard",
     },
-    {"store", "plugins", "plans", "plugin_description", "gates", "groups", "comparison"},
+    {
+        "store",
+        "plugins",
+        "plans",
+        "plugin_description",
+        "gates",
+        "groups",
+        "comparison",
+        "custom_code",
+    },
     {
         "lifecycle",
         "seeds",
@@ -60,6 +71,8 @@ SAME_FLOOR = {
     ("plans", "plugins"),  # presets are theirs
     ("plugin_description", "plans"),
     ("plugin_description", "plugins"),
+    ("custom_code", "plugins"),  # which may bring a model's layers
+    ("code_record", "blame"),  # where a plugin's files are
     ("adoption", "model_import"),
     ("model_import", "training"),  # late, and in a process of its own
     ("adoption", "lifecycle"),  # both load data and keep a record alike

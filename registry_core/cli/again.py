@@ -121,7 +121,7 @@ def reproduce(
     import tempfile
     from pathlib import Path
 
-    from registry_core import reproduction
+    from registry_core import custom_code, reproduction
     from registry_core.cli.runs import load_trainer
     from registry_core.config import parse_overrides
     from registry_core.plans import plan_again
@@ -133,6 +133,7 @@ def reproduce(
     version = registry.version(parse_words(reference))
     manifest = registry.store.manifest(version)
     reproduction.check_reproducible(version, manifest)
+    custom_code.check_here(version, manifest, registry.settings)
     plugins = KnownPlugins(registry.settings).load(version.dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     plan = plan_again(plugins, manifest, data_dir, overrides)

@@ -46,7 +46,7 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Measure a version again, and compare with what was recorded; nothing is changed."""
-    from registry_core import reevaluation
+    from registry_core import custom_code, reevaluation
     from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
@@ -57,8 +57,9 @@ def evaluate(
         raise UsageError(
             f"There is no split {shown(split)}.", f"Splits: {', '.join(reevaluation.SPLITS)}."
         )
-    plugins = KnownPlugins(registry.settings).load(version.dataset)
     manifest = registry.store.manifest(version)
+    custom_code.check_here(version, manifest, registry.settings)
+    plugins = KnownPlugins(registry.settings).load(version.dataset)
     plan = reevaluation.plan_of(plugins, manifest, data_dir)
     registry.store.check(version)
     with stop_on_signals() as stop, watch(quiet) as observer:

@@ -4,18 +4,14 @@ Knows Keras models and tf.data, and neither plugins nor the registry.
 """
 
 import os
-import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# All are read when TensorFlow and Keras load: quiet logs, and the backend that tf.data feeds.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["KERAS_BACKEND"] = "tensorflow"
-# TensorFlow leaves oneDNN off where there is no AVX-512, and its kernels are faster there too.
-# The result is the same to rounding, and the same to the bit from run to run.
-if platform.machine() in ("x86_64", "AMD64"):
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+from registry_core import backend
+
+backend.prepare()
+backend.check()
 
 
 @contextmanager

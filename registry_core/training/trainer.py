@@ -21,6 +21,7 @@ import tensorflow as tf
 from registry_core.config import RunConfig
 from registry_core.errors import PluginError, TrainingError
 from registry_core.signals import StopRequest
+from registry_core.training.custom_objects import custom_objects
 from registry_core.training.fused import fused_normalisation
 from registry_core.training.hooks import NumberedCallbacks, batches_a_call
 from registry_core.training.measuring import examination, measure
@@ -80,6 +81,16 @@ class KerasTrainer:
             "device": ", ".join(gpus) or platform.processor() or platform.machine(),
             "deterministic": self._config.deterministic,
             "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
+            "keras_settings": {
+                "floatx": keras.config.floatx(),
+                "epsilon": keras.config.epsilon(),
+                "image_data_format": keras.config.image_data_format(),
+                "dtype_policy": keras.config.dtype_policy().name,
+            },
+            "threads": {  # 0: as many as TensorFlow finds right
+                "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
+                "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
+            },
         }
 
     def initial_learning_rate(self, schedule: Schedule | None) -> Any:
@@ -228,6 +239,10 @@ class KerasTrainer:
     def save(self, model: keras.Model, path: Path) -> None:
         """Write the model to `path`, which ends in `.keras`."""
         save_model(model, path)
+
+    def custom_objects(self, path: Path) -> dict[str, str]:
+        """The registered objects of a model that was saved, and the module of each."""
+        return custom_objects(path)
 
     def check_saved(self, model: keras.Model, path: Path, split: Split) -> None:
         """Load a saved model and compare its answers; raises PluginError where they differ."""

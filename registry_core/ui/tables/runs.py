@@ -91,7 +91,7 @@ def _started(run: str) -> str:
 
 
 def show_reproduction(found: Reproduction) -> None:
-    """The verdict, what was measured beside what was recorded, and what drifted."""
+    """The verdict, what was measured beside what was recorded, what drifted, what was compared."""
     from registry_core.gates import told
 
     console = stdout()
@@ -114,12 +114,16 @@ def show_reproduction(found: Reproduction) -> None:
             else f"not compared: {found.why_not}"
         )
         console.print(shown(f"  now against the record: {compared}"))
-        if not found.drift:
-            console.print(
-                "  settings, data, plugins, libraries and hardware are those of the record"
-            )
     for drift in found.drift:
         console.print(shown(f"  drifted: {drift}"))
+    for cause in found.causes:
+        console.print(shown(f"  may not repeat: {cause}"))
+    if found.verdict != "identical" and not found.cause_known:
+        console.print(shown("  cause not known: all that was compared is as it was recorded"))
+        console.print(shown(f"  not looked at: {', '.join(found.not_looked_at)}"))
+    console.print(shown(f"  compared: {', '.join(found.compared)}"))
+    if found.not_recorded:
+        console.print(shown(f"  not recorded when it was made: {', '.join(found.not_recorded)}"))
 
 
 def show_reevaluation(found: Reevaluation) -> None:
