@@ -118,7 +118,7 @@ def run(
     stages = Stages(observer)
     stop.outcome = "Nothing was registered."
     with store.take_up_run(plan.resumes) if plan.resumes else store.start_run(plan.model) as folder:
-        with translated(store.folder, "keeping what the run makes"):
+        with translated(store.folder, "keeping what the run makes", outcome=stop.outcome):
             made = train(
                 plan,
                 plugins=plugins,
@@ -132,7 +132,10 @@ def run(
             )
         data, trainer = made.data, made.trainer
 
-        with stages.timed("save"), translated(store.folder, "saving the model"):
+        with (
+            stages.timed("save"),
+            translated(store.folder, "saving the model", outcome=stop.outcome),
+        ):
             trainer.save(made.inference, folder.files / MODEL_FILE)
             scores = outcomes(
                 made.evaluation,

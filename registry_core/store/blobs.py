@@ -16,6 +16,7 @@ from pathlib import Path
 from registry_core.errors import IntegrityError, StorageError
 from registry_core.store.disk import copy_and_hash
 from registry_core.store.folders import names_in, open_file, open_folder, opened, size_of
+from registry_core.store.permissions import check_writable
 
 OBJECTS = "objects"
 _CONTENT = "sha256"
@@ -63,6 +64,7 @@ class Blobs:
             runs: the name of the folder that files are moved here from.
 
         Raises:
+            PermissionError: a part of the registry cannot be written.
             StorageError: it is on another file system than `runs`.
         """
         with (
@@ -70,8 +72,7 @@ class Blobs:
             opened(self._registry, runs, create=True) as source,
         ):
             place = self._registry / OBJECTS / _CONTENT
-            if not os.access(place, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+            check_writable(self._registry)
             if os.fstat(folder).st_dev != os.fstat(source).st_dev:
                 raise StorageError(
                     f"{place} and {self._registry / runs} are on different file systems.",

@@ -109,7 +109,7 @@ def _entered(folder: Path, busy_seconds: float) -> Iterator[Access]:
     """The registry, with no other process that writes to it."""
     access = Access(folder, busy_seconds)
     with (
-        access.translated("rebuilding the index"),
+        access.translated("rebuilding the index", outcome="The old index was kept."),
         _something_to_go_by(access),
         _alone(folder, busy_seconds),
     ):

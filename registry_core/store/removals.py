@@ -157,7 +157,9 @@ class Removals:
             orphans, unregistered = self._orphans(view)
         blobs = size = 0
         for some in _batches(orphans):
-            with self._access.writing("removing files that nothing needs") as index:
+            with self._access.writing(
+                "removing files that nothing needs", outcome="What is left is removed next time."
+            ) as index:
                 going = index.unreferenced(some)
                 size += sum(self._access.blobs.size(digest) or 0 for digest in going)
                 self._access.blobs.remove(going)

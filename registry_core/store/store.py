@@ -62,6 +62,8 @@ from registry_core.store.removals import Removals
 from registry_core.store.runs import RUNS, RunFolder, remove_folder, resumable, strip
 from registry_core.store.staging import STAGED, Staged, check_files, stage
 
+_NOT_REGISTERED = "Nothing was registered; earlier versions are whole."
+
 
 class Store:
     """The registry in a folder. Opens nothing until it is asked something.
@@ -178,7 +180,12 @@ class Store:
         record = _file(version, path)
         # beside the destination, for a rename within one file system
         draft = destination.with_name(f".mlreg-{os.urandom(8).hex()}")
-        with translated(destination.parent, f"copying {version.ref}", needed_bytes=record.size):
+        with translated(
+            destination.parent,
+            f"copying {version.ref}",
+            needed_bytes=record.size,
+            outcome="Nothing was written.",
+        ):
             try:
                 with draft.open("xb") as stream:
                     what = _named(version, record)
@@ -354,13 +361,13 @@ class Store:
         """
         manifests.check_record(record)
         doing = f"publishing {run.model}"
-        with self._access.translated(doing):
+        with self._access.translated(doing, outcome=_NOT_REGISTERED):
             needed_bytes = check_files(files)
-        with self._access.translated(doing, needed_bytes):
+        with self._access.translated(doing, needed_bytes, _NOT_REGISTERED):
             staged = stage(files, run.path)
         load_check({file.record.path: file.path for file in staged})
         try:
-            with self._access.writing(doing, needed_bytes) as index:
+            with self._access.writing(doing, needed_bytes, outcome=_NOT_REGISTERED) as index:
                 version = self._register(index, run, record, staged, reason)
         except UnconfirmedError as error:
             self._withdraw(run, error)
@@ -490,7 +497,7 @@ class Store:
         """A run's folder, made or taken up in a transaction that is committed, or left again."""
         run = None
         try:
-            with self._access.writing(doing, create=create):
+            with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED):
                 self._blobs.prepare(RUNS)
                 run = folder()
         except BaseException:
@@ -557,7 +564,7 @@ class Store:
         if withdrawn:
             raise StorageError(
                 error.what,
-                "The version was taken back, earlier versions are whole. Mend the disk, or use "
+                "The version was withdrawn; earlier versions are whole. Check the disk, or use "
                 "another registry.",
                 f"mlreg list {run.model}",
             ) from error
