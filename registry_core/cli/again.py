@@ -17,6 +17,7 @@ from registry_core.cli.options import (
     YesOption,
     confirm,
 )
+from registry_core.cli.place import tell_nothing
 from registry_core.errors import IntegrityError
 from registry_core.refs import parse_words
 from registry_core.ui import output
@@ -48,7 +49,7 @@ def runs(
     quiet: QuietOption = False,
 ) -> None:
     """Show the runs: those that go on, were interrupted, failed or made a version; newest first."""
-    registry = session.open()
+    registry = session.open(needs_versions=False)
     if discard:
         ids = list(dict.fromkeys(registry.stopped_run(name).id for name in discard))
         again = " ".join(f"--discard {name}" for name in discard)
@@ -75,7 +76,7 @@ def runs(
     elif unfinished or finished:
         show_runs([(run, _told(run)) for run in unfinished], finished)
     else:
-        output.print_hint("No runs yet. Try: mlreg run cifar10 --preset quick")
+        tell_nothing(registry, "runs")
 
 
 @app.command()
@@ -90,7 +91,7 @@ def resume(
     from registry_core.plans import plan_resumption
     from registry_core.plugins import KnownPlugins
 
-    registry = session.open()
+    registry = session.open(needs_versions=False)
     stopped = registry.stopped_run(run)
     if not stopped.record:
         raise IntegrityError(
@@ -104,7 +105,7 @@ def resume(
         output.print_hint(_goes_on(stopped))
     with running(registry, plugins, quiet) as run_one:
         version = run_one(plan)
-    tell_version(version, as_json, quiet)
+    tell_version(version, registry, as_json, quiet)
 
 
 @app.command()

@@ -60,11 +60,24 @@ class Session:
     traceback: bool = False
     as_json: bool = False
 
-    def open(self) -> Registry:
-        """The registry that this command works on."""
+    def open(self, create: bool = False, needs_versions: bool = True) -> Registry:
+        """The registry that this command works on.
+
+        Args:
+            create: the command makes it where it is not there.
+            needs_versions: the command is about a version or a model, so one must be there.
+
+        Raises:
+            UsageError: it is not there.
+        """
         from registry_core.registry import open_registry
 
-        return open_registry(self.registry)
+        registry = open_registry(self.registry)
+        if not create and (state := registry.store.state()) != "ready":
+            from registry_core.cli.place import check_place
+
+            check_place(registry.place, state, needs_versions)
+        return registry
 
 
 session = Session()

@@ -154,7 +154,7 @@ def import_model(
     from registry_core.ui.text import literal, size
     from registry_core.ui.watchers import watch
 
-    registry = session.open()
+    registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
     plan = plan_run(plugins, preset, None, name, data_dir)
     memory_bytes = None if max_memory is None else round(max_memory * 1e9)
@@ -185,7 +185,7 @@ def import_model(
             project=registry.settings.folder,
             examiner=Examiner(memory_bytes, max_seconds, stop.obey, observer.warn),
         )
-    tell_version(version, as_json, quiet)
+    tell_version(version, registry, as_json, quiet)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import typer
 
 from registry_core.cli.app import app, session
 from registry_core.cli.options import JsonOption, LimitOption, QuietOption, ReferenceArgument
+from registry_core.cli.place import tell_nothing
 from registry_core.errors import UsageError
 from registry_core.refs import check_model_name, parse_words
 from registry_core.ui import output
@@ -41,19 +42,21 @@ def list_command(
     quiet: QuietOption = False,
 ) -> None:
     """List the models, or one model's versions, newest first."""
-    store = session.open().store
+    registry = session.open(needs_versions=model is not None)
+    store = registry.store
     if model is None:
         if tag is not None or removed:
             raise UsageError("No model is named.", "--tag and --removed ask about one model's.")
         models = store.models()
         if as_json:
-            output.print_json({"models": [summary.to_json() for summary in models]})
+            found = [summary.to_json() for summary in models]
+            output.print_json({"registry": str(registry.folder), "models": found})
         elif quiet:
             output.print_references(summary.name for summary in models)
         elif models:
             show_models(models)
         else:
-            output.print_hint("No models yet. Try: mlreg run cifar10 --preset quick")
+            tell_nothing(registry, "models")
         return
     if removed:
         _list_removed(store, model, as_json, quiet)
@@ -67,6 +70,7 @@ def list_command(
     if as_json:
         output.print_json(
             {
+                "registry": str(registry.folder),
                 "versions": [version.to_json() for version in versions],
                 "tags": {version.ref: dict(version.tags) for version in versions if version.tags},
                 "groups": {version.ref: version.group for version in versions if version.group},
@@ -142,7 +146,7 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened to the registry, newest first; or who held an alias at a time."""
-    registry = session.open()
+    registry = session.open(needs_versions=bool(reference))
     if at is not None:
         _show_holder(registry, reference or [], at, as_json)
         return
@@ -154,7 +158,7 @@ def history(
     elif rows:
         show_history(rows)
     else:
-        output.print_hint("Nothing has happened here yet.")
+        tell_nothing(registry, "events")
 
 
 def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -> None:

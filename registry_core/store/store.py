@@ -30,7 +30,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
+from typing import Any, Literal
 
 from registry_core.errors import (
     AliasMovedError,
@@ -51,13 +51,15 @@ from registry_core.refs import Ref, check_alias_name, check_model_name, shown
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
+from registry_core.store.blobs import OBJECTS
 from registry_core.store.clock import utc_now
 from registry_core.store.confirm import check_registration, read_manifest
 from registry_core.store.disk import sha256_hex, write_new
-from registry_core.store.faults import UnconfirmedError, translated
+from registry_core.store.faults import DATABASE, UnconfirmedError, translated
 from registry_core.store.folders import opened
 from registry_core.store.index import Writing
 from registry_core.store.ledger import Event
+from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.removals import Removals
 from registry_core.store.runs import RUNS, RunFolder, remove_folder, resumable, strip
 from registry_core.store.staging import STAGED, Staged, check_files, stage
@@ -81,6 +83,23 @@ class Store:
         self.removals = Removals(self._access)
 
     # --- reading --------------------------------------------------------------------------------
+
+    def state(self) -> Literal["ready", "empty", "missing", "file", "foreign"]:
+        """What lies in the registry's place; `foreign` is a folder with other files.
+
+        A registry that is damaged, or that may not be looked at, is `ready`: using it says why not.
+        """
+        try:
+            names = {path.name for path in self.folder.iterdir()}
+        except FileNotFoundError:
+            return "missing"
+        except NotADirectoryError:
+            return "file" if os.path.lexists(self.folder) else "missing"
+        except OSError:
+            return "ready"
+        if not names:
+            return "empty"
+        return "ready" if {DATABASE, LEDGER_FILE, OBJECTS, RUNS} & names else "foreign"
 
     def models(self) -> list[ModelSummary]:
         """Every model, by name."""

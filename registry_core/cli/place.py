@@ -1,0 +1,69 @@
+"""Which registry a command works on, and what it says where there is none.
+
+Versions in another registry than the one that is looked at seem to be lost: so a command that
+finds nothing names the folder, and why it looked there.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from registry_core.errors import UsageError
+from registry_core.ui import output
+
+if TYPE_CHECKING:
+    from registry_core.registry import Registry
+    from registry_core.settings import RegistryPlace
+
+_FIRST_RUN = "run cifar10 --preset quick"
+
+
+def check_place(place: RegistryPlace, state: str, needs_versions: bool) -> None:
+    """Refuse a registry that is not there.
+
+    Args:
+        place: the registry's folder, and what names it.
+        state: what is there, as `Store.state` has it.
+        needs_versions: whether the command is about a version or a model; where it lists all there
+            are, a default folder that is not there yet is no mistake.
+
+    Raises:
+        UsageError: there is no registry.
+    """
+    folder = place.folder
+    if state == "file":
+        raise UsageError(
+            f"{folder} is a file, not the folder of a registry.",
+            f"It is {place.reason}.",
+            f"ls -ld {shlex.quote(str(folder))}",
+        )
+    if state == "foreign":
+        raise UsageError(
+            f"{folder} is not a registry: it has other files, and no registry.sqlite3.",
+            f"It is {place.reason}.",
+            f"ls -l {shlex.quote(str(folder))}",
+        )
+    named = place.named_by in ("--registry", "MLREG_HOME")
+    if (state == "missing" and named) or (state in ("missing", "empty") and needs_versions):
+        option = f"--registry {shlex.quote(str(folder))} " if place.named_by == "--registry" else ""
+        raise UsageError(
+            f"No registry in {folder}: {_missing(state)}.",
+            f"It is {place.reason}. Check the path; the first run makes a registry there.",
+            f"mlreg {option}{_FIRST_RUN}",
+        )
+
+
+def tell_nothing(registry: Registry, what: str) -> None:
+    """Say that a registry has none of something yet, and why this registry was looked at.
+
+    Args:
+        registry: the registry.
+        what: what there is none of: `models`.
+    """
+    output.print_note(f"No {what} in {registry.folder} yet ({registry.place.reason}).")
+    output.print_hint(f"Try: mlreg {_FIRST_RUN}")
+
+
+def _missing(state: str) -> str:
+    return "the folder is empty" if state == "empty" else "there is no such folder"
