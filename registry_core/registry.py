@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,11 @@ class Registry:
         self.folder = folder
         self.settings = settings
         self.place = RegistryPlace(folder, named_by)
-        self.store = Store(folder)
+
+    @cached_property
+    def store(self) -> Store:
+        """What is in the folder."""
+        return Store(self.folder)
 
     def version(self, reference: str | Ref) -> Version:
         """The version that a reference names; a name alone means its latest.

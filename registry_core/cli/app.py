@@ -65,19 +65,16 @@ class Session:
 
         Args:
             create: the command makes it where it is not there.
-            needs_versions: the command is about a version or a model, so one must be there.
-
-        Raises:
-            UsageError: it is not there.
+            needs_versions: the command is about a version or a model, so a registry must be there.
         """
         from registry_core.registry import open_registry
 
         registry = open_registry(self.registry)
-        if not create and (state := registry.store.state()) != "ready":
-            from registry_core.cli.place import check_place
+        if create:
+            return registry
+        from registry_core.cli.place import PresentRegistry
 
-            check_place(registry.place, state, needs_versions)
-        return registry
+        return PresentRegistry(registry, needs_versions)
 
 
 session = Session()

@@ -7,41 +7,54 @@ finds nothing names the folder, and why it looked there.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 from registry_core.errors import UsageError
+from registry_core.registry import Registry
+from registry_core.settings import RegistryPlace
+from registry_core.store import Store
 from registry_core.ui import output
-
-if TYPE_CHECKING:
-    from registry_core.registry import Registry
-    from registry_core.settings import RegistryPlace
 
 _FIRST_RUN = "run cifar10 --preset quick"
 
 
-def check_place(place: RegistryPlace, state: str, needs_versions: bool) -> None:
-    """Refuse a registry that is not there.
+class PresentRegistry(Registry):
+    """A registry that must be there; looked for when it is used, after the words were understood.
 
     Args:
-        place: the registry's folder, and what names it.
-        state: what is there, as `Store.state` has it.
+        registry: the registry.
         needs_versions: whether the command is about a version or a model; where it lists all there
             are, a default folder that is not there yet is no mistake.
-
-    Raises:
-        UsageError: there is no registry.
     """
+
+    def __init__(self, registry: Registry, needs_versions: bool) -> None:
+        super().__init__(registry.folder, registry.settings, registry.place.named_by)
+        self._needs_versions = needs_versions
+
+    @cached_property
+    def store(self) -> Store:
+        """What is in the folder.
+
+        Raises:
+            UsageError: there is no registry.
+        """
+        store = Store(self.folder)
+        _check(self.place, store.state(), self._needs_versions)
+        return store
+
+
+def _check(place: RegistryPlace, state: str, needs_versions: bool) -> None:
     folder = place.folder
     if state == "file":
         raise UsageError(
             f"{folder} is a file, not the folder of a registry.",
-            f"It is {place.reason}.",
+            f"The path is {place.reason}.",
             f"ls -ld {shlex.quote(str(folder))}",
         )
     if state == "foreign":
         raise UsageError(
             f"{folder} is not a registry: it has other files, and no registry.sqlite3.",
-            f"It is {place.reason}.",
+            f"The path is {place.reason}.",
             f"ls -l {shlex.quote(str(folder))}",
         )
     named = place.named_by in ("--registry", "MLREG_HOME")
@@ -49,7 +62,8 @@ def check_place(place: RegistryPlace, state: str, needs_versions: bool) -> None:
         option = f"--registry {shlex.quote(str(folder))} " if place.named_by == "--registry" else ""
         raise UsageError(
             f"No registry in {folder}: {_missing(state)}.",
-            f"It is {place.reason}. Check the path; the first run makes a registry there.",
+            f"That is {place.reason}. {'Check the path; a' if named else 'A'} run makes a registry "
+            "there.",
             f"mlreg {option}{_FIRST_RUN}",
         )
 

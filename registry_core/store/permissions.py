@@ -7,7 +7,10 @@ looked up again, from the registry's folder inwards. Nothing here changes a mode
 from __future__ import annotations
 
 import errno
+import grp
 import os
+import pwd
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -48,12 +51,12 @@ def denied(
         return StorageError(
             f"Cannot write to {place}: its file system is mounted read-only.",
             _joined(outcome, "Mount it for writing, or use another registry."),
-            f"findmnt -T {_quoted(place)}",
+            f"findmnt -T {shlex.quote(str(place))}",
         )
     return StorageError(
         f"Cannot {'write to' if writing else 'read'} {place}: permission denied.",
         _joined(outcome, f"{_owned(place)}Check its permissions."),
-        f"ls -ld {_quoted(place)}",
+        f"ls -ld {shlex.quote(str(place))}",
     )
 
 
@@ -126,8 +129,6 @@ def _owned(place: Path) -> str:
 
 
 def _user(number: int) -> str:
-    import pwd
-
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -135,8 +136,6 @@ def _user(number: int) -> str:
 
 
 def _group(number: int) -> str:
-    import grp
-
     try:
         return grp.getgrgid(number).gr_name
     except KeyError:
@@ -152,9 +151,3 @@ def _is_mounted_read_only(place: Path) -> bool:
 
 def _joined(*sentences: str) -> str:
     return " ".join(filter(None, sentences))
-
-
-def _quoted(place: Path) -> str:
-    import shlex
-
-    return shlex.quote(str(place))
