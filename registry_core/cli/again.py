@@ -87,9 +87,9 @@ def resume(
     quiet: QuietOption = False,
 ) -> None:
     """Go on with a run that was stopped, to the version that it would have made."""
+    from registry_core.cli.recorded import load_recorded
     from registry_core.cli.runs import running, tell_version
     from registry_core.plans import plan_resumption
-    from registry_core.plugins import KnownPlugins
 
     registry = session.open(needs_versions=False)
     stopped = registry.stopped_run(run)
@@ -99,7 +99,7 @@ def resume(
             "It cannot go on; what it kept can be given up.",
             f"mlreg runs --discard {stopped.id[-8:]}",
         )
-    plugins = KnownPlugins(registry.settings).load(stopped.record["dataset"])
+    plugins = load_recorded(registry.settings, f"Run {stopped.id}", stopped.record)
     plan = plan_resumption(plugins, stopped, data_dir)
     if not quiet:
         output.print_hint(_goes_on(stopped))
@@ -121,10 +121,10 @@ def reproduce(
     from pathlib import Path
 
     from registry_core import reproduction
+    from registry_core.cli.recorded import load_recorded
     from registry_core.cli.runs import load_trainer
     from registry_core.config import parse_overrides
     from registry_core.plans import plan_again
-    from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
@@ -132,7 +132,7 @@ def reproduce(
     version = registry.version(parse_words(reference))
     manifest = registry.store.manifest(version)
     reproduction.check_reproducible(version, manifest)
-    plugins = KnownPlugins(registry.settings).load(version.dataset)
+    plugins = load_recorded(registry.settings, version.ref, manifest)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     plan = plan_again(plugins, manifest, data_dir, overrides)
     with (
