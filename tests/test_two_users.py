@@ -11,12 +11,16 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import warnings
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cli_helpers import Done, assert_error
+from cifar_data_helpers import CLOSED_PORT, Told, honest, mirror, small_cache
+from cli_helpers import EXAMPLE, Done, assert_error
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 from people import GROUP, People, Person, people
 from store_helpers import start_child, wait_for
@@ -90,6 +94,24 @@ def modes(registry: Path) -> dict[str, list[Path]]:
         mode = ("object " if objects else "") + stat.filemode(status.st_mode)
         found.setdefault(mode, []).append(path)
     return found
+
+
+def act(user: int, group: int, umask: int, action: Callable[[], object]) -> int:
+    """Do something as this user, in a process of its own; returns its exit status."""
+
+    def become() -> None:
+        os.setgroups([])
+        os.setgid(group)
+        os.setuid(user)
+        os.umask(umask)
+        action()
+
+    return wait_for(start_child(become))
+
+
+def may_run(user: int, program: str) -> bool:
+    """Whether a user reaches a program, and what it needs to start."""
+    return act(user, GROUP, 0o022, lambda: os.execv(program, [program, "-c", ""])) == 0
 
 
 def stopped(person: Person, project: Path) -> str:
@@ -331,10 +353,6 @@ def test_what_a_killed_command_of_one_user_left_half_done_is_undone_by_the_other
     registry = group_folder / "models"
 
     def die() -> None:
-        os.setgroups([])
-        os.setgid(GROUP)
-        os.setuid(ONE)
-        os.umask(0o002)
         with Store(registry)._access.writing("dying") as index:
             connection = index._connection
             connection.execute("PRAGMA cache_size = 1")
@@ -348,9 +366,93 @@ def test_what_a_killed_command_of_one_user_left_half_done_is_undone_by_the_other
         crowd.person(STRANGER, ELSEWHERE, MLREG_HOME=str(registry)) as stranger,
     ):
         works(one.mlreg("run", "flowers", folder=project))
-        assert wait_for(start_child(die)) == -signal.SIGKILL
+        assert act(ONE, GROUP, 0o002, die) == -signal.SIGKILL
         assert (registry / "registry.sqlite3-journal").stat().st_gid == GROUP
         assert_error(stranger.mlreg("list"), 8, "was killed", str(registry))
         works(other.mlreg("list"), "flowers@1")
         works(stranger.mlreg("list"), "flowers@1")
         works(other.mlreg("verify"), "OK: nothing is damaged.")
+
+
+def test_a_registry_that_was_given_to_another_user_is_theirs(crowd, project, group_folder):
+    """chown -R: the new owner goes on with everything, and the old one is refused in words."""
+    registry = group_folder / "models"
+    with (
+        crowd.person(ONE, umask=PRIVATE, MLREG_HOME=str(registry)) as one,
+        crowd.person(STRANGER, ELSEWHERE, umask=PRIVATE, MLREG_HOME=str(registry)) as new,
+    ):
+        run = prepared(one, project)
+        for path in (group_folder, registry, *registry.rglob("*")):
+            os.chown(path, STRANGER, ELSEWHERE, follow_symlinks=False)
+        works(new.mlreg("resume", run, folder=project), "Registered flowers@5")
+        works(new.mlreg("promote", "flowers@5", "production", folder=project))
+        works(new.mlreg("gc", "--older-than", "0", "--yes"), "flowers@4")
+        works(new.mlreg("verify"), "OK: nothing is damaged.")
+        assert_error(one.mlreg("list"), 8, f"Cannot read {registry}", f"user {STRANGER}")
+
+
+def test_a_cache_of_downloaded_data_serves_the_group(crowd):
+    """Who may read it needs no download; who may write it mends it; nobody else is misled."""
+    cache = crowd.folder("cache", ONE, GROUP, 0o2775)
+
+    def damage() -> None:
+        (cache / "x_test.npy").write_bytes(b"?")
+
+    def offline(source: str = "cache") -> None:
+        found = small_cache(crowd.around, mirrors=[CLOSED_PORT], folder=cache).arrays(Told())
+        assert found.source == source
+
+    with mirror(honest) as server:
+        online = small_cache(crowd.around, mirrors=[server.url], folder=cache)
+        online.fetch(Told())  # which imports what the others cannot reach
+        shutil.rmtree(cache)
+        cache = crowd.folder("cache", ONE, GROUP, 0o2775)
+        assert act(ONE, GROUP, 0o002, lambda: online.fetch(Told())) == 0
+        found = {
+            (path.stat().st_gid, stat.filemode(path.stat().st_mode)) for path in cache.iterdir()
+        }
+        assert found == {(GROUP, "-rw-rw-r--")}
+        assert act(OTHER, GROUP, 0o022, offline) == 0
+        assert act(STRANGER, ELSEWHERE, 0o022, offline) == 0
+        damage()
+        assert act(STRANGER, ELSEWHERE, 0o022, lambda: online.fetch(Told())) == 8
+        assert act(OTHER, GROUP, 0o002, lambda: online.fetch(Told())) == 0
+        assert act(ONE, GROUP, 0o022, offline) == 0
+        assert act(STRANGER, ELSEWHERE, 0o022, offline) == 0
+
+
+TRAINED = ["run", "spirals", "--preset", "quick", "-p", "epochs=1"]
+
+
+@pytest.mark.tensorflow
+def test_what_one_user_trained_another_one_measures_and_converts(crowd, group_folder):
+    """With TensorFlow: the model's file, its figures, and a model that comes from elsewhere."""
+    registry = group_folder / "models"
+    spirals = crowd.folder("spirals")
+    shutil.copy(EXAMPLE, spirals)
+    write_settings(spirals, {"spirals": "spirals"})
+    rehearsal = crowd.around / "rehearsal"
+    shutil.copy(EXAMPLE, rehearsal)
+    write_settings(rehearsal, {"spirals": "spirals", "flowers": "flowers_plugin"})
+    here: dict[str, Any] = {"folder": spirals, "fake": False}
+    trained = " ".join(TRAINED)
+    lines = [trained, "evaluate spirals@1", "export spirals@1 --format h5"]
+    with (
+        crowd.person(ONE, rehearsed=[trained], MLREG_HOME=str(registry)) as one,
+        crowd.person(OTHER, rehearsed=lines, MLREG_HOME=str(registry)) as other,
+    ):
+        works(one.mlreg(*TRAINED, **here), "Registered spirals@1")
+        works(other.mlreg("evaluate", "spirals@1", **here), "identical")
+        h5, keras = other.home / "model.h5", other.home / "model.keras"
+        works(other.mlreg("export", "spirals@1", "--format", "h5", "-o", str(h5), **here))
+        works(other.mlreg("export", "spirals@1", "-o", str(keras), **here))
+        # what tries the file is a process of its own, so the user must reach the interpreter
+        if may_run(OTHER, sys.executable):
+            works(other.mlreg("import", "spirals", str(keras), **here), "Registered spirals@2")
+        else:
+            warnings.warn(
+                f"importing as another user is NOT tested: none may run {sys.executable}",
+                stacklevel=1,
+            )
+        works(one.mlreg("verify"), "OK: nothing is damaged.")
+    assert set(modes(registry)) == {"drwxrwsr-x", "-rw-rw-r--", "object -r--r--r--"}
