@@ -346,6 +346,31 @@ def test_a_part_that_another_umask_closed_is_told_before_anything_is_trained(
         works(one.mlreg("run", "flowers", folder=project), "flowers@2")
 
 
+def test_a_version_that_another_umask_closed_is_not_called_damaged(crowd, project, group_folder):
+    """One run under umask 077 in a shared registry: the others see why they cannot use it."""
+    registry = group_folder / "models"
+    with (
+        crowd.person(ONE, MLREG_HOME=str(registry)) as one,
+        crowd.person(ONE, umask=PRIVATE, MLREG_HOME=str(registry)) as careful,
+        crowd.person(OTHER, MLREG_HOME=str(registry)) as other,
+    ):
+        works(one.mlreg("run", "flowers", folder=project))
+        works(careful.mlreg("run", "flowers", "-p", "units=9", folder=project))
+        listed = other.mlreg("list", "flowers")
+        assert (listed.status, "damaged" in listed.stdout + listed.stderr) == (0, False)
+        assert "Warning: flowers@2 cannot be read: no permission for " in listed.stderr
+        assert "flowers@1 cannot" not in listed.stderr
+        # a file that both versions have was written again, and its readers kept
+        works(other.mlreg("export", "flowers@1"))
+        works(other.mlreg("export", "flowers@1", "--format", "figures"))
+        works(other.mlreg("show", "flowers@1"))
+        for words in (["show"], ["export"], ["compare", "flowers@1"]):
+            done = other.mlreg(*words, "flowers@2")
+            assert_error(done, 8, "Cannot read", "permission denied", f"belongs to user {ONE}")
+        assert_error(other.mlreg("verify"), 8, "Cannot read", f"belongs to user {ONE}")
+        works(careful.mlreg("verify"), "OK: nothing is damaged.")
+
+
 def test_what_a_killed_command_of_one_user_left_half_done_is_undone_by_the_other(
     crowd, project, group_folder
 ):

@@ -85,6 +85,9 @@ def list_command(
         show_versions(rows, damaged, _groups(store, rows))
         for ref, problems in damaged.items():
             output.print_warning(f"{ref} is damaged: {', '.join(problems)}.")
+        for version in rows:
+            if place := store.unreadable(version):
+                output.print_warning(f"{version.ref} cannot be read: no permission for {place}.")
         if len(rows) < len(versions):
             output.print_hint(f"There are older ones: mlreg list {model} --limit 1000")
 

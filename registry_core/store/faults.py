@@ -75,8 +75,8 @@ def damaged_index(folder: Path, how: str) -> DamagedIndexError:
     """The index cannot be trusted; it is left as it is, and what is still whole is named."""
     return DamagedIndexError(
         f"The index {folder / DATABASE} {how}.",
-        "It was left as it is. Every version's files and manifest are still whole under "
-        f"{folder / 'objects'}: rebuild the index from them, or put {DATABASE} back from a copy.",
+        f"It was not changed. Every version is still whole under {folder / 'objects'}: rebuild "
+        f"the index from them, or restore {DATABASE} from a copy.",
         REBUILD,
     )
 
@@ -87,7 +87,7 @@ def outdated_index(folder: Path, row: tuple[int, str] | None, where: str) -> Dam
     return DamagedIndexError(
         f"The index {folder / DATABASE} is an older copy: it does not have row {number} of "
         f"{where}.",
-        "Nothing was changed. Put the newer index back, or rebuild it.",
+        "Nothing was changed. Restore the newer index from a copy, or rebuild it.",
         REBUILD,
     )
 
@@ -101,7 +101,7 @@ def contradicted(what: str, by: str) -> DamagedIndexError:
     """
     return DamagedIndexError(
         f"The index and {by} differ on {what}.",
-        "Nothing of it was used. Rebuild the index, or put it back from a copy.",
+        "It was not used. Rebuild the index, or restore it from a copy.",
         REBUILD,
     )
 
@@ -111,7 +111,7 @@ def unknown_manifest(folder: Path, digest: str) -> DamagedIndexError:
     return DamagedIndexError(
         f"{folder / 'objects'} has the manifest {digest} of a version that the index does not "
         "know.",
-        f"{DATABASE} is older than the files beside it; no file of that version is collected.",
+        f"{DATABASE} is older than the files beside it. `mlreg gc` spares that version.",
         REBUILD,
     )
 

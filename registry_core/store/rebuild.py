@@ -364,7 +364,7 @@ def _something_to_go_by(access: Access) -> Iterator[None]:
     if not access.blobs.holds_any() and not os.path.lexists(access.ledger_file.path):
         raise UsageError(
             f"{access.folder} has neither objects/ nor ledger.jsonl to make an index from.",
-            "Nothing was changed. Name the registry with --registry.",
+            "Nothing was changed. Name the right folder with --registry.",
         )
     yield
 

@@ -221,12 +221,14 @@ class Store:
     def damaged(self, version: Version) -> list[str]:
         """What a look at names and sizes tells of a version's damage; empty is no proof of health.
 
-        The manifest, which is small, is read.
+        The manifest, which is small, is read. What the user may not read is left out.
         """
         problems = []
         for record in version.files:
             try:
                 size = self._blobs.size(record.sha256)
+            except PermissionError:
+                continue
             except (OSError, IntegrityError) as error:
                 problems.append(f"{record.path} cannot be read ({_reason(error)})")
                 continue
@@ -238,9 +240,24 @@ class Store:
             self._blobs.verify(version.digest, "the manifest", limit_bytes=manifests.LIMIT_BYTES)
         except IntegrityError:
             problems.append("the manifest is damaged")
+        except PermissionError:
+            pass
         except OSError as error:
             problems.append(f"the manifest cannot be read ({_reason(error)})")
         return problems
+
+    def unreadable(self, version: Version) -> Path | None:
+        """A file of a version that the user has no permission to read; None if all can be read."""
+        for digest in (version.digest, *(record.sha256 for record in version.files)):
+            place = self.folder / self._blobs.place(digest)
+            try:
+                if not os.access(place, os.R_OK) and place.lstat():
+                    return place
+            except PermissionError:
+                return place
+            except OSError:
+                continue
+        return None
 
     def check(self, version: Version, files: Sequence[FileRecord] | None = None) -> None:
         """Read the manifest of a version and its files.
