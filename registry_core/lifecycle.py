@@ -130,7 +130,7 @@ def run(
         stages = Stages(watching)
         _tell_what(plan, folder.id, watching)
         observer.say(f"Registry: {store.folder}")  # not logged: a registry can be moved
-        with translated(store.folder, "keeping what the run makes"):
+        with translated(store.folder, "keeping what the run makes", outcome=stop.outcome):
             made = train(
                 plan,
                 plugins=plugins,
@@ -144,7 +144,10 @@ def run(
             )
         data, trainer = made.data, made.trainer
 
-        with stages.timed("save"), translated(store.folder, "saving the model"):
+        with (
+            stages.timed("save"),
+            translated(store.folder, "saving the model", outcome=stop.outcome),
+        ):
             trainer.save(made.inference, folder.files / MODEL_FILE)
             objects = trainer.custom_objects(folder.files / MODEL_FILE)
             custom = custom_code.describe(objects, project)
@@ -176,7 +179,7 @@ def run(
         record = build_record(plan, data, made.origin, made.metrics, made.history, stages, missing)
         record["weights"] = made.weights
         record[custom_code.KEY] = custom
-        with translated(store.folder, "keeping the run's log"):
+        with translated(store.folder, "keeping the run's log", outcome=stop.outcome):
             _keep_log(folder, watching)
         files = files_below(folder.files, watching)
         stop.outcome = f"It was being registered: `mlreg list {plan.model}` says whether it was."

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from registry_core.records import (
 )
 from registry_core.refs import Ref, check_alias_name, parse_ref, shown
 from registry_core.rules import RuleChange, SetRule
-from registry_core.settings import Settings, find_settings, registry_folder
+from registry_core.settings import RegistryPlace, Settings, find_settings, registry_place
 from registry_core.store import Store
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def open_registry(path: str | Path | None = None) -> Registry:
         UsageError: plugins.toml is malformed.
     """
     settings = find_settings()
-    folder = registry_folder(Path(path) if path is not None else None, settings)
-    return Registry(folder.absolute(), settings)  # a plugin may change the working directory
+    place = registry_place(Path(path) if path is not None else None, settings)
+    # absolute, because a plugin may change the working directory
+    return Registry(place.folder.absolute(), settings, place.named_by)
 
 
 class Registry:
@@ -63,12 +65,18 @@ class Registry:
     Args:
         folder: where the registry is.
         settings: what plugins.toml says, for the plugins that check promotions.
+        named_by: what names the folder, as `RegistryPlace` has it.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, named_by: str = "") -> None:
         self.folder = folder
         self.settings = settings
-        self.store = Store(folder)
+        self.place = RegistryPlace(folder, named_by)
+
+    @cached_property
+    def store(self) -> Store:
+        """What is in the folder."""
+        return Store(self.folder)
 
     def version(self, reference: str | Ref) -> Version:
         """The version that a reference names; a name alone means its latest.

@@ -105,17 +105,43 @@ def read_settings(file: Path) -> Settings:
     )
 
 
-def registry_folder(option: Path | None, settings: Settings) -> Path:
-    """The registry's folder: the option, MLREG_HOME, plugins.toml, the user's data folder."""
+@dataclass(frozen=True)
+class RegistryPlace:
+    """Where the registry is, and why there.
+
+    Args:
+        folder: the registry's folder; need not exist.
+        named_by: what names it: `--registry`, `MLREG_HOME`, the path of plugins.toml; empty where
+            nothing does, and it is the user's data folder.
+    """
+
+    folder: Path
+    named_by: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why there, to follow the folder's name."""
+        if self.named_by:
+            return f"named by {self.named_by}"
+        return "the default, as neither --registry, MLREG_HOME nor a plugins.toml names one"
+
+
+def registry_place(option: Path | None, settings: Settings) -> RegistryPlace:
+    """Where the registry is: the option, MLREG_HOME, plugins.toml, the user's data folder."""
     if option is not None:
-        return option
+        return RegistryPlace(option, "--registry")
     if home := os.environ.get("MLREG_HOME"):
-        return Path(home).expanduser()
+        return RegistryPlace(Path(home).expanduser(), "MLREG_HOME")
     if settings.registry is not None:
-        return settings.registry
+        return RegistryPlace(settings.registry, str(settings.file))
     import platformdirs  # 11 ms, needed only where nothing else names the place
 
-    return Path(platformdirs.user_data_dir("mlreg", appauthor=False))
+    return RegistryPlace(Path(platformdirs.user_data_dir("mlreg", appauthor=False)))
+
+
+def registry_folder(option: Path | None, settings: Settings) -> Path:
+    """The registry's folder."""
+    return registry_place(option, settings).folder
 
 
 def cache_folder(name: str) -> Path:

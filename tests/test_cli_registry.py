@@ -84,7 +84,7 @@ def test_list_as_json_has_the_models(ask):
     done = ask("list", "--json")
     assert (done.status, done.stderr) == (0, "")
     (model,) = done.json["models"]
-    assert done.json == {"schema": 1, "models": [model]}
+    assert done.json == {"schema": 1, "registry": done.json["registry"], "models": [model]}
     assert (model["name"], model["versions"]) == ("flowers", 3)
     assert model["aliases"] == {"production": 1}
     assert model["latest"]["ref"] == "flowers@3"
@@ -94,7 +94,7 @@ def test_list_of_a_model_as_json_has_its_versions_newest_first(ask, store):
     """`list NAME --json` has "versions", each with the keys that DESIGN names."""
     done = ask("list", "flowers", "--json")
     assert (done.status, done.stderr) == (0, "")
-    assert list(done.json) == ["schema", "versions", "tags", "groups"]
+    assert list(done.json) == ["schema", "registry", "versions", "tags", "groups"]
     versions = done.json["versions"]
     assert [version["version"] for version in versions] == [3, 2, 1]
     assert [version["aliases"] for version in versions] == [[], [], ["production"]]
@@ -248,11 +248,12 @@ def test_tables_show_what_people_look_for(ask_in_turn):
 
 def test_an_empty_registry_lists_nothing_and_is_not_made(tmp_path):
     """Looking makes no folder."""
-    done = mlreg("--registry", str(tmp_path / "none"), "list")
+    write_settings(tmp_path, registry="none")
+    done = mlreg("list")
     assert (done.status, done.stdout) == (0, "")
     assert not (tmp_path / "none").exists()
     refused = mlreg("--registry", str(tmp_path / "none"), "promote", "flowers@1", "production")
-    assert_error(refused, 2, "nothing is registered here yet")
+    assert_error(refused, 2, "No registry in")
     assert not (tmp_path / "none").exists()
 
 
@@ -511,7 +512,7 @@ def test_verify_reads_everything_and_names_what_is_damaged(ask, store):
 def test_verify_of_a_registry_that_is_not_there_is_wrong_usage(tmp_path):
     """A path with a slip in it is not a registry in order."""
     done = mlreg("--registry", str(tmp_path / "registri"), "verify")
-    assert_error(done, 2, "no registry in", "registri")
+    assert_error(done, 2, "No registry in", "registri")
 
 
 # --- damage ---------------------------------------------------------------------------------
@@ -649,7 +650,7 @@ def test_a_home_with_spaces_accents_and_an_emoji(tmp_path):
         assert done.status == 0, done.stderr
         assert "flowers@1" in done.stdout
     failed = mlreg("--registry", str(home / "x"), "show", "flowers", HOME=str(home))
-    assert_error(failed, 2, "nothing is registered here yet")
+    assert_error(failed, 2, "No registry in", "#1?/x")
 
 
 def test_a_read_only_registry_is_listed_and_refuses_to_change(store):

@@ -33,9 +33,10 @@ def lines_of(project, *lines):
 
 
 def test_a_registry_without_runs_has_none_to_show(project):
-    """A hint, to a person; --json has an empty list, -q nothing; status 0."""
+    """A line that names the registry; --json has an empty list, -q nothing; status 0."""
     shown, as_json, quiet = lines_of(project, "runs", "runs --json", "runs -q")
-    assert (shown.status, shown.stdout, shown.stderr) == (0, "", "")
+    assert (shown.status, shown.stdout) == (0, "")
+    assert f"No runs in {project / 'registry'} yet" in shown.stderr
     assert as_json.json == {"schema": 1, "runs": []}
     assert (quiet.status, quiet.stdout, quiet.stderr) == (0, "", "")
 

@@ -18,6 +18,7 @@ from registry_core.cli.options import (
     YesOption,
     confirm,
 )
+from registry_core.cli.place import tell_nothing
 from registry_core.errors import IntegrityError
 from registry_core.refs import parse_words
 from registry_core.ui import output
@@ -50,7 +51,7 @@ def runs(
     quiet: QuietOption = False,
 ) -> None:
     """Show the runs: those that go on, were interrupted, failed or made a version; newest first."""
-    registry = session.open()
+    registry = session.open(needs_versions=False)
     if discard:
         ids = list(dict.fromkeys(registry.stopped_run(name).id for name in discard))
         again = " ".join(f"--discard {name}" for name in discard)
@@ -77,7 +78,7 @@ def runs(
     elif unfinished or finished:
         show_runs([(run, _told(run)) for run in unfinished], finished, wide)
     else:
-        output.print_hint("No runs yet. Try: mlreg run cifar10 --preset quick")
+        tell_nothing(registry, "runs")
 
 
 @app.command()
@@ -88,11 +89,11 @@ def resume(
     quiet: QuietOption = False,
 ) -> None:
     """Go on with a run that was stopped, to the version that it would have made."""
+    from registry_core.cli.recorded import load_recorded
     from registry_core.cli.runs import running, tell_version
     from registry_core.plans import plan_resumption
-    from registry_core.plugins import KnownPlugins
 
-    registry = session.open()
+    registry = session.open(needs_versions=False)
     stopped = registry.stopped_run(run)
     if not stopped.record:
         raise IntegrityError(
@@ -100,13 +101,13 @@ def resume(
             "It cannot go on; what it kept can be given up.",
             f"mlreg runs --discard {stopped.id[-8:]}",
         )
-    plugins = KnownPlugins(registry.settings).load(stopped.record["dataset"])
+    plugins = load_recorded(registry.settings, f"Run {stopped.id}", stopped.record)
     plan = plan_resumption(plugins, stopped, data_dir)
     if not quiet:
         output.print_hint(_goes_on(stopped))
     with running(registry, plugins, quiet) as run_one:
         version = run_one(plan)
-    tell_version(version, as_json, quiet)
+    tell_version(version, registry, as_json, quiet)
 
 
 @app.command()
@@ -122,10 +123,10 @@ def reproduce(
     from pathlib import Path
 
     from registry_core import custom_code, reproduction
+    from registry_core.cli.recorded import load_recorded
     from registry_core.cli.runs import load_trainer
     from registry_core.config import parse_overrides
     from registry_core.plans import plan_again
-    from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
@@ -134,7 +135,7 @@ def reproduce(
     manifest = registry.store.manifest(version)
     reproduction.check_reproducible(version, manifest)
     custom_code.check_here(version, manifest, registry.settings)
-    plugins = KnownPlugins(registry.settings).load(version.dataset)
+    plugins = load_recorded(registry.settings, version.ref, manifest)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     plan = plan_again(plugins, manifest, data_dir, overrides)
     with (

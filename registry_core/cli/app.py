@@ -69,11 +69,21 @@ class Session:
     traceback: bool = False
     as_json: bool = False
 
-    def open(self) -> Registry:
-        """The registry that this command works on."""
+    def open(self, create: bool = False, needs_versions: bool = True) -> Registry:
+        """The registry that this command works on.
+
+        Args:
+            create: the command makes it where it is not there.
+            needs_versions: the command is about a version or a model, so a registry must be there.
+        """
         from registry_core.registry import open_registry
 
-        return open_registry(self.registry)
+        registry = open_registry(self.registry)
+        if create:
+            return registry
+        from registry_core.cli.place import PresentRegistry
+
+        return PresentRegistry(registry, needs_versions)
 
 
 session = Session()

@@ -67,7 +67,7 @@ def run(
     from registry_core.plugins import KnownPlugins
     from registry_core.seeds import plan_group, run_group
 
-    registry = session.open()
+    registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     overrides.update(_given("epochs", epochs, overrides) | _given("seed", seed, overrides))
@@ -87,9 +87,9 @@ def run(
     with running(registry, plugins, quiet) as run_one:
         versions = [run_one(plan)] if seeds is None else run_group(plans, run_one)
     if seeds is not None:
-        tell_group(versions, as_json, quiet)
+        tell_group(versions, registry, as_json, quiet)
         return
-    tell_version(versions[0], as_json, quiet)
+    tell_version(versions[0], registry, as_json, quiet)
     if show:
         _open_figures(versions[0])
 
@@ -203,21 +203,22 @@ def _tell_plans(plans: Sequence[RunPlan], folder: Path, as_json: bool) -> None:
     )
 
 
-def tell_version(version: Version, as_json: bool, quiet: bool) -> None:
+def tell_version(version: Version, registry: Registry, as_json: bool, quiet: bool) -> None:
     """A version that was just registered, as the options ask for it."""
     from registry_core.ui import output
 
     if as_json:
-        output.print_json({"version": version.to_json()})
+        output.print_json({"version": version.to_json(), "registry": str(registry.folder)})
     elif quiet:
         output.print_references([version.ref])
     else:
         output.print_text(_registered(version))
+        output.print_text(f"Registry: {registry.folder}")
         output.print_hint(f"Look at it: mlreg show {version.ref}")
         output.print_hint(f"Its figures: mlreg export {version.ref} --format figures")
 
 
-def tell_group(versions: Sequence[Version], as_json: bool, quiet: bool) -> None:
+def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, quiet: bool) -> None:
     """The versions of a group that was just registered, as the options ask for them."""
     from dataclasses import asdict
 
@@ -230,6 +231,7 @@ def tell_group(versions: Sequence[Version], as_json: bool, quiet: bool) -> None:
             {
                 "versions": [version.to_json() for version in versions],
                 "group": versions[0].group,
+                "registry": str(registry.folder),
                 "summary": {name: asdict(found) for name, found in metrics_of(versions).items()},
             }
         )
@@ -237,6 +239,7 @@ def tell_group(versions: Sequence[Version], as_json: bool, quiet: bool) -> None:
         output.print_references(version.ref for version in versions)
     else:
         show_group(versions)
+        output.print_text(f"Registry: {registry.folder}")
         output.print_hint(f"Look at one: mlreg show {versions[0].ref}")
         output.print_hint(f"Beside another group: mlreg compare MODEL@N {versions[0].ref}")
 

@@ -47,7 +47,7 @@ def evaluate(
 ) -> None:
     """Measure a version again, and compare with what was recorded; nothing is changed."""
     from registry_core import custom_code, reevaluation
-    from registry_core.plugins import KnownPlugins
+    from registry_core.cli.recorded import load_recorded
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
@@ -59,7 +59,7 @@ def evaluate(
         )
     manifest = registry.store.manifest(version)
     custom_code.check_here(version, manifest, registry.settings)
-    plugins = KnownPlugins(registry.settings).load(version.dataset)
+    plugins = load_recorded(registry.settings, version.ref, manifest)
     plan = reevaluation.plan_of(plugins, manifest, data_dir)
     registry.store.check(version)
     with stop_on_signals() as stop, watch(quiet) as observer:
@@ -155,7 +155,7 @@ def import_model(
     from registry_core.ui.text import literal, size
     from registry_core.ui.watchers import watch
 
-    registry = session.open()
+    registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
     plan = plan_run(plugins, preset, None, name, data_dir)
     memory_bytes = None if max_memory is None else round(max_memory * 1e9)
@@ -186,7 +186,7 @@ def import_model(
             project=registry.settings.folder,
             examiner=Examiner(memory_bytes, max_seconds, stop.obey, observer.warn),
         )
-    tell_version(version, as_json, quiet)
+    tell_version(version, registry, as_json, quiet)
 
 
 @contextmanager

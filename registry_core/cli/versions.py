@@ -14,6 +14,7 @@ from registry_core.cli.options import (
     ReferenceArgument,
     WideOption,
 )
+from registry_core.cli.place import tell_nothing
 from registry_core.errors import UsageError
 from registry_core.records import LOG_FILE
 from registry_core.refs import check_model_name, parse_words
@@ -49,19 +50,21 @@ def list_command(
     quiet: QuietOption = False,
 ) -> None:
     """List the models, or one model's versions, newest first."""
-    store = session.open().store
+    registry = session.open(needs_versions=model is not None)
+    store = registry.store
     if model is None:
         if tag is not None or removed:
             raise UsageError("No model is named.", "--tag and --removed ask about one model's.")
         models = store.models()
         if as_json:
-            output.print_json({"models": [summary.to_json() for summary in models]})
+            found = [summary.to_json() for summary in models]
+            output.print_json({"registry": str(registry.folder), "models": found})
         elif quiet:
             output.print_references(summary.name for summary in models)
         elif models:
             show_models(models, wide)
         else:
-            output.print_hint("No models yet. Try: mlreg run cifar10 --preset quick")
+            tell_nothing(registry, "models")
         return
     if removed:
         _list_removed(store, model, wide, as_json, quiet)
@@ -75,6 +78,7 @@ def list_command(
     if as_json:
         output.print_json(
             {
+                "registry": str(registry.folder),
                 "versions": [version.to_json() for version in versions],
                 "tags": {version.ref: dict(version.tags) for version in versions if version.tags},
                 "groups": {version.ref: version.group for version in versions if version.group},
@@ -89,6 +93,9 @@ def list_command(
         show_versions(rows, damaged, _groups(store, rows), wide)
         for ref, problems in damaged.items():
             output.print_warning(f"{ref} is damaged: {', '.join(problems)}.")
+        for version in rows:
+            if place := store.unreadable(version):
+                output.print_warning(f"{version.ref} cannot be read: no permission for {place}.")
         if len(rows) < len(versions):
             output.print_hint(f"There are older ones: mlreg list {model} --limit 1000")
 
@@ -168,7 +175,7 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened to the registry, newest first; or who held an alias at a time."""
-    registry = session.open()
+    registry = session.open(needs_versions=bool(reference))
     if at is not None:
         _show_holder(registry, reference or [], at, as_json)
         return
@@ -180,7 +187,7 @@ def history(
     elif rows:
         show_history(rows, wide)
     else:
-        output.print_hint("Nothing has happened here yet.")
+        tell_nothing(registry, "events")
 
 
 def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -> None:

@@ -31,6 +31,7 @@ from registry_core.store.store import Store
 
 # How many files are read side by side before the next ones are asked for.
 _TOGETHER = 64
+_UNREADABLE = "It may be damaged or not. Check its permissions and the disk, and verify again."
 # A row's time was once taken a moment after that of what it tells of.
 _SECONDS_APART = 60
 
@@ -193,8 +194,8 @@ class _Reader:
         except OSError as error:
             place = self._blobs.place(digest)
             return digest, IntegrityError(
-                f"{{what}} cannot be read: {place}: {error.strerror}.",
-                "Nothing is known of it. Mend the disk or the file's permissions, and look again.",
+                f"{{what}} cannot be read: {place}: {_reason(error)}.",
+                _UNREADABLE,
                 "mlreg verify",
             )
         return digest, None
@@ -222,8 +223,8 @@ class _Reader:
             read_manifest(self._blobs, version, rank)
         except OSError as error:
             raise IntegrityError(
-                f"The manifest of {version.ref} cannot be read: {error.strerror}.",
-                "Nothing is known of it. Mend the disk or the file's permissions, and look again.",
+                f"The manifest of {version.ref} cannot be read: {_reason(error)}.",
+                _UNREADABLE,
                 "mlreg verify",
             ) from error
 
@@ -280,3 +281,7 @@ def _batches(blobs: Iterable[tuple[str, int]]) -> Iterator[list[tuple[str, int]]
     rest = iter(blobs)
     while some := list(islice(rest, _TOGETHER)):
         yield some
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

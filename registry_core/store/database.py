@@ -7,6 +7,7 @@ closing any descriptor of it would drop the locks that SQLite holds in this proc
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -195,9 +196,10 @@ class Database:
             ):
                 raise
             raise StorageError(
-                f"A command was killed while it wrote to {self._file}, and what it left half done "
-                "cannot be undone without the right to write there.",
-                "Any mlreg command of someone who may write there undoes it.",
+                f"Cannot read {self._file}: a command was killed while it wrote to it, and "
+                "you lack the permission to undo that.",
+                "Any mlreg command of a user who can write there will undo it.",
+                f"ls -l {shlex.quote(str(self._file))}",
             ) from error
 
     def _connect(self, mode: str) -> sqlite3.Connection:

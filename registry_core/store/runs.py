@@ -107,8 +107,8 @@ class RunFolder:
         files = self.path / _FILES
         if files.is_symlink() or (files.exists() and not files.is_dir()):
             raise PluginError(
-                f"{files} was a folder of mlreg's, and something replaced it.",
-                "A plugin writes beside it, in run_dir, or into the out_dir of its report.",
+                f"Something replaced {files}, a folder that belongs to mlreg.",
+                "A plugin may write into run_dir, and into the out_dir of its report.",
             )
         return files
 
@@ -528,8 +528,8 @@ def _record(path: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
-            f"{path / _RECORD} does not say what the run began with: {error}.",
-            "The run cannot be taken up again; what it kept can be given up.",
+            f"{path / _RECORD} is damaged: {error}.",
+            "The run cannot be resumed. Delete what it kept.",
             f"mlreg runs --discard {path.name}",
         ) from error
 
@@ -539,7 +539,9 @@ def _digest(record: Mapping[str, Any]) -> str:
 
 
 def _no_such_run(run_id: str) -> UsageError:
-    return UsageError(f"No run {shown(run_id)} can be taken up.", "These can.", "mlreg runs")
+    return UsageError(
+        f"There is no stopped run {shown(run_id)}.", "Choose one of the list.", "mlreg runs"
+    )
 
 
 def _announced(path: Path) -> list[str]:

@@ -103,6 +103,11 @@ def print_hint(text: str) -> None:
         stderr().print(shown(text, "dim"))
 
 
+def print_note(text: str) -> None:
+    """What a person should know, whether or not on a terminal."""
+    stderr().print(shown(text, "dim"))
+
+
 def print_warning(text: str) -> None:
     """Something that is allowed, and probably not meant."""
     console = stderr()
