@@ -15,7 +15,7 @@ from registry_core.config import RunConfig
 from registry_core.errors import PluginError, UsageError, is_unicode, safe_repr
 from registry_core.plugins import PluginSet
 from registry_core.records import UnfinishedRun
-from registry_core.refs import check_model_name
+from registry_core.refs import check_model_name, check_new_model_name
 
 _NO_UNICODE = "It contains a lone surrogate, which a record cannot store."
 
@@ -82,7 +82,7 @@ def plan_run(
     config = presets[chosen].changed(overrides or {})
     _check_text(chosen, presets[chosen], config)
     return RunPlan(
-        model=check_model_name(model if model is not None else dataset),
+        model=check_model_name(dataset) if model is None else check_new_model_name(model),
         dataset=dataset,
         preset=chosen,
         config=config,
@@ -130,8 +130,8 @@ def plan_again(
     """
     preset = record["preset"] if record["preset"] in find_presets(plugins) else None
     settings = {**record["config"], **(overrides or {})}
-    plan = plan_run(plugins, preset, settings, record["model"], data_dir)
-    return replace(plan, preset=record["preset"])
+    plan = plan_run(plugins, preset, settings, None, data_dir)
+    return replace(plan, preset=record["preset"], model=check_model_name(record["model"]))
 
 
 def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:

@@ -156,8 +156,8 @@ def test_a_plan_refuses_what_the_schema_refuses(tmp_path, choices):
     "name", ["../x", "/etc", "a%2Fb", "CON", "", "a" * 300, "\u202eabc", "a\0b", "-x", "a b", "é"]
 )
 def test_a_name_that_cannot_be_registered_is_refused(tmp_path, name):
-    """The pattern is shown, and nothing is written."""
-    with pytest.raises(UsageError, match=r"\[a-z\]\[a-z0-9_-\]\{0,63\}"):
+    """What a name can have is told, and nothing is written."""
+    with pytest.raises(UsageError, match="a-z first"):
         plan_run(Project(tmp_path).plugins, model=name)
     assert not (tmp_path / "registry").exists()
 
