@@ -15,7 +15,7 @@ SPLITS = ["test", "validation", "train"]
 
 # an empty list means that nothing is completed, not even files
 COMPLETED: list[tuple[str, list[str]]] = [
-    ("mlreg ru", ["run", "runs"]),
+    ("mlreg res", ["resume", "restore"]),
     ("mlreg da", ["data"]),
     ("mlreg data ", ["fetch", "verify", "path"]),
     ("mlreg plugins li", ["list"]),
