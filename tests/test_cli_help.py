@@ -15,7 +15,7 @@ from registry_core.cli import run_command
 from registry_core.cli.app import _FILES, PANELS, app, register_commands
 
 # commands of the panels that may not be there yet
-OPTIONAL = {"rules", "env"}
+OPTIONAL = {"env"}
 
 
 def commands() -> Iterator[tuple[list[str], Any]]:

@@ -27,6 +27,8 @@ FREE = {
     "--max-memory",
     "--max-seconds",
     "--at",
+    "--margin",
+    "--alpha",
 }
 
 

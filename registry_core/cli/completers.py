@@ -128,8 +128,30 @@ def _models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return _store().model_names()
 
 
-def _aliases(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    return _store().aliases(typed["model"])
+def _alias_references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    store, words = _store(), typed["words"]
+    if words:
+        return store.aliases(words[0]) if len(words) == 1 and "@" not in words[0] else []
+    model, at, _ = incomplete.partition("@")
+    names = [model] if at else [name for name in store.model_names() if name.startswith(model)]
+    if len(names) > 1:
+        return names
+    return [f"{name}@{alias}" for name in names for alias in store.aliases(name)] or names
+
+
+def _ruled_aliases(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    store = _store()
+    held = [alias for name in store.model_names() for alias in store.aliases(name)]
+    return [*store.rules.current(), *held, *_USUAL_ALIASES]
+
+
+def _floors(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    metrics = [name for version in _store().newest_versions(20) for name in version.metrics]
+    return [f"{name}=" for name in dict.fromkeys(metrics)]
+
+
+def _versus(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    return ("not-worse", "better", "off")
 
 
 def _new_models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
@@ -147,6 +169,11 @@ def _stopped(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 def _datasets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return _known_plugins().datasets
+
+
+def _plugins(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    known = _known_plugins()
+    return [*known.datasets, *known.extensions]
 
 
 def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
@@ -210,11 +237,15 @@ _COMPLETERS: dict[str, _Complete] = {
     "tag keys": _tag_keys,
     "tag filters": _tag_filters,
     "models": _models,
-    "aliases": _aliases,
+    "alias references": _alias_references,
+    "ruled aliases": _ruled_aliases,
+    "floors": _floors,
+    "versus": _versus,
     "new models": _new_models,
     "resumable runs": _resumable,
     "stopped runs": _stopped,
     "datasets": _datasets,
+    "plugins": _plugins,
     "presets": _presets,
     "settings": _settings,
     "formats": _formats,
