@@ -100,9 +100,10 @@ def resume(
     Its version is equal, bit for bit, to that of a run that was never stopped. RUN can be left out
     if one run alone can be resumed.
     """
-    from registry_core.cli.recorded import load_recorded
+    from registry_core import custom_code
     from registry_core.cli.runs import running, tell_version
     from registry_core.plans import plan_resumption
+    from registry_core.plugins import KnownPlugins
 
     registry = session.open(needs_versions=False)
     stopped = registry.stopped_run(run)
@@ -112,7 +113,8 @@ def resume(
             "Its files can only be deleted.",
             f"mlreg runs --discard {stopped.id[-8:]}",
         )
-    plugins = load_recorded(registry.settings, f"Run {stopped.id}", stopped.record)
+    custom_code.check_here(f"Run {stopped.id}", stopped.record, registry.settings)
+    plugins = KnownPlugins(registry.settings).load(stopped.record["dataset"])
     plan = plan_resumption(plugins, stopped, data_dir)
     if not quiet:
         output.print_hint(_goes_on(stopped))
@@ -134,10 +136,10 @@ def reproduce(
     from pathlib import Path
 
     from registry_core import custom_code, reproduction
-    from registry_core.cli.recorded import load_recorded
     from registry_core.cli.runs import load_trainer
     from registry_core.config import parse_overrides
     from registry_core.plans import plan_again
+    from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
@@ -145,8 +147,8 @@ def reproduce(
     version = registry.version(parse_words(reference))
     manifest = registry.store.manifest(version)
     reproduction.check_reproducible(version, manifest)
-    custom_code.check_here(version, manifest, registry.settings)
-    plugins = load_recorded(registry.settings, version.ref, manifest)
+    custom_code.check_here(version.ref, manifest, registry.settings)
+    plugins = KnownPlugins(registry.settings).load(version.dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     plan = plan_again(plugins, manifest, data_dir, overrides)
     with (

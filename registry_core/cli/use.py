@@ -53,7 +53,7 @@ def evaluate(
 ) -> None:
     """Measure a version again and compare with its record."""
     from registry_core import custom_code, reevaluation
-    from registry_core.cli.recorded import load_recorded
+    from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
@@ -62,8 +62,8 @@ def evaluate(
     if split not in reevaluation.SPLITS:
         raise UsageError(f"No split {shown(split)}.", f"Splits: {', '.join(reevaluation.SPLITS)}.")
     manifest = registry.store.manifest(version)
-    custom_code.check_here(version, manifest, registry.settings)
-    plugins = load_recorded(registry.settings, version.ref, manifest)
+    custom_code.check_here(version.ref, manifest, registry.settings)
+    plugins = KnownPlugins(registry.settings).load(version.dataset)
     plan = reevaluation.plan_of(plugins, manifest, data_dir)
     registry.store.check(version)
     with stop_on_signals() as stop, watch(quiet) as observer:
