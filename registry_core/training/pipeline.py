@@ -33,6 +33,9 @@ STREAM_SHUFFLE_EXAMPLES = 10_000
 # Seeds are below this: Keras takes them modulo it.
 _SEEDS = 2**31 - 2
 
+# TensorFlow takes the remainder of a seed by this number, and takes 0 for no seed.
+_SEED_MODULUS = 2**31 - 1
+
 _WORKERS = max(1, os.cpu_count() or 1)
 
 
@@ -60,6 +63,7 @@ class TrainingBatches:
         self.first_step = 0
         self.steps = steps(len(split), batch_size)
         self._augmentation = augmentation
+        self._seed = seed
         # one stream of randomness for the order, one for the augmentation
         root = tf.constant([seed, 0x6D6C], tf.int32)
         self._order_seed = tf.random.fold_in(root, 0)
@@ -105,6 +109,9 @@ class TrainingBatches:
     def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
             epoch = self._epoch.read_value()
+            # for this function alone: beside a global seed of 0, `shuffle` compares its own with 0,
+            # which a tensor refuses. The run's seed is in `shuffle_seed` too, so 1 is as good as 0.
+            tf.random.set_seed(self._seed % _SEED_MODULUS or 1)
             # the first word of a folded seed is the same for every epoch, so one is drawn
             shuffle_seed = tf.random.stateless_uniform(
                 [], tf.random.fold_in(self._order_seed, epoch), None, None, tf.int64
