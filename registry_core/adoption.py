@@ -165,7 +165,7 @@ def adopt(
         origin = build_origin(
             plan, facts, plugins, {**surroundings(project), **adopter.environment()}, project
         )
-        record = build_record(plan, data, origin, metrics, history, stages, missing)
+        record = build_record(plan, scores, origin, metrics, history, stages, missing)
         # the preset decided which data was loaded, and nothing of how the model came to be
         record |= {
             "preset": PRESET,
