@@ -24,7 +24,12 @@ from registry_core.signals import StopRequest
 from registry_core.training.custom_objects import custom_objects
 from registry_core.training.fused import fused_normalisation
 from registry_core.training.hooks import NumberedCallbacks, batches_a_call
-from registry_core.training.measuring import examination, measure
+from registry_core.training.measuring import (
+    check_metrics,
+    examination,
+    measure,
+    refuse_metric,
+)
 from registry_core.training.models import check_saved, save_model
 from registry_core.training.pipeline import (
     TrainingBatches,
@@ -140,6 +145,7 @@ class KerasTrainer:
         inputs, targets = first_examples(data.train, 2)
         with _enough_memory(self._config):
             _check_outputs(model, inputs, targets, data)
+            check_metrics(model, inputs, targets)
             draft = folder / "untrained.keras"
             save_model(model, draft)
             check_saved(model, draft, inputs)
@@ -219,12 +225,15 @@ class KerasTrainer:
             model.compile_from_config(trained.get_compile_config())
         with _enough_memory(self._config):
             evaluation = measure(model, split)
-        for name, value in (*evaluation.metrics.items(), ("the loss", evaluation.losses.mean())):
-            if not np.isfinite(value):
+        mean_loss = float(evaluation.losses.mean())
+        for name, value in {"the loss": mean_loss, **evaluation.metrics}.items():
+            if "loss" in name and not np.isfinite(value):
                 raise TrainingError(
                     f"On the test split, {name} is {value}.",
                     "Nothing was registered: a version has finite metrics.",
                 )
+        for name, value in evaluation.metrics.items():
+            refuse_metric(name, value, "on the test split, and the loss is fine")
         return evaluation
 
     def digest(self, model: keras.Model) -> str:
