@@ -58,6 +58,8 @@ class Adopter(Protocol):
 
     def environment(self) -> dict[str, Any]: ...
 
+    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits: ...
+
     def load(self, path: Path, numbers: int) -> Any: ...
 
     def suit(self, model: Any, data: DataSplits) -> str: ...
@@ -135,6 +137,8 @@ def adopt(
             with translated(store.folder, "trying the model out", outcome=nothing):
                 limits = examiner.rehearse(own, plan.config, data)
             adopter = load_adopter(plan.config)
+            with plugins.answerable("mlreg_dataset"):
+                data = adopter.check_data(data)
             # what went well there because memory was refused must not take it here
             with bounded_memory(limits.memory_bytes):
                 model = adopter.load(own, found.numbers)

@@ -56,6 +56,8 @@ class Trainer(Protocol):
 
     def initial_learning_rate(self, schedule: Schedule | None) -> Any: ...
 
+    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits: ...
+
     def check_augmentation(self, assembly: Assembly) -> None: ...
 
     def check(self, assembly: Assembly, folder: Path) -> None: ...
@@ -261,6 +263,8 @@ def train(
 
     with stages.timed("model"):
         trainer = load_trainer(config)
+        with plugins.answerable("mlreg_dataset"):
+            data = trainer.check_data(data)
         assembly = _assemble(data, config, plugins, trainer, workspace)
         with plugins.answerable("mlreg_augmentation"):
             trainer.check_augmentation(assembly)

@@ -32,6 +32,8 @@ NOISE = 1e-4
 class Evaluator(Protocol):
     """What is asked of whoever measures; `registry_core.training` answers with Keras."""
 
+    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits: ...
+
     def suit(self, model: Any, data: DataSplits) -> str: ...
 
     def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation: ...
@@ -146,6 +148,7 @@ def evaluate(
     seen = fingerprint(split)
     observer.stage_began("model")
     evaluator = load_evaluator(plan.config)
+    split = getattr(evaluator.check_data(data, read=False), split_name)
     model = load_model(version)
     if imported:
         evaluator.suit(model, data)

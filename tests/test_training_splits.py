@@ -100,6 +100,7 @@ def train(data: DataSplits, inputs: str, kind: str, folder, seed: int = 0):
 
     names, units, loss = TARGETS[kind]
     trainer = KerasTrainer(RunConfig(seed=seed))
+    data = trainer.check_data(data)
     texts = data.train.inputs if isinstance(data.train, ArraySplit) else WORDS
     model = model_of(inputs, units, loss, texts)
     assembly = Assembly(data, model, None, None, [])

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from registry_core.errors import PluginError, TrainingError
 from registry_core.training.pipeline import evaluation_batches
+from registry_core.training.stream_checks import refuse_change
 from registry_core.types import Evaluation, Split
 
 # Values of one metric: each becomes a metric of the version, with a figure of its own.
@@ -91,7 +92,8 @@ def measure(model: keras.Model, split: Split) -> Evaluation:
     traced = tf.function(step, autograph=False, reduce_retracing=True)
     outputs, losses, targets = [], [], []
     model.reset_metrics()
-    for inputs, expected in batches:
+    for number, (inputs, expected) in enumerate(batches):
+        refuse_change(split, number, inputs, expected)
         answered, lost = traced(inputs, expected)
         outputs.append(answered.numpy())
         losses.append(lost.numpy())

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from registry_core.data import steps
 from registry_core.training.draws import Draws, draws_of, own_generator, told_of_augmentation
+from registry_core.training.stream_checks import exactly, sound
 from registry_core.types import (
     ArraySplit,
     Augmentation,
@@ -107,8 +108,15 @@ class TrainingBatches:
         return places.map(_do_not_convert(gather), num_parallel_calls=_WORKERS, deterministic=True)
 
     def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
+        examples = exactly(split)
+
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
             epoch = self._epoch.read_value()
+
+            def checked(step: Any, numbered: Any) -> tuple[Any, ...]:
+                indices, (inputs, targets) = numbered
+                return epoch, step, indices, *sound(split, indices, inputs, targets)
+
             # for this function alone: beside a global seed of 0, `shuffle` compares its own with 0,
             # which a tensor refuses. The run's seed is in `shuffle_seed` too, so 1 is as good as 0.
             tf.random.set_seed(self._seed % _SEED_MODULUS or 1)
@@ -117,8 +125,7 @@ class TrainingBatches:
                 [], tf.random.fold_in(self._order_seed, epoch), None, None, tf.int64
             )
             return (
-                split.dataset.take(split.examples)
-                .enumerate()
+                examples.enumerate()
                 .shuffle(
                     min(split.examples, STREAM_SHUFFLE_EXAMPLES),
                     seed=shuffle_seed,
@@ -127,7 +134,7 @@ class TrainingBatches:
                 .batch(batch_size)
                 .enumerate()
                 .skip(self._first.read_value())
-                .map(lambda step, rest: (epoch, step, rest[0], rest[1][0], rest[1][1]))
+                .map(_do_not_convert(checked))
             )
 
         return tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_batches))
@@ -163,7 +170,15 @@ class TrainingBatches:
 def evaluation_batches(split: Split) -> tf.data.Dataset:
     """The split in its own order, (inputs, targets) of at most `EVALUATION_BATCH` examples."""
     if isinstance(split, StreamSplit):
-        return _quiet(split.dataset.take(split.examples).batch(EVALUATION_BATCH).prefetch(2))
+
+        def checked(step: Any, batch: Any) -> tuple[Any, Any]:
+            inputs, targets = batch
+            count = tf.shape(tf.nest.flatten(targets)[0], tf.int64)[0]
+            indices = step * EVALUATION_BATCH + tf.range(count)
+            return sound(split, indices, inputs, targets)
+
+        read = exactly(split).batch(EVALUATION_BATCH).enumerate()
+        return _quiet(read.map(_do_not_convert(checked)).prefetch(2))
     inputs, targets = tf.constant(split.inputs), tf.constant(split.targets)
 
     def slice_at(step: Any) -> tuple[Any, Any]:

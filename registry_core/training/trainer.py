@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.config import RunConfig
+from registry_core.data import named_splits
 from registry_core.errors import PluginError, TrainingError
 from registry_core.signals import StopRequest
 from registry_core.training.custom_objects import custom_objects
@@ -37,6 +38,13 @@ from registry_core.training.pipeline import (
     first_examples,
 )
 from registry_core.training.resumption import Keep, read_last
+from registry_core.training.stream_checks import (
+    CheckedStream,
+    checked_streams,
+    faults_told,
+    read_through,
+    read_twice,
+)
 from registry_core.training.watch import Watch
 from registry_core.types import (
     Assembly,
@@ -65,6 +73,7 @@ class KerasTrainer:
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config
+        self._streams: list[CheckedStream] = []
         if KerasTrainer._others_before:
             tf.get_logger().addFilter(_says_nothing_of_retracing)
         KerasTrainer._others_before = True
@@ -110,6 +119,28 @@ class KerasTrainer:
                 "Expected: a function of the epoch, or a keras LearningRateSchedule.",
             )
         return _rate(schedule, 0)
+
+    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits:
+        """The same splits, with streams that are checked whenever they are read.
+
+        Args:
+            data: as the plugin gave it.
+            read: read the streams of test and validation to their end, and the first examples of
+                the training stream twice: what is wrong is known before anything is trained.
+
+        Raises:
+            DataError: it names the stream, and the example where it is one that is at fault.
+        """
+        data = checked_streams(data)
+        splits = named_splits(data).values()
+        self._streams = [split for split in splits if isinstance(split, CheckedStream)]
+        with _enough_memory(self._config), faults_told(self._streams):
+            for stream in self._streams if read else ():
+                if stream.name == "train":
+                    read_twice(stream)
+                else:
+                    read_through(stream, evaluation_batches(stream))
+        return data
 
     def check_augmentation(self, assembly: Assembly) -> None:
         """Run the augmentation once, as tf.data will.
@@ -192,7 +223,12 @@ class KerasTrainer:
         )
         validation = assembly.data.validation
         observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
-        with _enough_memory(config), fused_normalisation(model), warnings.catch_warnings():
+        with (
+            _enough_memory(config),
+            faults_told(self._streams),
+            fused_normalisation(model),
+            warnings.catch_warnings(),
+        ):
             _make_variables(model, *first_examples(assembly.data.train, 2))
             # an epoch that was begun before has fewer batches than Keras was told
             warnings.filterwarnings("ignore", message="Your input ran out of data")
@@ -223,7 +259,7 @@ class KerasTrainer:
         """
         if not model.compiled:
             model.compile_from_config(trained.get_compile_config())
-        with _enough_memory(self._config):
+        with _enough_memory(self._config), faults_told(self._streams):
             evaluation = measure(model, split)
         mean_loss = float(evaluation.losses.mean())
         for name, value in {"the loss": mean_loss, **evaluation.metrics}.items():
