@@ -212,6 +212,7 @@ def test_the_stages_come_in_order_and_are_heard(tmp_path):
         *("evaluate", "save", "plot", "register", "say", "say"),
     ]
     assert project.trainer.calls == [
+        "check_data",
         "initial_learning_rate",
         "check_augmentation",
         "check",
