@@ -161,7 +161,7 @@ def run(
             (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
 
         for name in (name for name, module in objects.items() if not module):
-            observer.warn(
+            watching.warn(
                 f"'{name}' is not registered when a module is imported, but in a function: other "
                 "processes cannot load this version. Register it at the top of a module."
             )

@@ -658,7 +658,7 @@ def test_a_signal_while_registering_never_denies_a_version(tmp_path, times):
         assert caught.value.outcome == "flowers@1 was registered before."
     else:
         assert registered == []
-        assert "`mlreg list flowers` tells" in caught.value.outcome
+        assert "`mlreg list flowers` says" in caught.value.outcome
     assert leftovers(tmp_path / "registry") == []
     assert len(project.store.unfinished_runs()) == times - 1
 
