@@ -90,7 +90,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if logs is not None and self.before:
-            measured = {**self.before, **logs}
+            measured = dict(sorted({**self.before, **logs}.items()))  # as Keras sorts them
             logs.clear()  # the same dict goes to the plugins' callbacks
             logs.update(measured)
         self.before = {}
