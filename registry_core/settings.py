@@ -9,10 +9,11 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from registry_core.errors import UsageError
 
@@ -73,20 +74,29 @@ class Settings:
     @property
     def folder(self) -> Path:
         """Where a plugin's module is looked for beside the installed ones."""
-        return self.file.parent if self.file else Path.cwd()
+        return self.file.parent if self.file else current_folder()
+
+
+class Place(NamedTuple):
+    """A folder that mlreg uses, and what named it, as a part of a sentence."""
+
+    folder: Path
+    reason: str
 
 
 def find_settings(start: Path | None = None) -> Settings:
     """Read plugins.toml of this folder, or of the nearest one above it.
 
     Raises:
-        UsageError: the file is malformed, not UTF-8, or has a key that is not known.
+        UsageError: the file is malformed, not UTF-8, or has a key that is not known; or the current
+            folder was deleted.
     """
-    here = (start or Path.cwd()).resolve()
+    here = (start or current_folder()).resolve()
     for folder in (here, *here.parents):
         file = folder / SETTINGS_FILE
-        if file.is_file():
-            return read_settings(file)
+        with suppress(PermissionError):  # this user may not look into the folder
+            if file.is_file():
+                return read_settings(file)
     return Settings()
 
 
@@ -101,7 +111,7 @@ def read_settings(file: Path) -> Settings:
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
@@ -119,7 +129,7 @@ def read_settings(file: Path) -> Settings:
     path = tables.get("registry", {}).get("path")
     return Settings(
         file=file,
-        registry=(file.parent / Path(path).expanduser()) if path else None,
+        registry=file.parent / expand_home(path, f"[registry] path in {file}") if path else None,
         plugins=tables.get("plugins", {}),
         extensions=tables.get("extensions", {}),
         promotion=_promotion_rules(tables.get("promotion", {}), text, file),
@@ -129,15 +139,26 @@ def read_settings(file: Path) -> Settings:
 
 def registry_folder(option: Path | None, settings: Settings) -> Path:
     """The registry's folder: the option, MLREG_HOME, plugins.toml, the user's data folder."""
+    return locate_registry(option, settings).folder
+
+
+def locate_registry(option: Path | None, settings: Settings) -> Place:
+    """The registry's folder, and why it is that one.
+
+    Raises:
+        UsageError: what names it begins with the home folder of a user who has none.
+    """
     if option is not None:
-        return option
+        return Place(expand_home(str(option), "--registry"), "the option --registry")
     if home := os.environ.get("MLREG_HOME"):
-        return Path(home).expanduser()
+        return Place(expand_home(home, "MLREG_HOME"), "the variable MLREG_HOME")
     if settings.registry is not None:
-        return settings.registry
+        return Place(settings.registry, f"[registry] path in {settings.file}")
     import platformdirs  # 11 ms, needed only where nothing else names the place
 
-    return Path(platformdirs.user_data_dir("mlreg", appauthor=False))
+    with _homeless("MLREG_HOME"):
+        folder = platformdirs.user_data_dir("mlreg", appauthor=False)
+        return Place(Path(folder).expanduser(), "the default, your data folder")
 
 
 def cache_folder(name: str) -> Path:
@@ -146,11 +167,71 @@ def cache_folder(name: str) -> Path:
     Args:
         name: the plugin's name.
     """
+    return locate_cache().folder / name
+
+
+def locate_cache() -> Place:
+    """The folder in which each plugin has its cache, and why it is that one.
+
+    Raises:
+        UsageError: what names it begins with the home folder of a user who has none.
+    """
     if home := os.environ.get("MLREG_CACHE"):
-        return Path(home).expanduser() / name
+        return Place(expand_home(home, "MLREG_CACHE"), "the variable MLREG_CACHE")
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("mlreg", appauthor=False)) / name
+    with _homeless("MLREG_CACHE"):
+        folder = platformdirs.user_cache_dir("mlreg", appauthor=False)
+        return Place(Path(folder).expanduser(), "the default, your cache folder")
+
+
+def expand_home(path: str, named_by: str) -> Path:
+    """The path, with `~` or `~user` at its beginning replaced by the home folder.
+
+    Args:
+        path: as it was written.
+        named_by: where, for the error.
+
+    Raises:
+        UsageError: there is no such user, or the user has no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise UsageError(
+            f"{named_by} is '{path}', and '{user}' has no home folder on this machine.",
+            "Write the whole path, beginning with '/'.",
+        ) from None
+
+
+def current_folder() -> Path:
+    """The current folder.
+
+    Raises:
+        UsageError: it was deleted, or this user may not look at it.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageError(
+            f"The current folder cannot be used: {error.strerror}.",
+            "It was deleted or its permissions were changed. Change to another one.",
+            "cd /",
+        ) from error
+
+
+@contextmanager
+def _homeless(variable: str) -> Iterator[None]:
+    """A home folder that is needed and not known is told with what to set instead."""
+    try:
+        yield
+    except RuntimeError:
+        raise UsageError(
+            f"Your home folder is not known: HOME is not set, and user {os.getuid()} has none.",
+            f"Set HOME or {variable} to a folder that you can write.",
+            f"export {variable}=/path/to/folder",
+        ) from None
 
 
 def _check(tables: Mapping[str, Any], text: str, file: Path) -> None:

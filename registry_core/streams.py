@@ -163,6 +163,14 @@ def escape_unencodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def can_ask() -> bool:
+    """Whether somebody at a terminal can be asked something, and answer."""
+    try:
+        return is_usable(sys.stdin) and sys.stdin.isatty() and err().isatty()
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def drop_output() -> None:
     """Discard what is still buffered for stdout, so that it does not raise at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

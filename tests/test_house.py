@@ -29,8 +29,9 @@ FLOORS = [
         "provenance",
         "blame",
         "plugin_guard",
+        "requirements",
     },
-    {"store", "plugins", "plans", "gates", "groups", "comparison"},
+    {"store", "plugins", "plugin_sources", "plans", "gates", "groups", "comparison"},
     {
         "lifecycle",
         "seeds",
@@ -46,6 +47,7 @@ FLOORS = [
     {"__main__"},
 ]
 SAME_FLOOR = {
+    ("plugins", "plugin_sources"),  # the set of a run is made of what is named
     ("gates", "plugins"),  # a gate asks the plugins
     ("comparison", "groups"),  # versions that belong to groups compare as groups too
     ("registry", "training"),  # late: a model is wanted

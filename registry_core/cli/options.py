@@ -36,14 +36,12 @@ def confirm(question: str, yes: bool, command: str) -> None:
     Raises:
         UsageError: the answer is no, or there is nobody to ask.
     """
-    import sys
-
     from registry_core import streams
     from registry_core.errors import UsageError
 
     if yes:
         return
-    if not (sys.stdin.isatty() and streams.err().isatty()):
+    if not streams.can_ask():
         raise UsageError(
             f"{question} There is no terminal to ask on.", "Nothing was done.", f"{command} --yes"
         )

@@ -14,16 +14,11 @@ app.add_typer(group, name="plugins")
 @group.command("list")
 def list_plugins(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """List what plugins.toml and the installed packages name."""
-    from registry_core.plugins import KnownPlugins, PluginSource
+    from registry_core.plugins import KnownPlugins
     from registry_core.settings import find_settings
 
     known = KnownPlugins(find_settings())
     sources = [*known.datasets.values(), *known.extensions.values()]
-
-    def state(source: PluginSource) -> str:
-        if source.rival:
-            return f"named twice: also {source.rival}"
-        return "missing" if source.missing else "ok"
 
     rows = [
         {
@@ -31,7 +26,7 @@ def list_plugins(as_json: JsonOption = False, quiet: QuietOption = False) -> Non
             "kind": source.kind,
             "module": source.module,
             "named_by": source.origin,
-            "state": state(source),
+            "state": source.state,
         }
         for source in sources
     ]
@@ -46,4 +41,8 @@ def list_plugins(as_json: JsonOption = False, quiet: QuietOption = False) -> Non
             output.print_warning(
                 f"Plugin '{row['name']}' cannot run: no module '{row['module']}' is installed, "
                 "and none is beside plugins.toml."
+            )
+        elif row["state"] != "ok" and "twice" not in row["state"]:
+            output.print_warning(
+                f"Plugin '{row['name']}' cannot run: '{row['module']}' is {row['state']}."
             )

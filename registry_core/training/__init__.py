@@ -9,6 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from registry_core.requirements import require_keras
+
+require_keras()
 # All are read when TensorFlow and Keras load: quiet logs, and the backend that tf.data feeds.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"

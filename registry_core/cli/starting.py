@@ -1,0 +1,32 @@
+"""Makes the process fit for a command, whatever it was started in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Plugins may import Matplotlib and Keras before mlreg does, and both read these when imported.
+# A notebook names a backend that need not be installed here, and figures are files in any case;
+# keras.json may name another backend than the one that mlreg trains with.
+_VARIABLES = {"MPLBACKEND": "Agg", "KERAS_BACKEND": "tensorflow"}
+
+# Else Pydantic reads the entry points of every installed package, and fails where one is damaged.
+_DEFAULTS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Inside the block, plugins find the backends that mlreg works with."""
+    before = {name: os.environ.get(name) for name in (*_VARIABLES, *_DEFAULTS)}
+    os.environ.update(_VARIABLES)
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        for name, earlier in before.items():
+            if earlier is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = earlier
