@@ -30,6 +30,7 @@ FLOORS = [
         "blame",
         "plugin_guard",
         "requirements",
+        "machine",
     },
     {"store", "plugins", "plugin_sources", "plans", "gates", "groups", "comparison"},
     {
@@ -69,7 +70,7 @@ HEAVY = {
     "rich": {"ui"},
     "typer": {"cli"},
     "pluggy": {"hookspecs", "plugins"},
-    "sqlite3": {"store"},
+    "sqlite3": {"store", "machine"},  # its version is told
     "pydantic": {"config"},
     "h5py": {"model_file", "model_import"},
 }

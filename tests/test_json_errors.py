@@ -41,6 +41,7 @@ DONE = [
     "verify",
     "export flowers@1 -o model.keras",
     "plugins list",
+    "env",
     "data path flowers",
     "data verify flowers",
     "data fetch flowers",

@@ -121,6 +121,7 @@ _FILES = {
     "verify": "care",
     "plugins": "plugins",
     "data": "data",
+    "env": "env",
 }
 
 

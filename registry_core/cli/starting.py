@@ -14,19 +14,27 @@ _VARIABLES = {"MPLBACKEND": "Agg", "KERAS_BACKEND": "tensorflow"}
 # Else Pydantic reads the entry points of every installed package, and fails where one is damaged.
 _DEFAULTS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
 
+_before: dict[str, str | None] = {}
+
+
+def before_settling(name: str) -> str | None:
+    """What one of these variables was when the command began."""
+    return _before.get(name, os.environ.get(name))
+
 
 @contextmanager
 def settled() -> Iterator[None]:
     """Inside the block, plugins find the backends that mlreg works with."""
-    before = {name: os.environ.get(name) for name in (*_VARIABLES, *_DEFAULTS)}
+    _before.update({name: os.environ.get(name) for name in (*_VARIABLES, *_DEFAULTS)})
     os.environ.update(_VARIABLES)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     try:
         yield
     finally:
-        for name, earlier in before.items():
+        for name, earlier in _before.items():
             if earlier is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = earlier
+        _before.clear()
