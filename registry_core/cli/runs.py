@@ -102,9 +102,11 @@ def running(
     It takes the plan and, where it is one of several, a word on which of how many.
     """
     from registry_core import lifecycle
+    from registry_core.cli.starting import require_training
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
+    require_training()
     with stop_on_signals() as stop:
 
         def run_one(plan: RunPlan, place: str = "") -> Version:

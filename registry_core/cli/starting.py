@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,9 @@ _VARIABLES = {"MPLBACKEND": "Agg", "KERAS_BACKEND": "tensorflow"}
 
 # Else Pydantic reads the entry points of every installed package, and fails where one is damaged.
 _DEFAULTS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
+
+# Zip archives, which .keras files are, count from 1980, in local time.
+_LEAST_YEAR = 1981
 
 _before: dict[str, str | None] = {}
 
@@ -38,3 +42,22 @@ def settled() -> Iterator[None]:
             else:
                 os.environ[name] = earlier
         _before.clear()
+
+
+def require_training() -> None:
+    """Refuse what would fail after the data was loaded: no Keras, or a clock that cannot be right.
+
+    Raises:
+        UsageError: of which of the two it is.
+    """
+    from registry_core.errors import UsageError
+    from registry_core.requirements import require_keras
+
+    require_keras()
+    now = time.gmtime()
+    if now.tm_year < _LEAST_YEAR:
+        raise UsageError(
+            f"This machine's clock says {time.strftime('%Y-%m-%d', now)}.",
+            "Set it first: a .keras file cannot hold a time before 1980.",
+            "date",
+        )

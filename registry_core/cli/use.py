@@ -47,6 +47,7 @@ def evaluate(
 ) -> None:
     """Measure a version again, and compare with what was recorded; nothing is changed."""
     from registry_core import reevaluation
+    from registry_core.cli.starting import require_training
     from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
@@ -60,6 +61,7 @@ def evaluate(
     plugins = KnownPlugins(registry.settings).load(version.dataset)
     manifest = registry.store.manifest(version)
     plan = reevaluation.plan_of(plugins, manifest, data_dir)
+    require_training()
     registry.store.check(version)
     with stop_on_signals() as stop, watch(quiet) as observer:
         stop.outcome = "Nothing was changed."
@@ -147,6 +149,7 @@ def import_model(
     """Inspect, measure and register a model that was made elsewhere."""
     from registry_core import adoption
     from registry_core.cli.runs import standard_report, tell_version
+    from registry_core.cli.starting import require_training
     from registry_core.model_import import Examiner
     from registry_core.plans import plan_run
     from registry_core.plugins import KnownPlugins
@@ -157,6 +160,7 @@ def import_model(
     registry = session.open()
     plugins = KnownPlugins(registry.settings).load(dataset)
     plan = plan_run(plugins, preset, None, name, data_dir)
+    require_training()
     memory_bytes = None if max_memory is None else round(max_memory * 1e9)
     if dry_run:
         with stop_on_signals() as stop, watch(quiet) as observer, _allow_more(dataset, file):
