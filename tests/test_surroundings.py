@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cli_helpers import fill, stop, surroundings
+from cli_helpers import _FAKED, fill, stop, surroundings
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 pytestmark = pytest.mark.processes
@@ -292,3 +292,53 @@ def test_no_surroundings_make_a_bug_of_a_command_that_reads(original, tmp_path, 
     assert "A bug in mlreg" not in said, said[: said.index("A bug in mlreg") + 500]
     assert "Traceback" not in said, said[said.index("Traceback") :]
     assert {line: each for line, each in statuses.items() if each not in DOCUMENTED} == {}
+
+
+# without a terminal nobody can be asked: 2, unless the answer is given
+CHANGING = {
+    "promote flowers@1 production": 0,
+    "promote flowers@1 new": 0,
+    "tag flowers@1 note=naïve": 0,
+    "gc --older-than 0": 2,
+    "gc --older-than 0 --yes": 0,
+    "runs --discard {run}": 2,
+    "runs --discard {run} --yes": 0,
+}
+
+
+@pytest.mark.parametrize("name", ["no stdin", "no streams", "the C locale"])
+def test_what_changes_something_needs_nobody_at_a_keyboard(original, tmp_path, name):
+    """A service and a cron job have no stdin; what would ask says how to answer beforehand."""
+    folder = tmp_path / "project"
+    shutil.copytree(original, folder, symlinks=True)
+    (run,) = (folder / "registry" / "runs").iterdir()
+    expected = {line.replace("{run}", run.name): status for line, status in CHANGING.items()}
+    statuses, said = run_in(SURROUNDINGS[name], folder, list(expected))
+    assert "A bug in mlreg" not in said, said
+    assert statuses == expected, said
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_run_is_shown_with_what_the_terminal_has(tmp_path, encoding):
+    """Bars, boxes and marks of the live view, where the terminal cannot show them."""
+    write_plugin(tmp_path, "flowers_plugin", TABLE_PLUGIN.replace("setosa", "sëtosa → 日本"))
+    write_settings(tmp_path, {"flowers": "flowers_plugin"}, registry="registry")
+    master, output = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _FAKED, "run", "flowers"],
+        cwd=tmp_path,
+        env=surroundings({"PYTHONIOENCODING": encoding, "TERM": "xterm", "COLUMNS": "80"}),
+        stdin=output,
+        stdout=output,
+        stderr=output,
+    )
+    os.close(output)
+    said = b""
+    try:
+        while part := os.read(master, 65536):
+            said += part
+    except OSError:  # the process has ended
+        pass
+    os.close(master)
+    assert process.wait(timeout=60) == 0, said.decode(errors="replace")
+    assert b"Registered flowers@1" in said
