@@ -24,10 +24,12 @@ def show_environment(found: Mapping[str, Any]) -> None:
         _show("settings", where)
     _show_place("cache", found["cache"])
     versions = found["versions"]
-    names = [f"{name} {versions[name] or '(missing)'}" for name in versions if name != "executable"]
+    names = [f"{name} {version or 'not installed'}" for name, version in versions.items()]
+    names.remove(f"executable {versions['executable']}")
     _show_list("versions", names)
     _show("", versions["executable"])
-    _show_keras(found["keras"])
+    if versions["keras"]:
+        _show_keras(found["keras"])
     _show_machine(found["machine"])
     if not _show_problem("plugins", found["plugins"]):
         good = [each["name"] for each in found["plugins"] if each["state"] == "ok"]
