@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cli_helpers import _FAKED, fill, stop, surroundings
+from cli_helpers import _FAKED, fill, python, stop, surroundings
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 pytestmark = pytest.mark.processes
@@ -320,6 +320,26 @@ def test_what_changes_something_needs_nobody_at_a_keyboard(original, tmp_path, n
     statuses, said = run_in(SURROUNDINGS[name], folder, list(expected))
     assert "A bug in mlreg" not in said, said
     assert statuses == expected, said
+
+
+_WITHOUT = """
+import sys
+from registry_core.cli import run_command
+
+for name in sys.argv[1].split():
+    setattr(sys, name, None)
+lines = ["list", "show flowers@1 --json", "gc --older-than 0", "show flowers@99", "promote", "env"]
+statuses = [run_command(line.split()) for line in lines]
+raise SystemExit(0 if statuses == [0, 0, 2, 2, 2, 0] else 1)
+"""
+
+
+@pytest.mark.parametrize("names", ["stdin", "stdout", "stderr", "stdin stdout stderr"])
+def test_a_program_without_streams_can_run_commands(original, names):
+    """A service may have None in place of a stream; the status says what came of the command."""
+    done = python("-c", _WITHOUT, names, cwd=original)
+    assert done.status == 0, done.stderr
+    assert "A bug in mlreg" not in done.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
