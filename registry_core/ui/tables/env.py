@@ -107,5 +107,5 @@ def _show_list(label: str, parts: Sequence[str], style: str = "", separator: str
 
 
 def _show(label: str, value: str, style: str = "") -> None:
-    line = shown(f"{label:<{_LABEL}}", "bold").append(literal(value), style or "default")
+    line = shown("").append(f"{label:<{_LABEL}}", "bold").append(literal(value), style or "default")
     stdout().print(line, soft_wrap=True)  # a terminal that is narrower wraps it as one line
