@@ -230,7 +230,7 @@ def _homeless(variable: str) -> Iterator[None]:
         raise UsageError(
             f"Your home folder is not known: HOME is not set, and user {os.getuid()} has none.",
             f"Set HOME or {variable} to a folder that you can write.",
-            f"export {variable}=/path/to/folder",
+            f'export {variable}="$PWD/{variable.removeprefix("MLREG_").lower()}"',
         ) from None
 
 

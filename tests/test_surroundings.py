@@ -194,22 +194,23 @@ SURROUNDINGS = {
     "the C locale": Odd(_C),
     "an ASCII terminal": Odd(_ASCII, terminal=True),
     "a Latin-1 terminal": Odd(_LATIN, terminal=True),
+    "a Latin-1 terminal one wide": Odd({**_LATIN, "COLUMNS": "1", "LINES": "1"}, terminal=True),
     "a dumb terminal in the C locale": Odd({"TERM": "dumb", **_C}, terminal=True),
     "a terminal of no type and no width": Odd(
         {"TERM": "", "COLUMNS": "0", "LINES": "0"}, terminal=True
     ),
-    "a terminal one wide": Odd({"COLUMNS": "1", "LINES": "1"}, terminal=True),
-    "a width that is no number": Odd({"COLUMNS": "wide"}, terminal=True),
     "variables that name what is not there": Odd(
         {
             "LC_ALL": "xx_YY.UTF-8",
+            "COLUMNS": "wide",
             "TZ": "Nowhere/Nothing",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "KERAS_BACKEND": "jax",
             "EDITOR": "nothing",
             "PATH": "",
             "PYTHONOPTIMIZE": "2",
-        }
+        },
+        terminal=True,
     ),
     "no stdin": Odd(closed=(0,)),
     "no stdout": Odd(closed=(1,)),

@@ -167,7 +167,7 @@ def _refused(error: Exception) -> StorageError | None:
         return StorageError(
             "No folder for temporary files: those that are usual cannot be written.",
             "Set TMPDIR to a folder that can be written.",
-            "export TMPDIR=/path/to/folder",
+            'export TMPDIR="$PWD"',
         )
     if error.errno not in _REFUSALS:
         return None
