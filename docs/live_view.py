@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=100.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as registry:
-        run = f"MLREG_HOME={registry} {COMMAND}"
+        run = f"CI= MLREG_HOME={registry} {COMMAND}"
         tmux("new-session", "-d", "-s", SESSION, "-x", str(WIDTH), "-y", "12", run)
         try:
             time.sleep(options.seconds)
@@ -36,6 +36,8 @@ def main() -> None:
             tmux("send-keys", "-t", SESSION, "C-c")
             time.sleep(3)
             tmux("kill-session", "-t", SESSION, check=False)
+    # the folder has another name each time
+    seen = seen.replace(registry, "/home/ann/registry")
     options.picture.write_text(draw(f"$ {COMMAND}\n{seen.rstrip()}"))
 
 

@@ -116,9 +116,15 @@ def adopt(
     with store.start_run(plan.model) as folder:
         own = folder.files / MODEL_FILE
         needed_bytes = file.stat().st_size if file.is_file() else 0
-        with translated(store.folder, f"copying {_plain(file.name)}", needed_bytes=needed_bytes):
+        nothing = stop.outcome
+        with translated(
+            store.folder,
+            f"copying {_plain(file.name)}",
+            needed_bytes=needed_bytes,
+            outcome=nothing,
+        ):
             size, sha256 = _copy(file, own)
-        with translated(store.folder, "inspecting the file"):
+        with translated(store.folder, "inspecting the file", outcome=nothing):
             found = examiner.inspect(own)
 
         with stages.timed("data"):
@@ -126,7 +132,7 @@ def adopt(
             facts = describe(data)
 
         with stages.timed("model"):
-            with translated(store.folder, "trying the model out"):
+            with translated(store.folder, "trying the model out", outcome=nothing):
                 limits = examiner.rehearse(own, plan.config, data)
             adopter = load_adopter(plan.config)
             # what went well there because memory was refused must not take it here
@@ -138,7 +144,10 @@ def adopt(
             evaluation = adopter.evaluate(model, model, data.test)
             metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
 
-        with stages.timed("save"), translated(store.folder, "saving what was measured"):
+        with (
+            stages.timed("save"),
+            translated(store.folder, "saving what was measured", outcome=nothing),
+        ):
             scores = outcomes(evaluation, data.class_names, facts["splits"]["test"]["fingerprint"])
             (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
 
@@ -154,7 +163,7 @@ def adopt(
 
         observer.stage_began("register")
         origin = build_origin(
-            plan, facts, plugins, {**surroundings(project), **adopter.environment()}
+            plan, facts, plugins, {**surroundings(project), **adopter.environment()}, project
         )
         record = build_record(plan, data, origin, metrics, history, stages, missing)
         # the preset decided which data was loaded, and nothing of how the model came to be
@@ -172,7 +181,7 @@ def adopt(
             },
         }
         files = files_below(folder.files, observer)
-        stop.outcome = f"It was being registered: `mlreg list {plan.model}` tells whether it was."
+        stop.outcome = f"It was being registered: `mlreg list {plan.model}` says whether it was."
         with stop.patience():
             version = store.publish(
                 folder,

@@ -97,6 +97,10 @@ class AliasMovedError(BusyError):
     """Another process moved the alias while this one was deciding."""
 
 
+class RuleChangedError(BusyError):
+    """Another process changed the alias's rule while this one was deciding."""
+
+
 class StorageError(MlregError):
     """The disk refuses: full, read-only, or failing."""
 

@@ -1,35 +1,45 @@
 """What a promotion must satisfy, and the decision that comes of it.
 
-`[promotion.ALIAS]` in plugins.toml says what an alias asks for; plugins may object beside it. The
-decision carries its grounds, so that the ledger can answer for it later. Knows no store: what
-versions answered, and what was decided before, is handed in.
+The registry's rules, those of plugins.toml and plugins say what an alias asks for. The decision
+carries its grounds, so that the ledger can answer for it later, and shows what both versions
+measured, whether or not anything was asked. Knows no store: what versions answered, and what was
+decided before, is handed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from registry_core.errors import RefusedError, UsageError, escape_surrogates, truncate
+from registry_core.errors import (
+    IntegrityError,
+    RefusedError,
+    UsageError,
+    escape_surrogates,
+    truncate,
+)
 from registry_core.plugins import PluginSet
 from registry_core.records import Objection, Version
-from registry_core.settings import PromotionRule
+from registry_core.rules import PromotionRule, SetRule
 from registry_core.statistics import OUTCOMES_FILE, Comparison, Outcomes, compare, telling
 
 if TYPE_CHECKING:
     from registry_core.types import Observer
 
 _LONGEST_OBJECTION = 2_000
+# Of the interval that is shown where no rule names a level.
+_SHOWN_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was asked of a candidate, whether it holds, and what was found."""
+    """One thing that was asked of a candidate, whether it holds, what was found, who asked."""
 
     name: str
     passed: bool
     found: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,36 +51,59 @@ class Decision:
         incumbent: the version that holds it now, or None.
         alias: the alias.
         checks: what was asked, in order.
-        comparison: the candidate beside the incumbent, where they were compared.
-        decided_before: other candidates that were held against this incumbent on this test split.
-        fingerprint: the test split's; empty where nothing was compared.
+        rules: the rules that applied, and where each is from.
+        plugins: the plugins that were asked for objections.
+        comparison: the candidate beside the incumbent, where they could be compared.
+        not_compared: why they could not; empty where they were.
+        decided_before: other candidates that were compared with this incumbent on this test split.
+        fingerprint: the test split's; empty where no rule rested on the comparison.
+        warnings: what whoever promotes should know: rules that differ, plugins that are not here.
     """
 
     candidate: Version
     incumbent: Version | None
     alias: str
     checks: Sequence[Check]
+    rules: Sequence[SetRule] = ()
+    plugins: Sequence[str] = ()
     comparison: Comparison | None = None
+    not_compared: str = ""
     decided_before: int = 0
     fingerprint: str = ""
+    warnings: Sequence[str] = ()
 
     @property
     def failed(self) -> list[Check]:
         return [check for check in self.checks if not check.passed]
 
+    @property
+    def rule_row(self) -> int | None:
+        """The row of the ledger that set the registry's rule; None where it has none."""
+        return next((each.row for each in self.rules if each.source == "registry"), None)
+
     def evidence(self, force: bool = False) -> dict[str, Any]:
         """The decision's grounds, as the ledger keeps them; all of it is JSON.
 
-        Under `blobs` are the files that it rests on, which the registry keeps for its sake.
+        Under `blobs` are the files that it rests on, which the registry keeps for its sake. A
+        comparison that no rule asked for has no fingerprint: the test split decided nothing.
         """
         grounds: dict[str, Any] = {
             "incumbent": self.incumbent.ref if self.incumbent else None,
+            "rules": [rule.to_json() for rule in self.rules],
+            "plugins": list(self.plugins),
             "checks": [asdict(check) for check in self.checks],
             "forced": force and bool(self.failed),
+            "metrics": {
+                "candidate": dict(self.candidate.metrics),
+                "incumbent": dict(self.incumbent.metrics) if self.incumbent else None,
+            },
         }
         if self.comparison:
-            grounds["comparison"] = {
-                **asdict(self.comparison),
+            grounds["comparison"] = asdict(self.comparison)
+        elif self.not_compared:
+            grounds["not_compared"] = self.not_compared
+        if self.comparison and self.fingerprint:
+            grounds["comparison"] |= {
                 "fingerprint": self.fingerprint,
                 "decided_before": self.decided_before,
             }
@@ -94,12 +127,24 @@ class PromotionRefusedError(RefusedError):
     def __init__(self, decision: Decision) -> None:
         said = "; ".join(f"{check.name}: {check.found}" for check in decision.failed)
         candidate, alias = decision.candidate.ref, decision.alias
+        holder = f"{decision.incumbent.ref} still" if decision.incumbent else "No version"
         super().__init__(
-            f"{candidate} does not become {alias}: {said}.",
-            "The alias has not moved. Whoever answers for it can overrule this, saying why.",
+            f"{counted_failures(decision)}: {said}.",
+            f"{holder} holds {alias}. To promote {candidate} all the same, say why.",
             f"mlreg promote {candidate} {alias} --force --reason '…'",
         )
         self.decision = decision
+
+    def briefly(self) -> RefusedError:
+        """The same for someone who has just been shown the checks."""
+        return RefusedError(f"{counted_failures(self.decision)}.", self.remedy, self.command)
+
+
+def counted_failures(decision: Decision) -> str:
+    """`Not promoted: 2 of 3 checks failed`."""
+    failed, all_of_them = len(decision.failed), len(decision.checks)
+    checks = "check" if all_of_them == 1 else "checks"
+    return f"Not promoted: {failed} of {all_of_them} {checks} failed"
 
 
 def _kept(text: object) -> str:
@@ -112,11 +157,12 @@ def judge(
     incumbent: Version | None,
     alias: str,
     *,
-    rule: PromotionRule | None,
+    rules: Sequence[SetRule],
     plugins: PluginSet,
     past: Past,
     outcomes: Callable[[Version], Outcomes | None],
     observer: Observer | None = None,
+    warnings: Sequence[str] = (),
 ) -> Decision:
     """Decide whether a version may hold an alias.
 
@@ -124,48 +170,63 @@ def judge(
         candidate: the version that is to hold it.
         incumbent: the version that holds it now, or None.
         alias: the alias.
-        rule: what plugins.toml asks for; None asks for nothing.
+        rules: what is asked for; all of them have to hold. None asks for nothing.
         plugins: whose objections count too.
         past: what was decided before.
         outcomes: reads what a version answered on its test split; None where it has no record.
         observer: told how far a long comparison is.
+        warnings: kept with the decision.
 
     Raises:
         PluginError: a plugin's check failed to run; a check that did not run has not passed.
-        IntegrityError: recorded outcomes are damaged.
+        IntegrityError: recorded outcomes are damaged, and a rule asks for a comparison.
     """
+    pair = _Pair(candidate, incumbent, past, outcomes, observer)
     checks: list[Check] = []
-    compared: dict[str, Any] = {}
-    if rule is not None:
-        checks += _above_floors(candidate, rule)
-        checks += _has_held(candidate, rule, past)
-        if rule.versus_incumbent != "off":
-            check, compared = _versus(candidate, incumbent, rule, past, outcomes, observer)
-            checks.append(check)
-    objections: Iterable[Objection] = plugins.collect(
-        "mlreg_check_promotion",
-        Objection,
-        candidate=candidate,
-        incumbent=incumbent,
-        alias=alias,
+    for each in rules:
+        asked = _above_floors(candidate, each.rule) + _has_held(candidate, each.rule, past)
+        if each.rule.versus_incumbent != "off":
+            asked.append(pair.check(each.rule))
+        checks += [replace(check, source=each.place) for check in asked]
+    asked_plugins = plugins.providers("mlreg_check_promotion")
+    known = {"candidate": candidate, "incumbent": incumbent, "alias": alias}
+    for name in asked_plugins:
+        found: list[Objection] = plugins.collect(
+            "mlreg_check_promotion", Objection, only=name, **known
+        )
+        checks += [
+            Check(_kept(each.check), False, _kept(each.reason), f"plugin {name}") for each in found
+        ]
+    return Decision(
+        candidate,
+        incumbent,
+        alias,
+        checks,
+        rules,
+        asked_plugins,
+        pair.shown(),
+        pair.not_compared,
+        pair.decided_before if pair.asked else 0,
+        pair.fingerprint if pair.asked else "",
+        warnings,
     )
-    checks += [Check(_kept(each.check), False, _kept(each.reason)) for each in objections]
-    return Decision(candidate, incumbent, alias, checks, **compared)
 
 
 def check_force(force: bool, reason: str) -> None:
-    """Refuse to overrule without a word why; raises UsageError."""
+    """Refuse to overrule without a reason; raises UsageError."""
     if force and not reason.strip():
         raise UsageError(
-            "--force needs a reason.", "Say why the objections do not hold.", "--reason '…'"
+            "--force needs a reason.",
+            "Say why the failed checks do not matter; the ledger keeps it.",
+            "--reason '…'",
         )
 
 
 def _above_floors(candidate: Version, rule: PromotionRule) -> list[Check]:
-    checks = []
+    checks: list[Check] = []
     for metric, least in rule.floor.items():
         value = candidate.metrics.get(metric)
-        found = "it has no such metric" if value is None else f"{value:.4f}"
+        found = f"{candidate.ref} has no such metric" if value is None else f"{value:.4f}"
         checks.append(
             Check(f"{metric} at least {least:g}", value is not None and value >= least, found)
         )
@@ -180,60 +241,115 @@ def _has_held(candidate: Version, rule: PromotionRule, past: Past) -> list[Check
     ]
 
 
-def _versus(
-    candidate: Version,
-    incumbent: Version | None,
-    rule: PromotionRule,
-    past: Past,
-    outcomes: Callable[[Version], Outcomes | None],
-    observer: Observer | None,
-) -> tuple[Check, dict[str, Any]]:
-    """Hold the candidate against the incumbent, at a level that pays for earlier comparisons."""
-    name = f"{rule.versus_incumbent.replace('-', ' ')} than the incumbent"
-    if incumbent is None:
-        return Check(name, True, "nothing holds the alias yet"), {}
-    if incumbent.version == candidate.version:
-        return Check(name, True, "it is the incumbent"), {}
-    name = f"{rule.versus_incumbent.replace('-', ' ')} than {incumbent.ref}"
-    ours, theirs = outcomes(candidate), outcomes(incumbent)
-    if ours is None or theirs is None:
-        lacking = candidate.ref if ours is None else incumbent.ref
-        return Check(name, False, f"{lacking} has no record of its answers on a test split"), {}
-    if ours.fingerprint != theirs.fingerprint:
-        return Check(name, False, "they were measured on different test splits"), {}
-    before = past.compared_before(candidate, incumbent, ours.fingerprint)
-    # Bonferroni over the candidates that this test split has been asked about
-    level = rule.alpha / (before + 1)
-    advanced = telling(observer, candidate, incumbent)
-    comparison = compare(ours, theirs, confidence=1 - level, advanced=advanced)
-    if rule.versus_incumbent == "better":
-        passed = comparison.difference > 0 and comparison.p_value < level
-    else:
-        passed = comparison.low > -rule.margin
-    found = f"{told(comparison)}; level {level:.3g}"
-    if before:
-        times = "once" if before == 1 else f"{before} times"
-        found += f", this test split having decided {times} against {incumbent.ref}"
-    compared = {
-        "comparison": comparison,
-        "decided_before": before,
-        "fingerprint": ours.fingerprint,
-    }
-    return Check(name, passed, found), compared
+class _Pair:
+    """The candidate beside the incumbent; what is read and computed of them is so once."""
+
+    def __init__(
+        self,
+        candidate: Version,
+        incumbent: Version | None,
+        past: Past,
+        outcomes: Callable[[Version], Outcomes | None],
+        observer: Observer | None,
+    ) -> None:
+        self._candidate = candidate
+        self._incumbent = incumbent
+        self._past = past
+        self._outcomes = outcomes
+        self._observer = observer
+        self._read: tuple[Outcomes, Outcomes] | None = None
+        self._found: dict[float, Comparison] = {}
+        self.not_compared = ""
+        self.asked = False
+        self.decided_before = 0
+        self.fingerprint = ""
+
+    def check(self, rule: PromotionRule) -> Check:
+        """Hold the candidate against the incumbent, at a level that pays for earlier ones."""
+        wanted = f"{rule.versus_incumbent.replace('-', ' ')} than"
+        if self._incumbent is None:
+            return Check(f"{wanted} the version that holds it", True, "no version holds it yet")
+        name = f"{wanted} {self._incumbent.ref}"
+        self._read_both(self._incumbent)
+        if self._read is None:
+            return Check(name, False, self.not_compared)
+        self.asked = True
+        # Bonferroni over the candidates that this test split has been asked about
+        level = rule.alpha / (self.decided_before + 1)
+        comparison = self._compare(self._read, self._incumbent, level)
+        if rule.versus_incumbent == "better":
+            passed = comparison.difference > 0 and comparison.p_value < level
+        else:
+            passed = comparison.low > -rule.margin
+        found = f"{told(comparison, self._candidate.ref, self._incumbent.ref)}; level {level:.3g}"
+        if self.decided_before:
+            count = self.decided_before
+            times = "once" if count == 1 else f"{count} times"
+            found += f", as this test split has decided {times} against {self._incumbent.ref}"
+        return Check(name, passed, found)
+
+    def shown(self) -> Comparison | None:
+        """What a promotion shows, asked for or not; None where the two cannot be compared.
+
+        Where no rule asks, damaged outcomes are a reason not to compare, and no more: an alias has
+        to be able to leave a damaged version.
+        """
+        if self._found:
+            return next(iter(self._found.values()))
+        if self._incumbent is None or self.not_compared:
+            return None
+        try:
+            self._read_both(self._incumbent)
+        except IntegrityError as error:
+            self.not_compared = error.what
+        if self._read is None:
+            return None
+        return self._compare(self._read, self._incumbent, _SHOWN_LEVEL)
+
+    def _read_both(self, incumbent: Version) -> None:
+        if self._read or self.not_compared:
+            return
+        ours, theirs = self._outcomes(self._candidate), self._outcomes(incumbent)
+        if ours is None or theirs is None:
+            lacking = self._candidate.ref if ours is None else incumbent.ref
+            self.not_compared = f"{lacking} has no record of its answers on a test split"
+        elif ours.fingerprint != theirs.fingerprint or ours.examples != theirs.examples:
+            self.not_compared = "they were measured on different test splits"
+        else:
+            self._read = ours, theirs
+            self.fingerprint = ours.fingerprint
+            self.decided_before = self._past.compared_before(
+                self._candidate, incumbent, ours.fingerprint
+            )
+
+    def _compare(
+        self, read: tuple[Outcomes, Outcomes], incumbent: Version, level: float
+    ) -> Comparison:
+        if level not in self._found:
+            advanced = telling(self._observer, self._candidate, incumbent)
+            self._found[level] = compare(*read, confidence=1 - level, advanced=advanced)
+        return self._found[level]
 
 
-def told(comparison: Comparison) -> str:
-    """A comparison in one line: difference, interval, p-value, who alone is right."""
+def told(comparison: Comparison, candidate: str, incumbent: str) -> str:
+    """A comparison in one line: difference, interval, p-value, which one alone is right.
+
+    Args:
+        comparison: the comparison.
+        candidate: what the candidate is called.
+        incumbent: what the incumbent is called.
+    """
     gain = "accuracy" if comparison.measure == "accuracy" else f"{comparison.measure} better by"
     line = (
         f"{gain} {comparison.difference:+.4f}, "
         f"{100 * comparison.confidence:.4g} % interval {comparison.low:+.4f} to "
-        f"{comparison.high:+.4f}, {chance(comparison.p_value)} ({comparison.test}"
+        f"{comparison.high:+.4f}, {chance(comparison.p_value)} ({comparison.test} on "
+        f"{comparison.examples:,} examples"
     )
-    if comparison.only_candidate is not None:
+    if comparison.only_candidate is not None and comparison.only_incumbent is not None:
         line += (
-            f"; right alone: {comparison.only_candidate} against {comparison.only_incumbent} "
-            f"of {comparison.examples:,}"
+            f"; only {candidate} right: {comparison.only_candidate:,}; "
+            f"only {incumbent} right: {comparison.only_incumbent:,}"
         )
     return f"{line})"
 

@@ -244,9 +244,10 @@ def mlreg_callbacks(  # type: ignore[empty-body]
             it is kept while the run can be resumed, so a folder in it may be there already.
 
     Returns:
-        The callbacks, in the order in which they are to be called. Where a stopped run goes on,
-        they get back those of their attributes that are numbers, texts, arrays, or lists, tuples
-        and dicts of them; what else they remember begins anew.
+        The callbacks, in the order in which they are to be called. A hook for batches is called
+        once for each batch, unless the model was compiled with another `steps_per_execution`.
+        Where a stopped run is resumed, they get back what they remember and what they changed;
+        what cannot be kept is told before training. docs/callbacks.md says what that is.
 
     Example:
         from registry_core import hookimpl

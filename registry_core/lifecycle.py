@@ -10,24 +10,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from registry_core import custom_code
+from registry_core.checkpoint import read_state
+from registry_core.code_record import libraries
 from registry_core.config import RunConfig
-from registry_core.data import check_splits, describe, steps
+from registry_core.data import check_splits, describe, steps, validation_split
 from registry_core.drift import drifted
-from registry_core.errors import DataError, MlregError, PluginError, one_line
+from registry_core.errors import DataError, IntegrityError, MlregError, PluginError, one_line
 from registry_core.plans import RunPlan
 from registry_core.plugin_guard import ClosedFilesError
 from registry_core.plugins import PluginSet
 from registry_core.provenance import surroundings
-from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
+from registry_core.records import FIGURES_FOLDER, LOG_FILE, MODEL_FILE, Version
+from registry_core.run_log import logged
 from registry_core.signals import StopRequest
 from registry_core.statistics import OUTCOMES_FILE, outcomes
-from registry_core.store import Store, check_files, translated
+from registry_core.store import RunFolder, Store, check_files, translated
 from registry_core.store.manifest import check_json
+from registry_core.text import duration, metrics_line, stages_line
 from registry_core.types import (
     Assembly,
     Checkpoints,
@@ -68,6 +73,8 @@ class Trainer(Protocol):
     def digest(self, model: Any) -> str: ...
 
     def save(self, model: Any, path: Path) -> None: ...
+
+    def custom_objects(self, path: Path) -> Mapping[str, str]: ...
 
     def check_saved(self, model: Any, path: Path, split: Split) -> None: ...
 
@@ -115,25 +122,35 @@ def run(
         MlregError: of the kind that is at fault. No version was registered.
         Interrupted: a signal asked to stop; its outcome says whether a version was registered.
     """
-    stages = Stages(observer)
     stop.outcome = "Nothing was registered."
-    with store.take_up_run(plan.resumes) if plan.resumes else store.start_run(plan.model) as folder:
-        with translated(store.folder, "keeping what the run makes"):
+    with (
+        store.take_up_run(plan.resumes) if plan.resumes else store.start_run(plan.model) as folder,
+        logged(observer, folder) as watching,
+    ):
+        stages = Stages(watching)
+        _tell_what(plan, folder.id, watching)
+        observer.say(f"Registry: {store.folder}")  # not logged: a registry can be moved
+        with translated(store.folder, "keeping what the run makes", outcome=stop.outcome):
             made = train(
                 plan,
                 plugins=plugins,
                 workspace=folder,
                 load_trainer=load_trainer,
-                observer=observer,
+                observer=watching,
                 stop=stop,
                 stages=stages,
                 project=project,
-                once_begun=f"Nothing was registered; `mlreg resume {folder.id}` goes on with it.",
+                once_begun=f"Nothing was registered; `mlreg resume {folder.id[-8:]}` resumes it.",
             )
         data, trainer = made.data, made.trainer
 
-        with stages.timed("save"), translated(store.folder, "saving the model"):
+        with (
+            stages.timed("save"),
+            translated(store.folder, "saving the model", outcome=stop.outcome),
+        ):
             trainer.save(made.inference, folder.files / MODEL_FILE)
+            objects = trainer.custom_objects(folder.files / MODEL_FILE)
+            custom = custom_code.describe(objects, project)
             scores = outcomes(
                 made.evaluation,
                 data.class_names,
@@ -141,20 +158,31 @@ def run(
             )
             (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
 
+        for name in (name for name, module in objects.items() if not module):
+            observer.warn(
+                f"'{name}' is not registered when a module is imported, but in a function: other "
+                "processes cannot load this version. Register it at the top of a module."
+            )
         with stages.timed("plot"):
             result = RunResult(
                 plan.model, plan.dataset, plan.preset, plan.config, made.history, made.metrics,
                 made.evaluation, tuple(data.class_names),
+                validation_split(made.origin["data"]["splits"]) == "test",
             )  # fmt: skip
             missing = draw(
-                result, folder.files / FIGURES_FOLDER, plugins, standard_report, observer
+                result, folder.files / FIGURES_FOLDER, plugins, standard_report, watching
             )
 
-        observer.stage_began("register")
+        watching.stage_began("register")
+        watching.say(metrics_line(made.metrics))
+        watching.say(stages.summary())
         record = build_record(plan, data, made.origin, made.metrics, made.history, stages, missing)
         record["weights"] = made.weights
-        files = files_below(folder.files, observer)
-        stop.outcome = f"It was being registered: `mlreg list {plan.model}` tells whether it was."
+        record[custom_code.KEY] = custom
+        with translated(store.folder, "keeping the run's log", outcome=stop.outcome):
+            _keep_log(folder, watching)
+        files = files_below(folder.files, watching)
+        stop.outcome = f"It was being registered: `mlreg list {plan.model}` says whether it was."
         with stop.patience():
             version = store.publish(
                 folder,
@@ -237,8 +265,10 @@ def train(
         with plugins.answerable("mlreg_model"):
             trainer.check(assembly, workspace.path)
 
-    origin = build_origin(plan, facts, plugins, {**surroundings(project), **trainer.environment()})
+    environment = {**surroundings(project), **trainer.environment()}
+    origin = build_origin(plan, facts, plugins, environment, project)
     _tell_drift(workspace.record, origin, observer)
+    _tell_where(origin, workspace, observer)
     workspace.begin(origin)
     stop.outcome = once_begun
     provided = {"mlreg_callbacks": assembly.callbacks, "mlreg_scheduler": [assembly.schedule]}
@@ -256,6 +286,7 @@ def train(
         evaluation = trainer.evaluate(inference, assembly.model, data.test)
         metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
     weights = trainer.digest(inference)
+    origin = _with_late_imports(origin, plugins, project)
     return Made(trainer, data, origin, history, inference, weights, evaluation, metrics)
 
 
@@ -264,6 +295,7 @@ def build_origin(
     facts: Mapping[str, Any],
     plugins: PluginSet,
     environment: Mapping[str, Any],
+    project: Path,
 ) -> dict[str, Any]:
     """What a run begins with: all that decides what it will make.
 
@@ -272,6 +304,7 @@ def build_origin(
         facts: what it is trained and measured on, as `describe` tells it.
         plugins: the plan's plugins.
         environment: libraries, device, and the code around it.
+        project: the folder whose modules are recorded beside the plugins' own.
 
     Raises:
         PluginError: something in it cannot be written down: it would be refused after training.
@@ -285,6 +318,7 @@ def build_origin(
         "data_dir": None if plan.data_dir is None else str(plan.data_dir.absolute()),
         "data": facts,
         "plugins": plugins.describe(),
+        "code": plugins.describe_code(project),
         "environment": environment,
     }
     check_json({name: value for name, value in origin.items() if name != "data_dir"}, "record")
@@ -323,12 +357,26 @@ def build_record(
         "history": {name: list(values) for name, values in history.metrics.items()},
         "epoch_seconds": list(history.epoch_seconds),
         "resumed": history.resumed,
+        "not_repeatable": [each.to_json() for each in history.not_repeatable],
         "seconds": stages.seconds | fit,  # in this process alone, where it was stopped before
         "data": origin["data"],
         "figures_missing": figures_missing,
         "plugins": origin["plugins"],
+        "code": origin["code"],
         "environment": origin["environment"],
     }
+
+
+def _with_late_imports(
+    origin: Mapping[str, Any], plugins: PluginSet, project: Path
+) -> dict[str, Any]:
+    """What a run began with, and the code that was imported while it went on."""
+    now = plugins.describe_code(project)
+    # a file may have been edited since: what was read first is what ran
+    code = {"files": origin["code"]["files"]}
+    code["modules"] = {**now["modules"], **origin["code"]["modules"]}
+    environment = {**origin["environment"], "libraries": libraries()}
+    return {**origin, "code": code, "environment": environment}
 
 
 def notify(plugins: PluginSet, hook: str, observer: Observer, **known: Any) -> None:
@@ -355,6 +403,41 @@ def load_data(plan: RunPlan, plugins: PluginSet, observer: Observer) -> DataSpli
     return data
 
 
+def _tell_what(plan: RunPlan, run_id: str, observer: Observer) -> None:
+    """What is trained, and what it will be: the first lines of a run."""
+    config = plan.config
+    epochs = f"{config.epochs:,} epoch{'' if config.epochs == 1 else 's'}"
+    observer.say(
+        f"{plan.dataset}, preset {plan.preset}, seed {config.seed}: {epochs}, "
+        f"batches of {config.batch_size:,}"
+    )
+    observer.say(f"Run {run_id[-8:]} registers the next version of {plan.model}")
+
+
+def _tell_where(origin: Mapping[str, Any], workspace: Checkpoints, observer: Observer) -> None:
+    """On what it is trained, and in which epoch it is resumed: known once TensorFlow is loaded."""
+    environment, splits = origin["environment"], origin["data"]["splits"]
+    library = f", TensorFlow {environment['tensorflow']}" if "tensorflow" in environment else ""
+    observer.say(f"On {environment['device']}, {environment['cpus']} cores{library}")
+    if (other := validation_split(splits)) is not None:
+        observer.say(f"The validation split is the {other} split itself")
+    if (file := workspace.checkpoint) is not None:
+        with suppress(IntegrityError):  # the trainer says what is wrong with it
+            state = read_state(file)
+            observer.resumed(state["epoch"], state["step"])
+
+
+def _keep_log(folder: RunFolder, observer: Observer) -> None:
+    """Make the log so far a file of the version; one that something else damaged is left out."""
+    try:
+        content = folder.log_content
+    except IntegrityError as error:
+        observer.warn(f"The run's log is left out: {error.what}")
+        return
+    if content:
+        (folder.files / LOG_FILE).write_bytes(content)
+
+
 def _tell_drift(then: Mapping[str, Any] | None, now: Mapping[str, Any], observer: Observer) -> None:
     """Warn of what is not as it was when a run began that is taken up again; refuse other data."""
     for drift in drifted(then, now) if then else []:
@@ -362,7 +445,7 @@ def _tell_drift(then: Mapping[str, Any] | None, now: Mapping[str, Any], observer
             raise DataError(
                 f"The data is not what the run began with: {drift.what} has {drift.now}, and had "
                 f"{drift.then}.",
-                "What it learned so far, it learned of other examples: begin a new run.",
+                "A resumed run needs the data that it began with: start a new run.",
                 f"mlreg run {now['dataset']} --preset {now['preset']}",
             )
         observer.warn(
@@ -416,7 +499,7 @@ def draw(
         raise  # files of this run may be among them
     except Exception as error:  # the host's own drawing may fail too, whatever it raises
         reason = getattr(error, "what", "") or one_line(error) or type(error).__qualname__
-        observer.warn(f"Figures are missing: {reason} The version goes on without them.")
+        observer.warn(f"Figures are missing: {reason} The version is registered without them.")
         return reason
     return None
 
@@ -450,6 +533,10 @@ class Stages:
     def __init__(self, observer: Observer) -> None:
         self.seconds: dict[str, float] = {}
         self._observer = observer
+
+    def summary(self) -> str:
+        """How long the stages took: the last line of a run."""
+        return f"Done in {duration(sum(self.seconds.values()))}: {stages_line(self.seconds)}"
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -79,6 +79,21 @@ _CODE = {
 }
 # What Keras writes for values that JSON has no word for
 _VALUES = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
+# key of a configuration, or how it ends -> what the objects below it are
+_KINDS = {
+    "layers": "a layer",
+    "layer": "a layer",
+    "cell": "a layer",
+    "activation": "an activation",
+    "initializer": "an initializer",
+    "regularizer": "a regularizer",
+    "constraint": "a constraint",
+    "loss": "a loss",
+    "metrics": "a metric",
+    "optimizer": "an optimizer",
+    "rate": "a schedule",
+    "dtype": "a dtype policy",
+}
 _NUMBER_TYPE = re.compile(
     r"bool|string|b?float\d{1,3}(_e\dm\d\w{0,4})?|u?int\d{1,3}|complex\d{1,3}"
 )
@@ -133,6 +148,7 @@ def inspect(file: Path) -> ModelFile:
 
 
 def _inspect(archive: zipfile.ZipFile, stream: BinaryIO, size: int) -> ModelFile:
+    _check_generation(archive)
     members = _members(archive, size)
     metadata = _parsed(archive, members[_METADATA])
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
@@ -152,6 +168,22 @@ def _inspect(archive: zipfile.ZipFile, stream: BinaryIO, size: int) -> ModelFile
     name_bytes, extra_bytes = struct.unpack("<26x2H", stream.read(30))
     start = weights.header_offset + 30 + name_bytes + extra_bytes
     return ModelFile(version, _check_weights(_Part(stream, start, weights.file_size)))
+
+
+def _check_generation(archive: zipfile.ZipFile) -> None:
+    """Refuse what Keras 2 wrote before looking at anything else: it looks odd in many ways."""
+    info = next((each for each in archive.infolist() if each.filename == _METADATA), None)
+    if info is None or max(info.file_size, info.compress_size) > _LIMIT_BYTES[_METADATA]:
+        return  # which is told as what it is
+    metadata = _parsed(archive, info)
+    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+    if isinstance(version, str) and re.fullmatch(r"[012]\.[\w.+-]{1,40}", version):
+        raise RefusedError(
+            f"The file was written by Keras {version[0]} ({version}): convert it.",
+            "Where it is trusted: tf_keras.models.load_model('old.keras').save('old.h5'), then "
+            "keras.models.load_model('old.h5', compile=False).save('new.keras').",
+            "pip install tf_keras",
+        )
 
 
 # --- the archive --------------------------------------------------------------------------------
@@ -242,25 +274,35 @@ class _Part(io.RawIOBase):
 
 def _check_config(config: Any) -> None:
     """Look at every object that the configuration would make, however deep it lies."""
-    stack: list[tuple[Any, int]] = [(config, 0)]
+    stack: list[tuple[Any, int, str]] = [(config, 0, "a model")]
     while stack:
-        item, depth = stack.pop()
+        item, depth, kind = stack.pop()
         if depth > _LIMIT_DEPTH:
             raise _broken(f"has a {_CONFIG} of more than {_LIMIT_DEPTH} levels")
         if isinstance(item, dict):
             if "class_name" in item:
-                _check_object(item)
+                _check_object(item, kind)
             if isinstance(item.get("vocabulary"), str):
                 raise RefusedError(
                     f"A layer would read its vocabulary from {_short(item['vocabulary'])}.",
                     "A model that is taken in brings its vocabulary itself: give the layer the "
                     "list, and save the model again.",
                 )
-        inner = item.values() if isinstance(item, dict) else item
-        stack.extend((each, depth + 1) for each in inner if isinstance(each, dict | list))
+        inner = item.items() if isinstance(item, dict) else (("", each) for each in item)
+        stack.extend(
+            (each, depth + 1, _kind(key) or kind)
+            for key, each in inner
+            if isinstance(each, dict | list)
+        )
 
 
-def _check_object(item: dict[str, Any]) -> None:
+def _kind(key: str) -> str:
+    """What an object below this key of a configuration is, in words; empty where that is open."""
+    name = key.rpartition("_")[2]
+    return _KINDS.get(key) or _KINDS.get(name) or ""
+
+
+def _check_object(item: dict[str, Any], kind: str) -> None:
     name, module, config = item["class_name"], item.get("module"), item.get("config")
     if not isinstance(name, str):
         raise _broken(f"has a {_CONFIG} with an object whose class is {_short(name)}")
@@ -274,12 +316,16 @@ def _check_object(item: dict[str, Any]) -> None:
         if dtype is not None and not _NUMBER_TYPE.fullmatch(str(dtype)):
             raise _broken(f"has a value of the type {_short(dtype)}")
         return
+    named = item.get("registered_name")
+    if name == "function" and isinstance(config, str) and ">" in config:
+        raise _own("a function" if kind == "a layer" else kind, config.rpartition(">")[2], config)
+    if isinstance(named, str) and (module is None or ">" in named):
+        raise _own(kind, name, named)
     if module is None:
         raise RefusedError(
             f"The model is written in a legacy form, which names {_short(name)} and no module.",
             "Where it is trusted, load it and save it again with Keras 3.",
         )
-    named = item.get("registered_name")
     if name == "function":
         good = (
             module in _FUNCTION_MODULES
@@ -298,6 +344,16 @@ def _check_object(item: dict[str, Any]) -> None:
             "A file cannot bring code. Nothing of it was imported. A model with layers, losses or "
             "metrics of its own is made by a plugin, and by `mlreg run`.",
         )
+
+
+def _own(kind: str, name: str, registered: str) -> RefusedError:
+    """A layer, or something else, that Keras does not have and a program registered."""
+    plain = name if re.fullmatch(r"\w{1,80}", name) else _short(name)
+    return RefusedError(
+        f"The model has {kind} of its own, {plain}, registered as {_short(registered)}.",
+        f"A file cannot bring code, and none was imported. Put {plain} into a plugin, and train "
+        "the model there, by `mlreg run`.",
+    )
 
 
 # --- model.weights.h5 ---------------------------------------------------------------------------

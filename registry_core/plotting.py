@@ -86,7 +86,9 @@ def standard_figures(result: RunResult, out_dir: Path) -> list[Path]:
     subject = f"{result.dataset} {result.preset}"
     if result.model != result.dataset:
         subject = f"{result.model} ({subject})"
-    figures = plot_history(result.history, out_dir, subject, result.metrics)
+    figures = plot_history(
+        result.history, out_dir, subject, result.metrics, result.validated_on_test
+    )
     if result.class_names:
         classified = _classified(result.evaluation)
         if classified is not None:
@@ -107,6 +109,7 @@ def plot_history(
     out_dir: Path,
     subject: str = "",
     measured_last: Mapping[str, float] | None = None,
+    validated_on_test: bool = False,
 ) -> list[Path]:
     """One figure for each metric, with training and validation in it.
 
@@ -115,6 +118,7 @@ def plot_history(
         out_dir: an existing folder.
         subject: what was trained; the title begins with it.
         measured_last: `test_m` is drawn together with `m`, where there is no validation.
+        validated_on_test: whether the validation split is the test split; the legend says so.
 
     Returns:
         The files written, in the history's order: accuracy.png, loss.png, learning_rate.png, …
@@ -129,7 +133,7 @@ def plot_history(
         else:
             test = (measured_last or {}).get(f"test_{metric}")
             curves = measured.get(metric), measured.get(f"val_{metric}")
-            plot_metric(metric, *curves, path, subject, test)
+            plot_metric(metric, *curves, path, subject, test, validated_on_test)
         figures.append(path)
     return figures
 
@@ -141,6 +145,7 @@ def plot_metric(
     path: Path,
     subject: str = "",
     test: float | None = None,
+    validated_on_test: bool = False,
 ) -> None:
     """A metric over epochs. Values that are not finite are gaps, with a cross at the foot.
 
@@ -151,13 +156,15 @@ def plot_metric(
         path: the PNG to write.
         subject: what was trained; the title begins with it.
         test: the value on the test split; a level across the figure where there is no validation.
+        validated_on_test: whether the validation split is the test split; the legend says so.
     """
     words = metric.replace("_", " ")
+    watched = "validation = the test split" if validated_on_test else "validation"
     with _picture(path) as figure:
         axes = figure.add_subplot()
         for name, values, colour in (
             ("training", training, TRAINING),
-            ("validation", validation, VALIDATION),
+            (watched, validation, VALIDATION),
         ):
             if values is not None and len(values):
                 _draw_epochs(axes, name, values, colour)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pluggy
 
-from registry_core import blame, hookspecs
+from registry_core import backend, blame, code_record, hookspecs
 from registry_core.errors import (
     Interrupted,
     MlregError,
@@ -68,6 +68,17 @@ class KnownPlugins:
             )
         return self.datasets[name]
 
+    def load_alone(self, name: str) -> PluginSet:
+        """Import one plugin, a dataset's or an extension, without any other.
+
+        Raises:
+            UsageError: there is no plugin of this name.
+            PluginError: it is missing, does not import, or breaks the contract.
+        """
+        if name in self.extensions and name not in self.datasets:
+            return PluginSet(None, [self.extensions[name]])
+        return PluginSet(self.dataset(name), [])
+
     def load(self, dataset: str | None) -> PluginSet:
         """Import the extensions and the dataset plugin of this name, if one is named.
 
@@ -76,6 +87,7 @@ class KnownPlugins:
             PluginError: one of them is missing, does not import, or breaks the contract.
         """
         chosen = self.dataset(dataset) if dataset is not None else None
+        backend.prepare()  # plugins may import Keras before the trainer does
         return PluginSet(chosen, list(self.extensions.values()))
 
 
@@ -100,13 +112,20 @@ class PluginSet:
             raise ValueError("no dataset plugin was chosen")
         return self.dataset.name
 
-    def call(self, hook: str, expected: type | tuple[type, ...] | None = None, **known: Any) -> Any:
+    def call(
+        self,
+        hook: str,
+        expected: type | tuple[type, ...] | None = None,
+        only: str | None = None,
+        **known: Any,
+    ) -> Any:
         """Call a hook with what is known.
 
         Args:
             hook: its name.
             expected: what a `firstresult` hook must return, or what each plugin must add to a
                 collecting one; None checks nothing.
+            only: the plugin that is asked, with all that wrap its answer; None asks all.
             known: the hook's arguments.
 
         Raises:
@@ -115,6 +134,9 @@ class PluginSet:
             MlregError: a plugin raised one on purpose; it goes on as it is, with a note.
         """
         caller = getattr(self._manager.hook, hook)
+        if only is not None:
+            others = [self._modules[name] for name in self.providers(hook) if name != only]
+            caller = self._manager.subset_hook_caller(hook, others)
         try:
             with PluginGuard(self._providers(hook), f"in {hook}"):
                 result = caller(**known)
@@ -128,30 +150,50 @@ class PluginSet:
                     raise self.wrong_type(hook, expected, value)
         return result
 
-    def collect(self, hook: str, expected: type, **known: Any) -> list[Any]:
+    def collect(
+        self, hook: str, expected: type, only: str | None = None, **known: Any
+    ) -> list[Any]:
         """Call a collecting hook and join what the plugins returned into one list.
 
         Args:
             hook: its name.
             expected: the type of each element.
+            only: the plugin that is asked; None asks all.
             known: the hook's arguments.
 
         Raises:
             PluginError: as `call`; a plugin that returns None adds nothing.
         """
         elements: list[Any] = []
-        for part in self.call(hook, (list, tuple), **known):
+        for part in self.call(hook, (list, tuple), only, **known):
             for element in part:
                 if not isinstance(element, expected):
                     raise self.wrong_type(hook, expected, element)
                 elements.append(element)
         return elements
 
+    def providers(self, hook: str) -> list[str]:
+        """The plugins that have this hook, in the order in which they are asked."""
+        return [
+            impl.plugin_name
+            for impl in reversed(self._implementations(hook))
+            if not (impl.wrapper or impl.hookwrapper)
+        ]
+
     def provides(self, hook: str) -> bool:
         """Whether the dataset plugin itself has this hook."""
         if self.dataset is None:
             return False
         return hasattr(self._modules[self.dataset.name], hook)
+
+    def module(self, name: str) -> ModuleType:
+        """The module of one of the plugins."""
+        return self._modules[name]
+
+    def hooks(self) -> list[str]:
+        """The hooks that one of the plugins implements, in the contract's order."""
+        known = [name for name in vars(hookspecs) if name.startswith("mlreg_")]
+        return [name for name in known if self._implementations(name)]
 
     @contextmanager
     def answerable(
@@ -201,6 +243,14 @@ class PluginSet:
             }
             for source in self.sources
         ]
+
+    def describe_code(self, folder: Path) -> dict[str, Any]:
+        """The digests of the plugins' files, and of their other modules that were imported.
+
+        Args:
+            folder: the one of plugins.toml.
+        """
+        return code_record.describe_code(self._modules, folder)
 
     # --- joining -----------------------------------------------------------------------------
 

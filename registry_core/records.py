@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Where a version keeps its model and its figures, among its files.
+# Where a version keeps its model, its figures and the log of its run, among its files.
 MODEL_FILE = "model.keras"
 FIGURES_FOLDER = "figures"
+LOG_FILE = "run.log"
 
 
 @dataclass(frozen=True)
@@ -175,18 +176,44 @@ class UnfinishedRun:
 
 
 @dataclass(frozen=True)
+class RunLog:
+    """What a run's log says.
+
+    Args:
+        run: the run's id.
+        ref: the version that it made; None where it made none.
+        lines: without their ends, and without what a terminal would obey.
+    """
+
+    run: str
+    ref: str | None
+    lines: Sequence[str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"run": self.run, "version": self.ref, "log": list(self.lines)}
+
+
+@dataclass(frozen=True)
 class Promotion:
-    """An alias that moved: to which version, and from which one, if any held it before."""
+    """An alias that moved: to which version, and from which one, if any held it before.
+
+    Where that version held it already, nothing was `changed`.
+    """
 
     alias: str
     version: Version
     previous: Version | None
+
+    @property
+    def changed(self) -> bool:
+        return self.previous is None or self.previous.version != self.version.version
 
     def to_json(self) -> dict[str, Any]:
         return {
             "alias": self.alias,
             "version": self.version.to_json(),
             "previous": self.previous.to_json() if self.previous else None,
+            "changed": self.changed,
         }
 
 

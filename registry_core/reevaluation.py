@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -148,7 +149,9 @@ def evaluate(
     if imported:
         evaluator.suit(model, data)
     observer.stage_began("evaluate")
-    found = evaluator.evaluate(model, model, split)
+    # layers of its own run here; a model from elsewhere has none
+    with nullcontext() if imported else plugins.answerable("mlreg_model"):
+        found = evaluator.evaluate(model, model, split)
     metrics = {f"{split_name}_{name}": value for name, value in found.metrics.items()}
     measured = version, split_name, len(split), seen, metrics
     if split_name != "test" or recorded is None or recorded.fingerprint != seen:

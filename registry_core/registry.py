@@ -9,21 +9,25 @@ Knows the store, the plugins and, where a model is wanted, Keras; nothing of how
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry_core.errors import AliasMovedError, BusyError, UsageError
+from registry_core import rules
+from registry_core.errors import AliasMovedError, BusyError, RuleChangedError, UsageError
 from registry_core.records import (
     MODEL_FILE,
     LedgerRow,
     Promotion,
+    RunLog,
     UnfinishedRun,
     Version,
 )
 from registry_core.refs import Ref, check_alias_name, parse_ref, shown
-from registry_core.settings import Settings, find_settings, registry_folder
+from registry_core.rules import RuleChange, SetRule
+from registry_core.settings import RegistryPlace, Settings, find_settings, registry_place
 from registry_core.store import Store
 
 if TYPE_CHECKING:
@@ -50,8 +54,9 @@ def open_registry(path: str | Path | None = None) -> Registry:
         UsageError: plugins.toml is malformed.
     """
     settings = find_settings()
-    folder = registry_folder(Path(path) if path is not None else None, settings)
-    return Registry(folder.absolute(), settings)  # a plugin may change the working directory
+    place = registry_place(Path(path) if path is not None else None, settings)
+    # absolute, because a plugin may change the working directory
+    return Registry(place.folder.absolute(), settings, place.named_by)
 
 
 class Registry:
@@ -60,12 +65,18 @@ class Registry:
     Args:
         folder: where the registry is.
         settings: what plugins.toml says, for the plugins that check promotions.
+        named_by: what names the folder, as `RegistryPlace` has it.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, named_by: str = "") -> None:
         self.folder = folder
         self.settings = settings
-        self.store = Store(folder)
+        self.place = RegistryPlace(folder, named_by)
+
+    @cached_property
+    def store(self) -> Store:
+        """What is in the folder."""
+        return Store(self.folder)
 
     def version(self, reference: str | Ref) -> Version:
         """The version that a reference names; a name alone means its latest.
@@ -79,16 +90,24 @@ class Registry:
     def load(self, reference: str | Ref) -> keras.Model:
         """The Keras model of a version, compiled, taking the dataset's raw inputs.
 
+        The modules that register its layers and functions of its own are imported first.
+
         Raises:
-            UsageError: nothing has the reference.
+            UsageError: nothing has the reference, or it needs another Keras.
+            PluginError: it has a layer or a function of its own, whose code is not here.
             IntegrityError: its file is not what its digest says; nothing of it was parsed.
         """
+        from registry_core import custom_code
+
         version = self.version(reference)
+        manifest = self.store.manifest(version)
         with tempfile.TemporaryDirectory() as folder:
             file = self.store.copy_out(version, MODEL_FILE, Path(folder) / MODEL_FILE)
-            from registry_core.training import load_model
+            code = custom_code.find_code(version, manifest, file, self.settings)
+            from registry_core.training import load_model  # TensorFlow loads here
 
-            return load_model(file)
+            with code.imported():
+                return load_model(file)
 
     def promote(
         self,
@@ -100,8 +119,12 @@ class Registry:
         force: bool = False,
         dry_run: bool = False,
         observer: Observer | None = None,
+        warnings: Sequence[str] = (),
     ) -> tuple[Promotion, Decision]:
-        """Move an alias to a version, if what the alias asks for holds and no plugin objects.
+        """Move an alias to a version, if its rules hold and no plugin objects.
+
+        The registry's rule for the alias applies wherever this is called; one of plugins.toml that
+        differs from it applies as well. They are those of the moment at which the alias moves.
 
         Args:
             reference: the version that is to hold the alias.
@@ -111,9 +134,11 @@ class Registry:
             force: overrule what fails; needs a reason.
             dry_run: decide, and move nothing.
             observer: told how far a long comparison is.
+            warnings: kept with the decision, before those about rules.
 
         Returns:
-            The promotion, and the decision that it rests on.
+            The promotion, and the decision that it rests on. Where the version holds the alias
+            already, nothing is asked and nothing is done.
 
         Raises:
             PromotionRefusedError: a check fails; the ledger says so, the alias has not moved.
@@ -124,9 +149,13 @@ class Registry:
         gates.check_force(force, reason)
         check_alias_name(alias)
         candidate = self.version(reference)
+        if alias in candidate.aliases:
+            holder = self._holder(candidate.model, alias)  # checked against the ledger
+            if holder and holder.version == candidate.version:
+                return Promotion(alias, holder, holder), gates.Decision(holder, holder, alias, ())
         self.store.check(candidate)
         for _ in range(_DECISIONS):
-            decision = self._decide(candidate, alias, plugins, observer)
+            decision = self._decide(candidate, alias, plugins, observer, warnings)
             grounds = decision.evidence(force)
             if decision.failed and not force:
                 if not dry_run:
@@ -138,13 +167,18 @@ class Registry:
                 return Promotion(alias, candidate, decision.incumbent), decision
             try:
                 promotion = self.store.move_alias(
-                    candidate, alias, reason, grounds, holder=decision.incumbent
+                    candidate,
+                    alias,
+                    reason,
+                    grounds,
+                    holder=decision.incumbent,
+                    rule=decision.rule_row,
                 )
-            except AliasMovedError as error:
-                moved = error  # decided about a holder that is none any more: decide again
+            except (AliasMovedError, RuleChangedError) as error:
+                outdated = error  # decided about another holder, or by another rule: decide again
             else:
                 return promotion, decision
-        raise moved
+        raise outdated
 
     def rollback(
         self, model: str, alias: str, *, reason: str = "", dry_run: bool = False
@@ -169,11 +203,7 @@ class Registry:
             self.version(Ref(model, "alias", alias))  # nothing ever had it: says what is near
         holder = self._holder(model, alias)
         if len(held) < 2 or held[-2] is None:
-            raise UsageError(
-                f"Nothing held {model}@{alias} before {holder.ref if holder else 'it was free'}.",
-                "There is nothing to go back to; another version can be promoted.",
-                f"mlreg list {model}",
-            )
+            raise self._nothing_before(model, alias, holder)
         earlier = self.version(Ref(model, "number", str(held[-2])))
         self.store.check(earlier)
         if dry_run:
@@ -182,6 +212,64 @@ class Registry:
         return self.store.move_alias(
             earlier, alias, reason, evidence, action="rolled back", holder=holder
         )
+
+    def _nothing_before(self, model: str, alias: str, holder: Version | None) -> UsageError:
+        """What to say where an alias cannot go back: it may go forward again."""
+        what = (
+            f"{holder.ref} was the first to hold {alias}: there is nothing to go back to."
+            if holder
+            else f"No version held {model}@{alias} before: there is nothing to go back to."
+        )
+        row = self.store.move(model, alias)
+        if row is None or row.action != "rolled back" or row.previous is None:
+            return UsageError(what, "Another version can be promoted.", f"mlreg list {model}")
+        return UsageError(
+            what,
+            f"To return to {model}@{row.previous}, promote it.",
+            f"mlreg promote {model}@{row.previous} {alias}",
+        )
+
+    def rules(self) -> list[SetRule]:
+        """The rules that apply from this folder, by alias; of one alias the registry's first.
+
+        A rule of plugins.toml that the registry has too is the registry's.
+
+        Raises:
+            DamagedIndexError: a rule of the registry is not as it was written.
+        """
+        kept, file = self.store.rules.current(), self._file_rules()
+        return [
+            each for alias in sorted({*kept, *file}) for each in rules.applying(alias, kept, file)
+        ]
+
+    def sync_rules(self, reason: str = "", dry_run: bool = False) -> list[RuleChange]:
+        """Take the rules of plugins.toml into the registry; its other rules stay.
+
+        Args:
+            reason: kept in the ledger.
+            dry_run: say what would be done, and do nothing.
+
+        Raises:
+            UsageError: there is no plugins.toml, or it has no rules.
+        """
+        file = self.settings.file
+        if file is None or not self.settings.promotion:
+            raise UsageError(
+                f"{file} has no [promotion.ALIAS]."
+                if file
+                else f"There is no plugins.toml in {Path.cwd()} or above it.",
+                "A rule can be set in the registry itself.",
+                "mlreg rules set production",
+            )
+        wanted = dict(self.settings.promotion)
+        return self.store.rules.change(lambda before: wanted, reason, str(file), dry_run)
+
+    def _file_rules(self) -> dict[str, SetRule]:
+        file = str(self.settings.file)
+        return {
+            alias: SetRule(alias, rule, "plugins.toml", file)
+            for alias, rule in self.settings.promotion.items()
+        }
 
     def stopped_run(self, name: str | None = None) -> UnfinishedRun:
         """A run that ended without a version, to go on with or to give up.
@@ -220,12 +308,26 @@ class Registry:
             f"mlreg resume {found[-1].id[-8:]}",
         )
 
+    def run_log(self, words: Sequence[str]) -> RunLog:
+        """What the log of a run says.
+
+        Args:
+            words: a reference to a version, in one or two words; or a run's id, or its end.
+
+        Raises:
+            UsageError: there is no such version or run, or nothing was logged.
+            IntegrityError: the log is damaged.
+        """
+        from registry_core.run_log import find_log
+
+        return find_log(self.store, words)
+
     def holders(self, model: str, alias: str | None = None) -> list[LedgerRow]:
-        """The row of the ledger by which each of a model's aliases has its holder, by alias.
+        """The row of the ledger that gave each of a model's aliases its version, by alias.
 
         Args:
             model: the registered name.
-            alias: this alias alone; None is all.
+            alias: only this one; None is all.
 
         Raises:
             UsageError: there is no such model, or alias.
@@ -265,20 +367,52 @@ class Registry:
         return self.store.resolve(Ref(model, "number", str(row.version)), removed=True)
 
     def _decide(
-        self, candidate: Version, alias: str, plugins: PluginSet, observer: Observer | None
+        self,
+        candidate: Version,
+        alias: str,
+        plugins: PluginSet,
+        observer: Observer | None,
+        warnings: Sequence[str],
     ) -> Decision:
         from registry_core import gates
 
+        sources = self.store.rules.current(), self._file_rules()
         return gates.judge(
             candidate,
             self._holder(candidate.model, alias),
             alias,
-            rule=self.settings.promotion.get(alias),
+            rules=rules.applying(alias, *sources),
             plugins=plugins,
             past=self.store,
             outcomes=self.outcomes,
             observer=observer,
+            warnings=[
+                *warnings,
+                *self._missing_plugins(candidate.model, alias, plugins),
+                *self._lost_rules(alias),
+                *rules.rule_warnings(alias, *sources, holders=self.store.rules.holders),
+            ],
         )
+
+    def _lost_rules(self, alias: str) -> list[str]:
+        if not self.store.rules.may_be_lost(alias):
+            return []
+        return [
+            f"Rows of the ledger are lost, and one of them may have set a rule for '{alias}'. "
+            f"To set it again: mlreg rules set {alias}"
+        ]
+
+    def _missing_plugins(self, model: str, alias: str, plugins: PluginSet) -> list[str]:
+        """What to say of plugins that were asked when the alias moved last, and are not here."""
+        row = self.store.move(model, alias)
+        asked = row.evidence.get("plugins", []) if row else []
+        here = plugins.providers("mlreg_check_promotion")
+        return [
+            f"The plugin '{name}' was asked at the last promotion to {alias}, and cannot be asked "
+            "here: it is not installed, or no plugins.toml names it."
+            for name in asked
+            if name not in here
+        ]
 
     def compare(
         self, references: Iterable[str | Ref], observer: Observer | None = None
@@ -332,7 +466,7 @@ class Registry:
 
         Args:
             reference: a model; `model@3` for one version; `model@production` for what held the
-                alias. None is the whole registry.
+                alias, and what became of its rule. None is the whole registry.
             limit: at most so many rows; None is all.
 
         Raises:
@@ -345,7 +479,10 @@ class Registry:
             rows = self.store.ledger(ref.model, alias=ref.selector, limit=limit)
             if not rows:
                 self.version(ref)  # nothing ever had this name: says what is near
-            return rows
+            if ref.kind == "alias":
+                rows += self.store.ledger("", alias=ref.selector, limit=limit)  # about its rule
+                rows.sort(key=lambda row: row.number, reverse=True)
+            return rows[:limit]
         version = self.store.resolve(ref, removed=True)
         return self.store.ledger(ref.model, version=version.version, limit=limit)
 
@@ -370,7 +507,8 @@ class Registry:
         """
         from registry_core.exports import export
 
-        return export(self.store, self.version(reference), form, output, overwrite)
+        version = self.version(reference)
+        return export(self.store, version, form, output, overwrite, self.settings)
 
     def _holder(self, model: str, alias: str) -> Version | None:
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from registry_core.config import RunConfig
-from registry_core.drift import Drift, drifted
+from registry_core.drift import Drift, covered, drifted
 from registry_core.errors import UsageError
 from registry_core.lifecycle import Stages, Trainer, train
 from registry_core.plans import RunPlan
@@ -20,6 +20,14 @@ from registry_core.records import Version
 from registry_core.signals import StopRequest
 from registry_core.statistics import Comparison, Outcomes, compare, outcomes, telling
 from registry_core.types import Observer
+
+# What may decide a result and is in no record.
+NOT_LOOKED_AT = (
+    "files that the plugin reads besides its data",
+    "installed libraries' own files",
+    "drivers",
+    "time and network",
+)
 
 # A difference in the answers that the paired test would see this seldom is more than noise.
 LEVEL = 0.05
@@ -40,6 +48,10 @@ class Reproduction:
         first_epoch: the first epoch, from 1, whose history is not the record's; None where there is
             none.
         drift: what is not as it was when the version was made.
+        compared: what was compared for that, in words: `settings`, `plugin files (3)`, …
+        not_recorded: what was not, as the version's record says nothing of it.
+        not_looked_at: what is in no record, and may have decided.
+        causes: why the same training may come to something else, known from the record.
         comparison: of the answers now with the recorded ones; None where they cannot be compared.
         why_not: why they cannot; empty where they can.
     """
@@ -51,8 +63,17 @@ class Reproduction:
     recorded_weights: str
     first_epoch: int | None = None
     drift: Sequence[Drift] = field(default_factory=tuple)
+    compared: Sequence[str] = ()
+    not_recorded: Sequence[str] = ()
+    not_looked_at: Sequence[str] = NOT_LOOKED_AT
+    causes: Sequence[str] = ()
     comparison: Comparison | None = None
     why_not: str = ""
+
+    @property
+    def cause_known(self) -> bool:
+        """Whether anything is known that may have made a difference."""
+        return bool(self.drift or self.causes)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -63,6 +84,11 @@ class Reproduction:
             "recorded_weights": self.recorded_weights,
             "first_epoch": self.first_epoch,
             "drift": [drift.to_json() for drift in self.drift],
+            "compared": list(self.compared),
+            "not_recorded": list(self.not_recorded),
+            "not_looked_at": list(self.not_looked_at),
+            "causes": list(self.causes),
+            "cause_known": self.cause_known,
             "comparison": asdict(self.comparison) if self.comparison else None,
             "why_not": self.why_not,
         }
@@ -163,6 +189,7 @@ def reproduce(
         verdict = "within noise"
     else:
         verdict = "different"
+    coverage = covered(manifest, made.origin)
     return Reproduction(
         version,
         verdict,
@@ -171,9 +198,23 @@ def reproduce(
         manifest["weights"],
         _first_difference(manifest["history"], history),
         drifted(manifest, made.origin),
-        comparison,
-        why_not,
+        coverage.compared,
+        coverage.not_recorded,
+        causes=_causes(manifest, made.origin),
+        comparison=comparison,
+        why_not=why_not,
     )
+
+
+def _causes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What the records themselves say about training that does not repeat."""
+    causes = []
+    for record in (then, now):
+        environment = record["environment"]
+        causes += [str(each) for each in environment.get("not_repeatable", ())]
+        if environment.get("deterministic") is False:
+            causes.append("deterministic is off: the order in which numbers are added may differ")
+    return [*dict.fromkeys(causes)]
 
 
 def _compared(

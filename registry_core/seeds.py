@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from registry_core.errors import Interrupted, MlregError, UsageError
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 MOST_RUNS = 1000
 
 _SEEDS = 2**31
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of several runs one is."""
+
+    number: int
+    runs: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"Run {self.number} of {self.runs}, seed {self.seed}"
 
 
 def plan_group(plan: RunPlan, runs: int) -> list[RunPlan]:
@@ -54,22 +66,22 @@ def plan_group(plan: RunPlan, runs: int) -> list[RunPlan]:
     ]
 
 
-def run_group(plans: Sequence[RunPlan], run: Callable[[RunPlan, str], Version]) -> list[Version]:
+def run_group(plans: Sequence[RunPlan], run: Callable[[RunPlan, Place], Version]) -> list[Version]:
     """Run one plan after another.
 
     Args:
         plans: those of one group.
-        run: runs one plan, given a word on which of how many it is.
+        run: runs one plan, given which of how many it is.
 
     Raises:
         MlregError, Interrupted: what `run` raised, saying in which run, and which were registered
             before it; they stay.
     """
     registered: list[Version] = []
-    place = ""
+    place = Place(0, len(plans), 0)
     try:
         for number, plan in enumerate(plans, start=1):
-            place = f"Run {number} of {len(plans)}, seed {plan.config.seed}"
+            place = Place(number, len(plans), plan.config.seed)
             registered.append(run(plan, place))
     except MlregError as error:
         error.what = f"{place}: {error.what}"

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from registry_core.errors import UsageError
+from registry_core.rules import KEYS, PromotionRule, is_alias_name, wrong_value
 
 SETTINGS_FILE = "plugins.toml"
 
@@ -27,29 +28,6 @@ _SCHEMA: Mapping[str, Sequence[str] | None] = {
     "promotion": None,  # checked by `_promotion_rules`: its keys are aliases, its values tables
 }
 
-_VERSUS = ("not-worse", "better", "off")
-
-
-@dataclass(frozen=True)
-class PromotionRule:
-    """What `[promotion.ALIAS]` asks of a version that is to hold the alias.
-
-    Args:
-        floor: metric -> its least value.
-        versus_incumbent: `not-worse`: the interval of the difference to the version that holds the
-            alias lies above -margin. `better`: the candidate is ahead, and the paired test says
-            so at the level. `off`: it is not compared.
-        alpha: the level of the test, and what the interval's confidence lacks to 1.
-        margin: how much worse is not worse, in the measure compared: 0.01 is one point of accuracy.
-        requires: aliases that the version holds or has held.
-    """
-
-    floor: Mapping[str, float] = field(default_factory=dict)
-    versus_incumbent: str = "not-worse"
-    alpha: float = 0.05
-    margin: float = 0.01
-    requires: Sequence[str] = ()
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -60,7 +38,7 @@ class Settings:
         registry: the registry's folder, if the file names one.
         plugins: dataset plugin's name -> module.
         extensions: extension's name -> module.
-        promotion: alias -> what it asks for.
+        promotion: alias -> what it asks for, beside what the registry's own rules do.
         rollback_days: how long a version that lost an alias cannot be removed.
     """
 
@@ -75,13 +53,6 @@ class Settings:
     def folder(self) -> Path:
         """Where a plugin's module is looked for beside the installed ones."""
         return self.file.parent if self.file else current_folder()
-
-
-class Place(NamedTuple):
-    """A folder that mlreg uses, and what named it, as a part of a sentence."""
-
-    folder: Path
-    reason: str
 
 
 def find_settings(start: Path | None = None) -> Settings:
@@ -137,28 +108,49 @@ def read_settings(file: Path) -> Settings:
     )
 
 
-def registry_folder(option: Path | None, settings: Settings) -> Path:
-    """The registry's folder: the option, MLREG_HOME, plugins.toml, the user's data folder."""
-    return locate_registry(option, settings).folder
+@dataclass(frozen=True)
+class RegistryPlace:
+    """Where the registry is, and why there.
+
+    Args:
+        folder: the registry's folder; need not exist.
+        named_by: what names it: `--registry`, `MLREG_HOME`, the path of plugins.toml; empty where
+            nothing does, and it is the user's data folder.
+    """
+
+    folder: Path
+    named_by: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why there, to follow the folder's name."""
+        if self.named_by:
+            return f"named by {self.named_by}"
+        return "the default, as neither --registry, MLREG_HOME nor a plugins.toml names one"
 
 
-def locate_registry(option: Path | None, settings: Settings) -> Place:
-    """The registry's folder, and why it is that one.
+def registry_place(option: Path | None, settings: Settings) -> RegistryPlace:
+    """Where the registry is: the option, MLREG_HOME, plugins.toml, the user's data folder.
 
     Raises:
         UsageError: what names it begins with the home folder of a user who has none.
     """
     if option is not None:
-        return Place(expand_home(str(option), "--registry"), "the option --registry")
+        return RegistryPlace(expand_home(str(option), "--registry"), "--registry")
     if home := os.environ.get("MLREG_HOME"):
-        return Place(expand_home(home, "MLREG_HOME"), "the variable MLREG_HOME")
+        return RegistryPlace(expand_home(home, "MLREG_HOME"), "MLREG_HOME")
     if settings.registry is not None:
-        return Place(settings.registry, f"[registry] path in {settings.file}")
+        return RegistryPlace(settings.registry, str(settings.file))
     import platformdirs  # 11 ms, needed only where nothing else names the place
 
     with _homeless("MLREG_HOME"):
         folder = platformdirs.user_data_dir("mlreg", appauthor=False)
-        return Place(Path(folder).expanduser(), "the default, your data folder")
+        return RegistryPlace(Path(folder).expanduser())
+
+
+def registry_folder(option: Path | None, settings: Settings) -> Path:
+    """The registry's folder."""
+    return registry_place(option, settings).folder
 
 
 def cache_folder(name: str) -> Path:
@@ -167,22 +159,22 @@ def cache_folder(name: str) -> Path:
     Args:
         name: the plugin's name.
     """
-    return locate_cache().folder / name
+    return cache_place()[0] / name
 
 
-def locate_cache() -> Place:
-    """The folder in which each plugin has its cache, and why it is that one.
+def cache_place() -> tuple[Path, str]:
+    """The folder in which each plugin has its cache, and why there.
 
     Raises:
         UsageError: what names it begins with the home folder of a user who has none.
     """
     if home := os.environ.get("MLREG_CACHE"):
-        return Place(expand_home(home, "MLREG_CACHE"), "the variable MLREG_CACHE")
+        return expand_home(home, "MLREG_CACHE"), "named by MLREG_CACHE"
     import platformdirs
 
     with _homeless("MLREG_CACHE"):
         folder = platformdirs.user_cache_dir("mlreg", appauthor=False)
-        return Place(Path(folder).expanduser(), "the default, your cache folder")
+        return Path(folder).expanduser(), "the default, as MLREG_CACHE names none"
 
 
 def expand_home(path: str, named_by: str) -> Path:
@@ -262,29 +254,15 @@ def _promotion_rules(
         section = f"promotion.{alias}"
         if not isinstance(table, dict):
             raise _misplaced(f"'{alias}' is a section, [{section}]", alias, text, file)
-        known = list(PromotionRule.__dataclass_fields__)
+        if not is_alias_name(alias):
+            raise _misplaced(f"'{alias}' cannot name an alias", alias, text, file)
         for key, value in table.items():
-            if key not in known:
-                raise _unknown(key, known, text, file, section)
-            if wrong := _wrong_with(key, value):
+            if key not in KEYS:
+                raise _unknown(key, list(KEYS), text, file, section)
+            if wrong := wrong_value(key, value, alias):
                 raise _misplaced(f"'{key}' {wrong}", key, text, file, section)
         rules[alias] = PromotionRule(**table)
     return rules
-
-
-def _wrong_with(key: str, value: Any) -> str | None:
-    """What a promotion rule's key must be, if this value is not that."""
-    if key == "floor":
-        good = isinstance(value, dict) and all(_is_number(least) for least in value.values())
-        return None if good else "must be a table of metrics and numbers: {test_accuracy = 0.7}"
-    if key == "versus_incumbent":
-        return None if value in _VERSUS else f"must be one of {', '.join(_VERSUS)}"
-    if key == "alpha":
-        return None if _is_number(value) and 0 < value < 1 else "must be a number between 0 and 1"
-    if key == "margin":
-        return None if _is_number(value) and value >= 0 else "must be a number, not below 0"
-    good = isinstance(value, list) and all(isinstance(alias, str) for alias in value)
-    return None if good else 'must be a list of aliases: ["staging"]'
 
 
 def _is_number(value: Any) -> bool:

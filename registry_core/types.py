@@ -114,6 +114,9 @@ class Observer(Progress, Protocol):
     def stage_began(self, name: str) -> None:
         """`data`, `model`, `fit`, `evaluate`, `save`, `plot` or `register`."""
 
+    def resumed(self, epoch: int, step: int) -> None:
+        """Before training: in which epoch (from 0) a stopped run is resumed, after which step."""
+
     def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
         """Once, before the first batch; `examples` are those of one epoch."""
 
@@ -175,6 +178,22 @@ class Assembly:
 
 
 @dataclass(frozen=True)
+class NotRepeatable:
+    """Something in a training that no seed repeats.
+
+    Args:
+        what: a sentence or two: what it is, and what would repeat.
+        when: `always`, or `resumed`: only where the run was stopped and resumed.
+    """
+
+    what: str
+    when: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"what": self.what, "when": self.when}
+
+
+@dataclass(frozen=True)
 class History:
     """What was measured after each epoch.
 
@@ -182,11 +201,13 @@ class History:
         metrics: name -> one value an epoch; `loss`, `accuracy`, `val_loss`, `learning_rate`, …
         epoch_seconds: wall time of each epoch, validation included.
         resumed: how often the run was taken up again.
+        not_repeatable: what in it the same seed does not repeat.
     """
 
     metrics: Mapping[str, Sequence[float]]
     epoch_seconds: Sequence[float] = ()
     resumed: int = 0
+    not_repeatable: Sequence[NotRepeatable] = ()
 
     @property
     def epochs(self) -> int:
@@ -223,6 +244,7 @@ class RunResult:
         metrics: `test_loss`, `test_accuracy`, …
         evaluation: the test split, example by example.
         class_names: empty where the targets are not classes.
+        validated_on_test: whether the validation split was the test split itself.
     """
 
     model: str
@@ -233,3 +255,4 @@ class RunResult:
     metrics: Mapping[str, float]
     evaluation: Evaluation
     class_names: Sequence[str] = ()
+    validated_on_test: bool = False

@@ -50,7 +50,7 @@ json.dump(told, sys.__stdout__)
 """
 
 # A whole command line with a trainer that needs no TensorFlow.
-_FAKED = f"""
+FAKED = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 
@@ -91,12 +91,12 @@ def mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Done:
 
 def faked(*words: str, cwd: Path | None = None, **environment: str) -> Done:
     """Run `mlreg WORDS` as above, with the trainer of the fakes."""
-    return python("-c", _FAKED, *words, cwd=cwd, **environment)
+    return python("-c", FAKED, *words, cwd=cwd, **environment)
 
 
 def start_faked(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
     """Start that, and do not wait."""
-    return _start("-c", _FAKED, *words, cwd=cwd, **environment)
+    return _start("-c", FAKED, *words, cwd=cwd, **environment)
 
 
 def python(*words: str, cwd: Path | None = None, given: str = "", **environment: str) -> Done:

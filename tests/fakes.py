@@ -103,6 +103,7 @@ class Recorder:
         self.steps: list[tuple[str, int, int | None]] = []
         self.warnings: list[str] = []
         self.stages: list[str] = []
+        self.resumptions: list[tuple[int, int]] = []
         self.started: list[tuple[int, int, int]] = []
         self.batches: list[tuple[int, dict[str, float]]] = []
         self.epochs: list[tuple[int, dict[str, float], float]] = []
@@ -124,6 +125,9 @@ class Recorder:
     def stage_began(self, name: str) -> None:
         self.stages.append(name)
         self.heard.append(name)
+
+    def resumed(self, epoch: int, step: int) -> None:
+        self.resumptions.append((epoch, step))
 
     def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
         self.started.append((epochs, steps_per_epoch, examples))
@@ -231,6 +235,9 @@ class FakeTrainer:
     def save(self, model: Any, path: Path) -> None:
         self._called("save")
         path.write_text(json.dumps(model))
+
+    def custom_objects(self, path: Path) -> Mapping[str, str]:
+        return {}
 
     def check_saved(self, model: Any, path: Path, split: Split) -> None:
         self._called("check_saved")

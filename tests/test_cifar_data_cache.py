@@ -282,7 +282,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tmp_path: Path) -> N
     told = Told()
     np.testing.assert_array_equal(cache.arrays(told).x_test, small_arrays()["x_test"])
     assert told.heard("held in memory and not cached")
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="Cannot write to"):
         cache.fetch(Told())
 
 
@@ -290,7 +290,7 @@ def test_keras_will_do_where_the_cache_cannot_be_written(tmp_path: Path) -> None
     """Only a download needs the folder."""
     (tmp_path / "file").write_text("")
     knobs = {"folder": tmp_path / "file" / "cache", "mirrors": [CLOSED_PORT]}
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="Cannot write to"):
         small_cache(tmp_path, **knobs).arrays(Told())
     unpack(tmp_path / "keras" / "cifar-10-batches-py")
     assert small_cache(tmp_path, **knobs).arrays(Told()).source == "Keras's cache"

@@ -66,7 +66,7 @@ def test_gc_asks_before_anything_goes_for_good(ask, store):
     )
     for answer in (unasked, dry, young):
         assert answer.status == 0
-        assert "Nothing is to be collected" in answer.stdout
+        assert "Nothing to delete" in answer.stdout
     assert done.json["versions"] == []
     store.removals.remove(newest(store), 30)
     unasked, dry, young, done, after = ask(
@@ -77,8 +77,8 @@ def test_gc_asks_before_anything_goes_for_good(ask, store):
         "verify --json",
     )
     assert_error(unasked, 2, "1 version, 1 file and 24 B", "mlreg gc --yes")
-    assert dry.stdout.splitlines()[0] == "1 version, 1 file and 24 B would go."
-    assert young.stdout == "Nothing is to be collected.\n"
+    assert dry.stdout.splitlines()[0] == "1 version, 1 file and 24 B would be deleted."
+    assert young.stdout == "Nothing to delete.\n"
     assert (done.json["versions"], done.json["files"]) == (["flowers@3"], 1)
     assert (after.json["problems"], after.json["orphans"], after.json["versions"]) == ([], 0, 3)
 
@@ -99,7 +99,7 @@ def test_gc_on_a_terminal_does_what_the_person_says(store, answer, status):
     assert process.wait(60) == status
     said = os.read(ours, 10_000).decode()
     os.close(ours)
-    assert "1 version, 1 file and 24 B would go for good. Go on?" in said
+    assert "1 version, 1 file and 24 B would be deleted permanently. Continue?" in said
     assert bool(store.removals.of("flowers")[0].collected) == (status == 0)
 
 
@@ -167,7 +167,7 @@ def test_aliases_are_shown_with_who_moved_them_and_released(ask, store):
         ("staging", "flowers@1", "to try"),
     ]
     assert one.stdout == "flowers@1\n"
-    assert released.stdout == "Nothing holds flowers@production any more; before it flowers@2.\n"
+    assert released.stdout == "flowers@production is deleted; it was flowers@2.\n"
     assert back.stdout == "flowers@2\n"
     assert_error(moved, 2, "moves none", "mlreg promote flowers@3 production")
     assert_error(nothing, 2, "no alias 'nope'")

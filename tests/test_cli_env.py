@@ -39,14 +39,19 @@ def test_the_registry_is_told_with_what_named_it(project, tmp_path_factory):
         return found["folder"], found["reason"], found["exists"], found["models"]
 
     settings = project / "plugins.toml"
-    named = f"[registry] path in {settings}"
+    named = f"named by {settings}"
     assert told() == (str(project / "registry"), named, True, 1)
-    assert told(MLREG_HOME=elsewhere) == (elsewhere, "the variable MLREG_HOME", True, 0)
+    assert told(MLREG_HOME=elsewhere) == (elsewhere, "named by MLREG_HOME", True, 0)
     option = told("--registry", "/nowhere", MLREG_HOME=elsewhere)
-    assert option == ("/nowhere", "the option --registry", False, None)
+    assert option == ("/nowhere", "named by --registry", False, None)
     settings.unlink()
     default = f"{os.environ['HOME']}/.local/share/mlreg"
-    assert told() == (default, "the default, your data folder", False, None)
+    assert told() == (
+        default,
+        "the default, as neither --registry, MLREG_HOME nor a plugins.toml names one",
+        False,
+        None,
+    )
 
 
 @pytest.mark.processes
@@ -60,7 +65,7 @@ def test_everything_is_told_in_a_moment_and_without_tensorflow(project):
     assert done.stderr.endswith("[]\n")
     found = done.json
     assert found["settings"]["file"] == str(project / "plugins.toml")
-    assert found["cache"] == {"folder": "/kept/here", "reason": "the variable MLREG_CACHE"}
+    assert found["cache"] == {"folder": "/kept/here", "reason": "named by MLREG_CACHE"}
     versions = found["versions"]
     assert versions["mlreg"] == registry_core.__version__
     assert versions["python"] == platform.python_version()

@@ -20,6 +20,7 @@ WORDS = {
     "list": ["flowers"],
     "import": ["flowers", "missing.keras", "--dry-run"],
     "gc": ["--yes"],
+    "rules": ["production", "--dry-run"],
 }
 
 NINES = "9" * 20

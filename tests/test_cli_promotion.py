@@ -20,10 +20,10 @@ SLOW = """
 import sys
 from registry_core import statistics
 from registry_core.cli import main
-from registry_core.ui import watchers
+from registry_core import run_log
 
 statistics.BOOTSTRAP_RESAMPLES = 10_000_000
-watchers._SECONDS_WITHOUT_LINE = watchers._SECONDS_BETWEEN_LINES = 0.0
+run_log.SECONDS_WITHOUT_LINE = run_log.SECONDS_BETWEEN_LINES = 0.0
 main(sys.argv[1:])
 """
 

@@ -84,7 +84,7 @@ def test_list_as_json_has_the_models(ask):
     done = ask("list", "--json")
     assert (done.status, done.stderr) == (0, "")
     (model,) = done.json["models"]
-    assert done.json == {"schema": 1, "models": [model]}
+    assert done.json == {"schema": 1, "registry": done.json["registry"], "models": [model]}
     assert (model["name"], model["versions"]) == ("flowers", 3)
     assert model["aliases"] == {"production": 1}
     assert model["latest"]["ref"] == "flowers@3"
@@ -94,7 +94,7 @@ def test_list_of_a_model_as_json_has_its_versions_newest_first(ask, store):
     """`list NAME --json` has "versions", each with the keys that DESIGN names."""
     done = ask("list", "flowers", "--json")
     assert (done.status, done.stderr) == (0, "")
-    assert list(done.json) == ["schema", "versions", "tags", "groups"]
+    assert list(done.json) == ["schema", "registry", "versions", "tags", "groups"]
     versions = done.json["versions"]
     assert [version["version"] for version in versions] == [3, 2, 1]
     assert [version["aliases"] for version in versions] == [[], [], ["production"]]
@@ -121,7 +121,10 @@ def test_promote_as_json_has_alias_version_and_previous(ask, store):
     """`promote --json` says which version holds the alias now, and which one held it before."""
     done = ask("promote", "flowers@2", "production", "--json")
     assert done.status == 0
-    assert list(done.json) == ["schema", "alias", "version", "previous", "decision", "dry_run"]
+    assert list(done.json) == [
+        "schema", "alias", "version", "previous", "changed", "rules", "warnings", "decision",
+        "dry_run",
+    ]  # fmt: skip
     assert done.json["alias"] == "production"
     assert list(done.json["version"]) == list(done.json["previous"]) == VERSION_KEYS
     assert done.json["version"]["ref"] == "flowers@2"
@@ -211,7 +214,7 @@ def test_what_is_not_there_is_told_with_what_is_near(three_versions):
         (["promote", "flowers@9", "production"], ["version 9", "flowers@3"]),
         (["promote", "flowers@producton", "staging"], ["'producton'", "production"]),
         (["show", "flowers@sha256:00000000"], ["00000000"]),
-        (["promote", "flowers", "production"], ["flowers@latest production"]),
+        (["promote", "flowers", "production"], ["mlreg promote flowers@3 production"]),
         (["list", "flowers@1"], ["'flowers@1'"]),
     ]
     told = in_turn([words for words, _ in expected], MLREG_HOME=str(three_versions.folder))
@@ -236,7 +239,8 @@ def test_tables_show_what_people_look_for(ask_in_turn):
     assert [line.split()[0] for line in versions.stdout.splitlines()[1:]] == [
         "flowers@3", "flowers@2", "flowers@1",
     ]  # fmt: skip
-    assert "accuracy 0.7500" in versions.stdout
+    head, *rows = versions.stdout.splitlines()
+    assert [row[head.index("accuracy") :].split()[0] for row in rows][1] == "0.7500"
     assert "model.keras" in version.stdout
     assert "flowers@1 became production" in history.stdout
     assert "the first" in history.stdout
@@ -244,11 +248,12 @@ def test_tables_show_what_people_look_for(ask_in_turn):
 
 def test_an_empty_registry_lists_nothing_and_is_not_made(tmp_path):
     """Looking makes no folder."""
-    done = mlreg("--registry", str(tmp_path / "none"), "list")
+    write_settings(tmp_path, registry="none")
+    done = mlreg("list")
     assert (done.status, done.stdout) == (0, "")
     assert not (tmp_path / "none").exists()
     refused = mlreg("--registry", str(tmp_path / "none"), "promote", "flowers@1", "production")
-    assert_error(refused, 2, "nothing is registered here yet")
+    assert_error(refused, 2, "No registry in")
     assert not (tmp_path / "none").exists()
 
 
@@ -280,7 +285,7 @@ def test_promotion_moves_the_alias_and_writes_a_row(ask, store):
     """Where it was, where it is, why: on screen and in the ledger."""
     done = ask("promote", "flowers", "2", "production", "--reason", "better by a quarter")
     assert done.status == 0
-    assert done.stdout == "flowers@production is flowers@2, before it flowers@1\n"
+    assert done.stdout.endswith("flowers@production is now flowers@2 (before: flowers@1)\n")
     assert holder(store) == 2
     row = store.ledger(limit=1)[0]
     assert (row.action, row.version, row.alias, row.previous, row.reason) == (
@@ -293,16 +298,16 @@ def test_promotion_without_the_dataset_plugin_warns_and_goes_on(ask, store):
     """Whoever answers for production need not have every plugin."""
     done = ask("promote", "flowers@3", "production")
     assert done.status == 0
-    assert done.stderr == (
-        "Warning: The plugin 'nowhere' is not installed here: it was not asked.\n"
-    )
+    missing, elsewhere = done.stderr.splitlines()
+    assert missing.startswith("Warning: The plugin 'nowhere' is not installed here")
+    assert "no plugins.toml in this folder" in elsewhere
     assert holder(store) == 3
 
 
 def test_dry_run_moves_nothing(ask, store):
     """It decides, says so, and leaves alias and ledger as they are."""
     done = ask("promote", "flowers@2", "production", "--dry-run")
-    assert done.stdout == "flowers@production would be flowers@2, before it flowers@1\n"
+    assert done.stdout.endswith("flowers@production would be flowers@2 (before: flowers@1)\n")
     assert holder(store) == 1
     assert len(store.ledger()) == 4
 
@@ -315,17 +320,22 @@ def test_an_objection_refuses_and_a_reason_overrules(store, tmp_path):
     promote = ["promote", "flowers@4", "production"]
 
     said = "accuracy: 0.6 is [bold]needed[/bold]"
-    assert_error(mlreg(*promote, "--dry-run"), 9, said, shown="fails")
+    assert_error(mlreg(*promote, "--dry-run", "-q"), 9, said)
     assert len(store.ledger()) == 5
     assert_error(
-        mlreg(*promote), 9, "flowers@4 does not become production", "accuracy: 0.6 is",
-        "--force --reason", shown="fails",
+        mlreg(*promote), 9, "Not promoted: 1 of 1 check failed.", "flowers@1 still holds",
+        "--force --reason", shown="0.6 is [bold]needed[/bold]",
     )  # fmt: skip
     assert holder(store) == 1
     refusal = store.ledger(limit=1)[0]
     assert (refusal.action, refusal.version, refusal.alias) == ("refused", 4, "production")
     assert refusal.evidence["checks"] == [
-        {"name": "accuracy", "passed": False, "found": "0.6 is [bold]needed[/bold]"}
+        {
+            "name": "accuracy",
+            "passed": False,
+            "found": "0.6 is [bold]needed[/bold]",
+            "source": "plugin strict",
+        }
     ]
 
     assert_error(mlreg(*promote, "--force"), 2, "needs a reason", "--reason")
@@ -335,7 +345,7 @@ def test_an_objection_refuses_and_a_reason_overrules(store, tmp_path):
 
     forced = mlreg(*promote, "--force", "--reason", "the demonstration is tonight")
     assert forced.status == 0
-    assert "Overruled: accuracy" in forced.stderr
+    assert "Overruled by --force: 1 failed check" in forced.stdout
     assert holder(store) == 4
     row = store.ledger(limit=1)[0]
     assert (row.action, row.reason) == ("promoted", "the demonstration is tonight")
@@ -372,7 +382,7 @@ def test_a_rule_in_plugins_toml_decides_and_the_way_back_is_told(store, tmp_path
     fill(store.folder, 0.4)
 
     refused = mlreg("promote", "flowers@4", "production")
-    assert_error(refused, 9, "test_accuracy at least 0.65: 0.4000", shown="fails")
+    assert_error(refused, 9, "Not promoted: 1 of 1 check failed.", shown="0.4000")
     as_json = mlreg("promote", "flowers@4", "production", "--json")
     (check,) = as_json.json["decision"]["checks"]
     assert (as_json.status, check["passed"]) == (9, False)
@@ -380,12 +390,15 @@ def test_a_rule_in_plugins_toml_decides_and_the_way_back_is_told(store, tmp_path
 
     moved = mlreg("promote", "flowers@2", "production")
     assert moved.status == 0
-    assert "holds" in moved.stdout
+    assert "passed   test_accuracy at least 0.65" in moved.stdout
     back = mlreg("rollback", "flowers", "production", "--reason", "odd answers", "--json")
     assert (back.status, back.json["version"]["ref"]) == (0, "flowers@1")
     assert back.json["previous"]["ref"] == "flowers@2"
     assert holder(store) == 1
-    assert_error(mlreg("rollback", "flowers", "production"), 2, "Nothing held flowers@production")
+    assert_error(
+        mlreg("rollback", "flowers", "production"), 2, "flowers@1 was the first",
+        "mlreg promote flowers@2 production",
+    )  # fmt: skip
 
     told = mlreg("history", "flowers@production").stdout
     for line in (
@@ -399,10 +412,12 @@ def test_a_rule_in_plugins_toml_decides_and_the_way_back_is_told(store, tmp_path
 def test_who_held_an_alias_then_can_be_asked(ask):
     """A day means its end; a time without a zone is UTC; before the first promotion, nobody."""
     then = ask("history", "flowers@production", "--at", "2020-05-03")
-    assert then.stdout == ("flowers@production was held by nothing at 2020-05-03 23:59:59 UTC\n")
+    assert then.stdout == ("flowers@production was held by no version at 2020-05-03 23:59:59 UTC\n")
     later = ask("history", "flowers@production", "--at", "2999-01-01T10:00", "--json")
     assert later.json["version"]["ref"] == "flowers@1"
-    assert_error(ask("history", "flowers@production", "--at", "May"), 2, "'May' is no time")
+    assert_error(
+        ask("history", "flowers@production", "--at", "May"), 2, "Cannot read 'May' as a date"
+    )
     assert_error(ask("history", "flowers", "--at", "2020-05-03"), 2, "names none")
 
 
@@ -471,7 +486,7 @@ def test_list_and_show_tell_which_versions_were_made_together(ask, store):
     store.removals.remove(store.resolve(Ref("flowers", "number", "5")), 0)
     head, *rows = ask("list", "flowers", "--limit", "3").stdout.splitlines()
     assert head.split()[-1] == "group"
-    assert [row.partition(" UTC")[2].strip() for row in rows] == ["", "4, 6", "4, 6"]
+    assert [row[head.index("group") :] for row in rows] == ["", "4, 6", "4, 6"]
     listed = ask("list", "flowers", "--json").json
     assert listed["groups"] == {"flowers@6": "one", "flowers@4": "one"}
     shown = ask("show", "flowers@6").stdout
@@ -497,7 +512,7 @@ def test_verify_reads_everything_and_names_what_is_damaged(ask, store):
 def test_verify_of_a_registry_that_is_not_there_is_wrong_usage(tmp_path):
     """A path with a slip in it is not a registry in order."""
     done = mlreg("--registry", str(tmp_path / "registri"), "verify")
-    assert_error(done, 2, "no registry in", "registri")
+    assert_error(done, 2, "No registry in", "registri")
 
 
 # --- damage ---------------------------------------------------------------------------------
@@ -635,7 +650,7 @@ def test_a_home_with_spaces_accents_and_an_emoji(tmp_path):
         assert done.status == 0, done.stderr
         assert "flowers@1" in done.stdout
     failed = mlreg("--registry", str(home / "x"), "show", "flowers", HOME=str(home))
-    assert_error(failed, 2, "nothing is registered here yet")
+    assert_error(failed, 2, "No registry in", "#1?/x")
 
 
 def test_a_read_only_registry_is_listed_and_refuses_to_change(store):

@@ -749,7 +749,7 @@ def mlreg_callbacks():
     return [keras.callbacks.LambdaCallback(on_train_batch_begin=sleep)]
 """
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-GOES_ON_WITH = "Nothing was registered; `mlreg resume {}` goes on with it."
+RESUMES = "Nothing was registered; `mlreg resume {}` resumes it."
 PATIENCE_SECONDS = 20  # a batch and a clean end take one, on a machine that is not busy
 
 
@@ -794,7 +794,7 @@ def test_a_signal_stops_a_run_at_the_end_of_its_batch(stopped, signum):
     assert done.status == STATUS[signum], done.stderr
     assert done.stdout == ""
     (run,) = Store(home).unfinished_runs()
-    assert done.stderr.endswith(f"Stopped by {signum.name}. {GOES_ON_WITH.format(run.id)}\n")
+    assert done.stderr.endswith(f"Stopped by {signum.name}. {RESUMES.format(run.id[-8:])}\n")
     assert "Traceback" not in done.stderr
     assert held == [home / "runs" / run.id]
     assert run.state == "interrupted"
@@ -823,7 +823,7 @@ def test_ctrl_c_twice_does_not_wait_for_the_batch(tmp_path):
     assert out == ""
     store = Store(tmp_path / "registry")
     (run,) = store.unfinished_runs()
-    assert said.endswith(f"Stopped by SIGINT. {GOES_ON_WITH.format(run.id)}\n")
+    assert said.endswith(f"Stopped by SIGINT. {RESUMES.format(run.id[-8:])}\n")
     assert "Traceback" not in said
     assert store.models() == []
     assert (run.state, run.checkpoint) == ("interrupted", None)

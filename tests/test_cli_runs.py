@@ -33,9 +33,10 @@ def lines_of(project, *lines):
 
 
 def test_a_registry_without_runs_has_none_to_show(project):
-    """A hint, to a person; --json has an empty list, -q nothing; status 0."""
+    """A line that names the registry; --json has an empty list, -q nothing; status 0."""
     shown, as_json, quiet = lines_of(project, "runs", "runs --json", "runs -q")
-    assert (shown.status, shown.stdout, shown.stderr) == (0, "", "")
+    assert (shown.status, shown.stdout) == (0, "")
+    assert f"No runs in {project / 'registry'} yet" in shown.stderr
     assert as_json.json == {"schema": 1, "runs": []}
     assert (quiet.status, quiet.stdout, quiet.stderr) == (0, "", "")
 
@@ -69,9 +70,9 @@ def test_runs_are_shown_with_their_state_and_what_each_can_still_do(project):
     assert f"1 of 3 epochs, 120 batches mlreg resume {interrupted[-8:]}" in rows[interrupted]
     assert f"2 of 3 epochs mlreg resume {failed[-8:]}" in rows[failed]
     assert "[red]quick" in rows[failed]
-    assert f"running flowers baseline 7 no checkpoint runs in process {child}" in rows[running]
-    assert f"finished flowers {version.preset} 7" in rows[version.run]
-    assert "mlreg reproduce flowers@1" in rows[version.run]
+    assert f"running flowers no checkpoint process {child} baseline 7" in rows[running]
+    assert "finished flowers@1 accuracy 0.7500 loss 0.25" in rows[version.run]
+    assert f"mlreg reproduce flowers@1 {version.preset} 7" in rows[version.run]
     assert f"{failed[-8:]} failed: Training diverged: loss is nan." in shown.stdout
 
     found = {run["id"]: run for run in as_json.json["runs"]}
@@ -133,7 +134,7 @@ def test_several_runs_are_given_up_together_or_none(project):
     assert_error(wrong, 2, "No run 'nothing'")
     assert_error(asked, 2, f"Give up run {one}, {two}?", f"--discard {one} --discard {two} --yes")
     assert done.stdout == f"Gave up run {one}\nGave up run {two}\n"
-    assert collected.stdout == "Nothing is to be collected.\n"
+    assert collected.stdout == "Nothing to delete.\n"
     assert [run.id for run in store.unfinished_runs()] == [stays]
 
 
@@ -224,7 +225,7 @@ def test_a_run_that_was_stopped_says_how_to_go_on(spirals):
     (status, said), (killed, _) = ends
     run_id, state = states["stopped"]
     assert (status, killed) == (143, -9)
-    assert f"Nothing was registered; `mlreg resume {run_id}` goes on with it." in said
+    assert f"Nothing was registered; `mlreg resume {run_id[-8:]}` resumes it." in said
     assert state == states["killed"][1] == "interrupted"
 
 

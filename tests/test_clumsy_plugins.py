@@ -173,7 +173,7 @@ def test_a_table_is_as_wide_as_the_terminal_that_stdout_is(project, columns):
     assert process.wait() == 0
     lines = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()
     assert max(map(len, lines)) <= columns
-    assert any("test metrics" in line for line in lines) == (columns == 150)
+    assert any("train time" in line for line in lines) == (columns == 150)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

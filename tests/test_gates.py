@@ -59,7 +59,7 @@ def objections(joined, candidate, incumbent, alias) -> list[Objection]:
         candidate,
         incumbent,
         alias,
-        rule=None,
+        rules=[],
         plugins=joined,
         past=Untouched(),
         outcomes=lambda version: None,
@@ -116,8 +116,15 @@ def test_a_check_that_failed_to_run_is_not_one_that_passed(tmp_path, body):
 def test_evidence_is_json_and_says_whether_it_was_overruled():
     """What the ledger keeps of a decision."""
     decision = decided(Check("accuracy", False, "0.5 after 0.9"))
-    said = {"name": "accuracy", "passed": False, "found": "0.5 after 0.9"}
-    expected = {"incumbent": "flowers@1", "checks": [said], "forced": True}
+    said = {"name": "accuracy", "passed": False, "found": "0.5 after 0.9", "source": ""}
+    expected = {
+        "incumbent": "flowers@1",
+        "rules": [],
+        "plugins": [],
+        "checks": [said],
+        "forced": True,
+        "metrics": {"candidate": {"test_accuracy": 0.5}, "incumbent": {"test_accuracy": 0.9}},
+    }
     assert decision.evidence(force=True) == expected
     assert decision.evidence() == {**expected, "forced": False}
     assert json.loads(json.dumps(decision.evidence())) == decision.evidence()
@@ -143,9 +150,9 @@ def test_a_refusal_says_what_failed_and_how_to_overrule():
     failed = Check("accuracy", False, "0.5 after 0.9"), Check("size", False, "9 MB")
     error = PromotionRefusedError(decided(passed, *failed))
     assert error.exit_status == 9
-    assert "flowers@2" in error.what
     assert "accuracy: 0.5 after 0.9" in error.what
     assert "size: 9 MB" in error.what
     assert "speed" not in error.what
-    assert "has not moved" in error.remedy
+    assert "2 of 3 checks failed" in error.what
+    assert "flowers@1 still holds production" in error.remedy
     assert error.command.startswith("mlreg promote flowers@2 production --force --reason")

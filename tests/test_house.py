@@ -13,9 +13,10 @@ CORE = Path(__file__).parent.parent / "registry_core"
 
 # a room may import from the floors below its own, and from its own floor where it is named here
 FLOORS = [
-    {"errors", "types", "records", "streams"},
+    {"errors", "types", "records", "streams", "text"},
     {
         "refs",
+        "rules",
         "config",
         "settings",
         "hookspecs",
@@ -27,15 +28,28 @@ FLOORS = [
         "checkpoint",
         "drift",
         "provenance",
+        "backend",
+        "code_record",
         "blame",
         "plugin_guard",
         "requirements",
         "machine",
     },
-    {"store", "plugins", "plugin_sources", "plans", "gates", "groups", "comparison"},
+    {
+        "store",
+        "plugins",
+        "plugin_sources",
+        "plans",
+        "plugin_description",
+        "gates",
+        "groups",
+        "comparison",
+        "custom_code",
+    },
     {
         "lifecycle",
         "seeds",
+        "run_log",
         "adoption",
         "model_import",
         "reevaluation",
@@ -48,6 +62,7 @@ FLOORS = [
     {"__main__"},
 ]
 SAME_FLOOR = {
+    ("custom_code", "plugin_sources"),  # what a module was installed with
     ("plugins", "plugin_sources"),  # the set of a run is made of what is named
     ("gates", "plugins"),  # a gate asks the plugins
     ("comparison", "groups"),  # versions that belong to groups compare as groups too
@@ -55,13 +70,22 @@ SAME_FLOOR = {
     ("registry", "exports"),
     ("exports", "training"),  # late: a model is converted
     ("hookspecs", "config"),
+    ("rules", "refs"),  # what can name an alias
+    ("settings", "rules"),  # plugins.toml has rules too
     ("signals", "plugin_guard"),  # it tells who replaced a handler
     ("plans", "plugins"),  # presets are theirs
+    ("plugin_description", "plans"),
+    ("plugin_description", "plugins"),
+    ("custom_code", "plugins"),  # which may bring a model's layers
+    ("code_record", "blame"),  # where a plugin's files are
     ("adoption", "model_import"),
     ("model_import", "training"),  # late, and in a process of its own
     ("adoption", "lifecycle"),  # both load data and keep a record alike
     ("reevaluation", "lifecycle"),  # the same, but for the record
     ("reproduction", "lifecycle"),
+    ("lifecycle", "run_log"),
+    ("registry", "run_log"),
+    ("ui", "run_log"),  # lines on stderr are those of the log
 }
 HEAVY = {
     "tensorflow": {"training"},

@@ -1,8 +1,10 @@
 """A run from its plan to its version: real plugins, a real store, and a trainer that is quick."""
 
 import json
+import re
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -34,6 +36,7 @@ from registry_core.plugins import KnownPlugins
 from registry_core.signals import StopRequest
 from registry_core.statistics import Outcomes
 from registry_core.store import Store
+from registry_core.types import NotRepeatable
 
 STAGES = ["data", "model", "fit", "evaluate", "save", "plot", "register"]
 
@@ -87,6 +90,20 @@ def hook(name: str, body: str, arguments: str = "") -> str:
 
 def extension(name: str, body: str, arguments: str = "") -> str:
     return "from registry_core import hookimpl" + hook(name, body, arguments)
+
+
+def test_what_the_seed_does_not_repeat_is_in_the_versions_record(tmp_path):
+    """So that a later reproduction can tell why it ended otherwise; nothing where all repeats."""
+    told = NotRepeatable("The layer 'noise' draws with tf.random.", "resumed")
+
+    class Telling(FakeTrainer):
+        def fit(self, *known):
+            return replace(super().fit(*known), not_repeatable=[told])
+
+    project = Project(tmp_path)
+    kept = project.manifest(project.run(trainer=Telling))["not_repeatable"]
+    assert kept == [{"what": told.what, "when": "resumed"}]
+    assert project.manifest(project.run())["not_repeatable"] == []
 
 
 # --- planning ------------------------------------------------------------------------------------
@@ -180,13 +197,19 @@ def test_the_stages_come_in_order_and_are_heard(tmp_path):
     project.run()
     assert project.observer.stages == STAGES
     assert project.observer.started == [(3, 3, 30)]
-    assert project.observer.said == ["drawn"]
+    what, run_and_model, where, drawn, device, measured, done = project.observer.said
+    assert what == "flowers, preset baseline, seed 0: 3 epochs, batches of 10"
+    assert run_and_model.endswith(" registers the next version of flowers")
+    assert where == f"Registry: {project.store.folder}"
+    assert (drawn, device.startswith("On none, ")) == ("drawn", True)
+    assert measured == "test loss 0.5417  test accuracy 0.8333"
+    assert re.match(r"Done in .* s: data .* s, model .* s, .* figures .* s$", done)
     assert project.observer.warnings == []
     batches = ["batch"] * 3 + ["epoch"]
     assert project.observer.heard == [
-        *("data", "say", "model", "fit", "started"),
+        *("say", "say", "say", "data", "say", "model", "say", "fit", "started"),
         *(batches * 3),
-        *("evaluate", "save", "plot", "register"),
+        *("evaluate", "save", "plot", "register", "say", "say"),
     ]
     assert project.trainer.calls == [
         "initial_learning_rate",
@@ -218,6 +241,7 @@ def test_a_run_becomes_a_version(tmp_path):
         "figures/history.png",
         "model.keras",
         "outcomes.json",
+        "run.log",
     ]
     assert project.store.versions("flowers") == [version]
     assert not list((tmp_path / "registry" / "runs").iterdir())
@@ -229,7 +253,9 @@ def test_a_second_run_is_the_next_version(tmp_path):
     project = Project(tmp_path)
     first, second = project.run(), project.run()
     assert (first.version, second.version) == (1, 2)
-    assert first.files == second.files
+    assert [f for f in first.files if f.path != "run.log"] == [
+        f for f in second.files if f.path != "run.log"
+    ]
 
 
 def test_a_version_goes_by_the_name_it_was_given(tmp_path):
@@ -608,7 +634,7 @@ def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
     (run,) = project.store.unfinished_runs()
     assert run.state == "interrupted"
     assert (
-        project.stop.outcome == f"Nothing was registered; `mlreg resume {run.id}` goes on with it."
+        project.stop.outcome == f"Nothing was registered; `mlreg resume {run.id[-8:]}` resumes it."
     )
 
 

@@ -60,6 +60,14 @@ def names(paths):
 # --- history ------------------------------------------------------------------------------------
 
 
+def test_a_validation_on_the_test_split_is_called_so(tmp_path, figures):
+    """Nobody takes the curve for that of a split of its own."""
+    history = History({"loss": [2, 1], "val_loss": [2, 2]})
+    plotting.plot_history(history, tmp_path, validated_on_test=True)
+    legend = [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()]
+    assert legend == ["training (1 at the end)", "validation = the test split (2 at the end)"]
+
+
 def test_a_metric_and_its_validation_share_a_figure(tmp_path, figures):
     """Any metric `m` is drawn together with `val_m`, in the history's order."""
     history = History({"mae": [3, 2], "loss": [2, 1], "val_mae": [3, 3], "val_loss": [2, 2]})

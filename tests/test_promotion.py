@@ -13,7 +13,8 @@ from registry_core.errors import IntegrityError, UsageError
 from registry_core.gates import PromotionRefusedError
 from registry_core.plugins import PluginSet
 from registry_core.registry import Registry
-from registry_core.settings import PromotionRule, Settings
+from registry_core.rules import PromotionRule
+from registry_core.settings import Settings
 from registry_core.statistics import OUTCOMES_FILE, Outcomes
 from registry_core.store.audit import audit
 
@@ -49,11 +50,14 @@ def held_by(registry: Registry, alias="production") -> int:
 
 
 def test_an_alias_without_a_rule_asks_for_nothing(tmp_path):
-    """Whoever has not said what production needs can promote anything, and no test is made up."""
+    """Anything can be promoted, and how much worse it is stands in the decision."""
     registered = registry(tmp_path)
     good, bad = publish(registered, 900), publish(registered, 100)
     assert promote(registered, good).checks == []
-    assert promote(registered, bad).checks == []
+    decision = promote(registered, bad)
+    assert decision.checks == []
+    assert decision.comparison.difference == pytest.approx(-0.8)
+    assert decision.comparison.high < -0.7
 
 
 def test_a_floor_is_a_least_value(tmp_path):
@@ -63,7 +67,7 @@ def test_a_floor_is_a_least_value(tmp_path):
     with pytest.raises(PromotionRefusedError, match=r"test_accuracy at least 0\.8: 0\.7990"):
         promote(registered, publish(registered, 799))
     strict = registry(tmp_path, production=PromotionRule(floor={"test_f1": 0.1}))
-    with pytest.raises(PromotionRefusedError, match="it has no such metric"):
+    with pytest.raises(PromotionRefusedError, match="dummy@3 has no such metric"):
         promote(strict, publish(strict, 999))
 
 
@@ -72,7 +76,7 @@ def test_the_first_holder_is_compared_with_nobody(tmp_path):
     registered = registry(tmp_path, production=PromotionRule())
     (check,) = promote(registered, publish(registered, 500)).checks
     assert check.passed
-    assert check.found == "nothing holds the alias yet"
+    assert check.found == "no version holds it yet"
 
 
 def test_a_candidate_that_is_worse_is_refused_and_the_ledger_says_why(tmp_path):
@@ -114,10 +118,16 @@ def test_better_needs_more_than_chance(tmp_path):
 
 
 def test_off_compares_nothing(tmp_path):
-    """Whoever does not want a test has none."""
+    """The difference is shown, decides nothing, and is not counted as a use of the test split."""
     registered = registry(tmp_path, production=PromotionRule(versus_incumbent="off"))
     promote(registered, publish(registered, 900))
-    assert promote(registered, publish(registered, 100)).comparison is None
+    worse = publish(registered, 100)
+    decision = promote(registered, worse)
+    assert decision.checks == []
+    assert decision.comparison.difference == pytest.approx(-0.8)
+    assert "fingerprint" not in registered.history(limit=1)[0].evidence["comparison"]
+    third = publish(registered, 50)
+    assert registered.store.compared_before(third, worse, "sha256:test") == 0
 
 
 @pytest.mark.parametrize(
@@ -154,7 +164,7 @@ def test_a_test_split_that_decided_often_decides_at_a_stricter_level(tmp_path):
         assert decision.comparison is not None
         confidences.append(1 - decision.comparison.confidence)
     assert confidences == pytest.approx([0.05, 0.05 / 2, 0.05 / 3, 0.05 / 3])
-    assert "having decided 2 times against dummy@1" in decision.checks[-1].found
+    assert "has decided 2 times against dummy@1" in decision.checks[-1].found
 
 
 def test_an_alias_can_require_another(tmp_path):
@@ -216,7 +226,7 @@ def test_rollback_goes_back_one_holder_at_a_time(tmp_path):
     assert (promotion.version.version, promotion.previous.version) == (1, 2)
     promote(registered, fourth)
     assert registered.rollback("dummy", "production").version.version == first.version
-    with pytest.raises(UsageError, match="Nothing held dummy@production before dummy@1"):
+    with pytest.raises(UsageError, match="dummy@1 was the first to hold production"):
         registered.rollback("dummy", "production")
     actions = [row.action for row in reversed(registered.history("dummy@production"))]
     assert actions == ["promoted"] * 3 + ["rolled back"] * 2 + ["promoted", "rolled back"]

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import registry_core
-from registry_core.provenance import git_state, surroundings
+from registry_core.provenance import deciding_variables, git_state, surroundings
 
 
 def git(folder, *arguments) -> str:
@@ -74,4 +74,23 @@ def test_surroundings_are_json_and_say_what_ran(repository):
     assert found["python"] == platform.python_version()
     assert found["cpus"] >= 1
     assert found["git"]["dirty"] is False
-    assert set(found) == {"mlreg", "python", "platform", "cpus", "git"}
+    assert 1 <= found["usable_cpus"] <= found["cpus"]
+    assert set(found) == {
+        "mlreg", "python", "platform", "cpus", "usable_cpus", "variables", "git",
+    }  # fmt: skip
+
+
+def test_variables_that_decide_are_recorded_and_no_others(monkeypatch):
+    """Kernels, precision, devices, threads; logs and secrets are nobody's business."""
+    for name in deciding_variables():
+        monkeypatch.delenv(name)
+    given = {
+        "TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "0", "XLA_FLAGS": "--xla_cpu",
+        "TF_CUDNN_DETERMINISTIC": "1", "KERAS_BACKEND": "tensorflow", "OMP_NUM_THREADS": "2",
+        "NVIDIA_TF32_OVERRIDE": "0", "TF_NUM_INTRAOP_THREADS": "1", "PYTHONHASHSEED": "0",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }  # fmt: skip
+    others = {"TF_CPP_MIN_LOG_LEVEL": "3", "AWS_SECRET_ACCESS_KEY": "x", "HOME": "/root"}
+    for name, value in (given | others).items():
+        monkeypatch.setenv(name, value)
+    assert deciding_variables() == given

@@ -47,9 +47,9 @@ def test_the_readme_names_no_hook_that_does_not_exist():
 
 def test_every_command_is_in_the_readme_and_every_one_there_exists():
     """The table of commands and the command line are the same list."""
-    table = re.findall(r"^\| `mlreg ((?:plugins |data )?\w+)", README, re.MULTILINE)
+    table = re.findall(r"^\| `mlreg ((?:plugins |data |rules )?\w+)", README, re.MULTILINE)
     top = re.findall(r"^  (\w+) +\S", help_of().partition("Commands:")[2], re.MULTILINE)
-    groups = {"plugins", "data"}
+    groups = {"plugins", "data", "rules"}
     existing = {name for name in top if name not in groups}
     for group in groups:
         commands = help_of(group).partition("Commands:")[2]
@@ -61,7 +61,7 @@ def test_every_option_in_the_readmes_commands_exists():
     """What can be typed from the README is understood."""
     for line in re.findall(r"^\$ (?:.*&& )?mlreg (.*)$", README, re.MULTILINE):
         words = line.partition("#")[0].split()
-        command = words[:2] if words[0] in ("plugins", "data") else words[:1]
+        command = words[:2] if words[0] in ("plugins", "data", "rules") else words[:1]
         known = help_of(*command)
         for option in (word for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", known), f"{option} in {line}"

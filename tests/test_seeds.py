@@ -36,7 +36,7 @@ def ran(plans, plugins, store, stop=None, **in_run):
     places = []
 
     def run(plan, place):
-        places.append(place)
+        places.append(str(place))
         number = len(places)
         return lifecycle.run(
             plan,
@@ -149,7 +149,7 @@ def test_a_stop_in_mid_group_says_what_stays(plugins, store):
     assert caught.value.signum == signal.SIGINT
     (stopped,) = store.unfinished_runs()
     assert caught.value.outcome == (
-        f"Run 5 of 5, seed 4: nothing was registered; `mlreg resume {stopped.id}` goes on with it. "
+        f"Run 5 of 5, seed 4: nothing was registered; `mlreg resume {stopped.id[-8:]}` resumes it. "
         "Earlier runs registered flowers@1 … flowers@4."
     )
     versions = store.versions("flowers")

@@ -168,7 +168,7 @@ def test_a_commit_that_the_disk_does_not_confirm_is_taken_back(store, monkeypatc
         publish(store, content=b"second")
     monkeypatch.undo()
     assert "did not confirm" in caught.value.what
-    assert ("may show" if shown else "taken back") in caught.value.remedy
+    assert ("may be there" if shown else "withdrawn") in caught.value.remedy
     assert len(store.versions("dummy")) == 1 + shown
     assert_whole(store)
     assert publish(store).version == 3, "the number stays taken"

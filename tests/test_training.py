@@ -113,7 +113,7 @@ def fitted(training, keras):
 @pytest.fixture
 def one_step_a_call(monkeypatch, training):
     """Every batch's end is seen, as with batches of a thousand examples."""
-    monkeypatch.setattr("registry_core.training.trainer.EXAMPLES_A_CALL", 1)
+    monkeypatch.setattr("registry_core.training.hooks.EXAMPLES_A_CALL", 1)
 
 
 # --- fit -----------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_steps_a_call_do_not_change_the_result(fitted, monkeypatch):
     """Five steps an epoch, done by one, two, three or all at once: the same model."""
     runs, heard = [], []
     for steps_a_call in (1, 2, 3, 200):
-        monkeypatch.setattr("registry_core.training.trainer.EXAMPLES_A_CALL", 5 * steps_a_call)
+        monkeypatch.setattr("registry_core.training.hooks.EXAMPLES_A_CALL", 5 * steps_a_call)
         runs.append(fitted(augmentation=jitter))
         heard.append([step for step, _ in runs[-1].observer.batches])
     for run in runs[1:]:

@@ -49,7 +49,7 @@ def keras(training):
 
 @pytest.fixture(autouse=True)
 def two_steps_a_call(monkeypatch, training):
-    monkeypatch.setattr("registry_core.training.trainer.EXAMPLES_A_CALL", 10)
+    monkeypatch.setattr("registry_core.training.hooks.EXAMPLES_A_CALL", 10)
 
 
 def streamed(data: DataSplits) -> DataSplits:
@@ -78,6 +78,7 @@ def model_of(keras, optimizer=adam, units=6):
         optimizer=optimizer(keras),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        steps_per_execution=2,  # else callbacks that look at batches would make it one
     )
     return model
 
@@ -213,7 +214,7 @@ def kinds(training, keras):
         if name not in made:
             kind = Kind(training, keras, **choices[name])
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("registry_core.training.trainer.EXAMPLES_A_CALL", 10)
+                patch.setattr("registry_core.training.hooks.EXAMPLES_A_CALL", 10)
                 made[name] = kind, kind.fit(Nowhere(), evaluate=name == "arrays")
         return made[name]
 
@@ -242,7 +243,7 @@ def at_every_batch(kinds, tmp_path_factory):
     checkpoints = All(tmp_path_factory.mktemp("all"))
     kind, whole = kinds("arrays")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("registry_core.training.trainer.EXAMPLES_A_CALL", 10)
+        patch.setattr("registry_core.training.hooks.EXAMPLES_A_CALL", 10)
         patch.setattr("registry_core.training.resumption.SECONDS_BETWEEN", 0.0)
         patch.setattr("registry_core.training.resumption.COST", float("inf"))
         ended = kind.fit(checkpoints)

@@ -38,7 +38,7 @@ def test_the_live_view_of_a_run_alone_says_nothing_of_others():
 def written_of_a_calculation(watcher_of, monkeypatch, seconds_a_round: float) -> str:
     """What is written while ten rounds are calculated, of so many seconds each."""
     clock, drawn = [100.0], io.StringIO()
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("registry_core.run_log.now", lambda: clock[0])
     watcher = watcher_of(Console(file=drawn, width=80))
     for done in range(11):
         watcher.calculated("Resampling", 1000 * done, 10_000)

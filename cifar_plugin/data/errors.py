@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
 import shutil
 from pathlib import Path
 
@@ -43,12 +45,18 @@ def storage_error(error: OSError, folder: Path, needed: int) -> StorageError:
         folder: where it was to be written.
         needed: bytes that were to be written there.
     """
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(
+            f"Cannot write to {folder}: {(error.strerror or str(error)).lower()}.",
+            "Check its permissions, or name another folder with MLREG_CACHE.",
+            f"ls -ld {shlex.quote(str(folder))}",
+        )
     try:
         free = f"; {needed:,} bytes needed, {shutil.disk_usage(folder).free:,} free"
     except OSError:
         free = ""
     return StorageError(
-        f"{folder} cannot be written: {error.strerror or error}{free}.",
-        "Make room, or name another folder with MLREG_CACHE; a partial download is kept.",
+        f"Cannot write to {folder}: {error.strerror or error}{free}.",
+        "Free some space, or name another folder with MLREG_CACHE; a partial download is kept.",
         FETCH,
     )

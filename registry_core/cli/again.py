@@ -14,9 +14,11 @@ from registry_core.cli.options import (
     ParameterOption,
     QuietOption,
     ReferenceArgument,
+    WideOption,
     YesOption,
     confirm,
 )
+from registry_core.cli.place import tell_nothing
 from registry_core.errors import IntegrityError
 from registry_core.refs import parse_words
 from registry_core.ui import output
@@ -43,12 +45,13 @@ def runs(
         typer.Option("--discard", metavar="RUN", help="Give up what a stopped run kept."),
     ] = None,
     limit: LimitOption = None,
+    wide: WideOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Show the runs: those that go on, were interrupted, failed or made a version; newest first."""
-    registry = session.open()
+    registry = session.open(needs_versions=False)
     if discard:
         ids = list(dict.fromkeys(registry.stopped_run(name).id for name in discard))
         again = " ".join(f"--discard {name}" for name in discard)
@@ -73,9 +76,9 @@ def runs(
     elif quiet:
         output.print_references([run.id for run in unfinished])
     elif unfinished or finished:
-        show_runs([(run, _told(run)) for run in unfinished], finished)
+        show_runs([(run, _told(run)) for run in unfinished], finished, wide)
     else:
-        output.print_hint("No runs yet. Try: mlreg run cifar10 --preset quick")
+        tell_nothing(registry, "runs")
 
 
 @app.command()
@@ -86,11 +89,11 @@ def resume(
     quiet: QuietOption = False,
 ) -> None:
     """Go on with a run that was stopped, to the version that it would have made."""
+    from registry_core.cli.recorded import load_recorded
     from registry_core.cli.runs import running, tell_version
     from registry_core.plans import plan_resumption
-    from registry_core.plugins import KnownPlugins
 
-    registry = session.open()
+    registry = session.open(needs_versions=False)
     stopped = registry.stopped_run(run)
     if not stopped.record:
         raise IntegrityError(
@@ -98,13 +101,13 @@ def resume(
             "It cannot go on; what it kept can be given up.",
             f"mlreg runs --discard {stopped.id[-8:]}",
         )
-    plugins = KnownPlugins(registry.settings).load(stopped.record["dataset"])
+    plugins = load_recorded(registry.settings, f"Run {stopped.id}", stopped.record)
     plan = plan_resumption(plugins, stopped, data_dir)
     if not quiet:
         output.print_hint(_goes_on(stopped))
     with running(registry, plugins, quiet) as run_one:
         version = run_one(plan)
-    tell_version(version, as_json, quiet)
+    tell_version(version, registry, as_json, quiet)
 
 
 @app.command()
@@ -119,12 +122,12 @@ def reproduce(
     import tempfile
     from pathlib import Path
 
-    from registry_core import reproduction
+    from registry_core import custom_code, reproduction
+    from registry_core.cli.recorded import load_recorded
     from registry_core.cli.runs import load_trainer
     from registry_core.cli.starting import require_training
     from registry_core.config import parse_overrides
     from registry_core.plans import plan_again
-    from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
@@ -132,7 +135,8 @@ def reproduce(
     version = registry.version(parse_words(reference))
     manifest = registry.store.manifest(version)
     reproduction.check_reproducible(version, manifest)
-    plugins = KnownPlugins(registry.settings).load(version.dataset)
+    custom_code.check_here(version, manifest, registry.settings)
+    plugins = load_recorded(registry.settings, version.ref, manifest)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     plan = plan_again(plugins, manifest, data_dir, overrides)
     require_training()
@@ -186,9 +190,9 @@ def _told(run: UnfinishedRun) -> str:
 
 
 def _goes_on(run: UnfinishedRun) -> str:
-    """What is taken up, in a line."""
+    """What is resumed, in a line."""
     record = run.record
     return (
-        f"Going on with run {run.id}: {record['dataset']}, preset {record['preset']}, seed "
+        f"Resuming run {run.id}: {record['dataset']}, preset {record['preset']}, seed "
         f"{record['config']['seed']}, {_told(run)}"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.models import CommandFunctionType
 
 from registry_core import streams
@@ -43,6 +43,15 @@ class Commands(typer.Typer):
         return super().command(name, cls=_Command, **options)
 
 
+class DefaultGroup(TyperGroup):
+    """A group of commands that is its `list` where no other command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
 app = Commands(
     name="mlreg",
     help="Turn a dataset plugin into trained, evaluated, plotted, versioned Keras models.",
@@ -60,11 +69,21 @@ class Session:
     traceback: bool = False
     as_json: bool = False
 
-    def open(self) -> Registry:
-        """The registry that this command works on."""
+    def open(self, create: bool = False, needs_versions: bool = True) -> Registry:
+        """The registry that this command works on.
+
+        Args:
+            create: the command makes it where it is not there.
+            needs_versions: the command is about a version or a model, so a registry must be there.
+        """
         from registry_core.registry import open_registry
 
-        return open_registry(self.registry)
+        registry = open_registry(self.registry)
+        if create:
+            return registry
+        from registry_core.cli.place import PresentRegistry
+
+        return PresentRegistry(registry, needs_versions)
 
 
 session = Session()
@@ -113,6 +132,7 @@ _FILES = {
     "import": "use",
     "promote": "promotion",
     "rollback": "promotion",
+    "rules": "rules",
     "alias": "labels",
     "tag": "labels",
     "rm": "care",

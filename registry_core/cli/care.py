@@ -18,7 +18,7 @@ from registry_core.cli.options import (
     confirm,
     finite,
 )
-from registry_core.errors import IntegrityError, UsageError
+from registry_core.errors import IntegrityError
 from registry_core.refs import parse_target
 from registry_core.store.audit import Audit, audit
 from registry_core.store.faults import REBUILD
@@ -96,7 +96,9 @@ def gc(
     removals = store.removals
     found = removals.collectable(older_than, keep_last, lost)
     if not dry_run and found.blobs + len(found.removals):
-        confirm(f"{collection_line(found, 'would go')} for good. Go on?", yes, "mlreg gc")
+        confirm(
+            f"{collection_line(found, 'would be deleted')} permanently. Continue?", yes, "mlreg gc"
+        )
         found = removals.collect(older_than, keep_last, reason, lost)
     if as_json:
         output.print_json({**found.to_json(), "dry_run": dry_run})
@@ -122,12 +124,6 @@ def verify(
 ) -> None:
     """Read every file, row and reference, and report what is damaged."""
     registry = session.open()
-    if not registry.folder.is_dir():
-        raise UsageError(
-            f"There is no registry in {registry.folder}.",
-            "Name another with --registry, or make one by running something.",
-            "mlreg run cifar10 --preset quick",
-        )
     rebuilt = None
     try:
         found = audit(registry.store)

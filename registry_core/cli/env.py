@@ -44,10 +44,10 @@ def _or_problem(ask: Callable[[], Any]) -> Any:
 
 
 def _registry() -> dict[str, Any]:
-    from registry_core.settings import find_settings, locate_registry
+    from registry_core.settings import find_settings, registry_place
     from registry_core.store import Store
 
-    place = locate_registry(session.registry, find_settings())
+    place = registry_place(session.registry, find_settings())
     folder = place.folder.absolute()
     found = {"folder": str(folder), "reason": place.reason, "exists": os.path.isdir(folder)}  # noqa: PTH112 - never raises
 
@@ -67,10 +67,10 @@ def _settings() -> dict[str, Any]:
 
 
 def _cache() -> dict[str, Any]:
-    from registry_core.settings import locate_cache
+    from registry_core.settings import cache_place
 
-    place = locate_cache()
-    return {"folder": str(place.folder), "reason": place.reason}
+    folder, reason = cache_place()
+    return {"folder": str(folder), "reason": reason}
 
 
 def _versions() -> dict[str, Any]:

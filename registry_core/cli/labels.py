@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from registry_core.cli.aliases import alias_words
 from registry_core.cli.app import app, session
-from registry_core.cli.options import JsonOption, QuietOption, ReasonOption
+from registry_core.cli.options import JsonOption, QuietOption, ReasonOption, WideOption
 from registry_core.errors import UsageError
 from registry_core.refs import check_model_name, parse_target
 from registry_core.ui import output
@@ -55,43 +56,49 @@ def tag(
 
 @app.command()
 def alias(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, as in cifar10.")],
-    name: Annotated[
-        str | None, typer.Argument(metavar="[ALIAS]", help="One of its aliases; all if none.")
-    ] = None,
-    remove: Annotated[
-        bool, typer.Option("--remove", help="Let nothing hold the alias any more.")
-    ] = False,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL[@ALIAS]",
+            help="cifar10@production; or cifar10 production; cifar10 alone is all of its aliases.",
+        ),
+    ],
+    remove: Annotated[bool, typer.Option("--remove", help="Delete the alias.")] = False,
     reason: ReasonOption = "",
+    wide: WideOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show who holds a model's aliases and since when, or release one; `promote` moves them."""
+    """Show a model's aliases, or delete one; `promote` moves them."""
     registry = session.open()
-    if "@" in model:
+    if len(words) > 1 and "@" in words[0]:
         raise UsageError(
-            "This command shows and releases aliases; it moves none.",
-            "An alias is moved by a promotion, which asks first whether it should be.",
-            f"mlreg promote {model} {name or 'production'}",
+            "mlreg alias shows and deletes aliases; it moves none.",
+            "A promotion moves an alias, once its rules hold.",
+            f"mlreg promote {' '.join(words[:2])}",
         )
     if remove:
-        if name is None:
-            raise UsageError("No alias is named.", "Name the one that is to go.", "mlreg alias")
-        holder = registry.store.release_alias(check_model_name(model), name, reason)
+        model, name = alias_words(registry, words, "alias --remove")
+        holder = registry.store.release_alias(model, name, reason)
         if as_json:
             output.print_json({"alias": name, "version": None, "previous": holder.to_json()})
         elif quiet:
             output.print_references([holder.ref])
         else:
-            output.print_text(f"Nothing holds {model}@{name} any more; before it {holder.ref}.")
+            output.print_text(f"{model}@{name} is deleted; it was {holder.ref}.")
+            output.print_hint(f"To have it back: mlreg rollback {model}@{name}")
         return
-    rows = registry.holders(check_model_name(model), name)
+    if len(words) == 1 and "@" not in words[0]:
+        model, only = check_model_name(words[0]), None
+    else:
+        model, only = alias_words(registry, words, "alias")
+    rows = registry.holders(model, only)
     if as_json:
         output.print_json({"aliases": [_holder(row) for row in rows]})
     elif quiet:
         output.print_references(f"{model}@{row.version}" for row in rows)
     elif rows:
-        show_holders(rows)
+        show_holders(rows, wide)
     else:
         output.print_hint(f"{model} has no aliases. Try: mlreg promote {model}@latest production")
 

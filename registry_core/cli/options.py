@@ -119,6 +119,15 @@ TargetArgument = Annotated[
     ),
 ]
 
+AliasArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL@ALIAS",
+        help="cifar10@production; or cifar10 production.",
+        autocompletion=_quietly(_references),
+    ),
+]
+
 DatasetArgument = Annotated[
     str,
     typer.Argument(
@@ -153,6 +162,10 @@ JsonOption = Annotated[
 
 QuietOption = Annotated[
     bool, typer.Option("-q", "--quiet", help="References alone on stdout, no progress.")
+]
+
+WideOption = Annotated[
+    bool, typer.Option("--wide", help="Show every column, at any width of the terminal.")
 ]
 
 DryRunOption = Annotated[

@@ -1,18 +1,24 @@
-"""`mlreg plugins list`: names alone are read, nothing is imported."""
+"""`mlreg plugins list`, which imports none of them, and `show`, which imports the one it shows."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from registry_core.cli.app import Commands, app
-from registry_core.cli.options import JsonOption, QuietOption
+from registry_core.cli.options import JsonOption, QuietOption, WideOption
 from registry_core.ui import output
-from registry_core.ui.tables.plugins import show_plugins
+from registry_core.ui.tables.plugins import show_plugin, show_plugins
 
 group = Commands(help="Dataset plugins and extensions.", rich_markup_mode=None)
 app.add_typer(group, name="plugins")
 
 
 @group.command("list")
-def list_plugins(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+def list_plugins(
+    wide: WideOption = False, as_json: JsonOption = False, quiet: QuietOption = False
+) -> None:
     """List what plugins.toml and the installed packages name."""
     from registry_core.plugins import KnownPlugins
     from registry_core.settings import find_settings
@@ -35,7 +41,7 @@ def list_plugins(as_json: JsonOption = False, quiet: QuietOption = False) -> Non
     elif quiet:
         output.print_references(row["name"] for row in rows)
     else:
-        show_plugins(rows)
+        show_plugins(rows, wide)
     for row in rows:
         if row["state"] == "missing":
             output.print_warning(
@@ -46,3 +52,27 @@ def list_plugins(as_json: JsonOption = False, quiet: QuietOption = False) -> Non
             output.print_warning(
                 f"Plugin '{row['name']}' cannot run: '{row['module']}' is {row['state']}."
             )
+
+
+@group.command("show")
+def show_plugin_command(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="PLUGIN", help="A plugin; `mlreg plugins list` shows them."),
+    ],
+    wide: WideOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show a plugin's presets, settings and hooks."""
+    from registry_core.plugin_description import describe_plugin
+    from registry_core.plugins import KnownPlugins
+    from registry_core.settings import find_settings
+
+    found = describe_plugin(KnownPlugins(find_settings()).load_alone(name))
+    if as_json:
+        output.print_json({"plugin": found.to_json()})
+    elif quiet:
+        output.print_references(found.presets)
+    else:
+        show_plugin(found, wide)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry_core.cli.aliases import alias_words, confirm_new_alias, promoted_words
 from registry_core.cli.app import app, session
 from registry_core.cli.options import (
+    AliasArgument,
     DryRunOption,
     JsonOption,
     QuietOption,
     ReasonOption,
     TargetArgument,
+    YesOption,
 )
 from registry_core.gates import Decision, PromotionRefusedError
-from registry_core.refs import check_model_name, parse_target
 from registry_core.ui import output
-from registry_core.ui.tables.ledger import show_decision, show_promotion
+from registry_core.ui.tables.promotion import show_decision, show_metrics, show_promotion
+
+if TYPE_CHECKING:
+    from registry_core.plugins import KnownPlugins, PluginSet
+    from registry_core.records import Version
+    from registry_core.registry import Registry
 
 
 @app.command()
@@ -25,27 +32,22 @@ def promote(
     target: TargetArgument,
     reason: ReasonOption = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Overrule objections; needs --reason.")
+        bool, typer.Option("--force", help="Promote though checks fail; needs --reason.")
     ] = False,
     dry_run: DryRunOption = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Move an alias to a version, if what the alias asks for holds."""
+    """Move an alias to a version, if the alias's rules hold."""
     from registry_core.lifecycle import notify
-    from registry_core.plugins import KnownPlugins
     from registry_core.ui.watchers import Silent, watch
 
     registry = session.open()
-    reference, (alias,) = parse_target(target)
+    reference, alias = promoted_words(registry, target)
     version = registry.version(reference)
-    known = KnownPlugins(registry.settings)
-    present = version.dataset in known.datasets
-    if not present:
-        output.print_warning(
-            f"The plugin '{version.dataset}' is not installed here: it was not asked."
-        )
-    plugins = known.load(version.dataset if present else None)
+    confirm_new_alias(registry, version.model, alias, yes, f"mlreg promote {version.ref}")
+    plugins, not_asked = _plugins(registry, version)
     try:
         with watch(quiet) as observer:
             promotion, decision = registry.promote(
@@ -56,11 +58,18 @@ def promote(
                 force=force,
                 dry_run=dry_run,
                 observer=observer,
+                warnings=not_asked,
             )
     except PromotionRefusedError as refusal:
-        _show_refusal(refusal.decision, as_json, quiet)
-        raise
-    if not dry_run:
+        _tell(refusal.decision)
+        if as_json:
+            output.print_json(_refused(refusal.decision))
+        if as_json or quiet:
+            raise
+        show_decision(refusal.decision)
+        raise refusal.briefly() from refusal
+    _tell(decision)
+    if promotion.changed and not dry_run:
         notify(
             plugins,
             "mlreg_promoted",
@@ -70,45 +79,77 @@ def promote(
             previous=promotion.previous,
         )
     if as_json:
-        grounds = decision.evidence(force)
-        output.print_json({**promotion.to_json(), "decision": grounds, "dry_run": dry_run})
+        output.print_json({**promotion.to_json(), **_told(decision, force), "dry_run": dry_run})
     elif quiet:
         output.print_references([promotion.version.ref])
     else:
-        show_decision(decision)
+        if promotion.changed:
+            show_decision(decision)
         show_promotion(promotion, decision.failed, dry_run)
 
 
 @app.command()
 def rollback(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, as in cifar10.")],
-    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Its alias, as in production.")],
+    words: AliasArgument,
     reason: ReasonOption = "",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Give an alias back to the version that held it before."""
-    promotion = session.open().rollback(
-        check_model_name(model), alias, reason=reason, dry_run=dry_run
-    )
+    registry = session.open()
+    model, alias = alias_words(registry, words, "rollback")
+    ruled = any(rule.alias == alias for rule in registry.rules())
+    promotion = registry.rollback(model, alias, reason=reason, dry_run=dry_run)
     if as_json:
         output.print_json({**promotion.to_json(), "dry_run": dry_run})
     elif quiet:
         output.print_references([promotion.version.ref])
     else:
+        show_metrics(promotion.version, promotion.previous, alias)
+        if ruled:
+            output.print_text(f"The rule for '{alias}' is not asked when it goes back.")
         show_promotion(promotion, [], dry_run)
 
 
-def _show_refusal(decision: Decision, as_json: bool, quiet: bool) -> None:
-    if as_json:
-        output.print_json(
-            {
-                "alias": decision.alias,
-                "version": decision.candidate.to_json(),
-                "previous": decision.incumbent.to_json() if decision.incumbent else None,
-                "decision": decision.evidence(),
-            }
+def _plugins(registry: Registry, version: Version) -> tuple[PluginSet, list[str]]:
+    """The plugins whose checks are asked, and what has to be said of those that cannot be."""
+    from registry_core.plugins import KnownPlugins
+
+    known: KnownPlugins = KnownPlugins(registry.settings)
+    present = version.dataset in known.datasets
+    not_asked = []
+    if not present:
+        not_asked.append(
+            f"The plugin '{version.dataset}' is not installed here: "
+            "if it checks promotions, its checks were not asked."
         )
-    elif not quiet:
-        show_decision(decision)
+    if registry.settings.file is None:
+        not_asked.append(
+            "There is no plugins.toml in this folder or above it: promotion checks of extensions "
+            "that another one names were not asked."
+        )
+    return known.load(version.dataset if present else None), not_asked
+
+
+def _tell(decision: Decision) -> None:
+    for warning in decision.warnings:
+        output.print_warning(warning)
+
+
+def _told(decision: Decision, force: bool = False) -> dict[str, object]:
+    return {
+        "rules": [rule.to_json() for rule in decision.rules],
+        "warnings": list(decision.warnings),
+        "decision": decision.evidence(force),
+    }
+
+
+def _refused(decision: Decision) -> dict[str, object]:
+    return {
+        "alias": decision.alias,
+        "version": decision.candidate.to_json(),
+        "previous": decision.incumbent.to_json() if decision.incumbent else None,
+        "changed": False,
+        **_told(decision),
+    }

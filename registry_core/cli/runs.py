@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from registry_core.plugins import PluginSet
     from registry_core.records import Version
     from registry_core.registry import Registry
+    from registry_core.seeds import Place
     from registry_core.types import RunResult
 
 
@@ -66,7 +67,7 @@ def run(
     from registry_core.plugins import KnownPlugins
     from registry_core.seeds import plan_group, run_group
 
-    registry = session.open()
+    registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     overrides.update(_given("epochs", epochs, overrides) | _given("seed", seed, overrides))
@@ -86,9 +87,9 @@ def run(
     with running(registry, plugins, quiet) as run_one:
         versions = [run_one(plan)] if seeds is None else run_group(plans, run_one)
     if seeds is not None:
-        tell_group(versions, as_json, quiet)
+        tell_group(versions, registry, as_json, quiet)
         return
-    tell_version(versions[0], as_json, quiet)
+    tell_version(versions[0], registry, as_json, quiet)
     if show:
         _open_figures(versions[0])
 
@@ -99,18 +100,26 @@ def running(
 ) -> Iterator[Callable[..., Version]]:
     """A function that runs a plan to its version, watched, while signals stop it.
 
-    It takes the plan and, where it is one of several, a word on which of how many.
+    It takes the plan and, where it is one of several, which of how many.
     """
+    import time
+
     from registry_core import lifecycle
     from registry_core.cli.starting import require_training
     from registry_core.signals import stop_on_signals
+    from registry_core.ui.live import Runs
     from registry_core.ui.watchers import watch
 
     require_training()
     with stop_on_signals() as stop:
+        group: Runs | None = None
 
-        def run_one(plan: RunPlan, place: str = "") -> Version:
-            with watch(quiet, place) as observer:
+        def run_one(plan: RunPlan, place: Place | None = None) -> Version:
+            nonlocal group
+            if place and group is None:
+                group = Runs(place.runs)
+            began = time.monotonic()
+            with watch(quiet, str(place or ""), group) as observer:
                 version = lifecycle.run(
                     plan,
                     plugins=plugins,
@@ -123,7 +132,9 @@ def running(
                 )
                 if place:
                     observer.say(f"{place}: {_registered(version)}")
-                return version
+            if group:
+                group.seconds.append(time.monotonic() - began)
+            return version
 
         yield run_one
 
@@ -194,21 +205,22 @@ def _tell_plans(plans: Sequence[RunPlan], folder: Path, as_json: bool) -> None:
     )
 
 
-def tell_version(version: Version, as_json: bool, quiet: bool) -> None:
+def tell_version(version: Version, registry: Registry, as_json: bool, quiet: bool) -> None:
     """A version that was just registered, as the options ask for it."""
     from registry_core.ui import output
 
     if as_json:
-        output.print_json({"version": version.to_json()})
+        output.print_json({"version": version.to_json(), "registry": str(registry.folder)})
     elif quiet:
         output.print_references([version.ref])
     else:
         output.print_text(_registered(version))
+        output.print_text(f"Registry: {registry.folder}")
         output.print_hint(f"Look at it: mlreg show {version.ref}")
         output.print_hint(f"Its figures: mlreg export {version.ref} --format figures")
 
 
-def tell_group(versions: Sequence[Version], as_json: bool, quiet: bool) -> None:
+def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, quiet: bool) -> None:
     """The versions of a group that was just registered, as the options ask for them."""
     from dataclasses import asdict
 
@@ -221,6 +233,7 @@ def tell_group(versions: Sequence[Version], as_json: bool, quiet: bool) -> None:
             {
                 "versions": [version.to_json() for version in versions],
                 "group": versions[0].group,
+                "registry": str(registry.folder),
                 "summary": {name: asdict(found) for name, found in metrics_of(versions).items()},
             }
         )
@@ -228,6 +241,7 @@ def tell_group(versions: Sequence[Version], as_json: bool, quiet: bool) -> None:
         output.print_references(version.ref for version in versions)
     else:
         show_group(versions)
+        output.print_text(f"Registry: {registry.folder}")
         output.print_hint(f"Look at one: mlreg show {versions[0].ref}")
         output.print_hint(f"Beside another group: mlreg compare MODEL@N {versions[0].ref}")
 

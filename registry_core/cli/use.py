@@ -46,9 +46,9 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Measure a version again, and compare with what was recorded; nothing is changed."""
-    from registry_core import reevaluation
+    from registry_core import custom_code, reevaluation
+    from registry_core.cli.recorded import load_recorded
     from registry_core.cli.starting import require_training
-    from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
@@ -58,8 +58,9 @@ def evaluate(
         raise UsageError(
             f"There is no split {shown(split)}.", f"Splits: {', '.join(reevaluation.SPLITS)}."
         )
-    plugins = KnownPlugins(registry.settings).load(version.dataset)
     manifest = registry.store.manifest(version)
+    custom_code.check_here(version, manifest, registry.settings)
+    plugins = load_recorded(registry.settings, version.ref, manifest)
     plan = reevaluation.plan_of(plugins, manifest, data_dir)
     require_training()
     registry.store.check(version)
@@ -157,7 +158,7 @@ def import_model(
     from registry_core.ui.text import literal, size
     from registry_core.ui.watchers import watch
 
-    registry = session.open()
+    registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
     plan = plan_run(plugins, preset, None, name, data_dir)
     require_training()
@@ -189,7 +190,7 @@ def import_model(
             project=registry.settings.folder,
             examiner=Examiner(memory_bytes, max_seconds, stop.obey, observer.warn),
         )
-    tell_version(version, as_json, quiet)
+    tell_version(version, registry, as_json, quiet)
 
 
 @contextmanager

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry_core.cli.app import app, session
-from registry_core.cli.options import JsonOption, LimitOption, QuietOption, ReferenceArgument
+from registry_core.cli.options import (
+    JsonOption,
+    LimitOption,
+    QuietOption,
+    ReferenceArgument,
+    WideOption,
+)
+from registry_core.cli.place import tell_nothing
 from registry_core.errors import UsageError
+from registry_core.records import LOG_FILE
 from registry_core.refs import check_model_name, parse_words
 from registry_core.ui import output
 from registry_core.ui.tables.comparisons import show_side_by_side
@@ -37,26 +45,29 @@ def list_command(
     removed: Annotated[
         bool, typer.Option("--removed", help="The versions that were removed instead.")
     ] = False,
+    wide: WideOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """List the models, or one model's versions, newest first."""
-    store = session.open().store
+    registry = session.open(needs_versions=model is not None)
+    store = registry.store
     if model is None:
         if tag is not None or removed:
             raise UsageError("No model is named.", "--tag and --removed ask about one model's.")
         models = store.models()
         if as_json:
-            output.print_json({"models": [summary.to_json() for summary in models]})
+            found = [summary.to_json() for summary in models]
+            output.print_json({"registry": str(registry.folder), "models": found})
         elif quiet:
             output.print_references(summary.name for summary in models)
         elif models:
-            show_models(models)
+            show_models(models, wide)
         else:
-            output.print_hint("No models yet. Try: mlreg run cifar10 --preset quick")
+            tell_nothing(registry, "models")
         return
     if removed:
-        _list_removed(store, model, as_json, quiet)
+        _list_removed(store, model, wide, as_json, quiet)
         return
     key, equals, value = (tag or "").partition("=")
     versions = store.versions(
@@ -67,6 +78,7 @@ def list_command(
     if as_json:
         output.print_json(
             {
+                "registry": str(registry.folder),
                 "versions": [version.to_json() for version in versions],
                 "tags": {version.ref: dict(version.tags) for version in versions if version.tags},
                 "groups": {version.ref: version.group for version in versions if version.group},
@@ -78,9 +90,12 @@ def list_command(
         rows = versions if limit else versions[:ROWS]
         damaged = {version.ref: store.damaged(version) for version in rows}
         damaged = {ref: problems for ref, problems in damaged.items() if problems}
-        show_versions(rows, damaged, _groups(store, rows))
+        show_versions(rows, damaged, _groups(store, rows), wide)
         for ref, problems in damaged.items():
             output.print_warning(f"{ref} is damaged: {', '.join(problems)}.")
+        for version in rows:
+            if place := store.unreadable(version):
+                output.print_warning(f"{version.ref} cannot be read: no permission for {place}.")
         if len(rows) < len(versions):
             output.print_hint(f"There are older ones: mlreg list {model} --limit 1000")
 
@@ -91,24 +106,39 @@ def _groups(store: Store, versions: Sequence[Version]) -> dict[str, list[Version
     return {group: store.group(version) for group, version in one_of_each.items()}
 
 
-def _list_removed(store: Store, model: str, as_json: bool, quiet: bool) -> None:
+def _list_removed(store: Store, model: str, wide: bool, as_json: bool, quiet: bool) -> None:
     removals = store.removals.of(check_model_name(model))
     if as_json:
         output.print_json({"removed": [removal.to_json() for removal in removals]})
     elif quiet:
         output.print_references(removal.version.ref for removal in removals)
     elif removals:
-        show_removals(removals)
+        show_removals(removals, wide)
     else:
-        output.print_hint(f"Nothing was removed of {model}.")
+        output.print_hint(f"No version of {model} was removed.")
 
 
 @app.command()
 def show(
-    reference: ReferenceArgument, as_json: JsonOption = False, quiet: QuietOption = False
+    reference: ReferenceArgument,
+    log: Annotated[
+        bool, typer.Option("--log", help="Show the log of its run instead; or of a RUN.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Show one version: metrics, configuration, data, environment, files."""
     registry = session.open()
+    if log:
+        found = registry.run_log(reference)
+        if as_json:
+            output.print_json(found.to_json())
+        elif quiet:
+            output.print_references([found.ref or found.run])
+        else:
+            for line in found.lines:
+                output.print_text(line)
+        return
     version = registry.version(parse_words(reference))
     if quiet:
         output.print_references([version.ref])
@@ -126,6 +156,8 @@ def show(
         )
     else:
         show_version(version, manifest, together)
+        if version.file(LOG_FILE):
+            output.print_hint(f"Its log: mlreg show {version.ref} --log")
 
 
 @app.command()
@@ -139,10 +171,11 @@ def history(
         typer.Option(metavar="TIME", help="Who held MODEL@ALIAS then: 2026-05-03, or with a time."),
     ] = None,
     limit: LimitOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened to the registry, newest first; or who held an alias at a time."""
-    registry = session.open()
+    registry = session.open(needs_versions=bool(reference))
     if at is not None:
         _show_holder(registry, reference or [], at, as_json)
         return
@@ -152,9 +185,9 @@ def history(
     if as_json:
         output.print_json({"history": [row.to_json() for row in rows]})
     elif rows:
-        show_history(rows)
+        show_history(rows, wide)
     else:
-        output.print_hint("Nothing has happened here yet.")
+        tell_nothing(registry, "events")
 
 
 def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -> None:
@@ -171,7 +204,7 @@ def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -
         version = holder.to_json() if holder else None
         output.print_json({"alias": str(ref), "at": moment.isoformat(), "version": version})
     else:
-        held = f"was {holder.ref}" if holder else "was held by nothing"
+        held = f"was {holder.ref}" if holder else "was held by no version"
         output.print_text(f"{ref} {held} at {moment:%Y-%m-%d %H:%M:%S} UTC")
 
 
@@ -183,7 +216,8 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"'{text}' is no time.", "Write 2026-05-03, or 2026-05-03T14:30, or with +02:00."
+            f"Cannot read '{text}' as a date.",
+            "Write 2026-05-03, or 2026-05-03T14:30, or with +02:00.",
         ) from None
     if len(text) <= len("2026-05-03"):
         moment = datetime.combine(moment, time.max)
@@ -196,6 +230,7 @@ def compare(
         list[str],
         typer.Argument(metavar="MODEL@VERSION…", help="Two or more; the first is the measure."),
     ],
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put versions side by side: metrics, settings, the paired test, classes, examples.
@@ -210,4 +245,4 @@ def compare(
     if as_json:
         output.print_json(compared.to_json())
     else:
-        show_side_by_side(compared)
+        show_side_by_side(compared, wide)

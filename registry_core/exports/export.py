@@ -9,9 +9,11 @@ from __future__ import annotations
 import shlex
 from pathlib import Path, PurePosixPath
 
+from registry_core import custom_code
 from registry_core.errors import IntegrityError, UsageError
 from registry_core.exports.outputs import Output
 from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
+from registry_core.settings import Settings
 from registry_core.store import Store
 
 # format -> how the name of what is written ends; h5 is Keras's legacy format
@@ -19,7 +21,12 @@ FORMATS = {"keras": ".keras", "h5": ".h5", "savedmodel": "", "figures": ""}
 
 
 def export(
-    store: Store, version: Version, form: str, path: Path | None = None, overwrite: bool = False
+    store: Store,
+    version: Version,
+    form: str,
+    path: Path | None = None,
+    overwrite: bool = False,
+    settings: Settings | None = None,
 ) -> Path:
     """Write a version's model, or its figures, for use elsewhere.
 
@@ -30,11 +37,13 @@ def export(
             folder.
         path: where to; None makes a name from the model and its number here.
         overwrite: replace a regular file that is there; a folder that is not empty never is.
+        settings: which plugins there are, for a model with layers of its own.
 
     Returns:
         What was written.
 
     Raises:
+        PluginError: the code of a layer of the model's own is not here.
         UsageError: the format is not known or cannot hold the model, or the output exists.
         IntegrityError: a file is not what its digest says; nothing was written.
         StorageError: the place cannot be written.
@@ -58,7 +67,7 @@ def export(
         if form == "figures":
             _write_figures(store, version, draft)
         else:
-            _write_model(store, version, form, draft)
+            _write_model(store, version, form, draft, settings or Settings())
     return output.path
 
 
@@ -81,15 +90,19 @@ def _write_figures(store: Store, version: Version, draft: Path) -> None:
         store.copy_out(version, file.path, place)
 
 
-def _write_model(store: Store, version: Version, form: str, draft: Path) -> None:
+def _write_model(
+    store: Store, version: Version, form: str, draft: Path, settings: Settings
+) -> None:
     stored = store.copy_out(version, MODEL_FILE, draft.with_name("stored.keras"))
     if form == "keras":
         stored.rename(draft)
         return
+    code = custom_code.find_code(version, store.manifest(version), stored, settings)
     from registry_core.training import export_model  # TensorFlow loads here
 
     try:
-        export_model(stored, form, draft)
+        with code.imported():
+            export_model(stored, form, draft)
     except UsageError as error:
         instead = f"mlreg export {shlex.quote(version.ref)} --format keras"
         raise UsageError(error.what, error.remedy, instead) from error

@@ -39,14 +39,15 @@ class Access:
         self._busy_seconds = busy_seconds
         self._index = Index(folder, busy_seconds)
 
-    def translated(self, doing: str, needed_bytes: int = 0) -> Any:
+    def translated(self, doing: str, needed_bytes: int = 0, outcome: str = "") -> Any:
         """Turn what SQLite and the file system raise inside into errors of ours.
 
         Args:
             doing: what is being done, to follow "while": `publishing cifar10`.
             needed_bytes: what is about to be written, if that is known.
+            outcome: what is true after an error; empty where something is only read.
         """
-        return translated(self.folder, doing, self._busy_seconds, needed_bytes)
+        return translated(self.folder, doing, self._busy_seconds, needed_bytes, outcome)
 
     @contextmanager
     def reading(self, doing: str) -> Iterator[Reading]:
@@ -62,6 +63,7 @@ class Access:
         create: bool = False,
         sweep: bool = True,
         catch_up: bool = True,
+        outcome: str = "Nothing was changed.",
     ) -> Iterator[Writing]:
         """One transaction, alone in writing; committed unless the body raises.
 
@@ -71,8 +73,9 @@ class Access:
             create: make the registry if it is not there.
             sweep: remove what killed runs left, first.
             catch_up: write the rows of the ledger that a killed writer left out, first.
+            outcome: what is true after an error, as a sentence.
         """
-        with self.translated(doing, needed_bytes):
+        with self.translated(doing, needed_bytes, outcome):
             announced = False
             with self._index.writing(create) as index:
                 self.ledger_file.check(index, lambda: self._unknown(index), catch_up)

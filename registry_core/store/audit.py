@@ -19,6 +19,7 @@ from typing import Any
 from registry_core.errors import DamagedIndexError, IntegrityError
 from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
+from registry_core.store import rules
 from registry_core.store.access import Access
 from registry_core.store.confirm import check_registration, read_manifest
 from registry_core.store.derived import begins_a_stretch
@@ -30,6 +31,7 @@ from registry_core.store.store import Store
 
 # How many files are read side by side before the next ones are asked for.
 _TOGETHER = 64
+_UNREADABLE = "It may be damaged or not. Check its permissions and the disk, and verify again."
 # A row's time was once taken a moment after that of what it tells of.
 _SECONDS_APART = 60
 
@@ -141,7 +143,7 @@ class _Reader:
             self._told_lost |= set(row.evidence["lost"])
 
     def _check_tables(self) -> None:
-        """Hold the tables of aliases, removals and tags against what the rows say together."""
+        """Hold the tables of aliases, removals, rules and tags against what the rows say."""
         aliases = {
             (model, alias): number
             for model in self._view.model_names()
@@ -159,6 +161,9 @@ class _Reader:
                 raise contradicted(f"the removal of {key[0]}@{key[1]}", "the ledger")
         if self._view.stretches() != self._stretches:
             raise contradicted("when the clock went back", "the ledger")
+        for alias in _differing(self._view.rules(), self._replay.rules):
+            raise contradicted(f"the promotion rule for {alias}", "the ledger")
+        rules.current(self._view)  # raises where one is no rule
         tags = {key: each for key, each in self._replay.tags.items() if known(*key)}
         for model, number in _differing(self._view.all_tags(), tags):
             raise contradicted(f"the tags of {model}@{number}", "the ledger")
@@ -189,8 +194,8 @@ class _Reader:
         except OSError as error:
             place = self._blobs.place(digest)
             return digest, IntegrityError(
-                f"{{what}} cannot be read: {place}: {error.strerror}.",
-                "Nothing is known of it. Mend the disk or the file's permissions, and look again.",
+                f"{{what}} cannot be read: {place}: {_reason(error)}.",
+                _UNREADABLE,
                 "mlreg verify",
             )
         return digest, None
@@ -218,8 +223,8 @@ class _Reader:
             read_manifest(self._blobs, version, rank)
         except OSError as error:
             raise IntegrityError(
-                f"The manifest of {version.ref} cannot be read: {error.strerror}.",
-                "Nothing is known of it. Mend the disk or the file's permissions, and look again.",
+                f"The manifest of {version.ref} cannot be read: {_reason(error)}.",
+                _UNREADABLE,
                 "mlreg verify",
             ) from error
 
@@ -276,3 +281,7 @@ def _batches(blobs: Iterable[tuple[str, int]]) -> Iterator[list[tuple[str, int]]
     rest = iter(blobs)
     while some := list(islice(rest, _TOGETHER)):
         yield some
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from registry_core.errors import IntegrityError, StorageError
 from registry_core.store.disk import copy_and_hash
 from registry_core.store.folders import names_in, open_file, open_folder, opened, size_of
+from registry_core.store.permissions import check_writable
 
 OBJECTS = "objects"
 _CONTENT = "sha256"
@@ -63,6 +65,7 @@ class Blobs:
             runs: the name of the folder that files are moved here from.
 
         Raises:
+            PermissionError: a part of the registry cannot be written.
             StorageError: it is on another file system than `runs`.
         """
         with (
@@ -70,13 +73,11 @@ class Blobs:
             opened(self._registry, runs, create=True) as source,
         ):
             place = self._registry / OBJECTS / _CONTENT
-            if not os.access(place, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+            check_writable(self._registry)
             if os.fstat(folder).st_dev != os.fstat(source).st_dev:
                 raise StorageError(
                     f"{place} and {self._registry / runs} are on different file systems.",
-                    "A file becomes part of a version by being renamed from one to the other. "
-                    "Put the whole registry on one file system.",
+                    "Files are moved from one to the other: put the registry on one file system.",
                     f"df {place} {self._registry / runs}",
                 )
 
@@ -109,6 +110,7 @@ class Blobs:
             try:
                 for digest in staged:
                     if digest.startswith(prefix):
+                        _keep_readers(drafts, staged[digest], folder, digest)
                         os.rename(staged[digest], digest, src_dir_fd=drafts, dst_dir_fd=folder)
                 os.fsync(folder)
             finally:
@@ -202,13 +204,36 @@ class Blobs:
                 return open_file(folder, digest, self._registry / self.place(digest))
         except FileNotFoundError as error:
             raise self._damaged(digest, what, "no file") from error
+        except PermissionError as error:
+            error.filename = str(self._registry / self.place(digest))
+            raise
         except IntegrityError as error:
             raise self._damaged(digest, what, f"something else: {error.what}") from error
 
     def _damaged(self, digest: str, what: str, found: str) -> IntegrityError:
         return IntegrityError(
             f"{what} is damaged: {self.place(digest)} should have sha256 {digest}, found {found}.",
-            "Nothing of it was used. Put that file back from a copy of the registry; "
-            "versions that do not share it are whole.",
+            "It was not used. Restore that file from a copy of the registry; versions that do not "
+            "share it are whole.",
             "mlreg list",
         )
+
+
+def _keep_readers(drafts: int, draft: str, folder: int, digest: str) -> None:
+    """Let those who may read a file read the one that replaces it.
+
+    Another user may have made it, with another umask; its versions are that user's as well.
+    """
+    try:
+        old = os.stat(digest, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    descriptor = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=drafts)
+    try:
+        new = os.fstat(descriptor)
+        readers = 0o444 if old.st_gid == new.st_gid else 0o004
+        mode = stat.S_IMODE(new.st_mode) | (old.st_mode & readers)
+        if stat.S_ISREG(old.st_mode) and mode != stat.S_IMODE(new.st_mode):
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)

@@ -7,6 +7,7 @@ closing any descriptor of it would drop the locks that SQLite holds in this proc
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from registry_core.store.blobs import Blobs
 from registry_core.store.disk import make_folders
 from registry_core.store.faults import DATABASE, damaged_index
 from registry_core.store.folders import check_regular, opened
-from registry_core.store.schema import APPLICATION_ID, SCHEMA, SINCE_SCHEMA_1, STATEMENTS
+from registry_core.store.schema import ADDED, APPLICATION_ID, SCHEMA, STATEMENTS
 
 # Up to 1 MiB the whole file is checked whenever it is opened, in about a millisecond; a larger one
 # is checked where it is read.
@@ -71,7 +72,7 @@ class Database:
                 else:
                     self._check_pages(connection)
                     if schema < SCHEMA:
-                        _bring_up_to_date(connection)
+                        _bring_up_to_date(connection, schema)
                 # A write that changes nothing, because BEGIN IMMEDIATE lets a read-only file pass.
                 connection.execute(f"PRAGMA user_version = {SCHEMA}")
                 yield connection
@@ -92,8 +93,9 @@ class Database:
         with closing(sqlite3.connect(file, isolation_level=None)) as copy:
             with self.reading() as connection:
                 connection.backup(copy)
-            if copy.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
-                _bring_up_to_date(copy)
+            schema = copy.execute("PRAGMA user_version").fetchone()[0]
+            if schema < SCHEMA:
+                _bring_up_to_date(copy, schema)
             yield copy
 
     def _locked(self, mode: str) -> sqlite3.Connection:
@@ -167,7 +169,7 @@ class Database:
             if schema is not None:
                 self._check_pages(connection)
                 if schema < SCHEMA:
-                    derived.make_temporary(connection)
+                    derived.make_temporary(connection, schema)
                 return connection
             self._check_new()
         except sqlite3.OperationalError as error:
@@ -194,9 +196,10 @@ class Database:
             ):
                 raise
             raise StorageError(
-                f"A command was killed while it wrote to {self._file}, and what it left half done "
-                "cannot be undone without the right to write there.",
-                "Any mlreg command of someone who may write there undoes it.",
+                f"Cannot read {self._file}: a command was killed while it wrote to it, and "
+                "you lack the permission to undo that.",
+                "Any mlreg command of a user who can write there will undo it.",
+                f"ls -l {shlex.quote(str(self._file))}",
             ) from error
 
     def _connect(self, mode: str) -> sqlite3.Connection:
@@ -246,11 +249,12 @@ class Database:
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
-def _bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """From schema 1 to 2, inside the transaction that writes."""
-    for statement in _split(SINCE_SCHEMA_1):
-        connection.execute(statement)
-    derived.fill(connection)
+def _bring_up_to_date(connection: sqlite3.Connection, schema: int) -> None:
+    """From an older schema to this one, inside the transaction that writes."""
+    for number in range(schema + 1, SCHEMA + 1):
+        for statement in _split(ADDED[number]):
+            connection.execute(statement)
+    derived.fill(connection, schema)
 
 
 def _empty() -> sqlite3.Connection:

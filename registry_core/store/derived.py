@@ -6,6 +6,9 @@ takes the last one away, and a release adds a time without a holder, which the n
 `stretches` has the runs of rows between those at which the clock went back: the first and the last
 row of each, and the latest time among them. Within a stretch no row is much earlier than one before
 it, so that a time is found among a million rows in twenty steps.
+
+`rules` has, for each alias that has a rule, the row that set it. The rows about rules have no
+model, so that an index finds them among a million others.
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from registry_core.store.schema import DERIVED, MOVES
+from registry_core.store.schema import DERIVED, MOVES, SCHEMA
+
+RULE_SET = "rule set"
+RULE_REMOVED = "rule removed"
 
 # Machines that share a registry have clocks that differ by this much.
 SKEW_SECONDS = 60
@@ -57,6 +63,19 @@ def follow_clock(connection: sqlite3.Connection, number: int, at: str) -> None:
         connection.execute(query, (number, at, first))
 
 
+def follow_rule(
+    connection: sqlite3.Connection, number: int, action: str, model: str, alias: str | None
+) -> None:
+    """Bring `rules` up to date with a row that is added now."""
+    if model or alias is None:
+        return
+    if action == RULE_SET:
+        query = "INSERT INTO rules VALUES (?, ?) ON CONFLICT (alias) DO UPDATE SET row = ?"
+        connection.execute(query, (alias, number, number))
+    elif action == RULE_REMOVED:
+        connection.execute("DELETE FROM rules WHERE alias = ?", (alias,))
+
+
 def begins_a_stretch(latest: str, at: str) -> bool:
     """Whether the clock went back by more than clocks differ, from the latest time so far."""
     return at < latest and at < later(latest, -SKEW_SECONDS)
@@ -91,19 +110,24 @@ def last_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[int
             yield first, low - 1
 
 
-def make_temporary(connection: sqlite3.Connection) -> None:
-    """Make and fill the tables for this connection alone, where the index has none."""
-    for statement in DERIVED:
-        connection.execute(statement.replace("CREATE", "CREATE TEMP", 1))
-    fill(connection)
+def make_temporary(connection: sqlite3.Connection, schema: int) -> None:
+    """Make and fill the tables for this connection alone that an older index does not have."""
+    for number in range(schema + 1, SCHEMA + 1):
+        for statement in DERIVED[number]:
+            connection.execute(statement.replace("CREATE", "CREATE TEMP", 1))
+    fill(connection, schema)
 
 
-def fill(connection: sqlite3.Connection) -> None:
-    """Fill the tables from the whole ledger."""
-    query = f"SELECT action, model, alias, version FROM ledger WHERE {MOVES} ORDER BY number"  # noqa: S608
+def fill(connection: sqlite3.Connection, schema: int) -> None:
+    """Fill the tables that this schema did not have from the whole ledger."""
+    if schema < 2:
+        query = f"SELECT action, model, alias, version FROM ledger WHERE {MOVES} ORDER BY number"  # noqa: S608
+        for row in connection.execute(query).fetchall():
+            follow_alias(connection, *row)
+        fill_clock(connection)
+    query = "SELECT number, action, model, alias FROM ledger WHERE model = '' ORDER BY number"
     for row in connection.execute(query).fetchall():
-        follow_alias(connection, *row)
-    fill_clock(connection)
+        follow_rule(connection, *row)
 
 
 def fill_clock(connection: sqlite3.Connection) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry_core.errors import BusyError, DamagedIndexError, MlregError, StorageError
+from registry_core.store.permissions import denied
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _STORAGE = {
@@ -35,7 +36,11 @@ class UnconfirmedError(StorageError):
 
 @contextmanager
 def translated(
-    folder: Path, doing: str, busy_seconds: float = 0.0, needed_bytes: int = 0
+    folder: Path,
+    doing: str,
+    busy_seconds: float = 0.0,
+    needed_bytes: int = 0,
+    outcome: str = "",
 ) -> Iterator[None]:
     """Turn what SQLite and the file system raise inside into errors of ours.
 
@@ -44,28 +49,34 @@ def translated(
         doing: what is being done, to follow "while": `publishing cifar10`.
         busy_seconds: how long a lock is waited for.
         needed_bytes: what is about to be written, if that is known.
+        outcome: what is true of the registry after an error, as a sentence: `Nothing was
+            registered.`; empty where something is only read.
 
     Raises:
         BusyError: another process held the index for too long.
-        StorageError: the disk is full, read-only, or failing.
+        StorageError: the disk is full, read-only, or failing, or a permission is missing.
         DamagedIndexError: the index is damaged.
     """
     try:
         yield
     except sqlite3.Error as error:
-        raise _of_sqlite(error, folder, doing, busy_seconds, needed_bytes) from error
+        raise _of_sqlite(error, folder, doing, busy_seconds, needed_bytes, outcome) from error
     except OSError as error:
         if error.errno in _FULL:
-            raise _full(folder, doing, needed_bytes) from error
-        raise _failing(folder, doing, error.strerror or str(error), error.filename) from error
+            raise _full(folder, doing, needed_bytes, outcome) from error
+        refused = denied(folder, error, bool(outcome), outcome)
+        if refused is not None:
+            raise refused from error
+        why = error.strerror or str(error)
+        raise _failing(folder, doing, why, error.filename, outcome) from error
 
 
 def damaged_index(folder: Path, how: str) -> DamagedIndexError:
     """The index cannot be trusted; it is left as it is, and what is still whole is named."""
     return DamagedIndexError(
         f"The index {folder / DATABASE} {how}.",
-        "It was left as it is. Every version's files and manifest are still whole under "
-        f"{folder / 'objects'}: rebuild the index from them, or put {DATABASE} back from a copy.",
+        f"It was not changed. Every version is still whole under {folder / 'objects'}: rebuild "
+        f"the index from them, or restore {DATABASE} from a copy.",
         REBUILD,
     )
 
@@ -76,7 +87,7 @@ def outdated_index(folder: Path, row: tuple[int, str] | None, where: str) -> Dam
     return DamagedIndexError(
         f"The index {folder / DATABASE} is an older copy: it does not have row {number} of "
         f"{where}.",
-        "Nothing was changed. Put the newer index back, or rebuild it.",
+        "Nothing was changed. Restore the newer index from a copy, or rebuild it.",
         REBUILD,
     )
 
@@ -90,7 +101,7 @@ def contradicted(what: str, by: str) -> DamagedIndexError:
     """
     return DamagedIndexError(
         f"The index and {by} differ on {what}.",
-        "Nothing of it was used. Rebuild the index, or put it back from a copy.",
+        "It was not used. Rebuild the index, or restore it from a copy.",
         REBUILD,
     )
 
@@ -100,40 +111,47 @@ def unknown_manifest(folder: Path, digest: str) -> DamagedIndexError:
     return DamagedIndexError(
         f"{folder / 'objects'} has the manifest {digest} of a version that the index does not "
         "know.",
-        f"{DATABASE} is older than the files beside it; no file of that version is collected.",
+        f"{DATABASE} is older than the files beside it. `mlreg gc` spares that version.",
         REBUILD,
     )
 
 
 def _of_sqlite(
-    error: sqlite3.Error, folder: Path, doing: str, busy_seconds: float, needed_bytes: int
+    error: sqlite3.Error,
+    folder: Path,
+    doing: str,
+    busy_seconds: float,
+    needed_bytes: int,
+    outcome: str,
 ) -> BaseException:
     # An error without a code is the sqlite3 module's own: it could not decode a text.
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _BUSY:
-        return busy(folder / DATABASE, doing, busy_seconds)
+        return busy(folder / DATABASE, doing, busy_seconds, outcome)
     if primary == sqlite3.SQLITE_FULL:
-        return _full(folder, doing, needed_bytes)
+        return _full(folder, doing, needed_bytes, outcome)
     if code == sqlite3.SQLITE_IOERR_DIR_FSYNC:
         return _unconfirmed(folder, doing)
     if primary in _STORAGE:
-        return _failing(folder, doing, str(error), DATABASE)
+        refused = denied(folder, None, bool(outcome), outcome)
+        return refused or _failing(folder, doing, str(error), DATABASE, outcome)
     if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
         return MlregError(f"The index refused what was written while {doing}: {error}.")
     return damaged_index(folder, f"is damaged ({error})")
 
 
-def busy(file: Path, doing: str, busy_seconds: float) -> BusyError:
+def busy(file: Path, doing: str, busy_seconds: float, outcome: str = "") -> BusyError:
     """Another process holds a file of the registry's."""
+    waits = "Wait until it is done, or stop it: its lock goes with it."
     return BusyError(
-        f"The registry {file.parent} was held for {busy_seconds:g} s by {holder(file)}, "
+        f"The registry {file.parent} was locked for {busy_seconds:g} s by {holder(file)}, "
         f"while {doing}.",
-        "Nothing was changed. Wait until it is done, or end it: its lock goes with it.",
+        f"{outcome} {waits}".lstrip(),
     )
 
 
-def _full(folder: Path, doing: str, needed_bytes: int) -> StorageError:
+def _full(folder: Path, doing: str, needed_bytes: int, outcome: str) -> StorageError:
     needed = f"{needed_bytes} bytes are needed, " if needed_bytes else ""
     try:
         status = os.statvfs(folder)
@@ -142,17 +160,18 @@ def _full(folder: Path, doing: str, needed_bytes: int) -> StorageError:
         free = "how many bytes are free is not known"
     return StorageError(
         f"The disk of {folder} is full, while {doing}: {needed}{free}.",
-        "Nothing was registered, earlier versions are whole. Make room, or use another registry.",
+        f"{outcome} Free some space, or use another registry.".lstrip(),
         f"df -h {_quoted(folder)}",
     )
 
 
-def _failing(folder: Path, doing: str, why: str, where: object) -> StorageError:
+def _failing(folder: Path, doing: str, why: str, where: object, outcome: str) -> StorageError:
     place = f" ({where})" if where else ""
+    verb = "write to" if outcome else "read"
     return StorageError(
-        f"{folder} cannot be used as needed, while {doing}: {why}{place}.",
-        "Nothing was registered, earlier versions are as they were. Mend the folder or its "
-        "permissions, or use another registry.",
+        f"Cannot {verb} {folder}, while {doing}: {why}{place}.",
+        f"{outcome} Check the disk and the folder, or use another registry.".lstrip(),
+        f"ls -ld {_quoted(folder)}",
     )
 
 
@@ -160,8 +179,8 @@ def _unconfirmed(folder: Path, doing: str) -> UnconfirmedError:
     # SQLite commits by removing its journal; what failed is the fsync of the folder after it.
     return UnconfirmedError(
         f"The disk did not confirm what was written to {folder}, while {doing}.",
-        "It may show in the registry now, whole, and be gone after a power cut. Mend the disk, "
-        "then look, and repeat the command if it is not there.",
+        "A version or a change may be there now, whole, and be lost by a power cut. Check the "
+        "disk, then look, and repeat the command if it is not there.",
         "mlreg list",
     )
 

@@ -115,8 +115,7 @@ def read_file(folder: int, name: str, place: Path, limit_bytes: int) -> bytes:
     if len(content) > limit_bytes:
         raise IntegrityError(
             f"{place} is larger than the {limit_bytes:,} bytes that mlreg reads of it.",
-            "It was left as it is, and nothing of it was used. mlreg did not write it: move it "
-            "away.",
+            "mlreg did not write it, and did not use it. Move it away.",
             f"ls -l {place}",
         )
     return content
@@ -168,8 +167,8 @@ def misplaced(place: Path, wanted: str) -> IntegrityError:
     """What to raise where a link or something else lies in the place of what mlreg wrote."""
     return IntegrityError(
         f"{place} is {_kind(place)}, and should be {wanted}.",
-        "mlreg follows no links inside a registry, and left it as it is. Move it away, or put "
-        "what belongs there back.",
+        "mlreg did not touch it: it follows no link inside a registry. Move it away, or restore "
+        "what belongs there.",
         f"ls -ld {place}",
     )
 

@@ -268,6 +268,38 @@ class Reading:
         )
         return [number for (number,) in reversed(self._all(query, model=model, alias=alias))]
 
+    def rules(self) -> dict[str, int]:
+        """Each alias that has a rule, and the row of the ledger that set it, by the index."""
+        return dict(self._all("SELECT alias, row FROM rules ORDER BY alias"))
+
+    def rule_rows(self) -> dict[str, LedgerRow]:
+        """Each alias that ever had a rule, and the newest row of the ledger about it."""
+        # from one alias to the next, so that no row but the newest of each is looked at
+        next_alias = (
+            "SELECT min(alias) FROM ledger WHERE model = '' AND alias IS NOT NULL AND alias > :last"
+        )
+        newest = (
+            f"SELECT {_LEDGER} FROM ledger WHERE model = '' AND alias = :alias "  # noqa: S608
+            "ORDER BY number DESC LIMIT 1"
+        )
+        found: dict[str, LedgerRow] = {}
+        alias = self._all(next_alias, last="")[0][0]
+        while alias is not None:
+            found[alias] = self.read_ledger_row(self._all(newest, alias=alias)[0])
+            alias = self._all(next_alias, last=alias)[0][0]
+        return found
+
+    def last_lost_row(self) -> int:
+        """The last row of the ledger that a rebuild did not find; 0 where it found all."""
+        query = "SELECT coalesce(max(number), 0) FROM ledger WHERE model = '' AND action = 'lost'"
+        number: int = self._all(query)[0][0]
+        return number
+
+    def holders(self, alias: str) -> list[str]:
+        """The versions of all models that hold an alias."""
+        query = "SELECT model, number FROM aliases WHERE alias = :alias ORDER BY model"
+        return [f"{model}@{number}" for model, number in self._all(query, alias=alias)]
+
     def has_held(self, version: Version, alias: str) -> bool:
         """Whether a version holds an alias, or ever did."""
         query = (
@@ -611,6 +643,7 @@ class Writing(Reading):
         )
         derived.follow_alias(self._connection, row.action, row.model, row.alias, row.version)
         derived.follow_clock(self._connection, row.number, row.at)
+        derived.follow_rule(self._connection, row.number, row.action, row.model, row.alias)
         self.appended.append(row)
 
     def withdraw(self, model: str, run: str) -> bool:

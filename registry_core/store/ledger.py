@@ -175,9 +175,9 @@ def verify(rows: Iterable[LedgerRow]) -> None:
 
 def broken(number: int, why: str) -> DamagedIndexError:
     return DamagedIndexError(
-        f"The ledger is not as it was written, from row {number} on: {why}.",
-        "Someone changed it behind mlreg's back. Compare it with a copy of the registry, or with "
-        "ledger.jsonl, from which it can be rebuilt.",
+        f"The ledger was changed, from row {number} on: {why}.",
+        "Something other than mlreg changed it. Compare it with a copy of the registry, or rebuild "
+        "it from ledger.jsonl.",
         REBUILD,
     )
 

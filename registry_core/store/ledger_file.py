@@ -229,8 +229,7 @@ class LedgerFile:
     def _altered(self, number: int) -> DamagedIndexError:
         return DamagedIndexError(
             f"{self.path} is damaged in line {number}.",
-            "The index has what stood there. A rebuild writes the file anew, and keeps what is "
-            "there now.",
+            "The index has that row. A rebuild writes the file again, and keeps the damaged one.",
             REBUILD,
         )
 
@@ -345,8 +344,8 @@ class LedgerFile:
             found = f"ends after row {reached}, and the ledger has more, or has something after it"
         return DamagedIndexError(
             f"{self.path} {found}.",
-            "Nothing was changed: without it, mlreg cannot be sure to know the newest state. Put "
-            "the file back from a copy, or rebuild it; what is there now is kept.",
+            "Nothing was changed: without it, mlreg cannot know the newest state. Restore the file "
+            "from a copy, or rebuild it; what is there now is kept.",
             REBUILD,
         )
 
@@ -355,8 +354,8 @@ class LedgerFile:
         return DamagedIndexError(
             f"{self._folder / 'objects'} is older than the index beside it: its newest row of the "
             f"ledger is {number}.",
-            "Nothing was changed. Put the newer objects/ back; if there is none, rebuild the "
-            "index, which names what is missing.",
+            "Nothing was changed. Restore the newer objects/ from a copy, or rebuild the index, "
+            "which lists what is missing.",
             REBUILD,
         )
 

@@ -78,8 +78,7 @@ class LedgerHead:
         if head is None:
             raise DamagedIndexError(
                 f"{self.path} is damaged: it does not say which row of the ledger is the newest.",
-                "Nothing was changed. Put it back from a copy, or rebuild the index; what is there "
-                "now is kept.",
+                "Nothing was changed. Restore it from a copy, or rebuild the index.",
                 REBUILD,
             )
         return head

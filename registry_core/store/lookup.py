@@ -122,7 +122,7 @@ def check_model(view: Reading, model: str) -> None:
         return
     if not names:
         raise UsageError(
-            f"There is no model {shown(model)}: nothing is registered here yet.",
+            f"There is no model {shown(model)}: this registry is empty.",
             "A run registers its model.",
             "mlreg plugins list",
         )

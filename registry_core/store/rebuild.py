@@ -109,7 +109,7 @@ def _entered(folder: Path, busy_seconds: float) -> Iterator[Access]:
     """The registry, with no other process that writes to it."""
     access = Access(folder, busy_seconds)
     with (
-        access.translated("rebuilding the index"),
+        access.translated("rebuilding the index", outcome="The old index was kept."),
         _something_to_go_by(access),
         _alone(folder, busy_seconds),
     ):
@@ -364,7 +364,7 @@ def _something_to_go_by(access: Access) -> Iterator[None]:
     if not access.blobs.holds_any() and not os.path.lexists(access.ledger_file.path):
         raise UsageError(
             f"{access.folder} has neither objects/ nor ledger.jsonl to make an index from.",
-            "Nothing was changed. Name the registry with --registry.",
+            "Nothing was changed. Name the right folder with --registry.",
         )
     yield
 

@@ -157,7 +157,9 @@ class Removals:
             orphans, unregistered = self._orphans(view)
         blobs = size = 0
         for some in _batches(orphans):
-            with self._access.writing("removing files that nothing needs") as index:
+            with self._access.writing(
+                "removing files that nothing needs", outcome="What is left is removed next time."
+            ) as index:
                 going = index.unreferenced(some)
                 size += sum(self._access.blobs.size(digest) or 0 for digest in going)
                 self._access.blobs.remove(going)
@@ -201,8 +203,8 @@ class Removals:
             return
         raise RefusedError(
             f"{what}: files of such a version cannot be told from files that nothing needs.",
-            "Put what is lost back under objects/ and rebuild the index, or delete those files "
-            "too, with --lost.",
+            "Restore what is lost under objects/ and rebuild the index, or delete those files too, "
+            "with --lost.",
             "mlreg gc --lost",
         )
 
@@ -224,7 +226,7 @@ def _check_removable(view: Reading, version: Version, rollback_days: float) -> V
         alias = present.aliases[0]
         raise RefusedError(
             f"{present.ref} is {', '.join(present.aliases)}.",
-            "What holds an alias is not removed; move the alias first, or release it.",
+            "A version that holds an alias cannot be removed. Move the alias, or delete it.",
             f"mlreg alias {present.model} {alias} --remove",
         )
     if lost := view.lost_alias(present, days_before_now(rollback_days)):

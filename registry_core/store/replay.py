@@ -1,4 +1,4 @@
-"""What the ledger's rows say together: who holds which alias, what was removed, what is tagged.
+"""What the ledger's rows say together: who holds which alias, what was removed, tagged, ruled.
 
 The index keeps all that in tables. Here it follows from the rows alone, for a rebuild that has
 nothing else, and for an audit that holds the tables against it. Where rows are lost, what is left
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry_core.records import LedgerRow
+from registry_core.store.derived import RULE_REMOVED, RULE_SET
 
 # a model and a number, or a model and an alias
 Key = tuple[str, int]
@@ -33,11 +34,13 @@ class Replay:
         self.moved_last: dict[AliasKey, int | None] = {}
         self.removed: dict[Key, Removed] = {}
         self.tags: dict[Key, dict[str, str]] = {}
+        self.rules: dict[str, int] = {}
         self._holding: dict[Key, set[AliasKey]] = {}
 
     def follow(self, row: LedgerRow) -> None:
-        """Take in the next row; what is not about aliases, removals or tags says nothing."""
+        """Take in the next row; only aliases, removals, tags and rules are followed."""
         if row.version is None:
+            self._follow_rule(row)
             return
         key = row.model, row.version
         if row.action in ("promoted", "rolled back") and row.alias:
@@ -58,6 +61,14 @@ class Replay:
             self.removed[key].collected = row.at
         elif row.action == "tagged":
             self._tag(key, row.evidence)
+
+    def _follow_rule(self, row: LedgerRow) -> None:
+        if row.model or row.alias is None:
+            return
+        if row.action == RULE_SET:
+            self.rules[row.alias] = row.number
+        elif row.action == RULE_REMOVED:
+            self.rules.pop(row.alias, None)
 
     def _hold(self, alias: AliasKey, number: int) -> None:
         self._release(alias)

@@ -6,9 +6,9 @@ transaction of the index, one process at a time: a folder whose lock is not take
 by a sweep.
 
 A run that has begun to train says so in `run.json`. If it ends without a version, that file stays
-for someone to go on with, and so do its last checkpoint and what the plugin's callbacks wrote into
-the folder, which they may want again. What the host itself left half done goes; all of the folder
-goes where nothing was begun or a version was made.
+for someone to resume, and so do its log, its last checkpoint and what the plugin's callbacks wrote
+into the folder, which they may want again. What the host itself left half done goes; all of the
+folder goes where nothing was begun or a version was made.
 
 Only folders that are named as runs are, are runs; nothing else under `runs/` is touched, and no
 link is followed there.
@@ -58,10 +58,13 @@ _PUBLISHING = "publishing.json"
 _RECORD = "run.json"
 _CHECKPOINT = "checkpoint.zip"
 _FILES = "files"
+_LOG = "run.log"
 # What the host writes in between, and nobody can go on with.
 _DRAFTS = {_FILES, STAGED, _PUBLISHING, f"{_RECORD}.new", f"{_CHECKPOINT}.new", "untrained.keras"}
 _LIMIT_PUBLISHING = 16 << 20
 _LIMIT_LOCK = 64
+# A log of 4 MB has some 40,000 lines; why a run ended is written beyond that too.
+_LIMIT_LOG, _LIMIT_LAST_LINES = 4 << 20, 64 << 10
 
 SCHEMA = 1
 
@@ -87,6 +90,7 @@ class RunFolder:
         self.model = model
         self._lock: int | None = lock
         self._leave = leave
+        self._log_is_full = False
 
     @property
     def id(self) -> str:
@@ -103,8 +107,8 @@ class RunFolder:
         files = self.path / _FILES
         if files.is_symlink() or (files.exists() and not files.is_dir()):
             raise PluginError(
-                f"{files} was a folder of mlreg's, and something replaced it.",
-                "A plugin writes beside it, in run_dir, or into the out_dir of its report.",
+                f"Something replaced {files}, a folder that belongs to mlreg.",
+                "A plugin may write into run_dir, and into the out_dir of its report.",
             )
         return files
 
@@ -157,6 +161,39 @@ class RunFolder:
     def keep(self, write: Callable[[BinaryIO], object]) -> None:
         """Keep a checkpoint in place of the last one, which stays if this one is not kept whole."""
         replace(self.path / _CHECKPOINT, write)
+
+    def log(self, line: str, last: bool = False) -> None:
+        """Append a line to the run's log, which is bounded.
+
+        Opened for each line: a descriptor that a plugin closed could be another file's by now.
+
+        Args:
+            line: without its end.
+            last: whether it says why the run ended, for which there is always room.
+
+        Raises:
+            IntegrityError: something that is no file is in its place.
+        """
+        content = line.encode("utf-8", "backslashreplace") + b"\n"
+        limit = _LIMIT_LOG + (_LIMIT_LAST_LINES if last else 0)
+        with opened(self.path.parent.parent, RUNS, self.path.name) as folder:
+            size = size_of(folder, _LOG) or 0
+            if size + len(content) > limit:
+                if last or self._log_is_full:
+                    return
+                self._log_is_full = True
+                content = b"The log is full: what follows is not in it.\n"
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            descriptor = open_file(folder, _LOG, self.path / _LOG, flags)
+            try:
+                os.write(descriptor, content)
+            finally:
+                os.close(descriptor)
+
+    @property
+    def log_content(self) -> bytes:
+        """The run's log so far; empty where none was written."""
+        return _log(self.path)
 
     def announce(self, digests: Sequence[str]) -> None:
         """Say durably which blobs are about to be moved into objects/.
@@ -257,6 +294,14 @@ class Runs:
             if lock is not None:
                 os.close(lock)
 
+    def log_content(self, run_id: str) -> bytes:
+        """The log of a run whose folder is there; empty where none was written.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        return _log(self._place(run_id))
+
     def unfinished(self) -> list[UnfinishedRun]:
         """The runs that have begun and made no version yet, oldest first.
 
@@ -354,7 +399,7 @@ def strip(path: Path) -> None:
     with suppress(OSError, IntegrityError), _run(path) as folder:
         anew = size_of(folder, _CHECKPOINT) is None
         for name in names_in(folder):
-            if name in _DRAFTS or (anew and name not in (_LOCK, _RECORD)):
+            if name in _DRAFTS or (anew and name not in (_LOCK, _RECORD, _LOG)):
                 remove_tree(folder, name)
 
 
@@ -386,6 +431,15 @@ def _checkpoint(path: Path) -> Path | None:
         if size_of(folder, _CHECKPOINT) is not None:
             return path / _CHECKPOINT
     return None
+
+
+def _log(path: Path) -> bytes:
+    try:
+        with _run(path) as folder:
+            limit = _LIMIT_LOG + 2 * _LIMIT_LAST_LINES
+            return read_file(folder, _LOG, path / _LOG, limit)
+    except FileNotFoundError:
+        return b""
 
 
 def _lock_patiently(lock: int, path: Path) -> None:
@@ -474,8 +528,8 @@ def _record(path: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
-            f"{path / _RECORD} does not say what the run began with: {error}.",
-            "The run cannot be taken up again; what it kept can be given up.",
+            f"{path / _RECORD} is damaged: {error}.",
+            "The run cannot be resumed. Delete what it kept.",
             f"mlreg runs --discard {path.name}",
         ) from error
 
@@ -485,7 +539,9 @@ def _digest(record: Mapping[str, Any]) -> str:
 
 
 def _no_such_run(run_id: str) -> UsageError:
-    return UsageError(f"No run {shown(run_id)} can be taken up.", "These can.", "mlreg runs")
+    return UsageError(
+        f"There is no stopped run {shown(run_id)}.", "Choose one of the list.", "mlreg runs"
+    )
 
 
 def _announced(path: Path) -> list[str]:

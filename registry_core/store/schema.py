@@ -3,15 +3,16 @@
 Works with SQLite 3.38 and later, whose JSON functions one index needs.
 
 Schema 2 added what keeps every command from reading a model's whole ledger: two tables, and five
-indexes. An index of schema 1 is read as it is, and brought up to date by the next command that
-writes.
+indexes. Schema 3 added the promotion rules: an mlreg that does not know them, and would promote
+without them, refuses the index. An older index is read as it is, and brought up to date by the next
+command that writes.
 """
 
 from __future__ import annotations
 
 # "mlrg": what `file registry.sqlite3` shows, and what tells our file from another program's
 APPLICATION_ID = 0x6D6C7267
-SCHEMA = 2
+SCHEMA = 3
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
 # the ledger's indexes serve history and decisions. `score` is turned so that higher is better.
@@ -138,10 +139,12 @@ BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 # Those on INSERT into versions, files and ledger refuse INSERT OR REPLACE, for which no DELETE
 # trigger may be fired.
 
-# What rows of the ledger say together; see derived.py. In `held`, NULL stands for a time when
-# nothing held the alias.
-DERIVED = (
-    """CREATE TABLE held (
+# What rows of the ledger say together, by the schema that added it; see derived.py. In `held`, NULL
+# stands for a time when nothing held the alias. `rules` has the row of the ledger that set the rule
+# of an alias; what the rule is stands there alone.
+DERIVED = {
+    2: (
+        """CREATE TABLE held (
     model TEXT NOT NULL,
     alias TEXT NOT NULL,
     depth INTEGER NOT NULL,
@@ -149,13 +152,21 @@ DERIVED = (
     PRIMARY KEY (model, alias, depth)
 ) WITHOUT ROWID;
 """,
-    """CREATE TABLE stretches (
+        """CREATE TABLE stretches (
     first INTEGER NOT NULL PRIMARY KEY,
     last INTEGER NOT NULL,
     latest TEXT NOT NULL
 );
 """,
-)
+    ),
+    3: (
+        """CREATE TABLE rules (
+    alias TEXT NOT NULL PRIMARY KEY,
+    row INTEGER NOT NULL
+) WITHOUT ROWID;
+""",
+    ),
+}
 
 MOVES = "action IN ('promoted', 'rolled back', 'released')"
 COMPARED = "json_extract(evidence, '$.comparison.fingerprint')"
@@ -169,7 +180,8 @@ WHERE alias IS NOT NULL AND previous IS NOT NULL;
 CREATE INDEX ledger_of_comparisons ON ledger (model, {INCUMBENT}, {COMPARED}, version)
 WHERE {COMPARED} IS NOT NULL;
 """
-SINCE_SCHEMA_1 = "".join(DERIVED) + _INDEXES
+# What each schema added to the one before it.
+ADDED = {2: "".join(DERIVED[2]) + _INDEXES, 3: "".join(DERIVED[3])}
 
 _REFUSED = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}
@@ -183,7 +195,7 @@ _REASONS = {
 }
 STATEMENTS = (
     TABLES
-    + SINCE_SCHEMA_1
+    + "".join(ADDED.values())
     + "".join(
         _REFUSED.format(table=table, verb=verb, reason=reason)
         for table, reason in _REASONS.items()

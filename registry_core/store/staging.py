@@ -91,7 +91,7 @@ def _open(path: str, source: Path, run: Path) -> int:
 
 def _irregular(path: str, source: Path) -> PluginError:
     return PluginError(
-        f"The file {shown(path)} of the version is a link, lies behind one, or is no file: "
+        f"The file {shown(path)} of the version is a link, lies behind one, or is not a file: "
         f"{source}.",
         "A version is made of regular files.",
     )
@@ -110,5 +110,5 @@ def _check_path(path: str) -> None:
     if not plain:
         raise PluginError(
             f"{shown(path)} cannot be the path of a file inside a version.",
-            "It is relative, with /, without .., at most 255 bytes long, as in plots/history.png.",
+            "Use a relative path with /, without .., of at most 255 bytes: plots/history.png.",
         )

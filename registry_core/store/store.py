@@ -30,12 +30,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
+from typing import Any, Literal
 
 from registry_core.errors import (
     AliasMovedError,
     IntegrityError,
     MlregError,
+    RuleChangedError,
     StorageError,
     UsageError,
 )
@@ -48,19 +49,24 @@ from registry_core.records import (
     Version,
 )
 from registry_core.refs import Ref, check_alias_name, check_model_name, shown
-from registry_core.store import lookup
+from registry_core.store import lookup, rules
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
+from registry_core.store.blobs import OBJECTS
 from registry_core.store.clock import utc_now
 from registry_core.store.confirm import check_registration, read_manifest
 from registry_core.store.disk import sha256_hex, write_new
-from registry_core.store.faults import UnconfirmedError, translated
+from registry_core.store.faults import DATABASE, UnconfirmedError, translated
 from registry_core.store.folders import opened
 from registry_core.store.index import Writing
 from registry_core.store.ledger import Event
+from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.removals import Removals
+from registry_core.store.rules import Rules
 from registry_core.store.runs import RUNS, RunFolder, remove_folder, resumable, strip
 from registry_core.store.staging import STAGED, Staged, check_files, stage
+
+_NOT_REGISTERED = "Nothing was registered; earlier versions are whole."
 
 
 class Store:
@@ -77,8 +83,26 @@ class Store:
         self._access = Access(folder, busy_seconds)
         self._blobs = self._access.blobs
         self.removals = Removals(self._access)
+        self.rules = Rules(self._access)
 
     # --- reading --------------------------------------------------------------------------------
+
+    def state(self) -> Literal["ready", "empty", "missing", "file", "foreign"]:
+        """What lies in the registry's place; `foreign` is a folder with other files.
+
+        A registry that is damaged, or that may not be looked at, is `ready`: using it says why not.
+        """
+        try:
+            names = {path.name for path in self.folder.iterdir()}
+        except FileNotFoundError:
+            return "missing"
+        except NotADirectoryError:
+            return "file" if os.path.lexists(self.folder) else "missing"
+        except OSError:
+            return "ready"
+        if not names:
+            return "empty"
+        return "ready" if {DATABASE, LEDGER_FILE, OBJECTS, RUNS} & names else "foreign"
 
     def models(self) -> list[ModelSummary]:
         """Every model, by name."""
@@ -178,7 +202,12 @@ class Store:
         record = _file(version, path)
         # beside the destination, for a rename within one file system
         draft = destination.with_name(f".mlreg-{os.urandom(8).hex()}")
-        with translated(destination.parent, f"copying {version.ref}", needed_bytes=record.size):
+        with translated(
+            destination.parent,
+            f"copying {version.ref}",
+            needed_bytes=record.size,
+            outcome="Nothing was written.",
+        ):
             try:
                 with draft.open("xb") as stream:
                     what = _named(version, record)
@@ -195,12 +224,14 @@ class Store:
     def damaged(self, version: Version) -> list[str]:
         """What a look at names and sizes tells of a version's damage; empty is no proof of health.
 
-        The manifest, which is small, is read.
+        The manifest, which is small, is read. What the user may not read is left out.
         """
         problems = []
         for record in version.files:
             try:
                 size = self._blobs.size(record.sha256)
+            except PermissionError:
+                continue
             except (OSError, IntegrityError) as error:
                 problems.append(f"{record.path} cannot be read ({_reason(error)})")
                 continue
@@ -212,9 +243,24 @@ class Store:
             self._blobs.verify(version.digest, "the manifest", limit_bytes=manifests.LIMIT_BYTES)
         except IntegrityError:
             problems.append("the manifest is damaged")
+        except PermissionError:
+            pass
         except OSError as error:
             problems.append(f"the manifest cannot be read ({_reason(error)})")
         return problems
+
+    def unreadable(self, version: Version) -> Path | None:
+        """A file of a version that the user has no permission to read; None if all can be read."""
+        for digest in (version.digest, *(record.sha256 for record in version.files)):
+            place = self.folder / self._blobs.place(digest)
+            try:
+                if not os.access(place, os.R_OK) and place.lstat():
+                    return place
+            except PermissionError:
+                return place
+            except OSError:
+                continue
+        return None
 
     def check(self, version: Version, files: Sequence[FileRecord] | None = None) -> None:
         """Read the manifest of a version and its files.
@@ -320,6 +366,15 @@ class Store:
         with self._access.translated("listing runs"):
             return self._access.runs.unfinished()
 
+    def run_log(self, run_id: str) -> bytes:
+        """The log of a run that has begun and made no version; empty where none was written.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        with self._access.translated(f"reading the log of {run_id}"):
+            return self._access.runs.log_content(run_id)
+
     def discard_run(self, run_id: str) -> None:
         """Give up what a run kept that ended without a version.
 
@@ -354,13 +409,13 @@ class Store:
         """
         manifests.check_record(record)
         doing = f"publishing {run.model}"
-        with self._access.translated(doing):
+        with self._access.translated(doing, outcome=_NOT_REGISTERED):
             needed_bytes = check_files(files)
-        with self._access.translated(doing, needed_bytes):
+        with self._access.translated(doing, needed_bytes, _NOT_REGISTERED):
             staged = stage(files, run.path)
         load_check({file.record.path: file.path for file in staged})
         try:
-            with self._access.writing(doing, needed_bytes) as index:
+            with self._access.writing(doing, needed_bytes, outcome=_NOT_REGISTERED) as index:
                 version = self._register(index, run, record, staged, reason)
         except UnconfirmedError as error:
             self._withdraw(run, error)
@@ -377,6 +432,7 @@ class Store:
         evidence: Mapping[str, Any] | None = None,
         action: str = "promoted",
         holder: Version | EllipsisType | None = ...,
+        rule: int | EllipsisType | None = ...,
     ) -> Promotion:
         """Point an alias at a version, once every blob of it has been read and found whole.
 
@@ -388,9 +444,12 @@ class Store:
             action: `promoted`, or `rolled back`.
             holder: the version that held the alias when this was decided; `...` asks for none in
                 particular.
+            rule: the row of the ledger that set the rule by which this was decided, None where
+                there was none; `...` asks for none in particular.
 
         Raises:
             AliasMovedError: another version holds the alias by now; the alias was not moved.
+            RuleChangedError: the alias has another rule by now; the alias was not moved.
             UsageError: `alias` cannot be one, or the version is not there.
             IntegrityError: the version is damaged; the alias was not moved.
         """
@@ -406,6 +465,12 @@ class Store:
                     f"{version.model}@{alias} was moved to version {before} in the meantime.",
                     "It was not moved again: the decision was about another holder.",
                     f"mlreg history {version.model}@{alias}",
+                )
+            if rule is not ... and rules.row_of(index, alias) != rule:
+                raise RuleChangedError(
+                    f"The rule for {alias} was changed in the meantime.",
+                    "The alias was not moved: the decision was made by another rule.",
+                    "mlreg rules",
                 )
             event = Event(action, version.model, version.version, alias, before, reason, evidence)
             index.append(event)
@@ -490,7 +555,7 @@ class Store:
         """A run's folder, made or taken up in a transaction that is committed, or left again."""
         run = None
         try:
-            with self._access.writing(doing, create=create):
+            with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED):
                 self._blobs.prepare(RUNS)
                 run = folder()
         except BaseException:
@@ -557,7 +622,7 @@ class Store:
         if withdrawn:
             raise StorageError(
                 error.what,
-                "The version was taken back, earlier versions are whole. Mend the disk, or use "
+                "The version was withdrawn; earlier versions are whole. Check the disk, or use "
                 "another registry.",
                 f"mlreg list {run.model}",
             ) from error

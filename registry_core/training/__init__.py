@@ -4,28 +4,16 @@ Knows Keras models and tf.data, and neither plugins nor the registry.
 """
 
 import os
-import platform
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from registry_core.errors import UsageError
+from registry_core import backend
 from registry_core.requirements import require_keras
 
 require_keras()
-if "keras" in sys.modules and (backend := sys.modules["keras"].config.backend()) != "tensorflow":
-    raise UsageError(
-        f"Keras runs on '{backend}' in this process, and mlreg trains with TensorFlow.",
-        "Set KERAS_BACKEND=tensorflow before Keras is imported; a plugin must not choose another.",
-    )
-# All are read when TensorFlow and Keras load: quiet logs, and the backend that tf.data feeds.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["KERAS_BACKEND"] = "tensorflow"
-# TensorFlow leaves oneDNN off where there is no AVX-512, and its kernels are faster there too.
-# The result is the same to rounding, and the same to the bit from run to run.
-if platform.machine() in ("x86_64", "AMD64"):
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+backend.prepare()
+backend.check()
 
 
 @contextmanager

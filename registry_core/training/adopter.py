@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.config import RunConfig
-from registry_core.errors import IntegrityError, UsageError
+from registry_core.custom_code import why
+from registry_core.errors import IntegrityError, MlregError, RefusedError, UsageError
 from registry_core.training.examples import example_batches
 from registry_core.training.measuring import measure
 from registry_core.training.models import load_model
@@ -27,6 +29,11 @@ from registry_core.types import ArraySplit, DataSplits
 # A model may build so many more numbers than its file holds: one that was saved before it was
 # built, and seeds. It is 64 MB.
 _SPARE_NUMBERS = 1 << 24
+
+# how a configuration names a quantised layer's type, by a policy's name or as a policy
+_QUANTISED = re.compile(
+    r'"(int\d|float8|gptq|awq)[\w/-]*_from_\w+"|"mode": "(int\d|float8|gptq|awq)[\w/-]*"'
+)
 
 # never taken for a model that merely does not fit
 _OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
@@ -68,10 +75,7 @@ class KerasAdopter(KerasTrainer):
         except IntegrityError:
             raise
         except Exception as error:
-            raise IntegrityError(
-                f"Keras cannot load the file: {_said(error)}",
-                f"It may be damaged, or from a newer Keras than the {keras.__version__} here.",
-            ) from error
+            raise _not_loaded(path, error) from error
         if not isinstance(model, keras.Model):
             raise IntegrityError(
                 f"The file holds {type(model).__qualname__} alone, and no model.",
@@ -163,6 +167,33 @@ def _answer_anything(model: keras.Model) -> None:
             answered += 1
         if answered:
             return
+
+
+def _not_loaded(path: Path, error: Exception) -> MlregError:
+    """What it means that Keras cannot load a file, going by the Keras that wrote it."""
+    with zipfile.ZipFile(path) as archive:
+        written = json.loads(archive.read("metadata.json"))["keras_version"]
+        modes = _QUANTISED.findall(archive.read("config.json").decode("utf-8", "replace"))
+    here, what = keras.__version__, f"Keras cannot load the file: {why(error)}"
+    if _release(written) > _release(here):
+        return IntegrityError(
+            what, f"Keras {written} wrote it, which is newer than the {here} here.",
+            "pip install --upgrade keras",
+        )  # fmt: skip
+    if modes and _release(written) < _release(here):
+        mode = next(filter(None, modes[0]))
+        return RefusedError(
+            f"Keras {written} wrote the file, quantised to {mode}; Keras {here} keeps such "
+            "weights in another form.",
+            "Save the model as it was before it was quantised, and import that.",
+        )
+    return IntegrityError(
+        what, f"It may be damaged: Keras {written} wrote it, and {here} reads it."
+    )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def _numbers_to_build(path: Path) -> int:

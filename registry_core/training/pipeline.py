@@ -11,10 +11,12 @@ from typing import Any
 import tensorflow as tf
 
 from registry_core.data import steps
+from registry_core.training.draws import Draws, draws_of, own_generator, told_of_augmentation
 from registry_core.types import (
     ArraySplit,
     Augmentation,
     Batch,
+    NotRepeatable,
     Split,
     StreamSplit,
 )
@@ -27,6 +29,9 @@ EVALUATION_BATCH = 250
 
 # A stream is shuffled through a window of this many examples.
 STREAM_SHUFFLE_EXAMPLES = 10_000
+
+# Seeds are below this: Keras takes them modulo it.
+_SEEDS = 2**31 - 2
 
 _WORKERS = max(1, os.cpu_count() or 1)
 
@@ -52,6 +57,7 @@ class TrainingBatches:
     ) -> None:
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
         self._first = tf.Variable(0, dtype=tf.int64, trainable=False, name="first_step")
+        self.first_step = 0
         self.steps = steps(len(split), batch_size)
         self._augmentation = augmentation
         # one stream of randomness for the order, one for the augmentation
@@ -62,11 +68,9 @@ class TrainingBatches:
             raw = self._from_arrays(split, batch_size)
         else:
             raw = self._from_stream(split, batch_size)
-        self.dataset = _quiet(
-            raw.map(self._augment, num_parallel_calls=_WORKERS, deterministic=True).prefetch(
-                4 * _WORKERS
-            )
-        )
+        self.draws = Draws()
+        self.not_repeatable: list[NotRepeatable] = []
+        self.dataset = _quiet(self._augmented(raw).prefetch(4 * _WORKERS))
         if whole:
             self.dataset = self.dataset.apply(tf.data.experimental.assert_cardinality(self.steps))
         else:
@@ -75,6 +79,7 @@ class TrainingBatches:
 
     def begin(self, epoch: int, first_step: int = 0) -> None:
         """Let the next pass be this epoch (from 0), from this step of it (from 0) to its end."""
+        self.first_step = first_step
         self._epoch.assign(epoch)
         self._first.assign(first_step)
 
@@ -120,6 +125,17 @@ class TrainingBatches:
 
         return tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_batches))
 
+    def _augmented(self, raw: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches with changed inputs, several at once unless the augmentation has a state."""
+        with own_generator(0):
+            mapped = raw.map(self._augment, num_parallel_calls=_WORKERS, deterministic=True)
+            self.draws = draws_of(mapped._functions()[0].function.graph)
+            self.not_repeatable = told_of_augmentation(self.draws)
+            if self.draws.generators or self.draws.written or self.not_repeatable:
+                # two batches at once would race for the state
+                mapped = raw.map(self._augment, num_parallel_calls=1, deterministic=True)
+        return mapped
+
     def _augment(
         self, epoch: Any, step: Any, indices: Any, inputs: Any, targets: Any
     ) -> tuple[Any, Any]:
@@ -128,6 +144,12 @@ class TrainingBatches:
         # int32, as augmentations are promised; fold_in answers in the type of what is folded in
         of_epoch = tf.random.fold_in(self._batch_seed, tf.cast(epoch, tf.int32))
         seed = tf.random.fold_in(of_epoch, tf.cast(step, tf.int32))
+        for number, generator in enumerate(self.draws.generators):
+            # the batch's seed decides, whatever was drawn before
+            drawn = tf.random.stateless_uniform(
+                generator.shape, tf.random.fold_in(seed, number), 0, _SEEDS, tf.int32
+            )
+            generator.assign(tf.cast(drawn, generator.dtype))
         return self._augmentation(inputs, Batch(seed, epoch, indices)), targets
 
 

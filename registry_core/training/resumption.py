@@ -1,16 +1,20 @@
 """A training run's state as a checkpoint, and back: what it takes to go on bit for bit.
 
-That is every variable of the model, of its optimizer and of its metrics, the plain attributes of
-the plugins' callbacks, and Python's and NumPy's random state. Batches need nothing: they follow
-from (seed, epoch, step).
+That is every variable of the model, of its optimizer, of its metrics and of whatever else the
+training step uses, what the plugins' callbacks remember, and the random states of the process.
+Batches need nothing: they follow from (seed, epoch, step).
+
+Keras begins an epoch that was half done once more, and so do the callbacks: what they change of
+all this, they changed before, and it is put back. A callback may still open its files there.
 """
 
 from __future__ import annotations
 
-import random
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,21 +23,34 @@ import numpy as np
 from registry_core.checkpoint import read_checkpoint, write_checkpoint
 from registry_core.errors import IntegrityError
 from registry_core.signals import StopRequest
+from registry_core.training.draws import (
+    Draws,
+    draws_of,
+    kept_random_states,
+    random_states,
+    set_random_states,
+    told_of_step,
+    traced_step,
+)
+from registry_core.training.hooks import each_of
+from registry_core.training.memory import (
+    NotRecalledError,
+    not_remembered,
+    pack,
+    recall,
+    remembered,
+    types_of,
+    unpack,
+)
+from registry_core.training.pipeline import TrainingBatches
 from registry_core.training.watch import Watch
-from registry_core.types import Checkpoints, Observer
+from registry_core.types import Checkpoints, NotRepeatable, Observer
 
 # Within an epoch a checkpoint is kept this often.
 SECONDS_BETWEEN = 120.0
 
 # What keeping them may cost of the time in between; epochs of milliseconds do not all get one.
 COST = 0.01
-
-# Attributes that Keras sets on a callback by itself.
-_KERAS_SETS = {"model", "_model", "params", "validation_data"}
-
-# Functions that Keras's callbacks choose at the first epoch's end, together with a sign that is
-# kept: chosen a second time, the sign of EarlyStopping's min_delta would turn again.
-_FUNCTIONS = {"less": keras.ops.less, "greater": keras.ops.greater}
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,7 @@ def read_last(
     except IntegrityError as error:
         observer.warn(f"{error.what} The run begins anew.")
         return Last()
-    then, now = last.state["callback_types"] if last.state else [], _types(callbacks)
+    then, now = last.state["callback_types"] if last.state else [], types_of([*each_of(callbacks)])
     if now != then:
         raise IntegrityError(
             f"The plugins' callbacks are {', '.join(now) or 'none'}; when the run began they were "
@@ -89,15 +106,16 @@ class Keep(keras.callbacks.Callback):
     """Keeps checkpoints, goes on from the last one, and stops the run when asked to.
 
     It is the last of the callbacks, so that what the others did at a batch's or an epoch's end is
-    part of what is kept.
+    part of what is kept, and what they do at the beginning is done before it puts back.
 
     Args:
         checkpoints: where they go.
         last: what was kept last.
         watch: has the history.
-        callbacks: the plugins' callbacks, whose plain attributes are kept.
+        batches: what the model is trained on.
+        callbacks: the plugins' callbacks, whose memory is kept.
         epochs: of the whole run.
-        observer: told where a checkpoint cannot be written or read.
+        observer: told where a checkpoint cannot be written or read, and of what does not repeat.
         stop: asked at every batch's end.
     """
 
@@ -106,6 +124,7 @@ class Keep(keras.callbacks.Callback):
         checkpoints: Checkpoints,
         last: Last,
         watch: Watch,
+        batches: TrainingBatches,
         callbacks: Sequence[keras.callbacks.Callback],
         epochs: int,
         observer: Observer,
@@ -114,32 +133,36 @@ class Keep(keras.callbacks.Callback):
         super().__init__()
         self._checkpoints = checkpoints
         self._watch = watch
-        self._callbacks = callbacks
+        self._batches = batches
+        self._callbacks = list(each_of(callbacks))
         self._epochs = epochs
         self._observer = observer
         self._stop = stop
         self._last = last
         self._cost = 0.0
         self._kept = time.perf_counter()
+        self._elsewhere: list[Any] | None = None  # until the training step is traced
+        self.not_repeatable = [
+            NotRepeatable(**each) for each in (last.state or {}).get("not_repeatable", ())
+        ]
+        for number, callback in enumerate(self._callbacks):
+            _begin_with_the_host(callback, last.state and last.state.get("rows", {}), number)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """After the other callbacks began, which may have set their attributes anew."""
-        state, tensors = self._last.state, self._last.tensors
-        if state is None:
+        if self._last.state is None:
             return
         # BackupAndRestore sets it by files of its own, which may be older or newer than this
         self.model._initial_epoch = None
-        # not those of the metrics: Keras empties them when an epoch begins
-        _assign(self._variables(), state["variables"], tensors)
-        for callback, values in zip(self._callbacks, state["callbacks"], strict=True):
-            vars(callback).update({name: _unpacked(each, tensors) for name, each in values.items()})
-        python, numpy = (_unpacked(each, tensors) for each in state["random"])
-        random.setstate(python)
-        np.random.set_state(numpy)
+        self._put_back(self._last.state)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """After the other callbacks, which may have changed how the step is traced."""
         state, tensors = self._last.state, self._last.tensors
+        if self._elsewhere is None:
+            self._look_at_the_step()
         if state is not None and self._last.step and epoch == state["epoch"]:
+            self._put_back(state)
             _assign(self.model.metrics_variables, state["metrics"], tensors)
             measured = self.model.get_metrics_result()
             self._watch.before = {name: float(value) for name, value in measured.items()}
@@ -158,6 +181,55 @@ class Keep(keras.callbacks.Callback):
             self._keep(epoch + 1, 0)
         self._stop.obey()
 
+    def _put_back(self, state: Mapping[str, Any]) -> None:
+        """All that was kept, but for the metrics, which Keras empties when an epoch begins."""
+        tensors = self._last.tensors
+        _assign(self._variables(), state["variables"], tensors)
+        if self._elsewhere:
+            _assign(self._elsewhere, state.get("elsewhere", ()), tensors)
+        for callback, kept in zip(self._callbacks, state["callbacks"], strict=True):
+            try:
+                recall(callback, kept, tensors)
+            except NotRecalledError as missing:
+                self._tell(
+                    f"{type(callback).__qualname__} had made a {missing} when the run stopped, "
+                    "and has not made it again: it may end in other weights.",
+                    "resumed",
+                )
+        set_random_states([unpack(each, tensors) for each in state["random"]])
+
+    def _look_at_the_step(self) -> None:
+        """Find out what it draws from and which variables it uses, and tell what does not repeat.
+
+        Keras uses what is traced here.
+        """
+        if self._last.state is None:
+            graph = traced_step(self.model, self._batches.dataset)
+        else:
+            with kept_random_states():  # what it drew when it was traced first is drawn
+                graph = traced_step(self.model, self._batches.dataset)
+        draws = Draws() if graph is None else draws_of(graph)
+        known = {id(each.value) for each in (*self._variables(), *self.model.metrics_variables)}
+        used = (*draws.generators, *draws.others, *self._batches.draws.others)
+        self._elsewhere = [each for each in used if id(each) not in known]
+        if self._last.state is not None and self._elsewhere:
+            _assign(self._elsewhere, self._last.state.get("elsewhere", ()), self._last.tensors)
+        for each in (*told_of_step(self.model, draws), *self._batches.not_repeatable):
+            self._tell(each.what, each.when)
+        for callback in self._callbacks:
+            if names := not_remembered(callback):
+                self._tell(
+                    f"The callback {type(callback).__qualname__} keeps {', '.join(names)}, which "
+                    "no checkpoint can hold: if this run is stopped and resumed, it may end in "
+                    "other weights. Numbers, texts, arrays and collections of them are kept.",
+                    "resumed",
+                )
+
+    def _tell(self, what: str, when: str) -> None:
+        self._observer.warn(what)
+        if (found := NotRepeatable(what, when)) not in self.not_repeatable:
+            self.not_repeatable.append(found)
+
     def _keep(self, epoch: int, step: int) -> None:
         began = time.perf_counter()
         tensors: list[bytes] = []
@@ -167,11 +239,12 @@ class Keep(keras.callbacks.Callback):
             "stop_training": bool(self.model.stop_training),
             "variables": _packed_variables(self._variables(), tensors),
             "metrics": _packed_variables(self.model.metrics_variables, tensors),
-            "callbacks": [_plain_attributes(each, tensors) for each in self._callbacks],
-            "callback_types": _types(self._callbacks),
-            "random": [
-                _packed(each, tensors) for each in (random.getstate(), np.random.get_state())
-            ],
+            "elsewhere": _packed_variables(self._elsewhere or (), tensors),
+            "callbacks": [remembered(each, tensors) for each in self._callbacks],
+            "callback_types": types_of(self._callbacks),
+            "rows": _rows(self._callbacks),
+            "random": [pack(each, tensors) for each in random_states()],
+            "not_repeatable": [each.to_json() for each in self.not_repeatable],
             **self._watch.state(),
         }
         try:
@@ -187,24 +260,52 @@ class Keep(keras.callbacks.Callback):
         return list({id(variable): variable for variable in found}.values())
 
 
-def _packed_variables(
-    variables: Sequence[keras.Variable], tensors: list[bytes]
-) -> list[dict[str, Any]]:
-    return [
-        {"path": variable.path, **_packed(np.asarray(variable.value), tensors)}
-        for variable in variables
-    ]
+def _begin_with_the_host(
+    callback: keras.callbacks.Callback, rows: Mapping[str, int] | None, number: int
+) -> None:
+    """Two of Keras's callbacks would begin with files: the host alone knows where the run is.
+
+    Args:
+        callback: of a plugin.
+        rows: what `_rows` said when the run was stopped; None where it begins.
+        number: the callback's place among all.
+    """
+    if isinstance(callback, keras.callbacks.BackupAndRestore):
+        callback._load_model = _nothing
+    elif isinstance(callback, keras.callbacks.CSVLogger) and rows is not None:
+        callback.append = True
+        file, size = Path(callback.filename), rows.get(str(number))
+        if size is not None and file.is_file() and file.stat().st_size > size:
+            os.truncate(file, size)
+
+
+def _nothing() -> None:
+    """In place of what loads a backup."""
+
+
+def _rows(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, int]:
+    """How many bytes of rows each CSVLogger has written so far, by its place."""
+    loggers = {
+        number: Path(callback.filename)
+        for number, callback in enumerate(callbacks)
+        if isinstance(callback, keras.callbacks.CSVLogger)
+    }
+    return {str(number): file.stat().st_size for number, file in loggers.items() if file.is_file()}
+
+
+def _packed_variables(variables: Sequence[Any], tensors: list[bytes]) -> list[dict[str, Any]]:
+    return [{"path": _path(each), **pack(_array(each), tensors)} for each in variables]
 
 
 def _assign(
-    variables: Sequence[keras.Variable], kept: Sequence[Mapping[str, Any]], tensors: Sequence[bytes]
+    variables: Sequence[Any], kept: Sequence[Mapping[str, Any]], tensors: Sequence[bytes]
 ) -> None:
-    """Give variables what was kept of them, by their order.
+    """Give variables of Keras or TensorFlow what was kept of them, by their order.
 
     Raises:
         IntegrityError: there are others now, or they have another shape or dtype.
     """
-    now = [(str(np.asarray(each.value).dtype), list(each.shape)) for each in variables]
+    now = [(str(_array(each).dtype), list(each.shape)) for each in variables]
     then = [(each["array"], each["shape"]) for each in kept]
     if now != then:
         raise IntegrityError(
@@ -212,61 +313,13 @@ def _assign(
             "It goes on with the plugins, the settings and the libraries that it began with.",
         )
     for variable, each in zip(variables, kept, strict=True):
-        dtype = np.asarray(variable.value).dtype
+        dtype = _array(variable).dtype
         variable.assign(np.frombuffer(tensors[each["at"]], dtype).reshape(each["shape"]))
 
 
-def _types(callbacks: Sequence[keras.callbacks.Callback]) -> list[str]:
-    return [type(each).__qualname__ for each in callbacks]
+def _path(variable: Any) -> str:
+    return str(variable.path if isinstance(variable, keras.Variable) else variable.name)
 
 
-def _plain_attributes(callback: keras.callbacks.Callback, tensors: list[bytes]) -> dict[str, Any]:
-    """What a callback knows that can be written down; what it was made with is made again."""
-    kept = {}
-    for name, value in vars(callback).items():
-        if name not in _KERAS_SETS and _is_plain(value):
-            kept[name] = _packed(value, tensors)
-    return kept
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.dtype.kind in "biufc"
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
-    return value is None or isinstance(value, bool | int | float | str) or _name(value) is not None
-
-
-def _name(value: Any) -> str | None:
-    """Of one of `_FUNCTIONS`; None of anything else."""
-    return next((name for name, each in _FUNCTIONS.items() if value is each), None)
-
-
-def _packed(value: Any, tensors: list[bytes]) -> Any:
-    """JSON for a plain value; arrays go into `tensors`."""
-    if isinstance(value, np.ndarray | np.generic):
-        tensors.append(value.tobytes())
-        return {"array": str(value.dtype), "shape": list(value.shape), "at": len(tensors) - 1}
-    if isinstance(value, list | tuple):
-        return {type(value).__name__: [_packed(each, tensors) for each in value]}
-    if isinstance(value, dict):
-        return {"dict": {key: _packed(each, tensors) for key, each in value.items()}}
-    if (name := _name(value)) is not None:
-        return {"function": name}
-    return value
-
-
-def _unpacked(packed: Any, tensors: Sequence[bytes]) -> Any:
-    if not isinstance(packed, dict):
-        return packed
-    if "array" in packed:
-        array = np.frombuffer(tensors[packed["at"]], packed["array"]).reshape(packed["shape"])
-        return array.copy() if packed["shape"] else array[()]
-    if "dict" in packed:
-        return {key: _unpacked(each, tensors) for key, each in packed["dict"].items()}
-    if "function" in packed:
-        return _FUNCTIONS[packed["function"]]
-    ((kind, values),) = packed.items()
-    return (tuple if kind == "tuple" else list)(_unpacked(each, tensors) for each in values)
+def _array(variable: Any) -> np.ndarray:
+    return np.asarray(variable.value if isinstance(variable, keras.Variable) else variable)

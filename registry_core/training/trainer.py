@@ -10,6 +10,7 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ import tensorflow as tf
 from registry_core.config import RunConfig
 from registry_core.errors import PluginError, TrainingError
 from registry_core.signals import StopRequest
+from registry_core.training.custom_objects import custom_objects
 from registry_core.training.fused import fused_normalisation
+from registry_core.training.hooks import NumberedCallbacks, batches_a_call
 from registry_core.training.measuring import examination, measure
 from registry_core.training.models import check_saved, save_model
 from registry_core.training.pipeline import (
@@ -42,10 +45,6 @@ from registry_core.types import (
     Schedule,
     Split,
 )
-
-# Steps that Keras runs in one call. More of them cost less Python, and make Ctrl-C and the
-# live view wait longer: this many examples are some tenths of a second on two cores.
-EXAMPLES_A_CALL = 1_000
 
 
 class KerasTrainer:
@@ -82,6 +81,16 @@ class KerasTrainer:
             "device": ", ".join(gpus) or platform.processor() or platform.machine(),
             "deterministic": self._config.deterministic,
             "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
+            "keras_settings": {
+                "floatx": keras.config.floatx(),
+                "epsilon": keras.config.epsilon(),
+                "image_data_format": keras.config.image_data_format(),
+                "dtype_policy": keras.config.dtype_policy().name,
+            },
+            "threads": {  # 0: as many as TensorFlow finds right
+                "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
+                "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
+            },
         }
 
     def initial_learning_rate(self, schedule: Schedule | None) -> Any:
@@ -166,11 +175,15 @@ class KerasTrainer:
             whole=not last.step,
         )
         watch = Watch(batches, observer, stop, last.state)
-        keep = Keep(checkpoints, last, watch, assembly.callbacks, config.epochs, observer, stop)
+        keep = Keep(
+            checkpoints, last, watch, batches, assembly.callbacks, config.epochs, observer, stop
+        )
         callbacks = [watch, *assembly.callbacks, keep]
         if (schedule := _by_epoch(assembly.schedule)) is not None:
             callbacks.insert(0, _Follow(schedule))
-        model.steps_per_execution = max(1, min(EXAMPLES_A_CALL // config.batch_size, batches.steps))
+        model.steps_per_execution = batches_a_call(
+            model, assembly.callbacks, config.batch_size, batches.steps
+        )
         validation = assembly.data.validation
         observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
         with _enough_memory(config), fused_normalisation(model), warnings.catch_warnings():
@@ -182,11 +195,11 @@ class KerasTrainer:
                 epochs=config.epochs,
                 initial_epoch=last.epoch(config.epochs),
                 validation_data=None if validation is None else evaluation_batches(validation),
-                callbacks=callbacks,
+                callbacks=NumberedCallbacks(callbacks, batches, model, config.epochs),
                 shuffle=False,  # the batches are shuffled as they are made
                 verbose=0,
             )
-        return watch.history()
+        return replace(watch.history(), not_repeatable=keep.not_repeatable)
 
     def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:
         """Measure a model on a split.
@@ -226,6 +239,10 @@ class KerasTrainer:
     def save(self, model: keras.Model, path: Path) -> None:
         """Write the model to `path`, which ends in `.keras`."""
         save_model(model, path)
+
+    def custom_objects(self, path: Path) -> dict[str, str]:
+        """The registered objects of a model that was saved, and the module of each."""
+        return custom_objects(path)
 
     def check_saved(self, model: keras.Model, path: Path, split: Split) -> None:
         """Load a saved model and compare its answers; raises PluginError where they differ."""

@@ -77,7 +77,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         # `batch` counts whole calls of several steps, the epoch's last one may be shorter
-        self.step = min(self._skipped + batch + 1, self._batches.steps)
+        self.step = min(batch + 1, self._batches.steps)
         values = dict(logs or {})
         self._refuse_lost(values, f"epoch {self.epoch + 1}, batch {self.step}")
         if (rate := learning_rate(self.model)) is not None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 
 from registry_core import streams
 from registry_core.errors import MlregError, escape_surrogates
-from registry_core.ui.text import literal, shown
+from registry_core.ui.tables.cells import Table
+from registry_core.ui.text import counted, literal, shown
 
 SCHEMA = 1
-
-# Without a terminal a cell that is wider than this does not widen its column for all other rows.
-_WIDEST = 200
 
 # content of the `--json` object so far; an error that follows goes into the same object
 _answer: dict[str, Any] = {}
@@ -35,34 +31,30 @@ def stderr() -> Console:
 
 
 class _Stdout(Console):
-    """Lets the command decide what a closed pipe means, and pads no line that nobody aligns."""
+    """Prints a table as the terminal's width allows, and lets the command handle a closed pipe."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As Rich does on a terminal; elsewhere a line a row, as long as what is in it."""
-        if self.is_terminal:
-            super().print(*objects, **options)
-            return
+        """As Rich on a terminal, except that nothing is cropped; without one, line by line."""
         for each in objects or ("",):
-            lines = _rows(each) if isinstance(each, Table) else [each]
-            for line in lines:
-                print_text(line)
+            if isinstance(each, Table):
+                lines, hidden = each.lines(self.width if self.is_terminal else None)
+                for line in lines:
+                    self._line(line, soft_wrap=True)
+                if hidden:
+                    columns = counted(len(hidden), "column")
+                    print_hint(f"{columns} hidden ({', '.join(hidden)}): --wide")
+            else:
+                self._line(each, **options)
+
+    def _line(self, line: Any, **options: Any) -> None:
+        if self.is_terminal:
+            super().print(line, **options)
+        else:
+            print_text(line)
 
     def on_broken_pipe(self) -> None:
         """Rich would end the process here, with a status of its own."""
         raise
-
-
-def _rows(table: Table) -> Iterator[str]:
-    columns = [
-        [str(cell) for cell in ([column.header] if table.show_header else []) + [*column.cells]]
-        for column in table.columns
-    ]
-    widths = [max(filter(_WIDEST.__ge__, map(cell_len, cells)), default=0) for cells in columns]
-    for row in zip(*columns, strict=True):
-        padded = [
-            cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)
-        ]
-        yield (" " * table.padding[1]).join(padded).rstrip()
 
 
 class _Stderr(Console):
@@ -109,6 +101,11 @@ def print_hint(text: str) -> None:
     """What to type next, for a person: on a terminal only."""
     if streams.err().isatty():
         stderr().print(shown(text, "dim"))
+
+
+def print_note(text: str) -> None:
+    """What a person should know, whether or not on a terminal."""
+    stderr().print(shown(text, "dim"))
 
 
 def print_warning(text: str) -> None:

@@ -1,91 +1,39 @@
-"""Text that others wrote, made safe to show; numbers and times, made short to read."""
+"""Text that others wrote, made safe to show on a terminal."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from registry_core.samples import Sample
+from registry_core.text import (
+    age,
+    counted,
+    duration,
+    fraction,
+    literal,
+    metrics_line,
+    number,
+    signed,
+    size,
+    spread,
+    when,
+)
 
-_CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-
-def literal(text: str) -> str:
-    """The text with every control, formatting and line-ending character written as an escape.
-
-    A tag, a reason or a message can then neither move the cursor nor break a line.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        character
-        if unicodedata.category(character) not in _CONTROL
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
+__all__ = [
+    "age",
+    "counted",
+    "duration",
+    "fraction",
+    "literal",
+    "metrics_line",
+    "number",
+    "shown",
+    "signed",
+    "size",
+    "spread",
+    "when",
+]
 
 
 def shown(text: object, style: str = "") -> Text:
     """A cell or a line of Rich that takes nothing in it for markup."""
     return Text(literal(str(text)), style=style)
-
-
-def number(value: float) -> str:
-    """Four significant digits: 0.7801, 12.31, 1.235e-07."""
-    return f"{value:.4g}" if abs(value) < 1 or value >= 10_000 else f"{value:.2f}"
-
-
-def fraction(name: str, value: float) -> str:
-    """A metric's value: an accuracy keeps four decimals, whatever it is."""
-    return f"{value:.4f}" if "accuracy" in name else number(value)
-
-
-def spread(name: str, sample: Sample) -> str:
-    """A metric over several runs: 0.4470 ± 0.0300, mean and deviation, as exact as each other."""
-    mean = fraction(name, sample.mean)
-    if sample.deviation is None:
-        return mean
-    decimals = 0 if "e" in mean else len(mean.partition(".")[2])
-    deviation = f"{sample.deviation:.{decimals}f}"
-    if not float(deviation):
-        deviation = number(sample.deviation)  # smaller than what the mean is rounded to
-    return f"{mean} ± {deviation}"
-
-
-def signed(name: str, difference: float) -> str:
-    """A metric's difference, with its sign: +0.0120."""
-    return f"{'+' if difference >= 0 else ''}{fraction(name, difference)}"
-
-
-def duration(seconds: float) -> str:
-    """How long: 9.4 s, 3 min 20 s, 2 h 05 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 version`, `1,200 versions`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def size(count: int) -> str:
-    """Bytes: 512 B, 1.5 MB."""
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
-
-
-def metrics_line(metrics: Mapping[str, float]) -> str:
-    """`accuracy 0.7801  loss 0.64`, names without underscores."""
-    return "  ".join(f"{n.replace('_', ' ')} {fraction(n, v)}" for n, v in metrics.items())

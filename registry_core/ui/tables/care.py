@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registry_core.records import GarbageCollection
+from registry_core.text import counted, size, when
 from registry_core.ui.output import print_text, print_warning, stdout
-from registry_core.ui.tables.cells import some, when
-from registry_core.ui.text import counted, shown, size
+from registry_core.ui.tables.cells import some
+from registry_core.ui.text import shown
 
 if TYPE_CHECKING:
     from registry_core.store.audit import Audit
@@ -15,18 +16,20 @@ if TYPE_CHECKING:
 
 
 def collection_line(collection: GarbageCollection, verb: str) -> str:
-    """`2 versions, 3 files and 1.5 MB went`."""
+    """`2 versions, 3 files and 1.5 MB deleted`."""
     versions = counted(len(collection.removals), "version")
     return f"{versions}, {counted(collection.blobs, 'file')} and {size(collection.size)} {verb}"
 
 
 def show_collection(collection: GarbageCollection, dry_run: bool) -> None:
-    """What went, or would go; and what looks like it and stays."""
+    """What was deleted, or would be; and what looks like it and stays."""
     console = stdout()
     if collection.blobs or collection.removals:
-        console.print(shown(f"{collection_line(collection, 'would go' if dry_run else 'went')}."))
+        console.print(
+            shown(f"{collection_line(collection, 'would be deleted' if dry_run else 'deleted')}.")
+        )
     else:
-        console.print("Nothing is to be collected.")
+        console.print("Nothing to delete.")
     for removal in collection.removals:
         console.print(shown(f"  {removal.version.ref}, removed {when(removal.at)}"))
     for digest in collection.unregistered:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from registry_core.records import Version
 from registry_core.refs import series
 from registry_core.ui.output import print_text, stdout
-from registry_core.ui.tables.cells import means, new_table, some
+from registry_core.ui.tables.cells import Column, key, means, new_table, some
 from registry_core.ui.text import fraction, shown, signed
 
 if TYPE_CHECKING:
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from registry_core.samples import MeanDifference
 
 
-def show_side_by_side(compared: SideBySide) -> None:
-    """What differs between versions: metrics, settings, classes; and the paired test of each."""
+def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
+    """What differs between versions: metrics, settings, classes; and the paired test of each.
+
+    Args:
+        compared: the versions and what differs.
+        wide: one table, however many versions there are and however narrow the terminal is.
+    """
     from registry_core.gates import told
 
     console = stdout()
@@ -34,13 +39,17 @@ def show_side_by_side(compared: SideBySide) -> None:
     }
     for title, rows in (("metric", metrics), ("setting", settings), ("class", classes)):
         if rows:
-            table = new_table(title, *columns)
+            versions = (Column(ref, "anywhere", leaves=False) for ref in columns)
+            table = new_table(key(title), *versions, wide=wide, blocks=True)
             for name, values in rows.items():
                 table.add_row(shown(name), *(shown(value) for value in values))
             console.print(table)
             console.print()
     for each in compared.differences:
-        found = told(each.comparison) if each.comparison else f"not compared: {each.why_not}"
+        names = each.version.ref, columns[0]
+        found = (
+            told(each.comparison, *names) if each.comparison else f"not compared: {each.why_not}"
+        )
         console.print(shown(f"{each.version.ref} against {columns[0]}: {found}"))
         for name, places in (("gained", each.gained), ("lost", each.lost)):
             if places:
@@ -61,7 +70,9 @@ def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]
 
     console = stdout()
     table = new_table(
-        "group", "metric", "n", "mean", "deviation", f"{_percent(CONFIDENCE)} interval of the mean"
+        key("group"),
+        *(Column(head, leaves=False) for head in ("metric", "n", "mean", "deviation")),
+        f"{_percent(CONFIDENCE)} interval of the mean",
     )
     for group in groups:
         for place, (metric, sample) in enumerate(group.metrics.items()):

@@ -46,7 +46,7 @@ def _show_place(label: str, place: Mapping[str, Any], state: str = "") -> None:
     """A folder on a line of its own, so that it can be copied; below it, why it is that one."""
     if "folder" in place:
         _show(label, place["folder"])
-        _show_list("", [f"by {place['reason']}", *([state] if state else [])], separator="; ")
+        _show_list("", [place["reason"], *([state] if state else [])], separator="; ")
         label = ""
     _show_problem(label, place)
 

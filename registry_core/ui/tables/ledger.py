@@ -1,63 +1,54 @@
-"""Who holds an alias, what a promotion asked, and the ledger."""
+"""Who holds an alias, and the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from registry_core.records import LedgerRow, Promotion
-from registry_core.ui.output import stderr, stdout
-from registry_core.ui.tables.cells import new_table, tags_line, when
+from registry_core.records import LedgerRow
+from registry_core.rules import PromotionRule
+from registry_core.ui.output import stdout
+from registry_core.ui.tables.cells import Column, key, moment, new_table, tags_line
 from registry_core.ui.text import literal, shown
 
-if TYPE_CHECKING:
-    from registry_core.gates import Check, Decision
 
-
-def show_holders(rows: Sequence[LedgerRow]) -> None:
+def show_holders(rows: Sequence[LedgerRow], wide: bool = False) -> None:
     """One line an alias: who holds it since when, and who moved it there why."""
-    table = new_table("alias", "version", "since", "who", "reason")
+    table = new_table(
+        key("alias"),
+        Column("version", leaves=False),
+        Column("since"),
+        Column("reason", "anywhere"),
+        Column("who"),
+        wide=wide,
+    )
     for row in rows:
         table.add_row(
             shown(row.alias, "green"),
             shown(f"{row.model}@{row.version}", "bold"),
-            shown(when(row.at)),
-            shown(row.who),
+            moment(row.at),
             shown(row.reason),
+            shown(row.who),
         )
     stdout().print(table)
 
 
-def show_decision(decision: Decision) -> None:
-    """What was asked of the candidate, and what was found; nothing where nothing was asked."""
-    if not decision.checks:
-        return
-    table = new_table("asked", "", "found")
-    for check in decision.checks:
-        mark = shown("holds", "green") if check.passed else shown("fails", "red bold")
-        table.add_row(shown(check.name), mark, shown(check.found))
-    stdout().print(table)
-
-
-def show_promotion(promotion: Promotion, overruled: Sequence[Check], dry_run: bool) -> None:
-    """Which alias moved, from where; and what was overruled to move it."""
-    version, previous = promotion.version, promotion.previous
-    verb = "would be" if dry_run else "is"
-    before = f", before it {previous.ref}" if previous else ", which nothing held before"
-    stdout().print(shown(f"{version.model}@{promotion.alias} {verb} {version.ref}{before}"))
-    for check in overruled:
-        stderr().print(shown(f"Overruled: {check.name}: {check.found}", "yellow"))
-
-
-def show_history(rows: Sequence[LedgerRow]) -> None:
+def show_history(rows: Sequence[LedgerRow], wide: bool = False) -> None:
     """The ledger, newest first."""
-    table = new_table("when", "what", "who", "reason")
+    table = new_table(
+        Column("when"),
+        Column("what", "between words", leaves=False),
+        Column("reason", "anywhere"),
+        Column("who"),
+        wide=wide,
+    )
     for row in rows:
-        table.add_row(shown(when(row.at)), shown(_what(row)), shown(row.who), shown(_reason(row)))
+        table.add_row(moment(row.at), shown(_what(row)), shown(_reason(row)), shown(row.who))
     stdout().print(table)
 
 
 def _what(row: LedgerRow) -> str:
+    if row.action in ("rule set", "rule removed"):
+        return _what_of_rule(row)
     subject = row.model if row.version is None else f"{row.model}@{row.version}"
     before = f" (before: {row.previous})" if row.previous else ""
     if row.action == "promoted":
@@ -69,10 +60,30 @@ def _what(row: LedgerRow) -> str:
     if row.action == "refused":
         return f"{subject} was refused as {row.alias}"
     if row.action == "released":
-        return f"{row.alias} was taken from {subject}"
+        return f"{row.model}@{row.alias} was deleted; it was {subject}"
     if row.action == "tagged":
         return f"{subject} was tagged {tags_line(row.evidence)}"
     return f"{subject} was {row.action}"
+
+
+def _what_of_rule(row: LedgerRow) -> str:
+    if row.action == "rule removed":
+        return f"the rule for {row.alias} was removed"
+    asked = _requirements(row.evidence.get("rule"), str(row.alias))
+    if "before" not in row.evidence:
+        return f"the rule for {row.alias} was set: {'; '.join(asked)}"
+    before = _requirements(row.evidence["before"], str(row.alias))
+    new = [f"now {line}" for line in asked if line not in before]
+    gone = [f"no longer {line}" for line in before if line not in asked]
+    return f"the rule for {row.alias} was changed: {'; '.join(new + gone)}"
+
+
+def _requirements(rule: object, alias: str) -> list[str]:
+    """What a rule asks for, in words; also of one that a newer mlreg wrote."""
+    try:
+        return PromotionRule.from_json(rule, alias).requirements() or ["nothing is asked for"]
+    except ValueError as error:
+        return [f"not readable ({error})"]
 
 
 def _reason(row: LedgerRow) -> str:

@@ -1,0 +1,153 @@
+"""Which file of a registry a user cannot read or write, and why, in words.
+
+The system names the file in some of its errors, SQLite names none. So what the user may do is
+looked up again, from the registry's folder inwards. Nothing here changes a mode.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import shlex
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from registry_core.errors import StorageError
+
+# What is written in a registry at any change, from the outside in; what is not there is left out.
+_WRITTEN = (
+    "registry.sqlite3",
+    "ledger.jsonl",
+    "runs",
+    "objects",
+    "objects/ledger.head",
+    "objects/sha256",
+)
+
+
+def denied(
+    registry: Path, error: OSError | None, writing: bool, outcome: str = ""
+) -> StorageError | None:
+    """What to raise where the system refused for lack of a right; None where it was not that.
+
+    Args:
+        registry: the registry's folder.
+        error: what the system raised; None where SQLite could not open or write its file.
+        writing: whether something was to be written.
+        outcome: what is true of the registry now, as a sentence.
+    """
+    if error is not None and error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return None
+    place = _named(error, writing) or closed(registry, writing)
+    if place is None:
+        if error is None:
+            return None
+        place = registry
+    if _is_mounted_read_only(place) and writing:
+        return StorageError(
+            f"Cannot write to {place}: its file system is mounted read-only.",
+            _joined(outcome, "Mount it for writing, or use another registry."),
+            f"findmnt -T {shlex.quote(str(place))}",
+        )
+    return StorageError(
+        f"Cannot {'write to' if writing else 'read'} {place}: permission denied.",
+        _joined(outcome, f"{_owned(place)}Check its permissions."),
+        f"ls -ld {shlex.quote(str(place))}",
+    )
+
+
+def closed(registry: Path, writing: bool) -> Path | None:
+    """The outermost part of a registry that the user cannot read, or cannot write.
+
+    Args:
+        registry: the registry's folder; need not exist.
+        writing: whether all must be open that a change writes to.
+    """
+    places = [registry, *(registry / name for name in _WRITTEN), *_shards(registry)]
+    return _first_closed(registry.parent, places, writing)
+
+
+def check_writable(registry: Path) -> None:
+    """Refuse now what would be refused once something is to be registered.
+
+    Users with different umasks may have made parts of the registry.
+
+    Raises:
+        PermissionError: names the part that the user cannot write to.
+    """
+    if (place := closed(registry, writing=True)) is not None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+
+
+def _named(error: OSError | None, writing: bool) -> Path | None:
+    """The file that the error names by its whole path, or a folder above it that is closed."""
+    if error is None or not isinstance(error.filename, str) or not error.filename.startswith("/"):
+        return None
+    file = Path(error.filename)
+    return _first_closed(file.parent, [file], writing) or file
+
+
+def _first_closed(folder: Path, places: Iterable[Path], writing: bool) -> Path | None:
+    """The first folder on the way that cannot be entered, or place that lacks the right."""
+    right = os.R_OK | os.W_OK if writing else os.R_OK
+    for above in (*reversed(folder.absolute().parents), folder.absolute()):
+        if not os.path.lexists(above):
+            return above.parent  # what is missing could not be made there
+        if not os.access(above, os.X_OK):
+            return above
+    for place in places:
+        if not os.path.lexists(place):
+            if writing and not os.access(place.parent, os.W_OK | os.X_OK):
+                return place.parent
+        elif not os.access(place, right | (os.X_OK if place.is_dir() else 0)):
+            return place
+    return None
+
+
+def _shards(registry: Path) -> Iterator[Path]:
+    """The folders that objects lie in, by the first two digits of their names."""
+    with suppress(OSError), os.scandir(registry / "objects" / "sha256") as found:
+        yield from sorted(Path(each.path) for each in found if len(each.name) == 2)
+
+
+def _owned(place: Path) -> str:
+    """Whose a file is, and who asks: `It belongs to anna, group ml, mode …; you are ben. `."""
+    try:
+        status = place.stat()
+    except OSError:
+        return ""
+    mode = stat.filemode(status.st_mode)
+    with suppress(OSError, AttributeError):
+        os.getxattr(place, "system.posix_acl_access")
+        mode += "+"  # as `ls` marks an access control list
+    owner, group, you = _user(status.st_uid), _group(status.st_gid), _user(os.geteuid())
+    return f"It belongs to {owner}, group {group}, mode {mode}; you are {you}. "
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _is_mounted_read_only(place: Path) -> bool:
+    try:
+        return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
