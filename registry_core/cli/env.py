@@ -10,7 +10,6 @@ import registry_core
 from registry_core import streams
 from registry_core.cli.app import app, session
 from registry_core.cli.options import JsonOption
-from registry_core.cli.starting import before_settling
 from registry_core.errors import MlregError
 from registry_core.ui import output
 from registry_core.ui.tables.env import show_environment
@@ -82,7 +81,7 @@ def _versions() -> dict[str, Any]:
 def _keras() -> dict[str, Any]:
     from registry_core.machine import keras_settings
 
-    return keras_settings(before_settling("KERAS_BACKEND"))
+    return keras_settings(os.environ.get("KERAS_BACKEND"))
 
 
 def _machine() -> dict[str, Any]:

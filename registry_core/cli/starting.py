@@ -7,10 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Plugins may import Matplotlib and Keras before mlreg does, and both read these when imported.
-# A notebook names a backend that need not be installed here, and figures are files in any case;
-# keras.json may name another backend than the one that mlreg trains with.
-_VARIABLES = {"MPLBACKEND": "Agg", "KERAS_BACKEND": "tensorflow"}
+# Plugins may import Matplotlib before mlreg does, which reads this when it is imported. A notebook
+# names a backend that need not be installed here, and figures are files in any case.
+_VARIABLES = {"MPLBACKEND": "Agg"}
 
 # Else Pydantic reads the entry points of every installed package, and fails where one is damaged.
 _DEFAULTS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
@@ -18,30 +17,22 @@ _DEFAULTS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
 # Zip archives, which .keras files are, count from 1980, in local time.
 _LEAST_YEAR = 1981
 
-_before: dict[str, str | None] = {}
-
-
-def before_settling(name: str) -> str | None:
-    """What one of these variables was when the command began."""
-    return _before.get(name, os.environ.get(name))
-
 
 @contextmanager
 def settled() -> Iterator[None]:
-    """Inside the block, plugins find the backends that mlreg works with."""
-    _before.update({name: os.environ.get(name) for name in (*_VARIABLES, *_DEFAULTS)})
+    """Inside the block, plugins and libraries find what mlreg works with."""
+    before = {name: os.environ.get(name) for name in (*_VARIABLES, *_DEFAULTS)}
     os.environ.update(_VARIABLES)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     try:
         yield
     finally:
-        for name, earlier in _before.items():
+        for name, earlier in before.items():
             if earlier is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = earlier
-        _before.clear()
 
 
 def require_training() -> None:
