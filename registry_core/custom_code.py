@@ -35,7 +35,8 @@ from registry_core.errors import (
     truncate,
 )
 from registry_core.plugin_guard import PluginGuard
-from registry_core.plugins import KnownPlugins, distribution_of
+from registry_core.plugin_sources import distribution_of
+from registry_core.plugins import KnownPlugins
 from registry_core.records import Version
 from registry_core.settings import Settings
 

@@ -7,16 +7,13 @@ A broken plugin for another dataset is never imported, so it cannot stop this ru
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
-import importlib.metadata
-import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,39 +30,12 @@ from registry_core.errors import (
     safe_repr,
 )
 from registry_core.plugin_guard import ClosedFilesError, PluginGuard
+from registry_core.plugin_sources import PluginSource, distribution_of, find_sources
+from registry_core.requirements import how_to_install
 from registry_core.settings import Settings
 
 # exit statuses of an MlregError that a plugin raised; its own subclass may set any other
 _STATUSES = range(1, 10)
-
-ENTRY_POINTS = {"dataset": "mlreg.plugins", "extension": "mlreg.extensions"}
-
-
-@dataclass(frozen=True)
-class PluginSource:
-    """A plugin that is known by name, and not yet imported.
-
-    Args:
-        name: what the command line calls it.
-        module: the module to import.
-        kind: "dataset" or "extension".
-        origin: who named it: the path of plugins.toml, or a distribution and its version.
-        rival: who else names it, with another module; None where nobody does.
-    """
-
-    name: str
-    module: str
-    kind: str
-    origin: str
-    rival: str | None = None
-
-    @property
-    def missing(self) -> bool:
-        """Whether the module's top package cannot be found. Looks for it, imports nothing."""
-        try:
-            return importlib.util.find_spec(self.module.partition(".")[0]) is None
-        except ValueError:  # what plugins.toml says is no module's name
-            return True
 
 
 class KnownPlugins:
@@ -75,9 +45,8 @@ class KnownPlugins:
         # behind the installed packages, so that a file beside plugins.toml cannot replace one
         if str(settings.folder) not in sys.path:
             sys.path.append(str(settings.folder))
-        origin = str(settings.file)
-        self.datasets = _merge("dataset", settings.plugins, origin)
-        self.extensions = _merge("extension", settings.extensions, origin)
+        self.datasets = find_sources("dataset", settings.plugins, settings)
+        self.extensions = find_sources("extension", settings.extensions, settings)
 
     def dataset(self, name: str) -> PluginSource:
         """The dataset plugin of this name.
@@ -88,7 +57,9 @@ class KnownPlugins:
         """
         if name not in self.datasets:
             known = sorted(self.datasets)
-            near = difflib.get_close_matches(name, known, n=1)
+            folded = {each.casefold(): each for each in reversed(known)}
+            found = difflib.get_close_matches(name.casefold(), list(folded), n=1)
+            near = [folded[each] for each in found]
             meant = f" Did you mean '{near[0]}'?" if near else ""
             raise UsageError(
                 f"No dataset plugin {name!r}.",
@@ -118,20 +89,6 @@ class KnownPlugins:
         chosen = self.dataset(dataset) if dataset is not None else None
         backend.prepare()  # plugins may import Keras before the trainer does
         return PluginSet(chosen, list(self.extensions.values()))
-
-
-def _merge(kind: str, named: Mapping[str, str], origin: str) -> dict[str, PluginSource]:
-    sources = {name: PluginSource(name, module, kind, origin) for name, module in named.items()}
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS[kind]):
-        distribution = entry.dist
-        found = f"{distribution.name} {distribution.version}" if distribution else "a package"
-        known = sources.get(entry.name)
-        if known is None:
-            sources[entry.name] = PluginSource(entry.name, entry.value, kind, found)
-        elif known.module != entry.value and known.rival is None:
-            rival = f"{entry.value} ({found})"
-            sources[entry.name] = PluginSource(known.name, known.module, kind, known.origin, rival)
-    return dict(sorted(sources.items()))
 
 
 class PluginSet:
@@ -282,7 +239,7 @@ class PluginSet:
                 "module": source.module,
                 "kind": source.kind,
                 "distribution": distribution_of(source.module),
-                "code_sha256": _code_digest(self._modules[source.name]),
+                "code_sha256": _code_digest(source, self._modules[source.name]),
             }
             for source in self.sources
         ]
@@ -351,9 +308,12 @@ class PluginSet:
             error.add_note(f"in plugin '{owner}', hook {hook}, {place}")
         if isinstance(error, MlregError) and error.exit_status in _STATUSES:
             return error
+        remedy, command = f"In {place}.", ""
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            install, command = how_to_install(error.name)
+            remedy = f"{install} {remedy}"
         return PluginError(
-            f"Plugin '{owner}' failed in {hook}: {_said(error)}",
-            f"In {place}. `mlreg --traceback …` shows the way there.",
+            f"Plugin '{owner}' failed in {hook}: {_said(error)}", remedy, command
         )
 
     def _provider(self, hook: str) -> tuple[str, str]:
@@ -388,26 +348,70 @@ def _either(names: Sequence[str]) -> str:
 
 
 def _import(source: PluginSource) -> ModuleType:
+    _check_name(source)
     try:
         with PluginGuard(f"'{source.name}'", "when it was imported"):
-            return importlib.import_module(source.module)
+            module = importlib.import_module(source.module)
     except ModuleNotFoundError as error:
-        package = source.module.partition(".")[0]
-        if error.name and error.name.partition(".")[0] == package:
-            raise PluginError(
-                f"Plugin '{source.name}' is not installed: no module '{error.name}'.",
-                f"Install the package that has it, or put {package}.py beside plugins.toml. "
-                f"It is named by {source.origin}.",
-            ) from error
-        raise PluginError(
-            f"Plugin '{source.name}' needs a module that is not installed: '{error.name}'.",
-            f"Install it: {source.module} imports it.",
-            f"pip install {error.name}",
-        ) from error
+        raise _missing_module(source, error) from error
     except (Interrupted, KeyboardInterrupt, ClosedFilesError):
         raise
     except BaseException as error:
         raise _import_failure(source, error) from error
+    if getattr(module, "__file__", None) is None:
+        raise PluginError(
+            f"Plugin '{source.name}' names '{source.module}', which has no file of its own.",
+            "A folder needs an __init__.py to be a plugin, or name a module in it: "
+            f"{source.module}.plugin.",
+        )
+    return module
+
+
+def _check_name(source: PluginSource) -> None:
+    """Refuse what is no module's name, and a name by which Python finds another module."""
+    if (meant := source.meant) is not None:
+        raise PluginError(
+            f"Plugin '{source.name}' is written as '{source.module}', which is not a module's "
+            f"name. It is named by {source.origin}.",
+            f"Write the module's name: {meant}" if meant else "Write the module's name.",
+        )
+    if hidden_by := source.hidden_by:
+        raise PluginError(
+            f"Plugin '{source.name}' is hidden: for '{source.module}' Python finds {hidden_by}, "
+            f"not what is beside {source.origin}.",
+            f"Give the file another name, such as {source.name}_plugin.py, and write that name "
+            "there without '.py'.",
+        )
+
+
+def _missing_module(source: PluginSource, error: ModuleNotFoundError) -> PluginError:
+    """Tells a plugin that is missing from one whose import lacks something."""
+    package = source.module.partition(".")[0]
+    if source.missing:
+        return PluginError(
+            f"Plugin '{source.name}' is not installed: no module '{package}'.",
+            f"Install the package that has it, or put {package}.py beside plugins.toml. "
+            f"It is named by {source.origin}.",
+            "mlreg plugins list",
+        )
+    if error.name and f"{source.module}.".startswith(f"{error.name}."):
+        return PluginError(
+            f"Plugin '{source.name}' is not found: '{package}' has no module '{error.name}'.",
+            f"Correct the name. It is named by {source.origin}.",
+            "mlreg plugins list",
+        )
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<frozen")
+    ]
+    place = f" {frames[-1].filename}, line {frames[-1].lineno}, imports it." if frames else ""
+    remedy, command = how_to_install(error.name or "")
+    return PluginError(
+        f"Plugin '{source.name}' needs the module '{error.name}', which is not installed.",
+        remedy + place,
+        command,
+    )
 
 
 def _import_failure(source: PluginSource, error: BaseException) -> PluginError:
@@ -467,26 +471,29 @@ def _public_name(kind: type) -> str:
     return kind.__qualname__ if plain else f"{package}.{kind.__qualname__}"
 
 
-@functools.cache
-def _owners() -> Mapping[str, list[str]]:
-    """Top-level package -> distributions. Reads every installed file's name: 70 ms."""
-    return importlib.metadata.packages_distributions()
-
-
-def distribution_of(module: str) -> str | None:
-    """`acme-layers 1.2`: what a module was installed with; None where no distribution has it."""
-    owners = _owners().get(module.partition(".")[0])
-    if not owners:
-        return None
-    return f"{owners[0]} {importlib.metadata.version(owners[0])}"
-
-
-def _code_digest(module: ModuleType) -> str:
+def _code_digest(source: PluginSource, module: ModuleType) -> str:
     """sha256 over the plugin's own Python files, in hex: it changes when the code does."""
     import hashlib
 
     home = blame.home(module)
     digest = hashlib.sha256()
-    for file in sorted(home.rglob("*.py")) if home.is_dir() else [home]:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    # an editor's lock is a link that leads nowhere, and a folder may be called x.py
+    files = sorted(each for each in home.rglob("*.py") if each.is_file()) if home.is_dir() else []
+    for file in files or [Path(module.__file__ or "")]:
+        try:
+            code = file.read_bytes() if files else _own_code(module, file)
+        except OSError as error:
+            raise PluginError(
+                f"{file} of plugin '{source.name}' cannot be read: {error.strerror or error}.",
+                "A version records a digest of its plugin's code.",
+            ) from error
+        digest.update(os.fsencode(file.name) + b"\0" + code + b"\0")
     return digest.hexdigest()
+
+
+def _own_code(module: ModuleType, file: Path) -> bytes:
+    """What a module's file holds, also where it is in an archive."""
+    loader: Any = getattr(module.__spec__, "loader", None)
+    if file.is_file() or not hasattr(loader, "get_data"):
+        return file.read_bytes()
+    return bytes(loader.get_data(str(file)))

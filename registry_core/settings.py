@@ -9,7 +9,8 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,20 +52,22 @@ class Settings:
     @property
     def folder(self) -> Path:
         """Where a plugin's module is looked for beside the installed ones."""
-        return self.file.parent if self.file else Path.cwd()
+        return self.file.parent if self.file else current_folder()
 
 
 def find_settings(start: Path | None = None) -> Settings:
     """Read plugins.toml of this folder, or of the nearest one above it.
 
     Raises:
-        UsageError: the file is malformed, not UTF-8, or has a key that is not known.
+        UsageError: the file is malformed, not UTF-8, or has a key that is not known; or the current
+            folder was deleted.
     """
-    here = (start or Path.cwd()).resolve()
+    here = (start or current_folder()).resolve()
     for folder in (here, *here.parents):
         file = folder / SETTINGS_FILE
-        if file.is_file():
-            return read_settings(file)
+        with suppress(PermissionError):  # this user may not look into the folder
+            if file.is_file():
+                return read_settings(file)
     return Settings()
 
 
@@ -79,7 +82,7 @@ def read_settings(file: Path) -> Settings:
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
@@ -97,7 +100,7 @@ def read_settings(file: Path) -> Settings:
     path = tables.get("registry", {}).get("path")
     return Settings(
         file=file,
-        registry=(file.parent / Path(path).expanduser()) if path else None,
+        registry=file.parent / expand_home(path, f"[registry] path in {file}") if path else None,
         plugins=tables.get("plugins", {}),
         extensions=tables.get("extensions", {}),
         promotion=_promotion_rules(tables.get("promotion", {}), text, file),
@@ -127,16 +130,22 @@ class RegistryPlace:
 
 
 def registry_place(option: Path | None, settings: Settings) -> RegistryPlace:
-    """Where the registry is: the option, MLREG_HOME, plugins.toml, the user's data folder."""
+    """Where the registry is: the option, MLREG_HOME, plugins.toml, the user's data folder.
+
+    Raises:
+        UsageError: what names it begins with the home folder of a user who has none.
+    """
     if option is not None:
-        return RegistryPlace(option, "--registry")
+        return RegistryPlace(expand_home(str(option), "--registry"), "--registry")
     if home := os.environ.get("MLREG_HOME"):
-        return RegistryPlace(Path(home).expanduser(), "MLREG_HOME")
+        return RegistryPlace(expand_home(home, "MLREG_HOME"), "MLREG_HOME")
     if settings.registry is not None:
         return RegistryPlace(settings.registry, str(settings.file))
     import platformdirs  # 11 ms, needed only where nothing else names the place
 
-    return RegistryPlace(Path(platformdirs.user_data_dir("mlreg", appauthor=False)))
+    with _homeless("MLREG_HOME"):
+        folder = platformdirs.user_data_dir("mlreg", appauthor=False)
+        return RegistryPlace(Path(folder).expanduser())
 
 
 def registry_folder(option: Path | None, settings: Settings) -> Path:
@@ -150,11 +159,71 @@ def cache_folder(name: str) -> Path:
     Args:
         name: the plugin's name.
     """
+    return cache_place()[0] / name
+
+
+def cache_place() -> tuple[Path, str]:
+    """The folder in which each plugin has its cache, and why there.
+
+    Raises:
+        UsageError: what names it begins with the home folder of a user who has none.
+    """
     if home := os.environ.get("MLREG_CACHE"):
-        return Path(home).expanduser() / name
+        return expand_home(home, "MLREG_CACHE"), "named by MLREG_CACHE"
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("mlreg", appauthor=False)) / name
+    with _homeless("MLREG_CACHE"):
+        folder = platformdirs.user_cache_dir("mlreg", appauthor=False)
+        return Path(folder).expanduser(), "the default, as MLREG_CACHE names none"
+
+
+def expand_home(path: str, named_by: str) -> Path:
+    """The path, with `~` or `~user` at its beginning replaced by the home folder.
+
+    Args:
+        path: as it was written.
+        named_by: where, for the error.
+
+    Raises:
+        UsageError: there is no such user, or the user has no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise UsageError(
+            f"{named_by} is '{path}', and '{user}' has no home folder on this machine.",
+            "Write the whole path, beginning with '/'.",
+        ) from None
+
+
+def current_folder() -> Path:
+    """The current folder.
+
+    Raises:
+        UsageError: it was deleted, or this user may not look at it.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageError(
+            f"The current folder cannot be used: {error.strerror}.",
+            "It was deleted or its permissions were changed. Change to another one.",
+            "cd /",
+        ) from error
+
+
+@contextmanager
+def _homeless(variable: str) -> Iterator[None]:
+    """A home folder that is needed and not known is told with what to set instead."""
+    try:
+        yield
+    except RuntimeError:
+        raise UsageError(
+            f"Your home folder is not known: HOME is not set, and user {os.getuid()} has none.",
+            f"Set HOME or {variable} to a folder that you can write.",
+            f'export {variable}="$PWD/{variable.removeprefix("MLREG_").lower()}"',
+        ) from None
 
 
 def _check(tables: Mapping[str, Any], text: str, file: Path) -> None:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 # Private descriptors are above what a careless `os.closerange(3, 64)` or `(3, 256)` closes.
 _LEAST_PRIVATE = 512
@@ -43,12 +43,12 @@ _claimed: _Claimed | None = None
 
 def out() -> TextIO:
     """The stream for mlreg's data."""
-    return _claimed.out if _claimed else sys.stdout
+    return _claimed.out if _claimed else _or_nowhere(sys.stdout)
 
 
 def err() -> TextIO:
     """The stream for mlreg's progress, warnings and errors."""
-    return _claimed.err if _claimed else sys.stderr
+    return _claimed.err if _claimed else _or_nowhere(sys.stderr)
 
 
 def is_claimed() -> bool:
@@ -69,7 +69,8 @@ def claim(quiet: bool = False) -> None:
     for stream in found:
         _flush(stream)
     copies = {fd: _private_copy(fd) for fd in (1, 2) if is_open(fd)}
-    out, err = (_own(stream, fd, copies) for fd, stream in zip((1, 2), found, strict=True))
+    streams = zip((1, 2), map(_or_nowhere, found), strict=True)
+    out, err = (_own(stream, fd, copies) for fd, stream in streams)
     _claimed = _Claimed(found, out, err, copies)
     if quiet:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -163,6 +164,14 @@ def escape_unencodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def can_ask() -> bool:
+    """Whether somebody at a terminal can be asked something, and answer."""
+    try:
+        return is_usable(sys.stdin) and sys.stdin.isatty() and err().isatty()
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def drop_output() -> None:
     """Discard what is still buffered for stdout, so that it does not raise at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -208,6 +217,25 @@ class _ToStderr(io.TextIOBase):
 
     def write(self, text: str) -> int:
         return err().write(text)
+
+
+class _Nowhere(io.TextIOBase):
+    """Stands for the stream of a program that has none, such as a service."""
+
+    encoding = "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+_NOWHERE = _Nowhere()
+
+
+def _or_nowhere(stream: TextIO | None) -> TextIO:
+    return cast(TextIO, stream if is_usable(stream) else _NOWHERE)
 
 
 def _own(stream: TextIO, fd: int, copies: Mapping[int, int]) -> TextIO:

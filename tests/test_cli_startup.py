@@ -90,6 +90,7 @@ def test_what_decides_imports_no_tensorflow(project):
         "promote cifar10@1 production --dry-run",
         "export cifar10@1 --overwrite",
         "plugins list",
+        "env",
         "run cifar10 --print-config",
         "run cifar10 --preset quick --dry-run",
         "run --help",

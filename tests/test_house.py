@@ -32,10 +32,13 @@ FLOORS = [
         "code_record",
         "blame",
         "plugin_guard",
+        "requirements",
+        "machine",
     },
     {
         "store",
         "plugins",
+        "plugin_sources",
         "plans",
         "plugin_description",
         "gates",
@@ -59,6 +62,8 @@ FLOORS = [
     {"__main__"},
 ]
 SAME_FLOOR = {
+    ("custom_code", "plugin_sources"),  # what a module was installed with
+    ("plugins", "plugin_sources"),  # the set of a run is made of what is named
     ("gates", "plugins"),  # a gate asks the plugins
     ("comparison", "groups"),  # versions that belong to groups compare as groups too
     ("registry", "training"),  # late: a model is wanted
@@ -89,7 +94,7 @@ HEAVY = {
     "rich": {"ui"},
     "typer": {"cli"},
     "pluggy": {"hookspecs", "plugins"},
-    "sqlite3": {"store"},
+    "sqlite3": {"store", "machine"},  # its version is told
     "pydantic": {"config"},
     "h5py": {"model_file", "model_import"},
 }

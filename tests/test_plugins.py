@@ -216,7 +216,12 @@ def test_a_missing_module_says_how_to_install_it(tmp_path):
 def test_a_missing_dependency_says_which(tmp_path):
     """The plugin is there, and what it imports is not."""
     error = refused(tmp_path, "import a_module_nobody_has\n" + TABLE_PLUGIN)
-    says(error, "'flowers'", "'a_module_nobody_has'", "pip install a_module_nobody_has")
+    says(
+        error,
+        "'flowers'",
+        "'a_module_nobody_has'",
+        "Install the package that provides 'a_module_nobody_has'",
+    )
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,42 @@ def test_the_cache_is_the_users_or_what_the_environment_says(tmp_path, monkeypat
     monkeypatch.setenv("MLREG_CACHE", str(tmp_path))
     assert cache_folder("flowers") == tmp_path / "flowers"
     assert not (tmp_path / "flowers").exists()
+
+
+@pytest.mark.parametrize("variable", ["MLREG_HOME", "MLREG_CACHE"])
+def test_the_home_of_nobody_is_told_with_what_names_it(monkeypatch, variable):
+    """A name behind ~ that no user has; the whole path would do."""
+    monkeypatch.setenv(variable, "~nosuch/place")
+    with pytest.raises(UsageError) as caught:
+        registry_folder(None, Settings()) if variable == "MLREG_HOME" else cache_folder("flowers")
+    assert caught.value.what == (
+        f"{variable} is '~nosuch/place', and '~nosuch' has no home folder on this machine."
+    )
+
+
+def test_a_home_is_found_in_the_option_and_in_the_file_too(tmp_path):
+    """A shell leaves `--registry=~/place` as it is."""
+    home = Path(os.environ["HOME"])
+    assert registry_folder(Path("~/place"), Settings()) == home / "place"
+    error = refused(tmp_path, '[registry]\npath = "~nosuch/place"\n')
+    assert "'~nosuch' has no home folder" in error.what
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    """Nothing is made in a folder called ~."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # nobody has an entry
+    with pytest.raises(UsageError, match="Your home folder is not known") as caught:
+        registry_folder(None, Settings())
+    assert "MLREG_HOME" in caught.value.command
+    with pytest.raises(UsageError, match="Your home folder is not known"):
+        cache_folder("flowers")
+
+
+def test_a_working_folder_that_is_gone_is_told(tmp_path, monkeypatch):
+    """A relative place would be nowhere."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UsageError, match="current folder cannot be used"):
+        find_settings()

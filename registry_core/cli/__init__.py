@@ -14,6 +14,7 @@ import typer
 
 from registry_core import plugin_guard, streams
 from registry_core.cli.app import app, register_commands, session
+from registry_core.cli.starting import settled
 from registry_core.errors import (
     CancelledError,
     Interrupted,
@@ -21,9 +22,14 @@ from registry_core.errors import (
     PluginError,
     StorageError,
     UsageError,
-    one_line,
 )
 from registry_core.refs import MisspelledReferenceError
+
+# What the machine refuses, whoever asked: a place without rights, a limit, a failing disk.
+_REFUSALS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.ESTALE,
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +72,7 @@ def _run(words: Sequence[str]) -> int:
     register_commands(words)
     session.begin(words)
     try:
-        with plugin_guard.warnings_to(_warn):
+        with plugin_guard.warnings_to(_warn), settled():
             status = app(args=words, prog_name="mlreg", standalone_mode=False)
         if status == 128 + signal.SIGINT:  # Typer's status for Ctrl-C before the command began
             raise Interrupted(signal.SIGINT)
@@ -80,7 +86,7 @@ def _run(words: Sequence[str]) -> int:
         error.command = error.corrected(words)
         return _told(error)
     except MlregError as error:
-        return _told(error)
+        return _told(_traceable(error, words))
     except Interrupted as interruption:
         return _interrupted(interruption)
     except KeyboardInterrupt:
@@ -93,9 +99,10 @@ def _run(words: Sequence[str]) -> int:
         if isinstance(ending.__context__, BrokenPipeError):
             streams.drop_output()
             return 0
-        return _told(_bug(ending), cause=ending)
+        return _told(_bug(ending, words), cause=ending)
     except Exception as error:
-        return _told(_usage(error) or _full(error) or _closed(error) or _bug(error), cause=error)
+        known = _usage(error) or _full(error) or _closed(error) or _refused(error)
+        return _told(known or _bug(error, words), cause=error)
 
 
 def _finish(error: Mapping[str, Any] | None = None) -> None:
@@ -167,9 +174,38 @@ def _closed(error: Exception) -> PluginError | None:
     return plugin_guard.closed_files()
 
 
-def _bug(error: BaseException) -> MlregError:
-    return MlregError(
-        f"A bug in mlreg: {type(error).__qualname__}: {one_line(error)}",
-        "Please report it with what the same command prints with --traceback.",
-        "mlreg --traceback …",
+def _refused(error: Exception) -> StorageError | None:
+    """What the system refused, where no store was at work."""
+    if not isinstance(error, OSError):
+        return None
+    if error.errno == errno.ENOENT and "temporary directory" in str(error):  # tempfile's words
+        return StorageError(
+            "No folder for temporary files: those that are usual cannot be written.",
+            "Set TMPDIR to a folder that can be written.",
+            'export TMPDIR="$PWD"',
+        )
+    if error.errno not in _REFUSALS:
+        return None
+    return StorageError(
+        f"{error.filename or 'A file'} cannot be used: {error.strerror}.",
+        "Check that it is there, and that you may read and write it.",
+        "mlreg env",
     )
+
+
+def _traceable(error: MlregError, words: Sequence[str]) -> MlregError:
+    """A plugin's error without a next command shows the way to the line at fault."""
+    cause = error.__cause__
+    if not isinstance(error, PluginError) or error.command or session.traceback:
+        return error
+    if cause is not None and not isinstance(cause, ModuleNotFoundError):
+        from registry_core.cli.bug import with_traceback
+
+        error.command = with_traceback(words)
+    return error
+
+
+def _bug(error: BaseException, words: Sequence[str]) -> MlregError:
+    from registry_core.cli.bug import bug
+
+    return bug(error, words)

@@ -137,6 +137,7 @@ def reproduce(
 
     from registry_core import custom_code, reproduction
     from registry_core.cli.runs import load_trainer
+    from registry_core.cli.starting import require_training
     from registry_core.config import parse_overrides
     from registry_core.plans import plan_again
     from registry_core.plugins import KnownPlugins
@@ -151,6 +152,7 @@ def reproduce(
     plugins = KnownPlugins(registry.settings).load(version.dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     plan = plan_again(plugins, manifest, data_dir, overrides)
+    require_training()
     with (
         stop_on_signals() as stop,
         watch(quiet) as observer,

@@ -140,10 +140,11 @@ class Session:
 
     def begin(self, words: Sequence[str]) -> None:
         """Forget an earlier command line of this process."""
-        self.registry, self.traceback, self.early = None, False, {}
+        self.registry, self.early = None, {}
         self.words = words
         # for a command line that cannot be parsed; a command sets it from its own option
         self.as_json = "--json" in words
+        self.traceback = "--traceback" in words
 
     def open(self, create: bool = False, needs_versions: bool = True) -> Registry:
         """The registry that this command works on.
@@ -294,6 +295,7 @@ _FILES = {
     "plugins": "plugins",
     "data": "data",
     "help": "help",
+    "env": "env",
 }
 
 # The help page: each panel's commands in order; every command is in one, as a test holds.

@@ -18,13 +18,11 @@ def confirm(question: str, yes: bool, command: str) -> None:
         CancelledError: the answer is no.
         UsageError: there is no terminal to ask on.
     """
-    import sys
-
     from registry_core import streams
 
     if yes:
         return
-    if not (sys.stdin.isatty() and streams.err().isatty()):
+    if not streams.can_ask():
         raise UsageError(
             f"{question} This cannot be asked without a terminal.",
             "Nothing was done. Add --yes to confirm.",

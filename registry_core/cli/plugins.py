@@ -20,16 +20,11 @@ def list_plugins(
     wide: WideOption = False, as_json: JsonOption = False, quiet: QuietOption = False
 ) -> None:
     """List plugins, and where each comes from."""
-    from registry_core.plugins import KnownPlugins, PluginSource
+    from registry_core.plugins import KnownPlugins
     from registry_core.settings import find_settings
 
     known = KnownPlugins(find_settings())
     sources = [*known.datasets.values(), *known.extensions.values()]
-
-    def state(source: PluginSource) -> str:
-        if source.rival:
-            return f"named twice: also {source.rival}"
-        return "missing" if source.missing else "ok"
 
     rows = [
         {
@@ -37,7 +32,7 @@ def list_plugins(
             "kind": source.kind,
             "module": source.module,
             "named_by": source.origin,
-            "state": state(source),
+            "state": source.state,
         }
         for source in sources
     ]
@@ -52,6 +47,10 @@ def list_plugins(
             output.print_warning(
                 f"Plugin '{row['name']}' cannot run: no module '{row['module']}' is installed, "
                 "and none is beside plugins.toml."
+            )
+        elif row["state"] != "ok" and "twice" not in row["state"]:
+            output.print_warning(
+                f"Plugin '{row['name']}' cannot run: '{row['module']}' is {row['state']}."
             )
 
 

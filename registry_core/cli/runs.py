@@ -118,10 +118,12 @@ def running(
     import time
 
     from registry_core import lifecycle
+    from registry_core.cli.starting import require_training
     from registry_core.signals import stop_on_signals
     from registry_core.ui.live import Runs
     from registry_core.ui.watchers import watch
 
+    require_training()
     with stop_on_signals() as stop:
         group: Runs | None = None
 

@@ -53,6 +53,7 @@ def evaluate(
 ) -> None:
     """Measure a version again and compare with its record."""
     from registry_core import custom_code, reevaluation
+    from registry_core.cli.starting import require_training
     from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
@@ -65,6 +66,7 @@ def evaluate(
     custom_code.check_here(version.ref, manifest, registry.settings)
     plugins = KnownPlugins(registry.settings).load(version.dataset)
     plan = reevaluation.plan_of(plugins, manifest, data_dir)
+    require_training()
     registry.store.check(version)
     with stop_on_signals() as stop, watch(quiet) as observer:
         stop.outcome = "Nothing was changed."
@@ -180,6 +182,7 @@ def import_model(
     """
     from registry_core import adoption
     from registry_core.cli.runs import standard_report, tell_version
+    from registry_core.cli.starting import require_training
     from registry_core.model_import import Examiner
     from registry_core.plans import plan_run
     from registry_core.plugins import KnownPlugins
@@ -190,6 +193,7 @@ def import_model(
     registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
     plan = plan_run(plugins, preset, None, name, data_dir)
+    require_training()
     memory_bytes = None if max_memory is None else round(max_memory * 1e9)
     if dry_run:
         with stop_on_signals() as stop, watch(quiet) as observer, _allow_more(dataset, file):

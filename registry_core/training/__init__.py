@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from registry_core import backend
+from registry_core.requirements import require_keras
 
+require_keras()
 backend.prepare()
 backend.check()
 

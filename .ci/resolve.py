@@ -1,0 +1,57 @@
+"""Check that pip and uv would install the same versions of what decides a result.
+
+Usage: python .ci/resolve.py [EXTRA …], in an environment with pip and uv. Installs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+DECIDING = ("h5py", "keras", "ml-dtypes", "numpy", "tensorflow", "tensorflow-cpu")
+
+
+def by_pip(extra: str) -> dict[str, str]:
+    """Package -> version, as pip resolves mlreg with this extra."""
+    command = ["pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, f"{ROOT}[{extra}]"],
+        check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    found = [each["metadata"] for each in json.loads(done.stdout)["install"]]
+    return {_normal(each["name"]): each["version"] for each in found}
+
+
+def by_uv(extra: str) -> dict[str, str]:
+    """The same as uv resolves it."""
+    command = ["uv", "pip", "compile", "--quiet", "--python", sys.executable, "--extra", extra]
+    done = subprocess.run(
+        [*command, "pyproject.toml"], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    found = re.findall(r"^(\S+)==(\S+)", done.stdout, re.MULTILINE)
+    return {_normal(name): version for name, version in found}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def main(extras: list[str]) -> int:
+    """Compare, tell, and return an exit status."""
+    differ = 0
+    for extra in extras:
+        pip, uv = by_pip(extra), by_uv(extra)
+        for name in DECIDING:
+            ours, theirs = pip.get(name), uv.get(name)
+            if ours or theirs:
+                print(f"[{extra}] {name}: pip takes {ours}, uv {theirs}")
+            differ |= ours != theirs
+    return differ
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:] or ["tensorflow", "tensorflow-cpu", "test"]))

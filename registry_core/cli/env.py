@@ -1,0 +1,106 @@
+"""`mlreg env`: what mlreg found here, to look at or to paste into a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import registry_core
+from registry_core import streams
+from registry_core.cli.app import app, session
+from registry_core.cli.options import JsonOption
+from registry_core.errors import MlregError
+from registry_core.ui import output
+from registry_core.ui.tables.env import show_environment
+
+
+@app.command()
+def env(as_json: JsonOption = False) -> None:
+    """Show the registry, versions, processor and plugins in use."""
+    found = {
+        "registry": _or_problem(_registry),
+        "settings": _or_problem(_settings),
+        "cache": _or_problem(_cache),
+        "versions": _versions(),
+        "keras": _keras(),
+        "machine": _machine(),
+        "plugins": _or_problem(_plugins),
+        "terminal": _terminal(),
+    }
+    if as_json:
+        output.print_json(found)
+    else:
+        show_environment(found)
+
+
+def _or_problem(ask: Callable[[], Any]) -> Any:
+    """What is asked for; an error is a part of what is shown here, not the command's end."""
+    try:
+        return ask()
+    except MlregError as error:
+        return {"problem": f"{error.what} {error.remedy}".strip()}
+
+
+def _registry() -> dict[str, Any]:
+    from registry_core.settings import find_settings, registry_place
+    from registry_core.store import Store
+
+    place = registry_place(session.registry, find_settings())
+    folder = place.folder.absolute()
+    found = {"folder": str(folder), "reason": place.reason, "exists": os.path.isdir(folder)}  # noqa: PTH112 - never raises
+
+    def models() -> dict[str, Any]:
+        return {"models": len(Store(folder).models())}
+
+    return {**found, "models": None, **(_or_problem(models) if found["exists"] else {})}
+
+
+def _settings() -> dict[str, Any]:
+    from registry_core.settings import current_folder, find_settings
+
+    return {
+        "file": None if (file := find_settings().file) is None else str(file),
+        "looked_from": str(current_folder()),
+    }
+
+
+def _cache() -> dict[str, Any]:
+    from registry_core.settings import cache_place
+
+    folder, reason = cache_place()
+    return {"folder": str(folder), "reason": reason}
+
+
+def _versions() -> dict[str, Any]:
+    from registry_core.machine import interpreter, library_versions
+
+    return {"mlreg": registry_core.__version__, **interpreter(), **library_versions()}
+
+
+def _keras() -> dict[str, Any]:
+    from registry_core.machine import keras_settings
+
+    return keras_settings(os.environ.get("KERAS_BACKEND"))
+
+
+def _machine() -> dict[str, Any]:
+    from registry_core.machine import machine
+
+    return machine()
+
+
+def _plugins() -> list[dict[str, str]]:
+    from registry_core.plugins import KnownPlugins
+    from registry_core.settings import find_settings
+
+    known = KnownPlugins(find_settings())
+    return [
+        {"name": each.name, "kind": each.kind, "module": each.module, "state": each.state}
+        for each in (*known.datasets.values(), *known.extensions.values())
+    ]
+
+
+def _terminal() -> dict[str, Any]:
+    out = streams.out()
+    return {"encoding": out.encoding, "is_terminal": out.isatty(), "type": os.environ.get("TERM")}
