@@ -58,6 +58,8 @@ class Adopter(Protocol):
 
     def environment(self) -> dict[str, Any]: ...
 
+    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits: ...
+
     def load(self, path: Path, numbers: int) -> Any: ...
 
     def suit(self, model: Any, data: DataSplits) -> str: ...
@@ -135,6 +137,8 @@ def adopt(
             with translated(store.folder, "trying the model out", outcome=nothing):
                 limits = examiner.rehearse(own, plan.config, data)
             adopter = load_adopter(plan.config)
+            with plugins.answerable("mlreg_dataset"):
+                data = adopter.check_data(data)
             # what went well there because memory was refused must not take it here
             with bounded_memory(limits.memory_bytes):
                 model = adopter.load(own, found.numbers)
@@ -165,7 +169,7 @@ def adopt(
         origin = build_origin(
             plan, facts, plugins, {**surroundings(project), **adopter.environment()}, project
         )
-        record = build_record(plan, data, origin, metrics, history, stages, missing)
+        record = build_record(plan, scores, origin, metrics, history, stages, missing)
         # the preset decided which data was loaded, and nothing of how the model came to be
         record |= {
             "preset": PRESET,

@@ -5,12 +5,28 @@ Knows tracebacks and folders; what a plugin is, only by where its files are.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
 from registry_core.errors import safe_str, truncate
+
+# Lines that Keras and TensorFlow put before and between what was raised.
+_SAYS_NOTHING = re.compile(
+    r"""(\w+:\ )?(
+        Exception\ encountered\ when\ calling\ | Arguments\ received\ by\ |
+        Graph\ execution\ error: | Detected\ at\ node\ | <stack\ traces | in\ user\ code: |
+        \d+\ root\ error\(s\)\ found | Traceback\ \(most\ recent | \[\[ | .*Error\ encountered:$
+    )""",
+    re.VERBOSE,
+)
+_FRAME = re.compile(r'File "')
+# Colours; the function or the operation that failed; a number in a list of errors.
+_ORNAMENT = re.compile(r"\x1b\[\d*m|^\{\{\w+ \S*\}\}\s*|\s*\[Op:\S*\]( name: ?)?$|^\(\d+\)\s+")
+# What was raised is named in its own message: TensorFlow raised it anew.
+_NAMES_ITSELF = re.compile(r"\w*(Error|Exception): ")
 
 
 def home(module: ModuleType) -> Path:
@@ -66,11 +82,24 @@ def raised_by_host(error: BaseException) -> bool:
 
 def said(error: BaseException) -> str:
     """The exception as one line: `ValueError: not today`."""
-    message = safe_str(error).strip()
-    if message.startswith("in user code:"):  # TensorFlow's; what was raised is at its end
-        return truncate(message.rpartition("\n")[2].strip())
-    kind, first = type(error).__qualname__, message.partition("\n")[0]
-    return f"{kind}: {truncate(first)}" if first else kind
+    kind, why = type(error).__qualname__, reason(error)
+    if not why or _NAMES_ITSELF.match(why):
+        return why or kind
+    return f"{kind}: {why}"
+
+
+def reason(error: BaseException) -> str:
+    """The line of an exception's message that says why: the first that is no frame of it."""
+    message = safe_str(error)
+    if isinstance(error, KeyError) and "\\n" in message:
+        message = str(error.args[0])  # str() made one quoted line of it
+    lines = [_ORNAMENT.sub("", line.strip()) for line in message.strip().split("\n")]
+    in_frame = False  # a frame's source stands below it
+    for line in lines:
+        in_frame = bool(_FRAME.match(line)) or (in_frame and bool(line))
+        if line and not in_frame and not _SAYS_NOTHING.match(line):
+            return truncate(line)
+    return truncate(lines[0])
 
 
 def _codes(provided: object) -> list[object]:

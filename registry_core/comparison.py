@@ -170,11 +170,13 @@ def _difference(
 def _classes(
     manifests: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcomes | None]
 ) -> dict[str, list[float | None]]:
-    """Accuracy by class, for versions that name the same classes."""
+    """Accuracy by class, for versions that name the same classes and answer with one each."""
     names = [list(manifest.get("data", {}).get("class_names", [])) for manifest in manifests]
     if any(each != names[0] for each in names):
         return {}
     accuracies = [_accuracies(each, len(names[0])) if each else None for each in outcomes]
+    if not any(accuracies):
+        return {}  # several labels an example
     return {
         name: [each[number] if each else None for each in accuracies]
         for number, name in enumerate(names[0])

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from registry_core.errors import UsageError
+from registry_core.errors import UsageError, safe_repr
 
 
 class RunConfig(BaseModel):
@@ -51,20 +61,37 @@ class RunConfig(BaseModel):
         """Every key and its value, as JSON has them."""
         return self.model_dump(mode="json")
 
-    def changed(self, overrides: Mapping[str, Any]) -> Self:
+    def changed(self, overrides: Mapping[str, Any], recorded: bool = False) -> Self:
         """The same configuration with some keys changed, checked as if written by hand.
 
         Args:
-            overrides: key -> value; a text is converted to what the key asks for, by its own
-                rules first and as JSON where they refuse it. `outer.inner` reaches into a value.
+            overrides: key -> value; a text is converted to what the key asks for: by its own rules,
+                and as JSON where they refuse it or leave it a text. `outer.inner` reaches into a
+                value.
+            recorded: the values are those of a record, and a text in it is a text.
 
         Raises:
             UsageError: a key does not exist, or a value does not fit it.
         """
         config = self
         for key, value in overrides.items():
-            config = _change(config, key, value)
+            config = _change(config, key, value, recorded)
         return config
+
+    def lost_in_a_record(self) -> dict[str, Any]:
+        """Settings that a record would not give back as they are: key -> what it would keep."""
+        lost = {}
+        for key, kept in self.values().items():
+            try:
+                back = self.changed({key: kept}, recorded=True)
+                same = bool(getattr(back, key) == getattr(self, key))
+            except UsageError:
+                same = False
+            except ValueError:  # arrays do not say in one word whether they are equal
+                same = back.values()[key] == kept
+            if not same:
+                lost[key] = kept
+        return lost
 
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -90,39 +117,118 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
     return overrides
 
 
-def _change(config: Config, key: str, value: Any) -> Config:
-    values = config.model_dump()
-    place: Any = values
-    names = key.split(".")
-    for depth, name in enumerate(names):
-        if not isinstance(place, dict) or name not in place:
-            raise _no_such_key(key, config)
-        if depth < len(names) - 1:
-            place = place[name]
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The name that was probably meant: a slip of the finger, initials, a part, letters left out.
+
+    Args:
+        name: what was typed.
+        known: names whose parts are joined by `_`.
+    """
+    typed = re.sub(r"[^a-z0-9]", "", name.lower())
+    if not typed:
+        return None
+    parts = {each: each.lower().split("_") for each in known}
+    letters_left_out = ".*".join(typed)
+    ways: list[Callable[[str], bool]] = [
+        lambda each: typed == "".join(part[0] for part in parts[each] if part),
+        lambda each: each in difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6),
+        lambda each: len(typed) > 2 and any(part.startswith(typed) for part in parts[each]),
+        lambda each: len(typed) > 2 and bool(re.match(letters_left_out, "".join(parts[each]))),
+    ]
+    found = (each for means in ways for each in known if means(each))
+    return next(found, None)
+
+
+def explain(error: Any) -> str:
+    """Why a configuration could not be made, in plain words: `epochs is a whole number, …`.
+
+    Args:
+        error: pydantic's ValidationError.
+    """
+    names = _field_names(error.title)
+    told = []
+    for each in error.errors():
+        key = ".".join(map(str, each["loc"]))
+        if each["type"] == "extra_forbidden":
+            near = nearest(key, names)
+            meant = f"; did you mean {near!r}?" if near else ""
+            told.append(f"{error.title} has no setting {key!r}{meant}")
+        else:
+            given = "" if each["type"] in _OF_THE_WHOLE else f", and is {safe_repr(each['input'])}"
+            told.append(f"{'' if told else f'{error.title}: '}{_sentence(key, [each])}{given}")
+    return "; ".join(told)
+
+
+def _change(config: Config, key: str, value: Any, recorded: bool) -> Config:
+    names = _names(config, key)
     refusals: list[ValidationError] = []
-    for candidate in _readings(value):
-        place[names[-1]] = candidate
+    converted: list[Config] = []
+    for candidate in [value] if recorded else _readings(value):
         try:
-            # `about` is excluded from the dump and is no key of the user's
-            return type(config).model_validate({**values, "about": config.about})
+            converted.append(_with(config, names, candidate))
         except ValidationError as error:
             refusals.append(error)
-    problem = refusals[0].errors()[0]["msg"]
-    raise UsageError(
-        f"{key}={value} is not possible: {problem[0].lower()}{problem[1:]}.",
-        f"In this preset it is {_value_at(config, names)!r}.",
-    ) from refusals[0]
+    if not converted:
+        present = _value_at(config.values(), names)
+        shown = json.dumps(present, ensure_ascii=False)
+        example = f"{key}={present if isinstance(present, str) else shown}"
+        raise UsageError(
+            f"{key}={value} is not possible: {_sentence(key, refusals[-1].errors(), names)}"
+            f"{' or null' if _takes_null(config, names) else ''} (the preset has {shown}).",
+            f"For example: -p {shlex.quote(example)}",
+        ) from refusals[-1]
+    # a text that stays a text is not what was meant where the key takes a number or null
+    texts = [isinstance(_value_at(each, names), str) for each in converted]
+    return converted[1] if texts == [True, False] else converted[0]
 
 
-def _value_at(config: RunConfig, names: Sequence[str]) -> Any:
-    value: Any = config.values()
+def _names(config: RunConfig, key: str) -> list[str]:
+    """The path to a value: a setting by its name or its alias, and what is inside it."""
+    values = config.values()
+    first, *rest = key.split(".")
+    for name, field in type(config).model_fields.items():
+        aliases = [field.alias, field.validation_alias]
+        if isinstance(field.validation_alias, AliasChoices):
+            aliases += [each for each in field.validation_alias.choices if isinstance(each, str)]
+        if first in aliases and first not in values:
+            first = name
+    place: Any = values
+    for name in (first, *rest):
+        if not isinstance(place, dict) or name not in place:
+            raise _no_such_key(key, config)
+        place = place[name]
+    return [first, *rest]
+
+
+def _with(config: Config, names: Sequence[str], value: Any) -> Config:
+    """The configuration with another value at the end of a path, checked."""
+    # what is not changed stays the object that it is, `about` and what no record keeps too
+    values: dict[str, Any] = {name: getattr(config, name) for name in type(config).model_fields}
+    place = values
+    for name in names[:-1]:
+        inner = place[name]
+        place[name] = inner.model_dump() if isinstance(inner, BaseModel) else dict(inner)
+        place = place[name]
+    place[names[-1]] = value
+    return type(config).model_validate(values, by_name=True)
+
+
+def _takes_null(config: RunConfig, names: Sequence[str]) -> bool:
+    try:
+        _with(config, names, None)
+    except ValidationError:
+        return False
+    return True
+
+
+def _value_at(place: Any, names: Sequence[str]) -> Any:
     for name in names:
-        value = value[name]
-    return value
+        place = place[name] if isinstance(place, Mapping) else getattr(place, name)
+    return place
 
 
 def _readings(value: Any) -> list[Any]:
-    """The ways a text may be meant: as it stands, and as JSON (lists, null, nested values)."""
+    """The ways a text may be meant: as it stands, and as JSON (numbers, lists, null, objects)."""
     if not isinstance(value, str):
         return [value]
     try:
@@ -131,8 +237,69 @@ def _readings(value: Any) -> list[Any]:
         return [value]
 
 
+# What pydantic says of a value -> what the key is.
+_RULES = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "none_required": "null",
+    "string_type": "a text",
+    "list_type": "a list, written [1, 2]",
+    "tuple_type": "a list, written [1, 2]",
+    "set_type": "a list, written [1, 2]",
+    "dict_type": 'an object, written {"name": 1}',
+    "model_type": 'an object, written {"name": 1}',
+    "too_large": "below 2147483648",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "above"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "below"),
+    "less_than_equal": ("le", "at most"),
+}
+# Those that say something of the whole configuration, or a sentence of the plugin's own.
+_OF_THE_WHOLE = ("value_error", "assertion_error", "missing")
+
+
+def _sentence(key: str, errors: Sequence[Any], names: Sequence[str] = ()) -> str:
+    """What a key is, by what was refused: `epochs is a whole number`."""
+    if not names or len(errors) == 1:
+        inner = [str(each) for each in errors[0]["loc"][len(names) :] if names]
+        key = ".".join([key, *inner])
+    said, rules = [], []
+    for each in errors:
+        kind, context = each["type"], each.get("ctx", {})
+        if kind in _RULES:
+            rules.append(_RULES[kind])
+        elif kind in _BOUNDS:
+            name, words = _BOUNDS[kind]
+            rules.append(f"{words} {context[name]}")
+        elif kind in ("literal_error", "enum"):
+            rules.append(str(context["expected"]))
+        else:
+            said.append(re.sub("^(Value error|Assertion failed), ", "", each["msg"]))
+    if rules:
+        return f"{key} is {' or '.join(dict.fromkeys(rules))}"
+    return f"{said[0][:1].lower()}{said[0][1:]}"
+
+
+def _field_names(title: str) -> list[str]:
+    """The settings of a configuration class of this name; none where there is no such class."""
+    classes: list[type[RunConfig]] = [RunConfig]
+    for each in classes:
+        classes.extend(each.__subclasses__())
+    return next(
+        (sorted(each.model_fields) for each in reversed(classes) if each.__name__ == title), []
+    )
+
+
 def _no_such_key(key: str, config: RunConfig) -> UsageError:
     known = sorted(config.values())
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    meant = f" Did you mean '{near[0]}'?" if near else ""
+    near = nearest(key, known)
+    meant = f" Did you mean '{near}'?" if near else ""
     return UsageError(f"No setting '{key}'.", f"Settings: {', '.join(known)}.{meant}")

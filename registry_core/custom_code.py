@@ -91,7 +91,7 @@ def lacking(manifest: Mapping[str, Any], settings: Settings) -> list[str]:
     name, needed = manifest["dataset"], _recorded(manifest) or []
     missing = []
     if name not in known.datasets:
-        module = next((p["module"] for p in manifest["plugins"] if p["name"] == name), "")
+        module = next((p["module"] for p in manifest.get("plugins", ()) if p["name"] == name), "")
         missing.append(f"the plugin '{name}'" + (f" (module {module})" if module else ""))
     for module in _modules(needed):
         if not _is_here(module, known, settings):
@@ -99,18 +99,23 @@ def lacking(manifest: Mapping[str, Any], settings: Settings) -> list[str]:
     return missing
 
 
-def check_here(version: Version, manifest: Mapping[str, Any], settings: Settings) -> None:
+def check_here(made: str, record: Mapping[str, Any], settings: Settings) -> None:
     """Refuse to begin what needs a version's plugin where it, or what it brings, is not here.
+
+    Args:
+        made: what the plugin made: `cifar10@3`, `Run 20261125T…`.
+        record: the version's manifest, or what the run began with.
+        settings: which plugins there are here.
 
     Raises:
         PluginError: names all that is missing.
     """
-    missing = lacking(manifest, settings)
+    missing = lacking(record, settings)
     if missing:
-        needed = _recorded(manifest) or []
+        needed = _recorded(record) or []
         raise PluginError(
-            f"{version.ref} needs {_listed(missing)}, which {_are(missing)} not here.",
-            *_remedy(manifest, needed),
+            f"{made} needs {_listed(missing)}, which {_are(missing)} not here.",
+            *_remedy(record, needed),
         )
 
 
@@ -369,7 +374,7 @@ def _unregistered(
 def _remedy(manifest: Mapping[str, Any], objects: Sequence[CustomObject]) -> tuple[str, str]:
     """What would work, and what to type."""
     name = manifest["dataset"]
-    described = next((p for p in manifest["plugins"] if p["name"] == name), None)
+    described = next((p for p in manifest.get("plugins", ()) if p["name"] == name), None)
     installed = {each.distribution for each in objects} - {None}
     if described is not None and described["distribution"]:
         installed.add(described["distribution"])

@@ -191,10 +191,10 @@ def _check_stream(name: str, split: StreamSplit) -> None:
             "A StreamSplit needs the number of its examples: examples=…",
         )
     cardinality = int(split.dataset.cardinality())  # -1 is endless, -2 is not known
-    if 0 <= cardinality < split.examples:
+    if cardinality >= 0 and cardinality != split.examples:
         raise DataError(
-            f"The {name} stream says it has {split.examples} examples and yields {cardinality}.",
-            "Give the number that it yields.",
+            f"The {name} stream yields {cardinality} examples and says {split.examples}.",
+            f"Give the number that it yields: examples={cardinality}; or cut it: dataset.take(…).",
         )
     if not isinstance(split.fingerprint, str) or not split.fingerprint:
         raise DataError(

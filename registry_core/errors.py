@@ -55,6 +55,10 @@ class UsageError(MlregError):
     exit_status = 2
 
 
+class CancelledError(UsageError):
+    """A person was asked, and answered no; what was asked for is not done, so not status 0."""
+
+
 class PluginError(MlregError):
     """A plugin is at fault: it is missing, raises, or returns what a hook must not."""
 

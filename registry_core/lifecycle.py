@@ -29,7 +29,7 @@ from registry_core.provenance import surroundings
 from registry_core.records import FIGURES_FOLDER, LOG_FILE, MODEL_FILE, Version
 from registry_core.run_log import logged
 from registry_core.signals import StopRequest
-from registry_core.statistics import OUTCOMES_FILE, outcomes
+from registry_core.statistics import OUTCOMES_FILE, Outcomes, outcomes
 from registry_core.store import RunFolder, Store, check_files, translated
 from registry_core.store.manifest import check_json
 from registry_core.text import duration, metrics_line, stages_line
@@ -55,6 +55,8 @@ class Trainer(Protocol):
     def environment(self) -> dict[str, Any]: ...
 
     def initial_learning_rate(self, schedule: Schedule | None) -> Any: ...
+
+    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits: ...
 
     def check_augmentation(self, assembly: Assembly) -> None: ...
 
@@ -159,7 +161,7 @@ def run(
             (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
 
         for name in (name for name, module in objects.items() if not module):
-            observer.warn(
+            watching.warn(
                 f"'{name}' is not registered when a module is imported, but in a function: other "
                 "processes cannot load this version. Register it at the top of a module."
             )
@@ -176,7 +178,9 @@ def run(
         watching.stage_began("register")
         watching.say(metrics_line(made.metrics))
         watching.say(stages.summary())
-        record = build_record(plan, data, made.origin, made.metrics, made.history, stages, missing)
+        record = build_record(
+            plan, scores, made.origin, made.metrics, made.history, stages, missing
+        )
         record["weights"] = made.weights
         record[custom_code.KEY] = custom
         with translated(store.folder, "keeping the run's log", outcome=stop.outcome):
@@ -259,6 +263,8 @@ def train(
 
     with stages.timed("model"):
         trainer = load_trainer(config)
+        with plugins.answerable("mlreg_dataset"):
+            data = trainer.check_data(data)
         assembly = _assemble(data, config, plugins, trainer, workspace)
         with plugins.answerable("mlreg_augmentation"):
             trainer.check_augmentation(assembly)
@@ -327,7 +333,7 @@ def build_origin(
 
 def build_record(
     plan: RunPlan,
-    data: DataSplits,
+    answers: Outcomes,
     origin: Mapping[str, Any],
     metrics: Mapping[str, float],
     history: History,
@@ -338,7 +344,7 @@ def build_record(
 
     Args:
         plan: what was run.
-        data: what it was measured on.
+        answers: what it answered to each test example.
         origin: what it began with, as `build_origin` tells it.
         metrics: `test_loss`, `test_accuracy`, …
         history: what was measured after each epoch; empty where nothing was trained.
@@ -352,7 +358,7 @@ def build_record(
         "seed": plan.config.seed,
         "group": plan.group,
         "metrics": metrics,
-        "objective": _objective(metrics, data),
+        "objective": _objective(metrics, answers),
         "config": origin["config"],
         "history": {name: list(values) for name, values in history.metrics.items()},
         "epoch_seconds": list(history.epoch_seconds),
@@ -520,9 +526,9 @@ def files_below(folder: Path, observer: Observer) -> dict[str, Path]:
     return files
 
 
-def _objective(metrics: Mapping[str, float], data: DataSplits) -> dict[str, str]:
-    """What `name@best` goes by: accuracy where there are classes, else the loss."""
-    if data.class_names and "test_accuracy" in metrics:
+def _objective(metrics: Mapping[str, float], answers: Outcomes) -> dict[str, str]:
+    """What `name@best` goes by: accuracy where answers are right or wrong, else the loss."""
+    if answers.correct is not None and "test_accuracy" in metrics:
         return {"metric": "test_accuracy", "direction": "max"}
     return {"metric": "test_loss", "direction": "min"}
 

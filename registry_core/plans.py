@@ -15,7 +15,7 @@ from registry_core.config import RunConfig
 from registry_core.errors import PluginError, UsageError, is_unicode, safe_repr
 from registry_core.plugins import PluginSet
 from registry_core.records import UnfinishedRun
-from registry_core.refs import check_model_name
+from registry_core.refs import check_model_name, check_new_model_name
 
 _NO_UNICODE = "It contains a lone surrogate, which a record cannot store."
 
@@ -58,6 +58,7 @@ def plan_run(
     overrides: Mapping[str, Any] | None = None,
     model: str | None = None,
     data_dir: Path | None = None,
+    recorded: Mapping[str, Any] | None = None,
 ) -> RunPlan:
     """Decide what to run, and refuse what can be refused by looking at names and values.
 
@@ -67,6 +68,7 @@ def plan_run(
         overrides: key -> value, as `RunConfig.changed` takes them.
         model: the name to register under; None takes the dataset's.
         data_dir: a file or folder that holds the data, for the plugin.
+        recorded: key -> value of an earlier run's record, which the overrides change.
 
     Raises:
         UsageError: there is no such preset, key, value, name or folder.
@@ -79,10 +81,17 @@ def plan_run(
         raise _no_such_preset(chosen, presets, dataset)
     if data_dir is not None and not data_dir.exists():
         raise UsageError(f"--data-dir {data_dir} does not exist.", "Name a file or a folder.")
-    config = presets[chosen].changed(overrides or {})
+    config = presets[chosen].changed(recorded or {}, recorded=True).changed(overrides or {})
     _check_text(chosen, presets[chosen], config)
+    for key, kept in config.lost_in_a_record().items():
+        raise PluginError(
+            f"The setting {key!r} cannot be recorded: {safe_repr(kept)} is read back as another "
+            "value.",
+            "A version records every setting, to be trained again. Read a secret from the "
+            "environment, in the hook that needs it.",
+        )
     return RunPlan(
-        model=check_model_name(model if model is not None else dataset),
+        model=check_model_name(dataset) if model is None else check_new_model_name(model),
         dataset=dataset,
         preset=chosen,
         config=config,
@@ -129,9 +138,8 @@ def plan_again(
         UsageError: the plugin does not have a setting of then any more, or the folder is not there.
     """
     preset = record["preset"] if record["preset"] in find_presets(plugins) else None
-    settings = {**record["config"], **(overrides or {})}
-    plan = plan_run(plugins, preset, settings, record["model"], data_dir)
-    return replace(plan, preset=record["preset"])
+    plan = plan_run(plugins, preset, overrides, None, data_dir, recorded=record["config"])
+    return replace(plan, preset=record["preset"], model=check_model_name(record["model"]))
 
 
 def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:

@@ -23,7 +23,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from registry_core.statistics import predicted_classes, true_classes
+from registry_core.statistics import are_classes, predicted_classes, true_classes
 
 if TYPE_CHECKING:
     from registry_core.types import Evaluation, History, RunResult
@@ -358,6 +358,8 @@ def _write_counts(axes: Any, counts: np.ndarray, parts: np.ndarray) -> None:
 
 def _classified(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray] | None:
     """True and predicted class of each example with finite outputs; None where there is none."""
+    if not are_classes(evaluation.targets):
+        return None
     predictions, targets = predicted_classes(evaluation), true_classes(evaluation)
     one_each = predictions.shape == targets.shape and evaluation.outputs.shape[-1] > 1
     if not (one_each and len(targets)):

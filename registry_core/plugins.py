@@ -313,7 +313,7 @@ class PluginSet:
             install, command = how_to_install(error.name)
             remedy = f"{install} {remedy}"
         return PluginError(
-            f"Plugin '{owner}' failed in {hook}: {blame.said(error)}", remedy, command
+            f"Plugin '{owner}' failed in {hook}: {_said(error)}", remedy, command
         )
 
     def _provider(self, hook: str) -> tuple[str, str]:
@@ -327,6 +327,15 @@ class PluginSet:
     def _definition(impl: pluggy.HookImpl) -> str:
         code = inspect.unwrap(impl.function).__code__
         return f"{code.co_filename}, line {code.co_firstlineno}"
+
+
+def _said(error: BaseException) -> str:
+    """Why it was raised, in one line; of a configuration that was made wrongly, what is wrong."""
+    if type(error).__module__.partition(".")[0] == "pydantic_core":
+        from registry_core.config import explain
+
+        return f"{explain(error)}." if hasattr(error, "errors") else blame.said(error)
+    return blame.said(error)
 
 
 def _cause(error: BaseException) -> BaseException | None:

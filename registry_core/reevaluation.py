@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 from registry_core.config import RunConfig
 from registry_core.data import fingerprint, named_splits
-from registry_core.errors import UsageError
+from registry_core.errors import DataError, UsageError
 from registry_core.lifecycle import load_data
 from registry_core.plans import RunPlan, plan_again
 from registry_core.plugins import PluginSet
 from registry_core.records import Version
-from registry_core.statistics import Comparison, Outcomes, compare, outcomes, telling
+from registry_core.statistics import Comparison, Outcomes, compare, other_targets, outcomes, telling
 from registry_core.types import DataSplits, Evaluation, Observer, Split
 
 SPLITS = ("test", "validation", "train")
@@ -31,6 +31,8 @@ NOISE = 1e-4
 
 class Evaluator(Protocol):
     """What is asked of whoever measures; `registry_core.training` answers with Keras."""
+
+    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits: ...
 
     def suit(self, model: Any, data: DataSplits) -> str: ...
 
@@ -127,6 +129,7 @@ def evaluate(
 
     Raises:
         UsageError: the plugin keeps no such split.
+        DataError: its test split is another one than its fingerprint says.
         IntegrityError: the version's file is damaged.
         MlregError: of the kind that is at fault.
     """
@@ -145,6 +148,7 @@ def evaluate(
     seen = fingerprint(split)
     observer.stage_began("model")
     evaluator = load_evaluator(plan.config)
+    split = getattr(evaluator.check_data(data, read=False), split_name)
     model = load_model(version)
     if imported:
         evaluator.suit(model, data)
@@ -157,6 +161,12 @@ def evaluate(
     if split_name != "test" or recorded is None or recorded.fingerprint != seen:
         return Reevaluation(*measured, "not recorded")
     answers = outcomes(found, data.class_names, seen)
+    if other_targets(answers, recorded):
+        raise DataError(
+            f"The test split has the fingerprint that {version.ref} was measured on, and other "
+            "targets.",
+            "Its examples or their order changed: a stream needs another fingerprint then.",
+        )
     changed = _changed(answers, recorded)
     if answers == recorded and metrics == dict(version.metrics):
         verdict = "identical"

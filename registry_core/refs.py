@@ -14,7 +14,8 @@ which models, versions and aliases there are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,14 @@ _NUMBER = r"v?([0-9]{1,18})"
 _DIGEST = r"sha256:([0-9a-fA-F]{4,64})"
 
 _SELECTORS = "a number, latest, best, an alias, or sha256: with at least 4 hex digits"
+
+# in words; a pattern is for programs
+_CHARACTERS = "a-z first, then a-z, 0-9, '_' and '-', at most 64 characters"
+
+# what other tools write between a name and a version
+_SEPARATORS = re.compile(r"[:#/@]+")
+
+_RESERVED = "latest, best, numbers, and v with a number"
 
 Kind = Literal["none", "number", "latest", "best", "alias", "digest"]
 
@@ -60,6 +69,29 @@ class Ref:
         return self.selector.removeprefix("sha256:")
 
 
+class MisspelledReferenceError(UsageError):
+    """A reference that can be guessed.
+
+    Args:
+        typed: as it was written.
+        meant: as it is written here.
+    """
+
+    def __init__(self, typed: str, meant: str) -> None:
+        super().__init__(
+            f"{shown(typed)} is not a reference.",
+            f"A version is written MODEL@VERSION: {meant}.",
+            f"mlreg show {meant}",
+        )
+        self.typed = typed
+        self.meant = meant
+
+    def corrected(self, words: Sequence[str]) -> str:
+        """A command line with the reference as it is meant."""
+        fixed = (self.meant if word == self.typed else word for word in words)
+        return shlex.join(["mlreg", *fixed])
+
+
 def spans(numbers: Iterable[int]) -> list[tuple[int, int]]:
     """First and last of each row of successive numbers: 1, 2, 3, 5 are (1, 3) and (5, 5)."""
     found: list[tuple[int, int]] = []
@@ -88,6 +120,8 @@ def parse_ref(text: str, second: str | None = None) -> Ref:
         UsageError: the name or the selector is not one, or the selector is given twice.
     """
     name, at, selector = text.partition("@")
+    if guess := _guess(text):
+        raise MisspelledReferenceError(text, guess)
     check_model_name(name)
     if second is not None:
         if at:
@@ -108,8 +142,8 @@ def parse_ref(text: str, second: str | None = None) -> Ref:
     if re.fullmatch(NAME, selector) and not _is_reserved(selector):
         return Ref(name, "alias", selector)
     raise UsageError(
-        f"{shown(selector)} does not say which version of {name}.",
-        f"It can be {_SELECTORS}; an alias matches {NAME}.",
+        f"{shown(selector)} is not a version of {name}.",
+        f"A version is {_SELECTORS}.",
         f"mlreg list {name}",
     )
 
@@ -125,6 +159,25 @@ def parse_words(words: Sequence[str]) -> Ref:
     if len(words) > 2:
         raise _too_many(words[2:], "mlreg list")
     return parse_ref(*words)
+
+
+def parse_model(text: str) -> str:
+    """Parse the name of a model where a version would be too much, as in `mlreg list`.
+
+    Raises:
+        UsageError: it names a version, or nothing.
+    """
+    try:
+        ref = parse_ref(text)
+    except MisspelledReferenceError as error:
+        ref = parse_ref(error.meant)
+    if ref.selector is not None:
+        raise UsageError(
+            f"{shown(text)} is one version; a model's name lists them all.",
+            f"All of them: mlreg list {ref.model}",
+            f"mlreg show {ref}",
+        )
+    return check_model_name(text)
 
 
 def parse_target(
@@ -146,24 +199,58 @@ def parse_target(
         raise UsageError("No version is named.", "Name one, as in cifar10@3.", "mlreg list")
     together = "@" in words[0]
     used = 1 if together else 2
-    ref = parse_ref(words[0]) if together else Ref(check_model_name(words[0]))
+    ref = parse_ref(words[0])
     if len(words) > used + after:
         raise _too_many(words[used + after :], f"mlreg {command} --help")
     if len(words) == used + after:
         ref = ref if together else parse_ref(words[0], words[1])
         return ref, list(words[used:])
-    if together or len(words) <= after:
+    if together or (len(words) == 2 and is_selector(words[1])):
+        ref = ref if together else parse_ref(*words)
         raise UsageError(
-            f"mlreg {command} needs {after} more after the version.",
-            f"Write it as in: mlreg {command} {ref.model} 3 production",
-            f"mlreg {command} --help",
+            "Which alias?", "Name it after the version.", f"mlreg {command} {ref} production"
         )
     rest = [word for word in words[1:] if re.fullmatch(NAME, word)]
     raise UsageError(
-        f"{ref.model} alone does not say which version is meant.",
-        "A name alone means the latest version only where nothing is changed.",
-        " ".join(["mlreg", command, f"{ref.model}@latest", *rest]),
+        f"Which version of {ref.model}?",
+        "A model's name alone is its latest version only where nothing changes.",
+        " ".join(["mlreg", command, f"{ref.model}@latest", *(rest or ["production"][:after])]),
     )
+
+
+def is_selector(text: str) -> bool:
+    """Whether a word can only say which version, and not name a model."""
+    return bool(re.fullmatch(_DIGEST, text)) or _is_reserved(text)
+
+
+def parse_many(words: Sequence[str], is_model: Callable[[str], bool]) -> list[Ref]:
+    """Parse several references, each one word or two: `cifar10@1 cifar10@2`, `cifar10 1 cifar10 2`.
+
+    Args:
+        words: what was typed.
+        is_model: whether a model of this name is registered; such a word begins a reference.
+
+    Raises:
+        UsageError: a word is no reference, or a number stands without a model.
+    """
+    found: list[Ref] = []
+    pending = list(words)
+    while pending:
+        word = pending.pop(0)
+        if found and is_selector(word):
+            fixed = [f"{ref.model}@latest" if ref.selector is None else str(ref) for ref in found]
+            more = [f"{found[-1].model}@{each}" for each in (word, *pending) if is_selector(each)]
+            raise UsageError(
+                f"{shown(word)} does not say of which model.",
+                "Each version has its model before it.",
+                f"mlreg compare {' '.join([*fixed, *more])}",
+            )
+        second = pending[0] if pending and "@" not in word else None
+        together = second is not None and (
+            is_selector(second) or (re.fullmatch(NAME, second) and not is_model(second))
+        )
+        found.append(parse_ref(word, pending.pop(0) if together else None))
+    return found
 
 
 def check_model_name(text: str) -> str:
@@ -174,9 +261,23 @@ def check_model_name(text: str) -> str:
     """
     if not re.fullmatch(NAME, text):
         raise UsageError(
-            f"{shown(text)} cannot name a model.",
-            f"A name matches {NAME}, as in cifar10.",
+            f"{shown(text)} cannot be a model's name.",
+            f"A name has {_CHARACTERS}.",
             "mlreg list",
+        )
+    return text
+
+
+def check_new_model_name(text: str) -> str:
+    """Return `text` if a model that is yet to be registered can have this name.
+
+    Raises:
+        UsageError: it cannot be a name, or would read like a version.
+    """
+    if _is_reserved(check_model_name(text)):
+        raise UsageError(
+            f"The name {shown(text)} is reserved.",
+            f"Reserved names: {_RESERVED}.",
         )
     return text
 
@@ -189,8 +290,8 @@ def check_alias_name(text: str) -> str:
     """
     if not re.fullmatch(NAME, text) or _is_reserved(text):
         raise UsageError(
-            f"{shown(text)} cannot name an alias.",
-            f"An alias matches {NAME}, and is none of latest, best, a number, v and a number.",
+            f"{shown(text)} cannot be an alias.",
+            f"An alias has {_CHARACTERS}; reserved: {_RESERVED}.",
         )
     return text
 
@@ -198,6 +299,20 @@ def check_alias_name(text: str) -> str:
 def shown(text: str) -> str:
     """`text` quoted for a message: escaped, so that it cannot move the cursor, and cut short."""
     return ascii(text) if len(text) <= 64 else f"{text[:64]!a}… ({len(text)} characters)"
+
+
+def _guess(text: str) -> str | None:
+    """`cifar10@3` for `cifar10:3`, `cifar10#3`, `cifar10/3`, `CIFAR10@3`; None if it is none."""
+    if len(text) > 200:
+        return None
+    name, selector, *rest = [*_SEPARATORS.split(text.lower()), "", ""]
+    whole = f"{name}@{selector}" if selector else name
+    well_formed = re.fullmatch(NAME, name) and (
+        not selector or re.fullmatch(rf"{NAME}|{_NUMBER}|{_DIGEST}", selector)
+    )
+    if whole == text or any(rest) or not well_formed or re.search(r"sha256|@$", text):
+        return None
+    return whole if selector or text.lower() != text else None
 
 
 def _is_reserved(text: str) -> bool:

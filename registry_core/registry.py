@@ -272,14 +272,14 @@ class Registry:
         }
 
     def stopped_run(self, name: str | None = None) -> UnfinishedRun:
-        """A run that ended without a version, to go on with or to give up.
+        """A run that ended without a version, to be resumed or discarded.
 
         Args:
-            name: its id, or how that begins or ends; None takes the one that can go on.
+            name: its id, or how that begins or ends; None takes the one that can be resumed.
 
         Raises:
-            UsageError: there is none of that name, or more than one.
-            BusyError: it goes on in another process.
+            UsageError: no run has that name, or more than one.
+            BusyError: it is still running, in another process.
         """
         runs = self.store.unfinished_runs()
         if name is None:
@@ -290,21 +290,23 @@ class Registry:
             run = found[0]
             if run.process is not None:
                 raise BusyError(
-                    f"Run {run.id} goes on in process {run.process}.",
-                    "It can be taken up once it has stopped.",
+                    f"Run {run.id} is still running, in process {run.process}.",
+                    "It can be resumed once it has stopped.",
                     "mlreg runs",
                 )
             return run
-        wanted = f" {shown(name)}" if name is not None else ""
+        stopped = [run.id for run in runs if run.process is None]
+        if not found and name is None:
+            raise UsageError("Nothing to resume.", "No run was stopped.", "mlreg runs")
         if not found:
             raise UsageError(
-                f"No run{wanted} stopped without a version.",
-                f"Those that did: {', '.join(r.id for r in runs if r.process is None) or 'none'}.",
+                f"No stopped run {shown(name or '')}.",
+                f"Stopped runs: {', '.join(stopped) or 'none'}.",
                 "mlreg runs",
             )
         raise UsageError(
-            f"{len(found)} runs stopped without a version; which one?",
-            f"These: {', '.join(run.id for run in found)}. The last characters are enough.",
+            f"{len(found)} runs were stopped; which one?",
+            f"Stopped runs: {', '.join(run.id for run in found)}. The last characters are enough.",
             f"mlreg resume {found[-1].id[-8:]}",
         )
 
@@ -487,13 +489,18 @@ class Registry:
         return self.store.ledger(ref.model, version=version.version, limit=limit)
 
     def export(
-        self, reference: str | Ref, form: str, output: Path | None = None, overwrite: bool = False
+        self,
+        reference: str | Ref,
+        form: str | None = None,
+        output: Path | None = None,
+        overwrite: bool = False,
     ) -> Path:
         """Write a version's model, or its figures, for use elsewhere.
 
         Args:
             reference: the version.
-            form: `keras` and `h5` write one file; `savedmodel` and `figures` a folder.
+            form: `keras` and `h5` write one file; `savedmodel` and `figures` a folder. None is
+                what the output's name ends in.
             output: where to; None makes a name from the model and its number here.
             overwrite: replace a regular file that is there; a folder that is not empty never is.
 
@@ -501,7 +508,8 @@ class Registry:
             What was written.
 
         Raises:
-            UsageError: the format is not known, it cannot hold the model, or the output exists.
+            UsageError: the format is not known, contradicts the output's name, or cannot hold the
+                model; or the output exists.
             IntegrityError: a file is not what its digest says; nothing was written.
             StorageError: the place cannot be written.
         """

@@ -200,7 +200,13 @@ def reproduce(
         drifted(manifest, made.origin),
         coverage.compared,
         coverage.not_recorded,
-        causes=_causes(manifest, made.origin),
+        causes=_causes(
+            manifest,
+            {
+                **made.origin,
+                "not_repeatable": [each.to_json() for each in made.history.not_repeatable],
+            },
+        ),
         comparison=comparison,
         why_not=why_not,
     )
@@ -210,9 +216,10 @@ def _causes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What the records themselves say about training that does not repeat."""
     causes = []
     for record in (then, now):
-        environment = record["environment"]
-        causes += [str(each) for each in environment.get("not_repeatable", ())]
-        if environment.get("deterministic") is False:
+        for each in record.get("not_repeatable", ()):
+            if each["when"] == "always" or record.get("resumed"):
+                causes.append(each["what"])
+        if record["environment"].get("deterministic") is False:
             causes.append("deterministic is off: the order in which numbers are added may differ")
     return [*dict.fromkeys(causes)]
 

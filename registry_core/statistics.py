@@ -7,15 +7,16 @@ library alone, so that a promotion stays quick; anything else by a bootstrap wit
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from registry_core.errors import IntegrityError, UsageError
+from registry_core.errors import IntegrityError, UsageError, safe_repr
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,9 +36,10 @@ class Outcomes:
         fingerprint: the test split's; outcomes are compared only where it is equal.
         losses: examples × 4 bytes, little-endian float32.
         correct: one bit an example, most significant first, 1 where the class was right; None
-            where the targets are not classes.
+            where the targets are not one class each.
         predicted: examples × 4 bytes, little-endian int32, the class that was answered; or None.
         expected: the same of the right class; or None.
+        targets: sha256 of the targets in this order, in hex; empty where none was kept.
     """
 
     examples: int
@@ -46,6 +48,7 @@ class Outcomes:
     correct: bytes | None = None
     predicted: bytes | None = None
     expected: bytes | None = None
+    targets: str = field(default="", compare=False)
 
     def to_json(self) -> bytes:
         """The file's bytes: JSON with base64 inside, so that no reader needs more than Python."""
@@ -58,7 +61,13 @@ class Outcomes:
                 ("expected_int32", self.expected),
             )
         }
-        record = {"schema": 1, "examples": self.examples, "fingerprint": self.fingerprint, **packed}
+        record = {
+            "schema": 1,
+            "examples": self.examples,
+            "fingerprint": self.fingerprint,
+            "targets_sha256": self.targets,
+            **packed,
+        }
         return json.dumps(record).encode()
 
     @classmethod
@@ -75,6 +84,7 @@ class Outcomes:
                 for name in ("losses_float32", "correct_bits", "predicted_int32", "expected_int32")
             )
             examples, fingerprint = int(record["examples"]), str(record["fingerprint"])
+            targets = str(record.get("targets_sha256", ""))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise IntegrityError(
                 f"{OUTCOMES_FILE} is not a record of outcomes: {error}."
@@ -85,7 +95,7 @@ class Outcomes:
             raise IntegrityError(
                 f"{OUTCOMES_FILE} does not hold the {examples} examples it states."
             )
-        return cls(examples, fingerprint, losses, correct, predicted, expected)
+        return cls(examples, fingerprint, losses, correct, predicted, expected, targets)
 
     def right(self) -> list[bool] | None:
         """Whether each example's class was right, in order; None where there are no classes."""
@@ -109,12 +119,27 @@ def outcomes(evaluation: Evaluation, class_names: Sequence[str], fingerprint: st
     import numpy as np
 
     correct = predicted = expected = None
-    if class_names:
+    if class_names and are_classes(evaluation.targets):
         answered, right = predicted_classes(evaluation), true_classes(evaluation)
         correct = np.packbits(answered == right).tobytes()
         predicted, expected = (classes.astype("<i4").tobytes() for classes in (answered, right))
     losses = evaluation.losses.astype("<f4").tobytes()
-    return Outcomes(len(evaluation.losses), fingerprint, losses, correct, predicted, expected)
+    targets = hashlib.sha256(np.ascontiguousarray(evaluation.targets).tobytes()).hexdigest()
+    return Outcomes(
+        len(evaluation.losses), fingerprint, losses, correct, predicted, expected, targets
+    )
+
+
+def are_classes(targets: np.ndarray) -> bool:
+    """Whether each target can be one class: a number, or a single 1 in one column for each class.
+
+    Args:
+        targets: (examples, ...) as the split has them. Several labels, none, or shares of classes
+            are no class that an answer is right or wrong about.
+    """
+    if targets.ndim != 2 or targets.shape[1] == 1:
+        return True
+    return bool(((targets == 0) | (targets == 1)).all() and (targets.sum(axis=1) == 1).all())
 
 
 def predicted_classes(evaluation: Evaluation) -> np.ndarray:
@@ -210,12 +235,19 @@ def compare(
         advanced: told how far a bootstrap is; may be called often.
 
     Raises:
-        UsageError: the outcomes are those of different test splits.
+        UsageError: the outcomes are those of different test splits, or of targets in another order.
     """
     if candidate.fingerprint != incumbent.fingerprint or candidate.examples != incumbent.examples:
         raise UsageError(
             "The two versions were measured on different test splits, and cannot be compared.",
             f"One has {candidate.fingerprint[:19]}…, the other {incumbent.fingerprint[:19]}….",
+        )
+    if other_targets(candidate, incumbent):
+        raise UsageError(
+            "The two test splits have one fingerprint and other targets: the versions cannot be "
+            "compared.",
+            f"A stream whose examples or their order change gets another fingerprint than "
+            f"{safe_repr(candidate.fingerprint)}.",
         )
     if candidate.correct is None or incumbent.correct is None:
         return _bootstrapped(candidate, incumbent, confidence, advanced)
@@ -235,6 +267,13 @@ def compare(
         only_candidate=only_candidate,
         only_incumbent=only_incumbent,
     )
+
+
+def other_targets(first: Outcomes, second: Outcomes) -> bool:
+    """Whether two records of one fingerprint are known to be of other targets or another order."""
+    if first.targets and second.targets:
+        return first.targets != second.targets
+    return None not in (first.expected, second.expected) and first.expected != second.expected
 
 
 def exact_mcnemar(only_first: int, only_second: int) -> float:

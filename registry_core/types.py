@@ -41,7 +41,7 @@ class StreamSplit:
 
     Args:
         dataset: yields one `(input, target)` at a time, unbatched, in the same order every time.
-        examples: how many it yields; an endless dataset is cut after that many.
+        examples: how many it yields, no fewer and no more; an endless one (`repeat()`) is cut.
         fingerprint: changes when the examples change; two splits are compared only if it is equal.
     """
 

@@ -20,6 +20,7 @@ from registry_core.types import (
     ArraySplit,
     Assembly,
     Checkpoints,
+    DataSplits,
     Evaluation,
     History,
     Observer,
@@ -187,6 +188,10 @@ class FakeTrainer:
 
     model_type = object
     callback_type = object
+
+    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits:
+        self._called("check_data")
+        return data
 
     def check_augmentation(self, assembly: Assembly) -> None:
         self._called("check_augmentation")

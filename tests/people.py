@@ -47,6 +47,9 @@ rollback flowers production
 alias flowers
 alias flowers production --remove
 tag flowers@1 a=b
+rules set production --floor test_accuracy=0.1
+rules list
+rules remove production --yes --reason trial
 export flowers@1
 export flowers@1 --format figures
 rm flowers@1

@@ -50,7 +50,7 @@ def test_what_is_in_use_is_refused_with_status_9(ask, store):
     store.move_alias(newest(store), "production")
     held, bare, dry = ask("rm flowers@3", "rm flowers", "rm flowers@1 --dry-run")
     assert_error(held, 9, "flowers@3 is production", "mlreg alias flowers production --remove")
-    assert_error(bare, 2, "does not say which version", "mlreg rm flowers@latest")
+    assert_error(bare, 2, "Which version of flowers?", "mlreg rm flowers@latest")
     assert dry.stdout == "flowers@1 would be removed.\n"
     assert len(store.versions("flowers")) == 3
 
@@ -76,7 +76,7 @@ def test_gc_asks_before_anything_goes_for_good(ask, store):
         "gc --older-than 0 -y --json",
         "verify --json",
     )
-    assert_error(unasked, 2, "1 version, 1 file and 24 B", "mlreg gc --yes")
+    assert_error(unasked, 2, "1 version, 1 file and 24 B", "mlreg gc --older-than 0 --yes")
     assert dry.stdout.splitlines()[0] == "1 version, 1 file and 24 B would be deleted."
     assert young.stdout == "Nothing to delete.\n"
     assert (done.json["versions"], done.json["files"]) == (["flowers@3"], 1)
@@ -99,7 +99,7 @@ def test_gc_on_a_terminal_does_what_the_person_says(store, answer, status):
     assert process.wait(60) == status
     said = os.read(ours, 10_000).decode()
     os.close(ours)
-    assert "1 version, 1 file and 24 B would be deleted permanently. Continue?" in said
+    assert "Permanently delete 1 version, 1 file and 24 B?" in said
     assert bool(store.removals.of("flowers")[0].collected) == (status == 0)
 
 
@@ -145,9 +145,9 @@ def test_a_tag_that_cannot_be_says_what_can(ask, store):
     )
     assert_error(bad, 2, "'Owner'", "[a-z]")
     assert_error(unknown, 2, "Did you mean owner?")
-    assert_error(both, 2, "owner", "set and to go")
+    assert_error(both, 2, "owner", "set and deleted")
     assert_error(nobody, 2)
-    assert_error(all_models, 2, "No model is named")
+    assert_error(all_models, 2, "Which model?")
 
 
 def test_aliases_are_shown_with_who_moved_them_and_released(ask, store):

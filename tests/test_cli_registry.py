@@ -412,13 +412,13 @@ def test_a_rule_in_plugins_toml_decides_and_the_way_back_is_told(store, tmp_path
 def test_who_held_an_alias_then_can_be_asked(ask):
     """A day means its end; a time without a zone is UTC; before the first promotion, nobody."""
     then = ask("history", "flowers@production", "--at", "2020-05-03")
-    assert then.stdout == ("flowers@production was held by no version at 2020-05-03 23:59:59 UTC\n")
+    assert then.stdout == ("flowers@production was on no version at 2020-05-03 23:59:59 UTC\n")
     later = ask("history", "flowers@production", "--at", "2999-01-01T10:00", "--json")
     assert later.json["version"]["ref"] == "flowers@1"
     assert_error(
         ask("history", "flowers@production", "--at", "May"), 2, "Cannot read 'May' as a date"
     )
-    assert_error(ask("history", "flowers", "--at", "2020-05-03"), 2, "names none")
+    assert_error(ask("history", "flowers", "--at", "2020-05-03"), 2, "needs an alias")
 
 
 @pytest.mark.parametrize(
@@ -582,9 +582,9 @@ def test_export_replaces_nothing_unless_it_is_told_to(ask_in_turn, tmp_path):
     figures = ["export", "flowers@1", "--format", "figures", "--overwrite", "-o"]
     expected = [
         (["export", "flowers@1", "-o", "here.keras"], ["exists", "--overwrite"]),
-        (["export", "flowers@1", "-o", "folder"], ["is a folder"]),
+        (["export", "flowers@1", "--format", "keras", "-o", "folder"], ["is a folder"]),
         ([*figures, "full"], ["is a folder with something in it"]),
-        ([*figures, "here.keras"], ["exists already"]),
+        ([*figures, "here.keras"], ["would not be a figures export", "Leave out --format"]),
         (["export", "flowers@1", "-o", "no/where.keras"], ["no folder no"]),
         (["export", "flowers@1", "--format", "onnx"], ["'onnx'", "savedmodel"]),
     ]
@@ -694,7 +694,7 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
 def test_a_bad_name_is_refused_and_nothing_is_written(store, capfd, name):
-    """2 from every command that takes a name, the allowed pattern shown, not one byte written.
+    """2 from every command that takes a name, what a name can be, not one byte written.
 
     In this process, because no process can be given a name with a NUL in it.
     """
@@ -725,7 +725,7 @@ def test_a_bad_name_is_refused_and_nothing_is_written(store, capfd, name):
         assert "\u202e" not in said.err
         assert "\0" not in said.err
         if not name.startswith("-"):  # which is taken for an option
-            assert "[a-z][a-z0-9_-]{0,63}" in said.err, words
+            assert "a-z first" in said.err or "MODEL@VERSION" in said.err, words
     assert {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")} == before
 
 
@@ -749,15 +749,15 @@ def test_an_error_is_three_lines_and_a_traceback_is_asked_for(ask):
 def test_a_wrong_command_line_is_told_in_our_words():
     """2, what was wrong, and the help page to ask for."""
     expected = [
-        (["lst"], ["'lst'", "Did you mean 'list'?", "Try: mlreg --help"]),
-        (["list", "--jsn"], ["--jsn", "--json", "Try: mlreg list --help"]),
+        (["lst"], ["'lst'", "Try: mlreg list"]),
+        (["list", "--jsn"], ["'--jsn'", "Did you mean --json?", "Try: mlreg list --json"]),
         (["list", "--limit", "many"], ["many", "Try: mlreg list --help"]),
         (["list", "--limit", "0"], ["--limit", "Try: mlreg list --help"]),
         (["list", "a", "b"], ["b", "Try: mlreg list --help"]),
         (["show"], ["Missing argument", "Try: mlreg show --help"]),
         (["show", "a", "b", "c"], ["Too many words: 'c'"]),
-        (["plugins"], ["Missing command", "Try: mlreg plugins --help"]),
-        (["data"], ["Missing command", "Try: mlreg data --help"]),
+        (["plugins"], ["needs a command", "list", "Try: mlreg plugins --help"]),
+        (["data"], ["needs a command", "fetch", "Try: mlreg data --help"]),
         (["--registry"], ["--registry", "Try: mlreg --help"]),
     ]
     assert_error(mlreg(*expected[0][0]), 2, *expected[0][1])

@@ -87,22 +87,22 @@ def test_runs_are_shown_with_their_state_and_what_each_can_still_do(project):
     assert (found[running]["state"], found[running]["process"]) == ("running", child)
     assert found[version.run] == {"id": version.run, "state": "finished", "version": "flowers@1"}
     assert set(quiet.stdout.split()) == {interrupted, failed, running}
-    assert_error(refused, 7, running, f"goes on in process {child}", "mlreg runs")
+    assert_error(refused, 7, running, f"is still running, in process {child}", "mlreg runs")
 
 
 def test_what_to_resume_is_asked_where_it_is_not_clear(project):
     """None, no such one, and two of them; each time with what there is."""
     store = Store(project / "registry")
     none, named = lines_of(project, "resume", "resume abc")
-    assert_error(none, 2, "No run stopped without a version", "none")
-    assert_error(named, 2, "No run 'abc' stopped")
+    assert_error(none, 2, "Nothing to resume.")
+    assert_error(named, 2, "No stopped run 'abc'")
     one, other = stop(store), stop(store)
     two, wrong, empty, outside = in_turn(
         [["resume"], ["resume", "nothing"], ["resume", ""], ["resume", "../runs"]], cwd=project
     )
-    assert_error(two, 2, "2 runs stopped", one, other, "mlreg resume ")
+    assert_error(two, 2, "2 runs were stopped", one, other, "mlreg resume ")
     for refused in (wrong, empty, outside):
-        assert_error(refused, 2, "No run", one, other)
+        assert_error(refused, 2, "No stopped run", one, other)
 
 
 def test_giving_up_a_run_is_asked_for(project):
@@ -116,10 +116,10 @@ def test_giving_up_a_run_is_asked_for(project):
         f"runs --discard {run_id[-8:]} --yes",
         "runs --discard nothing --yes",
     )
-    assert_error(asked, 2, f"Give up run {run_id}?", "no terminal", "--yes")
-    assert (done.status, done.stdout) == (0, f"Gave up run {run_id}\n")
-    assert_error(again, 2, "No run", stays)
-    assert_error(nothing, 2, "No run 'nothing'")
+    assert_error(asked, 2, f"Delete the files of run {run_id}?", "without a terminal", "--yes")
+    assert (done.status, done.stdout) == (0, f"Deleted the files of run {run_id}\n")
+    assert_error(again, 2, "No stopped run", stays)
+    assert_error(nothing, 2, "No stopped run 'nothing'")
     assert [run.id for run in store.unfinished_runs()] == [stays]
 
 
@@ -131,9 +131,9 @@ def test_several_runs_are_given_up_together_or_none(project):
     wrong, asked, done, collected = in_turn(
         [[*named, "nothing"], [*named[:1], *named[2:], two], [*named, two], ["gc"]], cwd=project
     )
-    assert_error(wrong, 2, "No run 'nothing'")
-    assert_error(asked, 2, f"Give up run {one}, {two}?", f"--discard {one} --discard {two} --yes")
-    assert done.stdout == f"Gave up run {one}\nGave up run {two}\n"
+    assert_error(wrong, 2, "No stopped run 'nothing'")
+    assert_error(asked, 2, f"run {one}, {two}?", f"--discard {one} --discard {two} --yes")
+    assert done.stdout == "".join(f"Deleted the files of run {each}\n" for each in (one, two))
     assert collected.stdout == "Nothing to delete.\n"
     assert [run.id for run in store.unfinished_runs()] == [stays]
 
@@ -153,7 +153,7 @@ def test_a_run_whose_record_is_damaged_is_shown_and_can_be_given_up(project):
     )
     assert "damaged" in shown.stdout
     assert as_json.json["runs"][0]["state"] == "damaged"
-    assert_error(alone, 2, "No run stopped")
+    assert_error(alone, 2, "Nothing to resume")
     assert_error(refused, 6, run_id, "run.json is damaged", f"mlreg runs --discard {run_id[-8:]}")
     assert (done.status, store.unfinished_runs()) == (0, [])
 
@@ -248,7 +248,8 @@ def test_a_run_that_was_resumed_is_the_one_never_stopped(spirals):
     assert len(manifests["stopped"]["epoch_seconds"]) == 15
     assert told["stopped"].json["version"]["ref"] == "stopped@1"
     assert told["killed"].stdout == "killed@1\n"
-    epochs = [line.split()[1] for line in told["stopped"].stderr.splitlines() if "epoch " in line]
+    said = told["stopped"].stderr.splitlines()
+    epochs = [line.split()[1] for line in said if line.startswith("epoch ")]
     assert epochs[0] in ("4/15", "5/15", "6/15")  # what was told as done is not done again
     assert store.unfinished_runs() == []
     assert list((folder / "registry" / "runs").iterdir()) == []

@@ -139,9 +139,9 @@ def test_a_reader_without_the_plugin_is_told_what_needs_it(copied, tmp_path):
         assert_error(
             done,
             3,
-            "flowers@1 needs the plugin 'flowers', which is not installed here.",
-            "the module 'flowers_plugin' beside a plugins.toml",
+            "flowers@1 needs the plugin 'flowers' (module flowers_plugin), which is not here.",
+            "run this in the folder whose plugins.toml names it",
             "Try: mlreg plugins list",
         )
     (done,) = in_turn([[*without, "resume"]], cwd=bare)
-    assert_error(done, 3, f"Run {run} needs the plugin 'flowers'", "mlreg-flowers 1.0: install")
+    assert_error(done, 3, f"Run {run} needs the plugin 'flowers'", "Install mlreg-flowers 1.0")

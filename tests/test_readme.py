@@ -48,11 +48,11 @@ def test_the_readme_names_no_hook_that_does_not_exist():
 def test_every_command_is_in_the_readme_and_every_one_there_exists():
     """The table of commands and the command line are the same list."""
     table = re.findall(r"^\| `mlreg ((?:plugins |data |rules )?\w+)", README, re.MULTILINE)
-    top = re.findall(r"^  (\w+) +\S", help_of().partition("Commands:")[2], re.MULTILINE)
+    top = re.findall(r"^  (\w+) +\S", help_of().partition("\nOptions\n")[0], re.MULTILINE)
     groups = {"plugins", "data", "rules"}
     existing = {name for name in top if name not in groups}
     for group in groups:
-        commands = help_of(group).partition("Commands:")[2]
+        commands = help_of(group).partition("\nOptions\n")[0]
         existing |= {f"{group} {name}" for name in re.findall(r"^  (\w+) +\S", commands, re.M)}
     assert set(table) == existing
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from fakes import FakeTrainer, standard_report, write_plugin
@@ -16,6 +17,7 @@ from registry_core.drift import covered, drifted
 from registry_core.lifecycle import run
 from registry_core.plans import plan_run
 from registry_core.plugins import KnownPlugins
+from registry_core.types import NotRepeatable
 from registry_core.ui.tables.runs import show_reproduction
 
 WITH_HELPER = """
@@ -213,15 +215,23 @@ def test_where_nothing_known_changed_the_cause_is_not_known(project, capsys):
 def test_what_the_record_says_cannot_repeat_is_a_known_cause(project, capsys):
     """Layers that draw without a seed; operations that are not deterministic."""
 
+    told = [
+        NotRepeatable("layer 'noise' draws without a seed of its own", "always"),
+        NotRepeatable("a callback keeps an iterator", "resumed"),  # which this run was not
+    ]
+
     class Drawing(FakeTrainer):
         def environment(self):
-            said = ["layer 'noise' draws without a seed of its own"]
-            return super().environment() | {"not_repeatable": said, "deterministic": False}
+            return super().environment() | {"deterministic": False}
+
+        def fit(self, *known):
+            return replace(super().fit(*known), not_repeatable=told)
 
     version = run_with(project, Drawing)
     found = project.reproduce(version, trainer=Spoiling)
     assert found.causes[0] == "layer 'noise' draws without a seed of its own"
     assert found.causes[1].startswith("deterministic is off")
+    assert len(found.causes) == 2
     show_reproduction(found)
     said = capsys.readouterr().out
     assert "may not repeat: layer 'noise' draws without a seed of its own" in said

@@ -338,7 +338,7 @@ def test_a_run_whose_record_is_damaged_can_be_given_up_alone(store, text):
     file.write_text(text)
     states = {run.id: run.state for run in store.unfinished_runs()}
     assert states == {run_id: "damaged", whole: "interrupted"}
-    with pytest.raises(IntegrityError, match=r"run\.json does not say") as caught:
+    with pytest.raises(IntegrityError, match=r"run\.json is damaged") as caught:
         store.take_up_run(run_id)
     assert caught.value.command == f"mlreg runs --discard {run_id}"
     publish(store)

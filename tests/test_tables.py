@@ -19,11 +19,12 @@ from registry_core.records import (
     UnfinishedRun,
     Version,
 )
+from registry_core.reevaluation import Reevaluation
 from registry_core.ui.tables.cells import Column, key, new_table
 from registry_core.ui.tables.comparisons import show_side_by_side
 from registry_core.ui.tables.ledger import show_history, show_holders
 from registry_core.ui.tables.plugins import show_plugins
-from registry_core.ui.tables.runs import show_runs
+from registry_core.ui.tables.runs import show_reevaluation, show_runs
 from registry_core.ui.tables.versions import (
     show_models,
     show_removals,
@@ -137,6 +138,21 @@ TABLES = {
     "alias": (lambda: (show_holders, [row()]), ["production", "cifar10@12"]),
     "tag": (lambda: (show_tags, version()), ["cifar10@12", "dataset"]),
     "show": (lambda: (show_version, version(), MANIFEST, []), ["cifar10@12", RUN]),
+    "evaluate": (
+        lambda: (
+            show_reevaluation,
+            Reevaluation(
+                version(),
+                "test",
+                10_000,
+                "b",
+                {"test_accuracy": 0.94131234},
+                "within noise",
+                {"test_accuracy": 0.94131236},
+            ),
+        ),
+        ["cifar10@12", "0.9413123", "0.9413124"],
+    ),
     "plugins": (lambda: (show_plugins, [{**PLUGIN, "named_by": "/a/long/path" * 9}]), ["cifar10"]),
     "compare": (
         lambda: (

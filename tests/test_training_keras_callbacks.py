@@ -3,6 +3,7 @@
 A callback of a newer Keras fails here until it is tried and has its row.
 """
 
+import importlib.util
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -118,6 +119,12 @@ def rows() -> dict[str, list[str]]:
 
 ROWS = rows()
 TRIED = [name for name, cells in ROWS.items() if cells[0] == SAME]
+# TensorBoard is a package of its own
+HERE = [
+    name
+    for name in TRIED
+    if not name.startswith("TensorBoard") or importlib.util.find_spec("tensorboard")
+]
 
 
 @pytest.fixture
@@ -136,7 +143,16 @@ def outcome(training, keras, monitor, tmp_path, monkeypatch):
     return fits
 
 
-@pytest.mark.parametrize("name", TRIED)
+def test_without_its_package_tensorboard_says_what_is_missing(outcome):
+    """It comes apart from TensorFlow; where it is, its rows are tried like the others."""
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(Exception, match="TensorBoard is not installed"):
+            outcome("TensorBoard").whole()
+    else:
+        assert {"TensorBoard", "TensorBoard, update_freq='batch'"} <= set(HERE)
+
+
+@pytest.mark.parametrize("name", HERE)
 def test_stopped_and_resumed_it_ends_in_the_same_weights(outcome, monitor, name):
     """Within an epoch and between two: digest, history, what it wrote and sent."""
     fits = outcome(name)

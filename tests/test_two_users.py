@@ -144,6 +144,9 @@ def a_day(one: Person, other: Person, project: Path, registry: Path) -> None:
         works(person.mlreg("history"), f"user{ONE}", f"user{OTHER}")
         works(person.mlreg("runs"), "flowers@1", "flowers@2")
         works(person.mlreg("verify"), "OK: nothing is damaged.")
+    works(one.mlreg("rules", "set", "production", "--floor", "test_accuracy=0.1"))
+    works(other.mlreg("rules", "list"), "production", f"user{ONE}")
+    works(other.mlreg("rules", "remove", "production", "--yes", "--reason", "a trial"))
     works(one.mlreg("rollback", "flowers", "production"), "flowers@2")
     works(other.mlreg("alias", "flowers", "production", "--remove"))
 
@@ -226,6 +229,7 @@ READING = [
     ["alias", "flowers"],
     ["tag", "flowers@1"],
     ["runs"],
+    ["rules", "list"],
     ["verify"],
     ["gc", "--dry-run"],
     ["rm", "flowers@3", "--dry-run"],
@@ -240,6 +244,7 @@ WRITING = [
     ["rollback", "flowers", "production"],
     ["alias", "flowers", "production", "--remove"],
     ["tag", "flowers@1", "a=b"],
+    ["rules", "set", "production", "--floor", "test_accuracy=0.5"],
     ["rm", "flowers@3"],
     ["restore", "flowers@4"],
     ["gc", "--older-than", "0", "--yes"],

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import typer
+
 from registry_core import plugin_guard, streams
 from registry_core.cli.app import app, register_commands, session
 from registry_core.cli.starting import settled
 from registry_core.errors import (
+    CancelledError,
     Interrupted,
     MlregError,
     PluginError,
     StorageError,
     UsageError,
 )
+from registry_core.refs import MisspelledReferenceError
 
 # What the machine refuses, whoever asked: a place without rights, a limit, a failing disk.
 _REFUSALS = {
@@ -33,11 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     prepare_end()
     streams.reopen_standard()
-    try:
-        status = _run(sys.argv[1:] if arguments is None else arguments)
-    except SystemExit as ending:  # Typer printed completions
-        status = ending.code if isinstance(ending.code, int) else 0
-    end_process(status)
+    if shell := os.environ.pop("_MLREG_COMPLETE", ""):
+        _complete(shell)
+        end_process(0)
+    end_process(_run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
@@ -55,12 +59,18 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         streams.release()
 
 
+def _complete(shell: str) -> None:
+    """Answer a shell's completion script; what fails completes nothing."""
+    from registry_core.cli.completion import respond
+
+    with suppress(Exception):
+        typer.echo(respond(shell))
+
+
 def _run(words: Sequence[str]) -> int:
     streams.escape_unencodable()
     register_commands(words)
-    # for a command line that cannot be parsed; a command sets it from its own option
-    session.as_json = "--json" in words
-    session.traceback = "--traceback" in words
+    session.begin(words)
     try:
         with plugin_guard.warnings_to(_warn), settled():
             status = app(args=words, prog_name="mlreg", standalone_mode=False)
@@ -68,6 +78,13 @@ def _run(words: Sequence[str]) -> int:
             raise Interrupted(signal.SIGINT)
         _finish()
         return status if isinstance(status, int) else 0
+    except CancelledError as error:
+        with suppress(OSError):  # stderr is closed
+            print(error.what, file=streams.err())
+        return _failed(error)
+    except MisspelledReferenceError as error:
+        error.command = error.corrected(words)
+        return _told(error)
     except MlregError as error:
         return _told(_traceable(error, words))
     except Interrupted as interruption:
@@ -82,8 +99,6 @@ def _run(words: Sequence[str]) -> int:
         if isinstance(ending.__context__, BrokenPipeError):
             streams.drop_output()
             return 0
-        if not streams.is_claimed():
-            raise  # Typer printed completions
         return _told(_bug(ending, words), cause=ending)
     except Exception as error:
         known = _usage(error) or _full(error) or _closed(error) or _refused(error)
@@ -135,9 +150,9 @@ def _usage(error: Exception) -> UsageError | None:
     """Typer's own errors in our words; they are private classes, known by what they can do."""
     if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
         return None
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context else "mlreg"
-    return UsageError(error.format_message(), command=f"{path} --help")
+    from registry_core.cli.mistakes import explain
+
+    return explain(error, session.words)
 
 
 def _full(error: Exception) -> StorageError | None:

@@ -1,4 +1,4 @@
-"""`mlreg runs`, `resume`, `reproduce`: what became of runs, and running them again."""
+"""`mlreg runs`, `resume`, `reproduce`: the runs, and running them again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from registry_core.cli.app import app, session
+from registry_core.cli.app import app, completed_by, session
 from registry_core.cli.options import (
     DataDirOption,
     JsonOption,
@@ -33,16 +33,23 @@ ROWS = 10
 RunArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]", help="A run's id or its end; the one that stopped if there is just one."
+        metavar="[RUN]",
+        help="A run's id, or its last characters.",
+        autocompletion=completed_by("resumable runs"),
     ),
 ]
 
 
-@app.command()
+@app.command(examples=("mlreg runs", "mlreg runs --discard 1f3a"))
 def runs(
     discard: Annotated[
         list[str] | None,
-        typer.Option("--discard", metavar="RUN", help="Give up what a stopped run kept."),
+        typer.Option(
+            "--discard",
+            metavar="RUN",
+            help="Delete the files of a stopped run.",
+            autocompletion=completed_by("stopped runs"),
+        ),
     ] = None,
     limit: LimitOption = None,
     wide: WideOption = False,
@@ -50,16 +57,16 @@ def runs(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show the runs: those that go on, were interrupted, failed or made a version; newest first."""
+    """Show running, stopped and finished runs, newest first."""
     registry = session.open(needs_versions=False)
     if discard:
         ids = list(dict.fromkeys(registry.stopped_run(name).id for name in discard))
         again = " ".join(f"--discard {name}" for name in discard)
-        confirm(f"Give up run {', '.join(ids)}?", yes, f"mlreg runs {again}")
+        confirm(f"Delete the files of run {', '.join(ids)}?", yes, f"mlreg runs {again}")
         for run_id in ids:
             registry.store.discard_run(run_id)
             if not (as_json or quiet):
-                output.print_text(f"Gave up run {run_id}")
+                output.print_text(f"Deleted the files of run {run_id}")
         if as_json:
             output.print_json({"discarded": ids})
         elif quiet:
@@ -81,27 +88,33 @@ def runs(
         tell_nothing(registry, "runs")
 
 
-@app.command()
+@app.command(examples=("mlreg resume", "mlreg resume 1f3a"))
 def resume(
     run: RunArgument = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Go on with a run that was stopped, to the version that it would have made."""
-    from registry_core.cli.recorded import load_recorded
+    """Resume a stopped run.
+
+    Its version is equal, bit for bit, to that of a run that was never stopped. RUN can be left out
+    if one run alone can be resumed.
+    """
+    from registry_core import custom_code
     from registry_core.cli.runs import running, tell_version
     from registry_core.plans import plan_resumption
+    from registry_core.plugins import KnownPlugins
 
     registry = session.open(needs_versions=False)
     stopped = registry.stopped_run(run)
     if not stopped.record:
         raise IntegrityError(
-            f"What run {stopped.id} began with cannot be read any more: its run.json is damaged.",
-            "It cannot go on; what it kept can be given up.",
+            f"Run {stopped.id} cannot be resumed: its run.json is damaged.",
+            "Its files can only be deleted.",
             f"mlreg runs --discard {stopped.id[-8:]}",
         )
-    plugins = load_recorded(registry.settings, f"Run {stopped.id}", stopped.record)
+    custom_code.check_here(f"Run {stopped.id}", stopped.record, registry.settings)
+    plugins = KnownPlugins(registry.settings).load(stopped.record["dataset"])
     plan = plan_resumption(plugins, stopped, data_dir)
     if not quiet:
         output.print_hint(_goes_on(stopped))
@@ -110,7 +123,7 @@ def resume(
     tell_version(version, registry, as_json, quiet)
 
 
-@app.command()
+@app.command(examples=("mlreg reproduce cifar10@1", "mlreg reproduce cifar10@1 -p epochs=2"))
 def reproduce(
     reference: ReferenceArgument,
     parameter: ParameterOption = None,
@@ -118,16 +131,16 @@ def reproduce(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a version again from its record, and say whether it comes out the same."""
+    """Train a version again and compare the results."""
     import tempfile
     from pathlib import Path
 
     from registry_core import custom_code, reproduction
-    from registry_core.cli.recorded import load_recorded
     from registry_core.cli.runs import load_trainer
     from registry_core.cli.starting import require_training
     from registry_core.config import parse_overrides
     from registry_core.plans import plan_again
+    from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
@@ -135,8 +148,8 @@ def reproduce(
     version = registry.version(parse_words(reference))
     manifest = registry.store.manifest(version)
     reproduction.check_reproducible(version, manifest)
-    custom_code.check_here(version, manifest, registry.settings)
-    plugins = load_recorded(registry.settings, version.ref, manifest)
+    custom_code.check_here(version.ref, manifest, registry.settings)
+    plugins = KnownPlugins(registry.settings).load(version.dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     plan = plan_again(plugins, manifest, data_dir, overrides)
     require_training()
@@ -166,7 +179,7 @@ def reproduce(
 
 
 def _progress(run: UnfinishedRun) -> dict[str, int]:
-    """How far a run came by what it kept; nothing where it kept nothing that can be read."""
+    """The epoch and step of a run's checkpoint; empty without one that can be read."""
     from registry_core.checkpoint import read_state
 
     if run.checkpoint is None or not run.record:

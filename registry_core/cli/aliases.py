@@ -107,6 +107,7 @@ def confirm_new_alias(registry: Registry, model: str, alias: str, yes: bool, com
 
 def _incomplete(registry: Registry, words: Sequence[str]) -> UsageError:
     """What to say where the version, the alias or both are missing."""
+    parse_ref(words[0])  # a misspelled one is told with what was meant
     model, at, _ = words[0].partition("@")
     aliases = registry.store.aliases(check_model_name(model))  # says what is near the model
     ref = parse_ref(words[0]) if at else parse_ref(*words[:2])

@@ -1,4 +1,4 @@
-"""`mlreg rm`, `restore`, `gc`, `verify`: what goes, what comes back, and whether all is whole."""
+"""`mlreg rm`, `restore`, `gc`, `verify`: removing, restoring, deleting and checking."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from registry_core import streams
-from registry_core.cli.app import app, session
+from registry_core.cli.app import app, completed_by, session
 from registry_core.cli.options import (
     DryRunOption,
     JsonOption,
     QuietOption,
     ReasonOption,
-    ReferenceArgument,
+    VersionArgument,
     YesOption,
     confirm,
     finite,
@@ -28,15 +28,18 @@ from registry_core.ui.tables.care import collection_line, show_audit, show_colle
 from registry_core.ui.tables.cells import some
 
 
-@app.command()
+@app.command(examples=('mlreg rm cifar10@3 --reason "wrong labels"',))
 def rm(
-    reference: ReferenceArgument,
+    reference: VersionArgument,
     reason: ReasonOption = "",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Remove a version; it can be restored until it is collected."""
+    """Remove a version; it can be restored.
+
+    Refused while an alias is on the version, or was lately. `mlreg gc` deletes the files later.
+    """
     ref, _ = parse_target(reference, after=0, command="rm")
     version = session.open().remove(ref, reason=reason, dry_run=dry_run)
     if as_json:
@@ -46,17 +49,24 @@ def rm(
     else:
         output.print_text(f"{version.ref} {'would be' if dry_run else 'is'} removed.")
         if not dry_run:
-            output.print_hint(f"To have it back: mlreg restore {version.ref}")
+            output.print_hint(f"To restore it: mlreg restore {version.ref}")
 
 
-@app.command()
+@app.command(examples=("mlreg restore cifar10@3",))
 def restore(
-    reference: ReferenceArgument,
+    reference: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL@VERSION",
+            help="A removed version; see `mlreg list MODEL --removed`.",
+            autocompletion=completed_by("removed versions"),
+        ),
+    ],
     reason: ReasonOption = "",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Bring a removed version back."""
+    """Restore a removed version."""
     ref, _ = parse_target(reference, after=0, command="restore")
     version = session.open().store.removals.restore(ref, reason)
     if as_json:
@@ -64,26 +74,26 @@ def restore(
     elif quiet:
         output.print_references([version.ref])
     else:
-        output.print_text(f"{version.ref} is back.")
+        output.print_text(f"{version.ref} is restored.")
 
 
-@app.command()
+@app.command(examples=("mlreg gc --dry-run", "mlreg gc --older-than 90 --yes"))
 def gc(
     older_than: Annotated[
         float,
         typer.Option(
             metavar="DAYS",
             min=0,
-            help="Only what was removed at least so long ago.",
+            help="Keep what was removed less than DAYS ago.",
             callback=finite,
         ),
     ] = 30,
     keep_last: Annotated[
         int,
-        typer.Option(metavar="N", min=0, help="Not the N newest removed versions of each model."),
+        typer.Option(metavar="N", min=0, help="Keep the N newest removed versions of each model."),
     ] = 0,
     lost: Annotated[
-        bool, typer.Option("--lost", help="Also files of versions whose manifest is lost.")
+        bool, typer.Option("--lost", help="Also delete files whose manifest is lost.")
     ] = False,
     reason: ReasonOption = "",
     dry_run: DryRunOption = False,
@@ -91,13 +101,18 @@ def gc(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Permanently delete the files of removed versions, and files that nothing needs."""
+    """Permanently delete the files of removed versions.
+
+    Files that no version needs are deleted too. Manifests and the ledger stay.
+    """
     store = session.open().store
     removals = store.removals
     found = removals.collectable(older_than, keep_last, lost)
     if not dry_run and found.blobs + len(found.removals):
         confirm(
-            f"{collection_line(found, 'would be deleted')} permanently. Continue?", yes, "mlreg gc"
+            f"Permanently delete {collection_line(found, '').rstrip()}?",
+            yes,
+            _again(older_than, keep_last, lost),
         )
         found = removals.collect(older_than, keep_last, reason, lost)
     if as_json:
@@ -108,21 +123,21 @@ def gc(
         show_collection(found, dry_run)
         if stopped := [run for run in store.unfinished_runs() if run.process is None]:
             output.print_hint(
-                f"What {len(stopped)} stopped run{'' if len(stopped) == 1 else 's'} kept stays: "
+                f"Files of {len(stopped)} stopped run{'' if len(stopped) == 1 else 's'} are kept: "
                 "mlreg runs"
             )
 
 
-@app.command()
+@app.command(examples=("mlreg verify", "mlreg verify --rebuild --dry-run"))
 def verify(
     rebuild: Annotated[
         bool,
-        typer.Option("--rebuild", help="Make a new index from objects/, if this one is damaged."),
+        typer.Option("--rebuild", help="Make a new index, if this one is damaged."),
     ] = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every file, row and reference, and report what is damaged."""
+    """Check every file and record for damage."""
     registry = session.open()
     rebuilt = None
     try:
@@ -147,6 +162,13 @@ def verify(
     _tell_problems(found, rebuilt)
 
 
+def _again(older_than: float, keep_last: int, lost: bool) -> str:
+    """The command line, without what the terminal would have been asked."""
+    words = ["mlreg gc", *([f"--older-than {older_than:g}"] if older_than != 30 else [])]
+    words += [*([f"--keep-last {keep_last}"] if keep_last else []), *(["--lost"] if lost else [])]
+    return " ".join(words)
+
+
 def _tell_problems(found: Audit, rebuilt: Rebuilt | None) -> None:
     streams.out().flush()
     for problem in found.problems:
@@ -156,13 +178,13 @@ def _tell_problems(found: Audit, rebuilt: Rebuilt | None) -> None:
     if found.problems:
         raise IntegrityError(
             f"{len(found.problems)} problem{'' if len(found.problems) == 1 else 's'} found.",
-            "What is damaged is never used. Put what is named above back from a copy.",
+            "Damaged files are never used. Restore the files named above from a backup.",
             REBUILD if found.index_damaged else "",
         )
     if rebuilt and rebuilt.lost:
         raise IntegrityError(
             f"Lost, and not in the new index: {some(list(rebuilt.lost))}.",
-            "Everything else is back. Put the files of lost versions back under objects/ from a "
-            "copy of the registry, and rebuild again.",
+            "Everything else is in it. Restore the lost files under objects/ from a backup, "
+            "and rebuild again.",
             REBUILD,
         )

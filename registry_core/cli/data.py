@@ -1,4 +1,4 @@
-"""`mlreg data fetch`, `verify`, `path`: a dataset's files on this machine."""
+"""`mlreg data fetch`, `verify`, `path`: the datasets on this machine."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from registry_core.ui.tables.versions import show_files
 if TYPE_CHECKING:
     from registry_core.types import DataCache
 
-group = Commands(help="A dataset's files on this machine.", rich_markup_mode=None)
+group = Commands(help="Download, check and locate datasets.")
 app.add_typer(group, name="data")
 
 
-@group.command()
+@group.command(examples=("mlreg data fetch cifar10",))
 def fetch(
     dataset: DatasetArgument,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Bring a dataset here, and check it."""
+    """Download a dataset and check it."""
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
@@ -44,11 +44,11 @@ def fetch(
         output.print_text(f"{dataset} is in {path} (from {source})")
 
 
-@group.command()
+@group.command(examples=("mlreg data verify cifar10",))
 def verify(
     dataset: DatasetArgument, data_dir: DataDirOption = None, as_json: JsonOption = False
 ) -> None:
-    """Read a dataset's files and check their digests."""
+    """Check the digests of a dataset's files."""
     with _cache(dataset, data_dir) as cache:
         files = [(f.path, f.size, f.sha256) for f in cache.verify()]
     if as_json:
@@ -58,11 +58,11 @@ def verify(
         show_files(files)
 
 
-@group.command("path")
+@group.command("path", examples=("mlreg data path cifar10",))
 def path_command(
     dataset: DatasetArgument, data_dir: DataDirOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show where a dataset's files are, or would be."""
+    """Print the folder of a dataset's files."""
     with _cache(dataset, data_dir) as cache:
         path = cache.path
     if as_json:
@@ -82,8 +82,8 @@ def _cache(dataset: str, data_dir: Path | None) -> Iterator[DataCache]:
     cache: DataCache | None = plugins.call("mlreg_data", data_dir=data_dir)
     if cache is None:
         raise UsageError(
-            f"The plugin '{dataset}' keeps no files of its own.",
-            "It has no mlreg_data hook, so there is nothing to fetch or to verify.",
+            f"The plugin '{dataset}' keeps no files.",
+            "It has no mlreg_data hook, so there is nothing to fetch or verify.",
         )
     with plugins.answerable("mlreg_data"):
         yield cache

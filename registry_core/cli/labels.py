@@ -1,4 +1,4 @@
-"""`mlreg tag` and `alias`: what is written on versions, beside what they are."""
+"""`mlreg tag` and `alias`: tags and aliases of versions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from registry_core.cli.aliases import alias_words
-from registry_core.cli.app import app, session
+from registry_core.cli.app import app, completed_by, session
 from registry_core.cli.options import JsonOption, QuietOption, ReasonOption, WideOption
 from registry_core.errors import UsageError
 from registry_core.refs import check_model_name, parse_target
@@ -19,23 +19,31 @@ if TYPE_CHECKING:
     from registry_core.records import LedgerRow
 
 
-@app.command()
+@app.command(
+    examples=("mlreg tag cifar10@3", "mlreg tag cifar10@3 dataset=clean reviewed"),
+)
 def tag(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL@VERSION [KEY[=VALUE]…]",
-            help="A version, and what to write on it: cifar10@3 dataset=clean reviewed.",
+            metavar="MODEL@VERSION [KEY[=VALUE]...]",
+            help="A version, and the tags to set.",
+            autocompletion=completed_by("tagging"),
         ),
     ],
     remove: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="Take this tag away.")
+        list[str] | None,
+        typer.Option(
+            metavar="KEY",
+            help="Delete this tag; can be repeated.",
+            autocompletion=completed_by("tag keys"),
+        ),
     ] = None,
     reason: ReasonOption = "",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Write tags on a version, or show those it has."""
+    """Set tags on a version, or show them."""
     registry = session.open()
     split = 1 if "@" in words[0] else 2
     ref, _ = parse_target(words[:split], after=0, command="tag")
@@ -43,7 +51,9 @@ def tag(
     tags = dict(_key_and_value(word) for word in words[split:])
     gone = remove or []
     if both := set(tags) & set(gone):
-        raise UsageError(f"The tag {min(both)} is to be set and to go.", "Say one of them.")
+        raise UsageError(
+            f"The tag {min(both)} cannot be set and deleted at once.", "Do one of the two."
+        )
     if tags or gone:
         version = registry.store.tag(version, tags, gone, reason)
     if as_json:
@@ -54,13 +64,16 @@ def tag(
         show_tags(version)
 
 
-@app.command()
+@app.command(
+    examples=("mlreg alias cifar10", "mlreg alias cifar10@staging --remove"),
+)
 def alias(
     words: Annotated[
         list[str],
         typer.Argument(
             metavar="MODEL[@ALIAS]",
-            help="cifar10@production; or cifar10 production; cifar10 alone is all of its aliases.",
+            help="A model, or one of its aliases: cifar10@production.",
+            autocompletion=completed_by("alias references"),
         ),
     ],
     remove: Annotated[bool, typer.Option("--remove", help="Delete the alias.")] = False,
@@ -69,7 +82,10 @@ def alias(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show a model's aliases, or delete one; `promote` moves them."""
+    """Show a model's aliases, or delete one.
+
+    `mlreg promote` and `mlreg rollback` move them.
+    """
     registry = session.open()
     if len(words) > 1 and "@" in words[0]:
         raise UsageError(

@@ -1,52 +1,35 @@
-"""Arguments and options that more than one command has, and what the shell completes for them."""
+"""Arguments and options that more than one command has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-# What was typed so far, by parameter; and the word that is being typed.
-_Complete = Callable[[Mapping[str, Any], str], Iterable[str]]
-
-
-def _quietly(complete: _Complete) -> Callable[[typer.Context, str], list[str]]:
-    """A completion that fails completes nothing: the shell is no place for an error.
-
-    Nor is it one for what a plugin prints while it is asked for its presets.
-    """
-    from registry_core import streams
-
-    def completed(context: typer.Context, incomplete: str) -> list[str]:
-        with streams.silenced():
-            try:
-                words = complete(context.params, incomplete)
-                return [word for word in words if word.startswith(incomplete)]
-            except Exception:
-                return []
-
-    return completed
+from registry_core.cli.app import OUTPUT, completed_by
+from registry_core.errors import CancelledError, UsageError
 
 
 def confirm(question: str, yes: bool, command: str) -> None:
-    """Ask a person, unless `--yes` answered before; without a terminal nobody can be asked.
+    """Ask a person, unless `--yes` answered before.
 
     Raises:
-        UsageError: the answer is no, or there is nobody to ask.
+        CancelledError: the answer is no.
+        UsageError: there is no terminal to ask on.
     """
     from registry_core import streams
-    from registry_core.errors import UsageError
 
     if yes:
         return
     if not streams.can_ask():
         raise UsageError(
-            f"{question} There is no terminal to ask on.", "Nothing was done.", f"{command} --yes"
+            f"{question} This cannot be asked without a terminal.",
+            "Nothing was done. Add --yes to confirm.",
+            f"{command} --yes",
         )
     if not typer.confirm(question, err=True):
-        raise UsageError("Nothing was done.")
+        raise CancelledError("Cancelled.")
 
 
 def finite(value: float | None) -> float | None:
@@ -63,50 +46,22 @@ def _at_most_all(value: int | None) -> int | None:
     return None if value is None else min(value, 2**63 - 1)
 
 
-def _references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.cli.app import session
-
-    store = session.open().store
-    model, at, _ = incomplete.partition("@")
-    if not at:
-        return [summary.name for summary in store.models()]
-    versions = store.versions(model, limit=50)
-    selectors = [alias for version in versions for alias in version.aliases]
-    numbers = [str(version.version) for version in versions]
-    return [f"{model}@{selector}" for selector in (*selectors, "latest", "best", *numbers)]
-
-
-def _aliases(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.cli.app import session
-
-    known = {alias for model in session.open().store.models() for alias in model.aliases}
-    return [*_references(typed, incomplete), *sorted(known | {"production", "staging"})]
-
-
-def _datasets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.plugins import KnownPlugins
-    from registry_core.settings import find_settings
-
-    return KnownPlugins(find_settings()).datasets
-
-
-def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.plans import find_presets
-    from registry_core.plugins import KnownPlugins
-    from registry_core.settings import find_settings
-
-    known = KnownPlugins(find_settings())
-    # the parser gives up at an option without a value, and then has no dataset to tell
-    datasets = [typed["dataset"]] if typed.get("dataset") else list(known.datasets)
-    return [preset for name in datasets for preset in find_presets(known.load(name))]
-
-
 ReferenceArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL[@VERSION]",
-        help="cifar10@3, cifar10@production, cifar10@latest, cifar10@best; or cifar10 3.",
-        autocompletion=_quietly(_references),
+        help="As in cifar10@3, cifar10@production, cifar10@latest.",
+        autocompletion=completed_by("references"),
+    ),
+]
+
+# of a command that changes something, and so does not take a model's name alone
+VersionArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL@VERSION",
+        help="As in cifar10@3, cifar10@staging, cifar10@latest.",
+        autocompletion=completed_by("references"),
     ),
 ]
 
@@ -114,8 +69,8 @@ TargetArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL@VERSION ALIAS",
-        help="Which version gets which alias: cifar10@3 production, or cifar10 3 production.",
-        autocompletion=_quietly(_aliases),
+        help="The version and its new alias: cifar10@3 production.",
+        autocompletion=completed_by("targets"),
     ),
 ]
 
@@ -123,8 +78,8 @@ AliasArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL@ALIAS",
-        help="cifar10@production; or cifar10 production.",
-        autocompletion=_quietly(_references),
+        help="An alias: cifar10@production.",
+        autocompletion=completed_by("alias references"),
     ),
 ]
 
@@ -132,8 +87,8 @@ DatasetArgument = Annotated[
     str,
     typer.Argument(
         metavar="PLUGIN",
-        help="A dataset plugin; `mlreg plugins list` shows them.",
-        autocompletion=_quietly(_datasets),
+        help="A dataset plugin; see `mlreg plugins list`.",
+        autocompletion=completed_by("datasets"),
     ),
 ]
 
@@ -141,42 +96,62 @@ PresetOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="A preset of the plugin; its first if none is named.",
-        autocompletion=_quietly(_presets),
+        help="Use this preset, not the plugin's first.",
+        autocompletion=completed_by("presets"),
     ),
 ]
 
 ParameterOption = Annotated[
     list[str] | None,
-    typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="Change a setting."),
+    typer.Option(
+        "-p",
+        "--parameter",
+        metavar="KEY=VALUE",
+        help="Change a setting; can be repeated.",
+        autocompletion=completed_by("settings"),
+    ),
+]
+
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Register under this name, not the plugin's.",
+        autocompletion=completed_by("new models"),
+    ),
 ]
 
 DataDirOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Where the data is, if not where the plugin would look."),
+    typer.Option(
+        metavar="DIR", help="Read the data from here.", autocompletion=completed_by("files")
+    ),
 ]
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help='One JSON object on stdout: {"schema": 1, …}.')
+    bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)
 ]
 
 QuietOption = Annotated[
-    bool, typer.Option("-q", "--quiet", help="References alone on stdout, no progress.")
+    bool, typer.Option("-q", "--quiet", help="Print only names.", rich_help_panel=OUTPUT)
 ]
 
 WideOption = Annotated[
-    bool, typer.Option("--wide", help="Show every column, at any width of the terminal.")
+    bool,
+    typer.Option("--wide", help="Show every column, at any width.", rich_help_panel=OUTPUT),
 ]
 
 DryRunOption = Annotated[
-    bool, typer.Option("-n", "--dry-run", help="Say what would be done, and do nothing.")
+    bool, typer.Option("-n", "--dry-run", help="Show what would be done, and change nothing.")
 ]
 
 YesOption = Annotated[
-    bool, typer.Option("-y", "--yes", help="Do not ask; off a terminal nobody can be asked.")
+    bool, typer.Option("-y", "--yes", help="Do not ask; required when not interactive.")
 ]
 
-ReasonOption = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")]
+ReasonOption = Annotated[
+    str, typer.Option(metavar="TEXT", help="Record this reason in the ledger.")
+]
 
 LimitOption = Annotated[
     int | None,
@@ -184,7 +159,7 @@ LimitOption = Annotated[
         "--limit",
         min=1,
         metavar="N",
-        help="At most so many, newest first.",
+        help="Show at most N, newest first.",
         callback=_at_most_all,
     ),
 ]

@@ -62,8 +62,8 @@ def _check(place: RegistryPlace, state: str, needs_versions: bool) -> None:
         option = f"--registry {shlex.quote(str(folder))} " if place.named_by == "--registry" else ""
         raise UsageError(
             f"No registry in {folder}: {_missing(state)}.",
-            f"That is {place.reason}. {'Check the path; a' if named else 'A'} run makes a registry "
-            "there.",
+            f"The path is {place.reason}. {'Check the path; a' if named else 'A'} run makes a "
+            "registry there.",
             f"mlreg {option}{_FIRST_RUN}",
         )
 

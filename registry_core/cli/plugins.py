@@ -6,20 +6,20 @@ from typing import Annotated
 
 import typer
 
-from registry_core.cli.app import Commands, app
+from registry_core.cli.app import Commands, app, completed_by
 from registry_core.cli.options import JsonOption, QuietOption, WideOption
 from registry_core.ui import output
 from registry_core.ui.tables.plugins import show_plugin, show_plugins
 
-group = Commands(help="Dataset plugins and extensions.", rich_markup_mode=None)
+group = Commands(help="List plugins, and show one in detail.")
 app.add_typer(group, name="plugins")
 
 
-@group.command("list")
+@group.command("list", examples=("mlreg plugins list",))
 def list_plugins(
     wide: WideOption = False, as_json: JsonOption = False, quiet: QuietOption = False
 ) -> None:
-    """List what plugins.toml and the installed packages name."""
+    """List plugins, and where each comes from."""
     from registry_core.plugins import KnownPlugins
     from registry_core.settings import find_settings
 
@@ -54,11 +54,15 @@ def list_plugins(
             )
 
 
-@group.command("show")
+@group.command("show", examples=("mlreg plugins show cifar10",))
 def show_plugin_command(
     name: Annotated[
         str,
-        typer.Argument(metavar="PLUGIN", help="A plugin; `mlreg plugins list` shows them."),
+        typer.Argument(
+            metavar="PLUGIN",
+            help="A plugin; see `mlreg plugins list`.",
+            autocompletion=completed_by("plugins"),
+        ),
     ],
     wide: WideOption = False,
     as_json: JsonOption = False,

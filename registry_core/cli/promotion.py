@@ -27,19 +27,25 @@ if TYPE_CHECKING:
     from registry_core.registry import Registry
 
 
-@app.command()
+@app.command(
+    examples=(
+        "mlreg promote cifar10@3 staging",
+        "mlreg promote cifar10@3 production --dry-run",
+        'mlreg promote cifar10@3 production --reason "better on all classes"',
+    )
+)
 def promote(
     target: TargetArgument,
     reason: ReasonOption = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Promote though checks fail; needs --reason.")
+        bool, typer.Option("--force", help="Promote despite failed checks; needs --reason.")
     ] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Move an alias to a version, if the alias's rules hold."""
+    """Move an alias to a version, if its rules allow it."""
     from registry_core.lifecycle import notify
     from registry_core.ui.watchers import Silent, watch
 
@@ -88,7 +94,7 @@ def promote(
         show_promotion(promotion, decision.failed, dry_run)
 
 
-@app.command()
+@app.command(examples=("mlreg rollback cifar10@production",))
 def rollback(
     words: AliasArgument,
     reason: ReasonOption = "",
@@ -96,7 +102,7 @@ def rollback(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Give an alias back to the version that held it before."""
+    """Move an alias back to the version it was on before."""
     registry = session.open()
     model, alias = alias_words(registry, words, "rollback")
     ruled = any(rule.alias == alias for rule in registry.rules())

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from registry_core.cli.app import Commands, DefaultGroup, app, session
+from registry_core.cli.app import Commands, DefaultGroup, app, completed_by, session
 from registry_core.cli.options import (
     DryRunOption,
     JsonOption,
@@ -27,18 +27,25 @@ from registry_core.ui.tables.promotion import show_rule_changes, show_rules
 
 group = Commands(
     cls=DefaultGroup,
-    help="What an alias asks of a version: rules that the registry keeps. Alone: list them.",
+    help="Show or change what an alias requires of a version.",
     rich_markup_mode=None,
     no_args_is_help=False,
 )
 app.add_typer(group, name="rules")
 
-RuledAlias = Annotated[str, typer.Argument(metavar="ALIAS", help="An alias, as in production.")]
+RuledAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="ALIAS",
+        help="An alias, as in production.",
+        autocompletion=completed_by("ruled aliases"),
+    ),
+]
 
 
-@group.command("list")
+@group.command("list", examples=("mlreg rules list",))
 def list_rules(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
-    """List every rule: who holds the alias, what is asked, who set it."""
+    """List every rule, and which version the alias is on."""
     registry = session.open()
     rules = registry.rules()
     aliases = dict.fromkeys(rule.alias for rule in rules)
@@ -63,28 +70,46 @@ def list_rules(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
             )
 
 
-@group.command("set")
+@group.command(
+    "set",
+    examples=(
+        "mlreg rules set production --floor test_accuracy=0.75",
+        "mlreg rules set production --versus not-worse --margin 0.01 --requires staging",
+    ),
+)
 def set_rule(
     alias: RuledAlias,
     floor: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC=VALUE", help="Its least value; METRIC=off: no floor."),
+        typer.Option(
+            metavar="METRIC=VALUE",
+            help="Require at least VALUE; METRIC=off requires none.",
+            autocompletion=completed_by("floors"),
+        ),
     ] = None,
     versus: Annotated[
         str | None,
-        typer.Option(metavar="not-worse|better|off", help="Than the version that holds the alias."),
+        typer.Option(
+            metavar="not-worse|better|off",
+            help="Compare with the version that has the alias.",
+            autocompletion=completed_by("versus"),
+        ),
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(metavar="M", min=0, help="How much worse is not worse.", callback=finite),
+        typer.Option(metavar="M", min=0, help="Accept being worse by up to M.", callback=finite),
     ] = None,
     alpha: Annotated[
         float | None,
-        typer.Option(metavar="A", help="Level of the test, between 0 and 1.", callback=finite),
+        typer.Option(metavar="A", help="Test at this level, between 0 and 1.", callback=finite),
     ] = None,
     requires: Annotated[
         list[str] | None,
-        typer.Option(metavar="ALIAS", help="An alias that it has to hold, or have held."),
+        typer.Option(
+            metavar="ALIAS",
+            help="Require that it has or had this alias first.",
+            autocompletion=completed_by("ruled aliases"),
+        ),
     ] = None,
     requires_none: Annotated[
         bool, typer.Option("--requires-none", help="Require no other alias.")
@@ -94,7 +119,7 @@ def set_rule(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Set the rule of an alias, or change what is named of it."""
+    """Set the rule of an alias, or change parts of it."""
     check_alias_name(alias)
     if requires and requires_none:
         raise UsageError("--requires and --requires-none contradict each other.", "Use one.")
@@ -123,7 +148,7 @@ def set_rule(
     _warn_of_names(registry, known, requires or [])
 
 
-@group.command("remove")
+@group.command("remove", examples=("mlreg rules remove staging --yes",))
 def remove_rule(
     alias: RuledAlias,
     reason: ReasonOption = "",
@@ -132,7 +157,7 @@ def remove_rule(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Remove the registry's rule of an alias."""
+    """Remove the rule of an alias."""
     registry = session.open()
     rules = registry.store.rules.current()
     if check_alias_name(alias) not in rules:
@@ -151,7 +176,7 @@ def remove_rule(
     _show(registry, changed, dry_run, as_json, quiet)
 
 
-@group.command("sync")
+@group.command("sync", examples=("mlreg rules sync --dry-run",))
 def sync_rules(
     reason: ReasonOption = "",
     dry_run: DryRunOption = False,
@@ -159,7 +184,7 @@ def sync_rules(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Take the rules of plugins.toml into the registry."""
+    """Copy the rules of plugins.toml into the registry."""
     registry = session.open()
     planned = registry.sync_rules(reason, dry_run=True)
     going = [change for change in planned if change.changed]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from registry_core.cli.app import app, session
+from registry_core.cli.app import OUTPUT, app, session
 from registry_core.cli.options import (
     DataDirOption,
     DatasetArgument,
     DryRunOption,
     JsonOption,
+    NameOption,
     ParameterOption,
     PresetOption,
     QuietOption,
@@ -32,35 +33,46 @@ if TYPE_CHECKING:
     from registry_core.types import RunResult
 
 
-@app.command()
+@app.command(
+    examples=(
+        "mlreg run cifar10",
+        "mlreg run cifar10 --preset quick -p batch_size=64 --seed 7",
+        "mlreg run cifar10 --preset quick --seeds 5",
+        "mlreg run cifar10 --preset quick --print-config",
+    )
+)
 def run(
     dataset: DatasetArgument,
     preset: PresetOption = None,
     parameter: ParameterOption = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="The same as -p epochs=N.")
+        int | None, typer.Option(metavar="N", help="Train for N epochs; short for -p epochs=N.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="The same as -p seed=N.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Use this seed; short for -p seed=N.")
+    ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(metavar="N", help="So many runs, a group: seed, seed + 1, …, a version each."),
+        typer.Option(metavar="N", help="Train N times, one version for each seed."),
     ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="Register under this name; else the plugin's."),
-    ] = None,
+    name: NameOption = None,
     data_dir: DataDirOption = None,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Show the configuration, and do nothing.")
+        bool, typer.Option("--print-config", help="Print the settings, and do not train.")
     ] = False,
     dry_run: DryRunOption = False,
     show: Annotated[
-        bool, typer.Option("--show", help="Open the figures when the run is done.")
+        bool,
+        typer.Option("--show", help="Open the figures after the run.", rich_help_panel=OUTPUT),
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train, evaluate, save, plot and register a version; or, with --seeds, one for each seed."""
+    """Train a model and register it as a new version.
+
+    A run trains, evaluates, saves and plots. Settings come from a preset, changed by -p. A stopped
+    run can be resumed.
+    """
     from registry_core.config import parse_overrides
     from registry_core.errors import UsageError
     from registry_core.plans import plan_run
@@ -75,7 +87,8 @@ def run(
     plans = [plan] if seeds is None else plan_group(plan, seeds)
     if show and seeds is not None:
         raise UsageError(
-            "--show opens one version's figures, and --seeds makes several.", "Leave one out."
+            "--show opens one version's figures, and --seeds makes several.",
+            "Use one of the two.",
         )
     if print_config:
         _print_config(plans, as_json)
@@ -145,7 +158,7 @@ def _given(key: str, value: int | None, overrides: dict[str, Any]) -> dict[str, 
     if value is None:
         return {}
     if key in overrides:
-        raise UsageError(f"'{key}' is set twice: by --{key} and by -p.", "Give it once.")
+        raise UsageError(f"'{key}' is set twice: by --{key} and by -p.", "Set it once.")
     return {key: value}
 
 
@@ -216,8 +229,8 @@ def tell_version(version: Version, registry: Registry, as_json: bool, quiet: boo
     else:
         output.print_text(_registered(version))
         output.print_text(f"Registry: {registry.folder}")
-        output.print_hint(f"Look at it: mlreg show {version.ref}")
-        output.print_hint(f"Its figures: mlreg export {version.ref} --format figures")
+        output.print_hint(f"Details: mlreg show {version.ref}")
+        output.print_hint(f"Figures: mlreg export {version.ref} --format figures")
 
 
 def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, quiet: bool) -> None:
@@ -242,8 +255,8 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
     else:
         show_group(versions)
         output.print_text(f"Registry: {registry.folder}")
-        output.print_hint(f"Look at one: mlreg show {versions[0].ref}")
-        output.print_hint(f"Beside another group: mlreg compare MODEL@N {versions[0].ref}")
+        output.print_hint(f"Details: mlreg show {versions[0].ref}")
+        output.print_hint(f"To compare groups: mlreg compare MODEL@N {versions[0].ref}")
 
 
 def _registered(version: Version) -> str:
@@ -268,7 +281,7 @@ def _open_figures(version: Version) -> None:
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )
     if headless:
-        print_warning(f"There is no display to show figures on; they are in {folder}")
+        print_warning(f"No display to show figures on; they are in {folder}")
         return
     for figure in sorted(file for file in folder.rglob("*") if file.is_file()):
         typer.launch(str(figure))

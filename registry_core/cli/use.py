@@ -1,4 +1,4 @@
-"""`mlreg evaluate`, `export`, `import`: versions measured again, given away, taken in."""
+"""`mlreg evaluate`, `export`, `import`: measuring again, and models to and from files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry_core.cli.app import app, session
+from registry_core.cli.app import app, completed_by, session
 from registry_core.cli.options import (
     DataDirOption,
     DatasetArgument,
     DryRunOption,
     JsonOption,
+    NameOption,
     PresetOption,
     QuietOption,
     ReferenceArgument,
@@ -35,32 +36,35 @@ _MOST_GIGABYTES = 1_000_000
 _MOST_SECONDS = 10_000_000
 
 
-@app.command()
+@app.command(examples=("mlreg evaluate cifar10@production --split validation",))
 def evaluate(
     reference: ReferenceArgument,
     split: Annotated[
-        str, typer.Option(metavar="SPLIT", help="test, validation or train.")
+        str,
+        typer.Option(
+            metavar="SPLIT",
+            help="Measure on test, validation or train.",
+            autocompletion=completed_by("splits"),
+        ),
     ] = "test",
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure a version again, and compare with what was recorded; nothing is changed."""
+    """Measure a version again and compare with its record."""
     from registry_core import custom_code, reevaluation
-    from registry_core.cli.recorded import load_recorded
     from registry_core.cli.starting import require_training
+    from registry_core.plugins import KnownPlugins
     from registry_core.signals import stop_on_signals
     from registry_core.ui.watchers import watch
 
     registry = session.open()
     version = registry.version(parse_words(reference))
     if split not in reevaluation.SPLITS:
-        raise UsageError(
-            f"There is no split {shown(split)}.", f"Splits: {', '.join(reevaluation.SPLITS)}."
-        )
+        raise UsageError(f"No split {shown(split)}.", f"Splits: {', '.join(reevaluation.SPLITS)}.")
     manifest = registry.store.manifest(version)
-    custom_code.check_here(version, manifest, registry.settings)
-    plugins = load_recorded(registry.settings, version.ref, manifest)
+    custom_code.check_here(version.ref, manifest, registry.settings)
+    plugins = KnownPlugins(registry.settings).load(version.dataset)
     plan = reevaluation.plan_of(plugins, manifest, data_dir)
     require_training()
     registry.store.check(version)
@@ -85,25 +89,50 @@ def evaluate(
         show_reevaluation(found)
 
 
-@app.command()
+@app.command(
+    examples=(
+        "mlreg export cifar10@production",
+        "mlreg export cifar10@3 -o classifier.h5",
+        "mlreg export cifar10@3 --format figures",
+    )
+)
 def export(
     reference: ReferenceArgument,
     form: Annotated[
-        str,
-        typer.Option("--format", metavar="FORMAT", help="keras, h5, savedmodel or figures."),
-    ] = "keras",
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="Write keras, h5, savedmodel or figures.",
+            autocompletion=completed_by("formats"),
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="PATH", help="Where to write it.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="Write to this file or folder.",
+            autocompletion=completed_by("files"),
+        ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file that is there.")
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a version's model for other tools: .keras, .h5 or a SavedModel; or its figures."""
+    """Write a version's model or figures to files.
+
+    Without --format, the name decides: .keras is keras, .h5 and .hdf5 are h5. Without -o, the
+    format is keras.
+    """
+    from registry_core.exports import choose_format
+
     registry = session.open()
     version = registry.version(parse_words(reference))
+    form = choose_format(form, out, version.ref)
     written = registry.export(version.ref, form, out, overwrite)
     if as_json:
         output.print_json({"version": version.ref, "format": form, "path": str(written)})
@@ -113,14 +142,14 @@ def export(
         output.print_text(f"Wrote {version.ref} to {written}")
 
 
-@app.command("import")
+@app.command("import", examples=("mlreg import cifar10 model.keras --name classifier",))
 def import_model(
     dataset: DatasetArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The model: a .keras file.")],
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="Register under this name; else the plugin's."),
-    ] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A .keras file.", autocompletion=completed_by("files")),
+    ],
+    name: NameOption = None,
     preset: PresetOption = None,
     data_dir: DataDirOption = None,
     max_memory: Annotated[
@@ -129,7 +158,7 @@ def import_model(
             metavar="GB",
             min=0.1,
             max=_MOST_GIGABYTES,
-            help="Memory the model may ask for; else by its size.",
+            help="Allow the model this much memory.",
             callback=finite,
         ),
     ] = None,
@@ -139,7 +168,7 @@ def import_model(
             metavar="S",
             min=1,
             max=_MOST_SECONDS,
-            help="Seconds to load and to answer a batch; the same.",
+            help="Allow this long for loading and one batch.",
             callback=finite,
         ),
     ] = None,
@@ -147,7 +176,10 @@ def import_model(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Inspect, measure and register a model that was made elsewhere."""
+    """Check, measure and register a model file.
+
+    The file is examined in a process with limits before Keras opens it.
+    """
     from registry_core import adoption
     from registry_core.cli.runs import standard_report, tell_version
     from registry_core.cli.starting import require_training
@@ -172,7 +204,7 @@ def import_model(
             output.print_json({**plan.to_json(), "file": found, "dry_run": True})
             return
         output.print_text(
-            f"Nothing in {literal(file.name)} ({size(count)}, sha256 {sha256}) speaks against it.\n"
+            f"{literal(file.name)} ({size(count)}, sha256 {sha256}) can be imported.\n"
             f"Would measure it on the test split of {plan.dataset}, preset {plan.preset};\n"
             f"and register it as the next version of '{plan.model}' in {registry.folder}."
         )
@@ -195,7 +227,7 @@ def import_model(
 
 @contextmanager
 def _allow_more(dataset: str, file: Path) -> Iterator[None]:
-    """Add to the error of a file that asks for too much the command that allows more."""
+    """Add to a limit's error the command that raises the limit."""
     from registry_core.model_import.limits import LimitError
 
     try:

@@ -1,4 +1,4 @@
-"""`mlreg list`, `show`, `history`, `compare`: what there is, and what became of it."""
+"""`mlreg list`, `show`, `history`, `compare`: looking at the registry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry_core.cli.app import app, session
+from registry_core.cli.app import OUTPUT, app, completed_by, session
 from registry_core.cli.options import (
     JsonOption,
     LimitOption,
@@ -17,7 +17,7 @@ from registry_core.cli.options import (
 from registry_core.cli.place import tell_nothing
 from registry_core.errors import UsageError
 from registry_core.records import LOG_FILE
-from registry_core.refs import check_model_name, parse_words
+from registry_core.refs import parse_many, parse_model, parse_words, shown
 from registry_core.ui import output
 from registry_core.ui.tables.comparisons import show_side_by_side
 from registry_core.ui.tables.ledger import show_history
@@ -35,26 +35,45 @@ if TYPE_CHECKING:
 ROWS = 20
 
 
-@app.command("list")
+@app.command(
+    "list", examples=("mlreg list", "mlreg list cifar10", "mlreg list cifar10 --tag reviewed")
+)
 def list_command(
-    model: Annotated[str | None, typer.Argument(help="A model; all models if none.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A model; the default lists all models.",
+            autocompletion=completed_by("models"),
+        ),
+    ] = None,
     limit: LimitOption = None,
     tag: Annotated[
-        str | None, typer.Option(metavar="KEY[=VALUE]", help="Only versions with this tag.")
+        str | None,
+        typer.Option(
+            metavar="KEY[=VALUE]",
+            help="List only versions with this tag.",
+            autocompletion=completed_by("tag filters"),
+        ),
     ] = None,
-    removed: Annotated[
-        bool, typer.Option("--removed", help="The versions that were removed instead.")
-    ] = False,
+    removed: Annotated[bool, typer.Option("--removed", help="List only removed versions.")] = False,
     wide: WideOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List the models, or one model's versions, newest first."""
+    """List models, or the versions of one."""
+    model = None if model is None else parse_model(model)
     registry = session.open(needs_versions=model is not None)
     store = registry.store
     if model is None:
         if tag is not None or removed:
-            raise UsageError("No model is named.", "--tag and --removed ask about one model's.")
+            names = store.model_names()
+            option = f"--tag {tag}" if tag is not None else "--removed"
+            raise UsageError(
+                "Which model?",
+                "--tag and --removed list versions of one model.",
+                f"mlreg list {names[0] if names else 'MODEL'} {option}",
+            )
         models = store.models()
         if as_json:
             found = [summary.to_json() for summary in models]
@@ -97,7 +116,7 @@ def list_command(
             if place := store.unreadable(version):
                 output.print_warning(f"{version.ref} cannot be read: no permission for {place}.")
         if len(rows) < len(versions):
-            output.print_hint(f"There are older ones: mlreg list {model} --limit 1000")
+            output.print_hint(f"Older versions: mlreg list {model} --limit 1000")
 
 
 def _groups(store: Store, versions: Sequence[Version]) -> dict[str, list[Version]]:
@@ -107,7 +126,7 @@ def _groups(store: Store, versions: Sequence[Version]) -> dict[str, list[Version
 
 
 def _list_removed(store: Store, model: str, wide: bool, as_json: bool, quiet: bool) -> None:
-    removals = store.removals.of(check_model_name(model))
+    removals = store.removals.of(model)
     if as_json:
         output.print_json({"removed": [removal.to_json() for removal in removals]})
     elif quiet:
@@ -118,16 +137,17 @@ def _list_removed(store: Store, model: str, wide: bool, as_json: bool, quiet: bo
         output.print_hint(f"No version of {model} was removed.")
 
 
-@app.command()
+@app.command(examples=("mlreg show cifar10@3", "mlreg show cifar10@production --json"))
 def show(
     reference: ReferenceArgument,
     log: Annotated[
-        bool, typer.Option("--log", help="Show the log of its run instead; or of a RUN.")
+        bool,
+        typer.Option("--log", help="Show the log of its run, or of RUN.", rich_help_panel=OUTPUT),
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show one version: metrics, configuration, data, environment, files."""
+    """Show a version: metrics, settings, data, files."""
     registry = session.open()
     if log:
         found = registry.run_log(reference)
@@ -160,21 +180,35 @@ def show(
             output.print_hint(f"Its log: mlreg show {version.ref} --log")
 
 
-@app.command()
+@app.command(
+    examples=(
+        "mlreg history",
+        "mlreg history cifar10@production",
+        "mlreg history cifar10@production --at 2026-05-03",
+    )
+)
 def history(
     reference: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL[@VERSION|@ALIAS]]", help="Everything if nothing is named."),
+        typer.Argument(
+            metavar="[MODEL[@VERSION]]",
+            help="A model, version or alias; the default is all.",
+            autocompletion=completed_by("references"),
+        ),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Who held MODEL@ALIAS then: 2026-05-03, or with a time."),
+        typer.Option(metavar="TIME", help="Show which version the alias was on: 2026-05-03."),
     ] = None,
     limit: LimitOption = None,
     wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what happened to the registry, newest first; or who held an alias at a time."""
+    """Show the changes to the registry, newest first.
+
+    With --at, show which version an alias was on at a time. A day means its end; a time without a
+    zone is UTC.
+    """
     registry = session.open(needs_versions=bool(reference))
     if at is not None:
         _show_holder(registry, reference or [], at, as_json)
@@ -194,7 +228,7 @@ def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -
     ref = parse_words(words)
     if ref.kind != "alias" or ref.selector is None:
         raise UsageError(
-            f"--at asks who held an alias, and {ref} names none.",
+            f"--at needs an alias, and {ref} is none.",
             "Name a model and its alias.",
             f"mlreg history {ref.model}@production --at {at}",
         )
@@ -204,7 +238,7 @@ def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -
         version = holder.to_json() if holder else None
         output.print_json({"alias": str(ref), "at": moment.isoformat(), "version": version})
     else:
-        held = f"was {holder.ref}" if holder else "was held by no version"
+        held = f"was {holder.ref}" if holder else "was on no version"
         output.print_text(f"{ref} {held} at {moment:%Y-%m-%d %H:%M:%S} UTC")
 
 
@@ -216,32 +250,43 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"Cannot read '{text}' as a date.",
-            "Write 2026-05-03, or 2026-05-03T14:30, or with +02:00.",
+            f"Cannot read {shown(text)} as a date.",
+            "Write 2026-05-03, 2026-05-03T14:30 or 2026-05-03T14:30+02:00.",
         ) from None
     if len(text) <= len("2026-05-03"):
         moment = datetime.combine(moment, time.max)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-@app.command()
+@app.command(
+    examples=(
+        "mlreg compare cifar10@1 cifar10@2",
+        "mlreg compare cifar10@production cifar10@latest",
+    )
+)
 def compare(
     references: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL@VERSION…", help="Two or more; the first is the measure."),
+        typer.Argument(
+            metavar="MODEL@VERSION...",
+            help="Two or more versions; the first is the baseline.",
+            autocompletion=completed_by("many references"),
+        ),
     ],
     wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put versions side by side: metrics, settings, the paired test, classes, examples.
+    """Compare versions: metrics, settings, paired test.
 
-    Where one was made by `run --seeds`, the whole groups follow: mean, deviation and interval of
-    each metric over all their versions, and Welch's test between the groups.
+    For versions of `mlreg run --seeds`, their groups follow: the mean, deviation and interval of
+    each metric, and Welch's test between the groups.
     """
     from registry_core.ui.watchers import watch
 
     with watch() as observer:
-        compared = session.open().compare(references, observer)
+        registry = session.open()
+        named = parse_many(references, set(registry.store.model_names()).__contains__)
+        compared = registry.compare(named, observer)
     if as_json:
         output.print_json(compared.to_json())
     else:

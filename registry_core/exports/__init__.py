@@ -4,6 +4,6 @@
 written. Nothing here imports TensorFlow unless a model has to be converted.
 """
 
-from registry_core.exports.export import FORMATS, export
+from registry_core.exports.export import FORMATS, choose_format, export
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["FORMATS", "choose_format", "export"]

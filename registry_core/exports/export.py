@@ -13,17 +13,58 @@ from registry_core import custom_code
 from registry_core.errors import IntegrityError, UsageError
 from registry_core.exports.outputs import Output
 from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
+from registry_core.refs import shown
 from registry_core.settings import Settings
 from registry_core.store import Store
 
 # format -> how the name of what is written ends; h5 is Keras's legacy format
 FORMATS = {"keras": ".keras", "h5": ".h5", "savedmodel": "", "figures": ""}
 
+# how a file's name ends -> the format that it promises
+_SUFFIXES = {".keras": "keras", ".h5": "h5", ".hdf5": "h5"}
+
+
+def choose_format(form: str | None, path: Path | None, reference: str) -> str:
+    """The format of an export, by what was asked for and by the output's name.
+
+    Args:
+        form: one of `FORMATS`; None where none was asked for.
+        path: where to; None where no name was given.
+        reference: the version, for the message.
+
+    Raises:
+        UsageError: the format is not known, contradicts the name, or does not follow from it.
+    """
+    command = f"mlreg export {shlex.quote(reference)}"
+    if form is not None and form not in FORMATS:
+        raise UsageError(
+            f"No format {shown(form)}.",
+            f"Formats: {', '.join(FORMATS)}.",
+            f"{command} --format keras",
+        )
+    if path is None:
+        return form or "keras"
+    promised = _SUFFIXES.get(path.suffix.lower())
+    if form is None and promised is None:
+        raise UsageError(
+            f"The name {shown(path.name)} does not say which format to write.",
+            f"End it in {' or '.join(_SUFFIXES)}, or add --format: {', '.join(FORMATS)}.",
+            f"{command} -o {shlex.quote(str(path))} --format savedmodel",
+        )
+    if form is None or promised in (None, form):
+        return form or str(promised)
+    right = path.with_suffix(FORMATS[form])
+    raise UsageError(
+        f"{shown(path.name)} would not be a {form} export: {path.suffix} is for {promised}.",
+        f"Leave out --format, or write to {shown(right.name)}.",
+        f"{command} --format {form} -o {shlex.quote(str(right))}",
+    )
+
 
 def export(
     store: Store,
     version: Version,
-    form: str,
+    form: str | None = None,
     path: Path | None = None,
     overwrite: bool = False,
     settings: Settings | None = None,
@@ -34,7 +75,7 @@ def export(
         store: has the version.
         version: the version.
         form: one of `FORMATS`; `keras` and `h5` write one file, `savedmodel` and `figures` a
-            folder.
+            folder. None is what the path's name ends in.
         path: where to; None makes a name from the model and its number here.
         overwrite: replace a regular file that is there; a folder that is not empty never is.
         settings: which plugins there are, for a model with layers of its own.
@@ -48,12 +89,7 @@ def export(
         IntegrityError: a file is not what its digest says; nothing was written.
         StorageError: the place cannot be written.
     """
-    if form not in FORMATS:
-        raise UsageError(
-            f"No format '{form}'.",
-            f"Formats: {', '.join(FORMATS)}.",
-            f"mlreg export {version.ref} --format keras",
-        )
+    form = choose_format(form, path, version.ref)
     ending = FORMATS[form]
     usual = Path(f"{version.model}-{version.version}{ending or '-' + form}")
     output = Output(

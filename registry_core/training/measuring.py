@@ -1,17 +1,68 @@
-"""A model measured on a split: Keras's metrics, and what it answers to each example."""
+"""A model measured on a split: Keras's metrics as numbers, and what it answers to each example."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from registry_core.errors import PluginError, TrainingError
 from registry_core.training.pipeline import evaluation_batches
+from registry_core.training.stream_checks import refuse_change
 from registry_core.types import Evaluation, Split
+
+# Values of one metric: each becomes a metric of the version, with a figure of its own.
+MOST_PARTS = 100
+
+
+def as_numbers(measured: Mapping[str, Any]) -> dict[str, float]:
+    """What Keras measured, one number for each name.
+
+    Args:
+        measured: metric -> a number, an array, or a dict of them. The values of an array become
+            `name_0`, `name_1`, … (`name_0_0`, … of a matrix), those of a dict go by its keys.
+    """
+    numbers: dict[str, float] = {}
+    for name, value in measured.items():
+        if isinstance(value, Mapping):
+            numbers |= as_numbers({str(key): part for key, part in value.items()})
+            continue
+        array = np.asarray(value)
+        if array.size == 1:
+            numbers[name] = float(array.reshape(()))
+            continue
+        for place in np.ndindex(array.shape):
+            numbers["_".join(map(str, (name, *place)))] = float(array[place])
+    return numbers
+
+
+def check_metrics(model: keras.Model, inputs: Any, targets: Any) -> None:
+    """Measure a few examples, and forget them; raises PluginError where that gives too much."""
+    model.compute_metrics(inputs, targets, model(inputs, training=False))
+    for name, value in model.get_metrics_result().items():
+        parts = len(as_numbers({name: value}))
+        if parts > MOST_PARTS:
+            raise PluginError(
+                f"The metric {name!r} gives {parts:,} values, and a version keeps each as a metric "
+                f"of its own: {MOST_PARTS} of one metric at most.",
+                "Let it give their mean (average='macro'), or draw them in mlreg_report.",
+            )
+    model.reset_metrics()
+
+
+def refuse_metric(name: str, value: float, place: str) -> None:
+    """Raise TrainingError where a metric, and not the loss, is no finite number."""
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"The metric {name} is {value} {place}.",
+            "Nothing was registered: a version has finite metrics. Change that metric (often it "
+            "divides by 0), or take it out of model.compile(metrics=[…]).",
+        )
 
 
 def measure(model: keras.Model, split: Split) -> Evaluation:
@@ -41,7 +92,8 @@ def measure(model: keras.Model, split: Split) -> Evaluation:
     traced = tf.function(step, autograph=False, reduce_retracing=True)
     outputs, losses, targets = [], [], []
     model.reset_metrics()
-    for inputs, expected in batches:
+    for number, (inputs, expected) in enumerate(batches):
+        refuse_change(split, number, inputs, expected)
         answered, lost = traced(inputs, expected)
         outputs.append(answered.numpy())
         losses.append(lost.numpy())
@@ -51,7 +103,7 @@ def measure(model: keras.Model, split: Split) -> Evaluation:
     else:
         metrics = model.evaluate(batches, verbose=0, return_dict=True)
     return Evaluation(
-        {name: float(value) for name, value in metrics.items()},
+        as_numbers(metrics),
         np.concatenate(outputs),
         np.concatenate(losses),
         np.concatenate(targets),

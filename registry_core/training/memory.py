@@ -24,14 +24,12 @@ import tensorflow as tf
 
 from registry_core.config import RunConfig
 
-# Attributes that Keras sets on a callback by itself; whether a CSV file has its header yet is
-# seen from the file.
-_KERAS_SETS = {"model", "_model", "params", "validation_data", "append_header"}
-
-# What Keras's callbacks make anew when training begins: files and writers.
-_KERAS_MAKES = {
-    *("csv_file", "writer", "progbar", "checkpointer", "_async_futures", "_writers"),
-    *("_summary_module", "_prev_summary_state", "_batch_trace_context", "_executor", "_futures"),
+# Attributes that Keras's callbacks set anew when training begins: the model, files, writers.
+# Whether a CSV file has its header yet is seen from the file.
+_KERAS_SETS = {
+    *("model", "_model", "params", "validation_data", "append_header", "csv_file", "writer"),
+    *("progbar", "checkpointer", "_async_futures", "_writers", "_summary_module"),
+    *("_prev_summary_state", "_batch_trace_context", "_executor", "_futures"),
 }
 
 # Functions that Keras's callbacks choose at the first epoch's end, together with a sign that is
@@ -107,8 +105,7 @@ def not_remembered(callback: keras.callbacks.Callback) -> list[str]:
     names = []
     for slot in found:
         try:
-            if slot.name not in _KERAS_MAKES:
-                pack(slot.value, [])
+            pack(slot.value, [])
         except _UnknownError:
             if not _is_constant(slot.value):
                 names.append(f"{slot.name.rpartition(':')[2]!r} ({type(slot.value).__qualname__})")

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from registry_core import blame
 from registry_core.errors import PluginError
 
 
@@ -39,9 +40,8 @@ def check_saved(model: keras.Model, path: Path, inputs: Any) -> None:
     try:
         loaded = load_model(path)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
         raise PluginError(
-            f"The model was saved and cannot be loaded again: {reason}",
+            f"The model was saved and cannot be loaded again: {blame.reason(error)}",
             "A layer, loss or metric of your own needs @keras.saving.register_keras_serializable() "
             "and a get_config; a Lambda layer with code in it is never loaded.",
         ) from error

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from registry_core.data import steps
 from registry_core.training.draws import Draws, draws_of, own_generator, told_of_augmentation
+from registry_core.training.stream_checks import exactly, sound
 from registry_core.types import (
     ArraySplit,
     Augmentation,
@@ -32,6 +33,9 @@ STREAM_SHUFFLE_EXAMPLES = 10_000
 
 # Seeds are below this: Keras takes them modulo it.
 _SEEDS = 2**31 - 2
+
+# TensorFlow takes the remainder of a seed by this number, and takes 0 for no seed.
+_SEED_MODULUS = 2**31 - 1
 
 _WORKERS = max(1, os.cpu_count() or 1)
 
@@ -60,6 +64,7 @@ class TrainingBatches:
         self.first_step = 0
         self.steps = steps(len(split), batch_size)
         self._augmentation = augmentation
+        self._seed = seed
         # one stream of randomness for the order, one for the augmentation
         root = tf.constant([seed, 0x6D6C], tf.int32)
         self._order_seed = tf.random.fold_in(root, 0)
@@ -103,15 +108,24 @@ class TrainingBatches:
         return places.map(_do_not_convert(gather), num_parallel_calls=_WORKERS, deterministic=True)
 
     def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
+        examples = exactly(split)
+
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
             epoch = self._epoch.read_value()
+
+            def checked(step: Any, numbered: Any) -> tuple[Any, ...]:
+                indices, (inputs, targets) = numbered
+                return epoch, step, indices, *sound(split, indices, inputs, targets)
+
+            # for this function alone: beside a global seed of 0, `shuffle` compares its own with 0,
+            # which a tensor refuses. The run's seed is in `shuffle_seed` too, so 1 is as good as 0.
+            tf.random.set_seed(self._seed % _SEED_MODULUS or 1)
             # the first word of a folded seed is the same for every epoch, so one is drawn
             shuffle_seed = tf.random.stateless_uniform(
                 [], tf.random.fold_in(self._order_seed, epoch), None, None, tf.int64
             )
             return (
-                split.dataset.take(split.examples)
-                .enumerate()
+                examples.enumerate()
                 .shuffle(
                     min(split.examples, STREAM_SHUFFLE_EXAMPLES),
                     seed=shuffle_seed,
@@ -120,7 +134,7 @@ class TrainingBatches:
                 .batch(batch_size)
                 .enumerate()
                 .skip(self._first.read_value())
-                .map(lambda step, rest: (epoch, step, rest[0], rest[1][0], rest[1][1]))
+                .map(_do_not_convert(checked))
             )
 
         return tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_batches))
@@ -156,7 +170,15 @@ class TrainingBatches:
 def evaluation_batches(split: Split) -> tf.data.Dataset:
     """The split in its own order, (inputs, targets) of at most `EVALUATION_BATCH` examples."""
     if isinstance(split, StreamSplit):
-        return _quiet(split.dataset.take(split.examples).batch(EVALUATION_BATCH).prefetch(2))
+
+        def checked(step: Any, batch: Any) -> tuple[Any, Any]:
+            inputs, targets = batch
+            count = tf.shape(tf.nest.flatten(targets)[0], tf.int64)[0]
+            indices = step * EVALUATION_BATCH + tf.range(count)
+            return sound(split, indices, inputs, targets)
+
+        read = exactly(split).batch(EVALUATION_BATCH).enumerate()
+        return _quiet(read.map(_do_not_convert(checked)).prefetch(2))
     inputs, targets = tf.constant(split.inputs), tf.constant(split.targets)
 
     def slice_at(step: Any) -> tuple[Any, Any]:

@@ -33,6 +33,7 @@ from registry_core.training.draws import (
     traced_step,
 )
 from registry_core.training.hooks import each_of
+from registry_core.training.measuring import as_numbers
 from registry_core.training.memory import (
     NotRecalledError,
     not_remembered,
@@ -165,7 +166,7 @@ class Keep(keras.callbacks.Callback):
             self._put_back(state)
             _assign(self.model.metrics_variables, state["metrics"], tensors)
             measured = self.model.get_metrics_result()
-            self._watch.before = {name: float(value) for name, value in measured.items()}
+            self._watch.before = as_numbers(measured)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         due = time.perf_counter() - self._kept >= SECONDS_BETWEEN

@@ -19,12 +19,18 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.config import RunConfig
+from registry_core.data import named_splits
 from registry_core.errors import PluginError, TrainingError
 from registry_core.signals import StopRequest
 from registry_core.training.custom_objects import custom_objects
 from registry_core.training.fused import fused_normalisation
 from registry_core.training.hooks import NumberedCallbacks, batches_a_call
-from registry_core.training.measuring import examination, measure
+from registry_core.training.measuring import (
+    check_metrics,
+    examination,
+    measure,
+    refuse_metric,
+)
 from registry_core.training.models import check_saved, save_model
 from registry_core.training.pipeline import (
     TrainingBatches,
@@ -32,6 +38,13 @@ from registry_core.training.pipeline import (
     first_examples,
 )
 from registry_core.training.resumption import Keep, read_last
+from registry_core.training.stream_checks import (
+    CheckedStream,
+    checked_streams,
+    faults_told,
+    read_through,
+    read_twice,
+)
 from registry_core.training.watch import Watch
 from registry_core.types import (
     Assembly,
@@ -60,6 +73,7 @@ class KerasTrainer:
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config
+        self._streams: list[CheckedStream] = []
         if KerasTrainer._others_before:
             tf.get_logger().addFilter(_says_nothing_of_retracing)
         KerasTrainer._others_before = True
@@ -106,6 +120,28 @@ class KerasTrainer:
             )
         return _rate(schedule, 0)
 
+    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits:
+        """The same splits, with streams that are checked whenever they are read.
+
+        Args:
+            data: as the plugin gave it.
+            read: read the streams of test and validation to their end, and the first examples of
+                the training stream twice: what is wrong is known before anything is trained.
+
+        Raises:
+            DataError: it names the stream, and the example where it is one that is at fault.
+        """
+        data = checked_streams(data)
+        splits = named_splits(data).values()
+        self._streams = [split for split in splits if isinstance(split, CheckedStream)]
+        with _enough_memory(self._config), faults_told(self._streams):
+            for stream in self._streams if read else ():
+                if stream.name == "train":
+                    read_twice(stream)
+                else:
+                    read_through(stream, evaluation_batches(stream))
+        return data
+
     def check_augmentation(self, assembly: Assembly) -> None:
         """Run the augmentation once, as tf.data will.
 
@@ -140,6 +176,7 @@ class KerasTrainer:
         inputs, targets = first_examples(data.train, 2)
         with _enough_memory(self._config):
             _check_outputs(model, inputs, targets, data)
+            check_metrics(model, inputs, targets)
             draft = folder / "untrained.keras"
             save_model(model, draft)
             check_saved(model, draft, inputs)
@@ -186,7 +223,12 @@ class KerasTrainer:
         )
         validation = assembly.data.validation
         observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
-        with _enough_memory(config), fused_normalisation(model), warnings.catch_warnings():
+        with (
+            _enough_memory(config),
+            faults_told(self._streams),
+            fused_normalisation(model),
+            warnings.catch_warnings(),
+        ):
             _make_variables(model, *first_examples(assembly.data.train, 2))
             # an epoch that was begun before has fewer batches than Keras was told
             warnings.filterwarnings("ignore", message="Your input ran out of data")
@@ -217,14 +259,17 @@ class KerasTrainer:
         """
         if not model.compiled:
             model.compile_from_config(trained.get_compile_config())
-        with _enough_memory(self._config):
+        with _enough_memory(self._config), faults_told(self._streams):
             evaluation = measure(model, split)
-        for name, value in (*evaluation.metrics.items(), ("the loss", evaluation.losses.mean())):
-            if not np.isfinite(value):
+        mean_loss = float(evaluation.losses.mean())
+        for name, value in {"the loss": mean_loss, **evaluation.metrics}.items():
+            if "loss" in name and not np.isfinite(value):
                 raise TrainingError(
                     f"On the test split, {name} is {value}.",
                     "Nothing was registered: a version has finite metrics.",
                 )
+        for name, value in evaluation.metrics.items():
+            refuse_metric(name, value, "on the test split, and the loss is fine")
         return evaluation
 
     def digest(self, model: keras.Model) -> str:

@@ -11,6 +11,7 @@ import keras
 
 from registry_core.errors import TrainingError
 from registry_core.signals import StopRequest
+from registry_core.training.measuring import as_numbers, refuse_metric
 from registry_core.training.pipeline import TrainingBatches
 from registry_core.types import History, Observer
 
@@ -78,7 +79,7 @@ class Watch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         # `batch` counts whole calls of several steps, the epoch's last one may be shorter
         self.step = min(batch + 1, self._batches.steps)
-        values = dict(logs or {})
+        values = as_numbers(logs or {})
         self._refuse_lost(values, f"epoch {self.epoch + 1}, batch {self.step}")
         if (rate := learning_rate(self.model)) is not None:
             values["learning_rate"] = rate
@@ -89,12 +90,14 @@ class Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if logs is not None and self.before:
-            measured = {**self.before, **logs}
+            measured = dict(sorted({**self.before, **logs}.items()))  # as Keras sorts them
             logs.clear()  # the same dict goes to the plugins' callbacks
             logs.update(measured)
         self.before = {}
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        self._refuse_lost(values, f"epoch {epoch + 1}, after its last batch", every=True)
+        values = as_numbers(logs or {})
+        self._refuse_lost(values, f"epoch {epoch + 1}, after its last batch")
+        for name, value in values.items():
+            refuse_metric(name, value, f"after epoch {epoch + 1}, and the loss is fine")
         if (rate := learning_rate(self.model)) is not None:
             values["learning_rate"] = rate
         for name, value in values.items():
@@ -109,11 +112,11 @@ class Watch(keras.callbacks.Callback):
         return self._earlier_seconds + time.perf_counter() - self._began
 
     @staticmethod
-    def _refuse_lost(values: Mapping[str, Any], place: str, every: bool = False) -> None:
+    def _refuse_lost(values: Mapping[str, float], place: str) -> None:
         for name, value in values.items():
-            if (every or "loss" in name) and not math.isfinite(value):
+            if "loss" in name and not math.isfinite(value):
                 raise TrainingError(
-                    f"Training diverged: {name} is {float(value)} in {place}.",
+                    f"Training diverged: {name} is {value} in {place}.",
                     "Nothing was registered. A smaller learning rate is the usual cure; "
                     "inputs that are far from 0 to 1 are the usual cause.",
                 )

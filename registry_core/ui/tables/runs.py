@@ -96,7 +96,9 @@ def show_reproduction(found: Reproduction) -> None:
 
     console = stdout()
     ref = found.version.ref
-    table = new_table(f"{ref} again", "now", "recorded")
+    table = new_table(
+        Column(f"{ref} again", "between words", leaves=False), key("now"), key("recorded")
+    )
     for name, value in found.metrics.items():
         recorded = exact(found.version.metrics.get(name))
         table.add_row(shown(name), shown(exact(value)), shown(recorded))
@@ -130,8 +132,9 @@ def show_reevaluation(found: Reevaluation) -> None:
     """What was measured beside what was recorded, and what comes of it."""
     from registry_core.gates import told
 
-    columns = [f"{found.version.ref} on {found.examples:,} {found.split} examples", "now"]
-    table = new_table(*columns, *(["recorded"] if found.recorded else []))
+    what = f"{found.version.ref} on {found.examples:,} {found.split} examples"
+    recorded = [key("recorded")] if found.recorded else []
+    table = new_table(Column(what, "between words", leaves=False), key("now"), *recorded)
     for name, value in found.metrics.items():
         then = [shown(exact(found.recorded.get(name)))] if found.recorded else []
         table.add_row(shown(name), shown(exact(value)), *then)

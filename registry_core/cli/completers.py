@@ -1,0 +1,269 @@
+"""What each kind of argument completes to, from the registry and the plugins that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from registry_core import streams
+from registry_core.cli.app import PANELS, app, register_commands, session
+
+if TYPE_CHECKING:
+    from registry_core.plugins import KnownPlugins
+    from registry_core.refs import Ref
+    from registry_core.store import Store
+
+# Aliases that are offered where a model has none yet.
+_USUAL_ALIASES = ("production", "staging")
+
+_MOST_VERSIONS = 50
+
+# What was typed so far, by parameter; and the word that is being typed.
+_Complete = Callable[[Mapping[str, Any], str], Iterable[str]]
+
+
+def _store() -> Store:
+    return session.open().store
+
+
+def _known_plugins() -> KnownPlugins:
+    from registry_core.plugins import KnownPlugins
+    from registry_core.settings import find_settings
+
+    return KnownPlugins(find_settings())
+
+
+def _selectors(model: str) -> Iterator[str]:
+    """What may follow `MODEL@`: aliases first, then words, then numbers."""
+    store = _store()
+    yield from store.aliases(model)
+    yield from ("latest", "best")
+    yield from (str(version.version) for version in store.versions(model, limit=_MOST_VERSIONS))
+
+
+def _one_reference(incomplete: str) -> Iterable[str]:
+    """References; where several models match, their names alone."""
+    model, at, _ = incomplete.partition("@")
+    if not at:
+        names = [name for name in _store().model_names() if name.startswith(incomplete)]
+        if len(names) != 1 and incomplete not in names:
+            return names
+        model = incomplete if incomplete in names else names[0]
+    return [f"{model}@{selector}" for selector in _selectors(model)]
+
+
+def _reference(words: list[str], incomplete: str) -> Iterable[str]:
+    """One reference, in one word or in two."""
+    if not words:
+        return _one_reference(incomplete)
+    return _selectors(words[0]) if len(words) == 1 and "@" not in words[0] else []
+
+
+def _after_reference(words: list[str]) -> tuple[str, list[str]] | None:
+    """The model, and the words that follow a whole reference; None where it is not whole."""
+    if not words or (len(words) == 1 and "@" not in words[0]):
+        return None
+    model, at, _ = words[0].partition("@")
+    return model, words[1 if at else 2 :]
+
+
+def _references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    return _reference(typed["reference"], incomplete)
+
+
+def _targets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    words = typed["target"]
+    whole = _after_reference(words)
+    if whole is None:
+        return _reference(words, incomplete)
+    model, rest = whole
+    return [] if rest else [*_store().aliases(model), *_USUAL_ALIASES]
+
+
+def _many_references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    words = typed["references"]
+    bare = words and "@" not in words[-1] and words[-1] in _store().model_names()
+    found = [*_one_reference(incomplete)]
+    return [*_selectors(words[-1]), *found] if bare else found
+
+
+def _removed(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    store, words = _store(), typed["reference"]
+    if len(words) == 1 and "@" not in words[0]:
+        return [str(removal.version.version) for removal in store.removals.of(words[0])]
+    if words:
+        return []
+    return [
+        removal.version.ref for name in store.model_names() for removal in store.removals.of(name)
+    ]
+
+
+def _tags(store: Store, model: str) -> Iterator[str]:
+    for version in store.versions(model, limit=_MOST_VERSIONS):
+        for key, value in dict(version.tags).items():
+            yield f"{key}={value}" if value else key
+
+
+def _tagging(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    whole = _after_reference(typed["words"])
+    if whole is None:
+        return _reference(typed["words"], incomplete)
+    return _tags(_store(), whole[0])
+
+
+def _tag_keys(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    whole = _after_reference(typed["words"])
+    names = [whole[0]] if whole else _store().model_names()
+    return [tag.partition("=")[0] for name in names for tag in _tags(_store(), name)]
+
+
+def _tag_filters(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    names = [typed["model"]] if typed.get("model") else _store().model_names()
+    return [tag for name in names for tag in _tags(_store(), name)]
+
+
+def _models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    return _store().model_names()
+
+
+def _alias_references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    store, words = _store(), typed["words"]
+    if words:
+        return store.aliases(words[0]) if len(words) == 1 and "@" not in words[0] else []
+    model, at, _ = incomplete.partition("@")
+    names = [model] if at else [name for name in store.model_names() if name.startswith(model)]
+    if len(names) > 1:
+        return names
+    return [f"{name}@{alias}" for name in names for alias in store.aliases(name)] or names
+
+
+def _ruled_aliases(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    store = _store()
+    held = [alias for name in store.model_names() for alias in store.aliases(name)]
+    return [*store.rules.current(), *held, *_USUAL_ALIASES]
+
+
+def _floors(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    metrics = [name for version in _store().newest_versions(20) for name in version.metrics]
+    return [f"{name}=" for name in dict.fromkeys(metrics)]
+
+
+def _versus(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    return ("not-worse", "better", "off")
+
+
+def _new_models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    return [*_store().model_names(), *_known_plugins().datasets]
+
+
+def _resumable(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    runs = _store().unfinished_runs()
+    return [run.id for run in reversed(runs) if run.process is None and run.record]
+
+
+def _stopped(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    return [run.id for run in reversed(_store().unfinished_runs()) if run.process is None]
+
+
+def _datasets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    return _known_plugins().datasets
+
+
+def _plugins(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    known = _known_plugins()
+    return [*known.datasets, *known.extensions]
+
+
+def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.plans import find_presets
+
+    known = _known_plugins()
+    datasets = [typed["dataset"]] if typed.get("dataset") else list(known.datasets)
+    return [preset for name in datasets for preset in find_presets(known.load(name))]
+
+
+def _settings(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    """`KEY=` for each setting, and `KEY=VALUE` with the preset's value once the key is there."""
+    import json
+
+    from registry_core.plans import find_presets
+
+    dataset = typed.get("dataset") or _store().resolve(_parsed(typed["reference"])).dataset
+    presets = find_presets(_known_plugins().load(dataset))
+    values = presets[typed.get("preset") or next(iter(presets))].values()
+    key, equals, _ = incomplete.partition("=")
+    if equals:
+        value = values[key]
+        return [f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return [f"{key}=" for key in values]
+
+
+def _parsed(words: list[str]) -> Ref:
+    from registry_core.refs import parse_words
+
+    return parse_words(words)
+
+
+def _formats(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.exports.export import FORMATS
+
+    return FORMATS
+
+
+def _splits(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.reevaluation import SPLITS
+
+    return SPLITS
+
+
+def _commands(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    register_commands([])
+    command: Any = typer.main.get_command(app)
+    for word in typed["command"]:
+        command = command.commands[word]
+    names = [name for panel in PANELS.values() for name in panel] if not typed["command"] else []
+    return [name for name in (names or command.commands) if name in command.commands]
+
+
+# kind -> what completes it; parameters name their kind, so that commands start without this file
+_COMPLETERS: dict[str, _Complete] = {
+    "references": _references,
+    "targets": _targets,
+    "many references": _many_references,
+    "removed versions": _removed,
+    "tagging": _tagging,
+    "tag keys": _tag_keys,
+    "tag filters": _tag_filters,
+    "models": _models,
+    "alias references": _alias_references,
+    "ruled aliases": _ruled_aliases,
+    "floors": _floors,
+    "versus": _versus,
+    "new models": _new_models,
+    "resumable runs": _resumable,
+    "stopped runs": _stopped,
+    "datasets": _datasets,
+    "plugins": _plugins,
+    "presets": _presets,
+    "settings": _settings,
+    "formats": _formats,
+    "splits": _splits,
+    "commands": _commands,
+}
+
+
+def complete(kind: str, context: typer.Context, incomplete: str) -> list[str | tuple[str, str]]:
+    """The words of a kind that begin with what was typed; what fails completes nothing.
+
+    The shell is no place for an error, nor for what a plugin prints when asked for its presets.
+    """
+    if kind in ("files", "folders"):
+        return [(incomplete, f"\0{kind}")]
+    with streams.silenced():
+        try:
+            words = _COMPLETERS[kind](context.params, incomplete)
+            return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
+        except Exception:
+            return []

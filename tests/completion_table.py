@@ -1,0 +1,112 @@
+"""Lines, and what completes their last words; and the registry in which they are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cli_helpers import fill, stop
+from fakes import write_project
+
+REFERENCES = ["flowers@production", "flowers@latest", "flowers@best", "flowers@3", "flowers@2"]
+SELECTORS = ["production", "latest", "best", "3", "2"]
+SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "learning_rate=", "units="]
+FORMATS = ["keras", "h5", "savedmodel", "figures"]
+SPLITS = ["test", "validation", "train"]
+
+# an empty list means that nothing is completed, not even files
+COMPLETED: list[tuple[str, list[str]]] = [
+    ("mlreg res", ["resume", "restore"]),
+    ("mlreg da", ["data"]),
+    ("mlreg data ", ["fetch", "verify", "path"]),
+    ("mlreg plugins li", ["list"]),
+    ("mlreg plugins show ", ["cifar10", "flowers"]),
+    ("mlreg run --pr", ["--preset", "--print-config"]),
+    ("mlreg run ", ["cifar10", "flowers"]),
+    ("mlreg run flowers --preset ", ["baseline", "quick"]),
+    ("mlreg run flowers --preset=q", ["quick"]),
+    ("mlreg run flowers -p ", SETTINGS),
+    ("mlreg run flowers -p ep", ["epochs="]),
+    ("mlreg run flowers --preset quick -p epochs=", ["epochs=1"]),
+    ("mlreg run flowers --name ", ["flowers", "trees", "cifar10"]),
+    ("mlreg run flowers --data-dir so", ["sound.keras"]),
+    ("mlreg run flowers --epochs ", []),
+    ("mlreg runs --discard ", []),  # filled by name_runs
+    ("mlreg resume ", []),  # filled by name_runs
+    ("mlreg resume --data-dir so", ["sound.keras"]),
+    ("mlreg reproduce fl", REFERENCES),
+    ("mlreg reproduce flowers@2 -p un", ["units="]),
+    ("mlreg reproduce flowers@2 --data-dir so", ["sound.keras"]),
+    ("mlreg list ", ["flowers", "trees"]),
+    ("mlreg list flowers --tag ", ["data=clean", "reviewed"]),
+    ("mlreg list --registry reg", ["registry"]),
+    ("mlreg --registry reg", ["registry"]),
+    ("mlreg show ", ["flowers", "trees"]),
+    ("mlreg show flowers@", REFERENCES),
+    ("mlreg show flowers@p", ["flowers@production"]),
+    ("mlreg show flowers ", SELECTORS),
+    ("mlreg --registry registry show flowers@p", ["flowers@production"]),
+    ("mlreg show flowers@2 ", []),
+    ("mlreg compare flowers@2 trees@", ["trees@latest", "trees@best", "trees@1"]),
+    ("mlreg compare flowers 2 flowers pro", ["production"]),
+    ("mlreg history flowers@", REFERENCES),
+    ("mlreg promote flowers@", REFERENCES),
+    ("mlreg promote flowers@2 ", ["production", "staging"]),
+    ("mlreg promote flowers 2 s", ["staging"]),
+    ("mlreg rollback fl", ["flowers@production"]),
+    ("mlreg rollback flowers ", ["production"]),
+    ("mlreg alias ", ["flowers", "trees"]),
+    ("mlreg alias flowers@", ["flowers@production"]),
+    ("mlreg rules ", ["list", "set", "remove", "sync"]),
+    ("mlreg rules set p", ["production"]),
+    ("mlreg rules set production --floor ", ["test_accuracy=", "test_loss="]),
+    ("mlreg rules set production --versus ", ["not-worse", "better", "off"]),
+    ("mlreg rules set production --requires s", ["staging"]),
+    ("mlreg rules remove ", ["production", "staging"]),
+    ("mlreg tag flowers@", REFERENCES),
+    ("mlreg tag flowers@2 ", ["data=clean", "reviewed"]),
+    ("mlreg tag flowers@2 --remove ", ["data", "reviewed"]),
+    ("mlreg export flowers@", REFERENCES),
+    ("mlreg export flowers@2 --format ", FORMATS),
+    ("mlreg export flowers@2 --format=sa", ["savedmodel"]),
+    ("mlreg export flowers@2 -o so", ["sound.keras"]),
+    ("mlreg export flowers@2 --output=so", ["sound.keras"]),
+    ("mlreg import ", ["cifar10", "flowers"]),
+    ("mlreg import flowers so", ["sound.keras"]),
+    ("mlreg import flowers sound.keras --preset ", ["baseline", "quick"]),
+    ("mlreg import flowers sound.keras --name tr", ["trees"]),
+    ("mlreg import flowers sound.keras --data-dir so", ["sound.keras"]),
+    ("mlreg evaluate flowers@", REFERENCES),
+    ("mlreg evaluate flowers@2 --split ", SPLITS),
+    ("mlreg evaluate flowers@2 --data-dir so", ["sound.keras"]),
+    ("mlreg rm flowers@", REFERENCES),
+    ("mlreg restore ", ["flowers@1"]),
+    ("mlreg data fetch ", ["cifar10", "flowers"]),
+    ("mlreg data fetch cifar10 --data-dir so", ["sound.keras"]),
+    ("mlreg data verify ", ["cifar10", "flowers"]),
+    ("mlreg data verify cifar10 --data-dir so", ["sound.keras"]),
+    ("mlreg data path ", ["cifar10", "flowers"]),
+    ("mlreg data path cifar10 --data-dir so", ["sound.keras"]),
+    ("mlreg help rep", ["reproduce"]),
+    ("mlreg help data ", ["fetch", "verify", "path"]),
+]
+
+
+def make_project(folder: Path) -> None:
+    """Two models, an alias, tags, a removed version, two stopped runs, a plugin, a model file."""
+    write_project(folder)
+    with (folder / "plugins.toml").open("a") as settings:
+        settings.write('[registry]\npath = "registry"\n')
+    store = fill(folder / "registry", 0.5, 0.6, 0.7, dataset="flowers")
+    fill(folder / "registry", 0.5, model="trees")
+    _, second, first = store.versions("flowers")
+    store.move_alias(second, "production", "", {}, holder=None)
+    store.tag(second, {"data": "clean", "reviewed": ""}, [], "")
+    store.removals.remove(first, 0)
+    runs = sorted((stop(store), stop(store)), reverse=True)
+    for words in (words for line, words in COMPLETED if line in STOPPED_RUNS):
+        words[:] = runs
+    (folder / "sound.keras").touch()
+
+
+# The words of these lines are the ids of stopped runs, which the project decides.
+STOPPED_RUNS = ("mlreg runs --discard ", "mlreg resume ")

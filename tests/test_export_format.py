@@ -1,0 +1,68 @@
+"""What an export is written as: what was asked for, or what the output's name ends in."""
+
+from pathlib import Path
+
+import pytest
+from cli_helpers import fill
+
+from registry_core.cli import run_command
+from registry_core.errors import UsageError
+from registry_core.exports import FORMATS, choose_format
+
+
+@pytest.mark.parametrize(
+    ("form", "path", "chosen"),
+    [
+        (None, None, "keras"),
+        (None, "model.keras", "keras"),
+        (None, "a.b/model.h5", "h5"),
+        (None, "MODEL.HDF5", "h5"),
+        ("h5", "model.hdf5", "h5"),
+        ("keras", "model", "keras"),
+        ("h5", "model.bin", "h5"),
+        ("savedmodel", "folder", "savedmodel"),
+        ("figures", "folder.d", "figures"),
+        ("h5", None, "h5"),
+    ],
+)
+def test_the_name_decides_where_no_format_is_given(form, path, chosen):
+    """A name that promises nothing may have any format that is asked for."""
+    assert choose_format(form, path and Path(path), "m@1") == chosen
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "right"),
+    [
+        ("keras", "model.h5", "model.keras"),
+        ("h5", "x.keras", "x.h5"),
+        ("savedmodel", "x.keras", "x"),
+        ("figures", "x.hdf5", "x"),
+    ],
+)
+def test_a_name_that_contradicts_the_format_is_refused_with_both_remedies(form, name, right):
+    """Leave out the format, or name it otherwise; the second can be typed."""
+    with pytest.raises(UsageError) as caught:
+        choose_format(form, Path("out") / name, "m@1")
+    assert "Leave out --format" in caught.value.remedy
+    assert f"'{right}'" in caught.value.remedy
+    assert caught.value.command == f"mlreg export m@1 --format {form} -o out/{right}"
+
+
+@pytest.mark.parametrize("name", ["folder", "folder/", "model.onnx", ".keras"])
+def test_a_name_that_does_not_say_its_format_is_asked_about(name):
+    """Every format is named, and no format is guessed."""
+    with pytest.raises(UsageError) as caught:
+        choose_format(None, Path(name), "m@1")
+    assert all(form in caught.value.remedy for form in FORMATS)
+
+
+def test_the_command_writes_what_the_name_says_or_nothing(tmp_path, capsys):
+    """`.keras` is the registered file; a contradiction ends with 2, and leaves no file."""
+    store = fill(tmp_path / "registry", 0.5)
+    around = ["--registry", str(store.folder), "export", "flowers@1"]
+    assert run_command([*around, "-o", "here.keras", "--json"]) == 0
+    assert '"format": "keras"' in capsys.readouterr().out
+    assert Path("here.keras").read_bytes() == b"weights of flowers 0.5"
+    assert run_command([*around, "-o", "there.h5", "--format", "keras"]) == 2
+    assert "there.h5' would not be a keras export: .h5 is for h5." in capsys.readouterr().err
+    assert not Path("there.h5").exists()

@@ -1,0 +1,150 @@
+"""The one line that says why, of exceptions that say it after many others."""
+
+import pytest
+from fakes import write_project
+
+from registry_core import blame
+from registry_core.errors import PluginError
+from registry_core.plugins import KnownPlugins
+
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
+
+# As Keras and TensorFlow raise them -> the line that tells.
+SAID = {
+    f"""Exception encountered when calling Sequential.call().
+
+{BOLD}'out put' is not a valid scope name.{PLAIN}
+
+Arguments received by Sequential.call():
+  • inputs=tf.Tensor(shape=(None, 8), dtype=float32)""": "'out put' is not a valid scope name.",
+    f"""Exception encountered when calling Own.call().
+
+{BOLD}Could not automatically infer the output shape / dtype of 'own' (of type Own). Either the \
+`Own.call()` method is incorrect, or you need to implement the `Own.compute_output_spec()` \
+method. Error encountered:
+
+Dimensions must be equal, but are 8 and 7.{PLAIN}
+
+Arguments received by Own.call():
+  • args=()""": "Dimensions must be equal, but are 8 and 7.",
+    """Graph execution error:
+
+Detected at node compile_loss/SparseSoftmaxCrossEntropy defined at (most recent call last):
+  File "/home/user/plugin.py", line 17, in <module>
+
+  File "/usr/lib/keras/trainers/trainer.py", line 387, in compute_loss
+
+Received a label value of 7 which is outside the valid range of [0, 3).  Label values: 7 7
+\t [[{{node compile_loss/SparseSoftmaxCrossEntropyWithLogits}}]] [Op:__inference_11]""": (
+        "Received a label value of 7 which is outside the valid range of [0, 3).  Label values: 7 7"
+    ),
+    """Graph execution error:
+
+Detected at node PyFunc defined at (most recent call last):
+<stack traces unavailable>
+KeyError: row 1 has no label
+Traceback (most recent call last):
+
+  File "/home/user/plugin.py", line 17, in rows
+    raise KeyError("row 1 has no label")
+
+KeyError: row 1 has no label
+
+
+\t [[{{node PyFunc}}]]""": "KeyError: row 1 has no label",
+    """{{function_node __wrapped__IteratorGetNext_output_types_1_device_/device:CPU:0}} Cannot \
+batch tensors with different shapes. [Op:IteratorGetNext] name: """: (
+        "Cannot batch tensors with different shapes."
+    ),
+    """2 root error(s) found.
+  (0) INVALID_ARGUMENT:  required broadcastable shapes
+\t [[{{node add}}]]
+  (1) INVALID_ARGUMENT:  required broadcastable shapes
+0 successful operations.""": "INVALID_ARGUMENT:  required broadcastable shapes",
+    """in user code:
+
+    File "/home/user/plugin.py", line 3, in shift  *
+        return inputs + undefined
+
+    NameError: name 'undefined' is not defined
+""": "NameError: name 'undefined' is not defined",
+    "only this line": "only this line",
+    "the first line\nand what follows": "the first line",
+    "": "",
+}
+
+
+@pytest.mark.parametrize(("message", "telling"), SAID.items(), ids=range(len(SAID)))
+def test_the_line_that_says_why_is_found(message, telling):
+    """Whatever frame, node or argument stands before it."""
+    assert blame.reason(ValueError(message)) == telling
+
+
+def test_the_kind_of_exception_is_said_once():
+    """An exception of the plugin's that TensorFlow raises anew keeps its own kind."""
+    assert blame.said(ValueError("not today")) == "ValueError: not today"
+    assert blame.said(ValueError()) == "ValueError"
+    assert blame.said(RuntimeError("in user code:\n\n    TypeError: bad\n")) == "TypeError: bad"
+    assert blame.said(KeyError("a\nb")) == "KeyError: a"
+    assert blame.said(KeyError("units")) == "KeyError: 'units'"
+    assert blame.said(KeyError(3)) == "KeyError: 3"
+
+
+def test_where_every_line_is_a_frame_the_first_one_is_said():
+    """Something is better than nothing."""
+    assert blame.reason(ValueError("Graph execution error:")) == "Graph execution error:"
+
+
+def test_a_models_own_exception_is_told_by_its_reason(tmp_path):
+    """Not by the line that every exception inside a Keras layer begins with."""
+    plugins = KnownPlugins(write_project(tmp_path)).load("flowers")
+    message = next(iter(SAID))
+    with pytest.raises(PluginError) as caught, plugins.answerable("mlreg_model"):
+        exec("def call(): raise ValueError(message)\ncall()", {"message": message})
+    assert caught.value.what == (
+        "Plugin 'flowers' failed in mlreg_model: ValueError: 'out put' is not a valid scope name."
+    )
+
+
+@pytest.mark.tensorflow
+def test_what_keras_and_tensorflow_raise_is_told_by_its_reason():
+    """The real ones, so that a new release that words them otherwise is noticed."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from registry_core import training  # noqa: F401 - chooses the backend
+
+    inputs, classes = np.zeros((4, 8), "float32"), np.zeros(4, int)
+
+    def fit(*layers, targets=classes):
+        model = keras.Sequential([keras.Input((8,)), *layers])
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(inputs, targets, verbose=0)
+
+    class Own(keras.layers.Layer):
+        def call(self, inputs):
+            return tf.matmul(inputs, tf.zeros((7, 3)))
+
+    class Missing(keras.layers.Layer):
+        def call(self, inputs):
+            raise KeyError("no such thing")
+
+    def rows():
+        yield inputs[0]
+        raise ValueError("row 1 is empty")
+
+    stream = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec((8,)))
+    for fails, telling in (
+        (lambda: fit(keras.layers.Dense(3, name="out put")), "'out put' is not a valid"),
+        (lambda: fit(keras.layers.Dense(3), targets=classes + 7), "Received a label value of 7"),
+        (lambda: fit(Own()), "Dimensions must be equal, but are 8 and 7"),
+        (lambda: fit(Missing()), "'no such thing'"),
+        (lambda: list(stream), "ValueError: row 1 is empty"),
+        (lambda: keras.saving.deserialize_keras_object(
+            {"module": None, "class_name": "Nobody", "config": {}, "registered_name": "Nobody"}
+        ), "Could not locate class 'Nobody'"),
+    ):  # fmt: skip
+        with pytest.raises(Exception) as caught:
+            fails()
+        assert blame.reason(caught.value).startswith(telling)
