@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cli_helpers import _FAKED, fill, python, stop, surroundings
+from cli_helpers import FAKED, fill, python, stop, surroundings
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 pytestmark = pytest.mark.processes
@@ -42,6 +42,7 @@ READING = [
     "env",
     "env --json",
     "plugins list",
+    "plugins show flowers",
     "data path flowers",
     "run flowers --dry-run",
     "run flowers --print-config",
@@ -350,7 +351,7 @@ def test_a_run_is_shown_with_what_the_terminal_has(tmp_path, encoding):
     write_settings(tmp_path, {"flowers": "flowers_plugin"}, registry="registry")
     master, output = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", _FAKED, "run", "flowers"],
+        [sys.executable, "-c", FAKED, "run", "flowers"],
         cwd=tmp_path,
         env=surroundings({"PYTHONIOENCODING": encoding, "TERM": "xterm", "COLUMNS": "80"}),
         stdin=output,
