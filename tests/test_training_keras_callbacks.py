@@ -92,6 +92,7 @@ def tried(own, root):
         "ModelCheckpoint, save_freq=4": lambda run_dir: own.ModelCheckpoint(
             str(run_dir / "{epoch}-{batch}.keras"), save_freq=4
         ),
+        "OrbaxCheckpoint": lambda run_dir: own.OrbaxCheckpoint(str(run_dir / "orbax")),
         "ProgbarLogger": lambda run_dir: own.ProgbarLogger(),
         "ReduceLROnPlateau": lambda run_dir: own.ReduceLROnPlateau(
             "loss", factor=0.5, patience=0, min_delta=10.0
@@ -119,12 +120,10 @@ def rows() -> dict[str, list[str]]:
 
 ROWS = rows()
 TRIED = [name for name, cells in ROWS.items() if cells[0] == SAME]
-# TensorBoard is a package of its own
-HERE = [
-    name
-    for name in TRIED
-    if not name.startswith("TensorBoard") or importlib.util.find_spec("tensorboard")
-]
+# what needs a package that comes apart from Keras and TensorFlow
+PACKAGES = {"TensorBoard": "tensorboard", "OrbaxCheckpoint": "orbax"}
+ABSENT = [name for name, each in PACKAGES.items() if importlib.util.find_spec(each) is None]
+HERE = [name for name in TRIED if name.partition(",")[0] not in ABSENT]
 
 
 @pytest.fixture
@@ -143,13 +142,14 @@ def outcome(training, keras, monitor, tmp_path, monkeypatch):
     return fits
 
 
-def test_without_its_package_tensorboard_says_what_is_missing(outcome):
-    """It comes apart from TensorFlow; where it is, its rows are tried like the others."""
-    if importlib.util.find_spec("tensorboard") is None:
-        with pytest.raises(Exception, match="TensorBoard is not installed"):
-            outcome("TensorBoard").whole()
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_callback_without_its_package_says_what_is_missing(outcome, name):
+    """Where the package is, its rows are tried like the others."""
+    if name in ABSENT:
+        with pytest.raises(Exception, match=r"TensorBoard is not installed|pip install"):
+            outcome(name).whole()
     else:
-        assert {"TensorBoard", "TensorBoard, update_freq='batch'"} <= set(HERE)
+        assert name in HERE
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -168,7 +168,7 @@ def test_stopped_and_resumed_it_ends_in_the_same_weights(outcome, monitor, name)
         assert resumed.history.metrics == whole.history.metrics
         assert resumed.digest == whole.digest
         assert monitor.received == sent
-        if not name.startswith("TensorBoard"):  # its files have the time and the process in them
+        if name.partition(",")[0] not in PACKAGES:  # theirs have times in them, and go later
             assert names(fits.run_dir(place)) == names(fits.run_dir())
         log = fits.run_dir() / "log.csv"
         assert not log.exists() or log.read_text() == (fits.run_dir(place) / log.name).read_text()
@@ -179,7 +179,11 @@ def test_the_page_says_who_makes_keras_run_one_batch_a_call(keras, tmp_path):
     """A callback that looks at no batch costs nothing."""
     from registry_core.training.hooks import looks_at_batches
 
-    said = {name: cells[1] for name, cells in ROWS.items() if cells[1] in ("one", "several")}
+    said = {
+        name: cells[1]
+        for name, cells in ROWS.items()
+        if cells[1] in ("one", "several") and name.partition(",")[0] != "OrbaxCheckpoint"
+    }
     make = tried(keras.callbacks, "")
     assert {name: looks_at_batches(make[name](tmp_path)) for name in said} == {
         name: words == "one" for name, words in said.items()
@@ -203,14 +207,6 @@ def test_every_callback_that_keras_ships_has_its_row(keras):
     assert set(TRIED) == set(tried(own, ""))
     (version,) = re.findall(r"Keras (3\.\d+)\.\d+", PAGE.read_text())
     assert keras.__version__.startswith(f"{version}.")
-
-
-def test_a_callback_that_was_not_tried_cannot_be_made_here(keras, tmp_path):
-    """Its row says which package it needs."""
-    (name,) = set(ROWS) - set(TRIED)
-    package = re.fullmatch(r"not tried: needs `(.+)`", ROWS[name][0])[1]
-    with pytest.raises(ImportError, match=package):
-        getattr(keras.callbacks, name)(str(tmp_path))
 
 
 def test_a_backup_of_another_run_is_not_begun_with(training, keras, tmp_path):
