@@ -15,7 +15,7 @@ from registry_core.ui import output
 from registry_core.ui.tables.env import show_environment
 
 
-@app.command()
+@app.command(examples=("mlreg env", "mlreg env --json"))
 def env(as_json: JsonOption = False) -> None:
     """Show the registry, versions, processor and plugins in use."""
     found = {
