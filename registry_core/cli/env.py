@@ -17,7 +17,7 @@ from registry_core.ui.tables.env import show_environment
 
 @app.command(examples=("mlreg env", "mlreg env --json"))
 def env(as_json: JsonOption = False) -> None:
-    """Show the registry, versions, processor and plugins in use."""
+    """Show the registry, versions, machine and plugins."""
     found = {
         "registry": _or_problem(_registry),
         "settings": _or_problem(_settings),
