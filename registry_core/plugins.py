@@ -312,9 +312,7 @@ class PluginSet:
         if isinstance(error, ModuleNotFoundError) and error.name:
             install, command = how_to_install(error.name)
             remedy = f"{install} {remedy}"
-        return PluginError(
-            f"Plugin '{owner}' failed in {hook}: {_said(error)}", remedy, command
-        )
+        return PluginError(f"Plugin '{owner}' failed in {hook}: {_said(error)}", remedy, command)
 
     def _provider(self, hook: str) -> tuple[str, str]:
         implementations = self._implementations(hook)
