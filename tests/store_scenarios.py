@@ -17,6 +17,7 @@ from store_helpers import publish, scored
 
 from registry_core.errors import MlregError
 from registry_core.refs import Ref
+from registry_core.rules import PromotionRule
 from registry_core.store import Store, translated
 from registry_core.store.rebuild import rebuild
 
@@ -79,12 +80,15 @@ def _go_on(store: Store) -> None:
         store.publish(run, scored(0.5), {"model.keras": file}, lambda paths: None)
 
 
+RULE = PromotionRule(floor={"test_accuracy": 0.75})
+
 SCENARIOS = {
     "first publish": Scenario(lambda store: None, lambda store: publish(store, content=b"new")),
     "publish": Scenario(_three, lambda store: publish(store, content=b"new")),
     "publish what is there": Scenario(_three, lambda store: publish(store, content=b"two")),
     "promotion": Scenario(_three, lambda s: s.move_alias(_number(s, 2), "production", "better")),
     "refusal": Scenario(_three, lambda store: store.note("refused", "dummy", 2, "production")),
+    "rule": Scenario(_three, lambda s: s.rules.change(lambda before: {"production": RULE})),
     "release": Scenario(_three, lambda store: store.release_alias("dummy", "production")),
     "tag": Scenario(_three, lambda s: s.tag(_number(s, 2), {"reviewed": ""}, ["owner"])),
     "removal": Scenario(_three, lambda s: s.removals.remove(_number(s, 3), rollback_days=30)),

@@ -6,11 +6,21 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import fill, mlreg, python
-from fakes import write_distribution, write_plugin, write_settings
+from fakes import (
+    FakeTrainer,
+    Recorder,
+    standard_report,
+    write_distribution,
+    write_plugin,
+    write_settings,
+)
+from test_reproduction import Project
 
 from registry_core import custom_code
 from registry_core.custom_code import CustomObject, find_code, named_in
 from registry_core.errors import IntegrityError, PluginError
+from registry_core.lifecycle import run
+from registry_core.plans import plan_run
 from registry_core.records import Version
 from registry_core.settings import Settings, find_settings
 
@@ -358,3 +368,60 @@ finally:
 """
     [[status, out, err]] = run_all([["python", old]], project, project / "registry")
     assert (status, out.splitlines()[-1]) == (0, "doubled"), out + err
+
+
+def test_what_only_a_function_registers_is_warned_of(tmp_path):
+    """No other process can load such a version, whatever it imports; the record says so too."""
+    project = Project(tmp_path)
+
+    class Late(FakeTrainer):
+        def custom_objects(self, path):
+            assert path.is_file()
+            return {"toy>Early": "flowers_plugin", "toy>Late": ""}
+
+    observer = Recorder()
+    version = run(
+        plan_run(project.plugins),
+        store=project.store,
+        load_trainer=Late,
+        standard_report=standard_report,
+        **project.surroundings() | {"observer": observer},
+    )
+    (warning,) = observer.warnings
+    assert warning.startswith("'toy>Late' is not registered when a module is imported")
+    assert project.store.manifest(version)["custom_objects"] == [
+        {"name": "toy>Early", "module": "flowers_plugin", "distribution": None},
+        {"name": "toy>Late", "module": "", "distribution": None},
+    ]
+
+
+@pytest.mark.tensorflow
+def test_a_class_of_a_function_has_no_module_and_kerass_own_are_left_out(tmp_path):
+    """Registered in a function, importing its module does not bring it."""
+    from registry_core import training  # noqa: F401 - sets TensorFlow up
+    from registry_core.training.custom_objects import custom_objects
+
+    import keras  # isort: skip
+
+    @keras.saving.register_keras_serializable("here")
+    class Late(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    made = keras.Sequential([keras.Input((8,)), Late(), keras.layers.Dense(2, "relu")])
+    made.save(tmp_path / "m.keras")
+    assert custom_objects(tmp_path / "m.keras") == {"here>Late": ""}
+
+
+@pytest.mark.tensorflow
+def test_a_layer_that_fails_when_it_is_measured_is_its_plugins_fault(project):
+    """Loaded well, and failing on the first batch: 3 and the reason, not a bug."""
+    file = project / "more" / "losses.py"
+    bad = LOSSES.replace("return 2 *", "raise ValueError('not today')\n        return 2 *")
+    lines = [
+        ["python", f"Path({str(file)!r}).write_text({bad!r})"],
+        ["evaluate", "toy@1"],
+        ["python", f"Path({str(file)!r}).write_text({LOSSES!r})"],
+    ]
+    _, (status, _, err), _ = run_all(lines, project, project / "registry")
+    assert (status, "not today" in err, "bug" in err) == (3, True, False), err

@@ -45,7 +45,7 @@ def test_a_named_registry_that_is_not_there_is_an_error_of_every_command(tmp_pat
     option = ["--registry", str(nowhere)] if named_by == "--registry" else []
     variables = {"MLREG_HOME": str(nowhere)} if named_by == "MLREG_HOME" else {}
     for done in in_turn([[*option, *words] for words in LOOKING], **variables):
-        assert_error(done, 2, f"No registry in {nowhere}", f"named by {named_by}", "Check the path")
+        assert_error(done, 2, f"No registry in {nowhere}", f"named by {named_by}", "Check it")
         assert f"Try: mlreg {' '.join(option)}".rstrip() in done.stderr
     assert not nowhere.exists()
 

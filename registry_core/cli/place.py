@@ -60,10 +60,10 @@ def _check(place: RegistryPlace, state: str, needs_versions: bool) -> None:
     named = place.named_by in ("--registry", "MLREG_HOME")
     if (state == "missing" and named) or (state in ("missing", "empty") and needs_versions):
         option = f"--registry {shlex.quote(str(folder))} " if place.named_by == "--registry" else ""
+        advice = f"{'Check it; a' if named else 'A'} run makes a registry there."
         raise UsageError(
             f"No registry in {folder}: {_missing(state)}.",
-            f"The path is {place.reason}. {'Check the path; a' if named else 'A'} run makes a "
-            "registry there.",
+            f"The path is {place.reason}. {advice}",
             f"mlreg {option}{_FIRST_RUN}",
         )
 
