@@ -116,6 +116,7 @@ def adopt(
     stop.outcome = "Nothing was registered."
     examiner = examiner or Examiner(obey=stop.obey, warn=observer.warn)
     with store.start_run(plan.model) as folder:
+        observer.say(f"Registry: {store.folder}")
         own = folder.files / MODEL_FILE
         needed_bytes = file.stat().st_size if file.is_file() else 0
         nothing = stop.outcome

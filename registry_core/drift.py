@@ -14,11 +14,11 @@ from typing import Any
 # kind -> keys of the record's environment
 _ENVIRONMENT = {
     "library": ("mlreg", "python", "tensorflow", "keras", "numpy"),
-    "hardware": ("device", "cpus", "usable_cpus", "platform"),
+    "hardware": ("device", "processor", "cpus", "usable_cpus", "platform"),
     "determinism": ("deterministic",),
 }
 # a record of an earlier mlreg without these says nothing of them
-_NEWER = {"usable_cpus"}
+_NEWER = {"processor", "usable_cpus"}
 # kind -> a mapping in the record's environment, which records of earlier mlregs do not have
 _MAPPINGS = {
     "Keras setting": "keras_settings",

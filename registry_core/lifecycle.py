@@ -8,6 +8,7 @@ kept from the store; none of them is imported here, and nothing here knows Tenso
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -424,7 +425,10 @@ def _tell_where(origin: Mapping[str, Any], workspace: Checkpoints, observer: Obs
     """On what it is trained, and in which epoch it is resumed: known once TensorFlow is loaded."""
     environment, splits = origin["environment"], origin["data"]["splits"]
     library = f", TensorFlow {environment['tensorflow']}" if "tensorflow" in environment else ""
-    observer.say(f"On {environment['device']}, {environment['cpus']} cores{library}")
+    # without a graphics card the device is named by the processor's architecture alone
+    is_processor = environment["device"] == platform.machine()
+    device = environment["processor"] if is_processor else environment["device"]
+    observer.say(f"On {device}; {environment['cpus']} cores{library}")
     if (other := validation_split(splits)) is not None:
         observer.say(f"The validation split is the {other} split itself")
     if (file := workspace.checkpoint) is not None:

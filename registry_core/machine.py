@@ -74,18 +74,32 @@ def keras_settings(variable: str | None) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """Processor, cores and memory of this process, and the graphics cards."""
-    facts = _processor()
-    flags = set((facts.get("flags") or facts.get("Features") or "").split())
     return {
         "platform": platform.platform(),
-        "processor": facts.get("model name") or platform.processor() or platform.machine(),
-        "family": facts.get("cpu family"),
-        "model": facts.get("model"),
-        "vectors": [name for name in _VECTORS if name in flags],
+        **machine_processor(),
         "cores": usable_cores(),
         "cores_of_machine": os.cpu_count(),
         "memory_bytes": usable_memory(),
         "gpus": graphics_cards(),
+    }
+
+
+def processor() -> str:
+    """The processor in a line: `AMD EPYC, family 25, model 17, avx512_bf16`."""
+    facts = machine_processor()
+    parts = [f"{name} {facts[name]}" for name in ("family", "model") if facts[name]]
+    return ", ".join([facts["processor"], *parts, *facts["vectors"][-1:]])
+
+
+def machine_processor() -> dict[str, Any]:
+    """Name, family, model and vector instructions of the processor."""
+    facts = _processor()
+    flags = set((facts.get("flags") or facts.get("Features") or "").split())
+    return {
+        "processor": facts.get("model name") or platform.processor() or platform.machine(),
+        "family": facts.get("cpu family"),
+        "model": facts.get("model"),
+        "vectors": [name for name in _VECTORS if name in flags],
     }
 
 

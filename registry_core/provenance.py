@@ -11,6 +11,7 @@ from typing import Any
 
 import registry_core
 from registry_core.errors import escape_surrogates
+from registry_core.machine import processor
 
 # Libraries choose kernels, precision, devices and threads by these; TF_CPP_… is about logs alone.
 _DECIDES = re.compile(
@@ -30,6 +31,7 @@ def surroundings(folder: Path) -> dict[str, Any]:
         "mlreg": registry_core.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "usable_cpus": _usable_cpus(),
         "variables": deciding_variables(),

@@ -78,6 +78,7 @@ SAME_FLOOR = {
     ("plugin_description", "plugins"),
     ("custom_code", "plugins"),  # which may bring a model's layers
     ("code_record", "blame"),  # where a plugin's files are
+    ("provenance", "machine"),  # the processor
     ("adoption", "model_import"),
     ("model_import", "training"),  # late, and in a process of its own
     ("adoption", "lifecycle"),  # both load data and keep a record alike

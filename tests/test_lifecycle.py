@@ -201,7 +201,7 @@ def test_the_stages_come_in_order_and_are_heard(tmp_path):
     assert what == "flowers, preset baseline, seed 0: 3 epochs, batches of 10"
     assert run_and_model.endswith(" registers the next version of flowers")
     assert where == f"Registry: {project.store.folder}"
-    assert (drawn, device.startswith("On none, ")) == ("drawn", True)
+    assert (drawn, device.startswith("On none; ")) == ("drawn", True)
     assert measured == "test loss 0.5417  test accuracy 0.8333"
     assert re.match(r"Done in .* s: data .* s, model .* s, .* figures .* s$", done)
     assert project.observer.warnings == []

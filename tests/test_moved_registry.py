@@ -63,7 +63,7 @@ def assert_works(project: Path) -> None:
         assert done.status == 0, (words, done.stderr)
     done = faked("run", "flowers", "--preset", "quick", cwd=project)
     assert "Registered flowers@4" in done.stdout, done.stderr
-    assert f"Registry: {project / 'models'}" in done.stdout
+    assert f"Registry: {project / 'models'}" in done.stderr
 
 
 def test_a_registry_that_was_moved_works_in_its_new_place(copied, tmp_path):

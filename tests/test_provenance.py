@@ -76,7 +76,7 @@ def test_surroundings_are_json_and_say_what_ran(repository):
     assert found["git"]["dirty"] is False
     assert 1 <= found["usable_cpus"] <= found["cpus"]
     assert set(found) == {
-        "mlreg", "python", "platform", "cpus", "usable_cpus", "variables", "git",
+        "mlreg", "python", "platform", "processor", "cpus", "usable_cpus", "variables", "git",
     }  # fmt: skip
 
 

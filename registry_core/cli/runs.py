@@ -228,7 +228,6 @@ def tell_version(version: Version, registry: Registry, as_json: bool, quiet: boo
         output.print_references([version.ref])
     else:
         output.print_text(_registered(version))
-        output.print_text(f"Registry: {registry.folder}")
         output.print_hint(f"Details: mlreg show {version.ref}")
         output.print_hint(f"Figures: mlreg export {version.ref} --format figures")
 
@@ -254,7 +253,6 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
         output.print_references(version.ref for version in versions)
     else:
         show_group(versions)
-        output.print_text(f"Registry: {registry.folder}")
         output.print_hint(f"Details: mlreg show {versions[0].ref}")
         output.print_hint(f"To compare groups: mlreg compare MODEL@N {versions[0].ref}")
 
