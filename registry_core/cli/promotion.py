@@ -54,6 +54,8 @@ def promote(
     version = registry.version(reference)
     confirm_new_alias(registry, version.model, alias, yes, f"mlreg promote {version.ref}")
     plugins, not_asked = _plugins(registry, version)
+    if registry.settings.file is None and not quiet:
+        output.print_note("No plugins.toml here: only installed plugins check the promotion.")
     try:
         with watch(quiet) as observer:
             promotion, decision = registry.promote(
@@ -129,11 +131,6 @@ def _plugins(registry: Registry, version: Version) -> tuple[PluginSet, list[str]
         not_asked.append(
             f"The plugin '{version.dataset}' is not installed here: "
             "if it checks promotions, its checks were not asked."
-        )
-    if registry.settings.file is None:
-        not_asked.append(
-            "There is no plugins.toml in this folder or above it: promotion checks of extensions "
-            "that another one names were not asked."
         )
     return known.load(version.dataset if present else None), not_asked
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from registry_core import streams
 from registry_core.errors import MlregError, escape_surrogates
@@ -105,27 +107,36 @@ def print_hint(text: str) -> None:
 
 def print_note(text: str) -> None:
     """What a person should know, whether or not on a terminal."""
-    stderr().print(shown(text, "dim"))
+    _print_message("", text, "dim")
 
 
 def print_warning(text: str) -> None:
     """Something that is allowed, and probably not meant."""
-    console = stderr()
-    console.print(shown("Warning: ", "yellow bold").append_text(shown(text, "default")))
+    _print_message("Warning: ", text, "yellow bold")
 
 
 def print_error(error: MlregError) -> None:
     """What happened, what would work, what to type next: a line each."""
-    console = stderr()
-    console.print(
-        shown("Error: ", "red bold").append(literal(escape_surrogates(error.what)), "default")
-    )
+    _print_message("Error: ", error.what, "red bold")
     if error.remedy:
-        console.print(shown(error.remedy))
-    if error.command:
-        console.print(
-            shown("Try: ", "dim").append(literal(escape_surrogates(error.command)), "bold")
-        )
+        _print_message("", error.remedy)
+    if error.command:  # in one piece, to be copied
+        command = literal(escape_surrogates(error.command))
+        stderr().print(shown("Try: ", "dim").append(command, "bold"))
+
+
+def _print_message(head: str, text: str, style: str = "") -> None:
+    """A paragraph on stderr; on a terminal its lines end between words, and paths stay whole."""
+    console = stderr()
+    said = f"{head}{literal(escape_surrogates(text))}"
+    lines = [said]
+    if console.is_terminal:
+        width = max(console.width, 20)
+        lines = textwrap.wrap(said, width, break_long_words=False, break_on_hyphens=False) or [""]
+    words = "default" if head else style
+    console.print(Text(head, style).append(lines[0][len(head) :], words))
+    for line in lines[1:]:
+        console.print(Text(line, words))
 
 
 def _width() -> int | None:
