@@ -165,9 +165,13 @@ def _change(config: Config, key: str, value: Any, recorded: bool) -> Config:
     converted: list[Config] = []
     for candidate in [value] if recorded else _readings(value):
         try:
-            converted.append(_with(config, names, candidate))
+            made = _with(config, names, candidate)
         except ValidationError as error:
             refusals.append(error)
+            continue
+        # pydantic takes true for the number 1
+        if not isinstance(candidate, bool) or isinstance(_value_at(made, names), bool):
+            converted.append(made)
     if not converted:
         present = _value_at(config.values(), names)
         shown = json.dumps(present, ensure_ascii=False)

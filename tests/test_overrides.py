@@ -121,6 +121,7 @@ def test_an_abbreviation_is_understood(typed, meant):
     [
         ("epochs", "abc", "epochs is a whole number (the preset has 50)."),
         ("epochs", "1.5", "epochs is a whole number (the preset has 50)."),
+        ("epochs", "true", "epochs is a whole number (the preset has 50)."),
         ("epochs", "0", "epochs is above 0 (the preset has 50)."),
         ("seed", str(2**31), "seed is below 2147483648 (the preset has 0)."),
         ("learning_rate", "fast", "learning_rate is a number (the preset has 0.001)."),

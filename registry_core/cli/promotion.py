@@ -116,7 +116,7 @@ def rollback(
     else:
         show_metrics(promotion.version, promotion.previous, alias)
         if ruled:
-            output.print_text(f"The rule for '{alias}' is not asked when it goes back.")
+            output.print_text(f"A rollback does not check the rule for '{alias}'.")
         show_promotion(promotion, [], dry_run)
 
 
