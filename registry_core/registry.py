@@ -351,7 +351,14 @@ class Registry:
             RefusedError: an alias holds it, or did within the days that a rollback may want it.
         """
         version = self.version(reference)
-        self.store.removals.remove(version, self.settings.rollback_days, reason, dry_run)
+        self.store.removals.remove(
+            version,
+            self.settings.rollback_days,
+            reason,
+            dry_run,
+            file=str(self.settings.file),
+            file_rules=self._file_rules(),
+        )
         return version
 
     def holder_at(self, model: str, alias: str, moment: datetime) -> Version | None:

@@ -21,6 +21,9 @@ _NEAR = 0.55
 
 VERSUS = ("not-worse", "better", "off")
 
+# How long a version that lost an alias stays, where nothing says so.
+ROLLBACK_DAYS = 30.0
+
 
 @dataclass(frozen=True)
 class PromotionRule:
@@ -35,6 +38,8 @@ class PromotionRule:
         margin: how much worse still counts as not worse, in the measure compared: 0.01 is one
             point of accuracy.
         requires: aliases that the version holds or has held.
+        rollback_days: how long a version that lost the alias cannot be removed; None is
+            ROLLBACK_DAYS.
     """
 
     floor: Mapping[str, float] = field(default_factory=dict)
@@ -42,6 +47,7 @@ class PromotionRule:
     alpha: float = 0.05
     margin: float = 0.01
     requires: Sequence[str] = ()
+    rollback_days: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All of it, in one form: equal rules give equal values."""
@@ -51,6 +57,7 @@ class PromotionRule:
             "alpha": float(self.alpha),
             "margin": float(self.margin),
             "requires": sorted(set(self.requires)),
+            "rollback_days": None if self.rollback_days is None else float(self.rollback_days),
         }
 
     @classmethod
@@ -84,6 +91,11 @@ class PromotionRule:
             )
         elif self.versus_incumbent == "better":
             asked.append(f"better than the version that holds it (p < {self.alpha:g})")
+        if self.rollback_days is not None:
+            days = f"cannot be removed for {told_days(self.rollback_days)}"
+            asked.append(
+                f"a version that held it {days if self.rollback_days else 'can be removed at once'}"
+            )
         return asked
 
 
@@ -172,6 +184,64 @@ def applying(
     return found
 
 
+@dataclass(frozen=True)
+class RollbackDays:
+    """How long a version that lost an alias cannot be removed.
+
+    Args:
+        days: counted from when it lost the alias.
+        remedy: when it can be removed, and which place says so, as a sentence.
+        command: takes a number into the registry that plugins.toml alone has; else empty.
+    """
+
+    days: float
+    remedy: str
+    command: str = ""
+
+
+def rollback_days(
+    alias: str, kept: SetRule | None, file: str, in_file: SetRule | None, general: float | None
+) -> RollbackDays:
+    """The largest number of days that a place asks for; the default where none does.
+
+    The registry's rule may ask for less than the default. A rule of plugins.toml only adds. The
+    number under [registry] replaces the default, but never lowers what the registry's rule asks.
+
+    Args:
+        alias: the alias that was lost.
+        kept: the registry's rule for it.
+        file: the plugins.toml.
+        in_file: the rule for it in that file.
+        general: the number under [registry] in that file.
+    """
+    own = kept.rule.rollback_days if kept else None
+    theirs = in_file.rule.rollback_days if in_file else None
+    elsewhere = ROLLBACK_DAYS if own is None else own
+    least = general if own is None and general is not None else elsewhere
+    days = max(least, general or 0, theirs or 0)
+    remedy = f"It can be removed {told_days(days)} after that"
+    if days > elsewhere:
+        said = f"Only {file} says so: from another folder it is {told_days(elsewhere)}"
+        command = "mlreg rules sync"
+        if theirs != days:
+            only = "" if kept else " --versus off"  # a new rule would compare versions, too
+            command = f"mlreg rules set {alias} --rollback-days {days:.15g}{only}"
+        return RollbackDays(
+            days, f"{remedy}. {said}, until the registry's rule for {alias} says so too.", command
+        )
+    if kept and own == days:
+        return RollbackDays(days, f"{remedy}, by the {kept.place}.")
+    if days in (general, theirs):
+        return RollbackDays(days, f"{remedy}, by {file}.")
+    changes = f"mlreg rules set {alias} --rollback-days changes it"
+    return RollbackDays(days, f"{remedy}, the default; {changes}.")
+
+
+def told_days(days: float) -> str:
+    """`1 day`, `7.5 days`, `1,000 days`."""
+    return f"{days:,.15g} day{'' if days == 1 else 's'}"
+
+
 def rule_warnings(
     alias: str,
     registry: Mapping[str, SetRule],
@@ -252,6 +322,9 @@ def wrong_value(key: str, value: Any, alias: str) -> str | None:
         return None if _is_number(value) and 0 < value < 1 else "must be a number between 0 and 1"
     if key == "margin":
         return None if _is_number(value) and value >= 0 else "must be a number, not below 0"
+    if key == "rollback_days":
+        good = value is None or (_is_number(value) and value >= 0)
+        return None if good else "must be a number of days, 0 or more"
     good = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
     if not good:
         return 'must be a list of aliases: ["staging"]'

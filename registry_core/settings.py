@@ -39,7 +39,8 @@ class Settings:
         plugins: dataset plugin's name -> module.
         extensions: extension's name -> module.
         promotion: alias -> what it asks for, beside what the registry's own rules do.
-        rollback_days: how long a version that lost an alias cannot be removed.
+        rollback_days: for how many days a version that lost an alias, any alias, cannot be removed;
+            None where the file does not say.
     """
 
     file: Path | None = None
@@ -47,7 +48,7 @@ class Settings:
     plugins: Mapping[str, str] = field(default_factory=dict)
     extensions: Mapping[str, str] = field(default_factory=dict)
     promotion: Mapping[str, PromotionRule] = field(default_factory=dict)
-    rollback_days: float = 30.0
+    rollback_days: float | None = None
 
     @property
     def folder(self) -> Path:
@@ -98,13 +99,14 @@ def read_settings(file: Path) -> Settings:
         raise UsageError(f"{file} is not valid TOML: {said}.") from error
     _check(tables, text, file)
     path = tables.get("registry", {}).get("path")
+    days = tables.get("registry", {}).get("rollback_days")
     return Settings(
         file=file,
         registry=file.parent / expand_home(path, f"[registry] path in {file}") if path else None,
         plugins=tables.get("plugins", {}),
         extensions=tables.get("extensions", {}),
-        promotion=_promotion_rules(tables.get("promotion", {}), text, file),
-        rollback_days=tables.get("registry", {}).get("rollback_days", Settings.rollback_days),
+        promotion=_promotion_rules(tables.get("promotion", {}), days, text, file),
+        rollback_days=days,
     )
 
 
@@ -239,15 +241,16 @@ def _check(tables: Mapping[str, Any], text: str, file: Path) -> None:
             if known is not None and key not in known:
                 raise _unknown(key, list(known), text, file, section)
             if key == "rollback_days" and known is not None:
-                good, expected = _is_number(value) and value >= 0, "a number of days, 0 or more"
+                wrong = wrong_value(key, value, "")
             else:
-                good, expected = isinstance(value, str), f"a text, not {type(value).__name__}"
-            if not good:
-                raise _misplaced(f"'{key}' must be {expected}", key, text, file, section)
+                text_only = f"must be a text, not {type(value).__name__}"
+                wrong = None if isinstance(value, str) else text_only
+            if wrong:
+                raise _misplaced(f"'{key}' {wrong}", key, text, file, section)
 
 
 def _promotion_rules(
-    tables: Mapping[str, Any], text: str, file: Path
+    tables: Mapping[str, Any], least_days: float | None, text: str, file: Path
 ) -> Mapping[str, PromotionRule]:
     rules = {}
     for alias, table in tables.items():
@@ -261,12 +264,9 @@ def _promotion_rules(
                 raise _unknown(key, list(KEYS), text, file, section)
             if wrong := wrong_value(key, value, alias):
                 raise _misplaced(f"'{key}' {wrong}", key, text, file, section)
-        rules[alias] = PromotionRule(**table)
+        days = [each for each in (table.get("rollback_days"), least_days) if each is not None]
+        rules[alias] = PromotionRule(**{**table, "rollback_days": max(days, default=None)})
     return rules
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 def _unknown(

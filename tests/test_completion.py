@@ -28,6 +28,7 @@ FREE = {
     "--max-seconds",
     "--at",
     "--margin",
+    "--rollback-days",
     "--alpha",
 }
 

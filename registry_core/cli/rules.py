@@ -111,6 +111,15 @@ def set_rule(
             autocompletion=completed_by("ruled aliases"),
         ),
     ] = None,
+    rollback_days: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DAYS",
+            min=0,
+            help="Keep a version from removal after it lost the alias.",
+            callback=finite,
+        ),
+    ] = None,
     requires_none: Annotated[
         bool, typer.Option("--requires-none", help="Require no other alias.")
     ] = False,
@@ -128,13 +137,14 @@ def set_rule(
         "margin": margin,
         "alpha": alpha,
         "requires": [] if requires_none else requires,
+        "rollback_days": rollback_days,
     }
     floors = dict(_floor(text) for text in floor or [])
     given = {key: value for key, value in changes.items() if value is not None}
     known = {metric: least for metric, least in floors.items() if least is not None}
     for key, value in (*given.items(), ("floor", known)):
         if wrong := wrong_value(key, value, alias):
-            option = {"versus_incumbent": "versus"}.get(key, key)
+            option = {"versus_incumbent": "versus"}.get(key, key).replace("_", "-")
             raise UsageError(f"--{option} {wrong}.", "", "mlreg rules set --help")
 
     def change(before: Mapping[str, PromotionRule]) -> Mapping[str, PromotionRule]:

@@ -168,17 +168,13 @@ class Reading:
         query = "SELECT alias, number FROM aliases WHERE model = :model ORDER BY alias"
         return dict(self._all(query, model=model))
 
-    def lost_alias(self, version: Version, since: str) -> tuple[str, str] | None:
-        """The last alias that was taken from a version since then, and when; None if none was."""
-        rows = self._all(
-            "SELECT alias, at FROM ledger WHERE model = :model AND alias IS NOT NULL "
-            "AND previous IS NOT NULL AND previous = :number AND at > :since "
-            "ORDER BY at DESC LIMIT 1",
-            model=version.model,
-            number=version.version,
-            since=since,
+    def lost_aliases(self, version: Version) -> dict[str, str]:
+        """Each alias that was ever taken from a version, and when it was last."""
+        query = (
+            "SELECT alias, max(at) FROM ledger WHERE model = :model AND alias IS NOT NULL "
+            "AND previous IS NOT NULL AND previous = :number GROUP BY alias ORDER BY alias"
         )
-        return rows[0] if rows else None
+        return dict(self._all(query, model=version.model, number=version.version))
 
     def unreferenced(self, digests: Iterable[str], beside: Iterable[Version] = ()) -> list[str]:
         """Those blobs that nothing needs.

@@ -14,19 +14,22 @@ A collection has two steps, each safe beside running registrations:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
 from registry_core.records import GarbageCollection, Removal, Version
 from registry_core.refs import Ref
+from registry_core.rules import RollbackDays, SetRule
+from registry_core.rules import rollback_days as decide_days
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.access import Access
-from registry_core.store.clock import days_before_now
+from registry_core.store.clock import days_before_now, days_since
 from registry_core.store.index import Reading
 from registry_core.store.ledger import Event
+from registry_core.store.rules import current as current_rules
 
 # How many files are removed before another process may write.
 _TOGETHER = 200
@@ -53,27 +56,43 @@ class Removals:
             return view.removals(model)
 
     def remove(
-        self, version: Version, rollback_days: float, reason: str = "", dry_run: bool = False
+        self,
+        version: Version,
+        rollback_days: float | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+        *,
+        file: str = "",
+        file_rules: Mapping[str, SetRule] | None = None,
     ) -> None:
         """Let no reference lead to a version any more; it can be restored until it is collected.
 
         Args:
             version: the version.
-            rollback_days: how long a version that lost an alias has to stay.
+            rollback_days: how long plugins.toml asks any version that lost an alias to stay; None
+                where it does not say.
             reason: why, for the ledger.
             dry_run: refuse what would be refused, and do nothing.
+            file: the plugins.toml.
+            file_rules: its rules, by alias; they can only ask for more than the registry's.
 
         Raises:
-            RefusedError: an alias holds it, or did within `rollback_days`.
+            RefusedError: an alias holds it, or did within the days that the alias asks for.
             UsageError: it is not there.
+            DamagedIndexError: it lost an alias, and a rule of the registry is not as it was
+                written.
         """
+
+        def days(alias: str, kept: SetRule | None) -> RollbackDays:
+            return decide_days(alias, kept, file, (file_rules or {}).get(alias), rollback_days)
+
         doing = f"removing {version.ref}"
         if dry_run:
             with self._access.reading(doing) as view:
-                _check_removable(view, version, rollback_days)
+                _check_removable(view, version, days)
             return
         with self._access.writing(doing) as index:
-            present = _check_removable(index, version, rollback_days)
+            present = _check_removable(index, version, days)
             event = Event("removed", version.model, version.version, reason=reason)
             index.remove(present, index.append(event).at)
 
@@ -220,7 +239,9 @@ class Removals:
         return None
 
 
-def _check_removable(view: Reading, version: Version, rollback_days: float) -> Version:
+def _check_removable(
+    view: Reading, version: Version, days: Callable[[str, SetRule | None], RollbackDays]
+) -> Version:
     present = lookup.by_number(view, version.model, version.version)
     if present.aliases:
         alias = present.aliases[0]
@@ -229,13 +250,16 @@ def _check_removable(view: Reading, version: Version, rollback_days: float) -> V
             "A version that holds an alias cannot be removed. Move the alias, or delete it.",
             f"mlreg alias {present.model} {alias} --remove",
         )
-    if lost := view.lost_alias(present, days_before_now(rollback_days)):
-        alias, at = lost
+    lost = view.lost_aliases(present)
+    kept = current_rules(view) if lost else {}
+    asked = {alias: days(alias, kept.get(alias)) for alias in lost}
+    left = {alias: asked[alias].days - days_since(at) for alias, at in lost.items()}
+    longest = max(left, key=lambda alias: left[alias], default="")
+    if longest and left[longest] > 0:
         raise RefusedError(
-            f"{present.ref} was {alias} until {at}, and a rollback may want it.",
-            f"It can be removed {rollback_days:g} days after that; rollback_days under [registry] "
-            "in plugins.toml sets how many.",
-            f"mlreg history {present.model}@{alias}",
+            f"{present.ref} was {longest} until {lost[longest]}, and a rollback may want it.",
+            asked[longest].remedy,
+            asked[longest].command or f"mlreg history {present.model}@{longest}",
         )
     return present
 

@@ -106,7 +106,7 @@ def _read(alias: str, row: LedgerRow) -> SetRule:
     except ValueError as error:
         raise DamagedIndexError(
             f"Row {row.number} of the ledger sets the promotion rule for {alias}: {error}.",
-            "Nothing was promoted. Use the mlreg that wrote it, or rebuild the index.",
+            "Nothing was changed. Use the mlreg that wrote it, or rebuild the index.",
             REBUILD,
         ) from error
     file = str(row.evidence.get("file", ""))
