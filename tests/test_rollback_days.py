@@ -119,7 +119,7 @@ def test_the_days_are_counted_from_when_the_alias_was_lost(folder, monkeypatch, 
 def test_a_time_that_is_none_counts_as_now():
     """A row whose time was changed by hand protects the version; it is no bug of ours."""
     assert days_since("yesterday") == 0
-    assert 1 < days_since("2020-01-01T00:00:00Z")
+    assert days_since("2020-01-01T00:00:00Z") > 1
 
 
 def test_a_rule_that_cannot_be_read_removes_nothing(folder):
