@@ -51,7 +51,7 @@ def main() -> None:
         finally:
             tmux("kill-session", "-t", SESSION, check=False)
     # the folder has another name each time
-    options.page.write_text("\n".join(page).replace(registry, "/home/ann/registry"), "utf-8")
+    options.page.write_text("\n".join(page).replace(registry, "/home/user/registry"), "utf-8")
 
 
 def screens() -> list[str]:

@@ -160,6 +160,7 @@ def surroundings(changes: Mapping[str, str]) -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("MLREG_", "XDG_", "KERAS_", "GIT_", "PYTHON", "TF_"))
+        and name not in ("COLUMNS", "LINES")
     }
     path = os.pathsep.join(filter(None, (changes.get("PYTHONPATH"), os.environ.get("PYTHONPATH"))))
     return kept | changes | ({"PYTHONPATH": path} if path else {})

@@ -117,4 +117,4 @@ def test_nothing_is_collected_by_a_number_that_nobody_can_mean(folder, answers):
 def test_settings_of_the_host_are_bounded_before_tensorflow_is(folder, key):
     """2, and which setting; 64 bits would overflow after the data was loaded."""
     (done,) = in_turn([["run", "flowers", "--dry-run", "-p", f"{key}={NINES}"]], cwd=folder)
-    assert_error(done, 2, key, "less than")
+    assert_error(done, 2, key, "is below 2147483648")

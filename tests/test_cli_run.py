@@ -117,11 +117,11 @@ REFUSED = [
     ("flower", 2, ["'flower'", "Did you mean 'flowers'?", "Try: mlreg run flowers"]),
     ("flowers --preset quik", 2, ["'quik'", "Did you mean 'quick'?", "baseline, quick"]),
     ("flowers -p learning_rat=1", 2, ["'learning_rat'", "Did you mean 'learning_rate'?"]),
-    ("flowers -p units=many", 2, ["units=many", "integer", "it is 8"]),
+    ("flowers -p units=many", 2, ["units=many", "a whole number", "the preset has 8"]),
     ("flowers -p learning_rate=nan", 2, ["learning_rate=nan", "finite"]),
     ("flowers -p units", 2, ["'units' is not key=value", "-p batch_size=64"]),
     ("flowers -p units=1 -p units=2", 2, ["'units' is set twice"]),
-    ("flowers --epochs 0", 2, ["epochs=0", "greater than 0"]),
+    ("flowers --epochs 0", 2, ["epochs=0", "is above 0"]),
     ("flowers --epochs many", 2, ["many", "mlreg run --help"]),
     ("flowers --epochs 2 -p epochs=3", 2, ["'epochs' is set twice"]),
     ("flowers --seed -1", 2, ["seed=-1"]),
@@ -337,7 +337,7 @@ def stored(spirals: Path, model: str, number: int):
 def test_a_run_registers_a_version_and_says_so(first, spirals):
     """--json prints the version as it is stored, and nothing else goes to stdout."""
     assert first.status == 0, first.stderr
-    assert list(first.json) == ["schema", "version"]
+    assert list(first.json) == ["schema", "version", "registry"]
     version = first.json["version"]
     assert list(version) == VERSION_KEYS
     assert (version["ref"], version["dataset"], version["preset"]) == (
@@ -400,7 +400,7 @@ def test_settings_from_the_command_line_are_trained_with(others, spirals):
     assert len(manifest["history"]["loss"]) == len(manifest["epoch_seconds"]) == 1
     shown = mlreg("show", "small", cwd=spirals)
     assert "units=8" in shown.stdout
-    assert "1,000 test, 3,000 train" in shown.stdout
+    assert "3,000 train, 1,000 test" in shown.stdout
 
 
 # Loads what was exported as any program would that has never heard of mlreg.
@@ -532,7 +532,7 @@ def test_a_group_is_told_as_versions_and_their_means(drawing):
     """One JSON object; on stderr which run it is, and nothing of TensorFlow's."""
     folder, told = drawing
     group = told["together"].json
-    assert list(group) == ["schema", "versions", "group", "summary"]
+    assert list(group) == ["schema", "versions", "group", "registry", "summary"]
     assert [version["ref"] for version in group["versions"]] == [
         f"together@{number}" for number in (1, 2, 3, 4)
     ]

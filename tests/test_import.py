@@ -665,7 +665,7 @@ def test_what_is_measured_again_is_what_was_recorded(imports):
         assert found["metrics"] == found["recorded"] == found["version"]["metrics"]
     elsewhere = imports["evaluate-validation"].json
     assert (elsewhere["examples"], elsewhere["verdict"]) == (500, "not recorded")
-    assert_error(imports["evaluate-holdout"], 2, "no split 'holdout'", "test, validation, train")
+    assert_error(imports["evaluate-holdout"], 2, "No split 'holdout'", "test, validation, train")
     assert {row["action"] for row in imports["history"].json["history"]} == {
         "registered",
         "promoted",

@@ -66,7 +66,7 @@ def test_the_log_of_a_version_has_every_line_of_its_run(project):
     assert said[0] == "flowers, preset baseline, seed 0: 3 epochs, batches of 10"
     assert said[1] == f"Run {version.run[-8:]} registers the next version of flowers"
     assert said[2:4] == ["Loading the data …", "drawn"]
-    assert said[5].startswith("On none, ")
+    assert said[5].startswith("On none; ")
     epochs = [line for line in said if line.startswith("epoch ")]
     assert [line.split()[:4] for line in epochs] == [
         ["epoch", "1/3", "loss", "1.00"],

@@ -239,7 +239,7 @@ def _as_nobody(action):
 def read_only(store, tmp_path):
     """The registry, where someone who may only read can reach it."""
     if os.geteuid() == 0:
-        for folder in (tmp_path, *tmp_path.parents[:2]):
+        for folder in (tmp_path, *tmp_path.parents[:3]):
             folder.chmod(folder.stat().st_mode | 0o055)
         for path in store.folder.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o444)

@@ -304,7 +304,7 @@ def test_a_manifest_that_no_row_of_the_ledger_registered_is_not_used(forged, tmp
 
 def test_a_forged_manifest_is_a_problem_of_the_audit(forged):
     assert any("flowers@3" in problem.what for problem in audit(forged.store).problems)
-    status, told = mlreg(forged, "export", "flowers@best", "-o", str(forged.folder / "out"))
+    status, told = mlreg(forged, "export", "flowers@best", "-o", str(forged.folder / "out.keras"))
     assert status == 6, told
 
 

@@ -199,11 +199,17 @@ def test_an_audit_needs_no_more_memory_for_more_versions(tmp_path, monkeypatch):
         for number in range(versions):
             publish(store, "many", b"%d" % number)
         audit(store)  # what is imported and cached once
-        tracemalloc.start()
-        assert audit(store).versions == versions
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        peaks.append(min(_peak_of_an_audit(store, versions) for _ in range(4)))
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def _peak_of_an_audit(store: Store, versions: int) -> int:
+    """Bytes; a megabyte more where two threads have their buffers at one moment."""
+    tracemalloc.start()
+    assert audit(store).versions == versions
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
 
 # --- ledger.jsonl --------------------------------------------------------------------------------
@@ -273,7 +279,7 @@ def _as_somebody(action: Callable[[], object]) -> int:
 def unreadable(tmp_path) -> Store:
     """Three versions, and the second one's model may be read by nobody."""
     store = fill(tmp_path / "registry", 0.5, 0.75, 0.9)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(folder.stat().st_mode | 0o055)
     for path in store.folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -41,7 +41,12 @@ def alias_words(registry: Registry, words: Sequence[str], command: str) -> tuple
         raise UsageError(
             f"mlreg {command} takes one alias of one model.", "", f"mlreg {command} --help"
         )
-    ref = parse_ref(*words) if words else None
+    try:
+        ref = parse_ref(*words) if words else None
+    except UsageError:
+        if len(words) == 2:  # says what an alias can be, not what a version is
+            check_alias_name(words[1])
+        raise
     if ref is not None and ref.kind == "alias" and ref.selector:
         return ref.model, ref.selector
     if ref is None:
