@@ -54,7 +54,7 @@ def as_schema_2(store) -> None:
 def test_a_rule_is_a_row_of_the_ledger_which_has_all_of_it(store):
     """Who set it, when and why; the newest row about an alias is its rule."""
     set_rule(store, MILD, reason="a start")
-    set_rule(store, STRICT, reason="customers", file="/work/plugins.toml")
+    set_rule(store, STRICT, reason="customers", file="/srv/project/plugins.toml")
     row = store.ledger(limit=1)[0]
     assert (row.action, row.model, row.alias, row.reason) == (
         "rule set", "", "production", "customers",
@@ -64,7 +64,7 @@ def test_a_rule_is_a_row_of_the_ledger_which_has_all_of_it(store):
     found = store.rules.current()["production"]
     assert found.rule.to_json() == STRICT.to_json()
     assert (found.row, found.since, found.who) == (row.number, row.at, row.who)
-    assert (found.source, found.file) == ("registry", "/work/plugins.toml")
+    assert (found.source, found.file) == ("registry", "/srv/project/plugins.toml")
     set_rule(store, None)
     assert rules(store) == {}
     assert store.ledger(limit=1)[0].action == "rule removed"
