@@ -37,7 +37,7 @@ def main() -> None:
             time.sleep(3)
             tmux("kill-session", "-t", SESSION, check=False)
     # the folder has another name each time
-    seen = seen.replace(registry, "/home/ann/registry")
+    seen = seen.replace(registry, "/home/user/registry")
     options.picture.write_text(draw(f"$ {COMMAND}\n{seen.rstrip()}"))
 
 

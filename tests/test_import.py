@@ -217,7 +217,8 @@ def test_no_data_is_loaded_for_a_file_that_is_refused(tmp_path, watched):
     HOSTILE["lambda-layer"][1](tmp_path / "model.keras", watched)
     with pytest.raises(RefusedError):
         project.adopt(tmp_path / "model.keras")
-    assert (project.observer.said, project.adopters) == ([], [])
+    assert project.observer.said == [f"Registry: {project.store.folder}"]
+    assert project.adopters == []
     assert project.store.models() == []
     assert not list(tmp_path.glob("registry/runs/*"))
 
