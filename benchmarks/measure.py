@@ -192,7 +192,7 @@ def describe(facts: Mapping[str, Any]) -> str:
         if facts.get(name)
     ]
     cores = f"{facts['cores']} cores of an {facts['processor']}"
-    return f"{cores} ({', '.join(known)})" if known else cores
+    return f"{cores} ({', '.join(known) or 'its model was not recorded'})"
 
 
 def tell(
