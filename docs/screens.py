@@ -27,6 +27,10 @@ COMMANDS = [
     "mlreg runs",
     "mlreg show cifar10@2",
     "mlreg compare cifar10@1 cifar10@2",
+    "mlreg promote cifar10@1 production",
+    "mlreg rules set production --floor test_accuracy=0.6",
+    "mlreg promote cifar10@2 production",
+    "mlreg rules",
     "mlreg history",
     "mlreg show cifar10@2 --log",
     "mlreg --help",
@@ -61,7 +65,7 @@ def screens() -> list[str]:
     page = []
     for sign, moment in MOMENTS.items():
         page.append(section(f"A run, {moment}", wait_for(sign)))
-    page.append(section("A run, when it is done", wait_for(r"Its figures: .*")))
+    page.append(section("A run, when it is done", wait_for(r"Figures: .*")))
     type_line(f"{RUN} --seed 1 -p learning_rate=0.002")
     wait_for("Registered cifar10@2")
     clear()
