@@ -66,3 +66,11 @@ def test_the_command_writes_what_the_name_says_or_nothing(tmp_path, capsys):
     assert run_command([*around, "-o", "there.h5", "--format", "keras"]) == 2
     assert "there.h5' would not be a keras export: .h5 is for h5." in capsys.readouterr().err
     assert not Path("there.h5").exists()
+
+
+def test_a_name_with_an_unknown_ending_is_answered_with_a_file_of_ours():
+    """A folder named x.pth is not what was meant; one named out may be."""
+    for typed, meant in (("x.pth", "-o x.keras"), ("out", "-o out --format savedmodel")):
+        with pytest.raises(UsageError) as caught:
+            choose_format(None, Path(typed), "m@1")
+        assert caught.value.command.endswith(meant)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,12 @@ def evaluate(
     registry = session.open()
     version = registry.version(parse_words(reference))
     if split not in reevaluation.SPLITS:
-        raise UsageError(f"No split {shown(split)}.", f"Splits: {', '.join(reevaluation.SPLITS)}.")
+        near = difflib.get_close_matches(split, reevaluation.SPLITS, n=1, cutoff=0.5) or ["test"]
+        raise UsageError(
+            f"No split {shown(split)}.",
+            f"Splits: {', '.join(reevaluation.SPLITS)}.",
+            f"mlreg evaluate {version.ref} --split {near[0]}",
+        )
     manifest = registry.store.manifest(version)
     custom_code.check_here(version.ref, manifest, registry.settings)
     plugins = KnownPlugins(registry.settings).load(version.dataset)

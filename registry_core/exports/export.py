@@ -46,10 +46,13 @@ def choose_format(form: str | None, path: Path | None, reference: str) -> str:
         return form or "keras"
     promised = _SUFFIXES.get(path.suffix.lower())
     if form is None and promised is None:
+        # a name with an ending is probably meant as a file
+        typed = shlex.quote(str(path.with_suffix(".keras") if path.suffix else path))
+        option = "" if path.suffix else " --format savedmodel"
         raise UsageError(
             f"The name {shown(path.name)} does not say which format to write.",
             f"End it in {' or '.join(_SUFFIXES)}, or add --format: {', '.join(FORMATS)}.",
-            f"{command} -o {shlex.quote(str(path))} --format savedmodel",
+            f"{command} -o {typed}{option}",
         )
     if form is None or promised in (None, form):
         return form or str(promised)
