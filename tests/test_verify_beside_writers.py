@@ -193,18 +193,20 @@ def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
 def test_an_audit_needs_no_more_memory_for_more_versions(tmp_path, monkeypatch):
     """Nothing is kept of what is whole: eight times the versions, and nearly the same peak."""
     monkeypatch.setattr("registry_core.store.index._TOGETHER", 50)  # looked up at once
+    # one thread or four may hold a buffer at one moment: theirs is not what is measured
+    monkeypatch.setattr("registry_core.store.disk.CHUNK", 1 << 10)
     peaks = []
     for versions in (100, 800):
         store = Store(tmp_path / str(versions))
         for number in range(versions):
             publish(store, "many", b"%d" % number)
         audit(store)  # what is imported and cached once
-        peaks.append(min(_peak_of_an_audit(store, versions) for _ in range(4)))
+        peaks.append(_peak_of_an_audit(store, versions))
     assert peaks[1] < 1.5 * peaks[0]
 
 
 def _peak_of_an_audit(store: Store, versions: int) -> int:
-    """Bytes; a megabyte more where two threads have their buffers at one moment."""
+    """The most memory that Python objects took at one moment, in bytes."""
     tracemalloc.start()
     assert audit(store).versions == versions
     peak = tracemalloc.get_traced_memory()[1]
