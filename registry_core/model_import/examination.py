@@ -51,7 +51,7 @@ class Examiner:
     Args:
         memory_bytes: what such a process may use; None goes by the file's size.
         seconds: the same of its time.
-        raise_if_requested: called again and again while that is waited for; raises what is to end it.
+        raise_if_requested: called repeatedly meanwhile; raises to end the wait.
         warn: told what could not be had.
     """
 
