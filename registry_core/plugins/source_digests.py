@@ -17,8 +17,8 @@ from typing import Any
 
 from registry_core.plugins import attribution as blame
 
-# this package: its version is recorded
-_HOST = __name__.partition(".")[0]
+# mlreg itself: its version is recorded
+_HOST = {"mlreg", "registry_core"}
 # where installed modules lie, in whatever environment
 _PACKAGES = {"site-packages", "dist-packages"}
 
@@ -36,12 +36,12 @@ def describe_code(plugins: Mapping[str, ModuleType], folder: Path) -> dict[str, 
     """
     files = {name: dict(_own_files(module)) for name, module in plugins.items()}
     known = {file.resolve() for module in plugins.values() for file in _files(module)}
-    tops = {module.__name__.partition(".")[0] for module in plugins.values()} - {_HOST}
+    tops = {module.__name__.partition(".")[0] for module in plugins.values()} - _HOST
     modules = {}
     for name, module in sorted([*sys.modules.items()], key=lambda item: item[0]):
         file = _file(module)
         top = name.partition(".")[0]
-        if file is None or file in known or top in (_HOST, "__main__"):
+        if file is None or file in known or top in {*_HOST, "__main__"}:
             continue
         if (top in tops or is_beside(file, folder)) and (digest := _digest(file)):
             modules[name] = digest
