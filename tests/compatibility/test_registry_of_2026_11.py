@@ -61,7 +61,8 @@ def check_recorded(project, *names):
         done = mlreg(*then["command"].split(), "--json")
         assert done.status == then["status"], done.stderr
         now = json.loads(done.stdout.replace(str(project), PROJECT))
-        assert not list(differences(then["output"], now)), name
+        found = list(differences(then["output"], now))
+        assert not found, f"{name}: {found}"
 
 
 def differences(then, now, place=""):
