@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from registry_core.evaluation.summary_stats import Sample
+    from registry_core.evaluation.summary_stats import SummaryStats
 
 _CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -38,7 +38,7 @@ def fraction(name: str, value: float) -> str:
     return f"{value:.4f}" if "accuracy" in name else number(value)
 
 
-def spread(name: str, sample: Sample) -> str:
+def spread(name: str, sample: SummaryStats) -> str:
     """A metric over several runs: 0.4470 ± 0.0300, mean and deviation, as exact as each other."""
     mean = fraction(name, sample.mean)
     if sample.deviation is None:

@@ -104,7 +104,7 @@ def python(*words: str, cwd: Path | None = None, given: str = "", **environment:
     done = subprocess.run(
         [sys.executable, *words],
         cwd=cwd,
-        env=surroundings(environment),
+        env=process_environment(environment),
         input=given,
         capture_output=True,
         text=True,
@@ -136,7 +136,7 @@ def _start(*words: str, cwd: Path | None = None, **environment: str) -> subproce
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=cwd,
-        env=surroundings(environment),
+        env=process_environment(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -151,7 +151,7 @@ def _hear_signals() -> None:
         signal.signal(signum, signal.SIG_DFL)
 
 
-def surroundings(changes: Mapping[str, str]) -> dict[str, str]:
+def process_environment(changes: Mapping[str, str]) -> dict[str, str]:
     """The environment of a user who has set nothing, and some changes.
 
     A module-scoped fixture runs outside the `isolated` fixture, so this does not rely on it.

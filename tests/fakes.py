@@ -220,7 +220,7 @@ class FakeTrainer:
                 if (epoch, batch) == self._interrupt_at:
                     stop.receive(self._signum)
                 observer.batch_done(batch + 1, {"loss": loss})
-                stop.obey()
+                stop.raise_if_requested()
             losses.append(loss)
             observer.epoch_done(epoch, {"loss": loss}, 0.25)
             state = {"epoch": epoch + 1, "step": 0, "losses": losses}

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
-from cli_helpers import Done, surroundings
+from cli_helpers import Done, process_environment
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 GROUP = 2000
@@ -159,7 +159,7 @@ class People:
                 _REHEARSED.strip(),
             ],
             cwd=self._rehearsal,
-            env=surroundings({"HOME": str(self._rehearsal)}),
+            env=process_environment({"HOME": str(self._rehearsal)}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,

@@ -99,7 +99,7 @@ def test_a_models_own_exception_is_told_by_its_reason(tmp_path):
     """Not by the line that every exception inside a Keras layer begins with."""
     plugins = KnownPlugins(write_project(tmp_path)).load("flowers")
     message = next(iter(SAID))
-    with pytest.raises(PluginError) as caught, plugins.answerable("mlreg_model"):
+    with pytest.raises(PluginError) as caught, plugins.attribute_errors("mlreg_model"):
         exec("def call(): raise ValueError(message)\ncall()", {"message": message})
     assert caught.value.what == (
         "Plugin 'flowers' failed in mlreg_model: ValueError: 'out put' is not a valid scope name."

@@ -30,7 +30,7 @@ from registry_core.terminal.tables.runs import show_reevaluation
 
 if TYPE_CHECKING:
     from registry_core.config import RunConfig
-    from registry_core.training import KerasAdopter
+    from registry_core.training import KerasModelImporter
 
 # More than any machine has and than anyone waits for; limits of the system are whole numbers.
 _MOST_GIGABYTES = 1_000_000
@@ -58,7 +58,7 @@ def evaluate(
     from registry_core.plugins import custom_code
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.progress import watch
+    from registry_core.terminal.progress import report_progress
 
     registry = session.open()
     version = registry.version(parse_words(reference))
@@ -75,13 +75,13 @@ def evaluate(
     plan = reevaluation.plan_of(plugins, manifest, data_dir)
     require_training()
     registry.store.check(version)
-    with stop_on_signals() as stop, watch(quiet) as observer:
+    with stop_on_signals() as stop, report_progress(quiet) as observer:
         stop.outcome = "Nothing was changed."
         found = reevaluation.evaluate(
             plan,
             version,
             split,
-            registry.outcomes(version),
+            registry.per_example_results(version),
             imported="imported" in manifest,
             plugins=plugins,
             load_evaluator=_load_adopter,
@@ -189,22 +189,26 @@ def import_model(
     """
     from registry_core.cli.runs import standard_report, tell_version
     from registry_core.cli.starting import require_training
-    from registry_core.lifecycle.spec import plan_run
+    from registry_core.lifecycle.spec import spec_from_preset
     from registry_core.model_import import Examiner
     from registry_core.model_import import import_model as adoption
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.progress import watch
+    from registry_core.terminal.progress import report_progress
     from registry_core.terminal.text import literal, size
 
     registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
-    plan = plan_run(plugins, preset, None, name, data_dir)
+    plan = spec_from_preset(plugins, preset, None, name, data_dir)
     require_training()
     memory_bytes = None if max_memory is None else round(max_memory * 1e9)
     if dry_run:
-        with stop_on_signals() as stop, watch(quiet) as observer, _allow_more(dataset, file):
-            examiner = Examiner(memory_bytes, max_seconds, stop.obey, observer.warn)
+        with (
+            stop_on_signals() as stop,
+            report_progress(quiet) as observer,
+            _allow_more(dataset, file),
+        ):
+            examiner = Examiner(memory_bytes, max_seconds, stop.raise_if_requested, observer.warn)
             count, sha256 = adoption.examine(file, examiner)
         if as_json:
             found = {"path": str(file), "size": count, "sha256": sha256}
@@ -216,8 +220,8 @@ def import_model(
             f"and register it as the next version of '{plan.model}' in {registry.folder}."
         )
         return
-    with stop_on_signals() as stop, watch(quiet) as observer, _allow_more(dataset, file):
-        version = adoption.adopt(
+    with stop_on_signals() as stop, report_progress(quiet) as observer, _allow_more(dataset, file):
+        version = adoption.import_model(
             plan,
             file,
             plugins=plugins,
@@ -227,7 +231,7 @@ def import_model(
             observer=observer,
             stop=stop,
             project=registry.settings.folder,
-            examiner=Examiner(memory_bytes, max_seconds, stop.obey, observer.warn),
+            examiner=Examiner(memory_bytes, max_seconds, stop.raise_if_requested, observer.warn),
         )
     tell_version(version, registry, as_json, quiet)
 
@@ -244,7 +248,7 @@ def _allow_more(dataset: str, file: Path) -> Iterator[None]:
         raise
 
 
-def _load_adopter(config: RunConfig) -> KerasAdopter:
-    from registry_core.training import KerasAdopter  # TensorFlow loads here
+def _load_adopter(config: RunConfig) -> KerasModelImporter:
+    from registry_core.training import KerasModelImporter  # TensorFlow loads here
 
-    return KerasAdopter(config)
+    return KerasModelImporter(config)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from registry_core.config import RunConfig
     from registry_core.lifecycle.run import Trainer
     from registry_core.lifecycle.seeds import Place
-    from registry_core.lifecycle.spec import RunPlan
+    from registry_core.lifecycle.spec import RunSpec
     from registry_core.plugins.manager import PluginSet
     from registry_core.records import Version
     from registry_core.registry import Registry
@@ -76,14 +76,14 @@ def run(
     from registry_core.config import parse_overrides
     from registry_core.errors import UsageError
     from registry_core.lifecycle.seeds import plan_group, run_group
-    from registry_core.lifecycle.spec import plan_run
+    from registry_core.lifecycle.spec import spec_from_preset
     from registry_core.plugins.manager import KnownPlugins
 
     registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     overrides.update(_given("epochs", epochs, overrides) | _given("seed", seed, overrides))
-    plan = plan_run(plugins, preset, overrides, name, data_dir)
+    plan = spec_from_preset(plugins, preset, overrides, name, data_dir)
     plans = [plan] if seeds is None else plan_group(plan, seeds)
     if show and seeds is not None:
         raise UsageError(
@@ -121,18 +121,18 @@ def running(
     from registry_core.lifecycle import run as lifecycle
     from registry_core.process.interrupts import stop_on_signals
     from registry_core.terminal.live import Runs
-    from registry_core.terminal.progress import watch
+    from registry_core.terminal.progress import report_progress
 
     require_training()
     with stop_on_signals() as stop:
         group: Runs | None = None
 
-        def run_one(plan: RunPlan, place: Place | None = None) -> Version:
+        def run_one(plan: RunSpec, place: Place | None = None) -> Version:
             nonlocal group
             if place and group is None:
                 group = Runs(place.runs)
             began = time.monotonic()
-            with watch(quiet, str(place or ""), group) as observer:
+            with report_progress(quiet, str(place or ""), group) as observer:
                 version = lifecycle.run(
                     plan,
                     plugins=plugins,
@@ -175,7 +175,7 @@ def standard_report(result: RunResult, out_dir: Path) -> list[Path]:
     return list(standard_figures(result, out_dir))
 
 
-def _print_config(plans: Sequence[RunPlan], as_json: bool) -> None:
+def _print_config(plans: Sequence[RunSpec], as_json: bool) -> None:
     import json
 
     from registry_core.terminal import output
@@ -197,7 +197,7 @@ def _print_config(plans: Sequence[RunPlan], as_json: bool) -> None:
         output.print_text(f"{key}={json.dumps(value) if not isinstance(value, str) else value}")
 
 
-def _tell_plans(plans: Sequence[RunPlan], folder: Path, as_json: bool) -> None:
+def _tell_plans(plans: Sequence[RunSpec], folder: Path, as_json: bool) -> None:
     from registry_core.terminal import output
 
     plan, last = plans[0], plans[-1].config.seed

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import UsageError
 from registry_core.evaluation.groups import Group, GroupDifference, differences_of
-from registry_core.evaluation.per_example_results import Comparison, Outcomes, compare, telling
+from registry_core.evaluation.per_example_results import (
+    Comparison,
+    PerExampleResults,
+    compare,
+    telling,
+)
 from registry_core.records import Version
 
 if TYPE_CHECKING:
@@ -85,7 +90,7 @@ class SideBySide:
 def side_by_side(
     versions: Sequence[Version],
     manifests: Sequence[Mapping[str, Any]],
-    outcomes: Sequence[Outcomes | None],
+    per_example_results: Sequence[PerExampleResults | None],
     groups: Sequence[Group] = (),
     observer: Observer | None = None,
 ) -> SideBySide:
@@ -94,7 +99,7 @@ def side_by_side(
     Args:
         versions: two or more.
         manifests: the record of each.
-        outcomes: what each answered on its test split; None where it has no record.
+        per_example_results: what each answered on its test split; None where it has no record.
         groups: those that the versions belong to, each once; none where all were made alone.
         observer: told how far a long comparison is.
 
@@ -111,10 +116,10 @@ def side_by_side(
         versions=versions,
         metrics=_by_key([version.metrics for version in versions]),
         config=_differing(_by_key([_settings_of(manifest) for manifest in manifests])),
-        classes=_classes(manifests, outcomes),
+        classes=_classes(manifests, per_example_results),
         differences=[
-            _difference(version, versions[0], theirs, outcomes[0], observer)
-            for version, theirs in zip(versions[1:], outcomes[1:], strict=True)
+            _difference(version, versions[0], theirs, per_example_results[0], observer)
+            for version, theirs in zip(versions[1:], per_example_results[1:], strict=True)
         ],
         groups=groups,
         group_differences=differences_of(groups),
@@ -145,8 +150,8 @@ def _differing(values: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
 def _difference(
     version: Version,
     baseline: Version,
-    ours: Outcomes | None,
-    first: Outcomes | None,
+    ours: PerExampleResults | None,
+    first: PerExampleResults | None,
     observer: Observer | None,
 ) -> Difference:
     if ours is None or first is None:
@@ -168,13 +173,15 @@ def _difference(
 
 
 def _classes(
-    manifests: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcomes | None]
+    manifests: Sequence[Mapping[str, Any]], per_example_results: Sequence[PerExampleResults | None]
 ) -> dict[str, list[float | None]]:
     """Accuracy by class, for versions that name the same classes and answer with one each."""
     names = [list(manifest.get("data", {}).get("class_names", [])) for manifest in manifests]
     if any(each != names[0] for each in names):
         return {}
-    accuracies = [_accuracies(each, len(names[0])) if each else None for each in outcomes]
+    accuracies = [
+        _accuracies(each, len(names[0])) if each else None for each in per_example_results
+    ]
     if not any(accuracies):
         return {}  # several labels an example
     return {
@@ -183,8 +190,8 @@ def _classes(
     }
 
 
-def _accuracies(outcomes: Outcomes, classes: int) -> list[float | None] | None:
-    right, expected = outcomes.right(), outcomes.expected_classes()
+def _accuracies(per_example_results: PerExampleResults, classes: int) -> list[float | None] | None:
+    right, expected = per_example_results.right(), per_example_results.expected_classes()
     if right is None or expected is None:
         return None
     seen, hit = [0] * classes, [0] * classes

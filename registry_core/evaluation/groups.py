@@ -12,9 +12,9 @@ from typing import Any
 
 from registry_core.evaluation.summary_stats import (
     MeanDifference,
-    Sample,
+    SummaryStats,
     difference_of_means,
-    summed_up,
+    summarize,
 )
 from registry_core.records import Version
 from registry_core.refs import series
@@ -38,7 +38,7 @@ class Group:
         return series(self.versions[0].model, [version.version for version in self.versions])
 
     @property
-    def metrics(self) -> dict[str, Sample]:
+    def metrics(self) -> dict[str, SummaryStats]:
         return metrics_of(self.versions)
 
     def to_json(self) -> dict[str, Any]:
@@ -80,11 +80,11 @@ def group_of(versions: Sequence[Version], manifests: Sequence[Mapping[str, Any]]
     return Group(versions, frozenset(split.get("fingerprint") for split in splits))
 
 
-def metrics_of(versions: Sequence[Version]) -> dict[str, Sample]:
+def metrics_of(versions: Sequence[Version]) -> dict[str, SummaryStats]:
     """Each metric over versions, those that do not have it left out."""
     names = dict.fromkeys(name for version in versions for name in version.metrics)
     return {
-        name: summed_up([v.metrics[name] for v in versions if name in v.metrics]) for name in names
+        name: summarize([v.metrics[name] for v in versions if name in v.metrics]) for name in names
     }
 
 

@@ -1,6 +1,6 @@
 """What a version got right on each test example, and what two versions' answers say of each other.
 
-Outcomes are written with NumPy once, after a run. Classifiers are compared with the standard
+Results are written with NumPy once, after a run. Classifiers are compared with the standard
 library alone, so that a promotion stays quick; anything else by a bootstrap with NumPy.
 """
 
@@ -28,7 +28,7 @@ OUTCOMES_FILE = "outcomes.json"
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class PerExampleResults:
     """The test split, example by example, in its own order.
 
     Args:
@@ -108,7 +108,9 @@ class Outcomes:
         return struct.unpack(f"<{self.examples}i", self.expected) if self.expected else None
 
 
-def outcomes(evaluation: Evaluation, class_names: Sequence[str], fingerprint: str) -> Outcomes:
+def pack_results(
+    evaluation: Evaluation, class_names: Sequence[str], fingerprint: str
+) -> PerExampleResults:
     """Pack what an evaluation found.
 
     Args:
@@ -125,7 +127,7 @@ def outcomes(evaluation: Evaluation, class_names: Sequence[str], fingerprint: st
         predicted, expected = (classes.astype("<i4").tobytes() for classes in (answered, right))
     losses = evaluation.losses.astype("<f4").tobytes()
     targets = hashlib.sha256(np.ascontiguousarray(evaluation.targets).tobytes()).hexdigest()
-    return Outcomes(
+    return PerExampleResults(
         len(evaluation.losses), fingerprint, losses, correct, predicted, expected, targets
     )
 
@@ -221,8 +223,8 @@ class Comparison:
 
 
 def compare(
-    candidate: Outcomes,
-    incumbent: Outcomes,
+    candidate: PerExampleResults,
+    incumbent: PerExampleResults,
     confidence: float = 0.95,
     advanced: Advanced = _tell_nobody,
 ) -> Comparison:
@@ -269,7 +271,7 @@ def compare(
     )
 
 
-def other_targets(first: Outcomes, second: Outcomes) -> bool:
+def other_targets(first: PerExampleResults, second: PerExampleResults) -> bool:
     """Whether two records of one fingerprint are known to be of other targets or another order."""
     if first.targets and second.targets:
         return first.targets != second.targets
@@ -379,7 +381,10 @@ def _ratio(count: int, halvings: int) -> float:
 
 
 def _bootstrapped(
-    candidate: Outcomes, incumbent: Outcomes, confidence: float, advanced: Advanced
+    candidate: PerExampleResults,
+    incumbent: PerExampleResults,
+    confidence: float,
+    advanced: Advanced,
 ) -> Comparison:
     """A paired bootstrap of the mean difference of losses; percentile interval, seeded."""
     import numpy as np

@@ -14,7 +14,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Sample:
+class SummaryStats:
     """Independent measurements of one thing, summed up.
 
     Args:
@@ -57,7 +57,7 @@ class MeanDifference:
     why_not: str = ""
 
 
-def summed_up(values: Sequence[float], confidence: float = CONFIDENCE) -> Sample:
+def summarize(values: Sequence[float], confidence: float = CONFIDENCE) -> SummaryStats:
     """The mean of a sample, and where the true one lies by Student's t.
 
     Args:
@@ -68,14 +68,14 @@ def summed_up(values: Sequence[float], confidence: float = CONFIDENCE) -> Sample
 
     center = float(mean(values))
     if len(values) == 1:
-        return Sample(1, center, None, None, None, confidence)
+        return SummaryStats(1, center, None, None, None, confidence)
     deviation = float(stdev(values))
     reach = student_quantile(1 - confidence, len(values) - 1) * deviation / math.sqrt(len(values))
-    return Sample(len(values), center, deviation, center - reach, center + reach, confidence)
+    return SummaryStats(len(values), center, deviation, center - reach, center + reach, confidence)
 
 
 def difference_of_means(
-    first: Sample, second: Sample, confidence: float = CONFIDENCE
+    first: SummaryStats, second: SummaryStats, confidence: float = CONFIDENCE
 ) -> MeanDifference:
     """The first sample's mean less the second's, with its interval and p-value.
 

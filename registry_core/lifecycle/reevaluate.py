@@ -17,14 +17,14 @@ from registry_core.data.checks import fingerprint, named_splits
 from registry_core.errors import DataError, UsageError
 from registry_core.evaluation.per_example_results import (
     Comparison,
-    Outcomes,
+    PerExampleResults,
     compare,
     other_targets,
-    outcomes,
+    pack_results,
     telling,
 )
 from registry_core.lifecycle.run import load_data
-from registry_core.lifecycle.spec import RunPlan, plan_again
+from registry_core.lifecycle.spec import RunSpec, spec_from_record
 from registry_core.plugins.manager import PluginSet
 from registry_core.records import Version
 from registry_core.types import DataSplits, Evaluation, Observer, Split
@@ -41,7 +41,7 @@ class Evaluator(Protocol):
 
     def check_data(self, data: DataSplits, read: bool = True) -> DataSplits: ...
 
-    def suit(self, model: Any, data: DataSplits) -> str: ...
+    def check_compatibility(self, model: Any, data: DataSplits) -> str: ...
 
     def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation: ...
 
@@ -91,7 +91,7 @@ class Reevaluation:
 
 def plan_of(
     plugins: PluginSet, manifest: Mapping[str, Any], data_dir: Path | None = None
-) -> RunPlan:
+) -> RunSpec:
     """The plan by which a version's data was loaded.
 
     Args:
@@ -105,14 +105,14 @@ def plan_of(
     if imported := manifest.get("imported"):
         of_data = {"preset": imported["data_preset"], "config": imported["data_config"]}
         manifest = {**manifest, **of_data}
-    return plan_again(plugins, manifest, data_dir)
+    return spec_from_record(plugins, manifest, data_dir)
 
 
 def evaluate(
-    plan: RunPlan,
+    plan: RunSpec,
     version: Version,
     split_name: str,
-    recorded: Outcomes | None,
+    recorded: PerExampleResults | None,
     *,
     imported: bool,
     plugins: PluginSet,
@@ -158,16 +158,16 @@ def evaluate(
     split = getattr(evaluator.check_data(data, read=False), split_name)
     model = load_model(version)
     if imported:
-        evaluator.suit(model, data)
+        evaluator.check_compatibility(model, data)
     observer.stage_began("evaluate")
     # layers of its own run here; a model from elsewhere has none
-    with nullcontext() if imported else plugins.answerable("mlreg_model"):
+    with nullcontext() if imported else plugins.attribute_errors("mlreg_model"):
         found = evaluator.evaluate(model, model, split)
     metrics = {f"{split_name}_{name}": value for name, value in found.metrics.items()}
     measured = version, split_name, len(split), seen, metrics
     if split_name != "test" or recorded is None or recorded.fingerprint != seen:
         return Reevaluation(*measured, "not recorded")
-    answers = outcomes(found, data.class_names, seen)
+    answers = pack_results(found, data.class_names, seen)
     if other_targets(answers, recorded):
         raise DataError(
             f"The test split has the fingerprint that {version.ref} was measured on, and other "
@@ -187,7 +187,7 @@ def evaluate(
     return Reevaluation(*measured, verdict, version.metrics, changed, comparison)
 
 
-def _changed(ours: Outcomes, theirs: Outcomes) -> list[int]:
+def _changed(ours: PerExampleResults, theirs: PerExampleResults) -> list[int]:
     if ours.predicted is not None and theirs.predicted is not None:
         kind, sides = "i", (ours.predicted, theirs.predicted)  # classes are the same or they differ
     else:

@@ -14,14 +14,14 @@ from registry_core.config import RunConfig
 from registry_core.errors import UsageError
 from registry_core.evaluation.per_example_results import (
     Comparison,
-    Outcomes,
+    PerExampleResults,
     compare,
-    outcomes,
+    pack_results,
     telling,
 )
-from registry_core.lifecycle.record_diff import Drift, covered, drifted
+from registry_core.lifecycle.record_diff import RecordChange, changed_since, covered
 from registry_core.lifecycle.run import Stages, Trainer, train
-from registry_core.lifecycle.spec import RunPlan
+from registry_core.lifecycle.spec import RunSpec
 from registry_core.plugins.manager import PluginSet
 from registry_core.process.interrupts import StopRequest
 from registry_core.records import Version
@@ -68,7 +68,7 @@ class Reproduction:
     weights: str
     recorded_weights: str
     first_epoch: int | None = None
-    drift: Sequence[Drift] = field(default_factory=tuple)
+    drift: Sequence[RecordChange] = field(default_factory=tuple)
     compared: Sequence[str] = ()
     not_recorded: Sequence[str] = ()
     not_looked_at: Sequence[str] = NOT_LOOKED_AT
@@ -100,7 +100,7 @@ class Reproduction:
         }
 
 
-class Scratch:
+class EphemeralWorkspace:
     """A workspace that keeps nothing.
 
     Args:
@@ -141,10 +141,10 @@ def check_reproducible(version: Version, manifest: Mapping[str, Any]) -> None:
 
 
 def reproduce(
-    plan: RunPlan,
+    plan: RunSpec,
     version: Version,
     manifest: Mapping[str, Any],
-    recorded: Outcomes | None,
+    recorded: PerExampleResults | None,
     *,
     plugins: PluginSet,
     load_trainer: Callable[[RunConfig], Trainer],
@@ -176,7 +176,7 @@ def reproduce(
     made = train(
         plan,
         plugins=plugins,
-        workspace=Scratch(folder),
+        workspace=EphemeralWorkspace(folder),
         load_trainer=load_trainer,
         observer=observer,
         stop=stop,
@@ -185,7 +185,7 @@ def reproduce(
         once_begun=nothing_changed,
     )
     seen = made.origin["data"]["splits"]["test"]["fingerprint"]
-    answers = outcomes(made.evaluation, made.data.class_names, seen)
+    answers = pack_results(made.evaluation, made.data.class_names, seen)
     history = {name: list(values) for name, values in made.history.metrics.items()}
     comparison, why_not = _compared(answers, recorded, version, observer)
     same = made.weights == manifest["weights"] and history == manifest["history"]
@@ -203,7 +203,7 @@ def reproduce(
         made.weights,
         manifest["weights"],
         _first_difference(manifest["history"], history),
-        drifted(manifest, made.origin),
+        changed_since(manifest, made.origin),
         coverage.compared,
         coverage.not_recorded,
         causes=_causes(
@@ -231,7 +231,10 @@ def _causes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _compared(
-    answers: Outcomes, recorded: Outcomes | None, version: Version, observer: Observer
+    answers: PerExampleResults,
+    recorded: PerExampleResults | None,
+    version: Version,
+    observer: Observer,
 ) -> tuple[Comparison | None, str]:
     if recorded is None:
         return None, "there is no record of the answers on a test split"

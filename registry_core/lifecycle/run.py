@@ -19,19 +19,23 @@ from typing import Any, Protocol
 from registry_core.config import RunConfig
 from registry_core.data.checks import check_splits, describe, steps, validation_split
 from registry_core.errors import DataError, IntegrityError, MlregError, PluginError, one_line
-from registry_core.evaluation.per_example_results import OUTCOMES_FILE, Outcomes, outcomes
+from registry_core.evaluation.per_example_results import (
+    OUTCOMES_FILE,
+    PerExampleResults,
+    pack_results,
+)
 from registry_core.formatting import duration, metrics_line, stages_line
-from registry_core.lifecycle.environment import surroundings
-from registry_core.lifecycle.record_diff import drifted
+from registry_core.lifecycle.environment import describe_environment
+from registry_core.lifecycle.record_diff import changed_since
 from registry_core.lifecycle.run_log import logged
-from registry_core.lifecycle.spec import RunPlan
+from registry_core.lifecycle.spec import RunSpec
 from registry_core.plugins import custom_code
 from registry_core.plugins.manager import PluginSet
 from registry_core.plugins.source_digests import libraries
 from registry_core.process.guard import ClosedFilesError
 from registry_core.process.interrupts import StopRequest
 from registry_core.records import FIGURES_FOLDER, LOG_FILE, MODEL_FILE, Version
-from registry_core.store import RunFolder, Store, check_files, translated
+from registry_core.store import RunFolder, Store, check_files, translate_storage_errors
 from registry_core.store.checkpoint import read_state
 from registry_core.store.manifest import check_json
 from registry_core.types import (
@@ -99,7 +103,7 @@ StandardReport = Callable[[RunResult, Path], Sequence[Path]]
 
 
 def run(
-    plan: RunPlan,
+    plan: RunSpec,
     *,
     plugins: PluginSet,
     store: Store,
@@ -133,7 +137,9 @@ def run(
         stages = Stages(watching)
         _tell_what(plan, folder.id, watching)
         observer.say(f"Registry: {store.folder}")  # not logged: a registry can be moved
-        with translated(store.folder, "keeping what the run makes", outcome=stop.outcome):
+        with translate_storage_errors(
+            store.folder, "keeping what the run makes", outcome=stop.outcome
+        ):
             made = train(
                 plan,
                 plugins=plugins,
@@ -149,12 +155,12 @@ def run(
 
         with (
             stages.timed("save"),
-            translated(store.folder, "saving the model", outcome=stop.outcome),
+            translate_storage_errors(store.folder, "saving the model", outcome=stop.outcome),
         ):
             trainer.save(made.inference, folder.files / MODEL_FILE)
             objects = trainer.custom_objects(folder.files / MODEL_FILE)
             custom = custom_code.describe(objects, project)
-            scores = outcomes(
+            scores = pack_results(
                 made.evaluation,
                 data.class_names,
                 made.origin["data"]["splits"]["test"]["fingerprint"],
@@ -184,11 +190,11 @@ def run(
         )
         record["weights"] = made.weights
         record[custom_code.KEY] = custom
-        with translated(store.folder, "keeping the run's log", outcome=stop.outcome):
+        with translate_storage_errors(store.folder, "keeping the run's log", outcome=stop.outcome):
             _keep_log(folder, watching)
         files = files_below(folder.files, watching)
         stop.outcome = f"It was being registered: `mlreg list {plan.model}` says whether it was."
-        with stop.patience():
+        with stop.defer_interrupts():
             version = store.publish(
                 folder,
                 record,
@@ -228,7 +234,7 @@ class Made:
 
 
 def train(
-    plan: RunPlan,
+    plan: RunSpec,
     *,
     plugins: PluginSet,
     workspace: Workspace,
@@ -259,30 +265,34 @@ def train(
     config = plan.config
     with stages.timed("data"):
         data = load_data(plan, plugins, observer)
-        with plugins.answerable("mlreg_dataset"):
+        with plugins.attribute_errors("mlreg_dataset"):
             facts = describe(data)
 
     with stages.timed("model"):
         trainer = load_trainer(config)
-        with plugins.answerable("mlreg_dataset"):
+        with plugins.attribute_errors("mlreg_dataset"):
             data = trainer.check_data(data)
         assembly = _assemble(data, config, plugins, trainer, workspace)
-        with plugins.answerable("mlreg_augmentation"):
+        with plugins.attribute_errors("mlreg_augmentation"):
             trainer.check_augmentation(assembly)
-        with plugins.answerable("mlreg_model"):
+        with plugins.attribute_errors("mlreg_model"):
             trainer.check(assembly, workspace.path)
 
-    environment = {**surroundings(project), **trainer.environment()}
+    environment = {**describe_environment(project), **trainer.environment()}
     origin = build_origin(plan, facts, plugins, environment, project)
     _tell_drift(workspace.record, origin, observer)
     _tell_where(origin, workspace, observer)
     workspace.begin(origin)
     stop.outcome = once_begun
     provided = {"mlreg_callbacks": assembly.callbacks, "mlreg_scheduler": [assembly.schedule]}
-    with stages.timed("fit"), plugins.answerable("mlreg_model", provided), stop.patience():
+    with (
+        stages.timed("fit"),
+        plugins.attribute_errors("mlreg_model", provided),
+        stop.defer_interrupts(),
+    ):
         history = trainer.fit(assembly, observer, stop, workspace)
 
-    with stages.timed("evaluate"), plugins.answerable("mlreg_inference_model"):
+    with stages.timed("evaluate"), plugins.attribute_errors("mlreg_inference_model"):
         inference = plugins.call(
             "mlreg_inference_model",
             (trainer.model_type, type(None)),
@@ -298,7 +308,7 @@ def train(
 
 
 def build_origin(
-    plan: RunPlan,
+    plan: RunSpec,
     facts: Mapping[str, Any],
     plugins: PluginSet,
     environment: Mapping[str, Any],
@@ -333,8 +343,8 @@ def build_origin(
 
 
 def build_record(
-    plan: RunPlan,
-    answers: Outcomes,
+    plan: RunSpec,
+    answers: PerExampleResults,
     origin: Mapping[str, Any],
     metrics: Mapping[str, float],
     history: History,
@@ -394,7 +404,7 @@ def notify(plugins: PluginSet, hook: str, observer: Observer, **known: Any) -> N
         observer.warn(f"{error.what} It is done all the same.")
 
 
-def load_data(plan: RunPlan, plugins: PluginSet, observer: Observer) -> DataSplits:
+def load_data(plan: RunSpec, plugins: PluginSet, observer: Observer) -> DataSplits:
     """The plan's data, checked; raises DataError where it cannot be used."""
     data: DataSplits = plugins.call(
         "mlreg_dataset",
@@ -403,14 +413,14 @@ def load_data(plan: RunPlan, plugins: PluginSet, observer: Observer) -> DataSpli
         data_dir=plan.data_dir,
         progress=observer,
     )
-    with plugins.answerable("mlreg_dataset"):
+    with plugins.attribute_errors("mlreg_dataset"):
         warnings = check_splits(data)
     for warning in warnings:
         observer.warn(warning)
     return data
 
 
-def _tell_what(plan: RunPlan, run_id: str, observer: Observer) -> None:
+def _tell_what(plan: RunSpec, run_id: str, observer: Observer) -> None:
     """What is trained, and what it will be: the first lines of a run."""
     config = plan.config
     epochs = f"{config.epochs:,} epoch{'' if config.epochs == 1 else 's'}"
@@ -450,7 +460,7 @@ def _keep_log(folder: RunFolder, observer: Observer) -> None:
 
 def _tell_drift(then: Mapping[str, Any] | None, now: Mapping[str, Any], observer: Observer) -> None:
     """Warn of what is not as it was when a run began that is taken up again; refuse other data."""
-    for drift in drifted(then, now) if then else []:
+    for drift in changed_since(then, now) if then else []:
         if drift.kind == "data":
             raise DataError(
                 f"The data is not what the run began with: {drift.what} has {drift.now}, and had "
@@ -475,7 +485,7 @@ def _assemble(
         )
     steps_per_epoch = steps(len(data.train), config.batch_size)
     schedule = plugins.call("mlreg_scheduler", config=config, steps_per_epoch=steps_per_epoch)
-    with plugins.answerable("mlreg_scheduler"):
+    with plugins.attribute_errors("mlreg_scheduler"):
         learning_rate = trainer.initial_learning_rate(schedule)
     model = plugins.call(
         "mlreg_model", trainer.model_type, config=config, data=data, learning_rate=learning_rate
@@ -530,7 +540,7 @@ def files_below(folder: Path, observer: Observer) -> dict[str, Path]:
     return files
 
 
-def _objective(metrics: Mapping[str, float], answers: Outcomes) -> dict[str, str]:
+def _objective(metrics: Mapping[str, float], answers: PerExampleResults) -> dict[str, str]:
     """What `name@best` goes by: accuracy where answers are right or wrong, else the loss."""
     if answers.correct is not None and "test_accuracy" in metrics:
         return {"metric": "test_accuracy", "direction": "max"}

@@ -63,9 +63,9 @@ def _examine(task: Mapping[str, Any], file: Path, answer: TextIO) -> dict[str, A
     if not task["load"]:
         return said
     confinement.lift_use()  # for TensorFlow, which does not come with the file
-    from registry_core.training import KerasAdopter
+    from registry_core.training import KerasModelImporter
 
-    adopter = KerasAdopter(RunConfig(seed=task["seed"], deterministic=task["deterministic"]))
+    adopter = KerasModelImporter(RunConfig(seed=task["seed"], deterministic=task["deterministic"]))
     _say(answer, {"ready": True})
     confinement.limit_use(*limits, final=True)
     return said | {"batch_seconds": _rehearse(adopter, file, found, task)}

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 from registry_core.config import RunConfig
 from registry_core.data.checks import describe
 from registry_core.errors import RefusedError, UsageError
-from registry_core.evaluation.per_example_results import OUTCOMES_FILE, outcomes
-from registry_core.lifecycle.environment import surroundings
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE, pack_results
+from registry_core.lifecycle.environment import describe_environment
 from registry_core.lifecycle.run import (
     Stages,
     StandardReport,
@@ -31,13 +31,13 @@ from registry_core.lifecycle.run import (
     load_data,
     notify,
 )
-from registry_core.lifecycle.spec import RunPlan
+from registry_core.lifecycle.spec import RunSpec
 from registry_core.model_import import Examiner, Limits, bounded_memory
 from registry_core.model_import.model_file import ModelFile
 from registry_core.plugins.manager import PluginSet
 from registry_core.process.interrupts import StopRequest
 from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
-from registry_core.store import Store, translated
+from registry_core.store import Store, translate_storage_errors
 from registry_core.types import DataSplits, Evaluation, History, Observer, RunResult, Split
 
 # What stands in place of a preset's name for a model that no preset trained.
@@ -46,7 +46,7 @@ PRESET = "imported"
 _CHUNK = 1 << 20
 
 
-class Adopter(Protocol):
+class ModelImporter(Protocol):
     """What the story asks of whoever loads; `registry_core.training` answers with Keras."""
 
     def environment(self) -> dict[str, Any]: ...
@@ -55,7 +55,7 @@ class Adopter(Protocol):
 
     def load(self, path: Path, numbers: int) -> Any: ...
 
-    def suit(self, model: Any, data: DataSplits) -> str: ...
+    def check_compatibility(self, model: Any, data: DataSplits) -> str: ...
 
     def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation: ...
 
@@ -70,13 +70,13 @@ class FirstReader(Protocol):
     def rehearse(self, file: Path, config: RunConfig, data: DataSplits | None) -> Limits: ...
 
 
-def adopt(
-    plan: RunPlan,
+def import_model(
+    plan: RunSpec,
     file: Path,
     *,
     plugins: PluginSet,
     store: Store,
-    load_adopter: Callable[[RunConfig], Adopter],
+    load_adopter: Callable[[RunConfig], ModelImporter],
     standard_report: StandardReport,
     observer: Observer,
     stop: StopRequest,
@@ -107,20 +107,20 @@ def adopt(
     """
     stages = Stages(observer)
     stop.outcome = "Nothing was registered."
-    examiner = examiner or Examiner(obey=stop.obey, warn=observer.warn)
+    examiner = examiner or Examiner(raise_if_requested=stop.raise_if_requested, warn=observer.warn)
     with store.start_run(plan.model) as folder:
         observer.say(f"Registry: {store.folder}")
         own = folder.files / MODEL_FILE
         needed_bytes = file.stat().st_size if file.is_file() else 0
         nothing = stop.outcome
-        with translated(
+        with translate_storage_errors(
             store.folder,
             f"copying {_plain(file.name)}",
             needed_bytes=needed_bytes,
             outcome=nothing,
         ):
             size, sha256 = _copy(file, own)
-        with translated(store.folder, "inspecting the file", outcome=nothing):
+        with translate_storage_errors(store.folder, "inspecting the file", outcome=nothing):
             found = examiner.inspect(own)
 
         with stages.timed("data"):
@@ -128,15 +128,15 @@ def adopt(
             facts = describe(data)
 
         with stages.timed("model"):
-            with translated(store.folder, "trying the model out", outcome=nothing):
+            with translate_storage_errors(store.folder, "trying the model out", outcome=nothing):
                 limits = examiner.rehearse(own, plan.config, data)
             adopter = load_adopter(plan.config)
-            with plugins.answerable("mlreg_dataset"):
+            with plugins.attribute_errors("mlreg_dataset"):
                 data = adopter.check_data(data)
             # what went well there because memory was refused must not take it here
             with bounded_memory(limits.memory_bytes):
                 model = adopter.load(own, found.numbers)
-                loss = adopter.suit(model, data)
+                loss = adopter.check_compatibility(model, data)
 
         with stages.timed("evaluate"):
             evaluation = adopter.evaluate(model, model, data.test)
@@ -144,9 +144,11 @@ def adopt(
 
         with (
             stages.timed("save"),
-            translated(store.folder, "saving what was measured", outcome=nothing),
+            translate_storage_errors(store.folder, "saving what was measured", outcome=nothing),
         ):
-            scores = outcomes(evaluation, data.class_names, facts["splits"]["test"]["fingerprint"])
+            scores = pack_results(
+                evaluation, data.class_names, facts["splits"]["test"]["fingerprint"]
+            )
             (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
 
         history = History({})
@@ -161,7 +163,11 @@ def adopt(
 
         observer.stage_began("register")
         origin = build_origin(
-            plan, facts, plugins, {**surroundings(project), **adopter.environment()}, project
+            plan,
+            facts,
+            plugins,
+            {**describe_environment(project), **adopter.environment()},
+            project,
         )
         record = build_record(plan, scores, origin, metrics, history, stages, missing)
         # the preset decided which data was loaded, and nothing of how the model came to be
@@ -180,7 +186,7 @@ def adopt(
         }
         files = files_below(folder.files, observer)
         stop.outcome = f"It was being registered: `mlreg list {plan.model}` says whether it was."
-        with stop.patience():
+        with stop.defer_interrupts():
             version = store.publish(
                 folder,
                 record,
@@ -199,7 +205,7 @@ def examine(file: Path, examiner: FirstReader | None = None) -> tuple[int, str]:
     The model is loaded, and answers inputs that are made by what it says of them.
 
     Raises:
-        UsageError, RefusedError, IntegrityError: as `adopt`.
+        UsageError, RefusedError, IntegrityError: as `import_model`.
     """
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / MODEL_FILE

@@ -36,7 +36,7 @@ def home(module: ModuleType) -> Path:
     return file if alone else file.parent
 
 
-def culprit(error: BaseException, homes: Mapping[str, Path]) -> tuple[str, str] | None:
+def error_source(error: BaseException, homes: Mapping[str, Path]) -> tuple[str, str] | None:
     """The plugin whose code raised, and the deepest line of its own code on the way.
 
     Args:

@@ -199,7 +199,7 @@ class PluginSet:
         return [name for name in known if self._implementations(name)]
 
     @contextmanager
-    def answerable(
+    def attribute_errors(
         self, hook: str, provided: Mapping[str, Collection[object]] | None = None
     ) -> Iterator[None]:
         """Blame for code of a plugin that runs outside its hook: a model, a callback.
@@ -216,7 +216,7 @@ class PluginSet:
         except (MlregError, Interrupted, KeyboardInterrupt):
             raise
         except BaseException as error:
-            if blame.culprit(error, self._homes) is None and blame.raised_by_host(error):
+            if blame.error_source(error, self._homes) is None and blame.raised_by_host(error):
                 raise
             hook = blame.hook_of(error, provided or {}) or hook
             raise self._blamed(error, hook) from error
@@ -306,7 +306,7 @@ class PluginSet:
     # --- blame -------------------------------------------------------------------------------
 
     def _blamed(self, error: BaseException, hook: str) -> MlregError:
-        owner, place = blame.culprit(error, self._homes) or self._provider(hook)
+        owner, place = blame.error_source(error, self._homes) or self._provider(hook)
         with suppress(Exception):  # the plugin's class may override add_note
             error.add_note(f"in plugin '{owner}', hook {hook}, {place}")
         if isinstance(error, MlregError) and error.exit_status in _STATUSES:

@@ -22,7 +22,7 @@ from registry_core.errors import (
 from registry_core.evaluation.per_example_results import (
     OUTCOMES_FILE,
     Comparison,
-    Outcomes,
+    PerExampleResults,
     compare,
     telling,
 )
@@ -158,7 +158,7 @@ def _kept(text: object) -> str:
     return truncate(escape_surrogates(text), _LONGEST_OBJECTION)
 
 
-def judge(
+def evaluate_gates(
     candidate: Version,
     incumbent: Version | None,
     alias: str,
@@ -166,7 +166,7 @@ def judge(
     rules: Sequence[SetRule],
     plugins: PluginSet,
     past: Past,
-    outcomes: Callable[[Version], Outcomes | None],
+    per_example_results: Callable[[Version], PerExampleResults | None],
     observer: Observer | None = None,
     warnings: Sequence[str] = (),
 ) -> Decision:
@@ -179,7 +179,8 @@ def judge(
         rules: what is asked for; all of them have to hold. None asks for nothing.
         plugins: whose objections count too.
         past: what was decided before.
-        outcomes: reads what a version answered on its test split; None where it has no record.
+        per_example_results: reads a version's results on its test split; None where it has
+            none.
         observer: told how far a long comparison is.
         warnings: kept with the decision.
 
@@ -187,7 +188,7 @@ def judge(
         PluginError: a plugin's check failed to run; a check that did not run has not passed.
         IntegrityError: recorded outcomes are damaged, and a rule asks for a comparison.
     """
-    pair = _Pair(candidate, incumbent, past, outcomes, observer)
+    pair = _Pair(candidate, incumbent, past, per_example_results, observer)
     checks: list[Check] = []
     for each in rules:
         asked = _above_floors(candidate, each.rule) + _has_held(candidate, each.rule, past)
@@ -255,15 +256,15 @@ class _Pair:
         candidate: Version,
         incumbent: Version | None,
         past: Past,
-        outcomes: Callable[[Version], Outcomes | None],
+        per_example_results: Callable[[Version], PerExampleResults | None],
         observer: Observer | None,
     ) -> None:
         self._candidate = candidate
         self._incumbent = incumbent
         self._past = past
-        self._outcomes = outcomes
+        self._outcomes = per_example_results
         self._observer = observer
-        self._read: tuple[Outcomes, Outcomes] | None = None
+        self._read: tuple[PerExampleResults, PerExampleResults] | None = None
         self._found: dict[float, Comparison] = {}
         self.not_compared = ""
         self.asked = False
@@ -329,7 +330,7 @@ class _Pair:
             )
 
     def _compare(
-        self, read: tuple[Outcomes, Outcomes], incumbent: Version, level: float
+        self, read: tuple[PerExampleResults, PerExampleResults], incumbent: Version, level: float
     ) -> Comparison:
         if level not in self._found:
             advanced = telling(self._observer, self._candidate, incumbent)
@@ -349,7 +350,7 @@ def told(comparison: Comparison, candidate: str, incumbent: str) -> str:
     line = (
         f"{gain} {comparison.difference:+.4f}, "
         f"{100 * comparison.confidence:.4g} % interval {comparison.low:+.4f} to "
-        f"{comparison.high:+.4f}, {chance(comparison.p_value)} ({comparison.test} on "
+        f"{comparison.high:+.4f}, {format_p_value(comparison.p_value)} ({comparison.test} on "
         f"{comparison.examples:,} examples"
     )
     if comparison.only_candidate is not None and comparison.only_incumbent is not None:
@@ -360,6 +361,6 @@ def told(comparison: Comparison, candidate: str, incumbent: str) -> str:
     return f"{line})"
 
 
-def chance(p_value: float) -> str:
+def format_p_value(p_value: float) -> str:
     """A p-value as it is read: p = 0.031; one that no float can hold is p < 1e-300."""
     return f"p = {p_value:.2g}" if p_value else "p < 1e-300"

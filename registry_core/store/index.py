@@ -34,7 +34,7 @@ _LEDGER = (
 _TOGETHER = 500
 
 
-class Reading:
+class ReadTransaction:
     """One consistent view of the index."""
 
     def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
@@ -487,7 +487,7 @@ class Reading:
             raise damaged_index(self._folder, f"is damaged ({error})") from error
 
 
-class Writing(Reading):
+class WriteTransaction(ReadTransaction):
     """One transaction, alone in writing.
 
     `appended` has the rows that it added to the ledger.
@@ -678,16 +678,16 @@ class Index:
         self._database = Database(folder, busy_seconds)
 
     @contextmanager
-    def reading(self) -> Iterator[Reading]:
+    def reading(self) -> Iterator[ReadTransaction]:
         with self._database.reading() as connection:
-            yield Reading(connection, self._folder)
+            yield ReadTransaction(connection, self._folder)
 
     @contextmanager
-    def writing(self, create: bool = False) -> Iterator[Writing]:
+    def writing(self, create: bool = False) -> Iterator[WriteTransaction]:
         with self._database.writing(create) as connection:
-            yield Writing(connection, self._folder)
+            yield WriteTransaction(connection, self._folder)
 
     @contextmanager
-    def snapshot(self, file: Path) -> Iterator[Reading]:
+    def snapshot(self, file: Path) -> Iterator[ReadTransaction]:
         with self._database.snapshot(file) as connection:
-            yield Reading(connection, self._folder)
+            yield ReadTransaction(connection, self._folder)

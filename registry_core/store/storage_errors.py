@@ -35,7 +35,7 @@ class UnconfirmedError(StorageError):
 
 
 @contextmanager
-def translated(
+def translate_storage_errors(
     folder: Path,
     doing: str,
     busy_seconds: float = 0.0,

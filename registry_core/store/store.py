@@ -55,15 +55,15 @@ from registry_core.store.clock import utc_now
 from registry_core.store.confirm import check_registration, read_manifest
 from registry_core.store.disk import sha256_hex, write_new
 from registry_core.store.folders import opened
-from registry_core.store.index import Writing
+from registry_core.store.index import WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.objects import OBJECTS
 from registry_core.store.removals import Removals
 from registry_core.store.rules import Rules
 from registry_core.store.staging import STAGED, Staged, check_files, stage
-from registry_core.store.storage_errors import DATABASE, UnconfirmedError, translated
-from registry_core.store.transactions import Access
+from registry_core.store.storage_errors import DATABASE, UnconfirmedError, translate_storage_errors
+from registry_core.store.transactions import Transactions
 from registry_core.store.workspaces import RUNS, RunFolder, remove_folder, resumable, strip
 
 _NOT_REGISTERED = "Nothing was registered; earlier versions are whole."
@@ -80,7 +80,7 @@ class Store:
     def __init__(self, folder: Path, busy_seconds: float = 30.0) -> None:
         self.folder = folder
         self.busy_seconds = busy_seconds
-        self._access = Access(folder, busy_seconds)
+        self._access = Transactions(folder, busy_seconds)
         self._blobs = self._access.blobs
         self.removals = Removals(self._access)
         self.rules = Rules(self._access)
@@ -173,7 +173,7 @@ class Store:
         with self._access.reading(doing) as view:
             check_registration(view, version)
             rank = view.rank(version)
-        with self._access.translated(doing):
+        with self._access.translate_storage_errors(doing):
             return read_manifest(self._blobs, version, rank)
 
     def read(self, version: Version, path: str) -> bytes:
@@ -186,7 +186,7 @@ class Store:
         """
         self.manifest(version)
         record = _file(version, path)
-        with self._access.translated(f"reading {version.ref}"):
+        with self._access.translate_storage_errors(f"reading {version.ref}"):
             return self._blobs.read(record.sha256, _named(version, record), record.size)
 
     def copy_out(self, version: Version, path: str, destination: Path) -> Path:
@@ -202,7 +202,7 @@ class Store:
         record = _file(version, path)
         # beside the destination, for a rename within one file system
         draft = destination.with_name(f".mlreg-{os.urandom(8).hex()}")
-        with translated(
+        with translate_storage_errors(
             destination.parent,
             f"copying {version.ref}",
             needed_bytes=record.size,
@@ -273,7 +273,7 @@ class Store:
             IntegrityError: names the file that is not what its digest says, and both digests.
         """
         self.manifest(version)
-        with self._access.translated(f"checking {version.ref}"):
+        with self._access.translate_storage_errors(f"checking {version.ref}"):
             for record in version.files if files is None else files:
                 self._blobs.verify(record.sha256, _named(version, record), limit_bytes=record.size)
 
@@ -363,7 +363,7 @@ class Store:
 
     def unfinished_runs(self) -> list[UnfinishedRun]:
         """The runs that have begun and made no version, oldest first, whether or not they go on."""
-        with self._access.translated("listing runs"):
+        with self._access.translate_storage_errors("listing runs"):
             return self._access.runs.unfinished()
 
     def run_log(self, run_id: str) -> bytes:
@@ -372,7 +372,7 @@ class Store:
         Raises:
             UsageError: there is no such run.
         """
-        with self._access.translated(f"reading the log of {run_id}"):
+        with self._access.translate_storage_errors(f"reading the log of {run_id}"):
             return self._access.runs.log_content(run_id)
 
     def discard_run(self, run_id: str) -> None:
@@ -409,9 +409,9 @@ class Store:
         """
         manifests.check_record(record)
         doing = f"publishing {run.model}"
-        with self._access.translated(doing, outcome=_NOT_REGISTERED):
+        with self._access.translate_storage_errors(doing, outcome=_NOT_REGISTERED):
             needed_bytes = check_files(files)
-        with self._access.translated(doing, needed_bytes, _NOT_REGISTERED):
+        with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
             staged = stage(files, run.path)
         load_check({file.record.path: file.path for file in staged})
         try:
@@ -566,7 +566,7 @@ class Store:
 
     def _register(
         self,
-        index: Writing,
+        index: WriteTransaction,
         run: RunFolder,
         record: Mapping[str, Any],
         staged: Sequence[Staged],

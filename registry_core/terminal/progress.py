@@ -18,7 +18,9 @@ from registry_core.types import Observer
 
 
 @contextmanager
-def watch(quiet: bool = False, place: str = "", runs: Runs | None = None) -> Iterator[Observer]:
+def report_progress(
+    quiet: bool = False, place: str = "", runs: Runs | None = None
+) -> Iterator[Observer]:
     """The observer that fits stderr: live on a terminal, lines elsewhere, warnings if quiet.
 
     Args:
@@ -27,7 +29,7 @@ def watch(quiet: bool = False, place: str = "", runs: Runs | None = None) -> Ite
         runs: the group that the run belongs to; None for a run alone.
     """
     if quiet:
-        yield Silent()
+        yield QuietReporter()
         return
     console = stderr()
     if streams.err().isatty() and not console.is_dumb_terminal and not _is_ci():
@@ -45,7 +47,7 @@ def _is_ci() -> bool:
     return os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 
-class Silent:
+class QuietReporter:
     """Passes on warnings and nothing else."""
 
     def say(self, text: str) -> None:

@@ -42,7 +42,7 @@ _OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
 _EXAMPLES = 32
 
 
-class KerasAdopter(KerasTrainer):
+class KerasModelImporter(KerasTrainer):
     """Takes in Keras models on this machine, and measures them as `KerasTrainer` measures its own.
 
     Args:
@@ -98,7 +98,7 @@ class KerasAdopter(KerasTrainer):
             _answer_anything(model)
             return
         data = _stored(examples)
-        self.suit(model, data)
+        self.check_compatibility(model, data)
         try:
             measure(model, data.test)
         except Exception as error:
@@ -111,7 +111,7 @@ class KerasAdopter(KerasTrainer):
         inputs, _ = first_examples(_stored(examples).test, EVALUATION_BATCH)
         model(inputs, training=False)
 
-    def suit(self, model: keras.Model, data: DataSplits) -> str:
+    def check_compatibility(self, model: keras.Model, data: DataSplits) -> str:
         """Hold a model against a dataset; compile it, where its own loss says nothing of that.
 
         Args:

@@ -10,7 +10,11 @@ import pytest
 from cli_helpers import mlreg, start_python
 from store_helpers import scored
 
-from registry_core.evaluation.per_example_results import OUTCOMES_FILE, WHOLE_EXAMPLES, Outcomes
+from registry_core.evaluation.per_example_results import (
+    OUTCOMES_FILE,
+    WHOLE_EXAMPLES,
+    PerExampleResults,
+)
 from registry_core.store import Store
 
 pytestmark = pytest.mark.processes
@@ -42,7 +46,7 @@ def store(request, tmp_path):
     store = Store(tmp_path / "registry")
     for number in (1, 2):
         losses = np.random.default_rng(number).gamma(2, 1, request.param).astype("<f4")
-        answers = Outcomes(request.param, "sha256:test", losses.tobytes())
+        answers = PerExampleResults(request.param, "sha256:test", losses.tobytes())
         with store.start_run("dummy") as run:
             files = {name: run.files / name for name in ("model.keras", OUTCOMES_FILE)}
             files["model.keras"].write_bytes(b"weights %d" % number)

@@ -15,8 +15,8 @@ from cli_helpers import (
     in_turn,
     mlreg,
     newest,
+    process_environment,
     python,
-    surroundings,
     without_roots_rights,
 )
 from fakes import write_plugin, write_settings
@@ -272,7 +272,7 @@ def test_a_reason_that_is_no_unicode_is_kept_and_shown(store):
     mlreg_words = [sys.executable, "-m", "registry_core", "--registry", str(store.folder)]
     for words in (["promote", "flowers", "2", "staging", "--reason", b"a \xff b"], ["history"]):
         done = subprocess.run(
-            [*mlreg_words, *words], env=surroundings({}), capture_output=True, text=True
+            [*mlreg_words, *words], env=process_environment({}), capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
     assert r"a \udcff b" in done.stdout
@@ -664,7 +664,7 @@ def test_a_read_only_registry_is_listed_and_refuses_to_change(store):
     def ask(*words):
         done = subprocess.run(
             [*bound, sys.executable, "-m", "registry_core", "--registry", store.folder, *words],
-            env=surroundings({}),
+            env=process_environment({}),
             capture_output=True,
             text=True,
         )
@@ -784,7 +784,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(three_versions, words, unbuff
     os.close(read)
     done = subprocess.run(
         [sys.executable, "-m", "registry_core", "--registry", three_versions.folder, *words],
-        env=surroundings({"PYTHONUNBUFFERED": unbuffered}),
+        env=process_environment({"PYTHONUNBUFFERED": unbuffered}),
         stdout=write,
         stderr=subprocess.PIPE,
         text=True,
@@ -799,7 +799,7 @@ def test_a_log_that_nobody_reads_any_longer_stops_nothing(store):
     os.close(read)
     done = subprocess.run(
         [sys.executable, "-m", "registry_core", "promote", "flowers@2", "production", "-q"],
-        env=surroundings({"MLREG_HOME": str(store.folder)}),
+        env=process_environment({"MLREG_HOME": str(store.folder)}),
         stdout=subprocess.PIPE,
         stderr=write,
         text=True,
@@ -815,7 +815,7 @@ def test_closed_streams_are_no_error(store, closed):
     line = f'exec "$0" -m registry_core --registry "$1" list {closed}'
     done = subprocess.run(
         ["sh", "-c", line, sys.executable, store.folder],
-        env=surroundings({}),
+        env=process_environment({}),
         capture_output=True,
         text=True,
     )
@@ -828,7 +828,7 @@ def test_a_full_disk_behind_stdout_is_a_storage_error(store):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             [sys.executable, "-m", "registry_core", "--registry", store.folder, "list"],
-            env=surroundings({}),
+            env=process_environment({}),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

@@ -9,7 +9,7 @@ from fakes import TABLE_PLUGIN, FakeTrainer, Recorder, standard_report, write_pr
 
 from registry_core.data.checks import validation_split
 from registry_core.lifecycle import run as lifecycle
-from registry_core.lifecycle.spec import plan_run
+from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.process.interrupts import StopRequest
 from registry_core.store import Store
@@ -35,7 +35,7 @@ def ran(folder, plugin):
     plugins = KnownPlugins(write_project(folder, plugin)).load("flowers")
     store, observer = Store(folder / "registry"), Recorder()
     version = lifecycle.run(
-        plan_run(plugins, "quick"),
+        spec_from_preset(plugins, "quick"),
         plugins=plugins,
         store=store,
         load_trainer=partial(FakeTrainer),

@@ -9,7 +9,7 @@ import pytest
 from store_helpers import record
 
 from registry_core.errors import UsageError
-from registry_core.evaluation.per_example_results import OUTCOMES_FILE, outcomes
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE, pack_results
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.types import Evaluation
@@ -38,7 +38,7 @@ def publish(registered, answers, *, fingerprint="sha256:test", kept=True, **conf
         files["model.keras"].write_bytes(b"weights")
         if kept:
             files[OUTCOMES_FILE] = run.files / OUTCOMES_FILE
-            packed = outcomes(evaluation, CLASSES, fingerprint)
+            packed = pack_results(evaluation, CLASSES, fingerprint)
             files[OUTCOMES_FILE].write_bytes(packed.to_json())
         return registered.store.publish(run, what, files, lambda paths: None)
 

@@ -9,7 +9,7 @@ from cli_helpers import fill
 from store_helpers import publish, scored
 
 from registry_core.errors import IntegrityError
-from registry_core.evaluation.summary_stats import difference_of_means, summed_up
+from registry_core.evaluation.summary_stats import difference_of_means, summarize
 from registry_core.refs import Ref
 from registry_core.registry import Registry
 from registry_core.settings import Settings
@@ -43,11 +43,11 @@ def test_one_version_of_each_group_brings_the_whole_groups(registered):
     assert names(found) == ["dummy@1 … dummy@3", "dummy@4 … dummy@7"]
     first, second = found.groups
     assert first.metrics == {
-        "test_accuracy": summed_up(FIRST), "test_loss": summed_up([1.0] * 3),
+        "test_accuracy": summarize(FIRST), "test_loss": summarize([1.0] * 3),
     }  # fmt: skip
     (difference,) = found.group_differences
     assert (difference.group, difference.first, difference.why_not) == (second, first, "")
-    expected = difference_of_means(summed_up(SECOND), summed_up(FIRST))
+    expected = difference_of_means(summarize(SECOND), summarize(FIRST))
     assert difference.metrics["test_accuracy"] == expected
     assert expected.p_value < 0.05
     assert difference.metrics["test_loss"].why_not == "neither side varies"
@@ -130,7 +130,7 @@ def test_removed_versions_do_not_count(registered):
     registered.remove("dummy@2")
     found = registered.compare(["dummy@1", "dummy@4"])
     assert names(found)[0] == "dummy@1, dummy@3"
-    assert found.groups[0].metrics["test_accuracy"] == summed_up([0.70, 0.72])
+    assert found.groups[0].metrics["test_accuracy"] == summarize([0.70, 0.72])
 
 
 def test_a_metric_that_only_some_have_is_compared_where_it_is(registered):
@@ -142,7 +142,7 @@ def test_a_metric_that_only_some_have_is_compared_where_it_is(registered):
         what["metrics"]["test_recall"] = recall
         publish(registered.store, what=what)
     found = registered.compare(["dummy@1", "dummy@4"])
-    assert found.groups[1].metrics["test_recall"] == summed_up([0.5, 0.7])
+    assert found.groups[1].metrics["test_recall"] == summarize([0.5, 0.7])
     assert set(found.group_differences[0].metrics) == {"test_accuracy", "test_loss"}
 
 

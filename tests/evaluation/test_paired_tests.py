@@ -16,7 +16,7 @@ from registry_core.errors import UsageError
 from registry_core.evaluation.per_example_results import (
     BOOTSTRAP_RESAMPLES,
     WHOLE_EXAMPLES,
-    Outcomes,
+    PerExampleResults,
     compare,
     exact_mcnemar,
     resampled_means,
@@ -27,15 +27,15 @@ from registry_core.evaluation.per_example_results import (
 counts = st.integers(0, 400)
 
 
-def classified(correct: np.ndarray, fingerprint: str = "sha256:a") -> Outcomes:
+def classified(correct: np.ndarray, fingerprint: str = "sha256:a") -> PerExampleResults:
     """Outcomes of a classifier that got these examples right."""
     losses = np.where(correct, 0.1, 2.0).astype("<f4").tobytes()
-    return Outcomes(len(correct), fingerprint, losses, np.packbits(correct).tobytes())
+    return PerExampleResults(len(correct), fingerprint, losses, np.packbits(correct).tobytes())
 
 
-def measured(losses: np.ndarray, fingerprint: str = "sha256:a") -> Outcomes:
+def measured(losses: np.ndarray, fingerprint: str = "sha256:a") -> PerExampleResults:
     """Outcomes of something that is no classifier."""
-    return Outcomes(len(losses), fingerprint, losses.astype("<f4").tobytes())
+    return PerExampleResults(len(losses), fingerprint, losses.astype("<f4").tobytes())
 
 
 @given(counts, counts)

@@ -8,11 +8,11 @@ from fakes import FakeTrainer, Recorder, standard_report, write_project
 from hostile_files import sound
 
 from registry_core.errors import UsageError
-from registry_core.evaluation.per_example_results import Outcomes
+from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.lifecycle.reevaluate import evaluate, plan_of
 from registry_core.lifecycle.run import run
-from registry_core.lifecycle.spec import plan_run
-from registry_core.model_import.import_model import adopt
+from registry_core.lifecycle.spec import spec_from_preset
+from registry_core.model_import.import_model import import_model
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.process.interrupts import StopRequest
 from registry_core.store import Store
@@ -28,8 +28,8 @@ class FakeEvaluator(FakeTrainer):
     def load(self, path, numbers):
         return {}
 
-    def suit(self, model, data):
-        self._called("suit")
+    def check_compatibility(self, model, data):
+        self._called("check_compatibility")
         return "a loss"
 
     def check_saved(self, model, path, split):
@@ -47,7 +47,7 @@ class Project:
         self.plugins = KnownPlugins(write_project(folder)).load("flowers")
         self.store = Store(folder / "registry")
         self.evaluator = None
-        self.surroundings = {
+        self.process_environment = {
             "plugins": self.plugins,
             "store": self.store,
             "standard_report": standard_report,
@@ -57,15 +57,15 @@ class Project:
         }
 
     def run(self, **choices):
-        plan = plan_run(self.plugins, **choices)
-        return run(plan, load_trainer=FakeTrainer, **self.surroundings)
+        plan = spec_from_preset(self.plugins, **choices)
+        return run(plan, load_trainer=FakeTrainer, **self.process_environment)
 
-    def adopt(self, **choices):
-        plan, file = plan_run(self.plugins, **choices), sound(self.folder / "model.keras")
-        return adopt(plan, file, load_adopter=FakeEvaluator, **self.surroundings)
+    def import_model(self, **choices):
+        plan, file = spec_from_preset(self.plugins, **choices), sound(self.folder / "model.keras")
+        return import_model(plan, file, load_adopter=FakeEvaluator, **self.process_environment)
 
     def recorded(self, version):
-        return Outcomes.from_json(self.store.read(version, "outcomes.json"))
+        return PerExampleResults.from_json(self.store.read(version, "outcomes.json"))
 
     def evaluate(self, version, split="test", spoil=lambda found: found, recorded=None):
         manifest = self.store.manifest(version)
@@ -172,8 +172,8 @@ def test_the_data_is_loaded_by_the_settings_of_the_record(project):
 
 def test_an_imported_model_is_measured_as_when_it_was_imported(project):
     """By the settings its data was loaded with, and by the loss that suited it."""
-    version = project.adopt(preset="quick")
+    version = project.import_model(preset="quick")
     found = project.evaluate(version)
     assert found.verdict == "identical"
     assert project.evaluator.config.epochs == 1
-    assert "suit" in project.evaluator.calls
+    assert "check_compatibility" in project.evaluator.calls

@@ -11,11 +11,11 @@ from hostile_files import sound
 from test_reevaluate import FakeEvaluator
 
 from registry_core.errors import Interrupted, UsageError
-from registry_core.evaluation.per_example_results import Outcomes
+from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.lifecycle.reproduce import check_reproducible, reproduce
 from registry_core.lifecycle.run import run
-from registry_core.lifecycle.spec import plan_again, plan_resumption, plan_run
-from registry_core.model_import.import_model import adopt
+from registry_core.lifecycle.spec import spec_from_preset, spec_from_record, spec_from_run
+from registry_core.model_import.import_model import import_model
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.process.interrupts import StopRequest
 from registry_core.store import Store
@@ -52,7 +52,7 @@ class Project:
         self.store = Store(folder / "registry")
         self.stop = StopRequest()
 
-    def surroundings(self):
+    def process_environment(self):
         return {
             "plugins": self.plugins,
             "observer": Recorder(),
@@ -62,26 +62,26 @@ class Project:
 
     def run(self, **choices):
         return run(
-            plan_run(self.plugins, **choices),
+            spec_from_preset(self.plugins, **choices),
             store=self.store,
             load_trainer=FakeTrainer,
             standard_report=standard_report,
-            **self.surroundings(),
+            **self.process_environment(),
         )
 
-    def reproduce(self, version, trainer=FakeTrainer, overrides=None, outcomes=True):
+    def reproduce(self, version, trainer=FakeTrainer, overrides=None, per_example_results=True):
         manifest = self.store.manifest(version)
         folder = self.folder / "scratch"
         folder.mkdir(exist_ok=True)
-        recorded = Outcomes.from_json(self.store.read(version, "outcomes.json"))
+        recorded = PerExampleResults.from_json(self.store.read(version, "outcomes.json"))
         return reproduce(
-            plan_again(self.plugins, manifest, overrides=overrides),
+            spec_from_record(self.plugins, manifest, overrides=overrides),
             version,
             manifest,
-            recorded if outcomes else None,
+            recorded if per_example_results else None,
             load_trainer=trainer,
             folder=folder,
-            **self.surroundings(),
+            **self.process_environment(),
         )
 
 
@@ -170,21 +170,21 @@ def test_other_data_cannot_be_compared_and_is_different(project):
 
 def test_a_record_without_answers_is_compared_by_its_bits_alone(project):
     version = project.run()
-    assert project.reproduce(version, outcomes=False).verdict == "identical"
-    found = project.reproduce(version, trainer=Spoiling, outcomes=False)
+    assert project.reproduce(version, per_example_results=False).verdict == "identical"
+    found = project.reproduce(version, trainer=Spoiling, per_example_results=False)
     assert (found.verdict, found.comparison) == ("different", None)
     assert "no record of the answers" in found.why_not
 
 
 def test_an_imported_version_is_refused_with_the_way_on(project):
     """No record says how it was trained."""
-    version = adopt(
-        plan_run(project.plugins),
+    version = import_model(
+        spec_from_preset(project.plugins),
         sound(project.folder / "model.keras"),
         store=project.store,
         load_adopter=FakeEvaluator,
         standard_report=standard_report,
-        **project.surroundings(),
+        **project.process_environment(),
     )
     with pytest.raises(UsageError, match="was imported") as caught:
         check_reproducible(version, project.store.manifest(version))
@@ -215,19 +215,19 @@ def test_a_version_that_was_resumed_is_reproduced_like_any_other(project):
     """Its record does not depend on where it was stopped."""
     with pytest.raises(Interrupted):
         run(
-            plan_run(project.plugins),
+            spec_from_preset(project.plugins),
             store=project.store,
             load_trainer=partial(FakeTrainer, interrupt_at=(1, 0)),
             standard_report=standard_report,
-            **project.surroundings(),
+            **project.process_environment(),
         )
     project.stop = StopRequest()
     version = run(
-        plan_resumption(project.plugins, project.store.unfinished_runs()[0]),
+        spec_from_run(project.plugins, project.store.unfinished_runs()[0]),
         store=project.store,
         load_trainer=FakeTrainer,
         standard_report=standard_report,
-        **project.surroundings(),
+        **project.process_environment(),
     )
     assert project.store.manifest(version)["resumed"] == 1
     assert project.reproduce(version).verdict == "identical"

@@ -13,9 +13,9 @@ from test_record_diff import RECORD
 from test_reproduce import Project, Spoiling
 
 from registry_core.lifecycle import reproduce as reproduction
-from registry_core.lifecycle.record_diff import covered, drifted
+from registry_core.lifecycle.record_diff import changed_since, covered
 from registry_core.lifecycle.run import run
-from registry_core.lifecycle.spec import plan_run
+from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.terminal.tables.runs import show_reproduction
 from registry_core.types import NotRepeatable
@@ -83,11 +83,11 @@ def told(drift):
 
 def run_with(project, trainer):
     return run(
-        plan_run(project.plugins),
+        spec_from_preset(project.plugins),
         store=project.store,
         load_trainer=trainer,
         standard_report=standard_report,
-        **project.surroundings(),
+        **project.process_environment(),
     )
 
 
@@ -117,14 +117,14 @@ def test_one_deciding_thing_that_changed_is_named_alone(path, value, expected):
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    assert [str(each) for each in drifted(full_record(), now)] == [expected]
+    assert [str(each) for each in changed_since(full_record(), now)] == [expected]
 
 
 def test_which_of_a_plugins_files_changed_is_named():
     now = full_record()
     now["plugins"][0]["code_sha256"] = "2" * 64
     now["code"]["files"]["flowers"] |= {"flowers_plugin.py": "2" * 64, "new.py": "5" * 64}
-    (drift,) = drifted(full_record(), now)
+    (drift,) = changed_since(full_record(), now)
     assert drift.now == "flowers_plugin, code 222222222222 (changed: flowers_plugin.py, new.py)"
 
 
@@ -132,7 +132,7 @@ def test_a_library_that_only_one_of_two_processes_imported_is_no_drift():
     """What else a process did decides that, and no result."""
     now = full_record()
     now["environment"]["libraries"] = {"keras": "3.12", "matplotlib": "3.11"}
-    assert drifted(full_record(), now) == []
+    assert changed_since(full_record(), now) == []
 
 
 def test_what_was_compared_is_counted():
@@ -145,7 +145,7 @@ def test_what_was_compared_is_counted():
 
 
 def test_what_an_earlier_mlreg_did_not_record_is_no_drift_and_is_said():
-    assert drifted(RECORD, full_record()) == []
+    assert changed_since(RECORD, full_record()) == []
     found = covered(RECORD, full_record())
     assert ", ".join(found.compared) == (
         "settings, data, plugin files, versions of the main libraries, hardware"

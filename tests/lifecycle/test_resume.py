@@ -18,7 +18,7 @@ from registry_core.errors import (
     TrainingError,
     UsageError,
 )
-from registry_core.lifecycle.spec import plan_resumption, plan_run
+from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.process.interrupts import StopRequest
 
@@ -37,7 +37,7 @@ class Project(AnyProject):
 
     def resume(self, run, data_dir=None, **choices):
         self.stop, self.observer = StopRequest(), Recorder()
-        return self.run(plan=plan_resumption(self.plugins, run, data_dir), **choices)
+        return self.run(plan=spec_from_run(self.plugins, run, data_dir), **choices)
 
     def change_plugin(self, *changes):
         """Edit the plugin's text, and load it as the next command would."""
@@ -119,7 +119,7 @@ def test_a_run_can_be_stopped_and_resumed_again_and_again(project):
 def test_a_run_of_a_group_stays_in_its_group(project):
     from dataclasses import replace
 
-    plan = replace(plan_run(project.plugins, model="petals"), group="five")
+    plan = replace(spec_from_preset(project.plugins, model="petals"), group="five")
     version = project.resume(project.stopped(plan=plan))
     assert (version.group, version.ref) == ("five", "petals@1")
 
@@ -208,12 +208,12 @@ def test_the_data_folder_of_then_is_used_if_it_is_still_there(project, tmp_path)
     for folder in folders:
         folder.mkdir()
     stopped = project.stopped(data_dir=folders[0])
-    assert plan_resumption(project.plugins, stopped).data_dir == folders[0]
-    assert plan_resumption(project.plugins, stopped, folders[1]).data_dir == folders[1]
+    assert spec_from_run(project.plugins, stopped).data_dir == folders[0]
+    assert spec_from_run(project.plugins, stopped, folders[1]).data_dir == folders[1]
     folders[0].rmdir()
-    assert plan_resumption(project.plugins, stopped).data_dir is None
+    assert spec_from_run(project.plugins, stopped).data_dir is None
     with pytest.raises(UsageError, match="does not exist"):
-        plan_resumption(project.plugins, stopped, tmp_path / "nowhere")
+        spec_from_run(project.plugins, stopped, tmp_path / "nowhere")
     assert project.resume(stopped).version == 1
 
 

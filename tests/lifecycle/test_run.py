@@ -29,9 +29,9 @@ from registry_core.errors import (
     TrainingError,
     UsageError,
 )
-from registry_core.evaluation.per_example_results import Outcomes
+from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.lifecycle.run import notify, run
-from registry_core.lifecycle.spec import plan_run
+from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.plugins.presets import find_presets
 from registry_core.process.interrupts import StopRequest
@@ -59,7 +59,7 @@ class Project:
             return self.trainer
 
         return run(
-            plan or plan_run(self.plugins, **choices),
+            plan or spec_from_preset(self.plugins, **choices),
             plugins=self.plugins,
             store=self.store,
             load_trainer=load_trainer,
@@ -112,7 +112,7 @@ def test_what_the_seed_does_not_repeat_is_in_the_versions_record(tmp_path):
 
 def test_a_plan_without_choices_is_the_first_preset_under_the_datasets_name(tmp_path):
     """`mlreg run flowers` needs no option."""
-    plan = plan_run(Project(tmp_path).plugins)
+    plan = spec_from_preset(Project(tmp_path).plugins)
     assert (plan.model, plan.dataset, plan.preset) == ("flowers", "flowers", "baseline")
     assert plan.config.epochs == 3
     assert plan.data_dir is None
@@ -120,7 +120,7 @@ def test_a_plan_without_choices_is_the_first_preset_under_the_datasets_name(tmp_
 
 def test_a_plan_takes_preset_overrides_name_and_folder(tmp_path):
     """Everything the command line says, checked by the preset's own type."""
-    plan = plan_run(
+    plan = spec_from_preset(
         Project(tmp_path).plugins, "quick", {"units": "16", "epochs": 2}, "petals", tmp_path
     )
     assert (plan.model, plan.dataset, plan.preset) == ("petals", "flowers", "quick")
@@ -131,14 +131,14 @@ def test_a_plan_takes_preset_overrides_name_and_folder(tmp_path):
 def test_an_unknown_preset_says_which_there_are_and_which_was_meant(tmp_path):
     """What happened, what would work, what to type."""
     with pytest.raises(UsageError) as caught:
-        plan_run(Project(tmp_path).plugins, "qiuck")
+        spec_from_preset(Project(tmp_path).plugins, "qiuck")
     assert str(caught.value) == (
         "No preset 'qiuck' for flowers.\n"
         "Presets: baseline, quick. Did you mean 'quick'?\n"
         "Try: mlreg run flowers --preset quick"
     )
     with pytest.raises(UsageError) as caught:
-        plan_run(Project(tmp_path).plugins, "")
+        spec_from_preset(Project(tmp_path).plugins, "")
     assert "Did you mean" not in str(caught.value)
     assert caught.value.command == "mlreg run flowers --preset baseline"
 
@@ -150,7 +150,7 @@ def test_an_unknown_preset_says_which_there_are_and_which_was_meant(tmp_path):
 def test_a_plan_refuses_what_the_schema_refuses(tmp_path, choices):
     """Before anything else happens."""
     with pytest.raises(UsageError):
-        plan_run(Project(tmp_path).plugins, **choices)
+        spec_from_preset(Project(tmp_path).plugins, **choices)
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_a_plan_refuses_what_the_schema_refuses(tmp_path, choices):
 def test_a_name_that_cannot_be_registered_is_refused(tmp_path, name):
     """What a name can have is told, and nothing is written."""
     with pytest.raises(UsageError, match="a-z first"):
-        plan_run(Project(tmp_path).plugins, model=name)
+        spec_from_preset(Project(tmp_path).plugins, model=name)
     assert not (tmp_path / "registry").exists()
 
 
 def test_a_data_folder_that_is_not_there_is_refused(tmp_path):
     """A slip in --data-dir is found before the plugin looks for data elsewhere."""
     with pytest.raises(UsageError, match=r"--data-dir .*gone does not exist"):
-        plan_run(Project(tmp_path).plugins, data_dir=tmp_path / "gone")
+        spec_from_preset(Project(tmp_path).plugins, data_dir=tmp_path / "gone")
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_outcomes_are_kept_for_every_test_example(tmp_path):
     """Bound to the test split by its fingerprint, so that only like is compared with like."""
     project = Project(tmp_path)
     version = project.run()
-    kept = Outcomes.from_json(project.store.read(version, "outcomes.json"))
+    kept = PerExampleResults.from_json(project.store.read(version, "outcomes.json"))
     assert kept.examples == 12
     splits = project.manifest(version)["data"]["splits"]
     assert kept.fingerprint == splits["test"]["fingerprint"]
@@ -320,7 +320,7 @@ def test_a_regression_is_judged_by_its_loss(tmp_path):
     project = Project(tmp_path, TABLE_PLUGIN + hook("mlreg_dataset", body))
     version = project.run()
     assert project.manifest(version)["objective"] == {"metric": "test_loss", "direction": "min"}
-    kept = Outcomes.from_json(project.store.read(version, "outcomes.json"))
+    kept = PerExampleResults.from_json(project.store.read(version, "outcomes.json"))
     assert kept.correct is None
 
 

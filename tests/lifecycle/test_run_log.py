@@ -12,7 +12,7 @@ from fakes import FakeTrainer, Recorder, standard_report, write_project
 from registry_core.errors import Interrupted, PluginError, TrainingError, UsageError
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.run_log import logged
-from registry_core.lifecycle.spec import plan_resumption, plan_run
+from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.process.interrupts import StopRequest
 from registry_core.registry import Registry
@@ -32,10 +32,10 @@ class Project:
         self.observer = Recorder()
 
     def run(self, resumes=None, trainer=FakeTrainer, **how):
-        plan = plan_run(self.plugins, "baseline")
+        plan = spec_from_preset(self.plugins, "baseline")
         if resumes:
             (run,) = self.store.unfinished_runs()
-            plan = plan_resumption(self.plugins, run)
+            plan = spec_from_run(self.plugins, run)
         return lifecycle.run(
             plan,
             plugins=self.plugins,

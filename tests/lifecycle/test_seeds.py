@@ -10,7 +10,7 @@ from store_helpers import assert_whole
 from registry_core.errors import DataError, Interrupted, TrainingError, UsageError
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.seeds import MOST_RUNS, plan_group, run_group
-from registry_core.lifecycle.spec import plan_run
+from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.process.interrupts import StopRequest
 from registry_core.store import Store
@@ -27,7 +27,7 @@ def store(tmp_path):
 
 
 def planned(plugins, runs, **overrides):
-    return plan_group(plan_run(plugins, "quick", overrides), runs)
+    return plan_group(spec_from_preset(plugins, "quick", overrides), runs)
 
 
 def ran(plans, plugins, store, stop=None, **in_run):
@@ -54,7 +54,7 @@ def ran(plans, plugins, store, stop=None, **in_run):
 
 def test_a_group_has_successive_seeds_and_one_name(plugins):
     """From the seed that was asked for; everything else is the plan's, checked by its own type."""
-    plan = plan_run(plugins, "quick", {"seed": "7", "units": 3}, "petals")
+    plan = spec_from_preset(plugins, "quick", {"seed": "7", "units": 3}, "petals")
     plans = plan_group(plan, 3)
     assert [each.config.seed for each in plans] == [7, 8, 9]
     assert len({each.group for each in plans}) == 1
@@ -93,7 +93,7 @@ def test_the_last_seed_may_be_the_largest_there_is(plugins):
 def test_each_run_of_a_group_is_a_version_that_knows_the_others(plugins, store):
     """Numbered as they come; the record has the group's id, and a lone run's has none."""
     alone = lifecycle.run(
-        plan_run(plugins, "quick"),
+        spec_from_preset(plugins, "quick"),
         plugins=plugins,
         store=store,
         load_trainer=FakeTrainer,

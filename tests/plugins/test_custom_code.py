@@ -18,7 +18,7 @@ from test_reproduce import Project
 
 from registry_core.errors import IntegrityError, PluginError
 from registry_core.lifecycle.run import run
-from registry_core.lifecycle.spec import plan_run
+from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins import custom_code
 from registry_core.plugins.custom_code import CustomObject, find_code, named_in
 from registry_core.records import Version
@@ -382,11 +382,11 @@ def test_what_only_a_function_registers_is_warned_of(tmp_path):
 
     observer = Recorder()
     version = run(
-        plan_run(project.plugins),
+        spec_from_preset(project.plugins),
         store=project.store,
         load_trainer=Late,
         standard_report=standard_report,
-        **project.surroundings() | {"observer": observer},
+        **project.process_environment() | {"observer": observer},
     )
     (warning,) = observer.warnings
     assert warning.startswith("'toy>Late' is not registered when a module is imported")

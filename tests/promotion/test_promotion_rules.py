@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from cli_helpers import assert_error, in_turn, surroundings
+from cli_helpers import assert_error, in_turn, process_environment
 from fakes import write_plugin, write_settings
 from test_promotion import EXAMPLES, held_by, promote, publish
 
@@ -498,7 +498,7 @@ def test_a_terminal_is_asked_about_a_misspelt_alias(project, answer, status):
     process = subprocess.Popen(
         [sys.executable, "-m", "registry_core", "promote", "dummy@3", "prodction"],
         cwd=project,
-        env=surroundings({"MLREG_HOME": str(project.parent / "registry")}),
+        env=process_environment({"MLREG_HOME": str(project.parent / "registry")}),
         stdin=terminal,
         stdout=subprocess.PIPE,
         stderr=terminal,

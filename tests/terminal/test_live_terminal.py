@@ -13,7 +13,7 @@ import termios
 from contextlib import suppress
 
 import pytest
-from cli_helpers import FAKED, faked, mlreg, surroundings
+from cli_helpers import FAKED, faked, mlreg, process_environment
 from fakes import write_project
 from rich.console import Console
 
@@ -30,7 +30,7 @@ def on_a_terminal(folder, *words: str, columns: int = 80, **environment: str) ->
     process = subprocess.Popen(
         [sys.executable, "-c", FAKED, *words],
         cwd=folder,
-        env=surroundings(home | environment),
+        env=process_environment(home | environment),
         stdin=end,
         stdout=end,
         stderr=end,

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from registry_core.terminal.progress import Lines, LiveView, Silent
+from registry_core.terminal.progress import Lines, LiveView, QuietReporter
 
 
 def seen(place: str) -> str:
@@ -58,7 +58,7 @@ def test_a_log_hears_of_a_calculation_only_if_it_takes_long(monkeypatch):
 
 def test_whoever_wants_quiet_hears_nothing_of_a_calculation(monkeypatch):
     """However long it takes."""
-    assert written_of_a_calculation(lambda console: Silent(), monkeypatch, 60) == ""
+    assert written_of_a_calculation(lambda console: QuietReporter(), monkeypatch, 60) == ""
 
 
 def test_the_live_view_shows_how_far_a_calculation_is():

@@ -261,7 +261,7 @@ def test_a_run_tells_it_as_data_and_registers_nothing(tmp_path):
     from fakes import standard_report, write_project
 
     from registry_core.lifecycle.run import run as whole_run
-    from registry_core.lifecycle.spec import plan_run
+    from registry_core.lifecycle.spec import spec_from_preset
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.store import Store
     from registry_core.training import KerasTrainer
@@ -271,7 +271,7 @@ def test_a_run_tells_it_as_data_and_registers_nothing(tmp_path):
 
     def go(case: str):
         return whole_run(
-            plan_run(plugins, overrides={"case": case}),
+            spec_from_preset(plugins, overrides={"case": case}),
             plugins=plugins,
             store=store,
             load_trainer=KerasTrainer,

@@ -297,7 +297,7 @@ def test_a_stop_is_obeyed_at_the_batchs_end(fitted, one_step_a_call):
     """The batch is finished, the next one is not begun."""
     stop = StopRequest()
     observer = Stopping(stop, after=7)
-    with pytest.raises(Interrupted) as caught, stop.patience():
+    with pytest.raises(Interrupted) as caught, stop.defer_interrupts():
         fitted(observer=observer, stop=stop, epochs=3)
     assert caught.value.exit_status == 143
     assert len(observer.batches) == 7
@@ -313,7 +313,7 @@ def test_a_stop_is_obeyed_while_validation_goes_on(fitted, keras):
             stop.receive(2)
 
     observer = Recorder()
-    with pytest.raises(Interrupted), stop.patience():
+    with pytest.raises(Interrupted), stop.defer_interrupts():
         fitted(observer=observer, stop=stop, callbacks=[Signal()])
     assert observer.epochs == []
 
@@ -746,7 +746,7 @@ def mlreg_inference_model(model):
 def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broken):
     """The story with its real trainer; and a plugin's line is blamed for what Keras raises."""
     from registry_core.lifecycle.run import run
-    from registry_core.lifecycle.spec import plan_run
+    from registry_core.lifecycle.spec import spec_from_preset
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.store import Store
 
@@ -763,7 +763,7 @@ def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broke
 
     def start():
         return run(
-            plan_run(plugins),
+            spec_from_preset(plugins),
             plugins=plugins,
             store=store,
             load_trainer=training.KerasTrainer,

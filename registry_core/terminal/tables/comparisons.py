@@ -99,14 +99,14 @@ def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]
 
 
 def _told_difference(metric: str, found: MeanDifference) -> str:
-    from registry_core.promotion.gates import chance
+    from registry_core.promotion.gates import format_p_value
 
     difference = signed(metric, found.difference)
     if found.low is None or found.high is None or found.p_value is None:
         return f"{difference}, without an interval: {found.why_not}"
     return (
         f"{difference}, {_percent(found.confidence)} interval {signed(metric, found.low)} to "
-        f"{signed(metric, found.high)}, {chance(found.p_value)} "
+        f"{signed(metric, found.high)}, {format_p_value(found.p_value)} "
         f"(Welch, {found.degrees_of_freedom:.1f} degrees of freedom)"
     )
 
