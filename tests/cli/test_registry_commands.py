@@ -426,7 +426,7 @@ def test_who_held_an_alias_then_can_be_asked(ask):
     [
         ("versus_incumbent = 'best'", "must be one of not-worse, better, off"),
         ("alpha = 2", "must be a number between 0 and 1"),
-        ("margin = -1", "must be a number, not below 0"),
+        ("margin = -1", "must be a number, 0 or more"),
         ("floor = 3", "must be a table of metrics and numbers"),
         ("requires = 'staging'", "must be a list of aliases"),
         ("flor = {}", "Did you mean 'floor'?"),
