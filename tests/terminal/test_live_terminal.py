@@ -17,7 +17,7 @@ from cli_helpers import FAKED, faked, mlreg, process_environment
 from fakes import write_project
 from rich.console import Console
 
-from registry_core.terminal.live import LiveView, _Refolded
+from registry_core.terminal.live import LiveView, _RewrappedRender
 
 pytestmark = pytest.mark.processes
 
@@ -103,8 +103,8 @@ def test_what_was_drawn_is_erased_after_the_terminal_became_narrower():
     view = LiveView(console)
     view.stage_began("model")
     view.__exit__()
-    render = _Refolded(view, console)
-    render._drawn, render._shape = [60, 30, 81], (80, 3)
+    render = _RewrappedRender(view, console)
+    render._line_widths, render._shape = [60, 30, 81], (80, 3)
     console.width = 40
     render.position_cursor()
     assert render.last_render_height == 2 + 1 + 3

@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from registry_core.terminal.live import LiveView, Runs
+from registry_core.terminal.live import GroupProgress, LiveView
 from registry_core.terminal.pace import Pace
 
 LONG = {
@@ -62,7 +62,7 @@ def test_progress_and_time_left_only_go_forward(validation, step):
     fractions, lefts = [], []
     for _ in training(pace, clock, validation=validation, step=step):
         fractions.append(pace.fraction())
-        if left := pace.left():
+        if left := pace.time_left():
             lefts.append(left[0])
     assert fractions == sorted(fractions)
     assert lefts == sorted(lefts, reverse=True)
@@ -79,10 +79,10 @@ def test_at_an_epochs_last_batch_the_epoch_does_not_begin_anew():
     pace.batch_done(50)
     assert pace.fraction() == pytest.approx(1 / 3)
     assert pace.fraction() > before
-    assert pace.validates
+    assert pace.is_validating
     pace.epoch_done(0)
     assert pace.fraction() == pytest.approx(1 / 3)
-    assert not pace.validates
+    assert not pace.is_validating
 
 
 def test_the_first_estimate_does_not_count_the_tracing():
@@ -90,15 +90,15 @@ def test_the_first_estimate_does_not_count_the_tracing():
     clock = Clock()
     pace = Pace(3, 50, clock=clock)
     clock.now += 300
-    assert (pace.compiles, pace.left()) == (True, None)
+    assert (pace.is_compiling, pace.time_left()) == (True, None)
     pace.batch_done(10)
-    assert (pace.compiles, pace.left()) == (False, None)
+    assert (pace.is_compiling, pace.time_left()) == (False, None)
     clock.now += 1
     pace.batch_done(20)
-    assert pace.left() is None
+    assert pace.time_left() is None
     clock.now += 1
     pace.batch_done(30)
-    assert pace.left() == (pytest.approx(12.0), False)  # 120 steps at 10 a second
+    assert pace.time_left() == (pytest.approx(12.0), False)  # 120 steps at 10 a second
 
 
 def test_the_time_left_counts_the_validation_once_it_is_known():
@@ -106,17 +106,17 @@ def test_the_time_left_counts_the_validation_once_it_is_known():
     clock = Clock()
     pace = Pace(3, 50, clock=clock)
     for moment in training(pace, clock):
-        pace.left()
+        pace.time_left()
         if moment == "epoch" and pace.epoch == 1:
             break
-    _, longer = pace.left()
+    _, longer = pace.time_left()
     assert longer  # it was not known before, so what was said was too little
     for _ in range(5):
         clock.now += 1
         pace.batch_done(pace.step + 10)
     clock.now += 4
     pace.epoch_done(1)
-    assert pace.left() == (pytest.approx(9.0), False)
+    assert pace.time_left() == (pytest.approx(9.0), False)
 
 
 def test_a_resumed_run_starts_where_it_was():
@@ -139,7 +139,7 @@ def drawing(width=80, **options):
 @pytest.mark.parametrize("width", [30, 40, 80, 120])
 def test_no_line_is_wider_than_the_terminal_and_the_loss_is_always_there(width):
     """What matters most comes first, and what does not fit is left out, not cut."""
-    view, clock = drawing(width, place="Run 2 of 5, seed 1", runs=Runs(5, [60.0]))
+    view, clock = drawing(width, label="Run 2 of 5, seed 1", group=GroupProgress(5, [60.0]))
     view.stage_began("fit")
     view.training_started(3, 50, 1000)
     for _ in training(view, clock):
@@ -174,7 +174,7 @@ def test_the_bar_has_one_length_whatever_stands_beside_it():
 
 def test_the_total_of_a_group_is_told():
     """Which of how many, how long all of them have taken, and what is left of all."""
-    view, clock = drawing(place="Run 2 of 5, seed 1", runs=Runs(5, [60.0], began=940.0))
+    view, clock = drawing(label="Run 2 of 5, seed 1", group=GroupProgress(5, [60.0], began=940.0))
     view.training_started(3, 50, 1000)
     clock.now += 10
     assert view.lines(80)[0].plain == "Run 2 of 5, seed 1  all runs: 1:10 elapsed"

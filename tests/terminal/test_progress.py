@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from registry_core.terminal.progress import Lines, LiveView, QuietReporter
+from registry_core.terminal.progress import LineReporter, LiveView, QuietReporter
 
 
 def seen(place: str) -> str:
@@ -48,8 +48,8 @@ def written_of_a_calculation(watcher_of, monkeypatch, seconds_a_round: float) ->
 
 def test_a_log_hears_of_a_calculation_only_if_it_takes_long(monkeypatch):
     """Nothing of a second; a first line after two seconds, and then one each ten."""
-    assert written_of_a_calculation(Lines, monkeypatch, 0.1) == ""
-    assert written_of_a_calculation(Lines, monkeypatch, 2.5).splitlines() == [
+    assert written_of_a_calculation(LineReporter, monkeypatch, 0.1) == ""
+    assert written_of_a_calculation(LineReporter, monkeypatch, 2.5).splitlines() == [
         "Resampling: 1,000 of 10,000",
         "Resampling: 5,000 of 10,000",
         "Resampling: 9,000 of 10,000",

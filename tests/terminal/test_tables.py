@@ -24,7 +24,7 @@ from registry_core.terminal.tables.comparisons import show_side_by_side
 from registry_core.terminal.tables.ledger import show_history, show_holders
 from registry_core.terminal.tables.plugins import show_plugins
 from registry_core.terminal.tables.runs import show_reevaluation, show_runs
-from registry_core.terminal.tables.table import Column, key, new_table
+from registry_core.terminal.tables.table import Column, key_column, new_table
 from registry_core.terminal.tables.versions import (
     show_models,
     show_removals,
@@ -249,7 +249,7 @@ def test_wide_characters_count_twice(monkeypatch):
     """What stands below a head begins where the head does, as a terminal draws it."""
     from rich.cells import cell_len
 
-    table = new_table(key("one"), Column("two"))
+    table = new_table(key_column("one"), Column("two"))
     table.add_row(Text("数据集"), Text("x"))
     table.add_row(Text("a"), Text("y"))
     lines, hidden = table.lines(80)
@@ -261,13 +261,13 @@ def test_wide_characters_count_twice(monkeypatch):
 def test_a_table_without_rows_is_its_heads():
     """At any width."""
     for width in (None, 10, 80):
-        lines, _ = new_table(key("one"), Column("two", "anywhere")).lines(width)
+        lines, _ = new_table(key_column("one"), Column("two", "anywhere")).lines(width)
         assert [line.plain.split() for line in lines] == [["one", "two"]]
 
 
 def test_a_very_long_word_folds_where_text_may_fold():
     """A tag or a reason of 5,000 characters costs lines, and no line is too long."""
-    table = new_table(key("version"), "reason")
+    table = new_table(key_column("version"), "reason")
     table.add_row(Text("cifar10@3"), Text("x" * 5000))
     lines, _ = table.lines(80)
     assert max(len(line.plain) for line in lines) <= 80

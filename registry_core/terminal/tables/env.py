@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from registry_core.formatting import counted, literal, size
 from registry_core.terminal.output import stdout
-from registry_core.terminal.text import counted, literal, shown, size
+from registry_core.terminal.text import safe_text
 
 _LABEL = 12
 _WIDTH = 80
@@ -107,5 +108,9 @@ def _show_list(label: str, parts: Sequence[str], style: str = "", separator: str
 
 
 def _show(label: str, value: str, style: str = "") -> None:
-    line = shown("").append(f"{label:<{_LABEL}}", "bold").append(literal(value), style or "default")
+    line = (
+        safe_text("")
+        .append(f"{label:<{_LABEL}}", "bold")
+        .append(literal(value), style or "default")
+    )
     stdout().print(line, soft_wrap=True)  # a terminal that is narrower wraps it as one line

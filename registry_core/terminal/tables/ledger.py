@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from registry_core.formatting import literal
 from registry_core.records import LedgerRow
 from registry_core.rules import PromotionRule
 from registry_core.terminal.output import stdout
-from registry_core.terminal.tables.table import Column, key, moment, new_table, tags_line
-from registry_core.terminal.text import literal, shown
+from registry_core.terminal.tables.table import Column, key_column, new_table, tags_line, time_cell
+from registry_core.terminal.text import safe_text
 
 
 def show_holders(rows: Sequence[LedgerRow], wide: bool = False) -> None:
     """One line an alias: who holds it since when, and who moved it there why."""
     table = new_table(
-        key("alias"),
-        Column("version", leaves=False),
+        key_column("alias"),
+        Column("version", hideable=False),
         Column("since"),
         Column("reason", "anywhere"),
         Column("who"),
@@ -23,11 +24,11 @@ def show_holders(rows: Sequence[LedgerRow], wide: bool = False) -> None:
     )
     for row in rows:
         table.add_row(
-            shown(row.alias, "green"),
-            shown(f"{row.model}@{row.version}", "bold"),
-            moment(row.at),
-            shown(row.reason),
-            shown(row.who),
+            safe_text(row.alias, "green"),
+            safe_text(f"{row.model}@{row.version}", "bold"),
+            time_cell(row.at),
+            safe_text(row.reason),
+            safe_text(row.who),
         )
     stdout().print(table)
 
@@ -36,13 +37,15 @@ def show_history(rows: Sequence[LedgerRow], wide: bool = False) -> None:
     """The ledger, newest first."""
     table = new_table(
         Column("when"),
-        Column("what", "between words", leaves=False),
+        Column("what", "between words", hideable=False),
         Column("reason", "anywhere"),
         Column("who"),
         wide=wide,
     )
     for row in rows:
-        table.add_row(moment(row.at), shown(_what(row)), shown(_reason(row)), shown(row.who))
+        table.add_row(
+            time_cell(row.at), safe_text(_what(row)), safe_text(_reason(row)), safe_text(row.who)
+        )
     stdout().print(table)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from registry_core.formatting import counted, size, when
 from registry_core.records import GarbageCollection
 from registry_core.terminal.output import print_text, print_warning, stdout
-from registry_core.terminal.tables.table import some
-from registry_core.terminal.text import shown
+from registry_core.terminal.tables.table import first_few
+from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
     from registry_core.store.audit import Audit
@@ -26,12 +26,14 @@ def show_collection(collection: GarbageCollection, dry_run: bool) -> None:
     console = stdout()
     if collection.blobs or collection.removals:
         console.print(
-            shown(f"{collection_line(collection, 'would be deleted' if dry_run else 'deleted')}.")
+            safe_text(
+                f"{collection_line(collection, 'would be deleted' if dry_run else 'deleted')}."
+            )
         )
     else:
         console.print("Nothing to delete.")
     for removal in collection.removals:
-        console.print(shown(f"  {removal.version.ref}, removed {when(removal.at)}"))
+        console.print(safe_text(f"  {removal.version.ref}, removed {when(removal.at)}"))
     for digest in collection.unregistered:
         print_warning(
             f"{digest} is the manifest of a version that the index does not know; it and its "
@@ -56,7 +58,7 @@ def show_rebuilt(rebuilt: Rebuilt, dry_run: bool) -> None:
     versions, rows = counted(rebuilt.versions, "version"), counted(rebuilt.rows, "ledger row")
     print_text(f"The new index {verb} {versions}, from {rows}.")
     if rebuilt.found:
-        print_text(f"No row told of {len(rebuilt.found)} of them: {some(rebuilt.found)}")
+        print_text(f"No row told of {len(rebuilt.found)} of them: {first_few(rebuilt.found)}")
     if rebuilt.old_index:
         print_text(f"The old index is {rebuilt.old_index}; remove it once all is well.")
     if rebuilt.old_ledger:
