@@ -1,4 +1,4 @@
-"""Versions side by side, and the groups that they belong to."""
+"""Tables that compare versions side by side, and the groups that they belong to."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
-    """What differs between versions: metrics, settings, classes; and the paired test of each.
+    """Show the metrics, settings and classes that differ, and the paired test of each version.
 
     Args:
-        compared: the versions and what differs.
-        wide: one table, however many versions there are and however narrow the terminal is.
+        compared: the versions and their differences.
+        wide: show one table, however many versions there are and however narrow the terminal is.
     """
     from registry_core.promotion.gates import told
 
@@ -69,9 +69,9 @@ def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
 
 
 def show_group(versions: Sequence[Version]) -> None:
-    """What versions of one group measured: mean and deviation of each metric."""
-    together = series(versions[0].model, [version.version for version in versions])
-    print_text(f"{together}, mean ± deviation of {len(versions)} runs: {format_means(versions)}")
+    """Show the mean and deviation of each metric over the versions of one group."""
+    references = series(versions[0].model, [version.version for version in versions])
+    print_text(f"{references}, mean ± deviation of {len(versions)} runs: {format_means(versions)}")
 
 
 def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]) -> None:
@@ -84,11 +84,11 @@ def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]
         f"{_percent(CONFIDENCE)} interval of the mean",
     )
     for group in groups:
-        for place, (metric, sample) in enumerate(group.metrics.items()):
+        for index, (metric, sample) in enumerate(group.metrics.items()):
             ends = [sample.deviation, sample.low, sample.high]
             deviation, low, high = ["" if e is None else fraction(metric, e) for e in ends]
             table.add_row(
-                safe_text("" if place else group.name, "bold"),
+                safe_text("" if index else group.name, "bold"),
                 safe_text(metric),
                 safe_text(sample.n),
                 safe_text(fraction(metric, sample.mean)),
@@ -104,10 +104,10 @@ def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]
             continue
         console.print(safe_text(f"{against}, by their means:"))
         for metric, found in each.metrics.items():
-            console.print(safe_text(f"  {metric} {_told_difference(metric, found)}"))
+            console.print(safe_text(f"  {metric} {_format_difference(metric, found)}"))
 
 
-def _told_difference(metric: str, found: MeanDifference) -> str:
+def _format_difference(metric: str, found: MeanDifference) -> str:
     from registry_core.promotion.gates import format_p_value
 
     difference = signed(metric, found.difference)

@@ -1,4 +1,4 @@
-"""Who holds an alias, and the ledger."""
+"""Tables of the aliases and of the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from registry_core.terminal.text import safe_text
 
 
 def show_holders(rows: Sequence[LedgerRow], wide: bool = False) -> None:
-    """One line an alias: who holds it since when, and who moved it there why."""
+    """Show a line for each alias: the version that holds it, since when, who moved it and why."""
     table = new_table(
         key_column("alias"),
         Column("version", hideable=False),
@@ -34,7 +34,7 @@ def show_holders(rows: Sequence[LedgerRow], wide: bool = False) -> None:
 
 
 def show_history(rows: Sequence[LedgerRow], wide: bool = False) -> None:
-    """The ledger, newest first."""
+    """Show the ledger, newest row first."""
     table = new_table(
         Column("when"),
         Column("what", "between words", hideable=False),
@@ -82,17 +82,17 @@ def _what_of_rule(row: LedgerRow) -> str:
 
 
 def _requirements(rule: object, alias: str) -> list[str]:
-    """What a rule asks for, in words; also of one that a newer mlreg wrote."""
+    """The requirements of a rule in words; a newer mlreg may have written the rule."""
     try:
-        return PromotionRule.from_json(rule, alias).requirements() or ["nothing is asked for"]
+        return PromotionRule.from_json(rule, alias).requirements() or ["no requirements"]
     except ValueError as error:
         return [f"not readable ({error})"]
 
 
 def _reason(row: LedgerRow) -> str:
-    said = [row.reason] if row.reason else []
+    parts = [row.reason] if row.reason else []
     overruled = " (overruled)" if row.evidence.get("forced") else ""
     for check in row.evidence.get("checks", []):
         if not check["passed"]:
-            said.append(f"{check['name']}: {check['found']}{overruled}")
-    return literal("; ".join(said))
+            parts.append(f"{check['name']}: {check['found']}{overruled}")
+    return literal("; ".join(parts))

@@ -1,4 +1,4 @@
-"""The plugins that are known, and what one of them offers."""
+"""Tables of the known plugins, and of what one of them offers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show_plugins(rows: Sequence[Mapping[str, Any]], wide: bool = False) -> None:
-    """Every plugin that is known, and where its name comes from."""
+    """Show each known plugin and where it is named."""
     table = new_table(
         key_column("plugin"),
         Column("kind"),
@@ -36,7 +36,7 @@ def show_plugins(rows: Sequence[Mapping[str, Any]], wide: bool = False) -> None:
 
 
 def show_plugin(plugin: PluginDescription, wide: bool = False) -> None:
-    """Presets and what they claim, settings and what they mean, hooks; as far as there are any."""
+    """Show a plugin's hooks, its presets with their claims, and its settings with their meaning."""
     console = stdout()
     console.print(
         safe_text(plugin.name, "bold").append_text(safe_text(f"  {plugin.about}", "default"))
@@ -70,7 +70,7 @@ def show_plugin(plugin: PluginDescription, wide: bool = False) -> None:
 
 
 def _plain(value: Any) -> str:
-    """As `-p` takes it."""
+    """A value as `-p` takes it."""
     import json
 
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What a promotion asked and found, and the rules that it goes by."""
+"""What a promotion decided and why, and the promotion rules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def show_decision(decision: Decision) -> None:
-    """What both versions measured, how they differ, and each check below whoever asked for it."""
+    """Show both versions' metrics, their difference, and the checks of each rule."""
     console = stdout()
     show_metrics(decision.candidate, decision.incumbent, decision.alias)
     if decision.comparison and not decision.fingerprint:
@@ -26,7 +26,7 @@ def show_decision(decision: Decision) -> None:
         assert decision.incumbent is not None  # noqa: S101 - there was one to compare with
         line = told(decision.comparison, decision.candidate.ref, decision.incumbent.ref)
         console.print(safe_text(f"difference: {line}"))
-    elif decision.not_compared and not _is_told(decision):
+    elif decision.not_compared and not _is_shown_by_a_check(decision):
         console.print(safe_text(f"not compared: {decision.not_compared}"))
     if not decision.rules:
         console.print(safe_text(f"No rule for '{decision.alias}'.", "yellow"))
@@ -38,7 +38,7 @@ def show_decision(decision: Decision) -> None:
 
 
 def show_metrics(version: Version, holder: Version | None, alias: str) -> None:
-    """A version's metrics beside those of the version that holds an alias."""
+    """Show a version's metrics beside those of the version that holds an alias."""
     beside = [key_column(holder.ref), Column("difference")] if holder else []
     table = new_table(key_column("metric"), key_column(version.ref), *beside)
     names = dict.fromkeys([*version.metrics, *(holder.metrics if holder else ())])
@@ -55,7 +55,7 @@ def show_metrics(version: Version, holder: Version | None, alias: str) -> None:
 
 
 def show_promotion(promotion: Promotion, overruled: Sequence[Check], dry_run: bool) -> None:
-    """Which alias moved, from where; and how much was overruled to move it."""
+    """Show which version holds the alias now, which one did before, and overruled checks."""
     version, previous = promotion.version, promotion.previous
     alias = f"{version.model}@{promotion.alias}"
     if not promotion.changed:
@@ -73,26 +73,26 @@ def show_promotion(promotion: Promotion, overruled: Sequence[Check], dry_run: bo
 def show_rules(
     rules: Sequence[SetRule], holders: Mapping[str, Sequence[str]], meant: Mapping[str, str]
 ) -> None:
-    """Each alias that has a rule: who holds it, what it asks for, where that is from.
+    """Show each alias that has a rule: its holder, its requirements, and who set them.
 
     Args:
-        rules: all of them, by alias.
+        rules: all rules, ordered by alias.
         holders: alias -> the versions that hold it.
-        meant: alias -> the one that was probably meant, where no version holds it.
+        meant: alias that no version holds -> the alias that was probably meant.
     """
     console = stdout()
-    for place, rule in enumerate(rules):
-        if place == 0 or rules[place - 1].alias != rule.alias:
+    for index, rule in enumerate(rules):
+        if index == 0 or rules[index - 1].alias != rule.alias:
             held = ", ".join(holders[rule.alias]) or "no version holds it"
             guess = f"; was {meant[rule.alias]} meant?" if rule.alias in meant else ""
             console.print(safe_text(rule.alias, "bold").append(f": {held}{guess}", "default"))
-        for line in rule.rule.requirements() or ["nothing is asked for"]:
+        for line in rule.rule.requirements() or ["no requirements"]:
             console.print(safe_text(f"  {line}"))
         console.print(safe_text(f"    {_origin(rule)}", "dim"))
 
 
 def show_rule_changes(changes: Sequence[RuleChange], dry_run: bool) -> None:
-    """For each rule what it asked for, and what it asks for now."""
+    """Show each changed rule: the requirements before and now."""
     console = stdout()
     for change in changes:
         console.print(safe_text(f"{change.alias}: {_verb(change, dry_run)}"))
@@ -117,20 +117,20 @@ def _show_checks(heading: str, checks: Sequence[Check]) -> None:
     if checks:
         console.print(table)
     else:
-        console.print("nothing is asked for")
+        console.print("no requirements")
 
 
 def _heading(rule: SetRule) -> str:
     return f"{rule.place[:1].upper()}{rule.place[1:]}:"
 
 
-def _is_told(decision: Decision) -> bool:
+def _is_shown_by_a_check(decision: Decision) -> bool:
     return any(check.found == decision.not_compared for check in decision.checks)
 
 
 def _origin(rule: SetRule) -> str:
     if rule.source == "plugins.toml":
-        return f"in {rule.file}; to take it into the registry: mlreg rules sync"
+        return f"in {rule.file}; copy it into the registry with: mlreg rules sync"
     taken = f", from {rule.file}" if rule.file else ""
     reason = f": {rule.reason}" if rule.reason else ""
     return f"set {when(rule.since)} by {rule.who}{taken}{reason}"
@@ -138,13 +138,13 @@ def _origin(rule: SetRule) -> str:
 
 def _verb(change: RuleChange, dry_run: bool) -> str:
     if not change.changed:
-        return "already so; nothing changed" if change.after else "no rule; nothing changed"
+        return "already set; nothing changed" if change.after else "no rule; nothing changed"
     verb = "removed" if not change.after else "changed" if change.before else "set"
     return f"the rule {'would be' if dry_run else 'is'} {verb}"
 
 
 def _lines(rule: PromotionRule | None) -> list[str]:
-    return (rule.requirements() or ["nothing is asked for"]) if rule else []
+    return (rule.requirements() or ["no requirements"]) if rule else []
 
 
 def _value(name: str, value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Runs, and versions that were trained or measured again."""
+"""Tables of runs, and of versions that were reproduced or evaluated again."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 def show_runs(
     unfinished: Sequence[tuple[UnfinishedRun, str]], finished: Sequence[Version], wide: bool = False
 ) -> None:
-    """One line a run, those without a version first; and what to do next with each.
+    """Show a line for each run, unfinished ones first, with the command to type next.
 
     Args:
         unfinished: runs without a version, and the progress of each, in words.
-        finished: the versions of those that have one.
-        wide: show every column, however wide the terminal is.
+        finished: the versions of finished runs.
+        wide: show every column, however narrow the terminal is.
     """
     table = new_table(
         key_column("run"),
@@ -51,15 +51,15 @@ def show_runs(
     styles = {"running": "cyan", "damaged": "red", "failed": "red", "interrupted": "yellow"}
     for run, progress in unfinished:
         record = run.record
-        can = f"mlreg resume {run.id[-8:]}" if record else f"mlreg runs --discard {run.id[-8:]}"
+        command = f"mlreg resume {run.id[-8:]}" if record else f"mlreg runs --discard {run.id[-8:]}"
         if run.process is not None:
-            can = f"process {run.process}"
+            command = f"process {run.process}"
         table.add_row(
             run_id_cell(run.id, "bold"),
             safe_text(run.state, styles[run.state]),
             safe_text(record.get("model", "")),
             Cell(safe_text(progress.partition(",")[0]), safe_text(progress)),
-            safe_text(can),
+            safe_text(command),
             safe_text(record.get("preset", "")),
             safe_text(record.get("config", {}).get("seed", "")),
             time_cell(_started(run.id)),
@@ -85,13 +85,13 @@ def show_runs(
 
 
 def _started(run: str) -> str:
-    """When a run began, by its id: 20261125T190000Z-0123abcd."""
+    """The time when a run began, from its id: 20261125T190000Z-0123abcd."""
     day, clock = run[:8], run[9:15]
     return f"{day[:4]}-{day[4:6]}-{day[6:]}T{clock[:2]}:{clock[2:4]}:{clock[4:]}Z"
 
 
 def show_reproduction(found: Reproduction) -> None:
-    """The verdict, what was measured beside what was recorded, what drifted, what was compared."""
+    """Show the verdict, measured and recorded metrics, what changed, and what was compared."""
     from registry_core.promotion.gates import told
 
     console = stdout()
@@ -119,12 +119,12 @@ def show_reproduction(found: Reproduction) -> None:
         )
         console.print(safe_text(f"  now against the record: {compared}"))
     for drift in found.drift:
-        console.print(safe_text(f"  drifted: {drift}"))
+        console.print(safe_text(f"  changed: {drift}"))
     for cause in found.causes:
         console.print(safe_text(f"  may not repeat: {cause}"))
     if found.verdict != "identical" and not found.cause_known:
-        console.print(safe_text("  cause not known: all that was compared is as it was recorded"))
-        console.print(safe_text(f"  not looked at: {', '.join(found.not_looked_at)}"))
+        console.print(safe_text("  cause not known: everything that was compared is as recorded"))
+        console.print(safe_text(f"  not checked: {', '.join(found.not_looked_at)}"))
     console.print(safe_text(f"  compared: {', '.join(found.compared)}"))
     if found.not_recorded:
         console.print(
@@ -133,7 +133,7 @@ def show_reproduction(found: Reproduction) -> None:
 
 
 def show_reevaluation(found: Reevaluation) -> None:
-    """What was measured beside what was recorded, and what comes of it."""
+    """Show measured and recorded metrics, and the verdict."""
     from registry_core.promotion.gates import told
 
     what = f"{found.version.ref} on {found.examples:,} {found.split} examples"
@@ -146,7 +146,7 @@ def show_reevaluation(found: Reevaluation) -> None:
     console.print(table)
     if found.verdict == "not recorded":
         console.print(
-            "The data is not that of the record: there is nothing to compare with."
+            "The data differs from the recorded data, so the metrics cannot be compared."
             if found.split == "test"
             else "Nothing was recorded on this split."
         )

@@ -1,4 +1,4 @@
-"""Models, their versions, and one of them in full."""
+"""Tables of models and versions, and everything about one version."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from registry_core.terminal.tables.table import (
 )
 from registry_core.terminal.text import safe_text
 
-# the order in which splits are told; others follow
+# the order of the splits; others follow
 _SPLITS = ("train", "test", "validation")
 
 
 def show_models(models: Sequence[ModelSummary], wide: bool = False) -> None:
-    """One line a model: its newest version, what it measured, who holds its aliases."""
+    """Show a line for each model: its newest version and metrics, and its aliases."""
     metrics = metric_names([model.latest for model in models])
     table = new_table(
         key_column("model"),
@@ -63,13 +63,13 @@ def show_versions(
     groups: Mapping[str, Sequence[Version]],
     wide: bool = False,
 ) -> None:
-    """One line a version, newest first; a damaged one is marked.
+    """Show a line for each version, newest first; damaged ones are marked.
 
     Args:
-        versions: of one model.
-        damaged: references of those that are.
-        groups: the versions of each group that one of them belongs to, by the group's id.
-        wide: show every column, however wide the terminal is.
+        versions: versions of one model.
+        damaged: references of the damaged ones.
+        groups: group id -> the versions of the group.
+        wide: show every column, however narrow the terminal is.
     """
     metrics = metric_names(versions)
     has_aliases = any(version.aliases for version in versions)
@@ -107,12 +107,12 @@ def show_versions(
 def show_version(
     version: Version, manifest: Mapping[str, Any], together: Sequence[Version]
 ) -> None:
-    """Everything worth reading about one version.
+    """Show a version's facts and files.
 
     Args:
         version: the version.
-        manifest: its record.
-        together: the versions of its group, itself among them.
+        manifest: its manifest.
+        together: all versions of its group, including itself.
     """
     console = stdout()
     title = safe_text(version.ref, "bold")
@@ -128,7 +128,7 @@ def show_version(
 
 
 def show_removals(removals: Sequence[Removal], wide: bool = False) -> None:
-    """One line a removed version, newest first."""
+    """Show a line for each removed version, newest first."""
     metrics = metric_names([removal.version for removal in removals])
     table = new_table(
         key_column("version"),
@@ -154,7 +154,7 @@ def show_removals(removals: Sequence[Removal], wide: bool = False) -> None:
 
 
 def show_tags(version: Version) -> None:
-    """One line a tag."""
+    """Show a line for each tag."""
     if not version.tags:
         stdout().print(safe_text(f"{version.ref} has no tags."))
         return
@@ -165,7 +165,7 @@ def show_tags(version: Version) -> None:
 
 
 def show_files(rows: Sequence[tuple[str, int, str]]) -> None:
-    """Files with size in bytes and digest."""
+    """Show files with their sizes and digests."""
     table = new_table(key_column("file"), Column("size"), Column("sha256"))
     for path, count, digest in rows:
         table.add_row(safe_text(path), safe_text(size(count)), safe_text(digest))
@@ -203,7 +203,7 @@ def _facts(
 
 
 def _split_line(name: str, splits: Mapping[str, Any]) -> str:
-    """`10,000 test`; and of a validation split that is another one, which."""
+    """`10,000 test`; names the other split if the validation split is the same data."""
     split = splits[name]
     same = validation_split(splits) if name == "validation" else None
     if same is not None:
@@ -227,13 +227,13 @@ def _metric_cells(version: Version, names: Sequence[str]) -> list[Text]:
 
 
 def _numbers(versions: Sequence[Version]) -> str:
-    """The versions' numbers: 1–5, 9."""
+    """The numbers of versions: 1–5, 9."""
     found = spans(version.version for version in versions)
     return ", ".join(f"{first}–{last}" if last > first else str(first) for first, last in found)
 
 
 def _origin(version: Version, manifest: Mapping[str, Any]) -> tuple[str, str]:
-    """How the model came to be: trained here, or made elsewhere."""
+    """How the model was made: trained here, or imported."""
     if imported := manifest.get("imported"):
         return "imported", (
             f"{imported['file']}, {size(imported['size'])}, by Keras {imported['keras_version']}; "
