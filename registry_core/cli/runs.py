@@ -122,17 +122,17 @@ def running(
     from registry_core.cli.starting import require_training
     from registry_core.lifecycle import run as lifecycle
     from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.live import Runs
+    from registry_core.terminal.live import GroupProgress
     from registry_core.terminal.progress import report_progress
 
     require_training()
     with stop_on_signals() as stop:
-        group: Runs | None = None
+        group: GroupProgress | None = None
 
         def run_one(plan: RunSpec, place: Place | None = None) -> Version:
             nonlocal group
             if place and group is None:
-                group = Runs(place.runs)
+                group = GroupProgress(place.runs)
             began = time.monotonic()
             with report_progress(quiet, str(place or ""), group) as observer:
                 context = run_context(registry, plugins, observer, stop)
@@ -262,10 +262,10 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
 
 
 def _registered(version: Version) -> str:
-    from registry_core.terminal import text
+    from registry_core.formatting import duration, fraction
 
-    seconds = text.duration(sum(version.seconds.values()))
-    metrics = ", ".join(f"{n} {text.fraction(n, v)}" for n, v in version.metrics.items())
+    seconds = duration(sum(version.seconds.values()))
+    metrics = ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())
     return f"Registered {version.ref}: {metrics}, in {seconds}"
 
 
