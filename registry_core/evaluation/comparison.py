@@ -12,12 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import UsageError
 from registry_core.evaluation.groups import Group, GroupDifference, differences_of
-from registry_core.evaluation.per_example_results import (
-    Comparison,
-    PerExampleResults,
-    compare,
-    telling,
-)
+from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
+from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.records import Version
 
 if TYPE_CHECKING:
@@ -157,7 +153,7 @@ def _difference(
     if ours is None or first is None:
         return Difference(version, None, "there is no record of the answers on a test split")
     try:
-        comparison = compare(ours, first, advanced=telling(observer, version, baseline))
+        comparison = compare(ours, first, progress=resampling_progress(observer, version, baseline))
     except UsageError as error:
         return Difference(version, None, error.what)
     mine, theirs = ours.right(), first.right()

@@ -15,14 +15,13 @@ from typing import Any, Protocol
 from registry_core.config import RunConfig
 from registry_core.data.checks import fingerprint, named_splits
 from registry_core.errors import DataError, UsageError
-from registry_core.evaluation.per_example_results import (
+from registry_core.evaluation.paired_tests import (
     Comparison,
-    PerExampleResults,
     compare,
-    other_targets,
-    pack_results,
-    telling,
+    resampling_progress,
+    targets_differ,
 )
+from registry_core.evaluation.per_example_results import PerExampleResults, pack_results
 from registry_core.lifecycle.run import load_data
 from registry_core.lifecycle.spec import RunSpec, spec_from_record
 from registry_core.plugins.manager import PluginSet
@@ -168,7 +167,7 @@ def evaluate(
     if split_name != "test" or recorded is None or recorded.fingerprint != seen:
         return Reevaluation(*measured, "not recorded")
     answers = pack_results(found, data.class_names, seen)
-    if other_targets(answers, recorded):
+    if targets_differ(answers, recorded):
         raise DataError(
             f"The test split has the fingerprint that {version.ref} was measured on, and other "
             "targets.",
@@ -183,7 +182,9 @@ def evaluate(
         verdict = "within noise"
     else:
         verdict = "different"
-    comparison = compare(answers, recorded, advanced=telling(observer, version, version))
+    comparison = compare(
+        answers, recorded, progress=resampling_progress(observer, version, version)
+    )
     return Reevaluation(*measured, verdict, version.metrics, changed, comparison)
 
 

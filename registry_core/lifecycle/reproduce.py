@@ -12,13 +12,8 @@ from typing import Any, BinaryIO
 
 from registry_core.config import RunConfig
 from registry_core.errors import UsageError
-from registry_core.evaluation.per_example_results import (
-    Comparison,
-    PerExampleResults,
-    compare,
-    pack_results,
-    telling,
-)
+from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
+from registry_core.evaluation.per_example_results import PerExampleResults, pack_results
 from registry_core.lifecycle.record_diff import RecordChange, changed_since, covered
 from registry_core.lifecycle.run import Stages, Trainer, train
 from registry_core.lifecycle.spec import RunSpec
@@ -239,7 +234,9 @@ def _compared(
     if recorded is None:
         return None, "there is no record of the answers on a test split"
     try:
-        return compare(answers, recorded, advanced=telling(observer, version, version)), ""
+        return compare(
+            answers, recorded, progress=resampling_progress(observer, version, version)
+        ), ""
     except UsageError as error:
         return None, error.what
 

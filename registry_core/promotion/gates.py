@@ -19,13 +19,8 @@ from registry_core.errors import (
     escape_surrogates,
     truncate,
 )
-from registry_core.evaluation.per_example_results import (
-    OUTCOMES_FILE,
-    Comparison,
-    PerExampleResults,
-    compare,
-    telling,
-)
+from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
 from registry_core.plugins.manager import PluginSet
 from registry_core.records import Objection, Version
 from registry_core.rules import PromotionRule, SetRule
@@ -333,8 +328,8 @@ class _Pair:
         self, read: tuple[PerExampleResults, PerExampleResults], incumbent: Version, level: float
     ) -> Comparison:
         if level not in self._found:
-            advanced = telling(self._observer, self._candidate, incumbent)
-            self._found[level] = compare(*read, confidence=1 - level, advanced=advanced)
+            progress = resampling_progress(self._observer, self._candidate, incumbent)
+            self._found[level] = compare(*read, confidence=1 - level, progress=progress)
         return self._found[level]
 
 
