@@ -92,7 +92,7 @@ def _started(run: str) -> str:
 
 def show_reproduction(found: Reproduction) -> None:
     """The verdict, what was measured beside what was recorded, what drifted, what was compared."""
-    from registry_core.promotion.gates import told
+    from registry_core.promotion.gates import format_comparison
 
     console = stdout()
     ref = found.version.ref
@@ -111,7 +111,7 @@ def show_reproduction(found: Reproduction) -> None:
         if found.first_epoch is not None:
             console.print(shown(f"  the history differs from epoch {found.first_epoch} on"))
         compared = (
-            told(found.comparison, "this run", ref)
+            format_comparison(found.comparison, "this run", ref)
             if found.comparison
             else f"not compared: {found.why_not}"
         )
@@ -130,7 +130,7 @@ def show_reproduction(found: Reproduction) -> None:
 
 def show_reevaluation(found: Reevaluation) -> None:
     """What was measured beside what was recorded, and what comes of it."""
-    from registry_core.promotion.gates import told
+    from registry_core.promotion.gates import format_comparison
 
     what = f"{found.version.ref} on {found.examples:,} {found.split} examples"
     recorded = [key("recorded")] if found.recorded else []
@@ -150,5 +150,5 @@ def show_reevaluation(found: Reevaluation) -> None:
     console.print(shown(f"{found.verdict}: {len(found.changed):,} answers differ"))
     if found.changed and found.comparison:
         console.print(shown(f"  test examples: {some(found.changed)}"))
-        compared = told(found.comparison, "this measurement", "the record")
+        compared = format_comparison(found.comparison, "this measurement", "the record")
         console.print(shown(f"  now against the record: {compared}"))
