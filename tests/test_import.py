@@ -326,20 +326,6 @@ def test_a_dry_run_loads_the_model_and_says_what_would_be_done(tmp_path):
 # --- with Keras ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):  # which sets TensorFlow up
-    import keras
-
-    return keras
-
-
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["lambda-activation", "lambda-layer", "pickled"])
 def test_the_hostile_files_are_live(keras, watched, tmp_path, name):
