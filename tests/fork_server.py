@@ -1,0 +1,60 @@
+"""Runs Python programs, each in a fork of this process, which has imported what they need.
+
+The arguments are the modules to import. Each line of stdin is a request, as JSON: `words` as the
+interpreter is given them, `cwd`, `environment`, and the paths of `stdin`, `stdout` and `stderr`.
+The answer is the exit status.
+
+A fork does what a new process does as long as nothing has started a thread here. TensorFlow starts
+its threads when the first operation runs, and none runs here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import sys
+import types
+from importlib import import_module, invalidate_caches
+from pathlib import Path
+from typing import Any
+
+
+def serve(modules: list[str]) -> None:
+    for module in modules:
+        import_module(module)
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            return _become(json.loads(line))  # and end as any program does
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _become(request: dict[str, Any]) -> None:
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        file = os.open(request[name], os.O_RDWR | os.O_APPEND * (number > 0))
+        os.dup2(file, number)
+        os.close(file)
+    sys.stdin = sys.__stdin__ = os.fdopen(0, closefd=False)
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    places = [str(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:] = [*places, *(place for place in sys.path[1:] if place not in places)]
+    invalidate_caches()
+    kind, what, *rest = request["words"]
+    sys.argv = [kind if kind == "-c" else what, *rest]
+    if kind == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        assert kind == "-c", kind
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(what, "<string>", "exec"), vars(main))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:])
