@@ -19,9 +19,9 @@ from typing import Any
 from benchmarks.cli import fill
 from benchmarks.measure import alternate, median, repeated, tell
 from benchmarks.mlflow_registry import side_by_side
-from registry_core.store.access import Access
 from registry_core.store.ledger import Event
 from registry_core.store.manifest import Objective
+from registry_core.store.transactions import Access
 
 WHOLE = 20
 

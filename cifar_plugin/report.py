@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry_core import plotting
+from registry_core.evaluation import figures as plotting
 
 if TYPE_CHECKING:
     from registry_core.types import RunResult

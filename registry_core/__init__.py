@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from registry_core.config import RunConfig as RunConfig
     from registry_core.errors import DataError as DataError
     from registry_core.errors import MlregError as MlregError
-    from registry_core.hookspecs import hookimpl as hookimpl
+    from registry_core.plugins.hookspecs import hookimpl as hookimpl
     from registry_core.records import FileRecord as FileRecord
     from registry_core.records import Objection as Objection
     from registry_core.records import Version as Version
@@ -38,7 +38,7 @@ _HOME = {
     "RunConfig": "config",
     "DataError": "errors",
     "MlregError": "errors",
-    "hookimpl": "hookspecs",
+    "hookimpl": "plugins.hookspecs",
     "Registry": "registry",
     "open_registry": "registry",
     "cache_folder": "settings",

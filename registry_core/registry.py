@@ -17,14 +17,7 @@ from typing import TYPE_CHECKING
 
 from registry_core import rules
 from registry_core.errors import AliasMovedError, BusyError, RuleChangedError, UsageError
-from registry_core.records import (
-    MODEL_FILE,
-    LedgerRow,
-    Promotion,
-    RunLog,
-    UnfinishedRun,
-    Version,
-)
+from registry_core.records import MODEL_FILE, LedgerRow, Promotion, RunLog, UnfinishedRun, Version
 from registry_core.refs import Ref, check_alias_name, parse_ref, shown
 from registry_core.rules import RuleChange, SetRule
 from registry_core.settings import RegistryPlace, Settings, find_settings, registry_place
@@ -33,11 +26,11 @@ from registry_core.store import Store
 if TYPE_CHECKING:
     import keras
 
-    from registry_core.comparison import SideBySide
-    from registry_core.gates import Decision
-    from registry_core.groups import Group
-    from registry_core.plugins import PluginSet
-    from registry_core.statistics import Outcomes
+    from registry_core.evaluation.comparison import SideBySide
+    from registry_core.evaluation.groups import Group
+    from registry_core.evaluation.per_example_results import Outcomes
+    from registry_core.plugins.manager import PluginSet
+    from registry_core.promotion.gates import Decision
     from registry_core.types import Observer
 
 # How often a promotion is decided anew where others move the alias at the same time.
@@ -97,7 +90,7 @@ class Registry:
             PluginError: it has a layer or a function of its own, whose code is not here.
             IntegrityError: its file is not what its digest says; nothing of it was parsed.
         """
-        from registry_core import custom_code
+        from registry_core.plugins import custom_code
 
         version = self.version(reference)
         manifest = self.store.manifest(version)
@@ -144,7 +137,7 @@ class Registry:
             PromotionRefusedError: a check fails; the ledger says so, the alias has not moved.
             IntegrityError: a file of the version is damaged; the alias has not moved.
         """
-        from registry_core import gates
+        from registry_core.promotion import gates
 
         gates.check_force(force, reason)
         check_alias_name(alias)
@@ -320,7 +313,7 @@ class Registry:
             UsageError: there is no such version or run, or nothing was logged.
             IntegrityError: the log is damaged.
         """
-        from registry_core.run_log import find_log
+        from registry_core.lifecycle.run_log import find_log
 
         return find_log(self.store, words)
 
@@ -383,7 +376,7 @@ class Registry:
         observer: Observer | None,
         warnings: Sequence[str],
     ) -> Decision:
-        from registry_core import gates
+        from registry_core.promotion import gates
 
         sources = self.store.rules.current(), self._file_rules()
         return gates.judge(
@@ -436,7 +429,7 @@ class Registry:
             UsageError: fewer than two are named, or nothing has a reference.
             IntegrityError: a record is not what its digest says.
         """
-        from registry_core.comparison import side_by_side
+        from registry_core.evaluation.comparison import side_by_side
 
         versions = [self.version(reference) for reference in references]
         manifests = [self.store.manifest(version) for version in versions]
@@ -445,7 +438,7 @@ class Registry:
 
     def _groups(self, versions: Iterable[Version]) -> list[Group]:
         """The groups that versions belong to, each once; none where all were made alone."""
-        from registry_core.groups import group_of
+        from registry_core.evaluation.groups import group_of
 
         together = [self.store.group(version) for version in versions]
         if all(len(members) == 1 for members in together):
@@ -462,7 +455,7 @@ class Registry:
         Raises:
             IntegrityError: the record is not what its digest says.
         """
-        from registry_core.statistics import OUTCOMES_FILE, Outcomes
+        from registry_core.evaluation.per_example_results import OUTCOMES_FILE, Outcomes
 
         if version.file(OUTCOMES_FILE) is None:
             return None

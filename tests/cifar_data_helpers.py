@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from cifar_plugin.data import CifarCache
-from cifar_plugin.data.facts import TEST_BATCH, TRAIN_BATCHES, Facts, Limits
+from cifar_plugin.data.constants import TEST_BATCH, TRAIN_BATCHES, Facts, Limits
 
 BATCH = 20
 QUICK = Limits(

@@ -24,10 +24,10 @@ from typing import Any
 
 import pytest
 
-from registry_core.checkpoint import write_checkpoint
 from registry_core.errors import MlregError
 from registry_core.records import Version
 from registry_core.store import Store
+from registry_core.store.checkpoint import write_checkpoint
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "spirals" / "spirals.py"
 

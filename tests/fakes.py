@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from registry_core.checkpoint import read_state, write_checkpoint
 from registry_core.config import RunConfig
-from registry_core.data import steps
+from registry_core.data.checks import steps
 from registry_core.errors import PluginError, TrainingError
+from registry_core.process.interrupts import StopRequest
 from registry_core.settings import SETTINGS_FILE, Settings, read_settings
-from registry_core.signals import StopRequest
+from registry_core.store.checkpoint import read_state, write_checkpoint
 from registry_core.types import (
     ArraySplit,
     Assembly,

@@ -71,7 +71,7 @@ sys.dont_write_bytecode = True
 place, tests, rehearsal, lines = sys.argv[1:]
 sys.path.append(tests)
 import fakes
-from registry_core import requirements
+from registry_core.process import requirements
 from registry_core.cli import run_command, runs
 
 # what root finds installed is installed for those, too, who may not read the folder that it is in

@@ -9,11 +9,11 @@ from typing import Any
 
 from checkpoint_helpers import InFolder, Nowhere
 from fakes import Recorder
-from test_training import NAMES, flowers
+from test_trainer import NAMES, flowers
 
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted
-from registry_core.signals import StopRequest
+from registry_core.process.interrupts import StopRequest
 from registry_core.types import Assembly, DataSplits
 
 EPOCHS = 3

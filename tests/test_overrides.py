@@ -9,8 +9,8 @@ from pydantic import AliasChoices, BaseModel, Field
 from registry_core import RunConfig
 from registry_core.config import nearest
 from registry_core.errors import PluginError, UsageError
-from registry_core.plans import plan_again, plan_run
-from registry_core.plugins import KnownPlugins
+from registry_core.lifecycle.spec import plan_again, plan_run
+from registry_core.plugins.manager import KnownPlugins
 
 
 class Part(BaseModel):

@@ -3,9 +3,9 @@
 import pytest
 from fakes import write_project
 
-from registry_core import blame
 from registry_core.errors import PluginError
-from registry_core.plugins import KnownPlugins
+from registry_core.plugins import attribution as blame
+from registry_core.plugins.manager import KnownPlugins
 
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from cifar_plugin.airbench.toom_cook import TAPS, transforms
+from cifar_plugin.airbench.winograd import TAPS, transforms
 
 Shape = tuple[int | None, ...]
 

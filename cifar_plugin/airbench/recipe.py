@@ -31,7 +31,7 @@ def model(config: AirbenchConfig, data: DataSplits, learning_rate: Any) -> keras
     from cifar_plugin.airbench.network import standardized, trainable
     from cifar_plugin.airbench.optimizer import MuonAndNesterov
     from cifar_plugin.airbench.whitening import whitening_kernel
-    from registry_core.data import steps
+    from registry_core.data.checks import steps
 
     train = cast("ArraySplit", data.train)
     network = trainable(train.inputs.shape[1:], len(data.class_names), config.widths)

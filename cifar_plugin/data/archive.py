@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cifar_plugin.data.arrays import Bytes
+from cifar_plugin.data.constants import ARCHIVE_FOLDER, TEST_BATCH, TRAIN_BATCHES, Facts
 from cifar_plugin.data.errors import SourceError
-from cifar_plugin.data.facts import ARCHIVE_FOLDER, TEST_BATCH, TRAIN_BATCHES, Facts
 from cifar_plugin.data.tar import members
 
 _MOST_OBJECTS = 1_000_000  # a batch of 10,000 has some 20,000

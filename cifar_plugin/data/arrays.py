@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cifar_plugin.data.constants import Facts
 from cifar_plugin.data.errors import SourceError
-from cifar_plugin.data.facts import Facts
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -18,14 +18,7 @@ from typing import NamedTuple
 
 from cifar_plugin.data.archive import read_archive, read_folder
 from cifar_plugin.data.arrays import Arrays, Bytes, checked
-from cifar_plugin.data.download import ArchiveDownload
-from cifar_plugin.data.errors import (
-    NotCachedError,
-    SlowSourceError,
-    SourceError,
-    storage_error,
-)
-from cifar_plugin.data.facts import (
+from cifar_plugin.data.constants import (
     ARCHIVE_FOLDER,
     ARCHIVE_NAME,
     CIFAR10,
@@ -35,7 +28,9 @@ from cifar_plugin.data.facts import (
     Facts,
     Limits,
 )
-from cifar_plugin.data.given import read_given
+from cifar_plugin.data.download import ArchiveDownload
+from cifar_plugin.data.errors import NotCachedError, SlowSourceError, SourceError, storage_error
+from cifar_plugin.data.local_files import read_given
 from cifar_plugin.data.lock import locked
 from cifar_plugin.data.npm import PACKAGE, from_npm
 from cifar_plugin.data.store import PARTIAL, file_name, map_arrays, write_arrays

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from cifar_plugin.data.constants import ARCHIVE_NAME, Facts, Limits
 from cifar_plugin.data.errors import SlowSourceError, SourceError, storage_error
-from cifar_plugin.data.facts import ARCHIVE_NAME, Facts, Limits
 from registry_core.types import Progress
 
 _CHUNK = 256 * 1024

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from cifar_plugin.data.arrays import Bytes
+from cifar_plugin.data.constants import TEST_BATCH, TRAIN_BATCHES, Facts
 from cifar_plugin.data.errors import SourceError, storage_error
-from cifar_plugin.data.facts import TEST_BATCH, TRAIN_BATCHES, Facts
 from cifar_plugin.data.tar import members
 from registry_core.types import Progress
 

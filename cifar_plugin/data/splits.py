@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cifar_plugin.data.arrays import Arrays, Bytes
-from cifar_plugin.data.facts import CLASS_NAMES
+from cifar_plugin.data.constants import CLASS_NAMES
 from registry_core.errors import DataError
 from registry_core.types import ArraySplit, DataSplits
 

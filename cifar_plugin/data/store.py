@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from cifar_plugin.data.arrays import Bytes, digests
+from cifar_plugin.data.constants import Facts
 from cifar_plugin.data.errors import NotCachedError, storage_error
-from cifar_plugin.data.facts import Facts
 
 PARTIAL = ".partial-"  # what a killed process may leave begins so
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import typer
 
-from registry_core import plugin_guard, streams
 from registry_core.cli.app import app, register_commands, session
 from registry_core.cli.starting import settled
 from registry_core.errors import (
@@ -23,6 +22,8 @@ from registry_core.errors import (
     StorageError,
     UsageError,
 )
+from registry_core.process import guard as plugin_guard
+from registry_core.process import streams
 from registry_core.refs import MisspelledReferenceError
 
 # What the machine refuses, whoever asked: a place without rights, a limit, a failing disk.
@@ -108,20 +109,20 @@ def _run(words: Sequence[str]) -> int:
 def _finish(error: Mapping[str, Any] | None = None) -> None:
     """Write the `--json` object, now that it is complete, and flush stdout."""
     if session.as_json:
-        from registry_core.ui.output import write_json
+        from registry_core.terminal.output import write_json
 
         write_json(error)
     streams.out().flush()
 
 
 def _warn(text: str) -> None:
-    from registry_core.ui.output import print_warning
+    from registry_core.terminal.output import print_warning
 
     print_warning(text)
 
 
 def _told(error: MlregError, cause: BaseException | None = None) -> int:
-    from registry_core.ui.output import print_error
+    from registry_core.terminal.output import print_error
 
     if session.traceback:
         import traceback

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from registry_core import streams
 from registry_core.errors import UsageError
+from registry_core.process import streams
 from registry_core.refs import Ref, check_alias_name, check_model_name, parse_ref, parse_target
 from registry_core.rules import near_alias
 

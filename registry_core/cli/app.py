@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.models import CommandFunctionType
 
-from registry_core import streams
 from registry_core.errors import Interrupted, UsageError
+from registry_core.process import streams
 
 if TYPE_CHECKING:
     from registry_core.registry import Registry
@@ -273,25 +273,25 @@ def _apply_early_flags(context: Any) -> None:
 # command -> the file that has it
 _FILES = {
     "run": "runs",
-    "runs": "again",
-    "resume": "again",
-    "reproduce": "again",
+    "runs": "resume",
+    "resume": "resume",
+    "reproduce": "resume",
     "list": "versions",
     "show": "versions",
     "history": "versions",
     "compare": "versions",
-    "evaluate": "use",
-    "export": "use",
-    "import": "use",
+    "evaluate": "models",
+    "export": "models",
+    "import": "models",
     "promote": "promotion",
     "rollback": "promotion",
     "rules": "rules",
-    "alias": "labels",
-    "tag": "labels",
-    "rm": "care",
-    "restore": "care",
-    "gc": "care",
-    "verify": "care",
+    "alias": "tags",
+    "tag": "tags",
+    "rm": "maintenance",
+    "restore": "maintenance",
+    "gc": "maintenance",
+    "verify": "maintenance",
     "plugins": "plugins",
     "data": "data",
     "help": "help",

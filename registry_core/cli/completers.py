@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from registry_core import streams
 from registry_core.cli.app import PANELS, app, register_commands, session
+from registry_core.process import streams
 
 if TYPE_CHECKING:
-    from registry_core.plugins import KnownPlugins
+    from registry_core.plugins.manager import KnownPlugins
     from registry_core.refs import Ref
     from registry_core.store import Store
 
@@ -29,7 +29,7 @@ def _store() -> Store:
 
 
 def _known_plugins() -> KnownPlugins:
-    from registry_core.plugins import KnownPlugins
+    from registry_core.plugins.manager import KnownPlugins
     from registry_core.settings import find_settings
 
     return KnownPlugins(find_settings())
@@ -177,7 +177,7 @@ def _plugins(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.plans import find_presets
+    from registry_core.plugins.presets import find_presets
 
     known = _known_plugins()
     datasets = [typed["dataset"]] if typed.get("dataset") else list(known.datasets)
@@ -188,7 +188,7 @@ def _settings(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     """`KEY=` for each setting, and `KEY=VALUE` with the preset's value once the key is there."""
     import json
 
-    from registry_core.plans import find_presets
+    from registry_core.plugins.presets import find_presets
 
     dataset = typed.get("dataset") or _store().resolve(_parsed(typed["reference"])).dataset
     presets = find_presets(_known_plugins().load(dataset))
@@ -213,7 +213,7 @@ def _formats(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _splits(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.reevaluation import SPLITS
+    from registry_core.lifecycle.reevaluate import SPLITS
 
     return SPLITS
 

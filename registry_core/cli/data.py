@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from registry_core.cli.app import Commands, app
 from registry_core.cli.options import DataDirOption, DatasetArgument, JsonOption, QuietOption
-from registry_core.ui import output
-from registry_core.ui.tables.versions import show_files
+from registry_core.terminal import output
+from registry_core.terminal.tables.versions import show_files
 
 if TYPE_CHECKING:
     from registry_core.types import DataCache
@@ -27,8 +27,8 @@ def fetch(
     quiet: QuietOption = False,
 ) -> None:
     """Download a dataset and check it."""
-    from registry_core.signals import stop_on_signals
-    from registry_core.ui.watchers import watch
+    from registry_core.process.interrupts import stop_on_signals
+    from registry_core.terminal.progress import watch
 
     with (
         _cache(dataset, data_dir) as cache,
@@ -75,7 +75,7 @@ def path_command(
 def _cache(dataset: str, data_dir: Path | None) -> Iterator[DataCache]:
     """What the plugin keeps on this machine; what it raises in here is the plugin's fault."""
     from registry_core.errors import UsageError
-    from registry_core.plugins import KnownPlugins
+    from registry_core.plugins.manager import KnownPlugins
     from registry_core.settings import find_settings
 
     plugins = KnownPlugins(find_settings()).load(dataset)

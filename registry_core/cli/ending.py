@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from registry_core import plugin_guard
+from registry_core.process import guard as plugin_guard
 
 # How long threads and exit handlers of plugins may take.
 GRACE_SECONDS = 5.0
@@ -39,7 +39,7 @@ def end_process(status: int) -> NoReturn:
 
 
 def _end_by_force() -> None:
-    from registry_core.ui.output import print_warning  # while modules can still be imported
+    from registry_core.terminal.output import print_warning  # while modules can still be imported
 
     time.sleep(GRACE_SECONDS)
     names = [f"the thread '{thread.name}'" for thread in _left() if not thread.daemon]

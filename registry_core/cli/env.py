@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import registry_core
-from registry_core import streams
 from registry_core.cli.app import app, session
 from registry_core.cli.options import JsonOption
 from registry_core.errors import MlregError
-from registry_core.ui import output
-from registry_core.ui.tables.env import show_environment
+from registry_core.process import streams
+from registry_core.terminal import output
+from registry_core.terminal.tables.env import show_environment
 
 
 @app.command(examples=("mlreg env", "mlreg env --json"))
@@ -73,25 +73,25 @@ def _cache() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, Any]:
-    from registry_core.machine import interpreter, library_versions
+    from registry_core.process.machine import interpreter, library_versions
 
     return {"mlreg": registry_core.__version__, **interpreter(), **library_versions()}
 
 
 def _keras() -> dict[str, Any]:
-    from registry_core.machine import keras_settings
+    from registry_core.process.machine import keras_settings
 
     return keras_settings(os.environ.get("KERAS_BACKEND"))
 
 
 def _machine() -> dict[str, Any]:
-    from registry_core.machine import machine
+    from registry_core.process.machine import machine
 
     return machine()
 
 
 def _plugins() -> list[dict[str, str]]:
-    from registry_core.plugins import KnownPlugins
+    from registry_core.plugins.manager import KnownPlugins
     from registry_core.settings import find_settings
 
     known = KnownPlugins(find_settings())

@@ -44,7 +44,7 @@ def help_command(
     ] = None,
 ) -> None:
     """Show the help of mlreg or of a command."""
-    from registry_core.ui.output import print_text
+    from registry_core.terminal.output import print_text
 
     root: Any = typer.main.get_command(app)
     context = root.make_context("mlreg", [])

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from registry_core import streams
 from registry_core.cli.app import command_names, session
 from registry_core.errors import UsageError
+from registry_core.process import streams
 from registry_core.refs import shown
 
 # other tools' words for what a command here does
@@ -205,7 +205,7 @@ def _missing(parameter: Any, context: Any, words: Sequence[str]) -> UsageError:
 
 
 def _known_plugins() -> Iterable[str]:
-    from registry_core.plugins import KnownPlugins
+    from registry_core.plugins.manager import KnownPlugins
     from registry_core.settings import find_settings
 
     try:
@@ -216,8 +216,8 @@ def _known_plugins() -> Iterable[str]:
 
 def _presets(dataset: str) -> Mapping[str, Any]:
     """A plugin's presets; none where it cannot be asked: the mistake is told all the same."""
-    from registry_core.plans import find_presets
-    from registry_core.plugins import KnownPlugins
+    from registry_core.plugins.manager import KnownPlugins
+    from registry_core.plugins.presets import find_presets
     from registry_core.settings import find_settings
 
     with streams.silenced():

@@ -18,7 +18,7 @@ def confirm(question: str, yes: bool, command: str) -> None:
         CancelledError: the answer is no.
         UsageError: there is no terminal to ask on.
     """
-    from registry_core import streams
+    from registry_core.process import streams
 
     if yes:
         return

@@ -13,7 +13,7 @@ from registry_core.errors import UsageError
 from registry_core.registry import Registry
 from registry_core.settings import RegistryPlace
 from registry_core.store import Store
-from registry_core.ui import output
+from registry_core.terminal import output
 
 _FIRST_RUN = "run cifar10 --preset quick"
 

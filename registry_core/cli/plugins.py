@@ -8,8 +8,8 @@ import typer
 
 from registry_core.cli.app import Commands, app, completed_by
 from registry_core.cli.options import JsonOption, QuietOption, WideOption
-from registry_core.ui import output
-from registry_core.ui.tables.plugins import show_plugin, show_plugins
+from registry_core.terminal import output
+from registry_core.terminal.tables.plugins import show_plugin, show_plugins
 
 group = Commands(help="List plugins, and show one in detail.")
 app.add_typer(group, name="plugins")
@@ -20,7 +20,7 @@ def list_plugins(
     wide: WideOption = False, as_json: JsonOption = False, quiet: QuietOption = False
 ) -> None:
     """List plugins, and where each comes from."""
-    from registry_core.plugins import KnownPlugins
+    from registry_core.plugins.manager import KnownPlugins
     from registry_core.settings import find_settings
 
     known = KnownPlugins(find_settings())
@@ -69,8 +69,8 @@ def show_plugin_command(
     quiet: QuietOption = False,
 ) -> None:
     """Show a plugin's presets, settings and hooks."""
-    from registry_core.plugin_description import describe_plugin
-    from registry_core.plugins import KnownPlugins
+    from registry_core.plugins.description import describe_plugin
+    from registry_core.plugins.manager import KnownPlugins
     from registry_core.settings import find_settings
 
     found = describe_plugin(KnownPlugins(find_settings()).load_alone(name))

@@ -17,12 +17,12 @@ from registry_core.cli.options import (
     TargetArgument,
     YesOption,
 )
-from registry_core.gates import Decision, PromotionRefusedError
-from registry_core.ui import output
-from registry_core.ui.tables.promotion import show_decision, show_metrics, show_promotion
+from registry_core.promotion.gates import Decision, PromotionRefusedError
+from registry_core.terminal import output
+from registry_core.terminal.tables.promotion import show_decision, show_metrics, show_promotion
 
 if TYPE_CHECKING:
-    from registry_core.plugins import KnownPlugins, PluginSet
+    from registry_core.plugins.manager import KnownPlugins, PluginSet
     from registry_core.records import Version
     from registry_core.registry import Registry
 
@@ -46,8 +46,8 @@ def promote(
     quiet: QuietOption = False,
 ) -> None:
     """Move an alias to a version, if its rules allow it."""
-    from registry_core.lifecycle import notify
-    from registry_core.ui.watchers import Silent, watch
+    from registry_core.lifecycle.run import notify
+    from registry_core.terminal.progress import Silent, watch
 
     registry = session.open()
     reference, alias = promoted_words(registry, target)
@@ -122,7 +122,7 @@ def rollback(
 
 def _plugins(registry: Registry, version: Version) -> tuple[PluginSet, list[str]]:
     """The plugins whose checks are asked, and what has to be said of those that cannot be."""
-    from registry_core.plugins import KnownPlugins
+    from registry_core.plugins.manager import KnownPlugins
 
     known: KnownPlugins = KnownPlugins(registry.settings)
     present = version.dataset in known.datasets

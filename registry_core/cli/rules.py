@@ -22,8 +22,8 @@ from registry_core.errors import UsageError
 from registry_core.refs import check_alias_name
 from registry_core.registry import Registry
 from registry_core.rules import PromotionRule, RuleChange, nearest, wrong_value
-from registry_core.ui import output
-from registry_core.ui.tables.promotion import show_rule_changes, show_rules
+from registry_core.terminal import output
+from registry_core.terminal.tables.promotion import show_rule_changes, show_rules
 
 group = Commands(
     cls=DefaultGroup,

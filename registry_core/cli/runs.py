@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from registry_core.config import RunConfig
-    from registry_core.lifecycle import Trainer
-    from registry_core.plans import RunPlan
-    from registry_core.plugins import PluginSet
+    from registry_core.lifecycle.run import Trainer
+    from registry_core.lifecycle.seeds import Place
+    from registry_core.lifecycle.spec import RunPlan
+    from registry_core.plugins.manager import PluginSet
     from registry_core.records import Version
     from registry_core.registry import Registry
-    from registry_core.seeds import Place
     from registry_core.types import RunResult
 
 
@@ -75,9 +75,9 @@ def run(
     """
     from registry_core.config import parse_overrides
     from registry_core.errors import UsageError
-    from registry_core.plans import plan_run
-    from registry_core.plugins import KnownPlugins
-    from registry_core.seeds import plan_group, run_group
+    from registry_core.lifecycle.seeds import plan_group, run_group
+    from registry_core.lifecycle.spec import plan_run
+    from registry_core.plugins.manager import KnownPlugins
 
     registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
@@ -117,11 +117,11 @@ def running(
     """
     import time
 
-    from registry_core import lifecycle
     from registry_core.cli.starting import require_training
-    from registry_core.signals import stop_on_signals
-    from registry_core.ui.live import Runs
-    from registry_core.ui.watchers import watch
+    from registry_core.lifecycle import run as lifecycle
+    from registry_core.process.interrupts import stop_on_signals
+    from registry_core.terminal.live import Runs
+    from registry_core.terminal.progress import watch
 
     require_training()
     with stop_on_signals() as stop:
@@ -170,7 +170,7 @@ def load_trainer(config: RunConfig) -> Trainer:
 
 def standard_report(result: RunResult, out_dir: Path) -> list[Path]:
     """The host's own figures."""
-    from registry_core.plotting import standard_figures  # Matplotlib loads here
+    from registry_core.evaluation.figures import standard_figures  # Matplotlib loads here
 
     return list(standard_figures(result, out_dir))
 
@@ -178,7 +178,7 @@ def standard_report(result: RunResult, out_dir: Path) -> list[Path]:
 def _print_config(plans: Sequence[RunPlan], as_json: bool) -> None:
     import json
 
-    from registry_core.ui import output
+    from registry_core.terminal import output
 
     plan, seeds = plans[0], [each.config.seed for each in plans]
     values = plan.config.values()
@@ -198,7 +198,7 @@ def _print_config(plans: Sequence[RunPlan], as_json: bool) -> None:
 
 
 def _tell_plans(plans: Sequence[RunPlan], folder: Path, as_json: bool) -> None:
-    from registry_core.ui import output
+    from registry_core.terminal import output
 
     plan, last = plans[0], plans[-1].config.seed
     if as_json:
@@ -220,7 +220,7 @@ def _tell_plans(plans: Sequence[RunPlan], folder: Path, as_json: bool) -> None:
 
 def tell_version(version: Version, registry: Registry, as_json: bool, quiet: bool) -> None:
     """A version that was just registered, as the options ask for it."""
-    from registry_core.ui import output
+    from registry_core.terminal import output
 
     if as_json:
         output.print_json({"version": version.to_json(), "registry": str(registry.folder)})
@@ -236,9 +236,9 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
     """The versions of a group that was just registered, as the options ask for them."""
     from dataclasses import asdict
 
-    from registry_core.groups import metrics_of
-    from registry_core.ui import output
-    from registry_core.ui.tables.comparisons import show_group
+    from registry_core.evaluation.groups import metrics_of
+    from registry_core.terminal import output
+    from registry_core.terminal.tables.comparisons import show_group
 
     if as_json:
         output.print_json(
@@ -258,7 +258,7 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
 
 
 def _registered(version: Version) -> str:
-    from registry_core.ui import text
+    from registry_core.terminal import text
 
     seconds = text.duration(sum(version.seconds.values()))
     metrics = ", ".join(f"{n} {text.fraction(n, v)}" for n, v in version.metrics.items())
@@ -270,7 +270,7 @@ def _open_figures(version: Version) -> None:
     import sys
     import tempfile
 
-    from registry_core.ui.output import print_warning
+    from registry_core.terminal.output import print_warning
 
     # a folder inside one that is the user's alone: figures are not for everyone on the machine
     around = Path(tempfile.mkdtemp(prefix=f"{version.model}-{version.version}-"))

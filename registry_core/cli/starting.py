@@ -42,7 +42,7 @@ def require_training() -> None:
         UsageError: of which of the two it is.
     """
     from registry_core.errors import UsageError
-    from registry_core.requirements import require_keras
+    from registry_core.process.requirements import require_keras
 
     require_keras()
     now = time.gmtime()

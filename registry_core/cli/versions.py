@@ -18,10 +18,15 @@ from registry_core.cli.place import tell_nothing
 from registry_core.errors import UsageError
 from registry_core.records import LOG_FILE
 from registry_core.refs import parse_many, parse_model, parse_words, shown
-from registry_core.ui import output
-from registry_core.ui.tables.comparisons import show_side_by_side
-from registry_core.ui.tables.ledger import show_history
-from registry_core.ui.tables.versions import show_models, show_removals, show_version, show_versions
+from registry_core.terminal import output
+from registry_core.terminal.tables.comparisons import show_side_by_side
+from registry_core.terminal.tables.ledger import show_history
+from registry_core.terminal.tables.versions import (
+    show_models,
+    show_removals,
+    show_version,
+    show_versions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -281,7 +286,7 @@ def compare(
     For versions of `mlreg run --seeds`, their groups follow: the mean, deviation and interval of
     each metric, and Welch's test between the groups.
     """
-    from registry_core.ui.watchers import watch
+    from registry_core.terminal.progress import watch
 
     with watch() as observer:
         registry = session.open()

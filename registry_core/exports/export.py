@@ -9,9 +9,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path, PurePosixPath
 
-from registry_core import custom_code
 from registry_core.errors import IntegrityError, UsageError
 from registry_core.exports.outputs import Output
+from registry_core.plugins import custom_code
 from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
 from registry_core.refs import shown
 from registry_core.settings import Settings

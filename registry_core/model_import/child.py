@@ -15,9 +15,9 @@ from typing import Any, TextIO
 
 from registry_core.config import RunConfig
 from registry_core.errors import MlregError
-from registry_core.model_file import ModelFile, inspect
 from registry_core.model_import import confinement
 from registry_core.model_import.limits import OPEN_FILES, SPARE_FILE_BYTES
+from registry_core.model_import.model_file import ModelFile, inspect
 
 # how libraries say that memory ran out, where they raise something else than MemoryError
 _OUT_OF_MEMORY = (

@@ -23,13 +23,9 @@ from typing import Any, BinaryIO
 from registry_core import errors
 from registry_core.config import RunConfig
 from registry_core.errors import MlregError, RefusedError
-from registry_core.model_file import ModelFile
 from registry_core.model_import.child import out_of_memory
-from registry_core.model_import.limits import (
-    ANSWER_BYTES,
-    START_SECONDS,
-    Limits,
-)
+from registry_core.model_import.limits import ANSWER_BYTES, START_SECONDS, Limits
+from registry_core.model_import.model_file import ModelFile
 from registry_core.types import ArraySplit, DataSplits, Split
 
 # How often a signal that asks to stop is looked for.

@@ -14,8 +14,8 @@ from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerRow
 from registry_core.store.clock import utc_now
 from registry_core.store.disk import sha256_hex
-from registry_core.store.faults import REBUILD
 from registry_core.store.manifest import as_unicode, canonical
+from registry_core.store.storage_errors import REBUILD
 
 BEFORE_THE_FIRST = "0" * 64
 

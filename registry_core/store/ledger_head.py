@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import DamagedIndexError
-from registry_core.store.blobs import OBJECTS
 from registry_core.store.disk import write_all
-from registry_core.store.faults import REBUILD
 from registry_core.store.folders import open_file, opened, read_file
 from registry_core.store.manifest import read_json
+from registry_core.store.objects import OBJECTS
+from registry_core.store.storage_errors import REBUILD
 
 HEAD_FILE = "ledger.head"
 # Far enough apart that no disk writes both at once.

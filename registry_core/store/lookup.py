@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from registry_core.errors import UsageError
 from registry_core.records import Version
 from registry_core.refs import Ref, shown
-from registry_core.store.faults import contradicted
 from registry_core.store.index import Reading
 from registry_core.store.ledger import is_whole
+from registry_core.store.storage_errors import contradicted
 
 
 def resolve(view: Reading, ref: Ref, removed: bool = False) -> Version:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerRow
 from registry_core.rules import PromotionRule, RuleChange, SetRule
-from registry_core.store.access import Access
 from registry_core.store.derived import RULE_REMOVED, RULE_SET
-from registry_core.store.faults import REBUILD, contradicted
 from registry_core.store.index import Reading
 from registry_core.store.ledger import Event, is_whole
+from registry_core.store.storage_errors import REBUILD, contradicted
+from registry_core.store.transactions import Access
 
 # From the rules that there are to those that are to be changed; None removes one.
 Change = Callable[[Mapping[str, PromotionRule]], Mapping[str, PromotionRule | None]]

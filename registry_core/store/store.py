@@ -51,20 +51,20 @@ from registry_core.records import (
 from registry_core.refs import Ref, check_alias_name, check_model_name, shown
 from registry_core.store import lookup, rules
 from registry_core.store import manifest as manifests
-from registry_core.store.access import Access
-from registry_core.store.blobs import OBJECTS
 from registry_core.store.clock import utc_now
 from registry_core.store.confirm import check_registration, read_manifest
 from registry_core.store.disk import sha256_hex, write_new
-from registry_core.store.faults import DATABASE, UnconfirmedError, translated
 from registry_core.store.folders import opened
 from registry_core.store.index import Writing
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
+from registry_core.store.objects import OBJECTS
 from registry_core.store.removals import Removals
 from registry_core.store.rules import Rules
-from registry_core.store.runs import RUNS, RunFolder, remove_folder, resumable, strip
 from registry_core.store.staging import STAGED, Staged, check_files, stage
+from registry_core.store.storage_errors import DATABASE, UnconfirmedError, translated
+from registry_core.store.transactions import Access
+from registry_core.store.workspaces import RUNS, RunFolder, remove_folder, resumable, strip
 
 _NOT_REGISTERED = "Nothing was registered; earlier versions are whole."
 

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from registry_core import backend
-from registry_core.requirements import require_keras
+from registry_core.process import keras_environment as backend
+from registry_core.process.requirements import require_keras
 
 require_keras()
 backend.prepare()
@@ -37,7 +37,7 @@ def _native_logs_only_on_failure() -> Iterator[None]:
 
 
 with _native_logs_only_on_failure():
-    from registry_core.training.adopter import KerasAdopter
+    from registry_core.training.compatibility import KerasAdopter
     from registry_core.training.exporting import export_model
     from registry_core.training.models import check_saved, load_model, save_model
     from registry_core.training.trainer import KerasTrainer

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from registry_core import blame
 from registry_core.errors import PluginError
+from registry_core.plugins import attribution as blame
 
 
 def save_model(model: keras.Model, path: Path) -> None:

@@ -10,17 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from registry_core.data import steps
-from registry_core.training.draws import Draws, draws_of, own_generator, told_of_augmentation
+from registry_core.data.checks import steps
+from registry_core.training.random_draws import Draws, draws_of, own_generator, told_of_augmentation
 from registry_core.training.stream_checks import exactly, sound
-from registry_core.types import (
-    ArraySplit,
-    Augmentation,
-    Batch,
-    NotRepeatable,
-    Split,
-    StreamSplit,
-)
+from registry_core.types import ArraySplit, Augmentation, Batch, NotRepeatable, Split, StreamSplit
 
 # There is no control flow of Python's for autograph to convert, and looking for it takes time.
 _do_not_convert = tf.autograph.experimental.do_not_convert

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from registry_core import blame
-from registry_core.data import named_splits
+from registry_core.data.checks import named_splits
 from registry_core.errors import DataError
+from registry_core.plugins import attribution as blame
 from registry_core.types import DataSplits, Split, StreamSplit
 
 # So many of a training stream's first examples are read twice before anything is trained.

@@ -19,25 +19,17 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.config import RunConfig
-from registry_core.data import named_splits
+from registry_core.data.checks import named_splits
 from registry_core.errors import PluginError, TrainingError
-from registry_core.signals import StopRequest
+from registry_core.process.interrupts import StopRequest
+from registry_core.training.callback_batching import NumberedCallbacks, batches_a_call
+from registry_core.training.callbacks import Watch
 from registry_core.training.custom_objects import custom_objects
-from registry_core.training.fused import fused_normalisation
-from registry_core.training.hooks import NumberedCallbacks, batches_a_call
-from registry_core.training.measuring import (
-    check_metrics,
-    examination,
-    measure,
-    refuse_metric,
-)
+from registry_core.training.evaluation import check_metrics, examination, measure, refuse_metric
+from registry_core.training.fused_batch_norm import fused_normalisation
 from registry_core.training.models import check_saved, save_model
-from registry_core.training.pipeline import (
-    TrainingBatches,
-    evaluation_batches,
-    first_examples,
-)
-from registry_core.training.resumption import Keep, read_last
+from registry_core.training.pipeline import TrainingBatches, evaluation_batches, first_examples
+from registry_core.training.resume import Keep, read_last
 from registry_core.training.stream_checks import (
     CheckedStream,
     checked_streams,
@@ -45,7 +37,6 @@ from registry_core.training.stream_checks import (
     read_through,
     read_twice,
 )
-from registry_core.training.watch import Watch
 from registry_core.types import (
     Assembly,
     Augmentation,

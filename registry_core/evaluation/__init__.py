@@ -1,0 +1,1 @@
+"""Per-example results, paired tests, summary statistics, comparisons, figures."""

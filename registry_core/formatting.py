@@ -1,0 +1,127 @@
+"""Numbers, times and other people's text as a person reads them. Knows no terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from registry_core.evaluation.summary_stats import Sample
+
+_CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def literal(text: str) -> str:
+    """The text with every control, formatting and line-ending character written as an escape.
+
+    A tag, a reason or a message can then neither move the cursor nor break a line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if unicodedata.category(character) not in _CONTROL
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def number(value: float) -> str:
+    """Four significant digits: 0.7801, 12.31, 1.235e-07."""
+    return f"{value:.4g}" if abs(value) < 1 or value >= 10_000 else f"{value:.2f}"
+
+
+def fraction(name: str, value: float) -> str:
+    """A metric's value: an accuracy keeps four decimals, whatever it is."""
+    return f"{value:.4f}" if "accuracy" in name else number(value)
+
+
+def spread(name: str, sample: Sample) -> str:
+    """A metric over several runs: 0.4470 ± 0.0300, mean and deviation, as exact as each other."""
+    mean = fraction(name, sample.mean)
+    if sample.deviation is None:
+        return mean
+    decimals = 0 if "e" in mean else len(mean.partition(".")[2])
+    deviation = f"{sample.deviation:.{decimals}f}"
+    if not float(deviation):
+        deviation = number(sample.deviation)  # smaller than what the mean is rounded to
+    return f"{mean} ± {deviation}"
+
+
+def signed(name: str, difference: float) -> str:
+    """A metric's difference, with its sign: +0.0120."""
+    return f"{'+' if difference >= 0 else ''}{fraction(name, difference)}"
+
+
+def duration(seconds: float) -> str:
+    """How long: 9.4 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 version`, `1,200 versions`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def size(count: int) -> str:
+    """Bytes: 512 B, 1.5 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def metrics_line(metrics: Mapping[str, float]) -> str:
+    """`accuracy 0.7801  loss 0.64`, names without underscores."""
+    return "  ".join(f"{n.replace('_', ' ')} {fraction(n, v)}" for n, v in metrics.items())
+
+
+def stages_line(seconds: Mapping[str, float]) -> str:
+    """`data 0.5 s, training 30.1 s, evaluation 2.4 s`, in the order of a run."""
+    nouns = {
+        "data": "data",
+        "model": "model",
+        "fit": "training",
+        "evaluate": "evaluation",
+        "save": "saving",
+        "plot": "figures",
+    }
+    return ", ".join(
+        f"{noun} {duration(seconds[stage])}" for stage, noun in nouns.items() if stage in seconds
+    )
+
+
+def when(moment: str) -> str:
+    """`2026-03-05 09:14 UTC` of an ISO 8601 time."""
+    return f"{moment[:10]} {moment[11:16]} UTC"
+
+
+def age(moment: str, now: datetime | None = None) -> str:
+    """How long ago an ISO 8601 time was: `just now`, `5 min ago`, `2 h ago`, `3 days ago`.
+
+    The day is told of what is older than a month, or lies in the future.
+    """
+    try:
+        then = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    then = then if then.tzinfo else then.replace(tzinfo=UTC)
+    seconds = ((now or datetime.now(UTC)) - then).total_seconds()
+    if -60 <= seconds < 60:
+        return "just now"
+    if 0 < seconds < 3600:
+        return f"{seconds / 60:.0f} min ago"
+    if 0 < seconds < 86_400:
+        return f"{seconds / 3600:.0f} h ago"
+    if 0 < seconds < 31 * 86_400:
+        return f"{counted(round(seconds / 86_400), 'day')} ago"
+    return moment[:10]

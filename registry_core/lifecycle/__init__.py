@@ -1,0 +1,1 @@
+"""How a run goes, from a specification to a registered version. Start with `run`."""

@@ -1,0 +1,252 @@
+"""A version trained again from its record, and what came of it: the same, noise, or something else.
+
+Nothing is registered. Who trains is handed in, as the lifecycle is handed its trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from registry_core.config import RunConfig
+from registry_core.errors import UsageError
+from registry_core.evaluation.per_example_results import (
+    Comparison,
+    Outcomes,
+    compare,
+    outcomes,
+    telling,
+)
+from registry_core.lifecycle.record_diff import Drift, covered, drifted
+from registry_core.lifecycle.run import Stages, Trainer, train
+from registry_core.lifecycle.spec import RunPlan
+from registry_core.plugins.manager import PluginSet
+from registry_core.process.interrupts import StopRequest
+from registry_core.records import Version
+from registry_core.types import Observer
+
+# What may decide a result and is in no record.
+NOT_LOOKED_AT = (
+    "files that the plugin reads besides its data",
+    "installed libraries' own files",
+    "drivers",
+    "time and network",
+)
+
+# A difference in the answers that the paired test would see this seldom is more than noise.
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of training a version again.
+
+    Args:
+        version: the version.
+        verdict: `identical`: weights, history and metrics are the record's, bit for bit.
+            `within noise`: they are not, and the paired test finds no difference between the
+            answers. `different`: it does, or the two cannot be compared.
+        metrics: name -> value, of this time.
+        weights: the digest of the weights, of this time.
+        recorded_weights: and of the record.
+        first_epoch: the first epoch, from 1, whose history is not the record's; None where there is
+            none.
+        drift: what is not as it was when the version was made.
+        compared: what was compared for that, in words: `settings`, `plugin files (3)`, …
+        not_recorded: what was not, as the version's record says nothing of it.
+        not_looked_at: what is in no record, and may have decided.
+        causes: why the same training may come to something else, known from the record.
+        comparison: of the answers now with the recorded ones; None where they cannot be compared.
+        why_not: why they cannot; empty where they can.
+    """
+
+    version: Version
+    verdict: str
+    metrics: Mapping[str, float]
+    weights: str
+    recorded_weights: str
+    first_epoch: int | None = None
+    drift: Sequence[Drift] = field(default_factory=tuple)
+    compared: Sequence[str] = ()
+    not_recorded: Sequence[str] = ()
+    not_looked_at: Sequence[str] = NOT_LOOKED_AT
+    causes: Sequence[str] = ()
+    comparison: Comparison | None = None
+    why_not: str = ""
+
+    @property
+    def cause_known(self) -> bool:
+        """Whether anything is known that may have made a difference."""
+        return bool(self.drift or self.causes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "version": self.version.to_json(),
+            "verdict": self.verdict,
+            "metrics": dict(self.metrics),
+            "weights": self.weights,
+            "recorded_weights": self.recorded_weights,
+            "first_epoch": self.first_epoch,
+            "drift": [drift.to_json() for drift in self.drift],
+            "compared": list(self.compared),
+            "not_recorded": list(self.not_recorded),
+            "not_looked_at": list(self.not_looked_at),
+            "causes": list(self.causes),
+            "cause_known": self.cause_known,
+            "comparison": asdict(self.comparison) if self.comparison else None,
+            "why_not": self.why_not,
+        }
+
+
+class Scratch:
+    """A workspace that keeps nothing.
+
+    Args:
+        path: an empty folder.
+    """
+
+    record: Mapping[str, Any] | None = None
+    checkpoint: Path | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, record: Mapping[str, Any]) -> None:
+        pass
+
+    def keep(self, write: Callable[[BinaryIO], object]) -> None:
+        pass
+
+
+def check_reproducible(version: Version, manifest: Mapping[str, Any]) -> None:
+    """Refuse a version that no training made, or whose record does not say enough.
+
+    Raises:
+        UsageError: says why it cannot be trained again.
+    """
+    if "imported" in manifest:
+        raise UsageError(
+            f"{version.ref} was imported: no record says how it was trained.",
+            "What it answers can be measured again.",
+            f"mlreg evaluate {version.ref}",
+        )
+    if "weights" not in manifest:
+        raise UsageError(
+            f"{version.ref} was made by an mlreg that kept no digest of its weights.",
+            "What it answers can be measured again.",
+            f"mlreg evaluate {version.ref}",
+        )
+
+
+def reproduce(
+    plan: RunPlan,
+    version: Version,
+    manifest: Mapping[str, Any],
+    recorded: Outcomes | None,
+    *,
+    plugins: PluginSet,
+    load_trainer: Callable[[RunConfig], Trainer],
+    folder: Path,
+    observer: Observer,
+    stop: StopRequest,
+    project: Path,
+) -> Reproduction:
+    """Train a version again and hold what comes of it against its record.
+
+    Args:
+        plan: the record's plan, or what is to be tried in its place.
+        version: what is made again.
+        manifest: its record.
+        recorded: what it answered on its test split; None where there is no record.
+        plugins: the plan's plugins.
+        load_trainer: called once the data is known to be good; importing TensorFlow is its affair.
+        folder: an empty folder to work in.
+        observer: told what goes on.
+        stop: asked whether a signal wants this to end.
+        project: the folder whose surroundings are held against the record's.
+
+    Raises:
+        MlregError: of the kind that is at fault.
+        Interrupted: a signal asked to stop.
+    """
+    nothing_changed = "Nothing was changed."
+    stop.outcome = nothing_changed
+    made = train(
+        plan,
+        plugins=plugins,
+        workspace=Scratch(folder),
+        load_trainer=load_trainer,
+        observer=observer,
+        stop=stop,
+        stages=Stages(observer),
+        project=project,
+        once_begun=nothing_changed,
+    )
+    seen = made.origin["data"]["splits"]["test"]["fingerprint"]
+    answers = outcomes(made.evaluation, made.data.class_names, seen)
+    history = {name: list(values) for name, values in made.history.metrics.items()}
+    comparison, why_not = _compared(answers, recorded, version, observer)
+    same = made.weights == manifest["weights"] and history == manifest["history"]
+    if same and dict(made.metrics) == dict(version.metrics):
+        verdict = "identical"
+    elif comparison is not None and comparison.p_value >= LEVEL:
+        verdict = "within noise"
+    else:
+        verdict = "different"
+    coverage = covered(manifest, made.origin)
+    return Reproduction(
+        version,
+        verdict,
+        made.metrics,
+        made.weights,
+        manifest["weights"],
+        _first_difference(manifest["history"], history),
+        drifted(manifest, made.origin),
+        coverage.compared,
+        coverage.not_recorded,
+        causes=_causes(
+            manifest,
+            {
+                **made.origin,
+                "not_repeatable": [each.to_json() for each in made.history.not_repeatable],
+            },
+        ),
+        comparison=comparison,
+        why_not=why_not,
+    )
+
+
+def _causes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What the records themselves say about training that does not repeat."""
+    causes = []
+    for record in (then, now):
+        for each in record.get("not_repeatable", ()):
+            if each["when"] == "always" or record.get("resumed"):
+                causes.append(each["what"])
+        if record["environment"].get("deterministic") is False:
+            causes.append("deterministic is off: the order in which numbers are added may differ")
+    return [*dict.fromkeys(causes)]
+
+
+def _compared(
+    answers: Outcomes, recorded: Outcomes | None, version: Version, observer: Observer
+) -> tuple[Comparison | None, str]:
+    if recorded is None:
+        return None, "there is no record of the answers on a test split"
+    try:
+        return compare(answers, recorded, advanced=telling(observer, version, version)), ""
+    except UsageError as error:
+        return None, error.what
+
+
+def _first_difference(
+    then: Mapping[str, Sequence[float]], now: Mapping[str, Sequence[float]]
+) -> int | None:
+    epochs = max((len(values) for values in (*then.values(), *now.values())), default=0)
+    for epoch in range(epochs):
+        sides = ({name: side[name][epoch : epoch + 1] for name in side} for side in (then, now))
+        if next(sides) != next(sides):
+            return epoch + 1
+    return None

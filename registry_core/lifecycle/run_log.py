@@ -1,0 +1,240 @@
+"""A run in lines: what a log says of it, and the file that is kept with the run.
+
+Whoever watches a run on a terminal sees it once. The same events, each a line with its time, are
+appended to the run's folder while it goes on, and become a file of the version. Knows no terminal.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from registry_core.errors import Interrupted, MlregError, UsageError, one_line
+from registry_core.formatting import duration, literal, metrics_line, size
+from registry_core.process.guard import warnings_to
+from registry_core.records import LOG_FILE, RunLog, Version
+from registry_core.refs import parse_words, shown
+from registry_core.store import Store
+from registry_core.types import Observer
+
+STAGES = {
+    "data": "Loading the data",
+    "model": "Preparing the model",
+    "fit": "Training",
+    "evaluate": "Evaluating on the test split",
+    "save": "Saving",
+    "plot": "Drawing the figures",
+    "register": "Registering",
+}
+
+# A log gets a line for a download, a calculation or a long epoch no more often than this, and none
+# for a calculation that is done sooner.
+SECONDS_BETWEEN_LINES = 10.0
+SECONDS_WITHOUT_LINE = 2.0
+SECONDS_WITHIN_EPOCH = 60.0
+
+_LONGEST_LINE = 2_000
+_ALL = 2**63 - 1
+
+
+def now() -> float:
+    """Seconds that only go forward."""
+    return time.monotonic()
+
+
+class Lines:
+    """An observer that has a line for each thing that is worth one in a log.
+
+    Args:
+        write: takes each line.
+    """
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._epoch = self._epochs = self._steps = self._examples = 0
+        self._last_line = 0.0
+        self._last_of_epoch = now()
+
+    def say(self, text: str) -> None:
+        self._write(text)
+
+    def warn(self, text: str) -> None:
+        self._write(f"Warning: {text}")
+
+    def step(self, what: str, done: int, total: int | None = None) -> None:
+        moment = now()
+        if done and moment - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = moment
+            of = f" of {size(total)}" if total else ""
+            self._write(f"{what}: {size(done)}{of}")
+
+    def stage_began(self, name: str) -> None:
+        self._write(f"{STAGES[name]} …")
+
+    def resumed(self, epoch: int, step: int) -> None:
+        self._epoch = epoch
+        batches = f", after {step:,} of its batches" if step else ""
+        self._write(f"Resumed in epoch {epoch + 1}{batches}")
+
+    def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
+        self._epochs, self._steps, self._examples = epochs, steps_per_epoch, examples
+        self._last_of_epoch = now()
+
+    def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
+        moment = now()
+        if moment - self._last_of_epoch >= SECONDS_WITHIN_EPOCH and step < self._steps:
+            self._last_of_epoch = moment
+            self._write(
+                f"epoch {self._epoch + 1}/{self._epochs}, step {step:,}/{self._steps:,}  "
+                f"{metrics_line(metrics)}"
+            )
+
+    def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
+        self._epoch, self._last_of_epoch = epoch + 1, now()
+        rate = f"  {self._examples / seconds:,.0f} examples/s" if seconds > 0 else ""
+        self._write(
+            f"epoch {epoch + 1}/{self._epochs}  {metrics_line(metrics)}  {duration(seconds)}{rate}"
+        )
+
+    def calculated(self, what: str, done: int, total: int) -> None:
+        moment = now()
+        if not done:
+            self._last_line = moment - SECONDS_BETWEEN_LINES + SECONDS_WITHOUT_LINE
+        elif moment - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = moment
+            self._write(f"{what}: {done:,} of {total:,}")
+
+
+class Both:
+    """Passes everything on to two observers."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._each = (first, second)
+
+    def say(self, text: str) -> None:
+        for each in self._each:
+            each.say(text)
+
+    def warn(self, text: str) -> None:
+        for each in self._each:
+            each.warn(text)
+
+    def step(self, what: str, done: int, total: int | None = None) -> None:
+        for each in self._each:
+            each.step(what, done, total)
+
+    def stage_began(self, name: str) -> None:
+        for each in self._each:
+            each.stage_began(name)
+
+    def resumed(self, epoch: int, step: int) -> None:
+        for each in self._each:
+            each.resumed(epoch, step)
+
+    def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
+        for each in self._each:
+            each.training_started(epochs, steps_per_epoch, examples)
+
+    def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
+        for each in self._each:
+            each.batch_done(step, metrics)
+
+    def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
+        for each in self._each:
+            each.epoch_done(epoch, metrics, seconds)
+
+    def calculated(self, what: str, done: int, total: int) -> None:
+        for each in self._each:
+            each.calculated(what, done, total)
+
+
+class LogKeeper(Protocol):
+    """Where a run's log is kept; the store answers with a `RunFolder`."""
+
+    def log(self, line: str, last: bool = False) -> None: ...
+
+
+@contextmanager
+def logged(observer: Observer, folder: LogKeeper) -> Iterator[Observer]:
+    """An observer that tells this one everything and keeps the log too, with why the run ended.
+
+    A log that cannot be written costs a warning, and the run goes on.
+    """
+    keeps = True
+
+    def write(text: str, last: bool = False) -> None:
+        nonlocal keeps
+        if not keeps:
+            return
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        try:
+            folder.log(f"{at} {literal(text)[:_LONGEST_LINE]}", last)
+        except (OSError, MlregError) as error:
+            keeps = False
+            why = error.what if isinstance(error, MlregError) else one_line(error)
+            observer.warn(f"The run's log ends here: {why}")
+
+    both = Both(observer, Lines(write))
+    try:
+        with warnings_to(both.warn):  # what is said of plugins belongs into the log too
+            yield both
+    except MlregError as error:
+        write(f"Failed: {error.what} {error.remedy}".rstrip(), last=True)
+        raise
+    except (Interrupted, KeyboardInterrupt) as interruption:
+        write(f"Stopped by {interruption}." if str(interruption) else "Stopped.", last=True)
+        raise
+    except BaseException as error:
+        write(f"Failed: {type(error).__qualname__}: {one_line(error)}", last=True)
+        raise
+
+
+def find_log(store: Store, words: Sequence[str]) -> RunLog:
+    """What the log of a run says.
+
+    Args:
+        store: has the run, or the version that it made.
+        words: a reference to a version, in one or two words; or a run's id, or its end.
+
+    Raises:
+        UsageError: there is no such version or run, or nothing was logged.
+        IntegrityError: the log is damaged.
+    """
+    is_run = len(words) == 1 and re.fullmatch(r"(\d{8}T\d{6}Z-)?[0-9a-f]{4,8}", words[0])
+    if is_run and words[0] not in store.model_names():
+        return _log_of_run(store, words[0])
+    return _log_of_version(store, store.resolve(parse_words(list(words))))
+
+
+def _log_of_run(store: Store, name: str) -> RunLog:
+    going = [run.id for run in store.unfinished_runs() if run.is_called(name)]
+    made = [each for each in store.newest_versions(_ALL) if each.run.endswith(name)]
+    if len(going) + len(made) != 1:
+        which = [*going, *(version.ref for version in made)]
+        raise UsageError(
+            f"{len(which)} runs are called {shown(name)}." if which else f"No run {shown(name)}.",
+            f"These: {', '.join(which)}." if which else "`mlreg runs` lists them with their ids.",
+            f"mlreg show {which[0]} --log" if which else "mlreg runs",
+        )
+    if made:
+        return _log_of_version(store, made[0])
+    if not (content := store.run_log(going[0])):
+        raise UsageError(f"Run {going[0]} has no log.", "An older mlreg began it.", "mlreg runs")
+    return RunLog(going[0], None, _lines(content))
+
+
+def _log_of_version(store: Store, version: Version) -> RunLog:
+    if version.file(LOG_FILE) is None:
+        raise UsageError(
+            f"{version.ref} has no log.",
+            "It was imported, or an older mlreg registered it.",
+            f"mlreg show {version.ref}",
+        )
+    return RunLog(version.run, version.ref, _lines(store.read(version, LOG_FILE)))
+
+
+def _lines(content: bytes) -> list[str]:
+    return [literal(line) for line in content.decode("utf-8", "backslashreplace").splitlines()]

@@ -1,0 +1,1 @@
+"""The plugin contract, which plugins there are, and which plugin raised an error."""

@@ -1,0 +1,411 @@
+"""The code that a version's model needs beside Keras: layers, losses and functions of its own.
+
+A saved model names them and cannot bring them. Which module registers each is recorded with the
+version, and is imported before the model is loaded. A record is not trusted: it can have a module
+imported that lies beside plugins.toml, in the package of a plugin that is known here, or in an
+installed package that is made for Keras; nothing else. Knows no model, and Keras only by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry_core.errors import (
+    IntegrityError,
+    Interrupted,
+    MlregError,
+    PluginError,
+    UsageError,
+    one_line,
+    safe_str,
+    truncate,
+)
+from registry_core.plugins.manager import KnownPlugins
+from registry_core.plugins.source_digests import is_beside
+from registry_core.plugins.sources import distribution_of
+from registry_core.process import keras_environment as backend
+from registry_core.process.guard import PluginGuard
+from registry_core.records import Version
+from registry_core.settings import Settings
+
+# the key of a version's record
+KEY = "custom_objects"
+
+# a package that needs one of these is made to be used with Keras
+_LIBRARIES = re.compile(r"(keras|tensorflow)\b", re.IGNORECASE)
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+# what leads to the reason in what Keras says, and what follows it
+_MARKS = re.compile(
+    r"Exception encountered: |Error encountered:|Example error message for object <[^\n]*>:\n"
+)
+_CONFIGURATION = re.compile(
+    r"Full object config|config=\{|Arguments received by|Target variable:|List of objects"
+)
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+_LIMIT_CONFIG_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class CustomObject:
+    """A class or a function that a model names and Keras does not have.
+
+    Args:
+        name: what it is registered as: `acme>Noise`.
+        module: what registers it when it is imported; empty where that is not known.
+        distribution: what the module was installed with, and its version; None where it was not.
+    """
+
+    name: str
+    module: str
+    distribution: str | None = None
+
+
+def describe(objects: Mapping[str, str], folder: Path) -> list[dict[str, Any]]:
+    """What a version's record keeps of a model's custom objects.
+
+    Args:
+        objects: registered name -> module.
+        folder: the one of plugins.toml.
+    """
+    return [
+        {"name": name, "module": module, "distribution": _distribution(module, folder)}
+        for name, module in sorted(objects.items())
+    ]
+
+
+def lacking(manifest: Mapping[str, Any], settings: Settings) -> list[str]:
+    """What of a version's code is not here, in words: its plugin, modules. Imports nothing."""
+    known = KnownPlugins(settings)
+    name, needed = manifest["dataset"], _recorded(manifest) or []
+    missing = []
+    if name not in known.datasets:
+        module = next((p["module"] for p in manifest.get("plugins", ()) if p["name"] == name), "")
+        missing.append(f"the plugin '{name}'" + (f" (module {module})" if module else ""))
+    for module in _modules(needed):
+        if not _is_here(module, known, settings):
+            missing.append(f"the module {module}")
+    return missing
+
+
+def check_here(made: str, record: Mapping[str, Any], settings: Settings) -> None:
+    """Refuse to begin what needs a version's plugin where it, or what it brings, is not here.
+
+    Args:
+        made: what the plugin made: `cifar10@3`, `Run 20261125T…`.
+        record: the version's manifest, or what the run began with.
+        settings: which plugins there are here.
+
+    Raises:
+        PluginError: names all that is missing.
+    """
+    missing = lacking(record, settings)
+    if missing:
+        needed = _recorded(record) or []
+        raise PluginError(
+            f"{made} needs {_listed(missing)}, which {_are(missing)} not here.",
+            *_remedy(record, needed),
+        )
+
+
+@dataclass(frozen=True)
+class CustomCode:
+    """The code that one version's model needs.
+
+    Args:
+        version: the version.
+        manifest: its record.
+        needed: what its model names and Keras does not have.
+        settings: which plugins there are, and where modules lie.
+    """
+
+    version: Version
+    manifest: Mapping[str, Any]
+    needed: Sequence[CustomObject]
+    settings: Settings
+
+    @contextmanager
+    def imported(self) -> Iterator[None]:
+        """Import the code; in the block the model is loaded.
+
+        Raises:
+            PluginError: the code does not import, or is not what the model was made with.
+            UsageError: the model needs another Keras.
+        """
+        if not _all_registered(self.needed):
+            self._import()
+        try:
+            yield
+        except (MlregError, Interrupted, KeyboardInterrupt, OSError, MemoryError):
+            raise
+        except Exception as error:
+            raise self._not_loadable(error) from error
+
+    def _import(self) -> None:
+        known = KnownPlugins(self.settings)
+        backend.prepare()
+        for module in _modules(each for each in self.needed if not _is_registered(each.name)):
+            if _is_here(module, known, self.settings):
+                _import_module(self.version, module)
+        if not _all_registered(self.needed) and self.manifest["dataset"] in known.datasets:
+            with suppress(MlregError):  # it may import what the record does not name
+                known.load(self.manifest["dataset"])
+        missing = [each for each in self.needed if not _is_registered(each.name)]
+        if missing:
+            raise _unregistered(self.version, self.manifest, missing)
+
+    def _not_loadable(self, error: Exception) -> MlregError:
+        """What it means that a file which is as it was written cannot be loaded."""
+        ref, reason = self.version.ref, why(error)
+        if self.needed:
+            names = _listed([f"'{each.name}'" for each in self.needed])
+            return PluginError(
+                f"{ref} cannot be loaded with the code that is here: {reason}",
+                f"It needs {names} as it was when the version was made.",
+                f"mlreg show {ref}",
+            )
+        then = self.manifest.get("environment", {}).get("keras")
+        now = getattr(sys.modules.get("keras"), "__version__", "")
+        other = f", which Keras {then} saved" if then and then != now else ""
+        return UsageError(
+            f"Keras {now} cannot load {ref}{other}: {reason}",
+            "Its file is as it was written; use it with the Keras that wrote it.",
+            f"pip install keras=={then}" if other else f"mlreg export {ref}",
+        )
+
+
+def find_code(
+    version: Version, manifest: Mapping[str, Any], file: Path, settings: Settings
+) -> CustomCode:
+    """Find the code that a version's model needs, and import none of it.
+
+    Args:
+        version: the version.
+        manifest: its record.
+        file: its model, checked against its digest.
+        settings: which plugins there are, and where modules lie.
+
+    Raises:
+        PluginError: it is not here.
+    """
+    needed = _recorded(manifest)
+    if needed is None:
+        needed = named_in(file)
+    if not _all_registered(needed):
+        known = KnownPlugins(settings)
+        may_import = manifest["dataset"] in known.datasets
+        absent = [
+            each
+            for each in needed
+            if not _is_registered(each.name)
+            and not (_is_here(each.module, known, settings) if each.module else may_import)
+        ]
+        if absent:
+            raise _absent(version, manifest, absent)
+    return CustomCode(version, manifest, needed, settings)
+
+
+def named_in(file: Path) -> list[CustomObject]:
+    """The custom objects that a `.keras` file names, for a record that does not.
+
+    The modules of functions are not in a file.
+    """
+    objects = {}
+    for item in _dictionaries(read_config(file)):
+        if "class_name" not in item:
+            continue
+        function = item["class_name"] == "function"
+        name = item.get("config") if function else item.get("registered_name")
+        module = item.get("module")
+        if isinstance(name, str) and ">" in name:
+            if function or not isinstance(module, str) or not _MODULE.fullmatch(module):
+                module = ""
+            objects[name] = CustomObject(name, module)
+    return [objects[name] for name in sorted(objects)]
+
+
+def read_config(file: Path) -> Any:
+    """The configuration in a `.keras` file; None where there is none that can be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if archive.getinfo("config.json").file_size > _LIMIT_CONFIG_BYTES:
+                return None
+            return json.loads(archive.read("config.json"))
+    except (OSError, ValueError, KeyError, RecursionError, zipfile.BadZipFile):
+        return None
+
+
+# --- importing ----------------------------------------------------------------------------------
+
+
+def _import_module(version: Version, module: str) -> None:
+    try:
+        with PluginGuard(f"module '{module}'", f"when it was imported for {version.ref}"):
+            importlib.import_module(module)
+    except (MlregError, Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(
+            f"{version.ref} needs the module {module}, which cannot be imported: "
+            f"{type(error).__qualname__}: {one_line(error)}",
+            f"It registers a class or a function of the model of {version.ref}.",
+        ) from error
+
+
+def _is_here(module: str, known: KnownPlugins, settings: Settings) -> bool:
+    """Whether a module can be found, and is one that a record may have imported."""
+    if module in sys.modules:
+        return True
+    if not _MODULE.fullmatch(module):
+        return False
+    top = module.partition(".")[0]
+    try:
+        found = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    if found is None:
+        return False
+    plugins = [*known.datasets.values(), *known.extensions.values()]
+    if top in {source.module.partition(".")[0] for source in plugins}:
+        return True
+    places = [*filter(None, [found.origin]), *(found.submodule_search_locations or ())]
+    own = [settings.folder] if settings.file else []
+    own += [Path(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    if any(
+        is_beside(Path(place).resolve(), folder.resolve()) for place in places for folder in own
+    ):
+        return True
+    return _is_made_for_keras(top)
+
+
+def _is_made_for_keras(top: str) -> bool:
+    distribution = distribution_of(top)
+    if distribution is None:
+        return False
+    needs = importlib.metadata.requires(distribution.rpartition(" ")[0]) or []
+    return any(_LIBRARIES.match(each) for each in needs)
+
+
+def _is_registered(name: str) -> bool:
+    saving = getattr(sys.modules.get("keras"), "saving", None)
+    return saving is not None and name in saving.get_custom_objects()
+
+
+def _all_registered(needed: Iterable[CustomObject]) -> bool:
+    return all(_is_registered(each.name) for each in needed)
+
+
+# --- records ------------------------------------------------------------------------------------
+
+
+def _recorded(manifest: Mapping[str, Any]) -> list[CustomObject] | None:
+    """What a record says; None where it is of an mlreg that kept none of it."""
+    if KEY not in manifest:
+        return None
+    try:
+        found = [CustomObject(o["name"], o["module"], o["distribution"]) for o in manifest[KEY]]
+    except (TypeError, KeyError) as error:
+        raise IntegrityError(f"The record's {KEY} cannot be read.", "", "mlreg verify") from error
+    return found
+
+
+def _modules(objects: Iterable[CustomObject]) -> list[str]:
+    return [*dict.fromkeys(each.module for each in objects if each.module)]
+
+
+def _distribution(module: str, folder: Path) -> str | None:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is not None and is_beside(Path(file).resolve(), folder.resolve()):
+        return None
+    return distribution_of(module)
+
+
+def _dictionaries(config: Any) -> Iterator[dict[str, Any]]:
+    stack = [config]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            yield item
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+
+
+# --- saying what is missing ---------------------------------------------------------------------
+
+
+def _absent(
+    version: Version, manifest: Mapping[str, Any], absent: Sequence[CustomObject]
+) -> PluginError:
+    names, modules = _listed([f"'{each.name}'" for each in absent]), _modules(absent)
+    place = f" of the module {_listed(modules)}" if modules else ""
+    return PluginError(
+        f"{version.ref} needs code of its own that is not here: {names}{place}.",
+        *_remedy(manifest, absent),
+    )
+
+
+def _unregistered(
+    version: Version, manifest: Mapping[str, Any], missing: Sequence[CustomObject]
+) -> PluginError:
+    """Its module is here, and importing that does not register it."""
+    names, modules = _listed([f"'{each.name}'" for each in missing]), _modules(missing)
+    if not modules:
+        return _absent(version, manifest, missing)
+    return PluginError(
+        f"{version.ref} needs {names}, which importing {_listed(modules)} does not register.",
+        "Bring the code back as it was: the class at the top of the module, decorated with "
+        "@keras.saving.register_keras_serializable.",
+        f"mlreg show {version.ref}",
+    )
+
+
+def _remedy(manifest: Mapping[str, Any], objects: Sequence[CustomObject]) -> tuple[str, str]:
+    """What would work, and what to type."""
+    name = manifest["dataset"]
+    described = next((p for p in manifest.get("plugins", ()) if p["name"] == name), None)
+    installed = {each.distribution for each in objects} - {None}
+    if described is not None and described["distribution"]:
+        installed.add(described["distribution"])
+    if installed:
+        names = sorted(str(each) for each in installed)
+        wanted = [each.replace(" ", "==") for each in names]
+        safe = all(re.fullmatch(r"[\w.-]+==[\w.+!-]+", each) for each in wanted)
+        return (
+            f"Install {_listed(names)}, which it came with.",
+            f"pip install {' '.join(wanted)}" if safe else "mlreg plugins list",
+        )
+    return (
+        f"It came with the plugin '{name}': run this in the folder whose plugins.toml names it.",
+        "mlreg plugins list",
+    )
+
+
+def why(error: BaseException) -> str:
+    """What Keras says on loading, without where and without whole configurations: one line."""
+    text = _COLOURS.sub("", safe_str(error))
+    text = _MARKS.split(text)[-1]
+    text = " ".join(_CONFIGURATION.split(text)[0].split())
+    return truncate(text or type(error).__qualname__, 300)
+
+
+def _listed(words: Sequence[str]) -> str:
+    """`a, b and c`; of many, the first."""
+    if len(words) > 4:
+        return f"{', '.join(words[:3])} and {len(words) - 3} more"
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _are(words: Sequence[str]) -> str:
+    return "is" if len(words) == 1 else "are"

@@ -1,0 +1,149 @@
+"""What a plugin offers: presets and what they claim, settings and what they mean, hooks.
+
+The plugin is imported, and asked for its presets, which import no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from registry_core.config import RunConfig
+from registry_core.plugins.manager import PluginSet
+from registry_core.plugins.presets import find_presets
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key that `-p` can change.
+
+    Args:
+        name: the key.
+        type: what its values are, as written in the plugin.
+        values: preset -> its value there, as JSON has it; of the presets of one class.
+        about: what it means; empty where nothing says it.
+    """
+
+    name: str
+    type: str
+    values: Mapping[str, Any]
+    about: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "values": dict(self.values)}
+
+
+@dataclass(frozen=True)
+class PluginDescription:
+    """A plugin as `mlreg plugins show` tells it.
+
+    Args:
+        name: what the command line calls it.
+        kind: "dataset" or "extension".
+        module: the module.
+        file: where the module is.
+        origin: who names it: the path of plugins.toml, or a distribution and its version.
+        about: the first line of the module's docstring.
+        presets: name -> what it claims; empty for an extension.
+        settings: in the order of declaration, once for each class of configuration.
+        hooks: those that it implements.
+    """
+
+    name: str
+    kind: str
+    module: str
+    file: str
+    origin: str
+    about: str
+    presets: Mapping[str, str]
+    settings: tuple[Setting, ...]
+    hooks: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **vars(self),
+            "presets": dict(self.presets),
+            "settings": [setting.to_json() for setting in self.settings],
+            "hooks": list(self.hooks),
+        }
+
+
+def describe_plugin(plugins: PluginSet) -> PluginDescription:
+    """Describe the one plugin of a set.
+
+    Raises:
+        PluginError: its presets are not what they should be.
+    """
+    (source,) = plugins.sources
+    module = plugins.module(source.name)
+    presets = find_presets(plugins) if source.kind == "dataset" else {}
+    return PluginDescription(
+        name=source.name,
+        kind=source.kind,
+        module=source.module,
+        file=str(getattr(module, "__file__", "") or ""),
+        origin=source.origin,
+        about=(inspect.getdoc(module) or "").partition("\n")[0],
+        presets={name: config.about for name, config in presets.items()},
+        settings=tuple(_settings(presets)),
+        hooks=tuple(plugins.hooks()),
+    )
+
+
+def _settings(presets: Mapping[str, RunConfig]) -> Iterator[Setting]:
+    """The settings of each class of configuration, with the values in its presets."""
+    kinds: dict[type[RunConfig], None] = dict.fromkeys(map(type, presets.values()))
+    for kind in kinds:
+        values = {name: c.values() for name, c in presets.items() if type(c) is kind}
+        for name, field in kind.model_fields.items():
+            if all(name in each for each in values.values()):  # `about` is no setting
+                by_preset = {preset: each[name] for preset, each in values.items()}
+                yield Setting(name, _type_name(field.annotation), by_preset, _meaning(kind, name))
+
+
+def _meaning(config: type[RunConfig], name: str) -> str:
+    """What the field's description says, or the docstring of the class that declares it."""
+    if described := config.model_fields[name].description:
+        return " ".join(described.split())
+    for each in config.__mro__:
+        if issubclass(each, RunConfig) and (said := _arguments(each.__doc__ or "").get(name)):
+            return said
+    return ""
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """Name -> meaning, of the section `Args:` of a docstring in Google's style."""
+    _, found, section = inspect.cleandoc(docstring).partition("\nArgs:\n")
+    if not found:
+        return {}
+    meanings: dict[str, list[str]] = {}
+    name = ""
+    for line in section.splitlines():
+        if line.strip() and not line.startswith(" "):
+            break  # the next section
+        if match := re.match(r"    (\w+)(?: \(.*?\))?: (.*)", line):
+            name = match[1]
+            meanings[name] = [match[2].strip()]
+        elif name and line.strip():
+            meanings[name].append(line.strip())
+    return {name: " ".join(words) for name, words in meanings.items()}
+
+
+def _type_name(annotation: Any) -> str:
+    """`int`, `float | None`, `tuple[int, int, int]`: without bounds and modules."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return "None" if annotation is type(None) else annotation.__name__
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(inner[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type_name, inner))
+    if origin is Literal:
+        return " | ".join(map(repr, inner))
+    if origin is not None:
+        return f"{getattr(origin, '__name__', origin)}[{', '.join(map(_type_name, inner))}]"
+    return "…" if annotation is Ellipsis else str(annotation)

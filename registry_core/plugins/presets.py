@@ -1,0 +1,25 @@
+"""The presets that a dataset plugin ships, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from registry_core.config import RunConfig
+from registry_core.errors import PluginError
+from registry_core.plugins.manager import PluginSet
+
+
+def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
+    """The dataset plugin's presets, checked; raises PluginError where they are not presets."""
+    with plugins.answerable("mlreg_presets"):
+        presets: dict[str, RunConfig] = dict(plugins.call("mlreg_presets", Mapping))
+    for name, config in presets.items():
+        if not isinstance(config, RunConfig):
+            raise plugins.wrong_type("mlreg_presets", RunConfig, config)
+        if not isinstance(name, str):
+            raise plugins.wrong_type("mlreg_presets", str, name)
+    if not presets:
+        raise PluginError(
+            "mlreg_presets returned no preset.", "A dataset plugin ships at least one."
+        )
+    return presets

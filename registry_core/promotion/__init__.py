@@ -1,0 +1,1 @@
+"""What decides whether an alias moves to a version."""

@@ -1,0 +1,252 @@
+"""The network as it is trained, and as it is registered in layers of Keras's own."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cifar_plugin.airbench.config import PRESETS, AirbenchConfig
+from registry_core.types import ArraySplit, DataSplits
+
+pytestmark = pytest.mark.tensorflow
+
+NARROW = AirbenchConfig(widths=(24, 8, 8), batch_size=16, epochs=2)
+
+
+def noise(examples, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8)
+
+
+def data(examples=48):
+    split = ArraySplit(noise(examples), np.arange(examples, dtype=np.uint8) % 10)
+    return DataSplits(train=split, test=split, class_names=tuple("abcdefghij"))
+
+
+def built(config=NARROW, splits=None):
+    """The model that the hooks make of a configuration."""
+    import keras
+
+    from cifar_plugin import plugin
+    from registry_core.data.checks import steps
+
+    splits = splits if splits is not None else data()
+    keras.utils.set_random_seed(config.seed)
+    schedule = plugin.mlreg_scheduler(config, steps(len(splits.train), config.batch_size))
+    return plugin.mlreg_model(config, splits, schedule)
+
+
+def trained():
+    """A model whose every weight has moved, its averages among them."""
+    model, images = built(), noise(48)
+    for part in (images[:16], images[16:32], images[32:]):
+        model.train_on_batch(part, np.arange(16) % 10)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return trained()
+
+
+def registered(model, **changes):
+    from cifar_plugin import plugin
+
+    return plugin.mlreg_inference_model(NARROW.changed(changes), model)
+
+
+def test_parameters_are_the_sources():
+    """1,972,792 in PyTorch, less 1,152 scales that it keeps at one; averages are not counted."""
+    config = PRESETS["airbench94"]
+    model = built(config)
+    learned = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    whitening_kernel, averages = 2 * 2 * 3 * 24, 2 * 2 * (64 + 256 + 256)
+    assert model.count_params() - averages == learned + whitening_kernel == 1_971_640
+    assert model.output_shape == (None, 10)
+
+
+@pytest.mark.parametrize(("channels", "filters", "size"), [(3, 5, 7), (24, 8, 15), (4, 4, 31)])
+@pytest.mark.parametrize("even", [False, True])
+def test_a_convolution_and_its_gradients_are_tensorflows(channels, filters, size, even):
+    """Within rounding, whatever is left out for a pooling that would drop it."""
+    import tensorflow as tf
+
+    from cifar_plugin.airbench.layers import Convolution
+
+    layer = Convolution(filters, even=even)
+    random = np.random.default_rng(0)
+    images = tf.constant(random.normal(size=(6, size, size, channels)).astype("float32"))
+    layer.build((size, size, None, channels))
+    outputs = size - size % 2 if even else size
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(images)
+        kernel = tf.convert_to_tensor(layer.kernel)
+        tape.watch(kernel)
+        found = tf.transpose(layer(tf.transpose(images, [1, 2, 0, 3])), [2, 0, 1, 3])
+        expected = tf.nn.conv2d(images, kernel, 1, "SAME")[:, :outputs, :outputs]
+        heights = random.normal(size=expected.shape)
+        sums = [tf.reduce_sum(answers * heights) for answers in (found, expected)]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert found.shape == (6, *layer.compute_output_shape((size, size, 6, channels))[:2], filters)
+    moves = [tape.gradient(total, images) for total in sums]
+    np.testing.assert_allclose(moves[0], moves[1], atol=1e-3)
+    np.testing.assert_allclose(
+        tape.gradient(sums[0], layer.kernel.value), tape.gradient(sums[1], kernel), atol=5e-3
+    )
+
+
+def test_the_other_layers_and_their_gradients_are_tensorflows():
+    """Pooling and GELU, each against the operation that it stands for."""
+    import tensorflow as tf
+
+    from cifar_plugin.airbench.layers import Gelu, Pooling
+
+    images = tf.random.stateless_normal([6, 8, 5, 3], [0, 1]) * 3
+    behind = tf.transpose(images, [2, 0, 1, 3])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([images, behind])
+        pooled, expected = Pooling()(images), tf.nn.max_pool2d(behind, 2, 2, "VALID")
+        bent, usual = Gelu()(images), tf.nn.gelu(images, approximate=False)
+        squares = [tf.reduce_sum(values**2) for values in (pooled, expected, bent, usual)]
+    np.testing.assert_array_equal(tf.transpose(pooled, [2, 0, 1, 3]), expected)
+    np.testing.assert_allclose(bent, usual, atol=1e-6)
+    np.testing.assert_allclose(
+        tf.transpose(tape.gradient(squares[0], images), [2, 0, 1, 3]),
+        tape.gradient(squares[1], behind),
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        tape.gradient(squares[2], images), tape.gradient(squares[3], images), atol=1e-5
+    )
+
+
+def test_normalisation_is_by_the_batch_and_remembers_little():
+    """Forty per cent of its averages are the last batch's, the variance without bias."""
+    import tensorflow as tf
+
+    from cifar_plugin.airbench.layers import Normalization
+
+    values = np.random.default_rng(0).normal(3, 2, (4, 4, 10, 5)).astype("float32")
+    layer = Normalization()
+    found = layer(tf.constant(values), training=True).numpy()
+    np.testing.assert_allclose(found.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(found.var((0, 1, 2)), 1, atol=1e-4)
+    np.testing.assert_allclose(layer.moving_mean, 0.4 * values.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(
+        layer.moving_variance, 0.6 + 0.4 * values.var((0, 1, 2), ddof=1), rtol=1e-4
+    )
+
+
+def test_convolutions_start_by_handing_their_channels_on():
+    """With more filters than channels, the others are small and random."""
+    from cifar_plugin.airbench.network import Dirac
+
+    kernel = np.array(Dirac(seed=1)((3, 3, 4, 7)))
+    images = np.random.default_rng(0).normal(size=(5, 5, 4))
+    middle = np.tensordot(images, kernel[1, 1], 1)
+    np.testing.assert_allclose(middle[..., :4], images, rtol=1e-6)
+    assert not np.delete(kernel.reshape(9, 4, 7), 4, axis=0)[..., :4].any()
+    others = kernel[..., 4:]
+    assert 0.1 < np.abs(others).max() <= 1 / 6 and np.unique(others).size == others.size
+
+
+def test_the_first_layer_is_made_from_the_images_and_stays():
+    """Its kernel is set before training and no step moves it; its bias is learned."""
+    from cifar_plugin.airbench.network import standardized
+    from cifar_plugin.airbench.whitening import whitening_kernel
+
+    model, layer = built(), None
+    layer = model.get_layer("whitening")
+    expected, bias = whitening_kernel(standardized(noise(48))), layer.bias.numpy()
+    model.train_on_batch(noise(16), np.arange(16) % 10)
+    np.testing.assert_allclose(layer.kernel, expected, rtol=1e-5, atol=1e-6)
+    assert (layer.bias.numpy() != bias).any()
+
+
+def test_what_is_registered_answers_as_what_was_trained(model):
+    """One view, in other layers, gives the same logits."""
+    images = noise(20, seed=2)
+    found = registered(model, test_views=False).predict(images, verbose=0)
+    np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=1e-4)
+
+
+def test_answers_are_means_over_six_views(model):
+    """Half for the image and a quarter for each translation, each with its mirror image."""
+    images = noise(10, seed=2)
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+
+    def with_mirror(views):
+        both = (views, np.ascontiguousarray(views[:, :, ::-1]))
+        return sum(model.predict(view, verbose=0) for view in both) / 2
+
+    translated = [with_mirror(padded[:, y : y + 32, y : y + 32]) for y in (0, 2)]
+    expected = with_mirror(images) / 2 + sum(translated) / 4
+    found = registered(model).predict(images, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.processes
+def test_what_is_registered_loads_without_the_plugin(model, tmp_path):
+    """In a process that has only Keras, from both of its formats, compiled for measuring."""
+    images = noise(10, seed=2)
+    inference = registered(model)
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "expected.npy", inference.predict(images, verbose=0))
+    inference.save(tmp_path / "model.keras")
+    inference.save(tmp_path / "model.h5")
+    script = (
+        "import sys, numpy as np, keras\n"
+        "images, expected = np.load('images.npy'), np.load('expected.npy')\n"
+        "for name in ('model.keras', 'model.h5'):\n"
+        "    model = keras.saving.load_model(name, safe_mode=True)\n"
+        "    np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-5)\n"
+        "    measured = model.evaluate(images, np.arange(10), verbose=0, return_dict=True)\n"
+        "    assert set(measured) == {'loss', 'accuracy'}, measured\n"
+        "assert not [name for name in sys.modules if name.startswith('cifar_plugin')]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_trained_model_is_itself_again_from_its_file(model, tmp_path):
+    """With its optimizer's state, so that training could go on."""
+    import keras
+
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    images = noise(10, seed=2)
+    np.testing.assert_array_equal(
+        again.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+    state = zip(again.optimizer.variables, model.optimizer.variables, strict=True)
+    for found, expected in state:
+        np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
+def test_the_loss_is_keras_s_categorical_one_with_smoothed_labels():
+    """One value for each example where no reduction is asked for."""
+    import keras
+
+    from cifar_plugin.airbench.loss import SmoothedCrossentropy
+
+    logits = np.random.default_rng(0).normal(size=(6, 10)).astype("float32")
+    classes = np.arange(6)
+    usual = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=0.2, reduction=None
+    )
+    found = SmoothedCrossentropy(0.2, reduction=None)(classes, logits)
+    np.testing.assert_allclose(found, usual(np.eye(10)[classes], logits), rtol=1e-5)
+
+
+def test_two_trainings_with_one_seed_end_in_the_same_weights():
+    """Bit for bit, in the deterministic mode that runs are in."""
+    import tensorflow as tf
+    from tensorflow.python.framework import config as framework
+
+    tf.config.experimental.enable_op_determinism()
+    try:
+        first, second = trained(), trained()
+    finally:
+        framework.disable_op_determinism()
+    for ours, theirs in zip(first.variables, second.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())

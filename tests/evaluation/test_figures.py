@@ -1,0 +1,363 @@
+"""Figures say what they show, whatever a run hands them."""
+
+import subprocess
+import sys
+import warnings
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from registry_core.config import RunConfig
+from registry_core.evaluation import figures as plotting
+from registry_core.types import Evaluation, History, RunResult
+
+FIFTY = [0.8 - 0.4 * 0.9**epoch for epoch in range(50)]
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    """A figure that matplotlib complains about is a figure that is not right."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Every figure drawn, to be asked what is in it."""
+    drawn = []
+
+    class Remembered(plotting.Figure):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            drawn.append(self)
+
+    monkeypatch.setattr(plotting, "Figure", Remembered)
+    return drawn
+
+
+def result(history=None, outputs=None, targets=None, class_names=(), model="wine"):
+    outputs = np.zeros((0, 1), np.float32) if outputs is None else outputs
+    targets = np.zeros(len(outputs)) if targets is None else targets
+    evaluation = Evaluation({}, outputs, np.zeros(len(outputs), np.float32), targets)
+    history = history or History({})
+    return RunResult(model, "wine", "tiny", RunConfig(), history, {}, evaluation, class_names)
+
+
+def pixels_of(path, colour):
+    """How many pixels have a colour, given as #rrggbb."""
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    with Image.open(path) as image:
+        return int((np.asarray(image.convert("RGB")) == wanted).all(axis=-1).sum())
+
+
+def names(paths):
+    return [path.name for path in paths]
+
+
+# --- history ------------------------------------------------------------------------------------
+
+
+def test_a_validation_on_the_test_split_is_called_so(tmp_path, figures):
+    """Nobody takes the curve for that of a split of its own."""
+    history = History({"loss": [2, 1], "val_loss": [2, 2]})
+    plotting.plot_history(history, tmp_path, validated_on_test=True)
+    legend = [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()]
+    assert legend == ["training (1 at the end)", "validation = the test split (2 at the end)"]
+
+
+def test_a_metric_and_its_validation_share_a_figure(tmp_path, figures):
+    """Any metric `m` is drawn together with `val_m`, in the history's order."""
+    history = History({"mae": [3, 2], "loss": [2, 1], "val_mae": [3, 3], "val_loss": [2, 2]})
+    written = plotting.plot_history(history, tmp_path, "wine tiny")
+    assert names(written) == ["mae.png", "loss.png"]
+    axes = figures[0].axes[0]
+    assert axes.get_title(loc="left") == "wine tiny: mae after each epoch"
+    assert axes.get_xlabel() == "epoch"
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["training (2 at the end)", "validation (3 at the end)"]
+    assert list(axes.get_lines()[1].get_xdata()) == [1, 2]
+    assert list(axes.get_lines()[1].get_ydata()) == [3, 3]
+
+
+def test_without_validation_the_test_split_is_a_level(tmp_path, figures):
+    """It was measured once, at the end; where there is validation the figure stays as it was."""
+    history = History({"mae": [3, 2], "loss": [2, 1], "val_loss": [2, 2]})
+    last = {"test_mae": 2.5, "test_loss": 2.25}
+    plotting.plot_history(history, tmp_path, "wine tiny", last)
+    mae, loss = (figure.axes[0].get_legend().get_texts() for figure in figures)
+    assert [text.get_text() for text in mae] == [
+        "training (2 at the end)",
+        "test split (2.5, measured once)",
+    ]
+    assert [text.get_text() for text in loss] == [
+        "training (1 at the end)",
+        "validation (2 at the end)",
+    ]
+    assert list(figures[0].axes[0].get_lines()[1].get_ydata()) == [2.5, 2.5]
+
+
+def test_validation_alone_is_drawn(tmp_path, figures):
+    """A metric may be measured on the validation split only."""
+    assert names(plotting.plot_history(History({"val_auc": [0.5]}), tmp_path)) == ["auc.png"]
+    assert len(figures[0].axes[0].get_lines()) == 1
+
+
+def test_one_epoch_can_be_seen(tmp_path):
+    """A line of one point is invisible; a marker is not."""
+    history = History({"accuracy": [0.5], "val_accuracy": [0.4], "learning_rate": [0.001]})
+    accuracy, rate = plotting.plot_history(history, tmp_path)
+    legend_alone = 60  # a legend's own marker is about that many pixels
+    assert pixels_of(accuracy, plotting.TRAINING) > legend_alone
+    assert pixels_of(accuracy, plotting.VALIDATION) > legend_alone
+    assert pixels_of(rate, plotting.TRAINING) > 30
+
+
+def test_epochs_without_a_finite_value_are_marked(tmp_path, figures):
+    """A diverged run shows where: a gap in the line and a cross at the foot."""
+    loss = [2.0, float("nan"), 1.5, float("inf"), float("-inf")]
+    (path,) = plotting.plot_history(History({"loss": loss}), tmp_path)
+    line, crosses = figures[0].axes[0].get_lines()
+    assert list(crosses.get_xdata()) == [2, 4, 5]
+    assert np.isfinite(line.get_ydata()).tolist() == [True, False, True, False, False]
+    assert "at the end" not in line.get_label()
+    assert path.exists()
+
+
+def test_isolated_epochs_of_a_long_run_keep_their_marker(tmp_path, figures):
+    """Between two gaps there is no line, so the point itself has to be visible."""
+    values = list(FIFTY)
+    values[10] = values[12] = float("nan")
+    plotting.plot_history(History({"accuracy": values}), tmp_path)
+    assert figures[0].axes[0].get_lines()[0].get_markevery() == [11]
+
+
+def test_a_history_of_nothing_but_nan_is_drawn(tmp_path):
+    """Even that is worth seeing, and must not stop a run."""
+    history = History({"loss": [float("nan")] * 3, "learning_rate": [float("nan")] * 3})
+    assert names(plotting.plot_history(history, tmp_path)) == ["loss.png", "learning_rate.png"]
+
+
+@pytest.mark.parametrize("metrics", [{}, {"loss": [], "val_loss": []}])
+def test_an_empty_history_has_no_figures(tmp_path, metrics):
+    """No epoch, no picture."""
+    assert plotting.plot_history(History(metrics), tmp_path) == []
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("rates", "scale"),
+    [
+        ([1e-3, 1e-4], "log"),
+        ([1e-3, 2e-4], "linear"),
+        ([1e-3, 0.0], "linear"),
+        ([0.0, 0.0], "linear"),
+        ([1e-3], "linear"),
+    ],
+)
+def test_learning_rates_get_a_log_scale_from_a_factor_of_ten(tmp_path, figures, rates, scale):
+    """A staircase over decades is legible, and a zero does not break it."""
+    plotting.plot_learning_rate(rates, tmp_path / "learning_rate.png")
+    assert figures[0].axes[0].get_yscale() == scale
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 50, 400])
+def test_epochs_are_counted_from_one_in_whole_numbers(tmp_path, figures, epochs):
+    """There is no epoch 0 and no epoch 1.5."""
+    plotting.plot_history(History({"loss": [1.0] * epochs}), tmp_path)
+    axes = figures[0].axes[0]
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert ticks
+    assert all(tick >= 1 and tick == int(tick) for tick in ticks)
+
+
+def test_odd_metric_names_become_files_in_the_folder(tmp_path):
+    """A metric's name cannot leave the folder, hide a file or replace another's."""
+    history = History({"../up": [1], "a b": [1], "a/b": [1], "é": [1], "$x$_{": [1], "/": [1]})
+    written = plotting.plot_history(history, tmp_path)
+    assert names(written) == ["up.png", "a_b.png", "a_b_2.png", "é.png", "x.png", "metric.png"]
+    assert set(tmp_path.iterdir()) == set(written)
+
+
+# --- classes ------------------------------------------------------------------------------------
+
+
+def confusion(classes, examples=2_000):
+    random = np.random.default_rng(classes)
+    targets = random.integers(0, classes, examples)
+    wrong = random.random(examples) < 0.2
+    return targets, np.where(wrong, random.integers(0, classes, examples), targets)
+
+
+def test_cells_count_the_examples_of_true_rows_and_predicted_columns(tmp_path, figures):
+    """Two cats taken for dogs stand in the cats' row, and the title counts what was right."""
+    targets, predictions = np.array([0, 0, 0, 1]), np.array([1, 1, 0, 1])
+    path = tmp_path / "confusion_matrix.png"
+    plotting.plot_confusion_matrix(targets, predictions, ["cat", "dog"], path, "pets tiny")
+    axes = figures[0].axes[0]
+    assert [text.get_text() for text in axes.texts] == ["1", "2", "0", "1"]
+    parts = axes.get_images()[0].get_array()
+    np.testing.assert_allclose(parts, [[1 / 3, 2 / 3], [0, 1]])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    title = " ".join(axes.get_title(loc="left").split())
+    assert title == "pets tiny: true and predicted classes, 50.0% of 4 test examples right"
+
+
+@pytest.mark.parametrize(
+    ("classes", "numbered"), [(2, True), (20, True), (21, False), (100, False)]
+)
+def test_numbers_stand_in_cells_that_can_hold_them(tmp_path, figures, classes, numbered):
+    """From 2 to 100 classes every name is shown; above 20 the colours speak alone."""
+    class_names = [f"kind {number}" for number in range(classes)]
+    path = tmp_path / "confusion_matrix.png"
+    plotting.plot_confusion_matrix(*confusion(classes), class_names, path)
+    axes = figures[0].axes[0]
+    assert len(axes.texts) == (classes**2 if numbered else 0)
+    assert [label.get_text() for label in axes.get_yticklabels()] == class_names
+    # everything lies inside the picture
+    box = axes.get_tightbbox()
+    width, height = figures[0].bbox.size
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+
+
+def test_names_are_shortened_kept_apart_and_taken_literally(tmp_path, figures):
+    """Long names keep their ends, formulas are not set, and what no font has is a number."""
+    class_names = ["a long name of a category 1", "a long name of a category 2", "$5–$10", "Übär"]
+    class_names += ["\U0010fffd", "two\nlines", ""]
+    path = tmp_path / "confusion_matrix.png"
+    plotting.plot_confusion_matrix(*confusion(7), class_names, path)
+    labels = [label.get_text() for label in figures[0].axes[0].get_xticklabels()]
+    assert labels == [
+        "a long name … category 1",
+        "a long name … category 2",
+        "$5–$10",
+        "Übär",
+        "class 4",
+        "two lines",
+        "class 6",
+    ]
+
+
+def test_classes_nobody_named_or_met_are_shown(tmp_path, figures):
+    """A label beyond the names has its number, and a class without examples an empty row."""
+    path = tmp_path / "confusion_matrix.png"
+    plotting.plot_confusion_matrix(np.array([0, 3]), np.array([0, 0]), ["a", "b"], path)
+    labels = [label.get_text() for label in figures[0].axes[0].get_xticklabels()]
+    assert labels == ["a", "b", "class 2", "class 3"]
+
+
+# --- what fits a result -------------------------------------------------------------------------
+
+
+def test_classes_get_a_confusion_matrix_and_the_history_its_figures(tmp_path, figures):
+    """Integers in one column or one column a class, the targets are read either way."""
+    outputs = np.eye(3, dtype=np.float32)
+    for targets in (np.array([0, 1, 2]), np.array([[0], [1], [2]]), np.eye(3)):
+        drawn = plotting.standard_figures(
+            result(History({"loss": [1.0]}), outputs, targets, ["a", "b", "c"]), tmp_path
+        )
+        assert names(drawn) == ["loss.png", "confusion_matrix.png"]
+        assert "100.0%" in figures[-1].axes[0].get_title(loc="left")
+
+
+def test_titles_name_the_model_where_it_is_not_the_datasets(tmp_path, figures):
+    """With `--name`, the picture says whose it is."""
+    history = History({"loss": [1.0]})
+    plotting.standard_figures(result(history, model="claret"), tmp_path)
+    assert figures[0].axes[0].get_title(loc="left") == "claret (wine tiny): loss after each epoch"
+
+
+def test_examples_without_finite_outputs_are_left_out(tmp_path, figures):
+    """A diverged output is no prediction; where all are, there is no figure."""
+    outputs = np.array([[1, 0], [np.nan, 0], [0, np.inf]], np.float32)
+    plotting.standard_figures(result(None, outputs, np.array([0, 1, 1]), "ab"), tmp_path)
+    assert "of\n1 test examples right" in figures[0].axes[0].get_title(loc="left")
+    outputs[:] = np.nan
+    assert plotting.standard_figures(result(None, outputs, np.zeros(3), "ab"), tmp_path) == []
+
+
+@pytest.mark.parametrize("shape", [(30,), (30, 1)])
+def test_single_numbers_get_predicted_against_true(tmp_path, figures, shape):
+    """A regression's picture has one point for each finite example."""
+    true = np.linspace(-1, 1, 30).reshape(shape)
+    predicted = (true * 0.9).astype(np.float32)
+    predicted[3] = np.nan
+    drawn = plotting.standard_figures(result(None, predicted, true), tmp_path)
+    assert names(drawn) == ["predicted_and_true.png"]
+    axes = figures[0].axes[0]
+    assert len(axes.collections[0].get_offsets()) == 29
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("true", "predicted")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "class_names"),
+    [
+        (np.zeros((4, 2), np.float32), np.zeros((4, 2)), ()),  # several numbers an example
+        (np.zeros((4, 5, 3), np.float32), np.zeros((4, 5)), "abc"),  # a class for each place
+        (np.zeros((4, 1), np.float32), np.zeros(4), "ab"),  # classes without a value for each
+        (np.zeros((0, 1), np.float32), np.zeros(0), ()),
+        (np.zeros((0, 3), np.float32), np.zeros(0, int), "abc"),
+    ],
+)
+def test_what_no_figure_fits_has_none(tmp_path, outputs, targets, class_names):
+    """Other shapes are a plugin's own report to draw."""
+    assert plotting.standard_figures(result(None, outputs, targets, class_names), tmp_path) == []
+
+
+def test_equal_predictions_and_targets_have_a_range(tmp_path):
+    """One value everywhere is a point in the middle, not an error."""
+    plotting.plot_predictions(np.ones(3), np.ones(3), tmp_path / "predicted_and_true.png")
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def test_equal_input_gives_equal_bytes(tmp_path):
+    """No date, no version, nothing random: a figure's digest says whether it changed."""
+    written = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        written.append(plotting.plot_history(History({"accuracy": FIFTY}), folder)[0].read_bytes())
+        targets = folder / "confusion_matrix.png"
+        plotting.plot_confusion_matrix(*confusion(10), list("abcdefghij"), targets)
+        written.append(targets.read_bytes())
+    assert written[:2] == written[2:]
+    with Image.open(tmp_path / "one" / "accuracy.png") as image:
+        assert image.info.keys() == {"dpi"}
+        assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+
+
+def test_a_figure_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    """Under its final name a picture is whole, or it is the one that was there before."""
+    path = tmp_path / "loss.png"
+    path.write_bytes(b"before")
+
+    def fails(figure, draft, **kwargs):
+        draft.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plotting.Figure, "savefig", fails)
+    with pytest.raises(OSError, match="No space"):
+        plotting.plot_metric("loss", [1.0], None, path)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("loss.png", b"before")]
+
+
+def test_a_users_matplotlib_settings_neither_reach_in_nor_change(tmp_path):
+    """A matplotlibrc made for slides does not change a version's pictures."""
+    history = History({"loss": [2.0, 1.0]})
+    before = plotting.plot_history(history, tmp_path)[0].read_bytes()
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black"}):
+        assert plotting.plot_history(history, tmp_path)[0].read_bytes() == before
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_pyplot_is_not_imported():
+    """No window system, no global figures."""
+    script = (
+        "import sys, registry_core.evaluation.figures; print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

@@ -1,0 +1,96 @@
+"""Where a run happened: real git repositories, made for each test."""
+
+import json
+import platform
+import subprocess
+
+import pytest
+
+import registry_core
+from registry_core.lifecycle.environment import deciding_variables, git_state, surroundings
+
+
+def git(folder, *arguments) -> str:
+    identity = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "plugin.py").write_text("first\n")
+    git(tmp_path, "add", "plugin.py")
+    git(tmp_path, "commit", "--quiet", "-m", "first")
+    return tmp_path
+
+
+def test_a_clean_checkout_is_its_commit(repository):
+    """The commit is recorded in full."""
+    commit = git(repository, "rev-parse", "HEAD")
+    assert len(commit) == 40
+    assert git_state(repository) == {"commit": commit, "dirty": False}
+
+
+def test_a_changed_file_and_a_new_file_make_it_dirty(repository):
+    """A version whose code is not in its commit says so."""
+    (repository / "new.py").write_text("new\n")
+    assert git_state(repository)["dirty"]
+    (repository / "new.py").unlink()
+    assert not git_state(repository)["dirty"]
+    (repository / "plugin.py").write_text("second\n")
+    assert git_state(repository)["dirty"]
+
+
+def test_a_folder_inside_a_repository_has_its_commit(repository):
+    """The project may be a part of a repository."""
+    (repository / "inner").mkdir()
+    assert git_state(repository / "inner")["commit"] == git(repository, "rev-parse", "HEAD")
+
+
+def test_outside_git_nothing_is_recorded(tmp_path):
+    """Neither a plain folder nor one that is not there is an error."""
+    assert git_state(tmp_path) is None
+    assert git_state(tmp_path / "nowhere") is None
+
+
+def test_a_repository_without_a_commit_has_no_state(tmp_path):
+    """A commit that is not there cannot be recorded."""
+    git(tmp_path, "init", "--quiet")
+    assert git_state(tmp_path) is None
+
+
+def test_without_git_nothing_is_recorded(repository, monkeypatch):
+    """mlreg works where git is not installed."""
+    monkeypatch.setenv("PATH", str(repository / "empty"))
+    assert git_state(repository) is None
+
+
+def test_surroundings_are_json_and_say_what_ran(repository):
+    """Interpreter, machine and code, as the manifest keeps them."""
+    found = surroundings(repository)
+    assert json.loads(json.dumps(found)) == found
+    assert found["mlreg"] == registry_core.__version__
+    assert found["python"] == platform.python_version()
+    assert found["cpus"] >= 1
+    assert found["git"]["dirty"] is False
+    assert 1 <= found["usable_cpus"] <= found["cpus"]
+    assert set(found) == {
+        "mlreg", "python", "platform", "processor", "cpus", "usable_cpus", "variables", "git",
+    }  # fmt: skip
+
+
+def test_variables_that_decide_are_recorded_and_no_others(monkeypatch):
+    """Kernels, precision, devices, threads; logs and secrets are nobody's business."""
+    for name in deciding_variables():
+        monkeypatch.delenv(name)
+    given = {
+        "TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "0", "XLA_FLAGS": "--xla_cpu",
+        "TF_CUDNN_DETERMINISTIC": "1", "KERAS_BACKEND": "tensorflow", "OMP_NUM_THREADS": "2",
+        "NVIDIA_TF32_OVERRIDE": "0", "TF_NUM_INTRAOP_THREADS": "1", "PYTHONHASHSEED": "0",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }  # fmt: skip
+    others = {"TF_CPP_MIN_LOG_LEVEL": "3", "AWS_SECRET_ACCESS_KEY": "x", "HOME": "/root"}
+    for name, value in (given | others).items():
+        monkeypatch.setenv(name, value)
+    assert deciding_variables() == given

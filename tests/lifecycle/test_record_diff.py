@@ -1,0 +1,103 @@
+"""What became different between two records of how something was trained."""
+
+import copy
+
+import pytest
+
+from registry_core.lifecycle.record_diff import Drift, drifted
+
+RECORD = {
+    "config": {"epochs": 3, "learning_rate": 0.1, "shape": [2, 3]},
+    "data": {
+        "source": "drawn",
+        "splits": {
+            "train": {"examples": 30_000, "fingerprint": "sha256:" + "a" * 64},
+            "test": {"examples": 12, "fingerprint": "numbers of 2026-01-01, first half"},
+        },
+    },
+    "plugins": [
+        {"name": "flowers", "module": "flowers_plugin", "kind": "dataset", "distribution": None,
+         "code_sha256": "1" * 64},
+    ],
+    "environment": {
+        "mlreg": "0.1", "python": "3.11.7", "keras": "3.12", "device": "x86_64", "cpus": 2,
+        "platform": "Linux", "deterministic": True, "git": None,
+    },
+}  # fmt: skip
+
+
+def changed(*path, value):
+    """The record with one value replaced; None takes it away."""
+    record = copy.deepcopy(RECORD)
+    place = record
+    for key in path[:-1]:
+        place = place[key]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return record
+
+
+def test_a_record_has_not_drifted_from_itself():
+    assert drifted(RECORD, copy.deepcopy(RECORD)) == []
+
+
+def test_where_it_came_from_and_the_commit_are_no_drift():
+    """The bytes are what counts, and the code has a digest of its own."""
+    assert drifted(RECORD, changed("data", "source", value="a mirror")) == []
+    assert drifted(RECORD, changed("environment", "git", value={"commit": "c"})) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "kind", "what", "then", "now"),
+    [
+        (("config", "learning_rate"), 0.2, "setting", "learning_rate", "0.1", "0.2"),
+        (("config", "shape"), [2, 4], "setting", "shape", "[2, 3]", "[2, 4]"),
+        (("config", "warmup"), 5, "setting", "warmup", "nothing", "5"),
+        (("config", "epochs"), None, "setting", "epochs", "3", "nothing"),
+        (("data", "splits", "train", "examples"), 29, "data", "train split",
+         "30,000 examples, sha256:aaaaaaaaaaaa", "29 examples, sha256:aaaaaaaaaaaa"),
+        (("data", "splits", "train", "fingerprint"), "sha256:" + "b" * 64, "data", "train split",
+         "30,000 examples, sha256:aaaaaaaaaaaa", "30,000 examples, sha256:bbbbbbbbbbbb"),
+        (("data", "splits", "test", "fingerprint"), "numbers of 2026-01-01, other half", "data",
+         "test split", "12 examples, numbers of 2026-01-01, first half",
+         "12 examples, numbers of 2026-01-01, other half"),
+        (("data", "splits", "test"), None, "data", "test split",
+         "12 examples, numbers of 2026-01-01, first half", "nothing"),
+        (("plugins", 0, "code_sha256"), "2" * 64, "plugin", "flowers",
+         "flowers_plugin, code 111111111111", "flowers_plugin, code 222222222222"),
+        (("plugins", 0, "distribution"), "flowers 1.1", "plugin", "flowers",
+         "flowers_plugin, code 111111111111", "flowers 1.1, code 111111111111"),
+        (("environment", "keras"), "3.13", "library", "keras", "3.12", "3.13"),
+        (("environment", "numpy"), "2.0", "library", "numpy", "nothing", "2.0"),
+        (("environment", "device"), "H100", "hardware", "device", "x86_64", "H100"),
+        (("environment", "cpus"), 4, "hardware", "cpus", "2", "4"),
+        (("environment", "deterministic"), False, "determinism", "deterministic", "True", "False"),
+    ],
+)  # fmt: skip
+def test_what_changed_is_named_with_what_it_was_and_is(path, value, kind, what, then, now):
+    """One thing changed, and nothing else is told."""
+    (drift,) = drifted(RECORD, changed(*path, value=value))
+    assert drift == Drift(kind, what, then, now)
+    assert str(drift) == f"{kind} {what}: {now}, was {then}"
+    assert drift.to_json() == {"kind": kind, "what": what, "then": then, "now": now}
+
+
+def test_an_extension_that_came_or_went_is_drift():
+    more = [*RECORD["plugins"], {**RECORD["plugins"][0], "name": "flip"}]
+    (came,) = drifted(RECORD, changed("plugins", value=more))
+    (went,) = drifted(changed("plugins", value=more), RECORD)
+    assert (came.what, came.then) == (went.what, went.now) == ("flip", "nothing")
+
+
+def test_settings_come_first_then_data_code_libraries_and_hardware():
+    """In the order in which a person would look for the cause."""
+    now = copy.deepcopy(RECORD)
+    now["environment"] |= {"cpus": 4, "deterministic": False, "keras": "3.13"}
+    now["plugins"][0]["code_sha256"] = "2" * 64
+    now["data"]["splits"]["test"]["examples"] = 13
+    now["config"]["epochs"] = 4
+    assert [drift.kind for drift in drifted(RECORD, now)] == [
+        "setting", "data", "plugin", "library", "hardware", "determinism",
+    ]  # fmt: skip

@@ -1,0 +1,233 @@
+"""A version trained again from its record: what is said of it, and that nothing is written."""
+
+import sys
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from fakes import TABLE_PLUGIN, FakeTrainer, Recorder, standard_report, write_project
+from hostile_files import sound
+from test_reevaluate import FakeEvaluator
+
+from registry_core.errors import Interrupted, UsageError
+from registry_core.evaluation.per_example_results import Outcomes
+from registry_core.lifecycle.reproduce import check_reproducible, reproduce
+from registry_core.lifecycle.run import run
+from registry_core.lifecycle.spec import plan_again, plan_resumption, plan_run
+from registry_core.model_import.import_model import adopt
+from registry_core.plugins.manager import KnownPlugins
+from registry_core.process.interrupts import StopRequest
+from registry_core.store import Store
+
+
+class Spoiling(FakeTrainer):
+    """Trains as `FakeTrainer` does, and comes to something else."""
+
+    def __init__(self, config, digest="other weights", swapped=(), losses=None):
+        super().__init__(config)
+        self._digest, self._swapped, self._losses = digest, list(swapped), losses
+
+    def digest(self, model):
+        return self._digest
+
+    def fit(self, *arguments):
+        history = super().fit(*arguments)
+        return replace(history, metrics={"loss": self._losses}) if self._losses else history
+
+    def evaluate(self, model, trained, split):
+        found = super().evaluate(model, trained, split)
+        outputs = found.outputs.copy()
+        outputs[self._swapped] = np.roll(outputs[self._swapped], 1, axis=1)
+        return replace(found, outputs=outputs)
+
+
+class Project:
+    """A folder with the plugin `flowers` and a registry."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.settings = write_project(folder)
+        self.plugins = KnownPlugins(self.settings).load("flowers")
+        self.store = Store(folder / "registry")
+        self.stop = StopRequest()
+
+    def surroundings(self):
+        return {
+            "plugins": self.plugins,
+            "observer": Recorder(),
+            "stop": self.stop,
+            "project": self.folder,
+        }
+
+    def run(self, **choices):
+        return run(
+            plan_run(self.plugins, **choices),
+            store=self.store,
+            load_trainer=FakeTrainer,
+            standard_report=standard_report,
+            **self.surroundings(),
+        )
+
+    def reproduce(self, version, trainer=FakeTrainer, overrides=None, outcomes=True):
+        manifest = self.store.manifest(version)
+        folder = self.folder / "scratch"
+        folder.mkdir(exist_ok=True)
+        recorded = Outcomes.from_json(self.store.read(version, "outcomes.json"))
+        return reproduce(
+            plan_again(self.plugins, manifest, overrides=overrides),
+            version,
+            manifest,
+            recorded if outcomes else None,
+            load_trainer=trainer,
+            folder=folder,
+            **self.surroundings(),
+        )
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+def test_the_same_again_is_identical_and_nothing_is_written(project):
+    """Weights, history and metrics; the registry's files and its ledger stay as they were."""
+    version = project.run(preset="quick", overrides={"units": 16, "seed": 5})
+    before = sorted(project.store.folder.rglob("*")), project.store.ledger_head()
+    found = project.reproduce(version)
+    assert (found.verdict, list(found.drift), found.first_epoch) == ("identical", [], None)
+    assert found.metrics == version.metrics
+    assert found.weights == found.recorded_weights
+    assert (found.comparison.p_value, found.why_not) == (1.0, "")
+    assert (sorted(project.store.folder.rglob("*")), project.store.ledger_head()) == before
+    assert project.store.unfinished_runs() == []
+    told = found.to_json()
+    assert (told["verdict"], told["version"]["ref"], told["drift"]) == (
+        "identical", "flowers@1", [],
+    )  # fmt: skip
+
+
+def test_it_is_trained_by_the_records_settings_whatever_the_presets_say_today(project):
+    """And where the preset is gone."""
+    version = project.run(preset="quick")
+    text = TABLE_PLUGIN.replace('"quick"', '"swift"').replace("= 8", "= 99")
+    (project.folder / "flowers_plugin.py").write_text(text)
+    del sys.modules["flowers_plugin"]
+    project.plugins = KnownPlugins(project.settings).load("flowers")
+    found = project.reproduce(version)
+    assert found.verdict == "identical"
+    assert [(each.kind, each.what) for each in found.drift] == [("plugin", "flowers")]
+
+
+def test_a_setting_that_is_another_is_named(project):
+    """The weights differ; the answers do not, which the test calls noise."""
+    found = project.reproduce(project.run(), overrides={"units": "16"})
+    assert found.verdict == "within noise"
+    assert [str(each) for each in found.drift] == ["setting units: 16, was 8"]
+    assert found.weights != found.recorded_weights
+    assert found.first_epoch is None
+
+
+@pytest.mark.parametrize(("swapped", "verdict"), [([0], "within noise"), (range(9), "different")])
+def test_the_paired_test_tells_noise_from_a_difference(project, swapped, verdict):
+    """One answer of twelve is noise, nine are not; the verdict comes with the test."""
+    version = project.run()
+    found = project.reproduce(version, trainer=partial(Spoiling, swapped=swapped))
+    assert found.verdict == verdict
+    assert (found.comparison.p_value >= 0.05) == (verdict == "within noise")
+    assert found.comparison.only_incumbent > 0
+    assert found.to_json()["comparison"]["test"] == "exact McNemar"
+
+
+@pytest.mark.parametrize(
+    ("losses", "epoch"),
+    [([1.0, 0.5, 0.25], 3), ([2.0, 0.5, 1 / 3], 1), ([1.0, 0.5], 3), ([1.0, 0.5, 1 / 3, 0.25], 4)],
+)
+def test_the_first_epoch_that_differs_is_named(project, losses, epoch):
+    """Also where one of the two ended sooner; the same weights do not make it identical."""
+    version = project.run()
+    same = project.store.manifest(version)["weights"]
+    found = project.reproduce(version, trainer=partial(Spoiling, digest=same, losses=losses))
+    assert (found.verdict, found.first_epoch) == ("within noise", epoch)
+
+
+def test_other_data_cannot_be_compared_and_is_different(project):
+    """The reason is told, and so is which split is another."""
+    version = project.run()
+    (project.folder / "flowers_plugin.py").write_text(
+        TABLE_PLUGIN.replace("default_rng(7)", "default_rng(8)")
+    )
+    del sys.modules["flowers_plugin"]
+    project.plugins = KnownPlugins(project.settings).load("flowers")
+    found = project.reproduce(version, trainer=Spoiling)
+    assert (found.verdict, found.comparison) == ("different", None)
+    assert "different test splits" in found.why_not
+    assert {(each.kind, each.what) for each in found.drift} == {
+        ("data", "train split"), ("data", "test split"), ("data", "validation split"),
+        ("plugin", "flowers"),
+    }  # fmt: skip
+
+
+def test_a_record_without_answers_is_compared_by_its_bits_alone(project):
+    version = project.run()
+    assert project.reproduce(version, outcomes=False).verdict == "identical"
+    found = project.reproduce(version, trainer=Spoiling, outcomes=False)
+    assert (found.verdict, found.comparison) == ("different", None)
+    assert "no record of the answers" in found.why_not
+
+
+def test_an_imported_version_is_refused_with_the_way_on(project):
+    """No record says how it was trained."""
+    version = adopt(
+        plan_run(project.plugins),
+        sound(project.folder / "model.keras"),
+        store=project.store,
+        load_adopter=FakeEvaluator,
+        standard_report=standard_report,
+        **project.surroundings(),
+    )
+    with pytest.raises(UsageError, match="was imported") as caught:
+        check_reproducible(version, project.store.manifest(version))
+    assert caught.value.command == f"mlreg evaluate {version.ref}"
+
+
+def test_a_version_without_a_digest_of_its_weights_is_refused_with_the_way_on(project):
+    """One of an earlier mlreg; any other passes."""
+    version = project.run()
+    manifest = project.store.manifest(version)
+    check_reproducible(version, manifest)
+    del manifest["weights"]
+    with pytest.raises(UsageError, match="no digest of its weights") as caught:
+        check_reproducible(version, manifest)
+    assert caught.value.command == "mlreg evaluate flowers@1"
+
+
+def test_a_signal_stops_it_and_nothing_was_changed(project):
+    """130, and there is nothing to resume."""
+    version = project.run()
+    with pytest.raises(Interrupted) as caught:
+        project.reproduce(version, trainer=partial(FakeTrainer, interrupt_at=(1, 0)))
+    assert caught.value.outcome == "Nothing was changed."
+    assert project.store.unfinished_runs() == []
+
+
+def test_a_version_that_was_resumed_is_reproduced_like_any_other(project):
+    """Its record does not depend on where it was stopped."""
+    with pytest.raises(Interrupted):
+        run(
+            plan_run(project.plugins),
+            store=project.store,
+            load_trainer=partial(FakeTrainer, interrupt_at=(1, 0)),
+            standard_report=standard_report,
+            **project.surroundings(),
+        )
+    project.stop = StopRequest()
+    version = run(
+        plan_resumption(project.plugins, project.store.unfinished_runs()[0]),
+        store=project.store,
+        load_trainer=FakeTrainer,
+        standard_report=standard_report,
+        **project.surroundings(),
+    )
+    assert project.store.manifest(version)["resumed"] == 1
+    assert project.reproduce(version).verdict == "identical"

@@ -1,0 +1,659 @@
+"""`mlreg import`: hostile files are refused before Keras opens them, good ones become versions."""
+
+import json
+import math
+import os
+import pickle
+import shutil
+import threading
+import time
+import tracemalloc
+import zipfile
+from functools import partial
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from cli_helpers import EXAMPLE, assert_error, in_turn, mlreg, newest
+from fakes import TABLE_PLUGIN, FakeTrainer, Recorder, standard_report, write_plugin, write_project
+from fakes import write_settings as write_toml
+from hostile_files import HOSTILE, archive, canary, dense, members, model, sound
+from store_helpers import assert_whole
+
+from registry_core.config import RunConfig
+from registry_core.errors import IntegrityError, MlregError, RefusedError, UsageError
+from registry_core.evaluation.per_example_results import Outcomes
+from registry_core.lifecycle.spec import plan_run
+from registry_core.model_import import Limits
+from registry_core.model_import.import_model import adopt, examine
+from registry_core.model_import.model_file import inspect
+from registry_core.plugins.manager import KnownPlugins
+from registry_core.process.interrupts import StopRequest
+from registry_core.store import Store
+from registry_core.types import ArraySplit, DataSplits
+
+
+class Here:
+    """Opens a file in this process, and loads nothing."""
+
+    def inspect(self, file):
+        return inspect(file)
+
+    def rehearse(self, file, config, data):
+        inspect(file)
+        return Limits.of(file.stat().st_size)
+
+
+# --- what is refused by looking at it -------------------------------------------------------------
+
+
+@pytest.fixture
+def watched(tmp_path):
+    with canary(tmp_path / "outside") as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_without_touching_anything(name, watched, tmp_path):
+    """9 where it wants to run code or to reach outside, 6 where it is no whole .keras file.
+
+    Seconds and memory are bounded, whatever sizes the file states.
+    """
+    status, make = HOSTILE[name]
+    file = tmp_path / "model.keras"
+    make(file, watched)
+    tracemalloc.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises((RefusedError, IntegrityError)) as caught:
+            examine(file, Here())
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    assert time.monotonic() - began < 10
+    assert caught.value.exit_status == status, caught.value
+    assert caught.value.remedy
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "outside"]
+    watched.assert_untouched()
+
+
+def test_a_sound_file_passes(tmp_path):
+    """What the hostile ones were made of is refused for nothing; its bytes are told."""
+    file = sound(tmp_path / "model.keras")
+    assert examine(file, Here()) == (file.stat().st_size, sha256(file.read_bytes()).hexdigest())
+    found = inspect(file)
+    assert (found.keras_version, found.numbers) == ("3.15.1", 9)
+
+
+def test_what_a_file_is_called_is_not_asked(tmp_path):
+    """HDF5 by the name of .keras is HDF5, and a model by another name is a model."""
+    sound(tmp_path / "model.h5")
+    assert inspect(tmp_path / "model.h5").numbers == 9
+
+
+def test_a_layers_vocabulary_may_be_beside_the_weights(tmp_path):
+    """Keras writes an adapted lookup layer's words into a file of the archive."""
+    content = members() | {"assets/layers/lookup/vocabulary.txt": b"[UNK]\nword\n"}
+    archive(tmp_path / "model.keras", content)
+    assert inspect(tmp_path / "model.keras").numbers == 9
+
+
+def test_a_refusal_says_what_was_found(tmp_path):
+    """The object that is at fault is named, shortened where it is long."""
+    archive(tmp_path / "model.keras", members(model(dense() | {"module": "x" * 10_000})))
+    with pytest.raises(RefusedError, match="'Dense' of 'xxxx") as caught:
+        inspect(tmp_path / "model.keras")
+    assert len(str(caught.value)) < 1_000
+
+
+def test_what_cannot_be_read_is_no_wait(tmp_path):
+    """A missing file, a pipe that nobody writes to, and a name with a NUL are wrong usage."""
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("missing.keras", "pipe", "a\0b"):
+        with pytest.raises(UsageError):
+            examine(tmp_path / name, Here())
+
+
+def test_the_copy_ends_where_the_file_ended_when_it_was_opened(tmp_path):
+    """Whoever goes on writing does not make the copy grow for ever."""
+    file = sound(tmp_path / "model.keras")
+    size = file.stat().st_size
+    stop = threading.Event()
+
+    def grow():
+        with file.open("ab") as stream:
+            while not stop.is_set():
+                stream.write(b"x" * 100_000)
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        with pytest.raises(IntegrityError):  # what was appended is no part of an archive
+            while file.stat().st_size == size:
+                time.sleep(0.001)
+            examine(file, Here())
+    finally:
+        stop.set()
+        writer.join()
+
+
+# --- what becomes of a good one, without TensorFlow -----------------------------------------------
+
+
+class FakeAdopter(FakeTrainer):
+    """Takes any file for a model, and measures it as `FakeTrainer` does."""
+
+    def load(self, path, numbers):
+        self._called("load")
+        return {"bytes": path.read_bytes(), "numbers": numbers}
+
+    def suit(self, model, data):
+        self._called("suit")
+        return "a loss"
+
+    def check_saved(self, model, path, split):
+        self._called("check_saved")
+        assert path.read_bytes() == model["bytes"]
+
+
+class Project:
+    def __init__(self, folder):
+        self.folder = folder
+        self.plugins = KnownPlugins(write_project(folder)).load("flowers")
+        self.store = Store(folder / "registry")
+        self.observer = Recorder()
+        self.adopters = []
+
+    def adopt(self, file, adopter=FakeAdopter, **choices):
+        def load_adopter(config):
+            self.adopters.append(adopter(config))
+            return self.adopters[-1]
+
+        return adopt(
+            plan_run(self.plugins, **choices),
+            file,
+            plugins=self.plugins,
+            store=self.store,
+            load_adopter=load_adopter,
+            standard_report=standard_report,
+            observer=self.observer,
+            stop=StopRequest(),
+            project=self.folder,
+            examiner=Here(),
+        )
+
+
+def test_an_imported_version_is_the_very_bytes_and_says_whence_it_came(tmp_path):
+    """The manifest has the file's name, digest and Keras; no setting of a training that was not."""
+    project = Project(tmp_path)
+    file = sound(tmp_path / "from elsewhere.keras")
+    version = project.adopt(file, preset="quick", model="roses")
+    digest = sha256(file.read_bytes()).hexdigest()
+    assert (version.ref, version.preset, version.seed) == ("roses@1", "imported", 0)
+    assert version.file("model.keras").sha256 == digest
+    manifest = project.store.manifest(version)
+    imported = manifest["imported"]
+    assert imported.pop("data_config")["epochs"] == 1
+    assert imported == {
+        "file": "from elsewhere.keras",
+        "size": file.stat().st_size,
+        "sha256": digest,
+        "keras_version": "3.15.1",
+        "loss": "a loss",
+        "data_preset": "quick",
+    }
+    assert (manifest["config"], manifest["history"], manifest["epoch_seconds"]) == ({}, {}, [])
+    assert manifest["objective"] == {"metric": "test_accuracy", "direction": "max"}
+    assert str(tmp_path) not in json.dumps(manifest)
+    outcomes = Outcomes.from_json(project.store.read(version, "outcomes.json"))
+    assert outcomes.fingerprint == manifest["data"]["splits"]["test"]["fingerprint"]
+    assert project.store.ledger()[0].reason == "imported from from elsewhere.keras"
+    assert_whole(project.store)
+
+
+def test_no_data_is_loaded_for_a_file_that_is_refused(tmp_path, watched):
+    """Inspection comes first; nothing is asked of the plugin, and nobody who could load it."""
+    project = Project(tmp_path)
+    HOSTILE["lambda-layer"][1](tmp_path / "model.keras", watched)
+    with pytest.raises(RefusedError):
+        project.adopt(tmp_path / "model.keras")
+    assert project.observer.said == [f"Registry: {project.store.folder}"]
+    assert project.adopters == []
+    assert project.store.models() == []
+    assert not list(tmp_path.glob("registry/runs/*"))
+
+
+def test_the_file_may_change_once_it_was_copied(tmp_path):
+    """What was inspected is what is loaded and registered, whatever lies at the path by then."""
+    project = Project(tmp_path)
+    file = sound(tmp_path / "model.keras")
+    original = file.read_bytes()
+
+    class Swapping(FakeAdopter):
+        def load(self, path, numbers):
+            file.write_bytes(b"something else")
+            return super().load(path, numbers)
+
+    version = project.adopt(file, adopter=Swapping)
+    assert project.store.read(version, "model.keras") == original
+
+
+@pytest.mark.parametrize("method", ["load", "suit", "evaluate", "check_saved"])
+def test_a_model_that_fails_later_leaves_nothing(tmp_path, method):
+    """Whatever step refuses it, no version, no blob and no folder remain."""
+    project = Project(tmp_path)
+    file = sound(tmp_path / "model.keras")
+
+    def failing(config):
+        return FakeAdopter(config, raises={method: IntegrityError("No.")})
+
+    with pytest.raises(MlregError, match=r"No\."):
+        project.adopt(file, adopter=failing)
+    assert project.store.models() == project.store.ledger() == []
+    assert not list(tmp_path.glob("registry/objects/sha256/*/*"))
+    assert not list(tmp_path.glob("registry/runs/*"))
+
+
+# --- the command, on hostile files ------------------------------------------------------------
+
+IMPORTED = "tensorflow was imported"
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory):
+    """Each hostile file given to the command, without TensorFlow: name -> how it ended."""
+    folder = tmp_path_factory.mktemp("project")
+    for module in ("tensorflow", "keras"):
+        write_plugin(folder / "in_place_of", module, f"raise SystemExit({IMPORTED!r})")
+    write_plugin(folder, "flowers_plugin", TABLE_PLUGIN)
+    write_toml(folder, {"flowers": "flowers_plugin"}, registry="registry")
+    files = tmp_path_factory.mktemp("files")
+    with canary(folder / "outside") as watched:
+        for name, (_, make) in HOSTILE.items():
+            make(files / f"{name}.keras", watched)
+        before = {path for path in folder.rglob("*") if "registry" not in path.parts}
+        lines = [["import", "flowers", str(files / f"{name}.keras")] for name in HOSTILE]
+        lines += [[*line, "--dry-run"] for line in lines[::5]]
+        lines += [["list"], ["verify"]]
+        began = time.monotonic()
+        done = in_turn(lines, cwd=folder, PYTHONPATH=str(folder / "in_place_of"))
+        seconds = time.monotonic() - began
+        watched.assert_untouched()
+    after = {p for p in folder.rglob("*") if not {"registry", "__pycache__"} & set(p.parts)}
+    assert after == before
+    *ends, listed, verified = done
+    names = [*HOSTILE, *(f"{name} -n" for name in [*HOSTILE][::5])]
+    return {
+        "folder": folder, "seconds": seconds, "list": listed, "verify": verified,
+        **dict(zip(names, ends, strict=True)),
+    }  # fmt: skip
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", HOSTILE)
+def test_import_refuses_before_tensorflow_and_the_data(refusals, name):
+    """Three lines say what was found; --dry-run, asked about some, finds the same."""
+    for done in filter(None, (refusals[name], refusals.get(f"{name} -n"))):
+        assert_error(done, HOSTILE[name][0])
+        assert IMPORTED not in done.stderr
+        assert "drawn" not in done.stderr  # what the plugin says when it makes its data
+
+
+@pytest.mark.processes
+def test_what_was_refused_left_nothing_in_the_registry(refusals):
+    """No version, no blob, no folder of a run; the registry verifies; all of it took seconds."""
+    store = Store(refusals["folder"] / "registry")
+    assert store.models() == store.ledger() == []
+    assert_whole(store)
+    assert (refusals["list"].status, refusals["verify"].status) == (0, 0)
+    assert refusals["seconds"] < 120
+
+
+@pytest.mark.tensorflow
+def test_a_dry_run_loads_the_model_and_says_what_would_be_done(tmp_path):
+    """The digest of the file, the data, and the name; this process does not load TensorFlow."""
+    write_project(tmp_path)
+    sound(tmp_path / "sound.keras")
+    done = mlreg("import", "flowers", "sound.keras", "--dry-run", cwd=tmp_path)
+    assert done.status == 0, done.stderr
+    for said in ("sound.keras", "sha256", "flowers, preset baseline", "next version of 'flowers'"):
+        assert said in done.stdout
+    archive(tmp_path / "mismatch.keras", members(model(dense(units=4))))
+    done = mlreg("import", "flowers", "mismatch.keras", "--dry-run", cwd=tmp_path)
+    assert_error(done, 6, "Keras cannot load the file")
+
+
+# --- with Keras ---------------------------------------------------------------------------------
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["lambda-activation", "lambda-layer", "pickled"])
+def test_the_hostile_files_are_live(keras, watched, tmp_path, name):
+    """Read without care they do run their code: the canary would have told."""
+    file = tmp_path / "model.keras"
+    HOSTILE[name][1](file, watched)
+    if name == "pickled":
+        pickle.loads(file.read_bytes())
+    else:
+        keras.saving.load_model(file, safe_mode=False)(np.zeros((1, 2), "float32"))
+    assert watched.touched.exists()
+
+
+def architectures(keras):
+    """One model after another that Keras makes of layers of its own; name -> how it is built."""
+    layers, ops = keras.layers, keras.ops
+
+    def chain(shape, *parts, dtype="float32"):
+        return keras.Sequential([layers.Input(shape, dtype=dtype), *parts])
+
+    def operations():
+        inputs = layers.Input((8,))
+        made = ops.sin(inputs) + inputs * 2 - 1 / (ops.abs(inputs) + 1)
+        made = ops.relu(ops.concatenate([made, inputs], axis=-1)[:, :4])
+        made = ops.where(made > 0, made, -ops.mean(made, axis=-1, keepdims=True))
+        last = layers.Dense(
+            3, "softmax", kernel_regularizer="l2", kernel_constraint="max_norm",
+            kernel_initializer=keras.initializers.HeNormal(seed=3),
+        )  # fmt: skip
+        return keras.Model(inputs, last(made))
+
+    def attention():
+        inputs = layers.Input((6, 8))
+        made = layers.MultiHeadAttention(2, 4)(inputs, inputs)
+        made = layers.Add()([layers.GroupQueryAttention(4, 4, 2)(made, made), inputs])
+        made = layers.Attention()([layers.AdditiveAttention()([made, made]), made])
+        return keras.Model(inputs, layers.Concatenate()([layers.LayerNormalization()(made), made]))
+
+    def nested():
+        inner = chain((4,), layers.Dense(3), layers.BatchNormalization())
+        middle = layers.Input((3,))
+        outer = keras.Model(middle, layers.Dense(2)(middle))
+        inputs = layers.Input((4,))
+        return keras.Model(inputs, outer(inner(inputs)))
+
+    def compiled(optimizer):
+        made = operations()
+        made.compile(
+            optimizer,
+            keras.losses.sparse_categorical_crossentropy,
+            ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2)],
+        )
+        return made
+
+    def adapted():
+        words = layers.TextVectorization()
+        words.adapt(["a word", "and a word"])
+        return chain((1,), words, layers.Embedding(9, 4), layers.Flatten(), dtype="string")
+
+    def quantized():
+        made = chain((16,), layers.Dense(8), layers.Dense(3))
+        made.quantize("int8")
+        return made
+
+    image, sequence = (8, 8, 3), (6, 4)
+    yield "operations", operations
+    yield "attention", attention
+    yield "nested", nested
+    yield "adapted text", adapted
+    yield "quantized", quantized
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 100)
+    for name in ("Adam", "SGD", "RMSprop", "AdamW", "Lion", "Nadam", "Adafactor", "Muon"):
+        yield name, lambda name=name: compiled(getattr(keras.optimizers, name)(schedule))
+    yield (
+        "loss scale",
+        lambda: compiled(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())),
+    )
+    yield "preprocessing", lambda: chain(
+        image, layers.Rescaling(1 / 255), layers.RandomFlip(),
+        layers.Normalization(mean=[1, 2, 3.0], variance=[1.0] * 3),
+        layers.RandomTranslation(0.1, 0.1), layers.RandomRotation(0.1), layers.RandomContrast(0.1),
+        layers.Resizing(9, 9), layers.CenterCrop(6, 6),
+    )  # fmt: skip
+    yield "convolutions", lambda: chain(
+        image, layers.Conv2D(4, 3), layers.PReLU(), layers.BatchNormalization(),
+        layers.SeparableConv2D(4, 2), layers.DepthwiseConv2D(2), layers.GroupNormalization(2),
+        layers.SpatialDropout2D(0.1), layers.SpectralNormalization(layers.Conv2D(2, 1)),
+        layers.Activation("gelu"), layers.Activation(keras.activations.swish),
+        layers.Conv2DTranspose(2, 2), layers.UpSampling2D(), layers.ZeroPadding2D(),
+        layers.MaxPooling2D(), layers.GlobalAveragePooling2D(), layers.Dropout(0.2),
+        layers.Softmax(),
+    )  # fmt: skip
+    yield "augmentation", lambda: chain(
+        image, layers.RandAugment(value_range=(0, 255)), layers.AugMix(value_range=(0, 255)),
+        layers.CutMix(), layers.RandomColorJitter(value_range=(0, 255)), layers.RandomErasing(),
+    )  # fmt: skip
+    yield "recurrent", lambda: chain(
+        sequence, layers.Masking(), layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
+        layers.TimeDistributed(layers.Dense(2)), layers.GRU(3, return_sequences=True),
+        layers.RNN([layers.LSTMCell(3), layers.GRUCell(2), layers.SimpleRNNCell(2)]),
+    )  # fmt: skip
+    yield "einsum", lambda: chain(
+        sequence, layers.EinsumDense("abc,cd->abd", output_shape=(None, 3), bias_axes="d"),
+        layers.Conv1D(2, 2), layers.Permute((2, 1)), layers.Reshape((-1,)),
+    )  # fmt: skip
+    yield (
+        "tables",
+        lambda: chain((5,), layers.Discretization([0.0, 1.0]), layers.CategoryEncoding(9)),
+    )
+    yield "hashing", lambda: chain((5,), layers.Hashing(1_000_000_000))
+    yield "numbers looked up", lambda: chain((5,), layers.IntegerLookup(vocabulary=[1, 2]))
+    yield "half precision", lambda: chain((5,), layers.Dense(2, dtype="mixed_float16"))
+    yield "bfloat16", lambda: chain((5,), layers.Dense(2, dtype="bfloat16"))
+    for name in ("MobileNetV2", "EfficientNetB0", "ConvNeXtTiny", "MobileNetV3Small"):
+        application = getattr(keras.applications, name)
+        yield name, lambda make=application: make(weights=None, input_shape=(32, 32, 3), classes=4)
+
+
+@pytest.mark.tensorflow
+def test_what_keras_makes_of_its_own_layers_is_accepted(training, keras, tmp_path):
+    """No model that Keras itself saves is taken for a hostile one, or for larger than it is."""
+    adopter, refused = training.KerasAdopter(RunConfig(deterministic=False)), {}
+    for name, build in architectures(keras):
+        file = tmp_path / f"{name}.keras"
+        build().save(file)
+        try:
+            loaded = adopter.load(file, inspect(file).numbers)
+            assert math.prod(loaded.input_shape[1:]) > 0
+        except MlregError as error:
+            refused[name] = str(error)
+    assert refused == {}
+
+
+@pytest.mark.tensorflow
+def test_a_model_that_is_larger_than_its_weights_is_never_built(training, tmp_path):
+    """A layer of 10^12 units would fill any memory before Keras sees that it has no weights."""
+    file = tmp_path / "model.keras"
+    archive(file, members(model(dense(units=10**12))))
+    adopter = training.KerasAdopter(RunConfig())
+    with pytest.raises(IntegrityError, match=r"3,000,000,000,000 numbers, and holds 9"):
+        adopter.load(file, inspect(file).numbers)
+
+
+def held_against(training, keras, outputs, targets, class_names=(), **compiled):
+    """What `suit` says of a model with so many outputs, on examples of two numbers with targets."""
+    built = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(outputs)])
+    if compiled:
+        built.compile("adam", **compiled)
+    split = ArraySplit(np.zeros((len(targets), 2), "float32"), targets)
+    adopter = training.KerasAdopter(RunConfig())
+    return adopter.suit(built, DataSplits(split, split, class_names=class_names))
+
+
+@pytest.mark.tensorflow
+def test_the_loss_is_what_the_targets_ask_for(training, keras):
+    """Numbers: squared errors. Classes: cross-entropy, of a number or of one column a class."""
+    numbers, pairs = np.zeros(8, "float32"), np.zeros((8, 2), "float32")
+    held = partial(held_against, training, keras)
+    assert held(1, numbers) == "mean_squared_error of its outputs"
+    assert held(2, pairs) == "mean_squared_error of its outputs"
+    assert held(2, pairs, loss="mae") == "its own mean_absolute_error"
+    assert held(1, numbers, loss=keras.losses.Huber()) == "its own huber_loss"
+    columns = np.eye(2, dtype="float32")[[0, 1] * 4]
+    said = held(2, columns, "ab")
+    assert said == "categorical_crossentropy of its outputs as logits"
+    said = held(2, columns, "ab", loss="mse", metrics=["accuracy"])
+    assert said == "its own mean_squared_error"
+    said = held(2, np.array([[0], [1]] * 4), "ab", loss="mse", metrics=["accuracy"])
+    assert said == "sparse_categorical_crossentropy of its outputs as logits"
+    with pytest.raises(UsageError, match=r"shape \(3,\), and the targets have \(2,\)"):
+        held(3, pairs)
+    with pytest.raises(UsageError, match=r"shape \(3,\), and the targets have \(\)"):
+        held(3, numbers, loss="mse")
+
+
+@pytest.fixture(scope="module")
+def imports(keras, tmp_path_factory):
+    """Models of two inputs and three classes, imported by one process; and others that do not fit.
+
+    name -> how its command ended; `folder` is the project, whose registry has all versions.
+    """
+    folder = tmp_path_factory.mktemp("spirals")
+    shutil.copy(EXAMPLE, folder)
+    write_toml(folder, {"spirals": "spirals"}, registry="registry")
+    layers = keras.layers
+
+    def made(*parts, outputs=3, inputs=2, activation=None, **compiled):
+        parts = [layers.Input((inputs,)), *parts, layers.Dense(outputs, activation)]
+        built = keras.Sequential(parts)
+        if compiled:
+            built.compile("adam", **compiled)
+        return built
+
+    sparse = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    functional = made(layers.Dense(4))
+    models = {
+        "logits": made(),
+        "probabilities": made(activation="softmax"),
+        "functional": keras.Model(functional.inputs, functional(functional.inputs[0])),
+        "normalized": made(
+            layers.Normalization(), layers.BatchNormalization(), layers.Dropout(0.5)
+        ),
+        "own-loss": made(loss=sparse, metrics=["accuracy"]),
+        "own-loss-without-accuracy": made(loss=sparse),
+        "other-loss": made(loss="mse", metrics=["mae"]),
+        "wrong-inputs": made(inputs=5),
+        "wrong-classes": made(outputs=4),
+        "two-outputs": keras.Model(functional.inputs, [functional.outputs[0]] * 2),
+    }
+    for name, each in models.items():
+        each.save(folder / f"{name}.keras")
+    sound(folder / "made-by-hand.keras")
+    archive(folder / "mismatch.keras", members(model(dense(units=4))))
+    archive(folder / "larger.keras", members(model(dense(units=10**12))))
+    names = [*models, "made-by-hand", "mismatch", "larger"]
+    lines = {name: f"import spirals {name}.keras --name {name} --json" for name in names} | {
+        "run": "run spirals --preset quick --json",
+        "export": "export spirals@1 -o trained.keras",
+        "trained": "import spirals trained.keras --preset quick --json",
+        "again": "export spirals@2 -o again.keras",
+        "list": "list spirals",
+        "show": "show spirals@2",
+        "promote": "promote spirals 2 production",
+        "compare": "compare spirals@1 spirals@2 --json",
+        "h5": "export spirals@2 --format h5 -o model.h5",
+        "figures": "export spirals@2 --format figures -o figures",
+        "verify": "verify",
+        "evaluate-trained": "evaluate spirals@1",
+        "evaluate-imported": "evaluate spirals@2 --json",
+        "evaluate-compiled": "evaluate logits --json",
+        "evaluate-validation": "evaluate spirals@1 --split validation --json",
+        "evaluate-holdout": "evaluate spirals@1 --split holdout",
+        "history": "history --json",
+    }
+    done = in_turn([line.split() for line in lines.values()], cwd=folder)
+    return {"folder": folder, **dict(zip(lines, done, strict=True))}
+
+
+SPARSE = "sparse_categorical_crossentropy of its outputs as"
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("logits", f"{SPARSE} logits"),
+        ("probabilities", f"{SPARSE} probabilities"),
+        ("made-by-hand", f"{SPARSE} probabilities"),
+        ("functional", f"{SPARSE} logits"),
+        ("normalized", f"{SPARSE} logits"),
+        ("own-loss", "its own sparse_categorical_crossentropy"),
+        ("own-loss-without-accuracy", f"{SPARSE} logits"),
+        ("other-loss", f"{SPARSE} logits"),
+    ],
+)
+def test_a_sound_model_is_measured_by_the_loss_that_the_classes_ask_for(imports, name, loss):
+    """Its own where it is one; else what its outputs are, probabilities or logits, decides."""
+    assert imports[name].status == 0, imports[name].stderr
+    version = imports[name].json["version"]
+    assert set(version["metrics"]) == {"test_accuracy", "test_loss"}
+    folder = imports["folder"]
+    store = Store(folder / "registry")
+    registered = newest(store, name)
+    assert store.manifest(registered)["imported"]["loss"] == loss
+    digest = sha256((folder / f"{name}.keras").read_bytes()).hexdigest()
+    assert registered.file("model.keras").sha256 == digest
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("name", "status", "named"),
+    [
+        ("wrong-inputs", 2, ["float32 of shape (5,)", "float32 of shape (2,)"]),
+        ("wrong-classes", 2, ["shape (4,)", "3 classes"]),
+        ("two-outputs", 2, ["2 outputs"]),
+        ("mismatch", 6, ["Keras cannot load the file"]),
+        ("larger", 6, ["3,000,000,000,000 numbers, and holds 9"]),
+    ],
+)
+def test_a_model_that_does_not_fit_says_so(imports, name, status, named):
+    """What it takes and gives, and what the dataset has; nothing is registered."""
+    assert_error(imports[name], status, *named)
+    assert name not in [each.name for each in Store(imports["folder"] / "registry").models()]
+
+
+@pytest.mark.tensorflow
+def test_a_registered_model_comes_back_with_the_same_bytes_and_metrics(imports):
+    """Run, exported, imported, exported: two versions that answer alike, of one digest."""
+    folder = imports["folder"]
+    trained, imported = (imports[name].json["version"] for name in ("run", "trained"))
+    assert (imported["ref"], imported["metrics"]) == ("spirals@2", trained["metrics"])
+    contents = [(folder / name).read_bytes() for name in ("trained.keras", "again.keras")]
+    assert contents[0] == contents[1]
+    (difference,) = imports["compare"].json["differences"]
+    assert (difference["gained"], difference["lost"]) == ([], [])
+
+
+@pytest.mark.tensorflow
+def test_an_imported_version_is_used_as_any_other(imports):
+    """It is listed, shown, promoted, exported in every form, verified, and loaded."""
+    for name in ("list", "show", "promote", "compare", "h5", "figures", "verify"):
+        assert imports[name].status == 0, imports[name].stderr
+    assert "imported" in imports["list"].stdout
+    assert "trained.keras" in imports["show"].stdout
+    assert "epochs" not in imports["show"].stdout
+    folder = imports["folder"]
+    assert [path.name for path in (folder / "figures").iterdir()] == ["confusion_matrix.png"]
+    assert zipfile.is_zipfile(folder / "again.keras")
+    from registry_core import open_registry
+
+    loaded = open_registry(folder / "registry").load("spirals@production")
+    assert loaded.predict(np.zeros((1, 2), "float32"), verbose=0).shape == (1, 3)
+
+
+@pytest.mark.tensorflow
+def test_what_is_measured_again_is_what_was_recorded(imports):
+    """A trained model, an imported one, and one that was compiled for the measurement alone."""
+    trained = imports["evaluate-trained"]
+    assert trained.status == 0, trained.stderr
+    assert "identical: 0 answers differ" in trained.stdout
+    for name in ("evaluate-imported", "evaluate-compiled"):
+        found = imports[name].json
+        assert (found["verdict"], found["changed"]) == ("identical", []), imports[name].stdout
+        assert found["metrics"] == found["recorded"] == found["version"]["metrics"]
+    elsewhere = imports["evaluate-validation"].json
+    assert (elsewhere["examples"], elsewhere["verdict"]) == (500, "not recorded")
+    assert_error(imports["evaluate-holdout"], 2, "No split 'holdout'", "test, validation, train")
+    assert {row["action"] for row in imports["history"].json["history"]} == {
+        "registered",
+        "promoted",
+    }

@@ -1,0 +1,143 @@
+"""`mlreg plugins show`: what a plugin offers, without anything heavy being imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from cli_helpers import mlreg
+from fakes import COUNTING_EXTENSION, TABLE_PLUGIN, write_project
+
+from registry_core.errors import UsageError
+from registry_core.plugins.description import describe_plugin
+from registry_core.plugins.manager import KnownPlugins
+
+DESCRIBED = (
+    TABLE_PLUGIN.replace(
+        "class TableConfig(RunConfig):",
+        '''from typing import Annotated, Literal
+from pydantic import Field
+
+
+class TableConfig(RunConfig):
+    """Numbers for tables.
+
+    Args:
+        learning_rate: the optimizer's, in
+            every epoch.
+        batch_size: rows a step.
+
+    Raises:
+        ValueError: never.
+    """
+
+    order: Literal["shuffled", "sorted"] = "sorted"
+    widths: tuple[Annotated[int, Field(gt=0)], ...] = (8, 4)
+    dropout: float | None = Field(None, description="Part of the units\\n  that is dropped.")
+''',
+    )
+    + """
+
+class OtherConfig(RunConfig):
+    depth: int = 2
+"""
+).replace("epochs=1),", 'epochs=1),\n        "other": OtherConfig(about="another recipe"),')
+
+
+def described(folder, plugin=DESCRIBED, name="flowers"):
+    known = KnownPlugins(write_project(folder, plugin, {"counting": COUNTING_EXTENSION}))
+    return describe_plugin(known.load_alone(name))
+
+
+def test_presets_are_told_with_what_they_claim(tmp_path):
+    """In the plugin's order, the first being what a run takes."""
+    assert dict(described(tmp_path).presets) == {
+        "baseline": "three passes",
+        "quick": "one pass",
+        "other": "another recipe",
+    }
+
+
+def test_settings_have_type_value_and_meaning(tmp_path):
+    """The field's description, or the docstring of the class, or of the class above."""
+    found = {(s.name, *s.values): s for s in described(tmp_path).settings}
+    rate = found["learning_rate", "baseline", "quick"]
+    assert (rate.type, rate.about) == ("float", "the optimizer's, in every epoch.")
+    assert dict(rate.values) == {"baseline": 0.1, "quick": 0.1}
+    assert dict(found["epochs", "baseline", "quick"].values) == {"baseline": 3, "quick": 1}
+    assert found["epochs", "other"].about == "passes over the training split."
+    assert found["batch_size", "baseline", "quick"].about == "rows a step."
+    assert found["dropout", "baseline", "quick"].about == "Part of the units that is dropped."
+    assert found["depth", "other"].about == ""
+    types = {name: found[name, "baseline", "quick"].type for name in ("order", "widths", "dropout")}
+    assert types == {
+        "order": "'shuffled' | 'sorted'",
+        "widths": "tuple[int, …]",
+        "dropout": "float | None",
+    }
+    assert ("about", "other") not in found
+
+
+def test_hooks_module_and_who_names_it_are_told(tmp_path):
+    """Of this plugin alone, in the order of the contract."""
+    found = described(tmp_path)
+    assert found.hooks == ("mlreg_presets", "mlreg_dataset", "mlreg_model")
+    assert (found.kind, found.module) == ("dataset", "flowers_plugin")
+    assert found.file == str(tmp_path / "flowers_plugin.py")
+    assert found.origin == str(tmp_path / "plugins.toml")
+
+
+def test_an_extension_is_described_too(tmp_path):
+    """It has hooks, and neither presets nor settings."""
+    found = described(tmp_path, name="counting")
+    assert (found.kind, found.hooks) == ("extension", ("mlreg_registered",))
+    assert (dict(found.presets), found.settings) == ({}, ())
+
+
+def test_a_broken_plugin_does_not_hinder_another(tmp_path):
+    """Only the one that is shown is imported."""
+    settings = write_project(tmp_path, extensions={"broken": "raise RuntimeError"})
+    assert describe_plugin(KnownPlugins(settings).load_alone("flowers")).name == "flowers"
+
+
+def test_a_plugin_that_is_not_there_brings_what_is_near(tmp_path):
+    """As `mlreg run` tells it."""
+    with pytest.raises(UsageError) as refused:
+        described(tmp_path, name="flower")
+    assert "flowers" in refused.value.remedy
+
+
+@pytest.mark.processes
+def test_the_command_tells_it_all_as_a_table_and_as_json(tmp_path):
+    """Names, claims, values, meanings; the same in JSON."""
+    write_project(tmp_path, DESCRIBED)
+    shown = mlreg("plugins", "show", "flowers", cwd=tmp_path)
+    assert shown.status == 0, shown.stderr
+    for word in ("three passes", "learning_rate", "0.1", "the optimizer's", "mlreg_model"):
+        assert word in shown.stdout
+    plugin = mlreg("plugins", "show", "flowers", "--json", cwd=tmp_path).json["plugin"]
+    assert plugin["presets"]["quick"] == "one pass"
+    assert {"name": "depth", "type": "int", "values": {"other": 2}, "about": ""} in plugin[
+        "settings"
+    ]
+    quiet = mlreg("plugins", "show", "flowers", "-q", cwd=tmp_path)
+    assert quiet.stdout.split() == ["baseline", "quick", "other"]
+
+
+@pytest.mark.processes
+def test_showing_the_plugin_that_ships_imports_nothing_heavy():
+    """Neither TensorFlow nor NumPy; and every setting of every preset has a meaning."""
+    code = """
+import json, sys
+from registry_core.cli import run_command
+status = run_command(["plugins", "show", "cifar10", "--json"])
+heavy = {"tensorflow", "keras", "numpy", "matplotlib"} & set(sys.modules)
+sys.exit(status or (f"imported {heavy}" if heavy else 0))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    plugin = json.loads(done.stdout)["plugin"]
+    assert all(plugin["presets"].values())
+    assert [s["name"] for s in plugin["settings"] if not s["about"]] == []

@@ -1,0 +1,147 @@
+"""What plugins.toml and installed packages name, when it is written or kept in an odd way."""
+
+from __future__ import annotations
+
+import importlib
+import zipfile
+
+import pytest
+from fakes import COUNTING_EXTENSION, TABLE_PLUGIN, write_plugin, write_settings
+
+from registry_core.errors import PluginError
+from registry_core.plugins.manager import KnownPlugins
+from registry_core.process.guard import warnings_to
+from registry_core.settings import read_settings
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("flowers_plugin.py", "flowers_plugin"),
+        ("./flowers_plugin.py", "flowers_plugin"),
+        ("flowers_plugin:hooks", "flowers_plugin"),
+        ("package/flowers.py", "package.flowers"),
+        (r"package\\flowers", "package.flowers"),
+        (" flowers_plugin", "flowers_plugin"),
+        (".flowers_plugin", "flowers_plugin"),
+    ],
+)
+def test_a_file_or_an_object_is_told_to_be_a_modules_name(tmp_path, written, meant):
+    """What would work is the module's name, and that is what is said."""
+    write_plugin(tmp_path, "flowers_plugin", TABLE_PLUGIN)
+    known = KnownPlugins(write_settings(tmp_path, {"flowers": written}))
+    assert known.datasets["flowers"].state == "not a module's name"
+    with pytest.raises(PluginError, match="is not a module's name") as caught:
+        known.load("flowers")
+    assert caught.value.remedy == f"Write the module's name: {meant}"
+
+
+def test_a_file_that_python_never_finds_is_told(tmp_path):
+    """code.py beside plugins.toml is hidden by the standard library's; it is not taken for it."""
+    write_plugin(tmp_path, "code", TABLE_PLUGIN)
+    known = KnownPlugins(write_settings(tmp_path, {"flowers": "code"}))
+    assert known.datasets["flowers"].state == "hidden by Python's own module 'code'"
+    with pytest.raises(PluginError, match="Python's own module 'code'") as caught:
+        known.load("flowers")
+    assert "flowers_plugin.py" in caught.value.remedy
+
+
+def test_a_file_that_an_installed_module_hides_is_told(tmp_path, monkeypatch):
+    """The same for any other module that Python finds first."""
+    installed, project = tmp_path / "installed", tmp_path / "project"
+    write_plugin(installed, "flowers_plugin", COUNTING_EXTENSION)
+    write_plugin(project, "flowers_plugin", TABLE_PLUGIN)
+    monkeypatch.syspath_prepend(installed)
+    known = KnownPlugins(write_settings(project, {"flowers": "flowers_plugin"}))
+    with pytest.raises(PluginError, match="is hidden") as caught:
+        known.load("flowers")
+    assert str(installed / "flowers_plugin.py") in caught.value.what
+
+
+def test_a_plugin_that_is_installed_and_beside_is_no_contradiction(tmp_path, monkeypatch):
+    """Who works in a clone has both: the package names the same plugin."""
+    installed, project = tmp_path / "installed", tmp_path / "project"
+    write_plugin(installed, "flowers_plugin", TABLE_PLUGIN)
+    write_plugin(project, "flowers_plugin", TABLE_PLUGIN)
+    distribution(installed, "flowers-1.0", "[mlreg.plugins]\nflowers = flowers_plugin\n")
+    monkeypatch.syspath_prepend(installed)
+    known = KnownPlugins(write_settings(project, {"flowers": "flowers_plugin"}))
+    assert known.datasets["flowers"].state == "ok"
+    assert known.load("flowers").dataset_name == "flowers"
+
+
+def distribution(folder, name, entry_points, metadata=None):
+    """Metadata of an installed package, as bytes or text."""
+    place = folder / f"{name}.dist-info"
+    place.mkdir(parents=True)
+    project, _, version = name.rpartition("-")
+    metadata = f"Name: {project}\nVersion: {version}\n" if metadata is None else metadata
+    for file, content in (("METADATA", metadata), ("entry_points.txt", entry_points)):
+        (place / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return place
+
+
+@pytest.mark.parametrize(
+    ("entry_points", "metadata"),
+    [
+        (b"[mlreg.plugins]\nna\xefve = module\n", None),
+        ("[mlreg.plugins]\nno equals sign\n", None),
+        ("[mlreg.plugins]\nweeds = weeds\n", b"Name: w\xe9eds\nVersion: 1.0\n"),
+        ("[mlreg.plugins]\nweeds = weeds\n", ""),
+    ],
+)
+def test_a_damaged_package_is_left_out_and_named(tmp_path, monkeypatch, entry_points, metadata):
+    """Others are found all the same; the warning says which folder, once."""
+    place = distribution(tmp_path / "site", "damaged-1.0", entry_points, metadata)
+    good = "[mlreg.plugins]\ngood = good_plugin\n"
+    distribution(tmp_path / "site", "good-1.0", good)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    importlib.invalidate_caches()
+    warnings = []
+    with warnings_to(warnings.append):
+        for _ in range(2):
+            known = KnownPlugins(write_settings(tmp_path, {}))
+    assert known.datasets["good"].origin == "good 1.0"
+    assert "weeds" not in known.datasets
+    assert [str(place) in warning for warning in warnings] == [True]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+    """Some editors begin every file with one."""
+    write_plugin(tmp_path, "flowers_plugin", TABLE_PLUGIN)
+    for name in ("plugins.toml", "flowers_plugin.py"):
+        file = tmp_path / name
+        text = file.read_bytes() if file.exists() else b'[plugins]\nflowers = "flowers_plugin"\n'
+        file.write_bytes(b"\xef\xbb\xbf" + text)
+    known = KnownPlugins(read_settings(tmp_path / "plugins.toml"))
+    assert known.load("flowers").dataset_name == "flowers"
+
+
+def test_the_digest_is_of_files_alone(tmp_path):
+    """An editor's lock is a link to nowhere, and a folder may end in .py; neither is code."""
+    package = tmp_path / "flowers"
+    write_plugin(package, "__init__", "")
+    write_plugin(package, "plugin", TABLE_PLUGIN)
+    settings = write_settings(tmp_path, {"flowers": "flowers.plugin"})
+    before = KnownPlugins(settings).load("flowers").describe()
+    (package / ".#plugin.py").symlink_to("someone@machine.1234:5678")
+    (package / "folder.py").mkdir()
+    assert KnownPlugins(settings).load("flowers").describe() == before
+
+
+def test_a_plugin_in_an_archive_has_a_digest(tmp_path, monkeypatch):
+    """Python imports from a zip file, so a plugin may be in one."""
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("zipped_plugin.py", TABLE_PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path / "archive.zip")
+    plugins = KnownPlugins(write_settings(tmp_path, {"zipped": "zipped_plugin"})).load("zipped")
+    (described,) = plugins.describe()
+    assert len(described["code_sha256"]) == 64
+
+
+def test_a_folder_without_a_module_is_no_plugin(tmp_path):
+    """Python imports an empty folder without complaint."""
+    (tmp_path / "empty_folder").mkdir()
+    known = KnownPlugins(write_settings(tmp_path, {}, {"empty": "empty_folder"}))
+    with pytest.raises(PluginError, match="has no file of its own"):
+        known.load(None)

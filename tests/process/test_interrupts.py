@@ -1,0 +1,113 @@
+"""What a signal does to a run: the real signals, sent to this process."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from registry_core.errors import Interrupted
+from registry_core.process.interrupts import STOPPING, stop_on_signals
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@pytest.fixture(autouse=True)
+def heard():
+    """Whoever started the tests may have had a signal ignored, as nohup and `&` do."""
+    before = {signum: signal.signal(signum, signal.SIG_DFL) for signum in STATUS}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+def send(signum: int) -> None:
+    os.kill(os.getpid(), signum)
+
+
+def test_the_three_ways_to_be_stopped_are_listened_to():
+    """Ctrl-C, SIGTERM, and a terminal that goes away."""
+    assert set(STOPPING) == set(STATUS)
+
+
+@pytest.mark.parametrize("signum", STATUS)
+def test_outside_training_once_is_at_once(signum):
+    """A signal raises where it arrives; the exit status tells which."""
+    reached = []
+    with stop_on_signals(), pytest.raises(Interrupted) as caught:
+        send(signum)
+        reached.append("what comes after")
+    assert not reached
+    assert caught.value.signum == signum
+    assert caught.value.exit_status == STATUS[signum]
+    assert str(caught.value) == signal.Signals(signum).name
+
+
+@pytest.mark.parametrize("signum", STATUS)
+def test_while_training_the_first_is_noted_and_raised_when_training_ends(signum):
+    """What is half done is finished; then the run stops, even if nobody asked in between."""
+    reached = []
+    with stop_on_signals() as stop:
+        with pytest.raises(Interrupted) as caught, stop.patience():
+            assert stop.signum is None
+            send(signum)
+            assert stop.signum == signum
+            reached.append("the batch's end")
+        assert caught.value.exit_status == STATUS[signum]
+    assert reached
+
+
+def test_while_training_the_second_stops_at_once():
+    """Whoever presses Ctrl-C twice does not want to wait for the batch."""
+    reached = []
+    with stop_on_signals() as stop, pytest.raises(Interrupted) as caught, stop.patience():
+        send(signal.SIGINT)
+        send(signal.SIGTERM)
+        reached.append("what comes after")
+    assert not reached
+    assert caught.value.signum == signal.SIGTERM
+
+
+def test_after_training_once_is_at_once_again():
+    """Patience ends with its block."""
+    with stop_on_signals() as stop:
+        with stop.patience():
+            pass
+        with pytest.raises(Interrupted):
+            send(signal.SIGTERM)
+
+
+def test_an_error_in_training_is_not_replaced():
+    """A failure that comes after a noted signal is told as what it is."""
+    with stop_on_signals() as stop, pytest.raises(ZeroDivisionError), stop.patience():
+        send(signal.SIGINT)
+        raise ZeroDivisionError
+
+
+def test_handlers_are_put_back():
+    """After the block every signal does what it did before."""
+    before = [signal.getsignal(signum) for signum in STOPPING]
+    with pytest.raises(ValueError, match="ours"), stop_on_signals():
+        assert [signal.getsignal(signum) for signum in STOPPING] != before
+        raise ValueError("ours")
+    assert [signal.getsignal(signum) for signum in STOPPING] == before
+
+
+def test_nohup_is_respected():
+    """A signal that was ignored before stays ignored."""
+    code = (
+        "import os, signal\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from registry_core.process.interrupts import stop_on_signals\n"
+        "with stop_on_signals() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    assert stop.signum is None\n"
+        "assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_plugins_own_except_cannot_swallow_a_stop():
+    """Interrupted is no Exception."""
+    assert not issubclass(Interrupted, Exception)

@@ -1,0 +1,53 @@
+"""Keras loads with TensorFlow, whoever imports it first and whatever keras.json says."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_helpers import python
+from fakes import TABLE_PLUGIN, write_plugin, write_settings
+
+LOAD_PLUGIN = """
+from registry_core.plugins.manager import KnownPlugins
+from registry_core.settings import find_settings
+KnownPlugins(find_settings()).load("flowers").call("mlreg_dataset", config=None, data_dir=None,
+    progress=__import__("fakes").Recorder())
+import keras
+print(keras.config.backend(), keras.config.floatx())
+"""
+
+OTHER_FIRST = """
+import keras
+from registry_core.errors import UsageError
+try:
+    import registry_core.training
+except UsageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.tensorflow
+def test_a_hook_that_imports_keras_first_gets_the_backend_that_trains(tmp_path):
+    """Where the user's keras.json names another one; what else it says holds."""
+    text = TABLE_PLUGIN.replace("import numpy as np", "import keras, numpy as np", 1)
+    write_plugin(tmp_path, "flowers_plugin", text)
+    write_settings(tmp_path, {"flowers": "flowers_plugin"})
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "keras.json").write_text(json.dumps({"backend": "jax", "floatx": "float64"}))
+    tests = str(Path(__file__).parents[1])
+    done = python("-c", LOAD_PLUGIN, KERAS_HOME=str(home), PYTHONPATH=tests)
+    assert done.stdout == "tensorflow float64\n", done.stderr
+
+
+@pytest.mark.processes
+def test_a_keras_that_was_loaded_with_another_backend_is_told(tmp_path):
+    """It keeps its backend, so nothing can be trained in that process."""
+    # no other backend is installed with mlreg; this says what such a Keras says
+    write_plugin(tmp_path, "keras", "class config:\n    backend = staticmethod(lambda: 'jax')\n")
+    done = python("-c", OTHER_FIRST, PYTHONPATH=str(tmp_path))
+    assert done.stdout.splitlines() == [
+        "Keras was imported with the backend jax, and mlreg trains with tensorflow.",
+        "Import registry_core before Keras, or set the backend before Python starts.",
+        "Try: export KERAS_BACKEND=tensorflow",
+    ], done.stderr

@@ -1,0 +1,94 @@
+"""A time is published only if the machine was quiet, with the processor that it was measured on."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2]))  # not installed; behind what is
+
+from benchmarks import measure, table
+
+QUIET = {
+    "processor": "AMD EPYC",
+    "family": "25",
+    "model": "17",
+    "vectors": "AVX-512",
+    "cores": 2,
+    "others_share": 0.01,
+}
+STARTUP = [
+    {"side": "import tensorflow, keras", "wall_seconds": 4.4},
+    {"side": "mlreg run", "wall_seconds": 6.3},
+    {"ratio": 1.44},
+]
+
+
+def write(folder: Path, name: str, facts: dict, rows: list, **more: object) -> None:
+    """A record as `--record` leaves it."""
+    content = {"date": "2026-11-25", "machine": facts, "rows": rows, "rounds": 5, **more}
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_a_time_of_a_quiet_machine_is_in_the_table_with_its_processor(tmp_path):
+    """Model, family and vector instructions stand beside it."""
+    write(tmp_path, "startup", QUIET, STARTUP)
+    written = table.table(tmp_path)
+    assert "A: 2 cores of an AMD EPYC (family 25, model 17, AVX-512).  \n" in written
+    assert "| 6.3 s | 4.4 s: `import tensorflow, keras` | 1.44 | 2026-11-25, 5, A |" in written
+
+
+@pytest.mark.parametrize("missing", [{"others_share": 0.4}, {"vectors": ""}])
+def test_a_time_of_a_busy_or_unknown_machine_is_not_in_the_table(tmp_path, missing):
+    """It was measured, and says nothing of mlreg."""
+    write(tmp_path, "startup", {**QUIET, **missing}, STARTUP)
+    assert "6.3 s" not in table.table(tmp_path)
+
+
+def test_an_accuracy_of_a_busy_machine_is_in_the_table_without_its_minutes(tmp_path):
+    """Load changes no weight."""
+    row = {"n": 3, "mean": 0.9406, "deviation": 0.0017, "minutes": 46.5}
+    write(
+        tmp_path, "accuracy-airbench94", {**QUIET, "others_share": 0.4}, [row], preset="airbench94"
+    )
+    written = table.table(tmp_path)
+    assert "0.9406 ± 0.0017 |" in written
+    assert "46.5" not in written
+
+
+def test_each_machine_has_a_letter_of_its_own(tmp_path):
+    """Figures of two processors are never taken for those of one."""
+    write(tmp_path, "startup", QUIET, STARTUP)
+    row = {"kills": 20, "equal": 20}
+    write(tmp_path, "resume", {**QUIET, "model": "1", "vectors": "AVX2"}, [row], preset="quick")
+    written = table.table(tmp_path)
+    assert "A: 2 cores of an AMD EPYC (family 25, model 17, AVX-512)" in written
+    assert "B: 2 cores of an AMD EPYC (family 25, model 1, AVX2)" in written
+    assert "2026-11-25, 20, B |" in written
+
+
+def test_nothing_measured_beside_other_work_is_recorded(tmp_path, monkeypatch):
+    """The record is refused with the share that others took."""
+    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    monkeypatch.setattr(measure, "machine", lambda: {**QUIET, "others_share": 0.31})
+    with pytest.raises(SystemExit, match=r"other processes took 31.0% of the cores"):
+        measure.tell("startup", STARTUP, record=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_the_work_of_other_processes_counts_as_theirs(monkeypatch):
+    """What this process used itself is taken off what the cores did."""
+    others = [0.0]
+    busy = lambda: (measure.own_cpu_seconds() + others[0], 0.0)  # noqa: E731
+    monkeypatch.setattr(measure, "_busy_and_stolen", busy)
+    load = measure.Load()
+    began = time.perf_counter()
+    while time.perf_counter() - began < 0.1:
+        sum(range(10_000))
+    assert load.shares()["others_share"] < 0.02
+    others[0] = 1.0
+    assert load.shares()["others_share"] > 0.5

@@ -1,0 +1,110 @@
+"""A whole run on a terminal: live where the terminal can be drawn on, in lines where it cannot."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+
+import pytest
+from cli_helpers import FAKED, faked, mlreg, surroundings
+from fakes import write_project
+from rich.console import Console
+
+from registry_core.terminal.live import LiveView, _Refolded
+
+pytestmark = pytest.mark.processes
+
+
+def on_a_terminal(folder, *words: str, columns: int = 80, **environment: str) -> str:
+    """All that a command writes whose three streams are one terminal."""
+    home = {"CI": "", "TERM": "xterm", "MLREG_HOME": str(folder / "r")}
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAKED, *words],
+        cwd=folder,
+        env=surroundings(home | environment),
+        stdin=end,
+        stdout=end,
+        stderr=end,
+    )
+    os.close(end)
+    shown = b""
+    with suppress(OSError):  # what a terminal says at its end
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    assert process.wait() == 0, shown
+    return shown.decode()
+
+
+@pytest.fixture
+def project(tmp_path):
+    write_project(tmp_path)
+    return tmp_path
+
+
+def test_a_terminal_is_drawn_on_and_the_epochs_stay(project):
+    """The last thing on it is the version; header and epochs stand above, each once."""
+    shown = on_a_terminal(project, "run", "flowers")
+    assert "\x1b[?25l" in shown
+    assert "Loading the data" in shown
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    lines = [line.rpartition("\r")[2] for line in plain.replace("\r\n", "\n").splitlines()]
+    for start in (
+        "flowers, preset baseline, seed 0",
+        "epoch 1/3",
+        "epoch 3/3",
+        "Registered flowers@1",
+    ):
+        assert sum(line.startswith(start) for line in lines) == 1, (start, lines)
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"CI": "true"}])
+def test_a_terminal_that_cannot_be_drawn_on_gets_lines(project, environment):
+    """TERM=dumb, as in an editor's shell; CI, whose terminal is a log."""
+    shown = on_a_terminal(project, "run", "flowers", **environment)
+    assert "\x1b[?25l" not in shown
+    assert "\x1b[2K" not in shown
+    assert [n for n in (1, 2, 3) if f"epoch {n}/3  loss" in shown] == [1, 2, 3]
+    assert "Training …" in shown
+
+
+def test_a_group_tells_which_run_it_is_and_of_all_of_them(project):
+    """On a terminal above the bars; and each version in a line that stays."""
+    shown = on_a_terminal(project, "run", "flowers", "--seeds", "3")
+    assert "Run 2 of 3, seed 1  all runs:" in shown
+    assert shown.count("Registered flowers@") == 3
+
+
+def test_the_log_of_a_run_is_shown_by_its_version_and_by_its_id(project):
+    """`--log`; also as JSON; what is not there is wrong usage."""
+    home = {"MLREG_HOME": str(project / "r")}
+    made = faked("run", "flowers", "--json", cwd=project, **home).json["version"]
+    shown = mlreg("show", "flowers@1", "--log", cwd=project, **home)
+    assert shown.status == 0, shown.stderr
+    assert "epoch 3/3" in shown.stdout
+    by_id = mlreg("show", made["run"][-8:], "--log", "--json", cwd=project, **home).json
+    assert by_id["log"] == shown.stdout.splitlines()
+    assert (by_id["run"], by_id["version"]) == (made["run"], "flowers@1")
+    assert mlreg("show", "0123abcd", "--log", cwd=project, **home).status == 2
+
+
+def test_what_was_drawn_is_erased_after_the_terminal_became_narrower():
+    """A line of 60 characters has two rows on 40 columns, and both go."""
+    console = Console(force_terminal=True, width=80, height=20, color_system=None)
+    view = LiveView(console)
+    view.stage_began("model")
+    view.__exit__()
+    render = _Refolded(view, console)
+    render._drawn, render._shape = [60, 30, 81], (80, 3)
+    console.width = 40
+    render.position_cursor()
+    assert render.last_render_height == 2 + 1 + 3

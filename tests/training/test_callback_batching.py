@@ -1,0 +1,118 @@
+"""How often the plugins' callbacks are called, and by which numbers."""
+
+import pytest
+from resumed_fits import EPOCHS, STEPS, WITHIN, Fits
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture
+def called(training, tmp_path, monkeypatch):
+    """Whole and resumed fits with callbacks of this kind, two steps a call if nobody minds."""
+    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_A_CALL", 10)
+    return lambda callbacks, **compiled: Fits(
+        training, tmp_path, callbacks=lambda run_dir: callbacks(), **compiled
+    )
+
+
+def counting(keras, hook, numbers):
+    return keras.callbacks.LambdaCallback(**{hook: lambda batch, logs: numbers.append(batch)})
+
+
+@pytest.mark.parametrize(
+    ("hook", "batches"),
+    [
+        ("on_train_batch_begin", [*range(STEPS)] * EPOCHS),
+        ("on_train_batch_end", [*range(STEPS)] * EPOCHS),
+        ("on_test_batch_end", [0] * EPOCHS),
+    ],
+)
+def test_a_batch_hook_is_called_once_for_each_batch(called, keras, hook, batches):
+    """As `model.fit` calls it, whatever the host would do at once."""
+    numbers = []
+    called(lambda: [counting(keras, hook, numbers)]).whole()
+    assert numbers == batches
+
+
+def test_the_hooks_of_old_are_batch_hooks_too(called, keras):
+    """`on_batch_end` is called by `on_train_batch_end`; a list of callbacks hides none."""
+
+    class Old(keras.callbacks.Callback):
+        calls = 0
+
+        def on_batch_end(self, batch, logs=None):
+            self.calls += 1
+
+    old, hidden = Old(), Old()
+    called(lambda: [old, keras.callbacks.CallbackList([hidden])]).whole()
+    assert old.calls == hidden.calls == STEPS * EPOCHS
+
+
+def test_a_model_that_was_compiled_with_steps_per_execution_keeps_it(called, keras):
+    """Its author chose how often batch hooks are called."""
+    numbers = []
+    called(
+        lambda: [counting(keras, "on_train_batch_begin", numbers)], steps_per_execution=3
+    ).whole()
+    assert numbers == [0, 3] * EPOCHS
+
+
+def test_a_warm_up_by_batch_is_where_it_should_be(called, keras):
+    """The rate of each batch, and of the last one, as it was set."""
+
+    class WarmUp(keras.callbacks.Callback):
+        done = 0
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.done += 1
+            self.model.optimizer.learning_rate = 0.001 * self.done
+
+    ended = called(lambda: [WarmUp()]).whole()
+    assert ended.history.metrics["learning_rate"] == pytest.approx([0.006, 0.012, 0.018])
+
+
+def test_a_half_done_epoch_goes_on_with_the_numbers_of_its_batches(called, keras):
+    """Whoever acts at a batch of a number acts there."""
+    numbers = []
+    fits = called(lambda: [counting(keras, "on_train_batch_begin", numbers)])
+    fits.resumed(WITHIN)
+    assert numbers == [*range(STEPS)] * EPOCHS
+
+
+def test_callbacks_that_use_no_batch_hook_leave_several_batches_a_call(training, keras, tmp_path):
+    """Keras's own have the hooks whether they use them or not; a subclass may use them."""
+    from registry_core.training.callback_batching import batches_a_call
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    kept, logs = str(tmp_path / "kept.keras"), str(tmp_path / "logs")
+
+    class Mine(keras.callbacks.ModelCheckpoint):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+
+    def calls(*callbacks):
+        return batches_a_call(model, callbacks, 100, 50)
+
+    own = keras.callbacks
+    for callback in (
+        own.EarlyStopping(),
+        own.ModelCheckpoint(kept),
+        own.BackupAndRestore(str(tmp_path)),
+        own.TerminateOnNaN(),
+        own.ProgbarLogger(),
+        own.TensorBoard(logs),
+        own.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
+        own.CallbackList([own.EarlyStopping()]),
+    ):
+        assert calls(callback) == 10, type(callback)
+    for callback in (
+        Mine(kept),
+        own.ModelCheckpoint(kept, save_freq=3),
+        own.BackupAndRestore(str(tmp_path), save_freq=3),
+        own.TensorBoard(logs, update_freq="batch"),
+        own.TensorBoard(logs, write_steps_per_second=True),
+        own.LambdaCallback(on_train_batch_end=lambda batch, logs: None),
+        own.CallbackList([own.ModelCheckpoint(kept, save_freq=3)]),
+    ):
+        assert calls(own.EarlyStopping(), callback) == 1, type(callback)

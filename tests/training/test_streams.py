@@ -1,0 +1,332 @@
+"""What is wrong with a stream is a data error that names the split and the example's place."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from checkpoint_helpers import Nowhere
+from fakes import Recorder
+
+from registry_core.config import RunConfig
+from registry_core.errors import DataError, PluginError
+from registry_core.process.interrupts import StopRequest
+from registry_core.types import ArraySplit, Assembly, DataSplits, StreamSplit
+
+pytestmark = pytest.mark.tensorflow
+
+NAMES = ("setosa", "versicolor", "virginica")
+
+
+def examples(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    classes = np.arange(count) % 3
+    inputs = np.random.default_rng(seed).normal(classes[:, None], 0.3, (count, 2))
+    return inputs.astype("float32"), classes
+
+
+def stream(inputs, targets, says=None) -> StreamSplit:
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((inputs, targets))
+    return StreamSplit(data, len(inputs) if says is None else says, "drawn")
+
+
+def spoilt(field: str, place: int, value, count: int = 300) -> StreamSplit:
+    """A stream with one example that is not right."""
+    inputs, targets = examples(count)
+    targets = targets if field == "label" else targets.astype("float32")
+    (inputs if field == "inputs" else targets)[place] = value
+    return stream(inputs, targets)
+
+
+def yields(rows, says: int, shape=(2,)) -> StreamSplit:
+    """A stream of no known length, from a generator that is called anew for each pass."""
+    import tensorflow as tf
+
+    signature = (tf.TensorSpec(shape, tf.float32), tf.TensorSpec((), tf.int64))
+    data = tf.data.Dataset.from_generator(rows, output_signature=signature)
+    return StreamSplit(data, says, "drawn")
+
+
+def rows_of(count: int, at: int | None = None, do=None):
+    """A generator's function; `do` makes the row of the place `at`, or raises."""
+
+    def rows():
+        for place, row in enumerate(zip(*examples(count), strict=True)):
+            yield do(*row) if place == at else row
+
+    return rows
+
+
+def fails(*row):
+    raise ValueError("the file of this row is cut")
+
+
+def run(data: DataSplits, units: int = 3, **settings):
+    """Check, train and measure as a run does; which stage was reached, and what stopped it."""
+    import keras
+
+    from registry_core.training import KerasTrainer
+
+    trainer, reached = KerasTrainer(RunConfig(batch_size=16, **settings)), ["data"]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if units > 1 else "mse"
+    try:
+        data = trainer.check_data(data)
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)])
+        model.compile("adam", loss)
+        reached.append("fit")
+        assembly = Assembly(data, model, None, None, [])
+        trainer.fit(assembly, Recorder(), StopRequest(), Nowhere())
+        reached.append("evaluate")
+        trainer.evaluate(model, model, data.test)
+        reached.append("done")
+    except DataError as error:
+        return reached[-1], error
+    return reached[-1], None
+
+
+def splits(name: str, split) -> DataSplits:
+    """Sound ones, but for the one of this name."""
+    sound = {n: stream(*examples(40, seed)) for seed, n in enumerate(("train", "test"), 1)}
+    return DataSplits(**{**sound, name: split}, class_names=NAMES)
+
+
+def regression(name: str, split) -> DataSplits:
+    sound = [stream(x, y.astype("float32")) for x, y in (examples(40, 1), examples(40, 2))]
+    return DataSplits(**{"train": sound[0], "test": sound[1], name: split})
+
+
+SPLITS = ("train", "test", "validation")
+
+
+@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize(("field", "value"), [("inputs", np.nan), ("targets", np.inf)])
+def test_numbers_that_are_not_finite_are_told_with_their_place(name, field, value):
+    """Those of the test split before anything is trained, those of training in the first epoch."""
+    reached, error = run(regression(name, spoilt(field, 271, value)), units=1)
+    what = "NaN" if np.isnan(value) else "infinity"
+    assert error.what == f"The {name} {field} are not all finite: example 271 has {what}."
+    assert error.exit_status == 4
+    assert reached == ("fit" if name == "train" else "data")
+
+
+@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("label", [3, -1])
+def test_labels_that_are_no_classes_are_told_with_their_place(name, label):
+    """As those of arrays are."""
+    _, error = run(splits(name, spoilt("label", 255, label)))
+    assert error.what == f"The {name} targets are out of range: example 255 has label {label}."
+    assert "from 0 to 2" in error.remedy
+
+
+@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("found", [0, 138, 199])
+def test_a_stream_that_yields_fewer_than_it_says_is_told_with_both_numbers(name, found):
+    """Whether or not they fill as many batches."""
+    reached, error = run(splits(name, yields(rows_of(found), says=200)))
+    assert error.what == f"The {name} stream yields {found} examples and says 200."
+    assert reached == ("fit" if name == "train" and found else "data")
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_stream_that_yields_more_than_it_says_is_told(name):
+    """What goes beyond would never be seen, and nobody said so."""
+    _, error = run(splits(name, yields(rows_of(201), says=200)))
+    assert error.what == f"The {name} stream yields more than the 200 examples that it says."
+    assert "dataset.take(200)" in error.remedy
+
+
+@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("place", [0, 150])
+def test_a_stream_that_raises_is_told_with_the_place_and_the_reason(name, place):
+    """A cut file among thousands is found."""
+    _, error = run(splits(name, yields(rows_of(200, place, fails), says=200)))
+    assert error.what == (
+        f"The {name} stream fails at example {place}: ValueError: the file of this row is cut"
+    )
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_an_example_of_another_shape_is_told_with_its_place(name):
+    """Where the stream leaves the length open, batches of it cannot be made."""
+    odd = rows_of(200, 150, lambda inputs, label: (inputs[:1], label))
+    _, error = run(splits(name, yields(odd, says=200, shape=(None,))))
+    assert error.what == (
+        f"Example 150 of the {name} stream has inputs of shape (1,), and example 0 of shape (2,)."
+    )
+
+
+def test_an_example_of_another_dtype_is_told_with_its_place():
+    """The generator's signature says what it yields."""
+    words = rows_of(200, 150, lambda inputs, label: (["a", "b"], label))
+    _, error = run(splits("test", yields(words, says=200)))
+    assert error.what.startswith("The test stream fails at example 150: TypeError: `generator`")
+
+
+def test_what_a_stream_says_of_its_elements_is_checked_first():
+    """Batches, single values, and labels that are no whole numbers."""
+    import tensorflow as tf
+
+    inputs, classes = examples(40)
+    for data, said in (
+        (tf.data.Dataset.from_tensor_slices((inputs, classes)).batch(8), "shape (None,)"),
+        (tf.data.Dataset.from_tensor_slices(inputs), "yields TensorSpec"),
+        (tf.data.Dataset.from_tensor_slices((inputs, classes * 1.0)), "dtype float64"),
+        (tf.data.Dataset.from_tensor_slices((inputs, np.eye(4)[classes])), "shape (4,)"),
+    ):
+        reached, error = run(splits("test", StreamSplit(data, 40, "drawn")))
+        assert error.what.startswith("The test stream yields ")
+        assert said in error.what
+        assert reached == "data"
+
+
+# --- another order -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_stream_of_another_order_each_time_is_told(name):
+    """Training would not repeat, and answers would be paired with other examples."""
+    shuffled = stream(*examples(300)).dataset.shuffle(300)
+    reached, error = run(splits(name, StreamSplit(shuffled, 300, "drawn")))
+    if name == "validation":  # only means are taken of it
+        assert error is None
+        return
+    assert error.what.startswith(f"The {name} stream changes: example ")
+    assert "mlreg_augmentation" in error.remedy
+    assert reached == ("data" if name == "train" else "evaluate")
+
+
+def test_the_place_of_the_first_change_is_told():
+    """Here the last two of 300 change places, from the second pass on."""
+    passes = itertools.count()
+
+    def rows():
+        inputs, targets = examples(300)
+        order = [*range(298), 299, 298] if next(passes) else range(300)
+        yield from zip(inputs[order], targets[order], strict=True)
+
+    _, error = run(splits("test", yields(rows, says=300)))
+    assert error.what.startswith("The test stream changes: example 298 ")
+
+
+def test_a_stream_that_is_altered_at_random_is_told():
+    """What is random belongs into the augmentation, which a resumed run repeats."""
+    generator = np.random.default_rng(1)
+    noisy = rows_of(60, 0, lambda inputs, label: (inputs + generator.normal(size=2), label))
+    reached, error = run(splits("train", yields(noisy, says=60)))
+    assert error.what.startswith("The train stream changes: example 0 ")
+    assert reached == "data"
+
+
+# --- what is sound -------------------------------------------------------------------------------
+
+
+def test_sound_streams_are_trained_and_measured_as_arrays_are():
+    """Endless ones are cut; a validation split may be the test split itself."""
+    import tensorflow as tf
+
+    inputs, classes = examples(60)
+    data = tf.data.Dataset.from_tensor_slices((inputs, classes))
+    for train in (data, data.repeat(), data.filter(lambda *example: True), data.shuffle(9, seed=1,
+                  reshuffle_each_iteration=False)):  # fmt: skip
+        test = stream(*examples(300, 5))
+        parts = DataSplits(StreamSplit(train, 60, "drawn"), test, test, NAMES)
+        assert run(parts, epochs=2) == ("done", None)
+        mixed = DataSplits(StreamSplit(train, 60, "drawn"), ArraySplit(*examples(9)), None, NAMES)
+        assert run(mixed) == ("done", None)
+
+
+def test_a_fault_of_the_augmentation_is_not_the_streams():
+    """The stream is read again, found sound, and what TensorFlow said goes on as it was."""
+    import keras
+    import tensorflow as tf
+
+    from registry_core.training import KerasTrainer
+
+    trainer = KerasTrainer(RunConfig(batch_size=16))
+    data = trainer.check_data(splits("train", stream(*examples(60))))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+
+    def augment(inputs, batch):
+        return tf.debugging.check_numerics(inputs / tf.zeros_like(inputs), "augmented")
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="augmented"):
+        trainer.fit(Assembly(data, model, augment, None, []), Recorder(), StopRequest(), Nowhere())
+
+
+def test_a_run_tells_it_as_data_and_registers_nothing(tmp_path):
+    """Through the lifecycle: neither a bug nor the plugin's model is blamed."""
+    from fakes import standard_report, write_project
+
+    from registry_core.lifecycle.run import run as whole_run
+    from registry_core.lifecycle.spec import plan_run
+    from registry_core.plugins.manager import KnownPlugins
+    from registry_core.store import Store
+    from registry_core.training import KerasTrainer
+
+    plugins = KnownPlugins(write_project(tmp_path, PLUGIN)).load("flowers")
+    store = Store(tmp_path / "registry")
+
+    def go(case: str):
+        return whole_run(
+            plan_run(plugins, overrides={"case": case}),
+            plugins=plugins,
+            store=store,
+            load_trainer=KerasTrainer,
+            standard_report=standard_report,
+            observer=Recorder(),
+            stop=StopRequest(),
+            project=tmp_path,
+        )
+
+    for case, said in (("short", "train stream yields 30 examples and says 40"),
+                       ("nan", "train inputs are not all finite: example 33 has NaN")):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            go(case)
+    with pytest.raises(PluginError, match="model: ValueError: 'out put' is not a valid scope name"):
+        go("name")
+    assert go("sound").ref == "flowers@1"
+
+
+PLUGIN = """
+from registry_core import DataSplits, RunConfig, StreamSplit, hookimpl
+
+
+class Config(RunConfig):
+    case: str = "sound"
+
+
+@hookimpl
+def mlreg_presets():
+    return {"tiny": Config()}
+
+
+@hookimpl
+def mlreg_dataset(config):
+    import numpy as np
+    import tensorflow as tf
+
+    def split(count, seed, case=""):
+        inputs = np.random.default_rng(seed).normal(size=(count, 2)).astype("float32")
+        if case == "nan":
+            inputs[33] = np.nan
+        data = tf.data.Dataset.from_tensor_slices((inputs, np.arange(count) % 3))
+        if case == "short":
+            data = data.enumerate().filter(lambda n, _: n < 30).map(lambda n, example: example)
+        return StreamSplit(data, count, f"drawn {seed}")
+
+    return DataSplits(split(40, 1, config.case), split(20, 2), split(10, 3), ("a", "b", "c"))
+
+
+@hookimpl
+def mlreg_model(config, data):
+    import keras
+
+    name = "out put" if config.case == "name" else "output"
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name=name)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    return model
+"""
