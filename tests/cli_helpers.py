@@ -186,12 +186,14 @@ class Forks:
 
 @cache
 def _forks() -> Forks:
-    return Forks("numpy.random", "fakes", "registry_core.ui.tables.cells", "registry_core.ui.live")
+    return Forks(
+        "numpy.random", "fakes", "registry_core.terminal.tables", "registry_core.terminal.live"
+    )
 
 
 @cache
 def _keras_forks() -> Forks:
-    return Forks("registry_core.training", "registry_core.plotting", "registry_core.ui.live")
+    return Forks("registry_core.training", "registry_core.evaluation.figures")
 
 
 def start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:

@@ -10,6 +10,7 @@ its threads when the first operation runs, and none runs here.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
@@ -24,6 +25,8 @@ from typing import Any
 def serve(modules: list[str]) -> None:
     for module in modules:
         import_module(module)
+    gc.collect()
+    gc.freeze()  # what is imported stays, and is not copied by the garbage collector of a fork
     for line in sys.stdin:
         child = os.fork()
         if not child:

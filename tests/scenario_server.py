@@ -7,6 +7,7 @@ status and what it acknowledged are printed, as JSON.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ import store_scenarios
 
 
 def serve() -> None:
+    gc.freeze()
     for line in sys.stdin:
         name, folder = json.loads(line)
         waiting, go = os.pipe()
