@@ -187,7 +187,11 @@ class Forks:
 @cache
 def _forks() -> Forks:
     return Forks(
-        "numpy.random", "fakes", "registry_core.terminal.tables", "registry_core.terminal.live"
+        "h5py",
+        "numpy.random",
+        "fakes",
+        "registry_core.terminal.tables",
+        "registry_core.terminal.live",
     )
 
 

@@ -16,10 +16,13 @@ import os
 import runpy
 import signal
 import sys
+import traceback
 import types
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import Any
+
+from registry_core.model_import import examination
 
 
 def serve(modules: list[str]) -> None:
@@ -49,6 +52,8 @@ def _become(request: dict[str, Any]) -> None:
     places = [str(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.path[:] = [*places, *(place for place in sys.path[1:] if place not in places)]
     invalidate_caches()
+    if os.environ.pop("FORKED_EXAMINER", ""):
+        examination.subprocess = types.SimpleNamespace(Popen=ForkedExaminer)
     kind, what, *rest = request["words"]
     sys.argv = [kind if kind == "-c" else what, *rest]
     if kind == "-m":
@@ -57,6 +62,36 @@ def _become(request: dict[str, Any]) -> None:
         assert kind == "-c", kind
         main = sys.modules["__main__"] = types.ModuleType("__main__")
         exec(compile(what, "<string>", "exec"), vars(main))
+
+
+class ForkedExaminer:
+    """Stands in for `subprocess.Popen` where a model file is examined: a fork of this process.
+
+    For a program that sets FORKED_EXAMINER, and runs no operation of TensorFlow before.
+    """
+
+    def __init__(self, words, *, stdin, stdout, stderr, pass_fds, start_new_session, env) -> None:
+        assert start_new_session
+        self.pid = os.fork()
+        if self.pid:
+            return
+        status = 1
+        try:
+            os.setsid()
+            for number, file in enumerate((stdin, stdout, stderr)):
+                os.dup2(file.fileno(), number)
+            sys.stdin = os.fdopen(0, closefd=False)
+            os.environ.update(env)
+            exec(words[-1], {})
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+    def wait(self) -> None:
+        os.waitpid(self.pid, 0)
 
 
 if __name__ == "__main__":
