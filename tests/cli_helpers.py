@@ -52,7 +52,7 @@ for words in json.load(sys.stdin):
 json.dump(told, sys.__stdout__)
 """
 
-# A whole command line with a trainer that needs no TensorFlow.
+# A whole command line with a backend that needs no TensorFlow.
 FAKED = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -62,7 +62,7 @@ from registry_core.cli import ending, main, runs
 
 ending.GRACE_SECONDS = float(os.environ.get("GRACE_SECONDS", ending.GRACE_SECONDS))
 
-runs.load_trainer = fakes.FakeTrainer
+runs.load_backend = fakes.FakeBackend
 runs.standard_report = fakes.standard_report
 main(sys.argv[1:])
 """
@@ -103,7 +103,7 @@ def forked_mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Do
 
 
 def faked(*words: str, cwd: Path | None = None, **environment: str) -> Done:
-    """Run `mlreg WORDS` as above, with the trainer of the fakes."""
+    """Run `mlreg WORDS` as above, with the backend of the fakes."""
     return _forks().run(["-c", FAKED, *words], cwd, environment)
 
 
@@ -149,7 +149,7 @@ class Forks:
     def __init__(self, *modules: str) -> None:
         self._server = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("fork_server.py"), *modules],
-            env=surroundings({}),
+            env=process_environment({}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -172,7 +172,7 @@ class Forks:
             request = {
                 "words": words,
                 "cwd": str(cwd or Path.cwd()),
-                "environment": surroundings(environment),
+                "environment": process_environment(environment),
                 **{name: str(path) for name, path in paths.items()},
             }
             self._server.stdin.write(json.dumps(request) + "\n")
