@@ -238,8 +238,6 @@ def tell_version(version: Version, registry: Registry, as_json: bool, quiet: boo
 
 def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, quiet: bool) -> None:
     """The versions of a group that was just registered, as the options ask for them."""
-    from dataclasses import asdict
-
     from registry_core.evaluation.groups import metrics_of
     from registry_core.terminal import output
     from registry_core.terminal.tables.comparisons import show_group
@@ -250,7 +248,7 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
                 "versions": [version.to_json() for version in versions],
                 "group": versions[0].group,
                 "registry": str(registry.folder),
-                "summary": {name: asdict(found) for name, found in metrics_of(versions).items()},
+                "summary": {name: found.to_json() for name, found in metrics_of(versions).items()},
             }
         )
     elif quiet:

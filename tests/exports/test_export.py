@@ -322,20 +322,6 @@ def test_figures_of_one_name_in_two_folders_are_both_exported(tmp_path):
 # --- what Keras writes ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):  # which sets TensorFlow up
-    import keras
-
-    return keras
-
-
 def families(keras):
     """One model for each family of layers: name -> (the formats that hold it, how it is built)."""
     layers, both, served = keras.layers, ("h5", "savedmodel"), ("savedmodel",)

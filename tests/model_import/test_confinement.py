@@ -229,15 +229,6 @@ def _state(process: int) -> str:
 # --- with Keras ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def keras():
-    import keras
-
-    from registry_core import training  # noqa: F401 - sets TensorFlow up
-
-    return keras
-
-
 GREEDY = [
     "StringLookup of many unknown words", "IntegerLookup of many unknown numbers",
     "TextVectorization of long n-grams", "AUC of many thresholds", "recall of many thresholds",

@@ -180,9 +180,9 @@ def test_a_difference_that_cannot_be_told_says_why_and_stops_nothing(tmp_path):
     first = publish(registered, 800)
     promote(registered, first)
     bare = promote(registered, publish(registered, 810, kept=False), dry_run=True)
-    assert bare.not_compared == "dummy@2 has no record of its answers on a test split"
+    assert bare.not_compared == "dummy@2 has no recorded per-example results"
     other = promote(registered, publish(registered, 820, fingerprint="sha256:o"), dry_run=True)
-    assert other.not_compared == "they were measured on different test splits"
+    assert other.not_compared == "they were evaluated on different test splits"
     file = blob(registered.store, first.file("outcomes.json").sha256)
     file.chmod(0o600)
     file.write_bytes(b"X" + file.read_bytes()[1:])

@@ -22,20 +22,6 @@ def fused():
     return fused
 
 
-@pytest.fixture(scope="module")
-def keras(fused):
-    import keras
-
-    return keras
-
-
-@pytest.fixture(scope="module")
-def tf(fused):
-    import tensorflow
-
-    return tensorflow
-
-
 @pytest.fixture
 def normalisation(keras):
     """Makes a model of one batch normalisation whose weights are no round numbers."""

@@ -19,20 +19,6 @@ SAME = "same digest"
 
 
 @pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):
-    import keras
-
-    return keras
-
-
-@pytest.fixture(scope="module")
 def monitor():
     """A server on this machine that remembers what it was sent."""
 

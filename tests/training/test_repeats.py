@@ -17,27 +17,6 @@ pytestmark = pytest.mark.tensorflow
 OFTEN = [(0, 2), (0, STEPS), (1, 0), (1, 4), (2, 2)]
 
 
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):
-    import keras
-
-    return keras
-
-
-@pytest.fixture(scope="module")
-def tf(training):
-    import tensorflow
-
-    return tensorflow
-
-
 @pytest.fixture
 def fits(training, tmp_path, monkeypatch):
     """Two steps a call, where no callback looks at batches."""

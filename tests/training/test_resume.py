@@ -33,20 +33,6 @@ DATA = DataSplits(flowers(22), flowers(12, 1), flowers(9, 2), NAMES)
 WITHOUT_VALIDATION = replace(DATA, validation=None)
 
 
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):
-    import keras
-
-    return keras
-
-
 @pytest.fixture(autouse=True)
 def two_steps_a_call(monkeypatch, training):
     monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_A_CALL", 10)

@@ -19,27 +19,6 @@ pytestmark = pytest.mark.tensorflow
 NAMES = ("setosa", "versicolor", "virginica")
 
 
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):
-    import keras
-
-    return keras
-
-
-@pytest.fixture(scope="module")
-def tf(training):
-    import tensorflow
-
-    return tensorflow
-
-
 def flowers(examples: int, seed: int = 0) -> ArraySplit:
     random = np.random.default_rng(seed)
     classes = np.arange(examples) % 3
