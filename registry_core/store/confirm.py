@@ -14,7 +14,7 @@ from registry_core.records import Version
 from registry_core.store import manifest as manifests
 from registry_core.store.index import ReadTransaction
 from registry_core.store.ledger import is_whole
-from registry_core.store.objects import Blobs
+from registry_core.store.local.objects import Blobs
 from registry_core.store.storage_errors import contradicted
 
 
