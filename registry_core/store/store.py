@@ -55,12 +55,12 @@ from registry_core.store.clock import utc_now
 from registry_core.store.confirm import check_registration, read_manifest
 from registry_core.store.disk import sha256_hex, write_new
 from registry_core.store.folders import opened
-from registry_core.store.index import WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.objects import OBJECTS
 from registry_core.store.removals import Removals
 from registry_core.store.rules import Rules
+from registry_core.store.sqlite.index import WriteTransaction
 from registry_core.store.staging import STAGED, Staged, check_files, stage
 from registry_core.store.storage_errors import DATABASE, UnconfirmedError, translate_storage_errors
 from registry_core.store.transactions import Transactions
