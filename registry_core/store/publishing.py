@@ -30,11 +30,11 @@ from registry_core.refs import check_model_name
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.clock import utc_now
-from registry_core.store.index import WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.local.disk import sha256_hex, write_new
 from registry_core.store.local.folders import opened
 from registry_core.store.local.workspaces import RUNS, RunFolder, remove_folder, resumable, strip
+from registry_core.store.sqlite.index import WriteTransaction
 from registry_core.store.staging import STAGED, Staged, check_files, stage
 from registry_core.store.storage_errors import UnconfirmedError
 from registry_core.store.transactions import Transactions
