@@ -692,6 +692,7 @@ BAD_NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
 def test_a_bad_name_is_refused_and_nothing_is_written(store, capfd, name):
     """2 from every command that takes a name, what a name can be, not one byte written.

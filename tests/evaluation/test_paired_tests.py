@@ -207,6 +207,7 @@ def berry_esseen(gains: np.ndarray, tail: int) -> float:
     return float(0.4748 * third / math.sqrt(draws))
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("name", GAINS)
 def test_resampling_the_tail_alone_is_scipys_bootstrap_within_the_documented_error(name):
     """Of 5,000 examples a tenth are resampled: the same distribution, the same interval."""
@@ -250,6 +251,7 @@ def test_answers_that_differ_nowhere_differ_in_nothing_however_many():
     assert found.p_value == 2 / (BOOTSTRAP_RESAMPLES + 1)
 
 
+@pytest.mark.gate
 def test_the_test_says_when_only_the_tail_is_resampled():
     """From 50,001 examples on; up to there its name is the one that ledgers have."""
     generator = np.random.default_rng(3)
@@ -263,6 +265,7 @@ def test_the_test_says_when_only_the_tail_is_resampled():
     assert (tail.low, tail.high) == pytest.approx((whole.low, whole.high), abs=0.05 * width)
 
 
+@pytest.mark.gate
 def test_two_million_examples_are_compared_in_seconds_and_little_memory():
     """The t-test's interval; the same every time, in any order of the examples."""
     generator = np.random.default_rng(5)

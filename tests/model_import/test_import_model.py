@@ -14,7 +14,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from cli_helpers import EXAMPLE, assert_error, in_turn, keras_mlreg, mlreg, newest
+from cli_helpers import EXAMPLE, assert_error, in_turn, keras_mlreg, newest
 from fakes import TABLE_PLUGIN, FakeBackend, Recorder, run_context, write_plugin, write_project
 from fakes import write_settings as write_toml
 from hostile_files import HOSTILE, archive, canary, dense, members, model, sound
@@ -52,6 +52,7 @@ def watched(tmp_path):
         yield made
 
 
+@pytest.mark.gate(keep=37)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_without_touching_anything(name, watched, tmp_path):
     """9 where it wants to run code or to reach outside, 6 where it is no whole .keras file.
@@ -254,8 +255,14 @@ IMPORTED = "tensorflow was imported"
 
 
 @pytest.fixture(scope="module")
-def refusals(tmp_path_factory):
-    """Each hostile file given to the command, without TensorFlow: name -> how it ended."""
+def refusals(request, tmp_path_factory):
+    """Hostile files given to the command, without TensorFlow: name -> how it ended."""
+    asked = {
+        item.callspec.params["name"]
+        for item in request.session.items
+        if item.function is test_import_refuses_before_tensorflow_and_the_data
+    }
+    names = [name for name in HOSTILE if name in asked]
     folder = tmp_path_factory.mktemp("project")
     for module in ("tensorflow", "keras"):
         write_plugin(folder / "in_place_of", module, f"raise SystemExit({IMPORTED!r})")
@@ -263,10 +270,10 @@ def refusals(tmp_path_factory):
     write_toml(folder, {"flowers": "flowers_plugin"}, registry="registry")
     files = tmp_path_factory.mktemp("files")
     with canary(folder / "outside") as watched:
-        for name, (_, make) in HOSTILE.items():
-            make(files / f"{name}.keras", watched)
+        for name in names:
+            HOSTILE[name][1](files / f"{name}.keras", watched)
         before = {path for path in folder.rglob("*") if "registry" not in path.parts}
-        lines = [["import", "flowers", str(files / f"{name}.keras")] for name in HOSTILE]
+        lines = [["import", "flowers", str(files / f"{name}.keras")] for name in names]
         lines += [[*line, "--dry-run"] for line in lines[::5]]
         lines += [["list"], ["verify"]]
         began = time.monotonic()
@@ -278,13 +285,14 @@ def refusals(tmp_path_factory):
     after = {p for p in folder.rglob("*") if not {"registry", "__pycache__"} & set(p.parts)}
     assert after == before
     *ends, listed, verified = done
-    names = [*HOSTILE, *(f"{name} -n" for name in [*HOSTILE][::5])]
+    names += [f"{name} -n" for name in names[::5]]
     return {
         "folder": folder, "seconds": seconds, "list": listed, "verify": verified,
         **dict(zip(names, ends, strict=True)),
     }  # fmt: skip
 
 
+@pytest.mark.gate(keep=12)
 @pytest.mark.processes
 @pytest.mark.parametrize("name", HOSTILE)
 def test_import_refuses_before_tensorflow_and_the_data(refusals, name):
@@ -310,18 +318,20 @@ def test_a_dry_run_loads_the_model_and_says_what_would_be_done(tmp_path):
     """The digest of the file, the data, and the name; this process does not load TensorFlow."""
     write_project(tmp_path)
     sound(tmp_path / "sound.keras")
-    done = mlreg("import", "flowers", "sound.keras", "--dry-run", cwd=tmp_path)
+    line = ["import", "flowers", "--dry-run"]
+    done = keras_mlreg(*line, "sound.keras", cwd=tmp_path, FORKED_EXAMINER="1")
     assert done.status == 0, done.stderr
     for said in ("sound.keras", "sha256", "flowers, preset baseline", "next version of 'flowers'"):
         assert said in done.stdout
     archive(tmp_path / "mismatch.keras", members(model(dense(units=4))))
-    done = mlreg("import", "flowers", "mismatch.keras", "--dry-run", cwd=tmp_path)
+    done = keras_mlreg(*line, "mismatch.keras", cwd=tmp_path, FORKED_EXAMINER="1")
     assert_error(done, 6, "Keras cannot load the file")
 
 
 # --- with Keras ---------------------------------------------------------------------------------
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["lambda-activation", "lambda-layer", "pickled"])
 def test_the_hostile_files_are_live(keras, watched, tmp_path, name):
@@ -440,6 +450,7 @@ def architectures(keras):
         yield name, lambda make=application: make(weights=None, input_shape=(32, 32, 3), classes=4)
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_what_keras_makes_of_its_own_layers_is_accepted(training, keras, tmp_path):
     """No model that Keras itself saves is taken for a hostile one, or for larger than it is."""
@@ -590,6 +601,7 @@ def used(project):
 SPARSE = "sparse_categorical_crossentropy of its outputs as"
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("name", "loss"),
@@ -618,6 +630,7 @@ def test_a_sound_model_is_measured_by_the_loss_that_the_classes_ask_for(
     assert registered.file("model.keras").sha256 == digest
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("name", "status", "named"),
@@ -635,6 +648,7 @@ def test_a_model_that_does_not_fit_says_so(imported, project, name, status, name
     assert name not in [each.name for each in Store(project / "registry").models()]
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_registered_model_comes_back_with_the_same_bytes_and_metrics(used):
     """Run, exported, imported, exported: two versions that answer alike, of one digest."""
@@ -647,6 +661,7 @@ def test_a_registered_model_comes_back_with_the_same_bytes_and_metrics(used):
     assert (difference["gained"], difference["lost"]) == ([], [])
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_an_imported_version_is_used_as_any_other(used):
     """It is listed, shown, promoted, exported in every form, verified, and loaded."""
@@ -664,6 +679,7 @@ def test_an_imported_version_is_used_as_any_other(used):
     assert loaded.predict(np.zeros((1, 2), "float32"), verbose=0).shape == (1, 3)
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_what_is_measured_again_is_what_was_recorded(used):
     """A trained model, an imported one, and one that was compiled for the measurement alone."""
