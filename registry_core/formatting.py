@@ -41,12 +41,12 @@ def fraction(name: str, value: float) -> str:
 def spread(name: str, sample: SummaryStats) -> str:
     """A metric over several runs: 0.4470 ± 0.0300, mean and standard deviation."""
     mean = fraction(name, sample.mean)
-    if sample.deviation is None:
+    if sample.std is None:
         return mean
     decimals = 0 if "e" in mean else len(mean.partition(".")[2])
-    deviation = f"{sample.deviation:.{decimals}f}"
+    deviation = f"{sample.std:.{decimals}f}"
     if not float(deviation):
-        deviation = number(sample.deviation)  # smaller than the rounding of the mean
+        deviation = number(sample.std)  # smaller than the rounding of the mean
     return f"{mean} ± {deviation}"
 
 

@@ -72,7 +72,7 @@ class Version:
         return next((file for file in self.files if file.path == path), None)
 
     def to_json(self) -> dict[str, Any]:
-        """The version as JSON, in the documented order of keys."""
+        """The version as other programs rely on it; docs/json.md documents the keys."""
         return {
             "model": self.model,
             "version": self.version,

@@ -180,9 +180,9 @@ def test_a_difference_that_cannot_be_told_says_why_and_stops_nothing(tmp_path):
     first = publish(registered, 800)
     promote(registered, first)
     bare = promote(registered, publish(registered, 810, kept=False), dry_run=True)
-    assert bare.not_compared == "dummy@2 has no record of its answers on a test split"
+    assert bare.not_compared == "dummy@2 has no recorded per-example results"
     other = promote(registered, publish(registered, 820, fingerprint="sha256:o"), dry_run=True)
-    assert other.not_compared == "they were measured on different test splits"
+    assert other.not_compared == "they were evaluated on different test splits"
     file = blob(registered.store, first.file("outcomes.json").sha256)
     file.chmod(0o600)
     file.write_bytes(b"X" + file.read_bytes()[1:])
@@ -359,7 +359,7 @@ def test_rules_are_set_shown_changed_and_removed(project):
     assert "  + holds or has held staging\n" in changed.stdout
     assert "  + test_accuracy" not in changed.stdout, "what is not named stays"
     assert "No version holds the alias 'staging'" in changed.stderr
-    assert again.stdout == "production: already so; nothing changed\n"
+    assert again.stdout == "production: already set; nothing changed\n"
     assert shown.stdout.startswith("production: dummy@1\n")
     (rule,) = as_json.json["rules"]
     assert rule["rule"]["requires"] == ["staging"]
@@ -414,7 +414,7 @@ def test_sync_takes_the_rules_of_plugins_toml_and_leaves_the_others(project):
     assert none.status == done.status == 0
     assert "production: the rule is set" in done.stdout
     assert "staging: only the registry has a rule; it stays" in done.stdout
-    assert again.stdout.startswith("production: already so; nothing changed\n")
+    assert again.stdout.startswith("production: already set; nothing changed\n")
     rules = {rule["alias"]: rule for rule in listed.json["rules"]}
     assert set(rules) == {"production", "staging"}
     assert rules["production"]["file"] == str(project / "plugins.toml")
