@@ -82,7 +82,7 @@ class Steps:
             after.append({name: v.numpy() for name, v in self.variables.items()})
         return after
 
-    def small_expected(self, name, rate, left):
+    def expected(self, name, rate, left):
         """PyTorch's SGD, nesterov=True, weight_decay=decay_per_step / rate, gradients of a sum."""
         value, buffer, after = self.values[name].copy(), 0.0, []
         for step, gradients in enumerate(self.gradients):
