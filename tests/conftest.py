@@ -123,8 +123,8 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
         )
     if "gate" in config.stash[_LEFT_OUT]:
         terminalreporter.write_line(
-            "Of the system calls, one in eight was tried: MLREG_POINTS_SEED="
-            f"{os.environ['MLREG_POINTS_SEED']} tries the same ones again."
+            "One system call in eight is tried without --gate: MLREG_POINTS_SEED="
+            f"{os.environ['MLREG_POINTS_SEED']} draws the same ones again."
         )
 
 
