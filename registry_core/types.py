@@ -131,14 +131,14 @@ class Observer(Progress, Protocol):
 
 
 class Checkpoints(Protocol):
-    """Where a run keeps how far it came."""
+    """Where a run keeps its last checkpoint."""
 
     @property
     def checkpoint(self) -> Path | None:
-        """The file that was kept last; None where none was."""
+        """The last checkpoint's file; None before the first."""
 
     def keep(self, write: Callable[[BinaryIO], object]) -> None:
-        """Keep what `write` writes in place of the last one; raises OSError where it cannot be."""
+        """Replace the checkpoint by what `write` writes; raises OSError if that fails."""
 
 
 class DataCache(Protocol):
