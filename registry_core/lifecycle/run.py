@@ -142,7 +142,7 @@ def publish(artifacts: Artifacts, store: Store, folder: RunFolder, context: RunC
         artifacts: what `execute` returned.
         store: where the version goes.
         folder: the run's folder in it, still open.
-        context: that of `execute`.
+        context: that of `execute`; it says when the command began.
 
     Raises:
         MlregError: of the kind that is at fault. No version was registered.
@@ -168,8 +168,11 @@ def publish(artifacts: Artifacts, store: Store, folder: RunFolder, context: RunC
         observer.say(stages.summary())
     with translate_storage_errors(store.folder, "keeping the run's log", outcome=nothing):
         save_log(folder, observer)
-    record = build_record(artifacts, results, stages.seconds, figures_missing) | extra
     files = files_below(folder.files, observer)
+    took = 0.0 if context.began is None else time.monotonic() - context.began
+    record = extra | build_record(
+        artifacts, results, stages.seconds, round(took, 3), figures_missing
+    )
     interrupts.outcome = f"It was being registered: `mlreg list {model}` says whether it was."
     with interrupts.defer_interrupts():
         version = store.publish(

@@ -1,13 +1,13 @@
-"""The code that a run was made by, as digests: the plugins' own files, and modules beside them.
+"""Digests of the code that made a run: the plugins' own files, and the modules beside them.
 
-Code that decides a result may lie in a helper module beside plugins.toml, or in the plugin's
-package but outside its folder. Installed libraries are recorded by their versions instead. Knows
-modules and files, and nothing of what they do.
+A helper module may lie beside plugins.toml, beside the plugin, on PYTHONPATH, or in the plugin's
+package outside its folder. Installed libraries are recorded by their versions instead.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -24,16 +24,19 @@ _PACKAGES = {"site-packages", "dist-packages"}
 
 
 def describe_code(plugins: Mapping[str, ModuleType], folder: Path) -> dict[str, Any]:
-    """What a version's record keeps of the code.
+    """What a version's record says of the code.
 
     Args:
         plugins: plugin's name -> its module.
         folder: the one of plugins.toml.
 
     Returns:
-        `files`: plugin -> path in its folder -> sha256; `modules`: the name of every other module
-        of theirs that was imported so far -> sha256.
+        `files`: plugin -> path in its folder -> sha256; `modules`: name -> sha256 of every other
+        module of the user's own that was imported so far.
     """
+    places = {folder.absolute(), folder.resolve()}
+    places |= {place for module in plugins.values() if (place := _beside(module))}
+    places |= {Path(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place}
     files = {name: dict(_own_files(module)) for name, module in plugins.items()}
     known = {file.resolve() for module in plugins.values() for file in _files(module)}
     tops = {module.__name__.partition(".")[0] for module in plugins.values()} - {_HOST}
@@ -41,9 +44,12 @@ def describe_code(plugins: Mapping[str, ModuleType], folder: Path) -> dict[str, 
     for name, module in sorted([*sys.modules.items()], key=lambda item: item[0]):
         file = _file(module)
         top = name.partition(".")[0]
-        if file is None or file in known or top in (_HOST, "__main__"):
+        if file is None or file.resolve() in known or top in (_HOST, "__main__"):
             continue
-        if (top in tops or is_beside(file, folder)) and (digest := _digest(file)):
+        own = top in tops or any(
+            is_beside(path, place) for path in {file, file.resolve()} for place in places
+        )
+        if own and (digest := _digest(file)):
             modules[name] = digest
     return {"files": files, "modules": modules}
 
@@ -69,6 +75,17 @@ def libraries() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in sorted(names)}
 
 
+def _beside(module: ModuleType) -> Path | None:
+    """The folder that a plugin is imported from; None where installed packages lie."""
+    top = sys.modules.get(module.__name__.partition(".")[0], module)
+    file = _file(top)
+    if file is None:
+        return None
+    place = file.parent.parent if hasattr(top, "__path__") else file.parent
+    installed = _PACKAGES.intersection(place.parts) or not is_beside(file, place)
+    return None if installed else place
+
+
 def _files(module: ModuleType) -> list[Path]:
     home = blame.home(module)
     return sorted(home.rglob("*.py")) if home.is_dir() else [home]
@@ -84,7 +101,7 @@ def _own_files(module: ModuleType) -> Iterator[tuple[str, str]]:
 def _file(module: object) -> Path | None:
     try:
         named = getattr(module, "__file__", None)
-        return Path(named).resolve() if isinstance(named, str) and named else None
+        return Path(named).absolute() if isinstance(named, str) and named else None
     except Exception:  # a module may be an object that imports late, and fail to
         return None
 
