@@ -14,7 +14,7 @@ from registry_core.data.checks import describe
 from registry_core.formatting import metrics_line
 from registry_core.lifecycle.assembly import assemble, load_data
 from registry_core.lifecycle.context import RunContext, Workspace
-from registry_core.lifecycle.messages import say_what, say_where, warn_of_changes
+from registry_core.lifecycle.messages import refuse_other_data, say_what, say_where, warn_of_changes
 from registry_core.lifecycle.publishing import (
     draw_figures,
     files_below,
@@ -87,6 +87,7 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         data = load_data(spec, context)
         with plugins.attribute_errors("mlreg_dataset"):
             described = describe(data)
+        refuse_other_data(spec, workspace.record, described)
 
     with stages.timed("model"):
         backend = context.load_backend(spec.config)
@@ -95,7 +96,7 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         assembly = assemble(spec, data, backend, workspace, context)
 
     origin = build_origin(spec, described, backend, context)
-    warn_of_changes(workspace.record, origin, observer)
+    warn_of_changes(spec, workspace.record, origin, observer)
     say_where(origin, workspace, observer)
     workspace.begin(origin)
     if workspace.id:

@@ -247,6 +247,12 @@ class PluginSet:
             for source in self.sources
         ]
 
+    def code_digests(self) -> dict[str, str]:
+        """Plugin -> the digest of its code, as `describe` has it."""
+        return {
+            source.name: _code_digest(source, self._modules[source.name]) for source in self.sources
+        }
+
     def describe_code(self, folder: Path) -> dict[str, Any]:
         """The digests of the plugins' files, and of their other modules that were imported.
 
