@@ -122,17 +122,17 @@ def running(
     from registry_core.cli.starting import require_training
     from registry_core.lifecycle import run as lifecycle
     from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.live import Runs
+    from registry_core.terminal.live import GroupProgress
     from registry_core.terminal.progress import report_progress
 
     require_training()
     with stop_on_signals() as stop:
-        group: Runs | None = None
+        group: GroupProgress | None = None
 
         def run_one(plan: RunSpec, place: Place | None = None) -> Version:
             nonlocal group
             if place and group is None:
-                group = Runs(place.runs)
+                group = GroupProgress(place.runs)
             began = time.monotonic()
             with report_progress(quiet, str(place or ""), group) as observer:
                 context = run_context(registry, plugins, observer, stop)
@@ -238,8 +238,6 @@ def tell_version(version: Version, registry: Registry, as_json: bool, quiet: boo
 
 def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, quiet: bool) -> None:
     """The versions of a group that was just registered, as the options ask for them."""
-    from dataclasses import asdict
-
     from registry_core.evaluation.groups import metrics_of
     from registry_core.terminal import output
     from registry_core.terminal.tables.comparisons import show_group
@@ -250,7 +248,7 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
                 "versions": [version.to_json() for version in versions],
                 "group": versions[0].group,
                 "registry": str(registry.folder),
-                "summary": {name: asdict(found) for name, found in metrics_of(versions).items()},
+                "summary": {name: found.to_json() for name, found in metrics_of(versions).items()},
             }
         )
     elif quiet:
@@ -262,10 +260,10 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
 
 
 def _registered(version: Version) -> str:
-    from registry_core.terminal import text
+    from registry_core.formatting import duration, fraction
 
-    seconds = text.duration(sum(version.seconds.values()))
-    metrics = ", ".join(f"{n} {text.fraction(n, v)}" for n, v in version.metrics.items())
+    seconds = duration(sum(version.seconds.values()))
+    metrics = ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())
     return f"Registered {version.ref}: {metrics}, in {seconds}"
 
 
