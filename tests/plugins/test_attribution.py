@@ -22,8 +22,8 @@ from registry_core.types import DataSplits
 
 @pytest.mark.parametrize("what", ["KeyError('petal')", "SystemExit(0)", "BaseException('odd')"])
 @pytest.mark.parametrize("hook", HOOKS)
-def test_what_a_hook_raises_is_told_with_plugin_hook_file_and_line(tmp_path, hook, what):
-    """Whatever is raised, SystemExit too, is the plugin's fault and is kept as the cause."""
+def test_an_exception_in_a_hook_names_plugin_hook_file_and_line(tmp_path, hook, what):
+    """Any exception, including SystemExit, is a plugin error with the original as its cause."""
     plugins = loaded(tmp_path, raising(hook, what))
     with pytest.raises(PluginError) as caught:
         plugins.call(hook, **HOOKS[hook])
@@ -37,16 +37,16 @@ def test_what_a_hook_raises_is_told_with_plugin_hook_file_and_line(tmp_path, hoo
     assert traceback.extract_tb(cause.__traceback__)[-1].name == "helper"
 
 
-def test_a_generator_exit_is_told_like_any_other(tmp_path):
-    """GeneratorExit is no Exception either."""
+def test_a_generator_exit_is_reported_like_any_other_exception(tmp_path):
+    """GeneratorExit is not an Exception."""
     plugins = loaded(tmp_path, raising("mlreg_scheduler", "GeneratorExit"))
     with pytest.raises(PluginError, match="GeneratorExit") as caught:
         plugins.call("mlreg_scheduler", **HOOKS["mlreg_scheduler"])
     assert type(caught.value.__cause__) is GeneratorExit
 
 
-def test_an_error_deep_in_a_library_is_told_at_the_plugins_own_line(tmp_path):
-    """The place is where the plugin called, not where json gave up."""
+def test_an_error_in_a_library_names_the_plugins_line(tmp_path):
+    """The reported place is the plugin's call, not a line of json."""
     text = "@hookimpl\ndef mlreg_data():\n    import json\n\n    return json.loads('{')\n"
     plugins = loaded(tmp_path, TABLE_PLUGIN + text)
     with pytest.raises(PluginError) as caught:
@@ -56,8 +56,8 @@ def test_an_error_deep_in_a_library_is_told_at_the_plugins_own_line(tmp_path):
     assert type(caught.value.__cause__).__name__ == "JSONDecodeError"
 
 
-def test_an_error_in_a_plugins_own_package_is_told_at_its_deepest_line(tmp_path):
-    """All files of the package are the plugin's, not only the one with the hooks."""
+def test_an_error_in_a_plugins_package_names_the_deepest_line(tmp_path):
+    """All files of the package belong to the plugin, not only the one with the hooks."""
     text = "@hookimpl\ndef mlreg_data():\n    from garden.parts import shed\n\n    shed.open()\n"
     write_plugin(tmp_path, "garden.plugin", TABLE_PLUGIN + text)
     shed = write_plugin(tmp_path, "garden.parts.shed", "def open():\n    return {}['key']\n")
@@ -67,8 +67,8 @@ def test_an_error_in_a_plugins_own_package_is_told_at_its_deepest_line(tmp_path)
     says(caught.value, "'garden'", f"{shed}, line 2")
 
 
-def test_the_extension_that_raised_is_blamed_not_the_dataset(tmp_path):
-    """Several plugins have the hook; the one whose code raised is named."""
+def test_the_error_names_the_extension_that_raised(tmp_path):
+    """Several plugins implement the hook; only the one that raised is named."""
     text = "from registry_core import hookimpl\n\n@hookimpl\ndef mlreg_report():\n    1 / 0\n"
     report = "@hookimpl\ndef mlreg_report():\n    return []\n"
     plugins = loaded(tmp_path, TABLE_PLUGIN + report, zealous=text, quiet=COUNTING_EXTENSION)
@@ -79,8 +79,8 @@ def test_the_extension_that_raised_is_blamed_not_the_dataset(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["DataError", "UsageError", "MlregError"])
-def test_an_mlreg_error_that_a_plugin_raises_passes_as_it_is(tmp_path, kind):
-    """A plugin that says what is wrong, and what would work, is not talked over."""
+def test_an_mlreg_error_from_a_plugin_is_unchanged(tmp_path, kind):
+    """Message, remedy and command of the plugin are kept."""
     text = (
         f"@hookimpl\ndef mlreg_dataset():\n    from registry_core.errors import {kind}\n\n"
         f"    raise {kind}('No flowers.', 'Plant some.', 'mlreg data fetch') from OSError('dry')\n"
@@ -94,8 +94,8 @@ def test_an_mlreg_error_that_a_plugin_raises_passes_as_it_is(tmp_path, kind):
     assert "plugin 'flowers', hook mlreg_dataset" in caught.value.__notes__[0]
 
 
-def test_an_mlreg_error_keeps_the_error_it_was_raised_for(tmp_path):
-    """What the plugin caught before it raised stays in the traceback."""
+def test_an_mlreg_error_keeps_its_context(tmp_path):
+    """The exception that the plugin caught stays in the traceback."""
     text = (
         "@hookimpl\ndef mlreg_dataset():\n    from registry_core import DataError\n\n"
         "    try:\n        1 / 0\n    except ZeroDivisionError:\n        raise DataError('No.')\n"
@@ -107,8 +107,8 @@ def test_an_mlreg_error_keeps_the_error_it_was_raised_for(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["Interrupted(2)", "KeyboardInterrupt()"])
-def test_a_stop_passes_through_hooks_untouched(tmp_path, what):
-    """Ctrl-C in a plugin's code is no fault of the plugin."""
+def test_an_interrupt_passes_through_hooks(tmp_path, what):
+    """Ctrl-C in a plugin's code is not a plugin error."""
     text = (
         "from registry_core.errors import Interrupted\n"
         f"@hookimpl\ndef mlreg_model():\n    raise {what}\n"
@@ -127,8 +127,8 @@ def test_a_stop_passes_through_hooks_untouched(tmp_path, what):
 # --- code of plugins that runs outside their hooks ---
 
 
-def test_code_that_a_plugin_handed_over_is_blamed_where_it_raises(tmp_path):
-    """An augmentation fails long after its hook returned, and the line is still the plugin's."""
+def test_an_error_in_a_provided_function_names_its_line(tmp_path):
+    """An augmentation fails long after its hook returned; the line is still the plugin's."""
     text = "@hookimpl\ndef mlreg_augmentation():\n    return lambda inputs, batch: 1 / 0\n"
     plugins = loaded(tmp_path, TABLE_PLUGIN + text)
     augmentation = plugins.call("mlreg_augmentation", **HOOKS["mlreg_augmentation"])
@@ -140,8 +140,8 @@ def test_code_that_a_plugin_handed_over_is_blamed_where_it_raises(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, GeneratorExit, BaseException])
-def test_what_a_library_raises_is_blamed_on_the_hook_that_provided_the_value(tmp_path, kind):
-    """Where no line of a plugin is on the way, the hook's owner answers."""
+def test_an_error_in_a_library_names_the_hook_that_provided_the_value(tmp_path, kind):
+    """If no line of a plugin is in the traceback, the hook's plugin is named."""
     plugins = loaded(tmp_path)
 
     with pytest.raises(PluginError) as caught, plugins.attribute_errors("mlreg_model"):
@@ -154,16 +154,16 @@ def throw(error: BaseException) -> None:
     raise error
 
 
-def test_errors_of_ours_pass_where_a_plugin_answers(tmp_path):
-    """A diverged training is no plugin's fault."""
+def test_mlreg_errors_are_not_attributed_to_a_plugin(tmp_path):
+    """Diverged training is not a plugin's fault."""
     plugins = loaded(tmp_path)
     with pytest.raises(DataError) as caught, plugins.attribute_errors("mlreg_model"):
         raise DataError("No flowers.")
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_a_bug_of_ours_is_not_blamed_on_a_plugin(tmp_path):
-    """What the host's own lines raise, with no plugin on the way, stays a bug of ours."""
+def test_a_bug_of_mlreg_is_not_attributed_to_a_plugin(tmp_path):
+    """An error raised by the host's own line stays a bug of mlreg."""
     plugins = loaded(tmp_path)
     with pytest.raises(AttributeError), plugins.attribute_errors("mlreg_model"):
         plugins.wrong_type("mlreg_nothing", int, None)

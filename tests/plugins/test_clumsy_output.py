@@ -43,8 +43,8 @@ PRINTS = {
 
 @pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("way", PRINTS)
-def test_what_a_plugin_prints_is_on_stderr(project, way):
-    """However it is written; stdout has the one object."""
+def test_a_plugins_output_goes_to_stderr(project, way):
+    """However it is written; stdout has one JSON object."""
     folder = project(doing("mlreg_dataset", PRINTS[way]))
     done = faked("run", "flowers", "--json", cwd=folder)
     assert_registered(done, folder, "noise")
@@ -52,8 +52,8 @@ def test_what_a_plugin_prints_is_on_stderr(project, way):
 
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report", "mlreg_registered"])
-def test_every_hook_prints_to_stderr(project, hook):
-    """And the import; with -q too, the version's reference is all that stdout has."""
+def test_output_of_every_hook_goes_to_stderr(project, hook):
+    """Also at import; with -q, stdout has only the version's reference."""
     folder = project(
         doing(hook, "print('noise')", *(["return []"] if hook == "mlreg_report" else []))
     )
@@ -62,8 +62,8 @@ def test_every_hook_prints_to_stderr(project, hook):
     assert "noise" in done.stderr
 
 
-def test_what_is_printed_is_in_order_with_what_mlreg_says(project):
-    """A log of stderr reads as it happened."""
+def test_a_plugins_output_is_in_order_with_mlregs(project):
+    """A log of stderr reads in the order of events."""
     folder = project(
         doing("mlreg_dataset", "print('first')", "progress.say('second')", "print('third')")
     )
@@ -71,8 +71,8 @@ def test_what_is_printed_is_in_order_with_what_mlreg_says(project):
     assert said.index("first") < said.index("second") < said.index("third")
 
 
-def test_a_plugin_that_asks_for_presets_does_not_disturb_the_shell(project):
-    """Completion prints words alone, on both streams."""
+def test_a_plugins_output_does_not_disturb_completion(project):
+    """Completion prints only words, on both streams."""
     folder = project(
         doing("import", "print('noise'); sys.stderr.write('noise'); os.system('echo noise')")
     )
@@ -81,8 +81,8 @@ def test_a_plugin_that_asks_for_presets_does_not_disturb_the_shell(project):
     assert done.stderr == ""
 
 
-def test_closed_streams_at_the_start_are_no_bug(project):
-    """`mlreg run … >&-` and its like: nothing to write to, and the version is registered."""
+def test_mlreg_starts_with_closed_streams(project):
+    """With `mlreg run … >&-` there is nothing to write to, and the version is registered."""
     for closed in ("<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"):
         folder = project(doing("mlreg_dataset", "print('noise')"))
         command = f'exec "{sys.executable}" -m registry_core run flowers --dry-run {closed}'

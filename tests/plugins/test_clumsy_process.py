@@ -40,8 +40,8 @@ STREAMS = {
 
 @pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("way", STREAMS)
-def test_a_hook_that_takes_the_streams_away_is_told_and_the_run_goes_on(project, way):
-    """The version is registered and told; what was closed leads to stderr again."""
+def test_a_hook_that_closes_the_streams_is_named_and_the_run_continues(project, way):
+    """The version is registered and shown; closed streams lead to stderr again."""
     code, said = STREAMS[way]
     folder = project(
         doing("mlreg_dataset", code)
@@ -56,8 +56,8 @@ def test_a_hook_that_takes_the_streams_away_is_told_and_the_run_goes_on(project,
 @pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("end", [64, 256, 4096])
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report"])
-def test_a_hook_that_closes_others_files_stops_the_run(project, hook, end):
-    """3, with plugin and hook named; the registry is sound, and what was in it is whole."""
+def test_a_hook_that_closes_mlregs_files_stops_the_run(project, hook, end):
+    """Status 3 with plugin and hook; the registry and its versions are undamaged."""
     folder = project(
         doing(hook, f"os.closerange(3, {end})", *(["return []"] if hook == "mlreg_report" else []))
     )
@@ -70,8 +70,8 @@ def test_a_hook_that_closes_others_files_stops_the_run(project, hook, end):
     assert forked_mlreg("verify", cwd=folder).status == 0
 
 
-def test_a_notice_that_closes_others_files_leaves_the_version(project):
-    """It is registered before; the plugin is named, and the version is told."""
+def test_a_notification_hook_that_closes_files_keeps_the_version(project):
+    """The version was registered before; the plugin is named and the version shown."""
     folder = project(doing("mlreg_registered", "os.closerange(3, 64)"))
     done = faked("run", "flowers", "--json", cwd=folder)
     assert_registered(
@@ -79,8 +79,8 @@ def test_a_notice_that_closes_others_files_leaves_the_version(project):
     )
 
 
-def test_a_file_that_was_closed_one_by_one_is_no_bug(project):
-    """A loop over numbers that spares some is noticed where the file is wanted."""
+def test_files_closed_one_by_one_are_a_plugin_error(project):
+    """A loop that spares some descriptors is noticed when the file is used."""
     code = (
         "[os.close(fd) for fd in map(int, os.listdir('/proc/self/fd')) "
         "if 3 < fd < 60 and os.path.exists(f'/proc/self/fd/{fd}')]"
@@ -110,8 +110,8 @@ CHANGES = {
 
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_registered"])
-def test_what_a_hook_changes_of_the_process_is_put_back(project, hook):
-    """All of it, with a warning that names plugin, hook and what it was; the run goes on."""
+def test_a_hooks_changes_to_the_process_are_restored(project, hook):
+    """With a warning that names plugin, hook and change; the run continues."""
     folder = project(doing(hook, f"OTHER = {OTHER}", *CHANGES.values()))
     done = faked("--registry", "elsewhere", "run", "flowers", "--json", cwd=folder)
     assert done.status == 0, done.stderr
@@ -126,8 +126,8 @@ def test_what_a_hook_changes_of_the_process_is_put_back(project, hook):
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_each_change_is_put_back(name, tmp_path):
-    """What is read after the guarded code is what it was before."""
+def test_each_kind_of_change_is_restored(name, tmp_path):
+    """The state after the guarded code is the state before it."""
     told = []
     state = plugin_guard._STATES[name]
     before = state.read()
@@ -139,14 +139,14 @@ def test_each_change_is_put_back(name, tmp_path):
     )
 
 
-def test_a_child_that_a_hook_forks_does_not_go_on_with_the_run(project):
-    """Both would train, register and answer."""
+def test_a_forked_child_does_not_continue_the_run(project):
+    """Otherwise both processes would train and register."""
     folder = project(doing("mlreg_model", "os.fork()"))
     assert_registered(faked("run", "flowers", "--json", cwd=folder), folder)
 
 
-def test_what_is_a_plugins_to_change_is_left(tmp_path):
-    """A raised recursion limit, sys.path, warnings, and variables that are not mlreg's."""
+def test_allowed_changes_are_kept(tmp_path):
+    """A higher recursion limit, sys.path, warnings, and variables that mlreg does not use."""
     told = []
     limit = sys.getrecursionlimit()
     try:
@@ -160,8 +160,8 @@ def test_what_is_a_plugins_to_change_is_left(tmp_path):
     assert told == []
 
 
-def test_outside_a_command_a_change_is_a_warning_of_pythons(tmp_path):
-    """A program that uses the registry hears of it as of any other warning."""
+def test_outside_a_command_a_change_is_a_python_warning(tmp_path):
+    """A program that uses the registry gets it as a RuntimeWarning."""
     with (
         pytest.warns(RuntimeWarning, match="changed the umask"),
         PluginGuard("'x'", "in mlreg_model"),
@@ -169,8 +169,8 @@ def test_outside_a_command_a_change_is_a_warning_of_pythons(tmp_path):
         os.umask(0o123)
 
 
-def test_what_raises_is_put_back_too(tmp_path):
-    """The exception is the plugin's own, and the folder is what it was."""
+def test_changes_are_restored_after_an_exception(tmp_path):
+    """The plugin's exception passes, and the working directory is restored."""
     told = []
     with (
         pytest.raises(ZeroDivisionError),
@@ -184,7 +184,7 @@ def test_what_raises_is_put_back_too(tmp_path):
 
 
 @pytest.mark.gate
-def test_looking_costs_next_to_nothing():
+def test_the_guard_is_cheap():
     """A guarded call costs less than a tenth of a millisecond."""
     guard = PluginGuard("'x'", "in mlreg_model")
     least = float("inf")
@@ -198,8 +198,8 @@ def test_looking_costs_next_to_nothing():
 
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("hook", ["import", "mlreg_dataset", "mlreg_model"])
-def test_ctrl_c_stops_a_run_whose_plugin_took_the_signal(project, hook):
-    """A handler that a hook installed is replaced by mlreg's after it, and Ctrl-C means stop."""
+def test_ctrl_c_stops_a_run_whose_plugin_handles_the_signal(project, hook):
+    """A handler that a hook installed is replaced by mlreg's after the hook."""
     slow = doing(hook, "signal.signal(signal.SIGINT, lambda *_: None)").replace(
         "def mlreg_model(config, data, learning_rate):\n",
         "def mlreg_inference_model(config, model):\n"
@@ -218,8 +218,8 @@ def test_ctrl_c_stops_a_run_whose_plugin_took_the_signal(project, hook):
     assert "Stopped by SIGINT." in said
 
 
-def test_a_handler_that_a_callback_installs_is_put_back_after_the_batch():
-    """During training nobody waits for the hook's end."""
+def test_a_callbacks_signal_handler_is_replaced_after_the_batch():
+    """During training no hook returns, so the trainer restores it."""
     told = []
     before = signal.getsignal(signal.SIGINT)
     with plugin_guard.warnings_to(told.append), stop_on_signals() as stop_request:
@@ -247,8 +247,8 @@ LEFT = {
 
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("way", LEFT)
-def test_what_a_plugin_leaves_running_does_not_hold_the_command(project, way):
-    """The version is told; after some seconds the command ends, naming the thread."""
+def test_a_plugins_threads_do_not_block_the_command(project, way):
+    """The version is shown; after some seconds the command ends and names the thread."""
     code, said = LEFT[way]
     folder = project(doing("mlreg_registered", code))
     began = time.monotonic()
@@ -266,8 +266,8 @@ def test_what_a_plugin_leaves_running_does_not_hold_the_command(project, way):
         "threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()",
     ],
 )
-def test_daemons_end_with_the_command(project, code):
-    """At once and in silence, whatever they are doing."""
+def test_daemon_threads_end_with_the_command(project, code):
+    """At once and silently, whatever they are doing."""
     folder = project(doing("mlreg_registered", code))
     done = faked("run", "flowers", "--json", cwd=folder)
     assert_registered(done, folder)
@@ -275,24 +275,24 @@ def test_daemons_end_with_the_command(project, code):
     assert "A plugin left" not in done.stderr
 
 
-def test_a_thread_that_ends_in_time_is_waited_for(project):
-    """What it does is done, and nothing is said."""
+def test_a_thread_that_ends_soon_is_waited_for(project):
+    """Its work is done, and there is no message."""
     code = "threading.Thread(target=lambda: (time.sleep(0.5), open('done', 'w'))).start()"
     folder = project(doing("mlreg_registered", code))
     assert_registered(faked("run", "flowers", "--json", cwd=folder), folder)
     assert (folder / "done").exists()
 
 
-def test_what_was_to_be_called_at_exit_is_called_beside_daemons(project):
-    """A daemon does not keep others from cleaning up."""
+def test_atexit_functions_run_despite_daemon_threads(project):
+    """A daemon thread does not prevent others' cleanup."""
     code = "threading.Thread(target=time.sleep, args=[600], daemon=True).start()"
     folder = project(doing("mlreg_registered", code, "atexit.register(lambda: open('done', 'w'))"))
     assert_registered(faked("run", "flowers", "--json", cwd=folder), folder)
     assert (folder / "done").exists()
 
 
-def test_a_failing_command_keeps_its_status(project):
-    """3, after the grace, where a thread is left by a plugin that then raises."""
+def test_a_failed_command_keeps_its_status(project):
+    """Status 3, also if the plugin left a thread and then raised."""
     code = "threading.Thread(target=time.sleep, args=[600]).start()"
     folder = project(doing("mlreg_dataset", code, "raise OSError('dry')"))
     done = faked("run", "flowers", "--json", cwd=folder, GRACE_SECONDS="1")

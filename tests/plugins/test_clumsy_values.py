@@ -49,8 +49,8 @@ def test_a_lone_surrogate_is_refused_before_training(project, old, new, status, 
     assert forked_mlreg("runs", cwd=folder).status == 0
 
 
-def test_a_setting_that_is_no_text_is_wrong_usage(project):
-    """2, for a byte that the shell let through."""
+def test_a_setting_with_invalid_bytes_is_a_usage_error(project):
+    """Status 2, for a byte that the shell passed."""
     free = TABLE_PLUGIN.replace("units: int = 8", "units: int = 8\n    note: object = 'plain'")
     folder = project(free)
     done = faked("run", "flowers", "-p", "note=\udcff", cwd=folder)
@@ -58,8 +58,8 @@ def test_a_setting_that_is_no_text_is_wrong_usage(project):
     assert forked_mlreg("run", "flowers", "-p", "note=plain", "--dry-run", cwd=folder).status == 0
 
 
-def test_an_exception_that_is_no_text_does_not_break_the_list_of_runs(project):
-    """What a stopped run remembers of its end can be shown, as a table and as JSON."""
+def test_an_exception_with_invalid_unicode_does_not_break_the_list_of_runs(project):
+    """The error of a stopped run can be shown as a table and as JSON."""
     folder = project(TABLE_PLUGIN)
     store = Store(folder / "registry")
     stop(store, failed="torn \udc80")
@@ -70,8 +70,8 @@ def test_an_exception_that_is_no_text_does_not_break_the_list_of_runs(project):
 
 
 @pytest.mark.parametrize("words", ["runs", "runs --json", "runs -q"])
-def test_a_record_that_has_such_text_already_is_shown(project, words):
-    """Older ones have it, in names, settings and what they failed with."""
+def test_an_older_record_with_invalid_unicode_is_shown(project, words):
+    """Older records have it in names, settings and errors."""
     folder = project(TABLE_PLUGIN)
     store = Store(folder / "registry")
     config = {"epochs": 3, "seed": 7, "note": "n\udc80"}
@@ -90,8 +90,8 @@ def test_a_record_that_has_such_text_already_is_shown(project, words):
             assert len(done.json["runs"]) == 2
 
 
-def test_an_objection_is_kept_as_it_can_be_written(project):
-    """9 with the plugin's words, escaped and cut; the ledger has them too."""
+def test_an_objection_with_invalid_unicode_is_escaped(project):
+    """Status 9 with the plugin's text, escaped and truncated; the ledger has the same."""
     code = "return [Objection('sur\\udc80', 'torn \\ud800' + 'x' * 100_000), Objection(5, None)]"
     text = doing("mlreg_check_promotion", code)
     folder = project(text.replace("RunConfig, hook", "Objection, RunConfig, hook"))
@@ -106,8 +106,8 @@ def test_an_objection_is_kept_as_it_can_be_written(project):
     assert forked_mlreg("history", cwd=folder).status == 0
 
 
-def test_an_error_of_mlregs_is_always_text():
-    """What a plugin raises on purpose is shown and kept as it can be written."""
+def test_an_mlreg_error_is_always_valid_text():
+    """An error that a plugin raises is escaped before it is shown and stored."""
     error = PluginError("torn \udc80", "mend \ud800", "mlreg \udcff")
     assert str(error) == "torn \\udc80\nmend \\ud800\nTry: mlreg \\udcff"
     assert PluginError(ValueError("no text")).what == "no text"
@@ -187,8 +187,8 @@ RAISES = {
 
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("what", RAISES)
-def test_whatever_a_hook_raises_it_is_the_plugins_fault(tmp_path, what, hook):
-    """3, or what its own kind says; plugin and hook are named; never a bug of mlreg's."""
+def test_any_exception_of_a_hook_is_a_plugin_error(tmp_path, what, hook):
+    """Status 3, or that of its own class, with plugin and hook; never a bug of mlreg."""
     text = doing(hook, what).replace("RunConfig, hook", "DataError, RunConfig, hook") + CLASSES
     write_plugin(tmp_path, "flowers_plugin", text)
     plugins = KnownPlugins(write_settings(tmp_path, {"flowers": "flowers_plugin"})).load("flowers")
@@ -211,8 +211,8 @@ def test_whatever_a_hook_raises_it_is_the_plugins_fault(tmp_path, what, hook):
     "what",
     ["raise Mute()", "raise Partial()", "raise Textless('x')", "deep()", "raise Base('all')"],
 )
-def test_such_an_exception_is_told_by_a_command(project, what):
-    """In three lines, with --traceback too, and without a bug."""
+def test_a_command_shows_an_exception_that_cannot_be_printed(project, what):
+    """In three lines, also with --traceback."""
     text = doing("mlreg_dataset", what).replace("RunConfig, hook", "DataError, RunConfig, hook")
     folder = project(text + CLASSES)
     done = faked("run", "flowers", cwd=folder)
@@ -221,8 +221,8 @@ def test_such_an_exception_is_told_by_a_command(project, what):
     assert faked("--traceback", "run", "flowers", cwd=folder).status == RAISES[what][0]
 
 
-def test_a_message_that_cannot_be_had_is_told_as_such():
-    """What is wrong with it is in its place; long ones are cut."""
+def test_a_message_that_raises_has_a_substitute():
+    """The substitute names the exception; long messages are truncated."""
 
     class MuteError(Exception):
         def __str__(self):
@@ -257,8 +257,8 @@ RETURNED = {
 
 
 @pytest.mark.parametrize("what", RETURNED)
-def test_a_value_that_raises_when_it_is_looked_at_is_the_plugins_fault(project, what):
-    """3, naming the hook that gave it."""
+def test_a_value_that_raises_on_access_is_a_plugin_error(project, what):
+    """Status 3, with the hook that returned it."""
     old, new, hook = RETURNED[what]
     assert old in TABLE_PLUGIN
     folder = project(TABLE_PLUGIN.replace(old, new) + ODD)
@@ -269,8 +269,8 @@ def test_a_value_that_raises_when_it_is_looked_at_is_the_plugins_fault(project, 
 
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("words", ["fetch", "verify", "path"])
-def test_a_cache_that_raises_is_the_plugins_fault(project, words):
-    """3, naming the hook that gave it."""
+def test_a_cache_that_raises_is_a_plugin_error(project, words):
+    """Status 3, with the hook that returned it."""
     cache = "class Cache:\n    def __getattr__(self, name):\n        raise OSError('dry')\n"
     folder = project(doing("mlreg_data", "return Cache()") + cache)
     done = forked_mlreg("data", words, "flowers", cwd=folder)

@@ -50,8 +50,8 @@ def test_a_missing_dependency_says_which(tmp_path):
         ("  x = 1", IndentationError, "unexpected indent"),
     ],
 )
-def test_a_module_that_fails_to_import_names_plugin_file_and_line(tmp_path, text, kind, message):
-    """Whatever is raised at import is told with its place, and is the cause."""
+def test_a_failed_import_names_plugin_file_and_line(tmp_path, text, kind, message):
+    """Any exception at import is reported with its place, and is the cause."""
     error = refused(tmp_path, f"import sys\n\n{text}\n")
     says(error, "'flowers'", kind.__name__, message)
     says(error, f"{tmp_path / 'flowers_plugin.py'}, line 3")
@@ -59,8 +59,8 @@ def test_a_module_that_fails_to_import_names_plugin_file_and_line(tmp_path, text
     assert error.__cause__.__traceback__ is not None
 
 
-def test_ctrl_c_while_importing_is_no_fault_of_the_plugin(tmp_path):
-    """A stop passes as it is."""
+def test_an_interrupt_during_import_is_not_a_plugin_error(tmp_path):
+    """An interrupt passes through unchanged."""
     text = "from registry_core.errors import Interrupted\nraise Interrupted(15)\n"
     with pytest.raises(Interrupted) as caught:
         loaded(tmp_path, text)
@@ -86,16 +86,16 @@ def test_ctrl_c_while_importing_is_no_fault_of_the_plugin(tmp_path):
         ),
     ],
 )
-def test_a_misspelt_hook_is_an_error_with_the_nearest_right_name(tmp_path, text, wrong, right):
-    """It would never be called, and nobody would know."""
+def test_a_misspelt_hook_is_an_error_with_the_nearest_name(tmp_path, text, wrong, right):
+    """It would never be called, and nobody would notice."""
     error = refused(tmp_path, TABLE_PLUGIN + text)
     says(error, wrong, "'flowers'", f"Did you mean '{right}'?")
     file = tmp_path / "flowers_plugin.py"
     says(error, f"{file}, line {line_of(file, '@hookimpl')}")
 
 
-def test_an_unmarked_hook_is_an_error(tmp_path):
-    """A forgotten @hookimpl would be silence."""
+def test_a_hook_without_hookimpl_is_an_error(tmp_path):
+    """A function without @hookimpl would never be called."""
     error = refused(tmp_path, TABLE_PLUGIN + "def mlreg_report(result):\n    return []\n")
     file = tmp_path / "flowers_plugin.py"
     says(error, "'flowers'", "mlreg_report", "@hookimpl")
@@ -103,7 +103,7 @@ def test_an_unmarked_hook_is_an_error(tmp_path):
 
 
 def test_an_unknown_argument_is_an_error(tmp_path):
-    """A hook may take fewer arguments than its spec has, and no others."""
+    """A hook can leave out arguments of its spec, and add none."""
     text = "@hookimpl\ndef mlreg_report(result, folder):\n    return []\n"
     error = refused(tmp_path, TABLE_PLUGIN + text)
     file = tmp_path / "flowers_plugin.py"
@@ -113,7 +113,7 @@ def test_an_unknown_argument_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("arguments", ["config, steps_per_epoch=3", "*, steps_per_epoch"])
 def test_an_argument_that_pluggy_would_never_pass_is_an_error(tmp_path, arguments):
-    """A default would always win over what the host knows, without a word."""
+    """A default would silently replace the host's value."""
     text = f"@hookimpl\ndef mlreg_scheduler({arguments}):\n    return None\n"
     error = refused(tmp_path, TABLE_PLUGIN + text)
     file = tmp_path / "flowers_plugin.py"
@@ -121,15 +121,15 @@ def test_an_argument_that_pluggy_would_never_pass_is_an_error(tmp_path, argument
     says(error, f"{file}, line {line_of(file, '@hookimpl')}")
 
 
-def test_an_argument_of_the_plugins_own_may_have_a_default(tmp_path):
-    """It is the plugin's affair; the host passes what its spec has."""
+def test_an_extra_argument_can_have_a_default(tmp_path):
+    """The host passes only the arguments of the spec."""
     text = "@hookimpl\ndef mlreg_scheduler(steps_per_epoch, factor=2):\n"
     text += "    return steps_per_epoch * factor\n"
     plugins = loaded(tmp_path, TABLE_PLUGIN + text)
     assert plugins.call("mlreg_scheduler", config=None, steps_per_epoch=4) == 8
 
 
-def test_a_hook_may_take_any_subset_of_its_arguments(tmp_path):
+def test_a_hook_can_take_any_subset_of_its_arguments(tmp_path):
     """None, one, or all, in any order."""
     text = "@hookimpl\ndef mlreg_scheduler(steps_per_epoch):\n    return steps_per_epoch\n"
     plugins = loaded(tmp_path, TABLE_PLUGIN + text)
@@ -144,8 +144,8 @@ def test_a_missing_required_hook_is_named(tmp_path, hook):
 
 
 @pytest.mark.parametrize("hook", REQUIRED)
-def test_a_required_hook_from_an_extension_does_not_count(tmp_path, hook):
-    """An extension cannot stand in for the dataset, nor go before it."""
+def test_an_extension_cannot_implement_a_required_hook(tmp_path, hook):
+    """Required hooks must come from the dataset plugin."""
     text = f"from registry_core import hookimpl\n\n@hookimpl\ndef {hook}():\n    return None\n"
     error = refused(tmp_path, TABLE_PLUGIN + f"\ndel {hook}\n", pushy=text)
     says(error, "'flowers'", hook)
@@ -166,13 +166,13 @@ def test_a_broken_plugin_for_another_dataset_does_not_matter(tmp_path):
 
 
 def test_a_broken_extension_stops_every_run(tmp_path):
-    """A promotion check that cannot be imported is not one that passed."""
+    """A promotion check that cannot be imported must not count as passed."""
     error = refused(tmp_path, gate="1 / 0")
     says(error, "'gate'", "ZeroDivisionError", f"{tmp_path / 'gate_extension.py'}, line 1")
 
 
-def test_extensions_alone_need_no_dataset(tmp_path):
-    """Commands that are about no dataset still ask the extensions."""
+def test_extensions_load_without_a_dataset(tmp_path):
+    """Commands without a dataset still call the extensions."""
     settings = write_project(tmp_path, "1 / 0", {"counter": COUNTING_EXTENSION})
     plugins = KnownPlugins(settings).load(None)
     assert plugins.dataset is None

@@ -51,16 +51,16 @@ def test_listing_imports_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["", ".relative", "no such module"])
-def test_a_name_that_is_no_module_is_shown_as_missing(tmp_path, module):
-    """A slip in plugins.toml does not stop the list, and is the plugin's fault when it runs."""
+def test_a_text_that_is_not_a_module_name_is_listed_as_missing(tmp_path, module):
+    """A mistake in plugins.toml does not stop the list; running the plugin is an error."""
     known = KnownPlugins(write_settings(tmp_path, {"odd": module}))
     assert known.datasets["odd"].missing
     with pytest.raises(PluginError, match="odd"):
         known.load("odd")
 
 
-def test_an_unknown_name_says_which_there_are_and_which_was_meant(tmp_path):
-    """A misspelt dataset is wrong usage, answered with the nearest."""
+def test_an_unknown_plugin_name_suggests_the_nearest(tmp_path):
+    """A misspelt dataset is a usage error with the known names."""
     known = KnownPlugins(write_project(tmp_path))
     with pytest.raises(UsageError) as caught:
         known.load("flower")
@@ -71,8 +71,8 @@ def test_an_unknown_name_says_which_there_are_and_which_was_meant(tmp_path):
     assert caught.value.command == "mlreg plugins list"
 
 
-def test_an_extension_is_no_dataset(tmp_path):
-    """What adds to every run cannot be run itself."""
+def test_an_extension_cannot_be_run(tmp_path):
+    """An extension is not a dataset plugin."""
     known = KnownPlugins(write_project(tmp_path, extensions={"counter": COUNTING_EXTENSION}))
     with pytest.raises(UsageError, match="No dataset plugin 'counter'"):
         known.load("counter")
@@ -102,8 +102,8 @@ def test_an_installed_distribution_brings_its_plugins(tmp_path):
     assert described["notice"]["kind"] == "extension"
 
 
-def test_one_name_from_two_places_is_an_error_that_names_both(tmp_path):
-    """Neither wins: whoever runs it is told who claims it."""
+def test_one_name_from_two_places_is_an_error_with_both(tmp_path):
+    """Neither module is loaded; the message names both."""
     site = tmp_path / "site"
     write_plugin(site, "other_flowers", TABLE_PLUGIN)
     write_distribution(site, "bouquet", {"mlreg.plugins": {"flowers": "other_flowers"}}, "0.3")
@@ -114,8 +114,8 @@ def test_one_name_from_two_places_is_an_error_that_names_both(tmp_path):
     assert "other_flowers" not in sys.modules
 
 
-def test_one_name_from_two_distributions_is_an_error_that_names_both(tmp_path):
-    """The same holds where plugins.toml has no part in it."""
+def test_one_name_from_two_distributions_is_an_error_with_both(tmp_path):
+    """Also if plugins.toml does not name the plugin."""
     site = tmp_path / "site"
     for name in ("rose", "tulip"):
         write_distribution(site, f"{name}-data", {"mlreg.plugins": {"petals": f"{name}_plugin"}})
@@ -125,8 +125,8 @@ def test_one_name_from_two_distributions_is_an_error_that_names_both(tmp_path):
     says(caught.value, "'petals'", "rose_plugin", "rose-data 1.0", "tulip_plugin", "tulip-data 1.0")
 
 
-def test_two_claims_on_another_name_do_not_matter(tmp_path):
-    """Only the name that is run must be clear."""
+def test_a_name_conflict_of_another_plugin_does_not_matter(tmp_path):
+    """Only the chosen plugin's name must be unique."""
     site = tmp_path / "site"
     for name in ("rose", "tulip"):
         write_distribution(site, f"{name}-data", {"mlreg.plugins": {"petals": f"{name}_plugin"}})
@@ -134,8 +134,8 @@ def test_two_claims_on_another_name_do_not_matter(tmp_path):
     assert KnownPlugins(write_project(tmp_path)).load("flowers").dataset.name == "flowers"
 
 
-def test_one_plugin_named_twice_is_one_plugin(tmp_path):
-    """A checkout's plugins.toml may name what is installed from it."""
+def test_the_same_module_named_twice_is_one_plugin(tmp_path):
+    """A checkout's plugins.toml may name a plugin that is also installed."""
     site = tmp_path / "site"
     write_distribution(site, "flowers-data", {"mlreg.plugins": {"flowers": "flowers_plugin"}})
     sys.path.append(str(site))
@@ -143,7 +143,7 @@ def test_one_plugin_named_twice_is_one_plugin(tmp_path):
 
 
 def test_a_dataset_and_an_extension_cannot_share_a_name(tmp_path):
-    """A run's plugins are told apart by name."""
+    """Names identify the plugins of a run."""
     error = refused(tmp_path, flowers=COUNTING_EXTENSION)
     says(error, "flowers")
 
@@ -162,10 +162,10 @@ def test_a_dataset_and_an_extension_cannot_share_a_name(tmp_path):
         ("mlreg_model", (int, str), "None", "None", "int or str"),
     ],
 )
-def test_a_wrong_type_says_what_was_expected_and_received(
+def test_a_wrong_type_names_the_expected_and_the_received_one(
     tmp_path, hook, expected, value, received, wanted
 ):
-    """Plugin, hook, place, expected and received: and not ten thousand letters of it."""
+    """With plugin, hook and place; a long value is truncated."""
     text = f"@hookimpl\ndef {hook}():\n    return {value}\n"
     plugins = loaded(tmp_path, TABLE_PLUGIN + text)
     with pytest.raises(PluginError) as caught:
@@ -180,8 +180,8 @@ def test_a_wrong_type_says_what_was_expected_and_received(
     ("value", "received", "wanted"),
     [("'no'", "str ('no')", "list or tuple"), ("['no']", "str ('no')", "Objection")],
 )
-def test_what_is_collected_is_checked_one_by_one(tmp_path, value, received, wanted):
-    """A text is no list of objections, and its letters are none either."""
+def test_every_element_of_a_collected_list_is_checked(tmp_path, value, received, wanted):
+    """A text is not a list of objections, and neither are its characters."""
     text = f"@hookimpl\ndef mlreg_check_promotion():\n    return {value}\n"
     plugins = loaded(tmp_path, TABLE_PLUGIN + text)
     with pytest.raises(PluginError) as caught:
@@ -189,8 +189,8 @@ def test_what_is_collected_is_checked_one_by_one(tmp_path, value, received, want
     says(caught.value, "mlreg_check_promotion of flowers", received, wanted)
 
 
-def test_what_everyone_adds_is_joined_and_none_adds_nothing(tmp_path):
-    """Lists and tuples alike; the dataset's own come first."""
+def test_collected_lists_are_joined(tmp_path):
+    """Lists and tuples; the dataset plugin's come first, None is skipped."""
 
     def objecting(value: str) -> str:
         return (
@@ -212,15 +212,15 @@ def test_what_everyone_adds_is_joined_and_none_adds_nothing(tmp_path):
     ]
 
 
-def test_a_hook_that_nobody_has_returns_none(tmp_path):
+def test_a_hook_without_implementation_returns_none(tmp_path):
     """Optional hooks are optional."""
     plugins = loaded(tmp_path)
     assert plugins.call("mlreg_scheduler", **HOOKS["mlreg_scheduler"]) is None
     assert plugins.collect("mlreg_callbacks", object, **HOOKS["mlreg_callbacks"]) == []
 
 
-def test_only_the_datasets_own_hooks_count_as_provided(tmp_path):
-    """An extension's report is no reason to leave out the host's figures."""
+def test_only_the_dataset_plugin_provides_hooks(tmp_path):
+    """An extension's report does not replace the host's figures."""
     report = "from registry_core import hookimpl\n@hookimpl\ndef mlreg_report():\n    return []\n"
     plugins = loaded(tmp_path, TABLE_PLUGIN, report=report)
     assert not plugins.provides("mlreg_report")
@@ -230,8 +230,8 @@ def test_only_the_datasets_own_hooks_count_as_provided(tmp_path):
 # --- wrappers ---
 
 
-def test_an_extension_can_wrap_a_stage(tmp_path):
-    """`wrapper=True` sees the dataset's own answer and may change it."""
+def test_an_extension_can_wrap_a_hook(tmp_path):
+    """`wrapper=True` gets the dataset plugin's value and can change it."""
     plain = loaded(tmp_path).call("mlreg_dataset", DataSplits, **HOOKS["mlreg_dataset"])
     wrapped = loaded(tmp_path, TABLE_PLUGIN, flip=WRAPPING_EXTENSION)
     changed = wrapped.call("mlreg_dataset", DataSplits, **HOOKS["mlreg_dataset"])
@@ -239,8 +239,8 @@ def test_an_extension_can_wrap_a_stage(tmp_path):
     assert (changed.test.inputs == plain.test.inputs).all()
 
 
-def test_a_wrapper_that_raises_is_blamed_itself(tmp_path):
-    """Before and after the wrapped hook alike."""
+def test_an_error_in_a_wrapper_names_the_wrapper(tmp_path):
+    """Before and after the wrapped hook."""
     text = (
         "from registry_core import hookimpl\n\n@hookimpl(wrapper=True)\n"
         "def mlreg_dataset():\n    yield\n    raise OSError('torn')\n"
@@ -251,8 +251,8 @@ def test_a_wrapper_that_raises_is_blamed_itself(tmp_path):
     says(caught.value, "'tear'", "OSError: torn", f"{tmp_path / 'tear_extension.py'}, line 6")
 
 
-def test_a_wrapper_does_not_take_the_blame_for_what_it_wraps(tmp_path):
-    """The deepest line of a plugin's code on the way to the error is the place."""
+def test_an_error_in_a_wrapped_hook_does_not_name_the_wrapper(tmp_path):
+    """The deepest line of a plugin in the traceback is reported."""
     plugins = loaded(tmp_path, raising("mlreg_dataset", "OSError('dry')"), flip=WRAPPING_EXTENSION)
     with pytest.raises(PluginError, match="Plugin 'flowers' failed in mlreg_dataset"):
         plugins.call("mlreg_dataset", DataSplits, **HOOKS["mlreg_dataset"])
@@ -279,8 +279,8 @@ def test_plugins_are_described_with_a_digest_of_their_code(tmp_path):
     assert after["code_sha256"] != before["code_sha256"]
 
 
-def test_a_module_that_is_alone_is_digested_alone(tmp_path):
-    """A file beside plugins.toml has nothing to do with the files beside it."""
+def test_the_digest_of_a_single_module_covers_that_file_alone(tmp_path):
+    """Other files beside plugins.toml do not matter."""
     plugins = loaded(tmp_path)
     (before,) = plugins.describe()
     (tmp_path / "unrelated.py").write_text("x = 1\n")
