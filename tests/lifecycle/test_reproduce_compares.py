@@ -126,6 +126,16 @@ def test_a_library_that_only_one_of_two_processes_imported_is_no_drift():
     assert changed_since(full_record(), now) == []
 
 
+def test_a_module_where_an_earlier_mlreg_did_not_look_is_no_change():
+    """One that both found is compared all the same."""
+    now = full_record()
+    now["code"]["modules"]["on_path"] = "4" * 64
+    now["code"]["searched"] = ["project", "plugin", "PYTHONPATH"]
+    assert changed_since(full_record(), now) == []
+    now["code"]["modules"]["helper"] = "4" * 64
+    assert told(changed_since(full_record(), now)) == [("module", "helper")]
+
+
 def test_what_was_compared_is_counted():
     found = covered(full_record(), full_record())
     assert ", ".join(found.compared) == (
