@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ house = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(house)
 ROOMS = ["__main__", *house.ROOMS]
 CORE = ROOT / "registry_core"
+DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
 HEAVY = {
     "tensorflow": {"training"},
     "keras": {"training"},
@@ -85,3 +87,10 @@ def test_the_picture_of_the_house_is_drawn_from_the_imports():
     """`python docs/house.py` draws it."""
     current = house.PICTURE.read_text("utf-8") == house.picture()
     assert current, "docs/house.svg is out of date: run `python docs/house.py`"
+
+
+def test_every_room_is_described_in_the_design():
+    """The table of docs/design.md has a row, or a name in the last row, for each."""
+    rows = [line for line in DESIGN.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)?`", row.split("|")[1])}
+    assert named >= set(house.ROOMS)

@@ -17,7 +17,6 @@ pytestmark = pytest.mark.processes
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text()
-FIGURES = (ROOT / "docs" / "figures.md").read_text()
 # pages whose commands a reader types
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GROUPS = ("plugins", "data", "rules")
@@ -103,27 +102,8 @@ def test_every_file_that_a_page_links_to_exists(page):
         assert found, f"{target} in {page.name}"
 
 
-def test_the_table_of_figures_is_what_was_recorded_last():
-    """`python -m benchmarks table` writes it; no figure in it is typed by hand."""
-    written = FIGURES.partition("<!-- figures -->\n")[2].partition("<!-- end of figures -->")[0]
-    done = subprocess.run(
-        [sys.executable, "-c", "from benchmarks.table import table; print(table(), end='')"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert written == done.stdout
-
-
-def test_the_page_of_commands_is_generated_from_the_help():
-    """`python docs/commands.py` writes it."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from commands import page; print(page(), end='')"],
-        cwd=ROOT / "docs",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    current = (ROOT / "docs" / "commands.md").read_text() == done.stdout
-    assert current, "docs/commands.md is out of date: run `python docs/commands.py`"
+def test_the_generated_files_are_current():
+    """`poe docs` writes the commands, the picture of the rooms, the figures and the example."""
+    command = [sys.executable, "docs/generate.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
