@@ -31,7 +31,7 @@ def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
         compared: the versions and their differences.
         wide: show one table, however many versions there are and however narrow the terminal is.
     """
-    from registry_core.promotion.gates import told
+    from registry_core.promotion.gates import format_comparison
 
     console = stdout()
     columns = [version.ref for version in compared.versions]
@@ -55,7 +55,9 @@ def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
     for each in compared.differences:
         names = each.version.ref, columns[0]
         found = (
-            told(each.comparison, *names) if each.comparison else f"not compared: {each.why_not}"
+            format_comparison(each.comparison, *names)
+            if each.comparison
+            else f"not compared: {each.not_comparable_reason}"
         )
         console.print(safe_text(f"{each.version.ref} against {columns[0]}: {found}"))
         for name, places in (("gained", each.gained), ("lost", each.lost)):
@@ -85,7 +87,7 @@ def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]
     )
     for group in groups:
         for index, (metric, sample) in enumerate(group.metrics.items()):
-            ends = [sample.deviation, sample.low, sample.high]
+            ends = [sample.std, sample.low, sample.high]
             deviation, low, high = ["" if e is None else fraction(metric, e) for e in ends]
             table.add_row(
                 safe_text("" if index else group.name, "bold"),
@@ -98,9 +100,9 @@ def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]
     console.print(table)
     for each in differences:
         console.print()
-        against = f"{each.group.name} against {each.first.name}"
-        if each.why_not:
-            console.print(safe_text(f"{against}: not compared: {each.why_not}"))
+        against = f"{each.group.name} against {each.baseline.name}"
+        if each.not_comparable_reason:
+            console.print(safe_text(f"{against}: not compared: {each.not_comparable_reason}"))
             continue
         console.print(safe_text(f"{against}, by their means:"))
         for metric, found in each.metrics.items():
@@ -112,7 +114,7 @@ def _format_difference(metric: str, found: MeanDifference) -> str:
 
     difference = signed(metric, found.difference)
     if found.low is None or found.high is None or found.p_value is None:
-        return f"{difference}, without an interval: {found.why_not}"
+        return f"{difference}, without an interval: {found.not_comparable_reason}"
     return (
         f"{difference}, {_percent(found.confidence)} interval {signed(metric, found.low)} to "
         f"{signed(metric, found.high)}, {format_p_value(found.p_value)} "

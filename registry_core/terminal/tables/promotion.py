@@ -21,10 +21,12 @@ def show_decision(decision: Decision) -> None:
     console = stdout()
     show_metrics(decision.candidate, decision.incumbent, decision.alias)
     if decision.comparison and not decision.fingerprint:
-        from registry_core.promotion.gates import told
+        from registry_core.promotion.gates import format_comparison
 
         assert decision.incumbent is not None  # noqa: S101 - there was one to compare with
-        line = told(decision.comparison, decision.candidate.ref, decision.incumbent.ref)
+        line = format_comparison(
+            decision.comparison, decision.candidate.ref, decision.incumbent.ref
+        )
         console.print(safe_text(f"difference: {line}"))
     elif decision.not_compared and not _is_shown_by_a_check(decision):
         console.print(safe_text(f"not compared: {decision.not_compared}"))

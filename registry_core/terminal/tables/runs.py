@@ -92,7 +92,7 @@ def _started(run: str) -> str:
 
 def show_reproduction(found: Reproduction) -> None:
     """Show the verdict, measured and recorded metrics, what changed, and what was compared."""
-    from registry_core.promotion.gates import told
+    from registry_core.promotion.gates import format_comparison
 
     console = stdout()
     ref = found.version.ref
@@ -113,7 +113,7 @@ def show_reproduction(found: Reproduction) -> None:
         if found.first_epoch is not None:
             console.print(safe_text(f"  the history differs from epoch {found.first_epoch} on"))
         compared = (
-            told(found.comparison, "this run", ref)
+            format_comparison(found.comparison, "this run", ref)
             if found.comparison
             else f"not compared: {found.why_not}"
         )
@@ -134,7 +134,7 @@ def show_reproduction(found: Reproduction) -> None:
 
 def show_reevaluation(found: Reevaluation) -> None:
     """Show measured and recorded metrics, and the verdict."""
-    from registry_core.promotion.gates import told
+    from registry_core.promotion.gates import format_comparison
 
     what = f"{found.version.ref} on {found.examples:,} {found.split} examples"
     recorded = [key_column("recorded")] if found.recorded else []
@@ -154,5 +154,5 @@ def show_reevaluation(found: Reevaluation) -> None:
     console.print(safe_text(f"{found.verdict}: {len(found.changed):,} answers differ"))
     if found.changed and found.comparison:
         console.print(safe_text(f"  test examples: {first_few(found.changed)}"))
-        compared = told(found.comparison, "this measurement", "the record")
+        compared = format_comparison(found.comparison, "this measurement", "the record")
         console.print(safe_text(f"  now against the record: {compared}"))
