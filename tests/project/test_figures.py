@@ -76,7 +76,7 @@ def test_a_time_measured_beside_other_work_is_not_recorded(tmp_path, monkeypatch
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
     monkeypatch.setattr(measure, "machine", lambda: {**QUIET, "others_share": 0.31})
     with pytest.raises(SystemExit, match=r"other processes took 31.0% of the cores"):
-        measure.tell("startup", STARTUP, record=True)
+        measure.report("startup", STARTUP, record=True)
     assert not list(tmp_path.iterdir())
 
 
