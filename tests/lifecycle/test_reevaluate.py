@@ -96,7 +96,7 @@ def test_a_split_that_the_plugin_does_not_keep_is_refused_with_those_it_does(tmp
     project = Project(tmp_path)
     version = project.run()
     project.backend = None
-    with pytest.raises(UsageError, match="keeps no holdout split") as caught:
+    with pytest.raises(UsageError, match="has no holdout split") as caught:
         project.evaluate(version, "holdout")
     assert "Splits: train, test, validation." in str(caught.value)
     assert project.backend is None

@@ -6,12 +6,14 @@ import sys
 from dataclasses import replace
 
 import pytest
-from fakes import FakeBackend, write_plugin
-from lifecycle_helpers import RECORD, Project, Spoiling
+from fakes import TABLE_PLUGIN, FakeBackend, write_plugin, write_settings
+from lifecycle_helpers import RECORD, Project, Spoiling, hook
 from toy_project import make_project, run_all
 
+from registry_core.lifecycle import environment, record
 from registry_core.lifecycle import reproduce as reproduction
 from registry_core.lifecycle.record_diff import changed_since, covered
+from registry_core.process.interrupts import StopRequest
 from registry_core.terminal.tables.runs import show_reproduction
 from registry_core.types import NotRepeatable
 
@@ -37,6 +39,7 @@ LATER = {
         "variables": {"TF_ENABLE_ONEDNN_OPTS": "1"},
         "threads": {"intra_op": 0},
         "usable_cpus": 2,
+        "vector_instructions": ["avx", "avx2"],
     },
 }
 
@@ -127,7 +130,7 @@ def test_what_was_compared_is_counted():
     found = covered(full_record(), full_record())
     assert ", ".join(found.compared) == (
         "settings, data, plugin files (1), modules (1), libraries, Keras settings, "
-        "environment variables, threads, hardware"
+        "environment variables, threads, hardware, vector instructions"
     )
     assert found.not_recorded == ()
 
@@ -140,7 +143,7 @@ def test_what_an_earlier_mlreg_did_not_record_is_no_drift_and_is_said():
     )
     assert ", ".join(found.not_recorded) == (
         "modules beside the plugin, versions of other libraries, Keras settings, "
-        "environment variables, threads"
+        "environment variables, threads, vector instructions"
     )
 
 
@@ -149,10 +152,69 @@ def test_what_an_earlier_mlreg_did_not_record_is_no_drift_and_is_said():
 
 def test_the_code_that_a_run_imported_is_recorded(project):
     """The plugin's files, and modules beside plugins.toml; none of mlreg's own or installed."""
-    record = project.store.manifest(project.run())
-    assert list(record["code"]["files"]["flowers"]) == ["flowers_plugin.py"]
-    assert list(record["code"]["modules"]) == ["helper", "helpers.deep"]
-    assert record["environment"]["libraries"]["numpy"] == sys.modules["numpy"].__version__
+    manifest = project.manifest(project.run())
+    assert list(manifest["code"]["files"]["flowers"]) == ["flowers_plugin.py"]
+    assert list(manifest["code"]["modules"]) == ["helper", "helpers.deep"]
+    assert manifest["environment"]["libraries"]["numpy"] == sys.modules["numpy"].__version__
+
+
+def test_another_processor_is_named_by_reproduce_and_resume(project, monkeypatch):
+    """`the same processor` can be another one generation on."""
+    version, stopped = project.run(), project.stopped()
+    project.stop = StopRequest()
+    real = environment.describe_environment
+    elsewhere = {"processor": "AMD EPYC, family 23", "vector_instructions": ["avx", "odd"]}
+    monkeypatch.setattr(record, "describe_environment", lambda folder: real(folder) | elsewhere)
+    found = [str(change) for change in project.reproduce(version).drift]
+    assert found[0].endswith("; this machine has AMD EPYC, family 23")
+    assert "vector instructions" in found[1]
+    project.resume(stopped)
+    first, second = project.observer.warnings
+    assert "Not as it was when the run began: trained on " in first
+    assert "vector instructions" in second
+
+
+def test_modules_on_every_way_to_the_plugin_are_recorded(tmp_path, monkeypatch):
+    """The project is reached by a link, a helper is a link, one is on PYTHONPATH; installed ones
+    are left out."""
+    real, elsewhere = tmp_path / "real", tmp_path / "elsewhere"
+    for folder in (real, elsewhere / "site-packages"):
+        folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(real)
+    write_plugin(elsewhere, "on_path", "A = 1\n")
+    write_plugin(elsewhere, "target", "A = 1\n")
+    write_plugin(elsewhere / "site-packages", "installed", "A = 1\n")
+    write_plugin(real, "beside", "A = 1\n")
+    (real / "linked.py").symlink_to(elsewhere / "target.py")
+    monkeypatch.setenv("PYTHONPATH", str(elsewhere))
+    for place in (elsewhere, elsewhere / "site-packages"):
+        monkeypatch.syspath_prepend(place)
+    text = TABLE_PLUGIN + hook(
+        "mlreg_callbacks", "import beside, installed, linked, on_path\n    return []"
+    )
+    project = Project(tmp_path / "link", text)
+    modules = project.manifest(project.run())["code"]["modules"]
+    assert list(modules) == ["beside", "linked", "on_path"]
+    for name in ("beside", "installed", "linked", "on_path"):
+        del sys.modules[name]
+
+
+def test_modules_beside_an_installed_plugin_that_is_edited_are_recorded(tmp_path, monkeypatch):
+    """Its source folder is elsewhere than plugins.toml."""
+    source = tmp_path / "src"
+    write_plugin(source, "roses.__init__", "")
+    write_plugin(source, "roses.plugin", TABLE_PLUGIN + WITH_HELPER)
+    write_plugin(source, "helper", "UNITS = 16\n")
+    write_plugin(source, "helpers.deep", "DEEP = 1\n")
+    monkeypatch.syspath_prepend(source)
+    place = tmp_path / "project"
+    place.mkdir()
+    project = Project(place)
+    project.settings = write_settings(place, {"flowers": "roses.plugin"})
+    project.forget("flowers_plugin", "helper", "helpers.deep", "helpers")
+    code = project.manifest(project.run())["code"]
+    assert list(code["files"]["flowers"]) == ["__init__.py", "plugin.py"]
+    assert list(code["modules"]) == ["helper", "helpers.deep"]
 
 
 def test_a_helper_module_that_was_edited_is_named(project):

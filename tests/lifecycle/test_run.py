@@ -29,6 +29,7 @@ from registry_core.errors import (
 )
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.lifecycle.publishing import notify
+from registry_core.lifecycle.run import run
 from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.presets import find_presets
 from registry_core.store.checkpoint import read_state
@@ -238,6 +239,27 @@ def test_the_manifest_says_all_that_a_run_was(tmp_path):
     assert manifest["environment"]["fake"] == "1.0"
     assert manifest["environment"]["git"] is None
     assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_the_manifest_has_shape_and_dtype_of_every_split(tmp_path):
+    """Of one example's inputs and targets."""
+    project = Project(tmp_path)
+    splits = project.manifest(project.run())["data"]["splits"]
+    assert sorted(splits) == ["test", "train", "validation"]
+    for split in splits.values():
+        assert split["inputs"] == {"shape": [2], "dtype": "float32"}
+        assert split["targets"] == {"shape": [], "dtype": "int64"}
+
+
+def test_the_manifest_has_the_seconds_of_the_whole_command(tmp_path):
+    """From the command's beginning if it is known, else from the run's, to the registration."""
+    project = Project(tmp_path)
+    manifest = project.manifest(project.run())
+    assert sum(manifest["seconds"].values()) <= manifest["command_seconds"] + 0.01 < 60
+    began = replace(project.context(), began=time.monotonic() - 100)
+    version = run(spec_from_preset(project.plugins), project.store, began)
+    assert 100 <= project.manifest(version)["command_seconds"] < 160
+    assert sum(version.seconds.values()) < 60
 
 
 def test_outcomes_are_kept_for_every_test_example(tmp_path):
