@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from checkpoint_helpers import InFolder, Nowhere
 from fakes import Recorder
-from test_trainer import NAMES, flowers, jitter
+from training_helpers import NAMES, flowers, jitter
 
 from registry_core.config import RunConfig
 from registry_core.errors import IntegrityError, Interrupted, TrainingError

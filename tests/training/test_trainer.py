@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from checkpoint_helpers import Nowhere
 from fakes import Recorder, run_context, write_project
+from training_helpers import NAMES, flowers, jitter
 
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted, PluginError, TrainingError, UsageError
@@ -15,15 +16,6 @@ from registry_core.process.interrupts import StopRequest
 from registry_core.types import ArraySplit, Assembly, DataSplits
 
 pytestmark = pytest.mark.tensorflow
-
-NAMES = ("setosa", "versicolor", "virginica")
-
-
-def flowers(examples: int, seed: int = 0) -> ArraySplit:
-    random = np.random.default_rng(seed)
-    classes = np.arange(examples) % 3
-    inputs = random.normal(classes[:, None] - 1, 0.3, (examples, 2)).astype("float32")
-    return ArraySplit(inputs, classes)
 
 
 DATA = DataSplits(flowers(22), flowers(12, 1), flowers(7, 2), NAMES)
@@ -46,12 +38,6 @@ def small(keras, outputs=3, loss=None, metrics=("accuracy",), optimizer=None, la
         metrics=list(metrics),
     )
     return model
-
-
-def jitter(inputs, batch):
-    import tensorflow as tf
-
-    return inputs + 0.1 * tf.random.stateless_normal(tf.shape(inputs), batch.seed)
 
 
 class Run:
