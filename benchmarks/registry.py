@@ -86,4 +86,4 @@ def _multiply(folder: Path, versions: int) -> None:
             digest = os.urandom(32).hex()
             copy = replace(first, version=index.take_number("bench"), digest=digest, files=())
             index.add_version(copy, objective)
-            index.append(Event("registered", "bench", number, evidence={"digest": digest}))
+            index.append(Event(LedgerAction.REGISTERED, "bench", number, evidence={"digest": digest}))

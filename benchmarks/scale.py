@@ -81,7 +81,7 @@ def promote_by_turns(folder: Path, rows: int) -> None:
         while number < rows:
             version = 1 + number % 2
             previous = index.set_alias("bench", "production", version)
-            event = Event("promoted", "bench", version, "production", previous, "by turns")
+            event = Event(LedgerAction.PROMOTED, "bench", version, "production", previous, "by turns")
             number = index.append(event).number
 
 

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ from registry_core.store.local.permissions import check_writable
 
 OBJECTS = "objects"
 _CONTENT = "sha256"
+# File systems take the time of a change from a clock that moves in steps of up to 10 ms.
+_CLOCK_TICK_NS = 50_000_000
 
 
 class Blobs:
@@ -132,6 +135,19 @@ class Blobs:
         with suppress(FileNotFoundError), self._folder(digest[:2]) as folder:
             return size_of(folder, digest)
         return None
+
+    def stamp(self, digest: str) -> object:
+        """What whoever writes to a blob or replaces it changes; None if that cannot be told."""
+        try:
+            with self._folder(digest[:2]) as folder:
+                status = os.stat(digest, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if abs(time.time_ns() - status.st_ctime_ns) < _CLOCK_TICK_NS:
+            return None  # another change within this tick would leave the same time
+        return (
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+        )  # fmt: skip
 
     def read(self, digest: str, what: str, limit_bytes: int) -> bytes:
         """A blob's content, checked.
