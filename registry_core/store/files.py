@@ -152,14 +152,14 @@ class VersionFiles:
             IntegrityError: names the file that has another digest, and both digests.
         """
         doing = f"checking {version.ref}"
-        stamps: dict[str, object] = {version.digest: self._stamp(version.digest, doing)}
+        stamps: dict[str, object] = {version.digest: self._blobs.stamp(version.digest)}
         self.manifest(version)
         contents = {}
         with self._access.translate_storage_errors(doing):
             for record in version.files if files is None else files:
                 kept: list[bytes] = []
                 write = kept.append if record.path in keep else None
-                stamps[record.sha256] = self._stamp(record.sha256, doing)
+                stamps[record.sha256] = self._blobs.stamp(record.sha256)
                 self._verify(version, record, write)
                 if write:
                     contents[record.path] = b"".join(kept)
@@ -176,11 +176,10 @@ class VersionFiles:
             IntegrityError: as `check`.
         """
         version = checked.version
-        doing = f"checking {version.ref}"
 
         def changed(digest: str) -> bool:
             stamp = checked.stamps.get(digest)
-            return stamp is None or stamp != self._stamp(digest, doing)
+            return stamp is None or stamp != self._blobs.stamp(digest)
 
         rank = check_registration(view, version)
         if changed(version.digest):
@@ -194,10 +193,6 @@ class VersionFiles:
     ) -> None:
         what = f"{record.path} of {version.ref}"
         self._blobs.verify(record.sha256, what, write, limit_bytes=record.size)
-
-    def _stamp(self, digest: str, doing: str) -> object:
-        with self._access.translate_storage_errors(doing):
-            return self._blobs.stamp(digest)
 
 
 def _file(version: Version, path: str) -> FileRecord:

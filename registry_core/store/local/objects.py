@@ -141,8 +141,8 @@ class Blobs:
         try:
             with self._folder(digest[:2]) as folder:
                 status = os.stat(digest, dir_fd=folder, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
+        except (OSError, IntegrityError):
+            return None  # reading it says what is wrong
         if abs(time.time_ns() - status.st_ctime_ns) < _CLOCK_TICK_NS:
             return None  # another change within this tick would leave the same time
         return (
