@@ -14,7 +14,7 @@ from registry_core.errors import IntegrityError
 from registry_core.records import Version
 from registry_core.store import manifest as manifests
 from registry_core.store.interfaces import ReadTransaction
-from registry_core.store.ledger import is_whole
+from registry_core.store.ledger import is_intact
 from registry_core.store.local.objects import Blobs
 from registry_core.store.storage_errors import contradicted
 
@@ -50,7 +50,7 @@ def check_registration(view: ReadTransaction, version: Version) -> Rank:
     found = view.registration(version)
     if found is not None:
         row, objective, score = found
-        if is_whole(row) and row.evidence.get("digest") == version.digest:
+        if is_intact(row) and row.evidence.get("digest") == version.digest:
             return objective, score
     raise contradicted(version.ref, "the ledger")
 

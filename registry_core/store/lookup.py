@@ -13,7 +13,7 @@ from registry_core.records import Version
 from registry_core.refs import Ref, shown
 from registry_core.store.aliases import holder_after
 from registry_core.store.interfaces import IndexEntry, ReadTransaction
-from registry_core.store.ledger import is_whole
+from registry_core.store.ledger import is_intact
 from registry_core.store.storage_errors import contradicted
 
 
@@ -68,7 +68,7 @@ def holder(view: ReadTransaction, model: str, alias: str) -> Version | None:
     entry = view.alias_entry(model, alias)
     row = view.move(model, alias)
     by_index, by_ledger = entry.version.version if entry else None, holder_after(row)
-    if by_index != by_ledger or (row and not is_whole(row)):
+    if by_index != by_ledger or (row and not is_intact(row)):
         sides = [f"{model}@{number}" if number else "nothing" for number in (by_index, by_ledger)]
         what = f"{model}@{alias}: {sides[0]} in the index, {sides[1]} in the ledger"
         raise contradicted(what, "the ledger")

@@ -1,9 +1,9 @@
-"""A new index from what is whole: manifests in objects/, and rows of the ledger.
+"""A new index from what is intact: manifests in objects/, and rows of the ledger.
 
-Rows are taken from the index that is there, as far as it can be read, and from ledger.jsonl; each
-stands for itself. Where one is lost, another stands in its place and says so, and those after it
-stay what they were. A manifest makes a version even if no row tells of it, unless a killed run left
-it. Nothing is deleted: the old files stay under other names.
+Rows come from the old index, as far as it can be read, and from ledger.jsonl; each is checked by
+itself. A lost row is replaced by one that says so, and the rows after it stay valid. A manifest
+makes a version even if no row mentions it, unless a killed run left it. Nothing is deleted: the old
+files are kept under other names.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ _WITHOUT_MANIFEST = "its manifest is damaged or missing"
 
 @dataclass
 class Rebuilt:
-    """What a new index has.
+    """The content of a new index.
 
     Args:
-        versions: how many, the removed ones among them.
-        rows: of the ledger that were taken over.
-        found: versions that no row told of.
-        lost: what is not in the new index: versions that a row tells of, or that a manifest claims
-            to be, aliases of theirs, and rows of the ledger; each with the reason.
-        old_index: the name that the old index has now; empty where there was none.
-        old_ledger: the name that the old ledger.jsonl has now; empty where there was none.
+        versions: how many, including removed ones.
+        rows: how many rows of the ledger were kept.
+        found: versions that no row mentions.
+        lost: what is not in the new index, with the reason: versions of rows or of manifests, their
+            aliases, and rows of the ledger.
+        old_index: the present name of the old index; empty if there was none.
+        old_ledger: the present name of the old ledger.jsonl; empty if there was none.
     """
 
     versions: int = 0
@@ -72,17 +72,17 @@ class Rebuilt:
 
 
 def rebuild(folder: Path, busy_seconds: float = 30.0, dry_run: bool = False) -> Rebuilt:
-    """Make a new index, and put it in the place of the old one.
+    """Make a new index, and replace the old one with it.
 
     Args:
         folder: the registry.
-        busy_seconds: how long another process's lock on the old index is waited for.
-        dry_run: make it, tell what it has, and throw it away.
+        busy_seconds: how long to wait for another process's lock on the old index.
+        dry_run: make it, return its content, and throw it away.
 
     Raises:
         UsageError: there is nothing to make it from.
         BusyError: another process is writing.
-        StorageError: the disk refuses; the old index is where it was, or beside its place.
+        StorageError: the disk failed; the old index is in its place, or beside it.
     """
     with _entered(folder, busy_seconds) as access:
         return _rebuild(access, busy_seconds, dry_run)
@@ -91,7 +91,7 @@ def rebuild(folder: Path, busy_seconds: float = 30.0, dry_run: bool = False) -> 
 def rebuild_if_damaged(
     folder: Path, busy_seconds: float = 30.0, dry_run: bool = False
 ) -> Rebuilt | None:
-    """The same, unless the index is sound once nobody else can write; None then."""
+    """The same if the index is damaged when nobody else can write; else None."""
     with _entered(folder, busy_seconds) as access:
         try:
             damaged = bool(index_problems(Store(folder, busy_seconds)))
@@ -106,7 +106,7 @@ def _entered(folder: Path, busy_seconds: float) -> Iterator[Transactions]:
     access = Transactions(folder, busy_seconds)
     with (
         access.translate_storage_errors("rebuilding the index", outcome="The old index was kept."),
-        _something_to_go_by(access),
+        _something_to_rebuild_from(access),
         _alone(folder, busy_seconds),
     ):
         _check_not_newer(folder, busy_seconds)
@@ -114,7 +114,7 @@ def _entered(folder: Path, busy_seconds: float) -> Iterator[Transactions]:
 
 
 def _check_not_newer(folder: Path, busy_seconds: float) -> None:
-    """Refuse to make an index of this mlreg's out of a newer one's, which would lose something."""
+    """Refuse to rebuild an index of a newer mlreg, which would lose something."""
     try:
         with SqliteIndex(folder, busy_seconds).read():
             pass
@@ -213,7 +213,7 @@ class _Replacement:
         self._done.versions += 1
 
     def _find_the_rest(self) -> None:
-        """Register the versions that no row tells of, if their numbers are free."""
+        """Register the versions that no row mentions, if their numbers are free."""
         unfinished = self._access.runs.announced()
         for digest in self._gathered.manifests():
             found = manifests.found(self._access.blobs, digest)
@@ -236,7 +236,7 @@ class _Replacement:
             self._index.append(event)
 
     def _reserve(self, lost_rows: list[tuple[int, int]]) -> None:
-        """Give no number again that a lost row may have given, or that the old index gave."""
+        """Reserve the numbers that a lost row may have given, or that the old index gave."""
         given = self._salvage.last_numbers
         for model in {*self._index.model_names(), *given}:
             self._index.reserve_number(model, given.get(model, 0))
@@ -249,11 +249,11 @@ class _Replacement:
                 self._index.take_number(model)
 
     def _has_unexplained_blobs(self) -> bool:
-        """Whether there is a file that may be all that is left of a version."""
+        """Whether there is a file that may be the rest of a lost version."""
         return any(True for _ in self._access.unneeded(self._index))
 
     def _write_state(self) -> None:
-        """What the rows say of aliases, removals and tags, for the versions that are there."""
+        """Write the aliases, removals and tags by the rows, for the versions that exist."""
         for key, removed in self._replay.removed.items():
             if key in self._known:
                 version = self._version(key)
@@ -271,7 +271,7 @@ class _Replacement:
         self._release()
 
     def _release(self) -> None:
-        """Say in the ledger where an alias is held by nothing, though its last row says more."""
+        """Add a row for each alias that is on no version, though its last row says otherwise."""
         for (model, alias), number in self._replay.moved_last.items():
             held = self._replay.aliases.get((model, alias))
             if number is not None and (held is None or (model, held) not in self._known):
@@ -297,7 +297,7 @@ def _read_head(access: Transactions) -> Head | None:
 
 
 def _put_in_place(access: Transactions, made: Path, done: Rebuilt) -> None:
-    """Exchange the index, then ledger.jsonl, while nobody else can write to either index."""
+    """Replace the index, then ledger.jsonl, while nobody else can write to either index."""
     folder = access.folder
     ending = _free_ending(folder)
     with ExitStack() as stack:
@@ -320,7 +320,7 @@ def _put_in_place(access: Transactions, made: Path, done: Rebuilt) -> None:
 
 
 def _keep(folder: Path, name: str, ending: str, move: bool = False) -> str:
-    """Keep a file under another name too, or only; what is no regular file gives up its name."""
+    """Keep a file under another name too; move it if asked, or if it is not a regular file."""
     kept = f"{name}.{ending}"
     with opened(folder) as descriptor, suppress(FileNotFoundError):
         if move or not _is_regular(folder / name):
@@ -351,8 +351,8 @@ def _free_ending(folder: Path) -> str:
 
 
 @contextmanager
-def _something_to_go_by(access: Transactions) -> Iterator[None]:
-    """Refuse where a file that lies in the index's place may be another program's."""
+def _something_to_rebuild_from(access: Transactions) -> Iterator[None]:
+    """Refuse if the file in the index's place may be another program's."""
     if not access.blobs.holds_any() and not os.path.lexists(access.ledger_file.path):
         raise UsageError(
             f"{access.folder} has neither objects/ nor ledger.jsonl to make an index from.",
@@ -363,9 +363,9 @@ def _something_to_go_by(access: Transactions) -> Iterator[None]:
 
 @contextmanager
 def _alone(folder: Path, busy_seconds: float) -> Iterator[None]:
-    """Keep out other rebuilds, and writers where the old index still has any.
+    """Keep out other rebuilds, and writers if the old index can have any.
 
-    A damaged one has none: they look at it before they write.
+    A damaged one has none: they check it before they write.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -13,7 +13,7 @@ from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.rules import PromotionRule, RuleChange, SetRule
 from registry_core.store.interfaces import ReadTransaction
-from registry_core.store.ledger import Event, is_whole
+from registry_core.store.ledger import Event, is_intact
 from registry_core.store.storage_errors import REBUILD, contradicted
 from registry_core.store.transactions import Transactions
 
@@ -85,7 +85,7 @@ def current(view: ReadTransaction) -> dict[str, SetRule]:
     for alias in sorted({*by_index, *rows}):
         row = rows.get(alias)
         by_ledger = row.number if row and row.action == LedgerAction.RULE_SET else None
-        if by_index.get(alias) != by_ledger or (row and not is_whole(row)):
+        if by_index.get(alias) != by_ledger or (row and not is_intact(row)):
             raise contradicted(f"the promotion rule for {alias}", "the ledger")
         if row and by_ledger:
             found[alias] = _read(alias, row)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from registry_core.errors import IntegrityError
 from registry_core.records import LedgerAction, LedgerRow
-from registry_core.store.ledger import BEFORE_THE_FIRST, is_whole, lost_row
+from registry_core.store.ledger import BEFORE_THE_FIRST, is_intact, lost_row
 from registry_core.store.ledger_file import LedgerFile, line, parsed
 from registry_core.store.ledger_head import Head
 from registry_core.store.sqlite.rescue import Gathered, old_index
@@ -103,7 +103,7 @@ class Salvage:
         first = row.number == 1
         if row.action == LedgerAction.LOST or first != (row.previous_digest == BEFORE_THE_FIRST):
             return
-        if row.number > 0 and is_whole(row):
+        if row.number > 0 and is_intact(row):
             self._gathered.add_row(row, line(row)[:-1], from_file)
 
     def _read_file(self, file: LedgerFile) -> None:

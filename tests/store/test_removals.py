@@ -183,7 +183,7 @@ def test_what_the_ledger_rests_on_is_never_collected(store):
     assert audit(store).problems == []
     blob(store, answers).chmod(0o600)
     blob(store, answers).write_bytes(b"others")
-    assert "What a row of the ledger rests on" in audit(store).problems[0].what
+    assert "A file that a row of the ledger refers to" in audit(store).problems[0].what
 
 
 def test_files_that_nothing_ever_needed_are_collected(store):
