@@ -113,8 +113,8 @@ class ReadTransaction(Protocol):
         """Up to five versions whose digest begins with `prefix`."""
         ...
 
-    def group(self, model: str, group: str) -> list[Version]:
-        """The versions of one group, oldest first."""
+    def groups(self, groups: Iterable[tuple[str, str]]) -> list[Version]:
+        """The versions of some groups, each a model and a group's id; oldest first."""
         ...
 
     def removals(self, model: str) -> list[Removal]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from registry_core.records import LedgerRow, ModelSummary, Version
 from registry_core.refs import Ref, check_model_name
 from registry_core.store import lookup
@@ -62,8 +64,20 @@ class Queries:
 
     def group(self, version: Version) -> list[Version]:
         """The versions of the same group, this one among them, oldest first."""
-        with self._access.reading(f"looking for the group of {version.ref}") as view:
-            return view.group(version.model, version.group) if version.group else [version]
+        return self.groups([version]).get(version.group, [version])
+
+    def groups(self, versions: Iterable[Version]) -> dict[str, list[Version]]:
+        """All versions of each group that one of these belongs to, by the group's id.
+
+        Versions that belong to no group are left out. The oldest of a group comes first.
+        """
+        wanted = {(version.model, version.group) for version in versions if version.group}
+        found: dict[str, list[Version]] = {}
+        if wanted:
+            with self._access.reading("looking for groups of versions") as view:
+                for version in view.groups(wanted):
+                    found.setdefault(version.group, []).append(version)
+        return found
 
     def resolve(self, ref: Ref, removed: bool = False) -> Version:
         """The version that a reference names; a name alone means the latest.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 from registry_core.records import ModelSummary, Removal, Version
@@ -98,12 +99,13 @@ class SqliteReadTransaction(LedgerQueries):
             past=prefix + "g",
         )
 
-    def group(self, model: str, group: str) -> list[Version]:
-        # the condition twice, because SQLite uses the partial index only where it is not bound
+    def groups(self, groups: Iterable[tuple[str, str]]) -> list[Version]:
+        # "grouped <> ''", because SQLite uses the partial index only with the index's condition
         return self._versions(
-            f"{_PRESENT} AND model = :model AND grouped = :group AND grouped <> '' ORDER BY number",
-            model=model,
-            group=group,
+            f"{_PRESENT} AND grouped <> '' AND (model, grouped) IN (SELECT "
+            "json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:groups)) "
+            "ORDER BY rowid",
+            groups=json.dumps([list(each) for each in groups]),
         )
 
     def removals(self, model: str) -> list[Removal]:
