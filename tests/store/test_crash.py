@@ -224,7 +224,7 @@ def test_a_promotion_killed_at_any_step_moves_the_alias_or_does_not(store):
     assert number > 10
 
 
-def test_what_dead_runs_left_is_swept_by_whoever_writes_next(store):
+def test_the_remains_of_killed_runs_are_removed_by_the_next_writer(store):
     def die(write):
         run = store.start_run("dummy")
         (run.files / "half").write_bytes(b"half")
@@ -271,7 +271,7 @@ def test_a_sweep_leaves_running_runs_alone(store):
     assert_whole(store)
 
 
-def test_a_torn_announcement_stops_nobody(store):
+def test_a_half_written_announcement_stops_no_writer(store):
     def die():
         run = store.start_run("dummy")
         (run.path / "publishing.json").write_bytes(b'["abcd')
@@ -282,7 +282,7 @@ def test_a_torn_announcement_stops_nobody(store):
     assert_whole(store)
 
 
-def test_a_damaged_blob_is_mended_by_publishing_its_content_again(store):
+def test_a_damaged_blob_is_repaired_by_publishing_its_content_again(store):
     version = store.versions("dummy")[0]
     path = blob(store, version.files[0].sha256)
     path.chmod(0o600)

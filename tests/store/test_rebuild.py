@@ -161,7 +161,7 @@ def test_rows_that_only_the_index_has_are_taken_over(store):
     assert (store.folder / "ledger.jsonl").exists()
 
 
-def test_every_row_that_is_whole_comes_back_around_a_lost_one(store):
+def test_every_intact_row_comes_back_around_a_lost_one(store):
     """A row stands for itself; where one was altered, another one says that it is lost."""
     before, ledger = state(store), store.ledger()[::-1]
     file = store.folder / "ledger.jsonl"
@@ -289,7 +289,7 @@ def test_a_full_disk_leaves_the_old_index(store, step):
 
 @pytest.mark.processes
 def test_verify_shows_the_way_and_goes_it(tmp_path):
-    """From the message of a damaged index to a whole registry, by what the messages say."""
+    """From the message of a damaged index to an intact registry, by the commands in the messages."""
     store = fill(tmp_path / "registry", 0.5, 0.75)
     store.move_alias(newest(store), "production")
     home = {"MLREG_HOME": str(store.folder)}
