@@ -289,7 +289,7 @@ def test_a_full_disk_leaves_the_old_index(store, step):
 
 @pytest.mark.processes
 def test_verify_shows_the_way_and_goes_it(tmp_path):
-    """From the message of a damaged index to an intact registry, by the commands in the messages."""
+    """Every command that the messages name works, until the registry is intact."""
     store = fill(tmp_path / "registry", 0.5, 0.75)
     store.move_alias(newest(store), "production")
     home = {"MLREG_HOME": str(store.folder)}
