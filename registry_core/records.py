@@ -116,12 +116,15 @@ class GarbageCollection:
         blobs: how many files go, those that nothing refers to among them.
         size: of those files, in bytes.
         unregistered: manifests that the index does not know; they and their files stay.
+        spared: the number of files that stay although nothing refers to them, because a run is
+            publishing them, or they were put within the last hour.
     """
 
     removals: Sequence[Removal]
     blobs: int = 0
     size: int = 0
     unregistered: Sequence[str] = ()
+    spared: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -129,6 +132,7 @@ class GarbageCollection:
             "files": self.blobs,
             "bytes": self.size,
             "unregistered": list(self.unregistered),
+            "spared": self.spared,
         }
 
 

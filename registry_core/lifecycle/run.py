@@ -35,7 +35,8 @@ from registry_core.plugins.source_digests import libraries
 from registry_core.process.guard import ClosedFilesError
 from registry_core.process.interrupts import StopRequest
 from registry_core.records import FIGURES_FOLDER, LOG_FILE, MODEL_FILE, Version
-from registry_core.store import RunFolder, Store, check_files, translate_storage_errors
+from registry_core.store import Store, check_files, translate_storage_errors
+from registry_core.store import Workspace as RunFolder
 from registry_core.store.checkpoint import read_state
 from registry_core.store.manifest import check_json
 from registry_core.types import (
@@ -87,7 +88,7 @@ class Trainer(Protocol):
 
 
 class Workspace(Checkpoints, Protocol):
-    """Where a run writes while it goes on; the store answers with a `RunFolder`."""
+    """Where a run writes while it goes on; the store has one for each run."""
 
     @property
     def path(self) -> Path: ...
@@ -131,7 +132,7 @@ def run(
     """
     stop.outcome = "Nothing was registered."
     with (
-        store.take_up_run(plan.resumes) if plan.resumes else store.start_run(plan.model) as folder,
+        store.reopen_run(plan.resumes) if plan.resumes else store.start_run(plan.model) as folder,
         logged(observer, folder) as watching,
     ):
         stages = Stages(watching)

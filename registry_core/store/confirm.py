@@ -12,8 +12,8 @@ from typing import Any
 from registry_core.errors import IntegrityError
 from registry_core.records import Version
 from registry_core.store import manifest as manifests
+from registry_core.store.interfaces import Objects
 from registry_core.store.ledger import is_whole
-from registry_core.store.local.objects import Blobs
 from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import contradicted
 
@@ -29,7 +29,9 @@ def check_registration(view: ReadTransaction, version: Version) -> None:
         raise contradicted(version.ref, "the ledger")
 
 
-def read_manifest(blobs: Blobs, version: Version, rank: tuple[str, float] | None) -> dict[str, Any]:
+def read_manifest(
+    blobs: Objects, version: Version, rank: tuple[str, float] | None
+) -> dict[str, Any]:
     """The version's own record, checked, and held against what the index says of the version.
 
     Args:

@@ -30,10 +30,10 @@ from registry_core.refs import check_model_name
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.clock import utc_now
+from registry_core.store.interfaces import Workspace
 from registry_core.store.ledger import Event
 from registry_core.store.local.disk import sha256_hex, write_new
 from registry_core.store.local.folders import opened
-from registry_core.store.local.workspaces import RUNS, RunFolder, remove_folder, resumable, strip
 from registry_core.store.sqlite.index import WriteTransaction
 from registry_core.store.staging import STAGED, Staged, check_files, stage
 from registry_core.store.storage_errors import UnconfirmedError
@@ -53,7 +53,7 @@ class Publishing:
         self._access = access
         self._blobs = access.blobs
 
-    def start_run(self, model: str) -> RunFolder:
+    def start_run(self, model: str) -> Workspace:
         """A folder for a run to write into; the registry is made if it is not there.
 
         Writes a transaction and a file first, so that a registry that cannot take the result says
@@ -67,7 +67,7 @@ class Publishing:
         doing, create = f"starting a run of {model}", True
         return self._enter(doing, create, lambda: self._access.runs.create(model, self._leave))
 
-    def take_up_run(self, run_id: str) -> RunFolder:
+    def reopen_run(self, run_id: str) -> Workspace:
         """The folder of a run that ended without a version, to go on in.
 
         Raises:
@@ -75,13 +75,13 @@ class Publishing:
             BusyError: it goes on in another process.
             StorageError: the registry cannot be written.
         """
-        doing = f"taking up {run_id}"
-        return self._enter(doing, False, lambda: self._access.runs.take_up(run_id, self._leave))
+        doing = f"reopening {run_id}"
+        return self._enter(doing, False, lambda: self._access.runs.reopen(run_id, self._leave))
 
     def unfinished_runs(self) -> list[UnfinishedRun]:
         """The runs that have begun and made no version, oldest first, whether or not they go on."""
         with self._access.translate_storage_errors("listing runs"):
-            return self._access.runs.unfinished()
+            return list(self._access.runs.list())
 
     def run_log(self, run_id: str) -> bytes:
         """The log of a run that has begun and made no version; empty where none was written.
@@ -104,7 +104,7 @@ class Publishing:
 
     def publish(
         self,
-        run: RunFolder,
+        run: Workspace,
         record: Mapping[str, Any],
         files: Mapping[str, Path],
         load_check: Callable[[Mapping[str, Path]], None],
@@ -131,22 +131,28 @@ class Publishing:
         with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
             staged = stage(files, run.path)
         load_check({file.record.path: file.path for file in staged})
+        copies = {file.record.sha256: file.path for file in staged}
+        with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
+            run.write_intent([*copies])
+            for digest, copy in copies.items():
+                self._blobs.put(digest, copy)
         try:
             with self._access.writing(doing, needed_bytes, outcome=_NOT_REGISTERED) as index:
                 version = self._register(index, run, record, staged, reason)
         except UnconfirmedError as error:
             self._withdraw(run, error)
             raise
-        with suppress(OSError):  # the version stands; all that was announced is referred to
+        with suppress(OSError):  # the version is registered, and refers to all that was intended
             run.committed()
         return version
 
-    def _enter(self, doing: str, create: bool, folder: Callable[[], RunFolder]) -> RunFolder:
+    def _enter(self, doing: str, create: bool, folder: Callable[[], Workspace]) -> Workspace:
         """A run's folder, made or taken up in a transaction that is committed, or left again."""
         run = None
         try:
             with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED):
-                self._blobs.prepare(RUNS)
+                self._blobs.prepare()
+                self._access.runs.prepare()
                 run = folder()
         except BaseException:
             if run is not None:
@@ -157,7 +163,7 @@ class Publishing:
     def _register(
         self,
         index: WriteTransaction,
-        run: RunFolder,
+        run: Workspace,
         record: Mapping[str, Any],
         staged: Sequence[Staged],
         reason: str,
@@ -177,14 +183,14 @@ class Publishing:
             run=run.id,
             group=record.get("group", ""),
         )
+        digests = list(dict.fromkeys(file.record.sha256 for file in staged))
+        self._check_present(digests)
         content = manifests.build(version, record)
         version = replace(version, digest=sha256_hex(content))
         with opened(run.path, STAGED, create=True) as folder:
-            write_new(folder, "manifest.json", content)
-        moves = {file.record.sha256: file.path.name for file in staged}
-        moves[version.digest] = "manifest.json"
-        run.announce(list(moves))
-        self._blobs.put(run.path / STAGED, moves)
+            write_new(folder, "manifest.json", content, durable=False)
+        run.write_intent(digests, version.digest)
+        self._blobs.put(version.digest, run.path / STAGED / "manifest.json")
         index.add_version(version, manifests.check_record(record))
         evidence = {"digest": version.digest}
         index.append(
@@ -193,7 +199,22 @@ class Publishing:
         # as everyone will read it from now on
         return lookup.by_number(index, run.model, version.version)
 
-    def _withdraw(self, run: RunFolder, error: UnconfirmedError) -> None:
+    def _check_present(self, digests: Sequence[str]) -> None:
+        """Look once more, under the lock, whether every object of the new version is there.
+
+        Raises:
+            StorageError: something deleted one after this run put it, and without regard to its
+                intent: an mlreg from before there were intents, or a person.
+        """
+        for digest in digests:
+            if self._blobs.stat(digest) is None:
+                raise StorageError(
+                    f"{self._blobs.place(digest)} was deleted before its version was registered.",
+                    f"{_NOT_REGISTERED} Run no older mlreg on this registry, and publish again.",
+                    "mlreg runs",
+                )
+
+    def _withdraw(self, run: Workspace, error: UnconfirmedError) -> None:
         """Take back what was committed and not confirmed, so that it never shows as registered.
 
         Its blobs are removed when the run's folder is left.
@@ -217,19 +238,18 @@ class Publishing:
                 f"mlreg list {run.model}",
             ) from error
 
-    def _leave(self, run: RunFolder) -> None:
-        """Remove a run's folder, and the blobs it moved if it did not come to a commit.
+    def _leave(self, run: Workspace) -> None:
+        """Delete what a run that is over left: its objects too, if it did not commit.
 
-        What cannot be removed now is left, unlocked, to the next writer's sweep.
+        What cannot be deleted now is left, unlocked, to the next writer's sweep.
         """
         try:
-            if announced := run.announced():
+            left = run.leftover()
+            if left.intended:
                 with self._access.writing(f"tidying up after {run.model}", sweep=False) as index:
-                    self._access.tidy(index, run.path, announced)
-            elif resumable(run.path):
-                strip(run.path)
+                    self._access.tidy(index, left)
             else:
-                remove_folder(run.path)
+                left.remove(True)
         except (MlregError, OSError):
             pass
         finally:

@@ -21,12 +21,12 @@ from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.audit import index_problems
 from registry_core.store.clock import utc_now
+from registry_core.store.interfaces import Workspace
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.ledger_head import HEAD_FILE, Head
 from registry_core.store.local.folders import check_regular, names_in, opened
 from registry_core.store.local.objects import OBJECTS
-from registry_core.store.local.workspaces import RunFolder, remove_folder
 from registry_core.store.locks import lock
 from registry_core.store.replay import Key, Replay
 from registry_core.store.salvage import Salvage
@@ -198,12 +198,11 @@ class _Replacement:
 
     def _gather_manifests(self) -> None:
         self._gathered.execute(_MANIFESTS)
-        for _, some in self._access.blobs.digests():
-            for digest in some:
-                if found := manifests.found(self._access.blobs, digest):
-                    version, _ = found
-                    fields = (digest, version.model, version.version, version.created)
-                    self._gathered.execute("INSERT INTO manifests VALUES (?, ?, ?, ?)", fields)
+        for info in self._access.blobs.list():
+            if found := manifests.found(self._access.blobs, info.digest):
+                version, _ = found
+                fields = (info.digest, version.model, version.version, version.created)
+                self._gathered.execute("INSERT INTO manifests VALUES (?, ?, ?, ?)", fields)
 
     def _register(self, row: LedgerRow, number: int) -> None:
         digest = row.evidence.get("digest")
@@ -225,7 +224,7 @@ class _Replacement:
 
     def _find_the_rest(self) -> None:
         """Register the versions that no row tells of, if their numbers are free."""
-        unfinished = self._access.runs.announced()
+        unfinished = self._access.runs.intended()
         query = "SELECT digest FROM manifests ORDER BY model, number, created"
         for (digest,) in self._gathered.execute(query).fetchall():
             found = manifests.found(self._access.blobs, digest)
@@ -295,8 +294,8 @@ class _Replacement:
         return version
 
 
-def _leave(scratch: RunFolder) -> None:
-    remove_folder(scratch.path)
+def _leave(scratch: Workspace) -> None:
+    scratch.leftover().remove(False)
     scratch.release()
 
 

@@ -70,7 +70,7 @@ def stage(files: Mapping[str, Path], run: Path) -> list[Staged]:
             name = f"{number}{PurePosixPath(path).suffix[:16]}"
             descriptor = _open(path, source, run)
             try:
-                size, digest = copy_new(descriptor, folder, name)
+                size, digest = copy_new(descriptor, folder, name, durable=False)
             finally:
                 os.close(descriptor)
             staged.append(Staged(FileRecord(path, size, digest), run / STAGED / name))

@@ -35,8 +35,7 @@ from registry_core.store import manifest as manifests
 from registry_core.store.confirm import check_registration, read_manifest
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
-from registry_core.store.local.objects import OBJECTS
-from registry_core.store.local.workspaces import RUNS
+from registry_core.store.local.objects import OBJECTS, RUNS
 from registry_core.store.publishing import Publishing
 from registry_core.store.removals import Removals
 from registry_core.store.rules import Rules
@@ -226,14 +225,8 @@ class Store(Publishing):
     def unreadable(self, version: Version) -> Path | None:
         """A file of a version that the user has no permission to read; None if all can be read."""
         for digest in (version.digest, *(record.sha256 for record in version.files)):
-            place = self.folder / self._blobs.place(digest)
-            try:
-                if not os.access(place, os.R_OK) and place.lstat():
-                    return place
-            except PermissionError:
-                return place
-            except OSError:
-                continue
+            if not self._blobs.readable(digest):
+                return self.folder / self._blobs.place(digest)
         return None
 
     def check(self, version: Version, files: Sequence[FileRecord] | None = None) -> None:

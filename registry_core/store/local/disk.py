@@ -1,8 +1,8 @@
-"""Writing so that it stays: fsync of files and folders, digests of what is on the disk.
+"""Durable writes: fsync of files and folders, and digests of what is on the disk.
 
-Files get the modes that the umask leaves them, so that a registry can be shared by a group.
-A failed fsync is never tried again: the kernel may have dropped the pages and would report
-success. The caller gives up the file instead.
+Files get the modes that the umask leaves, so that a group can share a registry.
+A failed fsync is never retried: the kernel may have dropped the pages and would report
+success. The caller discards the file instead.
 """
 
 from __future__ import annotations
@@ -38,24 +38,25 @@ def make_folders(folder: Path) -> None:
         sync_folder(each.parent)
 
 
-def write_new(folder: int, name: str, content: bytes) -> None:
-    """Write a file that is not there yet, durably, and without the right to write it.
+def write_new(folder: int, name: str, content: bytes, durable: bool = True) -> None:
+    """Write a new file, without write permission.
 
     Args:
         folder: descriptor of the folder that it gets into.
         name: its name there.
         content: all of it.
+        durable: whether it is on the disk when this returns.
     """
     descriptor = os.open(name, _NEW, 0o666, dir_fd=folder)
     try:
         write_all(descriptor, content)
-        _seal(descriptor)
+        _seal(descriptor, durable)
     finally:
         os.close(descriptor)
 
 
-def copy_new(source: int, folder: int, name: str) -> tuple[int, str]:
-    """Copy an open file into one that is not there yet, durably, without the right to write it.
+def copy_new(source: int, folder: int, name: str, durable: bool = True) -> tuple[int, str]:
+    """Copy an open file into a new one, without write permission.
 
     The copy shares no inode with the source, so whoever still holds the source cannot reach it.
     It has what the source had when this began: what is added meanwhile is left out.
@@ -64,6 +65,7 @@ def copy_new(source: int, folder: int, name: str) -> tuple[int, str]:
         source: descriptor of a regular file, at its beginning.
         folder: descriptor of the folder that the copy gets into.
         name: its name there.
+        durable: whether it is on the disk when this returns.
 
     Returns:
         The copy's size in bytes and its sha256.
@@ -75,7 +77,7 @@ def copy_new(source: int, folder: int, name: str) -> tuple[int, str]:
             found = copy_and_hash(descriptor)
         else:
             found = copy_and_hash(source, lambda piece: write_all(descriptor, piece), size)
-        _seal(descriptor)
+        _seal(descriptor, durable)
     finally:
         os.close(descriptor)
     return found
@@ -137,10 +139,11 @@ def sha256_hex(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _seal(descriptor: int) -> None:
-    """Take the right to write from everyone, and make the file durable."""
+def _seal(descriptor: int, durable: bool) -> None:
+    """Remove everyone's write permission."""
     os.fchmod(descriptor, os.fstat(descriptor).st_mode & 0o777 & ~0o222)
-    os.fsync(descriptor)
+    if durable:
+        os.fsync(descriptor)
 
 
 def _cloned(source: int, target: int) -> bool:

@@ -1,0 +1,29 @@
+"""What the store needs from a backend: an index, objects by their content, workspaces of runs.
+
+SQLite and a folder implement them; another database or an object store can take their place.
+tests/store/test_contract.py has what each implementation must hold to.
+"""
+
+from registry_core.store.interfaces.index import (
+    Index,
+    IndexEntry,
+    IndexState,
+    ReadTransaction,
+    WriteTransaction,
+)
+from registry_core.store.interfaces.objects import ObjectInfo, Objects
+from registry_core.store.interfaces.workspaces import Intents, Leftover, Workspace, Workspaces
+
+__all__ = [
+    "Index",
+    "IndexEntry",
+    "IndexState",
+    "Intents",
+    "Leftover",
+    "ObjectInfo",
+    "Objects",
+    "ReadTransaction",
+    "Workspace",
+    "Workspaces",
+    "WriteTransaction",
+]
