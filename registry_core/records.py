@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,25 @@ class Objection:
     reason: str
 
 
+class LedgerAction(StrEnum):
+    """What a row of the ledger is about. The values are part of the format and never change."""
+
+    REGISTERED = "registered"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled back"
+    RELEASED = "released"
+    REFUSED = "refused"
+    REMOVED = "removed"
+    RESTORED = "restored"
+    COLLECTED = "collected"
+    TAGGED = "tagged"
+    RULE_SET = "rule set"
+    RULE_REMOVED = "rule removed"
+    REBUILT = "rebuilt"
+    # in place of a row that a rebuild did not find; what it said is not known
+    LOST = "lost"
+
+
 @dataclass(frozen=True)
 class LedgerRow:
     """Something that happened to the registry. `digest` covers every other field.
@@ -237,7 +257,7 @@ class LedgerRow:
         number: from 1, without gaps.
         at: UTC time, ISO 8601.
         who: the account that did it.
-        action: `registered`, `promoted`, `refused`, …
+        action: a `LedgerAction`, or the word of a newer mlreg.
         model: the registered name.
         version: its number, or None where the action is not about one.
         alias: which alias it is about, or None.

@@ -17,14 +17,14 @@ from itertools import islice
 from typing import Any
 
 from registry_core.errors import DamagedIndexError, IntegrityError
-from registry_core.records import LedgerRow, Version
+from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store import rules
-from registry_core.store.confirm import check_registration, read_manifest
+from registry_core.store.clock import clock_went_back
+from registry_core.store.confirm import Rank, check_registration, read_manifest
+from registry_core.store.interfaces import ReadTransaction, VersionKey
 from registry_core.store.ledger_file import Seen
 from registry_core.store.replay import Removed, Replay
-from registry_core.store.sqlite.derived import begins_a_stretch
-from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import contradicted, unknown_manifest
 from registry_core.store.store import Store
 from registry_core.store.transactions import Transactions
@@ -135,11 +135,11 @@ class _Reader:
     def _follow(self, row: LedgerRow) -> None:
         self._replay.follow(row)
         first, _, latest = self._stretches[-1] if self._stretches else (None, 0, "")
-        if first is None or begins_a_stretch(latest, row.at):
+        if first is None or clock_went_back(latest, row.at):
             self._stretches.append((row.number, row.number, row.at))
         else:
             self._stretches[-1] = (first, row.number, max(latest, row.at))
-        if row.action == "rebuilt" and isinstance(row.evidence.get("lost"), dict):
+        if row.action == LedgerAction.REBUILT and isinstance(row.evidence.get("lost"), dict):
             self._told_lost |= set(row.evidence["lost"])
 
     def _check_tables(self) -> None:
@@ -153,8 +153,7 @@ class _Reader:
             raise contradicted(f"{model}@{alias}", "the ledger")
         for model, alias in self._replay.moved_last:
             self._check_held(model, alias)
-        known = self._view.is_known
-        removed = {key: each for key, each in self._replay.removed.items() if known(*key)}
+        removed = {key: each for key, each in self._replay.removed.items() if self._is_known(key)}
         found = {key: Removed(*times) for key, times in self._view.each_removal()}
         for key in sorted({*removed, *found}):
             if not _same_removal(found.get(key), removed.get(key)):
@@ -164,9 +163,12 @@ class _Reader:
         for alias in _differing(self._view.rules(), self._replay.rules):
             raise contradicted(f"the promotion rule for {alias}", "the ledger")
         rules.current(self._view)  # raises where one is no rule
-        tags = {key: each for key, each in self._replay.tags.items() if known(*key)}
+        tags = {key: each for key, each in self._replay.tags.items() if self._is_known(key)}
         for model, number in _differing(self._view.all_tags(), tags):
             raise contradicted(f"the tags of {model}@{number}", "the ledger")
+
+    def _is_known(self, key: VersionKey) -> bool:
+        return self._view.entry(*key) is not None
 
     def _check_held(self, model: str, alias: str) -> None:
         held = self._view.held(model, alias)[-1:]
@@ -207,17 +209,19 @@ class _Reader:
 
     def read_versions(self, damaged: dict[str, IntegrityError]) -> None:
         """Hold each version against its manifest and its row, and tell of its damaged files."""
-        for version, collected, rank in self._view.each_version():
+        for entry in self._view.each_entry():
+            version = entry.version
             self.found.versions += 1
-            files = () if collected else version.files
+            files = () if entry.collected else version.files
             self.found.files += len(files) + 1
             self.found.size += sum(file.size for file in files)
+            rank = entry.objective, entry.score
             self._collect(partial(self._check_version, version, rank))
             for file in files:
                 if file.sha256 in damaged:
                     self._tell(damaged[file.sha256], f"{file.path} of {version.ref}")
 
-    def _check_version(self, version: Version, rank: tuple[str, float]) -> None:
+    def _check_version(self, version: Version, rank: Rank) -> None:
         check_registration(self._view, version)
         try:
             read_manifest(self._blobs, version, rank)

@@ -11,16 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from registry_core.errors import DamagedIndexError
-from registry_core.records import LedgerRow
+from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store.clock import utc_now
 from registry_core.store.local.disk import sha256_hex
 from registry_core.store.manifest import as_unicode, canonical
 from registry_core.store.storage_errors import REBUILD
 
 BEFORE_THE_FIRST = "0" * 64
-
-# What stands in place of a row that a rebuild did not find; what its content was is not known.
-LOST = "lost"
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "number": (int,),
@@ -42,7 +39,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 class Event:
     """What happened, before it has a place in the ledger."""
 
-    action: str
+    action: LedgerAction
     model: str
     version: int | None = None
     alias: str | None = None
@@ -63,7 +60,7 @@ def next_row(event: Event, last: tuple[int, str] | None) -> LedgerRow:
         number=number + 1,
         at=utc_now(),
         who=_who(),
-        action=event.action,
+        action=LedgerAction(event.action).value,
         model=event.model,
         version=event.version,
         alias=event.alias,
@@ -110,8 +107,9 @@ def lost_row(number: int, previous_digest: str, known_digest: str | None) -> Led
         previous_digest: the digest of the row before it.
         known_digest: the lost row's own, where the row after it tells; None where it does not.
     """
+    action = LedgerAction.LOST.value
     row = LedgerRow(
-        number, utc_now(), "", LOST, "", None, None, None, "", {}, previous_digest, ""
+        number, utc_now(), "", action, "", None, None, None, "", {}, previous_digest, ""
     )  # fmt: skip
     return replace(row, digest=known_digest or digest(row))
 
@@ -135,11 +133,11 @@ class Chain:
             raise broken(number, "it is missing")
         if row.previous_digest != self._digest:
             raise broken(number, f"it does not continue row {number - 1}")
-        if row.action == LOST:
+        if row.action == LedgerAction.LOST:
             self._lost.append(number)  # the next row has its digest
         elif (found := digest(row)) != row.digest:
             raise broken(number, f"its digest is {row.digest}, its content's is {found}")
-        if row.action == "rebuilt":
+        if row.action == LedgerAction.REBUILT:
             told = lost_rows(row)
             self._lost = [
                 n for n in self._lost if not any(first <= n <= last for first, last in told)

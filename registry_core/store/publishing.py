@@ -25,16 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import MlregError, StorageError
-from registry_core.records import UnfinishedRun, Version
+from registry_core.records import LedgerAction, UnfinishedRun, Version
 from registry_core.refs import check_model_name
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.clock import utc_now
-from registry_core.store.interfaces import Workspace
+from registry_core.store.interfaces import Workspace, WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.local.disk import sha256_hex, write_new
 from registry_core.store.local.folders import opened
-from registry_core.store.sqlite.index import WriteTransaction
 from registry_core.store.staging import STAGED, Staged, check_files, stage
 from registry_core.store.storage_errors import UnconfirmedError
 from registry_core.store.transactions import Transactions
@@ -194,7 +193,13 @@ class Publishing:
         index.add_version(version, manifests.check_record(record))
         evidence = {"digest": version.digest}
         index.append(
-            Event("registered", run.model, version.version, reason=reason, evidence=evidence)
+            Event(
+                LedgerAction.REGISTERED,
+                run.model,
+                version.version,
+                reason=reason,
+                evidence=evidence,
+            )
         )
         # as everyone will read it from now on
         return lookup.by_number(index, run.model, version.version)

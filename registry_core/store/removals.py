@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import islice
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
-from registry_core.records import GarbageCollection, Removal, Version
+from registry_core.records import GarbageCollection, LedgerAction, Removal, Version
 from registry_core.refs import Ref
 from registry_core.rules import RollbackDays, SetRule
 from registry_core.rules import rollback_days as decide_days
@@ -26,10 +26,9 @@ from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.clock import days_before_now, days_since
 from registry_core.store.collection import Deletable
-from registry_core.store.interfaces import Intents
+from registry_core.store.interfaces import Intents, ReadTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.rules import current as current_rules
-from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.transactions import Transactions
 
 # How many files are deleted before another process may write.
@@ -93,7 +92,7 @@ class Removals:
             return
         with self._access.writing(doing) as index:
             present = _check_removable(index, version, days)
-            event = Event("removed", version.model, version.version, reason=reason)
+            event = Event(LedgerAction.REMOVED, version.model, version.version, reason=reason)
             index.remove(present, index.append(event).at)
 
     def restore(self, ref: Ref, reason: str = "") -> Version:
@@ -104,17 +103,19 @@ class Removals:
         """
         with self._access.writing(f"restoring {ref}") as index:
             version = lookup.resolve(index, ref, removed=True)
-            removal = index.removal(version)
-            if removal is None:
+            entry = index.entry(version.model, version.version)
+            if entry is None or entry.removed is None:
                 raise UsageError(
                     f"{version.ref} was not removed.",
                     "There is nothing to restore.",
                     f"mlreg list {version.model} --removed",
                 )
-            if removal.collected:
+            if entry.collected:
                 lookup.by_number(index, version.model, version.version)  # says why not
             index.restore(version)
-            index.append(Event("restored", version.model, version.version, reason=reason))
+            index.append(
+                Event(LedgerAction.RESTORED, version.model, version.version, reason=reason)
+            )
             return version
 
     def collectable(
@@ -173,7 +174,7 @@ class Removals:
             collected = []
             for removal in found:
                 version = removal.version
-                event = Event("collected", version.model, version.version, reason=reason)
+                event = Event(LedgerAction.COLLECTED, version.model, version.version, reason=reason)
                 at = index.append(event).at
                 index.collect(version, at)
                 collected.append(replace(removal, collected=at))
@@ -230,7 +231,7 @@ class Removals:
         if lost := view.lost_versions():
             others = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
             what = f"The manifest of {lost[0]}{others} is lost"
-        elif view.has_lost_rows():
+        elif view.last_lost_row():
             what = "Rows of the ledger are lost, which may have told of more versions"
         elif damaged := self._damaged(view):
             what = f"{self._access.blobs.place(damaged)} is damaged, and may be a lost manifest"

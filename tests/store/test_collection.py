@@ -172,9 +172,12 @@ def test_no_intent_is_written_while_objects_are_deleted(store):
 def test_an_intent_does_not_wait_for_ever(store):
     """For a process that was stopped in mid-deletion."""
     impatient = Store(store.folder, busy_seconds=0.1)
-    with impatient.start_run("dummy") as run, LocalWorkspaces(store.folder).intents():
-        with pytest.raises(BusyError):
-            run.write_intent([DIGEST])
+    with (
+        impatient.start_run("dummy") as run,
+        LocalWorkspaces(store.folder).intents(),
+        pytest.raises(BusyError),
+    ):
+        run.write_intent([DIGEST])
 
 
 def test_where_an_intent_cannot_be_read_young_files_stay(store, monkeypatch):

@@ -5,16 +5,19 @@ tests/store/test_contract.py has what each implementation must hold to.
 """
 
 from registry_core.store.interfaces.index import (
+    AliasKey,
     Index,
     IndexEntry,
     IndexState,
     ReadTransaction,
+    VersionKey,
     WriteTransaction,
 )
 from registry_core.store.interfaces.objects import ObjectInfo, Objects
 from registry_core.store.interfaces.workspaces import Intents, Leftover, Workspace, Workspaces
 
 __all__ = [
+    "AliasKey",
     "Index",
     "IndexEntry",
     "IndexState",
@@ -23,6 +26,7 @@ __all__ = [
     "ObjectInfo",
     "Objects",
     "ReadTransaction",
+    "VersionKey",
     "Workspace",
     "Workspaces",
     "WriteTransaction",

@@ -166,8 +166,11 @@ class ReadTransaction(Protocol):
         """The digest of a row; None if there is no such row."""
         ...
 
-    def registration(self, version: Version) -> tuple[LedgerRow | None, IndexEntry | None]:
-        """The row that registered a version, and the version as the index has it now."""
+    def registration(self, version: Version) -> tuple[LedgerRow, str, float] | None:
+        """The row that registered a version, and the version's objective and score.
+
+        None if the row or the version is missing.
+        """
         ...
 
     def move(self, model: str, alias: str, until: str | None = None) -> LedgerRow | None:

@@ -32,7 +32,7 @@ class ObjectInfo:
 class Objects(Protocol):
     """Files named by the sha256 of their content.
 
-    An implementation derives from this class and has the first seven methods; the rest follows.
+    An implementation derives from this class, which has some of the methods already.
     """
 
     def prepare(self) -> None:
@@ -74,6 +74,10 @@ class Objects(Protocol):
 
     def stat(self, digest: str) -> ObjectInfo | None:
         """Its size and age, without reading it; None if it is missing."""
+        ...
+
+    def stamp(self, digest: str) -> object:
+        """A value that changes whenever an object is written or replaced; None if unknown."""
         ...
 
     def delete(self, *digests: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from registry_core.store.local.permissions import check_writable
 OBJECTS = "objects"
 RUNS = "runs"
 _CONTENT = "sha256"
+# File systems take the time of a change from a clock that moves in steps of up to 10 ms.
+_CLOCK_TICK_NS = 50_000_000
 
 
 class LocalObjects(Objects):
@@ -111,6 +114,18 @@ class LocalObjects(Objects):
                         with suppress(FileNotFoundError):
                             os.unlink(digest, dir_fd=shard)
                 os.fsync(shard)
+
+    def stamp(self, digest: str) -> object:
+        try:
+            with self._shard(digest[:2]) as shard:
+                status = os.stat(digest, dir_fd=shard, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if abs(time.time_ns() - status.st_ctime_ns) < _CLOCK_TICK_NS:
+            return None  # another change within this tick would leave the same time
+        return (
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+        )  # fmt: skip
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """The objects whose digests begin with `prefix`, in the order of their digests.
