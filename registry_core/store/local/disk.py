@@ -31,7 +31,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Make a folder and those above it that are not there, durably."""
+    """Create a folder and the missing ones above it, durably."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
@@ -42,7 +42,7 @@ def write_new(folder: int, name: str, content: bytes, durable: bool = True) -> N
     """Write a new file, without write permission.
 
     Args:
-        folder: descriptor of the folder that it gets into.
+        folder: descriptor of the folder to write it into.
         name: its name there.
         content: all of it.
         durable: whether it is on the disk when this returns.
@@ -58,12 +58,12 @@ def write_new(folder: int, name: str, content: bytes, durable: bool = True) -> N
 def copy_new(source: int, folder: int, name: str, durable: bool = True) -> tuple[int, str]:
     """Copy an open file into a new one, without write permission.
 
-    The copy shares no inode with the source, so whoever still holds the source cannot reach it.
-    It has what the source had when this began: what is added meanwhile is left out.
+    The copy has an inode of its own, so a process with the source open cannot change it. It has
+    the content that the source had when this began; what is appended meanwhile is left out.
 
     Args:
         source: descriptor of a regular file, at its beginning.
-        folder: descriptor of the folder that the copy gets into.
+        folder: descriptor of the folder for the copy.
         name: its name there.
         durable: whether it is on the disk when this returns.
 
@@ -91,7 +91,7 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def replace(file: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file anew, durably; whatever happens, the old content is there or the new one is."""
+    """Replace a file's content durably: at any time it has all of the old or all of the new one."""
     draft = file.with_name(f"{file.name}.new")
     draft.unlink(missing_ok=True)
     try:
@@ -112,12 +112,12 @@ def copy_and_hash(
     write: Callable[[bytes], object] | None = None,
     limit_bytes: int | None = None,
 ) -> tuple[int, str]:
-    """Read a file and hand each piece to `write`; return how many bytes it had, and their sha256.
+    """Read a file and pass each piece to `write`; returns the number of bytes and their sha256.
 
     Args:
-        descriptor: of the file, from where it stands.
+        descriptor: of the file, at the place to read from.
         write: takes each piece; None takes none.
-        limit_bytes: read no more than that; None reads to the end.
+        limit_bytes: the most to read; None reads to the end.
     """
     import hashlib  # 9 ms, which a command that only lists need not wait for
 
