@@ -136,12 +136,15 @@ class GarbageCollection:
         blobs: the number of deleted files, including those that no version refers to.
         size: of the deleted files, in bytes.
         unregistered: manifests that the index does not know; they and their files stay.
+        spared: the number of files that stay although nothing refers to them, because a run is
+            publishing them, or they were put within the last hour.
     """
 
     removals: Sequence[Removal]
     blobs: int = 0
     size: int = 0
     unregistered: Sequence[str] = ()
+    spared: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -149,6 +152,7 @@ class GarbageCollection:
             "files": self.blobs,
             "bytes": self.size,
             "unregistered": list(self.unregistered),
+            "spared": self.spared,
         }
 
 

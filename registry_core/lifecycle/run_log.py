@@ -152,7 +152,7 @@ class Both:
 
 
 class LogKeeper(Protocol):
-    """Where a run's log is kept; the store answers with a `RunFolder`."""
+    """Where a run's log is kept; the store answers with a `Workspace`."""
 
     def log(self, line: str, last: bool = False) -> None: ...
 

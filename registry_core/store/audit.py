@@ -240,11 +240,14 @@ class _Reader:
     def find_unknown_manifests(self) -> None:
         """Count the files that nothing refers to, and report manifests that the index lacks."""
         for digest in self._access.unneeded(self._view):
-            self.found.orphans += 1
-            if not manifests.found(self._blobs, digest):
+            # a run may be about to refer to it, or have done so since the index was copied
+            if digest in self._access.runs.intended():
                 continue
-            # a writer may have been about to register it, or have done so since
-            if digest in self._access.runs.announced() or self._is_needed(digest):
+            is_manifest = manifests.found(self._blobs, digest) is not None
+            if is_manifest and self._is_needed(digest):
+                continue
+            self.found.orphans += 1
+            if not is_manifest:
                 continue
             self.found.problems.append(unknown_manifest(self._access.folder, digest))
 

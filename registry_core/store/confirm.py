@@ -13,9 +13,8 @@ from typing import Any
 from registry_core.errors import IntegrityError
 from registry_core.records import Version
 from registry_core.store import manifest as manifests
-from registry_core.store.interfaces import ReadTransaction
+from registry_core.store.interfaces import Objects, ReadTransaction
 from registry_core.store.ledger import is_intact
-from registry_core.store.local.objects import Blobs
 from registry_core.store.storage_errors import contradicted
 
 # By which the index finds the best version: its objective as text, and its score.
@@ -55,7 +54,7 @@ def check_registration(view: ReadTransaction, version: Version) -> Rank:
     raise contradicted(version.ref, "the ledger")
 
 
-def read_manifest(blobs: Blobs, version: Version, rank: Rank) -> dict[str, Any]:
+def read_manifest(blobs: Objects, version: Version, rank: Rank) -> dict[str, Any]:
     """Read a version's manifest, and compare it with the index.
 
     Args:

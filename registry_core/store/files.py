@@ -122,14 +122,8 @@ class VersionFiles:
     def unreadable(self, version: Version) -> Path | None:
         """The first file of a version that the user may not read; None if all can be read."""
         for digest in (version.digest, *(record.sha256 for record in version.files)):
-            place = self._access.folder / self._blobs.place(digest)
-            try:
-                if not os.access(place, os.R_OK) and place.lstat():
-                    return place
-            except PermissionError:
-                return place
-            except OSError:
-                continue
+            if not self._blobs.readable(digest):
+                return self._access.folder / self._blobs.place(digest)
         return None
 
     def check(

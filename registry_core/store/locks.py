@@ -14,22 +14,26 @@ from registry_core.store.storage_errors import busy
 _SECONDS_OF_A_WAIT = 0.005
 
 
-def lock(descriptor: int, file: Path, doing: str, busy_seconds: float) -> None:
-    """Take the exclusive lock of an open file or folder.
+def lock(
+    descriptor: int, file: Path, doing: str, busy_seconds: float, shared: bool = False
+) -> None:
+    """Take the lock of an open file or folder.
 
     Args:
         descriptor: the open file; closing it releases the lock.
         file: its path, for the message.
         doing: what the lock is for, to follow "while": `rebuilding the index`.
         busy_seconds: how long to wait.
+        shared: whether others may have it too, if they share it.
 
     Raises:
         BusyError: another process held it for that long.
     """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     until = time.monotonic() + busy_seconds
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return
         except BlockingIOError as error:
             if time.monotonic() >= until:

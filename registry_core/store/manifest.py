@@ -11,12 +11,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import PluginError, UsageError
 from registry_core.records import FileRecord, Version
 from registry_core.refs import shown
-from registry_core.store.local.objects import Blobs
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces.objects import Objects
 
 SCHEMA = 1
 LIMIT_BYTES = 4 << 20
@@ -207,7 +209,7 @@ def parse(content: bytes, digest: str) -> tuple[Version, dict[str, Any]]:
     return version, manifest
 
 
-def found(blobs: Blobs, digest: str) -> tuple[Version, dict[str, Any]] | None:
+def found(blobs: Objects, digest: str) -> tuple[Version, dict[str, Any]] | None:
     """The manifest in an object, as `parse` returns it; None if it is damaged or not a manifest."""
     content = blobs.read_small(digest, LIMIT_BYTES)
     if content is None or not content.startswith(b'{"'):

@@ -20,13 +20,12 @@ from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.audit import index_problems
 from registry_core.store.clock import utc_now
-from registry_core.store.interfaces import VersionKey, WriteTransaction
+from registry_core.store.interfaces import VersionKey, Workspace, WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.ledger_head import HEAD_FILE, Head
 from registry_core.store.local.folders import check_regular, names_in, opened
 from registry_core.store.local.objects import OBJECTS
-from registry_core.store.local.workspaces import RunFolder, remove_folder
 from registry_core.store.locks import lock
 from registry_core.store.replay import Replay
 from registry_core.store.salvage import Salvage
@@ -189,10 +188,9 @@ class _Replacement:
         return self._done
 
     def _gather_manifests(self) -> None:
-        for _, some in self._access.blobs.digests():
-            for digest in some:
-                if found := manifests.found(self._access.blobs, digest):
-                    self._gathered.add_manifest(found[0])
+        for info in self._access.blobs.list():
+            if found := manifests.found(self._access.blobs, info.digest):
+                self._gathered.add_manifest(found[0])
 
     def _register(self, row: LedgerRow, number: int) -> None:
         digest = row.evidence.get("digest")
@@ -214,7 +212,7 @@ class _Replacement:
 
     def _find_the_rest(self) -> None:
         """Register the versions that no row mentions, if their numbers are free."""
-        unfinished = self._access.runs.announced()
+        unfinished = self._access.runs.intended()
         for digest in self._gathered.manifests():
             found = manifests.found(self._access.blobs, digest)
             if digest in unfinished or found is None:
@@ -285,8 +283,8 @@ class _Replacement:
         return entry.version
 
 
-def _leave(scratch: RunFolder) -> None:
-    remove_folder(scratch.path)
+def _leave(scratch: Workspace) -> None:
+    scratch.leftover().remove(False)
     scratch.release()
 
 

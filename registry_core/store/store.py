@@ -12,8 +12,7 @@ from typing import Literal
 
 from registry_core.store.labels import Labels
 from registry_core.store.ledger_file import LEDGER_FILE
-from registry_core.store.local.objects import OBJECTS
-from registry_core.store.local.workspaces import RUNS
+from registry_core.store.local.objects import OBJECTS, RUNS
 from registry_core.store.publishing import Publishing
 from registry_core.store.queries import Queries
 from registry_core.store.removals import Removals

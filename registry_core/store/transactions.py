@@ -7,18 +7,19 @@ caller's affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from registry_core.errors import MlregError
 from registry_core.records import LedgerRow
+from registry_core.store import collection
 from registry_core.store import manifest as manifests
-from registry_core.store.interfaces import Index, ReadTransaction, WriteTransaction
+from registry_core.store.interfaces import Index, Leftover, ReadTransaction, WriteTransaction
 from registry_core.store.ledger_file import LedgerFile, Seen
-from registry_core.store.local.objects import Blobs
-from registry_core.store.local.workspaces import Runs, remove_folder, resumable, strip
+from registry_core.store.local.objects import LocalObjects
+from registry_core.store.local.workspaces import LocalWorkspaces
 from registry_core.store.sqlite.index import SqliteIndex
 from registry_core.store.storage_errors import IndexFault, translate_storage_errors
 
@@ -33,8 +34,8 @@ class Transactions:
 
     def __init__(self, folder: Path, busy_seconds: float) -> None:
         self.folder = folder
-        self.blobs = Blobs(folder)
-        self.runs = Runs(folder)
+        self.blobs = LocalObjects(folder)
+        self.runs = LocalWorkspaces(folder, busy_seconds)
         self.ledger_file = LedgerFile(folder, busy_seconds)
         self._busy_seconds = busy_seconds
         self._index: Index = SqliteIndex(folder, busy_seconds)
@@ -109,16 +110,14 @@ class Transactions:
                 yield view, seen
 
     def unneeded(self, view: ReadTransaction) -> Iterator[str]:
-        """Files in objects/ that nothing refers to."""
-        for prefix, digests in self.blobs.digests():
-            needed = view.needed(prefix)
-            yield from (digest for digest in digests if digest not in needed)
+        """Objects that nothing refers to, those of publishing runs among them."""
+        return collection.unneeded(self.blobs, view)
 
     def _unknown(self, index: WriteTransaction) -> Iterator[str]:
-        """Manifests in objects/ that are neither in the index nor about to be registered."""
-        announced = self.runs.announced()
+        """Manifests in objects/ that the index does not know, and no run is about to register."""
+        intended = self.runs.intended()
         for digest in self.unneeded(index):
-            if digest not in announced and manifests.found(self.blobs, digest):
+            if digest not in intended and manifests.found(self.blobs, digest):
                 yield digest
 
     def _rows_after(self, number: int) -> list[LedgerRow]:
@@ -126,22 +125,10 @@ class Transactions:
             return list(view.ledger_after(number))
 
     def _sweep(self, index: WriteTransaction) -> None:
-        """Remove the remains of killed runs, first the objects that their folders name."""
-        for path, announced in self.runs.abandoned():
-            self.tidy(index, path, announced)
+        """Delete what killed runs left."""
+        for leftover in self.runs.abandoned():
+            self.tidy(index, leftover)
 
-    def tidy(self, index: WriteTransaction, path: Path, announced: Sequence[str]) -> None:
-        """Remove the remains of a run that has ended, except what it needs to be resumed.
-
-        Args:
-            index: the transaction.
-            path: the run's folder.
-            announced: the objects that it was about to move into objects/.
-        """
-        orphans = index.unreferenced(announced)
-        self.blobs.remove(orphans)
-        registered = bool(announced) and not orphans
-        if resumable(path) and not registered:
-            strip(path)
-        else:
-            remove_folder(path)
+    def tidy(self, index: WriteTransaction, leftover: Leftover) -> None:
+        """Delete what a run that is over left, except for what a resumed run needs."""
+        collection.tidy(index, self.blobs, self.runs, leftover)

@@ -229,7 +229,7 @@ def test_the_remains_of_killed_runs_are_removed_by_the_next_writer(store):
         run = store.start_run("dummy")
         (run.files / "half").write_bytes(b"half")
         if write:
-            run.announce(["ab" * 32, "../../../registry.sqlite3"])
+            run.write_intent(["ab" * 32, "../../../registry.sqlite3"])
             target = store.folder / "objects/sha256/ab"
             target.mkdir(parents=True, exist_ok=True)
             (target / ("ab" * 32)).write_bytes(b"orphan")
@@ -253,7 +253,7 @@ def test_a_sweep_leaves_a_blob_that_a_version_needs(store):
     needed = store.versions("dummy")[0].files[0].sha256
 
     def die():
-        store.start_run("dummy").announce([needed])
+        store.start_run("dummy").write_intent([needed])
         kill()
 
     in_child(die)

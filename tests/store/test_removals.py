@@ -7,7 +7,7 @@ import threading
 from hashlib import sha256
 
 import pytest
-from store_helpers import blob, blobs, publish
+from store_helpers import age, blob, blobs, publish
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
 from registry_core.records import GarbageCollection
@@ -193,6 +193,7 @@ def test_files_that_nothing_ever_needed_are_collected(store):
     blob(store, version.digest).parent.parent.joinpath(orphan[:2]).mkdir(exist_ok=True)
     blob(store, orphan).write_bytes(b"nobody's")
     assert (audit(store).orphans, audit(store).problems) == (1, [])
+    age(store, orphan)
     done = collect(store)
     assert (done.blobs, done.size) == (1, 8)
     assert not blob(store, orphan).exists()

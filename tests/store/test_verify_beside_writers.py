@@ -27,7 +27,7 @@ from registry_core.errors import MlregError, RefusedError, UsageError
 from registry_core.refs import Ref, parse_ref
 from registry_core.store import Store
 from registry_core.store.audit import audit
-from registry_core.store.local.objects import Blobs
+from registry_core.store.local.objects import LocalObjects
 
 MINUTES = float(os.environ.get("MLREG_VERIFY_MINUTES", "1"))
 SECONDS = 2.5
@@ -173,7 +173,7 @@ def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
     """A large file takes long to read; a promotion meanwhile succeeds."""
     large = publish(store, "large", bytes(1 << 20))
     seen = []
-    verify = Blobs.verify
+    verify = LocalObjects.verify
 
     def read(blobs, digest, *rest, **options):
         if digest == large.file("model.keras").sha256:
@@ -185,7 +185,7 @@ def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
             seen.append(wait_for(writer))
         return verify(blobs, digest, *rest, **options)
 
-    monkeypatch.setattr(Blobs, "verify", read)
+    monkeypatch.setattr(LocalObjects, "verify", read)
     assert audit(store).problems == []
     assert seen == [0]
 
@@ -196,7 +196,7 @@ def test_an_audit_needs_no_more_memory_for_more_versions(tmp_path, monkeypatch):
     """Only problems are kept: eight times the versions need nearly the same memory."""
     monkeypatch.setattr("registry_core.store.sqlite.read._TOGETHER", 50)  # looked up at once
     # one thread or four may hold a buffer at one moment: theirs is not what is measured
-    monkeypatch.setattr("registry_core.store.local.disk.CHUNK", 1 << 10)
+    monkeypatch.setattr("registry_core.store.interfaces.objects.CHUNK_BYTES", 1 << 10)
     peaks = []
     for versions in (100, 800):
         store = Store(tmp_path / str(versions))

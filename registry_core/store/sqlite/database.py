@@ -17,7 +17,7 @@ from pathlib import Path
 from registry_core.errors import NewerSchemaError, StorageError
 from registry_core.store.local.disk import make_folders
 from registry_core.store.local.folders import check_regular, opened
-from registry_core.store.local.objects import Blobs
+from registry_core.store.local.objects import LocalObjects
 from registry_core.store.sqlite import derived
 from registry_core.store.sqlite.schema import ADDED, APPLICATION_ID, SCHEMA, STATEMENTS
 from registry_core.store.storage_errors import DATABASE, damaged_index
@@ -38,7 +38,7 @@ class Database:
     def __init__(self, folder: Path, busy_seconds: float) -> None:
         self._folder = folder
         self._file = folder / DATABASE
-        self._blobs = Blobs(folder)
+        self._blobs = LocalObjects(folder)
         self._busy_seconds = busy_seconds
 
     @contextmanager
