@@ -19,7 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cli_helpers import assert_error, faked, fill, mlreg, process_environment, start_faked, stop
+from cli_helpers import (
+    assert_error,
+    faked,
+    fill,
+    forked_mlreg,
+    process_environment,
+    start_faked,
+    stop,
+)
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 from registry_core.cli.completion_scripts import LINE, SHELL
@@ -69,7 +77,7 @@ def assert_registered(done, folder, *said: str) -> None:
     store = Store(folder / "registry")
     (version,) = store.versions("flowers")
     store.check(version)
-    assert mlreg("verify", cwd=folder).status == 0
+    assert forked_mlreg("verify", cwd=folder).status == 0
     for each in said:
         assert each in done.stderr, done.stderr
 
@@ -126,7 +134,7 @@ def test_a_plugin_that_asks_for_presets_does_not_disturb_the_shell(project):
     folder = project(
         doing("import", "print('noise'); sys.stderr.write('noise'); os.system('echo noise')")
     )
-    done = mlreg(cwd=folder, **{SHELL: "bash", LINE: "mlreg run flowers --preset qu"})
+    done = forked_mlreg(cwd=folder, **{SHELL: "bash", LINE: "mlreg run flowers --preset qu"})
     assert done.stdout.splitlines()[1:] == ["quick"]
     assert done.stderr == ""
 
@@ -225,7 +233,7 @@ def test_a_lone_surrogate_is_refused_before_training(project, old, new, status, 
     assert "Training" not in done.stderr
     assert said in done.stderr
     assert json.loads(done.stdout)["error"]["exit_status"] == status
-    assert mlreg("runs", cwd=folder).status == 0
+    assert forked_mlreg("runs", cwd=folder).status == 0
 
 
 def test_a_setting_that_is_no_text_is_wrong_usage(project):
@@ -234,7 +242,7 @@ def test_a_setting_that_is_no_text_is_wrong_usage(project):
     folder = project(free)
     done = faked("run", "flowers", "-p", "note=\udcff", cwd=folder)
     assert_error(done, 2, "note", "\\udcff")
-    assert mlreg("run", "flowers", "-p", "note=plain", "--dry-run", cwd=folder).status == 0
+    assert forked_mlreg("run", "flowers", "-p", "note=plain", "--dry-run", cwd=folder).status == 0
 
 
 def test_an_exception_that_is_no_text_does_not_break_the_list_of_runs(project):
@@ -242,8 +250,8 @@ def test_an_exception_that_is_no_text_does_not_break_the_list_of_runs(project):
     folder = project(TABLE_PLUGIN)
     store = Store(folder / "registry")
     stop(store, failed="torn \udc80")
-    assert mlreg("runs", cwd=folder).status == 0
-    shown = mlreg("runs", "--json", cwd=folder)
+    assert forked_mlreg("runs", cwd=folder).status == 0
+    shown = forked_mlreg("runs", "--json", cwd=folder)
     assert shown.status == 0
     assert "torn" in shown.json["runs"][0]["failed"]
 
@@ -256,13 +264,13 @@ def test_a_record_that_has_such_text_already_is_shown(project, words):
     config = {"epochs": 3, "seed": 7, "note": "n\udc80"}
     stop(store, preset="pre\udc80set", dataset="flow\udc80ers", config=config)
     run = stop(store, failed="x")
-    from registry_core.store import workspaces as room
+    from registry_core.store.local import workspaces as room
 
     path = folder / "registry" / "runs" / run
     record = room._record(path)
     room._write(path, {**record, "failed": "torn \udc80 \x1b[2J"})
     for encoding in ("utf-8", "ascii"):
-        done = mlreg(*words.split(), cwd=folder, PYTHONIOENCODING=encoding)
+        done = forked_mlreg(*words.split(), cwd=folder, PYTHONIOENCODING=encoding)
         assert done.status == 0, done.stderr
         assert "\x1b" not in done.stdout
         if "--json" in words:
@@ -275,14 +283,14 @@ def test_an_objection_is_kept_as_it_can_be_written(project):
     text = doing("mlreg_check_promotion", code)
     folder = project(text.replace("RunConfig, hook", "Objection, RunConfig, hook"))
     fill(folder / "registry", 0.5, dataset="flowers", model="flowers")
-    done = mlreg("promote", "flowers@1", "production", "--json", cwd=folder)
+    done = forked_mlreg("promote", "flowers@1", "production", "--json", cwd=folder)
     assert done.status == 9, done.stderr
     first, second = done.json["decision"]["checks"]
     assert first["name"] == "sur\\udc80"
     assert first["found"].startswith("torn \\ud800xxx")
     assert len(first["found"]) < 3000
     assert (second["name"], second["found"]) == ("5", "None")
-    assert mlreg("history", cwd=folder).status == 0
+    assert forked_mlreg("history", cwd=folder).status == 0
 
 
 def test_an_error_of_mlregs_is_always_text():
@@ -458,7 +466,7 @@ def test_a_hook_that_closes_others_files_stops_the_run(project, hook, end):
     assert done.status == 3, done.stderr
     assert f"Plugin 'flowers' closed file descriptors that it did not open {where}." in done.stderr
     assert "bug in mlreg" not in done.stderr
-    assert mlreg("verify", cwd=folder).status == 0
+    assert forked_mlreg("verify", cwd=folder).status == 0
 
 
 def test_a_notice_that_closes_others_files_leaves_the_version(project):
@@ -480,7 +488,7 @@ def test_a_file_that_was_closed_one_by_one_is_no_bug(project):
     done = faked("run", "flowers", cwd=folder)
     assert done.status in (0, 3), done.stderr
     assert "bug in mlreg" not in done.stderr
-    assert mlreg("verify", cwd=folder).status == 0
+    assert forked_mlreg("verify", cwd=folder).status == 0
 
 
 # --- what belongs to the whole process -----------------------------------------------------------
@@ -659,7 +667,7 @@ def test_a_cache_that_raises_is_the_plugins_fault(project, words):
     """3, naming the hook that gave it."""
     cache = "class Cache:\n    def __getattr__(self, name):\n        raise OSError('dry')\n"
     folder = project(doing("mlreg_data", "return Cache()") + cache)
-    done = mlreg("data", words, "flowers", cwd=folder)
+    done = forked_mlreg("data", words, "flowers", cwd=folder)
     assert_error(done, 3, "'flowers' failed in mlreg_data: OSError: dry")
 
 

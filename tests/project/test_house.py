@@ -1,9 +1,10 @@
-"""The house: imports go downward, and heavy libraries stay in their rooms."""
+"""Imports go downward, and heavy libraries stay in their rooms."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ house = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(house)
 ROOMS = ["__main__", *house.ROOMS]
 CORE = ROOT / "registry_core"
+DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
 HEAVY = {
     "tensorflow": {"training"},
     "keras": {"training"},
@@ -34,7 +36,7 @@ def room(file: Path) -> str:
 
 
 def imported(file: Path) -> set[str]:
-    """Every module that a file imports when it runs; what only type checkers see is left out."""
+    """Every module that a file imports at run time, not those for type checkers only."""
     names: set[str] = set()
 
     class Visitor(ast.NodeVisitor):
@@ -58,13 +60,13 @@ FILES = sorted(CORE.rglob("*.py"))
 
 
 def test_every_room_has_its_place():
-    """A new file has to say where it lives."""
+    """A new folder or file at the top needs a place in ROOMS."""
     assert {room(file) for file in FILES} - {"__init__"} == set(ROOMS)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CORE)))
 def test_imports_go_downward(file):
-    """A room knows those below it, and none above."""
+    """A room imports only rooms below it."""
     here = room(file)
     if here == "__init__":
         return  # the public API names every room
@@ -84,6 +86,13 @@ def test_heavy_libraries_stay_in_their_rooms(file):
 
 
 def test_the_picture_of_the_house_is_drawn_from_the_imports():
-    """`python docs/house.py` draws it."""
+    """`poe docs` draws it."""
     current = house.PICTURE.read_text("utf-8") == house.picture()
-    assert current, "docs/house.svg is out of date: run `python docs/house.py`"
+    assert current, "docs/house.svg is out of date: run `poe docs`"
+
+
+def test_every_room_is_described_in_the_design():
+    """The table of docs/design.md has a row, or a name in the last row, for each."""
+    rows = [line for line in DESIGN.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)?`", row.split("|")[1])}
+    assert named >= set(house.ROOMS)
