@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.cli import fill
 from benchmarks.measure import alternate, median, repeated, report
 from benchmarks.mlflow_registry import side_by_side
+from registry_core.records import LedgerAction
 from registry_core.store.ledger import Event
 from registry_core.store.manifest import Objective
 from registry_core.store.transactions import Transactions
@@ -86,4 +87,6 @@ def _multiply(folder: Path, versions: int) -> None:
             digest = os.urandom(32).hex()
             copy = replace(first, version=index.take_number("bench"), digest=digest, files=())
             index.add_version(copy, objective)
-            index.append(Event("registered", "bench", number, evidence={"digest": digest}))
+            index.append(
+                Event(LedgerAction.REGISTERED, "bench", number, evidence={"digest": digest})
+            )

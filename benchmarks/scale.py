@@ -72,6 +72,7 @@ def _long_past(few: int, many: int, rounds: int) -> list[dict[str, Any]]:
 
 def promote_by_turns(folder: Path, rows: int) -> None:
     """Promote the two versions of a model in turn, to fill the ledger."""
+    from registry_core.records import LedgerAction
     from registry_core.store.ledger import Event
     from registry_core.store.transactions import Transactions
 
@@ -80,8 +81,11 @@ def promote_by_turns(folder: Path, rows: int) -> None:
         number = last[0] if last else 0
         while number < rows:
             version = 1 + number % 2
-            previous = index.set_alias("bench", "production", version)
-            event = Event("promoted", "bench", version, "production", previous, "by turns")
+            previous = index.aliases("bench").get("production")
+            index.set_alias("bench", "production", version)
+            event = Event(
+                LedgerAction.PROMOTED, "bench", version, "production", previous, "by turns"
+            )
             number = index.append(event).number
 
 
