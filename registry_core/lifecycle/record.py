@@ -97,8 +97,8 @@ def add_late_imports(origin: Mapping[str, Any], context: RunContext) -> dict[str
     """What a run began with, and the modules that were imported since."""
     now = context.plugins.describe_code(context.project)
     # a file may have been edited since: what was read first is what ran
-    code = {"files": origin["code"]["files"]}
-    code["modules"] = {**now["modules"], **origin["code"]["modules"]}
+    modules = {**now["modules"], **origin["code"]["modules"]}
+    code = {**origin["code"], "modules": modules}
     environment = {**origin["environment"], "libraries": libraries()}
     return {**origin, "code": code, "environment": environment}
 

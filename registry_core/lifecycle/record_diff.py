@@ -77,7 +77,7 @@ def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Recor
         *_plugins(then, now),
     ]
     if "code" in then and "code" in now:
-        pairs += _both("module", _modules(then), _modules(now))
+        pairs += _modules(then["code"], now["code"])
     pairs += _environment("library", before, after)
     pairs += _shared("library", before.get("libraries"), after.get("libraries"))
     for kind, name in _MAPPINGS.items():
@@ -211,5 +211,12 @@ def _changed_files(plugin: str, then: Mapping[str, Any], now: Mapping[str, Any])
     return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
 
 
-def _modules(record: Mapping[str, Any]) -> dict[str, str]:
-    return {name: f"code {digest[:12]}" for name, digest in record["code"]["modules"].items()}
+def _modules(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[RecordChange]:
+    sides = [
+        {name: f"code {digest[:12]}" for name, digest in code["modules"].items()}
+        for code in (then, now)
+    ]
+    if then.get("searched") != now.get("searched"):  # one of them may have missed modules
+        shared = sides[0].keys() & sides[1].keys()
+        sides = [{name: side[name] for name in side if name in shared} for side in sides]
+    return _both("module", *sides)

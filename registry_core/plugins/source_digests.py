@@ -20,6 +20,8 @@ from registry_core.plugins.attribution import code_location
 
 # mlreg itself: its version is recorded
 _HOST = {"mlreg", "registry_core"}
+# where the user's own modules are looked for; earlier mlregs looked in the project alone
+SEARCHED = ["project", "plugin", "PYTHONPATH"]
 # the folders of installed modules, in any environment
 _PACKAGES = {"site-packages", "dist-packages"}
 
@@ -33,7 +35,7 @@ def describe_code(plugins: Mapping[str, ModuleType], folder: Path) -> dict[str, 
 
     Returns:
         `files`: plugin -> path in its folder -> sha256; `modules`: name -> sha256 of every other
-        module of the user's own that was imported so far.
+        module of the user's own that was imported so far; `searched`: where such modules lie.
     """
     places = {folder.absolute(), folder.resolve()}
     places |= {place for module in plugins.values() if (place := _beside(module))}
@@ -53,7 +55,7 @@ def describe_code(plugins: Mapping[str, ModuleType], folder: Path) -> dict[str, 
         )
         if own and (digest := _digest(file)):
             modules[name] = digest
-    return {"files": files, "modules": modules}
+    return {"files": files, "modules": modules, "searched": SEARCHED}
 
 
 def code_digest(plugin: str, module: ModuleType) -> str:

@@ -67,7 +67,7 @@ def test_without_git_nothing_is_recorded(repository, monkeypatch):
     assert git_state(repository) is None
 
 
-def test_surroundings_are_json_and_say_what_ran(repository):
+def test_the_environment_is_json_and_says_what_ran(repository):
     """Interpreter, machine and code, as the manifest keeps them."""
     found = describe_environment(repository)
     assert json.loads(json.dumps(found)) == found

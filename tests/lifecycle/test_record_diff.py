@@ -59,7 +59,7 @@ def test_where_it_came_from_and_the_commit_are_no_drift():
     ],
 )  # fmt: skip
 def test_what_changed_is_named_with_what_it_was_and_is(path, value, kind, what, then, now):
-    """One thing changed, and nothing else is told."""
+    """One thing changed, and it alone is named."""
     (drift,) = changed_since(RECORD, changed(*path, value=value))
     assert drift == RecordChange(kind, what, then, now)
     assert str(drift) == f"{kind} {what}: {now}, was {then}"

@@ -78,8 +78,8 @@ def keras_project(tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("project"))
 
 
-def told(drift):
-    return [(each.kind, each.what) for each in drift]
+def kinds(changes):
+    return [(each.kind, each.what) for each in changes]
 
 
 # --- records ------------------------------------------------------------------------------------
@@ -124,6 +124,16 @@ def test_a_library_that_only_one_of_two_processes_imported_is_no_drift():
     now = full_record()
     now["environment"]["libraries"] = {"keras": "3.12", "matplotlib": "3.11"}
     assert changed_since(full_record(), now) == []
+
+
+def test_a_module_where_an_earlier_mlreg_did_not_look_is_no_change():
+    """One that both found is compared all the same."""
+    now = full_record()
+    now["code"]["modules"]["on_path"] = "4" * 64
+    now["code"]["searched"] = ["project", "plugin", "PYTHONPATH"]
+    assert changed_since(full_record(), now) == []
+    now["code"]["modules"]["helper"] = "4" * 64
+    assert kinds(changed_since(full_record(), now)) == [("module", "helper")]
 
 
 def test_what_was_compared_is_counted():
@@ -222,13 +232,13 @@ def test_a_helper_module_that_was_edited_is_named(project):
     (project.folder / "helper.py").write_text("UNITS = 24\n")
     project.forget_all()
     found = project.reproduce(version, backend=Spoiling)
-    assert told(found.drift) == [("module", "helper")]
+    assert kinds(found.drift) == [("module", "helper")]
     assert "modules (2)" in found.compared
     assert found.cause_known
 
 
 def test_a_file_that_was_edited_while_it_trained_is_recorded_as_it_was_imported(project):
-    """What ran is what is told, and not what the file says an hour later."""
+    """The record says what ran, not what the file says an hour later."""
 
     class Editing(FakeBackend):
         def fit(self, *arguments):
@@ -246,7 +256,7 @@ def test_a_variable_that_was_set_is_named(project, monkeypatch):
     version = project.run()
     monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
     found = project.reproduce(version, backend=Spoiling)
-    assert told(found.drift) == [("environment variable", "TF_DETERMINISTIC_OPS")]
+    assert kinds(found.drift) == [("environment variable", "TF_DETERMINISTIC_OPS")]
 
 
 def test_where_nothing_known_changed_the_cause_is_not_known(project, capsys):
@@ -265,7 +275,7 @@ def test_where_nothing_known_changed_the_cause_is_not_known(project, capsys):
 def test_what_the_record_says_cannot_repeat_is_a_known_cause(project, capsys):
     """Layers that draw without a seed; operations that are not deterministic."""
 
-    told = [
+    notes = [
         NotRepeatable("layer 'noise' draws without a seed of its own", "always"),
         NotRepeatable("a callback keeps an iterator", "resumed"),  # which this run was not
     ]
@@ -275,7 +285,7 @@ def test_what_the_record_says_cannot_repeat_is_a_known_cause(project, capsys):
             return super().environment() | {"deterministic": False}
 
         def fit(self, *known):
-            return replace(super().fit(*known), not_repeatable=told)
+            return replace(super().fit(*known), not_repeatable=notes)
 
     version = project.run(backend=Drawing)
     found = project.reproduce(version, backend=Spoiling)

@@ -144,7 +144,7 @@ def test_a_stop_in_mid_group_says_what_stays(plugins, store):
 
 
 def test_a_stop_while_a_version_is_registered_loses_nothing(plugins, store):
-    """The version is whole, the message names it, and the group ends there."""
+    """The version is complete, the message names it, and the group ends there."""
     stop = StopRequest()
 
     class Late(FakeBackend):
