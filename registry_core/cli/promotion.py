@@ -46,7 +46,7 @@ def promote(
     quiet: QuietOption = False,
 ) -> None:
     """Move an alias to a version, if its rules allow it."""
-    from registry_core.lifecycle.run import notify
+    from registry_core.lifecycle.publishing import notify
     from registry_core.terminal.progress import QuietReporter, report_progress
 
     registry = session.open()

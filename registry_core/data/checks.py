@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from registry_core.data.signature import signature
 from registry_core.errors import DataError, is_unicode, safe_repr
 from registry_core.types import ArraySplit, DataSplits, Split, StreamSplit
 
@@ -52,9 +53,13 @@ def named_splits(data: DataSplits) -> dict[str, Split]:
 
 
 def describe(data: DataSplits) -> dict[str, Any]:
-    """The dataset as a version's record keeps it: source, classes, sizes and fingerprints."""
+    """What a version's record says of its data: source, classes, and each split.
+
+    A split has its number of `examples`, its `fingerprint`, and shape and dtype of `inputs` and
+    `targets`.
+    """
     splits = {
-        name: {"examples": len(split), "fingerprint": fingerprint(split)}
+        name: {"examples": len(split), "fingerprint": fingerprint(split), **signature(split)}
         for name, split in named_splits(data).items()
     }
     if data.validation is data.test:

@@ -1,6 +1,6 @@
-"""A version trained again from its record, and what came of it: the same, noise, or something else.
+"""Trains a version again from its record: the result is the same, the same up to noise, or not.
 
-Nothing is registered. Who trains is handed in, as the lifecycle is handed its trainer.
+Nothing is registered.
 """
 
 from __future__ import annotations
@@ -10,24 +10,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from registry_core.config import RunConfig
 from registry_core.errors import UsageError
-from registry_core.evaluation.per_example_results import (
-    Comparison,
-    PerExampleResults,
-    compare,
-    pack_results,
-    telling,
-)
+from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
+from registry_core.evaluation.per_example_results import PerExampleResults, pack_results
+from registry_core.lifecycle.context import RunContext, Workspace
+from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.record_diff import RecordChange, changed_since, covered
-from registry_core.lifecycle.run import Stages, Trainer, train
+from registry_core.lifecycle.run import execute
 from registry_core.lifecycle.spec import RunSpec
-from registry_core.plugins.manager import PluginSet
-from registry_core.process.interrupts import StopRequest
 from registry_core.records import Version
 from registry_core.types import Observer
 
-# What may decide a result and is in no record.
+# What may change a result and is not recorded.
 NOT_LOOKED_AT = (
     "files that the plugin reads besides its data",
     "installed libraries' own files",
@@ -35,31 +29,31 @@ NOT_LOOKED_AT = (
     "time and network",
 )
 
-# A difference in the answers that the paired test would see this seldom is more than noise.
+# The significance level of the paired test: a smaller p-value is more than noise.
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of training a version again.
+    """The result of training a version again.
 
     Args:
         version: the version.
         verdict: `identical`: weights, history and metrics are the record's, bit for bit.
             `within noise`: they are not, and the paired test finds no difference between the
-            answers. `different`: it does, or the two cannot be compared.
-        metrics: name -> value, of this time.
-        weights: the digest of the weights, of this time.
-        recorded_weights: and of the record.
-        first_epoch: the first epoch, from 1, whose history is not the record's; None where there is
-            none.
-        drift: what is not as it was when the version was made.
+            outputs. `different`: it finds one, or the two cannot be compared.
+        metrics: name -> value, now.
+        weights: the digest of the weights, now.
+        recorded_weights: and in the record.
+        first_epoch: the first epoch, from 1, whose history differs from the record; None if all
+            are equal.
+        drift: what changed since the version was made.
         compared: what was compared for that, in words: `settings`, `plugin files (3)`, …
-        not_recorded: what was not, as the version's record says nothing of it.
-        not_looked_at: what is in no record, and may have decided.
-        causes: why the same training may come to something else, known from the record.
-        comparison: of the answers now with the recorded ones; None where they cannot be compared.
-        why_not: why they cannot; empty where they can.
+        not_recorded: what could not be compared, because the record does not say it.
+        not_looked_at: what is never recorded and may have changed the result.
+        causes: why the same training may give another result, known from the record.
+        comparison: of the outputs now with the recorded ones; None if they cannot be compared.
+        why_not: why they cannot; empty if they can.
     """
 
     version: Version
@@ -78,7 +72,7 @@ class Reproduction:
 
     @property
     def cause_known(self) -> bool:
-        """Whether anything is known that may have made a difference."""
+        """Whether something is known that may explain a difference."""
         return bool(self.drift or self.causes)
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +83,7 @@ class Reproduction:
             "weights": self.weights,
             "recorded_weights": self.recorded_weights,
             "first_epoch": self.first_epoch,
-            "drift": [drift.to_json() for drift in self.drift],
+            "drift": [change.to_json() for change in self.drift],
             "compared": list(self.compared),
             "not_recorded": list(self.not_recorded),
             "not_looked_at": list(self.not_looked_at),
@@ -101,12 +95,13 @@ class Reproduction:
 
 
 class EphemeralWorkspace:
-    """A workspace that keeps nothing.
+    """A workspace that keeps nothing, so what is run in it cannot be resumed.
 
     Args:
         path: an empty folder.
     """
 
+    id = ""
     record: Mapping[str, Any] | None = None
     checkpoint: Path | None = None
 
@@ -121,105 +116,75 @@ class EphemeralWorkspace:
 
 
 def check_reproducible(version: Version, manifest: Mapping[str, Any]) -> None:
-    """Refuse a version that no training made, or whose record does not say enough.
+    """Refuse a version that was imported, or whose record is too old.
 
     Raises:
-        UsageError: says why it cannot be trained again.
+        UsageError: it cannot be trained again.
     """
     if "imported" in manifest:
         raise UsageError(
-            f"{version.ref} was imported: no record says how it was trained.",
-            "What it answers can be measured again.",
+            f"{version.ref} was imported: how it was trained is not recorded.",
+            "It can be measured again.",
             f"mlreg evaluate {version.ref}",
         )
     if "weights" not in manifest:
         raise UsageError(
-            f"{version.ref} was made by an mlreg that kept no digest of its weights.",
-            "What it answers can be measured again.",
+            f"{version.ref} was made by an older mlreg, which kept no digest of its weights.",
+            "It can be measured again.",
             f"mlreg evaluate {version.ref}",
         )
 
 
 def reproduce(
-    plan: RunSpec,
-    version: Version,
-    manifest: Mapping[str, Any],
-    recorded: PerExampleResults | None,
-    *,
-    plugins: PluginSet,
-    load_trainer: Callable[[RunConfig], Trainer],
-    folder: Path,
-    observer: Observer,
-    stop: StopRequest,
-    project: Path,
+    spec: RunSpec, recorded: RecordedVersion, workspace: Workspace, context: RunContext
 ) -> Reproduction:
-    """Train a version again and hold what comes of it against its record.
+    """Train a version again and compare the result with its record.
 
     Args:
-        plan: the record's plan, or what is to be tried in its place.
-        version: what is made again.
-        manifest: its record.
-        recorded: what it answered on its test split; None where there is no record.
-        plugins: the plan's plugins.
-        load_trainer: called once the data is known to be good; importing TensorFlow is its affair.
-        folder: an empty folder to work in.
-        observer: told what goes on.
-        stop: asked whether a signal wants this to end.
-        project: the folder whose surroundings are held against the record's.
+        spec: the record's, or what is to be tried in its place.
+        recorded: the version.
+        workspace: where to train.
+        context: what a run needs; its project is compared with the record's.
 
     Raises:
         MlregError: of the kind that is at fault.
         Interrupted: a signal asked to stop.
     """
-    nothing_changed = "Nothing was changed."
-    stop.outcome = nothing_changed
-    made = train(
-        plan,
-        plugins=plugins,
-        workspace=EphemeralWorkspace(folder),
-        load_trainer=load_trainer,
-        observer=observer,
-        stop=stop,
-        stages=Stages(observer),
-        project=project,
-        once_begun=nothing_changed,
-    )
-    seen = made.origin["data"]["splits"]["test"]["fingerprint"]
-    answers = pack_results(made.evaluation, made.data.class_names, seen)
-    history = {name: list(values) for name, values in made.history.metrics.items()}
-    comparison, why_not = _compared(answers, recorded, version, observer)
-    same = made.weights == manifest["weights"] and history == manifest["history"]
-    if same and dict(made.metrics) == dict(version.metrics):
+    context.interrupts.outcome = "Nothing was changed."
+    version, manifest = recorded.version, recorded.manifest
+    artifacts = execute(spec, workspace, context)
+    origin = artifacts.origin
+    fingerprint = origin["data"]["splits"]["test"]["fingerprint"]
+    results = pack_results(artifacts.evaluation, artifacts.data.class_names, fingerprint)
+    comparison, why_not = _compare(results, recorded, context.observer)
+    history = {name: list(values) for name, values in artifacts.history.metrics.items()}
+    same = artifacts.weights == manifest["weights"] and history == manifest["history"]
+    if same and dict(artifacts.metrics) == dict(version.metrics):
         verdict = "identical"
     elif comparison is not None and comparison.p_value >= LEVEL:
         verdict = "within noise"
     else:
         verdict = "different"
-    coverage = covered(manifest, made.origin)
+    coverage = covered(manifest, origin)
+    not_repeatable = [each.to_json() for each in artifacts.history.not_repeatable]
     return Reproduction(
         version,
         verdict,
-        made.metrics,
-        made.weights,
+        artifacts.metrics,
+        artifacts.weights,
         manifest["weights"],
         _first_difference(manifest["history"], history),
-        changed_since(manifest, made.origin),
+        changed_since(manifest, origin),
         coverage.compared,
         coverage.not_recorded,
-        causes=_causes(
-            manifest,
-            {
-                **made.origin,
-                "not_repeatable": [each.to_json() for each in made.history.not_repeatable],
-            },
-        ),
+        causes=_causes(manifest, {**origin, "not_repeatable": not_repeatable}),
         comparison=comparison,
         why_not=why_not,
     )
 
 
 def _causes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What the records themselves say about training that does not repeat."""
+    """What the records say about training that gives another result each time."""
     causes = []
     for record in (then, now):
         for each in record.get("not_repeatable", ()):
@@ -230,16 +195,15 @@ def _causes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [*dict.fromkeys(causes)]
 
 
-def _compared(
-    answers: PerExampleResults,
-    recorded: PerExampleResults | None,
-    version: Version,
-    observer: Observer,
+def _compare(
+    results: PerExampleResults, recorded: RecordedVersion, observer: Observer
 ) -> tuple[Comparison | None, str]:
-    if recorded is None:
+    """The comparison with the recorded outputs, or why there is none."""
+    if recorded.results is None:
         return None, "there is no record of the answers on a test split"
+    progress = resampling_progress(observer, recorded.version, recorded.version)
     try:
-        return compare(answers, recorded, advanced=telling(observer, version, version)), ""
+        return compare(results, recorded.results, progress=progress), ""
     except UsageError as error:
         return None, error.what
 

@@ -4,19 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from fakes import TABLE_PLUGIN, FakeTrainer, Recorder, standard_report, write_project
+from fakes import TABLE_PLUGIN, FakeBackend, run_context, write_project
 
 from registry_core.errors import DataError, UsageError
-from registry_core.evaluation.per_example_results import (
-    PerExampleResults,
-    compare,
-    pack_results,
-)
+from registry_core.evaluation.paired_tests import compare
+from registry_core.evaluation.per_example_results import PerExampleResults, pack_results
+from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.reevaluate import evaluate
 from registry_core.lifecycle.run import run
 from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.manager import KnownPlugins
-from registry_core.process.interrupts import StopRequest
 from registry_core.store import Store
 from registry_core.types import Evaluation
 
@@ -77,7 +74,7 @@ def test_two_splits_of_one_fingerprint_and_other_targets_cannot_be_compared():
         (SEVERAL_LABELS, SEVERAL_LABELS[::-1], NAMES),
     ):
         first, second = (pack_results(evaluated(each), names, "v1") for each in (ours, theirs))
-        with pytest.raises(UsageError, match="other targets") as caught:
+        with pytest.raises(UsageError, match="different targets") as caught:
             compare(first, second)
         assert "v1" in caught.value.remedy
         assert compare(first, first).p_value == 1
@@ -96,7 +93,7 @@ def test_what_the_targets_were_is_kept_and_need_not_be():
     # the classes of a classifier were always kept
     first, second = (pack_results(evaluated(each), NAMES, "v1") for each in ([0, 1, 2], [1, 0, 2]))
     old = PerExampleResults(3, "v1", first.losses, first.correct, first.predicted, first.expected)
-    with pytest.raises(UsageError, match="other targets"):
+    with pytest.raises(UsageError, match="different targets"):
         compare(second, old)
 
 
@@ -108,7 +105,7 @@ SEVERAL = TABLE_PLUGIN.replace(
 )
 
 
-class Trainer(FakeTrainer):
+class MeasuresAccuracy(FakeBackend):
     """Measures an accuracy, as Keras does of any columns."""
 
     def evaluate(self, model, trained, split):
@@ -131,13 +128,8 @@ def test_the_best_version_is_that_of_the_least_loss_where_targets_are_several_la
     store = Store(tmp_path / "registry")
     version = run(
         spec_from_preset(plugins),
-        plugins=plugins,
-        store=store,
-        load_trainer=Trainer,
-        standard_report=standard_figures,
-        observer=Recorder(),
-        stop=StopRequest(),
-        project=tmp_path,
+        store,
+        run_context(plugins, tmp_path, MeasuresAccuracy, report=standard_figures),
     )
     manifest = store.manifest(version)
     assert manifest["objective"]["metric"] == metric
@@ -150,19 +142,10 @@ def test_measuring_again_on_other_targets_of_one_fingerprint_is_a_data_error(tmp
     plugins = KnownPlugins(write_project(tmp_path)).load("flowers")
     store = Store(tmp_path / "registry")
     plan = spec_from_preset(plugins)
-    version = run(
-        plan,
-        plugins=plugins,
-        store=store,
-        load_trainer=FakeTrainer,
-        standard_report=standard_report,
-        observer=Recorder(),
-        stop=StopRequest(),
-        project=tmp_path,
-    )
-    recorded = PerExampleResults.from_json(store.read(version, "outcomes.json"))
+    version = run(plan, store, run_context(plugins, tmp_path))
+    results = PerExampleResults.from_json(store.read(version, "outcomes.json"))
 
-    class Another(FakeTrainer):
+    class Another(FakeBackend):
         def evaluate(self, model, trained, split):
             found = super().evaluate(model, trained, split)
             return Evaluation(found.metrics, found.outputs, found.losses, np.roll(found.targets, 1))
@@ -170,14 +153,10 @@ def test_measuring_again_on_other_targets_of_one_fingerprint_is_a_data_error(tmp
     with pytest.raises(DataError) as caught:
         evaluate(
             plan,
-            version,
+            RecordedVersion(version, store.manifest(version), results),
             "test",
-            recorded,
-            imported=False,
-            plugins=plugins,
-            load_evaluator=Another,
-            load_model=lambda version: {},
-            observer=Recorder(),
+            lambda version: {},
+            run_context(plugins, tmp_path, Another),
         )
     assert "other targets" in caught.value.what
     assert version.ref in caught.value.what

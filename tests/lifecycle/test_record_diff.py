@@ -3,27 +3,9 @@
 import copy
 
 import pytest
+from lifecycle_helpers import RECORD
 
 from registry_core.lifecycle.record_diff import RecordChange, changed_since
-
-RECORD = {
-    "config": {"epochs": 3, "learning_rate": 0.1, "shape": [2, 3]},
-    "data": {
-        "source": "drawn",
-        "splits": {
-            "train": {"examples": 30_000, "fingerprint": "sha256:" + "a" * 64},
-            "test": {"examples": 12, "fingerprint": "numbers of 2026-01-01, first half"},
-        },
-    },
-    "plugins": [
-        {"name": "flowers", "module": "flowers_plugin", "kind": "dataset", "distribution": None,
-         "code_sha256": "1" * 64},
-    ],
-    "environment": {
-        "mlreg": "0.1", "python": "3.11.7", "keras": "3.12", "device": "x86_64", "cpus": 2,
-        "platform": "Linux", "deterministic": True, "git": None,
-    },
-}  # fmt: skip
 
 
 def changed(*path, value):
@@ -101,3 +83,28 @@ def test_settings_come_first_then_data_code_libraries_and_hardware():
     assert [drift.kind for drift in changed_since(RECORD, now)] == [
         "setting", "data", "plugin", "library", "hardware", "determinism",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "then", "now", "said"),
+    [
+        ("processor", "AMD EPYC, family 25, model 17, avx512_bf16", "AMD EPYC, family 23, model 49",
+         "trained on AMD EPYC, family 25, model 17, avx512_bf16; this machine has AMD EPYC, "
+         "family 23, model 49"),
+        ("vector_instructions", ["avx", "avx512f", "avx512vl"], ["avx"],
+         "trained with the vector instructions avx512f, avx512vl, which this machine does not "
+         "have"),
+        ("vector_instructions", ["avx"], ["avx", "avx2"],
+         "trained without the vector instructions avx2, which this machine has"),
+        ("vector_instructions", ["avx", "avx2"], ["asimd", "sve"],
+         "trained with the vector instructions avx, avx2, which this machine does not have; it has "
+         "asimd, sve instead"),
+    ],
+)  # fmt: skip
+def test_another_processor_is_named_in_plain_words(key, then, now, said):
+    """The same name trains bit-differently one generation on."""
+    records = [copy.deepcopy(RECORD) for _ in range(2)]
+    records[0]["environment"][key], records[1]["environment"][key] = then, now
+    (change,) = changed_since(*records)
+    assert (change.kind, change.what, str(change)) == ("hardware", key, said)
+    assert changed_since(RECORD, records[1]) == []  # an older record does not say

@@ -6,17 +6,14 @@ import sys
 from dataclasses import replace
 
 import pytest
-from fakes import FakeTrainer, standard_report, write_plugin
-from test_custom_code import project as keras_project  # noqa: F401 - a fixture
-from test_custom_code import run_all
-from test_record_diff import RECORD
-from test_reproduce import Project, Spoiling
+from fakes import TABLE_PLUGIN, FakeBackend, write_plugin, write_settings
+from lifecycle_helpers import RECORD, Project, Spoiling, hook
+from toy_project import make_project, run_all
 
+from registry_core.lifecycle import environment, record
 from registry_core.lifecycle import reproduce as reproduction
 from registry_core.lifecycle.record_diff import changed_since, covered
-from registry_core.lifecycle.run import run
-from registry_core.lifecycle.spec import spec_from_preset
-from registry_core.plugins.manager import KnownPlugins
+from registry_core.process.interrupts import StopRequest
 from registry_core.terminal.tables.runs import show_reproduction
 from registry_core.types import NotRepeatable
 
@@ -42,6 +39,7 @@ LATER = {
         "variables": {"TF_ENABLE_ONEDNN_OPTS": "1"},
         "threads": {"intra_op": 0},
         "usable_cpus": 2,
+        "vector_instructions": ["avx", "avx2"],
     },
 }
 
@@ -63,13 +61,11 @@ class Helped(Project):
         super().__init__(folder)
         file = folder / "flowers_plugin.py"
         file.write_text(file.read_text() + WITH_HELPER)
-        self.forget()
+        self.forget_all()
 
-    def forget(self):
+    def forget_all(self):
         """As a process does that has imported nothing yet."""
-        for name in ("flowers_plugin", "helper", "helpers.deep", "helpers"):
-            sys.modules.pop(name, None)
-        self.plugins = KnownPlugins(self.settings).load("flowers")
+        self.forget("flowers_plugin", "helper", "helpers.deep", "helpers")
 
 
 @pytest.fixture
@@ -77,18 +73,13 @@ def project(tmp_path):
     return Helped(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def keras_project(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
 def told(drift):
     return [(each.kind, each.what) for each in drift]
-
-
-def run_with(project, trainer):
-    return run(
-        spec_from_preset(project.plugins),
-        store=project.store,
-        load_trainer=trainer,
-        standard_report=standard_report,
-        **project.process_environment(),
-    )
 
 
 # --- records ------------------------------------------------------------------------------------
@@ -139,7 +130,7 @@ def test_what_was_compared_is_counted():
     found = covered(full_record(), full_record())
     assert ", ".join(found.compared) == (
         "settings, data, plugin files (1), modules (1), libraries, Keras settings, "
-        "environment variables, threads, hardware"
+        "environment variables, threads, hardware, vector instructions"
     )
     assert found.not_recorded == ()
 
@@ -152,7 +143,7 @@ def test_what_an_earlier_mlreg_did_not_record_is_no_drift_and_is_said():
     )
     assert ", ".join(found.not_recorded) == (
         "modules beside the plugin, versions of other libraries, Keras settings, "
-        "environment variables, threads"
+        "environment variables, threads, vector instructions"
     )
 
 
@@ -161,17 +152,76 @@ def test_what_an_earlier_mlreg_did_not_record_is_no_drift_and_is_said():
 
 def test_the_code_that_a_run_imported_is_recorded(project):
     """The plugin's files, and modules beside plugins.toml; none of mlreg's own or installed."""
-    record = project.store.manifest(project.run())
-    assert list(record["code"]["files"]["flowers"]) == ["flowers_plugin.py"]
-    assert list(record["code"]["modules"]) == ["helper", "helpers.deep"]
-    assert record["environment"]["libraries"]["numpy"] == sys.modules["numpy"].__version__
+    manifest = project.manifest(project.run())
+    assert list(manifest["code"]["files"]["flowers"]) == ["flowers_plugin.py"]
+    assert list(manifest["code"]["modules"]) == ["helper", "helpers.deep"]
+    assert manifest["environment"]["libraries"]["numpy"] == sys.modules["numpy"].__version__
+
+
+def test_another_processor_is_named_by_reproduce_and_resume(project, monkeypatch):
+    """`the same processor` can be another one generation on."""
+    version, stopped = project.run(), project.stopped()
+    project.stop = StopRequest()
+    real = environment.describe_environment
+    elsewhere = {"processor": "AMD EPYC, family 23", "vector_instructions": ["avx", "odd"]}
+    monkeypatch.setattr(record, "describe_environment", lambda folder: real(folder) | elsewhere)
+    found = [str(change) for change in project.reproduce(version).drift]
+    assert found[0].endswith("; this machine has AMD EPYC, family 23")
+    assert "vector instructions" in found[1]
+    project.resume(stopped)
+    first, second = project.observer.warnings
+    assert "Not as it was when the run began: trained on " in first
+    assert "vector instructions" in second
+
+
+def test_modules_on_every_way_to_the_plugin_are_recorded(tmp_path, monkeypatch):
+    """The project is reached by a link, a helper is a link, one is on PYTHONPATH; installed ones
+    are left out."""
+    real, elsewhere = tmp_path / "real", tmp_path / "elsewhere"
+    for folder in (real, elsewhere / "site-packages"):
+        folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(real)
+    write_plugin(elsewhere, "on_path", "A = 1\n")
+    write_plugin(elsewhere, "target", "A = 1\n")
+    write_plugin(elsewhere / "site-packages", "installed", "A = 1\n")
+    write_plugin(real, "beside", "A = 1\n")
+    (real / "linked.py").symlink_to(elsewhere / "target.py")
+    monkeypatch.setenv("PYTHONPATH", str(elsewhere))
+    for place in (elsewhere, elsewhere / "site-packages"):
+        monkeypatch.syspath_prepend(place)
+    text = TABLE_PLUGIN + hook(
+        "mlreg_callbacks", "import beside, installed, linked, on_path\n    return []"
+    )
+    project = Project(tmp_path / "link", text)
+    modules = project.manifest(project.run())["code"]["modules"]
+    assert list(modules) == ["beside", "linked", "on_path"]
+    for name in ("beside", "installed", "linked", "on_path"):
+        del sys.modules[name]
+
+
+def test_modules_beside_an_installed_plugin_that_is_edited_are_recorded(tmp_path, monkeypatch):
+    """Its source folder is elsewhere than plugins.toml."""
+    source = tmp_path / "src"
+    write_plugin(source, "roses.__init__", "")
+    write_plugin(source, "roses.plugin", TABLE_PLUGIN + WITH_HELPER)
+    write_plugin(source, "helper", "UNITS = 16\n")
+    write_plugin(source, "helpers.deep", "DEEP = 1\n")
+    monkeypatch.syspath_prepend(source)
+    place = tmp_path / "project"
+    place.mkdir()
+    project = Project(place)
+    project.settings = write_settings(place, {"flowers": "roses.plugin"})
+    project.forget("flowers_plugin", "helper", "helpers.deep", "helpers")
+    code = project.manifest(project.run())["code"]
+    assert list(code["files"]["flowers"]) == ["__init__.py", "plugin.py"]
+    assert list(code["modules"]) == ["helper", "helpers.deep"]
 
 
 def test_a_helper_module_that_was_edited_is_named(project):
     version = project.run()
     (project.folder / "helper.py").write_text("UNITS = 24\n")
-    project.forget()
-    found = project.reproduce(version, trainer=Spoiling)
+    project.forget_all()
+    found = project.reproduce(version, backend=Spoiling)
     assert told(found.drift) == [("module", "helper")]
     assert "modules (2)" in found.compared
     assert found.cause_known
@@ -180,34 +230,34 @@ def test_a_helper_module_that_was_edited_is_named(project):
 def test_a_file_that_was_edited_while_it_trained_is_recorded_as_it_was_imported(project):
     """What ran is what is told, and not what the file says an hour later."""
 
-    class Editing(FakeTrainer):
+    class Editing(FakeBackend):
         def fit(self, *arguments):
             (project.folder / "helper.py").write_text("UNITS = 99\n")
             return super().fit(*arguments)
 
     before = (project.folder / "helper.py").read_bytes()
-    version = run_with(project, Editing)
+    version = project.run(backend=Editing)
     (project.folder / "helper.py").write_bytes(before)
-    project.forget()
-    assert list(project.reproduce(version, trainer=FakeTrainer).drift) == []
+    project.forget_all()
+    assert list(project.reproduce(version, backend=FakeBackend).drift) == []
 
 
 def test_a_variable_that_was_set_is_named(project, monkeypatch):
     version = project.run()
     monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
-    found = project.reproduce(version, trainer=Spoiling)
+    found = project.reproduce(version, backend=Spoiling)
     assert told(found.drift) == [("environment variable", "TF_DETERMINISTIC_OPS")]
 
 
 def test_where_nothing_known_changed_the_cause_is_not_known(project, capsys):
     """And what was not looked at is said; nothing vouches for that."""
     version = project.run()
-    found = project.reproduce(version, trainer=Spoiling)
+    found = project.reproduce(version, backend=Spoiling)
     assert (list(found.drift), found.cause_known) == ([], False)
     show_reproduction(found)
     said = " ".join(capsys.readouterr().out.split())
-    assert "cause not known: all that was compared is as it was recorded" in said
-    assert f"not looked at: {', '.join(reproduction.NOT_LOOKED_AT)}" in said
+    assert "cause not known: everything that was compared is as recorded" in said
+    assert f"not checked: {', '.join(reproduction.NOT_LOOKED_AT)}" in said
     assert "compared: settings, data, plugin files (1), modules (2), libraries" in said
     assert found.to_json()["cause_known"] is False
 
@@ -220,15 +270,15 @@ def test_what_the_record_says_cannot_repeat_is_a_known_cause(project, capsys):
         NotRepeatable("a callback keeps an iterator", "resumed"),  # which this run was not
     ]
 
-    class Drawing(FakeTrainer):
+    class Drawing(FakeBackend):
         def environment(self):
             return super().environment() | {"deterministic": False}
 
         def fit(self, *known):
             return replace(super().fit(*known), not_repeatable=told)
 
-    version = run_with(project, Drawing)
-    found = project.reproduce(version, trainer=Spoiling)
+    version = project.run(backend=Drawing)
+    found = project.reproduce(version, backend=Spoiling)
     assert found.causes[0] == "layer 'noise' draws without a seed of its own"
     assert found.causes[1].startswith("deterministic is off")
     assert len(found.causes) == 2
@@ -249,8 +299,9 @@ def test_an_identical_one_says_what_was_compared_too(project, capsys):
 # --- with Keras ---------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
-def test_keras_settings_and_edited_modules_are_named_by_the_command(keras_project):  # noqa: F811
+def test_keras_settings_and_edited_modules_are_named_by_the_command(keras_project):
     """One at a time, with TensorFlow: floatx, epsilon, a helper module, and nothing."""
     parts = keras_project / "parts.py"
     good = parts.read_text()

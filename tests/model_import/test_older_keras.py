@@ -115,9 +115,9 @@ def test_a_legacy_configuration_is_still_told_as_one(tmp_path):
 @pytest.fixture(scope="module")
 def adopter():
     from registry_core.config import RunConfig
-    from registry_core.training import KerasModelImporter
+    from registry_core.training import KerasBackend
 
-    return KerasModelImporter(RunConfig())
+    return KerasBackend(RunConfig())
 
 
 def rewritten(file, version, change):
@@ -142,6 +142,7 @@ def transposed(weights):
     group["0"] = kernel
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_a_quantised_model_of_an_older_keras_is_told_as_older(adopter, tmp_path, mode):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoint_helpers import Nowhere
-from fakes import Recorder, standard_report, write_project
+from fakes import Recorder, run_context, write_project
 
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted, PluginError, TrainingError, UsageError
@@ -17,27 +17,6 @@ from registry_core.types import ArraySplit, Assembly, DataSplits
 pytestmark = pytest.mark.tensorflow
 
 NAMES = ("setosa", "versicolor", "virginica")
-
-
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):
-    import keras
-
-    return keras
-
-
-@pytest.fixture(scope="module")
-def tf(training):
-    import tensorflow
-
-    return tensorflow
 
 
 def flowers(examples: int, seed: int = 0) -> ArraySplit:
@@ -318,6 +297,7 @@ def test_a_stop_is_obeyed_while_validation_goes_on(fitted, keras):
     assert observer.epochs == []
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("batch_size", "suggested"), [(5, 2), (1, 1)])
 def test_memory_that_runs_out_suggests_a_smaller_batch(fitted, keras, tf, batch_size, suggested):
     """Exit status 5, and what to type."""
@@ -467,6 +447,7 @@ def evaluated(training, keras, model, split, trained=None):
 SPARSE, CATEGORICAL, BINARY = "SparseCategorical", "Categorical", "Binary"
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY, "regression", "two targets"])
 def test_each_examples_loss_averages_to_keras_own(training, keras, kind, named):
@@ -742,6 +723,7 @@ def mlreg_inference_model(model):
 """
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broken):
     """The story with its real trainer; and a plugin's line is blamed for what Keras raises."""
@@ -764,13 +746,8 @@ def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broke
     def start():
         return run(
             spec_from_preset(plugins),
-            plugins=plugins,
-            store=store,
-            load_trainer=training.KerasTrainer,
-            standard_report=standard_report,
-            observer=observer,
-            stop=StopRequest(),
-            project=tmp_path,
+            store,
+            run_context(plugins, tmp_path, training.KerasBackend, observer),
         )
 
     if broken:

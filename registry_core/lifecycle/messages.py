@@ -1,0 +1,94 @@
+"""What a run says of itself: what is trained, where, and what changed since it was specified."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from registry_core.data.checks import validation_split
+from registry_core.errors import DataError, IntegrityError
+from registry_core.lifecycle.record_diff import changed_code, changed_data, changed_since
+from registry_core.lifecycle.spec import RunSpec
+from registry_core.store.checkpoint import read_state
+from registry_core.types import Checkpoints, Observer
+
+
+def say_what(spec: RunSpec, run_id: str, observer: Observer) -> None:
+    """Say what is trained, and what it becomes: the first lines of a run."""
+    config = spec.config
+    epochs = f"{config.epochs:,} epoch{'' if config.epochs == 1 else 's'}"
+    observer.say(
+        f"{spec.dataset}, preset {spec.preset}, seed {config.seed}: {epochs}, "
+        f"batches of {config.batch_size:,}"
+    )
+    observer.say(f"Run {run_id[-8:]} registers the next version of {spec.model}")
+
+
+def say_where(origin: Mapping[str, Any], checkpoints: Checkpoints, observer: Observer) -> None:
+    """Say which device trains, and in which epoch a run is resumed."""
+    environment, splits = origin["environment"], origin["data"]["splits"]
+    library = f", TensorFlow {environment['tensorflow']}" if "tensorflow" in environment else ""
+    # without a graphics card the device is named by the processor's architecture alone
+    is_processor = environment["device"] == platform.machine()
+    device = environment["processor"] if is_processor else environment["device"]
+    observer.say(f"On {device}; {environment['cpus']} cores{library}")
+    if (other := validation_split(splits)) is not None:
+        observer.say(f"The validation split is the {other} split itself")
+    if (file := checkpoints.checkpoint) is not None:
+        with suppress(IntegrityError):  # fit says what is wrong with it
+            state = read_state(file)
+            observer.resumed(state["epoch"], state["step"])
+
+
+def refuse_other_data(
+    spec: RunSpec, began_with: Mapping[str, Any] | None, data: Mapping[str, Any]
+) -> None:
+    """Refuse data that is not what a run was specified for, or began with.
+
+    Args:
+        spec: what is run.
+        began_with: what a resumed run began with; None for a new run.
+        data: what `describe` says of the splits.
+
+    Raises:
+        DataError: names a split.
+    """
+    known = [spec.data, began_with["data"]["splits"] if began_with else None]
+    for splits in filter(None, known):
+        for change in changed_data(splits, data["splits"]):
+            what, need = "was specified for", "This run"
+            if spec.resumes:
+                what, need = "began with", "A resumed run"
+            raise DataError(
+                f"The data is not what the run {what}: {change.what} has {change.now}, and had "
+                f"{change.then}.",
+                f"{need} needs the data that it {what}: start a new run.",
+                f"mlreg run {spec.dataset} --preset {spec.preset}",
+            )
+
+
+def warn_of_changes(
+    spec: RunSpec,
+    began_with: Mapping[str, Any] | None,
+    now: Mapping[str, Any],
+    observer: Observer,
+) -> None:
+    """Warn of what changed since a run was specified, or began.
+
+    Args:
+        spec: what is run.
+        began_with: what a resumed run began with; None for a new run.
+        now: the same of this process.
+        observer: receives the warnings.
+    """
+    for change in changed_code(spec.code, now) if spec.code else []:
+        observer.warn(
+            f"Not as it was when the run was specified: {change}. Its weights may differ."
+        )
+    for change in changed_since(began_with, now) if began_with else []:
+        observer.warn(
+            f"Not as it was when the run began: {change}. Its weights may differ from those of "
+            "a run that was never stopped."
+        )
