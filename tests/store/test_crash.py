@@ -1,4 +1,4 @@
-"""A publish that is killed, or whose disk refuses, at every step in turn."""
+"""A publish that is killed, or refused by the disk, at every step in turn."""
 
 import errno
 import os
@@ -224,7 +224,7 @@ def test_a_promotion_killed_at_any_step_moves_the_alias_or_does_not(store):
     assert number > 10
 
 
-def test_what_dead_runs_left_is_swept_by_whoever_writes_next(store):
+def test_the_next_writer_sweeps_what_dead_runs_left(store):
     def die(write):
         run = store.start_run("dummy")
         (run.files / "half").write_bytes(b"half")
@@ -249,7 +249,7 @@ def test_what_dead_runs_left_is_swept_by_whoever_writes_next(store):
 
 
 def test_a_sweep_leaves_a_blob_that_a_version_needs(store):
-    """A dead run had announced a blob that another run registered since."""
+    """A dead run had the intent to use an object that another run has registered since."""
     needed = store.versions("dummy")[0].files[0].sha256
 
     def die():
@@ -271,10 +271,11 @@ def test_a_sweep_leaves_running_runs_alone(store):
     assert_whole(store)
 
 
-def test_a_torn_announcement_stops_nobody(store):
+def test_a_torn_intent_stops_nobody(store):
     def die():
         run = store.start_run("dummy")
         (run.path / "publishing.json").write_bytes(b'["abcd')
+        (run.path / "intent.json").write_bytes(b'["abcd')
         kill()
 
     in_child(die)
