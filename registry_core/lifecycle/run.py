@@ -35,7 +35,7 @@ from registry_core.lifecycle.stages import Stages
 from registry_core.plugins import custom_code
 from registry_core.records import MODEL_FILE, Version
 from registry_core.store import Store, translate_storage_errors
-from registry_core.store import Workspace as RunFolder
+from registry_core.store import Workspace as StoreWorkspace
 
 NOTHING_REGISTERED = "Nothing was registered."
 
@@ -135,7 +135,9 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
     )
 
 
-def publish(artifacts: Artifacts, store: Store, folder: RunFolder, context: RunContext) -> Version:
+def publish(
+    artifacts: Artifacts, store: Store, folder: StoreWorkspace, context: RunContext
+) -> Version:
     """Save the model, draw the figures, and register them as the next version.
 
     Plugins do not hear of it yet: `notify` them when the folder has been left.

@@ -1,4 +1,4 @@
-"""A publish that is killed, or whose disk refuses, at every step in turn."""
+"""A publish that is killed, or refused by the disk, at every step in turn."""
 
 import errno
 import os
@@ -249,7 +249,7 @@ def test_the_remains_of_killed_runs_are_removed_by_the_next_writer(store):
 
 
 def test_a_sweep_leaves_a_blob_that_a_version_needs(store):
-    """A dead run had announced a blob that another run registered since."""
+    """A dead run had the intent to use an object that another run has registered since."""
     needed = store.versions("dummy")[0].files[0].sha256
 
     def die():
@@ -275,6 +275,7 @@ def test_a_half_written_announcement_stops_no_writer(store):
     def die():
         run = store.start_run("dummy")
         (run.path / "publishing.json").write_bytes(b'["abcd')
+        (run.path / "intent.json").write_bytes(b'["abcd')
         kill()
 
     in_child(die)
