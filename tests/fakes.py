@@ -252,7 +252,7 @@ class FakeBackend:
         self._called("check_saved")
         saved = {"file": sha256(path.read_bytes()).hexdigest()}
         if self._reread or model not in (saved, self._read(path)):
-            raise PluginError("The model that was saved answers differently once loaded.")
+            raise PluginError("The saved model has different outputs after loading.")
 
     def start_threads(self) -> None:
         self._called("start_threads")

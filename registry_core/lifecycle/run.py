@@ -34,7 +34,8 @@ from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
 from registry_core.plugins import custom_code
 from registry_core.records import MODEL_FILE, Version
-from registry_core.store import RunFolder, Store, translate_storage_errors
+from registry_core.store import Store, translate_storage_errors
+from registry_core.store import Workspace as StoreWorkspace
 
 NOTHING_REGISTERED = "Nothing was registered."
 
@@ -54,7 +55,7 @@ def run(spec: RunSpec, store: Store, context: RunContext) -> Version:
     began = time.monotonic() if context.began is None else context.began
     context.interrupts.outcome = NOTHING_REGISTERED
     with (
-        store.take_up_run(spec.resumes) if spec.resumes else store.start_run(spec.model) as folder,
+        store.reopen_run(spec.resumes) if spec.resumes else store.start_run(spec.model) as folder,
         logged(context.observer, folder) as observer,
     ):
         inside = replace(context, observer=observer, began=began)
@@ -134,7 +135,9 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
     )
 
 
-def publish(artifacts: Artifacts, store: Store, folder: RunFolder, context: RunContext) -> Version:
+def publish(
+    artifacts: Artifacts, store: Store, folder: StoreWorkspace, context: RunContext
+) -> Version:
     """Save the model, draw the figures, and register them as the next version.
 
     Plugins do not hear of it yet: `notify` them when the folder has been left.

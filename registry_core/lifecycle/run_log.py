@@ -151,7 +151,7 @@ class ObserverPair:
 
 
 class LogFolder(Protocol):
-    """Where a run's log is written; the store has `RunFolder`."""
+    """Where a run's log is written; the store has one for each run."""
 
     def log(self, line: str, last: bool = False) -> None: ...
 

@@ -318,7 +318,7 @@ def test_shared_examples_cost_a_warning_with_their_count(tmp_path):
     project = Project(tmp_path, leak=text)
     assert project.run().version == 1
     (warning,) = project.observer.warnings
-    assert warning.startswith("2 of 12 test examples are in the training split too")
+    assert warning.startswith("2 of 12 test examples are also in the training split")
 
 
 def test_every_part_that_plugins_provide_reaches_the_trainer(tmp_path):
