@@ -634,7 +634,7 @@ def test_a_model_that_answers_otherwise_once_loaded_is_not_registered(tmp_path):
     """The load-check comes before the version is said to be there."""
     project = Project(tmp_path)
     error = project.refused(PluginError, backend=partial(FakeBackend, reread=True))
-    assert "once loaded" in error.what
+    assert "different outputs after loading" in error.what
 
 
 def test_a_failed_run_leaves_earlier_versions_alone(tmp_path):
