@@ -25,14 +25,14 @@ def main(images: str, epochs: str, data_dir: str | None = None) -> None:
     from cifar_plugin.baseline.schedule import decay
     from cifar_plugin.config import CLASSES, IMAGE_SHAPE
     from cifar_plugin.data import load
-    from registry_core.terminal.progress import Silent
+    from registry_core.terminal.progress import QuietReporter
     from registry_core.training.callback_batching import EXAMPLES_A_CALL
     from registry_core.training.fused_batch_norm import fused_normalisation
     from registry_core.training.pipeline import TrainingBatches, evaluation_batches
 
     config = PRESETS["baseline"].changed({"train_examples": int(images), "epochs": int(epochs)})
     KerasTrainer(config)  # seeds and determinism
-    data = load(config, Path(data_dir) if data_dir else None, Silent())
+    data = load(config, Path(data_dir) if data_dir else None, QuietReporter())
     batches = TrainingBatches(data.train, augmentation(config), config.batch_size, config.seed)
     schedule = decay(config)
     model = build(config, schedule(0), IMAGE_SHAPE, CLASSES)

@@ -21,7 +21,7 @@ from benchmarks.measure import alternate, median, repeated, tell
 from benchmarks.mlflow_registry import side_by_side
 from registry_core.store.ledger import Event
 from registry_core.store.manifest import Objective
-from registry_core.store.transactions import Access
+from registry_core.store.transactions import Transactions
 
 WHOLE = 20
 
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> None:
 
 def _multiply(folder: Path, versions: int) -> None:
     """Register copies of the first version, without files, up to so many."""
-    access = Access(folder, 30)
+    access = Transactions(folder, 30)
     with access.writing("multiplying") as index:
         first = index.version("bench", 1)
         assert first is not None

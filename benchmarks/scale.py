@@ -73,9 +73,9 @@ def _long_past(few: int, many: int, rounds: int) -> list[dict[str, Any]]:
 def promote_by_turns(folder: Path, rows: int) -> None:
     """Promote the two versions of a model in turn, until the ledger has so many rows."""
     from registry_core.store.ledger import Event
-    from registry_core.store.transactions import Access
+    from registry_core.store.transactions import Transactions
 
-    with Access(folder, 30).writing("promoting by turns") as index:
+    with Transactions(folder, 30).writing("promoting by turns") as index:
         last = index.last_ledger_row()
         number = last[0] if last else 0
         while number < rows:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from registry_core.evaluation.comparison import SideBySide
     from registry_core.evaluation.groups import Group
-    from registry_core.evaluation.per_example_results import Outcomes
+    from registry_core.evaluation.per_example_results import PerExampleResults
     from registry_core.plugins.manager import PluginSet
     from registry_core.promotion.gates import Decision
     from registry_core.types import Observer
@@ -379,14 +379,14 @@ class Registry:
         from registry_core.promotion import gates
 
         sources = self.store.rules.current(), self._file_rules()
-        return gates.judge(
+        return gates.evaluate_gates(
             candidate,
             self._holder(candidate.model, alias),
             alias,
             rules=rules.applying(alias, *sources),
             plugins=plugins,
             past=self.store,
-            outcomes=self.outcomes,
+            per_example_results=self.per_example_results,
             observer=observer,
             warnings=[
                 *warnings,
@@ -433,8 +433,10 @@ class Registry:
 
         versions = [self.version(reference) for reference in references]
         manifests = [self.store.manifest(version) for version in versions]
-        outcomes = [self.outcomes(version) for version in versions]
-        return side_by_side(versions, manifests, outcomes, self._groups(versions), observer)
+        per_example_results = [self.per_example_results(version) for version in versions]
+        return side_by_side(
+            versions, manifests, per_example_results, self._groups(versions), observer
+        )
 
     def _groups(self, versions: Iterable[Version]) -> list[Group]:
         """The groups that versions belong to, each once; none where all were made alone."""
@@ -449,17 +451,17 @@ class Registry:
             for members in once.values()
         ]
 
-    def outcomes(self, version: Version) -> Outcomes | None:
+    def per_example_results(self, version: Version) -> PerExampleResults | None:
         """What a version answered on its test split, example by example; None without a record.
 
         Raises:
             IntegrityError: the record is not what its digest says.
         """
-        from registry_core.evaluation.per_example_results import OUTCOMES_FILE, Outcomes
+        from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
 
         if version.file(OUTCOMES_FILE) is None:
             return None
-        return Outcomes.from_json(self.store.read(version, OUTCOMES_FILE))
+        return PerExampleResults.from_json(self.store.read(version, OUTCOMES_FILE))
 
     def history(
         self, reference: str | Ref | None = None, limit: int | None = None

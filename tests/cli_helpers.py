@@ -31,7 +31,7 @@ from registry_core.store.checkpoint import write_checkpoint
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "spirals" / "spirals.py"
 
-# DESIGN, "JSON that other programs rely on"
+# docs/json.md
 VERSION_KEYS = [
     "model", "version", "ref", "created", "aliases", "dataset", "preset", "seed", "metrics",
     "seconds", "files", "digest", "run",
@@ -52,7 +52,7 @@ for words in json.load(sys.stdin):
 json.dump(told, sys.__stdout__)
 """
 
-# A whole command line with a trainer that needs no TensorFlow.
+# A whole command line with a backend that needs no TensorFlow.
 FAKED = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -62,7 +62,7 @@ from registry_core.cli import ending, main, runs
 
 ending.GRACE_SECONDS = float(os.environ.get("GRACE_SECONDS", ending.GRACE_SECONDS))
 
-runs.load_trainer = fakes.FakeTrainer
+runs.load_backend = fakes.FakeBackend
 runs.standard_report = fakes.standard_report
 main(sys.argv[1:])
 """
@@ -108,7 +108,7 @@ def forked_mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Do
 
 
 def faked(*words: str, cwd: Path | None = None, **environment: str) -> Done:
-    """Run `mlreg WORDS` as above, with the trainer of the fakes."""
+    """Run `mlreg WORDS` as above, with the backend of the fakes."""
     return _forks().run(["-c", FAKED, *words], cwd, environment)
 
 
@@ -122,7 +122,7 @@ def python(*words: str, cwd: Path | None = None, given: str = "", **environment:
     done = subprocess.run(
         [sys.executable, *words],
         cwd=cwd,
-        env=surroundings(environment),
+        env=process_environment(environment),
         input=given,
         capture_output=True,
         text=True,
@@ -154,7 +154,7 @@ class Forks:
     def __init__(self, *modules: str) -> None:
         self._server = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("fork_server.py"), *modules],
-            env=surroundings({}),
+            env=process_environment({}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -177,7 +177,7 @@ class Forks:
             request = {
                 "words": words,
                 "cwd": str(cwd or Path.cwd()),
-                "environment": surroundings(environment),
+                "environment": process_environment(environment),
                 **{name: str(path) for name, path in paths.items()},
             }
             self._server.stdin.write(json.dumps(request) + "\n")
@@ -219,7 +219,7 @@ def _start(*words: str, cwd: Path | None = None, **environment: str) -> subproce
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=cwd,
-        env=surroundings(environment),
+        env=process_environment(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -234,7 +234,7 @@ def _hear_signals() -> None:
         signal.signal(signum, signal.SIG_DFL)
 
 
-def surroundings(changes: Mapping[str, str]) -> dict[str, str]:
+def process_environment(changes: Mapping[str, str]) -> dict[str, str]:
     """The environment of a user who has set nothing, and some changes.
 
     A module-scoped fixture runs outside the `isolated` fixture, so this does not rely on it.

@@ -16,7 +16,7 @@ from store_helpers import assert_whole, publish
 from store_scenarios import SCENARIOS, Scenario
 
 from registry_core.errors import MlregError
-from registry_core.store import Store, translated
+from registry_core.store import Store, translate_storage_errors
 from registry_core.store.audit import audit
 
 PAGE = 4096
@@ -56,7 +56,7 @@ def _fill_up(disk: Path, ballast: Path, leave: int) -> int:
 
 def _act(scenario: Scenario, folder: Path) -> tuple[str, int]:
     try:
-        with translated(folder, "writing a run's files"):
+        with translate_storage_errors(folder, "writing a run's files"):
             scenario.act(Store(folder))
     except MlregError as error:
         return str(error), error.exit_status

@@ -128,6 +128,6 @@ class Fits:
         model.compile(optimizer, loss, metrics=["accuracy"], **self._compiled)
         callbacks = self._callbacks(run_dir)
         assembly = Assembly(DATA, model, self._augmentation(), None, callbacks)
-        with stop.patience():
+        with stop.defer_interrupts():
             history = trainer.fit(assembly, observer, stop, checkpoints)
         return Ended(trainer.digest(model), history, observer.warnings, callbacks)

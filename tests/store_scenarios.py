@@ -18,7 +18,7 @@ from store_helpers import publish, scored
 from registry_core.errors import MlregError
 from registry_core.refs import Ref
 from registry_core.rules import PromotionRule
-from registry_core.store import Store, translated
+from registry_core.store import Store, translate_storage_errors
 from registry_core.store.rebuild import rebuild
 
 
@@ -106,7 +106,9 @@ SCENARIOS = {
 def main(name: str, folder: str) -> int:
     """Do it; stdout has `done`, or the kind of error that the person was told of."""
     try:
-        with translated(Path(folder), "writing a run's files"):  # as the lifecycle does
+        with translate_storage_errors(
+            Path(folder), "writing a run's files"
+        ):  # as the lifecycle does
             SCENARIOS[name].act(Store(Path(folder)))
     except MlregError as error:
         os.write(1, type(error).__name__.encode())

@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from registry_core import RunConfig
 from registry_core.config import nearest
 from registry_core.errors import PluginError, UsageError
-from registry_core.lifecycle.spec import plan_again, plan_run
+from registry_core.lifecycle.spec import spec_from_preset, spec_from_record
 from registry_core.plugins.manager import KnownPlugins
 
 
@@ -140,7 +140,7 @@ def test_a_value_that_does_not_fit_is_answered_in_plain_words(key, text, said):
     """What the key is, and what the preset has; no word of the library that checks it."""
     with pytest.raises(UsageError) as caught:
         PRESET.changed({key: text})
-    assert caught.value.what == f"{key}={text} is not possible: {said}"
+    assert caught.value.what == f"{key}={text} is not valid: {said}"
 
 
 # --- what a record cannot keep -------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_a_secret_cannot_be_a_setting(tmp_path):
     """It would be recorded as asterisks, and given back as asterisks."""
     secret = '    token: pydantic.SecretStr = pydantic.SecretStr("abc")'
     with pytest.raises(PluginError) as caught:
-        plan_run(project(tmp_path, secret))
+        spec_from_preset(project(tmp_path, secret))
     assert caught.value.what == (
         "The setting 'token' cannot be recorded: '**********' is read back as another value."
     )
@@ -174,8 +174,8 @@ def test_whatever_is_not_read_back_as_it_was_cannot_be_a_setting(tmp_path):
     )
     plugins = project(tmp_path, rounded)
     with pytest.raises(PluginError, match=r"'share' cannot be recorded: 0\.1 is read back"):
-        plan_run(plugins)
-    assert plan_run(plugins, overrides={"share": "0.5"}).config.share == 0.5
+        spec_from_preset(plugins)
+    assert spec_from_preset(plugins, overrides={"share": "0.5"}).config.share == 0.5
 
 
 def test_a_plan_of_a_record_is_the_plan_that_was_recorded(tmp_path):
@@ -183,9 +183,9 @@ def test_a_plan_of_a_record_is_the_plan_that_was_recorded(tmp_path):
     settings = ("name: str | None = 'x'", "warm_up: float | str = 1.0", "word: str | None = 'null'")
     plugins = project(tmp_path, "".join(f"    {each}\n" for each in settings))
     for name, warm_up in (("null", "none"), ("12", "0.5"), ("x", "12")):
-        plan = plan_run(plugins, overrides={"name": name, "warm_up": warm_up})
+        plan = spec_from_preset(plugins, overrides={"name": name, "warm_up": warm_up})
         record = {"preset": "baseline", "model": "m", "config": plan.to_json()["config"]}
-        again = plan_again(plugins, record)
+        again = spec_from_record(plugins, record)
         assert again.config == plan.config
 
 
@@ -209,6 +209,6 @@ def test_a_plan_of_a_record_is_the_plan_that_was_recorded(tmp_path):
 def test_a_preset_that_is_made_wrongly_is_told_in_plain_words(tmp_path, preset, said):
     """The plugin's fault, with the line; not `1 validation error for TableConfig`."""
     with pytest.raises(PluginError) as caught:
-        plan_run(project(tmp_path, "", preset))
+        spec_from_preset(project(tmp_path, "", preset))
     assert caught.value.what == f"Plugin 'flowers' failed in mlreg_presets: {said}."
     assert "flowers_plugin.py, line " in caught.value.remedy

@@ -28,12 +28,12 @@ def fetch(
 ) -> None:
     """Download a dataset and check it."""
     from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.progress import watch
+    from registry_core.terminal.progress import report_progress
 
     with (
         _cache(dataset, data_dir) as cache,
         stop_on_signals(),
-        watch(quiet) as observer,
+        report_progress(quiet) as observer,
     ):
         source, path = cache.fetch(observer), cache.path
     if as_json:
@@ -85,5 +85,5 @@ def _cache(dataset: str, data_dir: Path | None) -> Iterator[DataCache]:
             f"The plugin '{dataset}' keeps no files.",
             "It has no mlreg_data hook, so there is nothing to fetch or verify.",
         )
-    with plugins.answerable("mlreg_data"):
+    with plugins.attribute_errors("mlreg_data"):
         yield cache

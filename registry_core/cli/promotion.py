@@ -46,8 +46,8 @@ def promote(
     quiet: QuietOption = False,
 ) -> None:
     """Move an alias to a version, if its rules allow it."""
-    from registry_core.lifecycle.run import notify
-    from registry_core.terminal.progress import Silent, watch
+    from registry_core.lifecycle.publishing import notify
+    from registry_core.terminal.progress import QuietReporter, report_progress
 
     registry = session.open()
     reference, alias = promoted_words(registry, target)
@@ -57,7 +57,7 @@ def promote(
     if registry.settings.file is None and not quiet:
         output.print_note("No plugins.toml here: only installed plugins check the promotion.")
     try:
-        with watch(quiet) as observer:
+        with report_progress(quiet) as observer:
             promotion, decision = registry.promote(
                 reference,
                 alias,
@@ -81,7 +81,7 @@ def promote(
         notify(
             plugins,
             "mlreg_promoted",
-            Silent(),
+            QuietReporter(),
             version=promotion.version,
             alias=alias,
             previous=promotion.previous,

@@ -101,7 +101,7 @@ def resume(
     if one run alone can be resumed.
     """
     from registry_core.cli.runs import running, tell_version
-    from registry_core.lifecycle.spec import plan_resumption
+    from registry_core.lifecycle.spec import spec_from_run
     from registry_core.plugins import custom_code
     from registry_core.plugins.manager import KnownPlugins
 
@@ -115,7 +115,7 @@ def resume(
         )
     custom_code.check_here(f"Run {stopped.id}", stopped.record, registry.settings)
     plugins = KnownPlugins(registry.settings).load(stopped.record["dataset"])
-    plan = plan_resumption(plugins, stopped, data_dir)
+    plan = spec_from_run(plugins, stopped, data_dir)
     if not quiet:
         output.print_hint(_goes_on(stopped))
     with running(registry, plugins, quiet) as run_one:
@@ -135,15 +135,16 @@ def reproduce(
     import tempfile
     from pathlib import Path
 
-    from registry_core.cli.runs import load_trainer
+    from registry_core.cli.runs import run_context
     from registry_core.cli.starting import require_training
     from registry_core.config import parse_overrides
     from registry_core.lifecycle import reproduce as reproduction
-    from registry_core.lifecycle.spec import plan_again
+    from registry_core.lifecycle.record import RecordedVersion
+    from registry_core.lifecycle.spec import spec_from_record
     from registry_core.plugins import custom_code
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.progress import watch
+    from registry_core.terminal.progress import report_progress
 
     registry = session.open()
     version = registry.version(parse_words(reference))
@@ -152,24 +153,18 @@ def reproduce(
     custom_code.check_here(version.ref, manifest, registry.settings)
     plugins = KnownPlugins(registry.settings).load(version.dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
-    plan = plan_again(plugins, manifest, data_dir, overrides)
+    plan = spec_from_record(plugins, manifest, data_dir, overrides)
     require_training()
     with (
         stop_on_signals() as stop,
-        watch(quiet) as observer,
+        report_progress(quiet) as observer,
         tempfile.TemporaryDirectory() as folder,
     ):
         found = reproduction.reproduce(
             plan,
-            version,
-            manifest,
-            registry.outcomes(version),
-            plugins=plugins,
-            load_trainer=load_trainer,
-            folder=Path(folder),
-            observer=observer,
-            stop=stop,
-            project=registry.settings.folder,
+            RecordedVersion(version, manifest, registry.per_example_results(version)),
+            reproduction.EphemeralWorkspace(Path(folder)),
+            run_context(registry, plugins, observer, stop),
         )
     if as_json:
         output.print_json(found.to_json())

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from registry_core.config import RunConfig
-    from registry_core.lifecycle.run import Trainer
+    from registry_core.lifecycle.backend import TrainingBackend
+    from registry_core.lifecycle.context import RunContext
     from registry_core.lifecycle.seeds import Place
-    from registry_core.lifecycle.spec import RunPlan
+    from registry_core.lifecycle.spec import RunSpec
     from registry_core.plugins.manager import PluginSet
+    from registry_core.process.interrupts import StopRequest
     from registry_core.records import Version
     from registry_core.registry import Registry
-    from registry_core.types import RunResult
+    from registry_core.types import Observer, RunResult
 
 
 @app.command(
@@ -76,14 +78,14 @@ def run(
     from registry_core.config import parse_overrides
     from registry_core.errors import UsageError
     from registry_core.lifecycle.seeds import plan_group, run_group
-    from registry_core.lifecycle.spec import plan_run
+    from registry_core.lifecycle.spec import spec_from_preset
     from registry_core.plugins.manager import KnownPlugins
 
     registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     overrides.update(_given("epochs", epochs, overrides) | _given("seed", seed, overrides))
-    plan = plan_run(plugins, preset, overrides, name, data_dir)
+    plan = spec_from_preset(plugins, preset, overrides, name, data_dir)
     plans = [plan] if seeds is None else plan_group(plan, seeds)
     if show and seeds is not None:
         raise UsageError(
@@ -120,29 +122,21 @@ def running(
     from registry_core.cli.starting import require_training
     from registry_core.lifecycle import run as lifecycle
     from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.live import Runs
-    from registry_core.terminal.progress import watch
+    from registry_core.terminal.live import GroupProgress
+    from registry_core.terminal.progress import report_progress
 
     require_training()
     with stop_on_signals() as stop:
-        group: Runs | None = None
+        group: GroupProgress | None = None
 
-        def run_one(plan: RunPlan, place: Place | None = None) -> Version:
+        def run_one(plan: RunSpec, place: Place | None = None) -> Version:
             nonlocal group
             if place and group is None:
-                group = Runs(place.runs)
+                group = GroupProgress(place.runs)
             began = time.monotonic()
-            with watch(quiet, str(place or ""), group) as observer:
-                version = lifecycle.run(
-                    plan,
-                    plugins=plugins,
-                    store=registry.store,
-                    load_trainer=load_trainer,
-                    standard_report=standard_report,
-                    observer=observer,
-                    stop=stop,
-                    project=registry.settings.folder,
-                )
+            with report_progress(quiet, str(place or ""), group) as observer:
+                context = run_context(registry, plugins, observer, stop)
+                version = lifecycle.run(plan, registry.store, context)
                 if place:
                     observer.say(f"{place}: {_registered(version)}")
             if group:
@@ -162,20 +156,30 @@ def _given(key: str, value: int | None, overrides: dict[str, Any]) -> dict[str, 
     return {key: value}
 
 
-def load_trainer(config: RunConfig) -> Trainer:
-    from registry_core.training import KerasTrainer  # TensorFlow loads here
+def run_context(
+    registry: Registry, plugins: PluginSet, observer: Observer, stop: StopRequest
+) -> RunContext:
+    """What a run of this registry needs beside its specification."""
+    from registry_core.lifecycle.context import RunContext
 
-    return KerasTrainer(config)
+    project = registry.settings.folder
+    return RunContext(plugins, load_backend, observer, stop, project, standard_report)
 
 
-def standard_report(result: RunResult, out_dir: Path) -> list[Path]:
+def load_backend(config: RunConfig) -> TrainingBackend:
+    from registry_core.training import KerasBackend  # TensorFlow loads here
+
+    return KerasBackend(config)
+
+
+def standard_report(result: RunResult, out_dir: Path) -> Sequence[Path]:
     """The host's own figures."""
-    from registry_core.evaluation.figures import standard_figures  # Matplotlib loads here
+    from registry_core.lifecycle.context import draw_standard_figures
 
-    return list(standard_figures(result, out_dir))
+    return draw_standard_figures(result, out_dir)
 
 
-def _print_config(plans: Sequence[RunPlan], as_json: bool) -> None:
+def _print_config(plans: Sequence[RunSpec], as_json: bool) -> None:
     import json
 
     from registry_core.terminal import output
@@ -197,7 +201,7 @@ def _print_config(plans: Sequence[RunPlan], as_json: bool) -> None:
         output.print_text(f"{key}={json.dumps(value) if not isinstance(value, str) else value}")
 
 
-def _tell_plans(plans: Sequence[RunPlan], folder: Path, as_json: bool) -> None:
+def _tell_plans(plans: Sequence[RunSpec], folder: Path, as_json: bool) -> None:
     from registry_core.terminal import output
 
     plan, last = plans[0], plans[-1].config.seed
@@ -234,8 +238,6 @@ def tell_version(version: Version, registry: Registry, as_json: bool, quiet: boo
 
 def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, quiet: bool) -> None:
     """The versions of a group that was just registered, as the options ask for them."""
-    from dataclasses import asdict
-
     from registry_core.evaluation.groups import metrics_of
     from registry_core.terminal import output
     from registry_core.terminal.tables.comparisons import show_group
@@ -246,7 +248,7 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
                 "versions": [version.to_json() for version in versions],
                 "group": versions[0].group,
                 "registry": str(registry.folder),
-                "summary": {name: asdict(found) for name, found in metrics_of(versions).items()},
+                "summary": {name: found.to_json() for name, found in metrics_of(versions).items()},
             }
         )
     elif quiet:
@@ -258,10 +260,10 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
 
 
 def _registered(version: Version) -> str:
-    from registry_core.terminal import text
+    from registry_core.formatting import duration, fraction
 
-    seconds = text.duration(sum(version.seconds.values()))
-    metrics = ", ".join(f"{n} {text.fraction(n, v)}" for n, v in version.metrics.items())
+    seconds = duration(sum(version.seconds.values()))
+    metrics = ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())
     return f"Registered {version.ref}: {metrics}, in {seconds}"
 
 

@@ -286,9 +286,9 @@ def compare(
     For versions of `mlreg run --seeds`, their groups follow: the mean, deviation and interval of
     each metric, and Welch's test between the groups.
     """
-    from registry_core.terminal.progress import watch
+    from registry_core.terminal.progress import report_progress
 
-    with watch() as observer:
+    with report_progress() as observer:
         registry = session.open()
         named = parse_many(references, set(registry.store.model_names()).__contains__)
         compared = registry.compare(named, observer)

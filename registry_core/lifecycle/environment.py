@@ -21,7 +21,7 @@ _DECIDES = re.compile(
 )
 
 
-def surroundings(folder: Path) -> dict[str, Any]:
+def describe_environment(folder: Path) -> dict[str, Any]:
     """What a version's record keeps beside the libraries.
 
     Args:

@@ -28,7 +28,7 @@ _MAPPINGS = {
 
 
 @dataclass(frozen=True)
-class Drift:
+class RecordChange:
     """One thing that is not what it was.
 
     Args:
@@ -64,7 +64,7 @@ class Coverage:
     not_recorded: tuple[str, ...]
 
 
-def drifted(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
+def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[RecordChange]:
     """What is not the same in two records; settings first, then data, code, libraries, hardware."""
     before, after = then["environment"], now["environment"]
     pairs = [
@@ -85,7 +85,7 @@ def drifted(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
 
 
 def covered(then: Mapping[str, Any], now: Mapping[str, Any]) -> Coverage:
-    """What `drifted` compares of two records, and what it cannot."""
+    """What `changed_since` compares of two records, and what it cannot."""
     before, after = then["environment"], now["environment"]
     code = "code" in then and "code" in now
     files = sum(len(each) for each in now.get("code", {}).get("files", {}).values())
@@ -113,16 +113,16 @@ def covered(then: Mapping[str, Any], now: Mapping[str, Any]) -> Coverage:
 
 def _both(
     kind: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None
-) -> Iterator[Drift]:
+) -> Iterator[RecordChange]:
     then, now = then or {}, now or {}
     for name in dict.fromkeys([*then, *now]):
         sides = (str(side[name]) if name in side else "nothing" for side in (then, now))
-        yield Drift(kind, name, *sides)
+        yield RecordChange(kind, name, *sides)
 
 
 def _shared(
     kind: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None
-) -> Iterator[Drift]:
+) -> Iterator[RecordChange]:
     """What both have: which libraries are imported depends on what else a process did."""
     then, now = then or {}, now or {}
     told = set(_ENVIRONMENT[kind])
@@ -133,7 +133,9 @@ def _shared(
     )
 
 
-def _environment(kind: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Drift]:
+def _environment(
+    kind: str, then: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[RecordChange]:
     keys = [key for key in _ENVIRONMENT[kind] if key not in _NEWER or (key in then and key in now)]
     sides = ({key: side[key] for key in keys if key in side} for side in (then, now))
     return _both(kind, *sides)
@@ -151,11 +153,11 @@ def _short(fingerprint: str) -> str:
     return fingerprint[:19] if fingerprint.startswith("sha256:") else fingerprint
 
 
-def _plugins(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Drift]:
+def _plugins(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[RecordChange]:
     for drift in _both("plugin", _described(then), _described(now)):
         changed = _changed_files(drift.what, then, now)
         also = f" (changed: {', '.join(changed)})" if changed else ""
-        yield Drift("plugin", drift.what, drift.then, drift.now + also)
+        yield RecordChange("plugin", drift.what, drift.then, drift.now + also)
 
 
 def _described(record: Mapping[str, Any]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from registry_core.records import Version
 from registry_core.refs import series
 
 if TYPE_CHECKING:
-    from registry_core.lifecycle.spec import RunPlan
+    from registry_core.lifecycle.spec import RunSpec
 
 # More runs than this are a slip of the finger: at a minute each they take most of a day.
 MOST_RUNS = 1000
@@ -36,7 +36,7 @@ class Place:
         return f"Run {self.number} of {self.runs}, seed {self.seed}"
 
 
-def plan_group(plan: RunPlan, runs: int) -> list[RunPlan]:
+def plan_group(plan: RunSpec, runs: int) -> list[RunSpec]:
     """The same plan with successive seeds, its own first, as one group.
 
     Raises:
@@ -66,7 +66,7 @@ def plan_group(plan: RunPlan, runs: int) -> list[RunPlan]:
     ]
 
 
-def run_group(plans: Sequence[RunPlan], run: Callable[[RunPlan, Place], Version]) -> list[Version]:
+def run_group(plans: Sequence[RunSpec], run: Callable[[RunSpec, Place], Version]) -> list[Version]:
     """Run one plan after another.
 
     Args:

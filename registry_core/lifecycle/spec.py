@@ -22,7 +22,7 @@ _NO_UNICODE = "It contains a lone surrogate, which a record cannot store."
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class RunSpec:
     """What is to be run, decided before anything heavy is imported.
 
     Args:
@@ -53,14 +53,14 @@ class RunPlan:
         }
 
 
-def plan_run(
+def spec_from_preset(
     plugins: PluginSet,
     preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     model: str | None = None,
     data_dir: Path | None = None,
     recorded: Mapping[str, Any] | None = None,
-) -> RunPlan:
+) -> RunSpec:
     """Decide what to run, and refuse what can be refused by looking at names and values.
 
     Args:
@@ -91,7 +91,7 @@ def plan_run(
             "A version records every setting, to be trained again. Read a secret from the "
             "environment, in the hook that needs it.",
         )
-    return RunPlan(
+    return RunSpec(
         model=check_model_name(dataset) if model is None else check_new_model_name(model),
         dataset=dataset,
         preset=chosen,
@@ -100,9 +100,7 @@ def plan_run(
     )
 
 
-def plan_resumption(
-    plugins: PluginSet, run: UnfinishedRun, data_dir: Path | None = None
-) -> RunPlan:
+def spec_from_run(plugins: PluginSet, run: UnfinishedRun, data_dir: Path | None = None) -> RunSpec:
     """The plan by which a stopped run goes on.
 
     Args:
@@ -117,16 +115,16 @@ def plan_resumption(
     record = run.record
     if data_dir is None and record["data_dir"] and Path(record["data_dir"]).exists():
         data_dir = Path(record["data_dir"])
-    plan = plan_again(plugins, record, data_dir)
+    plan = spec_from_record(plugins, record, data_dir)
     return replace(plan, group=record["group"], resumes=run.id)
 
 
-def plan_again(
+def spec_from_record(
     plugins: PluginSet,
     record: Mapping[str, Any],
     data_dir: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
-) -> RunPlan:
+) -> RunSpec:
     """The plan of a record, whatever the presets say by now.
 
     Args:
@@ -139,7 +137,7 @@ def plan_again(
         UsageError: the plugin does not have a setting of then any more, or the folder is not there.
     """
     preset = record["preset"] if record["preset"] in find_presets(plugins) else None
-    plan = plan_run(plugins, preset, overrides, None, data_dir, recorded=record["config"])
+    plan = spec_from_preset(plugins, preset, overrides, None, data_dir, recorded=record["config"])
     return replace(plan, preset=record["preset"], model=check_model_name(record["model"]))
 
 

@@ -51,13 +51,13 @@ class Examiner:
     Args:
         memory_bytes: what such a process may use; None goes by the file's size.
         seconds: the same of its time.
-        obey: called again and again while that is waited for; raises what is to end it.
+        raise_if_requested: called repeatedly meanwhile; raises to end the wait.
         warn: told what could not be had.
     """
 
     memory_bytes: int | None = None
     seconds: float | None = None
-    obey: Callable[[], None] = lambda: None
+    raise_if_requested: Callable[[], None] = lambda: None
     warn: Callable[[str], None] = lambda text: None
 
     def inspect(self, file: Path) -> ModelFile:
@@ -155,7 +155,7 @@ class Examiner:
         """
         heard, deadline, ready = b"", time.monotonic() + START_SECONDS, False
         while True:
-            self.obey()
+            self.raise_if_requested()
             if time.monotonic() > deadline:
                 raise limits.too_much_time()
             if not select.select([answers], [], [], _TICK_SECONDS)[0]:

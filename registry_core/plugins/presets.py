@@ -11,7 +11,7 @@ from registry_core.plugins.manager import PluginSet
 
 def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
     """The dataset plugin's presets, checked; raises PluginError where they are not presets."""
-    with plugins.answerable("mlreg_presets"):
+    with plugins.attribute_errors("mlreg_presets"):
         presets: dict[str, RunConfig] = dict(plugins.call("mlreg_presets", Mapping))
     for name, config in presets.items():
         if not isinstance(config, RunConfig):

@@ -29,7 +29,7 @@ class StopRequest:
         self._signals: list[signal.Signals] = []
 
     @contextmanager
-    def patience(self) -> Iterator[None]:
+    def defer_interrupts(self) -> Iterator[None]:
         """Within this block the first signal is only noted; leaving it, a noted one is raised.
 
         Raises:
@@ -40,9 +40,9 @@ class StopRequest:
             yield
         finally:
             self._patient = False
-        self.obey()
+        self.raise_if_requested()
 
-    def obey(self) -> None:
+    def raise_if_requested(self) -> None:
         """Stop here, if a signal asked to; raises Interrupted."""
         for signum in self._signals:
             if signal.getsignal(signum) != self.receive:
@@ -57,10 +57,10 @@ class StopRequest:
         first = self.signum is None
         self.signum = signum
         if not (first and self._patient):
-            self.obey()
+            self.raise_if_requested()
 
     def listen(self, signums: Sequence[signal.Signals]) -> None:
-        """Handle these signals, and stay their handler: `obey` restores it."""
+        """Handle these signals, and stay their handler: `raise_if_requested` restores it."""
         self._signals = list(signums)
         for signum in signums:
             signal.signal(signum, self.receive)

@@ -21,13 +21,13 @@ from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store import rules
 from registry_core.store.confirm import check_registration, read_manifest
-from registry_core.store.derived import begins_a_stretch
-from registry_core.store.index import Reading
 from registry_core.store.ledger_file import Seen
 from registry_core.store.replay import Removed, Replay
+from registry_core.store.sqlite.derived import begins_a_stretch
+from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import contradicted, unknown_manifest
 from registry_core.store.store import Store
-from registry_core.store.transactions import Access
+from registry_core.store.transactions import Transactions
 
 # How many files are read side by side before the next ones are asked for.
 _TOGETHER = 64
@@ -80,14 +80,14 @@ def audit(store: Store) -> Audit:
     Raises:
         IntegrityError: the index itself cannot be read.
     """
-    access = Access(store.folder, store.busy_seconds)
+    access = Transactions(store.folder, store.busy_seconds)
     with access.snapshot("verifying the registry") as (view, seen):
         return _Reader(access, view).read(seen)
 
 
 def index_problems(store: Store) -> list[IntegrityError]:
     """What is wrong with index and ledger alone; no file of a version is read."""
-    access = Access(store.folder, store.busy_seconds)
+    access = Transactions(store.folder, store.busy_seconds)
     with access.snapshot("verifying the index") as (view, seen):
         reader = _Reader(access, view)
         reader.read_ledger(seen)
@@ -99,7 +99,7 @@ def index_problems(store: Store) -> list[IntegrityError]:
 class _Reader:
     """One reading of a registry, by a copy of its index."""
 
-    def __init__(self, access: Access, view: Reading) -> None:
+    def __init__(self, access: Transactions, view: ReadTransaction) -> None:
         self._access = access
         self._blobs = access.blobs
         self._view = view

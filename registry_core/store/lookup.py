@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from registry_core.errors import UsageError
 from registry_core.records import Version
 from registry_core.refs import Ref, shown
-from registry_core.store.index import Reading
 from registry_core.store.ledger import is_whole
+from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import contradicted
 
 
-def resolve(view: Reading, ref: Ref, removed: bool = False) -> Version:
+def resolve(view: ReadTransaction, ref: Ref, removed: bool = False) -> Version:
     """The version that a reference leads to; a name alone leads to the latest.
 
     Args:
@@ -55,7 +55,7 @@ def resolve(view: Reading, ref: Ref, removed: bool = False) -> Version:
     return by_number(view, ref.model, number)
 
 
-def check_holder(view: Reading, model: str, alias: str) -> None:
+def check_holder(view: ReadTransaction, model: str, alias: str) -> None:
     """Hold what the index says of an alias against the ledger.
 
     Raises:
@@ -70,7 +70,7 @@ def check_holder(view: Reading, model: str, alias: str) -> None:
         raise contradicted(what, "the ledger")
 
 
-def by_number(view: Reading, model: str, number: int, removed: bool = False) -> Version:
+def by_number(view: ReadTransaction, model: str, number: int, removed: bool = False) -> Version:
     """The version of this number; raises UsageError where there is none, or it was removed."""
     found = view.version(model, number)
     if found is None:
@@ -97,7 +97,7 @@ def by_number(view: Reading, model: str, number: int, removed: bool = False) -> 
     return found
 
 
-def _by_digest(view: Reading, ref: Ref, prefix: str) -> Version:
+def _by_digest(view: ReadTransaction, ref: Ref, prefix: str) -> Version:
     found = view.by_digest(ref.model, prefix)
     if len(found) == 1:
         return found[0]
@@ -115,7 +115,7 @@ def _by_digest(view: Reading, ref: Ref, prefix: str) -> Version:
     )
 
 
-def check_model(view: Reading, model: str) -> None:
+def check_model(view: ReadTransaction, model: str) -> None:
     """Raise UsageError if there is no such model."""
     names = view.model_names()
     if model in names:

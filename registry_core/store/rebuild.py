@@ -21,19 +21,19 @@ from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.audit import index_problems
 from registry_core.store.clock import utc_now
-from registry_core.store.folders import check_regular, names_in, opened
-from registry_core.store.index import Index, Writing
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.ledger_head import HEAD_FILE, Head
+from registry_core.store.local.folders import check_regular, names_in, opened
+from registry_core.store.local.objects import OBJECTS
+from registry_core.store.local.workspaces import RunFolder, remove_folder
 from registry_core.store.locks import lock
-from registry_core.store.objects import OBJECTS
 from registry_core.store.replay import Key, Replay
 from registry_core.store.salvage import Salvage
+from registry_core.store.sqlite.index import Index, WriteTransaction
 from registry_core.store.storage_errors import DATABASE
 from registry_core.store.store import Store
-from registry_core.store.transactions import Access
-from registry_core.store.workspaces import RunFolder, remove_folder
+from registry_core.store.transactions import Transactions
 
 _MANIFESTS = """
 CREATE TABLE manifests (
@@ -105,11 +105,11 @@ def rebuild_if_damaged(
 
 
 @contextmanager
-def _entered(folder: Path, busy_seconds: float) -> Iterator[Access]:
+def _entered(folder: Path, busy_seconds: float) -> Iterator[Transactions]:
     """The registry, with no other process that writes to it."""
-    access = Access(folder, busy_seconds)
+    access = Transactions(folder, busy_seconds)
     with (
-        access.translated("rebuilding the index", outcome="The old index was kept."),
+        access.translate_storage_errors("rebuilding the index", outcome="The old index was kept."),
         _something_to_go_by(access),
         _alone(folder, busy_seconds),
     ):
@@ -128,7 +128,7 @@ def _check_not_newer(folder: Path, busy_seconds: float) -> None:
         pass  # it is damaged, and that is why it is rebuilt
 
 
-def _rebuild(access: Access, busy_seconds: float, dry_run: bool) -> Rebuilt:
+def _rebuild(access: Transactions, busy_seconds: float, dry_run: bool) -> Rebuilt:
     with access.runs.create("rebuild", _leave) as scratch:
         head = _read_head(access)
         gathered = scratch.path / "gathered.sqlite3"
@@ -148,7 +148,11 @@ class _Replacement:
     """A new index, made row by row and version by version."""
 
     def __init__(
-        self, access: Access, index: Writing, gathered: sqlite3.Connection, salvage: Salvage
+        self,
+        access: Transactions,
+        index: WriteTransaction,
+        gathered: sqlite3.Connection,
+        salvage: Salvage,
     ) -> None:
         self._access = access
         self._index = index
@@ -296,13 +300,13 @@ def _leave(scratch: RunFolder) -> None:
     scratch.release()
 
 
-def _read_head(access: Access) -> Head | None:
+def _read_head(access: Transactions) -> Head | None:
     with suppress(MlregError):
         return access.ledger_file.head.read()
     return None
 
 
-def _put_in_place(access: Access, made: Path, done: Rebuilt) -> None:
+def _put_in_place(access: Transactions, made: Path, done: Rebuilt) -> None:
     """Exchange the index, then ledger.jsonl, while nobody else can write to either index."""
     folder = access.folder
     ending = _free_ending(folder)
@@ -359,7 +363,7 @@ def _free_ending(folder: Path) -> str:
 
 
 @contextmanager
-def _something_to_go_by(access: Access) -> Iterator[None]:
+def _something_to_go_by(access: Transactions) -> Iterator[None]:
     """Refuse where a file that lies in the index's place may be another program's."""
     if not access.blobs.holds_any() and not os.path.lexists(access.ledger_file.path):
         raise UsageError(

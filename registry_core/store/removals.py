@@ -26,10 +26,10 @@ from registry_core.rules import rollback_days as decide_days
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.clock import days_before_now, days_since
-from registry_core.store.index import Reading
 from registry_core.store.ledger import Event
 from registry_core.store.rules import current as current_rules
-from registry_core.store.transactions import Access
+from registry_core.store.sqlite.index import ReadTransaction
+from registry_core.store.transactions import Transactions
 
 # How many files are removed before another process may write.
 _TOGETHER = 200
@@ -42,7 +42,7 @@ class Removals:
         access: the registry.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Transactions) -> None:
         self._access = access
 
     def of(self, model: str) -> list[Removal]:
@@ -187,7 +187,7 @@ class Removals:
         return GarbageCollection(collected, blobs, size, unregistered)
 
     def _orphans(
-        self, view: Reading, beside: Sequence[Version] = ()
+        self, view: ReadTransaction, beside: Sequence[Version] = ()
     ) -> tuple[list[str], list[str]]:
         """Files that nothing but `beside` needs, and manifests that the index does not know.
 
@@ -206,7 +206,7 @@ class Removals:
                 kept |= {digest, *(file.sha256 for file in found[0].files)}
         return [digest for digest in orphans if digest not in kept], unregistered
 
-    def _check_lost(self, view: Reading) -> None:
+    def _check_lost(self, view: ReadTransaction) -> None:
         """Refuse where files that nothing seems to need may be a lost version's.
 
         Only its manifest says which files are its own, and it may be put back from a copy.
@@ -227,7 +227,7 @@ class Removals:
             "mlreg gc --lost",
         )
 
-    def _damaged(self, view: Reading) -> str | None:
+    def _damaged(self, view: ReadTransaction) -> str | None:
         """A damaged file that nothing needs and that was small enough to be a manifest."""
         for digest in self._access.unneeded(view):
             if (self._access.blobs.size(digest) or 0) > manifests.LIMIT_BYTES:
@@ -240,7 +240,7 @@ class Removals:
 
 
 def _check_removable(
-    view: Reading, version: Version, days: Callable[[str, SetRule | None], RollbackDays]
+    view: ReadTransaction, version: Version, days: Callable[[str, SetRule | None], RollbackDays]
 ) -> Version:
     present = lookup.by_number(view, version.model, version.version)
     if present.aliases:
@@ -264,7 +264,7 @@ def _check_removable(
     return present
 
 
-def _collectable(view: Reading, older_than_days: float, keep_last: int) -> list[Removal]:
+def _collectable(view: ReadTransaction, older_than_days: float, keep_last: int) -> list[Removal]:
     before = days_before_now(older_than_days)
     return [
         removal

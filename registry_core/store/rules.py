@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerRow
 from registry_core.rules import PromotionRule, RuleChange, SetRule
-from registry_core.store.derived import RULE_REMOVED, RULE_SET
-from registry_core.store.index import Reading
 from registry_core.store.ledger import Event, is_whole
+from registry_core.store.sqlite.derived import RULE_REMOVED, RULE_SET
+from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import REBUILD, contradicted
-from registry_core.store.transactions import Access
+from registry_core.store.transactions import Transactions
 
 # From the rules that there are to those that are to be changed; None removes one.
 Change = Callable[[Mapping[str, PromotionRule]], Mapping[str, PromotionRule | None]]
@@ -30,7 +30,7 @@ class Rules:
         access: the registry.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Transactions) -> None:
         self._access = access
 
     def current(self) -> dict[str, SetRule]:
@@ -76,7 +76,7 @@ class Rules:
             return changes
 
 
-def current(view: Reading) -> dict[str, SetRule]:
+def current(view: ReadTransaction) -> dict[str, SetRule]:
     """The rule of each alias that has one.
 
     Raises:
@@ -94,7 +94,7 @@ def current(view: Reading) -> dict[str, SetRule]:
     return found
 
 
-def row_of(view: Reading, alias: str) -> int | None:
+def row_of(view: ReadTransaction, alias: str) -> int | None:
     """The row of the ledger that set the rule of an alias; None where it has no rule."""
     found = current(view).get(alias)
     return found.row if found else None
@@ -113,7 +113,7 @@ def _read(alias: str, row: LedgerRow) -> SetRule:
     return SetRule(alias, rule, "registry", file, row.number, row.at, row.who, row.reason)
 
 
-def _changes(view: Reading, change: Change) -> list[RuleChange]:
+def _changes(view: ReadTransaction, change: Change) -> list[RuleChange]:
     before = {alias: each.rule for alias, each in current(view).items()}
     after = change(before)
     return [RuleChange(alias, before.get(alias), rule) for alias, rule in sorted(after.items())]

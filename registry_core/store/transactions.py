@@ -16,14 +16,14 @@ from typing import Any
 from registry_core.errors import MlregError
 from registry_core.records import LedgerRow
 from registry_core.store import manifest as manifests
-from registry_core.store.index import Index, Reading, Writing
 from registry_core.store.ledger_file import LedgerFile, Seen
-from registry_core.store.objects import Blobs
-from registry_core.store.storage_errors import translated
-from registry_core.store.workspaces import Runs, remove_folder, resumable, strip
+from registry_core.store.local.objects import Blobs
+from registry_core.store.local.workspaces import Runs, remove_folder, resumable, strip
+from registry_core.store.sqlite.index import Index, ReadTransaction, WriteTransaction
+from registry_core.store.storage_errors import translate_storage_errors
 
 
-class Access:
+class Transactions:
     """The parts of the registry in a folder, and its transactions.
 
     Args:
@@ -39,7 +39,7 @@ class Access:
         self._busy_seconds = busy_seconds
         self._index = Index(folder, busy_seconds)
 
-    def translated(self, doing: str, needed_bytes: int = 0, outcome: str = "") -> Any:
+    def translate_storage_errors(self, doing: str, needed_bytes: int = 0, outcome: str = "") -> Any:
         """Turn what SQLite and the file system raise inside into errors of ours.
 
         Args:
@@ -47,12 +47,14 @@ class Access:
             needed_bytes: what is about to be written, if that is known.
             outcome: what is true after an error; empty where something is only read.
         """
-        return translated(self.folder, doing, self._busy_seconds, needed_bytes, outcome)
+        return translate_storage_errors(
+            self.folder, doing, self._busy_seconds, needed_bytes, outcome
+        )
 
     @contextmanager
-    def reading(self, doing: str) -> Iterator[Reading]:
+    def reading(self, doing: str) -> Iterator[ReadTransaction]:
         """One consistent view."""
-        with self.translated(doing), self._index.reading() as view:
+        with self.translate_storage_errors(doing), self._index.reading() as view:
             yield view
 
     @contextmanager
@@ -64,7 +66,7 @@ class Access:
         sweep: bool = True,
         catch_up: bool = True,
         outcome: str = "Nothing was changed.",
-    ) -> Iterator[Writing]:
+    ) -> Iterator[WriteTransaction]:
         """One transaction, alone in writing; committed unless the body raises.
 
         Args:
@@ -75,7 +77,7 @@ class Access:
             catch_up: write the rows of the ledger that a killed writer left out, first.
             outcome: what is true after an error, as a sentence.
         """
-        with self.translated(doing, needed_bytes, outcome):
+        with self.translate_storage_errors(doing, needed_bytes, outcome):
             announced = False
             with self._index.writing(create) as index:
                 self.ledger_file.check(index, lambda: self._unknown(index), catch_up)
@@ -92,7 +94,7 @@ class Access:
                     self.ledger_file.extend(index.appended, self._rows_after)
 
     @contextmanager
-    def snapshot(self, doing: str) -> Iterator[tuple[Reading, Seen]]:
+    def snapshot(self, doing: str) -> Iterator[tuple[ReadTransaction, Seen]]:
         """A copy of the index as it is at one moment, which holds nobody up while it is read.
 
         Args:
@@ -103,18 +105,18 @@ class Access:
         """
         import tempfile
 
-        with self.translated(doing), tempfile.TemporaryDirectory() as folder:
+        with self.translate_storage_errors(doing), tempfile.TemporaryDirectory() as folder:
             seen = self.ledger_file.seen()
             with self._index.snapshot(Path(folder) / "index.sqlite3") as view:
                 yield view, seen
 
-    def unneeded(self, view: Reading) -> Iterator[str]:
+    def unneeded(self, view: ReadTransaction) -> Iterator[str]:
         """Files in objects/ that nothing needs."""
         for prefix, digests in self.blobs.digests():
             needed = view.needed(prefix)
             yield from (digest for digest in digests if digest not in needed)
 
-    def _unknown(self, index: Writing) -> Iterator[str]:
+    def _unknown(self, index: WriteTransaction) -> Iterator[str]:
         """Manifests in objects/ that the index does not know, and no run was about to register."""
         announced = self.runs.announced()
         for digest in self.unneeded(index):
@@ -125,12 +127,12 @@ class Access:
         with self._index.reading() as view:
             return list(view.ledger_after(number))
 
-    def _sweep(self, index: Writing) -> None:
+    def _sweep(self, index: WriteTransaction) -> None:
         """Remove what killed runs left: blobs without a version first, which the folder names."""
         for path, announced in self.runs.abandoned():
             self.tidy(index, path, announced)
 
-    def tidy(self, index: Writing, path: Path, announced: Sequence[str]) -> None:
+    def tidy(self, index: WriteTransaction, path: Path, announced: Sequence[str]) -> None:
         """Remove what a run left that is over: all of it, but for what it takes to go on.
 
         Args:

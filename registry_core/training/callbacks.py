@@ -86,7 +86,7 @@ class Watch(keras.callbacks.Callback):
         self._observer.batch_done(self.step, values)
 
     def on_test_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        self._stop.obey()
+        self._stop.raise_if_requested()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if logs is not None and self.before:

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from registry_core.config import RunConfig
 from registry_core.errors import IntegrityError, MlregError, RefusedError, UsageError
 from registry_core.plugins.custom_code import why
 from registry_core.training.evaluation import measure
@@ -42,16 +41,15 @@ _OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
 _EXAMPLES = 32
 
 
-class KerasAdopter(KerasTrainer):
-    """Takes in Keras models on this machine, and measures them as `KerasTrainer` measures its own.
+class KerasBackend(KerasTrainer):
+    """Trains Keras models, as `KerasTrainer` does, and takes those that were made elsewhere.
 
     Args:
-        config: what the data was loaded by.
+        config: the run's configuration, or what the data was loaded by.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        super().__init__(config)
-        # TensorFlow starts its threads, whose stacks are memory: none that a model asks for later
+    def start_threads(self) -> None:
+        """Have TensorFlow start its threads, whose stacks are memory."""
         tf.reduce_sum(tf.ones((64, 64)) @ tf.ones((64, 64)))
 
     def load(self, path: Path, numbers: int) -> keras.Model:
@@ -98,7 +96,7 @@ class KerasAdopter(KerasTrainer):
             _answer_anything(model)
             return
         data = _stored(examples)
-        self.suit(model, data)
+        self.check_compatibility(model, data)
         try:
             measure(model, data.test)
         except Exception as error:
@@ -111,7 +109,7 @@ class KerasAdopter(KerasTrainer):
         inputs, _ = first_examples(_stored(examples).test, EVALUATION_BATCH)
         model(inputs, training=False)
 
-    def suit(self, model: keras.Model, data: DataSplits) -> str:
+    def check_compatibility(self, model: keras.Model, data: DataSplits) -> str:
         """Hold a model against a dataset; compile it, where its own loss says nothing of that.
 
         Args:

@@ -173,14 +173,14 @@ class Keep(keras.callbacks.Callback):
         # a callback that ends training here ends the epoch first, which is not done yet
         if (due or self._stop.signum is not None) and not self.model.stop_training:
             self._keep(self._watch.epoch, self._watch.step)
-        self._stop.obey()
+        self._stop.raise_if_requested()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         last = epoch + 1 == self._epochs or self.model.stop_training
         stopping = self._stop.signum is not None
         if last or stopping or time.perf_counter() - self._kept >= self._cost / COST:
             self._keep(epoch + 1, 0)
-        self._stop.obey()
+        self._stop.raise_if_requested()
 
     def _put_back(self, state: Mapping[str, Any]) -> None:
         """All that was kept, but for the metrics, which Keras empties when an epoch begins."""

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_helpers import surroundings
+from cli_helpers import process_environment
 from completion_table import COMPLETED, make_project
 
 pytestmark = pytest.mark.processes
@@ -73,7 +73,7 @@ def project(tmp_path_factory) -> Path:
 
 def environment(project: Path, home: Path) -> dict[str, str]:
     tools = (project / ".tools").resolve()
-    kept = surroundings({"HOME": str(home), "TERM": "xterm", "LC_ALL": "C.UTF-8"})
+    kept = process_environment({"HOME": str(home), "TERM": "xterm", "LC_ALL": "C.UTF-8"})
     root = str(Path(__file__).parents[2])
     return kept | {
         "PATH": f"{tools}{os.pathsep}{kept['PATH']}",

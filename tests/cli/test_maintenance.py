@@ -8,7 +8,15 @@ import subprocess
 import sys
 
 import pytest
-from cli_helpers import VERSION_KEYS, assert_error, fill, in_turn, mlreg, newest, surroundings
+from cli_helpers import (
+    VERSION_KEYS,
+    assert_error,
+    fill,
+    in_turn,
+    mlreg,
+    newest,
+    process_environment,
+)
 
 pytestmark = pytest.mark.processes
 
@@ -89,7 +97,7 @@ def test_gc_on_a_terminal_does_what_the_person_says(store, answer, status):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "registry_core", "gc", "--older-than", "0"],
-        env=surroundings({"MLREG_HOME": str(store.folder)}),
+        env=process_environment({"MLREG_HOME": str(store.folder)}),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

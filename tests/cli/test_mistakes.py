@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_helpers import assert_error, fill, in_turn, stop, surroundings
+from cli_helpers import assert_error, fill, in_turn, process_environment, stop
 from completion_table import make_project
 
 from registry_core.store import Store
@@ -144,7 +144,7 @@ def test_an_answer_of_no_is_no_error(tmp_path, words):
     main, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "registry_core", *words],
-        env=surroundings({"MLREG_HOME": str(store.folder)}),
+        env=process_environment({"MLREG_HOME": str(store.folder)}),
         stdin=terminal,
         stdout=subprocess.PIPE,
         stderr=terminal,

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cli_helpers import FAKED, fill, python, stop, surroundings
+from cli_helpers import FAKED, fill, process_environment, python, stop
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 pytestmark = pytest.mark.processes
 
-# DESIGN, "Command line"; 1 is a bug of ours, and no signal comes here
+# docs/commands.md; 1 is a bug in mlreg, and these commands get no signal
 DOCUMENTED = {0, 2, 3, 4, 5, 6, 7, 8, 9}
 
 READING = [
@@ -257,7 +257,9 @@ def original(tmp_path_factory) -> Path:
 
 def run_in(odd: Odd, folder: Path, lines: list[str]) -> tuple[dict[str, int], str]:
     """Run the command lines there; returns the status of each, and all that they wrote."""
-    environment = surroundings({"HOME": str(folder), **odd.environment, **odd.prepare(folder)})
+    environment = process_environment(
+        {"HOME": str(folder), **odd.environment, **odd.prepare(folder)}
+    )
     environment = {name: value for name, value in environment.items() if value}
     told = folder / "statuses.json"
     words = [*odd.around(folder), sys.executable, "-c", _FORKED, json.dumps(lines), str(told)]
@@ -360,7 +362,7 @@ def test_a_run_is_shown_with_what_the_terminal_has(tmp_path, encoding):
     process = subprocess.Popen(
         [sys.executable, "-c", FAKED, "run", "flowers"],
         cwd=tmp_path,
-        env=surroundings({"PYTHONIOENCODING": encoding, "TERM": "xterm", "COLUMNS": "80"}),
+        env=process_environment({"PYTHONIOENCODING": encoding, "TERM": "xterm", "COLUMNS": "80"}),
         stdin=output,
         stdout=output,
         stderr=output,

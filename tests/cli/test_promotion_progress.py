@@ -10,7 +10,8 @@ import pytest
 from cli_helpers import mlreg, start_python
 from store_helpers import scored
 
-from registry_core.evaluation.per_example_results import OUTCOMES_FILE, WHOLE_EXAMPLES, Outcomes
+from registry_core.evaluation.paired_tests import FULL_BOOTSTRAP_EXAMPLES
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
 from registry_core.store import Store
 
 pytestmark = pytest.mark.processes
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.processes
 # A command line whose bootstrap takes an hour, and says at once how far it is.
 SLOW = """
 import sys
-from registry_core.evaluation import per_example_results as statistics
+from registry_core.evaluation import paired_tests as statistics
 from registry_core.cli import main
 from registry_core.lifecycle import run_log
 
@@ -36,13 +37,13 @@ versus_incumbent = "better"
 """
 
 
-@pytest.fixture(params=[WHOLE_EXAMPLES, WHOLE_EXAMPLES + 1])
+@pytest.fixture(params=[FULL_BOOTSTRAP_EXAMPLES, FULL_BOOTSTRAP_EXAMPLES + 1])
 def store(request, tmp_path):
     """Two versions of a regression, the first in production, whose rule is a paired test."""
     store = Store(tmp_path / "registry")
     for number in (1, 2):
         losses = np.random.default_rng(number).gamma(2, 1, request.param).astype("<f4")
-        answers = Outcomes(request.param, "sha256:test", losses.tobytes())
+        answers = PerExampleResults(request.param, "sha256:test", losses.tobytes())
         with store.start_run("dummy") as run:
             files = {name: run.files / name for name in ("model.keras", OUTCOMES_FILE)}
             files["model.keras"].write_bytes(b"weights %d" % number)

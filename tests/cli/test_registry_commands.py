@@ -15,8 +15,8 @@ from cli_helpers import (
     forked_mlreg,
     in_turn,
     newest,
+    process_environment,
     python,
-    surroundings,
     without_roots_rights,
 )
 from fakes import write_plugin, write_settings
@@ -91,7 +91,7 @@ def test_list_as_json_has_the_models(ask):
 
 
 def test_list_of_a_model_as_json_has_its_versions_newest_first(ask, store):
-    """`list NAME --json` has "versions", each with the keys that DESIGN names."""
+    """`list NAME --json` has "versions", each with the keys of docs/json.md."""
     done = ask("list", "flowers", "--json")
     assert (done.status, done.stderr) == (0, "")
     assert list(done.json) == ["schema", "registry", "versions", "tags", "groups"]
@@ -274,7 +274,7 @@ def test_a_reason_that_is_no_unicode_is_kept_and_shown(store):
     mlreg_words = [sys.executable, "-m", "registry_core", "--registry", str(store.folder)]
     for words in (["promote", "flowers", "2", "staging", "--reason", b"a \xff b"], ["history"]):
         done = subprocess.run(
-            [*mlreg_words, *words], env=surroundings({}), capture_output=True, text=True
+            [*mlreg_words, *words], env=process_environment({}), capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
     assert r"a \udcff b" in done.stdout
@@ -428,7 +428,7 @@ def test_who_held_an_alias_then_can_be_asked(ask):
     [
         ("versus_incumbent = 'best'", "must be one of not-worse, better, off"),
         ("alpha = 2", "must be a number between 0 and 1"),
-        ("margin = -1", "must be a number, not below 0"),
+        ("margin = -1", "must be a number, 0 or more"),
         ("floor = 3", "must be a table of metrics and numbers"),
         ("requires = 'staging'", "must be a list of aliases"),
         ("flor = {}", "Did you mean 'floor'?"),
@@ -449,7 +449,7 @@ def test_compare_shows_what_differs(ask):
     assert "flowers@2 against flowers@1: not compared" in done.stdout
     as_json = ask("compare", "flowers@1", "flowers@2", "flowers@3", "--json")
     assert as_json.json["versions"] == ["flowers@1", "flowers@2", "flowers@3"]
-    assert_error(ask("compare", "flowers@1"), 2, "nothing to be compared with")
+    assert_error(ask("compare", "flowers@1"), 2, "only one version to compare")
 
 
 def test_compare_shows_the_groups_of_versions_that_were_made_together(ask, store):
@@ -474,8 +474,8 @@ def test_compare_shows_the_groups_of_versions_that_were_made_together(ask, store
         "test_loss +0, without an interval: neither side varies",
         "",
         "flowers@1 against flowers@4 … flowers@6, by their means:",
-        "test_accuracy -0.2200, without an interval: one run alone has no deviation",
-        "test_loss +0, without an interval: one run alone has no deviation",
+        "test_accuracy -0.2200, without an interval: a single run has no standard deviation",
+        "test_loss +0, without an interval: a single run has no standard deviation",
     ]
 
 
@@ -666,7 +666,7 @@ def test_a_read_only_registry_is_listed_and_refuses_to_change(store):
     def ask(*words):
         done = subprocess.run(
             [*bound, sys.executable, "-m", "registry_core", "--registry", store.folder, *words],
-            env=surroundings({}),
+            env=process_environment({}),
             capture_output=True,
             text=True,
         )
@@ -787,7 +787,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(three_versions, words, unbuff
     os.close(read)
     done = subprocess.run(
         [sys.executable, "-m", "registry_core", "--registry", three_versions.folder, *words],
-        env=surroundings({"PYTHONUNBUFFERED": unbuffered}),
+        env=process_environment({"PYTHONUNBUFFERED": unbuffered}),
         stdout=write,
         stderr=subprocess.PIPE,
         text=True,
@@ -802,7 +802,7 @@ def test_a_log_that_nobody_reads_any_longer_stops_nothing(store):
     os.close(read)
     done = subprocess.run(
         [sys.executable, "-m", "registry_core", "promote", "flowers@2", "production", "-q"],
-        env=surroundings({"MLREG_HOME": str(store.folder)}),
+        env=process_environment({"MLREG_HOME": str(store.folder)}),
         stdout=subprocess.PIPE,
         stderr=write,
         text=True,
@@ -818,7 +818,7 @@ def test_closed_streams_are_no_error(store, closed):
     line = f'exec "$0" -m registry_core --registry "$1" list {closed}'
     done = subprocess.run(
         ["sh", "-c", line, sys.executable, store.folder],
-        env=surroundings({}),
+        env=process_environment({}),
         capture_output=True,
         text=True,
     )
@@ -831,7 +831,7 @@ def test_a_full_disk_behind_stdout_is_a_storage_error(store):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             [sys.executable, "-m", "registry_core", "--registry", store.folder, "list"],
-            env=surroundings({}),
+            env=process_environment({}),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

@@ -23,9 +23,9 @@ from cli_helpers import (
     in_turn,
     keras_mlreg,
     mlreg,
+    process_environment,
     python,
     start,
-    surroundings,
     without_roots_rights,
 )
 from fakes import TABLE_PLUGIN, write_distribution, write_plugin, write_settings
@@ -221,7 +221,7 @@ def test_a_registry_that_cannot_be_written_is_refused_first(bare, tmp_path):
         refused = subprocess.run(
             [*bound, sys.executable, "-m", "registry_core", "run", "flowers"],
             cwd=bare,
-            env=surroundings(without_tensorflow(bare) | {"MLREG_HOME": str(folder)}),
+            env=process_environment(without_tensorflow(bare) | {"MLREG_HOME": str(folder)}),
             capture_output=True,
             text=True,
         )

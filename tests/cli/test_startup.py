@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_helpers import fill, python, stop, surroundings
+from cli_helpers import fill, process_environment, python, stop
 from fakes import write_settings
 
 pytestmark = pytest.mark.processes
@@ -115,7 +115,7 @@ def test_list_costs_little_more_than_its_imports(project):
     """
     command = [sys.executable, "-m", "registry_core", "list"]
     imports = [sys.executable, "-c", BASE]
-    compiled = surroundings({"PYTHONPYCACHEPREFIX": str(project / "bytecode")})
+    compiled = process_environment({"PYTHONPYCACHEPREFIX": str(project / "bytecode")})
 
     def cpu_seconds(words):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

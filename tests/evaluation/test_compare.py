@@ -9,7 +9,7 @@ import pytest
 from store_helpers import record
 
 from registry_core.errors import UsageError
-from registry_core.evaluation.per_example_results import OUTCOMES_FILE, outcomes
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE, pack_results
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.types import Evaluation
@@ -38,7 +38,7 @@ def publish(registered, answers, *, fingerprint="sha256:test", kept=True, **conf
         files["model.keras"].write_bytes(b"weights")
         if kept:
             files[OUTCOMES_FILE] = run.files / OUTCOMES_FILE
-            packed = outcomes(evaluation, CLASSES, fingerprint)
+            packed = pack_results(evaluation, CLASSES, fingerprint)
             files[OUTCOMES_FILE].write_bytes(packed.to_json())
         return registered.store.publish(run, what, files, lambda paths: None)
 
@@ -75,7 +75,7 @@ def test_the_first_is_what_the_others_are_held_against(registered):
     ("options", "why"),
     [
         ({"fingerprint": "sha256:other"}, "different test splits"),
-        ({"kept": False}, "no record of the answers"),
+        ({"kept": False}, "results were not recorded"),
     ],
 )
 def test_what_cannot_be_compared_is_shown_without_a_test(registered, options, why):
@@ -85,12 +85,12 @@ def test_what_cannot_be_compared_is_shown_without_a_test(registered, options, wh
     found = registered.compare(["dummy@1", "dummy@2"])
     (difference,) = found.differences
     assert difference.comparison is None
-    assert why in difference.why_not
+    assert why in difference.not_comparable_reason
     assert found.metrics["test_accuracy"] == [1.0, 7 / 8]
 
 
 def test_one_version_alone_is_nothing_to_compare(registered):
     """2, and how it is written."""
     publish(registered, [0] * 8)
-    with pytest.raises(UsageError, match="nothing to be compared with"):
+    with pytest.raises(UsageError, match="only one version to compare"):
         registered.compare(["dummy@1"])

@@ -13,29 +13,29 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from registry_core.errors import UsageError
-from registry_core.evaluation.per_example_results import (
+from registry_core.evaluation.paired_tests import (
     BOOTSTRAP_RESAMPLES,
-    WHOLE_EXAMPLES,
-    Outcomes,
+    FULL_BOOTSTRAP_EXAMPLES,
     compare,
     exact_mcnemar,
     resampled_means,
     tail_resampled_means,
     tango_interval,
 )
+from registry_core.evaluation.per_example_results import PerExampleResults
 
 counts = st.integers(0, 400)
 
 
-def classified(correct: np.ndarray, fingerprint: str = "sha256:a") -> Outcomes:
+def classified(correct: np.ndarray, fingerprint: str = "sha256:a") -> PerExampleResults:
     """Outcomes of a classifier that got these examples right."""
     losses = np.where(correct, 0.1, 2.0).astype("<f4").tobytes()
-    return Outcomes(len(correct), fingerprint, losses, np.packbits(correct).tobytes())
+    return PerExampleResults(len(correct), fingerprint, losses, np.packbits(correct).tobytes())
 
 
-def measured(losses: np.ndarray, fingerprint: str = "sha256:a") -> Outcomes:
+def measured(losses: np.ndarray, fingerprint: str = "sha256:a") -> PerExampleResults:
     """Outcomes of something that is no classifier."""
-    return Outcomes(len(losses), fingerprint, losses.astype("<f4").tobytes())
+    return PerExampleResults(len(losses), fingerprint, losses.astype("<f4").tobytes())
 
 
 @given(counts, counts)
@@ -243,7 +243,7 @@ def test_an_outlier_moves_the_interval_as_the_bootstrap_has_it_and_not_as_a_norm
 
 def test_answers_that_differ_nowhere_differ_in_nothing_however_many():
     """p = 1; and where a constant is all that differs, there is no doubt."""
-    same = np.ones(WHOLE_EXAMPLES + 1)
+    same = np.ones(FULL_BOOTSTRAP_EXAMPLES + 1)
     found = compare(measured(same), measured(same))
     assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
     found = compare(measured(same), measured(same + 1))
@@ -255,7 +255,7 @@ def test_answers_that_differ_nowhere_differ_in_nothing_however_many():
 def test_the_test_says_when_only_the_tail_is_resampled():
     """From 50,001 examples on; up to there its name is the one that ledgers have."""
     generator = np.random.default_rng(3)
-    theirs = generator.gamma(2, 1, WHOLE_EXAMPLES + 1).astype("<f4")
+    theirs = generator.gamma(2, 1, FULL_BOOTSTRAP_EXAMPLES + 1).astype("<f4")
     ours = theirs - generator.normal(0.01, 0.4, len(theirs)).astype("<f4")
     whole = compare(measured(ours[1:]), measured(theirs[1:]))
     tail = compare(measured(ours), measured(theirs))
@@ -303,12 +303,12 @@ def test_two_million_answers_are_compared_in_seconds():
     assert found.p_value == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("examples", [100, WHOLE_EXAMPLES + 1])
+@pytest.mark.parametrize("examples", [100, FULL_BOOTSTRAP_EXAMPLES + 1])
 def test_whoever_waits_is_told_how_many_resamples_are_done(examples):
     """From none to all, in order."""
     losses = np.random.default_rng(0).gamma(2, 1, examples)
     told = []
-    compare(measured(losses), measured(losses[::-1]), advanced=lambda *done: told.append(done))
+    compare(measured(losses), measured(losses[::-1]), progress=lambda *done: told.append(done))
     assert told[0] == (0, BOOTSTRAP_RESAMPLES)
     assert told[-1] == (BOOTSTRAP_RESAMPLES, BOOTSTRAP_RESAMPLES)
     assert told == sorted(told)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from registry_core.errors import IntegrityError
 from registry_core.evaluation.per_example_results import (
-    Outcomes,
-    outcomes,
+    PerExampleResults,
+    pack_results,
     predicted_classes,
     true_classes,
 )
@@ -31,7 +31,7 @@ def evaluated(targets, outputs=None, losses=None) -> Evaluation:
 def test_right_and_wrong_answers_are_packed_bit_by_bit(pairs):
     """Bit i is whether example i was right, most significant first; the answers are int32."""
     truth, answers = (np.array(column) for column in zip(*pairs, strict=True))
-    packed = outcomes(evaluated(truth, np.eye(3)[answers]), ("a", "b", "c"), "sha256:1")
+    packed = pack_results(evaluated(truth, np.eye(3)[answers]), ("a", "b", "c"), "sha256:1")
     bits = "".join(f"{byte:08b}" for byte in packed.correct)
     assert [bit == "1" for bit in bits[: len(pairs)]] == [t == a for t, a in pairs]
     assert "1" not in bits[len(pairs) :]
@@ -39,22 +39,22 @@ def test_right_and_wrong_answers_are_packed_bit_by_bit(pairs):
     assert packed.examples == len(pairs)
     assert packed.right() == [t == a for t, a in pairs]
     assert packed.expected_classes() == tuple(truth)
-    assert Outcomes.from_json(packed.to_json()) == packed
+    assert PerExampleResults.from_json(packed.to_json()) == packed
 
 
 def test_losses_are_kept_to_the_bit():
     """Float32, little-endian, in the split's order."""
     losses = [0.1, 1e-30, 12.5]
-    packed = outcomes(evaluated([0, 1, 2], np.eye(3), losses), ("a", "b", "c"), "f")
+    packed = pack_results(evaluated([0, 1, 2], np.eye(3), losses), ("a", "b", "c"), "f")
     assert packed.losses == np.array(losses, "<f4").tobytes()
 
 
 def test_without_classes_only_losses_are_kept():
     """A regression has nothing that is right or wrong."""
-    packed = outcomes(evaluated([0.5, 2.5]), (), "f")
+    packed = pack_results(evaluated([0.5, 2.5]), (), "f")
     assert packed.correct is None
     assert packed.predicted is None
-    assert Outcomes.from_json(packed.to_json()) == packed
+    assert PerExampleResults.from_json(packed.to_json()) == packed
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,14 @@ def test_the_right_class_is_read_from_numbers_or_from_columns(targets):
     evaluation = evaluated(targets, np.eye(3)[[2, 0, 2]])
     assert true_classes(evaluation).tolist() == [2, 0, 1]
     assert predicted_classes(evaluation).tolist() == [2, 0, 2]
-    assert outcomes(evaluation, ("a", "b", "c"), "f").correct == bytes([0b1100_0000])
+    assert pack_results(evaluation, ("a", "b", "c"), "f").correct == bytes([0b1100_0000])
 
 
 def test_the_file_is_json_with_a_schema():
     """Other programs can read it: base64 of plain little-endian numbers."""
-    packed = outcomes(evaluated([1, 0], [[0.1, 0.9], [0.2, 0.8]], [0.5, 1]), ("a", "b"), "sha256:9")
+    packed = pack_results(
+        evaluated([1, 0], [[0.1, 0.9], [0.2, 0.8]], [0.5, 1]), ("a", "b"), "sha256:9"
+    )
     record = json.loads(packed.to_json())
     assert record["schema"] == 1
     assert record["examples"] == 2
@@ -80,7 +82,7 @@ def test_the_file_is_json_with_a_schema():
     assert np.frombuffer(base64.b64decode(record["losses_float32"]), "<f4").tolist() == [0.5, 1]
 
 
-WHOLE = json.loads(Outcomes(9, "f", bytes(36), bytes(2), bytes(36)).to_json())
+WHOLE = json.loads(PerExampleResults(9, "f", bytes(36), bytes(2), bytes(36)).to_json())
 
 
 @pytest.mark.parametrize(
@@ -117,15 +119,15 @@ WHOLE = json.loads(Outcomes(9, "f", bytes(36), bytes(2), bytes(36)).to_json())
 def test_what_is_no_record_of_outcomes_is_refused(raw):
     """Whatever the bytes are, the answer is an IntegrityError and not a crash."""
     with pytest.raises(IntegrityError, match=r"outcomes\.json"):
-        Outcomes.from_json(raw)
+        PerExampleResults.from_json(raw)
 
 
 def test_reading_needs_no_numpy():
     """A command that compares versions starts at once."""
-    raw = Outcomes(1, "f", bytes(4)).to_json()
+    raw = PerExampleResults(1, "f", bytes(4)).to_json()
     code = (
-        "import sys; from registry_core.evaluation.per_example_results import Outcomes\n"
-        f"assert Outcomes.from_json({raw!r}).examples == 1\n"
+        "import sys; from registry_core.evaluation.per_example_results import PerExampleResults\n"
+        f"assert PerExampleResults.from_json({raw!r}).examples == 1\n"
         "sys.exit('numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

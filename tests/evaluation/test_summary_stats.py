@@ -16,7 +16,7 @@ from registry_core.evaluation.summary_stats import (
     difference_of_means,
     student_quantile,
     student_tails,
-    summed_up,
+    summarize,
 )
 
 DEGREES = [1, 1.5, 2, 3, 4, 4.7, 9, 29.5, 100, 199, 200, 201, 1000, 12345.6, 1e5, 1e6]
@@ -59,12 +59,12 @@ def test_far_out_the_tails_are_small_and_no_failure():
 
 
 @given(accuracies)
-def test_a_sample_is_summed_up_as_scipy_does(values):
+def test_a_sample_is_summarize_as_scipy_does(values):
     """Mean, deviation by n - 1, and Student's interval."""
-    found = summed_up(values, 0.9)
+    found = summarize(values, 0.9)
     assert found.n == len(values)
     assert found.mean == pytest.approx(np.mean(values))
-    assert found.deviation == pytest.approx(np.std(values, ddof=1), rel=1e-6, abs=1e-12)
+    assert found.std == pytest.approx(np.std(values, ddof=1), rel=1e-6, abs=1e-12)
     if np.std(values) > 1e-12:
         expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
         assert (found.low, found.high) == pytest.approx(expected, rel=1e-6, abs=1e-12)
@@ -72,27 +72,27 @@ def test_a_sample_is_summed_up_as_scipy_does(values):
 
 def test_one_measurement_has_a_mean_and_nothing_else():
     """Its deviation is not 0: it is not known."""
-    found = summed_up([0.7])
+    found = summarize([0.7])
     assert (found.n, found.mean) == (1, 0.7)
-    assert found.deviation is found.low is found.high is None
+    assert found.std is found.low is found.high is None
 
 
 def test_equal_measurements_do_not_vary():
     """Exactly: 0.1 has no rounding to show for, however often it is added up."""
-    found = summed_up([0.1] * 7)
-    assert (found.mean, found.deviation, found.low, found.high) == (0.1, 0.0, 0.1, 0.1)
+    found = summarize([0.1] * 7)
+    assert (found.mean, found.std, found.low, found.high) == (0.1, 0.0, 0.1, 0.1)
 
 
 @pytest.mark.filterwarnings("ignore:Precision loss")  # SciPy's, where one sample hardly varies
 @given(accuracies, accuracies)
 def test_two_means_are_compared_as_by_scipys_welch_test(ours, theirs):
     """Difference, interval, p-value, degrees of freedom; samples of any two sizes."""
-    found = difference_of_means(summed_up(ours), summed_up(theirs))
+    found = difference_of_means(summarize(ours), summarize(theirs))
     if max(np.std(ours), np.std(theirs)) < 1e-6:
         return
     expected = stats.ttest_ind(ours, theirs, equal_var=False)
     interval = expected.confidence_interval(0.95)
-    assert found.why_not == ""
+    assert found.not_comparable_reason == ""
     assert found.difference == pytest.approx(np.mean(ours) - np.mean(theirs))
     assert (found.low, found.high) == pytest.approx(tuple(interval), rel=1e-6, abs=1e-9)
     assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
@@ -102,7 +102,7 @@ def test_two_means_are_compared_as_by_scipys_welch_test(ours, theirs):
 
 def test_swapping_the_two_turns_the_interval_around():
     """Neither side is favoured."""
-    few, many = summed_up([0.71, 0.74]), summed_up([0.70, 0.69, 0.72, 0.71, 0.73])
+    few, many = summarize([0.71, 0.74]), summarize([0.70, 0.69, 0.72, 0.71, 0.73])
     there, back = difference_of_means(few, many), difference_of_means(many, few)
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
     assert there.p_value == pytest.approx(back.p_value)
@@ -111,7 +111,7 @@ def test_swapping_the_two_turns_the_interval_around():
 def test_one_side_that_does_not_vary_is_known_exactly():
     """The other side's degrees of freedom are all there are, as in SciPy."""
     steady, varying = [0.5] * 4, [0.51, 0.55, 0.52]
-    found = difference_of_means(summed_up(varying), summed_up(steady))
+    found = difference_of_means(summarize(varying), summarize(steady))
     assert found.degrees_of_freedom == pytest.approx(2)
     expected = stats.ttest_1samp(varying, 0.5).pvalue
     assert found.p_value == pytest.approx(expected, rel=1e-9)
@@ -120,22 +120,22 @@ def test_one_side_that_does_not_vary_is_known_exactly():
 @pytest.mark.parametrize(
     ("ours", "theirs", "why"),
     [
-        ([0.5], [0.4, 0.6], "one run alone has no deviation"),
-        ([0.4, 0.6], [0.5], "one run alone has no deviation"),
+        ([0.5], [0.4, 0.6], "a single run has no standard deviation"),
+        ([0.4, 0.6], [0.5], "a single run has no standard deviation"),
         ([0.75] * 3, [0.5] * 2, "neither side varies"),
     ],
 )
 def test_where_there_is_no_test_the_reason_is_told(ours, theirs, why):
     """The difference of means is there all the same."""
-    found = difference_of_means(summed_up(ours), summed_up(theirs))
-    assert found.why_not == why
+    found = difference_of_means(summarize(ours), summarize(theirs))
+    assert found.not_comparable_reason == why
     assert found.difference == pytest.approx(np.mean(ours) - np.mean(theirs))
     assert found.low is found.high is found.p_value is found.degrees_of_freedom is None
 
 
 def test_a_deviation_whose_square_no_float_can_hold_still_counts():
     """Small is not zero."""
-    found = difference_of_means(summed_up([1e-200, 3e-200]), summed_up([7e-200, 9e-200]))
+    found = difference_of_means(summarize([1e-200, 3e-200]), summarize([7e-200, 9e-200]))
     assert found.p_value == pytest.approx(stats.ttest_ind([1, 3], [7, 9], equal_var=False).pvalue)
 
 
@@ -146,7 +146,7 @@ def test_intervals_cover_as_often_as_they_say():
     held = 0
     for _ in range(2000):
         ours, theirs = generator.normal(0.02, 0.03, 5), generator.normal(0, 0.01, 3)
-        found = difference_of_means(summed_up(ours.tolist()), summed_up(theirs.tolist()))
+        found = difference_of_means(summarize(ours.tolist()), summarize(theirs.tolist()))
         held += found.low <= 0.02 <= found.high
     assert 0.935 <= held / 2000 <= 0.97
 
@@ -155,8 +155,8 @@ def test_it_needs_the_standard_library_alone():
     """A command that compares groups starts at once."""
     code = (
         "import sys\n"
-        "from registry_core.evaluation.summary_stats import difference_of_means, summed_up\n"
-        "difference_of_means(summed_up([1.0, 2.0]), summed_up([2.0, 4.0]))\n"
+        "from registry_core.evaluation.summary_stats import difference_of_means, summarize\n"
+        "difference_of_means(summarize([1.0, 2.0]), summarize([2.0, 4.0]))\n"
         "sys.exit(any(name in sys.modules for name in ('numpy', 'scipy', 'pydantic')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import registry_core
-from registry_core.lifecycle.environment import deciding_variables, git_state, surroundings
+from registry_core.lifecycle.environment import deciding_variables, describe_environment, git_state
 
 
 def git(folder, *arguments) -> str:
@@ -68,7 +68,7 @@ def test_without_git_nothing_is_recorded(repository, monkeypatch):
 
 def test_surroundings_are_json_and_say_what_ran(repository):
     """Interpreter, machine and code, as the manifest keeps them."""
-    found = surroundings(repository)
+    found = describe_environment(repository)
     assert json.loads(json.dumps(found)) == found
     assert found["mlreg"] == registry_core.__version__
     assert found["python"] == platform.python_version()

@@ -3,27 +3,9 @@
 import copy
 
 import pytest
+from lifecycle_helpers import RECORD
 
-from registry_core.lifecycle.record_diff import Drift, drifted
-
-RECORD = {
-    "config": {"epochs": 3, "learning_rate": 0.1, "shape": [2, 3]},
-    "data": {
-        "source": "drawn",
-        "splits": {
-            "train": {"examples": 30_000, "fingerprint": "sha256:" + "a" * 64},
-            "test": {"examples": 12, "fingerprint": "numbers of 2026-01-01, first half"},
-        },
-    },
-    "plugins": [
-        {"name": "flowers", "module": "flowers_plugin", "kind": "dataset", "distribution": None,
-         "code_sha256": "1" * 64},
-    ],
-    "environment": {
-        "mlreg": "0.1", "python": "3.11.7", "keras": "3.12", "device": "x86_64", "cpus": 2,
-        "platform": "Linux", "deterministic": True, "git": None,
-    },
-}  # fmt: skip
+from registry_core.lifecycle.record_diff import RecordChange, changed_since
 
 
 def changed(*path, value):
@@ -40,13 +22,13 @@ def changed(*path, value):
 
 
 def test_a_record_has_not_drifted_from_itself():
-    assert drifted(RECORD, copy.deepcopy(RECORD)) == []
+    assert changed_since(RECORD, copy.deepcopy(RECORD)) == []
 
 
 def test_where_it_came_from_and_the_commit_are_no_drift():
     """The bytes are what counts, and the code has a digest of its own."""
-    assert drifted(RECORD, changed("data", "source", value="a mirror")) == []
-    assert drifted(RECORD, changed("environment", "git", value={"commit": "c"})) == []
+    assert changed_since(RECORD, changed("data", "source", value="a mirror")) == []
+    assert changed_since(RECORD, changed("environment", "git", value={"commit": "c"})) == []
 
 
 @pytest.mark.parametrize(
@@ -78,16 +60,16 @@ def test_where_it_came_from_and_the_commit_are_no_drift():
 )  # fmt: skip
 def test_what_changed_is_named_with_what_it_was_and_is(path, value, kind, what, then, now):
     """One thing changed, and nothing else is told."""
-    (drift,) = drifted(RECORD, changed(*path, value=value))
-    assert drift == Drift(kind, what, then, now)
+    (drift,) = changed_since(RECORD, changed(*path, value=value))
+    assert drift == RecordChange(kind, what, then, now)
     assert str(drift) == f"{kind} {what}: {now}, was {then}"
     assert drift.to_json() == {"kind": kind, "what": what, "then": then, "now": now}
 
 
 def test_an_extension_that_came_or_went_is_drift():
     more = [*RECORD["plugins"], {**RECORD["plugins"][0], "name": "flip"}]
-    (came,) = drifted(RECORD, changed("plugins", value=more))
-    (went,) = drifted(changed("plugins", value=more), RECORD)
+    (came,) = changed_since(RECORD, changed("plugins", value=more))
+    (went,) = changed_since(changed("plugins", value=more), RECORD)
     assert (came.what, came.then) == (went.what, went.now) == ("flip", "nothing")
 
 
@@ -98,6 +80,6 @@ def test_settings_come_first_then_data_code_libraries_and_hardware():
     now["plugins"][0]["code_sha256"] = "2" * 64
     now["data"]["splits"]["test"]["examples"] = 13
     now["config"]["epochs"] = 4
-    assert [drift.kind for drift in drifted(RECORD, now)] == [
+    assert [drift.kind for drift in changed_since(RECORD, now)] == [
         "setting", "data", "plugin", "library", "hardware", "determinism",
     ]  # fmt: skip

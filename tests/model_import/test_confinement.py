@@ -201,12 +201,12 @@ time.sleep(600)
 def test_a_signal_ends_the_waiting(acting):
     """What asks to stop is asked while the process works."""
 
-    def obey() -> None:
+    def raise_if_requested() -> None:
         raise Interrupted(signal.SIGTERM)
 
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        acting("time.sleep(600)", obey=obey)
+        acting("time.sleep(600)", raise_if_requested=raise_if_requested)
     assert time.monotonic() - began < 10
 
 

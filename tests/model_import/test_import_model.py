@@ -15,20 +15,19 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from cli_helpers import EXAMPLE, assert_error, in_turn, keras_mlreg, newest
-from fakes import TABLE_PLUGIN, FakeTrainer, Recorder, standard_report, write_plugin, write_project
+from fakes import TABLE_PLUGIN, FakeBackend, Recorder, run_context, write_plugin, write_project
 from fakes import write_settings as write_toml
 from hostile_files import HOSTILE, archive, canary, dense, members, model, sound
 from store_helpers import assert_whole
 
 from registry_core.config import RunConfig
 from registry_core.errors import IntegrityError, MlregError, RefusedError, UsageError
-from registry_core.evaluation.per_example_results import Outcomes
-from registry_core.lifecycle.spec import plan_run
+from registry_core.evaluation.per_example_results import PerExampleResults
+from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.model_import import Limits
-from registry_core.model_import.import_model import adopt, examine
+from registry_core.model_import.import_model import examine, import_model
 from registry_core.model_import.model_file import inspect
 from registry_core.plugins.manager import KnownPlugins
-from registry_core.process.interrupts import StopRequest
 from registry_core.store import Store
 from registry_core.types import ArraySplit, DataSplits
 
@@ -141,15 +140,15 @@ def test_the_copy_ends_where_the_file_ended_when_it_was_opened(tmp_path):
 # --- what becomes of a good one, without TensorFlow -----------------------------------------------
 
 
-class FakeAdopter(FakeTrainer):
-    """Takes any file for a model, and measures it as `FakeTrainer` does."""
+class FakeAdopter(FakeBackend):
+    """Takes any file for a model, and measures it as `FakeBackend` does."""
 
     def load(self, path, numbers):
         self._called("load")
         return {"bytes": path.read_bytes(), "numbers": numbers}
 
-    def suit(self, model, data):
-        self._called("suit")
+    def check_compatibility(self, model, data):
+        self._called("check_compatibility")
         return "a loss"
 
     def check_saved(self, model, path, split):
@@ -165,22 +164,17 @@ class Project:
         self.observer = Recorder()
         self.adopters = []
 
-    def adopt(self, file, adopter=FakeAdopter, **choices):
-        def load_adopter(config):
+    def import_model(self, file, adopter=FakeAdopter, **choices):
+        def load_backend(config):
             self.adopters.append(adopter(config))
             return self.adopters[-1]
 
-        return adopt(
-            plan_run(self.plugins, **choices),
+        return import_model(
+            spec_from_preset(self.plugins, **choices),
             file,
-            plugins=self.plugins,
-            store=self.store,
-            load_adopter=load_adopter,
-            standard_report=standard_report,
-            observer=self.observer,
-            stop=StopRequest(),
-            project=self.folder,
-            examiner=Here(),
+            self.store,
+            run_context(self.plugins, self.folder, load_backend, self.observer),
+            Here(),
         )
 
 
@@ -188,7 +182,7 @@ def test_an_imported_version_is_the_very_bytes_and_says_whence_it_came(tmp_path)
     """The manifest has the file's name, digest and Keras; no setting of a training that was not."""
     project = Project(tmp_path)
     file = sound(tmp_path / "from elsewhere.keras")
-    version = project.adopt(file, preset="quick", model="roses")
+    version = project.import_model(file, preset="quick", model="roses")
     digest = sha256(file.read_bytes()).hexdigest()
     assert (version.ref, version.preset, version.seed) == ("roses@1", "imported", 0)
     assert version.file("model.keras").sha256 == digest
@@ -206,8 +200,8 @@ def test_an_imported_version_is_the_very_bytes_and_says_whence_it_came(tmp_path)
     assert (manifest["config"], manifest["history"], manifest["epoch_seconds"]) == ({}, {}, [])
     assert manifest["objective"] == {"metric": "test_accuracy", "direction": "max"}
     assert str(tmp_path) not in json.dumps(manifest)
-    outcomes = Outcomes.from_json(project.store.read(version, "outcomes.json"))
-    assert outcomes.fingerprint == manifest["data"]["splits"]["test"]["fingerprint"]
+    per_example_results = PerExampleResults.from_json(project.store.read(version, "outcomes.json"))
+    assert per_example_results.fingerprint == manifest["data"]["splits"]["test"]["fingerprint"]
     assert project.store.ledger()[0].reason == "imported from from elsewhere.keras"
     assert_whole(project.store)
 
@@ -217,7 +211,7 @@ def test_no_data_is_loaded_for_a_file_that_is_refused(tmp_path, watched):
     project = Project(tmp_path)
     HOSTILE["lambda-layer"][1](tmp_path / "model.keras", watched)
     with pytest.raises(RefusedError):
-        project.adopt(tmp_path / "model.keras")
+        project.import_model(tmp_path / "model.keras")
     assert project.observer.said == [f"Registry: {project.store.folder}"]
     assert project.adopters == []
     assert project.store.models() == []
@@ -235,11 +229,11 @@ def test_the_file_may_change_once_it_was_copied(tmp_path):
             file.write_bytes(b"something else")
             return super().load(path, numbers)
 
-    version = project.adopt(file, adopter=Swapping)
+    version = project.import_model(file, adopter=Swapping)
     assert project.store.read(version, "model.keras") == original
 
 
-@pytest.mark.parametrize("method", ["load", "suit", "evaluate", "check_saved"])
+@pytest.mark.parametrize("method", ["load", "check_compatibility", "evaluate", "check_saved"])
 def test_a_model_that_fails_later_leaves_nothing(tmp_path, method):
     """Whatever step refuses it, no version, no blob and no folder remain."""
     project = Project(tmp_path)
@@ -249,7 +243,7 @@ def test_a_model_that_fails_later_leaves_nothing(tmp_path, method):
         return FakeAdopter(config, raises={method: IntegrityError("No.")})
 
     with pytest.raises(MlregError, match=r"No\."):
-        project.adopt(file, adopter=failing)
+        project.import_model(file, adopter=failing)
     assert project.store.models() == project.store.ledger() == []
     assert not list(tmp_path.glob("registry/objects/sha256/*/*"))
     assert not list(tmp_path.glob("registry/runs/*"))
@@ -460,7 +454,7 @@ def architectures(keras):
 @pytest.mark.tensorflow
 def test_what_keras_makes_of_its_own_layers_is_accepted(training, keras, tmp_path):
     """No model that Keras itself saves is taken for a hostile one, or for larger than it is."""
-    adopter, refused = training.KerasAdopter(RunConfig(deterministic=False)), {}
+    adopter, refused = training.KerasBackend(RunConfig(deterministic=False)), {}
     for name, build in architectures(keras):
         file = tmp_path / f"{name}.keras"
         build().save(file)
@@ -477,19 +471,19 @@ def test_a_model_that_is_larger_than_its_weights_is_never_built(training, tmp_pa
     """A layer of 10^12 units would fill any memory before Keras sees that it has no weights."""
     file = tmp_path / "model.keras"
     archive(file, members(model(dense(units=10**12))))
-    adopter = training.KerasAdopter(RunConfig())
+    adopter = training.KerasBackend(RunConfig())
     with pytest.raises(IntegrityError, match=r"3,000,000,000,000 numbers, and holds 9"):
         adopter.load(file, inspect(file).numbers)
 
 
 def held_against(training, keras, outputs, targets, class_names=(), **compiled):
-    """What `suit` says of a model with so many outputs, on examples of two numbers with targets."""
+    """What `check_compatibility` says of a model with that many outputs, on two numbers."""
     built = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(outputs)])
     if compiled:
         built.compile("adam", **compiled)
     split = ArraySplit(np.zeros((len(targets), 2), "float32"), targets)
-    adopter = training.KerasAdopter(RunConfig())
-    return adopter.suit(built, DataSplits(split, split, class_names=class_names))
+    adopter = training.KerasBackend(RunConfig())
+    return adopter.check_compatibility(built, DataSplits(split, split, class_names=class_names))
 
 
 @pytest.mark.tensorflow

@@ -19,7 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cli_helpers import assert_error, faked, fill, forked_mlreg, start_faked, stop, surroundings
+from cli_helpers import (
+    assert_error,
+    faked,
+    fill,
+    forked_mlreg,
+    process_environment,
+    start_faked,
+    stop,
+)
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 from registry_core.cli.completion_scripts import LINE, SHELL
@@ -139,7 +147,7 @@ def test_closed_streams_at_the_start_are_no_bug(project):
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=folder,
-            env=surroundings({}),
+            env=process_environment({}),
             capture_output=True,
             text=True,
         )
@@ -157,7 +165,7 @@ def test_a_table_is_as_wide_as_the_terminal_that_stdout_is(project, columns):
     process = subprocess.Popen(
         [sys.executable, "-m", "registry_core", "list", "flowers"],
         cwd=folder,
-        env=surroundings({"TERM": "xterm", "NO_COLOR": "1"}),
+        env=process_environment({"TERM": "xterm", "NO_COLOR": "1"}),
         stdin=subprocess.DEVNULL,
         stdout=end,
         stderr=subprocess.DEVNULL,
@@ -184,7 +192,7 @@ def test_any_encoding_can_show_any_text(project, encoding):
         done = subprocess.run(
             [sys.executable, "-m", "registry_core", *words],
             cwd=folder,
-            env=surroundings({"PYTHONIOENCODING": encoding}),
+            env=process_environment({"PYTHONIOENCODING": encoding}),
             capture_output=True,
         )
         return done.returncode, done.stdout.decode(encoding)
@@ -615,7 +623,7 @@ def test_a_handler_that_a_callback_installs_is_put_back_after_the_batch():
     before = signal.getsignal(signal.SIGINT)
     with plugin_guard.warnings_to(told.append), stop_on_signals() as stop_request:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stop_request.obey()
+        stop_request.raise_if_requested()
         assert signal.getsignal(signal.SIGINT) == stop_request.receive
         assert told == ["A plugin replaced the handler of SIGINT; it was restored."]
     assert signal.getsignal(signal.SIGINT) == before

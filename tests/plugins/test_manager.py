@@ -297,7 +297,7 @@ def test_an_argument_that_pluggy_would_never_pass_is_an_error(tmp_path, argument
     text = f"@hookimpl\ndef mlreg_scheduler({arguments}):\n    return None\n"
     error = refused(tmp_path, TABLE_PLUGIN + text)
     file = tmp_path / "flowers_plugin.py"
-    says(error, "'flowers'", "mlreg_scheduler", "never be given 'steps_per_epoch'")
+    says(error, "'flowers'", "mlreg_scheduler", "never receive 'steps_per_epoch'")
     says(error, f"{file}, line {line_of(file, '@hookimpl')}")
 
 
@@ -479,7 +479,7 @@ def test_a_stop_passes_through_hooks_untouched(tmp_path, what):
     assert not hasattr(caught.value, "__notes__")
     with (
         pytest.raises((Interrupted, KeyboardInterrupt)),
-        plugins.answerable("mlreg_model"),
+        plugins.attribute_errors("mlreg_model"),
     ):
         plugins.call("mlreg_model", **HOOKS["mlreg_model"])
 
@@ -602,7 +602,7 @@ def test_code_that_a_plugin_handed_over_is_blamed_where_it_raises(tmp_path):
     text = "@hookimpl\ndef mlreg_augmentation():\n    return lambda inputs, batch: 1 / 0\n"
     plugins = loaded(tmp_path, TABLE_PLUGIN + text)
     augmentation = plugins.call("mlreg_augmentation", **HOOKS["mlreg_augmentation"])
-    with pytest.raises(PluginError) as caught, plugins.answerable("mlreg_model"):
+    with pytest.raises(PluginError) as caught, plugins.attribute_errors("mlreg_model"):
         augmentation(None, None)
     file = tmp_path / "flowers_plugin.py"
     says(caught.value, "'flowers'", f"{file}, line {line_of(file, '1 / 0')}")
@@ -614,7 +614,7 @@ def test_what_a_library_raises_is_blamed_on_the_hook_that_provided_the_value(tmp
     """Where no line of a plugin is on the way, the hook's owner answers."""
     plugins = loaded(tmp_path)
 
-    with pytest.raises(PluginError) as caught, plugins.answerable("mlreg_model"):
+    with pytest.raises(PluginError) as caught, plugins.attribute_errors("mlreg_model"):
         functools.reduce(lambda *_: throw(kind("shapes differ")), [1, 2])
     says(caught.value, "'flowers'", "mlreg_model", "shapes differ")
     assert type(caught.value.__cause__) is kind
@@ -627,7 +627,7 @@ def throw(error: BaseException) -> None:
 def test_errors_of_ours_pass_where_a_plugin_answers(tmp_path):
     """A diverged training is no plugin's fault."""
     plugins = loaded(tmp_path)
-    with pytest.raises(DataError) as caught, plugins.answerable("mlreg_model"):
+    with pytest.raises(DataError) as caught, plugins.attribute_errors("mlreg_model"):
         raise DataError("No flowers.")
     assert not hasattr(caught.value, "__notes__")
 
@@ -635,7 +635,7 @@ def test_errors_of_ours_pass_where_a_plugin_answers(tmp_path):
 def test_a_bug_of_ours_is_not_blamed_on_a_plugin(tmp_path):
     """What the host's own lines raise, with no plugin on the way, stays a bug of ours."""
     plugins = loaded(tmp_path)
-    with pytest.raises(AttributeError), plugins.answerable("mlreg_model"):
+    with pytest.raises(AttributeError), plugins.attribute_errors("mlreg_model"):
         plugins.wrong_type("mlreg_nothing", int, None)
 
 

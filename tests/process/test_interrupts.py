@@ -49,7 +49,7 @@ def test_while_training_the_first_is_noted_and_raised_when_training_ends(signum)
     """What is half done is finished; then the run stops, even if nobody asked in between."""
     reached = []
     with stop_on_signals() as stop:
-        with pytest.raises(Interrupted) as caught, stop.patience():
+        with pytest.raises(Interrupted) as caught, stop.defer_interrupts():
             assert stop.signum is None
             send(signum)
             assert stop.signum == signum
@@ -61,7 +61,7 @@ def test_while_training_the_first_is_noted_and_raised_when_training_ends(signum)
 def test_while_training_the_second_stops_at_once():
     """Whoever presses Ctrl-C twice does not want to wait for the batch."""
     reached = []
-    with stop_on_signals() as stop, pytest.raises(Interrupted) as caught, stop.patience():
+    with stop_on_signals() as stop, pytest.raises(Interrupted) as caught, stop.defer_interrupts():
         send(signal.SIGINT)
         send(signal.SIGTERM)
         reached.append("what comes after")
@@ -72,7 +72,7 @@ def test_while_training_the_second_stops_at_once():
 def test_after_training_once_is_at_once_again():
     """Patience ends with its block."""
     with stop_on_signals() as stop:
-        with stop.patience():
+        with stop.defer_interrupts():
             pass
         with pytest.raises(Interrupted):
             send(signal.SIGTERM)
@@ -80,7 +80,7 @@ def test_after_training_once_is_at_once_again():
 
 def test_an_error_in_training_is_not_replaced():
     """A failure that comes after a noted signal is told as what it is."""
-    with stop_on_signals() as stop, pytest.raises(ZeroDivisionError), stop.patience():
+    with stop_on_signals() as stop, pytest.raises(ZeroDivisionError), stop.defer_interrupts():
         send(signal.SIGINT)
         raise ZeroDivisionError
 

@@ -7,7 +7,13 @@ from fakes import TABLE_PLUGIN, write_project
 
 from registry_core.errors import PluginError, UsageError
 from registry_core.plugins.manager import KnownPlugins
-from registry_core.promotion.gates import Check, Decision, PromotionRefusedError, check_force, judge
+from registry_core.promotion.gates import (
+    Check,
+    Decision,
+    PromotionRefusedError,
+    check_force,
+    evaluate_gates,
+)
 from registry_core.records import Objection, Version
 
 ACCURATE = """
@@ -55,14 +61,14 @@ class Untouched:
 
 def objections(joined, candidate, incumbent, alias) -> list[Objection]:
     """What the plugins say, where the alias itself asks for nothing."""
-    decision = judge(
+    decision = evaluate_gates(
         candidate,
         incumbent,
         alias,
         rules=[],
         plugins=joined,
         past=Untouched(),
-        outcomes=lambda version: None,
+        per_example_results=lambda version: None,
     )
     return [Objection(check.name, check.found) for check in decision.failed]
 

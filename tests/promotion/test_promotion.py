@@ -10,7 +10,7 @@ from fakes import Recorder
 from store_helpers import blob, scored
 
 from registry_core.errors import IntegrityError, UsageError
-from registry_core.evaluation.per_example_results import OUTCOMES_FILE, Outcomes
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
 from registry_core.plugins.manager import PluginSet
 from registry_core.promotion.gates import PromotionRefusedError
 from registry_core.registry import Registry
@@ -30,7 +30,7 @@ def publish(registry: Registry, right: int, *, fingerprint="sha256:test", kept=T
     """A version that gets so many of a thousand examples right, beginning at the one shifted to."""
     correct = np.roll(np.arange(EXAMPLES) < right, shift)
     losses = np.where(correct, 0.1, 3.0).astype("<f4").tobytes()
-    answers = Outcomes(EXAMPLES, fingerprint, losses, np.packbits(correct).tobytes())
+    answers = PerExampleResults(EXAMPLES, fingerprint, losses, np.packbits(correct).tobytes())
     with registry.store.start_run("dummy") as run:
         files = {"model.keras": run.files / "model.keras"}
         files["model.keras"].write_bytes(f"weights {right} {shift}".encode())
@@ -134,7 +134,7 @@ def test_off_compares_nothing(tmp_path):
     ("options", "why"),
     [
         ({"fingerprint": "sha256:other"}, "different test splits"),
-        ({"kept": False}, "no record of its answers"),
+        ({"kept": False}, "no recorded per-example results"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_unless_someone_answers_for_it(tmp_path, options, why):
@@ -164,7 +164,7 @@ def test_a_test_split_that_decided_often_decides_at_a_stricter_level(tmp_path):
         assert decision.comparison is not None
         confidences.append(1 - decision.comparison.confidence)
     assert confidences == pytest.approx([0.05, 0.05 / 2, 0.05 / 3, 0.05 / 3])
-    assert "has decided 2 times against dummy@1" in decision.checks[-1].found
+    assert "corrected for 2 earlier comparisons with dummy@1" in decision.checks[-1].found
 
 
 def test_an_alias_can_require_another(tmp_path):
@@ -344,7 +344,7 @@ def test_a_long_comparison_tells_its_observer_how_far_it_is(tmp_path):
     registered = registry(tmp_path, production=PromotionRule())
     for shift in (0, 1):
         losses = np.random.default_rng(shift).gamma(2, 1, 200).astype("<f4")
-        answers = Outcomes(200, "sha256:test", losses.tobytes())
+        answers = PerExampleResults(200, "sha256:test", losses.tobytes())
         with registered.store.start_run("dummy") as run:
             files = {name: run.files / name for name in ("model.keras", OUTCOMES_FILE)}
             files["model.keras"].write_bytes(b"weights %d" % shift)

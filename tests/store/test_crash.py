@@ -47,7 +47,7 @@ def _steps():
 
 def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(store):
     whole = {1}
-    outcomes = []
+    per_example_results = []
     for number in _steps():
         status = in_child(lambda at=number: _broken_publish(store, at, kill))
         versions = store.versions("dummy")
@@ -56,7 +56,7 @@ def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(store):
         store.verify_ledger()
         found = {version.version for version in versions}
         assert found in (whole, whole | {max(whole) + 1})
-        outcomes.append((status, len(found) - len(whole)))
+        per_example_results.append((status, len(found) - len(whole)))
 
         following = publish(store, content=b"third")
         assert following.version == max(found) + 1
@@ -64,11 +64,11 @@ def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(store):
         whole = found | {following.version}
         if status == 0:
             break
-    assert outcomes[-1] == (0, 1)
-    assert {status for status, _ in outcomes[:-1]} == {KILLED}
-    assert (KILLED, 0) in outcomes
-    assert (KILLED, 1) in outcomes, "no step after the commit was reached"
-    assert len(outcomes) > 40
+    assert per_example_results[-1] == (0, 1)
+    assert {status for status, _ in per_example_results[:-1]} == {KILLED}
+    assert (KILLED, 0) in per_example_results
+    assert (KILLED, 1) in per_example_results, "no step after the commit was reached"
+    assert len(per_example_results) > 40
 
 
 @pytest.mark.parametrize(("fault", "needed"), [(no_space, "bytes are free"), (failing_disk, "")])
@@ -163,7 +163,7 @@ def test_a_commit_that_the_disk_does_not_confirm_is_taken_back(store, monkeypatc
     monkeypatch.setattr(_Unconfirmed, "failures", failures)
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **o: connect(*a, factory=_Unconfirmed, **o))
     if shown:
-        monkeypatch.setattr("registry_core.store.index.ALLOW_DELETE", ["no statement"])
+        monkeypatch.setattr("registry_core.store.sqlite.index.ALLOW_DELETE", ["no statement"])
     with pytest.raises(StorageError) as caught:
         publish(store, content=b"second")
     monkeypatch.undo()

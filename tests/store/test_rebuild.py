@@ -187,9 +187,9 @@ def test_what_a_killed_run_left_makes_no_version(store):
     """Its files lie in objects/, announced and never committed."""
 
     def die() -> None:
-        from registry_core.store.index import Writing
+        from registry_core.store.sqlite.index import WriteTransaction
 
-        Writing.add_version = lambda *_: kill()
+        WriteTransaction.add_version = lambda *_: kill()
         publish(store, content=b"unfinished")
 
     assert in_child(die) == -9

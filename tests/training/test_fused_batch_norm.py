@@ -8,7 +8,7 @@ import pytest
 from fakes import Recorder
 
 from registry_core.config import RunConfig
-from registry_core.lifecycle.reproduce import Scratch
+from registry_core.lifecycle.reproduce import EphemeralWorkspace
 from registry_core.process.interrupts import StopRequest
 from registry_core.types import ArraySplit, Assembly, DataSplits
 
@@ -201,7 +201,10 @@ def fitted(keras):
         model = network(keras)
         data = DataSplits(images(60), images(12, 1), images(12, 1), ("a", "b", "c"))
         history = trainer.fit(
-            Assembly(data, model, None, None, []), Recorder(), StopRequest(), Scratch(Path())
+            Assembly(data, model, None, None, []),
+            Recorder(),
+            StopRequest(),
+            EphemeralWorkspace(Path()),
         )
         return model, history
 

@@ -138,7 +138,7 @@ class Kind:
         model = model_of(self.keras, self.optimizer, self.units)
         callbacks = [*self.callbacks(self.keras), *more]
         assembly = Assembly(data, model, jitter, self.schedule(self.keras), callbacks)
-        with stop.patience():
+        with stop.defer_interrupts():
             history = trainer.fit(assembly, observer, stop, checkpoints)
         evaluation = trainer.evaluate(model, model, data.test) if evaluate else None
         return Ended(trainer.digest(model), history, evaluation, observer)

@@ -8,7 +8,7 @@ from checkpoint_helpers import Nowhere
 from fakes import Recorder
 
 from registry_core.config import RunConfig
-from registry_core.evaluation.per_example_results import outcomes
+from registry_core.evaluation.per_example_results import pack_results
 from registry_core.process.interrupts import StopRequest
 from registry_core.types import ArraySplit, Assembly, DataSplits, Split, StreamSplit
 
@@ -109,7 +109,7 @@ def train(data: DataSplits, inputs: str, kind: str, folder, seed: int = 0):
     evaluation = trainer.evaluate(model, model, data.test)
     assert history.epochs == 1
     assert len(evaluation.losses) == len(data.test)
-    assert outcomes(evaluation, names, "drawn").examples == len(data.test)
+    assert pack_results(evaluation, names, "drawn").examples == len(data.test)
     trainer.save(model, folder / "model.keras")
     trainer.check_saved(model, folder / "model.keras", data.test)
     return evaluation

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoint_helpers import Nowhere
-from fakes import Recorder, standard_report, write_project
+from fakes import Recorder, run_context, write_project
 
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted, PluginError, TrainingError, UsageError
@@ -276,7 +276,7 @@ def test_a_stop_is_obeyed_at_the_batchs_end(fitted, one_step_a_call):
     """The batch is finished, the next one is not begun."""
     stop = StopRequest()
     observer = Stopping(stop, after=7)
-    with pytest.raises(Interrupted) as caught, stop.patience():
+    with pytest.raises(Interrupted) as caught, stop.defer_interrupts():
         fitted(observer=observer, stop=stop, epochs=3)
     assert caught.value.exit_status == 143
     assert len(observer.batches) == 7
@@ -292,7 +292,7 @@ def test_a_stop_is_obeyed_while_validation_goes_on(fitted, keras):
             stop.receive(2)
 
     observer = Recorder()
-    with pytest.raises(Interrupted), stop.patience():
+    with pytest.raises(Interrupted), stop.defer_interrupts():
         fitted(observer=observer, stop=stop, callbacks=[Signal()])
     assert observer.epochs == []
 
@@ -728,7 +728,7 @@ def mlreg_inference_model(model):
 def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broken):
     """The story with its real trainer; and a plugin's line is blamed for what Keras raises."""
     from registry_core.lifecycle.run import run
-    from registry_core.lifecycle.spec import plan_run
+    from registry_core.lifecycle.spec import spec_from_preset
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.store import Store
 
@@ -745,14 +745,9 @@ def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broke
 
     def start():
         return run(
-            plan_run(plugins),
-            plugins=plugins,
-            store=store,
-            load_trainer=training.KerasTrainer,
-            standard_report=standard_report,
-            observer=observer,
-            stop=StopRequest(),
-            project=tmp_path,
+            spec_from_preset(plugins),
+            store,
+            run_context(plugins, tmp_path, training.KerasBackend, observer),
         )
 
     if broken:

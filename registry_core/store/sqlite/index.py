@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.records import FileRecord, LedgerRow, ModelSummary, Removal, Version
-from registry_core.store import derived
-from registry_core.store.database import Database
 from registry_core.store.ledger import Event, from_json, next_row
 from registry_core.store.manifest import Objective, canonical, read_json
-from registry_core.store.schema import ALLOW_DELETE, COMPARED, INCUMBENT, MOVES, REFUSE_DELETE
+from registry_core.store.sqlite import derived
+from registry_core.store.sqlite.database import Database
+from registry_core.store.sqlite.schema import (
+    ALLOW_DELETE,
+    COMPARED,
+    INCUMBENT,
+    MOVES,
+    REFUSE_DELETE,
+)
 from registry_core.store.storage_errors import damaged_index
 
 _VERSION = "SELECT model, number, created, run, grouped, digest, summary FROM versions"
@@ -34,7 +40,7 @@ _LEDGER = (
 _TOGETHER = 500
 
 
-class Reading:
+class ReadTransaction:
     """One consistent view of the index."""
 
     def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
@@ -487,7 +493,7 @@ class Reading:
             raise damaged_index(self._folder, f"is damaged ({error})") from error
 
 
-class Writing(Reading):
+class WriteTransaction(ReadTransaction):
     """One transaction, alone in writing.
 
     `appended` has the rows that it added to the ledger.
@@ -678,16 +684,16 @@ class Index:
         self._database = Database(folder, busy_seconds)
 
     @contextmanager
-    def reading(self) -> Iterator[Reading]:
+    def reading(self) -> Iterator[ReadTransaction]:
         with self._database.reading() as connection:
-            yield Reading(connection, self._folder)
+            yield ReadTransaction(connection, self._folder)
 
     @contextmanager
-    def writing(self, create: bool = False) -> Iterator[Writing]:
+    def writing(self, create: bool = False) -> Iterator[WriteTransaction]:
         with self._database.writing(create) as connection:
-            yield Writing(connection, self._folder)
+            yield WriteTransaction(connection, self._folder)
 
     @contextmanager
-    def snapshot(self, file: Path) -> Iterator[Reading]:
+    def snapshot(self, file: Path) -> Iterator[ReadTransaction]:
         with self._database.snapshot(file) as connection:
-            yield Reading(connection, self._folder)
+            yield ReadTransaction(connection, self._folder)
