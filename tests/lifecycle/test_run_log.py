@@ -17,7 +17,7 @@ from registry_core.plugins.manager import KnownPlugins
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.store import Store
-from registry_core.store import workspaces as store_runs
+from registry_core.store.local import workspaces as store_runs
 
 
 class Project:
