@@ -205,7 +205,7 @@ def import_model(
             count, sha256 = adoption.examine(file, examiner)
         if as_json:
             found = {"path": str(file), "size": count, "sha256": sha256}
-            output.print_json({**plan.to_json(), "file": found, "dry_run": True})
+            output.print_json({**plan.summary(), "file": found, "dry_run": True})
             return
         output.print_text(
             f"{literal(file.name)} ({size(count)}, sha256 {sha256}) can be imported.\n"

@@ -207,7 +207,7 @@ def _tell_plans(plans: Sequence[RunSpec], folder: Path, as_json: bool) -> None:
     plan, last = plans[0], plans[-1].config.seed
     if as_json:
         seeds = {"seeds": [each.config.seed for each in plans]} if plan.group else {}
-        output.print_json({**plan.to_json(), **seeds, "dry_run": True})
+        output.print_json({**plan.summary(), **seeds, "dry_run": True})
         return
     config = plan.config
     times, which, versions = "", f"seed {config.seed}", "it as the next version"

@@ -585,7 +585,7 @@ def test_export_replaces_nothing_unless_it_is_told_to(ask_in_turn, tmp_path):
     expected = [
         (["export", "flowers@1", "-o", "here.keras"], ["exists", "--overwrite"]),
         (["export", "flowers@1", "--format", "keras", "-o", "folder"], ["is a folder"]),
-        ([*figures, "full"], ["is a folder with something in it"]),
+        ([*figures, "full"], ["is a folder that is not empty"]),
         ([*figures, "here.keras"], ["would not be a figures export", "Leave out --format"]),
         (["export", "flowers@1", "-o", "no/where.keras"], ["no folder no"]),
         (["export", "flowers@1", "--format", "onnx"], ["'onnx'", "savedmodel"]),
