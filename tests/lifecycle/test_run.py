@@ -384,6 +384,7 @@ def test_an_extension_adds_its_figures_to_the_hosts(tmp_path):
     assert figures(project.run()) == ["figures/history.png", "figures/more.txt"]
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -542,6 +543,7 @@ def test_an_augmentation_that_is_no_function_is_refused_before_the_model(tmp_pat
     assert "(inputs, batch) -> inputs" in error.remedy
 
 
+@pytest.mark.gate(keep=12)
 @pytest.mark.parametrize(
     ("method", "stage"),
     [

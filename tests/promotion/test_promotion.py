@@ -76,6 +76,20 @@ def test_not_worse_means_the_intervals_lower_end_is_above_the_margin(tmp_path):
     assert promote(wide, near).failed == []
 
 
+def test_an_interval_that_ends_on_the_margin_is_refused(tmp_path):
+    """The lower end must be above it: the same two versions, with a margin of exactly that."""
+    off = registry(tmp_path, production=PromotionRule(versus_incumbent="off"))
+    good, near = publish(off, 850), publish(off, 845)
+    promote(off, good)
+    low = promote(off, near).comparison.low
+    promote(off, good)
+    with pytest.raises(PromotionRefusedError):
+        promote(registry(tmp_path, production=PromotionRule(margin=-low)), near)
+    beside = registry(tmp_path / "beside", production=PromotionRule(margin=1e-9 - low))
+    promote(beside, publish(beside, 850))
+    assert promote(beside, publish(beside, 845)).failed == []
+
+
 def test_better_needs_more_than_chance(tmp_path):
     """Ahead by a few examples is not better; ahead by many is."""
     registered = registry(tmp_path, production=PromotionRule(versus_incumbent="better"))

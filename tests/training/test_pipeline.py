@@ -63,6 +63,7 @@ def order_of(epoch: list) -> list[int]:
     return [index for (_, _, _, indices), _ in epoch for index in indices]
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_epoch_is_the_same_whatever_was_done_before_it(made, kind):
     """A pipeline started at epoch 3 gives what one that ran epochs 0 to 3 gave."""
@@ -76,6 +77,7 @@ def test_an_epoch_is_the_same_whatever_was_done_before_it(made, kind):
     assert epoch_of(through, 0) == epochs[0]
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_epoch_that_begins_at_a_step_has_the_rest_of_the_whole_ones_batches(made, kind):
     """Inputs, seeds and indices alike, down to none; and the epoch after it is whole."""

@@ -126,6 +126,7 @@ def test_an_observer_hears_of_every_epoch_and_what_was_measured(fitted):
     assert all("loss" in measured for _, measured in observer.batches)
 
 
+@pytest.mark.gate
 def test_without_validation_nothing_is_watched(fitted):
     """Only what was measured on training."""
     run = fitted(data=DataSplits(DATA.train, DATA.test, class_names=NAMES), epochs=1)
@@ -155,6 +156,7 @@ def test_a_schedule_sets_each_epochs_rate_and_is_recorded(fitted, one_step_a_cal
     assert rates == pytest.approx([0.01] * 10 + [0.001] * 5)
 
 
+@pytest.mark.gate
 def test_a_rate_of_zero_trains_nothing(fitted):
     """The rate that is recorded is the one that is used."""
     untouched = []
@@ -167,6 +169,7 @@ def test_a_rate_of_zero_trains_nothing(fitted):
     assert fitted(schedule=lambda epoch: 0.0, model=model, epochs=1).weights == untouched
 
 
+@pytest.mark.gate
 def test_a_keras_schedule_passes_through(fitted, keras, training):
     """It counts steps itself; the rate at each epoch's end is recorded."""
     schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.5, staircase=True)
@@ -228,6 +231,7 @@ def test_a_loss_that_is_lost_stops_the_run_and_names_epoch_and_batch(fitted, tf,
     assert len(observer.epochs) == 1
 
 
+@pytest.mark.gate
 def test_a_loss_that_becomes_infinite_stops_the_run(fitted, tf):
     """Infinity is no better than NaN."""
 
@@ -480,6 +484,7 @@ def test_each_examples_loss_averages_to_keras_own(training, keras, kind, named):
         assert right.mean() == pytest.approx(found.metrics["accuracy"])
 
 
+@pytest.mark.gate
 def test_a_models_own_penalties_are_part_of_its_loss_and_of_no_examples(training, keras):
     """As Keras counts them: once a batch, whatever its size."""
     penalised = keras.layers.Dense(4, kernel_regularizer="l2")
@@ -494,6 +499,7 @@ def test_a_models_own_penalties_are_part_of_its_loss_and_of_no_examples(training
     assert found.metrics["loss"] == pytest.approx(found.losses.mean() + penalty, rel=1e-5)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("own", [False, True])
 def test_every_example_is_answered_once_but_for_a_model_with_a_test_of_its_own(
     training, keras, tf, own
@@ -532,6 +538,7 @@ def test_losses_are_those_of_an_independent_reference(training, keras):
     assert found.losses == pytest.approx(log_sum - shifted[np.arange(9), split.targets], rel=1e-4)
 
 
+@pytest.mark.gate
 def test_losses_in_a_stream_are_those_in_arrays(training, keras, tf):
     """Both kinds of split are evaluated alike."""
     from registry_core.types import StreamSplit
@@ -556,6 +563,7 @@ def test_a_metric_that_is_not_finite_is_not_registered(training, keras):
     assert caught.value.exit_status == 5
 
 
+@pytest.mark.gate
 def test_an_inference_model_without_a_loss_is_given_the_trained_ones(training, keras):
     """Averaged weights in a model of their own need not be compiled again."""
     trained = small(keras)
@@ -569,6 +577,7 @@ def test_an_inference_model_without_a_loss_is_given_the_trained_ones(training, k
     assert inference.compiled
 
 
+@pytest.mark.gate
 def test_a_softmax_in_front_of_the_registered_model_keeps_losses_and_metric_alike(training, keras):
     """Keras reads logits through a softmax where it can; each example's loss does the same."""
     trained = small(keras)
