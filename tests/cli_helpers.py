@@ -97,6 +97,11 @@ def keras_mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Don
     return _keras_forks().run(["-m", "registry_core", *words], cwd, environment)
 
 
+def keras_python(*words: str, cwd: Path | None = None, given: str = "", **environment: str) -> Done:
+    """Run this interpreter to its end, without waiting until TensorFlow is imported."""
+    return _keras_forks().run(words, cwd, environment, given)
+
+
 def forked_mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Done:
     """Run `mlreg WORDS` as above, without waiting until Python and the host have started."""
     return _forks().run(["-m", "registry_core", *words], cwd, environment)

@@ -292,6 +292,7 @@ def run_in(odd: Odd, folder: Path, lines: list[str]) -> tuple[dict[str, int], st
     return json.loads(told.read_text()), written.read_bytes().decode(errors="replace")
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_no_surroundings_make_a_bug_of_a_command_that_reads(original, tmp_path, name):
     """Each ends with a documented status; "A bug in mlreg" and a traceback are never seen."""
@@ -319,6 +320,7 @@ CHANGING = {
 }
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", ["no stdin", "no streams", "the C locale"])
 def test_what_changes_something_needs_nobody_at_a_keyboard(original, tmp_path, name):
     """A service and a cron job have no stdin; what would ask says how to answer beforehand."""

@@ -378,6 +378,7 @@ def test_the_same_run_again_is_the_next_version_with_the_same_weights(first, sec
     assert [plugin["distribution"] for plugin in plugins] == ["mlreg-spirals 1.0"]
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_another_seed_gives_other_weights(others, spirals):
     """--seed decides; --name registers elsewhere, from 1; -q prints the reference alone."""
@@ -429,6 +430,7 @@ json.dump(found, sys.stdout)
 """
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_what_is_exported_scores_what_was_registered(first, others, spirals):
     """.keras, .h5 and SavedModel in plain Keras and TensorFlow; and `open_registry().load`."""
@@ -493,8 +495,10 @@ def mlreg_model(config, data, learning_rate):
 
 @pytest.fixture(scope="module")
 def drawing(tmp_path_factory):
-    """A group of four, and runs alone with two of its seeds, each command in its own process:
-    name -> how it ended, run when it is first asked for."""
+    """A group of four, and runs alone with two of its seeds, each command in its own process.
+
+    Their folder; a function, name -> how it ended, which runs when it is asked for.
+    """
     folder = tmp_path_factory.mktemp("drawing")
     shutil.copy(EXAMPLE, folder)
     write_plugin(folder, "drawing_plugin", HEAD + DRAWING.lstrip())
@@ -532,6 +536,7 @@ def test_a_run_of_a_group_is_what_it_would_have_been_alone(drawing):
     assert content(folder, "together", 4) != content(folder, "first", 1)
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_group_is_told_as_versions_and_their_means(drawing):
     """One JSON object; on stderr which run it is, and nothing of TensorFlow's."""
@@ -642,7 +647,10 @@ GOES_ON = {
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
-    """Runs of plugins that are the example with one thing wrong, in one process, and their home."""
+    """Runs of plugins that are the example with one thing wrong.
+
+    Their folder; a function, name -> how it ended, which runs when it is asked for; all names.
+    """
     folder = tmp_path_factory.mktemp("broken")
     shutil.copy(EXAMPLE, folder)
     texts = {
@@ -658,21 +666,22 @@ def broken(tmp_path_factory):
     write_settings(folder, plugins | {"spirals": "spirals"}, registry="registry")
     lines = {name: ["run", name, "--epochs", "2"] for name in plugins}
     lines["diverging"] = ["run", "spirals", "--epochs", "2", "-p", "learning_rate=1e30"]
-    told = in_turn(list(lines.values()), cwd=folder, keras=True)
-    return folder, dict(zip(lines, told, strict=True))
+    return folder, cache(lambda name: keras_mlreg(*lines[name], cwd=folder)), [*lines]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_that_raises_is_named(broken, hook):
     """3; plugin, hook, file and line; before the first epoch unless it runs after the last."""
-    _, told = broken
+    _, told, _ = broken
     name = hook.removeprefix("mlreg_")
-    done = told[name]
+    done = told(name)
     assert_error(done, 3, f"'{name}'", hook, "ValueError: not today", f"{name}_plugin.py, line 6")
     assert ("epoch 1/2" in done.stderr) == (hook == "mlreg_inference_model")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "name",
@@ -685,16 +694,17 @@ def test_a_hook_that_raises_is_named(broken, hook):
 def test_code_of_a_plugin_that_keras_calls_is_named_too(broken, name):
     """3; plugin, hook and line, however deep in Keras what raised was called."""
     line = IN_KERAS[name][1]
-    done = broken[1][f"{name}_inside"]
+    done = broken[1](f"{name}_inside")
     hook = re.search(r"mlreg_\w+", IN_KERAS[name][0])[0]
     assert_error(done, 3, f"'{name}_inside'", hook, f"{name}_inside_plugin.py, line {line}.")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", NO_MODEL)
 def test_a_model_that_cannot_be_registered_is_refused_before_the_first_epoch(broken, name):
     """3, saying what is wrong with it; nobody waits for an epoch first."""
-    done = broken[1][name]
+    done = broken[1](name)
     assert_error(done, 3, NO_MODEL[name][1])
     assert "Training" not in done.stderr
     assert "epoch 1/2" not in done.stderr
@@ -703,34 +713,38 @@ def test_a_model_that_cannot_be_registered_is_refused_before_the_first_epoch(bro
 @pytest.mark.tensorflow
 def test_a_loss_that_is_lost_ends_the_run(broken):
     """5, naming epoch and batch; nothing is registered under that name."""
-    folder, told = broken
-    assert_error(told["diverging"], 5, "loss is nan in epoch 1, batch", "smaller learning rate")
+    folder, told, _ = broken
+    assert_error(told("diverging"), 5, "loss is nan in epoch 1, batch", "smaller learning rate")
     assert "spirals" not in {model.name for model in Store(folder / "registry").models()}
 
 
 @pytest.mark.tensorflow
 def test_a_report_that_fails_costs_a_warning(broken):
     """The version stands, and says why its figures are missing."""
-    folder, told = broken
-    assert told["report"].status == 0, told["report"].stderr
-    assert "Warning: Figures are missing: Plugin 'report' failed" in told["report"].stderr
-    assert told["report"].stdout.startswith("Registered report@1")
+    folder, told, _ = broken
+    assert told("report").status == 0, told("report").stderr
+    assert "Warning: Figures are missing: Plugin 'report' failed" in told("report").stderr
+    assert told("report").stdout.startswith("Registered report@1")
     assert "no ink" in mlreg("show", "report@1", cwd=folder).stdout
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_notice_that_fails_costs_a_warning(broken):
     """What mlreg_registered raises does not undo the version."""
-    done = broken[1]["registered"]
+    done = broken[1]("registered")
     assert done.status == 0, done.stderr
     assert "Warning: Plugin 'registered' failed in mlreg_registered" in done.stderr
     assert done.stdout.startswith("Registered registered@1")
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_failed_runs_leave_nothing_but_what_it_takes_to_go_on(broken):
     """Only the two that went on are versions; those that had begun to train can be resumed."""
-    folder, _ = broken
+    folder, told, names = broken
+    for name in names:
+        told(name)
     store = Store(folder / "registry")
     assert [model.name for model in store.models()] == ["registered", "report"]
     assert leftovers(store.folder) == []
@@ -763,13 +777,18 @@ PATIENCE_SECONDS = 20  # a batch and a clean end take one, on a machine that is 
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
-    """A long run stopped by each signal in its second epoch; all of them at once, for speed."""
+def stopped(request, tmp_path_factory):
+    """Long runs stopped by a signal each in their second epoch; all of them at once, for speed."""
     folder = tmp_path_factory.mktemp("stopped")
     shutil.copy(EXAMPLE, folder)
     write_settings(folder, {"spirals": "spirals"})
+    asked = {
+        item.callspec.params["signum"]
+        for item in request.session.items
+        if item.function is test_a_signal_stops_a_run_at_the_end_of_its_batch
+    }
     runs = {}
-    for signum in STATUS:
+    for signum in asked:
         home = folder / signum.name
         words = ["run", "spirals", "--epochs", "100000"]
         runs[signum] = start(*words, cwd=folder, MLREG_HOME=str(home)), home
@@ -795,6 +814,7 @@ def stopped(tmp_path_factory):
     return ends
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("signum", STATUS, ids=lambda signum: signum.name)
 def test_a_signal_stops_a_run_at_the_end_of_its_batch(stopped, signum):
@@ -813,6 +833,7 @@ def test_a_signal_stops_a_run_at_the_end_of_its_batch(stopped, signum):
     assert seconds < PATIENCE_SECONDS
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_ctrl_c_twice_does_not_wait_for_the_batch(tmp_path):
     """Once, the batch goes on; twice, it ends where it is, as clean, and can be begun anew."""

@@ -139,6 +139,7 @@ def test_a_deviation_whose_square_underflows_still_counts():
     assert found.p_value == pytest.approx(stats.ttest_ind([1, 3], [7, 9], equal_var=False).pvalue)
 
 
+@pytest.mark.gate
 def test_intervals_have_their_nominal_coverage():
     """Of 2,000 Welch intervals of 95 %, five runs against three, 93.5 to 97 % contain the truth."""
     generator = np.random.default_rng(1)

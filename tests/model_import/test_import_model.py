@@ -14,7 +14,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from cli_helpers import EXAMPLE, assert_error, in_turn, keras_mlreg, mlreg, newest
+from cli_helpers import EXAMPLE, assert_error, in_turn, keras_mlreg, newest
 from fakes import TABLE_PLUGIN, FakeBackend, Recorder, run_context, write_plugin, write_project
 from fakes import write_settings as write_toml
 from hostile_files import HOSTILE, archive, canary, dense, members, model, sound
@@ -52,6 +52,7 @@ def watched(tmp_path):
         yield made
 
 
+@pytest.mark.gate(keep=37)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_without_touching_anything(name, watched, tmp_path):
     """9 where it wants to run code or to reach outside, 6 where it is no whole .keras file.
@@ -139,8 +140,8 @@ def test_the_copy_has_the_length_that_the_file_had_when_opened(tmp_path):
 # --- what becomes of a good one, without TensorFlow -----------------------------------------------
 
 
-class FakeAdopter(FakeBackend):
-    """Takes any file for a model, and measures it as `FakeBackend` does."""
+class FakeImportBackend(FakeBackend):
+    """Accepts any file as a model, and evaluates it like `FakeBackend`."""
 
     def load(self, path, numbers):
         self._called("load")
@@ -163,7 +164,7 @@ class Project:
         self.observer = Recorder()
         self.adopters = []
 
-    def import_model(self, file, backend=FakeAdopter, **choices):
+    def import_model(self, file, backend=FakeImportBackend, **choices):
         def load_backend(config):
             self.adopters.append(backend(config))
             return self.adopters[-1]
@@ -223,7 +224,7 @@ def test_the_file_may_change_after_it_was_copied(tmp_path):
     file = sound(tmp_path / "model.keras")
     original = file.read_bytes()
 
-    class Swapping(FakeAdopter):
+    class Swapping(FakeImportBackend):
         def load(self, path, numbers):
             file.write_bytes(b"something else")
             return super().load(path, numbers)
@@ -239,7 +240,7 @@ def test_a_model_that_fails_later_leaves_nothing(tmp_path, method):
     file = sound(tmp_path / "model.keras")
 
     def failing(config):
-        return FakeAdopter(config, raises={method: IntegrityError("No.")})
+        return FakeImportBackend(config, raises={method: IntegrityError("No.")})
 
     with pytest.raises(MlregError, match=r"No\."):
         project.import_model(file, backend=failing)
@@ -254,8 +255,14 @@ IMPORTED = "tensorflow was imported"
 
 
 @pytest.fixture(scope="module")
-def refusals(tmp_path_factory):
-    """Each hostile file given to the command, without TensorFlow: name -> how it ended."""
+def refusals(request, tmp_path_factory):
+    """Hostile files given to the command, without TensorFlow: name -> how it ended."""
+    asked = {
+        item.callspec.params["name"]
+        for item in request.session.items
+        if item.function is test_import_refuses_before_loading_tensorflow_and_the_data
+    }
+    names = [name for name in HOSTILE if name in asked]
     folder = tmp_path_factory.mktemp("project")
     for module in ("tensorflow", "keras"):
         write_plugin(folder / "in_place_of", module, f"raise SystemExit({IMPORTED!r})")
@@ -263,10 +270,10 @@ def refusals(tmp_path_factory):
     write_toml(folder, {"flowers": "flowers_plugin"}, registry="registry")
     files = tmp_path_factory.mktemp("files")
     with canary(folder / "outside") as watched:
-        for name, (_, make) in HOSTILE.items():
-            make(files / f"{name}.keras", watched)
+        for name in names:
+            HOSTILE[name][1](files / f"{name}.keras", watched)
         before = {path for path in folder.rglob("*") if "registry" not in path.parts}
-        lines = [["import", "flowers", str(files / f"{name}.keras")] for name in HOSTILE]
+        lines = [["import", "flowers", str(files / f"{name}.keras")] for name in names]
         lines += [[*line, "--dry-run"] for line in lines[::5]]
         lines += [["list"], ["verify"]]
         began = time.monotonic()
@@ -278,13 +285,14 @@ def refusals(tmp_path_factory):
     after = {p for p in folder.rglob("*") if not {"registry", "__pycache__"} & set(p.parts)}
     assert after == before
     *ends, listed, verified = done
-    names = [*HOSTILE, *(f"{name} -n" for name in [*HOSTILE][::5])]
+    names += [f"{name} -n" for name in names[::5]]
     return {
         "folder": folder, "seconds": seconds, "list": listed, "verify": verified,
         **dict(zip(names, ends, strict=True)),
     }  # fmt: skip
 
 
+@pytest.mark.gate(keep=12)
 @pytest.mark.processes
 @pytest.mark.parametrize("name", HOSTILE)
 def test_import_refuses_before_loading_tensorflow_and_the_data(refusals, name):
@@ -310,18 +318,20 @@ def test_a_dry_run_loads_the_model_and_says_what_would_be_done(tmp_path):
     """The digest of the file, the data, and the name; this process does not load TensorFlow."""
     write_project(tmp_path)
     sound(tmp_path / "sound.keras")
-    done = mlreg("import", "flowers", "sound.keras", "--dry-run", cwd=tmp_path)
+    line = ["import", "flowers", "--dry-run"]
+    done = keras_mlreg(*line, "sound.keras", cwd=tmp_path, FORKED_EXAMINER="1")
     assert done.status == 0, done.stderr
     for said in ("sound.keras", "sha256", "flowers, preset baseline", "next version of 'flowers'"):
         assert said in done.stdout
     archive(tmp_path / "mismatch.keras", members(model(dense(units=4))))
-    done = mlreg("import", "flowers", "mismatch.keras", "--dry-run", cwd=tmp_path)
+    done = keras_mlreg(*line, "mismatch.keras", cwd=tmp_path, FORKED_EXAMINER="1")
     assert_error(done, 6, "Keras cannot load the file")
 
 
 # --- with Keras ---------------------------------------------------------------------------------
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["lambda-activation", "lambda-layer", "pickled"])
 def test_the_hostile_files_do_run_their_code(keras, watched, tmp_path, name):
@@ -440,6 +450,7 @@ def architectures(keras):
         yield name, lambda make=application: make(weights=None, input_shape=(32, 32, 3), classes=4)
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_models_of_keras_layers_are_accepted(training, keras, tmp_path):
     """No model that Keras saves is refused as hostile or too large."""
@@ -590,6 +601,7 @@ def used(project):
 SPARSE = "sparse_categorical_crossentropy of its outputs as"
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("name", "loss"),
@@ -616,6 +628,7 @@ def test_a_model_is_evaluated_with_a_loss_that_fits_the_classes(imported, projec
     assert registered.file("model.keras").sha256 == digest
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("name", "status", "named"),
@@ -633,6 +646,7 @@ def test_a_model_that_does_not_fit_is_refused(imported, project, name, status, n
     assert name not in [each.name for each in Store(project / "registry").models()]
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_registered_model_can_be_exported_and_imported_again(used):
     """Same bytes, digest and metrics."""
@@ -645,6 +659,7 @@ def test_a_registered_model_can_be_exported_and_imported_again(used):
     assert (difference["gained"], difference["lost"]) == ([], [])
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_an_imported_version_works_like_any_other(used):
     """It is listed, shown, promoted, exported in every form, verified, and loaded."""
@@ -662,6 +677,7 @@ def test_an_imported_version_works_like_any_other(used):
     assert loaded.predict(np.zeros((1, 2), "float32"), verbose=0).shape == (1, 3)
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_reevaluation_gives_the_recorded_metrics(used):
     """For a trained model, an imported one, and one compiled by the import."""

@@ -237,6 +237,7 @@ GREEDY = [
 ]  # fmt: skip
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", GREEDY)
 def test_a_small_file_that_needs_much_is_refused(keras, tmp_path, name):
@@ -279,6 +280,7 @@ def test_a_valid_model_passes_with_and_without_data(keras, data, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_errors_are_the_same_as_in_this_process(keras, data, tmp_path):
     """Class and message are kept; strings reach the other process as strings."""
@@ -298,6 +300,7 @@ def test_errors_are_the_same_as_in_this_process(keras, data, tmp_path):
         Examiner().trial_run(file, RunConfig())
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_split_that_would_take_hours_is_refused(keras, data, tmp_path, monkeypatch):
     """The time of the first batch predicts that of the split."""
@@ -317,6 +320,7 @@ def project(keras, tmp_path):
     return tmp_path
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_the_command_refuses_and_says_how_to_allow_more(project):
     """Status 9 in three lines; nothing is registered, and no run is left."""
@@ -329,6 +333,7 @@ def test_the_command_refuses_and_says_how_to_allow_more(project):
     assert store.models() == store.unfinished_runs() == []
 
 
+@pytest.mark.gate(keep=1)
 @linux
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])

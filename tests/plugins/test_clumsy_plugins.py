@@ -19,7 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cli_helpers import assert_error, faked, fill, mlreg, process_environment, start_faked, stop
+from cli_helpers import (
+    assert_error,
+    faked,
+    fill,
+    forked_mlreg,
+    process_environment,
+    start_faked,
+    stop,
+)
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 from registry_core.cli.completion_scripts import LINE, SHELL
@@ -69,7 +77,7 @@ def assert_registered(done, folder, *said: str) -> None:
     store = Store(folder / "registry")
     (version,) = store.versions("flowers")
     store.check(version)
-    assert mlreg("verify", cwd=folder).status == 0
+    assert forked_mlreg("verify", cwd=folder).status == 0
     for each in said:
         assert each in done.stderr, done.stderr
 
@@ -91,6 +99,7 @@ PRINTS = {
 }
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("way", PRINTS)
 def test_what_a_plugin_prints_is_on_stderr(project, way):
     """However it is written; stdout has the one object."""
@@ -99,6 +108,7 @@ def test_what_a_plugin_prints_is_on_stderr(project, way):
     assert_registered(done, folder, "noise")
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report", "mlreg_registered"])
 def test_every_hook_prints_to_stderr(project, hook):
     """And the import; with -q too, the version's reference is all that stdout has."""
@@ -124,7 +134,7 @@ def test_a_plugin_that_asks_for_presets_does_not_disturb_the_shell(project):
     folder = project(
         doing("import", "print('noise'); sys.stderr.write('noise'); os.system('echo noise')")
     )
-    done = mlreg(cwd=folder, **{SHELL: "bash", LINE: "mlreg run flowers --preset qu"})
+    done = forked_mlreg(cwd=folder, **{SHELL: "bash", LINE: "mlreg run flowers --preset qu"})
     assert done.stdout.splitlines()[1:] == ["quick"]
     assert done.stderr == ""
 
@@ -172,6 +182,7 @@ def test_a_table_is_as_wide_as_the_terminal_that_stdout_is(project, columns):
     assert any("train time" in line for line in lines) == (columns == 150)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_encoding_can_show_any_text(project, encoding):
     """What an encoding has not is shown with escapes; JSON stays JSON."""
@@ -211,6 +222,7 @@ UNWRITABLE = [
 ]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("old", "new", "status", "said"), UNWRITABLE)
 def test_a_lone_surrogate_is_refused_before_training(project, old, new, status, said):
     """It could not be written into the version's record afterwards."""
@@ -221,7 +233,7 @@ def test_a_lone_surrogate_is_refused_before_training(project, old, new, status, 
     assert "Training" not in done.stderr
     assert said in done.stderr
     assert json.loads(done.stdout)["error"]["exit_status"] == status
-    assert mlreg("runs", cwd=folder).status == 0
+    assert forked_mlreg("runs", cwd=folder).status == 0
 
 
 def test_a_setting_that_is_no_text_is_wrong_usage(project):
@@ -230,7 +242,7 @@ def test_a_setting_that_is_no_text_is_wrong_usage(project):
     folder = project(free)
     done = faked("run", "flowers", "-p", "note=\udcff", cwd=folder)
     assert_error(done, 2, "note", "\\udcff")
-    assert mlreg("run", "flowers", "-p", "note=plain", "--dry-run", cwd=folder).status == 0
+    assert forked_mlreg("run", "flowers", "-p", "note=plain", "--dry-run", cwd=folder).status == 0
 
 
 def test_an_exception_that_is_no_text_does_not_break_the_list_of_runs(project):
@@ -238,8 +250,8 @@ def test_an_exception_that_is_no_text_does_not_break_the_list_of_runs(project):
     folder = project(TABLE_PLUGIN)
     store = Store(folder / "registry")
     stop(store, failed="torn \udc80")
-    assert mlreg("runs", cwd=folder).status == 0
-    shown = mlreg("runs", "--json", cwd=folder)
+    assert forked_mlreg("runs", cwd=folder).status == 0
+    shown = forked_mlreg("runs", "--json", cwd=folder)
     assert shown.status == 0
     assert "torn" in shown.json["runs"][0]["failed"]
 
@@ -258,7 +270,7 @@ def test_a_record_that_has_such_text_already_is_shown(project, words):
     record = room._record(path)
     room._write(path, {**record, "failed": "torn \udc80 \x1b[2J"})
     for encoding in ("utf-8", "ascii"):
-        done = mlreg(*words.split(), cwd=folder, PYTHONIOENCODING=encoding)
+        done = forked_mlreg(*words.split(), cwd=folder, PYTHONIOENCODING=encoding)
         assert done.status == 0, done.stderr
         assert "\x1b" not in done.stdout
         if "--json" in words:
@@ -271,14 +283,14 @@ def test_an_objection_is_kept_as_it_can_be_written(project):
     text = doing("mlreg_check_promotion", code)
     folder = project(text.replace("RunConfig, hook", "Objection, RunConfig, hook"))
     fill(folder / "registry", 0.5, dataset="flowers", model="flowers")
-    done = mlreg("promote", "flowers@1", "production", "--json", cwd=folder)
+    done = forked_mlreg("promote", "flowers@1", "production", "--json", cwd=folder)
     assert done.status == 9, done.stderr
     first, second = done.json["decision"]["checks"]
     assert first["name"] == "sur\\udc80"
     assert first["found"].startswith("torn \\ud800xxx")
     assert len(first["found"]) < 3000
     assert (second["name"], second["found"]) == ("5", "None")
-    assert mlreg("history", cwd=folder).status == 0
+    assert forked_mlreg("history", cwd=folder).status == 0
 
 
 def test_an_error_of_mlregs_is_always_text():
@@ -381,6 +393,7 @@ def test_whatever_a_hook_raises_it_is_the_plugins_fault(tmp_path, what, hook):
     assert len(str(caught.value)) < 1500
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     "what",
     ["raise Mute()", "raise Partial()", "raise Textless('x')", "deep()", "raise Base('all')"],
@@ -424,6 +437,7 @@ STREAMS = {
 }
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("way", STREAMS)
 def test_a_hook_that_takes_the_streams_away_is_told_and_the_run_goes_on(project, way):
     """The version is registered and told; what was closed leads to stderr again."""
@@ -438,6 +452,7 @@ def test_a_hook_that_takes_the_streams_away_is_told_and_the_run_goes_on(project,
         assert "later" in done.stderr
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("end", [64, 256, 4096])
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report"])
 def test_a_hook_that_closes_others_files_stops_the_run(project, hook, end):
@@ -451,7 +466,7 @@ def test_a_hook_that_closes_others_files_stops_the_run(project, hook, end):
     assert done.status == 3, done.stderr
     assert f"Plugin 'flowers' closed file descriptors that it did not open {where}." in done.stderr
     assert "bug in mlreg" not in done.stderr
-    assert mlreg("verify", cwd=folder).status == 0
+    assert forked_mlreg("verify", cwd=folder).status == 0
 
 
 def test_a_notice_that_closes_others_files_leaves_the_version(project):
@@ -473,7 +488,7 @@ def test_a_file_that_was_closed_one_by_one_is_no_bug(project):
     done = faked("run", "flowers", cwd=folder)
     assert done.status in (0, 3), done.stderr
     assert "bug in mlreg" not in done.stderr
-    assert mlreg("verify", cwd=folder).status == 0
+    assert forked_mlreg("verify", cwd=folder).status == 0
 
 
 # --- what belongs to the whole process -----------------------------------------------------------
@@ -492,6 +507,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_registered"])
 def test_what_a_hook_changes_of_the_process_is_put_back(project, hook):
     """All of it, with a warning that names plugin, hook and what it was; the run goes on."""
@@ -566,6 +582,7 @@ def test_what_raises_is_put_back_too(tmp_path):
     assert "the working directory" in told[0]
 
 
+@pytest.mark.gate
 def test_looking_costs_next_to_nothing():
     """A guarded call costs less than a tenth of a millisecond."""
     guard = PluginGuard("'x'", "in mlreg_model")
@@ -578,6 +595,7 @@ def test_looking_costs_next_to_nothing():
     assert least < 1e-3
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("hook", ["import", "mlreg_dataset", "mlreg_model"])
 def test_ctrl_c_stops_a_run_whose_plugin_took_the_signal(project, hook):
     """A handler that a hook installed is replaced by mlreg's after it, and Ctrl-C means stop."""
@@ -643,12 +661,13 @@ def test_a_value_that_raises_when_it_is_looked_at_is_the_plugins_fault(project, 
     )
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("words", ["fetch", "verify", "path"])
 def test_a_cache_that_raises_is_the_plugins_fault(project, words):
     """3, naming the hook that gave it."""
     cache = "class Cache:\n    def __getattr__(self, name):\n        raise OSError('dry')\n"
     folder = project(doing("mlreg_data", "return Cache()") + cache)
-    done = mlreg("data", words, "flowers", cwd=folder)
+    done = forked_mlreg("data", words, "flowers", cwd=folder)
     assert_error(done, 3, "'flowers' failed in mlreg_data: OSError: dry")
 
 
@@ -667,6 +686,7 @@ LEFT = {
 }
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("way", LEFT)
 def test_what_a_plugin_leaves_running_does_not_hold_the_command(project, way):
     """The version is told; after some seconds the command ends, naming the thread."""
@@ -678,6 +698,7 @@ def test_what_a_plugin_leaves_running_does_not_hold_the_command(project, way):
     assert_registered(done, folder, "Warning: A plugin left", said)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     "code",
     [

@@ -140,6 +140,7 @@ def _audits(store: Store, acts: Sequence[Callable[[Store, int], None]], seconds:
     return audits
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.processes
 @pytest.mark.parametrize("kind", WRITERS)
 def test_an_audit_beside_writers_raises_no_false_alarm(store, kind):
@@ -189,6 +190,7 @@ def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
     assert seen == [0]
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_an_audit_needs_no_more_memory_for_more_versions(tmp_path, monkeypatch):
     """Nothing is kept of what is whole: eight times the versions, and nearly the same peak."""

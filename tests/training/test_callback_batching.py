@@ -19,6 +19,7 @@ def counting(keras, hook, numbers):
     return keras.callbacks.LambdaCallback(**{hook: lambda batch, logs: numbers.append(batch)})
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("hook", "batches"),
     [

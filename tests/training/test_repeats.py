@@ -198,6 +198,7 @@ def callbacks_by_kind(keras, tf):
     }
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -211,7 +212,8 @@ def test_the_state_of_callbacks_is_restored(fits, keras, tf, kind):
     """Also what they change when an epoch begins, which Keras does twice for a resumed epoch."""
     make = callbacks_by_kind(keras, tf)[kind]
     stops = [OFTEN] if kind == "counts" else []
-    assert_same(fits(callbacks=lambda run_dir: [make()]), *stops)
+    # without graphs, which take long to make
+    assert_same(fits(callbacks=lambda run_dir: [make()], run_eagerly=True), *stops)
 
 
 def told(ended) -> str:
@@ -248,6 +250,7 @@ def fits_in(fits, kind, name):
     return made
 
 
+@pytest.mark.gate
 def test_a_warning_is_repeated_on_resume_and_recorded_once(fits, keras):
     """Also if nothing is left to train."""
 
@@ -300,6 +303,7 @@ def layers_by_kind(keras, tf):
     return {"global": Global, "elsewhere": Elsewhere, "untracked": untracked, "tf": Stateful}
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", ["global", "elsewhere", "untracked"])
 def test_a_layer_that_draws_without_a_generator_of_its_own_repeats(fits, keras, tf, kind):
     """Keras's and TensorFlow's global generators and unknown ones are saved too."""
@@ -313,6 +317,7 @@ def test_a_layer_that_draws_without_a_generator_of_its_own_repeats(fits, keras, 
     assert_same(fits(layers=layers))
 
 
+@pytest.mark.gate
 def test_a_layer_that_draws_with_tf_random_is_named_before_training(fits, keras, tf):
     """A run that is not stopped repeats."""
 
@@ -333,6 +338,7 @@ def test_a_layer_that_draws_with_tf_random_is_named_before_training(fits, keras,
     assert resumed.digest != whole.digest  # else there would be nothing to tell
 
 
+@pytest.mark.gate
 def test_a_model_that_runs_eagerly_repeats_with_tf_random_too(fits, keras, tf):
     """Outside of functions, TensorFlow's generator can be read."""
 
@@ -395,12 +401,14 @@ def augmentations_by_kind(keras, tf):
     }
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", ["layers", "unseeded", "generator"])
 def test_an_augmentation_draws_by_the_seed_of_its_batch(fits, keras, tf, kind):
     """Keras layers, keras.random, a tf.random.Generator: all are seeded for each batch."""
     assert_same(fits(augmentation=augmentations_by_kind(keras, tf)[kind]))
 
 
+@pytest.mark.gate
 def test_an_augmentation_and_a_layer_do_not_share_keras_global_generator(fits, keras, tf):
     """Batches are made ahead: they would race for it."""
     assert_same(
@@ -411,6 +419,7 @@ def test_an_augmentation_and_a_layer_do_not_share_keras_global_generator(fits, k
     )
 
 
+@pytest.mark.gate
 def test_a_variable_shared_by_callback_and_augmentation_is_restored(fits, keras, tf):
     """It belongs to no callback and no model."""
     made = []
@@ -426,6 +435,7 @@ def test_a_variable_shared_by_callback_and_augmentation_is_restored(fits, keras,
     assert_same(fits(augmentation=augmentation, callbacks=lambda run_dir: [Stronger()]))
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("kind", "named", "when"),
     [

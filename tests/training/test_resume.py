@@ -296,6 +296,7 @@ def test_only_the_remaining_batches_are_trained(kinds, stopped_at):
     assert resumed.history.epoch_seconds[1] > 0
 
 
+@pytest.mark.gate
 def test_a_stream_stopped_within_an_epoch_ends_as_if_never_stopped(kinds, tmp_path):
     """The examples that were done are skipped; after the last batch, all of them."""
     kind, whole = kinds("stream")
@@ -309,6 +310,7 @@ def test_a_stream_stopped_within_an_epoch_ends_as_if_never_stopped(kinds, tmp_pa
     assert [epoch for epoch, *_ in resumed.observer.epochs] == list(range(EPOCHS))
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     "name", ["averaged weights", "a schedule of Keras's", "scaled loss", "stops early"]
 )
@@ -324,6 +326,7 @@ def test_every_optimizer_and_callback_resumes(kinds, name, tmp_path):
     assert len(whole.observer.epochs) == EPOCHS
 
 
+@pytest.mark.gate
 def test_a_callback_may_end_training_when_the_signal_arrives(training, keras, tmp_path):
     """The shortened epoch is repeated, and shortened again."""
 
@@ -340,6 +343,7 @@ def test_a_callback_may_end_training_when_the_signal_arrives(training, keras, tm
     assert kind.fit(checkpoints).what_counts == whole.what_counts
 
 
+@pytest.mark.gate
 def test_a_callbacks_own_backup_does_not_move_the_epoch(training, keras, tmp_path):
     """It is from an epoch after the checkpoint, or from the end of training."""
     checkpoints, backups = All(tmp_path), tmp_path / "backups"
@@ -370,6 +374,7 @@ def test_short_epochs_share_checkpoints_and_the_last_one_has_one(training, keras
     assert read_state(checkpoints.checkpoint)["epoch"] == 12
 
 
+@pytest.mark.gate
 def test_an_epoch_that_ends_with_a_signal_gets_a_checkpoint(training, keras, tmp_path, monkeypatch):
     """No epoch that was reported as done is repeated."""
     monkeypatch.setattr("registry_core.training.resume.MAX_COST", 1e-9)
@@ -399,6 +404,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_prevent_stopping(kinds, st
     assert read_state(checkpoints.checkpoint)["step"] == 2
 
 
+@pytest.mark.gate
 def test_a_damaged_checkpoint_restarts_the_run(kinds, stopped_at):
     """With a warning, and the same result."""
     kind, whole = kinds("arrays")
@@ -410,6 +416,7 @@ def test_a_damaged_checkpoint_restarts_the_run(kinds, stopped_at):
     assert "The run starts from the beginning" in ended.observer.warnings[0]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -100,6 +100,7 @@ def regression(name: str, split) -> DataSplits:
 SPLITS = ("train", "test", "validation")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize(("field", "value"), [("inputs", np.nan), ("targets", np.inf)])
 def test_non_finite_numbers_are_reported_with_their_index(name, field, value):
@@ -111,6 +112,7 @@ def test_non_finite_numbers_are_reported_with_their_index(name, field, value):
     assert reached == ("fit" if name == "train" else "data")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("label", [3, -1])
 def test_invalid_labels_are_reported_with_their_index(name, label):
@@ -120,6 +122,7 @@ def test_invalid_labels_are_reported_with_their_index(name, label):
     assert "from 0 to 2" in error.remedy
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("found", [0, 138, 199])
 def test_a_stream_with_too_few_examples_is_reported_with_both_numbers(name, found):
@@ -129,6 +132,7 @@ def test_a_stream_with_too_few_examples_is_reported_with_both_numbers(name, foun
     assert reached == ("fit" if name == "train" and found else "data")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_stream_with_too_many_examples_is_reported(name):
     """The rest would never be used."""
@@ -137,6 +141,7 @@ def test_a_stream_with_too_many_examples_is_reported(name):
     assert "dataset.take(200)" in error.remedy
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("place", [0, 150])
 def test_a_stream_that_raises_is_reported_with_index_and_reason(name, place):
@@ -147,6 +152,7 @@ def test_a_stream_that_raises_is_reported_with_index_and_reason(name, place):
     )
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 def test_an_example_of_another_shape_is_reported_with_its_index(name):
     """Such examples cannot be batched."""
@@ -184,6 +190,7 @@ def test_the_element_specification_of_a_stream_is_checked_first():
 # --- another order -------------------------------------------------------------------------------
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_stream_with_a_changing_order_is_reported(name):
     """Training would not repeat, and results would be paired wrongly."""
@@ -222,6 +229,7 @@ def test_a_stream_with_random_changes_is_reported():
 # --- what is sound -------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_streams_give_the_same_results_as_arrays():
     """Endless ones are cut; a validation split may be the test split itself."""
     import tensorflow as tf
@@ -256,6 +264,7 @@ def test_an_error_of_the_augmentation_is_not_blamed_on_the_stream():
         trainer.fit(Assembly(data, model, augment, None, []), Recorder(), StopRequest(), Nowhere())
 
 
+@pytest.mark.gate
 def test_a_run_with_an_invalid_stream_is_a_data_error(tmp_path):
     """Nothing is registered, and the plugin's model is not blamed."""
     from fakes import run_context, write_project

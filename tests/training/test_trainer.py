@@ -283,6 +283,7 @@ def test_a_stop_request_ends_validation(fitted, keras):
     assert observer.epochs == []
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("batch_size", "suggested"), [(5, 2), (1, 1)])
 def test_running_out_of_memory_suggests_a_smaller_batch(fitted, keras, tf, batch_size, suggested):
     """Exit status 5 with an option to type."""
@@ -432,6 +433,7 @@ def evaluated(training, keras, model, split, trained=None):
 SPARSE, CATEGORICAL, BINARY = "SparseCategorical", "Categorical", "Binary"
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY, "regression", "two targets"])
 def test_the_mean_of_the_example_losses_equals_kerass_loss(training, keras, kind, named):
@@ -705,6 +707,7 @@ def mlreg_inference_model(model):
 """
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broken):
     """A whole run with the real backend; a plugin's line is named for an error of Keras."""
