@@ -11,17 +11,25 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry_core import rules
 from registry_core.errors import AliasMovedError, BusyError, RuleChangedError, UsageError
-from registry_core.records import MODEL_FILE, LedgerRow, Promotion, RunLog, UnfinishedRun, Version
+from registry_core.records import (
+    MODEL_FILE,
+    LedgerAction,
+    LedgerRow,
+    Promotion,
+    RunLog,
+    UnfinishedRun,
+    Version,
+)
 from registry_core.refs import Ref, check_alias_name, parse_ref, shown
 from registry_core.rules import RuleChange, SetRule
 from registry_core.settings import RegistryPlace, Settings, find_settings, registry_place
-from registry_core.store import Store
+from registry_core.store import CheckedVersion, Store
 
 if TYPE_CHECKING:
     import keras
@@ -137,6 +145,7 @@ class Registry:
             PromotionRefusedError: a check fails; the ledger says so, the alias has not moved.
             IntegrityError: a file of the version is damaged; the alias has not moved.
         """
+        from registry_core.evaluation.per_example_results import OUTCOMES_FILE
         from registry_core.promotion import gates
 
         gates.check_force(force, reason)
@@ -146,21 +155,26 @@ class Registry:
             holder = self._holder(candidate.model, alias)  # checked against the ledger
             if holder and holder.version == candidate.version:
                 return Promotion(alias, holder, holder), gates.Decision(holder, holder, alias, ())
-        self.store.check(candidate)
+        checked = self.store.check(candidate, keep=[OUTCOMES_FILE])
         for _ in range(_DECISIONS):
-            decision = self._decide(candidate, alias, plugins, observer, warnings)
+            decision = self._decide(checked, alias, plugins, observer, warnings)
             grounds = decision.evidence(force)
             if decision.failed and not force:
                 if not dry_run:
                     self.store.note(
-                        "refused", candidate.model, candidate.version, alias, reason, grounds
+                        LedgerAction.REFUSED,
+                        candidate.model,
+                        candidate.version,
+                        alias,
+                        reason,
+                        grounds,
                     )
                 raise gates.PromotionRefusedError(decision)
             if dry_run:
                 return Promotion(alias, candidate, decision.incumbent), decision
             try:
                 promotion = self.store.move_alias(
-                    candidate,
+                    checked,
                     alias,
                     reason,
                     grounds,
@@ -198,12 +212,12 @@ class Registry:
         if len(held) < 2 or held[-2] is None:
             raise self._nothing_before(model, alias, holder)
         earlier = self.version(Ref(model, "number", str(held[-2])))
-        self.store.check(earlier)
+        checked = self.store.check(earlier)
         if dry_run:
             return Promotion(alias, earlier, holder)
         evidence = {"rolled_back_from": holder.ref if holder else None}
         return self.store.move_alias(
-            earlier, alias, reason, evidence, action="rolled back", holder=holder
+            checked, alias, reason, evidence, action=LedgerAction.ROLLED_BACK, holder=holder
         )
 
     def _nothing_before(self, model: str, alias: str, holder: Version | None) -> UsageError:
@@ -214,7 +228,7 @@ class Registry:
             else f"No version held {model}@{alias} before: there is nothing to go back to."
         )
         row = self.store.move(model, alias)
-        if row is None or row.action != "rolled back" or row.previous is None:
+        if row is None or row.action != LedgerAction.ROLLED_BACK or row.previous is None:
             return UsageError(what, "Another version can be promoted.", f"mlreg list {model}")
         return UsageError(
             what,
@@ -363,14 +377,11 @@ class Registry:
             moment: with a time zone.
         """
         until = moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        row = self.store.move(model, alias, until)
-        if row is None or row.action == "released":
-            return None
-        return self.store.resolve(Ref(model, "number", str(row.version)), removed=True)
+        return self.store.holder_at(model, alias, until)
 
     def _decide(
         self,
-        candidate: Version,
+        checked: CheckedVersion,
         alias: str,
         plugins: PluginSet,
         observer: Observer | None,
@@ -378,6 +389,7 @@ class Registry:
     ) -> Decision:
         from registry_core.promotion import gates
 
+        candidate = checked.version
         sources = self.store.rules.current(), self._file_rules()
         return gates.evaluate_gates(
             candidate,
@@ -386,7 +398,7 @@ class Registry:
             rules=rules.applying(alias, *sources),
             plugins=plugins,
             past=self.store,
-            per_example_results=self.per_example_results,
+            per_example_results=partial(self.per_example_results, checked=checked),
             observer=observer,
             warnings=[
                 *warnings,
@@ -451,8 +463,14 @@ class Registry:
             for members in once.values()
         ]
 
-    def per_example_results(self, version: Version) -> PerExampleResults | None:
+    def per_example_results(
+        self, version: Version, checked: CheckedVersion | None = None
+    ) -> PerExampleResults | None:
         """What a version answered on its test split, example by example; None without a record.
+
+        Args:
+            version: the version.
+            checked: a version that was read already; the content that it kept is not read again.
 
         Raises:
             IntegrityError: the record is not what its digest says.
@@ -461,6 +479,8 @@ class Registry:
 
         if version.file(OUTCOMES_FILE) is None:
             return None
+        if checked and checked.version.ref == version.ref and OUTCOMES_FILE in checked.contents:
+            return PerExampleResults.from_json(checked.contents[OUTCOMES_FILE])
         return PerExampleResults.from_json(self.store.read(version, OUTCOMES_FILE))
 
     def history(

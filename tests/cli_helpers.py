@@ -31,7 +31,7 @@ from registry_core.store.checkpoint import write_checkpoint
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "spirals" / "spirals.py"
 
-# DESIGN, "JSON that other programs rely on"
+# docs/json.md
 VERSION_KEYS = [
     "model", "version", "ref", "created", "aliases", "dataset", "preset", "seed", "metrics",
     "seconds", "files", "digest", "run",

@@ -101,7 +101,7 @@ def mlreg_dataset(config):
 
 
 class Recorder:
-    """An observer that keeps all that it was told, in order."""
+    """An observer that keeps every call, in order."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -113,7 +113,7 @@ class Recorder:
         self.batches: list[tuple[int, dict[str, float]]] = []
         self.epochs: list[tuple[int, dict[str, float], float]] = []
         self.rounds: list[tuple[str, int, int]] = []
-        self.heard: list[str] = []  # the kinds of all that was told, in order
+        self.heard: list[str] = []  # the kinds of all calls, in order
 
     def say(self, text: str) -> None:
         self.said.append(text)

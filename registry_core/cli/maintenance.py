@@ -30,7 +30,7 @@ from registry_core.terminal.tables.maintenance import (
     show_collection,
     show_rebuilt,
 )
-from registry_core.terminal.tables.table import some
+from registry_core.terminal.tables.table import first_few
 
 
 @app.command(examples=('mlreg rm cifar10@3 --reason "wrong labels"',))
@@ -188,7 +188,7 @@ def _tell_problems(found: Audit, rebuilt: Rebuilt | None) -> None:
         )
     if rebuilt and rebuilt.lost:
         raise IntegrityError(
-            f"Lost, and not in the new index: {some(list(rebuilt.lost))}.",
+            f"Lost, and not in the new index: {first_few(list(rebuilt.lost))}.",
             "Everything else is in it. Restore the lost files under objects/ from a backup, "
             "and rebuild again.",
             REBUILD,

@@ -182,13 +182,13 @@ def import_model(
     """
     from registry_core.cli.runs import run_context, tell_version
     from registry_core.cli.starting import require_training
+    from registry_core.formatting import literal, size
     from registry_core.lifecycle.spec import spec_from_preset
     from registry_core.model_import import Examiner
     from registry_core.model_import import import_model as adoption
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.process.interrupts import stop_on_signals
     from registry_core.terminal.progress import report_progress
-    from registry_core.terminal.text import literal, size
 
     registry = session.open(create=True)
     plugins = KnownPlugins(registry.settings).load(dataset)
@@ -205,7 +205,7 @@ def import_model(
             count, sha256 = adoption.examine(file, examiner)
         if as_json:
             found = {"path": str(file), "size": count, "sha256": sha256}
-            output.print_json({**plan.to_json(), "file": found, "dry_run": True})
+            output.print_json({**plan.summary(), "file": found, "dry_run": True})
             return
         output.print_text(
             f"{literal(file.name)} ({size(count)}, sha256 {sha256}) can be imported.\n"

@@ -179,7 +179,7 @@ def remove_rule(
             f"mlreg rules remove {near}" if near else "mlreg rules",
         )
     if not dry_run:
-        asked = "; ".join(rules[alias].rule.requirements()) or "nothing is asked for"
+        asked = "; ".join(rules[alias].rule.requirements()) or "no requirements"
         question = f"Remove the rule for '{alias}' ({asked})?"
         confirm(question, yes, f"mlreg rules remove {alias}")
     changed = registry.store.rules.change(lambda before: {alias: None}, reason, dry_run=dry_run)

@@ -122,17 +122,17 @@ def running(
     from registry_core.cli.starting import require_training
     from registry_core.lifecycle import run as lifecycle
     from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.live import Runs
+    from registry_core.terminal.live import GroupProgress
     from registry_core.terminal.progress import report_progress
 
     require_training()
     with stop_on_signals() as stop:
-        group: Runs | None = None
+        group: GroupProgress | None = None
 
         def run_one(plan: RunSpec, place: Place | None = None) -> Version:
             nonlocal group
             if place and group is None:
-                group = Runs(place.runs)
+                group = GroupProgress(place.runs)
             began = time.monotonic()
             with report_progress(quiet, str(place or ""), group) as observer:
                 context = run_context(registry, plugins, observer, stop)
@@ -207,7 +207,7 @@ def _tell_plans(plans: Sequence[RunSpec], folder: Path, as_json: bool) -> None:
     plan, last = plans[0], plans[-1].config.seed
     if as_json:
         seeds = {"seeds": [each.config.seed for each in plans]} if plan.group else {}
-        output.print_json({**plan.to_json(), **seeds, "dry_run": True})
+        output.print_json({**plan.summary(), **seeds, "dry_run": True})
         return
     config = plan.config
     times, which, versions = "", f"seed {config.seed}", "it as the next version"
@@ -260,10 +260,10 @@ def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, q
 
 
 def _registered(version: Version) -> str:
-    from registry_core.terminal import text
+    from registry_core.formatting import duration, fraction
 
-    seconds = text.duration(sum(version.seconds.values()))
-    metrics = ", ".join(f"{n} {text.fraction(n, v)}" for n, v in version.metrics.items())
+    seconds = duration(sum(version.seconds.values()))
+    metrics = ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())
     return f"Registered {version.ref}: {metrics}, in {seconds}"
 
 

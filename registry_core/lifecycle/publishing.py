@@ -18,7 +18,8 @@ from registry_core.plugins import custom_code
 from registry_core.plugins.manager import PluginSet
 from registry_core.process.guard import ClosedFilesError
 from registry_core.records import FIGURES_FOLDER, LOG_FILE, MODEL_FILE
-from registry_core.store import RunFolder, check_files
+from registry_core.store import Workspace as RunFolder
+from registry_core.store import check_files
 from registry_core.types import Observer, RunResult
 
 

@@ -19,7 +19,7 @@ from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 pytestmark = pytest.mark.processes
 
-# DESIGN, "Command line"; 1 is a bug of ours, and no signal comes here
+# docs/commands.md; 1 is a bug in mlreg, and these commands get no signal
 DOCUMENTED = {0, 2, 3, 4, 5, 6, 7, 8, 9}
 
 READING = [

@@ -91,7 +91,7 @@ def test_list_as_json_has_the_models(ask):
 
 
 def test_list_of_a_model_as_json_has_its_versions_newest_first(ask, store):
-    """`list NAME --json` has "versions", each with the keys that DESIGN names."""
+    """`list NAME --json` has "versions", each with the keys of docs/json.md."""
     done = ask("list", "flowers", "--json")
     assert (done.status, done.stderr) == (0, "")
     assert list(done.json) == ["schema", "registry", "versions", "tags", "groups"]
@@ -428,7 +428,7 @@ def test_who_held_an_alias_then_can_be_asked(ask):
     [
         ("versus_incumbent = 'best'", "must be one of not-worse, better, off"),
         ("alpha = 2", "must be a number between 0 and 1"),
-        ("margin = -1", "must be a number, not below 0"),
+        ("margin = -1", "must be a number, 0 or more"),
         ("floor = 3", "must be a table of metrics and numbers"),
         ("requires = 'staging'", "must be a list of aliases"),
         ("flor = {}", "Did you mean 'floor'?"),

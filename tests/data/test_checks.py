@@ -123,8 +123,8 @@ def test_large_finite_numbers_are_not_mistaken_for_infinite_ones():
         (stream(examples=0), "stream says it has 0 examples"),
         (stream(examples=-1), "stream says it has -1 examples"),
         (stream(examples=None, cardinality=-1), "stream says it has None examples"),
-        (stream(examples=7), "stream yields 6 examples and says 7"),
-        (stream(examples=5), "stream yields 6 examples and says 5"),
+        (stream(examples=7), "stream yields 6 examples, and examples=7"),
+        (stream(examples=5), "stream yields 6 examples, and examples=5"),
         (stream(fingerprint=""), "stream has no fingerprint"),
         (stream(fingerprint=b"v1"), "stream has no fingerprint"),
     ],
@@ -165,7 +165,7 @@ def test_infinities_of_both_signs_do_not_cancel():
         ([0, 1, 3, 9], ("out of range", "example 2 has label 3", "from 0 to 2")),
         ([0, -1, 1, 2], ("out of range", "example 1 has label -1")),
         ([[0], [1], [2], [3]], ("out of range", "example 3 has label 3")),
-        ([0.0, 1.0, 2.0, 0.0], ("dtype float64", "whole class numbers")),
+        ([0.0, 1.0, 2.0, 0.0], ("dtype float64", "integer class numbers")),
         (np.zeros((4, 2), int), ("shape (4, 2)", "(examples, 3)")),
         (np.zeros((4, 3, 1), int), ("shape (4, 3, 1)",)),
     ],
@@ -231,7 +231,7 @@ def test_examples_shared_with_training_are_counted_for_each_split():
     test = ArraySplit(np.concatenate([train.inputs[2:5], table(4, 100).inputs]), np.arange(7) % 3)
     validation = ArraySplit(train.inputs[:2], train.targets[:2])
     found = check_splits(flowers(train=train, test=test, validation=validation))
-    assert [warning.partition(" are in")[0] for warning in found] == [
+    assert [warning.partition(" are also in")[0] for warning in found] == [
         "3 of 7 test examples",
         "2 of 2 validation examples",
     ]
@@ -270,7 +270,8 @@ def test_a_dataset_is_described_by_source_classes_sizes_and_fingerprints():
     described = describe(data)
     assert described["source"] == "drawn"
     assert described["class_names"] == list(NAMES)
-    assert described["splits"]["test"] == {"examples": 6, "fingerprint": "v7"}
+    assert described["splits"]["test"]["fingerprint"] == "v7"
+    assert described["splits"]["train"]["targets"]["shape"] == []
     assert {name: split["examples"] for name, split in described["splits"].items()} == {
         "train": 9,
         "test": 6,

@@ -264,7 +264,7 @@ def test_a_record_that_has_such_text_already_is_shown(project, words):
     config = {"epochs": 3, "seed": 7, "note": "n\udc80"}
     stop(store, preset="pre\udc80set", dataset="flow\udc80ers", config=config)
     run = stop(store, failed="x")
-    from registry_core.store import workspaces as room
+    from registry_core.store.local import workspaces as room
 
     path = folder / "registry" / "runs" / run
     record = room._record(path)

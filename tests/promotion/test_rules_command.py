@@ -89,7 +89,7 @@ def test_rules_are_set_shown_changed_and_removed(project):
     assert "  + holds or has held staging\n" in changed.stdout
     assert "  + test_accuracy" not in changed.stdout, "what is not named stays"
     assert "No version holds the alias 'staging'" in changed.stderr
-    assert again.stdout == "production: already so; nothing changed\n"
+    assert again.stdout == "production: already set; nothing changed\n"
     assert shown.stdout.startswith("production: dummy@1\n")
     (rule,) = as_json.json["rules"]
     assert rule["rule"]["requires"] == ["staging"]
@@ -144,7 +144,7 @@ def test_sync_copies_the_rules_of_plugins_toml_and_keeps_the_others(project):
     assert none.status == done.status == 0
     assert "production: the rule is set" in done.stdout
     assert "staging: only the registry has a rule; it stays" in done.stdout
-    assert again.stdout.startswith("production: already so; nothing changed\n")
+    assert again.stdout.startswith("production: already set; nothing changed\n")
     rules = {rule["alias"]: rule for rule in listed.json["rules"]}
     assert set(rules) == {"production", "staging"}
     assert rules["production"]["file"] == str(project / "plugins.toml")

@@ -141,10 +141,10 @@ def test_sweeping_never_takes_a_blob_from_a_publisher(store):
 
 
 def _die_while_publishing(store, number):
-    from registry_core.store.index import WriteTransaction
+    from registry_core.store.sqlite.write import SqliteWriteTransaction
 
     def die(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    WriteTransaction.add_version = die
+    SqliteWriteTransaction.add_version = die
     publish(store, content=b"shared %d" % number)

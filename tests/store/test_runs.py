@@ -105,10 +105,10 @@ def test_why_a_run_failed_is_kept_until_it_goes_on(store):
     run_id = stop(store, error=TrainingError("Training diverged.", "Try less."))
     (run,) = store.unfinished_runs()
     assert (run.state, run.record["failed"]) == ("failed", "Training diverged.")
-    with pytest.raises(KeyError), store.take_up_run(run_id) as again:
+    with pytest.raises(KeyError), store.reopen_run(run_id) as again:
         raise KeyError
     assert store.unfinished_runs()[0].record["failed"] == "KeyError"
-    with pytest.raises(KeyboardInterrupt), store.take_up_run(run_id) as again:
+    with pytest.raises(KeyboardInterrupt), store.reopen_run(run_id) as again:
         again.begin(BEGAN)
         raise KeyboardInterrupt
     assert store.unfinished_runs()[0].state == "interrupted"
@@ -196,7 +196,7 @@ def test_a_run_that_is_taken_up_has_its_record_its_checkpoint_and_an_empty_folde
 
     assert in_child(die) == KILLED
     (stopped,) = store.unfinished_runs()
-    with pytest.raises(KeyboardInterrupt), store.take_up_run(stopped.id) as run:
+    with pytest.raises(KeyboardInterrupt), store.reopen_run(stopped.id) as run:
         assert (run.id, run.model) == (stopped.id, "dummy")
         kept = {"lock", "run.json", "checkpoint.zip", "files", "logs"}
         assert names(store, run.id) == kept  # logs is a callback's, which goes on with it
@@ -210,13 +210,13 @@ def test_a_run_that_is_taken_up_has_its_record_its_checkpoint_and_an_empty_folde
 def test_a_run_that_was_taken_up_becomes_a_version_of_its_own_id(store):
     """And then nobody can take it up again."""
     run_id = stop(store, b"epoch 1")
-    with store.take_up_run(run_id) as run:
+    with store.reopen_run(run_id) as run:
         (run.files / "model.keras").write_bytes(b"trained on")
         files = {"model.keras": run.files / "model.keras"}
         version = store.publish(run, record(), files, lambda paths: None)
     assert (version.ref, version.run) == ("dummy@2", run_id)
     with pytest.raises(UsageError):
-        store.take_up_run(run_id)
+        store.reopen_run(run_id)
     assert store.unfinished_runs() == []
     assert_whole(store)
 
@@ -225,7 +225,7 @@ def test_a_run_that_was_taken_up_becomes_a_version_of_its_own_id(store):
     "name",
     ["", ".", "..", "../outside", "x/../../outside", "nul\0", "a" * 300, "\x1b[2J", "OUTSIDE"],
 )
-@pytest.mark.parametrize("action", ["take_up_run", "discard_run"])
+@pytest.mark.parametrize("action", ["reopen_run", "discard_run"])
 def test_a_name_that_leads_elsewhere_is_refused_and_touches_nothing(store, name, action):
     """Only what lies in runs/ is a run, whatever looks like one elsewhere."""
     outside = store.folder / "outside"
@@ -251,8 +251,8 @@ def test_a_run_that_goes_on_elsewhere_is_neither_taken_up_nor_discarded(store):
         (run,) = store.unfinished_runs()
         assert (run.id, run.state, run.process) == (run_id, "running", child)
         began = time.monotonic()
-        for refused in (store.take_up_run, store.discard_run):
-            with pytest.raises(BusyError, match=f"goes on in process {child}") as caught:
+        for refused in (store.reopen_run, store.discard_run):
+            with pytest.raises(BusyError, match=f"is still running, in process {child}") as caught:
                 refused(run_id)
             assert caught.value.exit_status == 7
         assert time.monotonic() - began < 2
@@ -271,7 +271,7 @@ def test_a_run_whose_process_is_killed_can_be_taken_up_at_once(store):
     wait_for(child)
     os.close(let_go)
     began = time.monotonic()
-    with store.take_up_run(run_id):
+    with store.reopen_run(run_id):
         pass
     assert time.monotonic() - began < 1
 
@@ -279,8 +279,8 @@ def test_a_run_whose_process_is_killed_can_be_taken_up_at_once(store):
 def test_of_two_that_take_up_one_run_one_gets_it(store):
     """The other is told that it goes on."""
     run_id = stop(store)
-    with store.take_up_run(run_id), pytest.raises(BusyError):
-        Store(store.folder).take_up_run(run_id)
+    with store.reopen_run(run_id), pytest.raises(BusyError):
+        Store(store.folder).reopen_run(run_id)
 
 
 def test_taking_up_that_the_disk_refuses_leaves_the_run_as_it_was(store, monkeypatch):
@@ -291,9 +291,9 @@ def test_taking_up_that_the_disk_refuses_leaves_the_run_as_it_was(store, monkeyp
         os, "mkdir", lambda p, *a, **o: no_space() if "files" in str(p) else mkdir(p, *a, **o)
     )
     with pytest.raises(StorageError):
-        store.take_up_run(run_id)
+        store.reopen_run(run_id)
     monkeypatch.undo()
-    with store.take_up_run(run_id) as run:
+    with store.reopen_run(run_id) as run:
         assert run.checkpoint.read_bytes() == b"epoch 1"
 
 
@@ -339,7 +339,7 @@ def test_a_run_whose_record_is_damaged_can_be_given_up_alone(store, text):
     states = {run.id: run.state for run in store.unfinished_runs()}
     assert states == {run_id: "damaged", whole: "interrupted"}
     with pytest.raises(IntegrityError, match=r"run\.json is damaged") as caught:
-        store.take_up_run(run_id)
+        store.reopen_run(run_id)
     assert caught.value.command == f"mlreg runs --discard {run_id}"
     publish(store)
     assert names(store, run_id) == {"lock", "run.json", "checkpoint.zip"}
@@ -385,7 +385,7 @@ def test_a_run_killed_before_its_commit_is_swept_of_all_but_what_it_takes_to_go_
         with store.start_run("dummy") as run:
             run.begin(BEGAN)
             run.keep(lambda stream: stream.write(b"epoch 1"))
-            run.announce(["ab" * 32])
+            run.write_intent(["ab" * 32])
             target = store.folder / "objects/sha256/ab"
             target.mkdir(parents=True, exist_ok=True)
             (target / ("ab" * 32)).write_bytes(b"orphan")
@@ -393,7 +393,7 @@ def test_a_run_killed_before_its_commit_is_swept_of_all_but_what_it_takes_to_go_
 
     assert in_child(die) == KILLED
     (run,) = store.unfinished_runs()
-    with store.take_up_run(run.id) as again:  # which sweeps first
-        assert again.announced() == []
+    with store.reopen_run(run.id) as again:  # which sweeps first
+        assert again.leftover().intended == []
         assert again.checkpoint.read_bytes() == b"epoch 1"
     assert_whole(store)
