@@ -156,7 +156,7 @@ def test_a_quantised_model_of_an_older_keras_is_recognised(backend, tmp_path, mo
     with pytest.raises(RefusedError) as caught:
         backend.load(file, 10_000)
     assert caught.value.what == (
-        f"Keras 3.12.0 wrote the file, quantised to {mode}; Keras {keras.__version__} keeps such "
+        f"Keras 3.12.0 wrote the file, quantised to {mode}; Keras {keras.__version__} stores such "
         "weights in another form."
     )
     assert "before it was quantised" in caught.value.remedy
@@ -166,7 +166,7 @@ def test_a_quantised_model_of_an_older_keras_is_recognised(backend, tmp_path, mo
 def test_the_error_of_a_failed_load_depends_on_the_keras_that_wrote_the_file(backend, tmp_path):
     """A newer Keras: upgrade; an older or equal one: the file may be damaged."""
     for version, said in [
-        ("9.1.0", "newer than the"), ("3.2.0", "may be damaged: Keras 3.2.0 wrote it"),
+        ("9.1.0", "newer than"), ("3.2.0", "may be damaged: Keras 3.2.0 wrote it"),
     ]:  # fmt: skip
         file = rewritten(sound(tmp_path / "m.keras"), version, transposed)
         with pytest.raises(IntegrityError) as caught:
