@@ -53,7 +53,7 @@ def alias_words(registry: Registry, words: Sequence[str], command: str) -> tuple
         raise UsageError(
             "No alias is named.", "Name one, as in cifar10@production.", f"mlreg {command} --help"
         )
-    aliases = registry.store.aliases(ref.model)
+    aliases = registry.aliases(ref.model)
     if not aliases:
         raise UsageError(
             f"{ref.model} has no aliases.",
@@ -90,7 +90,7 @@ def confirm_new_alias(registry: Registry, model: str, alias: str, yes: bool, com
     Raises:
         UsageError: it was not meant so, or nobody can be asked.
     """
-    aliases = registry.store.aliases(model)
+    aliases = registry.aliases(model)
     if yes or alias in aliases:
         return
     rules = {rule.alias for rule in registry.rules()}
@@ -114,7 +114,7 @@ def _incomplete(registry: Registry, words: Sequence[str]) -> UsageError:
     """What to say where the version, the alias or both are missing."""
     parse_ref(words[0])  # a misspelled one is told with what was meant
     model, at, _ = words[0].partition("@")
-    aliases = registry.store.aliases(check_model_name(model))  # says what is near the model
+    aliases = registry.aliases(check_model_name(model))  # says what is near the model
     ref = parse_ref(words[0]) if at else parse_ref(*words[:2])
     if ref.kind == "none" or (not at and ref.kind == "alias"):
         latest = registry.version(Ref(model)).ref

@@ -6,6 +6,7 @@ import shlex
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -158,9 +159,9 @@ class Session:
         registry = open_registry(self.registry)
         if create:
             return registry
-        from registry_core.cli.place import PresentRegistry
+        from registry_core.cli.place import check_registry
 
-        return PresentRegistry(registry, needs_versions)
+        return registry.require(partial(check_registry, needs_versions=needs_versions))
 
 
 session = Session()

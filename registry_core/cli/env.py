@@ -43,17 +43,18 @@ def _or_problem(ask: Callable[[], Any]) -> Any:
 
 
 def _registry() -> dict[str, Any]:
-    from registry_core.settings import find_settings, registry_place
-    from registry_core.store import Store
-
-    place = registry_place(session.registry, find_settings())
-    folder = place.folder.absolute()
-    found = {"folder": str(folder), "reason": place.reason, "exists": os.path.isdir(folder)}  # noqa: PTH112 - never raises
+    registry = session.open(create=True)
+    exists = os.path.isdir(registry.folder)  # noqa: PTH112 - never raises
+    found = {
+        "folder": str(registry.folder),
+        "reason": registry.place.reason,
+        "exists": exists,
+    }
 
     def models() -> dict[str, Any]:
-        return {"models": len(Store(folder).models())}
+        return {"models": len(registry.models())}
 
-    return {**found, "models": None, **(_or_problem(models) if found["exists"] else {})}
+    return {**found, "models": None, **(_or_problem(models) if exists else {})}
 
 
 def _settings() -> dict[str, Any]:

@@ -240,7 +240,7 @@ def _settings(words: Sequence[str]) -> list[str]:
 
 def _some_reference() -> str:
     try:
-        newest = session.open().store.newest_versions(1)
+        newest = session.open().newest_versions(1)
     except Exception:
         return ""
     return newest[0].ref if newest else ""

@@ -135,18 +135,13 @@ def export(
     Without --format, the name decides: .keras is keras, .h5 and .hdf5 are h5. Without -o, the
     format is keras.
     """
-    from registry_core.exports import choose_format
-
-    registry = session.open()
-    version = registry.version(parse_words(reference))
-    form = choose_format(form, out, version.ref)
-    written = registry.export(version.ref, form, out, overwrite)
+    written = session.open().export(parse_words(reference), form, out, overwrite)
     if as_json:
-        output.print_json({"version": version.ref, "format": form, "path": str(written)})
+        output.print_json(written.to_json())
     elif quiet:
-        output.print_text(written)
+        output.print_text(written.path)
     else:
-        output.print_text(f"Wrote {version.ref} to {written}")
+        output.print_text(f"Wrote {written.version} to {written.path}")
 
 
 @app.command("import", examples=("mlreg import cifar10 model.keras --name classifier",))

@@ -18,7 +18,7 @@ from registry_core.cli.options import (
     YesOption,
     confirm,
 )
-from registry_core.cli.place import tell_nothing
+from registry_core.cli.place import note_empty
 from registry_core.errors import IntegrityError
 from registry_core.refs import parse_words
 from registry_core.terminal import output
@@ -63,29 +63,24 @@ def runs(
         ids = list(dict.fromkeys(registry.stopped_run(name).id for name in discard))
         again = " ".join(f"--discard {name}" for name in discard)
         confirm(f"Delete the files of run {', '.join(ids)}?", yes, f"mlreg runs {again}")
-        for run_id in ids:
-            registry.store.discard_run(run_id)
-            if not (as_json or quiet):
-                output.print_text(f"Deleted the files of run {run_id}")
+        discarded = registry.discard_runs(ids)
         if as_json:
-            output.print_json({"discarded": ids})
+            output.print_json(discarded.to_json())
         elif quiet:
-            output.print_references(ids)
+            output.print_references(discarded.ids)
+        else:
+            for run_id in discarded.ids:
+                output.print_text(f"Deleted the files of run {run_id}")
         return
-    unfinished = [*reversed(registry.store.unfinished_runs())]
-    finished = registry.store.newest_versions(limit or ROWS)
+    found = registry.runs(limit or ROWS)
     if as_json:
-        found = [run.to_json() | _progress(run) for run in unfinished]
-        made = [
-            {"id": version.run, "state": "finished", "version": version.ref} for version in finished
-        ]
-        output.print_json({"runs": [*found, *made]})
+        output.print_json(found.to_json())
     elif quiet:
-        output.print_references([run.id for run in unfinished])
-    elif unfinished or finished:
-        show_runs([(run, _told(run)) for run in unfinished], finished, wide)
+        output.print_references(each.run.id for each in found.unfinished)
+    elif found.unfinished or found.finished:
+        show_runs([(each.run, str(each)) for each in found.unfinished], found.finished, wide)
     else:
-        tell_nothing(registry, "runs")
+        note_empty(registry, "runs")
 
 
 @app.command(examples=("mlreg resume", "mlreg resume 1f3a"))
@@ -179,34 +174,12 @@ def reproduce(
         show_reproduction(found)
 
 
-def _progress(run: UnfinishedRun) -> dict[str, int]:
-    """The epoch and step of a run's checkpoint; empty without one that can be read."""
-    from registry_core.store.checkpoint import read_state
-
-    if run.checkpoint is None or not run.record:
-        return {}
-    try:
-        state = read_state(run.checkpoint)
-    except IntegrityError:
-        return {}
-    return {"epoch": state["epoch"], "step": state["step"]}
-
-
-def _told(run: UnfinishedRun) -> str:
-    """`3 of 50 epochs, 120 batches`."""
-    place = _progress(run)
-    if not run.record:
-        return ""
-    if not place:
-        return "no checkpoint"
-    batches = f", {place['step']:,} batches" if place["step"] else ""
-    return f"{place['epoch']} of {run.record['config']['epochs']} epochs{batches}"
-
-
 def _goes_on(run: UnfinishedRun) -> str:
     """What is resumed, in a line."""
+    from registry_core.lifecycle.run_list import progress
+
     record = run.record
     return (
         f"Resuming run {run.id}: {record['dataset']}, preset {record['preset']}, seed "
-        f"{record['config']['seed']}, {_told(run)}"
+        f"{record['config']['seed']}, {progress(run)}"
     )

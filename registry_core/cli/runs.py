@@ -274,7 +274,7 @@ def _open_figures(version: Version) -> None:
 
     # a folder inside one that is the user's alone: figures are not for everyone on the machine
     around = Path(tempfile.mkdtemp(prefix=f"{version.model}-{version.version}-"))
-    folder = session.open().export(version.ref, "figures", around / "figures")
+    folder = session.open().export(version.ref, "figures", around / "figures").path
     headless = sys.platform == "linux" and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )

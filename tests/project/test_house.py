@@ -17,6 +17,8 @@ ROOMS = [
     "cli",
     "terminal",
     "registry",
+    "registry_reader",
+    "results",
     "model_import",
     "lifecycle",
     "exports",

@@ -16,6 +16,7 @@ from test_promotion import EXAMPLES, held_by, promote, publish
 
 from registry_core.errors import UsageError
 from registry_core.plugins.manager import KnownPlugins, PluginSet
+from registry_core.promotion import promote as promotion_story
 from registry_core.promotion.gates import PromotionRefusedError
 from registry_core.registry import Registry
 from registry_core.rules import PromotionRule, near_alias
@@ -112,15 +113,15 @@ def test_a_rule_that_changes_while_it_is_decided_is_decided_by_anew(tmp_path, mo
     """The decision that moves an alias is made by the rule of that moment."""
     registered = registry(tmp_path)
     version = publish(registered, 500)
-    decide = registered._decide
+    decide = promotion_story._decide
 
     def decide_and_be_overtaken(*parts):
         decision = decide(*parts)
-        monkeypatch.setattr(registered, "_decide", decide)
+        monkeypatch.setattr(promotion_story, "_decide", decide)
         set_rule(registry(tmp_path), "production", FLOOR)
         return decision
 
-    monkeypatch.setattr(registered, "_decide", decide_and_be_overtaken)
+    monkeypatch.setattr(promotion_story, "_decide", decide_and_be_overtaken)
     with pytest.raises(PromotionRefusedError, match="1 of 1 check failed"):
         promote(registered, version)
     with pytest.raises(UsageError):
@@ -203,7 +204,8 @@ def test_promoting_the_holder_again_does_nothing(tmp_path):
     set_rule(registered, "production", FLOOR)
     rows = len(registered.history())
     plugins = PluginSet(None, [])
-    promotion, decision = registered.promote("dummy@1", "production", plugins=plugins)
+    promotion = registered.promote("dummy@1", "production", plugins=plugins)
+    decision = promotion.decision
     assert not promotion.changed
     assert promotion.to_json()["changed"] is False
     assert decision.checks == ()
@@ -218,7 +220,7 @@ def test_a_plugin_that_was_asked_before_and_is_not_here_is_named(tmp_path):
     plugins = KnownPlugins(read_settings(tmp_path / "plugins.toml")).load(None)
     registered = registry(tmp_path)
     first, second = publish(registered, 800), publish(registered, 810)
-    _, decision = registered.promote(first.ref, "production", plugins=plugins)
+    decision = registered.promote(first.ref, "production", plugins=plugins).decision
     assert decision.plugins == ["gate"]
     (warning,) = promote(registered, second).warnings
     assert "The plugin 'gate' was asked at the last promotion to production" in warning
@@ -398,7 +400,7 @@ def test_rules_that_cannot_be_are_refused(project):
     named = ["--floor", "--floor", "--floor", "--versus", "--alpha", "margin", "--requires"]
     for done, name in zip(told, [*named, "latest"], strict=True):
         assert_error(done, 2, name)
-    assert Registry(project.parent / "registry", Settings()).rules() == []
+    assert Registry(project.parent / "registry", Settings()).rules().rules == []
 
 
 @pytest.mark.processes
