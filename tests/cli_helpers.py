@@ -49,7 +49,7 @@ for words in json.load(sys.stdin):
 json.dump(told, sys.__stdout__)
 """
 
-# A whole command line with a trainer that needs no TensorFlow.
+# A whole command line with a backend that needs no TensorFlow.
 FAKED = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -59,7 +59,7 @@ from registry_core.cli import ending, main, runs
 
 ending.GRACE_SECONDS = float(os.environ.get("GRACE_SECONDS", ending.GRACE_SECONDS))
 
-runs.load_trainer = fakes.FakeTrainer
+runs.load_backend = fakes.FakeBackend
 runs.standard_report = fakes.standard_report
 main(sys.argv[1:])
 """
@@ -90,7 +90,7 @@ def mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Done:
 
 
 def faked(*words: str, cwd: Path | None = None, **environment: str) -> Done:
-    """Run `mlreg WORDS` as above, with the trainer of the fakes."""
+    """Run `mlreg WORDS` as above, with the backend of the fakes."""
     return python("-c", FAKED, *words, cwd=cwd, **environment)
 
 

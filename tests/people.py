@@ -76,15 +76,15 @@ from registry_core.cli import run_command, runs
 
 # what root finds installed is installed for those, too, who may not read the folder that it is in
 requirements.is_installed = functools.cache(requirements.is_installed)
-load_trainer, standard_report = runs.load_trainer, runs.standard_report
+load_backend, standard_report = runs.load_backend, runs.standard_report
 
 
 def command(words, folder, fake=True, stop_at=None):
     os.chdir(folder)
-    runs.load_trainer, runs.standard_report = load_trainer, standard_report
+    runs.load_backend, runs.standard_report = load_backend, standard_report
     if fake:
         stop_at = tuple(stop_at) if stop_at else None
-        runs.load_trainer = functools.partial(fakes.FakeTrainer, interrupt_at=stop_at)
+        runs.load_backend = functools.partial(fakes.FakeBackend, interrupt_at=stop_at)
         runs.standard_report = fakes.standard_report
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

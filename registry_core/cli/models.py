@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -27,10 +27,6 @@ from registry_core.errors import UsageError
 from registry_core.refs import parse_words, shown
 from registry_core.terminal import output
 from registry_core.terminal.tables.runs import show_reevaluation
-
-if TYPE_CHECKING:
-    from registry_core.config import RunConfig
-    from registry_core.training import KerasModelImporter
 
 # More than any machine has and than anyone waits for; limits of the system are whole numbers.
 _MOST_GIGABYTES = 1_000_000
@@ -53,8 +49,10 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Measure a version again and compare with its record."""
+    from registry_core.cli.runs import run_context
     from registry_core.cli.starting import require_training
     from registry_core.lifecycle import reevaluate as reevaluation
+    from registry_core.lifecycle.record import RecordedVersion
     from registry_core.plugins import custom_code
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.process.interrupts import stop_on_signals
@@ -72,21 +70,16 @@ def evaluate(
     manifest = registry.store.manifest(version)
     custom_code.check_here(version.ref, manifest, registry.settings)
     plugins = KnownPlugins(registry.settings).load(version.dataset)
-    plan = reevaluation.plan_of(plugins, manifest, data_dir)
+    plan = reevaluation.spec_of_data(plugins, manifest, data_dir)
     require_training()
     registry.store.check(version)
     with stop_on_signals() as stop, report_progress(quiet) as observer:
-        stop.outcome = "Nothing was changed."
         found = reevaluation.evaluate(
             plan,
-            version,
+            RecordedVersion(version, manifest, registry.per_example_results(version)),
             split,
-            registry.per_example_results(version),
-            imported="imported" in manifest,
-            plugins=plugins,
-            load_evaluator=_load_adopter,
-            load_model=lambda version: registry.load(version.ref),
-            observer=observer,
+            lambda version: registry.load(version.ref),
+            run_context(registry, plugins, observer, stop),
         )
     if as_json:
         output.print_json(found.to_json())
@@ -182,7 +175,7 @@ def import_model(
 
     The file is examined in a process with limits before Keras opens it.
     """
-    from registry_core.cli.runs import standard_report, tell_version
+    from registry_core.cli.runs import run_context, tell_version
     from registry_core.cli.starting import require_training
     from registry_core.lifecycle.spec import spec_from_preset
     from registry_core.model_import import Examiner
@@ -219,14 +212,9 @@ def import_model(
         version = adoption.import_model(
             plan,
             file,
-            plugins=plugins,
-            store=registry.store,
-            load_adopter=_load_adopter,
-            standard_report=standard_report,
-            observer=observer,
-            stop=stop,
-            project=registry.settings.folder,
-            examiner=Examiner(memory_bytes, max_seconds, stop.raise_if_requested, observer.warn),
+            registry.store,
+            run_context(registry, plugins, observer, stop),
+            Examiner(memory_bytes, max_seconds, stop.raise_if_requested, observer.warn),
         )
     tell_version(version, registry, as_json, quiet)
 
@@ -241,9 +229,3 @@ def _allow_more(dataset: str, file: Path) -> Iterator[None]:
     except LimitError as error:
         error.command = f"mlreg import {dataset} {shlex.quote(str(file))} {error.option}"
         raise
-
-
-def _load_adopter(config: RunConfig) -> KerasModelImporter:
-    from registry_core.training import KerasModelImporter  # TensorFlow loads here
-
-    return KerasModelImporter(config)

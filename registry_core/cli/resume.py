@@ -130,10 +130,11 @@ def reproduce(
     import tempfile
     from pathlib import Path
 
-    from registry_core.cli.runs import load_trainer
+    from registry_core.cli.runs import run_context
     from registry_core.cli.starting import require_training
     from registry_core.config import parse_overrides
     from registry_core.lifecycle import reproduce as reproduction
+    from registry_core.lifecycle.record import RecordedVersion
     from registry_core.lifecycle.spec import spec_from_record
     from registry_core.plugins import custom_code
     from registry_core.plugins.manager import KnownPlugins
@@ -156,15 +157,9 @@ def reproduce(
     ):
         found = reproduction.reproduce(
             plan,
-            version,
-            manifest,
-            registry.per_example_results(version),
-            plugins=plugins,
-            load_trainer=load_trainer,
-            folder=Path(folder),
-            observer=observer,
-            stop=stop,
-            project=registry.settings.folder,
+            RecordedVersion(version, manifest, registry.per_example_results(version)),
+            reproduction.EphemeralWorkspace(Path(folder)),
+            run_context(registry, plugins, observer, stop),
         )
     if as_json:
         output.print_json(found.to_json())

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from registry_core.config import RunConfig
-    from registry_core.lifecycle.run import Trainer
+    from registry_core.lifecycle.backend import TrainingBackend
+    from registry_core.lifecycle.context import RunContext
     from registry_core.lifecycle.seeds import Place
     from registry_core.lifecycle.spec import RunSpec
     from registry_core.plugins.manager import PluginSet
+    from registry_core.process.interrupts import StopRequest
     from registry_core.records import Version
     from registry_core.registry import Registry
-    from registry_core.types import RunResult
+    from registry_core.types import Observer, RunResult
 
 
 @app.command(
@@ -133,16 +135,8 @@ def running(
                 group = Runs(place.runs)
             began = time.monotonic()
             with report_progress(quiet, str(place or ""), group) as observer:
-                version = lifecycle.run(
-                    plan,
-                    plugins=plugins,
-                    store=registry.store,
-                    load_trainer=load_trainer,
-                    standard_report=standard_report,
-                    observer=observer,
-                    stop=stop,
-                    project=registry.settings.folder,
-                )
+                context = run_context(registry, plugins, observer, stop)
+                version = lifecycle.run(plan, registry.store, context)
                 if place:
                     observer.say(f"{place}: {_registered(version)}")
             if group:
@@ -162,17 +156,27 @@ def _given(key: str, value: int | None, overrides: dict[str, Any]) -> dict[str, 
     return {key: value}
 
 
-def load_trainer(config: RunConfig) -> Trainer:
-    from registry_core.training import KerasTrainer  # TensorFlow loads here
+def run_context(
+    registry: Registry, plugins: PluginSet, observer: Observer, stop: StopRequest
+) -> RunContext:
+    """What a run of this registry needs beside its specification."""
+    from registry_core.lifecycle.context import RunContext
 
-    return KerasTrainer(config)
+    project = registry.settings.folder
+    return RunContext(plugins, load_backend, observer, stop, project, standard_report)
 
 
-def standard_report(result: RunResult, out_dir: Path) -> list[Path]:
+def load_backend(config: RunConfig) -> TrainingBackend:
+    from registry_core.training import KerasBackend  # TensorFlow loads here
+
+    return KerasBackend(config)
+
+
+def standard_report(result: RunResult, out_dir: Path) -> Sequence[Path]:
     """The host's own figures."""
-    from registry_core.evaluation.figures import standard_figures  # Matplotlib loads here
+    from registry_core.lifecycle.context import draw_standard_figures
 
-    return list(standard_figures(result, out_dir))
+    return draw_standard_figures(result, out_dir)
 
 
 def _print_config(plans: Sequence[RunSpec], as_json: bool) -> None:

@@ -1,6 +1,6 @@
-"""A registered version measured again, on the split it was measured on or on another one.
+"""Measures a registered version again, on the split that it was measured on or on another one.
 
-Nothing is written: what was recorded stays what it is, and is what the answer is held against.
+The result is compared with what was recorded, and nothing is written.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from registry_core.config import RunConfig
 from registry_core.data.checks import fingerprint, named_splits
 from registry_core.errors import DataError, UsageError
 from registry_core.evaluation.per_example_results import (
@@ -23,27 +22,18 @@ from registry_core.evaluation.per_example_results import (
     pack_results,
     telling,
 )
-from registry_core.lifecycle.run import load_data
+from registry_core.lifecycle.assembly import load_data
+from registry_core.lifecycle.context import RunContext
+from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.spec import RunSpec, spec_from_record
 from registry_core.plugins.manager import PluginSet
 from registry_core.records import Version
-from registry_core.types import DataSplits, Evaluation, Observer, Split
 
 SPLITS = ("test", "validation", "train")
 
 # Kernels are chosen by the processor, and add up in another order. Where every answer is the same,
 # a metric that differs by less than this part of it differs by that alone.
 NOISE = 1e-4
-
-
-class Evaluator(Protocol):
-    """What is asked of whoever measures; `registry_core.training` answers with Keras."""
-
-    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits: ...
-
-    def check_compatibility(self, model: Any, data: DataSplits) -> str: ...
-
-    def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation: ...
 
 
 @dataclass(frozen=True)
@@ -89,18 +79,18 @@ class Reevaluation:
         }
 
 
-def plan_of(
+def spec_of_data(
     plugins: PluginSet, manifest: Mapping[str, Any], data_dir: Path | None = None
 ) -> RunSpec:
-    """The plan by which a version's data was loaded.
+    """The specification by which a version's data was loaded.
 
     Args:
         plugins: the version's plugins.
-        manifest: its record.
+        manifest: the version's.
         data_dir: a file or folder that holds the data, for the plugin.
 
     Raises:
-        UsageError: the plugin does not have a setting of then any more, or the folder is not there.
+        UsageError: the plugin no longer has a recorded setting, or the folder does not exist.
     """
     if imported := manifest.get("imported"):
         of_data = {"preset": imported["data_preset"], "config": imported["data_config"]}
@@ -109,73 +99,67 @@ def plan_of(
 
 
 def evaluate(
-    plan: RunSpec,
-    version: Version,
+    spec: RunSpec,
+    recorded: RecordedVersion,
     split_name: str,
-    recorded: PerExampleResults | None,
-    *,
-    imported: bool,
-    plugins: PluginSet,
-    load_evaluator: Callable[[RunConfig], Evaluator],
     load_model: Callable[[Version], Any],
-    observer: Observer,
+    context: RunContext,
 ) -> Reevaluation:
-    """Measure a version again.
+    """Measure a version again and compare the result with its record.
 
     Args:
-        plan: by which the data is loaded.
-        version: what is measured.
+        spec: by which the data is loaded.
+        recorded: the version.
         split_name: one of `SPLITS`.
-        recorded: what it answered on its test split; None where there is no record.
-        imported: whether the model was made elsewhere, and may come without a loss.
-        plugins: the plan's plugins.
-        load_evaluator: called once the data is known to be good; importing TensorFlow is its
-            affair.
         load_model: reads the version's model, checked.
-        observer: told what goes on.
+        context: what a run needs; its backend is loaded once the data is known to be good.
 
     Raises:
-        UsageError: the plugin keeps no such split.
-        DataError: its test split is another one than its fingerprint says.
+        UsageError: the plugin provides no such split.
+        DataError: the test split's targets changed and its fingerprint did not.
         IntegrityError: the version's file is damaged.
         MlregError: of the kind that is at fault.
     """
+    plugins, observer, version = context.plugins, context.observer, recorded.version
+    context.interrupts.outcome = "Nothing was changed."
     observer.stage_began("data")
-    data = load_data(plan, plugins, observer)
+    data = load_data(spec, context)
     splits = named_splits(data)
     if split_name == "validation" and data.validation is data.test:
         splits["validation"] = data.test
     if split_name not in splits:
         raise UsageError(
-            f"{plan.dataset} keeps no {split_name} split, with the settings of {version.ref}.",
+            f"{spec.dataset} keeps no {split_name} split, with the settings of {version.ref}.",
             f"Splits: {', '.join(splits)}.",
             f"mlreg evaluate {version.ref} --split test",
         )
     split = splits[split_name]
     seen = fingerprint(split)
     observer.stage_began("model")
-    evaluator = load_evaluator(plan.config)
-    split = getattr(evaluator.check_data(data, read=False), split_name)
+    backend = context.load_backend(spec.config)
+    split = getattr(backend.check_data(data, read=False), split_name)
     model = load_model(version)
+    imported = "imported" in recorded.manifest  # it may have come without a loss
     if imported:
-        evaluator.check_compatibility(model, data)
+        backend.check_compatibility(model, data)
     observer.stage_began("evaluate")
-    # layers of its own run here; a model from elsewhere has none
+    # the plugin's own layers run here; an imported model has none
     with nullcontext() if imported else plugins.attribute_errors("mlreg_model"):
-        found = evaluator.evaluate(model, model, split)
-    metrics = {f"{split_name}_{name}": value for name, value in found.metrics.items()}
+        evaluation = backend.evaluate(model, model, split)
+    metrics = {f"{split_name}_{name}": value for name, value in evaluation.metrics.items()}
     measured = version, split_name, len(split), seen, metrics
-    if split_name != "test" or recorded is None or recorded.fingerprint != seen:
+    before = recorded.results
+    if split_name != "test" or before is None or before.fingerprint != seen:
         return Reevaluation(*measured, "not recorded")
-    answers = pack_results(found, data.class_names, seen)
-    if other_targets(answers, recorded):
+    results = pack_results(evaluation, data.class_names, seen)
+    if other_targets(results, before):
         raise DataError(
             f"The test split has the fingerprint that {version.ref} was measured on, and other "
             "targets.",
             "Its examples or their order changed: a stream needs another fingerprint then.",
         )
-    changed = _changed(answers, recorded)
-    if answers == recorded and metrics == dict(version.metrics):
+    changed = _changed(results, before)
+    if results == before and metrics == dict(version.metrics):
         verdict = "identical"
     elif not changed and all(
         _same(metrics.get(name), value) for name, value in version.metrics.items()
@@ -183,7 +167,7 @@ def evaluate(
         verdict = "within noise"
     else:
         verdict = "different"
-    comparison = compare(answers, recorded, advanced=telling(observer, version, version))
+    comparison = compare(results, before, advanced=telling(observer, version, version))
     return Reevaluation(*measured, verdict, version.metrics, changed, comparison)
 
 

@@ -1,6 +1,6 @@
 """A version trained again from its record, and what came of it: the same, noise, or something else.
 
-Nothing is registered. Who trains is handed in, as the lifecycle is handed its trainer.
+Nothing is registered.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from registry_core.config import RunConfig
 from registry_core.errors import UsageError
 from registry_core.evaluation.per_example_results import (
     Comparison,
@@ -19,11 +18,11 @@ from registry_core.evaluation.per_example_results import (
     pack_results,
     telling,
 )
+from registry_core.lifecycle.context import RunContext, Workspace
+from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.record_diff import RecordChange, changed_since, covered
-from registry_core.lifecycle.run import Stages, Trainer, train
+from registry_core.lifecycle.run import execute
 from registry_core.lifecycle.spec import RunSpec
-from registry_core.plugins.manager import PluginSet
-from registry_core.process.interrupts import StopRequest
 from registry_core.records import Version
 from registry_core.types import Observer
 
@@ -101,12 +100,13 @@ class Reproduction:
 
 
 class EphemeralWorkspace:
-    """A workspace that keeps nothing.
+    """A workspace that keeps nothing, so what is run in it cannot be resumed.
 
     Args:
         path: an empty folder.
     """
 
+    id = ""
     record: Mapping[str, Any] | None = None
     checkpoint: Path | None = None
 
@@ -141,78 +141,48 @@ def check_reproducible(version: Version, manifest: Mapping[str, Any]) -> None:
 
 
 def reproduce(
-    plan: RunSpec,
-    version: Version,
-    manifest: Mapping[str, Any],
-    recorded: PerExampleResults | None,
-    *,
-    plugins: PluginSet,
-    load_trainer: Callable[[RunConfig], Trainer],
-    folder: Path,
-    observer: Observer,
-    stop: StopRequest,
-    project: Path,
+    spec: RunSpec, recorded: RecordedVersion, workspace: Workspace, context: RunContext
 ) -> Reproduction:
-    """Train a version again and hold what comes of it against its record.
+    """Train a version again and compare the result with its record.
 
     Args:
-        plan: the record's plan, or what is to be tried in its place.
-        version: what is made again.
-        manifest: its record.
-        recorded: what it answered on its test split; None where there is no record.
-        plugins: the plan's plugins.
-        load_trainer: called once the data is known to be good; importing TensorFlow is its affair.
-        folder: an empty folder to work in.
-        observer: told what goes on.
-        stop: asked whether a signal wants this to end.
-        project: the folder whose surroundings are held against the record's.
+        spec: the record's, or what is to be tried in its place.
+        recorded: the version.
+        workspace: where to train.
+        context: what a run needs; its project is compared with the record's.
 
     Raises:
         MlregError: of the kind that is at fault.
         Interrupted: a signal asked to stop.
     """
-    nothing_changed = "Nothing was changed."
-    stop.outcome = nothing_changed
-    made = train(
-        plan,
-        plugins=plugins,
-        workspace=EphemeralWorkspace(folder),
-        load_trainer=load_trainer,
-        observer=observer,
-        stop=stop,
-        stages=Stages(observer),
-        project=project,
-        once_begun=nothing_changed,
-    )
-    seen = made.origin["data"]["splits"]["test"]["fingerprint"]
-    answers = pack_results(made.evaluation, made.data.class_names, seen)
-    history = {name: list(values) for name, values in made.history.metrics.items()}
-    comparison, why_not = _compared(answers, recorded, version, observer)
-    same = made.weights == manifest["weights"] and history == manifest["history"]
-    if same and dict(made.metrics) == dict(version.metrics):
+    context.interrupts.outcome = "Nothing was changed."
+    version, manifest = recorded.version, recorded.manifest
+    artifacts = execute(spec, workspace, context)
+    origin = artifacts.origin
+    fingerprint = origin["data"]["splits"]["test"]["fingerprint"]
+    results = pack_results(artifacts.evaluation, artifacts.data.class_names, fingerprint)
+    comparison, why_not = _compare(results, recorded, context.observer)
+    history = {name: list(values) for name, values in artifacts.history.metrics.items()}
+    same = artifacts.weights == manifest["weights"] and history == manifest["history"]
+    if same and dict(artifacts.metrics) == dict(version.metrics):
         verdict = "identical"
     elif comparison is not None and comparison.p_value >= LEVEL:
         verdict = "within noise"
     else:
         verdict = "different"
-    coverage = covered(manifest, made.origin)
+    coverage = covered(manifest, origin)
+    not_repeatable = [each.to_json() for each in artifacts.history.not_repeatable]
     return Reproduction(
         version,
         verdict,
-        made.metrics,
-        made.weights,
+        artifacts.metrics,
+        artifacts.weights,
         manifest["weights"],
         _first_difference(manifest["history"], history),
-        changed_since(manifest, made.origin),
+        changed_since(manifest, origin),
         coverage.compared,
         coverage.not_recorded,
-        causes=_causes(
-            manifest,
-            {
-                **made.origin,
-                "not_repeatable": [each.to_json() for each in made.history.not_repeatable],
-            },
-        ),
+        causes=_causes(manifest, {**origin, "not_repeatable": not_repeatable}),
         comparison=comparison,
         why_not=why_not,
     )
@@ -230,16 +200,15 @@ def _causes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [*dict.fromkeys(causes)]
 
 
-def _compared(
-    answers: PerExampleResults,
-    recorded: PerExampleResults | None,
-    version: Version,
-    observer: Observer,
+def _compare(
+    results: PerExampleResults, recorded: RecordedVersion, observer: Observer
 ) -> tuple[Comparison | None, str]:
-    if recorded is None:
+    """The comparison with the recorded outputs, or why there is none."""
+    if recorded.results is None:
         return None, "there is no record of the answers on a test split"
+    advanced = telling(observer, recorded.version, recorded.version)
     try:
-        return compare(answers, recorded, advanced=telling(observer, version, version)), ""
+        return compare(results, recorded.results, advanced=advanced), ""
     except UsageError as error:
         return None, error.what
 

@@ -63,9 +63,10 @@ def _examine(task: Mapping[str, Any], file: Path, answer: TextIO) -> dict[str, A
     if not task["load"]:
         return said
     confinement.lift_use()  # for TensorFlow, which does not come with the file
-    from registry_core.training import KerasModelImporter
+    from registry_core.training import KerasBackend
 
-    adopter = KerasModelImporter(RunConfig(seed=task["seed"], deterministic=task["deterministic"]))
+    adopter = KerasBackend(RunConfig(seed=task["seed"], deterministic=task["deterministic"]))
+    adopter.start_threads()
     _say(answer, {"ready": True})
     confinement.limit_use(*limits, final=True)
     return said | {"batch_seconds": _rehearse(adopter, file, found, task)}

@@ -1,9 +1,8 @@
 """How a model that was made elsewhere becomes a version: copy, inspect, load, measure, register.
 
 What is inspected is this process's own copy, and the same bytes are loaded and registered. The copy
-is opened by another process first, which has limits; this one opens it once that went well. Who
-loads and measures is handed in, as the lifecycle is handed its trainer; nothing here knows
-TensorFlow.
+is opened by another process first, which has limits; this one opens it once that went well. The
+context's backend loads and measures it; nothing here knows TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,54 +11,31 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from registry_core.config import RunConfig
 from registry_core.data.checks import describe
 from registry_core.errors import RefusedError, UsageError
-from registry_core.evaluation.per_example_results import OUTCOMES_FILE, pack_results
-from registry_core.lifecycle.environment import describe_environment
-from registry_core.lifecycle.run import (
-    Stages,
-    StandardReport,
-    build_origin,
-    build_record,
-    draw,
-    files_below,
-    load_data,
-    notify,
-)
+from registry_core.lifecycle.assembly import load_data
+from registry_core.lifecycle.context import RunContext
+from registry_core.lifecycle.publishing import notify
+from registry_core.lifecycle.record import Artifacts, build_origin
+from registry_core.lifecycle.run import NOTHING_REGISTERED, publish
 from registry_core.lifecycle.spec import RunSpec
+from registry_core.lifecycle.stages import Stages
 from registry_core.model_import import Examiner, Limits, bounded_memory
 from registry_core.model_import.model_file import ModelFile
-from registry_core.plugins.manager import PluginSet
-from registry_core.process.interrupts import StopRequest
-from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
+from registry_core.records import MODEL_FILE, Version
 from registry_core.store import Store, translate_storage_errors
-from registry_core.types import DataSplits, Evaluation, History, Observer, RunResult, Split
+from registry_core.types import DataSplits, History
 
 # What stands in place of a preset's name for a model that no preset trained.
 PRESET = "imported"
 
 _CHUNK = 1 << 20
-
-
-class ModelImporter(Protocol):
-    """What the story asks of whoever loads; `registry_core.training` answers with Keras."""
-
-    def environment(self) -> dict[str, Any]: ...
-
-    def check_data(self, data: DataSplits, read: bool = True) -> DataSplits: ...
-
-    def load(self, path: Path, numbers: int) -> Any: ...
-
-    def check_compatibility(self, model: Any, data: DataSplits) -> str: ...
-
-    def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation: ...
-
-    def check_saved(self, model: Any, path: Path, split: Split) -> None: ...
 
 
 class FirstReader(Protocol):
@@ -71,31 +47,20 @@ class FirstReader(Protocol):
 
 
 def import_model(
-    plan: RunSpec,
+    spec: RunSpec,
     file: Path,
-    *,
-    plugins: PluginSet,
     store: Store,
-    load_adopter: Callable[[RunConfig], ModelImporter],
-    standard_report: StandardReport,
-    observer: Observer,
-    stop: StopRequest,
-    project: Path,
+    context: RunContext,
     examiner: FirstReader | None = None,
 ) -> Version:
-    """Take in a `.keras` file, measure it on the plugin's test split, and register it.
+    """Copy a `.keras` file, measure it on the plugin's test split, and register it.
 
     Args:
-        plan: the name, the plugin, and the preset by which its data is loaded.
+        spec: the name, the plugin, and the preset by which its data is loaded.
         file: the model; it is copied, and not looked at again.
-        plugins: the plan's plugins.
         store: where the version goes.
-        load_adopter: called once the file was found harmless and the data good; importing
-            TensorFlow is its affair.
-        standard_report: draws the figures of a dataset whose plugin has no report.
-        observer: told what goes on.
-        stop: asked whether a signal wants this to end.
-        project: the folder whose git commit is recorded.
+        context: what a run needs; its backend is loaded once the file was found harmless and the
+            data good.
         examiner: opens the file first; None does so in a process with the usual limits.
 
     Raises:
@@ -105,14 +70,18 @@ def import_model(
         IntegrityError: the file is not what a `.keras` file is.
         MlregError: of the kind that is at fault. Whatever is raised, no version was registered.
     """
+    began = time.monotonic() if context.began is None else context.began
+    context = replace(context, began=began)
+    plugins, observer, interrupts = context.plugins, context.observer, context.interrupts
     stages = Stages(observer)
-    stop.outcome = "Nothing was registered."
-    examiner = examiner or Examiner(raise_if_requested=stop.raise_if_requested, warn=observer.warn)
-    with store.start_run(plan.model) as folder:
+    interrupts.outcome = nothing = NOTHING_REGISTERED
+    examiner = examiner or Examiner(
+        raise_if_requested=interrupts.raise_if_requested, warn=observer.warn
+    )
+    with store.start_run(spec.model) as folder:
         observer.say(f"Registry: {store.folder}")
         own = folder.files / MODEL_FILE
         needed_bytes = file.stat().st_size if file.is_file() else 0
-        nothing = stop.outcome
         with translate_storage_errors(
             store.folder,
             f"copying {_plain(file.name)}",
@@ -124,77 +93,44 @@ def import_model(
             found = examiner.inspect(own)
 
         with stages.timed("data"):
-            data = load_data(plan, plugins, observer)
-            facts = describe(data)
+            data = load_data(spec, context)
+            described = describe(data)
 
         with stages.timed("model"):
             with translate_storage_errors(store.folder, "trying the model out", outcome=nothing):
-                limits = examiner.rehearse(own, plan.config, data)
-            adopter = load_adopter(plan.config)
+                limits = examiner.rehearse(own, spec.config, data)
+            backend = context.load_backend(spec.config)
+            backend.start_threads()
             with plugins.attribute_errors("mlreg_dataset"):
-                data = adopter.check_data(data)
+                data = backend.check_data(data)
             # what went well there because memory was refused must not take it here
             with bounded_memory(limits.memory_bytes):
-                model = adopter.load(own, found.numbers)
-                loss = adopter.check_compatibility(model, data)
+                model = backend.load(own, found.numbers)
+                loss = backend.check_compatibility(model, data)
 
         with stages.timed("evaluate"):
-            evaluation = adopter.evaluate(model, model, data.test)
-            metrics = {f"test_{name}": value for name, value in evaluation.metrics.items()}
-
-        with (
-            stages.timed("save"),
-            translate_storage_errors(store.folder, "saving what was measured", outcome=nothing),
-        ):
-            scores = pack_results(
-                evaluation, data.class_names, facts["splits"]["test"]["fingerprint"]
-            )
-            (folder.files / OUTCOMES_FILE).write_bytes(scores.to_json())
-
-        history = History({})
-        with stages.timed("plot"):
-            result = RunResult(
-                plan.model, plan.dataset, PRESET, plan.config, history, metrics, evaluation,
-                tuple(data.class_names),
-            )  # fmt: skip
-            missing = draw(
-                result, folder.files / FIGURES_FOLDER, plugins, standard_report, observer
-            )
-
-        observer.stage_began("register")
-        origin = build_origin(
-            plan,
-            facts,
-            plugins,
-            {**describe_environment(project), **adopter.environment()},
-            project,
-        )
-        record = build_record(plan, scores, origin, metrics, history, stages, missing)
-        # the preset decided which data was loaded, and nothing of how the model came to be
-        record |= {
-            "preset": PRESET,
-            "config": {},
-            "imported": {
+            evaluation = backend.evaluate(model, model, data.test)
+        artifacts = Artifacts(
+            replace(spec, preset=PRESET),
+            backend,
+            data,
+            build_origin(spec, described, backend, context),
+            History({}),
+            model,
+            evaluation,
+            {f"test_{name}": value for name, value in evaluation.metrics.items()},
+            stages.seconds,
+            imported={
                 "file": _plain(file.name),
                 "size": size,
                 "sha256": sha256,
                 "keras_version": found.keras_version,
                 "loss": loss,
-                "data_preset": plan.preset,
-                "data_config": plan.config.values(),
+                "data_preset": spec.preset,
+                "data_config": spec.config.values(),
             },
-        }
-        files = files_below(folder.files, observer)
-        stop.outcome = f"It was being registered: `mlreg list {plan.model}` says whether it was."
-        with stop.defer_interrupts():
-            version = store.publish(
-                folder,
-                record,
-                files,
-                load_check=lambda staged: adopter.check_saved(model, staged[MODEL_FILE], data.test),
-                reason=f"imported from {_plain(file.name)}",
-            )
-            stop.outcome = f"{version.ref} was registered before."
+        )
+        version = publish(artifacts, store, folder, context)
     notify(plugins, "mlreg_registered", observer, version=version)
     return version
 

@@ -37,13 +37,13 @@ def _native_logs_only_on_failure() -> Iterator[None]:
 
 
 with _native_logs_only_on_failure():
-    from registry_core.training.compatibility import KerasModelImporter
+    from registry_core.training.compatibility import KerasBackend
     from registry_core.training.exporting import export_model
     from registry_core.training.models import check_saved, load_model, save_model
     from registry_core.training.trainer import KerasTrainer
 
 __all__ = [
-    "KerasModelImporter",
+    "KerasBackend",
     "KerasTrainer",
     "check_saved",
     "export_model",

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from registry_core.config import RunConfig
 from registry_core.errors import IntegrityError, MlregError, RefusedError, UsageError
 from registry_core.plugins.custom_code import why
 from registry_core.training.evaluation import measure
@@ -42,16 +41,15 @@ _OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
 _EXAMPLES = 32
 
 
-class KerasModelImporter(KerasTrainer):
-    """Takes in Keras models on this machine, and measures them as `KerasTrainer` measures its own.
+class KerasBackend(KerasTrainer):
+    """Trains Keras models, as `KerasTrainer` does, and takes those that were made elsewhere.
 
     Args:
-        config: what the data was loaded by.
+        config: the run's configuration, or what the data was loaded by.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        super().__init__(config)
-        # TensorFlow starts its threads, whose stacks are memory: none that a model asks for later
+    def start_threads(self) -> None:
+        """Have TensorFlow start its threads, whose stacks are memory."""
         tf.reduce_sum(tf.ones((64, 64)) @ tf.ones((64, 64)))
 
     def load(self, path: Path, numbers: int) -> keras.Model:

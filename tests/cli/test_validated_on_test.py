@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
-from fakes import TABLE_PLUGIN, FakeTrainer, Recorder, standard_report, write_project
+from fakes import TABLE_PLUGIN, Recorder, run_context, standard_report, write_project
 
 from registry_core.data.checks import validation_split
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.manager import KnownPlugins
-from registry_core.process.interrupts import StopRequest
 from registry_core.store import Store
 from registry_core.terminal.tables.versions import show_version
 
@@ -36,13 +33,8 @@ def ran(folder, plugin):
     store, observer = Store(folder / "registry"), Recorder()
     version = lifecycle.run(
         spec_from_preset(plugins, "quick"),
-        plugins=plugins,
-        store=store,
-        load_trainer=partial(FakeTrainer),
-        standard_report=report,
-        observer=observer,
-        stop=StopRequest(),
-        project=folder,
+        store,
+        run_context(plugins, folder, observer=observer, report=report),
     )
     return version, store.manifest(version), observer.said, results[0]
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from fakes import TABLE_PLUGIN, FakeTrainer, Recorder, standard_report, write_project
+from fakes import TABLE_PLUGIN, FakeBackend, run_context, write_project
 
 from registry_core.errors import DataError, UsageError
 from registry_core.evaluation.per_example_results import (
@@ -12,11 +12,11 @@ from registry_core.evaluation.per_example_results import (
     compare,
     pack_results,
 )
+from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.reevaluate import evaluate
 from registry_core.lifecycle.run import run
 from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.manager import KnownPlugins
-from registry_core.process.interrupts import StopRequest
 from registry_core.store import Store
 from registry_core.types import Evaluation
 
@@ -108,7 +108,7 @@ SEVERAL = TABLE_PLUGIN.replace(
 )
 
 
-class Trainer(FakeTrainer):
+class MeasuresAccuracy(FakeBackend):
     """Measures an accuracy, as Keras does of any columns."""
 
     def evaluate(self, model, trained, split):
@@ -131,13 +131,8 @@ def test_the_best_version_is_that_of_the_least_loss_where_targets_are_several_la
     store = Store(tmp_path / "registry")
     version = run(
         spec_from_preset(plugins),
-        plugins=plugins,
-        store=store,
-        load_trainer=Trainer,
-        standard_report=standard_figures,
-        observer=Recorder(),
-        stop=StopRequest(),
-        project=tmp_path,
+        store,
+        run_context(plugins, tmp_path, MeasuresAccuracy, report=standard_figures),
     )
     manifest = store.manifest(version)
     assert manifest["objective"]["metric"] == metric
@@ -150,19 +145,10 @@ def test_measuring_again_on_other_targets_of_one_fingerprint_is_a_data_error(tmp
     plugins = KnownPlugins(write_project(tmp_path)).load("flowers")
     store = Store(tmp_path / "registry")
     plan = spec_from_preset(plugins)
-    version = run(
-        plan,
-        plugins=plugins,
-        store=store,
-        load_trainer=FakeTrainer,
-        standard_report=standard_report,
-        observer=Recorder(),
-        stop=StopRequest(),
-        project=tmp_path,
-    )
-    recorded = PerExampleResults.from_json(store.read(version, "outcomes.json"))
+    version = run(plan, store, run_context(plugins, tmp_path))
+    results = PerExampleResults.from_json(store.read(version, "outcomes.json"))
 
-    class Another(FakeTrainer):
+    class Another(FakeBackend):
         def evaluate(self, model, trained, split):
             found = super().evaluate(model, trained, split)
             return Evaluation(found.metrics, found.outputs, found.losses, np.roll(found.targets, 1))
@@ -170,14 +156,10 @@ def test_measuring_again_on_other_targets_of_one_fingerprint_is_a_data_error(tmp
     with pytest.raises(DataError) as caught:
         evaluate(
             plan,
-            version,
+            RecordedVersion(version, store.manifest(version), results),
             "test",
-            recorded,
-            imported=False,
-            plugins=plugins,
-            load_evaluator=Another,
-            load_model=lambda version: {},
-            observer=Recorder(),
+            lambda version: {},
+            run_context(plugins, tmp_path, Another),
         )
     assert "other targets" in caught.value.what
     assert version.ref in caught.value.what

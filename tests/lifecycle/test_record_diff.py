@@ -3,27 +3,9 @@
 import copy
 
 import pytest
+from lifecycle_helpers import RECORD
 
 from registry_core.lifecycle.record_diff import RecordChange, changed_since
-
-RECORD = {
-    "config": {"epochs": 3, "learning_rate": 0.1, "shape": [2, 3]},
-    "data": {
-        "source": "drawn",
-        "splits": {
-            "train": {"examples": 30_000, "fingerprint": "sha256:" + "a" * 64},
-            "test": {"examples": 12, "fingerprint": "numbers of 2026-01-01, first half"},
-        },
-    },
-    "plugins": [
-        {"name": "flowers", "module": "flowers_plugin", "kind": "dataset", "distribution": None,
-         "code_sha256": "1" * 64},
-    ],
-    "environment": {
-        "mlreg": "0.1", "python": "3.11.7", "keras": "3.12", "device": "x86_64", "cpus": 2,
-        "platform": "Linux", "deterministic": True, "git": None,
-    },
-}  # fmt: skip
 
 
 def changed(*path, value):

@@ -1,90 +1,30 @@
 """A version measured again: what is said of it, and that nothing is written."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from fakes import FakeTrainer, Recorder, standard_report, write_project
-from hostile_files import sound
+from fakes import FakeBackend
+from lifecycle_helpers import Project
 
 from registry_core.errors import UsageError
-from registry_core.evaluation.per_example_results import PerExampleResults
-from registry_core.lifecycle.reevaluate import evaluate, plan_of
-from registry_core.lifecycle.run import run
-from registry_core.lifecycle.spec import spec_from_preset
-from registry_core.model_import.import_model import import_model
-from registry_core.plugins.manager import KnownPlugins
-from registry_core.process.interrupts import StopRequest
-from registry_core.store import Store
+from registry_core.lifecycle.reevaluate import spec_of_data
 
 
-class FakeEvaluator(FakeTrainer):
-    """Measures as `FakeTrainer` does, and then spoils what it found."""
+class Spoiling(FakeBackend):
+    """Measures as `FakeBackend` does, and then changes the result."""
 
-    def __init__(self, config, spoil=lambda found: found):
+    def __init__(self, config, spoil):
         super().__init__(config)
         self._spoil = spoil
-
-    def load(self, path, numbers):
-        return {}
-
-    def check_compatibility(self, model, data):
-        self._called("check_compatibility")
-        return "a loss"
-
-    def check_saved(self, model, path, split):
-        pass
 
     def evaluate(self, model, trained, split):
         return self._spoil(super().evaluate(model, trained, split))
 
 
-class Project:
-    """A folder with the plugin `flowers` and a registry."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.plugins = KnownPlugins(write_project(folder)).load("flowers")
-        self.store = Store(folder / "registry")
-        self.evaluator = None
-        self.process_environment = {
-            "plugins": self.plugins,
-            "store": self.store,
-            "standard_report": standard_report,
-            "observer": Recorder(),
-            "stop": StopRequest(),
-            "project": folder,
-        }
-
-    def run(self, **choices):
-        plan = spec_from_preset(self.plugins, **choices)
-        return run(plan, load_trainer=FakeTrainer, **self.process_environment)
-
-    def import_model(self, **choices):
-        plan, file = spec_from_preset(self.plugins, **choices), sound(self.folder / "model.keras")
-        return import_model(plan, file, load_adopter=FakeEvaluator, **self.process_environment)
-
-    def recorded(self, version):
-        return PerExampleResults.from_json(self.store.read(version, "outcomes.json"))
-
-    def evaluate(self, version, split="test", spoil=lambda found: found, recorded=None):
-        manifest = self.store.manifest(version)
-
-        def load_evaluator(config):
-            self.evaluator = FakeEvaluator(config, spoil)
-            return self.evaluator
-
-        return evaluate(
-            plan_of(self.plugins, manifest),
-            version,
-            split,
-            recorded or self.recorded(version),
-            imported="imported" in manifest,
-            plugins=self.plugins,
-            load_evaluator=load_evaluator,
-            load_model=lambda version: {},
-            observer=Recorder(),
-        )
+def spoiled(change):
+    return partial(Spoiling, spoil=change)
 
 
 @pytest.fixture
@@ -111,7 +51,7 @@ def test_an_answer_that_changed_is_named_and_tested(project):
         outputs[[2, 7]] = np.roll(outputs[[2, 7]], 1, axis=1)
         return replace(found, outputs=outputs)
 
-    found = project.evaluate(project.run(), spoil=spoil)
+    found = project.evaluate(project.run(), backend=spoiled(spoil))
     assert (found.verdict, found.changed) == ("different", [2, 7])
     assert (found.comparison.only_candidate, found.comparison.only_incumbent) == (0, 2)
 
@@ -127,8 +67,8 @@ def test_rounding_is_told_from_a_difference(project):
             metrics={**found.metrics, "loss": found.metrics["loss"] * (1 + part)},
         )
 
-    assert project.evaluate(version, spoil=nudged(1e-6)).verdict == "within noise"
-    found = project.evaluate(version, spoil=nudged(1e-2))
+    assert project.evaluate(version, backend=spoiled(nudged(1e-6))).verdict == "within noise"
+    found = project.evaluate(version, backend=spoiled(nudged(1e-2)))
     assert (found.verdict, found.changed) == ("different", [])
 
 
@@ -144,8 +84,9 @@ def test_another_split_is_measured_and_compared_with_nothing(project, split, exa
 def test_other_data_than_the_records_is_not_compared(project):
     """The test split's fingerprint says whether it is the data of then."""
     version = project.run()
-    then = replace(project.recorded(version), fingerprint="sha256:" + "0" * 64)
-    found = project.evaluate(version, recorded=then)
+    recorded = project.recorded(version)
+    then = replace(recorded.results, fingerprint="sha256:" + "0" * 64)
+    found = project.evaluate(version, recorded=replace(recorded, results=then))
     assert (found.verdict, found.recorded, found.comparison) == ("not recorded", {}, None)
     assert found.metrics == version.metrics
 
@@ -154,19 +95,20 @@ def test_a_split_that_the_plugin_does_not_keep_is_refused_with_those_it_does(tmp
     """Before TensorFlow is imported."""
     project = Project(tmp_path)
     version = project.run()
+    project.backend = None
     with pytest.raises(UsageError, match="keeps no holdout split") as caught:
         project.evaluate(version, "holdout")
     assert "Splits: train, test, validation." in str(caught.value)
-    assert project.evaluator is None
+    assert project.backend is None
 
 
 def test_the_data_is_loaded_by_the_settings_of_the_record(project):
     """What the presets say today does not matter, nor that the preset is gone."""
     version = project.run(preset="quick", overrides={"units": 16, "seed": 5})
     manifest = project.store.manifest(version)
-    plan = plan_of(project.plugins, manifest)
+    plan = spec_of_data(project.plugins, manifest)
     assert (plan.preset, plan.config.units, plan.config.seed) == ("quick", 16, 5)
-    plan = plan_of(project.plugins, {**manifest, "preset": "gone"})
+    plan = spec_of_data(project.plugins, {**manifest, "preset": "gone"})
     assert (plan.preset, plan.config.units, plan.config.epochs) == ("gone", 16, 1)
 
 
@@ -175,5 +117,5 @@ def test_an_imported_model_is_measured_as_when_it_was_imported(project):
     version = project.import_model(preset="quick")
     found = project.evaluate(version)
     assert found.verdict == "identical"
-    assert project.evaluator.config.epochs == 1
-    assert "check_compatibility" in project.evaluator.calls
+    assert project.backend.config.epochs == 1
+    assert "check_compatibility" in project.backend.calls

@@ -1,88 +1,13 @@
 """A version trained again from its record: what is said of it, and that nothing is written."""
 
-import sys
-from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
-from fakes import TABLE_PLUGIN, FakeTrainer, Recorder, standard_report, write_project
-from hostile_files import sound
-from test_reevaluate import FakeEvaluator
+from fakes import TABLE_PLUGIN, FakeBackend
+from lifecycle_helpers import Project, Spoiling
 
 from registry_core.errors import Interrupted, UsageError
-from registry_core.evaluation.per_example_results import PerExampleResults
-from registry_core.lifecycle.reproduce import check_reproducible, reproduce
-from registry_core.lifecycle.run import run
-from registry_core.lifecycle.spec import spec_from_preset, spec_from_record, spec_from_run
-from registry_core.model_import.import_model import import_model
-from registry_core.plugins.manager import KnownPlugins
-from registry_core.process.interrupts import StopRequest
-from registry_core.store import Store
-
-
-class Spoiling(FakeTrainer):
-    """Trains as `FakeTrainer` does, and comes to something else."""
-
-    def __init__(self, config, digest="other weights", swapped=(), losses=None):
-        super().__init__(config)
-        self._digest, self._swapped, self._losses = digest, list(swapped), losses
-
-    def digest(self, model):
-        return self._digest
-
-    def fit(self, *arguments):
-        history = super().fit(*arguments)
-        return replace(history, metrics={"loss": self._losses}) if self._losses else history
-
-    def evaluate(self, model, trained, split):
-        found = super().evaluate(model, trained, split)
-        outputs = found.outputs.copy()
-        outputs[self._swapped] = np.roll(outputs[self._swapped], 1, axis=1)
-        return replace(found, outputs=outputs)
-
-
-class Project:
-    """A folder with the plugin `flowers` and a registry."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.settings = write_project(folder)
-        self.plugins = KnownPlugins(self.settings).load("flowers")
-        self.store = Store(folder / "registry")
-        self.stop = StopRequest()
-
-    def process_environment(self):
-        return {
-            "plugins": self.plugins,
-            "observer": Recorder(),
-            "stop": self.stop,
-            "project": self.folder,
-        }
-
-    def run(self, **choices):
-        return run(
-            spec_from_preset(self.plugins, **choices),
-            store=self.store,
-            load_trainer=FakeTrainer,
-            standard_report=standard_report,
-            **self.process_environment(),
-        )
-
-    def reproduce(self, version, trainer=FakeTrainer, overrides=None, per_example_results=True):
-        manifest = self.store.manifest(version)
-        folder = self.folder / "scratch"
-        folder.mkdir(exist_ok=True)
-        recorded = PerExampleResults.from_json(self.store.read(version, "outcomes.json"))
-        return reproduce(
-            spec_from_record(self.plugins, manifest, overrides=overrides),
-            version,
-            manifest,
-            recorded if per_example_results else None,
-            load_trainer=trainer,
-            folder=folder,
-            **self.process_environment(),
-        )
+from registry_core.lifecycle.reproduce import check_reproducible
 
 
 @pytest.fixture
@@ -112,8 +37,7 @@ def test_it_is_trained_by_the_records_settings_whatever_the_presets_say_today(pr
     version = project.run(preset="quick")
     text = TABLE_PLUGIN.replace('"quick"', '"swift"').replace("= 8", "= 99")
     (project.folder / "flowers_plugin.py").write_text(text)
-    del sys.modules["flowers_plugin"]
-    project.plugins = KnownPlugins(project.settings).load("flowers")
+    project.forget("flowers_plugin")
     found = project.reproduce(version)
     assert found.verdict == "identical"
     assert [(each.kind, each.what) for each in found.drift] == [("plugin", "flowers")]
@@ -132,7 +56,7 @@ def test_a_setting_that_is_another_is_named(project):
 def test_the_paired_test_tells_noise_from_a_difference(project, swapped, verdict):
     """One answer of twelve is noise, nine are not; the verdict comes with the test."""
     version = project.run()
-    found = project.reproduce(version, trainer=partial(Spoiling, swapped=swapped))
+    found = project.reproduce(version, backend=partial(Spoiling, swapped=swapped))
     assert found.verdict == verdict
     assert (found.comparison.p_value >= 0.05) == (verdict == "within noise")
     assert found.comparison.only_incumbent > 0
@@ -147,7 +71,7 @@ def test_the_first_epoch_that_differs_is_named(project, losses, epoch):
     """Also where one of the two ended sooner; the same weights do not make it identical."""
     version = project.run()
     same = project.store.manifest(version)["weights"]
-    found = project.reproduce(version, trainer=partial(Spoiling, digest=same, losses=losses))
+    found = project.reproduce(version, backend=partial(Spoiling, digest=same, losses=losses))
     assert (found.verdict, found.first_epoch) == ("within noise", epoch)
 
 
@@ -157,9 +81,8 @@ def test_other_data_cannot_be_compared_and_is_different(project):
     (project.folder / "flowers_plugin.py").write_text(
         TABLE_PLUGIN.replace("default_rng(7)", "default_rng(8)")
     )
-    del sys.modules["flowers_plugin"]
-    project.plugins = KnownPlugins(project.settings).load("flowers")
-    found = project.reproduce(version, trainer=Spoiling)
+    project.forget("flowers_plugin")
+    found = project.reproduce(version, backend=Spoiling)
     assert (found.verdict, found.comparison) == ("different", None)
     assert "different test splits" in found.why_not
     assert {(each.kind, each.what) for each in found.drift} == {
@@ -170,22 +93,15 @@ def test_other_data_cannot_be_compared_and_is_different(project):
 
 def test_a_record_without_answers_is_compared_by_its_bits_alone(project):
     version = project.run()
-    assert project.reproduce(version, per_example_results=False).verdict == "identical"
-    found = project.reproduce(version, trainer=Spoiling, per_example_results=False)
+    assert project.reproduce(version, results=False).verdict == "identical"
+    found = project.reproduce(version, backend=Spoiling, results=False)
     assert (found.verdict, found.comparison) == ("different", None)
     assert "no record of the answers" in found.why_not
 
 
 def test_an_imported_version_is_refused_with_the_way_on(project):
     """No record says how it was trained."""
-    version = import_model(
-        spec_from_preset(project.plugins),
-        sound(project.folder / "model.keras"),
-        store=project.store,
-        load_adopter=FakeEvaluator,
-        standard_report=standard_report,
-        **project.process_environment(),
-    )
+    version = project.import_model()
     with pytest.raises(UsageError, match="was imported") as caught:
         check_reproducible(version, project.store.manifest(version))
     assert caught.value.command == f"mlreg evaluate {version.ref}"
@@ -206,28 +122,14 @@ def test_a_signal_stops_it_and_nothing_was_changed(project):
     """130, and there is nothing to resume."""
     version = project.run()
     with pytest.raises(Interrupted) as caught:
-        project.reproduce(version, trainer=partial(FakeTrainer, interrupt_at=(1, 0)))
+        project.reproduce(version, backend=partial(FakeBackend, interrupt_at=(1, 0)))
     assert caught.value.outcome == "Nothing was changed."
     assert project.store.unfinished_runs() == []
 
 
 def test_a_version_that_was_resumed_is_reproduced_like_any_other(project):
     """Its record does not depend on where it was stopped."""
-    with pytest.raises(Interrupted):
-        run(
-            spec_from_preset(project.plugins),
-            store=project.store,
-            load_trainer=partial(FakeTrainer, interrupt_at=(1, 0)),
-            standard_report=standard_report,
-            **project.process_environment(),
-        )
-    project.stop = StopRequest()
-    version = run(
-        spec_from_run(project.plugins, project.store.unfinished_runs()[0]),
-        store=project.store,
-        load_trainer=FakeTrainer,
-        standard_report=standard_report,
-        **project.process_environment(),
-    )
+    stopped = project.stopped(backend=partial(FakeBackend, interrupt_at=(1, 0)))
+    version = project.resume(stopped)
     assert project.store.manifest(version)["resumed"] == 1
     assert project.reproduce(version).verdict == "identical"

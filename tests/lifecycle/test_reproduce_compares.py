@@ -6,17 +6,12 @@ import sys
 from dataclasses import replace
 
 import pytest
-from fakes import FakeTrainer, standard_report, write_plugin
-from test_custom_code import project as keras_project  # noqa: F401 - a fixture
-from test_custom_code import run_all
-from test_record_diff import RECORD
-from test_reproduce import Project, Spoiling
+from fakes import FakeBackend, write_plugin
+from lifecycle_helpers import RECORD, Project, Spoiling
+from toy_project import make_project, run_all
 
 from registry_core.lifecycle import reproduce as reproduction
 from registry_core.lifecycle.record_diff import changed_since, covered
-from registry_core.lifecycle.run import run
-from registry_core.lifecycle.spec import spec_from_preset
-from registry_core.plugins.manager import KnownPlugins
 from registry_core.terminal.tables.runs import show_reproduction
 from registry_core.types import NotRepeatable
 
@@ -63,13 +58,11 @@ class Helped(Project):
         super().__init__(folder)
         file = folder / "flowers_plugin.py"
         file.write_text(file.read_text() + WITH_HELPER)
-        self.forget()
+        self.forget_all()
 
-    def forget(self):
+    def forget_all(self):
         """As a process does that has imported nothing yet."""
-        for name in ("flowers_plugin", "helper", "helpers.deep", "helpers"):
-            sys.modules.pop(name, None)
-        self.plugins = KnownPlugins(self.settings).load("flowers")
+        self.forget("flowers_plugin", "helper", "helpers.deep", "helpers")
 
 
 @pytest.fixture
@@ -77,18 +70,13 @@ def project(tmp_path):
     return Helped(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def keras_project(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
 def told(drift):
     return [(each.kind, each.what) for each in drift]
-
-
-def run_with(project, trainer):
-    return run(
-        spec_from_preset(project.plugins),
-        store=project.store,
-        load_trainer=trainer,
-        standard_report=standard_report,
-        **project.process_environment(),
-    )
 
 
 # --- records ------------------------------------------------------------------------------------
@@ -170,8 +158,8 @@ def test_the_code_that_a_run_imported_is_recorded(project):
 def test_a_helper_module_that_was_edited_is_named(project):
     version = project.run()
     (project.folder / "helper.py").write_text("UNITS = 24\n")
-    project.forget()
-    found = project.reproduce(version, trainer=Spoiling)
+    project.forget_all()
+    found = project.reproduce(version, backend=Spoiling)
     assert told(found.drift) == [("module", "helper")]
     assert "modules (2)" in found.compared
     assert found.cause_known
@@ -180,29 +168,29 @@ def test_a_helper_module_that_was_edited_is_named(project):
 def test_a_file_that_was_edited_while_it_trained_is_recorded_as_it_was_imported(project):
     """What ran is what is told, and not what the file says an hour later."""
 
-    class Editing(FakeTrainer):
+    class Editing(FakeBackend):
         def fit(self, *arguments):
             (project.folder / "helper.py").write_text("UNITS = 99\n")
             return super().fit(*arguments)
 
     before = (project.folder / "helper.py").read_bytes()
-    version = run_with(project, Editing)
+    version = project.run(backend=Editing)
     (project.folder / "helper.py").write_bytes(before)
-    project.forget()
-    assert list(project.reproduce(version, trainer=FakeTrainer).drift) == []
+    project.forget_all()
+    assert list(project.reproduce(version, backend=FakeBackend).drift) == []
 
 
 def test_a_variable_that_was_set_is_named(project, monkeypatch):
     version = project.run()
     monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
-    found = project.reproduce(version, trainer=Spoiling)
+    found = project.reproduce(version, backend=Spoiling)
     assert told(found.drift) == [("environment variable", "TF_DETERMINISTIC_OPS")]
 
 
 def test_where_nothing_known_changed_the_cause_is_not_known(project, capsys):
     """And what was not looked at is said; nothing vouches for that."""
     version = project.run()
-    found = project.reproduce(version, trainer=Spoiling)
+    found = project.reproduce(version, backend=Spoiling)
     assert (list(found.drift), found.cause_known) == ([], False)
     show_reproduction(found)
     said = " ".join(capsys.readouterr().out.split())
@@ -220,15 +208,15 @@ def test_what_the_record_says_cannot_repeat_is_a_known_cause(project, capsys):
         NotRepeatable("a callback keeps an iterator", "resumed"),  # which this run was not
     ]
 
-    class Drawing(FakeTrainer):
+    class Drawing(FakeBackend):
         def environment(self):
             return super().environment() | {"deterministic": False}
 
         def fit(self, *known):
             return replace(super().fit(*known), not_repeatable=told)
 
-    version = run_with(project, Drawing)
-    found = project.reproduce(version, trainer=Spoiling)
+    version = project.run(backend=Drawing)
+    found = project.reproduce(version, backend=Spoiling)
     assert found.causes[0] == "layer 'noise' draws without a seed of its own"
     assert found.causes[1].startswith("deterministic is off")
     assert len(found.causes) == 2
@@ -250,7 +238,7 @@ def test_an_identical_one_says_what_was_compared_too(project, capsys):
 
 
 @pytest.mark.tensorflow
-def test_keras_settings_and_edited_modules_are_named_by_the_command(keras_project):  # noqa: F811
+def test_keras_settings_and_edited_modules_are_named_by_the_command(keras_project):
     """One at a time, with TensorFlow: floatx, epsilon, a helper module, and nothing."""
     parts = keras_project / "parts.py"
     good = parts.read_text()

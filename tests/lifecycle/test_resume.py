@@ -1,13 +1,11 @@
 """A run that was stopped and gone on with: real plugins and store, and a trainer that is quick."""
 
-import sys
 from functools import partial
 
 import pytest
-from fakes import TABLE_PLUGIN, FakeTrainer, Recorder
+from fakes import FakeBackend
+from lifecycle_helpers import Project, extension
 from store_helpers import assert_whole, in_child, kill
-from test_run import Project as AnyProject
-from test_run import extension
 
 from registry_core.errors import (
     DataError,
@@ -19,38 +17,6 @@ from registry_core.errors import (
     UsageError,
 )
 from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
-from registry_core.plugins.manager import KnownPlugins
-from registry_core.process.interrupts import StopRequest
-
-
-class Project(AnyProject):
-    """One whose runs are stopped and taken up again."""
-
-    def stopped(self, error=Interrupted, *, plan=None, trainer=None, **choices):
-        """Run what does not come to its end; returns what there is to go on with."""
-        before = {run.id for run in self.store.unfinished_runs()}
-        trainer = trainer or partial(FakeTrainer, interrupt_at=(1, 1))
-        with pytest.raises(error):
-            self.run(plan=plan, trainer=trainer, **choices)
-        (run,) = (run for run in self.store.unfinished_runs() if run.id not in before)
-        return run
-
-    def resume(self, run, data_dir=None, **choices):
-        self.stop, self.observer = StopRequest(), Recorder()
-        return self.run(plan=spec_from_run(self.plugins, run, data_dir), **choices)
-
-    def change_plugin(self, *changes):
-        """Edit the plugin's text, and load it as the next command would."""
-        text = TABLE_PLUGIN
-        for old, new in changes:
-            assert old in text
-            text = text.replace(old, new)
-        (self.folder / "flowers_plugin.py").write_text(text)
-        del sys.modules["flowers_plugin"]
-        settings = self.folder / "plugins.toml"
-        from registry_core.settings import read_settings
-
-        self.plugins = KnownPlugins(read_settings(settings)).load("flowers")
 
 
 @pytest.fixture
@@ -73,7 +39,7 @@ def test_a_run_stopped_anywhere_and_resumed_is_the_one_never_stopped(project, pl
     """History, metrics, files and weights; under its own id, with its seed; and nothing is left."""
     whole = project.run(overrides={"seed": 5})
     stopped = project.stopped(
-        trainer=partial(FakeTrainer, interrupt_at=place), overrides={"seed": 5}
+        backend=partial(FakeBackend, interrupt_at=place), overrides={"seed": 5}
     )
     version = project.resume(stopped)
     assert what_counts(project, version) == what_counts(project, whole)
@@ -91,11 +57,11 @@ def test_a_run_killed_at_any_stage_and_resumed_is_the_one_never_stopped(project,
     """`kill -9` in mid-training, while the model is written, while it is registered."""
     whole = project.run()
 
-    class Killed(FakeTrainer):
+    class Killed(FakeBackend):
         pass
 
     setattr(Killed, method, lambda *arguments: kill())
-    assert in_child(lambda: project.run(trainer=Killed)) == -9
+    assert in_child(lambda: project.run(backend=Killed)) == -9
     (stopped,) = project.store.unfinished_runs()
     assert stopped.state == "interrupted"
     version = project.resume(stopped)
@@ -107,10 +73,10 @@ def test_a_run_killed_at_any_stage_and_resumed_is_the_one_never_stopped(project,
 def test_a_run_can_be_stopped_and_resumed_again_and_again(project):
     """Once in every epoch."""
     whole = project.run()
-    run = project.stopped(trainer=partial(FakeTrainer, interrupt_at=(0, 1)))
+    run = project.stopped(backend=partial(FakeBackend, interrupt_at=(0, 1)))
     for epoch in (1, 2):
         with pytest.raises(Interrupted):
-            project.resume(run, trainer=partial(FakeTrainer, interrupt_at=(epoch, 1)))
+            project.resume(run, backend=partial(FakeBackend, interrupt_at=(epoch, 1)))
         (run,) = project.store.unfinished_runs()
         assert f"`mlreg resume {run.id[-8:]}` resumes it" in project.stop.outcome
     assert what_counts(project, project.resume(run)) == what_counts(project, whole)
@@ -119,8 +85,8 @@ def test_a_run_can_be_stopped_and_resumed_again_and_again(project):
 def test_a_run_of_a_group_stays_in_its_group(project):
     from dataclasses import replace
 
-    plan = replace(spec_from_preset(project.plugins, model="petals"), group="five")
-    version = project.resume(project.stopped(plan=plan))
+    spec = replace(spec_from_preset(project.plugins, model="petals"), group="five")
+    version = project.resume(project.stopped(spec=spec))
     assert (version.group, version.ref) == ("five", "petals@1")
 
 
@@ -137,7 +103,7 @@ def test_the_settings_are_those_it_began_with(project):
 
 def test_a_preset_that_is_gone_stops_nobody(project):
     """Its name stays on record."""
-    stopped = project.stopped(preset="quick", trainer=partial(FakeTrainer, interrupt_at=(0, 0)))
+    stopped = project.stopped(preset="quick", backend=partial(FakeBackend, interrupt_at=(0, 0)))
     project.change_plugin(('"quick"', '"swift"'))
     version = project.resume(stopped)
     assert (version.preset, project.manifest(version)["config"]["epochs"]) == ("quick", 1)
@@ -172,8 +138,8 @@ def test_other_data_than_it_learned_from_is_refused_and_the_run_stays(project):
 def test_a_disk_that_is_full_at_the_end_costs_no_epoch(project):
     """8 when the model is saved; going on trains nothing again."""
     whole = project.run()
-    full = partial(FakeTrainer, raises={"save": StorageError("The disk is full.", "Make room.")})
-    stopped = project.stopped(StorageError, trainer=full)
+    full = partial(FakeBackend, raises={"save": StorageError("The disk is full.", "Make room.")})
+    stopped = project.stopped(StorageError, backend=full)
     assert (stopped.state, stopped.record["failed"]) == ("failed", "The disk is full.")
     version = project.resume(stopped)
     assert project.observer.batches == []
@@ -182,9 +148,9 @@ def test_a_disk_that_is_full_at_the_end_costs_no_epoch(project):
 
 def test_a_diverged_run_goes_on_from_its_last_good_epoch(project):
     """With the same code it diverges again, and stays what it is."""
-    stopped = project.stopped(TrainingError, trainer=partial(FakeTrainer, diverge_at=(1, 2)))
+    stopped = project.stopped(TrainingError, backend=partial(FakeBackend, diverge_at=(1, 2)))
     with pytest.raises(TrainingError):
-        project.resume(stopped, trainer=partial(FakeTrainer, diverge_at=(1, 2)))
+        project.resume(stopped, backend=partial(FakeBackend, diverge_at=(1, 2)))
     assert project.observer.epochs == []
     assert project.resume(stopped).version == 1
 

@@ -12,11 +12,9 @@ from fakes import (
     COUNTING_EXTENSION,
     TABLE_PLUGIN,
     WRAPPING_EXTENSION,
-    FakeTrainer,
-    Recorder,
-    standard_report,
-    write_project,
+    FakeBackend,
 )
+from lifecycle_helpers import Project, extension, hook
 from store_helpers import assert_whole, in_child, kill, leftovers
 
 from registry_core import __version__
@@ -30,79 +28,25 @@ from registry_core.errors import (
     UsageError,
 )
 from registry_core.evaluation.per_example_results import PerExampleResults
-from registry_core.lifecycle.run import notify, run
+from registry_core.lifecycle.publishing import notify
 from registry_core.lifecycle.spec import spec_from_preset
-from registry_core.plugins.manager import KnownPlugins
 from registry_core.plugins.presets import find_presets
-from registry_core.process.interrupts import StopRequest
-from registry_core.store import Store
 from registry_core.store.checkpoint import read_state
 from registry_core.types import NotRepeatable
 
 STAGES = ["data", "model", "fit", "evaluate", "save", "plot", "register"]
 
 
-class Project:
-    """A folder with plugins.toml, the dataset plugin `flowers`, extensions, and a registry."""
-
-    def __init__(self, folder, plugin=TABLE_PLUGIN, **extensions) -> None:
-        self.folder = folder
-        self.plugins = KnownPlugins(write_project(folder, plugin, extensions)).load("flowers")
-        self.store = Store(folder / "registry")
-        self.observer = Recorder()
-        self.trainer: FakeTrainer | None = None
-        self.stop = StopRequest()
-
-    def run(self, *, trainer=FakeTrainer, report=standard_report, plan=None, **choices):
-        def load_trainer(config):
-            self.trainer = trainer(config)
-            return self.trainer
-
-        return run(
-            plan or spec_from_preset(self.plugins, **choices),
-            plugins=self.plugins,
-            store=self.store,
-            load_trainer=load_trainer,
-            standard_report=report,
-            observer=self.observer,
-            stop=self.stop,
-            project=self.folder,
-        )
-
-    def manifest(self, version):
-        return self.store.manifest(version)
-
-    def refused(self, kind, **choices) -> BaseException:
-        """Run what must fail, and see that it left nothing but what it takes to go on."""
-        with pytest.raises(kind) as caught:
-            self.run(**choices)
-        assert self.store.models() == []
-        assert self.store.ledger() == []
-        assert leftovers(self.folder / "registry") == []
-        assert bool(self.store.unfinished_runs()) == ("fit" in self.observer.stages)
-        assert not list(self.folder.glob("registry/objects/sha256/*/*"))
-        return caught.value
-
-
-def hook(name: str, body: str, arguments: str = "") -> str:
-    """A hook to append to a plugin's text; it takes the place of one of the same name."""
-    return f"\n\n@hookimpl\ndef {name}({arguments}):\n    {body}\n"
-
-
-def extension(name: str, body: str, arguments: str = "") -> str:
-    return "from registry_core import hookimpl" + hook(name, body, arguments)
-
-
 def test_what_the_seed_does_not_repeat_is_in_the_versions_record(tmp_path):
     """So that a later reproduction can tell why it ended otherwise; nothing where all repeats."""
     told = NotRepeatable("The layer 'noise' draws with tf.random.", "resumed")
 
-    class Telling(FakeTrainer):
+    class Telling(FakeBackend):
         def fit(self, *known):
             return replace(super().fit(*known), not_repeatable=[told])
 
     project = Project(tmp_path)
-    kept = project.manifest(project.run(trainer=Telling))["not_repeatable"]
+    kept = project.manifest(project.run(backend=Telling))["not_repeatable"]
     assert kept == [{"what": told.what, "when": "resumed"}]
     assert project.manifest(project.run())["not_repeatable"] == []
 
@@ -212,7 +156,7 @@ def test_the_stages_come_in_order_and_are_heard(tmp_path):
         *(batches * 3),
         *("evaluate", "save", "plot", "register", "say", "say"),
     ]
-    assert project.trainer.calls == [
+    assert project.backend.calls == [
         "check_data",
         "initial_learning_rate",
         "check_augmentation",
@@ -369,7 +313,7 @@ def test_every_part_that_plugins_provide_reaches_the_trainer(tmp_path):
     )
     project = Project(tmp_path, text, more=extension("mlreg_callbacks", "return ('more',)"))
     project.run(overrides={"batch_size": 8})
-    assembly = project.trainer.assembly
+    assembly = project.backend.assembly
     assert assembly.augmentation(3, None) == -3
     assert assembly.schedule(1) == 2
     assert assembly.model == {"units": 8, "learning_rate": 4.0}  # ⌈30 / 8⌉ steps
@@ -542,7 +486,7 @@ def test_bad_data_is_refused_before_the_trainer_is_loaded(tmp_path, body, said):
         "mlreg_dataset", f"from dataclasses import replace\n\n    data = yield\n    {body}"
     ).replace("@hookimpl", "@hookimpl(wrapper=True)")
     project = Project(tmp_path, spoil=text)
-    error = project.refused((DataError, PluginError), trainer=never)
+    error = project.refused((DataError, PluginError), backend=never)
     assert said in str(error)
     assert project.observer.stages == ["data"]
 
@@ -595,8 +539,8 @@ def test_an_augmentation_that_is_no_function_is_refused_before_the_model(tmp_pat
 def test_whatever_stops_a_run_leaves_no_version(tmp_path, method, stage, error):
     """At every stage, every kind of end passes as it is; no file, but what it takes to go on."""
     project = Project(tmp_path)
-    trainer = partial(FakeTrainer, raises={method: error})
-    assert project.refused(type(error), trainer=trainer) is error
+    backend = partial(FakeBackend, raises={method: error})
+    assert project.refused(type(error), backend=backend) is error
     assert project.observer.stages[-1] == stage
 
 
@@ -606,7 +550,7 @@ def test_what_keras_raises_over_a_plugins_model_is_the_plugins_fault(tmp_path, m
     project = Project(tmp_path)
     cause = ValueError("shapes (3,) and (4,) differ")
     # raised as from a library: a frame that is neither the plugin's nor the host's
-    error = project.refused(PluginError, trainer=partial(FakeTrainer, raises={method: cause}))
+    error = project.refused(PluginError, backend=partial(FakeBackend, raises={method: cause}))
     assert "'flowers'" in error.what
     assert "shapes (3,) and (4,) differ" in error.what
     assert error.__cause__ is cause
@@ -615,7 +559,7 @@ def test_what_keras_raises_over_a_plugins_model_is_the_plugins_fault(tmp_path, m
 def test_a_diverged_run_keeps_its_checkpoint(tmp_path):
     """Exit status 5, in the middle of the second epoch; what it had learned before is there."""
     project = Project(tmp_path)
-    error = project.refused(TrainingError, trainer=partial(FakeTrainer, diverge_at=(1, 2)))
+    error = project.refused(TrainingError, backend=partial(FakeBackend, diverge_at=(1, 2)))
     assert error.exit_status == 5
     assert "epoch 2, batch 3" in error.what
     assert [epoch for epoch, *_ in project.observer.epochs] == [0]
@@ -628,8 +572,8 @@ def test_a_diverged_run_keeps_its_checkpoint(tmp_path):
 def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
     """The batch is finished and told; the run can be gone on with."""
     project = Project(tmp_path)
-    trainer = partial(FakeTrainer, interrupt_at=(1, 0), signum=signum)
-    error = project.refused(Interrupted, trainer=trainer)
+    backend = partial(FakeBackend, interrupt_at=(1, 0), signum=signum)
+    error = project.refused(Interrupted, backend=backend)
     assert error.exit_status == 128 + signum
     assert len(project.observer.batches) == 4
     assert project.observer.stages[-1] == "fit"
@@ -645,14 +589,14 @@ def test_a_signal_while_registering_never_denies_a_version(tmp_path, times):
     """One waits until the version stands, and says so; a second stops at once, and points there."""
     project = Project(tmp_path)
 
-    class Signalled(FakeTrainer):
+    class Signalled(FakeBackend):
         def check_saved(self, *parts):
             super().check_saved(*parts)
             for _ in range(times):
                 project.stop.receive(signal.SIGINT)
 
     with pytest.raises(Interrupted) as caught:
-        project.run(trainer=Signalled)
+        project.run(backend=Signalled)
     registered = [version.ref for model in project.store.models() for version in [model.latest]]
     if times == 1:
         assert registered == ["flowers@1"]
@@ -667,7 +611,7 @@ def test_a_signal_while_registering_never_denies_a_version(tmp_path, times):
 def test_a_model_that_answers_otherwise_once_loaded_is_not_registered(tmp_path):
     """The load-check comes before the version is said to be there."""
     project = Project(tmp_path)
-    error = project.refused(PluginError, trainer=partial(FakeTrainer, reread=True))
+    error = project.refused(PluginError, backend=partial(FakeBackend, reread=True))
     assert "once loaded" in error.what
 
 
@@ -676,7 +620,7 @@ def test_a_failed_run_leaves_earlier_versions_alone(tmp_path):
     project = Project(tmp_path)
     first = project.run()
     with pytest.raises(TrainingError):
-        project.run(trainer=partial(FakeTrainer, diverge_at=(0, 0)))
+        project.run(backend=partial(FakeBackend, diverge_at=(0, 0)))
     assert project.store.versions("flowers") == [first]
     project.store.check(first)
     assert leftovers(tmp_path / "registry") == []
@@ -711,7 +655,7 @@ def test_a_report_with_a_name_that_no_version_can_have_costs_that_file(tmp_path)
 def killed_while(method: str, project: Project) -> None:
     """A run in a child process that is killed inside one of its trainer's methods."""
 
-    class Killed(FakeTrainer):
+    class Killed(FakeBackend):
         pass
 
     def die(self, *arguments):
@@ -720,7 +664,7 @@ def killed_while(method: str, project: Project) -> None:
         kill()
 
     setattr(Killed, method, die)
-    assert in_child(lambda: project.run(trainer=Killed)) == -9
+    assert in_child(lambda: project.run(backend=Killed)) == -9
 
 
 @pytest.mark.parametrize("method", ["fit", "evaluate", "save", "check_saved"])
@@ -743,14 +687,14 @@ def test_a_clock_that_jumps_in_mid_run_changes_no_duration(tmp_path, monkeypatch
     project.run()
     for days in (-365, 3650):
 
-        class Jumping(FakeTrainer):
+        class Jumping(FakeBackend):
             def fit(self, *arguments, days=days):
                 now = real[0]() + days * 86_400
                 monkeypatch.setattr(time, "time", lambda: now)
                 monkeypatch.setattr(time, "gmtime", lambda at=now: real[1](at))
                 return super().fit(*arguments)
 
-        version = project.run(trainer=Jumping)
+        version = project.run(backend=Jumping)
         assert all(0 <= seconds < 60 for seconds in version.seconds.values())
         assert abs(int(version.created[:4]) - real[1]().tm_year) >= 1
     assert [version.version for version in project.store.versions("flowers")] == [3, 2, 1]

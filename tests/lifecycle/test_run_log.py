@@ -7,14 +7,13 @@ from functools import partial
 
 import pytest
 from cli_helpers import fill, stop
-from fakes import FakeTrainer, Recorder, standard_report, write_project
+from fakes import FakeBackend, Recorder, run_context, write_project
 
 from registry_core.errors import Interrupted, PluginError, TrainingError, UsageError
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.run_log import logged
 from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
 from registry_core.plugins.manager import KnownPlugins
-from registry_core.process.interrupts import StopRequest
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.store import Store
@@ -31,21 +30,13 @@ class Project:
         self.folder = folder
         self.observer = Recorder()
 
-    def run(self, resumes=None, trainer=FakeTrainer, **how):
+    def run(self, resumes=None, trainer=FakeBackend, **how):
         plan = spec_from_preset(self.plugins, "baseline")
         if resumes:
             (run,) = self.store.unfinished_runs()
             plan = spec_from_run(self.plugins, run)
-        return lifecycle.run(
-            plan,
-            plugins=self.plugins,
-            store=self.store,
-            load_trainer=partial(trainer, **how),
-            standard_report=standard_report,
-            observer=self.observer,
-            stop=StopRequest(),
-            project=self.folder,
-        )
+        context = run_context(self.plugins, self.folder, partial(trainer, **how), self.observer)
+        return lifecycle.run(plan, self.store, context)
 
     def log(self, *words):
         return self.registry.run_log(words)
@@ -169,7 +160,7 @@ def test_a_log_that_a_plugin_blew_up_costs_the_log_and_not_the_version(project, 
     monkeypatch.setattr(store_runs, "_LIMIT_LOG", 10_000)
     monkeypatch.setattr(store_runs, "_LIMIT_LAST_LINES", 100)
 
-    class Careless(FakeTrainer):
+    class Careless(FakeBackend):
         def fit(self, assembly, observer, stop, checkpoints):
             (checkpoints.path / "run.log").write_bytes(b"x" * 20_000)
             return super().fit(assembly, observer, stop, checkpoints)

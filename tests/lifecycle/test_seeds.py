@@ -4,7 +4,7 @@ import signal
 from functools import partial
 
 import pytest
-from fakes import FakeTrainer, Recorder, standard_report, write_project
+from fakes import FakeBackend, run_context, write_project
 from store_helpers import assert_whole
 
 from registry_core.errors import DataError, Interrupted, TrainingError, UsageError
@@ -35,19 +35,12 @@ def ran(plans, plugins, store, stop=None, **in_run):
     stop = stop or StopRequest()
     places = []
 
-    def run(plan, place):
+    def run(spec, place):
         places.append(str(place))
         number = len(places)
-        return lifecycle.run(
-            plan,
-            plugins=plugins,
-            store=store,
-            load_trainer=partial(FakeTrainer, **in_run.get(f"run_{number}", {})),
-            standard_report=standard_report,
-            observer=Recorder(),
-            stop=stop,
-            project=store.folder.parent,
-        )
+        backend = partial(FakeBackend, **in_run.get(f"run_{number}", {}))
+        context = run_context(plugins, store.folder.parent, backend, interrupts=stop)
+        return lifecycle.run(spec, store, context)
 
     return run_group(plans, run), places
 
@@ -92,16 +85,8 @@ def test_the_last_seed_may_be_the_largest_there_is(plugins):
 
 def test_each_run_of_a_group_is_a_version_that_knows_the_others(plugins, store):
     """Numbered as they come; the record has the group's id, and a lone run's has none."""
-    alone = lifecycle.run(
-        spec_from_preset(plugins, "quick"),
-        plugins=plugins,
-        store=store,
-        load_trainer=FakeTrainer,
-        standard_report=standard_report,
-        observer=Recorder(),
-        stop=StopRequest(),
-        project=store.folder.parent,
-    )
+    context = run_context(plugins, store.folder.parent)
+    alone = lifecycle.run(spec_from_preset(plugins, "quick"), store, context)
     versions, places = ran(planned(plugins, 3), plugins, store)
     assert [version.ref for version in versions] == ["flowers@2", "flowers@3", "flowers@4"]
     assert [version.seed for version in versions] == [0, 1, 2]
@@ -162,23 +147,15 @@ def test_a_stop_while_a_version_is_registered_loses_nothing(plugins, store):
     """The version is whole, the message names it, and the group ends there."""
     stop = StopRequest()
 
-    class Late(FakeTrainer):
+    class Late(FakeBackend):
         def check_saved(self, model, path, split):
             super().check_saved(model, path, split)
             if self.config.seed == 1:
                 stop.receive(signal.SIGTERM)
 
-    def run(plan, place):
-        return lifecycle.run(
-            plan,
-            plugins=plugins,
-            store=store,
-            load_trainer=Late,
-            standard_report=standard_report,
-            observer=Recorder(),
-            stop=stop,
-            project=store.folder.parent,
-        )
+    def run(spec, place):
+        context = run_context(plugins, store.folder.parent, Late, interrupts=stop)
+        return lifecycle.run(spec, store, context)
 
     with pytest.raises(Interrupted) as caught:
         run_group(planned(plugins, 3), run)

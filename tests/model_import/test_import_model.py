@@ -15,7 +15,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from cli_helpers import EXAMPLE, assert_error, in_turn, mlreg, newest
-from fakes import TABLE_PLUGIN, FakeTrainer, Recorder, standard_report, write_plugin, write_project
+from fakes import TABLE_PLUGIN, FakeBackend, Recorder, run_context, write_plugin, write_project
 from fakes import write_settings as write_toml
 from hostile_files import HOSTILE, archive, canary, dense, members, model, sound
 from store_helpers import assert_whole
@@ -28,7 +28,6 @@ from registry_core.model_import import Limits
 from registry_core.model_import.import_model import examine, import_model
 from registry_core.model_import.model_file import inspect
 from registry_core.plugins.manager import KnownPlugins
-from registry_core.process.interrupts import StopRequest
 from registry_core.store import Store
 from registry_core.types import ArraySplit, DataSplits
 
@@ -140,8 +139,8 @@ def test_the_copy_ends_where_the_file_ended_when_it_was_opened(tmp_path):
 # --- what becomes of a good one, without TensorFlow -----------------------------------------------
 
 
-class FakeAdopter(FakeTrainer):
-    """Takes any file for a model, and measures it as `FakeTrainer` does."""
+class FakeAdopter(FakeBackend):
+    """Takes any file for a model, and measures it as `FakeBackend` does."""
 
     def load(self, path, numbers):
         self._called("load")
@@ -165,21 +164,16 @@ class Project:
         self.adopters = []
 
     def import_model(self, file, adopter=FakeAdopter, **choices):
-        def load_adopter(config):
+        def load_backend(config):
             self.adopters.append(adopter(config))
             return self.adopters[-1]
 
         return import_model(
             spec_from_preset(self.plugins, **choices),
             file,
-            plugins=self.plugins,
-            store=self.store,
-            load_adopter=load_adopter,
-            standard_report=standard_report,
-            observer=self.observer,
-            stop=StopRequest(),
-            project=self.folder,
-            examiner=Here(),
+            self.store,
+            run_context(self.plugins, self.folder, load_backend, self.observer),
+            Here(),
         )
 
 
@@ -461,7 +455,7 @@ def architectures(keras):
 @pytest.mark.tensorflow
 def test_what_keras_makes_of_its_own_layers_is_accepted(training, keras, tmp_path):
     """No model that Keras itself saves is taken for a hostile one, or for larger than it is."""
-    adopter, refused = training.KerasModelImporter(RunConfig(deterministic=False)), {}
+    adopter, refused = training.KerasBackend(RunConfig(deterministic=False)), {}
     for name, build in architectures(keras):
         file = tmp_path / f"{name}.keras"
         build().save(file)
@@ -478,7 +472,7 @@ def test_a_model_that_is_larger_than_its_weights_is_never_built(training, tmp_pa
     """A layer of 10^12 units would fill any memory before Keras sees that it has no weights."""
     file = tmp_path / "model.keras"
     archive(file, members(model(dense(units=10**12))))
-    adopter = training.KerasModelImporter(RunConfig())
+    adopter = training.KerasBackend(RunConfig())
     with pytest.raises(IntegrityError, match=r"3,000,000,000,000 numbers, and holds 9"):
         adopter.load(file, inspect(file).numbers)
 
@@ -489,7 +483,7 @@ def held_against(training, keras, outputs, targets, class_names=(), **compiled):
     if compiled:
         built.compile("adam", **compiled)
     split = ArraySplit(np.zeros((len(targets), 2), "float32"), targets)
-    adopter = training.KerasModelImporter(RunConfig())
+    adopter = training.KerasBackend(RunConfig())
     return adopter.check_compatibility(built, DataSplits(split, split, class_names=class_names))
 
 

@@ -115,9 +115,9 @@ def test_a_legacy_configuration_is_still_told_as_one(tmp_path):
 @pytest.fixture(scope="module")
 def adopter():
     from registry_core.config import RunConfig
-    from registry_core.training import KerasModelImporter
+    from registry_core.training import KerasBackend
 
-    return KerasModelImporter(RunConfig())
+    return KerasBackend(RunConfig())
 
 
 def rewritten(file, version, change):

@@ -5,16 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_helpers import fill, mlreg, python
+from cli_helpers import fill, mlreg
 from fakes import (
-    FakeTrainer,
+    FakeBackend,
     Recorder,
-    standard_report,
+    run_context,
     write_distribution,
     write_plugin,
     write_settings,
 )
-from test_reproduce import Project
+from lifecycle_helpers import Project
+from toy_project import LOSSES, PARTS, PLUGIN, make_project, run_all
 
 from registry_core.errors import IntegrityError, PluginError
 from registry_core.lifecycle.run import run
@@ -23,117 +24,6 @@ from registry_core.plugins import custom_code
 from registry_core.plugins.custom_code import CustomObject, find_code, named_in
 from registry_core.records import Version
 from registry_core.settings import Settings, find_settings
-
-PLUGIN = """
-from registry_core import ArraySplit, DataSplits, RunConfig, hookimpl
-
-
-@hookimpl
-def mlreg_presets():
-    return {"tiny": RunConfig(epochs=1)}
-
-
-@hookimpl
-def mlreg_dataset(config):
-    import numpy as np
-
-    def split(count, seed):
-        x = np.random.default_rng(seed).normal(size=(count, 8)).astype("float32")
-        return ArraySplit(x, (x[:, 0] > 0).astype("int64"))
-
-    return DataSplits(split(60, 1), split(30, 2), None, ("a", "b"))
-
-
-@hookimpl
-def mlreg_model(config):
-    import building
-
-    return building.model()
-"""
-
-# imported late, by a hook; what registers the classes is imported later still
-BUILDING = """
-import keras
-import parts
-from more import losses
-
-
-def model():
-    made = keras.Sequential([
-        keras.Input((8,)), parts.Scaling(), keras.layers.Dense(4, activation=parts.bent),
-        keras.layers.Dense(2),
-    ])
-    optimizer = keras.optimizers.SGD(parts.Slowing())
-    made.compile(optimizer, losses.Doubled(), metrics=["accuracy", losses.mean_answer])
-    return made
-"""
-
-PARTS = """
-import keras
-print("parts is imported")
-
-
-@keras.saving.register_keras_serializable("toy")
-class Scaling(keras.layers.Layer):
-    def call(self, inputs):
-        return 3 * inputs
-
-
-@keras.saving.register_keras_serializable("toy")
-def bent(inputs):
-    return keras.ops.maximum(inputs, 0.1 * inputs)
-
-
-@keras.saving.register_keras_serializable("toy")
-class Slowing(keras.optimizers.schedules.LearningRateSchedule):
-    def __call__(self, step):
-        return 0.1
-
-    def get_config(self):
-        return {}
-"""
-
-LOSSES = """
-import keras
-
-
-@keras.saving.register_keras_serializable("toy")
-class Doubled(keras.losses.Loss):
-    def call(self, true, answered):
-        return 2 * keras.losses.sparse_categorical_crossentropy(true, answered, from_logits=True)
-
-
-@keras.saving.register_keras_serializable("toy")
-def mean_answer(true, answered):
-    return keras.ops.mean(answered, axis=-1)
-"""
-
-# Runs command lines and programs in one process, each with none of the plugin's code imported.
-IN_TURN = """
-import contextlib, io, json, sys
-from pathlib import Path
-from registry_core.cli import run_command
-
-told = []
-for words in json.load(sys.stdin):
-    for name in {"building", "parts", "more", "more.losses", "plugin"} & set(sys.modules):
-        del sys.modules[name]
-    if "keras" in sys.modules:
-        sys.modules["keras"].saving.get_custom_objects().clear()
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        if words[0] == "python":
-            status = 0
-            try:
-                exec(words[1])
-            except Exception as error:
-                status = getattr(error, "exit_status", 1)
-                print(error)
-        else:
-            status = run_command(words)
-    told.append([status, out.getvalue(), err.getvalue()])
-json.dump(told, sys.__stdout__)
-"""
 
 LOAD = "from registry_core import open_registry; print(open_registry().load('toy@1').loss.name)"
 
@@ -245,23 +135,10 @@ def test_what_cannot_be_begun_names_all_that_it_lacks(tmp_path):
         assert done.status == 3
 
 
-def run_all(lines, cwd, home):
-    done = python("-c", IN_TURN, cwd=cwd, given=json.dumps(lines), MLREG_HOME=str(home))
-    assert done.status == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A version whose layer, activation, schedule, loss and metric are the plugin's own."""
-    folder = tmp_path_factory.mktemp("project")
-    texts = {"plugin": PLUGIN, "building": BUILDING, "parts": PARTS, "more.losses": LOSSES}
-    for module, text in texts.items():
-        write_plugin(folder, module, text)
-    write_settings(folder, {"toy": "plugin"}, registry="registry")
-    done = mlreg("run", "toy", "-q", cwd=folder)
-    assert done.status == 0, done.stderr
-    return folder
+    return make_project(tmp_path_factory.mktemp("project"))
 
 
 @pytest.mark.tensorflow
@@ -375,7 +252,7 @@ def test_what_only_a_function_registers_is_warned_of(tmp_path):
     """No other process can load such a version, whatever it imports; the record says so too."""
     project = Project(tmp_path)
 
-    class Late(FakeTrainer):
+    class Late(FakeBackend):
         def custom_objects(self, path):
             assert path.is_file()
             return {"toy>Early": "flowers_plugin", "toy>Late": ""}
@@ -383,10 +260,8 @@ def test_what_only_a_function_registers_is_warned_of(tmp_path):
     observer = Recorder()
     version = run(
         spec_from_preset(project.plugins),
-        store=project.store,
-        load_trainer=Late,
-        standard_report=standard_report,
-        **project.process_environment() | {"observer": observer},
+        project.store,
+        run_context(project.plugins, project.folder, Late, observer),
     )
     (warning,) = observer.warnings
     assert warning.startswith("'toy>Late' is not registered when a module is imported")

@@ -258,13 +258,13 @@ def test_a_fault_of_the_augmentation_is_not_the_streams():
 
 def test_a_run_tells_it_as_data_and_registers_nothing(tmp_path):
     """Through the lifecycle: neither a bug nor the plugin's model is blamed."""
-    from fakes import standard_report, write_project
+    from fakes import run_context, write_project
 
     from registry_core.lifecycle.run import run as whole_run
     from registry_core.lifecycle.spec import spec_from_preset
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.store import Store
-    from registry_core.training import KerasTrainer
+    from registry_core.training import KerasBackend
 
     plugins = KnownPlugins(write_project(tmp_path, PLUGIN)).load("flowers")
     store = Store(tmp_path / "registry")
@@ -272,13 +272,8 @@ def test_a_run_tells_it_as_data_and_registers_nothing(tmp_path):
     def go(case: str):
         return whole_run(
             spec_from_preset(plugins, overrides={"case": case}),
-            plugins=plugins,
-            store=store,
-            load_trainer=KerasTrainer,
-            standard_report=standard_report,
-            observer=Recorder(),
-            stop=StopRequest(),
-            project=tmp_path,
+            store,
+            run_context(plugins, tmp_path, KerasBackend),
         )
 
     for case, said in (("short", "train stream yields 30 examples and says 40"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoint_helpers import Nowhere
-from fakes import Recorder, standard_report, write_project
+from fakes import Recorder, run_context, write_project
 
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted, PluginError, TrainingError, UsageError
@@ -764,13 +764,8 @@ def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broke
     def start():
         return run(
             spec_from_preset(plugins),
-            plugins=plugins,
-            store=store,
-            load_trainer=training.KerasTrainer,
-            standard_report=standard_report,
-            observer=observer,
-            stop=StopRequest(),
-            project=tmp_path,
+            store,
+            run_context(plugins, tmp_path, training.KerasBackend, observer),
         )
 
     if broken:

@@ -1,0 +1,115 @@
+"""What a run leaves for its version: the model, the figures, the log; and who hears of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from registry_core.data.checks import validation_split
+from registry_core.errors import IntegrityError, MlregError, PluginError, one_line
+from registry_core.evaluation.per_example_results import (
+    OUTCOMES_FILE,
+    PerExampleResults,
+    pack_results,
+)
+from registry_core.lifecycle.context import RunContext
+from registry_core.lifecycle.record import Artifacts
+from registry_core.plugins import custom_code
+from registry_core.plugins.manager import PluginSet
+from registry_core.process.guard import ClosedFilesError
+from registry_core.records import FIGURES_FOLDER, LOG_FILE, MODEL_FILE
+from registry_core.store import RunFolder, check_files
+from registry_core.types import Observer, RunResult
+
+
+def save_model(artifacts: Artifacts, files: Path, context: RunContext) -> list[dict[str, Any]]:
+    """Write the model's file; returns what the manifest says of its custom objects."""
+    artifacts.backend.save(artifacts.model, files / MODEL_FILE)
+    objects = artifacts.backend.custom_objects(files / MODEL_FILE)
+    for name in (name for name, module in objects.items() if not module):
+        context.observer.warn(
+            f"'{name}' is not registered when a module is imported, but in a function: other "
+            "processes cannot load this version. Register it at the top of a module."
+        )
+    return custom_code.describe(objects, context.project)
+
+
+def save_results(artifacts: Artifacts, files: Path) -> PerExampleResults:
+    """Write the outputs for each test example; returns them."""
+    fingerprint = artifacts.origin["data"]["splits"]["test"]["fingerprint"]
+    results = pack_results(artifacts.evaluation, artifacts.data.class_names, fingerprint)
+    (files / OUTCOMES_FILE).write_bytes(results.to_json())
+    return results
+
+
+def draw_figures(artifacts: Artifacts, files: Path, context: RunContext) -> str | None:
+    """Draw the figures; returns why they are missing, or None. A version needs no figures."""
+    spec, plugins = artifacts.spec, context.plugins
+    result = RunResult(
+        spec.model,
+        spec.dataset,
+        spec.preset,
+        spec.config,
+        artifacts.history,
+        artifacts.metrics,
+        artifacts.evaluation,
+        tuple(artifacts.data.class_names),
+        artifacts.imported is None
+        and validation_split(artifacts.origin["data"]["splits"]) == "test",
+    )
+    out_dir = files / FIGURES_FOLDER
+    out_dir.mkdir()
+    try:
+        if not plugins.provides("mlreg_report"):
+            context.standard_report(result, out_dir)
+        for figure in plugins.collect("mlreg_report", Path, result=result, out_dir=out_dir):
+            inside = figure.resolve().is_relative_to(out_dir.resolve())
+            if not inside or not figure.is_file() or figure.is_symlink():
+                raise PluginError(
+                    f"mlreg_report returned {figure}, which is no file in its out_dir.",
+                    "Write figures into out_dir and return their paths.",
+                )
+    except ClosedFilesError:
+        raise  # files of this run may be among them
+    except Exception as error:  # the host's own drawing may fail too, whatever it raises
+        reason = getattr(error, "what", "") or one_line(error) or type(error).__qualname__
+        context.observer.warn(
+            f"Figures are missing: {reason} The version is registered without them."
+        )
+        return reason
+    return None
+
+
+def save_log(folder: RunFolder, observer: Observer) -> None:
+    """Make the log so far a file of the version; a damaged log is left out."""
+    try:
+        content = folder.log_content
+    except IntegrityError as error:
+        observer.warn(f"The run's log is left out: {error.what}")
+        return
+    if content:
+        (folder.files / LOG_FILE).write_bytes(content)
+
+
+def files_below(folder: Path, observer: Observer) -> dict[str, Path]:
+    """The version's files; links, and names that no version can have, are left out."""
+    files: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if not file.is_file() or file.is_symlink():
+            continue
+        path = file.relative_to(folder).as_posix()
+        try:
+            check_files({path: file})
+        except PluginError as error:
+            observer.warn(f"A file of the report is left out: {error.what}")
+        else:
+            files[path] = file
+    return files
+
+
+def notify(plugins: PluginSet, hook: str, observer: Observer, **known: Any) -> None:
+    """Tell the plugins of something that is done; what they raise is a warning."""
+    try:
+        plugins.call(hook, **known)
+    except MlregError as error:
+        observer.warn(f"{error.what} It is done all the same.")

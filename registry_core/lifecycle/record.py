@@ -1,0 +1,151 @@
+"""What is recorded of a run: what it begins with, and what its version's manifest says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry_core.evaluation.per_example_results import PerExampleResults
+from registry_core.lifecycle.backend import TrainingBackend
+from registry_core.lifecycle.context import RunContext
+from registry_core.lifecycle.environment import describe_environment
+from registry_core.lifecycle.spec import RunSpec
+from registry_core.plugins.source_digests import libraries
+from registry_core.records import Version
+from registry_core.store.manifest import check_json
+from registry_core.types import DataSplits, Evaluation, History
+
+
+@dataclass(frozen=True)
+class RecordedVersion:
+    """A version, and what the registry recorded of it.
+
+    Args:
+        version: the version.
+        manifest: its manifest.
+        results: its outputs on the test split; None if they were not recorded.
+    """
+
+    version: Version
+    manifest: Mapping[str, Any]
+    results: PerExampleResults | None
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What a run made, measured and not published yet.
+
+    Args:
+        spec: what was run.
+        backend: trained, or loaded, the model.
+        data: the splits.
+        origin: what the run began with, as `build_origin` records it.
+        history: what was measured after each epoch.
+        model: what was evaluated and is to be registered.
+        evaluation: of the model on the test split.
+        metrics: `test_loss`, `test_accuracy`, …
+        seconds: of each stage.
+        weights: the digest of the model's weights; empty for an imported model.
+        imported: what the manifest says of the imported file; None for a trained model.
+    """
+
+    spec: RunSpec
+    backend: TrainingBackend
+    data: DataSplits
+    origin: Mapping[str, Any]
+    history: History
+    model: Any
+    evaluation: Evaluation
+    metrics: Mapping[str, float]
+    seconds: Mapping[str, float]
+    weights: str = ""
+    imported: Mapping[str, Any] | None = None
+
+
+def build_origin(
+    spec: RunSpec, data: Mapping[str, Any], backend: TrainingBackend, context: RunContext
+) -> dict[str, Any]:
+    """What a run begins with: everything that decides its result.
+
+    Args:
+        spec: what is run.
+        data: what `describe` says of the splits.
+        backend: trains.
+        context: the plugins, and the folder whose modules are recorded beside them.
+
+    Raises:
+        PluginError: a part of it is not JSON: a version would be refused after training.
+    """
+    origin = {
+        "model": spec.model,
+        "dataset": spec.dataset,
+        "preset": spec.preset,
+        "group": spec.group,
+        "config": spec.config.values(),
+        "data_dir": None if spec.data_dir is None else str(spec.data_dir.absolute()),
+        "data": data,
+        "plugins": context.plugins.describe(),
+        "code": context.plugins.describe_code(context.project),
+        "environment": {**describe_environment(context.project), **backend.environment()},
+    }
+    check_json({name: value for name, value in origin.items() if name != "data_dir"}, "record")
+    return origin
+
+
+def add_late_imports(origin: Mapping[str, Any], context: RunContext) -> dict[str, Any]:
+    """What a run began with, and the modules that were imported since."""
+    now = context.plugins.describe_code(context.project)
+    # a file may have been edited since: what was read first is what ran
+    code = {"files": origin["code"]["files"]}
+    code["modules"] = {**now["modules"], **origin["code"]["modules"]}
+    environment = {**origin["environment"], "libraries": libraries()}
+    return {**origin, "code": code, "environment": environment}
+
+
+def build_record(
+    artifacts: Artifacts,
+    results: PerExampleResults,
+    seconds: Mapping[str, float],
+    figures_missing: str | None,
+) -> dict[str, Any]:
+    """What a version's manifest says beside its files.
+
+    Args:
+        artifacts: what the run made.
+        results: the outputs for each test example.
+        seconds: of each stage, in this process.
+        figures_missing: why the figures are missing; None if they are there.
+    """
+    spec, origin, history = artifacts.spec, artifacts.origin, artifacts.history
+    fit = {"fit": round(sum(history.epoch_seconds), 3)} if history.resumed else {}
+    record = {
+        "dataset": spec.dataset,
+        "preset": spec.preset,
+        "seed": spec.config.seed,
+        "group": spec.group,
+        "metrics": artifacts.metrics,
+        "objective": _objective(artifacts.metrics, results),
+        "config": origin["config"],
+        "history": {name: list(values) for name, values in history.metrics.items()},
+        "epoch_seconds": list(history.epoch_seconds),
+        "resumed": history.resumed,
+        "not_repeatable": [each.to_json() for each in history.not_repeatable],
+        "seconds": {**seconds, **fit},  # a resumed run's earlier processes count for fit alone
+        "data": origin["data"],
+        "figures_missing": figures_missing,
+        "plugins": origin["plugins"],
+        "code": origin["code"],
+        "environment": origin["environment"],
+    }
+    if artifacts.imported is None:
+        return {**record, "weights": artifacts.weights}
+    # the settings loaded the data; they do not say how the model was trained
+    return {**record, "config": {}, "imported": artifacts.imported}
+
+
+def _objective(metrics: Mapping[str, float], results: PerExampleResults) -> dict[str, str]:
+    """What `name@best` compares: accuracy if there are right and wrong outputs, else the loss."""
+    if results.correct is not None and "test_accuracy" in metrics:
+        return {"metric": "test_accuracy", "direction": "max"}
+    return {"metric": "test_loss", "direction": "min"}
