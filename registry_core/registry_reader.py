@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from registry_core import results
-from registry_core.records import MODEL_FILE, RunLog, UnfinishedRun, Version
+from registry_core.records import MODEL_FILE, RunLog, Version
 from registry_core.refs import Ref, check_alias_name, parse_ref
 from registry_core.settings import RegistryPlace, Settings
 from registry_core.store import Store
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from registry_core.evaluation.comparison import SideBySide
     from registry_core.evaluation.per_example_results import PerExampleResults
-    from registry_core.lifecycle.run_list import RunList
+    from registry_core.lifecycle.run_list import RunList, RunProgress
     from registry_core.promotion.registry_rules import RuleList
     from registry_core.types import Observer
 
@@ -233,7 +233,7 @@ class RegistryReader:
 
         return list_runs(self.store, limit)
 
-    def stopped_run(self, name: str | None = None) -> UnfinishedRun:
+    def stopped_run(self, name: str | None = None) -> RunProgress:
         """A run that stopped without a version, to be resumed or discarded.
 
         Args:
@@ -243,9 +243,9 @@ class RegistryReader:
             UsageError: no run has that name, or more than one.
             BusyError: it is still running, in another process.
         """
-        from registry_core.lifecycle.run_list import find_stopped_run
+        from registry_core.lifecycle.run_list import find_stopped_run, progress
 
-        return find_stopped_run(self.store, name)
+        return progress(find_stopped_run(self.store, name))
 
     def run_log(self, words: Sequence[str]) -> RunLog:
         """The log of a run.

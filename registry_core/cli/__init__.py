@@ -13,7 +13,6 @@ from typing import Any
 import typer
 
 from registry_core.cli.app import app, register_commands, session
-from registry_core.cli.starting import settled
 from registry_core.errors import (
     CancelledError,
     Interrupted,
@@ -24,6 +23,7 @@ from registry_core.errors import (
 )
 from registry_core.process import guard as plugin_guard
 from registry_core.process import streams
+from registry_core.process.variables import prepared_environment
 from registry_core.refs import MisspelledReferenceError
 
 # What the machine refuses, whoever asked: a place without rights, a limit, a failing disk.
@@ -73,7 +73,7 @@ def _run(words: Sequence[str]) -> int:
     register_commands(words)
     session.begin(words)
     try:
-        with plugin_guard.warnings_to(_warn), settled():
+        with plugin_guard.warnings_to(_warn), prepared_environment():
             status = app(args=words, prog_name="mlreg", standalone_mode=False)
         if status == 128 + signal.SIGINT:  # Typer's status for Ctrl-C before the command began
             raise Interrupted(signal.SIGINT)

@@ -18,6 +18,7 @@ ROOMS = [
     "terminal",
     "registry",
     "registry_reader",
+    "running",
     "results",
     "model_import",
     "lifecycle",
