@@ -1,4 +1,4 @@
-"""The README's table of figures, made from what was recorded last: `python -m benchmarks table`.
+"""The table of docs/figures.md, made from what was recorded last: `python -m benchmarks table`.
 
 A benchmark that was not recorded has no line. Nor has a time that was measured on a busy machine or
 on one whose processor is not known. Nothing is measured here.
@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.measure import RESULTS, describe, is_quiet
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "figures.md"
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
 _HEAD = "| what | mlreg | beside it | ratio | date, n, machine |\n|---|---|---|---|---|\n"
@@ -22,10 +22,10 @@ Result = Mapping[str, Any]
 
 
 def main(arguments: list[str]) -> None:
-    """Write the table into README.md."""
-    text = README.read_text("utf-8")
+    """Write the table into docs/figures.md."""
+    text = PAGE.read_text("utf-8")
     before, rest = text.split(BEGIN)
-    README.write_text(before + BEGIN + table() + END + rest.split(END)[1], "utf-8")
+    PAGE.write_text(before + BEGIN + table() + END + rest.split(END)[1], "utf-8")
 
 
 def table(folder: Path = RESULTS) -> str:

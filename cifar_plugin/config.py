@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from registry_core.config import RunConfig
+from mlreg import RunConfig
 
 TRAINING_IMAGES = 50_000
 IMAGE_SHAPE = (32, 32, 3)

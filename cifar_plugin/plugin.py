@@ -7,22 +7,21 @@ TensorFlow loads for a run only. How to train is a recipe's affair, a folder bes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from registry_core import hookimpl
+from mlreg import hookimpl
 
 if TYPE_CHECKING:
     import keras
 
     from cifar_plugin.config import CifarConfig
-    from registry_core.types import (
+    from mlreg import (
         Augmentation,
         DataCache,
         DataSplits,
         Progress,
-        RunResult,
         Schedule,
     )
 
@@ -86,10 +85,3 @@ def mlreg_model(config: CifarConfig, data: DataSplits, learning_rate: Any) -> ke
 @hookimpl
 def mlreg_inference_model(config: CifarConfig, model: keras.Model) -> keras.Model | None:
     return _recipe(config).inference_model(config, model)
-
-
-@hookimpl
-def mlreg_report(result: RunResult, out_dir: Path) -> Sequence[Path]:
-    from cifar_plugin.report import draw
-
-    return draw(result, out_dir)

@@ -1,7 +1,7 @@
-"""mlreg: turn a dataset plugin into trained, evaluated, plotted, versioned Keras models.
+"""The host of mlreg. Its public API is what is named here; users import it from `mlreg`.
 
-Everything a plugin author or a script needs is here. Names load when they are first used,
-so that `import registry_core` costs nothing and brings in neither pydantic nor TensorFlow.
+Names load when they are first used, so that importing this package costs nothing and brings in
+neither pydantic nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -11,11 +11,33 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from registry_core.config import RunConfig as RunConfig
+    from registry_core.errors import AliasMovedError as AliasMovedError
+    from registry_core.errors import BusyError as BusyError
+    from registry_core.errors import CancelledError as CancelledError
+    from registry_core.errors import DamagedIndexError as DamagedIndexError
     from registry_core.errors import DataError as DataError
+    from registry_core.errors import IntegrityError as IntegrityError
+    from registry_core.errors import Interrupted as Interrupted
     from registry_core.errors import MlregError as MlregError
+    from registry_core.errors import NewerSchemaError as NewerSchemaError
+    from registry_core.errors import PluginError as PluginError
+    from registry_core.errors import RefusedError as RefusedError
+    from registry_core.errors import RuleChangedError as RuleChangedError
+    from registry_core.errors import StorageError as StorageError
+    from registry_core.errors import TrainingError as TrainingError
+    from registry_core.errors import UsageError as UsageError
     from registry_core.plugins.hookspecs import hookimpl as hookimpl
+    from registry_core.process.requirements import MissingLibraryError as MissingLibraryError
+    from registry_core.promotion.gates import PromotionRefusedError as PromotionRefusedError
     from registry_core.records import FileRecord as FileRecord
+    from registry_core.records import GarbageCollection as GarbageCollection
+    from registry_core.records import LedgerRow as LedgerRow
+    from registry_core.records import ModelSummary as ModelSummary
     from registry_core.records import Objection as Objection
+    from registry_core.records import Promotion as Promotion
+    from registry_core.records import Removal as Removal
+    from registry_core.records import RunLog as RunLog
+    from registry_core.records import UnfinishedRun as UnfinishedRun
     from registry_core.records import Version as Version
     from registry_core.registry import Registry as Registry
     from registry_core.registry import open_registry as open_registry
@@ -27,18 +49,47 @@ if TYPE_CHECKING:
     from registry_core.types import DataSplits as DataSplits
     from registry_core.types import Evaluation as Evaluation
     from registry_core.types import History as History
+    from registry_core.types import NotRepeatable as NotRepeatable
+    from registry_core.types import Observer as Observer
     from registry_core.types import Progress as Progress
     from registry_core.types import RunResult as RunResult
     from registry_core.types import Schedule as Schedule
+    from registry_core.types import Split as Split
     from registry_core.types import StreamSplit as StreamSplit
 
 __version__ = "0.1.0"
 
-_HOME = {
+# public name -> the module that defines it
+_MODULES = {
     "RunConfig": "config",
+    "AliasMovedError": "errors",
+    "BusyError": "errors",
+    "CancelledError": "errors",
+    "DamagedIndexError": "errors",
     "DataError": "errors",
+    "IntegrityError": "errors",
+    "Interrupted": "errors",
     "MlregError": "errors",
+    "NewerSchemaError": "errors",
+    "PluginError": "errors",
+    "RefusedError": "errors",
+    "RuleChangedError": "errors",
+    "StorageError": "errors",
+    "TrainingError": "errors",
+    "UsageError": "errors",
     "hookimpl": "plugins.hookspecs",
+    "MissingLibraryError": "process.requirements",
+    "PromotionRefusedError": "promotion.gates",
+    "FileRecord": "records",
+    "GarbageCollection": "records",
+    "LedgerRow": "records",
+    "ModelSummary": "records",
+    "Objection": "records",
+    "Promotion": "records",
+    "Removal": "records",
+    "RunLog": "records",
+    "UnfinishedRun": "records",
+    "Version": "records",
     "Registry": "registry",
     "open_registry": "registry",
     "cache_folder": "settings",
@@ -48,24 +99,23 @@ _HOME = {
     "DataCache": "types",
     "DataSplits": "types",
     "Evaluation": "types",
-    "FileRecord": "records",
     "History": "types",
-    "Objection": "records",
+    "NotRepeatable": "types",
+    "Observer": "types",
     "Progress": "types",
     "RunResult": "types",
     "Schedule": "types",
+    "Split": "types",
     "StreamSplit": "types",
-    "Version": "records",
 }
 
-__all__ = ["__version__", *_HOME]
+if not TYPE_CHECKING:  # type checkers take the imports above, and would believe a list built here
+    __all__ = sorted(["__version__", *_MODULES])
 
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'registry_core' has no attribute {name!r}")
+        return getattr(import_module(f"registry_core.{_MODULES[name]}"), name)
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'registry_core' has no attribute {name!r}")
-    return getattr(import_module(f"registry_core.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    def __dir__() -> list[str]:
+        return __all__

@@ -1,7 +1,7 @@
-"""What a run is configured by: a preset, and what the user changed of it.
+"""A run's configuration: a preset, and the user's overrides.
 
-A preset is an instance of its plugin's own `RunConfig` subclass, so its type is the schema:
-an override is checked and converted by it, and nothing else decides what a key may be.
+A preset is an instance of its plugin's own `RunConfig` subclass. That class is the schema: it
+checks and converts every override.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from registry_core.errors import UsageError, safe_repr
 
 
 class RunConfig(BaseModel):
-    """What the host itself needs to know of a run. A plugin adds its own fields by subclassing.
+    """The settings of every run. A plugin subclasses it to add its own, as a pydantic model.
 
     Args:
-        about: what the preset claims and how that was measured; not part of the configuration.
-        epochs: passes over the training split.
-        batch_size: examples a step; the last batch of an epoch may be smaller.
-        seed: decides initialisation, order, augmentation and dropout.
-        deterministic: asks TensorFlow for operations that give the same bits every time.
+        about: what the preset achieves and how that was measured; not a setting.
+        epochs: passes over the training split, 1 or more.
+        batch_size: examples in a step, 1 or more; the last batch of an epoch may be smaller.
+        seed: decides initialisation, order, augmentation and dropout; from 0 to 2**31 - 1.
+        deterministic: makes TensorFlow use operations that give the same bits every time.
     """
 
-    # JSON has no word for NaN and infinity, so a version could not record them
+    # JSON has no NaN and no infinity, so a version could not record them
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
@@ -52,26 +52,25 @@ class RunConfig(BaseModel):
     @field_validator("epochs", "batch_size", "seed")
     @classmethod
     def _fits_tensorflow(cls, value: Any) -> Any:
-        """Holds too where a plugin's class declares the key anew, without its bounds."""
+        """Also applies if a plugin's class redeclares the field without its bounds."""
         if isinstance(value, int) and value >= 2**31:
             raise PydanticCustomError("too_large", "Input should be less than 2147483648")
         return value
 
     def values(self) -> dict[str, Any]:
-        """Every key and its value, as JSON has them."""
+        """Every setting and its value, as JSON values."""
         return self.model_dump(mode="json")
 
     def changed(self, overrides: Mapping[str, Any], recorded: bool = False) -> Self:
-        """The same configuration with some keys changed, checked as if written by hand.
+        """A copy with some settings changed, validated like the original.
 
         Args:
-            overrides: key -> value; a text is converted to what the key asks for: by its own rules,
-                and as JSON where they refuse it or leave it a text. `outer.inner` reaches into a
-                value.
-            recorded: the values are those of a record, and a text in it is a text.
+            overrides: key -> value. A text is converted to the field's type: by pydantic, then as
+                JSON. `outer.inner` changes a value inside another.
+            recorded: the values come from a record, so a text stays a text.
 
         Raises:
-            UsageError: a key does not exist, or a value does not fit it.
+            UsageError: a key does not exist, or its value is invalid.
         """
         config = self
         for key, value in overrides.items():
@@ -79,7 +78,7 @@ class RunConfig(BaseModel):
         return config
 
     def lost_in_a_record(self) -> dict[str, Any]:
-        """Settings that a record would not give back as they are: key -> what it would keep."""
+        """Settings that do not survive a record: key -> the value that the record would have."""
         lost = {}
         for key, kept in self.values().items():
             try:
@@ -87,7 +86,7 @@ class RunConfig(BaseModel):
                 same = bool(getattr(back, key) == getattr(self, key))
             except UsageError:
                 same = False
-            except ValueError:  # arrays do not say in one word whether they are equal
+            except ValueError:  # the comparison of two arrays is an array
                 same = back.values()[key] == kept
             if not same:
                 lost[key] = kept
@@ -112,16 +111,16 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
                 f"'{pair}' is not key=value.", "An override is written -p batch_size=64."
             )
         if key in overrides:
-            raise UsageError(f"'{key}' is set twice.", "Give each key once.")
+            raise UsageError(f"'{key}' is set twice.", "Set each key once.")
         overrides[key] = value
     return overrides
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-    """The name that was probably meant: a slip of the finger, initials, a part, letters left out.
+    """The known name nearest to a misspelt one: a typo, initials, a part, or missing letters.
 
     Args:
-        name: what was typed.
+        name: the name as it was typed.
         known: names whose parts are joined by `_`.
     """
     typed = re.sub(r"[^a-z0-9]", "", name.lower())
@@ -140,7 +139,7 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
 
 
 def explain(error: Any) -> str:
-    """Why a configuration could not be made, in plain words: `epochs is a whole number, …`.
+    """Why pydantic refused a configuration, in plain words: `epochs is a whole number, …`.
 
     Args:
         error: pydantic's ValidationError.
@@ -177,17 +176,17 @@ def _change(config: Config, key: str, value: Any, recorded: bool) -> Config:
         shown = json.dumps(present, ensure_ascii=False)
         example = f"{key}={present if isinstance(present, str) else shown}"
         raise UsageError(
-            f"{key}={value} is not possible: {_sentence(key, refusals[-1].errors(), names)}"
+            f"{key}={value} is not valid: {_sentence(key, refusals[-1].errors(), names)}"
             f"{' or null' if _takes_null(config, names) else ''} (the preset has {shown}).",
             f"For example: -p {shlex.quote(example)}",
         ) from refusals[-1]
-    # a text that stays a text is not what was meant where the key takes a number or null
+    # prefer the JSON value to a text, where the field takes both
     texts = [isinstance(_value_at(each, names), str) for each in converted]
     return converted[1] if texts == [True, False] else converted[0]
 
 
 def _names(config: RunConfig, key: str) -> list[str]:
-    """The path to a value: a setting by its name or its alias, and what is inside it."""
+    """The path to a value: the setting's name (or its alias resolved), then the inner keys."""
     values = config.values()
     first, *rest = key.split(".")
     for name, field in type(config).model_fields.items():
@@ -205,8 +204,8 @@ def _names(config: RunConfig, key: str) -> list[str]:
 
 
 def _with(config: Config, names: Sequence[str], value: Any) -> Config:
-    """The configuration with another value at the end of a path, checked."""
-    # what is not changed stays the object that it is, `about` and what no record keeps too
+    """The configuration with another value at the end of a path, validated."""
+    # unchanged settings keep their objects, with `about` and those that no record keeps
     values: dict[str, Any] = {name: getattr(config, name) for name in type(config).model_fields}
     place = values
     for name in names[:-1]:
@@ -232,7 +231,7 @@ def _value_at(place: Any, names: Sequence[str]) -> Any:
 
 
 def _readings(value: Any) -> list[Any]:
-    """The ways a text may be meant: as it stands, and as JSON (numbers, lists, null, objects)."""
+    """The possible readings of a text: itself, and as JSON (number, list, null, object)."""
     if not isinstance(value, str):
         return [value]
     try:
@@ -241,7 +240,7 @@ def _readings(value: Any) -> list[Any]:
         return [value]
 
 
-# What pydantic says of a value -> what the key is.
+# pydantic's error type -> what the setting is.
 _RULES = {
     "int_parsing": "a whole number",
     "int_type": "a whole number",
@@ -266,12 +265,12 @@ _BOUNDS = {
     "less_than": ("lt", "below"),
     "less_than_equal": ("le", "at most"),
 }
-# Those that say something of the whole configuration, or a sentence of the plugin's own.
+# Errors about the whole configuration, or with a message of the plugin's own.
 _OF_THE_WHOLE = ("value_error", "assertion_error", "missing")
 
 
 def _sentence(key: str, errors: Sequence[Any], names: Sequence[str] = ()) -> str:
-    """What a key is, by what was refused: `epochs is a whole number`."""
+    """What a setting is, from the errors: `epochs is a whole number`."""
     if not names or len(errors) == 1:
         inner = [str(each) for each in errors[0]["loc"][len(names) :] if names]
         key = ".".join([key, *inner])
@@ -293,7 +292,7 @@ def _sentence(key: str, errors: Sequence[Any], names: Sequence[str] = ()) -> str
 
 
 def _field_names(title: str) -> list[str]:
-    """The settings of a configuration class of this name; none where there is no such class."""
+    """The settings of the configuration class with this name; empty if there is none."""
     classes: list[type[RunConfig]] = [RunConfig]
     for each in classes:
         classes.extend(each.__subclasses__())

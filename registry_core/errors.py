@@ -1,4 +1,4 @@
-"""Every way mlreg can say no, and the exit status each one ends with.
+"""The errors that mlreg raises, and the exit status of each.
 
 An error carries three lines: what happened, what would work, what to type next.
 Nothing here knows how they are shown.
@@ -15,12 +15,12 @@ _LONGEST_LINE = 10_000
 
 
 class MlregError(Exception):
-    """A bug of ours, unless a subclass says otherwise.
+    """The base of mlreg's errors. Raised itself, it is a bug of mlreg.
 
     Args:
         what: what happened, as a sentence.
-        remedy: what would work instead, as a sentence.
-        command: the next command to type, without a prompt.
+        remedy: what would work instead, as a sentence; empty if nothing is known.
+        command: the next command to type, without a prompt; empty if there is none.
     """
 
     exit_status = 1
@@ -50,49 +50,49 @@ class MlregError(Exception):
 
 
 class UsageError(MlregError):
-    """Something was asked for that cannot be: a name, an option, a line of plugins.toml."""
+    """The request is wrong: a name, an option, a line of plugins.toml."""
 
     exit_status = 2
 
 
 class CancelledError(UsageError):
-    """A person was asked, and answered no; what was asked for is not done, so not status 0."""
+    """The user answered no to a question, so the command did nothing."""
 
 
 class PluginError(MlregError):
-    """A plugin is at fault: it is missing, raises, or returns what a hook must not."""
+    """A plugin is missing, raised an exception, or returned the wrong type from a hook."""
 
     exit_status = 3
 
 
 class DataError(MlregError):
-    """The data cannot be had, or is not what it should be."""
+    """The data is not available, or is not what it should be."""
 
     exit_status = 4
 
 
 class TrainingError(MlregError):
-    """Training diverged, or does not fit this machine."""
+    """Training diverged, or ran out of memory."""
 
     exit_status = 5
 
 
 class IntegrityError(MlregError):
-    """Something in the registry is not what its digest, or its schema, says."""
+    """A file of the registry does not match its digest or its schema."""
 
     exit_status = 6
 
 
 class DamagedIndexError(IntegrityError):
-    """The index is not what it was; it can be rebuilt from what lies beside it."""
+    """The index is damaged; it can be rebuilt from the objects."""
 
 
 class NewerSchemaError(IntegrityError):
-    """A newer mlreg made it, so this one must leave it as it is."""
+    """A newer mlreg wrote the registry, so this one refuses to change it."""
 
 
 class BusyError(MlregError):
-    """Another process holds what is needed, and did not let go in time."""
+    """Another process holds a lock, and did not release it in time."""
 
     exit_status = 7
 
@@ -106,13 +106,13 @@ class RuleChangedError(BusyError):
 
 
 class StorageError(MlregError):
-    """The disk refuses: full, read-only, or failing."""
+    """The disk is full, read-only, or failing."""
 
     exit_status = 8
 
 
 class RefusedError(MlregError):
-    """A gate says no, and says why."""
+    """A gate, such as a promotion check, refused the request; the message says why."""
 
     exit_status = 9
 
@@ -124,7 +124,7 @@ class Interrupted(BaseException):
 
     Args:
         signum: the signal's number.
-        outcome: what state remains, as a sentence.
+        outcome: the state that the stop left, as a sentence.
     """
 
     def __init__(self, signum: int, outcome: str = "") -> None:
@@ -134,7 +134,7 @@ class Interrupted(BaseException):
         self.exit_status = 128 + signum
 
     def to_json(self) -> dict[str, Any]:
-        """As an error's: what happened, what state remains, and the exit status."""
+        """As an error has it: what happened, the state that remains, and the exit status."""
         return {
             "what": f"Stopped by {self}.",
             "remedy": self.outcome,

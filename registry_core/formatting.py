@@ -1,4 +1,4 @@
-"""Numbers, times and other people's text as a person reads them. Knows no terminal."""
+"""Numbers, times and untrusted text, formatted for people to read. Knows no terminal."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def literal(text: str) -> str:
-    """The text with every control, formatting and line-ending character written as an escape.
+    """The text with every control, formatting and line-ending character escaped.
 
-    A tag, a reason or a message can then neither move the cursor nor break a line.
+    Such a text can neither move the cursor nor break a line.
     """
     if text.isprintable():
         return text
@@ -35,19 +35,19 @@ def number(value: float) -> str:
 
 
 def fraction(name: str, value: float) -> str:
-    """A metric's value: an accuracy keeps four decimals, whatever it is."""
+    """A metric's value; an accuracy always has four decimals."""
     return f"{value:.4f}" if "accuracy" in name else number(value)
 
 
 def spread(name: str, sample: SummaryStats) -> str:
-    """A metric over several runs: 0.4470 ± 0.0300, mean and deviation, as exact as each other."""
+    """A metric over several runs: 0.4470 ± 0.0300, mean and standard deviation."""
     mean = fraction(name, sample.mean)
-    if sample.deviation is None:
+    if sample.std is None:
         return mean
     decimals = 0 if "e" in mean else len(mean.partition(".")[2])
-    deviation = f"{sample.deviation:.{decimals}f}"
+    deviation = f"{sample.std:.{decimals}f}"
     if not float(deviation):
-        deviation = number(sample.deviation)  # smaller than what the mean is rounded to
+        deviation = number(sample.std)  # smaller than the rounding of the mean
     return f"{mean} ± {deviation}"
 
 
@@ -57,7 +57,7 @@ def signed(name: str, difference: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """How long: 9.4 s, 3 min 20 s, 2 h 05 min."""
+    """A duration: 9.4 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -72,7 +72,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes: 512 B, 1.5 MB."""
+    """A number of bytes: 512 B, 1.5 MB."""
     value = float(count)
     for unit in ("B", "kB", "MB"):
         if value < 1000:
@@ -102,14 +102,14 @@ def stages_line(seconds: Mapping[str, float]) -> str:
 
 
 def when(moment: str) -> str:
-    """`2026-03-05 09:14 UTC` of an ISO 8601 time."""
+    """An ISO 8601 time as `2026-03-05 09:14 UTC`."""
     return f"{moment[:10]} {moment[11:16]} UTC"
 
 
 def age(moment: str, now: datetime | None = None) -> str:
-    """How long ago an ISO 8601 time was: `just now`, `5 min ago`, `2 h ago`, `3 days ago`.
+    """The age of an ISO 8601 time: `just now`, `5 min ago`, `2 h ago`, `3 days ago`.
 
-    The day is told of what is older than a month, or lies in the future.
+    Times older than a month, or in the future, are shown as a date.
     """
     try:
         then = datetime.fromisoformat(moment)

@@ -1,4 +1,4 @@
-"""The values of the registry, all frozen: versions, their files, promotions, the ledger's rows."""
+"""The frozen values of the registry: versions, their files, promotions, rows of the ledger."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Where a version keeps its model, its figures and the log of its run, among its files.
+# Names of a version's files: the model, the folder of figures, the log of the run.
 MODEL_FILE = "model.keras"
 FIGURES_FOLDER = "figures"
 LOG_FILE = "run.log"
@@ -15,7 +15,13 @@ LOG_FILE = "run.log"
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One file of a version: its path inside the version, its size in bytes, its digest in hex."""
+    """One file of a version, or of a dataset's cache.
+
+    Args:
+        path: its path inside the version, or its name.
+        size: in bytes.
+        sha256: its digest, in hex.
+    """
 
     path: str
     size: int
@@ -24,10 +30,23 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Version:
-    """An immutable, numbered result of one run, with the aliases and tags that it has now.
+    """An immutable, numbered result of one run, with its present aliases and tags.
 
-    `group` names the runs that it was made together with, by `run --seeds`; empty where it was
-    made alone.
+    Args:
+        model: the registered name.
+        version: its number, from 1; never reused.
+        created: UTC time, ISO 8601.
+        dataset: the dataset plugin's name.
+        preset: the preset's name.
+        seed: the run's seed.
+        metrics: name -> value on the test split: `test_accuracy`, `test_loss`, …
+        seconds: stage -> wall time in seconds: `data`, `fit`, `evaluate`, `save`, `plot`.
+        files: model, figures, log and record.
+        digest: sha256 of the version's manifest, in hex.
+        run: the id of the run that made it.
+        group: the runs of one `run --seeds` share it; empty for a run of its own.
+        aliases: the aliases that it holds now.
+        tags: its tags now, key -> value.
     """
 
     model: str
@@ -53,7 +72,7 @@ class Version:
         return next((file for file in self.files if file.path == path), None)
 
     def to_json(self) -> dict[str, Any]:
-        """The version as other programs rely on it; DESIGN's order of keys."""
+        """The version as other programs rely on it; docs/json.md documents the keys."""
         return {
             "model": self.model,
             "version": self.version,
@@ -73,7 +92,7 @@ class Version:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A registered name: how many versions it has, the newest one, and who holds its aliases."""
+    """A registered name: how many versions it has, the newest one, and its aliases."""
 
     name: str
     versions: int
@@ -94,9 +113,9 @@ class Removal:
     """A version that was removed.
 
     Args:
-        version: the version; no reference leads to it.
+        version: the version; references do not find it.
         at: UTC time, ISO 8601.
-        collected: when its files went for good; empty while it can be restored.
+        collected: when its files were deleted, UTC; empty while it can be restored.
     """
 
     version: Version
@@ -109,12 +128,12 @@ class Removal:
 
 @dataclass(frozen=True)
 class GarbageCollection:
-    """What a garbage collection takes, or took.
+    """What a garbage collection deletes, or deleted.
 
     Args:
-        removals: whose files go; their manifests stay.
-        blobs: how many files go, those that nothing refers to among them.
-        size: of those files, in bytes.
+        removals: the removed versions whose files are deleted; their manifests stay.
+        blobs: the number of deleted files, including those that no version refers to.
+        size: of the deleted files, in bytes.
         unregistered: manifests that the index does not know; they and their files stay.
     """
 
@@ -134,13 +153,13 @@ class GarbageCollection:
 
 @dataclass(frozen=True)
 class UnfinishedRun:
-    """A run that has begun to train and has made no version.
+    """A run that started training and has not made a version.
 
     Args:
         id: its folder's name.
-        record: what it began with; empty where that cannot be read any more.
-        process: in which it goes on; None where it has stopped.
-        checkpoint: the file that it kept last; None where it kept none.
+        record: what it started with; empty if that cannot be read.
+        process: the process in which it is running; None if it stopped.
+        checkpoint: its last checkpoint; None if it has none.
     """
 
     id: str
@@ -158,7 +177,7 @@ class UnfinishedRun:
         return "failed" if "failed" in self.record else "interrupted"
 
     def is_called(self, name: str) -> bool:
-        """Whether its id is this, or begins or ends with it."""
+        """Whether the id is this name, or starts or ends with it."""
         return self.id.startswith(name) or self.id.endswith(name)
 
     def to_json(self) -> dict[str, Any]:
@@ -177,12 +196,12 @@ class UnfinishedRun:
 
 @dataclass(frozen=True)
 class RunLog:
-    """What a run's log says.
+    """The log of a run.
 
     Args:
         run: the run's id.
-        ref: the version that it made; None where it made none.
-        lines: without their ends, and without what a terminal would obey.
+        ref: the version that it made; None if it made none.
+        lines: without line ends and control characters.
     """
 
     run: str
@@ -195,9 +214,12 @@ class RunLog:
 
 @dataclass(frozen=True)
 class Promotion:
-    """An alias that moved: to which version, and from which one, if any held it before.
+    """An alias that was moved.
 
-    Where that version held it already, nothing was `changed`.
+    Args:
+        alias: the alias.
+        version: the version that holds it now.
+        previous: the version that held it before, or None.
     """
 
     alias: str
@@ -219,7 +241,12 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Objection:
-    """Why a promotion should not be; `check` names what objects, `reason` says why."""
+    """A reason against a promotion, from `mlreg_check_promotion`.
+
+    Args:
+        check: the name of the check that objects.
+        reason: why, as a sentence.
+    """
 
     check: str
     reason: str
@@ -227,7 +254,7 @@ class Objection:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """Something that happened to the registry. `digest` covers every other field.
+    """One event of the registry. `digest` covers every other field.
 
     Args:
         number: from 1, without gaps.
@@ -235,11 +262,11 @@ class LedgerRow:
         who: the account that did it.
         action: `registered`, `promoted`, `refused`, …
         model: the registered name.
-        version: its number, or None where the action is not about one.
-        alias: which alias it is about, or None.
-        previous: the version that held the alias before, or None.
-        reason: what the person said.
-        evidence: what the decision rested on.
+        version: the version's number, or None.
+        alias: the alias, or None.
+        previous: the number of the version that held the alias before, or None.
+        reason: the reason that the user gave.
+        evidence: the data that the decision was based on.
         previous_digest: the digest of row number - 1; 64 zeros for the first.
         digest: sha256 of the row's other fields, in hex.
     """

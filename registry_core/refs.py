@@ -1,14 +1,14 @@
 """The one grammar for naming a version, used by every command.
 
-    name           the latest version, where nothing is changed
+    name           the latest version, in commands that change nothing
     name@3         version 3; also name@v3
     name@latest    the newest version
     name@best      the version with the best score
     name@production   the version that holds an alias
-    name@sha256:abcd  the version whose manifest's digest begins so
+    name@sha256:abcd  the version whose digest starts with these hex digits
 
-Two words work wherever one reference does: `cifar10 3` is `cifar10@3`. Nothing here knows
-which models, versions and aliases there are.
+Two words work wherever one reference does: `cifar10 3` is `cifar10@3`. Parsing does not check which
+models, versions and aliases exist.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from registry_core.errors import UsageError
 
 NAME = r"[a-z][a-z0-9_-]{0,63}"
 
-# [0-9] and not \d, which takes the digits of every script; 18 digits fit SQLite's integers
+# [0-9] and not \d, which matches the digits of every script; 18 digits fit SQLite's integers
 _NUMBER = r"v?([0-9]{1,18})"
 _DIGEST = r"sha256:([0-9a-fA-F]{4,64})"
 
 _SELECTORS = "a number, latest, best, an alias, or sha256: with at least 4 hex digits"
 
-# in words; a pattern is for programs
+# NAME in words
 _CHARACTERS = "a-z first, then a-z, 0-9, '_' and '-', at most 64 characters"
 
-# what other tools write between a name and a version
+# separators of other tools between a name and a version
 _SEPARATORS = re.compile(r"[:#/@]+")
 
 _RESERVED = "latest, best, numbers, and v with a number"
@@ -42,13 +42,13 @@ Kind = Literal["none", "number", "latest", "best", "alias", "digest"]
 
 @dataclass(frozen=True)
 class Ref:
-    """A reference as it was parsed; whether it leads to a version is the store's to say.
+    """A parsed reference; the version may not exist.
 
     Args:
         model: the registered name.
-        kind: which kind of selector follows it.
+        kind: the kind of the selector.
         selector: the number without its v, the alias, `latest`, `best`, or `sha256:` and the
-            first hex digits; None where the name stands alone.
+            first hex digits; None for a name alone.
     """
 
     model: str
@@ -70,11 +70,11 @@ class Ref:
 
 
 class MisspelledReferenceError(UsageError):
-    """A reference that can be guessed.
+    """A misspelt reference whose correct form is known, such as `cifar10:3`.
 
     Args:
-        typed: as it was written.
-        meant: as it is written here.
+        typed: the reference as it was typed.
+        meant: the correct form.
     """
 
     def __init__(self, typed: str, meant: str) -> None:
@@ -87,13 +87,13 @@ class MisspelledReferenceError(UsageError):
         self.meant = meant
 
     def corrected(self, words: Sequence[str]) -> str:
-        """A command line with the reference as it is meant."""
+        """The command line with the reference corrected."""
         fixed = (self.meant if word == self.typed else word for word in words)
         return shlex.join(["mlreg", *fixed])
 
 
 def spans(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """First and last of each row of successive numbers: 1, 2, 3, 5 are (1, 3) and (5, 5)."""
+    """First and last of each run of consecutive numbers: 1, 2, 3, 5 are (1, 3) and (5, 5)."""
     found: list[tuple[int, int]] = []
     for number in sorted(numbers):
         if found and number == found[-1][1] + 1:
@@ -104,7 +104,7 @@ def spans(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def series(model: str, numbers: Iterable[int]) -> str:
-    """Versions of one model in few words: `cifar10@1 … cifar10@5, cifar10@9`."""
+    """Versions of one model, shortened: `cifar10@1 … cifar10@5, cifar10@9`."""
     told = []
     for first, last in spans(numbers):
         between = " … " if last - first > 1 else ", "
@@ -116,8 +116,12 @@ def series(model: str, numbers: Iterable[int]) -> str:
 def parse_ref(text: str, second: str | None = None) -> Ref:
     """Parse `name`, `name@selector`, or the two as separate words.
 
+    Args:
+        text: the first word.
+        second: the second word, or None.
+
     Raises:
-        UsageError: the name or the selector is not one, or the selector is given twice.
+        UsageError: the name or the selector is invalid, or there are two selectors.
     """
     name, at, selector = text.partition("@")
     if guess := _guess(text):
@@ -126,8 +130,8 @@ def parse_ref(text: str, second: str | None = None) -> Ref:
     if second is not None:
         if at:
             raise UsageError(
-                f"{shown(text)} names a version already, and {shown(second)} names another.",
-                "Give one of them.",
+                f"{shown(text)} already names a version, and {shown(second)} names another.",
+                "Use one of them.",
                 f"mlreg show {name}",
             )
         selector = second
@@ -152,20 +156,20 @@ def parse_words(words: Sequence[str]) -> Ref:
     """Parse the words of a command that takes one reference: `cifar10@3`, or `cifar10 3`.
 
     Raises:
-        UsageError: there are no words, more than a reference needs, or they are not one.
+        UsageError: there is no word, more than two, or they are not a reference.
     """
     if not words:
-        raise UsageError("No model is named.", "Name one, as in cifar10@3.", "mlreg list")
+        raise UsageError("No model is named.", "Name a version, such as cifar10@3.", "mlreg list")
     if len(words) > 2:
         raise _too_many(words[2:], "mlreg list")
     return parse_ref(*words)
 
 
 def parse_model(text: str) -> str:
-    """Parse the name of a model where a version would be too much, as in `mlreg list`.
+    """Parse the name of a model, for a command about all its versions, such as `mlreg list`.
 
     Raises:
-        UsageError: it names a version, or nothing.
+        UsageError: it names a version, or cannot be a name.
     """
     try:
         ref = parse_ref(text)
@@ -173,8 +177,8 @@ def parse_model(text: str) -> str:
         ref = parse_ref(error.meant)
     if ref.selector is not None:
         raise UsageError(
-            f"{shown(text)} is one version; a model's name lists them all.",
-            f"All of them: mlreg list {ref.model}",
+            f"{shown(text)} is one version; this command takes a model's name.",
+            f"All its versions: mlreg list {ref.model}",
             f"mlreg show {ref}",
         )
     return check_model_name(text)
@@ -183,20 +187,20 @@ def parse_model(text: str) -> str:
 def parse_target(
     words: Sequence[str], after: int = 1, command: str = "promote"
 ) -> tuple[Ref, list[str]]:
-    """Parse a reference that must name a version, and the words that follow it.
+    """Parse a reference that must name a version, and the words after it.
 
     `cifar10@3 production` and `cifar10 3 production` are the same.
 
     Args:
-        words: what was typed after the command's name.
+        words: the words after the command's name.
         after: how many words follow the reference.
         command: the command's name, for the message.
 
     Raises:
-        UsageError: the reference is not one, names no version, or the number of words is wrong.
+        UsageError: the reference is invalid, names no version, or the number of words is wrong.
     """
     if not words:
-        raise UsageError("No version is named.", "Name one, as in cifar10@3.", "mlreg list")
+        raise UsageError("No version is named.", "Name one, such as cifar10@3.", "mlreg list")
     together = "@" in words[0]
     used = 1 if together else 2
     ref = parse_ref(words[0])
@@ -213,13 +217,13 @@ def parse_target(
     rest = [word for word in words[1:] if re.fullmatch(NAME, word)]
     raise UsageError(
         f"Which version of {ref.model}?",
-        "A model's name alone is its latest version only where nothing changes.",
+        "A name alone means the latest version only in commands that change nothing.",
         " ".join(["mlreg", command, f"{ref.model}@latest", *(rest or ["production"][:after])]),
     )
 
 
 def is_selector(text: str) -> bool:
-    """Whether a word can only say which version, and not name a model."""
+    """Whether a word can only be a selector, and not the name of a model."""
     return bool(re.fullmatch(_DIGEST, text)) or _is_reserved(text)
 
 
@@ -227,11 +231,11 @@ def parse_many(words: Sequence[str], is_model: Callable[[str], bool]) -> list[Re
     """Parse several references, each one word or two: `cifar10@1 cifar10@2`, `cifar10 1 cifar10 2`.
 
     Args:
-        words: what was typed.
-        is_model: whether a model of this name is registered; such a word begins a reference.
+        words: the words.
+        is_model: whether a model with this name is registered; such a word starts a reference.
 
     Raises:
-        UsageError: a word is no reference, or a number stands without a model.
+        UsageError: a word is not a reference, or a number has no model before it.
     """
     found: list[Ref] = []
     pending = list(words)
@@ -241,8 +245,8 @@ def parse_many(words: Sequence[str], is_model: Callable[[str], bool]) -> list[Re
             fixed = [f"{ref.model}@latest" if ref.selector is None else str(ref) for ref in found]
             more = [f"{found[-1].model}@{each}" for each in (word, *pending) if is_selector(each)]
             raise UsageError(
-                f"{shown(word)} does not say of which model.",
-                "Each version has its model before it.",
+                f"{shown(word)} has no model.",
+                "Write the model before each version.",
                 f"mlreg compare {' '.join([*fixed, *more])}",
             )
         second = pending[0] if pending and "@" not in word else None
@@ -269,10 +273,10 @@ def check_model_name(text: str) -> str:
 
 
 def check_new_model_name(text: str) -> str:
-    """Return `text` if a model that is yet to be registered can have this name.
+    """Return `text` if a new model can have this name.
 
     Raises:
-        UsageError: it cannot be a name, or would read like a version.
+        UsageError: it cannot be a name, or is a reserved word.
     """
     if _is_reserved(check_model_name(text)):
         raise UsageError(
@@ -297,12 +301,12 @@ def check_alias_name(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """`text` quoted for a message: escaped, so that it cannot move the cursor, and cut short."""
+    """`text` quoted for a message: truncated, and escaped so that it cannot move the cursor."""
     return ascii(text) if len(text) <= 64 else f"{text[:64]!a}… ({len(text)} characters)"
 
 
 def _guess(text: str) -> str | None:
-    """`cifar10@3` for `cifar10:3`, `cifar10#3`, `cifar10/3`, `CIFAR10@3`; None if it is none."""
+    """`cifar10@3` for `cifar10:3`, `cifar10#3`, `cifar10/3` or `CIFAR10@3`; None for others."""
     if len(text) > 200:
         return None
     name, selector, *rest = [*_SEPARATORS.split(text.lower()), "", ""]
@@ -322,6 +326,6 @@ def _is_reserved(text: str) -> bool:
 def _too_many(words: Sequence[str], command: str) -> UsageError:
     return UsageError(
         f"Too many words: {', '.join(shown(word) for word in words[:3])}.",
-        "A version is name@version, or the two as separate words.",
+        "A version is MODEL@VERSION, or the two as separate words.",
         command,
     )

@@ -6,7 +6,7 @@ Every value is frozen. `to_json()` is the object that `--json` prints, which doc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -410,5 +410,5 @@ class RegisteredGroup(Listing[Version]):
             "versions": [version.to_json() for version in self.versions],
             "group": self.versions[0].group,
             "registry": str(self.registry),
-            "summary": {name: asdict(found) for name, found in self.summary.items()},
+            "summary": {name: found.to_json() for name, found in self.summary.items()},
         }

@@ -1,7 +1,6 @@
-"""What an alias asks of the version that is to get it.
+"""Promotion rules: what a version must satisfy to get an alias.
 
-One rule, with one check of its values, wherever it is kept: in the registry that it protects, or in
-plugins.toml. Knows neither place.
+A rule is stored in the registry or in plugins.toml; its values are checked the same way in both.
 """
 
 from __future__ import annotations
@@ -16,29 +15,29 @@ from typing import Any, Literal, Self
 from registry_core.errors import UsageError
 from registry_core.refs import check_alias_name
 
-# How alike a name that leads nowhere is to the one that was meant; less than prod to production.
+# How similar a misspelt alias is to the right one; "prod" and "production" are still similar.
 _NEAR = 0.55
 
 VERSUS = ("not-worse", "better", "off")
 
-# How long a version that lost an alias stays, where nothing says so.
+# The default number of days for which a version that lost an alias cannot be removed.
 ROLLBACK_DAYS = 30.0
 
 
 @dataclass(frozen=True)
 class PromotionRule:
-    """What an alias asks of the version that is to get it.
+    """What a version must satisfy to get an alias.
 
     Args:
-        floor: metric -> its least value.
-        versus_incumbent: `not-worse`: the interval of the difference to the version that holds the
-            alias lies above -margin. `better`: the candidate is ahead, and the paired test says
-            so at the level. `off`: it is not compared.
-        alpha: the level of the test; the interval's confidence is 1 - alpha.
-        margin: how much worse still counts as not worse, in the measure compared: 0.01 is one
-            point of accuracy.
-        requires: aliases that the version holds or has held.
-        rollback_days: how long a version that lost the alias cannot be removed; None is
+        floor: metric -> its smallest allowed value.
+        versus_incumbent: how the candidate is compared with the version that holds the alias.
+            `not-worse`: the confidence interval of the difference lies above -margin. `better`:
+            the candidate is better, and the paired test is significant. `off`: no comparison.
+        alpha: the significance level; the interval's confidence is 1 - alpha.
+        margin: the largest loss that counts as not worse, in units of the compared metric: 0.01 is
+            one point of accuracy.
+        requires: aliases that the version must hold or have held.
+        rollback_days: for how many days a version that lost the alias cannot be removed; None is
             ROLLBACK_DAYS.
     """
 
@@ -50,7 +49,7 @@ class PromotionRule:
     rollback_days: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, in one form: equal rules give equal values."""
+        """The rule as JSON, normalized: equal rules give equal values."""
         return {
             "floor": {metric: float(self.floor[metric]) for metric in sorted(self.floor)},
             "versus_incumbent": self.versus_incumbent,
@@ -62,26 +61,26 @@ class PromotionRule:
 
     @classmethod
     def from_json(cls, value: object, alias: str) -> Self:
-        """A rule as `to_json` gave it.
+        """Read a rule from JSON.
 
         Args:
-            value: what is to be one.
-            alias: the alias that it is about.
+            value: the value of `to_json`.
+            alias: the rule's alias.
 
         Raises:
-            ValueError: it is none; the message says why.
+            ValueError: it is not a rule; the message says why.
         """
         if not isinstance(value, Mapping):
-            raise ValueError("it is no rule")
+            raise ValueError("it is not a rule")
         for key, content in value.items():
             if key not in KEYS:
-                raise ValueError(f"'{key}' is not known")
+                raise ValueError(f"'{key}' is not a known key")
             if wrong := wrong_value(key, content, alias):
                 raise ValueError(f"'{key}' {wrong}")
         return cls(**value)
 
     def requirements(self) -> list[str]:
-        """Each thing that it asks for, in words; empty where it asks for nothing."""
+        """Each requirement, in words."""
         asked = [f"{metric} at least {least:g}" for metric, least in sorted(self.floor.items())]
         asked += [f"holds or has held {alias}" for alias in sorted(set(self.requires))]
         if self.versus_incumbent == "not-worse":
@@ -92,7 +91,7 @@ class PromotionRule:
         elif self.versus_incumbent == "better":
             asked.append(f"better than the version that holds it (p < {self.alpha:g})")
         if self.rollback_days is not None:
-            days = f"cannot be removed for {told_days(self.rollback_days)}"
+            days = f"cannot be removed for {format_days(self.rollback_days)}"
             asked.append(
                 f"a version that held it {days if self.rollback_days else 'can be removed at once'}"
             )
@@ -107,14 +106,14 @@ class SetRule:
     """A rule, and where it was set.
 
     Args:
-        alias: the alias that it is about.
-        rule: what the alias asks for.
-        source: which place it is from.
-        file: the plugins.toml that has it; of a rule of the registry the one it was taken from.
-        row: the row of the ledger that set it; None for a rule of plugins.toml.
-        since: when that was: UTC, ISO 8601; empty for a rule of plugins.toml.
-        who: the account that set it; empty for a rule of plugins.toml.
-        reason: what the person said.
+        alias: its alias.
+        rule: the rule.
+        source: where it is stored.
+        file: the plugins.toml that has it; for a registry's rule, the file that it was synced from.
+        row: the row of the ledger that set it; None for a rule in plugins.toml.
+        since: when it was set: UTC, ISO 8601; empty for a rule in plugins.toml.
+        who: the account that set it; empty for a rule in plugins.toml.
+        reason: the reason that the user gave.
     """
 
     alias: str
@@ -128,9 +127,9 @@ class SetRule:
 
     @property
     def place(self) -> str:
-        """Where it is from, as a heading: `rule of the registry, set 2026-05-03 14:30 UTC by ana`.
+        """Where it is stored, as a heading without the alias.
 
-        The alias is not in it.
+        `rule of the registry, set 2026-05-03 14:30 UTC by USER`, or `rule in FILE`.
         """
         if self.source == "registry":
             moment = f"{self.since[:10]} {self.since[11:16]} UTC"
@@ -148,7 +147,7 @@ class SetRule:
 
 @dataclass(frozen=True)
 class RuleChange:
-    """What became of the registry's rule for an alias; None is no rule."""
+    """The registry's rule for an alias before and after a change; None is no rule."""
 
     alias: str
     before: PromotionRule | None
@@ -171,12 +170,15 @@ class RuleChange:
 def applying(
     alias: str, registry: Mapping[str, SetRule], file: Mapping[str, SetRule]
 ) -> list[SetRule]:
-    """The rules that a promotion to an alias has to satisfy: the registry's, and another's too.
+    """The rules that a promotion to an alias must satisfy: the registry's and plugins.toml's.
 
     Args:
         alias: the alias.
         registry: the registry's rules, by alias.
-        file: those of plugins.toml.
+        file: the rules of plugins.toml, by alias.
+
+    Returns:
+        No, one or two rules; two equal ones are returned as one.
     """
     found = [rules[alias] for rules in (registry, file) if alias in rules]
     if len(found) == 2 and found[0].rule.to_json() == found[1].rule.to_json():
@@ -186,12 +188,12 @@ def applying(
 
 @dataclass(frozen=True)
 class RollbackDays:
-    """How long a version that lost an alias cannot be removed.
+    """For how long a version that lost an alias cannot be removed.
 
     Args:
-        days: counted from when it lost the alias.
-        remedy: when it can be removed, and which place says so, as a sentence.
-        command: takes a number into the registry that plugins.toml alone has; else empty.
+        days: from the moment when it lost the alias.
+        remedy: when it can be removed, and which rule says so, as a sentence.
+        command: copies the number from plugins.toml into the registry; empty if that is not needed.
     """
 
     days: float
@@ -202,26 +204,26 @@ class RollbackDays:
 def rollback_days(
     alias: str, kept: SetRule | None, file: str, in_file: SetRule | None, general: float | None
 ) -> RollbackDays:
-    """The largest number of days that a place asks for; the default where none does.
+    """The largest number of days of any rule; the default if none has a number.
 
-    The registry's rule may ask for less than the default. A rule of plugins.toml only adds. The
-    number under [registry] replaces the default, but never lowers what the registry's rule asks.
+    The registry's rule may set less than the default. A rule in plugins.toml can only add days. The
+    number under [registry] replaces the default, but never lowers the registry's rule.
 
     Args:
-        alias: the alias that was lost.
-        kept: the registry's rule for it.
-        file: the plugins.toml.
-        in_file: the rule for it in that file.
-        general: the number under [registry] in that file.
+        alias: the alias that the version lost.
+        kept: the registry's rule for it, or None.
+        file: the path of plugins.toml.
+        in_file: the rule for the alias in that file, or None.
+        general: `rollback_days` under [registry] in that file, or None.
     """
     own = kept.rule.rollback_days if kept else None
     theirs = in_file.rule.rollback_days if in_file else None
     elsewhere = ROLLBACK_DAYS if own is None else own
     least = general if own is None and general is not None else elsewhere
     days = max(least, general or 0, theirs or 0)
-    remedy = f"It can be removed {told_days(days)} after that"
+    remedy = f"It can be removed {format_days(days)} after that"
     if days > elsewhere:
-        said = f"Only {file} says so: from another folder it is {told_days(elsewhere)}"
+        said = f"Only {file} says so: from another folder it is {format_days(elsewhere)}"
         command = "mlreg rules sync"
         if theirs != days:
             only = "" if kept else " --versus off"  # a new rule would compare versions, too
@@ -237,7 +239,7 @@ def rollback_days(
     return RollbackDays(days, f"{remedy}, the default; {changes}.")
 
 
-def told_days(days: float) -> str:
+def format_days(days: float) -> str:
     """`1 day`, `7.5 days`, `1,000 days`."""
     return f"{days:,.15g} day{'' if days == 1 else 's'}"
 
@@ -248,30 +250,30 @@ def rule_warnings(
     file: Mapping[str, SetRule],
     holders: Callable[[str], Sequence[str]],
 ) -> list[str]:
-    """What is odd about the rules for an alias; empty where all is well.
+    """Warnings about the rules for an alias.
 
     Args:
         alias: the alias.
         registry: the registry's rules, by alias.
-        file: those of plugins.toml.
-        holders: the versions that hold an alias.
+        file: the rules of plugins.toml, by alias.
+        holders: returns the versions that hold an alias.
     """
     applied = applying(alias, registry, file)
     if len(applied) == 2:
         return [
             f"{applied[1].file} and the registry have different rules for '{alias}', and both "
-            "apply. To take the file's into the registry: mlreg rules sync"
+            "apply. To copy the file's rule into the registry: mlreg rules sync"
         ]
     if applied and applied[0].source == "plugins.toml":
         return [
-            f"The rule for '{alias}' is in {applied[0].file} alone: a promotion from another "
-            "folder does not know it. To take it into the registry: mlreg rules sync"
+            f"The rule for '{alias}' is only in {applied[0].file}: a promotion from another folder "
+            "ignores it. To copy it into the registry: mlreg rules sync"
         ]
     if applied:
         return []
     near = difflib.get_close_matches(alias, {**registry, **file}, n=3, cutoff=_NEAR)
     return [
-        f"No version holds '{each.alias}', which has a {each.place}: was '{alias}' meant?"
+        f"No version holds '{each.alias}', which has a {each.place}. Is it meant for '{alias}'?"
         for name in near
         for each in applying(name, registry, file)[:1]
         if not holders(name)
@@ -279,16 +281,16 @@ def rule_warnings(
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The nearest name to one that leads nowhere; `production` to `prod`."""
+    """The known name nearest to a misspelt one: `production` for `prod`."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=_NEAR)
     return near[0] if near else None
 
 
 def near_alias(alias: str, known: Iterable[str]) -> str | None:
-    """The alias that a new one may be a misspelling of; None where it is no such thing.
+    """The known alias that a new one may be a misspelling of, or None.
 
-    A name that differs from one by a number, or has a part more, as `canary-2` and `production-eu`
-    do, is meant so.
+    A name with another number or one part more, such as `canary-2` or `production-eu`, is not a
+    misspelling.
     """
     others = [name for name in known if name != alias]
     if any(_is_variant(name, alias) for name in others):
@@ -306,12 +308,12 @@ def _is_variant(one: str, other: str) -> bool:
 
 
 def wrong_value(key: str, value: Any, alias: str) -> str | None:
-    """What the value of a rule's key must be, if this one is not that.
+    """What is wrong with the value of a rule's key, as the end of a sentence; None if nothing is.
 
     Args:
         key: one of KEYS.
-        value: its value, as TOML or JSON have it.
-        alias: the alias that the rule is about.
+        value: its value in TOML or JSON.
+        alias: the rule's alias.
     """
     if key == "floor":
         good = isinstance(value, Mapping) and all(_is_number(least) for least in value.values())
@@ -321,7 +323,7 @@ def wrong_value(key: str, value: Any, alias: str) -> str | None:
     if key == "alpha":
         return None if _is_number(value) and 0 < value < 1 else "must be a number between 0 and 1"
     if key == "margin":
-        return None if _is_number(value) and value >= 0 else "must be a number, not below 0"
+        return None if _is_number(value) and value >= 0 else "must be a number, 0 or more"
     if key == "rollback_days":
         good = value is None or (_is_number(value) and value >= 0)
         return None if good else "must be a number of days, 0 or more"
@@ -345,7 +347,7 @@ def is_alias_name(text: str) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number that a float can hold, and no NaN, infinity or truth value."""
+    """Whether a value is a finite number that fits a float, and not a boolean."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -1,6 +1,6 @@
-"""Where things are: plugins.toml, the registry, the cache.
+"""plugins.toml, and the folders of the registry and the cache.
 
-Knows the file's schema and the environment variables, and imports no plugin.
+Knows the file's schema and the environment variables. Imports no plugin.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from registry_core.rules import KEYS, PromotionRule, is_alias_name, wrong_value
 
 SETTINGS_FILE = "plugins.toml"
 
-# section -> keys; None takes any key, with a text as its value
+# section -> known keys; None allows any key with a text as its value
 _SCHEMA: Mapping[str, Sequence[str] | None] = {
     "registry": ("path", "rollback_days"),
     "plugins": None,
@@ -31,16 +31,16 @@ _SCHEMA: Mapping[str, Sequence[str] | None] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What plugins.toml says.
+    """The content of plugins.toml.
 
     Args:
-        file: the file that was read; None where there is none.
-        registry: the registry's folder, if the file names one.
+        file: the file that was read; None if there is none.
+        registry: the registry's folder; None if the file names none.
         plugins: dataset plugin's name -> module.
         extensions: extension's name -> module.
-        promotion: alias -> what it asks for, beside what the registry's own rules do.
-        rollback_days: for how many days a version that lost an alias, any alias, cannot be removed;
-            None where the file does not say.
+        promotion: alias -> its rule, which applies in addition to the registry's own.
+        rollback_days: for how many days a version that lost any alias cannot be removed; None if
+            the file does not say.
     """
 
     file: Path | None = None
@@ -52,28 +52,31 @@ class Settings:
 
     @property
     def folder(self) -> Path:
-        """Where a plugin's module is looked for beside the installed ones."""
+        """The folder in which plugins' modules are found, in addition to installed ones."""
         return self.file.parent if self.file else current_folder()
 
 
 def find_settings(start: Path | None = None) -> Settings:
-    """Read plugins.toml of this folder, or of the nearest one above it.
+    """Read plugins.toml of this folder, or of the nearest folder above that has one.
+
+    Args:
+        start: the folder; None is the current one.
 
     Raises:
-        UsageError: the file is malformed, not UTF-8, or has a key that is not known; or the current
-            folder was deleted.
+        UsageError: the file is malformed, not UTF-8, or has an unknown key; or the current folder
+            was deleted.
     """
     here = (start or current_folder()).resolve()
     for folder in (here, *here.parents):
         file = folder / SETTINGS_FILE
-        with suppress(PermissionError):  # this user may not look into the folder
+        with suppress(PermissionError):  # no permission to read the folder
             if file.is_file():
                 return read_settings(file)
     return Settings()
 
 
 def read_settings(file: Path) -> Settings:
-    """Read one plugins.toml; its relative paths are relative to itself.
+    """Read one plugins.toml. Relative paths in it are relative to its folder.
 
     Raises:
         UsageError: the file cannot be read, is malformed, not UTF-8, or has an unknown key.
@@ -83,7 +86,7 @@ def read_settings(file: Path) -> Settings:
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
     try:
-        text = raw.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+        text = raw.decode("utf-8-sig")  # some editors write a byte order mark
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
@@ -112,12 +115,12 @@ def read_settings(file: Path) -> Settings:
 
 @dataclass(frozen=True)
 class RegistryPlace:
-    """Where the registry is, and why there.
+    """The registry's folder, and what chose it.
 
     Args:
-        folder: the registry's folder; need not exist.
-        named_by: what names it: `--registry`, `MLREG_HOME`, the path of plugins.toml; empty where
-            nothing does, and it is the user's data folder.
+        folder: the registry's folder; it may not exist yet.
+        named_by: what names it: `--registry`, `MLREG_HOME`, or the path of plugins.toml; empty for
+            the default, the user's data folder.
     """
 
     folder: Path
@@ -125,17 +128,21 @@ class RegistryPlace:
 
     @property
     def reason(self) -> str:
-        """Why there, to follow the folder's name."""
+        """Why this folder, as the end of a sentence."""
         if self.named_by:
             return f"named by {self.named_by}"
         return "the default, as neither --registry, MLREG_HOME nor a plugins.toml names one"
 
 
 def registry_place(option: Path | None, settings: Settings) -> RegistryPlace:
-    """Where the registry is: the option, MLREG_HOME, plugins.toml, the user's data folder.
+    """Find the registry: the option, MLREG_HOME, plugins.toml, or the user's data folder.
+
+    Args:
+        option: the value of `--registry`, or None.
+        settings: the content of plugins.toml.
 
     Raises:
-        UsageError: what names it begins with the home folder of a user who has none.
+        UsageError: the path starts with `~` or `~user`, and that user has no home folder.
     """
     if option is not None:
         return RegistryPlace(expand_home(str(option), "--registry"), "--registry")
@@ -143,7 +150,7 @@ def registry_place(option: Path | None, settings: Settings) -> RegistryPlace:
         return RegistryPlace(expand_home(home, "MLREG_HOME"), "MLREG_HOME")
     if settings.registry is not None:
         return RegistryPlace(settings.registry, str(settings.file))
-    import platformdirs  # 11 ms, needed only where nothing else names the place
+    import platformdirs  # takes 11 ms, so only if it is needed
 
     with _homeless("MLREG_HOME"):
         folder = platformdirs.user_data_dir("mlreg", appauthor=False)
@@ -156,19 +163,25 @@ def registry_folder(option: Path | None, settings: Settings) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """Where a dataset plugin keeps what it downloaded: $MLREG_CACHE, or the user's cache folder.
+    """The folder for a dataset plugin's downloads: in $MLREG_CACHE, or the user's cache folder.
 
     Args:
         name: the plugin's name.
+
+    Returns:
+        The folder; it may not exist yet.
+
+    Raises:
+        UsageError: MLREG_CACHE starts with `~user` of an unknown user, or HOME is not known.
     """
     return cache_place()[0] / name
 
 
 def cache_place() -> tuple[Path, str]:
-    """The folder in which each plugin has its cache, and why there.
+    """The folder that holds each plugin's cache, and what chose it.
 
     Raises:
-        UsageError: what names it begins with the home folder of a user who has none.
+        UsageError: as `cache_folder`.
     """
     if home := os.environ.get("MLREG_CACHE"):
         return expand_home(home, "MLREG_CACHE"), "named by MLREG_CACHE"
@@ -180,11 +193,11 @@ def cache_place() -> tuple[Path, str]:
 
 
 def expand_home(path: str, named_by: str) -> Path:
-    """The path, with `~` or `~user` at its beginning replaced by the home folder.
+    """The path, with a leading `~` or `~user` replaced by the home folder.
 
     Args:
-        path: as it was written.
-        named_by: where, for the error.
+        path: the path as it was written.
+        named_by: where it was written, for the error.
 
     Raises:
         UsageError: there is no such user, or the user has no home folder.
@@ -195,7 +208,7 @@ def expand_home(path: str, named_by: str) -> Path:
         user = Path(path).parts[0]
         raise UsageError(
             f"{named_by} is '{path}', and '{user}' has no home folder on this machine.",
-            "Write the whole path, beginning with '/'.",
+            "Write the full path, starting with '/'.",
         ) from None
 
 
@@ -203,21 +216,21 @@ def current_folder() -> Path:
     """The current folder.
 
     Raises:
-        UsageError: it was deleted, or this user may not look at it.
+        UsageError: it was deleted, or this user has no permission to read it.
     """
     try:
         return Path.cwd()
     except OSError as error:
         raise UsageError(
             f"The current folder cannot be used: {error.strerror}.",
-            "It was deleted or its permissions were changed. Change to another one.",
+            "It was deleted, or its permissions were changed. Change to another folder.",
             "cd /",
         ) from error
 
 
 @contextmanager
 def _homeless(variable: str) -> Iterator[None]:
-    """A home folder that is needed and not known is told with what to set instead."""
+    """Turn an unknown home folder into a UsageError that names the variable to set."""
     try:
         yield
     except RuntimeError:
@@ -275,8 +288,8 @@ def _unknown(
     near = difflib.get_close_matches(name, known, n=1)
     meant = f" Did you mean '{near[0]}'?" if near else ""
     return UsageError(
-        f"{file}, {_place(name, text, section)}: '{name}' is not known.",
-        f"Known here: {', '.join(known)}.{meant}",
+        f"{file}, {_place(name, text, section)}: '{name}' is not a known key.",
+        f"Known keys: {', '.join(known)}.{meant}",
     )
 
 
@@ -287,7 +300,7 @@ def _misplaced(
 
 
 def _place(name: str, text: str, section: str | None) -> str:
-    """Line and column of a key; tomllib keeps neither, so it is looked for where it is written."""
+    """Line and column of a key, found by searching the text: tomllib does not keep them."""
     written = re.sub("#.*", lambda comment: " " * len(comment[0]), text)
     place = end = 0
     for key in (name,) if section is None else (section, name):

@@ -1,4 +1,7 @@
-"""The values of a run, from its data to its result: all frozen, importing no NumPy."""
+"""The values that plugins and the host exchange in a run, from its data to its result.
+
+All are frozen. This module imports no NumPy and no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ArraySplit:
-    """Examples held in memory.
+    """A split of examples held in memory.
 
     Args:
-        inputs: (examples, ...) any dtype; raw, as `predict` will be given them.
-        targets: (examples,) integer class numbers, or (examples, ...) numbers.
+        inputs: (examples, ...) NumPy array of any numeric or text dtype. Raw: normalisation belongs
+            in the model, which gets the same inputs when it predicts.
+        targets: (examples,) integer class numbers from 0, or (examples, ...) numbers.
     """
 
     inputs: np.ndarray
@@ -37,12 +41,13 @@ class ArraySplit:
 
 @dataclass(frozen=True)
 class StreamSplit:
-    """Examples that are read as they are needed.
+    """A split of examples read during the run.
 
     Args:
         dataset: yields one `(input, target)` at a time, unbatched, in the same order every time.
-        examples: how many it yields, no fewer and no more; an endless one (`repeat()`) is cut.
-        fingerprint: changes when the examples change; two splits are compared only if it is equal.
+        examples: how many examples it yields. An endless dataset (`repeat()`) is cut to this.
+        fingerprint: a text that changes when the examples change, such as a digest. Versions are
+            compared example by example only if their test splits have equal fingerprints.
     """
 
     dataset: tf.data.Dataset
@@ -58,14 +63,15 @@ Split = ArraySplit | StreamSplit
 
 @dataclass(frozen=True)
 class DataSplits:
-    """One dataset, as a plugin hands it over.
+    """One dataset, as `mlreg_dataset` returns it.
 
     Args:
-        train: what the model learns from.
-        test: what the registered metrics are measured on.
-        validation: what is watched after each epoch; None watches nothing.
-        class_names: one for each class; empty where the targets are not classes.
-        source: where the data came from, in words, for the run's record.
+        train: the examples that the model is trained on.
+        test: the examples that the registered metrics are measured on.
+        validation: the examples that are measured after each epoch; None measures nothing.
+        class_names: one name for each class, in the order of the class numbers; empty if the
+            targets are not classes.
+        source: where the data came from, in words; kept in the version's record.
     """
 
     train: Split
@@ -76,11 +82,12 @@ class DataSplits:
 
 
 class Batch(NamedTuple):
-    """What an augmentation may know of the batch it works on. All are tensors.
+    """What an augmentation knows about the batch it changes. All fields are tensors.
 
-    seed: (2,) int32, a function of (run seed, epoch, step) and of nothing else.
+    seed: (2,) int32, for stateless random functions. It depends on the run's seed, the epoch and
+        the step alone, so a resumed run draws the same numbers.
     epoch: () int64, from 0.
-    indices: (n,) int64, the examples' places in the training split.
+    indices: (n,) int64, each example's index in the training split.
     """
 
     seed: Any
@@ -88,57 +95,61 @@ class Batch(NamedTuple):
     indices: Any
 
 
-# A function of a whole batch inside the tf.data graph: (inputs, batch) -> inputs.
+# Changes a whole batch of inputs inside the tf.data graph: (inputs, batch) -> inputs.
 Augmentation = Callable[[Any, Batch], Any]
 
-# A learning rate by epoch, from 0; or a keras.optimizers.schedules.LearningRateSchedule.
+# The learning rate of an epoch (from 0), or a keras.optimizers.schedules.LearningRateSchedule.
 Schedule = Callable[[int], float] | Any
 
 
 class Progress(Protocol):
-    """Tells whoever watches how a long step goes on. Cheap to call often."""
+    """Reports the progress of a long step to the user. Calls are cheap."""
 
     def say(self, text: str) -> None:
-        """One line that stays: a source was chosen, another process is waited for."""
+        """Show one line, such as which source is used or which process is waited for."""
 
     def step(self, what: str, done: int, total: int | None = None) -> None:
-        """`done` of `total` bytes of `what`; a total of None is not known."""
+        """Show that `done` of `total` bytes of `what` are done; None is an unknown total."""
 
 
 class Observer(Progress, Protocol):
-    """Whoever watches a run: a live view on a terminal, lines in a log, or nobody."""
+    """Receives the events of a run: a live view on a terminal, or lines in a log."""
 
     def warn(self, text: str) -> None:
-        """Something that is allowed, and probably not meant."""
+        """Show a warning: something that is allowed and probably a mistake."""
 
     def stage_began(self, name: str) -> None:
-        """`data`, `model`, `fit`, `evaluate`, `save`, `plot` or `register`."""
+        """A stage began: `data`, `model`, `fit`, `evaluate`, `save`, `plot` or `register`."""
 
     def resumed(self, epoch: int, step: int) -> None:
-        """Before training: in which epoch (from 0) a stopped run is resumed, after which step."""
+        """A stopped run is resumed in this epoch (from 0), after this many of its steps."""
 
     def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
-        """Once, before the first batch; `examples` are those of one epoch."""
+        """Training starts; `examples` is the number in one epoch. Called before the first batch."""
 
     def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
-        """After `step` batches of this epoch, with the epoch's means so far."""
+        """`step` batches of this epoch are done; `metrics` are the epoch's means so far."""
 
     def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
-        """After an epoch (from 0), with what was measured on training and validation."""
+        """An epoch (from 0) is done, with its training and validation metrics."""
 
     def calculated(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` rounds of a long calculation; called first with 0. Cheap."""
+        """`done` of `total` rounds of a long calculation are done; called first with 0."""
 
 
 class Checkpoints(Protocol):
-    """Where a run keeps how far it came."""
+    """Where a run saves its checkpoint."""
 
     @property
     def checkpoint(self) -> Path | None:
-        """The file that was kept last; None where none was."""
+        """The last checkpoint's file; None if there is none."""
 
     def keep(self, write: Callable[[BinaryIO], object]) -> None:
-        """Keep what `write` writes in place of the last one; raises OSError where it cannot be."""
+        """Replace the checkpoint with what `write` writes.
+
+        Raises:
+            OSError: it could not be written; the last checkpoint is still there.
+        """
 
 
 class DataCache(Protocol):
@@ -146,13 +157,24 @@ class DataCache(Protocol):
 
     @property
     def path(self) -> Path:
-        """The folder that holds them."""
+        """The folder that holds the files."""
 
     def fetch(self, progress: Progress) -> str:
-        """Bring them here, if they are not, and check them; returns which source was used."""
+        """Download missing files and check all of them; returns the source that was used.
+
+        Raises:
+            DataError: no source has the data, or it is not what it should be.
+        """
 
     def verify(self) -> Sequence[FileRecord]:
-        """Read every file and check its digest; raises DataError naming the first that differs."""
+        """Read every file and check its digest.
+
+        Returns:
+            The files, with their sizes and digests.
+
+        Raises:
+            DataError: a file is missing or differs; names the first.
+        """
 
 
 # --- training -----------------------------------------------------------------------------------
@@ -160,14 +182,14 @@ class DataCache(Protocol):
 
 @dataclass(frozen=True)
 class Assembly:
-    """Everything that training needs, as the plugins provided it.
+    """What training needs, as the plugins provided it.
 
     Args:
         data: the splits.
-        model: compiled.
-        augmentation: of the training inputs, or None.
-        schedule: of the learning rate, or None.
-        callbacks: Keras callbacks, in the order of calling.
+        model: the compiled model.
+        augmentation: changes the training inputs, or None.
+        schedule: the learning rate's schedule, or None.
+        callbacks: Keras callbacks, in the order in which they are called.
     """
 
     data: DataSplits
@@ -179,11 +201,11 @@ class Assembly:
 
 @dataclass(frozen=True)
 class NotRepeatable:
-    """Something in a training that no seed repeats.
+    """A part of a training that the same seed does not reproduce.
 
     Args:
-        what: a sentence or two: what it is, and what would repeat.
-        when: `always`, or `resumed`: only where the run was stopped and resumed.
+        what: what it is, and what would reproduce, in a sentence or two.
+        when: `always`, or `resumed`: only if the run was stopped and resumed.
     """
 
     what: str
@@ -195,13 +217,13 @@ class NotRepeatable:
 
 @dataclass(frozen=True)
 class History:
-    """What was measured after each epoch.
+    """The metrics of each epoch.
 
     Args:
-        metrics: name -> one value an epoch; `loss`, `accuracy`, `val_loss`, `learning_rate`, …
-        epoch_seconds: wall time of each epoch, validation included.
-        resumed: how often the run was taken up again.
-        not_repeatable: what in it the same seed does not repeat.
+        metrics: name -> one value for each epoch: `loss`, `accuracy`, `val_loss`, `learning_rate`…
+        epoch_seconds: wall time of each epoch in seconds, validation included.
+        resumed: how often the run was resumed.
+        not_repeatable: what the same seed does not reproduce.
     """
 
     metrics: Mapping[str, Sequence[float]]
@@ -216,13 +238,13 @@ class History:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the inference model does on the test split.
+    """The inference model's results on the test split.
 
     Args:
         metrics: name -> value, without a prefix: `loss`, `accuracy`, …
         outputs: (examples, ...) float32, the model's raw outputs.
         losses: (examples,) float32, the loss of each example.
-        targets: (examples, ...) as the split has them.
+        targets: (examples, ...) the split's targets.
     """
 
     metrics: Mapping[str, float]
@@ -233,18 +255,18 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run, as `mlreg_report` sees it.
+    """A finished run, as `mlreg_report` gets it.
 
     Args:
         model: the registered name.
         dataset: the dataset plugin's name.
         preset: the preset's name.
-        config: the configuration that was trained.
-        history: what was measured after each epoch.
-        metrics: `test_loss`, `test_accuracy`, …
-        evaluation: the test split, example by example.
-        class_names: empty where the targets are not classes.
-        validated_on_test: whether the validation split was the test split itself.
+        config: the configuration, of the plugin's own class.
+        history: the metrics of each epoch.
+        metrics: name -> value on the test split: `test_loss`, `test_accuracy`, …
+        evaluation: outputs, losses and targets of every test example.
+        class_names: one name for each class; empty if the targets are not classes.
+        validated_on_test: whether the validation split is the test split itself.
     """
 
     model: str

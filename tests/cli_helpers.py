@@ -6,16 +6,19 @@ otherwise than a user's. They start from the folder that the test works in.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from registry_core.store.checkpoint import write_checkpoint
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "spirals" / "spirals.py"
 
-# DESIGN, "JSON that other programs rely on"
+# docs/json.md
 VERSION_KEYS = [
     "model", "version", "ref", "created", "aliases", "dataset", "preset", "seed", "metrics",
     "seconds", "files", "digest", "run",
@@ -90,13 +93,28 @@ def mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Done:
     return python("-m", "registry_core", *words, cwd=cwd, **environment)
 
 
+def keras_mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Done:
+    """Run `mlreg WORDS` as above, without waiting until TensorFlow is imported."""
+    return _keras_forks().run(["-m", "registry_core", *words], cwd, environment)
+
+
+def keras_python(*words: str, cwd: Path | None = None, given: str = "", **environment: str) -> Done:
+    """Run this interpreter to its end, without waiting until TensorFlow is imported."""
+    return _keras_forks().run(words, cwd, environment, given)
+
+
+def forked_mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Done:
+    """Run `mlreg WORDS` as above, without waiting until Python and the host have started."""
+    return _forks().run(["-m", "registry_core", *words], cwd, environment)
+
+
 def faked(*words: str, cwd: Path | None = None, **environment: str) -> Done:
     """Run `mlreg WORDS` as above, with the backend of the fakes."""
-    return python("-c", FAKED, *words, cwd=cwd, **environment)
+    return _forks().run(["-c", FAKED, *words], cwd, environment)
 
 
 def start_faked(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-    """Start that, and do not wait."""
+    """Start that as a new process, and do not wait."""
     return _start("-c", FAKED, *words, cwd=cwd, **environment)
 
 
@@ -115,12 +133,77 @@ def python(*words: str, cwd: Path | None = None, given: str = "", **environment:
 
 
 def in_turn(
-    lines: Sequence[Sequence[str]], cwd: Path | None = None, **environment: str
+    lines: Sequence[Sequence[str]],
+    cwd: Path | None = None,
+    keras: bool = False,
+    **environment: str,
 ) -> list[Done]:
-    """Run several command lines in one process: for many short ones, and for TensorFlow."""
-    done = python("-c", _IN_TURN, cwd=cwd, given=json.dumps(lines), **environment)
+    """Run several command lines in one process, which may have imported Keras before."""
+    forks = _keras_forks() if keras else _forks()
+    done = forks.run(["-c", _IN_TURN], cwd, environment, json.dumps(lines))
     assert done.status == 0, done.stderr
     return [Done(*told) for told in json.loads(done.stdout)]
+
+
+class Forks:
+    """Runs programs in forks of a process that has imported what they need.
+
+    Args:
+        modules: what it imports.
+    """
+
+    def __init__(self, *modules: str) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("fork_server.py"), *modules],
+            env=process_environment({}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        atexit.register(self._server.communicate)
+
+    def run(
+        self,
+        words: Sequence[str],
+        cwd: Path | None,
+        environment: Mapping[str, str],
+        given: str = "",
+    ) -> Done:
+        """Run this interpreter with these words to its end."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = {name: Path(folder) / name for name in ("stdin", "stdout", "stderr")}
+            for path in paths.values():
+                path.write_text(given if path.name == "stdin" else "")
+            request = {
+                "words": words,
+                "cwd": str(cwd or Path.cwd()),
+                "environment": process_environment(environment),
+                **{name: str(path) for name, path in paths.items()},
+            }
+            self._server.stdin.write(json.dumps(request) + "\n")
+            self._server.stdin.flush()
+            if not select.select([self._server.stdout], [], [], 300)[0]:
+                os.killpg(self._server.pid, signal.SIGKILL)
+                pytest.fail(f"{' '.join(words)} did not end within 300 s")
+            status = int(self._server.stdout.readline())
+            return Done(status, paths["stdout"].read_text(), paths["stderr"].read_text())
+
+
+@cache
+def _forks() -> Forks:
+    return Forks(
+        "h5py",
+        "numpy.random",
+        "fakes",
+        "registry_core.terminal.tables",
+        "registry_core.terminal.live",
+    )
+
+
+@cache
+def _keras_forks() -> Forks:
+    return Forks("registry_core.training", "registry_core.evaluation.figures")
 
 
 def start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:

@@ -1,21 +1,26 @@
-"""No test sees the user's world, and none that needs the real data runs unless it is asked for."""
+"""No test sees the user's world, and none that takes long runs unless it is asked for."""
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
+import random
 import sys
 import tempfile
+from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-_LEFT_OUT = pytest.StashKey[dict[str, int]]()
+_LEFT_OUT = pytest.StashKey[Counter[str]]()
 
-# marker -> why its tests are not part of the default run
+# marker -> why its tests are not part of the default run, and what asks for them
 _LONG = {
-    "real_data": "they download CIFAR-10 and train on it",
-    "endurance": "they take minutes, to show what seconds only suggest",
+    "gate": ("what a change seldom breaks", "--gate"),
+    "real_data": ("they download CIFAR-10 and train on it", "-m real_data"),
+    "endurance": ("they take minutes, to show what seconds only suggest", "-m endurance"),
 }
 
 # what would lead a test to the user's own registry, cache, home or repository
@@ -32,28 +37,109 @@ _USERS = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--gate",
+        action="store_true",
+        help="run the tests marked gate too, and try every system call: what .ci/run does",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed for what is drawn, which the other processes of a run inherit."""
+    os.environ.setdefault("MLREG_POINTS_SEED", str(random.randrange(10**6)))
+    config.stash[_LEFT_OUT] = Counter()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes long, unless `-m` speaks of it."""
-    asked = config.option.markexpr or ""
-    left_out = {
-        marker: [item for item in items if item.get_closest_marker(marker)]
-        for marker in _LONG
-        if marker not in asked
-    }
-    long = [item for found in left_out.values() for item in found]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
-    config.stash[_LEFT_OUT] = {marker: len(found) for marker, found in left_out.items() if found}
+    """Leave out what takes long, unless an option or a test's name asks for it."""
+    asked = {marker for marker in _LONG if marker in (config.option.markexpr or "")}
+    if config.option.gate or any("::" in word for word in config.args):
+        asked.add("gate")
+    examples = _examples(items)
+    kept, left_out = [], []
+    for item in items:
+        long = [m for m in _LONG if m not in asked and item.get_closest_marker(m)]
+        if long == ["gate"] and item in examples:
+            long = []
+        (left_out if long else kept).append(item)
+        config.stash[_LEFT_OUT].update(long[:1])
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+def _examples(items: list[pytest.Item]) -> set[pytest.Item]:
+    """What the default run takes of tests marked `gate(keep=N)`: N cases, evenly spread."""
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("gate"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    found = set()
+    for of_one in cases.values():
+        keep = of_one[0].get_closest_marker("gate").kwargs.get("keep", 0)
+        found |= {of_one[number * len(of_one) // keep] for number in range(keep)}
+    return found
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what was collected, which stays."""
+    _freeze()
+
+
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that reports, if this is one of several, what was left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(session.config.stash[_LEFT_OUT])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Every process collects the same tests, so one of them tells it all."""
+    told = getattr(node, "workeroutput", {}).get("left_out", {})
+    node.config.stash[_LEFT_OUT] |= Counter(told)
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     """Say what was left out, and how to ask for it."""
-    for marker, count in config.stash.get(_LEFT_OUT, {}).items():
+    for marker, count in config.stash[_LEFT_OUT].items():
+        why, option = _LONG[marker]
         terminalreporter.write_line(
-            f"{count} tests marked {marker} were left out: {_LONG[marker]}. "
-            f"Ask for them with -m {marker}."
+            f"{count} tests marked {marker} were left out: {why}. Run them with {option}."
         )
+    if "gate" in config.stash[_LEFT_OUT]:
+        terminalreporter.write_line(
+            "Of the system calls, one in eight was tried: MLREG_POINTS_SEED="
+            f"{os.environ['MLREG_POINTS_SEED']} tries the same ones again."
+        )
+
+
+@pytest.fixture(scope="session")
+def training():
+    """`registry_core.training`, which sets TensorFlow up: before Keras is imported."""
+    from registry_core import training
+
+    _freeze()  # Keras collects garbage before each fit: a second, with all that TensorFlow imports
+    return training
+
+
+@pytest.fixture(scope="session")
+def keras(training):
+    import keras
+
+    return keras
+
+
+@pytest.fixture(scope="session")
+def tf(training):
+    import tensorflow
+
+    return tensorflow
 
 
 @pytest.fixture(scope="session")

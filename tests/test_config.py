@@ -102,7 +102,7 @@ def test_a_value_that_does_not_fit_names_key_value_rule_and_what_it_is_now():
     """The refusal is the schema's own words, for the key and the text that were typed."""
     with pytest.raises(UsageError) as caught:
         PRESET.changed({"batch_size": "many"})
-    assert caught.value.what.startswith("batch_size=many is not possible: ")
+    assert caught.value.what.startswith("batch_size=many is not valid: ")
     assert "a whole number" in caught.value.what
     assert "64" in caught.value.remedy
     assert isinstance(caught.value.__cause__, ValidationError)

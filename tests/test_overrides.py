@@ -140,7 +140,7 @@ def test_a_value_that_does_not_fit_is_answered_in_plain_words(key, text, said):
     """What the key is, and what the preset has; no word of the library that checks it."""
     with pytest.raises(UsageError) as caught:
         PRESET.changed({key: text})
-    assert caught.value.what == f"{key}={text} is not possible: {said}"
+    assert caught.value.what == f"{key}={text} is not valid: {said}"
 
 
 # --- what a record cannot keep -------------------------------------------------------------------

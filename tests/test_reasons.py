@@ -4,7 +4,7 @@ import pytest
 from fakes import write_project
 
 from registry_core.errors import PluginError
-from registry_core.plugins import attribution as blame
+from registry_core.plugins.attribution import describe_error, error_reason
 from registry_core.plugins.manager import KnownPlugins
 
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
@@ -77,22 +77,22 @@ batch tensors with different shapes. [Op:IteratorGetNext] name: """: (
 @pytest.mark.parametrize(("message", "telling"), SAID.items(), ids=range(len(SAID)))
 def test_the_line_that_says_why_is_found(message, telling):
     """Whatever frame, node or argument stands before it."""
-    assert blame.reason(ValueError(message)) == telling
+    assert error_reason(ValueError(message)) == telling
 
 
 def test_the_kind_of_exception_is_said_once():
     """An exception of the plugin's that TensorFlow raises anew keeps its own kind."""
-    assert blame.said(ValueError("not today")) == "ValueError: not today"
-    assert blame.said(ValueError()) == "ValueError"
-    assert blame.said(RuntimeError("in user code:\n\n    TypeError: bad\n")) == "TypeError: bad"
-    assert blame.said(KeyError("a\nb")) == "KeyError: a"
-    assert blame.said(KeyError("units")) == "KeyError: 'units'"
-    assert blame.said(KeyError(3)) == "KeyError: 3"
+    assert describe_error(ValueError("not today")) == "ValueError: not today"
+    assert describe_error(ValueError()) == "ValueError"
+    assert describe_error(RuntimeError("in user code:\n\n    TypeError: bad\n")) == "TypeError: bad"
+    assert describe_error(KeyError("a\nb")) == "KeyError: a"
+    assert describe_error(KeyError("units")) == "KeyError: 'units'"
+    assert describe_error(KeyError(3)) == "KeyError: 3"
 
 
 def test_where_every_line_is_a_frame_the_first_one_is_said():
     """Something is better than nothing."""
-    assert blame.reason(ValueError("Graph execution error:")) == "Graph execution error:"
+    assert error_reason(ValueError("Graph execution error:")) == "Graph execution error:"
 
 
 def test_a_models_own_exception_is_told_by_its_reason(tmp_path):
@@ -149,4 +149,4 @@ def test_what_keras_and_tensorflow_raise_is_told_by_its_reason():
     ):  # fmt: skip
         with pytest.raises(Exception) as caught:
             fails()
-        assert blame.reason(caught.value).startswith(telling)
+        assert error_reason(caught.value).startswith(telling)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cli_helpers import mlreg, python
+from cli_helpers import keras_mlreg, keras_python
 from fakes import write_plugin, write_settings
 
 PLUGIN = """
@@ -128,14 +128,14 @@ def make_project(folder: Path) -> Path:
     for module, text in texts.items():
         write_plugin(folder, module, text)
     write_settings(folder, {"toy": "plugin"}, registry="registry")
-    done = mlreg("run", "toy", "-q", cwd=folder)
+    done = keras_mlreg("run", "toy", "-q", cwd=folder)
     assert done.status == 0, done.stderr
     return folder
 
 
 def run_all(lines: Sequence[Sequence[str]], cwd: Path, home: Path) -> list[Any]:
     """Run command lines and programs in one process; status, stdout and stderr of each."""
-    done = python("-c", IN_TURN, cwd=cwd, given=json.dumps(lines), MLREG_HOME=str(home))
+    done = keras_python("-c", IN_TURN, cwd=cwd, given=json.dumps(lines), MLREG_HOME=str(home))
     assert done.status == 0, done.stderr
     found: list[Any] = json.loads(done.stdout)
     return found

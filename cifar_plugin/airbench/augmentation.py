@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 if TYPE_CHECKING:
-    from registry_core.types import Augmentation, Batch
+    from mlreg import Augmentation, Batch
 
 # beside the run's seed: the coins share no bits with what else is drawn from it
 _COINS = 0x666C

@@ -140,8 +140,8 @@ def _mean_of_views(single: Layer, images: Any) -> Any:
         views = [_view(images, rows, side) for side in (columns, columns[::-1])]
         return layers.Average()([single(view) for view in views])
 
-    translate_storage_errors = layers.Average()([with_mirror(1), with_mirror(-1)])
-    return layers.Average()([with_mirror(0), translate_storage_errors])
+    translated = layers.Average()([with_mirror(1), with_mirror(-1)])
+    return layers.Average()([with_mirror(0), translated])
 
 
 def _translated(size: int, pixels: int) -> list[int]:

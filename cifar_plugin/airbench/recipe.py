@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import keras
 
     from cifar_plugin.airbench.config import AirbenchConfig
-    from registry_core.types import ArraySplit, Augmentation, DataSplits
+    from mlreg import ArraySplit, Augmentation, DataSplits
 
 
 def augmentation(config: AirbenchConfig, data: DataSplits) -> Augmentation:
@@ -31,9 +32,9 @@ def model(config: AirbenchConfig, data: DataSplits, learning_rate: Any) -> keras
     from cifar_plugin.airbench.network import standardized, trainable
     from cifar_plugin.airbench.optimizer import MuonAndNesterov
     from cifar_plugin.airbench.whitening import whitening_kernel
-    from registry_core.data.checks import steps
 
     train = cast("ArraySplit", data.train)
+    steps_per_epoch = math.ceil(len(train) / config.batch_size)
     network = trainable(train.inputs.shape[1:], len(data.class_names), config.widths)
     sample = standardized(train.inputs[: config.whitening_images])
     network.get_layer("whitening").kernel.assign(whitening_kernel(sample))
@@ -43,7 +44,7 @@ def model(config: AirbenchConfig, data: DataSplits, learning_rate: Any) -> keras
             filter_learning_rate=config.filter_learning_rate,
             bias_learning_rate=config.bias_learning_rate,
             head_learning_rate=config.head_learning_rate,
-            whitening_steps=config.whitening_bias_epochs * steps(len(train), config.batch_size),
+            whitening_steps=config.whitening_bias_epochs * steps_per_epoch,
             filter_momentum=config.filter_momentum,
             momentum=config.momentum,
             shrinkage=config.weight_decay * config.batch_size,

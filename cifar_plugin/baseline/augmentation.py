@@ -18,7 +18,7 @@ import tensorflow as tf
 
 if TYPE_CHECKING:
     from cifar_plugin.baseline.config import BaselineConfig
-    from registry_core.types import Augmentation, Batch
+    from mlreg import Augmentation, Batch
 
 
 class Parameters(NamedTuple):

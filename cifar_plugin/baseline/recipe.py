@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import keras
 
     from cifar_plugin.baseline.config import BaselineConfig
-    from registry_core.types import Augmentation, DataSplits
+    from mlreg import Augmentation, DataSplits
 
 
 def augmentation(config: BaselineConfig, data: DataSplits) -> Augmentation | None:

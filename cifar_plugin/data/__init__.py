@@ -11,7 +11,7 @@ from cifar_plugin.data.arrays import Arrays as Arrays
 from cifar_plugin.data.cache import CifarCache as CifarCache
 from cifar_plugin.data.splits import SplitConfig as SplitConfig
 from cifar_plugin.data.splits import split
-from registry_core.types import DataSplits, Progress
+from mlreg import DataSplits, Progress
 
 __all__ = ["Arrays", "CifarCache", "SplitConfig", "load"]
 

@@ -34,10 +34,7 @@ from cifar_plugin.data.local_files import read_given
 from cifar_plugin.data.lock import locked
 from cifar_plugin.data.npm import PACKAGE, from_npm
 from cifar_plugin.data.store import PARTIAL, file_name, map_arrays, write_arrays
-from registry_core.errors import BusyError, DataError, StorageError
-from registry_core.records import FileRecord
-from registry_core.settings import cache_folder
-from registry_core.types import Progress
+from mlreg import BusyError, DataError, FileRecord, Progress, StorageError, cache_folder
 
 # Newest first. Keras 3 unpacks into a folder and keeps the archive beside it; Keras 2 unpacked in
 # place, and kept the archive under the folder's name.

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from cifar_plugin.data.constants import ARCHIVE_NAME, Facts, Limits
 from cifar_plugin.data.errors import SlowSourceError, SourceError, storage_error
-from registry_core.types import Progress
+from mlreg import Progress
 
 _CHUNK = 256 * 1024
 

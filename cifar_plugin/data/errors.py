@@ -7,7 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from registry_core.errors import DataError, StorageError
+from mlreg import DataError, StorageError
 
 FETCH = "mlreg data fetch cifar10"
 

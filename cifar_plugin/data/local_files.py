@@ -17,7 +17,7 @@ from cifar_plugin.data.archive import read_archive, read_folder
 from cifar_plugin.data.arrays import Bytes, checked
 from cifar_plugin.data.constants import ARCHIVE_FOLDER, ARCHIVE_NAME, TRAIN_BATCHES, Facts
 from cifar_plugin.data.errors import SourceError
-from registry_core.errors import DataError
+from mlreg import DataError
 
 _LOOKED_FOR = (
     f"{ARCHIVE_NAME}, {ARCHIVE_FOLDER}/ with its six batches, or an .npz of the four arrays"

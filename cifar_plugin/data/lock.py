@@ -12,8 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry_core.errors import BusyError
-from registry_core.types import Progress
+from mlreg import BusyError, Progress
 
 if sys.platform != "win32":
     import fcntl

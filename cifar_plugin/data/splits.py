@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from cifar_plugin.data.arrays import Arrays, Bytes
 from cifar_plugin.data.constants import CLASS_NAMES
-from registry_core.errors import DataError
-from registry_core.types import ArraySplit, DataSplits
+from mlreg import ArraySplit, DataError, DataSplits
 
 Indices = npt.NDArray[np.intp]
 

@@ -1,6 +1,6 @@
 """Three interleaved spirals in the plane: a dataset plugin in one file, nothing to download."""
 
-from registry_core import ArraySplit, DataSplits, RunConfig, hookimpl
+from mlreg import ArraySplit, DataSplits, RunConfig, hookimpl
 
 
 class SpiralsConfig(RunConfig):

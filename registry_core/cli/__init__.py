@@ -52,7 +52,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `mlreg`; None takes those of the process.
 
     Returns:
-        The exit status of DESIGN's list.
+        The exit status, as docs/commands.md lists them.
     """
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)

@@ -157,7 +157,7 @@ def remove_rule(
     changes = registry.remove_rule(alias, dry_run=True)
     if not dry_run:
         before = changes[0].before
-        asked = "; ".join(before.requirements() if before else []) or "nothing is asked for"
+        asked = "; ".join(before.requirements() if before else []) or "no requirements"
         question = f"Remove the rule for '{alias}' ({asked})?"
         confirm(question, yes, f"mlreg rules remove {alias}")
         changes = registry.remove_rule(alias, reason=reason)

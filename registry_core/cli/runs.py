@@ -29,7 +29,7 @@ from registry_core.cli.registered import show_registered, show_registered_group,
 from registry_core.errors import UsageError
 from registry_core.process.interrupts import stop_on_signals
 from registry_core.terminal import output
-from registry_core.terminal.live import Runs
+from registry_core.terminal.live import GroupProgress
 from registry_core.terminal.progress import report_progress
 
 if TYPE_CHECKING:
@@ -117,12 +117,12 @@ def run(
 
 def _observer_of_each(quiet: bool) -> ObserveEach:
     """Gives each run of a group an observer that knows how long the earlier ones took."""
-    group: Runs | None = None
+    group: GroupProgress | None = None
 
     @contextmanager
     def observe(place: Place) -> Iterator[Observer]:
         nonlocal group
-        group = group or Runs(place.runs)
+        group = group or GroupProgress(place.runs)
         began = time.monotonic()
         with report_progress(quiet, str(place), group) as observer:
             yield observer

@@ -1,7 +1,6 @@
-"""Versions side by side: what they measured, how they were made, and where their answers differ.
+"""Comparison of versions: metrics, settings, accuracy by class, and a paired test of each.
 
-The first version is what the others are held against. Knows no store: manifests and outcomes are
-handed in.
+The first version is the baseline. Knows no store: manifests and per-example results are passed in.
 """
 
 from __future__ import annotations
@@ -12,12 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import UsageError
 from registry_core.evaluation.groups import Group, GroupDifference, differences_of
-from registry_core.evaluation.per_example_results import (
-    Comparison,
-    PerExampleResults,
-    compare,
-    telling,
-)
+from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
+from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.records import Version
 
 if TYPE_CHECKING:
@@ -26,36 +21,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Difference:
-    """One version beside the first.
+    """One version compared with the baseline.
 
     Args:
-        version: the one that is held against the first.
-        comparison: the paired test; None where the two cannot be compared.
-        why_not: why they cannot; empty where they can.
-        gained: places in the test split that this version alone gets right.
-        lost: places that the first alone gets right.
+        version: the version.
+        comparison: the paired test; None if the two cannot be compared.
+        not_comparable_reason: why they cannot be compared; empty if they can.
+        gained: indices of the test examples that only this version gets right.
+        lost: indices of the test examples that only the baseline gets right.
     """
 
     version: Version
     comparison: Comparison | None
-    why_not: str = ""
+    not_comparable_reason: str = ""
     gained: Sequence[int] = ()
     lost: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Several versions; every sequence of values is in their order.
+    """Several versions compared; every sequence of values is in the order of `versions`.
 
     Args:
-        versions: the first one is what the others are held against.
-        metrics: name -> each version's value, None where it has none.
-        config: key -> each version's value, for keys that are not the same everywhere.
+        versions: two or more; the first is the baseline.
+        metrics: name -> each version's value, None for a version without it.
+        config: key -> each version's value, for keys whose values differ.
         classes: class name -> each version's accuracy on the examples of that class.
-        differences: each version but the first, beside the first.
-        groups: those that the versions belong to, in the order in which they were named, each
-            once; empty where every version was made alone.
-        group_differences: each group but the first, beside the first.
+        differences: each version but the first, compared with the first.
+        groups: the groups of the versions, each once, in the order of `versions`; empty if every
+            version is the only one of its run.
+        group_differences: each group but the first, compared with the first.
     """
 
     versions: Sequence[Version]
@@ -76,7 +71,7 @@ class SideBySide:
                 {
                     "version": each.version.ref,
                     "comparison": asdict(each.comparison) if each.comparison else None,
-                    "why_not": each.why_not,
+                    "why_not": each.not_comparable_reason,
                     "gained": list(each.gained),
                     "lost": list(each.lost),
                 }
@@ -94,22 +89,22 @@ def side_by_side(
     groups: Sequence[Group] = (),
     observer: Observer | None = None,
 ) -> SideBySide:
-    """Put versions side by side.
+    """Compare versions with the first of them.
 
     Args:
-        versions: two or more.
-        manifests: the record of each.
-        per_example_results: what each answered on its test split; None where it has no record.
-        groups: those that the versions belong to, each once; none where all were made alone.
-        observer: told how far a long comparison is.
+        versions: two or more; the first is the baseline.
+        manifests: the manifest of each.
+        per_example_results: the results of each on its test split; None if none were recorded.
+        groups: the groups of the versions, each once.
+        observer: shown the progress of a long comparison.
 
     Raises:
         UsageError: there are fewer than two versions.
     """
     if len(versions) < 2:
         raise UsageError(
-            "One version has nothing to be compared with.",
-            "Name two or more, the first being what the others are held against.",
+            "There is only one version to compare.",
+            "Name two or more; the first is the baseline.",
             f"mlreg compare {versions[0].ref} {versions[0].model}@latest" if versions else "",
         )
     return SideBySide(
@@ -127,7 +122,7 @@ def side_by_side(
 
 
 def _settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run was made of: its configuration, and what it ran on."""
+    """What a version was trained with: dataset, preset, configuration, splits, libraries."""
     data, environment = manifest.get("data", {}), manifest.get("environment", {})
     splits = {
         f"{name} split": f"{split['examples']:,} examples, {split['fingerprint'][:19]}"
@@ -151,31 +146,32 @@ def _difference(
     version: Version,
     baseline: Version,
     ours: PerExampleResults | None,
-    first: PerExampleResults | None,
+    theirs: PerExampleResults | None,
     observer: Observer | None,
 ) -> Difference:
-    if ours is None or first is None:
-        return Difference(version, None, "there is no record of the answers on a test split")
+    if ours is None or theirs is None:
+        return Difference(version, None, "per-example results were not recorded")
     try:
-        comparison = compare(ours, first, advanced=telling(observer, version, baseline))
+        progress = resampling_progress(observer, version, baseline)
+        comparison = compare(ours, theirs, progress=progress)
     except UsageError as error:
         return Difference(version, None, error.what)
-    mine, theirs = ours.right(), first.right()
-    if mine is None or theirs is None:
+    we_right, they_right = ours.right(), theirs.right()
+    if we_right is None or they_right is None:
         return Difference(version, comparison)
-    pairs = list(enumerate(zip(mine, theirs, strict=True)))
+    pairs = list(enumerate(zip(we_right, they_right, strict=True)))
     return Difference(
         version,
         comparison,
-        gained=[place for place, (our, their) in pairs if our and not their],
-        lost=[place for place, (our, their) in pairs if their and not our],
+        gained=[index for index, (we, they) in pairs if we and not they],
+        lost=[index for index, (we, they) in pairs if they and not we],
     )
 
 
 def _classes(
     manifests: Sequence[Mapping[str, Any]], per_example_results: Sequence[PerExampleResults | None]
 ) -> dict[str, list[float | None]]:
-    """Accuracy by class, for versions that name the same classes and answer with one each."""
+    """Accuracy by class, for single-label classifiers with the same class names."""
     names = [list(manifest.get("data", {}).get("class_names", [])) for manifest in manifests]
     if any(each != names[0] for each in names):
         return {}
@@ -183,7 +179,7 @@ def _classes(
         _accuracies(each, len(names[0])) if each else None for each in per_example_results
     ]
     if not any(accuracies):
-        return {}  # several labels an example
+        return {}  # multi-label targets
     return {
         name: [each[number] if each else None for each in accuracies]
         for number, name in enumerate(names[0])
@@ -194,8 +190,8 @@ def _accuracies(per_example_results: PerExampleResults, classes: int) -> list[fl
     right, expected = per_example_results.right(), per_example_results.expected_classes()
     if right is None or expected is None:
         return None
-    seen, hit = [0] * classes, [0] * classes
-    for correct, label in zip(right, expected, strict=True):
-        seen[label] += 1
-        hit[label] += correct
-    return [got / count if count else None for got, count in zip(hit, seen, strict=True)]
+    examples, correct = [0] * classes, [0] * classes
+    for is_right, label in zip(right, expected, strict=True):
+        examples[label] += 1
+        correct[label] += is_right
+    return [hits / count if count else None for hits, count in zip(correct, examples, strict=True)]

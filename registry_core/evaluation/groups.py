@@ -1,13 +1,12 @@
-"""Groups side by side: runs that differ by their seed, as mean, deviation and interval.
+"""Comparison of groups: runs that differ only in their seed, by mean, deviation and interval.
 
-The first group is what the others are held against. Knows no store: versions and manifests are
-handed in.
+The first group is the baseline. Knows no store: versions and manifests are passed in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from registry_core.evaluation.summary_stats import (
@@ -22,11 +21,12 @@ from registry_core.refs import series
 
 @dataclass(frozen=True)
 class Group:
-    """Versions that were made together, or one that was made alone.
+    """The versions of one run over several seeds, or a single version.
 
     Args:
         versions: of one model, oldest first; at least one.
-        test_splits: the fingerprints of the test splits that they were measured on.
+        test_splits: fingerprints of the test splits that they were evaluated on; None stands for
+            a version without one.
     """
 
     versions: Sequence[Version]
@@ -44,44 +44,44 @@ class Group:
     def to_json(self) -> dict[str, Any]:
         return {
             "versions": [version.ref for version in self.versions],
-            "metrics": {name: asdict(sample) for name, sample in self.metrics.items()},
+            "metrics": {name: stats.to_json() for name, stats in self.metrics.items()},
         }
 
 
 @dataclass(frozen=True)
 class GroupDifference:
-    """One group beside the first.
+    """One group compared with the baseline.
 
     Args:
-        group: the one that is held against the first.
-        first: the first.
-        metrics: of those that both measured, the difference of means; empty where they cannot be
-            compared.
-        why_not: why they cannot; empty where they can.
+        group: the group.
+        baseline: the group that it is compared with.
+        metrics: metric -> difference of means, for metrics that both groups have; empty if the
+            groups cannot be compared.
+        not_comparable_reason: why they cannot be compared; empty if they can.
     """
 
     group: Group
-    first: Group
+    baseline: Group
     metrics: Mapping[str, MeanDifference]
-    why_not: str = ""
+    not_comparable_reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "versions": [version.ref for version in self.group.versions],
-            "against": [version.ref for version in self.first.versions],
-            "metrics": {name: asdict(found) for name, found in self.metrics.items()},
-            "why_not": self.why_not,
+            "against": [version.ref for version in self.baseline.versions],
+            "metrics": {name: found.to_json() for name, found in self.metrics.items()},
+            "why_not": self.not_comparable_reason,
         }
 
 
 def group_of(versions: Sequence[Version], manifests: Sequence[Mapping[str, Any]]) -> Group:
-    """Versions that were made together, with the record of each."""
+    """A group of versions; `manifests` has the manifest of each, in the same order."""
     splits = [each.get("data", {}).get("splits", {}).get("test", {}) for each in manifests]
     return Group(versions, frozenset(split.get("fingerprint") for split in splits))
 
 
 def metrics_of(versions: Sequence[Version]) -> dict[str, SummaryStats]:
-    """Each metric over versions, those that do not have it left out."""
+    """Each metric summarised over the versions that have it."""
     names = dict.fromkeys(name for version in versions for name in version.metrics)
     return {
         name: summarize([v.metrics[name] for v in versions if name in v.metrics]) for name in names
@@ -89,19 +89,19 @@ def metrics_of(versions: Sequence[Version]) -> dict[str, SummaryStats]:
 
 
 def differences_of(groups: Sequence[Group]) -> list[GroupDifference]:
-    """Each group but the first, beside the first."""
+    """Each group but the first, compared with the first."""
     return [_difference(group, groups[0]) for group in groups[1:]]
 
 
-def _difference(group: Group, first: Group) -> GroupDifference:
+def _difference(group: Group, baseline: Group) -> GroupDifference:
     # a plugin may draw its test split by the seed: equal seeds then give equal sets of splits
-    if None in group.test_splits | first.test_splits:
-        return GroupDifference(group, first, {}, "there is no record of their test splits")
-    if group.test_splits != first.test_splits:
-        return GroupDifference(group, first, {}, "they were measured on different test splits")
-    ours, theirs = group.metrics, first.metrics
+    if None in group.test_splits | baseline.test_splits:
+        return GroupDifference(group, baseline, {}, "their test splits were not recorded")
+    if group.test_splits != baseline.test_splits:
+        return GroupDifference(group, baseline, {}, "they were evaluated on different test splits")
+    ours, theirs = group.metrics, baseline.metrics
     return GroupDifference(
         group,
-        first,
+        baseline,
         {name: difference_of_means(ours[name], theirs[name]) for name in ours if name in theirs},
     )

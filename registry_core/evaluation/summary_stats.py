@@ -1,7 +1,7 @@
-"""What a handful of measurements says of what was measured: mean, deviation, Student's t.
+"""Summary statistics of a few measurements: mean, standard deviation, Student's t, Welch's test.
 
-For runs that differ by their seed alone: each metric of each run is one number. Written with the
-standard library alone, so that comparing starts at once. Nothing here knows versions.
+For runs that differ only in their seed: each metric of each run is one number. Uses the standard
+library alone, so that comparing starts quickly. Knows nothing of versions.
 """
 
 from __future__ import annotations
@@ -9,43 +9,55 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class SummaryStats:
-    """Independent measurements of one thing, summed up.
+    """Summary of independent measurements of one quantity.
 
     Args:
-        n: how many there are, at least one.
-        mean: of them.
-        deviation: the sample standard deviation, by n - 1; None where n is 1.
-        low: lower end of the mean's interval; None where n is 1.
+        n: number of measurements, at least one.
+        mean: their mean.
+        std: sample standard deviation (n - 1 in the denominator); None if n is 1.
+        low: lower end of the confidence interval of the mean; None if n is 1.
         high: upper end.
-        confidence: of the interval, between 0 and 1.
+        confidence: level of the interval, between 0 and 1.
     """
 
     n: int
     mean: float
-    deviation: float | None
+    std: float | None
     low: float | None
     high: float | None
     confidence: float
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "n": self.n,
+            "mean": self.mean,
+            "deviation": self.std,
+            "low": self.low,
+            "high": self.high,
+            "confidence": self.confidence,
+        }
+
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """The mean of one sample less that of another, by Welch's test, which takes no equal variances.
+    """The difference of two means by Welch's test, which allows unequal variances.
 
     Args:
-        difference: of the means.
-        low: lower end of the difference's interval; None, as the rest is, where there is no test.
-        high: upper end.
-        confidence: of the interval, between 0 and 1.
-        p_value: two-sided, of there being no difference.
-        degrees_of_freedom: Welch's and Satterthwaite's, at least the smaller n - 1.
-        why_not: why there is no test; empty where there is one.
+        difference: first mean minus second.
+        low: lower end of the confidence interval of the difference; None if there is no test.
+        high: upper end; None if there is no test.
+        confidence: level of the interval, between 0 and 1.
+        p_value: two-sided, the null hypothesis is no difference; None if there is no test.
+        degrees_of_freedom: Welch-Satterthwaite, at least the smaller n - 1; None if there is no
+            test.
+        not_comparable_reason: why there is no test; empty if there is one.
     """
 
     difference: float
@@ -54,57 +66,68 @@ class MeanDifference:
     confidence: float
     p_value: float | None
     degrees_of_freedom: float | None
-    why_not: str = ""
+    not_comparable_reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "difference": self.difference,
+            "low": self.low,
+            "high": self.high,
+            "confidence": self.confidence,
+            "p_value": self.p_value,
+            "degrees_of_freedom": self.degrees_of_freedom,
+            "why_not": self.not_comparable_reason,
+        }
 
 
 def summarize(values: Sequence[float], confidence: float = CONFIDENCE) -> SummaryStats:
-    """The mean of a sample, and where the true one lies by Student's t.
+    """Mean, standard deviation and Student's t confidence interval of the mean.
 
     Args:
         values: at least one; finite.
-        confidence: of the interval, above 0 and below 1.
+        confidence: level of the interval, above 0 and below 1.
     """
-    from statistics import mean, stdev  # exact sums: equal values have a deviation of 0
+    from statistics import mean, stdev  # exact sums: equal values have a deviation of exactly 0
 
     center = float(mean(values))
     if len(values) == 1:
         return SummaryStats(1, center, None, None, None, confidence)
-    deviation = float(stdev(values))
-    reach = student_quantile(1 - confidence, len(values) - 1) * deviation / math.sqrt(len(values))
-    return SummaryStats(len(values), center, deviation, center - reach, center + reach, confidence)
+    std = float(stdev(values))
+    margin = student_quantile(1 - confidence, len(values) - 1) * std / math.sqrt(len(values))
+    return SummaryStats(len(values), center, std, center - margin, center + margin, confidence)
 
 
 def difference_of_means(
     first: SummaryStats, second: SummaryStats, confidence: float = CONFIDENCE
 ) -> MeanDifference:
-    """The first sample's mean less the second's, with its interval and p-value.
+    """The first sample's mean minus the second's, with confidence interval and p-value.
 
     Args:
         first: any number of measurements.
-        second: the same thing measured elsewhere; need not be as many, nor vary as much.
-        confidence: of the interval, above 0 and below 1.
+        second: of the same quantity; may have another size and variance.
+        confidence: level of the interval, above 0 and below 1.
 
     Source: Welch, Biometrika 34 (1947); degrees of freedom: Satterthwaite, Biometrics 2 (1946).
     """
     difference = first.mean - second.mean
-    if first.deviation is None or second.deviation is None:
-        why_not = "one run alone has no deviation"
-        return MeanDifference(difference, None, None, confidence, None, None, why_not)
-    # errors rather than their squares, which a float could not hold where they are small
-    of_first, of_second = (
-        each.deviation / math.sqrt(each.n) if each.deviation else 0.0 for each in (first, second)
+    if first.std is None or second.std is None:
+        reason = "a single run has no standard deviation"
+        return MeanDifference(difference, None, None, confidence, None, None, reason)
+    # standard errors rather than their squares, which underflow where they are small
+    first_error, second_error = (
+        each.std / math.sqrt(each.n) if each.std else 0.0 for each in (first, second)
     )
-    error = math.hypot(of_first, of_second)
+    error = math.hypot(first_error, second_error)
     if error == 0:
-        why_not = "neither side varies"
-        return MeanDifference(difference, None, None, confidence, None, None, why_not)
-    shares = ((of_first / error) ** 2, first.n - 1), ((of_second / error) ** 2, second.n - 1)
+        reason = "neither side varies"
+        return MeanDifference(difference, None, None, confidence, None, None, reason)
+    shares = ((first_error / error) ** 2, first.n - 1), ((second_error / error) ** 2, second.n - 1)
     degrees = 1 / sum(share**2 / others for share, others in shares)
-    reach = student_quantile(1 - confidence, degrees) * error
+    margin = student_quantile(1 - confidence, degrees) * error
     return MeanDifference(
         difference,
-        difference - reach,
-        difference + reach,
+        difference - margin,
+        difference + margin,
         confidence,
         student_tails(difference / error, degrees),
         degrees,
@@ -115,24 +138,24 @@ def difference_of_means(
 
 
 def student_tails(statistic: float, degrees_of_freedom: float) -> float:
-    """How likely Student's t is to lie at least as far from 0 as a value, on either side.
+    """The two-sided tail probability P(|T| >= |statistic|) of Student's t distribution.
 
     Args:
-        statistic: the value.
+        statistic: any real number.
         degrees_of_freedom: at least 1; any real number.
 
     Returns:
-        Between 0 and 1, to within 1e-10 of itself for at most 1e6 degrees of freedom.
+        Between 0 and 1, with a relative error below 1e-10 up to 1e6 degrees of freedom.
 
     Source: Abramowitz and Stegun 26.7.1, an incomplete beta function of df / (df + t²).
     """
     ratio = abs(statistic) / math.sqrt(degrees_of_freedom)
     if ratio == 0:
         return 1.0
-    # x and 1 - x, each without the other: a small one is not what is left of a large one
+    # x and 1 - x computed separately: a subtraction would lose digits of a small one
     outside, inside = 1 / (1 + ratio * ratio), 1 / (1 + 1 / ratio / ratio)
     half = degrees_of_freedom / 2
-    # x^a (1-x)^b / B(a, b), for b of 1/2
+    # x^a (1-x)^b / B(a, b) for b = 1/2
     front = (
         math.exp(-half * math.log1p(ratio * ratio))
         * math.sqrt(inside / math.pi)
@@ -144,21 +167,21 @@ def student_tails(statistic: float, degrees_of_freedom: float) -> float:
 
 
 def student_quantile(tails: float, degrees_of_freedom: float) -> float:
-    """The value that Student's t lies beyond, on either side, with this probability.
+    """The inverse of `student_tails`: the critical value for a two-sided tail probability.
 
     Args:
-        tails: of both sides together, above 0 and below 1; 0.05 for an interval of 95 %.
+        tails: of both sides together, above 0 and below 1; 0.05 for a 95 % interval.
         degrees_of_freedom: at least 1; any real number.
 
     Returns:
-        Above 0; `student_tails` of it is `tails`.
+        The positive value whose `student_tails` is `tails`.
     """
     low = high = 1.0
     while student_tails(high, degrees_of_freedom) > tails:
         high *= 2
     while student_tails(low, degrees_of_freedom) < tails:
         low /= 2
-    # halved by ratio, since quantiles span many powers of ten
+    # bisected on a log scale: quantiles span many powers of ten
     while low < (middle := math.sqrt(low) * math.sqrt(high)) < high:
         if student_tails(middle, degrees_of_freedom) > tails:
             low = middle
@@ -168,9 +191,9 @@ def student_quantile(tails: float, degrees_of_freedom: float) -> float:
 
 
 def _gamma_ratio(a: float) -> float:
-    """Γ(a + 1/2) / Γ(a) for a > 0, to a few units in the last place.
+    """Γ(a + 1/2) / Γ(a) for a > 0, accurate to a few units in the last place.
 
-    The difference of two `lgamma` would lose as many digits as they have before the point.
+    The difference of two `lgamma` values would lose digits to cancellation.
 
     Source: Tricomi and Erdélyi, Pacific J. Math. 1 (1951), the asymptotic series.
     """
@@ -181,16 +204,18 @@ def _gamma_ratio(a: float) -> float:
 
 
 def _continued_fraction(a: float, b: float, x: float) -> float:
-    """The fraction of the incomplete beta function: I_x(a, b) = x^a (1-x)^b / (a B(a, b)) × it.
+    """The continued fraction of the regularised incomplete beta function.
+
+    I_x(a, b) is x^a (1-x)^b / (a B(a, b)) times this value.
 
     Args:
         a: above 0.
         b: above 0.
         x: above 0, at most (a + 1) / (a + b + 2), where it converges fast.
 
-    Source: Press and others, Numerical Recipes, 3rd edition, 6.4, by Lentz's method; DLMF 8.17.22.
+    Source: Press et al., Numerical Recipes, 3rd edition, 6.4, Lentz's method; DLMF 8.17.22.
     """
-    tiny = 1e-300  # in place of a denominator of 0
+    tiny = 1e-300  # replaces a denominator of 0
     c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1) or tiny)
     fraction = d
     for m in range(1, 10_000):

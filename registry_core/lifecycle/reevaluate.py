@@ -14,14 +14,13 @@ from typing import Any
 
 from registry_core.data.checks import fingerprint, named_splits
 from registry_core.errors import DataError, UsageError
-from registry_core.evaluation.per_example_results import (
+from registry_core.evaluation.paired_tests import (
     Comparison,
-    PerExampleResults,
     compare,
-    other_targets,
-    pack_results,
-    telling,
+    resampling_progress,
+    targets_differ,
 )
+from registry_core.evaluation.per_example_results import PerExampleResults, pack_results
 from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.record import RecordedVersion
@@ -152,7 +151,7 @@ def evaluate(
     if split_name != "test" or before is None or before.fingerprint != seen:
         return Reevaluation(*measured, "not recorded")
     results = pack_results(evaluation, data.class_names, seen)
-    if other_targets(results, before):
+    if targets_differ(results, before):
         raise DataError(
             f"The test split has the fingerprint that {version.ref} was measured on, and other "
             "targets.",
@@ -167,7 +166,8 @@ def evaluate(
         verdict = "within noise"
     else:
         verdict = "different"
-    comparison = compare(results, before, advanced=telling(observer, version, version))
+    progress = resampling_progress(observer, version, version)
+    comparison = compare(results, before, progress=progress)
     return Reevaluation(*measured, verdict, version.metrics, changed, comparison)
 
 

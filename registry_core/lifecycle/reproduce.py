@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from registry_core.errors import UsageError
-from registry_core.evaluation.per_example_results import (
-    Comparison,
-    PerExampleResults,
-    compare,
-    pack_results,
-    telling,
-)
+from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
+from registry_core.evaluation.per_example_results import PerExampleResults, pack_results
 from registry_core.lifecycle.context import RunContext, Workspace
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.record_diff import RecordChange, changed_since, covered
@@ -206,9 +201,9 @@ def _compare(
     """The comparison with the recorded outputs, or why there is none."""
     if recorded.results is None:
         return None, "there is no record of the answers on a test split"
-    advanced = telling(observer, recorded.version, recorded.version)
+    progress = resampling_progress(observer, recorded.version, recorded.version)
     try:
-        return compare(results, recorded.results, advanced=advanced), ""
+        return compare(results, recorded.results, progress=progress), ""
     except UsageError as error:
         return None, error.what
 

@@ -48,7 +48,7 @@ def mlreg_presets() -> Mapping[str, RunConfig]:  # type: ignore[empty-body]
         `-p key=value` is checked by. The first one is what a run takes when none is named.
 
     Example:
-        from registry_core import RunConfig, hookimpl
+        from mlreg import RunConfig, hookimpl
 
         class FlowersConfig(RunConfig):
             learning_rate: float = 0.001
@@ -77,7 +77,7 @@ def mlreg_dataset(  # type: ignore[empty-body]
         DataError: the data cannot be had, or is not what it should be.
 
     Example:
-        from registry_core import ArraySplit, DataSplits, hookimpl
+        from mlreg import ArraySplit, DataSplits, hookimpl
 
         @hookimpl
         def mlreg_dataset(data_dir):
@@ -103,7 +103,7 @@ def mlreg_data(data_dir: Path | None) -> DataCache | None:
         The dataset's files on this machine. A plugin that keeps none leaves this hook out.
 
     Example:
-        from registry_core import FileRecord, cache_folder, hookimpl
+        from mlreg import FileRecord, cache_folder, hookimpl
 
         class Flowers:
             path = cache_folder("flowers")
@@ -136,7 +136,7 @@ def mlreg_augmentation(config: RunConfig, data: DataSplits) -> Augmentation | No
         which is what makes a run repeatable. None, or no hook, trains on the inputs as they are.
 
     Example:
-        from registry_core import hookimpl
+        from mlreg import hookimpl
 
         @hookimpl
         def mlreg_augmentation():
@@ -163,7 +163,7 @@ def mlreg_scheduler(config: RunConfig, steps_per_epoch: int) -> Schedule | None:
         `keras.optimizers.schedules.LearningRateSchedule`. None leaves it to the model's optimizer.
 
     Example:
-        from registry_core import hookimpl
+        from mlreg import hookimpl
 
         @hookimpl
         def mlreg_scheduler(config):
@@ -186,7 +186,7 @@ def mlreg_model(config: RunConfig, data: DataSplits, learning_rate: Schedule | N
         the last axis of its output has one value for each.
 
     Example:
-        from registry_core import hookimpl
+        from mlreg import hookimpl
 
         @hookimpl
         def mlreg_model(config, data):
@@ -222,7 +222,7 @@ def mlreg_inference_model(config: RunConfig, model: keras.Model) -> keras.Model 
         metrics. None, or no hook, registers `model`.
 
     Example:
-        from registry_core import hookimpl
+        from mlreg import hookimpl
 
         @hookimpl
         def mlreg_inference_model(model):
@@ -250,7 +250,7 @@ def mlreg_callbacks(  # type: ignore[empty-body]
         what cannot be kept is told before training. docs/callbacks.md says what that is.
 
     Example:
-        from registry_core import hookimpl
+        from mlreg import hookimpl
 
         @hookimpl
         def mlreg_callbacks():
@@ -277,7 +277,7 @@ def mlreg_report(  # type: ignore[empty-body]
         The files that were written, all of them inside `out_dir`.
 
     Example:
-        from registry_core import hookimpl
+        from mlreg import hookimpl
 
         @hookimpl
         def mlreg_report(result, out_dir):
@@ -303,7 +303,7 @@ def mlreg_check_promotion(  # type: ignore[empty-body]
         unless `--force --reason` overrules it. Either way it is kept in the ledger.
 
     Example:
-        from registry_core import Objection, hookimpl
+        from mlreg import Objection, hookimpl
 
         @hookimpl
         def mlreg_check_promotion(candidate, alias):
@@ -321,7 +321,7 @@ def mlreg_registered(version: Version) -> None:
         version: the version as it stands in the registry.
 
     Example:
-        from registry_core import hookimpl
+        from mlreg import hookimpl
 
         @hookimpl
         def mlreg_registered(version):
@@ -339,7 +339,7 @@ def mlreg_promoted(version: Version, alias: str, previous: Version | None) -> No
         previous: the version that held it before, or None.
 
     Example:
-        from registry_core import hookimpl
+        from mlreg import hookimpl
 
         @hookimpl
         def mlreg_promoted(version, alias, previous):

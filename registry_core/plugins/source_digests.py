@@ -1,13 +1,13 @@
-"""The code that a run was made by, as digests: the plugins' own files, and modules beside them.
+"""Digests of the code that a run used: the plugins' own files, and modules beside them.
 
-Code that decides a result may lie in a helper module beside plugins.toml, or in the plugin's
-package but outside its folder. Installed libraries are recorded by their versions instead. Knows
-modules and files, and nothing of what they do.
+A result also depends on helper modules beside plugins.toml, and on modules in the plugin's package
+outside its folder. Installed libraries are recorded by their versions instead.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -15,41 +15,72 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from registry_core.plugins import attribution as blame
+from registry_core.errors import PluginError
+from registry_core.plugins.attribution import code_location
 
-# this package: its version is recorded
-_HOST = __name__.partition(".")[0]
-# where installed modules lie, in whatever environment
+# mlreg itself: its version is recorded
+_HOST = {"mlreg", "registry_core"}
+# the folders of installed modules, in any environment
 _PACKAGES = {"site-packages", "dist-packages"}
 
 
 def describe_code(plugins: Mapping[str, ModuleType], folder: Path) -> dict[str, Any]:
-    """What a version's record keeps of the code.
+    """The digests of the code, for a version's record.
 
     Args:
         plugins: plugin's name -> its module.
-        folder: the one of plugins.toml.
+        folder: the folder of plugins.toml.
 
     Returns:
-        `files`: plugin -> path in its folder -> sha256; `modules`: the name of every other module
-        of theirs that was imported so far -> sha256.
+        `files`: plugin -> path in its folder -> sha256; `modules`: name of every other module of
+        the plugins, or beside plugins.toml, that was imported so far -> sha256.
     """
     files = {name: dict(_own_files(module)) for name, module in plugins.items()}
     known = {file.resolve() for module in plugins.values() for file in _files(module)}
-    tops = {module.__name__.partition(".")[0] for module in plugins.values()} - {_HOST}
+    tops = {module.__name__.partition(".")[0] for module in plugins.values()} - _HOST
     modules = {}
     for name, module in sorted([*sys.modules.items()], key=lambda item: item[0]):
         file = _file(module)
         top = name.partition(".")[0]
-        if file is None or file in known or top in (_HOST, "__main__"):
+        if file is None or file in known or top in {*_HOST, "__main__"}:
             continue
         if (top in tops or is_beside(file, folder)) and (digest := _digest(file)):
             modules[name] = digest
     return {"files": files, "modules": modules}
 
 
+def code_digest(plugin: str, module: ModuleType) -> str:
+    """One sha256 over a plugin's own Python files, in hex.
+
+    Args:
+        plugin: its name, for the error.
+        module: its module; the files are those of the package's folder, or the one module.
+
+    Raises:
+        PluginError: a file cannot be read.
+    """
+    location = code_location(module)
+    digest = hashlib.sha256()
+    # an editor's lock is a dangling link, and a folder may be called x.py
+    files = (
+        sorted(each for each in location.rglob("*.py") if each.is_file())
+        if location.is_dir()
+        else []
+    )
+    for file in files or [Path(module.__file__ or "")]:
+        try:
+            code = file.read_bytes() if files else _own_code(module, file)
+        except OSError as error:
+            raise PluginError(
+                f"{file} of plugin '{plugin}' cannot be read: {error.strerror or error}.",
+                "A version records a digest of its plugin's code.",
+            ) from error
+        digest.update(os.fsencode(file.name) + b"\0" + code + b"\0")
+    return digest.hexdigest()
+
+
 def is_beside(file: Path, folder: Path) -> bool:
-    """Whether a file is the user's own, below this folder; an environment may lie there too."""
+    """Whether a file is the user's own code below this folder, and not an installed library."""
     if not file.is_relative_to(folder):
         return False
     places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
@@ -70,28 +101,39 @@ def libraries() -> dict[str, str]:
 
 
 def _files(module: ModuleType) -> list[Path]:
-    home = blame.home(module)
-    return sorted(home.rglob("*.py")) if home.is_dir() else [home]
+    location = code_location(module)
+    return sorted(location.rglob("*.py")) if location.is_dir() else [location]
 
 
 def _own_files(module: ModuleType) -> Iterator[tuple[str, str]]:
-    home = blame.home(module)
+    location = code_location(module)
     for file in _files(module):
         if digest := _digest(file):
-            yield (file.relative_to(home).as_posix() if home.is_dir() else file.name), digest
+            yield (
+                (file.relative_to(location).as_posix() if location.is_dir() else file.name),
+                digest,
+            )
 
 
 def _file(module: object) -> Path | None:
     try:
         named = getattr(module, "__file__", None)
         return Path(named).resolve() if isinstance(named, str) and named else None
-    except Exception:  # a module may be an object that imports late, and fail to
+    except Exception:  # a lazy module's attribute may raise
         return None
 
 
 def _digest(file: Path) -> str | None:
-    """sha256 in hex; None where it cannot be read, as in an archive."""
+    """sha256 in hex; None if the file cannot be read, as inside an archive."""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:
         return None
+
+
+def _own_code(module: ModuleType, file: Path) -> bytes:
+    """The content of a module's file, which may be inside an archive."""
+    loader: Any = getattr(module.__spec__, "loader", None)
+    if file.is_file() or not hasattr(loader, "get_data"):
+        return file.read_bytes()
+    return bytes(loader.get_data(str(file)))

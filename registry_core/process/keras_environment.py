@@ -35,6 +35,6 @@ def check() -> None:
     if config is not None and (found := config.backend()) != BACKEND:
         raise UsageError(
             f"Keras was imported with the backend {found}, and mlreg trains with {BACKEND}.",
-            "Import registry_core before Keras, or set the backend before Python starts.",
+            "Import mlreg before Keras, or set the backend before Python starts.",
             f"export KERAS_BACKEND={BACKEND}",
         )

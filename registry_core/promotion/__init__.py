@@ -1,1 +1,1 @@
-"""What decides whether an alias moves to a version."""
+"""Promotion: the checks that decide whether an alias moves to a version."""

@@ -1,9 +1,8 @@
-"""What a promotion must satisfy, and the decision that comes of it.
+"""The checks of a promotion, and the decision that they lead to.
 
-The registry's rules, those of plugins.toml and plugins say what an alias asks for. The decision
-carries its grounds, so that the ledger can answer for it later, and shows what both versions
-measured, whether or not anything was asked. Knows no store: what versions answered, and what was
-decided before, is handed in.
+Requirements come from the registry's rules, the rules of plugins.toml, and plugins. A decision
+carries its evidence, which the ledger keeps, and compares the metrics of both versions even where
+no rule asks for it. Knows no store: per-example results and earlier decisions are passed in.
 """
 
 from __future__ import annotations
@@ -19,13 +18,9 @@ from registry_core.errors import (
     escape_surrogates,
     truncate,
 )
-from registry_core.evaluation.per_example_results import (
-    OUTCOMES_FILE,
-    Comparison,
-    PerExampleResults,
-    compare,
-    telling,
-)
+from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
+from registry_core.formatting import counted
 from registry_core.plugins.manager import PluginSet
 from registry_core.records import Objection, Version
 from registry_core.rules import PromotionRule, SetRule
@@ -34,13 +29,13 @@ if TYPE_CHECKING:
     from registry_core.types import Observer
 
 _LONGEST_OBJECTION = 2_000
-# Of the interval that is shown where no rule names a level.
-_SHOWN_LEVEL = 0.05
+# Significance level of the interval that is shown where no rule names one.
+_DEFAULT_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was asked of a candidate, whether it holds, what was found, who asked."""
+    """One requirement: its name, whether it is met, what was found, and where it comes from."""
 
     name: str
     passed: bool
@@ -53,17 +48,17 @@ class Decision:
     """Whether a version may hold an alias, and why.
 
     Args:
-        candidate: the version that is to hold it.
-        incumbent: the version that holds it now, or None.
+        candidate: the version to promote.
+        incumbent: the version that holds the alias now, or None.
         alias: the alias.
-        checks: what was asked, in order.
-        rules: the rules that applied, and where each is from.
+        checks: the requirements, in order.
+        rules: the rules that applied, each with its source.
         plugins: the plugins that were asked for objections.
-        comparison: the candidate beside the incumbent, where they could be compared.
-        not_compared: why they could not; empty where they were.
+        comparison: the candidate compared with the incumbent; None if they cannot be compared.
+        not_compared: why they cannot be compared; empty if they can.
         decided_before: other candidates that were compared with this incumbent on this test split.
-        fingerprint: the test split's; empty where no rule rested on the comparison.
-        warnings: what whoever promotes should know: rules that differ, plugins that are not here.
+        fingerprint: of the test split; empty if no rule depends on the comparison.
+        warnings: for whoever promotes: rules that differ, plugins that are missing.
     """
 
     candidate: Version
@@ -84,16 +79,17 @@ class Decision:
 
     @property
     def rule_row(self) -> int | None:
-        """The row of the ledger that set the registry's rule; None where it has none."""
+        """Number of the ledger row that set the registry's rule; None if it has no rule."""
         return next((each.row for each in self.rules if each.source == "registry"), None)
 
     def evidence(self, force: bool = False) -> dict[str, Any]:
-        """The decision's grounds, as the ledger keeps them; all of it is JSON.
+        """The evidence of the decision as JSON, for the ledger.
 
-        Under `blobs` are the files that it rests on, which the registry keeps for its sake. A
-        comparison that no rule asked for has no fingerprint: the test split decided nothing.
+        `blobs` lists the files that the decision depends on; the registry keeps them as long as
+        the ledger refers to them. A comparison that no rule asked for has no fingerprint, because
+        the test split decided nothing.
         """
-        grounds: dict[str, Any] = {
+        evidence: dict[str, Any] = {
             "incumbent": self.incumbent.ref if self.incumbent else None,
             "rules": [rule.to_json() for rule in self.rules],
             "plugins": list(self.plugins),
@@ -105,22 +101,22 @@ class Decision:
             },
         }
         if self.comparison:
-            grounds["comparison"] = asdict(self.comparison)
+            evidence["comparison"] = asdict(self.comparison)
         elif self.not_compared:
-            grounds["not_compared"] = self.not_compared
+            evidence["not_compared"] = self.not_compared
         if self.comparison and self.fingerprint:
-            grounds["comparison"] |= {
+            evidence["comparison"] |= {
                 "fingerprint": self.fingerprint,
                 "decided_before": self.decided_before,
             }
             compared = (self.candidate, self.incumbent)
             files = [each.file(OUTCOMES_FILE) for each in compared if each]
-            grounds["blobs"] = [file.sha256 for file in files if file]
-        return grounds
+            evidence["blobs"] = [file.sha256 for file in files if file]
+        return evidence
 
 
-class Past(Protocol):
-    """What the ledger tells of earlier decisions; the store answers."""
+class PastDecisions(Protocol):
+    """Earlier decisions, read from the ledger."""
 
     def has_held(self, version: Version, alias: str) -> bool: ...
 
@@ -128,21 +124,21 @@ class Past(Protocol):
 
 
 class PromotionRefusedError(RefusedError):
-    """Checks failed and nobody overruled them; `decision` says which."""
+    """Checks failed and were not overruled; `decision` says which."""
 
     def __init__(self, decision: Decision) -> None:
-        said = "; ".join(f"{check.name}: {check.found}" for check in decision.failed)
+        failures = "; ".join(f"{check.name}: {check.found}" for check in decision.failed)
         candidate, alias = decision.candidate.ref, decision.alias
         holder = f"{decision.incumbent.ref} still" if decision.incumbent else "No version"
         super().__init__(
-            f"{counted_failures(decision)}: {said}.",
-            f"{holder} holds {alias}. To promote {candidate} all the same, say why.",
+            f"{counted_failures(decision)}: {failures}.",
+            f"{holder} holds {alias}. To promote {candidate} anyway, give a reason.",
             f"mlreg promote {candidate} {alias} --force --reason '…'",
         )
         self.decision = decision
 
     def briefly(self) -> RefusedError:
-        """The same for someone who has just been shown the checks."""
+        """The same error without the list of failures, for output that already shows the checks."""
         return RefusedError(f"{counted_failures(self.decision)}.", self.remedy, self.command)
 
 
@@ -153,8 +149,8 @@ def counted_failures(decision: Decision) -> str:
     return f"Not promoted: {failed} of {all_of_them} {checks} failed"
 
 
-def _kept(text: object) -> str:
-    """A plugin's text as the ledger can store it."""
+def _storable(text: object) -> str:
+    """A plugin's text in a form that the ledger can store."""
     return truncate(escape_surrogates(text), _LONGEST_OBJECTION)
 
 
@@ -165,7 +161,7 @@ def evaluate_gates(
     *,
     rules: Sequence[SetRule],
     plugins: PluginSet,
-    past: Past,
+    past: PastDecisions,
     per_example_results: Callable[[Version], PerExampleResults | None],
     observer: Observer | None = None,
     warnings: Sequence[str] = (),
@@ -173,36 +169,37 @@ def evaluate_gates(
     """Decide whether a version may hold an alias.
 
     Args:
-        candidate: the version that is to hold it.
-        incumbent: the version that holds it now, or None.
+        candidate: the version to promote.
+        incumbent: the version that holds the alias now, or None.
         alias: the alias.
-        rules: what is asked for; all of them have to hold. None asks for nothing.
-        plugins: whose objections count too.
-        past: what was decided before.
-        per_example_results: reads a version's results on its test split; None where it has
-            none.
-        observer: told how far a long comparison is.
-        warnings: kept with the decision.
+        rules: all of them have to be met; with none, only plugins can object.
+        plugins: asked for objections.
+        past: earlier decisions.
+        per_example_results: reads a version's results on its test split; returns None if none
+            were recorded.
+        observer: shown the progress of a long comparison.
+        warnings: stored in the decision.
 
     Raises:
         PluginError: a plugin's check failed to run; a check that did not run has not passed.
-        IntegrityError: recorded outcomes are damaged, and a rule asks for a comparison.
+        IntegrityError: recorded results are damaged, and a rule asks for a comparison.
     """
     pair = _Pair(candidate, incumbent, past, per_example_results, observer)
     checks: list[Check] = []
     for each in rules:
-        asked = _above_floors(candidate, each.rule) + _has_held(candidate, each.rule, past)
+        required = _above_floors(candidate, each.rule) + _has_held(candidate, each.rule, past)
         if each.rule.versus_incumbent != "off":
-            asked.append(pair.check(each.rule))
-        checks += [replace(check, source=each.place) for check in asked]
+            required.append(pair.check(each.rule))
+        checks += [replace(check, source=each.place) for check in required]
     asked_plugins = plugins.providers("mlreg_check_promotion")
-    known = {"candidate": candidate, "incumbent": incumbent, "alias": alias}
+    arguments = {"candidate": candidate, "incumbent": incumbent, "alias": alias}
     for name in asked_plugins:
         found: list[Objection] = plugins.collect(
-            "mlreg_check_promotion", Objection, only=name, **known
+            "mlreg_check_promotion", Objection, only=name, **arguments
         )
         checks += [
-            Check(_kept(each.check), False, _kept(each.reason), f"plugin {name}") for each in found
+            Check(_storable(each.check), False, _storable(each.reason), f"plugin {name}")
+            for each in found
         ]
     return Decision(
         candidate,
@@ -211,36 +208,36 @@ def evaluate_gates(
         checks,
         rules,
         asked_plugins,
-        pair.shown(),
+        pair.comparison(),
         pair.not_compared,
-        pair.decided_before if pair.asked else 0,
-        pair.fingerprint if pair.asked else "",
+        pair.decided_before if pair.decides else 0,
+        pair.fingerprint if pair.decides else "",
         warnings,
     )
 
 
 def check_force(force: bool, reason: str) -> None:
-    """Refuse to overrule without a reason; raises UsageError."""
+    """Raise UsageError if `force` is given without a reason."""
     if force and not reason.strip():
         raise UsageError(
             "--force needs a reason.",
-            "Say why the failed checks do not matter; the ledger keeps it.",
+            "Say why the failed checks do not matter; the ledger records it.",
             "--reason '…'",
         )
 
 
 def _above_floors(candidate: Version, rule: PromotionRule) -> list[Check]:
     checks: list[Check] = []
-    for metric, least in rule.floor.items():
+    for metric, floor in rule.floor.items():
         value = candidate.metrics.get(metric)
         found = f"{candidate.ref} has no such metric" if value is None else f"{value:.4f}"
         checks.append(
-            Check(f"{metric} at least {least:g}", value is not None and value >= least, found)
+            Check(f"{metric} at least {floor:g}", value is not None and value >= floor, found)
         )
     return checks
 
 
-def _has_held(candidate: Version, rule: PromotionRule, past: Past) -> list[Check]:
+def _has_held(candidate: Version, rule: PromotionRule, past: PastDecisions) -> list[Check]:
     held = {alias: past.has_held(candidate, alias) for alias in rule.requires}
     return [
         Check(f"holds or has held {alias}", held[alias], "yes" if held[alias] else "never")
@@ -249,102 +246,102 @@ def _has_held(candidate: Version, rule: PromotionRule, past: Past) -> list[Check
 
 
 class _Pair:
-    """The candidate beside the incumbent; what is read and computed of them is so once."""
+    """Candidate and incumbent; their results are read once, each level is computed once."""
 
     def __init__(
         self,
         candidate: Version,
         incumbent: Version | None,
-        past: Past,
+        past: PastDecisions,
         per_example_results: Callable[[Version], PerExampleResults | None],
         observer: Observer | None,
     ) -> None:
         self._candidate = candidate
         self._incumbent = incumbent
         self._past = past
-        self._outcomes = per_example_results
+        self._read_results = per_example_results
         self._observer = observer
-        self._read: tuple[PerExampleResults, PerExampleResults] | None = None
-        self._found: dict[float, Comparison] = {}
+        self._results: tuple[PerExampleResults, PerExampleResults] | None = None
+        self._comparisons: dict[float, Comparison] = {}  # by level
         self.not_compared = ""
-        self.asked = False
+        self.decides = False  # whether a rule depends on the comparison
         self.decided_before = 0
         self.fingerprint = ""
 
     def check(self, rule: PromotionRule) -> Check:
-        """Hold the candidate against the incumbent, at a level that pays for earlier ones."""
+        """Test the candidate against the incumbent, at a level corrected for earlier tests."""
         wanted = f"{rule.versus_incumbent.replace('-', ' ')} than"
         if self._incumbent is None:
             return Check(f"{wanted} the version that holds it", True, "no version holds it yet")
         name = f"{wanted} {self._incumbent.ref}"
         self._read_both(self._incumbent)
-        if self._read is None:
+        if self._results is None:
             return Check(name, False, self.not_compared)
-        self.asked = True
-        # Bonferroni over the candidates that this test split has been asked about
+        self.decides = True
+        # Bonferroni correction over the candidates that were tested on this test split
         level = rule.alpha / (self.decided_before + 1)
-        comparison = self._compare(self._read, self._incumbent, level)
+        comparison = self._compare(self._results, self._incumbent, level)
         if rule.versus_incumbent == "better":
             passed = comparison.difference > 0 and comparison.p_value < level
         else:
             passed = comparison.low > -rule.margin
-        found = f"{told(comparison, self._candidate.ref, self._incumbent.ref)}; level {level:.3g}"
+        line = format_comparison(comparison, self._candidate.ref, self._incumbent.ref)
+        found = f"{line}; level {level:.3g}"
         if self.decided_before:
-            count = self.decided_before
-            times = "once" if count == 1 else f"{count} times"
-            found += f", as this test split has decided {times} against {self._incumbent.ref}"
+            earlier = counted(self.decided_before, "earlier comparison")
+            found += f", corrected for {earlier} with {self._incumbent.ref} on this test split"
         return Check(name, passed, found)
 
-    def shown(self) -> Comparison | None:
-        """What a promotion shows, asked for or not; None where the two cannot be compared.
+    def comparison(self) -> Comparison | None:
+        """The comparison, whether or not a rule asks for it; None if there can be none.
 
-        Where no rule asks, damaged outcomes are a reason not to compare, and no more: an alias has
-        to be able to leave a damaged version.
+        If no rule asks for it, damaged results only prevent the comparison: it must be possible
+        to move an alias away from a damaged version.
         """
-        if self._found:
-            return next(iter(self._found.values()))
+        if self._comparisons:
+            return next(iter(self._comparisons.values()))
         if self._incumbent is None or self.not_compared:
             return None
         try:
             self._read_both(self._incumbent)
         except IntegrityError as error:
             self.not_compared = error.what
-        if self._read is None:
+        if self._results is None:
             return None
-        return self._compare(self._read, self._incumbent, _SHOWN_LEVEL)
+        return self._compare(self._results, self._incumbent, _DEFAULT_LEVEL)
 
     def _read_both(self, incumbent: Version) -> None:
-        if self._read or self.not_compared:
+        if self._results or self.not_compared:
             return
-        ours, theirs = self._outcomes(self._candidate), self._outcomes(incumbent)
+        ours, theirs = self._read_results(self._candidate), self._read_results(incumbent)
         if ours is None or theirs is None:
-            lacking = self._candidate.ref if ours is None else incumbent.ref
-            self.not_compared = f"{lacking} has no record of its answers on a test split"
+            missing = self._candidate.ref if ours is None else incumbent.ref
+            self.not_compared = f"{missing} has no recorded per-example results"
         elif ours.fingerprint != theirs.fingerprint or ours.examples != theirs.examples:
-            self.not_compared = "they were measured on different test splits"
+            self.not_compared = "they were evaluated on different test splits"
         else:
-            self._read = ours, theirs
+            self._results = ours, theirs
             self.fingerprint = ours.fingerprint
             self.decided_before = self._past.compared_before(
                 self._candidate, incumbent, ours.fingerprint
             )
 
     def _compare(
-        self, read: tuple[PerExampleResults, PerExampleResults], incumbent: Version, level: float
+        self, results: tuple[PerExampleResults, PerExampleResults], incumbent: Version, level: float
     ) -> Comparison:
-        if level not in self._found:
-            advanced = telling(self._observer, self._candidate, incumbent)
-            self._found[level] = compare(*read, confidence=1 - level, advanced=advanced)
-        return self._found[level]
+        if level not in self._comparisons:
+            progress = resampling_progress(self._observer, self._candidate, incumbent)
+            self._comparisons[level] = compare(*results, confidence=1 - level, progress=progress)
+        return self._comparisons[level]
 
 
-def told(comparison: Comparison, candidate: str, incumbent: str) -> str:
-    """A comparison in one line: difference, interval, p-value, which one alone is right.
+def format_comparison(comparison: Comparison, candidate: str, incumbent: str) -> str:
+    """A comparison in one line: difference, interval, p-value, disagreements.
 
     Args:
         comparison: the comparison.
-        candidate: what the candidate is called.
-        incumbent: what the incumbent is called.
+        candidate: name of the candidate in the text.
+        incumbent: name of the incumbent in the text.
     """
     gain = "accuracy" if comparison.measure == "accuracy" else f"{comparison.measure} better by"
     line = (
@@ -362,5 +359,5 @@ def told(comparison: Comparison, candidate: str, incumbent: str) -> str:
 
 
 def format_p_value(p_value: float) -> str:
-    """A p-value as it is read: p = 0.031; one that no float can hold is p < 1e-300."""
+    """A p-value as text: `p = 0.031`; one that underflows to 0 is `p < 1e-300`."""
     return f"p = {p_value:.2g}" if p_value else "p < 1e-300"

@@ -21,10 +21,10 @@ from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store import rules
 from registry_core.store.confirm import check_registration, read_manifest
-from registry_core.store.derived import begins_a_stretch
-from registry_core.store.index import ReadTransaction
 from registry_core.store.ledger_file import Seen
 from registry_core.store.replay import Removed, Replay
+from registry_core.store.sqlite.derived import begins_a_stretch
+from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import contradicted, unknown_manifest
 from registry_core.store.store import Store
 from registry_core.store.transactions import Transactions

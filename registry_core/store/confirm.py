@@ -12,9 +12,9 @@ from typing import Any
 from registry_core.errors import IntegrityError
 from registry_core.records import Version
 from registry_core.store import manifest as manifests
-from registry_core.store.index import ReadTransaction
 from registry_core.store.ledger import is_whole
-from registry_core.store.objects import Blobs
+from registry_core.store.local.objects import Blobs
+from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import contradicted
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerRow
 from registry_core.store.clock import utc_now
-from registry_core.store.disk import sha256_hex
+from registry_core.store.local.disk import sha256_hex
 from registry_core.store.manifest import as_unicode, canonical
 from registry_core.store.storage_errors import REBUILD
 

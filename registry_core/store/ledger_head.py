@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import DamagedIndexError
-from registry_core.store.disk import write_all
-from registry_core.store.folders import open_file, opened, read_file
+from registry_core.store.local.disk import write_all
+from registry_core.store.local.folders import open_file, opened, read_file
+from registry_core.store.local.objects import OBJECTS
 from registry_core.store.manifest import read_json
-from registry_core.store.objects import OBJECTS
 from registry_core.store.storage_errors import REBUILD
 
 HEAD_FILE = "ledger.head"

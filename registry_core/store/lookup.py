@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from registry_core.errors import UsageError
 from registry_core.records import Version
 from registry_core.refs import Ref, shown
-from registry_core.store.index import ReadTransaction
 from registry_core.store.ledger import is_whole
+from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import contradicted
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from registry_core.errors import PluginError, UsageError
 from registry_core.records import FileRecord, Version
 from registry_core.refs import shown
-from registry_core.store.objects import Blobs
+from registry_core.store.local.objects import Blobs
 
 SCHEMA = 1
 LIMIT_BYTES = 4 << 20

@@ -21,19 +21,19 @@ from registry_core.records import LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.audit import index_problems
 from registry_core.store.clock import utc_now
-from registry_core.store.folders import check_regular, names_in, opened
-from registry_core.store.index import Index, WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.ledger_head import HEAD_FILE, Head
+from registry_core.store.local.folders import check_regular, names_in, opened
+from registry_core.store.local.objects import OBJECTS
+from registry_core.store.local.workspaces import RunFolder, remove_folder
 from registry_core.store.locks import lock
-from registry_core.store.objects import OBJECTS
 from registry_core.store.replay import Key, Replay
 from registry_core.store.salvage import Salvage
+from registry_core.store.sqlite.index import Index, WriteTransaction
 from registry_core.store.storage_errors import DATABASE
 from registry_core.store.store import Store
 from registry_core.store.transactions import Transactions
-from registry_core.store.workspaces import RunFolder, remove_folder
 
 _MANIFESTS = """
 CREATE TABLE manifests (

@@ -26,9 +26,9 @@ from registry_core.rules import rollback_days as decide_days
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.clock import days_before_now, days_since
-from registry_core.store.index import ReadTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.rules import current as current_rules
+from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.transactions import Transactions
 
 # How many files are removed before another process may write.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry_core.records import LedgerRow
-from registry_core.store.derived import RULE_REMOVED, RULE_SET
+from registry_core.store.sqlite.derived import RULE_REMOVED, RULE_SET
 
 # a model and a number, or a model and an alias
 Key = tuple[str, int]

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerRow
 from registry_core.rules import PromotionRule, RuleChange, SetRule
-from registry_core.store.derived import RULE_REMOVED, RULE_SET
-from registry_core.store.index import ReadTransaction
 from registry_core.store.ledger import Event, is_whole
+from registry_core.store.sqlite.derived import RULE_REMOVED, RULE_SET
+from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import REBUILD, contradicted
 from registry_core.store.transactions import Transactions
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from registry_core.errors import IntegrityError, MlregError
 from registry_core.records import LedgerRow
-from registry_core.store.disk import copy_new
-from registry_core.store.folders import check_regular, open_file, opened
-from registry_core.store.index import ReadTransaction
 from registry_core.store.ledger import BEFORE_THE_FIRST, LOST, is_whole, lost_row
 from registry_core.store.ledger_file import LedgerFile, line, parsed
 from registry_core.store.ledger_head import Head
+from registry_core.store.local.disk import copy_new
+from registry_core.store.local.folders import check_regular, open_file, opened
+from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import DATABASE
 
 # A row whose number is so far above the others was not written by mlreg.

@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from registry_core.errors import IntegrityError, PluginError
 from registry_core.records import FileRecord
 from registry_core.refs import shown
-from registry_core.store.disk import copy_new
-from registry_core.store.folders import open_file, opened
+from registry_core.store.local.disk import copy_new
+from registry_core.store.local.folders import open_file, opened
 
 # Where the copies lie in a run's folder until they are moved into objects/.
 STAGED = "staged"

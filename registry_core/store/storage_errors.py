@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry_core.errors import BusyError, DamagedIndexError, MlregError, StorageError
-from registry_core.store.permissions import denied
+from registry_core.store.local.permissions import denied
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _STORAGE = {

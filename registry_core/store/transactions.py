@@ -16,11 +16,11 @@ from typing import Any
 from registry_core.errors import MlregError
 from registry_core.records import LedgerRow
 from registry_core.store import manifest as manifests
-from registry_core.store.index import Index, ReadTransaction, WriteTransaction
 from registry_core.store.ledger_file import LedgerFile, Seen
-from registry_core.store.objects import Blobs
+from registry_core.store.local.objects import Blobs
+from registry_core.store.local.workspaces import Runs, remove_folder, resumable, strip
+from registry_core.store.sqlite.index import Index, ReadTransaction, WriteTransaction
 from registry_core.store.storage_errors import translate_storage_errors
-from registry_core.store.workspaces import Runs, remove_folder, resumable, strip
 
 
 class Transactions:

@@ -1,4 +1,4 @@
-"""What a person sees: tables and results on stdout; progress, warnings and errors on stderr.
+"""Tables and results on stdout; progress, warnings and errors on stderr.
 
-The host's only Rich. A module of it is imported by the command that shows something with it.
+The only room that imports Rich. A command imports one of its modules when it shows something.
 """

@@ -1,7 +1,7 @@
-"""The live view of a run: what is done, what is left, and the numbers, in a few lines.
+"""The live view of a run: a bar, the time left and the metrics, in a few lines.
 
-Every line is made for the width that the terminal has when it is drawn: what matters most comes
-first, and what does not fit is left out. What was said, and a line for each epoch, stays above.
+Each line is fitted to the terminal's current width: the most important parts come first, and what
+does not fit is left out. Messages, and a line for each epoch, stay above the view.
 """
 
 from __future__ import annotations
@@ -20,58 +20,57 @@ from rich.text import Text
 from registry_core.formatting import duration, fraction, size
 from registry_core.lifecycle.run_log import STAGES
 from registry_core.terminal.pace import Pace
-from registry_core.terminal.text import shown
+from registry_core.terminal.text import safe_text
 
-# A bar is as long as the terminal's width alone allows: what stands beside it changes.
-_BAR, _BESIDE_BAR = 30, 57
-_LEAST_BAR = 8
-# Of several downloads, these many are shown.
-_DOWNLOADS = 4
+# The bar's length depends on the terminal's width alone, because the text beside it changes.
+_MAX_BAR, _BESIDE_BAR = 30, 57
+_MIN_BAR = 8
+_MAX_DOWNLOADS_SHOWN = 4
 _GAP = "  "
 
 
 @dataclass
-class Runs:
-    """The runs of a group, for the line above the bars.
+class GroupProgress:
+    """How far a group of runs is, for the line above the bar.
 
     Args:
-        total: how many there are.
-        seconds: how long each of those before took.
-        began: when the first did.
+        total: the number of runs in the group.
+        seconds: how long each finished run took.
+        began: when the first run began.
     """
 
     total: int
     seconds: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    def left(self, of_this: float | None) -> float | None:
-        """Seconds until the last run ends; None where nothing is known yet."""
-        if of_this is None or not self.seconds:
+    def time_left(self, of_this_run: float | None) -> float | None:
+        """Seconds until the last run ends; None if there is no estimate yet."""
+        if of_this_run is None or not self.seconds:
             return None
         mean = sum(self.seconds) / len(self.seconds)
-        return of_this + mean * (self.total - len(self.seconds) - 1)
+        return of_this_run + mean * (self.total - len(self.seconds) - 1)
 
 
 class LiveView:
-    """An observer that draws what it is told at the foot of a terminal.
+    """An observer that draws a run's progress on the last lines of a terminal.
 
     Args:
         console: a terminal.
-        place: which of several runs it is, shown above the bars; empty for a run alone.
-        runs: the group that it belongs to; None for a run alone.
-        clock: seconds that only go forward.
+        label: which run of a group it is, shown above the bar; empty for a single run.
+        group: the group that the run belongs to; None for a single run.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
         self,
         console: Console,
-        place: str = "",
-        runs: Runs | None = None,
+        label: str = "",
+        group: GroupProgress | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
-        self._place = place
-        self._runs = runs
+        self._label = label
+        self._group = group
         self._clock = clock
         self._began = clock()
         self._stage = ""
@@ -79,7 +78,7 @@ class LiveView:
         self._pace: Pace | None = None
         self._first_epoch = 0
         self._examples = 0
-        self._numbers: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}
         self._best: tuple[float, int, str, float] | None = None
         self._live = Live(
             console=console,
@@ -87,8 +86,8 @@ class LiveView:
             transient=True,
             get_renderable=lambda: self,
         )
-        # Rich counts the lines that it drew, and a terminal that was narrowed has folded them
-        self._live._live_render = _Refolded(self, console)
+        # Rich counts the lines that it drew; a terminal that became narrower has wrapped them
+        self._live._live_render = _RewrappedRender(self, console)
 
     def __enter__(self) -> LiveView:
         return self
@@ -97,16 +96,16 @@ class LiveView:
         if self._live.is_started:
             self._live.stop()
 
-    # --- what it is told ---------------------------------------------------------------------
+    # --- events of the run -------------------------------------------------------------------
 
     def say(self, text: str) -> None:
-        self._print(shown(text))
+        self._print(safe_text(text))
 
     def warn(self, text: str) -> None:
-        self._print(shown("Warning: ", "yellow bold").append_text(shown(text, "default")))
+        self._print(safe_text("Warning: ", "yellow bold").append_text(safe_text(text, "default")))
 
     def _print(self, text: Text) -> None:
-        """A line above what is drawn, or several, broken between words."""
+        """Print above the view, wrapped between words."""
         self._console.print(text, soft_wrap=False, overflow="fold")
 
     def step(self, what: str, done: int, total: int | None = None) -> None:
@@ -133,13 +132,13 @@ class LiveView:
     def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
         if self._pace is not None:
             self._pace.batch_done(step)
-        self._numbers = dict(metrics)
+        self._metrics = dict(metrics)
 
     def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
         if self._pace is not None:
             self._pace.epoch_done(epoch)
         self._keep_best(epoch, metrics)
-        self._numbers = {**self._numbers, **metrics}
+        self._metrics = {**self._metrics, **metrics}
         epochs = self._pace.epochs if self._pace else epoch + 1
         count = f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}"
         numbers = [f"{name} {value:<6}" for name, value in _by_importance(metrics)]
@@ -151,12 +150,12 @@ class LiveView:
         self._show()
 
     def _show(self) -> None:
-        """Draw from now on: what says nothing draws nothing, not even an empty line."""
+        """Start drawing: a view without events draws nothing, not even an empty line."""
         if not self._live.is_started:
             self._live.start(refresh=True)
 
     def _keep_best(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """The best epoch so far: by accuracy where it is measured, else by the loss."""
+        """Remember the best epoch so far, by accuracy if it is measured, else by loss."""
         for name in ("val_accuracy", "accuracy", "val_loss", "loss"):
             if name in metrics:
                 score = metrics[name] if "accuracy" in name else -metrics[name]
@@ -164,24 +163,24 @@ class LiveView:
                     self._best = score, epoch + 1, name, metrics[name]
                 return
 
-    # --- what it draws -----------------------------------------------------------------------
+    # --- drawing -----------------------------------------------------------------------------
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self.lines(options.max_width)
 
     def lines(self, width: int) -> list[Text]:
-        """What is drawn on a terminal of this width."""
-        drawn = [self._total_line(width)] if self._place else []
+        """The lines for a terminal of this width."""
+        drawn = [self._group_line(width)] if self._label else []
         if self._downloads:
             drawn += [
                 self._with_bar(what, done / total if total else None, [count], width)
-                for what, (done, total, count) in [*self._downloads.items()][-_DOWNLOADS:]
+                for what, (done, total, count) in [*self._downloads.items()][-_MAX_DOWNLOADS_SHOWN:]
             ]
         elif self._pace is not None and self._stage == "fit":
             drawn += self._training_lines(self._pace, width)
         elif self._stage:
             drawn.append(
-                shown(_fitted([f"{STAGES[self._stage]} …", self._elapsed()], width), "dim")
+                safe_text(_fitted([f"{STAGES[self._stage]} …", self._elapsed()], width), "dim")
             )
         for line in drawn:
             line.truncate(width)
@@ -189,86 +188,85 @@ class LiveView:
 
     def _training_lines(self, pace: Pace, width: int) -> list[Text]:
         count = f"Epoch {min(pace.epoch + 1, pace.epochs)}/{pace.epochs}"
-        left = pace.left()
-        told = [_told_left(*left)] if left else []
-        elapsed = self._elapsed()
-        lines = [self._with_bar(count, pace.fraction(), [*told, elapsed], width)]
-        step, pace_of_steps = f"Step {pace.step:,}/{pace.steps:,}", pace.seconds_per_step
-        if pace.compiles:
-            doing = "the first step is being compiled"
-        elif pace.validates:
-            doing = "validating"
-        elif pace_of_steps:
-            doing = f"{self._examples / pace.steps / pace_of_steps:,.0f} examples/s"
+        left = pace.time_left()
+        notes = [_format_time_left(*left)] if left else []
+        lines = [self._with_bar(count, pace.fraction(), [*notes, self._elapsed()], width)]
+        step, seconds_per_step = f"Step {pace.step:,}/{pace.steps:,}", pace.seconds_per_step
+        if pace.is_compiling:
+            activity = "the first step is being compiled"
+        elif pace.is_validating:
+            activity = "validating"
+        elif seconds_per_step:
+            activity = f"{self._examples / pace.steps / seconds_per_step:,.0f} examples/s"
         else:
-            doing = ""
-        lines.append(shown(_fitted([step, doing], width), "dim"))
-        numbers = [f"{name} {value}" for name, value in _by_importance(self._numbers)]
+            activity = ""
+        lines.append(safe_text(_fitted([step, activity], width), "dim"))
+        metrics = [f"{name} {value}" for name, value in _by_importance(self._metrics)]
         if self._best:
             _, epoch, name, value = self._best
             best = f"best {name.replace('_', ' ')} {fraction(name, value)} (epoch {epoch})"
-            numbers.insert(2, best)
-        if numbers:
-            lines.append(shown(_fitted(numbers, width)))
+            metrics.insert(2, best)
+        if metrics:
+            lines.append(safe_text(_fitted(metrics, width)))
         return lines
 
-    def _total_line(self, width: int) -> Text:
-        parts = [self._place]
-        if (runs := self._runs) is not None:
-            left = self._pace.left() if self._pace else None
-            whole = runs.left(left[0] if left else None)
-            told = [_told_left(whole, False)] if whole is not None else []
-            elapsed = f"{_clock_face(self._clock() - runs.began)} elapsed"
-            parts.append(f"all runs: {', '.join([*told, elapsed])}")
-        return shown(_fitted(parts, width), "bold")
+    def _group_line(self, width: int) -> Text:
+        parts = [self._label]
+        if (group := self._group) is not None:
+            of_this_run = self._pace.time_left() if self._pace else None
+            left = group.time_left(of_this_run[0] if of_this_run else None)
+            notes = [_format_time_left(left, False)] if left is not None else []
+            elapsed = f"{_format_elapsed(self._clock() - group.began)} elapsed"
+            parts.append(f"all runs: {', '.join([*notes, elapsed])}")
+        return safe_text(_fitted(parts, width), "bold")
 
-    def _with_bar(self, what: str, done: float | None, notes: Sequence[str], width: int) -> Text:
-        """What it is, a bar if there is room for one, and the notes that fit."""
+    def _with_bar(self, title: str, done: float | None, notes: Sequence[str], width: int) -> Text:
+        """The title, a bar if there is room for one, and the notes that fit."""
         percent = [] if done is None else [f"{100 * done:3.0f} %"]
-        said = _fitted([what, *percent, *notes], width)
-        room = min(width - _BESIDE_BAR, _BAR)
-        fits = cell_len(said) + len(_GAP) + room <= width
-        if done is None or room < _LEAST_BAR or not fits:
-            return shown(said)
+        text = _fitted([title, *percent, *notes], width)
+        bar = min(width - _BESIDE_BAR, _MAX_BAR)
+        fits = cell_len(text) + len(_GAP) + bar <= width
+        if done is None or bar < _MIN_BAR or not fits:
+            return safe_text(text)
         full, empty = ("━", "─") if self._console.encoding.startswith("utf") else ("#", "-")
-        filled = round(room * min(done, 1.0))
-        line = shown(f"{what}{_GAP}").append(full * filled, "cyan")
-        line.append(empty * (room - filled), "dim")
-        return line.append(said[len(what) :])
+        filled = round(bar * min(done, 1.0))
+        line = safe_text(f"{title}{_GAP}").append(full * filled, "cyan")
+        line.append(empty * (bar - filled), "dim")
+        return line.append(text[len(title) :])
 
     def _elapsed(self) -> str:
-        return f"{_clock_face(self._clock() - self._began)} elapsed"
+        return f"{_format_elapsed(self._clock() - self._began)} elapsed"
 
 
-class _Refolded(LiveRender):
-    """Erases what was drawn, however the terminal has folded it since.
+class _RewrappedRender(LiveRender):
+    """Erases the view also after the terminal became narrower and wrapped its lines.
 
     Args:
-        view: what is drawn.
-        console: where.
+        view: the view to draw.
+        console: the terminal.
     """
 
     def __init__(self, view: LiveView, console: Console) -> None:
         super().__init__(view, vertical_overflow="crop")
         self._console = console
-        self._drawn: Sequence[int] = ()
+        self._line_widths: Sequence[int] = ()
 
     def position_cursor(self) -> Control:
-        self._refold()
+        self._count_wrapped_rows()
         return super().position_cursor()
 
     def restore_cursor(self) -> Control:
-        self._refold()
+        self._count_wrapped_rows()
         return super().restore_cursor()
 
-    def _refold(self) -> None:
+    def _count_wrapped_rows(self) -> None:
         if self._shape is not None:
             width = max(self._console.width, 1)
-            rows = sum(max(1, -(-length // width)) for length in self._drawn)
+            rows = sum(max(1, -(-cells // width)) for cells in self._line_widths)
             self._shape = width, max(rows, 1)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        self._drawn = [
+        self._line_widths = [
             cell_len("".join(segment.text for segment in line if not segment.control))
             for line in console.render_lines(self.renderable, options, pad=False)
         ]
@@ -276,15 +274,15 @@ class _Refolded(LiveRender):
 
 
 def _by_importance(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Names and values: loss and accuracy first, then their validation, the learning rate last."""
-    wanted = ("loss", "accuracy", "val_accuracy", "val_loss")
-    others = [name for name in metrics if name not in wanted and name != "learning_rate"]
-    names = [*wanted, *others, "learning_rate"]
+    """Names and values: loss, accuracy, their validation, others, the learning rate last."""
+    first = ("loss", "accuracy", "val_accuracy", "val_loss")
+    others = [name for name in metrics if name not in first and name != "learning_rate"]
+    names = [*first, *others, "learning_rate"]
     return [(n.replace("_", " "), fraction(n, metrics[n])) for n in names if n in metrics]
 
 
 def _fitted(parts: Sequence[str], width: int) -> str:
-    """As many of the parts, from the first on, as fit; the first one is always there."""
+    """The first of the parts, as many as fit into the width, and at least one."""
     line = ""
     for part in filter(None, parts):
         longer = f"{line}{_GAP}{part}" if line else part
@@ -294,9 +292,9 @@ def _fitted(parts: Sequence[str], width: int) -> str:
     return line
 
 
-def _told_left(seconds: float, longer: bool) -> str:
-    """`about 3 min left`, `about 40 s left`; `more than …` where it takes longer than it should."""
-    word = "more than" if longer else "about"
+def _format_time_left(seconds: float, is_late: bool) -> str:
+    """`about 3 min left`, `about 40 s left`; `more than …` if the run is later than estimated."""
+    word = "more than" if is_late else "about"
     if seconds < 60:
         return f"{word} {max(1, round(seconds))} s left"
     if seconds < 3600:
@@ -305,7 +303,7 @@ def _told_left(seconds: float, longer: bool) -> str:
     return f"{word} {hours} h {minutes:02d} min left"
 
 
-def _clock_face(seconds: float) -> str:
+def _format_elapsed(seconds: float) -> str:
     """`0:07`, `12:30`, `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""The two streams, and the three ways to ask for what a command shows: table, JSON, references."""
+"""What a command prints: tables, JSON or references on stdout; messages on stderr."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from rich.console import Console
 from rich.text import Text
 
 from registry_core.errors import MlregError, escape_surrogates
+from registry_core.formatting import counted, literal
 from registry_core.process import streams
 from registry_core.terminal.tables.table import Table
-from registry_core.terminal.text import counted, literal, shown
+from registry_core.terminal.text import safe_text
 
 SCHEMA = 1
 
-# content of the `--json` object so far; an error that follows goes into the same object
-_answer: dict[str, Any] = {}
+# content of the `--json` object so far; a later error goes into the same object
+_json_content: dict[str, Any] = {}
 
 
 def stdout() -> Console:
-    """Where data goes. Without a terminal nothing is folded: whoever reads it has no width."""
+    """The console for data. Without a terminal it folds no line: a pipe has no width."""
     return _Stdout(file=streams.out(), highlight=False, width=_width())
 
 
 def stderr() -> Console:
-    """Where progress, warnings and errors go."""
+    """The console for progress, warnings and errors."""
     return _Stderr(file=streams.err(), highlight=False, soft_wrap=True)
 
 
 class _Stdout(Console):
-    """Prints a table as the terminal's width allows, and lets the command handle a closed pipe."""
+    """Fits tables to the terminal's width, and lets the command handle a closed pipe."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As Rich on a terminal, except that nothing is cropped; without one, line by line."""
+        """Print as Rich does, but crop nothing; without a terminal, print line by line."""
         for each in objects or ("",):
             if isinstance(each, Table):
                 lines, hidden = each.lines(self.width if self.is_terminal else None)
@@ -55,37 +56,37 @@ class _Stdout(Console):
             print_text(line)
 
     def on_broken_pipe(self) -> None:
-        """Rich would end the process here, with a status of its own."""
+        """Raise: Rich would end the process here with its own exit status."""
         raise
 
 
 class _Stderr(Console):
-    """Goes on when nobody reads it any longer: a run is not lost with the reader of its log."""
+    """Drops its output once the reader is gone, so that a run survives a closed log."""
 
     def on_broken_pipe(self) -> None:
-        """Rich would end the process here, and take stdout with it."""
+        """Drop the output: Rich would end the process here, and stdout with it."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), streams.err().fileno())
 
 
 def print_text(text: object) -> None:
-    """A line, or several, on stdout."""
+    """Print one or more lines on stdout."""
     print(text, file=streams.out())
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """Add to the one object that `--json` writes when the command ends."""
-    _answer.update(content)
+    """Add to the object that `--json` writes when the command ends."""
+    _json_content.update(content)
 
 
 def write_json(error: Mapping[str, Any] | None = None) -> None:
-    """Write `{"schema": 1, …}` to stdout, if there is content or an error, and forget it.
+    """Write `{"schema": 1, …}` to stdout if there is content or an error, and clear it.
 
     Args:
-        error: what the command failed with; None where it did not.
+        error: the error of a command that failed; None if it succeeded.
     """
-    content = {**_answer, **({"error": error} if error else {})}
-    _answer.clear()
+    content = {**_json_content, **({"error": error} if error else {})}
+    _json_content.clear()
     if not content:
         return
     # the stream's backslashreplace makes JSON's own escape of a lone surrogate
@@ -94,53 +95,55 @@ def write_json(error: Mapping[str, Any] | None = None) -> None:
 
 
 def print_references(references: Iterable[str]) -> None:
-    """References alone, one a line, on stdout."""
+    """Print only references on stdout, one on each line."""
     for reference in references:
         print_text(reference)
 
 
 def print_hint(text: str) -> None:
-    """What to type next, for a person: on a terminal only."""
+    """Print what to type next, on a terminal only."""
     if streams.err().isatty():
-        stderr().print(shown(text, "dim"))
+        stderr().print(safe_text(text, "dim"))
 
 
 def print_note(text: str) -> None:
-    """What a person should know, whether or not on a terminal."""
+    """Print a note on stderr, also without a terminal."""
     _print_message("", text, "dim")
 
 
 def print_warning(text: str) -> None:
-    """Something that is allowed, and probably not meant."""
+    """Print a warning: what is allowed but probably not meant."""
     _print_message("Warning: ", text, "yellow bold")
 
 
 def print_error(error: MlregError) -> None:
-    """What happened, what would work, what to type next: a line each."""
+    """Print what happened, what would work and what to type next, a line for each."""
     _print_message("Error: ", error.what, "red bold")
     if error.remedy:
         _print_message("", error.remedy)
-    if error.command:  # in one piece, to be copied
+    if error.command:  # on one line, so that it can be copied
         command = literal(escape_surrogates(error.command))
-        stderr().print(shown("Try: ", "dim").append(command, "bold"))
+        stderr().print(safe_text("Try: ", "dim").append(command, "bold"))
 
 
 def _print_message(head: str, text: str, style: str = "") -> None:
-    """A paragraph on stderr; on a terminal its lines end between words, and paths stay whole."""
+    """Print a paragraph on stderr; on a terminal it wraps between words, never in a path."""
     console = stderr()
-    said = f"{head}{literal(escape_surrogates(text))}"
-    lines = [said]
+    message = f"{head}{literal(escape_surrogates(text))}"
+    lines = [message]
     if console.is_terminal:
         width = max(console.width, 20)
-        lines = textwrap.wrap(said, width, break_long_words=False, break_on_hyphens=False) or [""]
-    words = "default" if head else style
-    console.print(Text(head, style).append(lines[0][len(head) :], words))
+        lines = textwrap.wrap(message, width, break_long_words=False, break_on_hyphens=False) or [
+            ""
+        ]
+    text_style = "default" if head else style
+    console.print(Text(head, style).append(lines[0][len(head) :], text_style))
     for line in lines[1:]:
-        console.print(Text(line, words))
+        console.print(Text(line, text_style))
 
 
 def _width() -> int | None:
-    """The terminal's width; Rich would ask descriptor 1, which leads to stderr."""
+    """The terminal's width. Rich would ask descriptor 1, which is redirected to stderr."""
     out = streams.out()
     if not out.isatty():
         return 10_000

@@ -1,4 +1,4 @@
-"""Who watches a run: a live view on a terminal, lines elsewhere. Both write to stderr."""
+"""Reports the progress of a run on stderr: a live view on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from rich.console import Console
 from registry_core.lifecycle import run_log
 from registry_core.process import streams
 from registry_core.process.guard import warnings_to
-from registry_core.terminal.live import LiveView, Runs
+from registry_core.terminal.live import GroupProgress, LiveView
 from registry_core.terminal.output import print_warning, stderr
-from registry_core.terminal.text import shown
+from registry_core.terminal.text import safe_text
 from registry_core.types import Observer
 
 
 @contextmanager
 def report_progress(
-    quiet: bool = False, place: str = "", runs: Runs | None = None
+    quiet: bool = False, label: str = "", group: GroupProgress | None = None
 ) -> Iterator[Observer]:
-    """The observer that fits stderr: live on a terminal, lines elsewhere, warnings if quiet.
+    """Yield the observer that fits stderr: live on a terminal, lines elsewhere.
 
     Args:
-        quiet: pass on warnings alone.
-        place: which of several runs it watches: `Run 2 of 5, seed 1`; empty for a run alone.
-        runs: the group that the run belongs to; None for a run alone.
+        quiet: report only warnings.
+        label: which run of a group it is: `Run 2 of 5, seed 1`; empty for a single run.
+        group: the group that the run belongs to; None for a single run.
     """
     if quiet:
         yield QuietReporter()
         return
     console = stderr()
     if streams.err().isatty() and not console.is_dumb_terminal and not _is_ci():
-        with LiveView(console, place, runs) as view, warnings_to(view.warn):
+        with LiveView(console, label, group) as view, warnings_to(view.warn):
             yield view
     else:
-        lines = Lines(console)
-        if place:
-            lines.say(place)
+        lines = LineReporter(console)
+        if label:
+            lines.say(label)
         yield lines
 
 
 def _is_ci() -> bool:
-    """Whether a build server runs the command: what its terminal is given goes into a log."""
+    """Whether a build server runs the command: its terminal is a log."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 
 class QuietReporter:
-    """Passes on warnings and nothing else."""
+    """Prints warnings and nothing else."""
 
     def say(self, text: str) -> None:
         pass
@@ -78,15 +78,15 @@ class QuietReporter:
         pass
 
 
-class Lines(run_log.Lines):
-    """The lines of a log, on a console.
+class LineReporter(run_log.Lines):
+    """Prints a run's events as the lines of a log.
 
     Args:
-        console: where they go.
+        console: where the lines go.
     """
 
     def __init__(self, console: Console) -> None:
-        super().__init__(lambda text: console.print(shown(text)))
+        super().__init__(lambda text: console.print(safe_text(text)))
 
     def warn(self, text: str) -> None:
         print_warning(text)

@@ -1,39 +1,12 @@
-"""Text that others wrote, made safe to show on a terminal."""
+"""Makes text that others wrote safe to show on a terminal."""
 
 from __future__ import annotations
 
 from rich.text import Text
 
-from registry_core.formatting import (
-    age,
-    counted,
-    duration,
-    fraction,
-    literal,
-    metrics_line,
-    number,
-    signed,
-    size,
-    spread,
-    when,
-)
-
-__all__ = [
-    "age",
-    "counted",
-    "duration",
-    "fraction",
-    "literal",
-    "metrics_line",
-    "number",
-    "shown",
-    "signed",
-    "size",
-    "spread",
-    "when",
-]
+from registry_core.formatting import literal
 
 
-def shown(text: object, style: str = "") -> Text:
-    """A cell or a line of Rich that takes nothing in it for markup."""
+def safe_text(text: object, style: str = "") -> Text:
+    """A Rich text in which markup is not interpreted and control characters are escaped."""
     return Text(literal(str(text)), style=style)

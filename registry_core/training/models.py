@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from registry_core.errors import PluginError
-from registry_core.plugins import attribution as blame
+from registry_core.plugins.attribution import error_reason
 
 
 def save_model(model: keras.Model, path: Path) -> None:
@@ -41,7 +41,7 @@ def check_saved(model: keras.Model, path: Path, inputs: Any) -> None:
         loaded = load_model(path)
     except Exception as error:
         raise PluginError(
-            f"The model was saved and cannot be loaded again: {blame.reason(error)}",
+            f"The model was saved and cannot be loaded again: {error_reason(error)}",
             "A layer, loss or metric of your own needs @keras.saving.register_keras_serializable() "
             "and a get_config; a Lambda layer with code in it is never loaded.",
         ) from error

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from registry_core.data.checks import named_splits
 from registry_core.errors import DataError
-from registry_core.plugins import attribution as blame
+from registry_core.plugins.attribution import error_reason
 from registry_core.types import DataSplits, Split, StreamSplit
 
 # So many of a training stream's first examples are read twice before anything is trained.
@@ -176,7 +176,7 @@ def find_fault(stream: CheckedStream, start: int = 0, stop: int | None = None) -
             example = next(examples, None)
         except Exception as error:
             return DataError(
-                f"The {stream.name} stream fails at example {place}: {blame.reason(error)}",
+                f"The {stream.name} stream fails at example {place}: {error_reason(error)}",
                 "Leave that example out, or change what yields it.",
             )
         if example is None:

@@ -179,8 +179,8 @@ def test_answers_are_means_over_six_views(model):
         both = (views, np.ascontiguousarray(views[:, :, ::-1]))
         return sum(model.predict(view, verbose=0) for view in both) / 2
 
-    translate_storage_errors = [with_mirror(padded[:, y : y + 32, y : y + 32]) for y in (0, 2)]
-    expected = with_mirror(images) / 2 + sum(translate_storage_errors) / 4
+    translated = [with_mirror(padded[:, y : y + 32, y : y + 32]) for y in (0, 2)]
+    expected = with_mirror(images) / 2 + sum(translated) / 4
     found = registered(model).predict(images, verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 

@@ -19,13 +19,6 @@ DRAWS = 20_000
 
 
 @pytest.fixture(scope="module")
-def tf():
-    import tensorflow
-
-    return tensorflow
-
-
-@pytest.fixture(scope="module")
 def generator(tf):
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 

@@ -1,10 +1,11 @@
-"""A CIFAR-10 run leaves four pictures under fixed names."""
+"""A CIFAR-10 run writes four figures with fixed names: the host's standard report."""
 
 import numpy as np
 
+from cifar_plugin import plugin
 from cifar_plugin.presets import PRESETS
-from cifar_plugin.report import draw
-from registry_core.types import Evaluation, History, RunResult
+from mlreg import Evaluation, History, RunResult
+from registry_core.evaluation.figures import standard_figures
 
 CLASS_NAMES = ["airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -19,8 +20,9 @@ def finished(**metrics):
     )
 
 
-def test_a_run_leaves_its_four_pictures(tmp_path):
+def test_a_run_writes_its_four_figures(tmp_path):
     """Their names are fixed, so that a page or a script can point to them."""
+    assert not hasattr(plugin, "mlreg_report")  # it would replace the host's report
     result = finished(
         accuracy=[0.3, 0.4, 0.5],
         loss=[2.0, 1.7, 1.5],
@@ -29,11 +31,11 @@ def test_a_run_leaves_its_four_pictures(tmp_path):
         learning_rate=[0.001] * 3,
     )
     expected = ["accuracy.png", "confusion_matrix.png", "learning_rate.png", "loss.png"]
-    assert sorted(path.name for path in draw(result, tmp_path)) == expected
+    assert sorted(path.name for path in standard_figures(result, tmp_path)) == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == expected
 
 
 def test_what_was_not_measured_is_not_drawn(tmp_path):
-    """A history without learning rates has no picture of them, and that is no error."""
-    names = [path.name for path in draw(finished(loss=[2.0, 1.7, 1.5]), tmp_path)]
+    """A history without learning rates has no figure of them, and that is no error."""
+    names = [path.name for path in standard_figures(finished(loss=[2.0, 1.7, 1.5]), tmp_path)]
     assert names == ["loss.png", "confusion_matrix.png"]

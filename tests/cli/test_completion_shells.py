@@ -202,6 +202,7 @@ def test_zsh_completes_it(zsh, line, words):
         assert "flowers_plugin.py" not in listed
 
 
+@pytest.mark.gate(keep=12)
 @pytest.mark.parametrize(("line", "words"), COMPLETED, ids=[line for line, _ in COMPLETED])
 def test_fish_completes_it(fish, line, words):
     """Exactly these, in this order."""
@@ -212,6 +213,7 @@ def test_fish_completes_it(fish, line, words):
     ]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_an_installed_script_completes_in_a_new_shell(project, tmp_path, shell):
     """`mlreg --install-completion`, then a shell with its own start files."""

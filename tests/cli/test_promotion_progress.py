@@ -10,11 +10,8 @@ import pytest
 from cli_helpers import mlreg, start_python
 from store_helpers import scored
 
-from registry_core.evaluation.per_example_results import (
-    OUTCOMES_FILE,
-    WHOLE_EXAMPLES,
-    PerExampleResults,
-)
+from registry_core.evaluation.paired_tests import FULL_BOOTSTRAP_EXAMPLES
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
 from registry_core.store import Store
 
 pytestmark = pytest.mark.processes
@@ -22,7 +19,7 @@ pytestmark = pytest.mark.processes
 # A command line whose bootstrap takes an hour, and says at once how far it is.
 SLOW = """
 import sys
-from registry_core.evaluation import per_example_results as statistics
+from registry_core.evaluation import paired_tests as statistics
 from registry_core.cli import main
 from registry_core.lifecycle import run_log
 
@@ -40,7 +37,7 @@ versus_incumbent = "better"
 """
 
 
-@pytest.fixture(params=[WHOLE_EXAMPLES, WHOLE_EXAMPLES + 1])
+@pytest.fixture(params=[FULL_BOOTSTRAP_EXAMPLES, FULL_BOOTSTRAP_EXAMPLES + 1])
 def store(request, tmp_path):
     """Two versions of a regression, the first in production, whose rule is a paired test."""
     store = Store(tmp_path / "registry")

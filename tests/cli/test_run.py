@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from cli_helpers import (
     assert_error,
     fill,
     in_turn,
+    keras_mlreg,
     mlreg,
     process_environment,
     python,
@@ -295,7 +297,7 @@ def spirals(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(spirals):
-    """The first run, from plugins.toml."""
+    """The first run, from plugins.toml: a process that has imported nothing yet."""
     return mlreg("run", "spirals", "--preset", "quick", "--json", cwd=spirals)
 
 
@@ -306,7 +308,7 @@ def second(first, spirals, tmp_path_factory):
     shutil.copy(EXAMPLE, installed)
     write_distribution(installed, "mlreg-spirals", {"mlreg.plugins": {"spirals": "spirals"}})
     (installed / "mlreg_spirals-1.0.dist-info" / "top_level.txt").write_text("spirals\n")
-    return mlreg(
+    return keras_mlreg(
         "run", "spirals", "--preset", "quick",
         cwd=tmp_path_factory.mktemp("elsewhere"),
         MLREG_HOME=str(spirals / "registry"),
@@ -325,7 +327,7 @@ def others(first, spirals):
         "savedmodel": "export spirals@1 --format savedmodel -o model",
         "figures": "export spirals@1 --format figures -o figures",
     }
-    told = in_turn([line.split() for line in lines.values()], cwd=spirals)
+    told = in_turn([line.split() for line in lines.values()], cwd=spirals, keras=True)
     return dict(zip(lines, told, strict=True))
 
 
@@ -376,6 +378,7 @@ def test_the_same_run_again_is_the_next_version_with_the_same_weights(first, sec
     assert [plugin["distribution"] for plugin in plugins] == ["mlreg-spirals 1.0"]
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_another_seed_gives_other_weights(others, spirals):
     """--seed decides; --name registers elsewhere, from 1; -q prints the reference alone."""
@@ -427,6 +430,7 @@ json.dump(found, sys.stdout)
 """
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_what_is_exported_scores_what_was_registered(first, others, spirals):
     """.keras, .h5 and SavedModel in plain Keras and TensorFlow; and `open_registry().load`."""
@@ -491,7 +495,10 @@ def mlreg_model(config, data, learning_rate):
 
 @pytest.fixture(scope="module")
 def drawing(tmp_path_factory):
-    """A group of four, and runs alone with two of its seeds, each command in its own process."""
+    """A group of four, and runs alone with two of its seeds, each command in its own process.
+
+    Their folder; a function, name -> how it ended, which runs when it is asked for.
+    """
     folder = tmp_path_factory.mktemp("drawing")
     shutil.copy(EXAMPLE, folder)
     write_plugin(folder, "drawing_plugin", HEAD + DRAWING.lstrip())
@@ -501,7 +508,7 @@ def drawing(tmp_path_factory):
         "first": "run drawing --epochs 2 --seed 5 --name first -q",
         "last": "run drawing --epochs 2 --seed 8 --name last -q",
     }
-    return folder, {name: mlreg(*line.split(), cwd=folder) for name, line in lines.items()}
+    return folder, cache(lambda name: keras_mlreg(*lines[name].split(), cwd=folder))
 
 
 def content(folder: Path, model: str, number: int) -> dict[str, bytes]:
@@ -514,11 +521,13 @@ def content(folder: Path, model: str, number: int) -> dict[str, bytes]:
     return parts | {"outcomes.json": store.read(version, "outcomes.json")}
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_run_of_a_group_is_what_it_would_have_been_alone(drawing):
     """The first and the last: weights, layers' names and answers, to the bit."""
     folder, told = drawing
-    assert all(done.status == 0 for done in told.values()), told
+    for name in ("together", "first", "last"):
+        assert told(name).status == 0, told(name).stderr
     assert set(content(folder, "first", 1)) == {
         "config.json", "model.weights.h5", "outcomes.json",
     }  # fmt: skip
@@ -527,11 +536,12 @@ def test_a_run_of_a_group_is_what_it_would_have_been_alone(drawing):
     assert content(folder, "together", 4) != content(folder, "first", 1)
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_group_is_told_as_versions_and_their_means(drawing):
     """One JSON object; on stderr which run it is, and nothing of TensorFlow's."""
     folder, told = drawing
-    group = told["together"].json
+    group = told("together").json
     assert list(group) == ["schema", "versions", "group", "registry", "summary"]
     assert [version["ref"] for version in group["versions"]] == [
         f"together@{number}" for number in (1, 2, 3, 4)
@@ -543,16 +553,17 @@ def test_a_group_is_told_as_versions_and_their_means(drawing):
     assert summary["mean"] == pytest.approx(statistics.mean(accuracies))
     assert summary["deviation"] == pytest.approx(statistics.stdev(accuracies))
     assert stored(folder, "together", 3).group == group["group"]
-    said = told["together"].stderr.splitlines()
+    said = told("together").stderr.splitlines()
     assert [line for line in said if re.fullmatch(r"Run \d of \d, seed \d", line)] == [
         f"Run {number} of 4, seed {number + 4}" for number in (1, 2, 3, 4)
     ]
     assert any(line.startswith("Run 2 of 4, seed 6: Registered together@2") for line in said)
-    assert "retracing" not in told["together"].stderr
+    assert "retracing" not in told("together").stderr
     others = [line for line in said if not line.startswith("On ")]  # which names its version
     assert "tensorflow" not in "".join(others).lower()
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_group_that_fails_keeps_what_was_registered(drawing):
     """The error says which run it was and names the versions; the summary says mean and n."""
@@ -562,7 +573,7 @@ def test_a_group_that_fails_keeps_what_was_registered(drawing):
         "run drawing --epochs 1 --seeds 2 --name quiet -q",
         "run drawing --epochs 1 --seeds 2 --name plain",
     ]
-    failing, quiet, plain = in_turn([line.split() for line in lines], cwd=folder)
+    failing, quiet, plain = in_turn([line.split() for line in lines], cwd=folder, keras=True)
     assert_error(
         failing, 3, "Run 3 of 5, seed 2: Plugin 'drawing' failed", "not with seed 2",
         "Earlier runs registered failing@1, failing@2.",
@@ -636,7 +647,10 @@ GOES_ON = {
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
-    """Runs of plugins that are the example with one thing wrong, in one process, and their home."""
+    """Runs of plugins that are the example with one thing wrong.
+
+    Their folder; a function, name -> how it ended, which runs when it is asked for; all names.
+    """
     folder = tmp_path_factory.mktemp("broken")
     shutil.copy(EXAMPLE, folder)
     texts = {
@@ -652,21 +666,22 @@ def broken(tmp_path_factory):
     write_settings(folder, plugins | {"spirals": "spirals"}, registry="registry")
     lines = {name: ["run", name, "--epochs", "2"] for name in plugins}
     lines["diverging"] = ["run", "spirals", "--epochs", "2", "-p", "learning_rate=1e30"]
-    told = in_turn(list(lines.values()), cwd=folder)
-    return folder, dict(zip(lines, told, strict=True))
+    return folder, cache(lambda name: keras_mlreg(*lines[name], cwd=folder)), [*lines]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_that_raises_is_named(broken, hook):
     """3; plugin, hook, file and line; before the first epoch unless it runs after the last."""
-    _, told = broken
+    _, told, _ = broken
     name = hook.removeprefix("mlreg_")
-    done = told[name]
+    done = told(name)
     assert_error(done, 3, f"'{name}'", hook, "ValueError: not today", f"{name}_plugin.py, line 6")
     assert ("epoch 1/2" in done.stderr) == (hook == "mlreg_inference_model")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "name",
@@ -679,16 +694,17 @@ def test_a_hook_that_raises_is_named(broken, hook):
 def test_code_of_a_plugin_that_keras_calls_is_named_too(broken, name):
     """3; plugin, hook and line, however deep in Keras what raised was called."""
     line = IN_KERAS[name][1]
-    done = broken[1][f"{name}_inside"]
+    done = broken[1](f"{name}_inside")
     hook = re.search(r"mlreg_\w+", IN_KERAS[name][0])[0]
     assert_error(done, 3, f"'{name}_inside'", hook, f"{name}_inside_plugin.py, line {line}.")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", NO_MODEL)
 def test_a_model_that_cannot_be_registered_is_refused_before_the_first_epoch(broken, name):
     """3, saying what is wrong with it; nobody waits for an epoch first."""
-    done = broken[1][name]
+    done = broken[1](name)
     assert_error(done, 3, NO_MODEL[name][1])
     assert "Training" not in done.stderr
     assert "epoch 1/2" not in done.stderr
@@ -697,34 +713,38 @@ def test_a_model_that_cannot_be_registered_is_refused_before_the_first_epoch(bro
 @pytest.mark.tensorflow
 def test_a_loss_that_is_lost_ends_the_run(broken):
     """5, naming epoch and batch; nothing is registered under that name."""
-    folder, told = broken
-    assert_error(told["diverging"], 5, "loss is nan in epoch 1, batch", "smaller learning rate")
+    folder, told, _ = broken
+    assert_error(told("diverging"), 5, "loss is nan in epoch 1, batch", "smaller learning rate")
     assert "spirals" not in {model.name for model in Store(folder / "registry").models()}
 
 
 @pytest.mark.tensorflow
 def test_a_report_that_fails_costs_a_warning(broken):
     """The version stands, and says why its figures are missing."""
-    folder, told = broken
-    assert told["report"].status == 0, told["report"].stderr
-    assert "Warning: Figures are missing: Plugin 'report' failed" in told["report"].stderr
-    assert told["report"].stdout.startswith("Registered report@1")
+    folder, told, _ = broken
+    assert told("report").status == 0, told("report").stderr
+    assert "Warning: Figures are missing: Plugin 'report' failed" in told("report").stderr
+    assert told("report").stdout.startswith("Registered report@1")
     assert "no ink" in mlreg("show", "report@1", cwd=folder).stdout
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_notice_that_fails_costs_a_warning(broken):
     """What mlreg_registered raises does not undo the version."""
-    done = broken[1]["registered"]
+    done = broken[1]("registered")
     assert done.status == 0, done.stderr
     assert "Warning: Plugin 'registered' failed in mlreg_registered" in done.stderr
     assert done.stdout.startswith("Registered registered@1")
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_failed_runs_leave_nothing_but_what_it_takes_to_go_on(broken):
     """Only the two that went on are versions; those that had begun to train can be resumed."""
-    folder, _ = broken
+    folder, told, names = broken
+    for name in names:
+        told(name)
     store = Store(folder / "registry")
     assert [model.name for model in store.models()] == ["registered", "report"]
     assert leftovers(store.folder) == []
@@ -757,13 +777,18 @@ PATIENCE_SECONDS = 20  # a batch and a clean end take one, on a machine that is 
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
-    """A long run stopped by each signal in its second epoch; all of them at once, for speed."""
+def stopped(request, tmp_path_factory):
+    """Long runs stopped by a signal each in their second epoch; all of them at once, for speed."""
     folder = tmp_path_factory.mktemp("stopped")
     shutil.copy(EXAMPLE, folder)
     write_settings(folder, {"spirals": "spirals"})
+    asked = {
+        item.callspec.params["signum"]
+        for item in request.session.items
+        if item.function is test_a_signal_stops_a_run_at_the_end_of_its_batch
+    }
     runs = {}
-    for signum in STATUS:
+    for signum in asked:
         home = folder / signum.name
         words = ["run", "spirals", "--epochs", "100000"]
         runs[signum] = start(*words, cwd=folder, MLREG_HOME=str(home)), home
@@ -789,6 +814,7 @@ def stopped(tmp_path_factory):
     return ends
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("signum", STATUS, ids=lambda signum: signum.name)
 def test_a_signal_stops_a_run_at_the_end_of_its_batch(stopped, signum):
@@ -807,6 +833,7 @@ def test_a_signal_stops_a_run_at_the_end_of_its_batch(stopped, signum):
     assert seconds < PATIENCE_SECONDS
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_ctrl_c_twice_does_not_wait_for_the_batch(tmp_path):
     """Once, the batch goes on; twice, it ends where it is, as clean, and can be begun anew."""

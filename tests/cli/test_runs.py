@@ -267,7 +267,7 @@ def test_a_version_trained_again_is_identical(spirals):
     assert found["weights"] == found["recorded_weights"]
     assert found["version"]["ref"] == "whole@1"
     assert "identical: weights, history and metrics, bit for bit" in told["shown"].stdout
-    assert "drifted" not in told["shown"].stdout
+    assert "changed:" not in told["shown"].stdout
 
 
 @pytest.mark.tensorflow
@@ -276,7 +276,7 @@ def test_what_drifted_is_named_where_it_is_not_identical(spirals):
     folder, _, _, told = spirals
     done = told["drifted"]
     assert done.status == 0, done.stderr
-    assert "drifted: setting learning_rate: 0.5, was 0.01" in done.stdout
+    assert "changed: setting learning_rate: 0.5, was 0.01" in done.stdout
     assert "the history differs from epoch 1 on" in done.stdout
     assert re.search(r"^(different|within noise)$", done.stdout, re.MULTILINE)
     assert "now against the record: " in done.stdout

@@ -75,7 +75,7 @@ def test_the_first_is_what_the_others_are_held_against(registered):
     ("options", "why"),
     [
         ({"fingerprint": "sha256:other"}, "different test splits"),
-        ({"kept": False}, "no record of the answers"),
+        ({"kept": False}, "results were not recorded"),
     ],
 )
 def test_what_cannot_be_compared_is_shown_without_a_test(registered, options, why):
@@ -85,12 +85,12 @@ def test_what_cannot_be_compared_is_shown_without_a_test(registered, options, wh
     found = registered.compare(["dummy@1", "dummy@2"])
     (difference,) = found.differences
     assert difference.comparison is None
-    assert why in difference.why_not
+    assert why in difference.not_comparable_reason
     assert found.metrics["test_accuracy"] == [1.0, 7 / 8]
 
 
 def test_one_version_alone_is_nothing_to_compare(registered):
     """2, and how it is written."""
     publish(registered, [0] * 8)
-    with pytest.raises(UsageError, match="nothing to be compared with"):
+    with pytest.raises(UsageError, match="only one version to compare"):
         registered.compare(["dummy@1"])

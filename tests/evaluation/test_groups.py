@@ -46,11 +46,15 @@ def test_one_version_of_each_group_brings_the_whole_groups(registered):
         "test_accuracy": summarize(FIRST), "test_loss": summarize([1.0] * 3),
     }  # fmt: skip
     (difference,) = found.group_differences
-    assert (difference.group, difference.first, difference.why_not) == (second, first, "")
+    assert (difference.group, difference.baseline, difference.not_comparable_reason) == (
+        second,
+        first,
+        "",
+    )
     expected = difference_of_means(summarize(SECOND), summarize(FIRST))
     assert difference.metrics["test_accuracy"] == expected
     assert expected.p_value < 0.05
-    assert difference.metrics["test_loss"].why_not == "neither side varies"
+    assert difference.metrics["test_loss"].not_comparable_reason == "neither side varies"
 
 
 def test_versions_of_one_group_bring_it_once(registered):
@@ -74,7 +78,7 @@ def test_the_first_group_is_what_the_others_are_held_against(registered):
         make(registered, FIRST, group)
     found = registered.compare(["dummy@9", "dummy@1", "dummy@5", "dummy@8"])
     assert names(found) == ["dummy@7 … dummy@9", "dummy@1 … dummy@3", "dummy@4 … dummy@6"]
-    assert [each.first.name for each in found.group_differences] == ["dummy@7 … dummy@9"] * 2
+    assert [each.baseline.name for each in found.group_differences] == ["dummy@7 … dummy@9"] * 2
 
 
 def test_a_group_beside_a_version_that_was_made_alone_has_a_difference_without_an_interval(
@@ -88,7 +92,7 @@ def test_a_group_beside_a_version_that_was_made_alone_has_a_difference_without_a
     difference = found.group_differences[0].metrics["test_accuracy"]
     assert difference.difference == pytest.approx(0.08)
     assert difference.low is None
-    assert difference.why_not == "one run alone has no deviation"
+    assert difference.not_comparable_reason == "a single run has no standard deviation"
 
 
 def test_groups_of_two_models_are_compared(registered):
@@ -101,14 +105,14 @@ def test_groups_of_two_models_are_compared(registered):
 
 @pytest.mark.parametrize(
     ("split", "why"),
-    [("b", "they were measured on different test splits"), ("", "no record of their test splits")],
+    [("b", "they were evaluated on different test splits"), ("", "test splits were not recorded")],
 )
 def test_groups_measured_elsewhere_are_shown_and_not_compared(registered, split, why):
     """As for versions: means side by side, no test between them."""
     make(registered, FIRST, "one")
     make(registered, SECOND, "two", split=split)
     (difference,) = registered.compare(["dummy@1", "dummy@4"]).group_differences
-    assert why in difference.why_not
+    assert why in difference.not_comparable_reason
     assert difference.metrics == {}
 
 
@@ -119,8 +123,8 @@ def test_a_test_split_that_follows_the_seed_is_the_same_for_the_same_seeds(regis
             make(registered, [accuracy], group, split)
     make(registered, FIRST[:2], "three", "a")
     alike, other = registered.compare(["dummy@1", "dummy@4", "dummy@7"]).group_differences
-    assert alike.why_not == ""
-    assert "different test splits" in other.why_not
+    assert alike.not_comparable_reason == ""
+    assert "different test splits" in other.not_comparable_reason
 
 
 def test_removed_versions_do_not_count(registered):

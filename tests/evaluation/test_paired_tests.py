@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from registry_core.errors import UsageError
-from registry_core.evaluation.per_example_results import (
+from registry_core.evaluation.paired_tests import (
     BOOTSTRAP_RESAMPLES,
-    WHOLE_EXAMPLES,
-    PerExampleResults,
+    FULL_BOOTSTRAP_EXAMPLES,
     compare,
     exact_mcnemar,
     resampled_means,
     tail_resampled_means,
     tango_interval,
 )
+from registry_core.evaluation.per_example_results import PerExampleResults
 
 counts = st.integers(0, 400)
 
@@ -207,6 +207,7 @@ def berry_esseen(gains: np.ndarray, tail: int) -> float:
     return float(0.4748 * third / math.sqrt(draws))
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("name", GAINS)
 def test_resampling_the_tail_alone_is_scipys_bootstrap_within_the_documented_error(name):
     """Of 5,000 examples a tenth are resampled: the same distribution, the same interval."""
@@ -242,7 +243,7 @@ def test_an_outlier_moves_the_interval_as_the_bootstrap_has_it_and_not_as_a_norm
 
 def test_answers_that_differ_nowhere_differ_in_nothing_however_many():
     """p = 1; and where a constant is all that differs, there is no doubt."""
-    same = np.ones(WHOLE_EXAMPLES + 1)
+    same = np.ones(FULL_BOOTSTRAP_EXAMPLES + 1)
     found = compare(measured(same), measured(same))
     assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
     found = compare(measured(same), measured(same + 1))
@@ -250,10 +251,11 @@ def test_answers_that_differ_nowhere_differ_in_nothing_however_many():
     assert found.p_value == 2 / (BOOTSTRAP_RESAMPLES + 1)
 
 
+@pytest.mark.gate
 def test_the_test_says_when_only_the_tail_is_resampled():
     """From 50,001 examples on; up to there its name is the one that ledgers have."""
     generator = np.random.default_rng(3)
-    theirs = generator.gamma(2, 1, WHOLE_EXAMPLES + 1).astype("<f4")
+    theirs = generator.gamma(2, 1, FULL_BOOTSTRAP_EXAMPLES + 1).astype("<f4")
     ours = theirs - generator.normal(0.01, 0.4, len(theirs)).astype("<f4")
     whole = compare(measured(ours[1:]), measured(theirs[1:]))
     tail = compare(measured(ours), measured(theirs))
@@ -263,6 +265,7 @@ def test_the_test_says_when_only_the_tail_is_resampled():
     assert (tail.low, tail.high) == pytest.approx((whole.low, whole.high), abs=0.05 * width)
 
 
+@pytest.mark.gate
 def test_two_million_examples_are_compared_in_seconds_and_little_memory():
     """The t-test's interval; the same every time, in any order of the examples."""
     generator = np.random.default_rng(5)
@@ -300,12 +303,12 @@ def test_two_million_answers_are_compared_in_seconds():
     assert found.p_value == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("examples", [100, WHOLE_EXAMPLES + 1])
+@pytest.mark.parametrize("examples", [100, FULL_BOOTSTRAP_EXAMPLES + 1])
 def test_whoever_waits_is_told_how_many_resamples_are_done(examples):
     """From none to all, in order."""
     losses = np.random.default_rng(0).gamma(2, 1, examples)
     told = []
-    compare(measured(losses), measured(losses[::-1]), advanced=lambda *done: told.append(done))
+    compare(measured(losses), measured(losses[::-1]), progress=lambda *done: told.append(done))
     assert told[0] == (0, BOOTSTRAP_RESAMPLES)
     assert told[-1] == (BOOTSTRAP_RESAMPLES, BOOTSTRAP_RESAMPLES)
     assert told == sorted(told)

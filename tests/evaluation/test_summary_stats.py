@@ -64,7 +64,7 @@ def test_a_sample_is_summarize_as_scipy_does(values):
     found = summarize(values, 0.9)
     assert found.n == len(values)
     assert found.mean == pytest.approx(np.mean(values))
-    assert found.deviation == pytest.approx(np.std(values, ddof=1), rel=1e-6, abs=1e-12)
+    assert found.std == pytest.approx(np.std(values, ddof=1), rel=1e-6, abs=1e-12)
     if np.std(values) > 1e-12:
         expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
         assert (found.low, found.high) == pytest.approx(expected, rel=1e-6, abs=1e-12)
@@ -74,13 +74,13 @@ def test_one_measurement_has_a_mean_and_nothing_else():
     """Its deviation is not 0: it is not known."""
     found = summarize([0.7])
     assert (found.n, found.mean) == (1, 0.7)
-    assert found.deviation is found.low is found.high is None
+    assert found.std is found.low is found.high is None
 
 
 def test_equal_measurements_do_not_vary():
     """Exactly: 0.1 has no rounding to show for, however often it is added up."""
     found = summarize([0.1] * 7)
-    assert (found.mean, found.deviation, found.low, found.high) == (0.1, 0.0, 0.1, 0.1)
+    assert (found.mean, found.std, found.low, found.high) == (0.1, 0.0, 0.1, 0.1)
 
 
 @pytest.mark.filterwarnings("ignore:Precision loss")  # SciPy's, where one sample hardly varies
@@ -92,7 +92,7 @@ def test_two_means_are_compared_as_by_scipys_welch_test(ours, theirs):
         return
     expected = stats.ttest_ind(ours, theirs, equal_var=False)
     interval = expected.confidence_interval(0.95)
-    assert found.why_not == ""
+    assert found.not_comparable_reason == ""
     assert found.difference == pytest.approx(np.mean(ours) - np.mean(theirs))
     assert (found.low, found.high) == pytest.approx(tuple(interval), rel=1e-6, abs=1e-9)
     assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
@@ -120,15 +120,15 @@ def test_one_side_that_does_not_vary_is_known_exactly():
 @pytest.mark.parametrize(
     ("ours", "theirs", "why"),
     [
-        ([0.5], [0.4, 0.6], "one run alone has no deviation"),
-        ([0.4, 0.6], [0.5], "one run alone has no deviation"),
+        ([0.5], [0.4, 0.6], "a single run has no standard deviation"),
+        ([0.4, 0.6], [0.5], "a single run has no standard deviation"),
         ([0.75] * 3, [0.5] * 2, "neither side varies"),
     ],
 )
 def test_where_there_is_no_test_the_reason_is_told(ours, theirs, why):
     """The difference of means is there all the same."""
     found = difference_of_means(summarize(ours), summarize(theirs))
-    assert found.why_not == why
+    assert found.not_comparable_reason == why
     assert found.difference == pytest.approx(np.mean(ours) - np.mean(theirs))
     assert found.low is found.high is found.p_value is found.degrees_of_freedom is None
 
@@ -139,6 +139,7 @@ def test_a_deviation_whose_square_no_float_can_hold_still_counts():
     assert found.p_value == pytest.approx(stats.ttest_ind([1, 3], [7, 9], equal_var=False).pvalue)
 
 
+@pytest.mark.gate
 def test_intervals_cover_as_often_as_they_say():
     """Of 2,000 Welch intervals of 95 %, five runs against three, 93.5 to 97 % hold the truth."""
     generator = np.random.default_rng(1)

@@ -7,11 +7,8 @@ import pytest
 from fakes import TABLE_PLUGIN, FakeBackend, run_context, write_project
 
 from registry_core.errors import DataError, UsageError
-from registry_core.evaluation.per_example_results import (
-    PerExampleResults,
-    compare,
-    pack_results,
-)
+from registry_core.evaluation.paired_tests import compare
+from registry_core.evaluation.per_example_results import PerExampleResults, pack_results
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.reevaluate import evaluate
 from registry_core.lifecycle.run import run
@@ -77,7 +74,7 @@ def test_two_splits_of_one_fingerprint_and_other_targets_cannot_be_compared():
         (SEVERAL_LABELS, SEVERAL_LABELS[::-1], NAMES),
     ):
         first, second = (pack_results(evaluated(each), names, "v1") for each in (ours, theirs))
-        with pytest.raises(UsageError, match="other targets") as caught:
+        with pytest.raises(UsageError, match="different targets") as caught:
             compare(first, second)
         assert "v1" in caught.value.remedy
         assert compare(first, first).p_value == 1
@@ -96,7 +93,7 @@ def test_what_the_targets_were_is_kept_and_need_not_be():
     # the classes of a classifier were always kept
     first, second = (pack_results(evaluated(each), NAMES, "v1") for each in ([0, 1, 2], [1, 0, 2]))
     old = PerExampleResults(3, "v1", first.losses, first.correct, first.predicted, first.expected)
-    with pytest.raises(UsageError, match="other targets"):
+    with pytest.raises(UsageError, match="different targets"):
         compare(second, old)
 
 

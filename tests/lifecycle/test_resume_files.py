@@ -121,9 +121,10 @@ def ended(project):
         lines.append([*RUN, "-p", f"stops={json.dumps(places)}"])
         lines += [["resume", "-q"] for _ in places]
     lines += [[*RUN, "-p", "breaks=true"], ["resume", "-q"]]
-    return lines, in_turn(lines, cwd=project, TF_CPP_MIN_LOG_LEVEL="3")
+    return lines, in_turn(lines, cwd=project, keras=True)
 
 
+@pytest.mark.gate
 def test_a_resumed_run_with_its_best_weights_on_disk_ends_as_if_never_stopped(project, ended):
     """Within an epoch, between epochs, again and again: the weights of the best epoch."""
     lines, done = ended
@@ -139,6 +140,7 @@ def test_a_resumed_run_with_its_best_weights_on_disk_ends_as_if_never_stopped(pr
     assert list((project / "registry" / "runs").iterdir()) == []
 
 
+@pytest.mark.gate
 def test_callbacks_find_what_they_wrote_where_a_run_goes_on_and_nothing_where_it_begins(ended):
     """A run that broke before its first checkpoint begins anew, in an empty folder."""
     _, done = ended

@@ -229,15 +229,6 @@ def _state(process: int) -> str:
 # --- with Keras ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def keras():
-    import keras
-
-    from registry_core import training  # noqa: F401 - sets TensorFlow up
-
-    return keras
-
-
 GREEDY = [
     "StringLookup of many unknown words", "IntegerLookup of many unknown numbers",
     "TextVectorization of long n-grams", "AUC of many thresholds", "recall of many thresholds",
@@ -246,6 +237,7 @@ GREEDY = [
 ]  # fmt: skip
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", GREEDY)
 def test_a_small_file_that_asks_for_much_is_refused(keras, tmp_path, name):
@@ -288,6 +280,7 @@ def test_a_sound_model_passes_with_the_data_and_without(keras, data, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_what_does_not_fit_is_said_as_this_process_would(keras, data, tmp_path):
     """Errors keep their class and words; texts go to the other process as texts."""
@@ -307,6 +300,7 @@ def test_what_does_not_fit_is_said_as_this_process_would(keras, data, tmp_path):
         Examiner().rehearse(file, RunConfig())
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_split_that_would_take_hours_is_refused(keras, data, tmp_path, monkeypatch):
     """The first batch tells what all of them take."""
@@ -324,6 +318,7 @@ def project(keras, tmp_path):
     return tmp_path
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_the_command_refuses_and_says_how_to_allow_more(project):
     """Status 9 in three lines; nothing is registered, and no run is left."""
@@ -336,6 +331,7 @@ def test_the_command_refuses_and_says_how_to_allow_more(project):
     assert store.models() == store.unfinished_runs() == []
 
 
+@pytest.mark.gate(keep=1)
 @linux
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])

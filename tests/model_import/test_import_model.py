@@ -9,12 +9,12 @@ import threading
 import time
 import tracemalloc
 import zipfile
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 
 import numpy as np
 import pytest
-from cli_helpers import EXAMPLE, assert_error, in_turn, mlreg, newest
+from cli_helpers import EXAMPLE, assert_error, in_turn, keras_mlreg, newest
 from fakes import TABLE_PLUGIN, FakeBackend, Recorder, run_context, write_plugin, write_project
 from fakes import write_settings as write_toml
 from hostile_files import HOSTILE, archive, canary, dense, members, model, sound
@@ -52,6 +52,7 @@ def watched(tmp_path):
         yield made
 
 
+@pytest.mark.gate(keep=37)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_without_touching_anything(name, watched, tmp_path):
     """9 where it wants to run code or to reach outside, 6 where it is no whole .keras file.
@@ -254,8 +255,14 @@ IMPORTED = "tensorflow was imported"
 
 
 @pytest.fixture(scope="module")
-def refusals(tmp_path_factory):
-    """Each hostile file given to the command, without TensorFlow: name -> how it ended."""
+def refusals(request, tmp_path_factory):
+    """Hostile files given to the command, without TensorFlow: name -> how it ended."""
+    asked = {
+        item.callspec.params["name"]
+        for item in request.session.items
+        if item.function is test_import_refuses_before_tensorflow_and_the_data
+    }
+    names = [name for name in HOSTILE if name in asked]
     folder = tmp_path_factory.mktemp("project")
     for module in ("tensorflow", "keras"):
         write_plugin(folder / "in_place_of", module, f"raise SystemExit({IMPORTED!r})")
@@ -263,26 +270,29 @@ def refusals(tmp_path_factory):
     write_toml(folder, {"flowers": "flowers_plugin"}, registry="registry")
     files = tmp_path_factory.mktemp("files")
     with canary(folder / "outside") as watched:
-        for name, (_, make) in HOSTILE.items():
-            make(files / f"{name}.keras", watched)
+        for name in names:
+            HOSTILE[name][1](files / f"{name}.keras", watched)
         before = {path for path in folder.rglob("*") if "registry" not in path.parts}
-        lines = [["import", "flowers", str(files / f"{name}.keras")] for name in HOSTILE]
+        lines = [["import", "flowers", str(files / f"{name}.keras")] for name in names]
         lines += [[*line, "--dry-run"] for line in lines[::5]]
         lines += [["list"], ["verify"]]
         began = time.monotonic()
-        done = in_turn(lines, cwd=folder, PYTHONPATH=str(folder / "in_place_of"))
+        done = in_turn(
+            lines, cwd=folder, PYTHONPATH=str(folder / "in_place_of"), FORKED_EXAMINER="1"
+        )
         seconds = time.monotonic() - began
         watched.assert_untouched()
     after = {p for p in folder.rglob("*") if not {"registry", "__pycache__"} & set(p.parts)}
     assert after == before
     *ends, listed, verified = done
-    names = [*HOSTILE, *(f"{name} -n" for name in [*HOSTILE][::5])]
+    names += [f"{name} -n" for name in names[::5]]
     return {
         "folder": folder, "seconds": seconds, "list": listed, "verify": verified,
         **dict(zip(names, ends, strict=True)),
     }  # fmt: skip
 
 
+@pytest.mark.gate(keep=12)
 @pytest.mark.processes
 @pytest.mark.parametrize("name", HOSTILE)
 def test_import_refuses_before_tensorflow_and_the_data(refusals, name):
@@ -308,32 +318,20 @@ def test_a_dry_run_loads_the_model_and_says_what_would_be_done(tmp_path):
     """The digest of the file, the data, and the name; this process does not load TensorFlow."""
     write_project(tmp_path)
     sound(tmp_path / "sound.keras")
-    done = mlreg("import", "flowers", "sound.keras", "--dry-run", cwd=tmp_path)
+    line = ["import", "flowers", "--dry-run"]
+    done = keras_mlreg(*line, "sound.keras", cwd=tmp_path, FORKED_EXAMINER="1")
     assert done.status == 0, done.stderr
     for said in ("sound.keras", "sha256", "flowers, preset baseline", "next version of 'flowers'"):
         assert said in done.stdout
     archive(tmp_path / "mismatch.keras", members(model(dense(units=4))))
-    done = mlreg("import", "flowers", "mismatch.keras", "--dry-run", cwd=tmp_path)
+    done = keras_mlreg(*line, "mismatch.keras", cwd=tmp_path, FORKED_EXAMINER="1")
     assert_error(done, 6, "Keras cannot load the file")
 
 
 # --- with Keras ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):  # which sets TensorFlow up
-    import keras
-
-    return keras
-
-
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["lambda-activation", "lambda-layer", "pickled"])
 def test_the_hostile_files_are_live(keras, watched, tmp_path, name):
@@ -452,6 +450,7 @@ def architectures(keras):
         yield name, lambda make=application: make(weights=None, input_shape=(32, 32, 3), classes=4)
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_what_keras_makes_of_its_own_layers_is_accepted(training, keras, tmp_path):
     """No model that Keras itself saves is taken for a hostile one, or for larger than it is."""
@@ -510,11 +509,8 @@ def test_the_loss_is_what_the_targets_ask_for(training, keras):
 
 
 @pytest.fixture(scope="module")
-def imports(keras, tmp_path_factory):
-    """Models of two inputs and three classes, imported by one process; and others that do not fit.
-
-    name -> how its command ended; `folder` is the project, whose registry has all versions.
-    """
+def project(keras, tmp_path_factory):
+    """A folder with models of two inputs and three classes, and with others that do not fit."""
     folder = tmp_path_factory.mktemp("spirals")
     shutil.copy(EXAMPLE, folder)
     write_toml(folder, {"spirals": "spirals"}, registry="registry")
@@ -548,33 +544,64 @@ def imports(keras, tmp_path_factory):
     sound(folder / "made-by-hand.keras")
     archive(folder / "mismatch.keras", members(model(dense(units=4))))
     archive(folder / "larger.keras", members(model(dense(units=10**12))))
-    names = [*models, "made-by-hand", "mismatch", "larger"]
-    lines = {name: f"import spirals {name}.keras --name {name} --json" for name in names} | {
-        "run": "run spirals --preset quick --json",
-        "export": "export spirals@1 -o trained.keras",
-        "trained": "import spirals trained.keras --preset quick --json",
-        "again": "export spirals@2 -o again.keras",
-        "list": "list spirals",
-        "show": "show spirals@2",
-        "promote": "promote spirals 2 production",
-        "compare": "compare spirals@1 spirals@2 --json",
-        "h5": "export spirals@2 --format h5 -o model.h5",
-        "figures": "export spirals@2 --format figures -o figures",
-        "verify": "verify",
-        "evaluate-trained": "evaluate spirals@1",
-        "evaluate-imported": "evaluate spirals@2 --json",
-        "evaluate-compiled": "evaluate logits --json",
-        "evaluate-validation": "evaluate spirals@1 --split validation --json",
-        "evaluate-holdout": "evaluate spirals@1 --split holdout",
-        "history": "history --json",
-    }
-    done = in_turn([line.split() for line in lines.values()], cwd=folder)
-    return {"folder": folder, **dict(zip(lines, done, strict=True))}
+    return folder
+
+
+@pytest.fixture(scope="module")
+def imported(project):
+    """Imports one of the models: name -> how its command ended, which runs when it is asked for."""
+
+    @cache
+    def run(name):
+        line = f"import spirals {name}.keras --name {name} --json"
+        return keras_mlreg(*line.split(), cwd=project, FORKED_EXAMINER="1")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def used(project):
+    """A model that was trained here, exported, imported again and used: name -> how it ended."""
+    ended = {"folder": project}
+
+    def run(keras=True, **lines):
+        words = [line.split() for line in lines.values()]
+        told = in_turn(words, project, keras, MLREG_HOME=str(project / "used"), FORKED_EXAMINER="1")
+        ended.update(zip(lines, told, strict=True))
+
+    # an import first in its process, as nothing of TensorFlow may run before a file is examined
+    run(logits="import spirals logits.keras --name logits --json")
+    run(
+        run="run spirals --preset quick --json",
+        export="export spirals@1 -o trained.keras",
+    )
+    run(
+        trained="import spirals trained.keras --preset quick --json",
+        again="export spirals@2 -o again.keras",
+        h5="export spirals@2 --format h5 -o model.h5",
+        figures="export spirals@2 --format figures -o figures",
+        evaluate_trained="evaluate spirals@1",
+        evaluate_imported="evaluate spirals@2 --json",
+        evaluate_compiled="evaluate logits --json",
+        evaluate_validation="evaluate spirals@1 --split validation --json",
+        evaluate_holdout="evaluate spirals@1 --split holdout",
+    )
+    run(
+        keras=False,
+        list="list spirals",
+        show="show spirals@2",
+        promote="promote spirals 2 production",
+        compare="compare spirals@1 spirals@2 --json",
+        verify="verify",
+        history="history --json",
+    )
+    return ended
 
 
 SPARSE = "sparse_categorical_crossentropy of its outputs as"
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("name", "loss"),
@@ -589,19 +616,21 @@ SPARSE = "sparse_categorical_crossentropy of its outputs as"
         ("other-loss", f"{SPARSE} logits"),
     ],
 )
-def test_a_sound_model_is_measured_by_the_loss_that_the_classes_ask_for(imports, name, loss):
+def test_a_sound_model_is_measured_by_the_loss_that_the_classes_ask_for(
+    imported, project, name, loss
+):
     """Its own where it is one; else what its outputs are, probabilities or logits, decides."""
-    assert imports[name].status == 0, imports[name].stderr
-    version = imports[name].json["version"]
+    assert imported(name).status == 0, imported(name).stderr
+    version = imported(name).json["version"]
     assert set(version["metrics"]) == {"test_accuracy", "test_loss"}
-    folder = imports["folder"]
-    store = Store(folder / "registry")
+    store = Store(project / "registry")
     registered = newest(store, name)
     assert store.manifest(registered)["imported"]["loss"] == loss
-    digest = sha256((folder / f"{name}.keras").read_bytes()).hexdigest()
+    digest = sha256((project / f"{name}.keras").read_bytes()).hexdigest()
     assert registered.file("model.keras").sha256 == digest
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("name", "status", "named"),
@@ -613,55 +642,58 @@ def test_a_sound_model_is_measured_by_the_loss_that_the_classes_ask_for(imports,
         ("larger", 6, ["3,000,000,000,000 numbers, and holds 9"]),
     ],
 )
-def test_a_model_that_does_not_fit_says_so(imports, name, status, named):
+def test_a_model_that_does_not_fit_says_so(imported, project, name, status, named):
     """What it takes and gives, and what the dataset has; nothing is registered."""
-    assert_error(imports[name], status, *named)
-    assert name not in [each.name for each in Store(imports["folder"] / "registry").models()]
+    assert_error(imported(name), status, *named)
+    assert name not in [each.name for each in Store(project / "registry").models()]
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
-def test_a_registered_model_comes_back_with_the_same_bytes_and_metrics(imports):
+def test_a_registered_model_comes_back_with_the_same_bytes_and_metrics(used):
     """Run, exported, imported, exported: two versions that answer alike, of one digest."""
-    folder = imports["folder"]
-    trained, imported = (imports[name].json["version"] for name in ("run", "trained"))
+    folder = used["folder"]
+    trained, imported = (used[name].json["version"] for name in ("run", "trained"))
     assert (imported["ref"], imported["metrics"]) == ("spirals@2", trained["metrics"])
     contents = [(folder / name).read_bytes() for name in ("trained.keras", "again.keras")]
     assert contents[0] == contents[1]
-    (difference,) = imports["compare"].json["differences"]
+    (difference,) = used["compare"].json["differences"]
     assert (difference["gained"], difference["lost"]) == ([], [])
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
-def test_an_imported_version_is_used_as_any_other(imports):
+def test_an_imported_version_is_used_as_any_other(used):
     """It is listed, shown, promoted, exported in every form, verified, and loaded."""
     for name in ("list", "show", "promote", "compare", "h5", "figures", "verify"):
-        assert imports[name].status == 0, imports[name].stderr
-    assert "imported" in imports["list"].stdout
-    assert "trained.keras" in imports["show"].stdout
-    assert "epochs" not in imports["show"].stdout
-    folder = imports["folder"]
+        assert used[name].status == 0, used[name].stderr
+    assert "imported" in used["list"].stdout
+    assert "trained.keras" in used["show"].stdout
+    assert "epochs" not in used["show"].stdout
+    folder = used["folder"]
     assert [path.name for path in (folder / "figures").iterdir()] == ["confusion_matrix.png"]
     assert zipfile.is_zipfile(folder / "again.keras")
     from registry_core import open_registry
 
-    loaded = open_registry(folder / "registry").load("spirals@production")
+    loaded = open_registry(folder / "used").load("spirals@production")
     assert loaded.predict(np.zeros((1, 2), "float32"), verbose=0).shape == (1, 3)
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
-def test_what_is_measured_again_is_what_was_recorded(imports):
+def test_what_is_measured_again_is_what_was_recorded(used):
     """A trained model, an imported one, and one that was compiled for the measurement alone."""
-    trained = imports["evaluate-trained"]
+    trained = used["evaluate_trained"]
     assert trained.status == 0, trained.stderr
     assert "identical: 0 answers differ" in trained.stdout
-    for name in ("evaluate-imported", "evaluate-compiled"):
-        found = imports[name].json
-        assert (found["verdict"], found["changed"]) == ("identical", []), imports[name].stdout
+    for name in ("evaluate_imported", "evaluate_compiled"):
+        found = used[name].json
+        assert (found["verdict"], found["changed"]) == ("identical", []), used[name].stdout
         assert found["metrics"] == found["recorded"] == found["version"]["metrics"]
-    elsewhere = imports["evaluate-validation"].json
+    elsewhere = used["evaluate_validation"].json
     assert (elsewhere["examples"], elsewhere["verdict"]) == (500, "not recorded")
-    assert_error(imports["evaluate-holdout"], 2, "No split 'holdout'", "test, validation, train")
-    assert {row["action"] for row in imports["history"].json["history"]} == {
+    assert_error(used["evaluate_holdout"], 2, "No split 'holdout'", "test, validation, train")
+    assert {row["action"] for row in used["history"].json["history"]} == {
         "registered",
         "promoted",
     }

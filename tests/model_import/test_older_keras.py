@@ -142,6 +142,7 @@ def transposed(weights):
     group["0"] = kernel
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_a_quantised_model_of_an_older_keras_is_told_as_older(adopter, tmp_path, mode):

@@ -91,6 +91,7 @@ PRINTS = {
 }
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("way", PRINTS)
 def test_what_a_plugin_prints_is_on_stderr(project, way):
     """However it is written; stdout has the one object."""
@@ -99,6 +100,7 @@ def test_what_a_plugin_prints_is_on_stderr(project, way):
     assert_registered(done, folder, "noise")
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report", "mlreg_registered"])
 def test_every_hook_prints_to_stderr(project, hook):
     """And the import; with -q too, the version's reference is all that stdout has."""
@@ -172,6 +174,7 @@ def test_a_table_is_as_wide_as_the_terminal_that_stdout_is(project, columns):
     assert any("train time" in line for line in lines) == (columns == 150)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_encoding_can_show_any_text(project, encoding):
     """What an encoding has not is shown with escapes; JSON stays JSON."""
@@ -211,6 +214,7 @@ UNWRITABLE = [
 ]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("old", "new", "status", "said"), UNWRITABLE)
 def test_a_lone_surrogate_is_refused_before_training(project, old, new, status, said):
     """It could not be written into the version's record afterwards."""
@@ -381,6 +385,7 @@ def test_whatever_a_hook_raises_it_is_the_plugins_fault(tmp_path, what, hook):
     assert len(str(caught.value)) < 1500
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     "what",
     ["raise Mute()", "raise Partial()", "raise Textless('x')", "deep()", "raise Base('all')"],
@@ -424,6 +429,7 @@ STREAMS = {
 }
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("way", STREAMS)
 def test_a_hook_that_takes_the_streams_away_is_told_and_the_run_goes_on(project, way):
     """The version is registered and told; what was closed leads to stderr again."""
@@ -438,6 +444,7 @@ def test_a_hook_that_takes_the_streams_away_is_told_and_the_run_goes_on(project,
         assert "later" in done.stderr
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("end", [64, 256, 4096])
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report"])
 def test_a_hook_that_closes_others_files_stops_the_run(project, hook, end):
@@ -492,6 +499,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_registered"])
 def test_what_a_hook_changes_of_the_process_is_put_back(project, hook):
     """All of it, with a warning that names plugin, hook and what it was; the run goes on."""
@@ -566,6 +574,7 @@ def test_what_raises_is_put_back_too(tmp_path):
     assert "the working directory" in told[0]
 
 
+@pytest.mark.gate
 def test_looking_costs_next_to_nothing():
     """A guarded call costs less than a tenth of a millisecond."""
     guard = PluginGuard("'x'", "in mlreg_model")
@@ -578,6 +587,7 @@ def test_looking_costs_next_to_nothing():
     assert least < 1e-3
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("hook", ["import", "mlreg_dataset", "mlreg_model"])
 def test_ctrl_c_stops_a_run_whose_plugin_took_the_signal(project, hook):
     """A handler that a hook installed is replaced by mlreg's after it, and Ctrl-C means stop."""
@@ -643,6 +653,7 @@ def test_a_value_that_raises_when_it_is_looked_at_is_the_plugins_fault(project, 
     )
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("words", ["fetch", "verify", "path"])
 def test_a_cache_that_raises_is_the_plugins_fault(project, words):
     """3, naming the hook that gave it."""
@@ -667,6 +678,7 @@ LEFT = {
 }
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("way", LEFT)
 def test_what_a_plugin_leaves_running_does_not_hold_the_command(project, way):
     """The version is told; after some seconds the command ends, naming the thread."""
@@ -678,6 +690,7 @@ def test_what_a_plugin_leaves_running_does_not_hold_the_command(project, way):
     assert_registered(done, folder, "Warning: A plugin left", said)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     "code",
     [

@@ -180,6 +180,7 @@ def test_every_command_that_loads_it_imports_them_first(project):
     assert told[4][1] == "identical\n"
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_where_the_code_is_not_what_it_was_that_is_said_in_three_lines(project, tmp_path):
     """Status 3, whatever is missing or raises; never a bug, never pages of configuration."""
@@ -217,6 +218,7 @@ def test_where_the_code_is_not_what_it_was_that_is_said_in_three_lines(project, 
             assert len(text) < 1000
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_elsewhere_it_is_loaded_once_a_program_has_imported_the_code(project, tmp_path):
     """From a folder without plugins.toml: 3 in three lines; then as usual."""
@@ -229,6 +231,7 @@ def test_elsewhere_it_is_loaded_once_a_program_has_imported_the_code(project, tm
         assert "plugins.toml names it" in out + err
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_version_of_an_earlier_mlreg_is_loaded_by_what_its_file_names(project):
     """Its record says nothing of custom objects; functions are found by importing the plugin."""
@@ -289,6 +292,7 @@ def test_a_class_of_a_function_has_no_module_and_kerass_own_are_left_out(tmp_pat
     assert custom_objects(tmp_path / "m.keras") == {"here>Late": ""}
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_layer_that_fails_when_it_is_measured_is_its_plugins_fault(project):
     """Loaded well, and failing on the first batch: 3 and the reason, not a bug."""

@@ -164,15 +164,3 @@ def test_the_contract_costs_nothing_to_import(module):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_everything_an_author_needs_is_in_the_package_itself():
-    """Names of `registry_core` resolve, are listed, and a wrong one is an AttributeError."""
-    import registry_core
-
-    for name in registry_core.__all__:
-        if name not in ("Registry", "open_registry"):
-            assert getattr(registry_core, name) is not None
-    assert set(registry_core.__all__) == set(dir(registry_core))
-    with pytest.raises(AttributeError, match="no attribute 'hookimp'"):
-        registry_core.hookimp  # noqa: B018

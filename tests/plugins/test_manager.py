@@ -297,7 +297,7 @@ def test_an_argument_that_pluggy_would_never_pass_is_an_error(tmp_path, argument
     text = f"@hookimpl\ndef mlreg_scheduler({arguments}):\n    return None\n"
     error = refused(tmp_path, TABLE_PLUGIN + text)
     file = tmp_path / "flowers_plugin.py"
-    says(error, "'flowers'", "mlreg_scheduler", "never be given 'steps_per_epoch'")
+    says(error, "'flowers'", "mlreg_scheduler", "never receive 'steps_per_epoch'")
     says(error, f"{file}, line {line_of(file, '@hookimpl')}")
 
 

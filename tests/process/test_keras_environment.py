@@ -48,6 +48,6 @@ def test_a_keras_that_was_loaded_with_another_backend_is_told(tmp_path):
     done = python("-c", OTHER_FIRST, PYTHONPATH=str(tmp_path))
     assert done.stdout.splitlines() == [
         "Keras was imported with the backend jax, and mlreg trains with tensorflow.",
-        "Import registry_core before Keras, or set the backend before Python starts.",
+        "Import mlreg before Keras, or set the backend before Python starts.",
         "Try: export KERAS_BACKEND=tensorflow",
     ], done.stderr

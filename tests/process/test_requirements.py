@@ -128,6 +128,7 @@ def test_keras_on_another_backend_is_told(project):
     assert "Keras was imported with the backend jax" in done.stderr
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes
 def test_a_plugin_finds_the_backends_that_mlreg_works_with(project):

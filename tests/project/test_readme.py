@@ -1,4 +1,4 @@
-"""What the README says is what there is: hooks, commands, options, examples, files."""
+"""README and the pages under docs/ are true: hooks, options, examples, files, figures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PLUGINS = (ROOT / "docs" / "plugins.md").read_text()
+FIGURES = (ROOT / "docs" / "figures.md").read_text()
+# pages whose commands a reader types
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+GROUPS = ("plugins", "data", "rules")
 HOOKS = [name for name in vars(hookspecs) if name.startswith("mlreg_")]
 
 
 def python_block(marker: str) -> str:
-    """The Python code that follows a comment in the README."""
-    found = re.search(rf"<!-- {re.escape(marker)} -->\n```python\n(.*?)```", README, re.DOTALL)
+    """The Python code that follows a comment in docs/plugins.md."""
+    found = re.search(rf"<!-- {re.escape(marker)} -->\n```python\n(.*?)```", PLUGINS, re.DOTALL)
     assert found, f"no code after <!-- {marker} -->"
     return found[1]
 
@@ -34,40 +39,36 @@ def help_of(*words: str) -> str:
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_every_hook_is_in_the_readme_with_its_exact_arguments(hook):
+def test_every_hook_is_in_the_table_of_hooks_with_its_exact_arguments(hook):
     """A plugin author can take the table's first column as it stands."""
     arguments = ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
-    assert f"`{hook}({arguments})`" in README
+    assert f"`{hook}({arguments})`" in PLUGINS
 
 
-def test_the_readme_names_no_hook_that_does_not_exist():
+def test_the_table_of_hooks_names_no_hook_that_does_not_exist():
     """A hook that was renamed leaves no trace."""
-    assert set(re.findall(r"`(mlreg_\w+)\(", README)) == set(HOOKS)
+    assert set(re.findall(r"`(mlreg_\w+)\(", PLUGINS)) == set(HOOKS)
 
 
-def test_every_command_is_in_the_readme_and_every_one_there_exists():
-    """The table of commands and the command line are the same list."""
-    table = re.findall(r"^\| `mlreg ((?:plugins |data |rules )?\w+)", README, re.MULTILINE)
-    top = re.findall(r"^  (\w+) +\S", help_of().partition("\nOptions\n")[0], re.MULTILINE)
-    groups = {"plugins", "data", "rules"}
-    existing = {name for name in top if name not in groups}
-    for group in groups:
-        commands = help_of(group).partition("\nOptions\n")[0]
-        existing |= {f"{group} {name}" for name in re.findall(r"^  (\w+) +\S", commands, re.M)}
-    assert set(table) == existing
-
-
-def test_every_option_in_the_readmes_commands_exists():
-    """What can be typed from the README is understood."""
-    for line in re.findall(r"^\$ (?:.*&& )?mlreg (.*)$", README, re.MULTILINE):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_in_the_commands_of_a_page_exists(page):
+    """What can be typed from a page is understood."""
+    for line in re.findall(r"^\$ (?:.*&& )?mlreg (.*)$", page.read_text(), re.MULTILINE):
         words = line.partition("#")[0].split()
-        command = words[:2] if words[0] in ("plugins", "data", "rules") else words[:1]
+        command = [word for word in words[: 1 + (words[0] in GROUPS)] if word[0] != "-"]
         known = help_of(*command)
         for option in (word for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", known), f"{option} in {line}"
 
 
-def test_the_plugin_in_the_readme_is_the_one_in_examples():
+def test_the_readme_is_short_and_leads_to_every_page():
+    """A reader sees what mlreg is in a few minutes, and finds the rest."""
+    assert len(README.splitlines()) <= 250
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "pypi.md" or f"(docs/{page.name})" in README, f"no link to {page.name}"
+
+
+def test_the_plugin_in_the_page_is_the_one_in_examples():
     """There is one example, and the tests run it."""
     assert (
         python_block("examples/spirals/spirals.py")
@@ -75,8 +76,8 @@ def test_the_plugin_in_the_readme_is_the_one_in_examples():
     )
 
 
-def test_the_extension_in_the_readme_objects_to_a_quick_production(tmp_path, monkeypatch):
-    """Pasted as it stands, it does what the README says of it."""
+def test_the_extension_in_the_page_objects_to_a_quick_production(tmp_path, monkeypatch):
+    """Pasted as it stands, it does what the page says of it."""
     from registry_core.plugins.manager import PluginSet, PluginSource
 
     (tmp_path / "no_quick.py").write_text(python_block("an extension"))
@@ -94,21 +95,17 @@ def test_the_extension_in_the_readme_objects_to_a_quick_production(tmp_path, mon
     assert [each.check for each in objections("production")[0]] == ["preset"]
 
 
-def test_every_file_that_the_readme_and_contributing_link_to_exists():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_links_to_exists(page):
     """No picture and no page is missing."""
-    for page in ("README.md", "CONTRIBUTING.md"):
-        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
-            assert target.startswith("https://") or (ROOT / target).exists(), f"{target} in {page}"
-
-
-def test_no_figure_is_left_to_be_filled_in():
-    """Every placeholder was replaced by what was measured."""
-    assert not re.findall(r"@[A-Z_]+@", README)
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        found = target.startswith("https://") or (page.parent / target).exists()
+        assert found, f"{target} in {page.name}"
 
 
 def test_the_table_of_figures_is_what_was_recorded_last():
     """`python -m benchmarks table` writes it; no figure in it is typed by hand."""
-    written = README.partition("<!-- figures -->\n")[2].partition("<!-- end of figures -->")[0]
+    written = FIGURES.partition("<!-- figures -->\n")[2].partition("<!-- end of figures -->")[0]
     done = subprocess.run(
         [sys.executable, "-c", "from benchmarks.table import table; print(table(), end='')"],
         cwd=ROOT,
@@ -117,3 +114,16 @@ def test_the_table_of_figures_is_what_was_recorded_last():
         check=True,
     )
     assert written == done.stdout
+
+
+def test_the_page_of_commands_is_generated_from_the_help():
+    """`python docs/commands.py` writes it."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from commands import page; print(page(), end='')"],
+        cwd=ROOT / "docs",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    current = (ROOT / "docs" / "commands.md").read_text() == done.stdout
+    assert current, "docs/commands.md is out of date: run `python docs/commands.py`"

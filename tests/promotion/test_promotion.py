@@ -135,7 +135,7 @@ def test_off_compares_nothing(tmp_path):
     ("options", "why"),
     [
         ({"fingerprint": "sha256:other"}, "different test splits"),
-        ({"kept": False}, "no record of its answers"),
+        ({"kept": False}, "no recorded per-example results"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_unless_someone_answers_for_it(tmp_path, options, why):
@@ -165,7 +165,7 @@ def test_a_test_split_that_decided_often_decides_at_a_stricter_level(tmp_path):
         assert decision.comparison is not None
         confidences.append(1 - decision.comparison.confidence)
     assert confidences == pytest.approx([0.05, 0.05 / 2, 0.05 / 3, 0.05 / 3])
-    assert "has decided 2 times against dummy@1" in decision.checks[-1].found
+    assert "corrected for 2 earlier comparisons with dummy@1" in decision.checks[-1].found
 
 
 def test_an_alias_can_require_another(tmp_path):

@@ -90,7 +90,7 @@ def test_a_rule_that_only_plugins_toml_has_is_told_as_such(tmp_path):
     with pytest.raises(PromotionRefusedError) as caught:
         promote(registered, publish(registered, 500))
     (warning,) = caught.value.decision.warnings
-    assert "alone: a promotion from another folder does not know it" in warning
+    assert "a promotion from another folder ignores it" in warning
 
 
 @pytest.mark.parametrize("place", ["registry", "file"])
@@ -103,7 +103,7 @@ def test_a_rule_for_an_alias_that_nobody_holds_is_told_with_the_guess(tmp_path, 
     decision = promote(registered, first)
     (warning,) = decision.warnings
     assert warning.startswith("No version holds 'prod', which has a rule")
-    assert warning.endswith(": was 'production' meant?")
+    assert warning.endswith(". Is it meant for 'production'?")
     assert decision.rules == []
     promote(registered, second, "prod")
     assert not [each for each in promote(registered, second).warnings if "meant?" in each]
@@ -181,9 +181,9 @@ def test_a_difference_that_cannot_be_told_says_why_and_stops_nothing(tmp_path):
     first = publish(registered, 800)
     promote(registered, first)
     bare = promote(registered, publish(registered, 810, kept=False), dry_run=True)
-    assert bare.not_compared == "dummy@2 has no record of its answers on a test split"
+    assert bare.not_compared == "dummy@2 has no recorded per-example results"
     other = promote(registered, publish(registered, 820, fingerprint="sha256:o"), dry_run=True)
-    assert other.not_compared == "they were measured on different test splits"
+    assert other.not_compared == "they were evaluated on different test splits"
     file = blob(registered.store, first.file("outcomes.json").sha256)
     file.chmod(0o600)
     file.write_bytes(b"X" + file.read_bytes()[1:])
@@ -270,9 +270,9 @@ def test_a_misspelling_is_told_from_a_name_that_is_meant_so(typed, near):
         ("[promotion.Prod]", "'Prod' cannot name an alias"),
         ("[promotion.prod]\nrequires = ['Staging']", "'Staging', which cannot name an alias"),
         ("[promotion.prod]\nrequires = ['prod']", "must not name prod itself"),
-        ("[promotion.prod]\nmargin = inf", "must be a number, not below 0"),
+        ("[promotion.prod]\nmargin = inf", "must be a number, 0 or more"),
         ("[promotion.prod]\nfloor = { f1 = inf }", "must be a table of metrics and numbers"),
-        (f"[promotion.prod]\nmargin = {10**400}", "must be a number, not below 0"),
+        (f"[promotion.prod]\nmargin = {10**400}", "must be a number, 0 or more"),
     ],
 )
 def test_a_rule_that_could_never_hold_is_refused_where_it_is_read(tmp_path, text, said):
@@ -361,7 +361,7 @@ def test_rules_are_set_shown_changed_and_removed(project):
     assert "  + holds or has held staging\n" in changed.stdout
     assert "  + test_accuracy" not in changed.stdout, "what is not named stays"
     assert "No version holds the alias 'staging'" in changed.stderr
-    assert again.stdout == "production: already so; nothing changed\n"
+    assert again.stdout == "production: already set; nothing changed\n"
     assert shown.stdout.startswith("production: dummy@1\n")
     (rule,) = as_json.json["rules"]
     assert rule["rule"]["requires"] == ["staging"]
@@ -416,7 +416,7 @@ def test_sync_takes_the_rules_of_plugins_toml_and_leaves_the_others(project):
     assert none.status == done.status == 0
     assert "production: the rule is set" in done.stdout
     assert "staging: only the registry has a rule; it stays" in done.stdout
-    assert again.stdout.startswith("production: already so; nothing changed\n")
+    assert again.stdout.startswith("production: already set; nothing changed\n")
     rules = {rule["alias"]: rule for rule in listed.json["rules"]}
     assert set(rules) == {"production", "staging"}
     assert rules["production"]["file"] == str(project / "plugins.toml")

@@ -141,7 +141,7 @@ def test_sweeping_never_takes_a_blob_from_a_publisher(store):
 
 
 def _die_while_publishing(store, number):
-    from registry_core.store.index import WriteTransaction
+    from registry_core.store.sqlite.index import WriteTransaction
 
     def die(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)

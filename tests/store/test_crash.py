@@ -163,7 +163,7 @@ def test_a_commit_that_the_disk_does_not_confirm_is_taken_back(store, monkeypatc
     monkeypatch.setattr(_Unconfirmed, "failures", failures)
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **o: connect(*a, factory=_Unconfirmed, **o))
     if shown:
-        monkeypatch.setattr("registry_core.store.index.ALLOW_DELETE", ["no statement"])
+        monkeypatch.setattr("registry_core.store.sqlite.index.ALLOW_DELETE", ["no statement"])
     with pytest.raises(StorageError) as caught:
         publish(store, content=b"second")
     monkeypatch.undo()

@@ -328,6 +328,7 @@ def _go_on(registry: Registry, *lines: Sequence[str]) -> None:
     assert numbers[0] > 2
 
 
+@pytest.mark.gate(keep=16)
 @pytest.mark.parametrize(("target", "form"), CASES)
 def test_what_should_not_be_there_harms_nobody(registry, template, target, form):
     """Each command ends soon with a status that says why; a writer goes on once it is gone."""
@@ -339,6 +340,7 @@ def test_what_should_not_be_there_harms_nobody(registry, template, target, form)
     _go_on(registry)
 
 
+@pytest.mark.gate(keep=16)
 @pytest.mark.parametrize(("target", "form"), CASES)
 def test_a_rebuild_beside_what_should_not_be_there_is_a_way_on(registry, template, target, form):
     """It ends soon, too; a writer goes on after it, or once the thing itself is gone."""
@@ -405,6 +407,7 @@ LINES = {
 }
 
 
+@pytest.mark.gate(keep=6)
 @pytest.mark.parametrize("at", [0, -1], ids=["first", "last"])
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_of_the_ledger_that_is_none_is_damage_and_no_bug(registry, line, at):

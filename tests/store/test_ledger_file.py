@@ -158,6 +158,7 @@ def test_a_line_that_was_altered_in_the_middle_is_found_and_mended(store):
     assert_the_same(store)
 
 
+@pytest.mark.gate(keep=20)
 @pytest.mark.parametrize("how", ["whole", *SPOILED])
 @pytest.mark.parametrize("transactions", [1, 2, 4])
 @pytest.mark.parametrize("kind", ["version", "promotion"])

@@ -338,7 +338,7 @@ def test_a_source_that_disappears_registers_nothing(store):
 
 def test_a_copy_that_shares_blocks_is_hashed_and_sealed_like_any_other(tmp_path, monkeypatch):
     """Where the file system can clone a file, the digest is of what the clone has."""
-    from registry_core.store import disk
+    from registry_core.store.local import disk
 
     content = os.urandom(3 << 20)
     (tmp_path / "source").write_bytes(content)

@@ -27,7 +27,7 @@ from registry_core.errors import MlregError, RefusedError, UsageError
 from registry_core.refs import Ref, parse_ref
 from registry_core.store import Store
 from registry_core.store.audit import audit
-from registry_core.store.objects import Blobs
+from registry_core.store.local.objects import Blobs
 
 MINUTES = float(os.environ.get("MLREG_VERIFY_MINUTES", "1"))
 SECONDS = 2.5
@@ -140,6 +140,7 @@ def _audits(store: Store, acts: Sequence[Callable[[Store, int], None]], seconds:
     return audits
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.processes
 @pytest.mark.parametrize("kind", WRITERS)
 def test_an_audit_beside_writers_raises_no_false_alarm(store, kind):
@@ -189,12 +190,13 @@ def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
     assert seen == [0]
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_an_audit_needs_no_more_memory_for_more_versions(tmp_path, monkeypatch):
     """Nothing is kept of what is whole: eight times the versions, and nearly the same peak."""
-    monkeypatch.setattr("registry_core.store.index._TOGETHER", 50)  # looked up at once
+    monkeypatch.setattr("registry_core.store.sqlite.index._TOGETHER", 50)  # looked up at once
     # one thread or four may hold a buffer at one moment: theirs is not what is measured
-    monkeypatch.setattr("registry_core.store.disk.CHUNK", 1 << 10)
+    monkeypatch.setattr("registry_core.store.local.disk.CHUNK", 1 << 10)
     peaks = []
     for versions in (100, 800):
         store = Store(tmp_path / str(versions))

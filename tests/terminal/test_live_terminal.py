@@ -1,4 +1,4 @@
-"""A whole run on a terminal: live where the terminal can be drawn on, in lines where it cannot."""
+"""A whole run on a terminal: a live view where it can be redrawn, lines where it cannot."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cli_helpers import FAKED, faked, mlreg, process_environment
 from fakes import write_project
 from rich.console import Console
 
-from registry_core.terminal.live import LiveView, _Refolded
+from registry_core.terminal.live import LiveView, _RewrappedRender
 
 pytestmark = pytest.mark.processes
 
 
 def on_a_terminal(folder, *words: str, columns: int = 80, **environment: str) -> str:
-    """All that a command writes whose three streams are one terminal."""
+    """Everything that a command writes to a terminal that is its stdin, stdout and stderr."""
     home = {"CI": "", "TERM": "xterm", "MLREG_HOME": str(folder / "r")}
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -36,13 +36,13 @@ def on_a_terminal(folder, *words: str, columns: int = 80, **environment: str) ->
         stderr=end,
     )
     os.close(end)
-    shown = b""
-    with suppress(OSError):  # what a terminal says at its end
+    written = b""
+    with suppress(OSError):  # raised when the other end is closed
         while part := os.read(terminal, 65536):
-            shown += part
+            written += part
     os.close(terminal)
-    assert process.wait() == 0, shown
-    return shown.decode()
+    assert process.wait() == 0, written
+    return written.decode()
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_a_terminal_is_drawn_on_and_the_epochs_stay(project):
-    """The last thing on it is the version; header and epochs stand above, each once."""
+def test_the_live_view_disappears_and_the_epochs_stay(project):
+    """Header, epochs and the registered version each stay on the screen once."""
     shown = on_a_terminal(project, "run", "flowers")
     assert "\x1b[?25l" in shown
     assert "Loading the data" in shown
@@ -68,8 +68,8 @@ def test_a_terminal_is_drawn_on_and_the_epochs_stay(project):
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"CI": "true"}])
-def test_a_terminal_that_cannot_be_drawn_on_gets_lines(project, environment):
-    """TERM=dumb, as in an editor's shell; CI, whose terminal is a log."""
+def test_a_terminal_that_cannot_be_redrawn_gets_lines(project, environment):
+    """TERM=dumb is an editor's shell; in CI the terminal is a log."""
     shown = on_a_terminal(project, "run", "flowers", **environment)
     assert "\x1b[?25l" not in shown
     assert "\x1b[2K" not in shown
@@ -77,15 +77,15 @@ def test_a_terminal_that_cannot_be_drawn_on_gets_lines(project, environment):
     assert "Training …" in shown
 
 
-def test_a_group_tells_which_run_it_is_and_of_all_of_them(project):
-    """On a terminal above the bars; and each version in a line that stays."""
+def test_a_group_shows_the_current_run_and_the_total(project):
+    """The line above the bar names the run; each version leaves a line."""
     shown = on_a_terminal(project, "run", "flowers", "--seeds", "3")
     assert "Run 2 of 3, seed 1  all runs:" in shown
     assert shown.count("Registered flowers@") == 3
 
 
 def test_the_log_of_a_run_is_shown_by_its_version_and_by_its_id(project):
-    """`--log`; also as JSON; what is not there is wrong usage."""
+    """`show --log` takes both, also with `--json`; an unknown id is wrong usage."""
     home = {"MLREG_HOME": str(project / "r")}
     made = faked("run", "flowers", "--json", cwd=project, **home).json["version"]
     shown = mlreg("show", "flowers@1", "--log", cwd=project, **home)
@@ -97,14 +97,14 @@ def test_the_log_of_a_run_is_shown_by_its_version_and_by_its_id(project):
     assert mlreg("show", "0123abcd", "--log", cwd=project, **home).status == 2
 
 
-def test_what_was_drawn_is_erased_after_the_terminal_became_narrower():
-    """A line of 60 characters has two rows on 40 columns, and both go."""
+def test_the_view_is_erased_after_the_terminal_became_narrower():
+    """A line of 60 characters takes two rows of 40 columns; both are erased."""
     console = Console(force_terminal=True, width=80, height=20, color_system=None)
     view = LiveView(console)
     view.stage_began("model")
     view.__exit__()
-    render = _Refolded(view, console)
-    render._drawn, render._shape = [60, 30, 81], (80, 3)
+    render = _RewrappedRender(view, console)
+    render._line_widths, render._shape = [60, 30, 81], (80, 3)
     console.width = 40
     render.position_cursor()
     assert render.last_render_height == 2 + 1 + 3

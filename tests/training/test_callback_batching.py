@@ -6,20 +6,6 @@ from resumed_fits import EPOCHS, STEPS, WITHIN, Fits
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):
-    import keras
-
-    return keras
-
-
 @pytest.fixture
 def called(training, tmp_path, monkeypatch):
     """Whole and resumed fits with callbacks of this kind, two steps a call if nobody minds."""
@@ -33,6 +19,7 @@ def counting(keras, hook, numbers):
     return keras.callbacks.LambdaCallback(**{hook: lambda batch, logs: numbers.append(batch)})
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("hook", "batches"),
     [

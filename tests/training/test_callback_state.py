@@ -13,15 +13,6 @@ pytestmark = pytest.mark.tensorflow
 Pair = namedtuple("Pair", "first second")
 
 
-@pytest.fixture(scope="module")
-def keras():
-    import keras
-
-    from registry_core import training  # noqa: F401  chooses the backend
-
-    return keras
-
-
 @pytest.fixture
 def blank(keras):
     """A callback that remembers nothing yet."""

@@ -22,20 +22,6 @@ def fused():
     return fused
 
 
-@pytest.fixture(scope="module")
-def keras(fused):
-    import keras
-
-    return keras
-
-
-@pytest.fixture(scope="module")
-def tf(fused):
-    import tensorflow
-
-    return tensorflow
-
-
 @pytest.fixture
 def normalisation(keras):
     """Makes a model of one batch normalisation whose weights are no round numbers."""
@@ -96,6 +82,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.gate(keep=6)
 @pytest.mark.parametrize("shape", INPUTS, ids=str)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_outputs_gradients_and_moving_statistics_are_keras_own(
@@ -236,12 +223,14 @@ def test_a_fit_ends_where_keras_alone_ends(fitted, fused, monkeypatch):
         assert history.metrics[name] == pytest.approx(values, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.gate
 def test_two_fits_of_one_seed_are_equal_to_the_bit(fitted):
     """Whatever kernels are chosen."""
     first, again = fitted()[0], fitted()[0]
     assert [w.tobytes() for w in first.get_weights()] == [w.tobytes() for w in again.get_weights()]
 
 
+@pytest.mark.gate
 def test_what_was_fitted_loads_with_keras_alone(fitted, keras, tmp_path):
     """Its layers are Keras's and answer as the model in memory."""
     model, _ = fitted(epochs=1)

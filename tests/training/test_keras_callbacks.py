@@ -19,20 +19,6 @@ SAME = "same digest"
 
 
 @pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):
-    import keras
-
-    return keras
-
-
-@pytest.fixture(scope="module")
 def monitor():
     """A server on this machine that remembers what it was sent."""
 
@@ -136,7 +122,11 @@ def outcome(training, keras, monitor, tmp_path, monkeypatch):
         make = tried(keras.callbacks, root)[name]
         optimizer = averaging if name.startswith("SwapEMAWeights") else None
         return Fits(
-            training, tmp_path, callbacks=lambda run_dir: [make(run_dir)], optimizer=optimizer
+            training,
+            tmp_path,
+            callbacks=lambda run_dir: [make(run_dir)],
+            optimizer=optimizer,
+            run_eagerly=True,  # what a callback remembers needs no graph, which takes long to make
         )
 
     return fits
@@ -152,6 +142,7 @@ def test_a_callback_without_its_package_says_what_is_missing(outcome, name):
         assert name in HERE
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("name", HERE)
 def test_stopped_and_resumed_it_ends_in_the_same_weights(outcome, monitor, name):
     """Within an epoch and between two: digest, history, what it wrote and sent."""
@@ -209,6 +200,7 @@ def test_every_callback_that_keras_ships_has_its_row(keras):
     assert keras.__version__.startswith(f"{version}.")
 
 
+@pytest.mark.gate
 def test_a_backup_of_another_run_is_not_begun_with(training, keras, tmp_path):
     """BackupAndRestore would load it; the host alone says where a run begins."""
     backup = str(tmp_path / "backup")
@@ -222,6 +214,7 @@ def test_a_backup_of_another_run_is_not_begun_with(training, keras, tmp_path):
     assert (again.digest, again.history.metrics) == (first.digest, first.history.metrics)
 
 
+@pytest.mark.gate
 def test_a_log_has_the_rows_of_the_epochs_that_are_done(outcome):
     """Killed after a checkpoint, a run does epochs again: their rows are not there twice."""
     fits = outcome("CSVLogger")

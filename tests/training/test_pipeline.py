@@ -19,13 +19,6 @@ def pipeline():
     return pipeline
 
 
-@pytest.fixture(scope="module")
-def tf(pipeline):
-    import tensorflow
-
-    return tensorflow
-
-
 def split_of(kind: str, examples: int = 10):
     """Example i is the number i, and its target is -i."""
     inputs = np.arange(examples, dtype="float32")[:, None]

@@ -17,27 +17,6 @@ pytestmark = pytest.mark.tensorflow
 OFTEN = [(0, 2), (0, STEPS), (1, 0), (1, 4), (2, 2)]
 
 
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):
-    import keras
-
-    return keras
-
-
-@pytest.fixture(scope="module")
-def tf(training):
-    import tensorflow
-
-    return tensorflow
-
-
 @pytest.fixture
 def fits(training, tmp_path, monkeypatch):
     """Two steps a call, where no callback looks at batches."""
@@ -219,6 +198,7 @@ def callbacks_by_kind(keras, tf):
     }
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -232,7 +212,8 @@ def test_what_callbacks_remember_is_given_back(fits, keras, tf, kind):
     """Also what they change when an epoch begins, which Keras does twice for a half-done one."""
     make = callbacks_by_kind(keras, tf)[kind]
     stops = [OFTEN] if kind == "counts" else []
-    assert_same(fits(callbacks=lambda run_dir: [make()]), *stops)
+    # without graphs, which take long to make
+    assert_same(fits(callbacks=lambda run_dir: [make()], run_eagerly=True), *stops)
 
 
 def told(ended) -> str:
@@ -269,6 +250,7 @@ def fits_in(fits, kind, name):
     return made
 
 
+@pytest.mark.gate
 def test_what_was_told_is_told_again_on_resume_and_recorded_once(fits, keras):
     """Also where nothing is left to be trained."""
 
@@ -321,6 +303,7 @@ def layers_by_kind(keras, tf):
     return {"global": Global, "elsewhere": Elsewhere, "untracked": untracked, "tf": Stateful}
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", ["global", "elsewhere", "untracked"])
 def test_a_layer_that_draws_without_a_generator_of_its_own_repeats(fits, keras, tf, kind):
     """Keras's global generator, TensorFlow's, and one that no layer knows are kept too."""
@@ -334,6 +317,7 @@ def test_a_layer_that_draws_without_a_generator_of_its_own_repeats(fits, keras, 
     assert_same(fits(layers=layers))
 
 
+@pytest.mark.gate
 def test_a_layer_that_draws_with_tf_random_is_named_before_training(fits, keras, tf):
     """Its operation counts its draws inside; a run that is not stopped repeats."""
 
@@ -353,6 +337,7 @@ def test_a_layer_that_draws_with_tf_random_is_named_before_training(fits, keras,
     assert resumed.digest != whole.digest  # else there would be nothing to tell
 
 
+@pytest.mark.gate
 def test_a_model_that_runs_eagerly_repeats_with_tf_random_too(fits, keras, tf):
     """Outside of functions, TensorFlow's generator can be read."""
 
@@ -415,12 +400,14 @@ def augmentations_by_kind(keras, tf):
     }
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", ["layers", "unseeded", "generator"])
 def test_an_augmentation_draws_by_the_seed_of_its_batch(fits, keras, tf, kind):
     """Layers of Keras's, keras.random, a tf.random.Generator: set anew for each batch."""
     assert_same(fits(augmentation=augmentations_by_kind(keras, tf)[kind]))
 
 
+@pytest.mark.gate
 def test_an_augmentation_and_a_layer_do_not_share_keras_global_generator(fits, keras, tf):
     """Batches are made ahead: they would race for it."""
     assert_same(
@@ -431,6 +418,7 @@ def test_an_augmentation_and_a_layer_do_not_share_keras_global_generator(fits, k
     )
 
 
+@pytest.mark.gate
 def test_a_variable_that_a_callback_changes_for_the_augmentation_is_given_back(fits, keras, tf):
     """It is no callback's and no model's."""
     made = []
@@ -446,6 +434,7 @@ def test_a_variable_that_a_callback_changes_for_the_augmentation_is_given_back(f
     assert_same(fits(augmentation=augmentation, callbacks=lambda run_dir: [Stronger()]))
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("kind", "named", "when"),
     [

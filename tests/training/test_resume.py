@@ -33,20 +33,6 @@ DATA = DataSplits(flowers(22), flowers(12, 1), flowers(9, 2), NAMES)
 WITHOUT_VALIDATION = replace(DATA, validation=None)
 
 
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):
-    import keras
-
-    return keras
-
-
 @pytest.fixture(autouse=True)
 def two_steps_a_call(monkeypatch, training):
     monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_A_CALL", 10)
@@ -310,6 +296,7 @@ def test_from_any_checkpoint_what_is_left_is_done_and_nothing_again(kinds, stopp
     assert resumed.history.epoch_seconds[1] > 0
 
 
+@pytest.mark.gate
 def test_a_stream_stopped_within_an_epoch_ends_as_if_never_stopped(kinds, tmp_path):
     """What was done of the epoch is passed over; at its last batch, all of it."""
     kind, whole = kinds("stream")
@@ -323,6 +310,7 @@ def test_a_stream_stopped_within_an_epoch_ends_as_if_never_stopped(kinds, tmp_pa
     assert [epoch for epoch, *_ in resumed.observer.epochs] == list(range(EPOCHS))
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     "name", ["averaged weights", "a schedule of Keras's", "scaled loss", "stops early"]
 )
@@ -338,6 +326,7 @@ def test_whatever_the_optimizer_and_callbacks_keep_is_gone_on_with(kinds, name, 
     assert len(whole.observer.epochs) == EPOCHS
 
 
+@pytest.mark.gate
 def test_a_callback_that_ends_training_as_the_signal_comes_is_obeyed(training, keras, tmp_path):
     """What was cut short is done again from before, and cut short again."""
 
@@ -354,6 +343,7 @@ def test_a_callback_that_ends_training_as_the_signal_comes_is_obeyed(training, k
     assert kind.fit(checkpoints).what_counts == whole.what_counts
 
 
+@pytest.mark.gate
 def test_a_backup_that_a_callback_keeps_of_its_own_does_not_move_the_epoch(
     training, keras, tmp_path
 ):
@@ -388,6 +378,7 @@ def test_epochs_of_milliseconds_do_not_all_get_a_checkpoint_and_the_last_one_doe
     assert read_state(checkpoints.checkpoint)["epoch"] == 12
 
 
+@pytest.mark.gate
 def test_an_epoch_at_whose_end_a_signal_comes_is_kept_whatever_that_costs(
     training, keras, tmp_path, monkeypatch
 ):
@@ -419,6 +410,7 @@ def test_a_checkpoint_that_cannot_be_written_when_stopping_stops_all_the_same(ki
     assert read_state(checkpoints.checkpoint)["step"] == 2
 
 
+@pytest.mark.gate
 def test_a_damaged_checkpoint_begins_anew_and_ends_the_same(kinds, stopped_at):
     """With a warning."""
     kind, whole = kinds("arrays")
@@ -430,6 +422,7 @@ def test_a_damaged_checkpoint_begins_anew_and_ends_the_same(kinds, stopped_at):
     assert "The run begins anew" in ended.observer.warnings[0]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -100,6 +100,7 @@ def regression(name: str, split) -> DataSplits:
 SPLITS = ("train", "test", "validation")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize(("field", "value"), [("inputs", np.nan), ("targets", np.inf)])
 def test_numbers_that_are_not_finite_are_told_with_their_place(name, field, value):
@@ -111,6 +112,7 @@ def test_numbers_that_are_not_finite_are_told_with_their_place(name, field, valu
     assert reached == ("fit" if name == "train" else "data")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("label", [3, -1])
 def test_labels_that_are_no_classes_are_told_with_their_place(name, label):
@@ -120,6 +122,7 @@ def test_labels_that_are_no_classes_are_told_with_their_place(name, label):
     assert "from 0 to 2" in error.remedy
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("found", [0, 138, 199])
 def test_a_stream_that_yields_fewer_than_it_says_is_told_with_both_numbers(name, found):
@@ -129,6 +132,7 @@ def test_a_stream_that_yields_fewer_than_it_says_is_told_with_both_numbers(name,
     assert reached == ("fit" if name == "train" and found else "data")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_stream_that_yields_more_than_it_says_is_told(name):
     """What goes beyond would never be seen, and nobody said so."""
@@ -137,6 +141,7 @@ def test_a_stream_that_yields_more_than_it_says_is_told(name):
     assert "dataset.take(200)" in error.remedy
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("place", [0, 150])
 def test_a_stream_that_raises_is_told_with_the_place_and_the_reason(name, place):
@@ -147,6 +152,7 @@ def test_a_stream_that_raises_is_told_with_the_place_and_the_reason(name, place)
     )
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 def test_an_example_of_another_shape_is_told_with_its_place(name):
     """Where the stream leaves the length open, batches of it cannot be made."""
@@ -184,6 +190,7 @@ def test_what_a_stream_says_of_its_elements_is_checked_first():
 # --- another order -------------------------------------------------------------------------------
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_stream_of_another_order_each_time_is_told(name):
     """Training would not repeat, and answers would be paired with other examples."""
@@ -222,6 +229,7 @@ def test_a_stream_that_is_altered_at_random_is_told():
 # --- what is sound -------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_sound_streams_are_trained_and_measured_as_arrays_are():
     """Endless ones are cut; a validation split may be the test split itself."""
     import tensorflow as tf
@@ -256,6 +264,7 @@ def test_a_fault_of_the_augmentation_is_not_the_streams():
         trainer.fit(Assembly(data, model, augment, None, []), Recorder(), StopRequest(), Nowhere())
 
 
+@pytest.mark.gate
 def test_a_run_tells_it_as_data_and_registers_nothing(tmp_path):
     """Through the lifecycle: neither a bug nor the plugin's model is blamed."""
     from fakes import run_context, write_project

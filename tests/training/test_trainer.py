@@ -19,27 +19,6 @@ pytestmark = pytest.mark.tensorflow
 NAMES = ("setosa", "versicolor", "virginica")
 
 
-@pytest.fixture(scope="module")
-def training():
-    from registry_core import training
-
-    return training
-
-
-@pytest.fixture(scope="module")
-def keras(training):
-    import keras
-
-    return keras
-
-
-@pytest.fixture(scope="module")
-def tf(training):
-    import tensorflow
-
-    return tensorflow
-
-
 def flowers(examples: int, seed: int = 0) -> ArraySplit:
     random = np.random.default_rng(seed)
     classes = np.arange(examples) % 3
@@ -318,6 +297,7 @@ def test_a_stop_is_obeyed_while_validation_goes_on(fitted, keras):
     assert observer.epochs == []
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("batch_size", "suggested"), [(5, 2), (1, 1)])
 def test_memory_that_runs_out_suggests_a_smaller_batch(fitted, keras, tf, batch_size, suggested):
     """Exit status 5, and what to type."""
@@ -467,6 +447,7 @@ def evaluated(training, keras, model, split, trained=None):
 SPARSE, CATEGORICAL, BINARY = "SparseCategorical", "Categorical", "Binary"
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY, "regression", "two targets"])
 def test_each_examples_loss_averages_to_keras_own(training, keras, kind, named):
@@ -742,6 +723,7 @@ def mlreg_inference_model(model):
 """
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broken):
     """The story with its real trainer; and a plugin's line is blamed for what Keras raises."""

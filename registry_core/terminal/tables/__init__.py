@@ -1,1 +1,1 @@
-"""Versions, runs, promotions and the ledger as tables; a file for each kind of command."""
+"""Versions, runs, promotions and the ledger as tables; one file for each group of commands."""

@@ -1,15 +1,22 @@
-"""Versions side by side, and the groups that they belong to."""
+"""Tables that compare versions side by side, and the groups that they belong to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from registry_core.formatting import fraction, signed
 from registry_core.records import Version
 from registry_core.refs import series
 from registry_core.terminal.output import print_text, stdout
-from registry_core.terminal.tables.table import Column, key, means, new_table, some
-from registry_core.terminal.text import fraction, shown, signed
+from registry_core.terminal.tables.table import (
+    Column,
+    first_few,
+    format_means,
+    key_column,
+    new_table,
+)
+from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
     from registry_core.evaluation.comparison import SideBySide
@@ -18,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
-    """What differs between versions: metrics, settings, classes; and the paired test of each.
+    """Show the metrics, settings and classes that differ, and the paired test of each version.
 
     Args:
-        compared: the versions and what differs.
-        wide: one table, however many versions there are and however narrow the terminal is.
+        compared: the versions and their differences.
+        wide: show one table, however many versions there are and however narrow the terminal is.
     """
-    from registry_core.promotion.gates import told
+    from registry_core.promotion.gates import format_comparison
 
     console = stdout()
     columns = [version.ref for version in compared.versions]
@@ -39,30 +46,34 @@ def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
     }
     for title, rows in (("metric", metrics), ("setting", settings), ("class", classes)):
         if rows:
-            versions = (Column(ref, "anywhere", leaves=False) for ref in columns)
-            table = new_table(key(title), *versions, wide=wide, blocks=True)
+            versions = (Column(ref, "anywhere", hideable=False) for ref in columns)
+            table = new_table(key_column(title), *versions, wide=wide, blocks=True)
             for name, values in rows.items():
-                table.add_row(shown(name), *(shown(value) for value in values))
+                table.add_row(safe_text(name), *(safe_text(value) for value in values))
             console.print(table)
             console.print()
     for each in compared.differences:
         names = each.version.ref, columns[0]
         found = (
-            told(each.comparison, *names) if each.comparison else f"not compared: {each.why_not}"
+            format_comparison(each.comparison, *names)
+            if each.comparison
+            else f"not compared: {each.not_comparable_reason}"
         )
-        console.print(shown(f"{each.version.ref} against {columns[0]}: {found}"))
+        console.print(safe_text(f"{each.version.ref} against {columns[0]}: {found}"))
         for name, places in (("gained", each.gained), ("lost", each.lost)):
             if places:
-                console.print(shown(f"  {name} {len(places):,} test examples: {some(places)}"))
+                console.print(
+                    safe_text(f"  {name} {len(places):,} test examples: {first_few(places)}")
+                )
     if compared.groups:
         console.print()
         _show_groups(compared.groups, compared.group_differences)
 
 
 def show_group(versions: Sequence[Version]) -> None:
-    """What versions of one group measured: mean and deviation of each metric."""
-    together = series(versions[0].model, [version.version for version in versions])
-    print_text(f"{together}, mean ± deviation of {len(versions)} runs: {means(versions)}")
+    """Show the mean and deviation of each metric over the versions of one group."""
+    references = series(versions[0].model, [version.version for version in versions])
+    print_text(f"{references}, mean ± deviation of {len(versions)} runs: {format_means(versions)}")
 
 
 def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]) -> None:
@@ -70,40 +81,40 @@ def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]
 
     console = stdout()
     table = new_table(
-        key("group"),
-        *(Column(head, leaves=False) for head in ("metric", "n", "mean", "deviation")),
+        key_column("group"),
+        *(Column(head, hideable=False) for head in ("metric", "n", "mean", "deviation")),
         f"{_percent(CONFIDENCE)} interval of the mean",
     )
     for group in groups:
-        for place, (metric, sample) in enumerate(group.metrics.items()):
-            ends = [sample.deviation, sample.low, sample.high]
+        for index, (metric, sample) in enumerate(group.metrics.items()):
+            ends = [sample.std, sample.low, sample.high]
             deviation, low, high = ["" if e is None else fraction(metric, e) for e in ends]
             table.add_row(
-                shown("" if place else group.name, "bold"),
-                shown(metric),
-                shown(sample.n),
-                shown(fraction(metric, sample.mean)),
-                shown(deviation),
-                shown(f"{low} to {high}" if low else ""),
+                safe_text("" if index else group.name, "bold"),
+                safe_text(metric),
+                safe_text(sample.n),
+                safe_text(fraction(metric, sample.mean)),
+                safe_text(deviation),
+                safe_text(f"{low} to {high}" if low else ""),
             )
     console.print(table)
     for each in differences:
         console.print()
-        against = f"{each.group.name} against {each.first.name}"
-        if each.why_not:
-            console.print(shown(f"{against}: not compared: {each.why_not}"))
+        against = f"{each.group.name} against {each.baseline.name}"
+        if each.not_comparable_reason:
+            console.print(safe_text(f"{against}: not compared: {each.not_comparable_reason}"))
             continue
-        console.print(shown(f"{against}, by their means:"))
+        console.print(safe_text(f"{against}, by their means:"))
         for metric, found in each.metrics.items():
-            console.print(shown(f"  {metric} {_told_difference(metric, found)}"))
+            console.print(safe_text(f"  {metric} {_format_difference(metric, found)}"))
 
 
-def _told_difference(metric: str, found: MeanDifference) -> str:
+def _format_difference(metric: str, found: MeanDifference) -> str:
     from registry_core.promotion.gates import format_p_value
 
     difference = signed(metric, found.difference)
     if found.low is None or found.high is None or found.p_value is None:
-        return f"{difference}, without an interval: {found.why_not}"
+        return f"{difference}, without an interval: {found.not_comparable_reason}"
     return (
         f"{difference}, {_percent(found.confidence)} interval {signed(metric, found.low)} to "
         f"{signed(metric, found.high)}, {format_p_value(found.p_value)} "

@@ -1,4 +1,4 @@
-"""What mlreg found on this machine, a line or two for each thing."""
+"""What `mlreg env` shows: the registry, settings, libraries, machine and plugins."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from registry_core.formatting import counted, literal, size
 from registry_core.terminal.output import stdout
-from registry_core.terminal.text import counted, literal, shown, size
+from registry_core.terminal.text import safe_text
 
 _LABEL = 12
 _WIDTH = 80
-_LONG = 40  # what is shorter stays on one line
+_LONG = 40  # shorter parts are not broken across lines
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
 def show_environment(found: Mapping[str, Any]) -> None:
-    """Registry, settings, cache, versions, machine, plugins, terminal."""
+    """Show registry, settings, cache, versions, machine, plugins and terminal."""
     _show_place("registry", found["registry"], _registry_state(found["registry"]))
     settings = found["settings"]
     if not _show_problem("settings", settings):
@@ -33,17 +34,17 @@ def show_environment(found: Mapping[str, Any]) -> None:
     _show_machine(found["machine"])
     if not _show_problem("plugins", found["plugins"]):
         good = [each["name"] for each in found["plugins"] if each["state"] == "ok"]
-        _show_list("plugins", good or ["none that can run"])
+        _show_list("plugins", good or ["none of them can run"])
         for each in found["plugins"]:
             if each["state"] != "ok":
                 _show_list("", [f"{each['name']} ({each['module']}): {each['state']}"], "red")
     terminal = found["terminal"]
-    kind = f", terminal {terminal['type'] or 'of no type'}" if terminal["is_terminal"] else ""
+    kind = f", terminal {terminal['type'] or 'type unknown'}" if terminal["is_terminal"] else ""
     _show("output", f"{terminal['encoding']}{kind}")
 
 
 def _show_place(label: str, place: Mapping[str, Any], state: str = "") -> None:
-    """A folder on a line of its own, so that it can be copied; below it, why it is that one."""
+    """Show a folder on its own line, so that it can be copied; below it, why it was chosen."""
     if "folder" in place:
         _show(label, place["folder"])
         _show_list("", [place["reason"], *([state] if state else [])], separator="; ")
@@ -93,7 +94,7 @@ def _show_problem(label: str, found: Any) -> bool:
 
 
 def _show_list(label: str, parts: Sequence[str], style: str = "", separator: str = ", ") -> None:
-    """Words that may go on in the next line, below each other; none is cut."""
+    """Show parts that are wrapped between words into several lines, aligned."""
     together = [part if len(part) > _LONG else part.replace(" ", _SPACE) for part in parts]
     lines = textwrap.wrap(
         literal(separator.join(together)),
@@ -107,5 +108,9 @@ def _show_list(label: str, parts: Sequence[str], style: str = "", separator: str
 
 
 def _show(label: str, value: str, style: str = "") -> None:
-    line = shown("").append(f"{label:<{_LABEL}}", "bold").append(literal(value), style or "default")
-    stdout().print(line, soft_wrap=True)  # a terminal that is narrower wraps it as one line
+    line = (
+        safe_text("")
+        .append(f"{label:<{_LABEL}}", "bold")
+        .append(literal(value), style or "default")
+    )
+    stdout().print(line, soft_wrap=True)  # a narrower terminal wraps it, and copies it as one line

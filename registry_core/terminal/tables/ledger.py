@@ -1,21 +1,22 @@
-"""Who holds an alias, and the ledger."""
+"""Tables of the aliases and of the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from registry_core.formatting import literal
 from registry_core.records import LedgerRow
 from registry_core.rules import PromotionRule
 from registry_core.terminal.output import stdout
-from registry_core.terminal.tables.table import Column, key, moment, new_table, tags_line
-from registry_core.terminal.text import literal, shown
+from registry_core.terminal.tables.table import Column, key_column, new_table, tags_line, time_cell
+from registry_core.terminal.text import safe_text
 
 
 def show_holders(rows: Sequence[LedgerRow], wide: bool = False) -> None:
-    """One line an alias: who holds it since when, and who moved it there why."""
+    """Show a line for each alias: the version that holds it, since when, who moved it and why."""
     table = new_table(
-        key("alias"),
-        Column("version", leaves=False),
+        key_column("alias"),
+        Column("version", hideable=False),
         Column("since"),
         Column("reason", "anywhere"),
         Column("who"),
@@ -23,26 +24,28 @@ def show_holders(rows: Sequence[LedgerRow], wide: bool = False) -> None:
     )
     for row in rows:
         table.add_row(
-            shown(row.alias, "green"),
-            shown(f"{row.model}@{row.version}", "bold"),
-            moment(row.at),
-            shown(row.reason),
-            shown(row.who),
+            safe_text(row.alias, "green"),
+            safe_text(f"{row.model}@{row.version}", "bold"),
+            time_cell(row.at),
+            safe_text(row.reason),
+            safe_text(row.who),
         )
     stdout().print(table)
 
 
 def show_history(rows: Sequence[LedgerRow], wide: bool = False) -> None:
-    """The ledger, newest first."""
+    """Show the ledger, newest row first."""
     table = new_table(
         Column("when"),
-        Column("what", "between words", leaves=False),
+        Column("what", "between words", hideable=False),
         Column("reason", "anywhere"),
         Column("who"),
         wide=wide,
     )
     for row in rows:
-        table.add_row(moment(row.at), shown(_what(row)), shown(_reason(row)), shown(row.who))
+        table.add_row(
+            time_cell(row.at), safe_text(_what(row)), safe_text(_reason(row)), safe_text(row.who)
+        )
     stdout().print(table)
 
 
@@ -79,17 +82,17 @@ def _what_of_rule(row: LedgerRow) -> str:
 
 
 def _requirements(rule: object, alias: str) -> list[str]:
-    """What a rule asks for, in words; also of one that a newer mlreg wrote."""
+    """The requirements of a rule in words; a newer mlreg may have written the rule."""
     try:
-        return PromotionRule.from_json(rule, alias).requirements() or ["nothing is asked for"]
+        return PromotionRule.from_json(rule, alias).requirements() or ["no requirements"]
     except ValueError as error:
         return [f"not readable ({error})"]
 
 
 def _reason(row: LedgerRow) -> str:
-    said = [row.reason] if row.reason else []
+    parts = [row.reason] if row.reason else []
     overruled = " (overruled)" if row.evidence.get("forced") else ""
     for check in row.evidence.get("checks", []):
         if not check["passed"]:
-            said.append(f"{check['name']}: {check['found']}{overruled}")
-    return literal("; ".join(said))
+            parts.append(f"{check['name']}: {check['found']}{overruled}")
+    return literal("; ".join(parts))

@@ -1,4 +1,4 @@
-"""The plugins that are known, and what one of them offers."""
+"""Tables of the known plugins, and of what one of them offers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from registry_core.terminal.output import stdout
-from registry_core.terminal.tables.table import Column, facts_table, key, new_table
-from registry_core.terminal.text import shown
+from registry_core.terminal.tables.table import Column, facts_table, key_column, new_table
+from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
     from registry_core.plugins.description import PluginDescription
 
 
 def show_plugins(rows: Sequence[Mapping[str, Any]], wide: bool = False) -> None:
-    """Every plugin that is known, and where its name comes from."""
+    """Show each known plugin and where it is named."""
     table = new_table(
-        key("plugin"),
+        key_column("plugin"),
         Column("kind"),
-        Column("state", "anywhere", leaves=False),
+        Column("state", "anywhere", hideable=False),
         Column("module"),
         Column("named by"),
         wide=wide,
@@ -26,19 +26,21 @@ def show_plugins(rows: Sequence[Mapping[str, Any]], wide: bool = False) -> None:
     for row in rows:
         good = row["state"] == "ok"
         table.add_row(
-            shown(row["name"], "bold"),
-            shown(row["kind"]),
-            shown(row["state"], "" if good else "red"),
-            shown(row["module"]),
-            shown(row["named_by"]),
+            safe_text(row["name"], "bold"),
+            safe_text(row["kind"]),
+            safe_text(row["state"], "" if good else "red"),
+            safe_text(row["module"]),
+            safe_text(row["named_by"]),
         )
     stdout().print(table)
 
 
 def show_plugin(plugin: PluginDescription, wide: bool = False) -> None:
-    """Presets and what they claim, settings and what they mean, hooks; as far as there are any."""
+    """Show a plugin's hooks, its presets with their claims, and its settings with their meaning."""
     console = stdout()
-    console.print(shown(plugin.name, "bold").append_text(shown(f"  {plugin.about}", "default")))
+    console.print(
+        safe_text(plugin.name, "bold").append_text(safe_text(f"  {plugin.about}", "default"))
+    )
     facts = [
         ("kind", plugin.kind),
         ("module", f"{plugin.module}, {plugin.file}" if plugin.file else plugin.module),
@@ -48,27 +50,27 @@ def show_plugin(plugin: PluginDescription, wide: bool = False) -> None:
     console.print(facts_table(facts))
     if plugin.presets:
         console.print()
-        presets = new_table(key("preset"), "claim", wide=wide)
+        presets = new_table(key_column("preset"), "claim", wide=wide)
         for name, claim in plugin.presets.items():
-            presets.add_row(shown(name, "bold"), shown(claim))
+            presets.add_row(safe_text(name, "bold"), safe_text(claim))
         console.print(presets)
     for names in dict.fromkeys(tuple(setting.values) for setting in plugin.settings):
         console.print()
         heads = [Column(name, "anywhere") for name in names]
-        settings = new_table(key("setting"), *heads, "meaning", Column("type"), wide=wide)
+        settings = new_table(key_column("setting"), *heads, "meaning", Column("type"), wide=wide)
         for setting in plugin.settings:
             if tuple(setting.values) == names:
                 settings.add_row(
-                    shown(setting.name, "bold"),
-                    *(shown(_plain(setting.values[name])) for name in names),
-                    shown(setting.about),
-                    shown(setting.type),
+                    safe_text(setting.name, "bold"),
+                    *(safe_text(_plain(setting.values[name])) for name in names),
+                    safe_text(setting.about),
+                    safe_text(setting.type),
                 )
         console.print(settings)
 
 
 def _plain(value: Any) -> str:
-    """As `-p` takes it."""
+    """A value as `-p` takes it."""
     import json
 
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,35 +1,37 @@
-"""What a promotion asked and found, and the rules that it goes by."""
+"""What a promotion decided and why, and the promotion rules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from registry_core.formatting import when
+from registry_core.formatting import counted, fraction, signed, when
 from registry_core.records import Promotion, Version
 from registry_core.rules import PromotionRule, RuleChange, SetRule
 from registry_core.terminal.output import stdout
-from registry_core.terminal.tables.table import Column, Table, key, new_table
-from registry_core.terminal.text import counted, fraction, shown, signed
+from registry_core.terminal.tables.table import Column, Table, key_column, new_table
+from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
     from registry_core.promotion.gates import Check, Decision
 
 
 def show_decision(decision: Decision) -> None:
-    """What both versions measured, how they differ, and each check below whoever asked for it."""
+    """Show both versions' metrics, their difference, and the checks of each rule."""
     console = stdout()
     show_metrics(decision.candidate, decision.incumbent, decision.alias)
     if decision.comparison and not decision.fingerprint:
-        from registry_core.promotion.gates import told
+        from registry_core.promotion.gates import format_comparison
 
         assert decision.incumbent is not None  # noqa: S101 - there was one to compare with
-        line = told(decision.comparison, decision.candidate.ref, decision.incumbent.ref)
-        console.print(shown(f"difference: {line}"))
-    elif decision.not_compared and not _is_told(decision):
-        console.print(shown(f"not compared: {decision.not_compared}"))
+        line = format_comparison(
+            decision.comparison, decision.candidate.ref, decision.incumbent.ref
+        )
+        console.print(safe_text(f"difference: {line}"))
+    elif decision.not_compared and not _is_shown_by_a_check(decision):
+        console.print(safe_text(f"not compared: {decision.not_compared}"))
     if not decision.rules:
-        console.print(shown(f"No rule for '{decision.alias}'.", "yellow"))
+        console.print(safe_text(f"No rule for '{decision.alias}'.", "yellow"))
     for rule in decision.rules:
         _show_checks(_heading(rule), [c for c in decision.checks if c.source == rule.place])
     places = {rule.place for rule in decision.rules}
@@ -38,9 +40,9 @@ def show_decision(decision: Decision) -> None:
 
 
 def show_metrics(version: Version, holder: Version | None, alias: str) -> None:
-    """A version's metrics beside those of the version that holds an alias."""
-    beside = [key(holder.ref), Column("difference")] if holder else []
-    table = new_table(key("metric"), key(version.ref), *beside)
+    """Show a version's metrics beside those of the version that holds an alias."""
+    beside = [key_column(holder.ref), Column("difference")] if holder else []
+    table = new_table(key_column("metric"), key_column(version.ref), *beside)
     names = dict.fromkeys([*version.metrics, *(holder.metrics if holder else ())])
     for name in names:
         mine, theirs = version.metrics.get(name), holder.metrics.get(name) if holder else None
@@ -48,89 +50,89 @@ def show_metrics(version: Version, holder: Version | None, alias: str) -> None:
         if holder:
             gap = None if mine is None or theirs is None else mine - theirs
             cells += [_value(name, theirs), "" if gap is None else signed(name, gap)]
-        table.add_row(shown(name), *map(shown, cells))
+        table.add_row(safe_text(name), *map(safe_text, cells))
     stdout().print(table)
     if holder is None:
-        stdout().print(shown(f"No version holds {version.model}@{alias} yet."))
+        stdout().print(safe_text(f"No version holds {version.model}@{alias} yet."))
 
 
 def show_promotion(promotion: Promotion, overruled: Sequence[Check], dry_run: bool) -> None:
-    """Which alias moved, from where; and how much was overruled to move it."""
+    """Show which version holds the alias now, which one did before, and overruled checks."""
     version, previous = promotion.version, promotion.previous
     alias = f"{version.model}@{promotion.alias}"
     if not promotion.changed:
-        stdout().print(shown(f"{alias} is already {version.ref}; nothing changed."))
+        stdout().print(safe_text(f"{alias} is already {version.ref}; nothing changed."))
         return
     verb = "would be" if dry_run else "is now"
     before = f"before: {previous.ref}" if previous else "no version held it before"
-    stdout().print(shown(f"{alias} {verb} {version.ref} ({before})"))
+    stdout().print(safe_text(f"{alias} {verb} {version.ref} ({before})"))
     if overruled:
         checks = counted(len(overruled), "failed check")
         would = "would be " if dry_run else ""
-        stdout().print(shown(f"Overruled by --force: {checks} {would}".rstrip(), "yellow"))
+        stdout().print(safe_text(f"Overruled by --force: {checks} {would}".rstrip(), "yellow"))
 
 
 def show_rules(
     rules: Sequence[SetRule], holders: Mapping[str, Sequence[str]], meant: Mapping[str, str]
 ) -> None:
-    """Each alias that has a rule: who holds it, what it asks for, where that is from.
+    """Show each alias that has a rule: its holder, its requirements, and who set them.
 
     Args:
-        rules: all of them, by alias.
+        rules: all rules, ordered by alias.
         holders: alias -> the versions that hold it.
-        meant: alias -> the one that was probably meant, where no version holds it.
+        meant: alias that no version holds -> the alias that was probably meant.
     """
     console = stdout()
-    for place, rule in enumerate(rules):
-        if place == 0 or rules[place - 1].alias != rule.alias:
+    for index, rule in enumerate(rules):
+        if index == 0 or rules[index - 1].alias != rule.alias:
             held = ", ".join(holders[rule.alias]) or "no version holds it"
             guess = f"; was {meant[rule.alias]} meant?" if rule.alias in meant else ""
-            console.print(shown(rule.alias, "bold").append(f": {held}{guess}", "default"))
-        for line in rule.rule.requirements() or ["nothing is asked for"]:
-            console.print(shown(f"  {line}"))
-        console.print(shown(f"    {_origin(rule)}", "dim"))
+            console.print(safe_text(rule.alias, "bold").append(f": {held}{guess}", "default"))
+        for line in rule.rule.requirements() or ["no requirements"]:
+            console.print(safe_text(f"  {line}"))
+        console.print(safe_text(f"    {_origin(rule)}", "dim"))
 
 
 def show_rule_changes(changes: Sequence[RuleChange], dry_run: bool) -> None:
-    """For each rule what it asked for, and what it asks for now."""
+    """Show each changed rule: the requirements before and now."""
     console = stdout()
     for change in changes:
-        console.print(shown(f"{change.alias}: {_verb(change, dry_run)}"))
+        console.print(safe_text(f"{change.alias}: {_verb(change, dry_run)}"))
         before, after = (_lines(rule) for rule in (change.before, change.after))
         if not change.changed:
             continue
         for line in before:
             if line not in after:
-                console.print(shown(f"  - {line}", "red"))
+                console.print(safe_text(f"  - {line}", "red"))
         for line in after:
             mark = " " if line in before else "+"
-            console.print(shown(f"  {mark} {line}", "" if line in before else "green"))
+            console.print(safe_text(f"  {mark} {line}", "" if line in before else "green"))
 
 
 def _show_checks(heading: str, checks: Sequence[Check]) -> None:
     console = stdout()
-    console.print(shown(heading))
-    table = Table([key(""), "", ""], heads=False)
+    console.print(safe_text(heading))
+    table = Table([key_column(""), "", ""], heads=False)
     for check in checks:
-        mark = shown("passed", "green") if check.passed else shown("failed", "red bold")
-        table.add_row(mark, shown(check.name), shown(check.found))
+        mark = safe_text("passed", "green") if check.passed else safe_text("failed", "red bold")
+        table.add_row(mark, safe_text(check.name), safe_text(check.found))
     if checks:
         console.print(table)
     else:
-        console.print("nothing is asked for")
+        console.print("no requirements")
 
 
 def _heading(rule: SetRule) -> str:
     return f"{rule.place[:1].upper()}{rule.place[1:]}:"
 
 
-def _is_told(decision: Decision) -> bool:
+def _is_shown_by_a_check(decision: Decision) -> bool:
     return any(check.found == decision.not_compared for check in decision.checks)
 
 
 def _origin(rule: SetRule) -> str:
     if rule.source == "plugins.toml":
-        return f"in {rule.file}; to take it into the registry: mlreg rules sync"
+        return f"in {rule.file}; copy it into the registry with: mlreg rules sync"
     taken = f", from {rule.file}" if rule.file else ""
     reason = f": {rule.reason}" if rule.reason else ""
     return f"set {when(rule.since)} by {rule.who}{taken}{reason}"
@@ -138,13 +140,13 @@ def _origin(rule: SetRule) -> str:
 
 def _verb(change: RuleChange, dry_run: bool) -> str:
     if not change.changed:
-        return "already so; nothing changed" if change.after else "no rule; nothing changed"
+        return "already set; nothing changed" if change.after else "no rule; nothing changed"
     verb = "removed" if not change.after else "changed" if change.before else "set"
     return f"the rule {'would be' if dry_run else 'is'} {verb}"
 
 
 def _lines(rule: PromotionRule | None) -> list[str]:
-    return (rule.requirements() or ["nothing is asked for"]) if rule else []
+    return (rule.requirements() or ["no requirements"]) if rule else []
 
 
 def _value(name: str, value: float | None) -> str:

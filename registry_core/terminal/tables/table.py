@@ -1,8 +1,8 @@
-"""Tables that never fold a reference, an id or an alias; and what several tables say alike.
+"""Tables that never fold a reference, an id or an alias, and the cells that several tables share.
 
-A column is declared with what may happen to it where the terminal is too narrow: it leaves, from
-the right, or its text folds; what does neither is whole and always there. Where there is no
-terminal, or `wide` asks for it, everything is shown, each row on a line of its own.
+A column declares what may happen to it on a narrow terminal: it is hidden (from the right), or its
+text is folded; other columns always appear, unfolded. Without a terminal, or with `wide`, every
+column is shown and each row is one line.
 """
 
 from __future__ import annotations
@@ -14,47 +14,46 @@ from typing import Any, Literal
 from rich.cells import cell_len
 from rich.text import Text
 
-from registry_core.formatting import age, when
+from registry_core.formatting import age, literal, spread, when
 from registry_core.records import Version
-from registry_core.terminal.text import literal, shown, spread
+from registry_core.terminal.text import safe_text
 
-# This many places of test examples, or versions, are named; --json names all.
-_PLACES = 10
+# `first_few` shows this many of a list; --json has all of them.
+_FEW = 10
 
-# between two columns where room is scarce, and where it is not
+# spaces between two columns: on a terminal, and where the width is unlimited
 _GAP, _WIDE_GAP = 2, 3
-# A column of text is never narrower than this, unless its text is; nor than its longest word, if
-# that is not longer than the second of them.
-_NARROWEST, _WORD = 16, 32
-# Without a terminal a cell that is wider than this does not widen its column for all other rows.
-_WIDEST = 200
+# A folded column has at least this width, and fits words up to the second one.
+_MIN_FOLDED, _LONGEST_WORD = 16, 32
+# Without a terminal, a cell wider than this does not widen its column for the other rows.
+_MAX_UNLIMITED = 200
 
 Fold = Literal["never", "between words", "anywhere"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column, and what may happen to it where the terminal is too narrow.
+    """A column, and what may happen to it on a terminal that is too narrow.
 
     Args:
-        head: its head.
+        head: the column's heading.
         fold: where its cells may be broken into lines.
-        leaves: whether it may be left out; those to the right go first.
+        hideable: whether it may be left out; the rightmost such column is left out first.
     """
 
     head: str
     fold: Fold = "never"
-    leaves: bool = True
+    hideable: bool = True
 
 
-def key(head: str) -> Column:
-    """The column that says which row it is: always there, and whole."""
-    return Column(head, leaves=False)
+def key_column(head: str) -> Column:
+    """The column that identifies a row: always shown, never folded."""
+    return Column(head, hideable=False)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell says in a narrow table, and what it says where there is room for everything."""
+    """A cell with a short text, and a full one for tables of unlimited width."""
 
     short: Text
     full: Text
@@ -64,15 +63,15 @@ Content = Text | str | Cell
 
 
 class Table:
-    """Rows under heads, without lines.
+    """Rows below a line of headings, without borders.
 
     Args:
-        columns: in the order of importance; a text alone is the head of a column that folds
-            anywhere and is always there.
-        wide: show everything, however wide the terminal is.
-        blocks: where columns are too many, show several tables below each other instead of
-            leaving any out; the first column is in each.
-        heads: show the heads.
+        columns: the most important first; a plain string is the heading of a column that folds
+            anywhere and is always shown.
+        wide: show every column, however narrow the terminal is.
+        blocks: if there are too many columns, show several tables below each other instead of
+            hiding any; the first column is in each.
+        heads: show the headings.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class Table:
         heads: bool = True,
     ) -> None:
         self.columns = [
-            Column(column, "anywhere", leaves=False) if isinstance(column, str) else column
+            Column(column, "anywhere", hideable=False) if isinstance(column, str) else column
             for column in columns
         ]
         self.wide = wide
@@ -92,54 +91,58 @@ class Table:
         self._rows: list[Sequence[Content]] = []
 
     def add_row(self, *cells: Content) -> None:
-        """Add a row; it has a cell for each column."""
+        """Add a row with a cell for each column."""
         self._rows.append(cells)
 
     def lines(self, width: int | None) -> tuple[list[Text], list[str]]:
-        """What is to be printed, and the heads of the columns that are left out.
+        """The lines to print, and the headings of the hidden columns.
 
         Args:
-            width: the terminal's; None where there is none.
+            width: the terminal's width; None without a terminal.
         """
         if width is None or self.wide:
-            return list(self._everything()), []
+            return list(self._unlimited_lines()), []
         rows = self._texts(full=False)
-        naturals, leasts = [], []
-        for place, column in enumerate(self.columns):
-            texts = [Text(literal(column.head)), *(row[place] for row in rows)]
-            naturals.append(max(cell_len(text.plain) for text in texts))
-            leasts.append(_least(column, texts, naturals[-1]))
+        full_widths, min_widths = [], []
+        for index, column in enumerate(self.columns):
+            texts = [Text(literal(column.head)), *(row[index] for row in rows)]
+            full_widths.append(max(cell_len(text.plain) for text in texts))
+            min_widths.append(_min_width(column, texts, full_widths[-1]))
         if self._blocks:
-            return list(self._in_blocks(rows, naturals, leasts, width)), []
+            return list(self._in_blocks(rows, full_widths, min_widths, width)), []
         chosen = [*range(len(self.columns))]
-        for place in reversed(range(len(self.columns))):
-            if _sum(leasts, chosen) <= width:
+        for index in reversed(range(len(self.columns))):
+            if _total_width(min_widths, chosen) <= width:
                 break
-            if self.columns[place].leaves:
-                chosen.remove(place)
-        hidden = [c.head for place, c in enumerate(self.columns) if place not in chosen]
-        return list(self._block(rows, chosen, naturals, leasts, width)), hidden
+            if self.columns[index].hideable:
+                chosen.remove(index)
+        hidden = [c.head for index, c in enumerate(self.columns) if index not in chosen]
+        return list(self._block(rows, chosen, full_widths, min_widths, width)), hidden
 
-    def _everything(self) -> Iterator[Text]:
-        texts = [*self._heads(range(len(self.columns))), *self._texts(full=True)]
-        widths = [
-            max(filter(_WIDEST.__ge__, (cell_len(row[place].plain) for row in texts)), default=0)
-            for place in range(len(self.columns))
-        ]
-        for row in texts:
+    def _unlimited_lines(self) -> Iterator[Text]:
+        rows = [*self._heads(range(len(self.columns))), *self._texts(full=True)]
+        widths = []
+        for index in range(len(self.columns)):
+            cells = (cell_len(row[index].plain) for row in rows)
+            widths.append(max((width for width in cells if width <= _MAX_UNLIMITED), default=0))
+        for row in rows:
             yield _line(row, widths, _WIDE_GAP)
 
     def _in_blocks(
-        self, rows: Sequence[Sequence[Text]], naturals: list[int], leasts: list[int], width: int
+        self,
+        rows: Sequence[Sequence[Text]],
+        full_widths: Sequence[int],
+        min_widths: Sequence[int],
+        width: int,
     ) -> Iterator[Text]:
         others = [*range(1, len(self.columns))]
         while True:
             chosen = [0, *others[:1]]
-            for place in others[1:]:
-                if _sum(naturals, [*chosen, place]) > width:
+            for index in others[1:]:
+                if _total_width(full_widths, [*chosen, index]) > width:
                     break
-                chosen.append(place)
-            yield from self._block(rows, chosen, naturals, leasts, width)
+                chosen.append(index)
+            yield from self._block(rows, chosen, full_widths, min_widths, width)
             others = others[len(chosen) - 1 :]
             if not others:
                 return
@@ -149,26 +152,27 @@ class Table:
         self,
         rows: Sequence[Sequence[Text]],
         chosen: Sequence[int],
-        naturals: Sequence[int],
-        leasts: Sequence[int],
+        full_widths: Sequence[int],
+        min_widths: Sequence[int],
         width: int,
     ) -> Iterator[Text]:
-        widths = [leasts[place] for place in chosen]
-        room = width - _sum(leasts, chosen)
-        # a column at a time, the one that wants least first, each gets its part of what is left
-        wanting = sorted(range(len(chosen)), key=lambda n: naturals[chosen[n]] - widths[n])
-        for others, number in zip(reversed(range(len(chosen))), wanting, strict=True):
-            wanted = naturals[chosen[number]] - widths[number]
-            more = max(0, min(wanted, room // (others + 1)))
-            widths[number] += more
-            room -= more
-        for row in (*self._heads(chosen), *([row[place] for place in chosen] for row in rows)):
+        widths = [min_widths[index] for index in chosen]
+        free = width - _total_width(min_widths, chosen)
+        # The columns share the free width equally; the ones that need least are served first, so
+        # that what they leave goes to the others.
+        by_need = sorted(range(len(chosen)), key=lambda n: full_widths[chosen[n]] - widths[n])
+        for waiting, n in zip(reversed(range(len(chosen))), by_need, strict=True):
+            need = full_widths[chosen[n]] - widths[n]
+            extra = max(0, min(need, free // (waiting + 1)))
+            widths[n] += extra
+            free -= extra
+        for row in (*self._heads(chosen), *([row[index] for index in chosen] for row in rows)):
             folded = [
-                _folded(text, width, self.columns[place])
-                for text, width, place in zip(row, widths, chosen, strict=True)
+                _folded(text, width, self.columns[index])
+                for text, width, index in zip(row, widths, chosen, strict=True)
             ]
-            for number in range(max(map(len, folded))):
-                cells = [lines[number] if number < len(lines) else Text("") for lines in folded]
+            for n in range(max(map(len, folded))):
+                cells = [lines[n] if n < len(lines) else Text("") for lines in folded]
                 yield _line(cells, widths, _GAP)
 
     def _texts(self, full: bool) -> list[list[Text]]:
@@ -178,10 +182,10 @@ class Table:
         ]
 
     def _heads(self, chosen: Sequence[int]) -> list[list[Text]]:
-        """The row of heads, if there is one."""
+        """The row of headings, if they are shown."""
         if not self._shows_heads:
             return []
-        return [[shown(self.columns[place].head, "dim") for place in chosen]]
+        return [[safe_text(self.columns[index].head, "dim") for index in chosen]]
 
 
 def new_table(*columns: Column | str, wide: bool = False, blocks: bool = False) -> Table:
@@ -190,41 +194,41 @@ def new_table(*columns: Column | str, wide: bool = False, blocks: bool = False) 
 
 
 def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
-    """Names and what there is to say of each, without heads."""
-    table = Table([key(""), ""], heads=False)
+    """A table of names and values without headings."""
+    table = Table([key_column(""), ""], heads=False)
     for name, value in facts:
-        table.add_row(shown(name, "dim"), shown(value))
+        table.add_row(safe_text(name, "dim"), safe_text(value))
     return table
 
 
-def moment(at: str) -> Cell:
-    """An ISO 8601 time: how long ago it was; the time itself where there is room."""
-    return Cell(shown(age(at)), shown(when(at)))
+def time_cell(at: str) -> Cell:
+    """An ISO 8601 time: its age, and the time itself in a wide table."""
+    return Cell(safe_text(age(at)), safe_text(when(at)))
 
 
-def run_id(run: str, style: str = "") -> Cell:
-    """A run's id: its end, as the commands take it; all of it where there is room."""
-    return Cell(shown(run[-8:], style), shown(run, style))
+def run_id_cell(run: str, style: str = "") -> Cell:
+    """A run's id: the end, which the commands accept, and the whole id in a wide table."""
+    return Cell(safe_text(run[-8:], style), safe_text(run, style))
 
 
-def exact(value: float | None) -> str:
-    """A metric with as many digits as tell noise from a difference."""
+def format_precise(value: float | None) -> str:
+    """A metric with seven digits, so that rounding noise shows."""
     return "" if value is None else f"{value:.7g}"
 
 
-def some(places: Sequence[object]) -> str:
-    """The first of them; an ellipsis stands for the others."""
-    return ", ".join(map(str, places[:_PLACES])) + (", …" if len(places) > _PLACES else "")
+def first_few(values: Sequence[object]) -> str:
+    """The first ten values; an ellipsis stands for the others."""
+    return ", ".join(map(str, values[:_FEW])) + (", …" if len(values) > _FEW else "")
 
 
 def metric_names(versions: Sequence[Version]) -> list[str]:
-    """Every metric that one of them has, accuracies first."""
+    """Every metric that any of the versions has, accuracies first."""
     names = dict.fromkeys(name for version in versions for name in version.metrics)
     return sorted(names, key=lambda name: "accuracy" not in name)
 
 
 def metric_head(name: str) -> str:
-    """`test_top_5` is `top 5`: the tables of versions show what was measured on the test split."""
+    """`top 5` for `test_top_5`: tables of versions show metrics of the test split."""
     return name.removeprefix("test_").replace("_", " ")
 
 
@@ -234,8 +238,8 @@ def tags_line(evidence: Mapping[str, Any]) -> str:
     return ", ".join([*tags, *(f"without {key}" for key in evidence.get("removed", ()))])
 
 
-def means(versions: Sequence[Version]) -> str:
-    """Mean and deviation of each metric, of versions of one group."""
+def format_means(versions: Sequence[Version]) -> str:
+    """Mean and deviation of each metric over the versions of one group."""
     from registry_core.evaluation.groups import metrics_of
 
     return ", ".join(f"{name} {spread(name, s)}" for name, s in metrics_of(versions).items())
@@ -247,19 +251,18 @@ def _text(cell: Content, full: bool) -> Text:
     return Text(cell) if isinstance(cell, str) else cell
 
 
-def _least(column: Column, texts: Sequence[Text], natural: int) -> int:
-    """The narrowest that a column can be."""
+def _min_width(column: Column, texts: Sequence[Text], full_width: int) -> int:
     if column.fold == "never":
-        return natural
+        return full_width
     longest = max((cell_len(word) for text in texts for word in text.plain.split()), default=0)
     if column.fold == "between words":
         return longest
-    word = longest if longest <= _WORD else 0
-    return min(natural, max(_NARROWEST, cell_len(column.head), word))
+    word = longest if longest <= _LONGEST_WORD else 0
+    return min(full_width, max(_MIN_FOLDED, cell_len(column.head), word))
 
 
-def _sum(widths: Sequence[int], chosen: Sequence[int]) -> int:
-    return sum(widths[place] for place in chosen) + _GAP * (len(chosen) - 1)
+def _total_width(widths: Sequence[int], chosen: Sequence[int]) -> int:
+    return sum(widths[index] for index in chosen) + _GAP * (len(chosen) - 1)
 
 
 def _folded(text: Text, width: int, column: Column) -> list[Text]:
@@ -274,11 +277,11 @@ def _folded(text: Text, width: int, column: Column) -> list[Text]:
 
 
 def _line(cells: Sequence[Text], widths: Sequence[int], gap: int) -> Text:
-    """The cells, aligned; nothing is padded to the right of the last one that says something."""
-    said = max((n for n, cell in enumerate(cells, start=1) if cell.plain), default=0)
+    """The cells, aligned; the last one that is not empty is not padded."""
+    last = max((n for n, cell in enumerate(cells, start=1) if cell.plain), default=0)
     line = Text()
-    for number, (cell, width) in enumerate(zip(cells[:said], widths, strict=False), start=1):
+    for n, (cell, width) in enumerate(zip(cells[:last], widths, strict=False), start=1):
         line.append_text(cell)
-        if number < said:
+        if n < last:
             line.append(" " * (width - cell_len(cell.plain) + gap))
     return line

@@ -1,4 +1,4 @@
-"""Models, their versions, and one of them in full."""
+"""Tables of models and versions, and everything about one version."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from registry_core.terminal.tables.table import (
     Cell,
     Column,
     facts_table,
-    key,
-    means,
+    format_means,
+    key_column,
     metric_head,
     metric_names,
-    moment,
     new_table,
     tags_line,
+    time_cell,
 )
-from registry_core.terminal.text import shown
+from registry_core.terminal.text import safe_text
 
-# the order in which splits are told; others follow
+# the order of the splits; others follow
 _SPLITS = ("train", "test", "validation")
 
 
 def show_models(models: Sequence[ModelSummary], wide: bool = False) -> None:
-    """One line a model: its newest version, what it measured, who holds its aliases."""
+    """Show a line for each model: its newest version and metrics, and its aliases."""
     metrics = metric_names([model.latest for model in models])
     table = new_table(
-        key("model"),
+        key_column("model"),
         Column("latest"),
         *map(Column, map(metric_head, metrics[:2])),
         Column("aliases", "between words"),
@@ -46,12 +46,12 @@ def show_models(models: Sequence[ModelSummary], wide: bool = False) -> None:
     for model in models:
         aliases = ", ".join(f"{alias}={number}" for alias, number in model.aliases.items())
         table.add_row(
-            shown(model.name, "bold"),
-            shown(model.latest.ref),
+            safe_text(model.name, "bold"),
+            safe_text(model.latest.ref),
             *_metric_cells(model.latest, metrics[:2]),
-            shown(aliases, "green"),
-            shown(f"{model.versions:,}"),
-            moment(model.latest.created),
+            safe_text(aliases, "green"),
+            safe_text(f"{model.versions:,}"),
+            time_cell(model.latest.created),
             *_metric_cells(model.latest, metrics[2:]),
         )
     stdout().print(table)
@@ -63,19 +63,19 @@ def show_versions(
     groups: Mapping[str, Sequence[Version]],
     wide: bool = False,
 ) -> None:
-    """One line a version, newest first; a damaged one is marked.
+    """Show a line for each version, newest first; damaged ones are marked.
 
     Args:
-        versions: of one model.
-        damaged: references of those that are.
-        groups: the versions of each group that one of them belongs to, by the group's id.
-        wide: show every column, however wide the terminal is.
+        versions: versions of one model.
+        damaged: references of the damaged ones.
+        groups: group id -> the versions of the group.
+        wide: show every column, however narrow the terminal is.
     """
     metrics = metric_names(versions)
     has_aliases = any(version.aliases for version in versions)
     tagged = any(version.tags for version in versions)
     table = new_table(
-        key("version"),
+        key_column("version"),
         *([Column("aliases", "between words")] if has_aliases else []),
         *map(Column, map(metric_head, metrics[:2])),
         Column("created"),
@@ -90,15 +90,15 @@ def show_versions(
     for version in versions:
         mark = "  damaged" if version.ref in damaged else ""
         table.add_row(
-            shown(version.ref, "bold").append(mark, "red bold"),
-            *([shown(", ".join(version.aliases), "green")] if has_aliases else []),
+            safe_text(version.ref, "bold").append(mark, "red bold"),
+            *([safe_text(", ".join(version.aliases), "green")] if has_aliases else []),
             *_metric_cells(version, metrics[:2]),
-            moment(version.created),
-            shown(version.preset),
-            shown(version.seed),
-            shown(duration(version.seconds["fit"]) if "fit" in version.seconds else ""),
-            *([shown(_numbers(groups.get(version.group, [])))] if groups else []),
-            *([shown(tags_line({"set": version.tags}))] if tagged else []),
+            time_cell(version.created),
+            safe_text(version.preset),
+            safe_text(version.seed),
+            safe_text(duration(version.seconds["fit"]) if "fit" in version.seconds else ""),
+            *([safe_text(_numbers(groups.get(version.group, [])))] if groups else []),
+            *([safe_text(tags_line({"set": version.tags}))] if tagged else []),
             *_metric_cells(version, metrics[2:]),
         )
     stdout().print(table)
@@ -107,31 +107,31 @@ def show_versions(
 def show_version(
     version: Version, manifest: Mapping[str, Any], together: Sequence[Version]
 ) -> None:
-    """Everything worth reading about one version.
+    """Show a version's facts and files.
 
     Args:
         version: the version.
-        manifest: its record.
-        together: the versions of its group, itself among them.
+        manifest: its manifest.
+        together: all versions of its group, including itself.
     """
     console = stdout()
-    title = shown(version.ref, "bold")
+    title = safe_text(version.ref, "bold")
     if version.aliases:
         title.append(f"  {', '.join(version.aliases)}", "green")
     console.print(title)
     console.print(facts_table(_facts(version, manifest, together)))
     console.print()
-    files = new_table(key("file"), Column("size"), Column("sha256"))
+    files = new_table(key_column("file"), Column("size"), Column("sha256"))
     for file in version.files:
-        files.add_row(shown(file.path), shown(size(file.size)), shown(file.sha256[:16]))
+        files.add_row(safe_text(file.path), safe_text(size(file.size)), safe_text(file.sha256[:16]))
     console.print(files)
 
 
 def show_removals(removals: Sequence[Removal], wide: bool = False) -> None:
-    """One line a removed version, newest first."""
+    """Show a line for each removed version, newest first."""
     metrics = metric_names([removal.version for removal in removals])
     table = new_table(
-        key("version"),
+        key_column("version"),
         Column("removed"),
         Column("files", "between words"),
         *map(Column, map(metric_head, metrics)),
@@ -140,33 +140,35 @@ def show_removals(removals: Sequence[Removal], wide: bool = False) -> None:
     )
     for removal in removals:
         version, collected = removal.version, removal.collected
-        deleted = Cell(shown(f"deleted {age(collected)}"), shown(f"deleted {when(collected)}"))
+        deleted = Cell(
+            safe_text(f"deleted {age(collected)}"), safe_text(f"deleted {when(collected)}")
+        )
         table.add_row(
-            shown(version.ref, "bold"),
-            moment(removal.at),
-            deleted if collected else shown("can be restored"),
+            safe_text(version.ref, "bold"),
+            time_cell(removal.at),
+            deleted if collected else safe_text("can be restored"),
             *_metric_cells(version, metrics),
-            shown(version.preset),
+            safe_text(version.preset),
         )
     stdout().print(table)
 
 
 def show_tags(version: Version) -> None:
-    """One line a tag."""
+    """Show a line for each tag."""
     if not version.tags:
-        stdout().print(shown(f"{version.ref} has no tags."))
+        stdout().print(safe_text(f"{version.ref} has no tags."))
         return
-    table = new_table(key(version.ref), "")
+    table = new_table(key_column(version.ref), "")
     for name, value in version.tags.items():
-        table.add_row(shown(name, "bold"), shown(value))
+        table.add_row(safe_text(name, "bold"), safe_text(value))
     stdout().print(table)
 
 
 def show_files(rows: Sequence[tuple[str, int, str]]) -> None:
-    """Files with size in bytes and digest."""
-    table = new_table(key("file"), Column("size"), Column("sha256"))
+    """Show files with their sizes and digests."""
+    table = new_table(key_column("file"), Column("size"), Column("sha256"))
     for path, count, digest in rows:
-        table.add_row(shown(path), shown(size(count)), shown(digest))
+        table.add_row(safe_text(path), safe_text(size(count)), safe_text(digest))
     stdout().print(table)
 
 
@@ -201,7 +203,7 @@ def _facts(
 
 
 def _split_line(name: str, splits: Mapping[str, Any]) -> str:
-    """`10,000 test`; and of a validation split that is another one, which."""
+    """`10,000 test`; names the other split if the validation split is the same data."""
     split = splits[name]
     same = validation_split(splits) if name == "validation" else None
     if same is not None:
@@ -215,23 +217,23 @@ def _group_facts(version: Version, together: Sequence[Version]) -> list[tuple[st
         return []
     return [
         ("group", f"made together with {series(version.model, others)}"),
-        ("group mean", f"{means(together)}, n = {len(together)}"),
+        ("group mean", f"{format_means(together)}, n = {len(together)}"),
     ]
 
 
 def _metric_cells(version: Version, names: Sequence[str]) -> list[Text]:
     values = version.metrics
-    return [shown(fraction(name, values[name]) if name in values else "") for name in names]
+    return [safe_text(fraction(name, values[name]) if name in values else "") for name in names]
 
 
 def _numbers(versions: Sequence[Version]) -> str:
-    """The versions' numbers: 1–5, 9."""
+    """The numbers of versions: 1–5, 9."""
     found = spans(version.version for version in versions)
     return ", ".join(f"{first}–{last}" if last > first else str(first) for first, last in found)
 
 
 def _origin(version: Version, manifest: Mapping[str, Any]) -> tuple[str, str]:
-    """How the model came to be: trained here, or made elsewhere."""
+    """How the model was made: trained here, or imported."""
     if imported := manifest.get("imported"):
         return "imported", (
             f"{imported['file']}, {size(imported['size'])}, by Keras {imported['keras_version']}; "

@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.records import FileRecord, LedgerRow, ModelSummary, Removal, Version
-from registry_core.store import derived
-from registry_core.store.database import Database
 from registry_core.store.ledger import Event, from_json, next_row
 from registry_core.store.manifest import Objective, canonical, read_json
-from registry_core.store.schema import ALLOW_DELETE, COMPARED, INCUMBENT, MOVES, REFUSE_DELETE
+from registry_core.store.sqlite import derived
+from registry_core.store.sqlite.database import Database
+from registry_core.store.sqlite.schema import (
+    ALLOW_DELETE,
+    COMPARED,
+    INCUMBENT,
+    MOVES,
+    REFUSE_DELETE,
+)
 from registry_core.store.storage_errors import damaged_index
 
 _VERSION = "SELECT model, number, created, run, grouped, digest, summary FROM versions"

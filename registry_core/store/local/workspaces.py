@@ -38,8 +38,15 @@ from registry_core.errors import (
 )
 from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
-from registry_core.store.disk import replace, sha256_hex, sync_folder, write_new
-from registry_core.store.folders import names_in, open_file, opened, read_file, remove_tree, size_of
+from registry_core.store.local.disk import replace, sha256_hex, sync_folder, write_new
+from registry_core.store.local.folders import (
+    names_in,
+    open_file,
+    opened,
+    read_file,
+    remove_tree,
+    size_of,
+)
 from registry_core.store.manifest import LIMIT_BYTES, read_json
 from registry_core.store.staging import STAGED
 

@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from registry_core.store.schema import DERIVED, MOVES, SCHEMA
+from registry_core.store.sqlite.schema import DERIVED, MOVES, SCHEMA
 
 RULE_SET = "rule set"
 RULE_REMOVED = "rule removed"

@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry_core.errors import IntegrityError, StorageError
-from registry_core.store.disk import copy_and_hash
-from registry_core.store.folders import names_in, open_file, open_folder, opened, size_of
-from registry_core.store.permissions import check_writable
+from registry_core.store.local.disk import copy_and_hash
+from registry_core.store.local.folders import names_in, open_file, open_folder, opened, size_of
+from registry_core.store.local.permissions import check_writable
 
 OBJECTS = "objects"
 _CONTENT = "sha256"

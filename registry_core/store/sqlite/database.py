@@ -15,11 +15,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from registry_core.errors import NewerSchemaError, StorageError
-from registry_core.store import derived
-from registry_core.store.disk import make_folders
-from registry_core.store.folders import check_regular, opened
-from registry_core.store.objects import Blobs
-from registry_core.store.schema import ADDED, APPLICATION_ID, SCHEMA, STATEMENTS
+from registry_core.store.local.disk import make_folders
+from registry_core.store.local.folders import check_regular, opened
+from registry_core.store.local.objects import Blobs
+from registry_core.store.sqlite import derived
+from registry_core.store.sqlite.schema import ADDED, APPLICATION_ID, SCHEMA, STATEMENTS
 from registry_core.store.storage_errors import DATABASE, damaged_index
 
 # Up to 1 MiB the whole file is checked whenever it is opened, in about a millisecond; a larger one

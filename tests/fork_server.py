@@ -1,0 +1,98 @@
+"""Runs Python programs, each in a fork of this process, which has imported what they need.
+
+The arguments are the modules to import. Each line of stdin is a request, as JSON: `words` as the
+interpreter is given them, `cwd`, `environment`, and the paths of `stdin`, `stdout` and `stderr`.
+The answer is the exit status.
+
+A fork does what a new process does as long as nothing has started a thread here. TensorFlow starts
+its threads when the first operation runs, and none runs here.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import runpy
+import signal
+import sys
+import traceback
+import types
+from importlib import import_module, invalidate_caches
+from pathlib import Path
+from typing import Any
+
+from registry_core.model_import import examination
+
+
+def serve(modules: list[str]) -> None:
+    for module in modules:
+        import_module(module)
+    gc.collect()
+    gc.freeze()  # what is imported stays, and is not copied by the garbage collector of a fork
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            return _become(json.loads(line))  # and end as any program does
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _become(request: dict[str, Any]) -> None:
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        file = os.open(request[name], os.O_RDWR | os.O_APPEND * (number > 0))
+        os.dup2(file, number)
+        os.close(file)
+    sys.stdin = sys.__stdin__ = os.fdopen(0, closefd=False)
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    places = [str(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:] = [*places, *(place for place in sys.path[1:] if place not in places)]
+    invalidate_caches()
+    if os.environ.pop("FORKED_EXAMINER", ""):
+        examination.subprocess = types.SimpleNamespace(Popen=ForkedExaminer)
+    kind, what, *rest = request["words"]
+    sys.argv = [kind if kind == "-c" else what, *rest]
+    if kind == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        assert kind == "-c", kind
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(what, "<string>", "exec"), vars(main))
+
+
+class ForkedExaminer:
+    """Stands in for `subprocess.Popen` where a model file is examined: a fork of this process.
+
+    For a program that sets FORKED_EXAMINER, and runs no operation of TensorFlow before.
+    """
+
+    def __init__(self, words, *, stdin, stdout, stderr, pass_fds, start_new_session, env) -> None:
+        assert start_new_session
+        self.pid = os.fork()
+        if self.pid:
+            return
+        status = 1
+        try:
+            os.setsid()
+            for number, file in enumerate((stdin, stdout, stderr)):
+                os.dup2(file.fileno(), number)
+            sys.stdin = os.fdopen(0, closefd=False)
+            os.environ.update(env)
+            exec(words[-1], {})
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+    def wait(self) -> None:
+        os.waitpid(self.pid, 0)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:])
