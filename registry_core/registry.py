@@ -294,7 +294,7 @@ class Registry(RegistryReader):
         overrides: Mapping[str, Any] | None = None,
         seeds: int | None = None,
         name: str | None = None,
-        data_dir: Path | None = None,
+        data_dir: str | Path | None = None,
     ) -> results.RunPlan:
         """What `run` would do with the same arguments; raises the same errors of usage."""
         from registry_core.running import runner
@@ -310,7 +310,7 @@ class Registry(RegistryReader):
         *,
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
-        data_dir: Path | None = None,
+        data_dir: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
@@ -343,7 +343,7 @@ class Registry(RegistryReader):
         seeds: int,
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
-        data_dir: Path | None = None,
+        data_dir: str | Path | None = None,
         observe_each: ObserveEach | None = None,
         interrupts: StopRequest | None = None,
     ) -> results.RegisteredGroup:
@@ -367,7 +367,7 @@ class Registry(RegistryReader):
         self,
         run: str | None = None,
         *,
-        data_dir: Path | None = None,
+        data_dir: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
@@ -391,7 +391,7 @@ class Registry(RegistryReader):
         reference: Reference,
         *,
         overrides: Mapping[str, Any] | None = None,
-        data_dir: Path | None = None,
+        data_dir: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Reproduction:
@@ -414,7 +414,7 @@ class Registry(RegistryReader):
         reference: Reference,
         split: str = "test",
         *,
-        data_dir: Path | None = None,
+        data_dir: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Reevaluation:
@@ -435,11 +435,11 @@ class Registry(RegistryReader):
     def import_model(
         self,
         dataset: str,
-        file: Path,
+        file: str | Path,
         *,
         preset: str | None = None,
         name: str | None = None,
-        data_dir: Path | None = None,
+        data_dir: str | Path | None = None,
         max_memory_gb: float | None = None,
         max_seconds: float | None = None,
         observer: Observer | None = None,
@@ -461,16 +461,16 @@ class Registry(RegistryReader):
         limits = {"memory_gb": max_memory_gb, "seconds": max_seconds}
         with runner(self.store, self.settings, observer, interrupts) as ready:
             (spec,), plugins = ready.plan(dataset, preset, None, None, name, data_dir)
-            return ready.import_model(spec, file, plugins, limits)
+            return ready.import_model(spec, Path(file), plugins, limits)
 
     def examine(
         self,
         dataset: str,
-        file: Path,
+        file: str | Path,
         *,
         preset: str | None = None,
         name: str | None = None,
-        data_dir: Path | None = None,
+        data_dir: str | Path | None = None,
         max_memory_gb: float | None = None,
         max_seconds: float | None = None,
         observer: Observer | None = None,
@@ -482,5 +482,5 @@ class Registry(RegistryReader):
         limits = {"memory_gb": max_memory_gb, "seconds": max_seconds}
         with runner(self.store, self.settings, observer, interrupts) as ready:
             (spec,), _ = ready.plan(dataset, preset, None, None, name, data_dir)
-            size, sha256 = ready.examine(file, limits)
-        return results.ExaminedFile(spec, self.folder, file, size, sha256)
+            size, sha256 = ready.examine(spec, Path(file), limits)
+        return results.ExaminedFile(spec, self.folder, Path(file), size, sha256)

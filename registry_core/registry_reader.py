@@ -287,7 +287,7 @@ class RegistryReader:
         self,
         reference: Reference,
         form: str | None = None,
-        output: Path | None = None,
+        output: str | Path | None = None,
         overwrite: bool = False,
     ) -> results.ExportedFiles:
         """Write a version's model or figures to files.
@@ -307,9 +307,9 @@ class RegistryReader:
         """
         from registry_core.exports import choose_format, export
 
-        version = self.version(reference)
-        form = choose_format(form, output, version.ref)
-        written = export(self.store, version, form, output, overwrite, self.settings)
+        version, path = self.version(reference), Path(output) if output is not None else None
+        form = choose_format(form, path, version.ref)
+        written = export(self.store, version, form, path, overwrite, self.settings)
         return results.ExportedFiles(version.ref, form, written)
 
     def per_example_results(self, version: Version) -> PerExampleResults | None:

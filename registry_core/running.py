@@ -7,6 +7,7 @@ is imported. How a run goes is in `registry_core.lifecycle`.
 from __future__ import annotations
 
 import difflib
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, draw_standard_figures
 from registry_core.lifecycle.record import RecordedVersion
-from registry_core.lifecycle.reevaluate import SPLITS, Reevaluation, evaluate, spec_of_data
+from registry_core.lifecycle.reevaluate import Reevaluation, evaluate, spec_of_data
 from registry_core.lifecycle.reproduce import (
     EphemeralWorkspace,
     Reproduction,
@@ -43,7 +44,7 @@ from registry_core.process.guard import warn
 from registry_core.process.interrupts import StopRequest
 from registry_core.process.requirements import require_keras
 from registry_core.process.variables import prepared_environment
-from registry_core.records import UnfinishedRun, Version
+from registry_core.records import SPLITS, UnfinishedRun, Version
 from registry_core.refs import shown
 from registry_core.settings import Settings
 from registry_core.store import Store
@@ -140,11 +141,11 @@ class Runner:
         overrides: Mapping[str, Any] | None,
         seeds: int | None,
         name: str | None,
-        data_dir: Path | None,
+        data_dir: str | Path | None,
     ) -> tuple[list[RunSpec], PluginSet]:
         """What would be run, one for each seed, and the plugins that run it."""
         plugins = KnownPlugins(self.settings).load(dataset)
-        spec = spec_from_preset(plugins, preset, overrides, name, data_dir)
+        spec = spec_from_preset(plugins, preset, overrides, name, _path(data_dir))
         return [spec] if seeds is None else plan_group(spec, seeds), plugins
 
     def run(self, spec: RunSpec, plugins: PluginSet) -> Version:
@@ -167,7 +168,7 @@ class Runner:
 
         return run_group(specs, run_one)
 
-    def resume(self, stopped: UnfinishedRun, data_dir: Path | None) -> Version:
+    def resume(self, stopped: UnfinishedRun, data_dir: str | Path | None) -> Version:
         """Resume a stopped run and register its version."""
         if not stopped.record:
             raise IntegrityError(
@@ -177,17 +178,17 @@ class Runner:
             )
         custom_code.check_here(f"Run {stopped.id}", stopped.record, self.settings)
         plugins = KnownPlugins(self.settings).load(stopped.record["dataset"])
-        return self.run(spec_from_run(plugins, stopped, data_dir), plugins)
+        return self.run(spec_from_run(plugins, stopped, _path(data_dir)), plugins)
 
     def reproduce(
-        self, version: Version, overrides: Mapping[str, Any] | None, data_dir: Path | None
+        self, version: Version, overrides: Mapping[str, Any] | None, data_dir: str | Path | None
     ) -> Reproduction:
         """Train a version again, compare it with its record, and register nothing."""
         manifest = self.store.manifest(version)
         check_reproducible(version, manifest)
         custom_code.check_here(version.ref, manifest, self.settings)
         plugins = KnownPlugins(self.settings).load(version.dataset)
-        spec = spec_from_record(plugins, manifest, data_dir, overrides)
+        spec = spec_from_record(plugins, manifest, _path(data_dir), overrides)
         _check_training()
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
         with tempfile.TemporaryDirectory() as folder:
@@ -198,7 +199,7 @@ class Runner:
         self,
         version: Version,
         split: str,
-        data_dir: Path | None,
+        data_dir: str | Path | None,
         load_model: Callable[[Version], Any],
     ) -> Reevaluation:
         """Measure a version again and compare the result with its record."""
@@ -212,7 +213,7 @@ class Runner:
         manifest = self.store.manifest(version)
         custom_code.check_here(version.ref, manifest, self.settings)
         plugins = KnownPlugins(self.settings).load(version.dataset)
-        spec = spec_of_data(plugins, manifest, data_dir)
+        spec = spec_of_data(plugins, manifest, _path(data_dir))
         _check_training()
         self.store.check(version)
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
@@ -226,14 +227,18 @@ class Runner:
 
         _check_training()
         context = self._context(plugins)
-        return import_model(spec, file, self.store, context, self._examiner(limits))
+        with _how_to_raise_limits(spec.dataset, file):
+            return import_model(spec, file, self.store, context, self._examiner(limits))
 
-    def examine(self, file: Path, limits: Mapping[str, float | None]) -> tuple[int, str]:
+    def examine(
+        self, spec: RunSpec, file: Path, limits: Mapping[str, float | None]
+    ) -> tuple[int, str]:
         """Try a model file out, and return its size in bytes and its sha256."""
         from registry_core.model_import.import_model import examine
 
         _check_training()
-        return examine(file, self._examiner(limits))
+        with _how_to_raise_limits(spec.dataset, file):
+            return examine(file, self._examiner(limits))
 
     def _examiner(self, limits: Mapping[str, float | None]) -> Any:
         from registry_core.model_import import Examiner
@@ -257,6 +262,22 @@ class Runner:
             standard_report,
             self.began,
         )
+
+
+@contextmanager
+def _how_to_raise_limits(dataset: str, file: Path) -> Iterator[None]:
+    """Add to the error of a limit the command that raises the limit."""
+    from registry_core.model_import.limits import LimitError
+
+    try:
+        yield
+    except LimitError as error:
+        error.command = f"mlreg import {dataset} {shlex.quote(str(file))} {error.option}"
+        raise
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _check_training() -> None:

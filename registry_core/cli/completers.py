@@ -219,7 +219,7 @@ def _formats(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _splits(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.lifecycle.reevaluate import SPLITS
+    from registry_core.records import SPLITS
 
     return SPLITS
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -153,7 +150,7 @@ def import_model(
     The file is examined in a process with limits before Keras opens it.
     """
     registry = session.open(create=True)
-    with watched(quiet) as (observer, interrupts), _allow_more(dataset, file):
+    with watched(quiet) as (observer, interrupts):
         what: dict[str, Any] = {
             "preset": preset,
             "name": name,
@@ -180,15 +177,3 @@ def _show_examined(found: ExaminedFile, as_json: bool) -> None:
         f"\nWould measure it on the test split of {spec.dataset}, preset {spec.preset};\n"
         f"and register it as the next version of '{spec.model}' in {found.registry}."
     )
-
-
-@contextmanager
-def _allow_more(dataset: str, file: Path) -> Iterator[None]:
-    """Add to a limit's error the command that raises the limit."""
-    from registry_core.model_import.limits import LimitError
-
-    try:
-        yield
-    except LimitError as error:
-        error.command = f"mlreg import {dataset} {shlex.quote(str(file))} {error.option}"
-        raise
