@@ -1,4 +1,7 @@
-"""How a new version is shown, by every command that registers one; and how a run is watched."""
+"""How a new version is shown, by every command that registers one; and how a run is watched.
+
+Nothing here imports Rich before a command needs it, so that help pages are there at once.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from registry_core.formatting import registration
-from registry_core.results import RegisteredGroup, RegisteredVersion
-from registry_core.terminal import output
-
 if TYPE_CHECKING:
     from registry_core.process.interrupts import StopRequest
     from registry_core.records import Version
     from registry_core.registry import Registry
+    from registry_core.results import RegisteredGroup
     from registry_core.types import Observer
 
 
@@ -29,6 +29,10 @@ def watched(quiet: bool) -> Iterator[tuple[Observer, StopRequest]]:
 
 def show_registered(version: Version, registry: Registry, as_json: bool, quiet: bool) -> None:
     """Show a new version, as the options ask for it."""
+    from registry_core.formatting import registration
+    from registry_core.results import RegisteredVersion
+    from registry_core.terminal import output
+
     if as_json:
         output.print_json(RegisteredVersion(version, registry.folder).to_json())
     elif quiet:
@@ -41,6 +45,7 @@ def show_registered(version: Version, registry: Registry, as_json: bool, quiet: 
 
 def show_registered_group(group: RegisteredGroup, as_json: bool, quiet: bool) -> None:
     """Show the versions of a new group, as the options ask for them."""
+    from registry_core.terminal import output
     from registry_core.terminal.tables.comparisons import show_group
 
     if as_json:

@@ -27,10 +27,6 @@ from registry_core.cli.options import (
 )
 from registry_core.cli.registered import show_registered, show_registered_group, watched
 from registry_core.errors import UsageError
-from registry_core.process.interrupts import stop_on_signals
-from registry_core.terminal import output
-from registry_core.terminal.live import GroupProgress
-from registry_core.terminal.progress import report_progress
 
 if TYPE_CHECKING:
     from registry_core.lifecycle.seeds import Place
@@ -82,6 +78,7 @@ def run(
     run can be resumed.
     """
     from registry_core.config import parse_overrides
+    from registry_core.process.interrupts import stop_on_signals
 
     if show and seeds is not None:
         raise UsageError(
@@ -117,6 +114,9 @@ def run(
 
 def _observer_of_each(quiet: bool) -> ObserveEach:
     """Gives each run of a group an observer that knows how long the earlier ones took."""
+    from registry_core.terminal.live import GroupProgress
+    from registry_core.terminal.progress import report_progress
+
     group: GroupProgress | None = None
 
     @contextmanager
@@ -140,6 +140,8 @@ def _given(key: str, value: int | None, overrides: dict[str, Any]) -> dict[str, 
 
 
 def _print_config(plan: RunPlan, as_json: bool) -> None:
+    from registry_core.terminal import output
+
     spec, seeds = plan[0], plan.seeds
     if as_json:
         output.print_json(plan.config_json())
@@ -156,6 +158,8 @@ def _print_config(plan: RunPlan, as_json: bool) -> None:
 
 
 def _show_plan(plan: RunPlan, as_json: bool) -> None:
+    from registry_core.terminal import output
+
     if as_json:
         output.print_json(plan.to_json())
         return
@@ -173,6 +177,8 @@ def _show_plan(plan: RunPlan, as_json: bool) -> None:
 
 
 def _open_figures(registry: Registry, version: Version) -> None:
+    from registry_core.terminal import output
+
     # a folder inside one that is the user's alone: figures are not for everyone on the machine
     around = Path(tempfile.mkdtemp(prefix=f"{version.model}-{version.version}-"))
     folder = registry.export(version.ref, "figures", around / "figures").path
