@@ -1,7 +1,7 @@
-"""Every speed claim of mlreg, as a command that measures both sides in one go.
+"""A command for each published figure, which measures both sides in turn.
 
     python -m benchmarks NAME [--record]
 
-Sides alternate within one run, medians are compared, and the ratio comes last. What is recorded
-stands in benchmarks/results/NAME.json with the machine, the date and the number of runs.
+It compares medians, and prints the ratio last. `--record` writes benchmarks/results/NAME.json with
+the machine, the date and the number of rounds.
 """

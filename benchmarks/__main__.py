@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME …`: run one of them."""
+"""`python -m benchmarks NAME …`: run one benchmark."""
 
 import sys
 from importlib import import_module
@@ -19,7 +19,7 @@ NAMES = (
 
 
 def main(words: list[str]) -> None:
-    """Run the benchmark that the first word names, with the rest as its arguments."""
+    """Run the benchmark that the first word names; the other words are its arguments."""
     if not words or words[0] not in NAMES:
         sys.exit(f"usage: python -m benchmarks NAME [options]\nNAME: {', '.join(NAMES)}")
     import_module(f"benchmarks.{words[0]}").main(words[1:])

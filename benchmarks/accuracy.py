@@ -1,7 +1,7 @@
-"""What a preset reaches and how long it takes, beside another program's whole training.
+"""The accuracy and minutes of a preset, and of another program that trains to its end.
 
-The other program is a command that prints `test accuracy 0.7801` and `whole process 1650.0 s` at
-its end. Its minutes are those of the whole process, as ours are.
+The other program is a command whose last lines are `test accuracy 0.7801` and
+`whole process 1650.0 s`. The minutes of both sides are those of the whole process.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks.measure import Cost, command_cost, tell
+from benchmarks.measure import Cost, command_cost, report
 
 
 def main(arguments: list[str]) -> None:
     """`python -m benchmarks accuracy PRESET --seeds 3`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy", description=__doc__)
     parser.add_argument("preset")
-    parser.add_argument("--seeds", type=int, default=3, help="so many runs, from seed 0 on")
-    parser.add_argument("--against", help="the other side, run once before ours")
-    parser.add_argument("--data-dir", help="as mlreg run takes it; the cache if not given")
-    parser.add_argument("--registry", help="where the versions stay; nowhere if not given")
+    parser.add_argument("--seeds", type=int, default=3, help="the number of runs, from seed 0 on")
+    parser.add_argument("--against", help="the other program; it runs once, first")
+    parser.add_argument("--data-dir", help="as for mlreg run; default: the cache")
+    parser.add_argument("--registry", help="keep the versions here; default: delete them")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
         summary["ratio"] = round(rows[0]["minutes"] / minutes, 2)
     rows.append(summary)
     name = f"accuracy-{options.preset}"
-    tell(name, rows, options.record, timed=False, preset=options.preset)
+    report(name, rows, options.record, timed=False, preset=options.preset)
 
 
 def _ours(seed: int, cost: Cost) -> dict[str, Any]:

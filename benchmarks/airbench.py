@@ -1,6 +1,6 @@
 """Training throughput of the preset airbench94, beside the same network in PyTorch.
 
-Both train on one batch of random images again and again, behind a first step that is not counted.
+Both train repeatedly on one batch of random images. The first step is not counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from benchmarks.measure import Cost, alternate, command_cost, function_cost, median, tell
+from benchmarks.measure import Cost, alternate, command_cost, function_cost, median, report
 
 TWIN = Path(__file__).with_name("airbench_twin.py")
 
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> None:
     pairs = zip(costs["PyTorch"], costs["mlreg"], strict=True)
     ratios = sorted(other.wall_seconds / ours.wall_seconds for other, ours in pairs)
     rows.append({"ratio": round(ratios[len(ratios) // 2], 2), "least": round(ratios[0], 2)})
-    tell("airbench", rows, options.record, rounds=options.rounds, batch=options.batch)
+    report("airbench", rows, options.record, rounds=options.rounds, batch=options.batch)
 
 
 def _stated(report: str) -> float:

@@ -1,8 +1,8 @@
 """The network of the preset airbench94 in PyTorch, trained for a few steps on random images.
 
-It is run by an interpreter that has PyTorch, and prints `train 12.3 s` for the steps after the
-first. The memory is laid out channels last, as is quickest on a CPU, and plain Nesterov momentum
-stands for Muon: this side has less to reckon than mlreg's.
+An interpreter that has PyTorch runs it. It prints `train 12.3 s` for the steps after the first. The
+memory layout is channels last, which is fastest on a CPU, and plain Nesterov momentum replaces
+Muon, so this side has less to compute than mlreg's.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 
 class Normalization(nn.BatchNorm2d):
-    """Without a scale."""
+    """Batch normalization without a scale."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-12, momentum=0.4)
@@ -22,7 +22,7 @@ class Normalization(nn.BatchNorm2d):
 
 
 def block(channels: int, filters: int) -> list[nn.Module]:
-    """Two convolutions, the first of them pooled."""
+    """Two convolutions, with pooling after the first."""
     return [
         nn.Conv2d(channels, filters, 3, padding="same", bias=False),
         nn.MaxPool2d(2),
@@ -35,7 +35,7 @@ def block(channels: int, filters: int) -> list[nn.Module]:
 
 
 def main() -> None:
-    """Train and say how long it took."""
+    """Train, and print how long it took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)

@@ -1,11 +1,11 @@
-"""The CIFAR-10 augmentation's throughput, beside Keras's ImageDataGenerator on the same images."""
+"""The throughput of the CIFAR-10 augmentation and of Keras's ImageDataGenerator."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from benchmarks.measure import alternate, function_cost, median, tell
+from benchmarks.measure import alternate, function_cost, median, report
 
 BATCH = 32
 
@@ -66,4 +66,4 @@ def main(arguments: list[str]) -> None:
         )
     ratio = rows[1]["images_per_second"] / rows[2]["images_per_second"]
     rows.append({"ratio": round(ratio, 1)})
-    tell("augmentation", rows, options.record, rounds=options.rounds, batch_size=BATCH)
+    report("augmentation", rows, options.record, rounds=options.rounds, batch_size=BATCH)

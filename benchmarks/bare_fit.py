@@ -26,7 +26,7 @@ def main(images: str, epochs: str, data_dir: str | None = None) -> None:
     from cifar_plugin.config import CLASSES, IMAGE_SHAPE
     from cifar_plugin.data import load
     from registry_core.terminal.progress import QuietReporter
-    from registry_core.training.callback_batching import EXAMPLES_A_CALL
+    from registry_core.training.callback_batching import EXAMPLES_PER_CALL
     from registry_core.training.fused_batch_norm import fused_normalisation
     from registry_core.training.pipeline import TrainingBatches, evaluation_batches
 
@@ -36,7 +36,7 @@ def main(images: str, epochs: str, data_dir: str | None = None) -> None:
     batches = TrainingBatches(data.train, augmentation(config), config.batch_size, config.seed)
     schedule = decay(config)
     model = build(config, schedule(0), IMAGE_SHAPE, CLASSES)
-    model.steps_per_execution = EXAMPLES_A_CALL // config.batch_size
+    model.steps_per_execution = EXAMPLES_PER_CALL // config.batch_size
     with fused_normalisation(model):
         model.fit(
             batches.dataset,

@@ -1,4 +1,4 @@
-"""What the registry's commands cost beside the imports that any such command line needs."""
+"""The CPU time of registry commands, and of the imports that such a command line needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import alternate, median, repeated, tell
+from benchmarks.measure import alternate, median, repeated, report
 
 BASE = "import typer, rich.console, rich.table, pluggy, sqlite3"
 
@@ -47,11 +47,11 @@ def main(arguments: list[str]) -> None:
                 "ratio": round(cost.cpu_seconds / base.cpu_seconds, 2),
             }
         )
-    tell("cli", rows, options.record, rounds=options.rounds, versions=options.versions)
+    report("cli", rows, options.record, rounds=options.rounds, versions=options.versions)
 
 
 def fill(folder: Path, versions: int) -> None:
-    """A registry with so many versions of one model."""
+    """Make a registry with versions of one model."""
     from registry_core.store import Store
 
     store = Store(folder)

@@ -1,4 +1,4 @@
-"""An extension that notes when a run makes its first step, and what its epochs cost.
+"""An extension that records when a run makes its first step, and the cost of its epochs.
 
 It writes one JSON object to the file that MLREG_BENCHMARK_CLOCK names.
 """
@@ -27,9 +27,9 @@ def mlreg_callbacks() -> Sequence[keras.callbacks.Callback]:
 
 
 def make_clock() -> keras.callbacks.Callback:
-    """A callback that keeps time; Keras loads here.
+    """A callback that records times; it imports Keras.
 
-    The first epoch is left out of what epochs cost: it traces and compiles.
+    The first epoch is not counted in the cost of epochs, because it traces and compiles.
     """
     import keras
 
@@ -56,7 +56,7 @@ def make_clock() -> keras.callbacks.Callback:
 
 
 def project(folder: Path) -> tuple[list[str], dict[str, str], Path]:
-    """Make a folder in which every run of cifar10 is clocked.
+    """Make a folder in which every run of cifar10 is timed.
 
     Returns:
         The words before `run` that make mlreg use it, what its environment needs, and the file

@@ -1,4 +1,4 @@
-"""Alternating measurements of commands and functions, and how they are told and recorded."""
+"""Measures commands and functions in turn, and prints and records the results."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
-# A figure is recorded only if other processes took less than this share of the cores meanwhile.
-MOST_BY_OTHERS = 0.05
+# A time is recorded only if other processes used at most this share of the cores.
+MAX_OTHERS_SHARE = 0.05
 
-# processor flag -> the name that its vector instructions go by, the widest last
+# processor flag -> the name of its vector instructions; the widest last
 _VECTORS = {
     "sse4_2": "SSE4.2",
     "asimd": "NEON",
@@ -35,7 +35,7 @@ _VECTORS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What one call took: wall and CPU seconds, and what it reported of itself."""
+    """Wall and CPU seconds of one call, and its output."""
 
     wall_seconds: float
     cpu_seconds: float
@@ -47,15 +47,15 @@ def command_cost(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Cost:
-    """Run a command to its end; CPU seconds are those of the process and its children.
+    """Run a command; its CPU seconds include those of its children.
 
     Args:
         words: the command.
-        environment: what is added to this process's own.
-        folder: where it runs; here if not given.
+        environment: variables to add to this process's environment.
+        folder: its working directory; None is the current one.
 
     Raises:
-        SystemExit: it failed; its output is shown.
+        SystemExit: the command failed; the message has its output.
     """
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -73,7 +73,7 @@ def command_cost(
 
 
 def repeated(words: Sequence[str]) -> Callable[[], Cost]:
-    """A command to run again and again; `{turn}` in it is 1 and 2 by turns, so that it moves."""
+    """A command to run repeatedly, in which `{turn}` alternates between 1 and 2."""
     turns = itertools.cycle("12")
 
     def run() -> Cost:
@@ -84,9 +84,9 @@ def repeated(words: Sequence[str]) -> Callable[[], Cost]:
 
 
 def peak_megabytes(words: Sequence[str]) -> int:
-    """The memory that a command had at its peak.
+    """The peak memory of a command.
 
-    Asked through a small process of its own: what this one has would be counted for its child.
+    A small process starts it, because the memory of this process would be counted for its child.
     """
     ask = (
         "import resource, subprocess, sys; "
@@ -103,14 +103,14 @@ def peak_megabytes(words: Sequence[str]) -> int:
 
 
 def function_cost(function: Callable[[], Any]) -> Cost:
-    """Call a function; CPU seconds are those of all threads of this process."""
+    """Call a function; its CPU seconds are those of all threads of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     function()
     return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def alternate(sides: Mapping[str, Callable[[], Cost]], rounds: int) -> dict[str, list[Cost]]:
-    """Measure every side once a round, in turn, so that a slow minute slows all of them."""
+    """Measure each side once in every round, so that a slow minute affects all sides."""
     costs: dict[str, list[Cost]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
@@ -127,7 +127,7 @@ def median(costs: Sequence[Cost]) -> Cost:
 
 
 def side(name: str, costs: Sequence[Cost], **more: object) -> dict[str, Any]:
-    """A side's row: its medians, in seconds, and what more there is to say of it."""
+    """A row of the record: the median seconds of a side, and more fields."""
     cost = median(costs)
     return {
         "side": name,
@@ -138,9 +138,9 @@ def side(name: str, costs: Sequence[Cost], **more: object) -> dict[str, Any]:
 
 
 class Load:
-    """How busy the machine is with other work, from the moment that this is made.
+    """How busy the machine is with other work, since this object was made.
 
-    What this process and its children (those that ended and were waited for) use is its own.
+    The time of this process, and of its children that have ended, does not count as other work.
     """
 
     def __init__(self) -> None:
@@ -150,7 +150,7 @@ class Load:
         self._own = own_cpu_seconds()
 
     def shares(self) -> dict[str, float]:
-        """Of all cores' time since the start: what other processes, and other guests, took."""
+        """The shares of all cores' time that other processes, and other guests, used."""
         available = (time.perf_counter() - self._began) * (os.cpu_count() or 1)
         busy, stolen = _busy_and_stolen()
         others = (busy - self._busy) - (own_cpu_seconds() - self._own)
@@ -161,7 +161,7 @@ class Load:
 
 
 def machine() -> dict[str, Any]:
-    """The machine as a figure names it, and how busy it was before and meanwhile."""
+    """The machine's processor, and how busy it was before and during the measurement."""
     facts = dict(
         (part.strip() for part in line.split(":", 1)) for line in _cpuinfo() if ":" in line
     )
@@ -181,7 +181,7 @@ def machine() -> dict[str, Any]:
 
 def is_quiet(facts: Mapping[str, Any]) -> bool:
     """Whether a time that was measured on this machine may be published."""
-    return bool(facts.get("others_share", 1.0) <= MOST_BY_OTHERS and facts.get("vectors"))
+    return bool(facts.get("others_share", 1.0) <= MAX_OTHERS_SHARE and facts.get("vectors"))
 
 
 def describe(facts: Mapping[str, Any]) -> str:
@@ -195,20 +195,20 @@ def describe(facts: Mapping[str, Any]) -> str:
     return f"{cores} ({', '.join(known) or 'its model was not recorded'})"
 
 
-def tell(
+def report(
     name: str, rows: Sequence[Mapping[str, Any]], record: bool, timed: bool = True, **more: Any
 ) -> None:
-    """Print the rows, and keep them in results/NAME.json if they are to be recorded.
+    """Print the rows, and record them in results/NAME.json if asked to.
 
     Args:
-        name: of the benchmark.
-        rows: what was measured.
-        record: whether to keep them.
-        timed: whether a busy machine would change what the table says of them.
-        more: what else the record says.
+        name: the name of the benchmark.
+        rows: the results.
+        record: whether to record them.
+        timed: whether a busy machine would change the results.
+        more: further fields of the record.
 
     Raises:
-        SystemExit: they are to be recorded, and the machine was busy with other work.
+        SystemExit: the results cannot be recorded, because the machine was busy.
     """
     content = {
         "benchmark": name,
@@ -224,7 +224,7 @@ def tell(
     if record and timed and not is_quiet(facts):
         raise SystemExit(
             f"Not recorded: other processes took {facts['others_share']:.1%} of the cores, and at "
-            f"most {MOST_BY_OTHERS:.0%} is allowed. Stop them and measure again."
+            f"most {MAX_OTHERS_SHARE:.0%} is allowed. Stop them and measure again."
         )
     if record:
         RESULTS.mkdir(exist_ok=True)
@@ -232,7 +232,7 @@ def tell(
 
 
 def _busy_and_stolen() -> tuple[float, float]:
-    """Seconds that the cores worked, and that another guest of the host took, since the start."""
+    """Seconds since the start that the cores worked, and that other guests of the host used."""
     try:
         words = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
     except OSError:
@@ -254,5 +254,5 @@ def _cpuinfo() -> list[str]:
         return []
 
 
-# from the import of this module on, which is before anything is measured
+# counts from the import of this module, before any measurement
 _LOAD = Load()

@@ -1,7 +1,7 @@
-"""Registering, listing and aliasing versions, beside MLflow with SQLite, in one process.
+"""Registers, lists and aliases versions in mlreg and in MLflow with SQLite, in one process.
 
-Both sides are called as libraries and register the same small file; mlreg hashes it, makes it
-durable and writes a ledger row, MLflow records where it is.
+Both sides are called as libraries and register the same small file. mlreg hashes it, makes it
+durable and writes a ledger row; MLflow records its path.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ OPERATIONS = ("list", "set an alias", "resolve an alias")
 
 
 def side_by_side(versions: int, rounds: int) -> list[dict[str, Any]]:
-    """One row for each operation: median milliseconds on both sides, and how many times ours.
+    """One row for each operation: median milliseconds of both sides, and their ratio.
 
     Args:
-        versions: how many are registered, and listed.
-        rounds: how often each of the other operations is done.
+        versions: the number of versions to register and list.
+        rounds: how often to repeat each other operation.
     """
     seconds: dict[str, dict[str, list[float]]] = {"mlreg": {}, "mlflow": {}}
     with tempfile.TemporaryDirectory() as folder:

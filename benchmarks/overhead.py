@@ -1,7 +1,7 @@
-"""What the host costs: CPU seconds of `mlreg run`'s epochs beside a bare `model.fit`.
+"""The host's overhead: CPU seconds of the epochs of `mlreg run` and of a bare `model.fit`.
 
-Both sides train the same model on the same pipeline with the same kernels, each in a process of
-its own; the first epoch, which traces, is not counted. Validation is.
+Both sides train the same model on the same pipeline with the same kernels, each in its own
+process. Validation is counted; the first epoch, which traces, is not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import clock
-from benchmarks.measure import Cost, alternate, command_cost, side, tell
+from benchmarks.measure import Cost, alternate, command_cost, report, side
 
 
 def main(arguments: list[str]) -> None:
@@ -25,11 +25,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--images", type=int, default=16_000)
     parser.add_argument("--epochs", type=int, default=3, help="the first is not counted")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--data-dir", help="as mlreg run takes it")
+    parser.add_argument("--data-dir", help="as for mlreg run")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     if options.epochs < 2:
-        parser.error("the first epoch is not counted, so it takes two")
+        parser.error("at least 2 epochs, because the first one is not counted")
     with tempfile.TemporaryDirectory() as folder:
         mlreg, environment, told = clock.project(Path(folder))
         counts = [str(options.images), str(options.epochs)]
@@ -60,4 +60,4 @@ def main(arguments: list[str]) -> None:
         }
     )
     counted = {"images": options.images, "epochs": options.epochs - 1}
-    tell("overhead", rows, options.record, rounds=options.rounds, **counted)
+    report("overhead", rows, options.record, rounds=options.rounds, **counted)

@@ -1,7 +1,7 @@
-"""What the registry costs with many versions beside a few, and beside MLflow with SQLite.
+"""The cost of the registry with many versions and with few, and of MLflow with SQLite.
 
-Most of the many are rows without files, put into the index directly; the newest twenty are whole.
-MLflow is measured where it is installed (`pip install mlflow`), as a library in one process.
+Most of the many versions are rows without files, written into the index directly; the newest
+twenty are complete. MLflow is measured if it is installed (`pip install mlflow`), as a library.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cli import fill
-from benchmarks.measure import alternate, median, repeated, tell
+from benchmarks.measure import alternate, median, repeated, report
 from benchmarks.mlflow_registry import side_by_side
+from registry_core.records import LedgerAction
 from registry_core.store.ledger import Event
 from registry_core.store.manifest import Objective
 from registry_core.store.transactions import Transactions
 
-WHOLE = 20
+COMPLETE = 20
 
 
 def main(arguments: list[str]) -> None:
@@ -32,16 +33,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--few", type=int, default=10)
     parser.add_argument("--many", type=int, default=100_000)
-    parser.add_argument("--versions", type=int, default=1000, help="beside MLflow")
-    parser.add_argument("--calls", type=int, default=50, help="beside MLflow")
+    parser.add_argument("--versions", type=int, default=1000, help="for the comparison with MLflow")
+    parser.add_argument("--calls", type=int, default=50, help="for the comparison with MLflow")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as few, tempfile.TemporaryDirectory() as many:
         fill(Path(few), options.few)
         fill(Path(many), 1)
-        _multiply(Path(many), options.many - WHOLE)
-        fill(Path(many), WHOLE)
+        _multiply(Path(many), options.many - COMPLETE)
+        fill(Path(many), COMPLETE)
         for name, words in {
             "list": ["list", "bench"],
             "show": ["show", "bench@latest"],
@@ -70,13 +71,13 @@ def main(arguments: list[str]) -> None:
         rows += side_by_side(options.versions, options.calls)
         counts |= {"versions": options.versions, "calls": options.calls}
         counts["mlflow"] = version("mlflow")
-    tell("registry", rows, options.record, rounds=options.rounds, **counts)
+    report("registry", rows, options.record, rounds=options.rounds, **counts)
     if "mlflow" not in counts:
         sys.exit("MLflow is not installed, so nothing was measured beside it: pip install mlflow")
 
 
 def _multiply(folder: Path, versions: int) -> None:
-    """Register copies of the first version, without files, up to so many."""
+    """Register copies of the first version, without files."""
     access = Transactions(folder, 30)
     with access.writing("multiplying") as index:
         first = index.version("bench", 1)
@@ -86,4 +87,6 @@ def _multiply(folder: Path, versions: int) -> None:
             digest = os.urandom(32).hex()
             copy = replace(first, version=index.take_number("bench"), digest=digest, files=())
             index.add_version(copy, objective)
-            index.append(Event("registered", "bench", number, evidence={"digest": digest}))
+            index.append(
+                Event(LedgerAction.REGISTERED, "bench", number, evidence={"digest": digest})
+            )

@@ -1,8 +1,7 @@
-"""Runs that are killed at random moments and gone on with, beside one that was never stopped.
+"""Kills runs at random moments, resumes them, and compares them with a run that was never stopped.
 
-Each round kills one run with SIGKILL after a random part of its length, resumes it, and holds the
-digest of its weights, its history and its metrics against those of the run that was never stopped.
-A kill before training began, or after the run was done, does not count.
+Each round kills a run with SIGKILL after a random part of its time, resumes it, and compares its
+weights' digest, history and metrics. A kill before training or after the end does not count.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks.measure import command_cost, tell
+from benchmarks.measure import command_cost, report
 
 
 def main(arguments: list[str]) -> None:
@@ -25,8 +24,8 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks resume", description=__doc__)
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--data-dir", help="as mlreg run takes it; the cache if not given")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
+    parser.add_argument("--data-dir", help="as for mlreg run; default: the cache")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     chance = random.Random(options.seed)
@@ -41,8 +40,8 @@ def main(arguments: list[str]) -> None:
         seconds, missed = [], 0
         while len(kills) < options.kills:
             if missed > 2 * options.kills:
-                raise SystemExit("Most kills come before training or after its end; see above.")
-            # from where TensorFlow has loaded, to the end
+                raise SystemExit("Most kills came before training or after its end; see above.")
+            # from when TensorFlow has loaded to the end
             moment = whole.wall_seconds * chance.uniform(0.2, 1.0)
             stopped = _killed(run, moment) and _interrupted(mlreg)
             if not stopped:
@@ -74,24 +73,24 @@ def main(arguments: list[str]) -> None:
             "weights": expected["weights"],
         },
     ]
-    tell("resume", rows, options.record, False, preset=options.preset, seed=options.seed)
+    report("resume", rows, options.record, False, preset=options.preset, seed=options.seed)
 
 
 def _interrupted(mlreg: list[str]) -> dict[str, Any] | None:
-    """The killed run, as `mlreg runs` tells of it; None where it had not begun to train."""
+    """The killed run, as `mlreg runs` shows it; None if it had not begun to train."""
     runs = json.loads(command_cost([*mlreg, "runs", "--json"]).report)["runs"]
     return next((run for run in runs if run["state"] == "interrupted"), None)
 
 
 def _made(mlreg: list[str], reference: str) -> dict[str, Any]:
-    """What must be the same: weights, history, metrics."""
+    """What must be equal: weights, history, metrics."""
     shown = json.loads(command_cost([*mlreg, "show", reference, "--json"]).report)
     manifest = shown["manifest"]
     return {name: manifest[name] for name in ("weights", "history", "metrics")}
 
 
 def _killed(words: list[str], seconds: float) -> bool:
-    """Kill a run after so many seconds; returns whether it was still going on."""
+    """Kill a run after some seconds; return whether it was still running."""
     with subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ)
     ) as process:

@@ -1,8 +1,8 @@
-"""What commands cost after a long past, over many models, and beside reading the files alone.
+"""The cost of commands with a long ledger and with many models, and of `mlreg verify`.
 
-A model with a million rows in its ledger is promoted, rolled back and asked about beside one with
-ten; ten thousand models are listed beside ten; and `mlreg verify` reads a registry beside the
-SHA-256 of the same files alone, by the same library in one thread.
+Promote, rollback and history run on a model with a million ledger rows and on one with ten;
+`mlreg list` lists ten thousand models and ten; and `mlreg verify` is compared with the SHA-256 of
+the same files, computed by the same library in one thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cli import fill, record
-from benchmarks.measure import Cost, alternate, median, peak_megabytes, repeated, tell
+from benchmarks.measure import Cost, alternate, median, peak_megabytes, repeated, report
 
 MLREG = [sys.executable, "-m", "registry_core", "--registry"]
 PAST = {
@@ -40,10 +40,10 @@ def main(arguments: list[str]) -> None:
     """`python -m benchmarks scale`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--few", type=int, default=10, help="rows, and models")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of one model's ledger")
+    parser.add_argument("--few", type=int, default=10, help="few rows, and few models")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="ledger rows of one model")
     parser.add_argument("--models", type=int, default=10_000)
-    parser.add_argument("--megabytes", type=int, default=2000, help="that verify reads")
+    parser.add_argument("--megabytes", type=int, default=2000, help="size of the files to verify")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     rows = [
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
     ]
     counts = {name: getattr(options, name) for name in ("few", "rows", "models", "megabytes")}
     ledger_rows = counts.pop("rows")
-    tell("scale", rows, options.record, rounds=options.rounds, ledger_rows=ledger_rows, **counts)
+    report("scale", rows, options.record, rounds=options.rounds, ledger_rows=ledger_rows, **counts)
 
 
 def _long_past(few: int, many: int, rounds: int) -> list[dict[str, Any]]:
@@ -71,7 +71,8 @@ def _long_past(few: int, many: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def promote_by_turns(folder: Path, rows: int) -> None:
-    """Promote the two versions of a model in turn, until the ledger has so many rows."""
+    """Promote the two versions of a model in turn, to fill the ledger."""
+    from registry_core.records import LedgerAction
     from registry_core.store.ledger import Event
     from registry_core.store.transactions import Transactions
 
@@ -80,8 +81,11 @@ def promote_by_turns(folder: Path, rows: int) -> None:
         number = last[0] if last else 0
         while number < rows:
             version = 1 + number % 2
-            previous = index.set_alias("bench", "production", version)
-            event = Event("promoted", "bench", version, "production", previous, "by turns")
+            previous = index.aliases("bench").get("production")
+            index.set_alias("bench", "production", version)
+            event = Event(
+                LedgerAction.PROMOTED, "bench", version, "production", previous, "by turns"
+            )
             number = index.append(event).number
 
 
@@ -94,7 +98,7 @@ def _many_models(few: int, many: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def _reading(megabytes: int, rounds: int) -> list[dict[str, Any]]:
-    """Read files of 100 MB and a few small ones, by `verify` and by their digest alone."""
+    """Measure `verify` and plain hashing on files of 100 MB and a few small ones."""
     import random
 
     source = random.Random(0)
@@ -121,7 +125,7 @@ def _register(folder: Path, models: Sequence[str], content: bytes) -> None:
 
 
 def _beside(kind: str, name: str, commands: Mapping[str, list[str]], rounds: int) -> dict[str, Any]:
-    """One command on two sides, in turn."""
+    """Measure a command on two sides, in turn."""
     sides = {side: repeated(words) for side, words in commands.items()}
     for side in sides.values():
         side()

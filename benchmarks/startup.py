@@ -1,6 +1,6 @@
-"""From the command to the end of the first training step, beside TensorFlow's import alone.
+"""The time from the command to the end of the first training step, and of TensorFlow's import.
 
-The data is cached and byte code is compiled. What is counted of mlreg: its own start, the data,
+The data is cached and byte code is compiled. mlreg's time includes its own start, the data,
 TensorFlow's import, the checks before training, and the first step with its tracing.
 """
 
@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import clock
-from benchmarks.measure import Cost, alternate, command_cost, side, tell
+from benchmarks.measure import Cost, alternate, command_cost, report, side
 
-# One batch, so that the first call of Keras is the first step and nothing more.
+# One batch, so that Keras's first call is exactly the first step.
 IMAGES = 30
 
 
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     """`python -m benchmarks startup`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks startup", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--data-dir", help="as mlreg run takes it; the cache if not given")
+    parser.add_argument("--data-dir", help="as for mlreg run; default: the cache")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,4 +55,4 @@ def main(arguments: list[str]) -> None:
     more = statistics.median(own.wall_seconds - base.wall_seconds for own, base in pairs)
     ratio = statistics.median(own.wall_seconds / base.wall_seconds for own, base in pairs)
     rows.append({"more_wall_seconds": round(more, 2), "ratio": round(ratio, 2)})
-    tell("startup", rows, options.record, rounds=options.rounds)
+    report("startup", rows, options.record, rounds=options.rounds)

@@ -1,7 +1,7 @@
-"""The table of docs/figures.md, made from what was recorded last: `python -m benchmarks table`.
+"""The table of docs/figures.md, made from the latest records: `python -m benchmarks table`.
 
-A benchmark that was not recorded has no line. Nor has a time that was measured on a busy machine or
-on one whose processor is not known. Nothing is measured here.
+Benchmarks without a record have no line, and neither have times that were measured on a busy
+machine or on an unknown processor.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def table(folder: Path = RESULTS) -> str:
 
 
 def _untimed(name: str) -> bool:
-    """Whether a benchmark's line says the same on a busy machine: no time is in it."""
+    """Whether a benchmark's line has no time, so that a busy machine does not change it."""
     return name == "resume" or name.startswith("accuracy-")
 
 
@@ -76,7 +76,7 @@ def _throughput(result: Result) -> Iterator[str]:
 
 
 def _cpu(sides: Mapping[str, Any], name: str) -> float:
-    """How much more CPU time a whole process of the other side takes."""
+    """How many times more CPU time a whole process of the other side takes."""
     ratio: float = sides[name]["cpu_seconds"] / sides["mlreg"]["cpu_seconds"]
     return round(ratio, 2)
 
@@ -133,7 +133,7 @@ def _resume(result: Result) -> Iterator[str]:
     last = result["rows"][-1]
     yield _line(
         f"`kill -9` of a `{result['preset']}` run at a random moment, and `mlreg resume`",
-        f"{last['equal']} of {last['kills']} equal to the bit",
+        f"{last['equal']} of {last['kills']} identical, bit for bit",
         "the run that was never stopped",
         "",
         result,
@@ -148,7 +148,7 @@ def _cli(result: Result) -> Iterator[str]:
         yield _line(
             f"`{' '.join(name.split()[:2])}`",
             f"{commands[name]['cpu_ms']} ms",
-            f"{base['cpu_ms']} ms: the imports that such a command needs",
+            f"{base['cpu_ms']} ms: the imports of such a command alone",
             commands[name]["ratio"],
             result,
             result["rounds"],
@@ -166,7 +166,7 @@ def _registry(result: Result) -> Iterator[str]:
             result["rounds"],
         )
     operations = _rows(result, "operation")
-    operations.pop("import and open", None)  # ours is imported by whoever measures
+    operations.pop("import and open", None)  # this process has imported mlreg already
     for name, row in operations.items():
         calls = result["versions"] if name == "register" else result["calls"]
         yield _line(
@@ -180,11 +180,11 @@ def _registry(result: Result) -> Iterator[str]:
 
 
 def _scale(result: Result) -> Iterator[str]:
-    """CPU time, but for reading, where the wall shows that several threads read."""
+    """CPU time; for reading, also wall time, because several threads read."""
     for row in result["rows"]:
         ours, beside, ratio = f"{row['many_ms']} ms", f"{row['few_ms']} ms", row["ratio"]
         if row["kind"] == "past":
-            what = f"`mlreg {row['command']}`, {result['ledger_rows']:,} rows of the ledger"
+            what = f"`mlreg {row['command']}`, {result['ledger_rows']:,} ledger rows"
             beside += f": with {result['few']}"
         elif row["kind"] == "models":
             what = f"`mlreg list`, {result['models']:,} models"
@@ -196,7 +196,7 @@ def _scale(result: Result) -> Iterator[str]:
 
 
 def _accuracy(result: Result) -> Iterator[str]:
-    """The accuracy, which no load changes; the minutes only where the machine was quiet."""
+    """The accuracy, which load does not change; the minutes only from a quiet machine."""
     last = result["rows"][-1]
     deviation = "" if last["deviation"] is None else f" ± {last['deviation']:.4f}"
     other = next((row for row in result["rows"] if row.get("side") == "the other"), None)

@@ -1,8 +1,8 @@
-"""Training throughput, beside another program that trains the same and beside plain PyTorch.
+"""Training throughput of mlreg, of another program that trains the same, and of plain PyTorch.
 
-The other program is a command that prints `fit 51.9 s` when it has trained for the given epochs on
-the given number of images, as a script of the seed's recipe does. PyTorch trains the same network
-without augmentation. All sides validate on the test images after each epoch.
+The other program is a command that trains for the given epochs on the given number of images, and
+then prints `fit 51.9 s`. PyTorch trains the same network without augmentation. All sides validate
+on the test images after each epoch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import Cost, alternate, command_cost, median, side, tell
+from benchmarks.measure import Cost, alternate, command_cost, median, report, side
 
 IMAGES = 50_000
 TORCH_SIDE = Path(__file__).with_name("torch_side.py")
@@ -27,16 +27,16 @@ TORCH_SIDE = Path(__file__).with_name("torch_side.py")
 def main(arguments: list[str]) -> None:
     """`python -m benchmarks throughput --against "python script.py cifar10.npz --epochs 2"`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks throughput", description=__doc__)
-    parser.add_argument("--against", help="another side, with its own --epochs and images")
+    parser.add_argument("--against", help="the other program, with its own options")
     parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
     parser.add_argument("--npz", metavar="FILE", help="the four arrays, for PyTorch and for mlreg")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--images", type=int, default=IMAGES, help="of the training split")
+    parser.add_argument("--images", type=int, default=IMAGES, help="training images")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     if not (options.against or options.torch):
-        parser.error("nothing to measure beside: give --against or --torch")
+        parser.error("nothing to compare with: give --against or --torch")
     if options.torch and not options.npz:
         parser.error("--torch needs --npz, the file with the arrays")
     with tempfile.TemporaryDirectory() as folder:
@@ -68,11 +68,11 @@ def main(arguments: list[str]) -> None:
         middle = round(statistics.median(ratios), 2)
         rows.append({"beside": name, "least": round(min(ratios), 2), "ratio": middle})
     counts = {"rounds": options.rounds, "epochs": options.epochs, "images": options.images}
-    tell("throughput", rows, options.record, **counts)
+    report("throughput", rows, options.record, **counts)
 
 
 def _fit(words: list[str], seconds: Callable[[str], float]) -> Cost:
-    """A command's cost with the seconds of fitting alone as its wall time."""
+    """A command's cost, with the seconds of the fit as its wall time."""
     cost = command_cost(words)
     return Cost(seconds(cost.report), cost.cpu_seconds, cost.report)
 

@@ -2,8 +2,8 @@
 
     PYTHON benchmarks/torch_side.py cifar10.npz --epochs 2 [--images 16000] [--channels-last]
 
-It runs under an interpreter that has PyTorch and NumPy, and needs nothing of mlreg. Each epoch ends
-with the loss and the accuracy on the test images, as on the other sides. It prints `fit 51.9 s`.
+An interpreter that has PyTorch and NumPy runs it; it does not need mlreg. Like the other sides, it
+measures loss and accuracy on the test images after each epoch. It prints `fit 51.9 s`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def network() -> nn.Sequential:
     """From (n, 3, 32, 32) float32 to ten logits: the same layers, 123,466 numbers in all."""
 
     def normalised(kind: type[nn.Module], channels: int) -> nn.Module:
-        # Keras's epsilon, and Keras's momentum of 0.99 counted from the other end
+        # Keras's epsilon; momentum 0.01 here is 0.99 in Keras
         return kind(channels, eps=1e-3, momentum=0.01)
 
     return nn.Sequential(

@@ -1,1 +1,1 @@
-"""CIFAR-10 for mlreg: the data, and the recipes that train on it, a folder each."""
+"""CIFAR-10 for mlreg: the data, and one folder for each recipe that trains on it."""

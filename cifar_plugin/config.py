@@ -1,4 +1,4 @@
-"""What every CIFAR-10 recipe can be told. Imports neither NumPy nor TensorFlow."""
+"""The settings of every CIFAR-10 recipe. Imports neither NumPy nor TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ CLASSES = 10
 
 
 class CifarConfig(RunConfig):
-    """Which images are learned from, watched and measured. Each recipe adds its own numbers.
+    """The images for training, validation and test. Each recipe adds its own settings.
 
     Args:
-        train_examples: how many images to learn from, equally many of each class;
-            None is all that are not held out.
-        validation_examples: how many training images to hold out and watch after each epoch.
-        watch_test: whether the test images are watched where none are held out; False watches
-            nothing then.
+        train_examples: number of training images, the same of each class; None uses all images
+            that are not held out.
+        validation_examples: number of training images to hold out for validation.
+        watch_test: whether the test images are the validation split if none are held out; False
+            then uses no validation split.
     """
 
     train_examples: int | None = Field(default=None, ge=CLASSES, le=TRAINING_IMAGES)

@@ -1,8 +1,8 @@
-"""CIFAR-10, as mlreg's hooks ask for it.
+"""CIFAR-10's hooks for mlreg.
 
-Each hook imports what it needs when it is called: importing this module costs nothing, and
-TensorFlow loads for a run only. How to train is a recipe's affair, a folder beside this file each;
-`_recipe` is where a configuration finds its own.
+Each hook imports what it needs when it is called, so importing this module is cheap, and TensorFlow
+loads for a run only. Each recipe has a folder beside this file, with the configuration class and
+`recipe.py`. The host draws the report.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Recipe(Protocol):
-    """What a recipe's folder has in its `recipe.py`; `config` is of the recipe's own class."""
+    """The functions of a recipe's `recipe.py`; `config` is of the recipe's own class."""
 
     def augmentation(self, config: Any, data: DataSplits) -> Augmentation | None: ...
 
@@ -39,7 +39,7 @@ class Recipe(Protocol):
 
 
 def _recipe(config: CifarConfig) -> Recipe:
-    """The recipe that the configuration is of: the one whose folder holds its class."""
+    """The recipe of a configuration: the one in whose folder its class is defined."""
     from importlib import import_module
 
     folder = type(config).__module__.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""Every preset that ships, whichever recipe it is of. Imports neither NumPy nor TensorFlow."""
+"""The presets of all recipes. Imports neither NumPy nor TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Photograph the live view of a real run: `python docs/live_view.py --seconds 100 live_view.svg`.
+"""Record the live view of a real run: `python docs/live_view.py --seconds 100 live_view.svg`.
 
-Starts `mlreg run cifar10` in a terminal of tmux's, waits, draws what the terminal shows, and stops
-the run. Needs tmux; the run registers nothing.
+Starts `mlreg run cifar10` in a tmux terminal, waits, draws what the terminal shows, and stops the
+run, which registers nothing. Needs tmux.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
             tmux("send-keys", "-t", SESSION, "C-c")
             time.sleep(3)
             tmux("kill-session", "-t", SESSION, check=False)
-    # the folder has another name each time
+    # the temporary folder has another name each time
     seen = seen.replace(registry, "/home/user/registry")
     options.picture.write_text(draw(f"$ {COMMAND}\n{seen.rstrip()}"))
 
@@ -46,7 +46,7 @@ def draw(ansi: str) -> str:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(ansi))
     svg = console.export_svg(title="mlreg")
-    # the fonts of the page that shows it will do; none is fetched from elsewhere
+    # use the fonts of the page that shows the picture; download none
     return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
 
 

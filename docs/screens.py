@@ -1,8 +1,8 @@
-"""Write down what mlreg shows on 80 × 24: `python docs/screens.py docs/screens.md`.
+"""Record what mlreg shows on 80 × 24: `python docs/screens.py docs/screens.md`.
 
-Trains CIFAR-10's `quick` preset in a terminal of tmux's, three times into a registry of its own,
-and keeps what the terminal showed: a run at several moments, then the commands that look at the
-registry. Takes some minutes. Needs tmux; MLREG_CACHE says where the images are.
+Trains CIFAR-10's `quick` preset three times in a tmux terminal, into a temporary registry, and
+records the screen: a run at several moments, then the commands that look at the registry. Takes
+some minutes. Needs tmux; MLREG_CACHE names the folder with the images.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from live_view import tmux
 
 SESSION = "mlreg-screens"
 RUN = "mlreg run cifar10 --preset quick"
-# a line of the live view -> what the moment is
+# a line of the live view -> the name of that moment
 MOMENTS = {
     "the first step is being compiled": "while TensorFlow compiles the first step",
     r"Epoch 2/3 .*left": "within the second epoch",
@@ -37,8 +37,8 @@ COMMANDS = [
 ]
 TITLE = """# What mlreg shows
 
-On a terminal of 80 columns and 24 lines, written down by `python docs/screens.py docs/screens.md`.
-A longer screen is shown whole.
+The screens of a terminal with 80 columns and 24 lines, recorded by
+`python docs/screens.py docs/screens.md`. Longer output is shown in full.
 """
 
 
@@ -54,7 +54,7 @@ def main() -> None:
             page = [TITLE, *screens()]
         finally:
             tmux("kill-session", "-t", SESSION, check=False)
-    # the folder has another name each time
+    # the temporary folder has another name each time
     options.page.write_text("\n".join(page).replace(registry, "/home/user/registry"), "utf-8")
 
 
@@ -89,7 +89,7 @@ def section(title: str, screen: str) -> str:
 
 
 def clear() -> None:
-    """Empty the screen and what was scrolled off it."""
+    """Clear the screen and its scrollback."""
     time.sleep(1.0)
     type_line("clear")
     time.sleep(1.0)
@@ -102,7 +102,7 @@ def type_line(line: str) -> None:
 
 
 def wait_for(sign: str, seconds: float = 600.0) -> str:
-    """The screen, once it shows what is waited for."""
+    """Wait until the screen matches a pattern, and return it."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         time.sleep(0.5)

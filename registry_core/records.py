@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -138,12 +139,15 @@ class GarbageCollection:
         blobs: the number of deleted files, including those that no version refers to.
         size: of the deleted files, in bytes.
         unregistered: manifests that the index does not know; they and their files stay.
+        spared: the number of files that stay although nothing refers to them, because a run is
+            publishing them, or they were put within the last hour.
     """
 
     removals: Sequence[Removal]
     blobs: int = 0
     size: int = 0
     unregistered: Sequence[str] = ()
+    spared: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -151,6 +155,7 @@ class GarbageCollection:
             "files": self.blobs,
             "bytes": self.size,
             "unregistered": list(self.unregistered),
+            "spared": self.spared,
         }
 
 
@@ -255,6 +260,25 @@ class Objection:
     reason: str
 
 
+class LedgerAction(StrEnum):
+    """What a row of the ledger is about. The values are part of the format and never change."""
+
+    REGISTERED = "registered"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled back"
+    RELEASED = "released"
+    REFUSED = "refused"
+    REMOVED = "removed"
+    RESTORED = "restored"
+    COLLECTED = "collected"
+    TAGGED = "tagged"
+    RULE_SET = "rule set"
+    RULE_REMOVED = "rule removed"
+    REBUILT = "rebuilt"
+    # in place of a row that a rebuild did not find; what it said is not known
+    LOST = "lost"
+
+
 @dataclass(frozen=True)
 class LedgerRow:
     """One event of the registry. `digest` covers every other field.
@@ -263,7 +287,7 @@ class LedgerRow:
         number: from 1, without gaps.
         at: UTC time, ISO 8601.
         who: the account that did it.
-        action: `registered`, `promoted`, `refused`, …
+        action: a `LedgerAction`, or the word of a newer mlreg.
         model: the registered name.
         version: the version's number, or None.
         alias: the alias, or None.

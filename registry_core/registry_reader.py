@@ -212,9 +212,7 @@ class RegistryReader:
     def holder_at(self, model: str, alias: str, moment: datetime) -> results.HolderAt:
         """Which version an alias was on at a moment, which has a time zone."""
         until = moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        row, version = self.store.move(model, alias, until), None
-        if row is not None and row.action != "released":
-            version = self.store.resolve(Ref(model, "number", str(row.version)), removed=True)
+        version = self.store.holder_at(model, alias, until)
         return results.HolderAt(str(Ref(model, "alias", alias)), moment, version)
 
     def rules(self) -> RuleList:

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from cifar_plugin.data import CifarCache
-from cifar_plugin.data.constants import TEST_BATCH, TRAIN_BATCHES, Facts, Limits
+from cifar_plugin.data.constants import TEST_BATCH, TRAIN_BATCHES, Expected, Limits
 
 BATCH = 20
 QUICK = Limits(
@@ -121,9 +121,9 @@ def small_archive() -> bytes:
     return packed_batches(batches())
 
 
-def facts(archive: bytes | None = None) -> Facts:
+def small_expected(archive: bytes | None = None) -> Expected:
     archive = small_archive() if archive is None else archive
-    return Facts(
+    return Expected(
         batch_examples=BATCH,
         archive_size=len(archive),
         archive_sha256=hashlib.sha256(archive).hexdigest(),
@@ -137,7 +137,7 @@ def small_cache(home: Path, data_dir: Path | None = None, **knobs: Any) -> Cifar
         "folder": home / "cache",
         "keras_folder": home / "keras",
         "mirrors": (),
-        "facts": facts(),
+        "expected": small_expected(),
         "limits": QUICK,
         "npm": "no-such-npm",
     }

@@ -101,7 +101,7 @@ def mlreg_dataset(config):
 
 
 class Recorder:
-    """An observer that keeps all that it was told, in order."""
+    """An observer that keeps every call, in order."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -113,7 +113,7 @@ class Recorder:
         self.batches: list[tuple[int, dict[str, float]]] = []
         self.epochs: list[tuple[int, dict[str, float], float]] = []
         self.rounds: list[tuple[str, int, int]] = []
-        self.heard: list[str] = []  # the kinds of all that was told, in order
+        self.heard: list[str] = []  # the kinds of all calls, in order
 
     def say(self, text: str) -> None:
         self.said.append(text)
@@ -252,7 +252,7 @@ class FakeBackend:
         self._called("check_saved")
         saved = {"file": sha256(path.read_bytes()).hexdigest()}
         if self._reread or model not in (saved, self._read(path)):
-            raise PluginError("The model that was saved answers differently once loaded.")
+            raise PluginError("The saved model has different outputs after loading.")
 
     def start_threads(self) -> None:
         self._called("start_threads")

@@ -22,7 +22,7 @@ from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import Any
 
-from registry_core.model_import import examination
+from registry_core.model_import import examiner
 
 
 def serve(modules: list[str]) -> None:
@@ -53,7 +53,7 @@ def _become(request: dict[str, Any]) -> None:
     sys.path[:] = [*places, *(place for place in sys.path[1:] if place not in places)]
     invalidate_caches()
     if os.environ.pop("FORKED_EXAMINER", ""):
-        examination.subprocess = types.SimpleNamespace(Popen=ForkedExaminer)
+        examiner.subprocess = types.SimpleNamespace(Popen=ForkedExaminer)
     kind, what, *rest = request["words"]
     sys.argv = [kind if kind == "-c" else what, *rest]
     if kind == "-m":

@@ -9,7 +9,7 @@ from typing import Any
 
 from checkpoint_helpers import InFolder, Nowhere
 from fakes import Recorder
-from test_trainer import NAMES, flowers
+from training_helpers import NAMES, flowers
 
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted

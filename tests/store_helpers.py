@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sqlite3
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,7 +68,7 @@ def referenced(store: Store) -> set[str]:
 
 
 # what the host leaves half done in a run's folder, and nobody can go on with
-DRAFTS = ("files", "staged", "publishing.json", "run.json.new", "checkpoint.zip.new")
+DRAFTS = ("files", "staged", "intent.json", "publishing.json", "run.json.new", "checkpoint.zip.new")
 
 
 def assert_whole(store: Store) -> None:
@@ -94,6 +95,12 @@ def leftovers(folder: Path) -> list[str]:
 
 def blob(store: Store, digest: str) -> Path:
     return store.folder / "objects" / "sha256" / digest[:2] / digest
+
+
+def age(store: Store, digest: str, seconds: float = 7200) -> None:
+    """Let an object look as if it had been put that long ago."""
+    put_at = time.time() - seconds
+    os.utime(blob(store, digest), (put_at, put_at))
 
 
 def in_child(action: Callable[[], object]) -> int:

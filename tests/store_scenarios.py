@@ -72,7 +72,7 @@ def _stopped(store: Store) -> None:
 
 def _go_on(store: Store) -> None:
     """Take the run up, keep where it is once more, and make its version."""
-    with store.take_up_run(store.unfinished_runs()[0].id) as run:
+    with store.reopen_run(store.unfinished_runs()[0].id) as run:
         run.begin(BEGAN)
         run.keep(lambda stream: stream.write(b"epoch 2"))
         file = run.files / "model.keras"

@@ -46,22 +46,22 @@ PRESET = FlowerConfig(about="95 ± 1 %, 5 runs", epochs=20, batch_size=64)
         ("noise", '{"mean": 2}', Noise(mean=2)),
     ],
 )
-def test_a_text_becomes_what_its_key_asks_for(key, text, expected):
-    """The field's type converts an override; JSON is tried where the type refuses the text."""
+def test_a_text_is_converted_to_the_settings_type(key, text, expected):
+    """By the field's type, then as JSON."""
     value = getattr(PRESET.changed({key: text}), key)
     assert value == expected
     assert type(value) is type(expected)
 
 
-def test_values_that_are_no_texts_are_taken_as_they_are():
-    """--epochs 3 comes as a number, and is checked like any other."""
+def test_values_that_are_not_texts_are_not_converted():
+    """--epochs 3 comes as a number, and is validated."""
     assert PRESET.changed({"epochs": 3}).epochs == 3
     with pytest.raises(UsageError):
         PRESET.changed({"epochs": 0})
 
 
-def test_several_changes_leave_the_rest_and_the_preset_alone():
-    """Changing makes a new configuration of the same class; what was not named stays."""
+def test_changes_leave_other_settings_and_the_preset_unchanged():
+    """The result is a new configuration of the same class."""
     changed = PRESET.changed({"epochs": "2", "learning_rate": "0.1"})
     assert (changed.epochs, changed.learning_rate, changed.batch_size) == (2, 0.1, 64)
     assert type(changed) is FlowerConfig
@@ -69,20 +69,20 @@ def test_several_changes_leave_the_rest_and_the_preset_alone():
     assert PRESET.changed({}) == PRESET
 
 
-def test_a_dot_reaches_into_a_value():
+def test_a_dot_changes_a_nested_value():
     """`noise.mean=3` changes one part of a nested value and keeps the other."""
     assert PRESET.changed({"noise.mean": "3"}).noise == Noise(mean=3, deviation=1)
 
 
 @pytest.mark.parametrize("key", ["noise.deviaton", "epochs.x", "nois.mean", "noise.mean.x", ""])
-def test_a_path_that_leads_nowhere_is_refused(key):
-    """A dotted key must lead to something that is there."""
+def test_an_unknown_nested_key_is_refused(key):
+    """A dotted key must exist."""
     with pytest.raises(UsageError, match="No setting"):
         PRESET.changed({key: "1"})
 
 
-def test_an_unknown_key_says_which_there_are_and_which_was_meant():
-    """A misspelt key is answered with all keys and the nearest one."""
+def test_an_unknown_key_suggests_the_nearest():
+    """The message has all known keys and the nearest one."""
     with pytest.raises(UsageError) as caught:
         PRESET.changed({"batchsize": "64"})
     assert caught.value.what == "No setting 'batchsize'."
@@ -91,15 +91,15 @@ def test_an_unknown_key_says_which_there_are_and_which_was_meant():
         assert key in caught.value.remedy
 
 
-def test_an_unknown_key_like_no_other_suggests_none():
-    """Where nothing is near, nothing is suggested."""
+def test_an_unknown_key_without_a_near_one_has_no_suggestion():
+    """Nothing is suggested if nothing is near."""
     with pytest.raises(UsageError) as caught:
         PRESET.changed({"zzzzzz": "1"})
     assert "Did you mean" not in caught.value.remedy
 
 
-def test_a_value_that_does_not_fit_names_key_value_rule_and_what_it_is_now():
-    """The refusal is the schema's own words, for the key and the text that were typed."""
+def test_an_invalid_value_names_key_value_rule_and_the_presets_value():
+    """In plain words."""
     with pytest.raises(UsageError) as caught:
         PRESET.changed({"batch_size": "many"})
     assert caught.value.what.startswith("batch_size=many is not valid: ")
@@ -126,13 +126,13 @@ def test_a_value_that_does_not_fit_names_key_value_rule_and_what_it_is_now():
     ],
 )
 def test_values_outside_the_schema_are_refused(key, text):
-    """Bounds and choices of the fields hold for overrides; numbers are finite."""
+    """Overrides respect the fields' bounds and choices; numbers are finite."""
     with pytest.raises(UsageError, match=f"{key}="):
         PRESET.changed({key: text})
 
 
-def test_a_rule_between_two_keys_holds_for_overrides():
-    """A plugin's own validator is asked about every change."""
+def test_a_validator_over_two_settings_applies_to_overrides():
+    """A plugin's own validator checks every change."""
 
     class Even(RunConfig):
         total: int = 4
@@ -149,8 +149,8 @@ def test_a_rule_between_two_keys_holds_for_overrides():
     assert Even().changed({"total": "8", "part": "5"}).part == 5
 
 
-def test_about_is_kept_and_is_no_setting():
-    """What a preset claims goes along, is no part of the record, and is not the user's to set."""
+def test_about_is_kept_and_is_not_a_setting():
+    """It stays with the configuration, is not recorded, and cannot be overridden."""
     changed = PRESET.changed({"epochs": "1"})
     assert changed.about == PRESET.about
     assert "about" not in PRESET.values()
@@ -158,8 +158,8 @@ def test_about_is_kept_and_is_no_setting():
         PRESET.changed({"about": "100 %"})
 
 
-def test_values_are_json():
-    """What is recorded of a configuration survives JSON as it is."""
+def test_values_survive_json():
+    """A recorded configuration is the same after JSON."""
     import json
 
     values = PRESET.values()
@@ -169,8 +169,8 @@ def test_values_are_json():
     assert FlowerConfig.model_validate(values) == PRESET.model_copy(update={"about": ""})
 
 
-def test_a_config_cannot_be_changed_in_place_nor_made_with_unknown_keys():
-    """Presets are shared values: frozen, and strict about what they know."""
+def test_a_configuration_is_frozen_and_refuses_unknown_keys():
+    """Presets are shared values."""
     with pytest.raises(ValidationError):
         PRESET.epochs = 3
     with pytest.raises(ValidationError):
@@ -179,8 +179,8 @@ def test_a_config_cannot_be_changed_in_place_nor_made_with_unknown_keys():
         FlowerConfig(learning_rate=math.inf)
 
 
-def test_a_default_that_breaks_its_own_rule_is_found():
-    """A plugin's default is checked like a value, so a broken preset fails when it is made."""
+def test_an_invalid_default_is_refused():
+    """A broken preset fails when it is created."""
 
     class Broken(RunConfig):
         learning_rate: float = Field(default=-1, gt=0)
@@ -189,8 +189,8 @@ def test_a_default_that_breaks_its_own_rule_is_found():
         Broken()
 
 
-def test_the_host_has_defaults_of_its_own():
-    """A plugin that adds no fields has a usable configuration."""
+def test_the_hosts_settings_have_defaults():
+    """A plugin without fields of its own has a usable configuration."""
     assert RunConfig().values() == {
         "epochs": 1,
         "batch_size": 32,
@@ -200,20 +200,20 @@ def test_the_host_has_defaults_of_its_own():
 
 
 def test_pairs_are_split_at_the_first_equals_sign():
-    """A value may hold an equals sign and spaces; a key has none around it."""
+    """A value can contain equals signs and spaces; a key is stripped."""
     assert parse_overrides([" title = a=b ", "epochs=3"]) == {"title": " a=b ", "epochs": "3"}
     assert parse_overrides([]) == {}
 
 
 @pytest.mark.parametrize("pair", ["epochs", "=3", " =3", ""])
-def test_a_pair_that_is_none_is_refused(pair):
-    """`-p epochs` and `-p =3` are answered with how a pair is written."""
+def test_a_text_that_is_not_a_pair_is_refused(pair):
+    """For `-p epochs` and `-p =3` the message shows how to write a pair."""
     with pytest.raises(UsageError) as caught:
         parse_overrides([pair])
     assert "batch_size=64" in caught.value.remedy
 
 
-def test_a_key_given_twice_is_refused():
-    """The last one does not win in silence."""
+def test_a_key_set_twice_is_refused():
+    """The last value does not silently win."""
     with pytest.raises(UsageError, match="'epochs' is set twice"):
         parse_overrides(["epochs=1", "epochs =2"])

@@ -60,8 +60,8 @@ PRESET = Config(about="90 %", epochs=50)
         ("parts.a", "2", 2.0),
     ],
 )
-def test_a_text_becomes_the_narrowest_value_that_its_key_allows(key, text, expected):
-    """null is None and 0.5 is a number wherever they may be; a text stays one where it must."""
+def test_a_text_becomes_the_narrowest_type_that_the_setting_allows(key, text, expected):
+    """null is None and 0.5 a number wherever allowed; a text stays one where it must."""
     value = PRESET.changed({key: text})
     for name in key.split("."):
         value = value[name] if isinstance(value, dict) else getattr(value, name)
@@ -75,8 +75,8 @@ class Aliased(RunConfig):
     part: Part = Part(average=3)
 
 
-def test_a_plugins_aliases_leave_every_setting_changeable():
-    """By its own name, by the alias, and through a record and back."""
+def test_settings_with_pydantic_aliases_can_be_changed():
+    """By name, by alias, and after a round trip through a record."""
     preset = Aliased(lr=0.5, wd=0.6)
     assert preset.changed({"epochs": "3"}).learning_rate == 0.5
     assert preset.changed({"epochs": "3"}).part.mean == 3
@@ -107,8 +107,8 @@ def test_a_plugins_aliases_leave_every_setting_changeable():
         ("q", None),
     ],
 )
-def test_an_abbreviation_is_understood(typed, meant):
-    """Initials, a part, the beginning, letters left out; of any names."""
+def test_an_abbreviated_key_is_suggested(typed, meant):
+    """Initials, a part, the beginning, or missing letters."""
     assert nearest(typed, sorted(PRESET.values())) == meant
     with pytest.raises(UsageError) as caught:
         PRESET.changed({typed: "1"})
@@ -136,8 +136,8 @@ def test_an_abbreviation_is_understood(typed, meant):
         ("parts", "8", 'parts is an object, written {"name": 1} (the preset has {"a": 1.0}).'),
     ],
 )
-def test_a_value_that_does_not_fit_is_answered_in_plain_words(key, text, said):
-    """What the key is, and what the preset has; no word of the library that checks it."""
+def test_an_invalid_value_is_explained_in_plain_words(key, text, said):
+    """What the setting is and what the preset has; without pydantic's words."""
     with pytest.raises(UsageError) as caught:
         PRESET.changed({key: text})
     assert caught.value.what == f"{key}={text} is not valid: {said}"
@@ -154,7 +154,7 @@ def project(folder, settings: str, preset: str = "TableConfig()"):
 
 
 def test_a_secret_cannot_be_a_setting(tmp_path):
-    """It would be recorded as asterisks, and given back as asterisks."""
+    """It would be recorded as asterisks."""
     secret = '    token: pydantic.SecretStr = pydantic.SecretStr("abc")'
     with pytest.raises(PluginError) as caught:
         spec_from_preset(project(tmp_path, secret))
@@ -165,8 +165,8 @@ def test_a_secret_cannot_be_a_setting(tmp_path):
     assert "abc" not in str(caught.value)
 
 
-def test_whatever_is_not_read_back_as_it_was_cannot_be_a_setting(tmp_path):
-    """A serializer that rounds is no better than one that hides."""
+def test_a_value_that_does_not_survive_a_record_cannot_be_a_setting(tmp_path):
+    """Such as one with a serializer that rounds."""
     rounded = (
         "    share: float = 0.123\n\n"
         '    @pydantic.field_serializer("share")\n'
@@ -178,8 +178,8 @@ def test_whatever_is_not_read_back_as_it_was_cannot_be_a_setting(tmp_path):
     assert spec_from_preset(plugins, overrides={"share": "0.5"}).config.share == 0.5
 
 
-def test_a_plan_of_a_record_is_the_plan_that_was_recorded(tmp_path):
-    """null, numbers and texts come back as what they were."""
+def test_a_configuration_is_equal_after_a_round_trip_through_a_record(tmp_path):
+    """null, numbers and texts keep their types."""
     settings = ("name: str | None = 'x'", "warm_up: float | str = 1.0", "word: str | None = 'null'")
     plugins = project(tmp_path, "".join(f"    {each}\n" for each in settings))
     for name, warm_up in (("null", "none"), ("12", "0.5"), ("x", "12")):
@@ -206,8 +206,8 @@ def test_a_plan_of_a_record_is_the_plan_that_was_recorded(tmp_path):
         ),
     ],
 )
-def test_a_preset_that_is_made_wrongly_is_told_in_plain_words(tmp_path, preset, said):
-    """The plugin's fault, with the line; not `1 validation error for TableConfig`."""
+def test_an_invalid_preset_is_explained_in_plain_words(tmp_path, preset, said):
+    """A plugin error with the line; not `1 validation error for TableConfig`."""
     with pytest.raises(PluginError) as caught:
         spec_from_preset(project(tmp_path, "", preset))
     assert caught.value.what == f"Plugin 'flowers' failed in mlreg_presets: {said}."

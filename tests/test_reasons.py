@@ -75,13 +75,13 @@ batch tensors with different shapes. [Op:IteratorGetNext] name: """: (
 
 
 @pytest.mark.parametrize(("message", "telling"), SAID.items(), ids=range(len(SAID)))
-def test_the_line_that_says_why_is_found(message, telling):
-    """Whatever frame, node or argument stands before it."""
+def test_the_line_with_the_reason_is_found(message, telling):
+    """Whatever frames, nodes or arguments come before it."""
     assert error_reason(ValueError(message)) == telling
 
 
-def test_the_kind_of_exception_is_said_once():
-    """An exception of the plugin's that TensorFlow raises anew keeps its own kind."""
+def test_the_type_of_an_exception_is_shown_once():
+    """An exception that TensorFlow re-raises keeps its own type."""
     assert describe_error(ValueError("not today")) == "ValueError: not today"
     assert describe_error(ValueError()) == "ValueError"
     assert describe_error(RuntimeError("in user code:\n\n    TypeError: bad\n")) == "TypeError: bad"
@@ -90,13 +90,13 @@ def test_the_kind_of_exception_is_said_once():
     assert describe_error(KeyError(3)) == "KeyError: 3"
 
 
-def test_where_every_line_is_a_frame_the_first_one_is_said():
-    """Something is better than nothing."""
+def test_a_message_of_frames_alone_shows_the_first_line():
+    """Better than an empty message."""
     assert error_reason(ValueError("Graph execution error:")) == "Graph execution error:"
 
 
-def test_a_models_own_exception_is_told_by_its_reason(tmp_path):
-    """Not by the line that every exception inside a Keras layer begins with."""
+def test_an_exception_in_a_model_shows_its_reason(tmp_path):
+    """Not the line that Keras puts before every exception of a layer."""
     plugins = KnownPlugins(write_project(tmp_path)).load("flowers")
     message = next(iter(SAID))
     with pytest.raises(PluginError) as caught, plugins.attribute_errors("mlreg_model"):
@@ -107,8 +107,8 @@ def test_a_models_own_exception_is_told_by_its_reason(tmp_path):
 
 
 @pytest.mark.tensorflow
-def test_what_keras_and_tensorflow_raise_is_told_by_its_reason():
-    """The real ones, so that a new release that words them otherwise is noticed."""
+def test_errors_of_keras_and_tensorflow_show_their_reason():
+    """With real errors, so that changed wording in a new release is noticed."""
     import keras
     import numpy as np
     import tensorflow as tf

@@ -53,7 +53,7 @@ BAD_NAMES = [
         ("cifar10@sha256:ABCD", "digest", "cifar10@sha256:abcd"),
     ],
 )
-def test_every_kind_of_selector_is_told_apart(text, kind, shown):
+def test_every_kind_of_selector_is_parsed(text, kind, shown):
     ref = parse_ref(text)
     assert (ref.model, ref.kind, str(ref)) == ("cifar10", kind, shown)
     assert parse_ref(str(ref)) == ref
@@ -85,14 +85,14 @@ def test_a_selector_gives_its_number_or_its_digest():
         "@3",
     ],
 )
-def test_what_is_no_selector_is_refused(text):
+def test_an_invalid_selector_is_refused(text):
     with pytest.raises(UsageError) as caught:
         parse_ref(text)
     assert caught.value.exit_status == 2
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_bad_names_are_refused_saying_what_a_name_has_and_nothing_raw(name):
+def test_invalid_names_are_refused_with_the_rule_and_escaped(name):
     for check in (check_model_name, check_alias_name):
         with pytest.raises(UsageError) as caught:
             check(name)
@@ -115,12 +115,12 @@ def test_two_words_are_one_reference():
 
 
 @pytest.mark.parametrize("words", [["cifar10@3", "production"], ["cifar10", "3", "production"]])
-def test_the_words_after_a_target_are_left(words):
+def test_the_words_after_a_target_are_returned(words):
     assert parse_target(words) == (Ref("cifar10", "number", "3"), ["production"])
 
 
-def test_a_name_alone_is_no_target():
-    """`mlreg promote cifar10 production` says which version to type, and what."""
+def test_a_name_alone_is_not_a_target():
+    """`mlreg promote cifar10 production` shows the command to type."""
     with pytest.raises(UsageError) as caught:
         parse_target(["cifar10", "production"])
     lines = str(caught.value).splitlines()
@@ -145,7 +145,7 @@ def test_a_version_cannot_be_named_twice():
 
 
 @given(st.text())
-def test_any_text_is_a_reference_or_wrong_usage(text):
+def test_any_text_is_a_reference_or_a_usage_error(text):
     try:
         ref = parse_ref(text)
     except UsageError as error:
@@ -164,14 +164,14 @@ def test_any_text_is_a_reference_or_wrong_usage(text):
         ([1, 2, 3, 5, 8, 9], "m@1 … m@3, m@5, m@8, m@9"),
     ],
 )
-def test_many_versions_are_named_in_few_words(numbers, told):
-    """A row of three or more by its ends."""
+def test_consecutive_versions_are_shortened(numbers, told):
+    """Three or more are shown as first and last."""
     assert series("m", numbers) == told
 
 
 @given(st.sets(st.integers(1, 30)))
-def test_spans_leave_nothing_out_and_add_nothing(numbers):
-    """Each from its first to its last, and never next to another."""
+def test_spans_contain_exactly_the_numbers(numbers):
+    """Spans do not overlap or touch."""
     found = spans(numbers)
     assert {n for first, last in found for n in range(first, last + 1)} == numbers
     assert all(one[1] + 1 < other[0] for one, other in pairwise(found))

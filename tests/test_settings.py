@@ -43,13 +43,13 @@ def test_every_section_is_read(tmp_path):
     assert read_settings(file).folder == tmp_path
 
 
-def test_an_empty_file_says_nothing(tmp_path):
-    """No section is needed."""
+def test_an_empty_file_gives_the_defaults(tmp_path):
+    """No section is required."""
     assert read_settings(written(tmp_path, "")) == Settings(tmp_path / "plugins.toml")
 
 
-def test_an_absolute_path_and_a_home_stay_what_they_are(tmp_path):
-    """Only a relative path is relative to the file; ~ is the home."""
+def test_absolute_and_home_paths_are_not_relative_to_the_file(tmp_path):
+    """Only a relative path is; ~ is the home folder."""
     elsewhere = tmp_path / "elsewhere"
     assert read_settings(written(tmp_path, f'[registry]\npath = "{elsewhere}"')).registry == (
         elsewhere
@@ -85,28 +85,28 @@ def test_an_absolute_path_and_a_home_stay_what_they_are(tmp_path):
         ("[[plugins]]\na = 'b'\n", "line 1, column 3", "'plugins' is a section, not a value"),
     ],
 )
-def test_what_is_wrong_is_named_with_line_and_column(tmp_path, text, place, said):
-    """A malformed file, a wrong type and an unknown key all say where they are."""
+def test_errors_have_line_and_column(tmp_path, text, place, said):
+    """For a malformed file, a wrong type and an unknown key."""
     error = refused(tmp_path, text)
     assert place in error.what
     assert said in error.what
 
 
-def test_an_unknown_key_says_which_there_are_and_which_was_meant(tmp_path):
-    """A misspelt section is answered with all of them and the nearest."""
+def test_an_unknown_key_suggests_the_nearest(tmp_path):
+    """The message has all known keys and the nearest one."""
     error = refused(tmp_path, "[extension]\n")
     assert "registry, plugins, extensions" in error.remedy
     assert "Did you mean 'extensions'?" in error.remedy
 
 
-def test_a_file_that_cannot_be_read_says_why(tmp_path):
-    """A folder of that name is no settings file."""
+def test_an_unreadable_file_has_the_reason(tmp_path):
+    """A folder with that name is not a settings file."""
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         read_settings(tmp_path)
 
 
 def test_the_nearest_file_above_is_found(tmp_path):
-    """mlreg works in every folder below its plugins.toml, and the nearest one wins."""
+    """mlreg works in every folder below its plugins.toml."""
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     outer = written(tmp_path, "")
@@ -115,23 +115,23 @@ def test_the_nearest_file_above_is_found(tmp_path):
     assert find_settings(inner).file == nearest
 
 
-def test_without_a_file_there_are_no_plugins_and_modules_are_looked_for_here(tmp_path):
-    """No plugins.toml is not an error."""
+def test_without_a_file_there_are_no_plugins(tmp_path):
+    """A missing plugins.toml is not an error; modules are found in the current folder."""
     found = find_settings(tmp_path)
     assert found == Settings()
     assert found.folder == tmp_path  # the working folder of this test
 
 
 def test_a_link_to_a_folder_is_followed(tmp_path):
-    """The file that counts is beside the real folder."""
+    """The file beside the real folder is read."""
     (tmp_path / "real" / "work").mkdir(parents=True)
     file = written(tmp_path / "real", "")
     (tmp_path / "link").symlink_to(tmp_path / "real" / "work")
     assert find_settings(tmp_path / "link").file == file
 
 
-def test_the_registry_is_named_by_the_first_who_does(tmp_path, monkeypatch):
-    """The option, then MLREG_HOME, then plugins.toml, then the user's data folder."""
+def test_the_registry_folder_has_an_order_of_precedence(tmp_path, monkeypatch):
+    """The option, MLREG_HOME, plugins.toml, then the user's data folder."""
     settings = Settings(registry=tmp_path / "by file")
     monkeypatch.setenv("MLREG_HOME", str(tmp_path / "by environment"))
     option = tmp_path / "by option"
@@ -147,8 +147,8 @@ def test_the_registry_is_named_by_the_first_who_does(tmp_path, monkeypatch):
     assert Path(os.environ["HOME"]) in default.parents
 
 
-def test_the_cache_is_the_users_or_what_the_environment_says(tmp_path, monkeypatch):
-    """Each plugin has a folder of its own below."""
+def test_the_cache_folder_is_the_users_or_from_mlreg_cache(tmp_path, monkeypatch):
+    """Each plugin has its own folder in it."""
     default = cache_folder("flowers")
     assert default.parts[-2:] == ("mlreg", "flowers")
     assert Path(os.environ["HOME"]) in default.parents
@@ -158,8 +158,8 @@ def test_the_cache_is_the_users_or_what_the_environment_says(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("variable", ["MLREG_HOME", "MLREG_CACHE"])
-def test_the_home_of_nobody_is_told_with_what_names_it(monkeypatch, variable):
-    """A name behind ~ that no user has; the whole path would do."""
+def test_the_home_of_an_unknown_user_is_a_usage_error(monkeypatch, variable):
+    """The message names the setting; a full path would work."""
     monkeypatch.setenv(variable, "~nosuch/place")
     with pytest.raises(UsageError) as caught:
         registry_folder(None, Settings()) if variable == "MLREG_HOME" else cache_folder("flowers")
@@ -168,16 +168,16 @@ def test_the_home_of_nobody_is_told_with_what_names_it(monkeypatch, variable):
     )
 
 
-def test_a_home_is_found_in_the_option_and_in_the_file_too(tmp_path):
-    """A shell leaves `--registry=~/place` as it is."""
+def test_a_home_path_is_expanded_in_the_option_and_the_file(tmp_path):
+    """A shell leaves `--registry=~/folder` unchanged."""
     home = Path(os.environ["HOME"])
     assert registry_folder(Path("~/place"), Settings()) == home / "place"
     error = refused(tmp_path, '[registry]\npath = "~nosuch/place"\n')
     assert "'~nosuch' has no home folder" in error.what
 
 
-def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
-    """Nothing is made in a folder called ~."""
+def test_a_user_without_a_home_gets_the_variable_to_set(monkeypatch):
+    """No folder called ~ is created."""
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # nobody has an entry
     with pytest.raises(UsageError, match="Your home folder is not known") as caught:
@@ -187,8 +187,8 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
         cache_folder("flowers")
 
 
-def test_a_working_folder_that_is_gone_is_told(tmp_path, monkeypatch):
-    """A relative place would be nowhere."""
+def test_a_deleted_working_folder_is_a_usage_error(tmp_path, monkeypatch):
+    """Relative paths would have no base."""
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()

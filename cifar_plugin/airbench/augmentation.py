@@ -1,8 +1,8 @@
-"""Translations by whole pixels, and flips that take turns with the epochs.
+"""Translations by whole pixels, and flips that alternate between epochs.
 
-A flip that is drawn anew each epoch shows a quarter of the images the same way round twice
-running. Here a coin of its own says which way round an image is seen in even epochs; in odd ones
-it is seen the other way: two epochs show every image both ways.
+If flips are drawn again in each epoch, half of the images look the same in two successive epochs.
+Here a random bit of each image decides whether it is flipped in even epochs; in odd epochs it is
+the opposite, so two epochs show every image both ways.
 
 Source: "Alternating flip" of arXiv:2404.00498.
 """
@@ -16,27 +16,27 @@ import tensorflow as tf
 if TYPE_CHECKING:
     from mlreg import Augmentation, Batch
 
-# beside the run's seed: the coins share no bits with what else is drawn from it
-_COINS = 0x666C
+# combined with the run's seed, so that the bits differ from other draws
+_FLIP_SEED = 0x666C
 
 
 def alternating_flip_and_translation(
     examples: int, seed: int, translate_pixels: int
 ) -> Augmentation:
-    """Flip by turns, then translate.
+    """An augmentation that flips in alternate epochs, then translates.
 
     Args:
-        examples: in the training split.
-        seed: the run's; it decides every coin.
-        translate_pixels: the largest translation along either axis.
+        examples: size of the training split.
+        seed: the run's seed; it decides which images are flipped in even epochs.
+        translate_pixels: largest translation along each axis, in pixels; 0 translates nothing.
     """
-    coins = tf.random.stateless_uniform(
-        [examples], [seed, _COINS], minval=0, maxval=2, dtype=tf.int32, alg="philox"
+    flipped_first = tf.random.stateless_uniform(
+        [examples], [seed, _FLIP_SEED], minval=0, maxval=2, dtype=tf.int32, alg="philox"
     )
 
     def augment(images: Any, batch: Batch) -> Any:
-        turn = tf.cast(batch.epoch % 2, tf.int32)
-        flip = (tf.gather(coins, batch.indices) + turn) % 2 == 1
+        odd_epoch = tf.cast(batch.epoch % 2, tf.int32)
+        flip = (tf.gather(flipped_first, batch.indices) + odd_epoch) % 2 == 1
         shifts = tf.random.stateless_uniform(
             [tf.shape(images)[0], 2],
             batch.seed,
@@ -45,32 +45,32 @@ def alternating_flip_and_translation(
             dtype=tf.int32,
             alg="philox",
         )
-        return moved(images, flip, shifts[:, 0], shifts[:, 1])
+        return flip_and_translate(images, flip, shifts[:, 0], shifts[:, 1])
 
     return augment
 
 
-def moved(images: Any, flip: Any, shift_y: Any, shift_x: Any) -> Any:
-    """Flip left to right, then translate; the border is mirrored, its outermost pixels not twice.
+def flip_and_translate(images: Any, flip: Any, shift_y: Any, shift_x: Any) -> Any:
+    """Flip left to right, then translate, reflecting the border without repeating its last pixel.
 
     Args:
         images: (n, height, width, channels), any dtype.
         flip: (n,) bool.
-        shift_y: (n,) int32, from -(height - 1) to height - 1; positive moves the picture up.
-        shift_x: (n,) int32, from -(width - 1) to width - 1; positive moves it to the left.
+        shift_y: (n,) int32, from -(height - 1) to height - 1; positive moves the image up.
+        shift_x: (n,) int32, from -(width - 1) to width - 1; positive moves the image left.
 
     Returns:
-        Same shape and dtype as `images`. Its values are values of `images`.
+        Same shape and dtype as `images`; no value is interpolated.
     """
     height, width, channels = images.shape[1:]
-    rows = _mirrored(tf.range(height) + shift_y[:, None], height)
-    columns = _mirrored(tf.range(width) + shift_x[:, None], width)
+    rows = _reflect(tf.range(height) + shift_y[:, None], height)
+    columns = _reflect(tf.range(width) + shift_x[:, None], width)
     columns = tf.where(flip[:, None], width - 1 - columns, columns)
     pixels = rows[:, :, None] * width + columns[:, None, :]
     flat = tf.reshape(images, [-1, height * width, channels])
     return tf.ensure_shape(tf.gather(flat, pixels, axis=1, batch_dims=1), images.shape)
 
 
-def _mirrored(places: Any, size: int) -> Any:
-    """Places from -(size - 1) to 2 (size - 1), those outside mirrored at the outermost pixel."""
-    return (size - 1) - tf.abs((size - 1) - tf.abs(places))
+def _reflect(positions: Any, size: int) -> Any:
+    """Reflect positions from -(size - 1) to 2 (size - 1) into 0 to size - 1."""
+    return (size - 1) - tf.abs((size - 1) - tf.abs(positions))

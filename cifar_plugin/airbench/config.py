@@ -1,4 +1,4 @@
-"""The airbench recipe's numbers, and the presets that ship with it."""
+"""The settings of the airbench recipe, and its presets."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from cifar_plugin.config import CifarConfig
 
 
 class AirbenchConfig(CifarConfig):
-    """A network of six 3 × 3 convolutions under Muon, after Keller Jordan's airbench94_muon.
+    """Six 3 × 3 convolutions trained with Muon, after Keller Jordan's airbench94_muon.
 
-    Learning rates are those of the first step, for gradients of the loss summed over a batch; all
-    fall along a line to nothing at the last step, but the whitening bias's, which is there sooner.
+    Learning rates are those of the first step, for gradients of the loss summed over a batch. They
+    decay linearly to 0 at the last step; that of the whitening bias reaches 0 earlier.
 
     Args:
         widths: channels of the three blocks.
-        filter_learning_rate: Muon's, for the convolutions; a step moves a kernel by this, whatever
-            its gradient's size.
-        filter_momentum: Muon's.
-        bias_learning_rate: of the normalisations' biases and of the whitening's.
+        filter_learning_rate: of Muon, for the convolutions: the size of a step, whatever the size
+            of the gradient.
+        filter_momentum: of Muon.
+        bias_learning_rate: of the biases of normalization and whitening.
         head_learning_rate: of the last layer.
-        momentum: of biases and last layer.
-        weight_decay: of biases and last layer: what a step takes off a weight, as a part of it, is
-            this times the batch size, times the part of its learning rate that is left.
-        label_smoothing: part of each target that is spread over all classes.
-        translate_pixels: each image is moved by up to this along each axis, its border mirrored.
-        whitening_images: how many training images the first layer is made from.
-        whitening_bias_epochs: for how many epochs that layer's bias is learned.
-        test_views: whether answers are means over six views of an image: itself and two
-            translations by a pixel, each of them and of its mirror image.
+        momentum: of the biases and the last layer.
+        weight_decay: of the biases and the last layer: a step subtracts from a weight this
+            fraction of it, times the batch size, times the remaining part of its learning rate.
+        label_smoothing: the fraction of each target that is spread over all classes.
+        translate_pixels: largest random translation along each axis, in pixels; the border is
+            reflected.
+        whitening_images: number of training images from which the first layer is computed.
+        whitening_bias_epochs: for how many epochs the first layer's bias is trained.
+        test_views: whether predictions are means over six views of an image: itself and two
+            translations by one pixel, each also flipped.
     """
 
     epochs: PositiveInt = 8

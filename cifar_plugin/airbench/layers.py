@@ -1,10 +1,10 @@
-"""The layers that the network is trained with, each as quick as a few CPU cores allow.
+"""The layers of the training network, fast on a few CPU cores.
 
-Between `ToImagesInside` and the network's end, images are (height, width, n, channels): the same
-pixel of all images lies together. A transform along height or width is then one matrix product,
-and the 3 × 3 convolutions are products of (n, channels) matrices: no patch is ever copied.
+After `ToImagesInside`, images have the layout (height, width, n, channels): the same pixel of all
+images is contiguous. A transform along height or width is then one matrix product, and the 3 × 3
+convolutions are products of (n, channels) matrices, without copying patches.
 
-What is computed for each value alone is compiled by XLA into one pass over memory.
+XLA compiles elementwise operations into one pass over memory.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class ToImagesInside(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class PatchConvolution(layers.Layer):  # type: ignore[misc]
-    """A 2 × 2 convolution without padding whose kernel stays as it is set; its bias is learned.
+    """A 2 × 2 convolution without padding, with a fixed kernel and a trained bias.
 
-    (height, width, n, channels) to (height - 1, width - 1, n, filters). The kernel is laid out as
-    that of `keras.layers.Conv2D`: (2, 2, channels, filters).
+    (height, width, n, channels) to (height - 1, width - 1, n, filters). The kernel has the layout
+    of `keras.layers.Conv2D`: (2, 2, channels, filters).
     """
 
     def __init__(self, filters: int, **options: Any) -> None:
@@ -75,16 +75,16 @@ class PatchConvolution(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class Convolution(layers.Layer):  # type: ignore[misc]
-    """A 3 × 3 convolution, zeros around the images, no bias, by Toom and Cook's algorithm.
+    """A 3 × 3 convolution with zero padding and without bias, by Winograd's algorithm.
 
-    (height, width, n, channels) to (height, width, n, filters), or to the even part of height and
-    width: what a 2 × 2 pooling that follows would drop is not computed.
+    (height, width, n, channels) to (height, width, n, filters). With `even`, an odd last row and
+    column are not computed, because the 2 × 2 pooling that follows would drop them.
 
     Args:
         filters: channels of the result.
-        largest_tile: as `toom_cook.transforms` takes it.
-        even: whether an odd last row and column are left out.
-        kernel_initializer: of a kernel laid out as that of `keras.layers.Conv2D`.
+        largest_tile: see `winograd.transforms`.
+        even: whether to leave out an odd last row and column.
+        kernel_initializer: of the kernel, which has the layout of `keras.layers.Conv2D`.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Convolution(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class Pooling(layers.Layer):  # type: ignore[misc]
-    """The largest of each 2 × 2 pixels: (height, width, n, channels) to half of each, both even."""
+    """2 × 2 max pooling of (height, width, n, channels); height and width are even."""
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         height, width, examples, channels = input_shape
@@ -152,12 +152,12 @@ class Pooling(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class Normalization(layers.Layer):  # type: ignore[misc]
-    """Batch normalisation with a bias and no scale, by one operation forth and one back.
+    """Batch normalization with a bias and without a scale, as one fused operation.
 
-    The moving averages are those of PyTorch: of the variance without bias, n / (n - 1).
+    The moving variance is PyTorch's: the unbiased one, with the factor n / (n - 1).
 
     Args:
-        momentum: what is kept of a moving average at each step.
+        momentum: the fraction of a moving average that each step keeps.
         epsilon: added to the variance.
     """
 
@@ -203,7 +203,7 @@ class Normalization(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class Gelu(layers.Layer):  # type: ignore[misc]
-    """x times the normal distribution's Φ(x), exactly, in one pass over memory."""
+    """The exact GELU, x Φ(x), in one pass over memory."""
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
@@ -234,12 +234,12 @@ def _one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_one_pass
-def _gelu_forth(x: Any) -> Any:
+def _gelu_forward(x: Any) -> Any:
     return x * _normal_distribution(x)
 
 
 @_one_pass
-def _gelu_back(x: Any, upstream: Any) -> Any:
+def _gelu_gradient(x: Any, upstream: Any) -> Any:
     density = tf.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
     return upstream * (_normal_distribution(x) + x * density)
 
@@ -250,25 +250,25 @@ def _normal_distribution(x: Any) -> Any:
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def _gelu(x: Any) -> Any:
-    return _gelu_forth(x), lambda upstream: _gelu_back(x, upstream)
+    return _gelu_forward(x), lambda upstream: _gelu_gradient(x, upstream)
 
 
-def _largest(images: Any) -> Any:
+def _max_pool(images: Any) -> Any:
     rows = tf.maximum(images[0::2], images[1::2])
     return tf.maximum(rows[:, 0::2], rows[:, 1::2])
 
 
-_pooling_forth = _one_pass(_largest)
+_pooling_forward = _one_pass(_max_pool)
 
 
 @_one_pass
-def _pooling_back(images: Any, upstream: Any) -> Any:
+def _pooling_gradient(images: Any, upstream: Any) -> Any:
     with tf.GradientTape() as tape:
         tape.watch(images)
-        pooled = _largest(images)
+        pooled = _max_pool(images)
     return tape.gradient(pooled, images, output_gradients=upstream)
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def _pooled(images: Any) -> Any:
-    return _pooling_forth(images), lambda upstream: _pooling_back(images, upstream)
+    return _pooling_forward(images), lambda upstream: _pooling_gradient(images, upstream)

@@ -1,4 +1,4 @@
-"""Cross-entropy against targets that are not quite sure."""
+"""Cross-entropy with label smoothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]
-    """Of class numbers (n,) and logits (n, classes): (n,) losses, reduced as Keras is told.
+    """Cross-entropy of class numbers (n,) and logits (n, classes), with label smoothing.
 
-    Keras smooths the labels of its categorical cross-entropy, not of its sparse one.
+    Keras has label smoothing for one-hot targets only, not for class numbers.
 
     Args:
-        smoothing: part of each target that is spread over all classes, its own among them.
+        smoothing: the fraction of each target that is spread over all classes, from 0 to below 1.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The network, as it is trained and as it is registered: the same weights, other layers."""
+"""The network for training and the one that is registered: the same weights in other layers."""
 
 from __future__ import annotations
 
@@ -21,27 +21,29 @@ from cifar_plugin.airbench.layers import (
 )
 from cifar_plugin.airbench.whitening import PATCH
 
-# of CIFAR-10's training images, 0 to 255, by channel
+# of each channel of CIFAR-10's training images, from 0 to 255
 MEAN = tuple(255 * part for part in (0.4914, 0.4822, 0.4465))
-DEVIATION = tuple(255 * part for part in (0.2470, 0.2435, 0.2616))
+STD = tuple(255 * part for part in (0.2470, 0.2435, 0.2616))
 
-# of the normalisations: a short memory suits so few steps
+# of batch normalization; a low momentum, because there are few steps
 MOMENTUM, EPSILON = 0.6, 1e-12
 
 Layer = Callable[[Any], Any]
 
 
-def trainable(image_shape: Sequence[int], classes: int, widths: Sequence[int]) -> keras.Model:
-    """The network in the layers that learn fastest.
+def training_network(
+    image_shape: Sequence[int], classes: int, widths: Sequence[int]
+) -> keras.Model:
+    """The network in the layers of this folder, which train faster.
 
     Args:
-        image_shape: (height, width, channels) of raw images; height and width from 15 on.
-        classes: how many logits it gives.
+        image_shape: (height, width, channels) of raw images; height and width at least 15.
+        classes: number of classes.
         widths: channels of the three blocks.
 
     Returns:
-        A model from (n, height, width, channels), 0 to 255, to (n, classes). The layer named
-        `whitening` has a kernel of zeros, to be set. The logits are divided by the last width.
+        A model from (n, height, width, channels), 0 to 255, to logits (n, classes), which are
+        divided by the last width. The caller sets the kernel of the layer named `whitening`.
     """
     images = keras.Input(tuple(image_shape))
     filters = 2 * PATCH * PATCH * image_shape[-1]
@@ -63,20 +65,20 @@ def trainable(image_shape: Sequence[int], classes: int, widths: Sequence[int]) -
     return keras.Model(images, _head(classes, widths[-1])(ops.max(values, axis=(0, 1))))
 
 
-def registrable(
+def inference_network(
     image_shape: Sequence[int], classes: int, widths: Sequence[int], views: bool
 ) -> keras.Model:
-    """The network in layers of Keras's own, which load wherever Keras does.
+    """The network in Keras's own layers, which load without this plugin.
 
     Args:
-        image_shape: as for `trainable`.
-        classes: as for `trainable`.
-        widths: as for `trainable`.
+        image_shape: as for `training_network`.
+        classes: as for `training_network`.
+        widths: as for `training_network`.
         views: whether the logits are means over six views of an image.
 
     Returns:
-        A model from (n, height, width, channels), 0 to 255, to (n, classes), compiled for
-        measuring.
+        A model from (n, height, width, channels), 0 to 255, to logits (n, classes), compiled for
+        evaluation.
     """
     single = _of_one_view(image_shape, classes, widths)
     images = keras.Input(tuple(image_shape))
@@ -88,13 +90,13 @@ def registrable(
 
 
 def standardized(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Raw images as the network sees them behind its first layer."""
-    values: npt.NDArray[np.float64] = (images - np.array(MEAN)) / np.array(DEVIATION)
+    """Raw images (…, channels), 0 to 255, with mean 0 and deviation 1 in each channel; float32."""
+    values: npt.NDArray[np.float64] = (images - np.array(MEAN)) / np.array(STD)
     return values.astype(np.float32)
 
 
 def copy_weights(trained: keras.Model, registered: keras.Model) -> None:
-    """Give a registrable model the weights of a trained one: layers and variables share names."""
+    """Copy a training network's weights to an inference network, by layer and variable name."""
     single = registered.get_layer("one_view")
     for layer in trained.layers:
         for variable in layer.weights:
@@ -126,10 +128,10 @@ def _of_one_view(image_shape: Sequence[int], classes: int, widths: Sequence[int]
 
 
 def _mean_of_views(single: Layer, images: Any) -> Any:
-    """Half for the image, a quarter for each of two translations; each and its mirror alike.
+    """The mean of six views: weight 1/2 for the image, 1/4 for each of two translations.
 
-    The translations are by a pixel, down and to the right or up and to the left; the border is
-    mirrored, its outermost pixels not twice.
+    Each is the mean of itself and its mirror image. The translations are by one pixel, down and
+    right or up and left; the border is reflected without repeating its last pixel.
 
     Source: `infer_mirror_translate` of airbench94_muon.
     """
@@ -145,16 +147,16 @@ def _mean_of_views(single: Layer, images: Any) -> Any:
 
 
 def _translated(size: int, pixels: int) -> list[int]:
-    """Which place each of `size` places is read from."""
+    """The index that each of `size` positions is read from."""
     last = size - 1
     return [last - abs(last - abs(place - pixels)) for place in range(size)]
 
 
 def _view(images: Any, rows: Sequence[int], columns: Sequence[int]) -> Any:
-    """Images (n, height, width, channels), put together anew from these rows and columns.
+    """Images (n, height, width, channels) rearranged to these rows and columns.
 
-    Each is a product with a matrix of zeros and ones, which changes no value: there is no layer of
-    Keras's own that mirrors an image or its border, and Keras's HDF5 format knows layers alone.
+    Each step is a product with a matrix of zeros and ones, which changes no value. Keras has no
+    layer that flips an image or reflects its border, and its HDF5 format stores layers only.
     """
     for equation, places in (("nhwc,hH->nHwc", rows), ("nhwc,wW->nhWc", columns)):
         shape = images.shape[1:]
@@ -165,13 +167,13 @@ def _view(images: Any, rows: Sequence[int], columns: Sequence[int]) -> Any:
 
 
 def _standardizing() -> Layer:
-    squares = [deviation**2 for deviation in DEVIATION]
+    squares = [deviation**2 for deviation in STD]
     layer: Layer = layers.Normalization(mean=MEAN, variance=squares)
     return layer
 
 
 def _head(classes: int, width: int) -> Layer:
-    # uniform, of deviation one
+    # uniform, with standard deviation 1
     initializer = keras.initializers.RandomUniform(-math.sqrt(3), math.sqrt(3))
     head = layers.Dense(classes, use_bias=False, kernel_initializer=initializer, name="head")
     scale = layers.Rescaling(1 / width)
@@ -180,10 +182,9 @@ def _head(classes: int, width: int) -> Layer:
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class Dirac(keras.initializers.Initializer):  # type: ignore[misc]
-    """A convolution that starts by handing its channels on, as far as it has filters for them.
+    """Initializes a convolution to the identity on its channels.
 
-    The first filters are zero but for a one in the middle; those beyond the channels are uniform
-    within ± 1 / √(values that a filter sees).
+    Filter i copies channel i; filters beyond the channels are uniform within ± 1 / √(fan-in).
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -193,10 +194,10 @@ class Dirac(keras.initializers.Initializer):  # type: ignore[misc]
         height, width, channels, filters = shape
         bound = 1 / math.sqrt(height * width * channels)
         uniform = keras.initializers.RandomUniform(-bound, bound, seed=self.seed)
-        handed_on = min(channels, filters)
+        identical = min(channels, filters)
         middle = np.zeros(shape, "float32")
-        middle[height // 2, width // 2, range(handed_on), range(handed_on)] = 1
-        return ops.where(ops.arange(filters) < handed_on, middle, uniform(shape, dtype))
+        middle[height // 2, width // 2, range(identical), range(identical)] = 1
+        return ops.where(ops.arange(filters) < identical, middle, uniform(shape, dtype))
 
     def get_config(self) -> dict[str, Any]:
         return {"seed": self.seed}

@@ -1,4 +1,4 @@
-"""Muon for convolutions, Nesterov's momentum for everything else, each at a rate of its own."""
+"""Muon for convolutions, SGD with Nesterov momentum for the other variables."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# Chosen for their slope at zero: three steps bring singular values of a tenth to about one. They do
-# not settle there but stay between 0.5 and 1.5.
+# Chosen for their slope at zero: three steps bring singular values of 0.1 to about 1. They do not
+# converge to 1 but stay between 0.5 and 1.5.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 3
 
 
 def orthogonalized(matrix: Any, steps: int = NEWTON_SCHULZ_STEPS, epsilon: float = 1e-7) -> Any:
-    """Bring a matrix's singular values near one and leave its singular vectors.
+    """Bring a matrix's singular values near 1, keeping its singular vectors.
 
     Args:
         matrix: (rows, columns) float32.
-        steps: of the iteration.
-        epsilon: added to the norm that the matrix is divided by at first.
+        steps: number of iterations.
+        epsilon: added to the norm by which the matrix is divided first.
 
     Returns:
         (rows, columns) float32.
 
-    Source: Newton and Schulz's iteration of fifth order, as in Muon.
+    Source: Newton-Schulz iteration of fifth order, as in Muon.
     """
     rows, columns = matrix.shape
     x = matrix if rows <= columns else tf.transpose(matrix)
@@ -39,27 +39,26 @@ def orthogonalized(matrix: Any, steps: int = NEWTON_SCHULZ_STEPS, epsilon: float
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class MuonAndNesterov(keras.optimizers.Optimizer):  # type: ignore[misc]
-    """The two optimizers of airbench94_muon, over the groups of variables that it makes.
+    """The two optimizers of airbench94_muon, for its groups of variables.
 
-    Kernels of convolutions follow Muon: a step first scales the kernel to the norm √filters, then
-    moves it along its orthogonalised momentum. The last layer's kernel and the biases follow
-    stochastic gradient descent with Nesterov's momentum and, as PyTorch has it, a weight decay that
-    is part of the gradient.
+    Kernels of convolutions are trained with Muon: a step scales the kernel to the norm √filters,
+    then subtracts the orthogonalized momentum. The last layer's kernel and the biases are trained
+    with SGD, Nesterov momentum and, as in PyTorch, a weight decay that is part of the gradient.
 
-    All state is a momentum for each variable, and `iterations`.
+    Its state is one momentum for each variable, and `iterations`.
 
     Args:
-        learning_rate: Muon's; usually a schedule. What is left of it is left of the others too.
-        filter_learning_rate: Muon's at step 0.
-        bias_learning_rate: the biases' at step 0.
-        head_learning_rate: the last layer's at step 0.
-        whitening_steps: the learning rate of the bias named `whitening/bias` falls along a line
-            and is 0 from this step on.
-        filter_momentum: Muon's.
-        momentum: of biases and last layer.
-        shrinkage: the part of a bias or of the last layer that a step takes off it at full
-            learning rate, before momentum adds to it.
-        examples: in a batch: the gradients that come are of a mean, these rates are for a sum.
+        learning_rate: of Muon, usually a schedule; the other rates decay in proportion to it.
+        filter_learning_rate: of Muon at step 0.
+        bias_learning_rate: of the biases at step 0.
+        head_learning_rate: of the last layer at step 0.
+        whitening_steps: the step at which the linearly decaying learning rate of the variable
+            `whitening/bias` reaches 0.
+        filter_momentum: of Muon.
+        momentum: of the biases and the last layer.
+        decay_per_step: weight decay of the biases and the last layer: the fraction that a step at
+            the full learning rate subtracts, before momentum.
+        examples: batch size. Keras's gradients are of the mean loss, these rates are for the sum.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class MuonAndNesterov(keras.optimizers.Optimizer):  # type: ignore[misc]
         whitening_steps: int,
         filter_momentum: float,
         momentum: float,
-        shrinkage: float,
+        decay_per_step: float,
         examples: int,
         name: str = "muon_and_nesterov",
         **options: Any,
@@ -83,7 +82,7 @@ class MuonAndNesterov(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.whitening_steps = whitening_steps
         self.filter_momentum = filter_momentum
         self.momentum = momentum
-        self.shrinkage = shrinkage
+        self.decay_per_step = decay_per_step
         self.examples = examples
 
     def build(self, variables: Any) -> None:
@@ -93,38 +92,48 @@ class MuonAndNesterov(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.momenta = [
             self.add_variable_from_reference(variable, name="momentum") for variable in variables
         ]
-        # `update_step` is given variables of TensorFlow's, which have no path
-        self._of_whitening = [variable.path.endswith("whitening/bias") for variable in variables]
+        # `update_step` gets TensorFlow variables, which have no path
+        self._is_whitening_bias = [
+            variable.path.endswith("whitening/bias") for variable in variables
+        ]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        place = self._get_variable_index(variable)
-        momentum = self.momenta[place]
-        left = tf.cast(learning_rate, tf.float32) / self.filter_learning_rate
+        index = self._get_variable_index(variable)
+        momentum = self.momenta[index]
+        remaining = tf.cast(learning_rate, tf.float32) / self.filter_learning_rate
         if len(variable.shape) == 4:
-            self._follow_muon(gradient, variable, momentum, left)
+            self._update_with_muon(gradient, variable, momentum, remaining)
         elif len(variable.shape) == 2:
-            self._follow_nesterov(gradient, variable, momentum, self.head_learning_rate, left)
-        elif self._of_whitening[place]:
+            self._update_with_nesterov(
+                gradient, variable, momentum, self.head_learning_rate, remaining
+            )
+        elif self._is_whitening_bias[index]:
             step = tf.cast(self.iterations, tf.float32)
-            left = tf.maximum(0.0, 1.0 - step / self.whitening_steps)
-            self._follow_nesterov(gradient, variable, momentum, self.bias_learning_rate, left)
+            remaining = tf.maximum(0.0, 1.0 - step / self.whitening_steps)
+            self._update_with_nesterov(
+                gradient, variable, momentum, self.bias_learning_rate, remaining
+            )
         else:
-            self._follow_nesterov(gradient, variable, momentum, self.bias_learning_rate, left)
+            self._update_with_nesterov(
+                gradient, variable, momentum, self.bias_learning_rate, remaining
+            )
 
-    def _follow_muon(self, gradient: Any, variable: Any, momentum: Any, left: Any) -> None:
+    def _update_with_muon(
+        self, gradient: Any, variable: Any, momentum: Any, remaining: Any
+    ) -> None:
         momentum.assign(self.filter_momentum * momentum + gradient)
         ahead = tf.reshape(gradient + self.filter_momentum * momentum, [-1, variable.shape[-1]])
         direction = tf.reshape(orthogonalized(ahead), variable.shape)
         kernel = tf.convert_to_tensor(variable)
         kernel *= math.sqrt(variable.shape[-1]) / tf.norm(kernel)
-        variable.assign(kernel - self.filter_learning_rate * left * direction)
+        variable.assign(kernel - self.filter_learning_rate * remaining * direction)
 
-    def _follow_nesterov(
-        self, gradient: Any, variable: Any, momentum: Any, start: float, left: Any
+    def _update_with_nesterov(
+        self, gradient: Any, variable: Any, momentum: Any, start: float, remaining: Any
     ) -> None:
-        gradient = self.examples * gradient + (self.shrinkage / start) * variable
+        gradient = self.examples * gradient + (self.decay_per_step / start) * variable
         momentum.assign(self.momentum * momentum + gradient)
-        variable.assign(variable - start * left * (gradient + self.momentum * momentum))
+        variable.assign(variable - start * remaining * (gradient + self.momentum * momentum))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -135,6 +144,6 @@ class MuonAndNesterov(keras.optimizers.Optimizer):  # type: ignore[misc]
             "whitening_steps": self.whitening_steps,
             "filter_momentum": self.filter_momentum,
             "momentum": self.momentum,
-            "shrinkage": self.shrinkage,
+            "decay_per_step": self.decay_per_step,
             "examples": self.examples,
         }

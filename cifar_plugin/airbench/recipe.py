@@ -1,4 +1,4 @@
-"""The airbench recipe, as the plugin's hooks hand it on."""
+"""The airbench recipe, as the plugin's hooks call it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
 
 def augmentation(config: AirbenchConfig, data: DataSplits) -> Augmentation:
-    """Flips by turns and translations."""
+    """Alternating flips, and translations."""
     from cifar_plugin.airbench.augmentation import alternating_flip_and_translation
 
     return alternating_flip_and_translation(len(data.train), config.seed, config.translate_pixels)
 
 
 def schedule(config: AirbenchConfig, steps_per_epoch: int) -> Any:
-    """Muon's learning rate, a line to nothing at the last step; the others follow it."""
+    """Muon's learning rate, decaying linearly to 0; the other rates are proportional to it."""
     from cifar_plugin.airbench.schedule import LinearDecay
 
     return LinearDecay(config.filter_learning_rate, config.epochs * steps_per_epoch)
 
 
 def model(config: AirbenchConfig, data: DataSplits, learning_rate: Any) -> keras.Model:
-    """The network, its first layer made from the first training images, compiled."""
+    """The compiled network, its first layer computed from the first training images."""
     from cifar_plugin.airbench.loss import SmoothedCrossentropy
-    from cifar_plugin.airbench.network import standardized, trainable
+    from cifar_plugin.airbench.network import standardized, training_network
     from cifar_plugin.airbench.optimizer import MuonAndNesterov
     from cifar_plugin.airbench.whitening import whitening_kernel
 
     train = cast("ArraySplit", data.train)
     steps_per_epoch = math.ceil(len(train) / config.batch_size)
-    network = trainable(train.inputs.shape[1:], len(data.class_names), config.widths)
+    network = training_network(train.inputs.shape[1:], len(data.class_names), config.widths)
     sample = standardized(train.inputs[: config.whitening_images])
     network.get_layer("whitening").kernel.assign(whitening_kernel(sample))
     network.compile(
@@ -47,21 +47,21 @@ def model(config: AirbenchConfig, data: DataSplits, learning_rate: Any) -> keras
             whitening_steps=config.whitening_bias_epochs * steps_per_epoch,
             filter_momentum=config.filter_momentum,
             momentum=config.momentum,
-            shrinkage=config.weight_decay * config.batch_size,
+            decay_per_step=config.weight_decay * config.batch_size,
             examples=config.batch_size,
         ),
         loss=SmoothedCrossentropy(config.label_smoothing),
         metrics=["accuracy"],
-        jit_compile=False,  # its layers say themselves what XLA is good for
+        jit_compile=False,  # its layers use XLA themselves where it is faster
     )
     return network
 
 
 def inference_model(config: AirbenchConfig, model: keras.Model) -> keras.Model:
-    """The trained weights in layers of Keras's own, looking at several views of an image."""
-    from cifar_plugin.airbench.network import copy_weights, registrable
+    """The trained weights in Keras's own layers, averaging over several views of an image."""
+    from cifar_plugin.airbench.network import copy_weights, inference_network
 
     classes = model.output_shape[-1]
-    registered = registrable(model.input_shape[1:], classes, config.widths, config.test_views)
+    registered = inference_network(model.input_shape[1:], classes, config.widths, config.test_views)
     copy_weights(model, registered)
     return registered

@@ -1,4 +1,4 @@
-"""The learning rate by step: a line to nothing."""
+"""A linearly decaying learning rate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """From `start` at step 0, along a line, to 0 at `steps`; 0 ever after."""
+    """Decays linearly from `start` at step 0 to 0 at step `steps`, and stays 0."""
 
     def __init__(self, start: float, steps: int) -> None:
         self.start = start

@@ -1,4 +1,4 @@
-"""A first layer that makes small patches of the training images uncorrelated. Knows only NumPy."""
+"""The kernel of a first layer that decorrelates small patches of the images. Uses NumPy only."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PATCH = 2
 
 
 def whitening_kernel(images: npt.NDArray[np.floating], epsilon: float = 5e-4) -> Floats:
-    """The kernel that turns 2 × 2 patches into their principal components, each of variance one.
+    """The kernel that maps 2 × 2 patches to their principal components, each with variance 1.
 
     Args:
-        images: (n, height, width, channels), normalised.
-        epsilon: added to the components' variances, so that faint ones are not blown up.
+        images: (n, height, width, channels), standardized.
+        epsilon: added to the components' variances, so that small ones are not amplified.
 
     Returns:
-        (2, 2, channels, 8 * channels): the components, faintest first, and then their negatives,
-        because a GELU that follows drops what is below zero.
+        (2, 2, channels, 8 * channels): the components by ascending variance, then their negatives,
+        because the GELU that follows suppresses negative values.
 
     Source: `init_whiten` of airbench94_muon. The covariance is about zero, not about the mean.
     """

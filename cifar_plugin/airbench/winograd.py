@@ -1,11 +1,11 @@
-"""Matrices for small convolutions with few multiplications. Knows no framework, only NumPy.
+"""Matrices of Winograd's algorithm, for convolutions with few multiplications. Uses NumPy only.
 
-A convolution is a product of polynomials, and a polynomial of degree n - 1 is known by its values
-at n points: evaluate both factors, multiply value by value, interpolate. A tile of m outputs of a
-3-tap convolution so costs m + 2 multiplications instead of 3 m, and in two dimensions 9 m² shrink
-to (m + 2)²: to 64 from 324 for a tile of 6.
+A convolution is a product of polynomials, and n values determine a polynomial of degree n - 1:
+evaluate both factors at n points, multiply the values, interpolate. A tile of m outputs of a 3-tap
+convolution then takes m + 2 multiplications instead of 3 m; in two dimensions (m + 2)² instead of
+9 m², which is 64 instead of 324 for a tile of 6.
 
-Source: Toom and Cook's algorithm as Lavin and Gray apply it, arXiv:1509.09308.
+Source: Lavin and Gray, arXiv:1509.09308; the matrices are those of Toom and Cook's algorithm.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Matrix = npt.NDArray[np.float64]
 
 TAPS = 3
 
-# Small numbers and inverses of small ones, whose powers stay small; infinity comes after them.
+# Small numbers and their inverses, so that powers stay small; infinity is added after them.
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-2", "1/2", "-1/2", "3/2")))
 
-# Rounding grows with the tile: this is the largest one whose points are all in `POINTS`.
+# Rounding errors grow with the tile; this is the largest one for which `POINTS` suffice.
 LARGEST_TILE = len(POINTS) + 2 - TAPS
 
 
 class Transforms(NamedTuple):
     """One axis of a convolution: `outputs = output @ ((kernel @ taps) * (input @ values))`.
 
-    input: (points, values) from the values along the axis.
-    kernel: (points, 3) from the taps.
-    output: (outputs, points) back to what the convolution gives along the axis.
+    input: (points, values), applied to the values along the axis.
+    kernel: (points, 3), applied to the taps.
+    output: (outputs, points), applied to the products; gives the convolution's results.
     """
 
     input: Matrix
@@ -42,15 +42,15 @@ class Transforms(NamedTuple):
 
 
 def transforms(size: int, outputs: int, largest_tile: int) -> Transforms:
-    """Convolve `size` values with three taps, zeros around them, by tiles of nearly equal size.
+    """The matrices that convolve `size` values with three taps, with zero padding.
 
     Args:
-        size: values along the axis.
-        outputs: how many results are wanted, from the first on; `size` at most. Result i is
+        size: number of values along the axis.
+        outputs: number of results, from 1 to `size`. Result i is
             taps[0] * value[i - 1] + taps[1] * value[i] + taps[2] * value[i + 1].
-        largest_tile: results that share their multiplications, 1 to `LARGEST_TILE`. More need
-            fewer multiplications and round more: in float32 about 1e-6 of the largest result
-            for 2, 1e-5 for 6.
+        largest_tile: results that share multiplications, 1 to `LARGEST_TILE`. A larger tile needs
+            fewer multiplications and rounds more: the error in float32 is about 1e-6 of the
+            largest result for 2, 1e-5 for 6.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -78,10 +78,10 @@ def transforms(size: int, outputs: int, largest_tile: int) -> Transforms:
 
 
 def _tile(outputs: int) -> Transforms:
-    """`outputs` results of three taps on `outputs` + 2 values, nothing around them.
+    """The matrices for `outputs` results of three taps on `outputs` + 2 values, without padding.
 
-    The matrices of the product of polynomials are transposed: what multiplies polynomials of
-    `outputs` and 3 coefficients, read backwards, convolves `outputs` + 2 values with 3 taps.
+    They are the transposed matrices of a product of polynomials: multiplying polynomials with
+    `outputs` and 3 coefficients is the transpose of convolving `outputs` + 2 values with 3 taps.
     """
     points = outputs + TAPS - 1
     interpolation = _inverse(_evaluation(points, points))
@@ -93,13 +93,13 @@ def _tile(outputs: int) -> Transforms:
 
 
 def _evaluation(points: int, coefficients: int) -> list[list[Fraction]]:
-    """(points, coefficients): the polynomial's values; at infinity, its leading coefficient."""
+    """(points, coefficients): evaluates a polynomial; at infinity, its leading coefficient."""
     finite = [[point**power for power in range(coefficients)] for point in POINTS[: points - 1]]
     return [*finite, [Fraction(power == coefficients - 1) for power in range(coefficients)]]
 
 
 def _inverse(matrix: Sequence[Sequence[Fraction]]) -> list[list[Fraction]]:
-    """The exact inverse, by Gauss and Jordan."""
+    """The exact inverse, by Gauss-Jordan elimination."""
     size = len(matrix)
     rows = [[*row, *(Fraction(i == j) for j in range(size))] for i, row in enumerate(matrix)]
     for column in range(size):

@@ -1,1 +1,1 @@
-"""The recipe that the first model was trained by: 123,466 parameters, Adam, 50 epochs."""
+"""The baseline recipe: 123,466 parameters, Adam, 50 epochs."""

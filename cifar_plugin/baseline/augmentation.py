@@ -1,10 +1,10 @@
-"""Random rotation, shift and mirroring of whole batches, as Keras's ImageDataGenerator draws them.
+"""Random rotation, shift and flip of whole batches, as in Keras's ImageDataGenerator.
 
-Each image is read once, through one transform that composes all three, by one operation for the
-batch. Nothing here knows a class, a dataset or an epoch: what is drawn follows from a seed alone.
+One operation resamples all images of a batch, each with one transform that composes all three. The
+random numbers depend on the batch's seed alone.
 
 Source: Keras `ImageDataGenerator(rotation_range, width_shift_range, height_shift_range,
-horizontal_flip)`, `fill_mode="nearest"`, `interpolation_order=1`. Pictures agree with its
+horizontal_flip)`, `fill_mode="nearest"`, `interpolation_order=1`. Images agree with its
 `apply_transform` to within 0.001 of a grey level of 255 (float32 coordinates, measured on 3,000
 CIFAR images); the tests hold them to 0.01.
 """
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class Parameters(NamedTuple):
-    """How each image of a batch is moved; tensors of shape (n,).
+    """How each image of a batch is transformed; tensors of shape (n,).
 
-    angle: float32, radians; positive turns the picture counter-clockwise.
-    shift_y: float32, pixels; positive moves the picture up, after it is turned.
-    shift_x: float32, pixels; positive moves the picture to the left, after it is turned.
-    flip: bool; the picture is mirrored left to right, last of all.
+    angle: float32, radians; positive rotates the image counter-clockwise.
+    shift_y: float32, pixels; positive moves the rotated image up.
+    shift_x: float32, pixels; positive moves the rotated image left.
+    flip: bool; whether the shifted image is flipped left to right.
     """
 
     angle: Any
@@ -37,7 +37,7 @@ class Parameters(NamedTuple):
 
 
 def augmentation(config: BaselineConfig) -> Augmentation | None:
-    """What the configuration asks for, as a function of a batch; None where it asks for nothing."""
+    """The augmentation of a configuration; None if it changes nothing."""
     moves = config.rotation_degrees > 0 or config.shift_fraction > 0 or config.horizontal_flip
     if not (config.augment and moves):
         return None
@@ -55,7 +55,7 @@ def augmentation(config: BaselineConfig) -> Augmentation | None:
         )
         return transform(images, *parameters)
 
-    # no control flow of Python's for autograph to convert, and looking for it takes time
+    # there is no Python control flow to convert, and AutoGraph takes time to look for it
     converted: Augmentation = tf.autograph.experimental.do_not_convert(augment)
     return converted
 
@@ -70,17 +70,20 @@ def draw_parameters(
     shift_fraction: float,
     horizontal_flip: bool,
 ) -> Parameters:
-    """Draw how each image is moved: four independent numbers an image.
+    """Draw the parameters of each image: four independent numbers.
 
     Args:
-        seed: (2,) int32; the same seed gives the same bits, on every device.
-        examples: how many images, n. An image's own numbers do not depend on it.
+        seed: (2,) int32; the same seed gives the same bits on every device.
+        examples: the number of images, n. An image's numbers do not depend on it.
         height: of the images, in pixels.
         width: of the images, in pixels.
         rotation_degrees: the angle is uniform within ± this; 0 to 180.
-        shift_fraction: shifts are uniform within ± this part of height and width; 0 or more,
-            below 1. They are not rounded to whole pixels.
-        horizontal_flip: whether half the images are mirrored.
+        shift_fraction: shifts are uniform within ± this fraction of height and width, from 0 to
+            below 1; they are not rounded to whole pixels.
+        horizontal_flip: whether half of the images are flipped.
+
+    Returns:
+        Tensors of shape (n,).
 
     Raises:
         ValueError: `rotation_degrees` or `shift_fraction` is out of its range.
@@ -91,8 +94,8 @@ def draw_parameters(
         raise ValueError(f"rotation_degrees is {rotation_degrees}; it must be from 0 to 180.")
     if not 0 <= shift_fraction < 1:
         raise ValueError(f"shift_fraction is {shift_fraction}; it must be from 0 to below 1.")
-    # One draw for all four: an operation's fixed cost counts at 32 images a batch. Philox is
-    # named because "auto_select" may give other bits on another device.
+    # One draw for all four, because an operation's fixed cost counts with 32 images in a batch.
+    # "auto_select" instead of Philox may give other bits on another device.
     uniform = tf.random.stateless_uniform(
         (examples, 4), seed, minval=-1.0, maxval=1.0, alg="philox"
     )
@@ -106,9 +109,9 @@ def draw_parameters(
 
 
 def transform(images: Any, angle: Any, shift_y: Any, shift_x: Any, flip: Any) -> Any:
-    """Turn each image about its centre, then shift it, then mirror it, by its own amounts.
+    """Rotate each image about its centre, then shift it, then flip it.
 
-    Between pixels the picture is bilinear; beyond its border the border is repeated.
+    Values between pixels are interpolated bilinearly; outside the image its border is repeated.
 
     Args:
         images: (n, height, width, channels), any real dtype and range.
@@ -122,7 +125,7 @@ def transform(images: Any, angle: Any, shift_y: Any, shift_x: Any, flip: Any) ->
 
     Source: `ImageDataGenerator.apply_transform`, where `theta` is the angle in degrees. Its `tx`
     ends as `shift_x` and its `ty` as `shift_y`, although it draws them from the height and the
-    width respectively. It turns about the centre of a square picture only; here the centre is
+    width respectively. It rotates about the centre of square images only; here the centre is
     right for every shape.
     """
     size = tf.cast(tf.shape(images)[1:3], tf.float32)
@@ -147,7 +150,7 @@ def transform(images: Any, angle: Any, shift_y: Any, shift_x: Any, flip: Any) ->
         ],
         axis=1,
     )
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
+    resampled = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
         transforms=transforms,
         output_shape=tf.shape(images)[1:3],
@@ -155,4 +158,4 @@ def transform(images: Any, angle: Any, shift_y: Any, shift_x: Any, flip: Any) ->
         interpolation="BILINEAR",
         fill_mode="NEAREST",
     )
-    return tf.ensure_shape(moved, images.shape)
+    return tf.ensure_shape(resampled, images.shape)

@@ -1,4 +1,4 @@
-"""The baseline recipe's numbers, and the presets that ship with it."""
+"""The settings of the baseline recipe, and its presets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from cifar_plugin.config import CifarConfig
 
 
 class BaselineConfig(CifarConfig):
-    """A small network under Adam, with pictures that turn, shift and flip.
+    """A small network trained with Adam on rotated, shifted and flipped images.
 
     Args:
-        learning_rate: Adam's, in the first epoch.
-        decay_factor: what the learning rate is multiplied by each time it decays.
+        learning_rate: of Adam in the first epoch.
+        decay_factor: the learning rate is multiplied by this at each decay.
         decay_epochs: epochs between two decays.
-        augment: whether training images are moved at all; False overrules the next three.
-        rotation_degrees: each image is turned by up to this, either way.
-        shift_fraction: each image is shifted by up to this part of its height and width.
-        horizontal_flip: whether half the images are mirrored.
-        dropout: part of the last layer's outputs that is dropped while training.
-        watch_test: as its source does.
+        augment: whether training images are augmented; False disables the next three settings.
+        rotation_degrees: largest random rotation, in either direction.
+        shift_fraction: largest random shift, as a fraction of height and width.
+        horizontal_flip: whether half of the images are flipped.
+        dropout: fraction of the last layer's outputs that is dropped in training.
+        watch_test: whether the test images are the validation split, as in the original recipe.
     """
 
     learning_rate: PositiveFloat = Field(default=0.001, allow_inf_nan=False)

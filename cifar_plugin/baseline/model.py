@@ -1,4 +1,4 @@
-"""The network that learns CIFAR-10, compiled. Knows neither data nor schedule."""
+"""The baseline network."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ def build(
     input_shape: Sequence[int],
     classes: int,
 ) -> keras.Model:
-    """Three convolutions, two dense layers, batch normalisation after all but the last.
+    """Build and compile three convolutions and two dense layers, with batch normalization.
 
     Args:
-        config: only `dropout` is read.
-        learning_rate: what Adam starts with, or the schedule it follows.
-        input_shape: (height, width, channels) of one image, whose values are raw 0–255;
-            height and width of at least 18.
-        classes: how many numbers come out of it, one logit for each class.
+        config: only `dropout` is used.
+        learning_rate: of Adam: a number, or a schedule.
+        input_shape: (height, width, channels) of an image; height and width at least 18.
+        classes: number of classes.
 
     Returns:
-        A model from (n, height, width, channels) to (n, classes), 123,466 parameters
-        for CIFAR-10.
+        A model from raw images (n, height, width, channels), 0 to 255, to logits (n, classes);
+        123,466 parameters for CIFAR-10.
     """
     model = keras.Sequential(
         [
@@ -46,8 +45,8 @@ def build(
             layers.Dense(64, activation="relu"),
             layers.BatchNormalization(),
             layers.Dense(classes),
-            # After the logits, not before them: the recipe's own order. It is why accuracy on
-            # the training images is seen lower than on the test images
+            # After the logits, not before them, as in the original recipe. This is why accuracy is
+            # lower on the training images than on the test images
             layers.Dropout(config.dropout),
         ]
     )

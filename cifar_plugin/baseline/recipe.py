@@ -1,4 +1,4 @@
-"""The baseline recipe, as the plugin's hooks hand it on."""
+"""The baseline recipe, as the plugin's hooks call it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 def augmentation(config: BaselineConfig, data: DataSplits) -> Augmentation | None:
-    """Turn, shift and flip, drawn anew for each image."""
+    """Random rotation, shift and flip of each image."""
     from cifar_plugin.baseline.augmentation import augmentation
 
     return augmentation(config)
 
 
 def schedule(config: BaselineConfig, steps_per_epoch: int) -> Callable[[int], float]:
-    """A staircase by epoch."""
+    """A step decay by epoch."""
     from cifar_plugin.baseline.schedule import decay
 
     return decay(config)
 
 
 def model(config: BaselineConfig, data: DataSplits, learning_rate: float) -> keras.Model:
-    """The network, compiled."""
+    """The compiled network."""
     from cifar_plugin.baseline.model import build
     from cifar_plugin.config import CLASSES, IMAGE_SHAPE
 
@@ -35,5 +35,5 @@ def model(config: BaselineConfig, data: DataSplits, learning_rate: float) -> ker
 
 
 def inference_model(config: BaselineConfig, model: keras.Model) -> keras.Model | None:
-    """What is trained is what is registered."""
+    """None: the trained model itself is registered."""
     return None

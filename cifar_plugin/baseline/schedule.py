@@ -1,4 +1,4 @@
-"""The learning rate by epoch. Knows no framework."""
+"""The learning rate by epoch. Uses no framework."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def decay(config: BaselineConfig) -> Callable[[int], float]:
-    """A staircase: multiplied by `decay_factor` after every `decay_epochs` epochs.
+    """A step decay: multiplied by `decay_factor` after every `decay_epochs` epochs.
 
     Returns:
-        A function of the epoch, counted from 0.
+        A function of the epoch, from 0.
     """
 
     def learning_rate(epoch: int) -> float:

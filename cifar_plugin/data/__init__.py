@@ -1,6 +1,6 @@
-"""CIFAR-10, from the first source that has it, checked and split.
+"""CIFAR-10, downloaded from the first source that has it, checked and split.
 
-`load` is all a run needs; `CifarCache` is behind `mlreg data`.
+A run calls `load`; `mlreg data` uses `CifarCache`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["Arrays", "CifarCache", "SplitConfig", "load"]
 
 
 def load(config: SplitConfig, data_dir: Path | None, progress: Progress) -> DataSplits:
-    """Fetch CIFAR-10 if it is not here, and lay it out for a run.
+    """Load CIFAR-10, downloading it if needed, and split it for a run.
 
     Returns:
         Splits with inputs (n, 32, 32, 3) uint8 and targets (n,) uint8, 0 to 9.
 
     Raises:
-        DataError: it cannot be had, or the configuration asks for more images than there are.
-        StorageError: it cannot be kept, and is not on this machine.
-        BusyError: another process fetched it for too long.
+        DataError: no source has it, or the configuration needs more images than there are.
+        StorageError: the cache cannot be written, and the data is not on this machine.
+        BusyError: another process was downloading it for too long.
     """
     return split(CifarCache(data_dir).arrays(progress), config)

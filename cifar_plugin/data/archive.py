@@ -1,8 +1,8 @@
-"""Reading the official archive, or the folder it unpacks to.
+"""Reading the official archive, or its unpacked folder.
 
-Its batches are pickles, which may run code when read. These are read without any: each global a
-batch of CIFAR-10 needs is replaced by a stand-in of our own that only keeps bytes and a shape, so
-not even NumPy's own reconstruction, which trusts its input, sees them. Any other global is refused.
+The batches are pickles, and a pickle can run code when it is loaded. This unpickler replaces each
+global that a batch needs by a class that only keeps bytes and a shape; NumPy's own reconstruction,
+which trusts its input, is not used. Any other global is refused.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ import numpy as np
 import numpy.typing as npt
 
 from cifar_plugin.data.arrays import Bytes
-from cifar_plugin.data.constants import ARCHIVE_FOLDER, TEST_BATCH, TRAIN_BATCHES, Facts
+from cifar_plugin.data.constants import ARCHIVE_FOLDER, TEST_BATCH, TRAIN_BATCHES, Expected
 from cifar_plugin.data.errors import SourceError
 from cifar_plugin.data.tar import members
 
-_MOST_OBJECTS = 1_000_000  # a batch of 10,000 has some 20,000
+_MOST_OBJECTS = 1_000_000  # a batch of 10,000 images has about 20,000
 _BATCHES = (*TRAIN_BATCHES, TEST_BATCH)
 
 
-def read_archive(archive: Path, facts: Facts) -> dict[str, Bytes]:
-    """Read the four arrays from the archive, once its digest is right.
+def read_archive(archive: Path, expected: Expected) -> dict[str, Bytes]:
+    """Check the archive's digest, then read the four arrays.
 
     Raises:
         SourceError: it is not the official archive, or cannot be read.
     """
-    require_official(archive, facts)
+    require_official(archive, expected)
     names = {f"{ARCHIVE_FOLDER}/{batch}": batch for batch in _BATCHES}
-    content = members(archive, names, facts.largest_member)
-    return _assemble(((names[name], raw) for name, raw in content), facts)
+    content = members(archive, names, expected.largest_member)
+    return _assemble(((names[name], raw) for name, raw in content), expected)
 
 
-def read_folder(folder: Path, facts: Facts) -> dict[str, Bytes]:
+def read_folder(folder: Path, expected: Expected) -> dict[str, Bytes]:
     """Read the four arrays from the unpacked archive.
 
     Raises:
@@ -50,48 +50,48 @@ def read_folder(folder: Path, facts: Facts) -> dict[str, Bytes]:
         for batch in _BATCHES:
             file = folder / batch
             try:
-                if file.stat().st_size > facts.largest_member:
+                if file.stat().st_size > expected.largest_member:
                     raise SourceError(f"{file} is too large for a batch of CIFAR-10.")
                 yield batch, file.read_bytes()
             except OSError as error:
                 raise SourceError(f"{file} cannot be read: {error.strerror}.") from error
 
-    return _assemble(contents(), facts)
+    return _assemble(contents(), expected)
 
 
-def require_official(archive: Path, facts: Facts) -> None:
-    """Refuse a file that is not, byte for byte, the official archive.
+def require_official(archive: Path, expected: Expected) -> None:
+    """Check that a file is the official archive, byte for byte.
 
     Raises:
-        SourceError: it is not; both digests are named.
+        SourceError: it is not; the message has both digests.
     """
     try:
         with archive.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SourceError(f"{archive} cannot be read: {error.strerror}.") from error
-    if found != facts.archive_sha256:
-        raise SourceError(f"{archive} has sha256 {found}, expected {facts.archive_sha256}.")
+    if found != expected.archive_sha256:
+        raise SourceError(f"{archive} has sha256 {found}, expected {expected.archive_sha256}.")
 
 
 def read_batch(raw: bytes, name: str) -> tuple[Bytes, Bytes]:
-    """Read one batch without running anything that it says.
+    """Read one batch without running code from it.
 
     Args:
         raw: a pickled dict: `data` (n, 3072) uint8, rows of a red, a green and a blue plane;
             `labels` a list of n numbers.
-        name: what to call it in an error.
+        name: its name in an error.
 
     Returns:
         Images (n, 32, 32, 3) uint8 and labels (n,) uint8.
 
     Raises:
-        SourceError: it is no such thing, or asks for anything but arrays.
+        SourceError: it is not a batch, or contains anything but arrays.
     """
     try:
         _require_plain(raw)
         batch = _ArraysOnly(io.BytesIO(raw), encoding="bytes").load()
-        # Python 2 wrote the keys as bytes; whoever packs it again with Python 3 may have texts
+        # Python 2 wrote the keys as bytes; a copy repacked with Python 3 may have text
         plain = {key.decode() if isinstance(key, bytes) else key: batch[key] for key in batch}
         rows = plain["data"].array()
         labels = np.array(plain["labels"], np.uint8)
@@ -104,47 +104,47 @@ def read_batch(raw: bytes, name: str) -> tuple[Bytes, Bytes]:
 
 
 def _require_plain(raw: bytes) -> None:
-    """Refuse sizes that no batch has, before they cost memory.
+    """Refuse sizes that no batch has, before memory is allocated.
 
-    The unpickler makes room for whatever number an object is remembered under: nine bytes can ask
-    for 32 GB. Walking through the opcodes also checks every length against what is there.
+    The unpickler allocates a memo as large as the highest index in it: nine bytes can request
+    32 GB. Iterating over the opcodes also checks every length against the data.
     """
     for opcode, argument, _ in pickletools.genops(raw):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > _MOST_OBJECTS:
-            raise pickle.UnpicklingError(f"it remembers an object as number {argument:,}")
+            raise pickle.UnpicklingError(f"its memo has the index {argument:,}")
 
 
-def _assemble(batches: Iterator[tuple[str, bytes]], facts: Facts) -> dict[str, Bytes]:
-    """Put the batches in their places; they come in any order."""
-    arrays = {name: np.empty(shape, np.uint8) for name, shape in facts.shapes.items()}
+def _assemble(batches: Iterator[tuple[str, bytes]], expected: Expected) -> dict[str, Bytes]:
+    """Join the batches, which come in any order, into the four arrays."""
+    arrays = {name: np.empty(shape, np.uint8) for name, shape in expected.shapes.items()}
     for batch, raw in batches:
         images, labels = read_batch(raw, batch)
-        if len(images) != facts.batch_examples:
+        if len(images) != expected.batch_examples:
             raise SourceError(
-                f"{batch} holds {len(images):,} images, expected {facts.batch_examples:,}."
+                f"{batch} holds {len(images):,} images, expected {expected.batch_examples:,}."
             )
         if batch == TEST_BATCH:
             arrays["x_test"][:], arrays["y_test"][:] = images, labels
         else:
-            start = TRAIN_BATCHES.index(batch) * facts.batch_examples
-            part = slice(start, start + facts.batch_examples)
+            start = TRAIN_BATCHES.index(batch) * expected.batch_examples
+            part = slice(start, start + expected.batch_examples)
             arrays["x_train"][part], arrays["y_train"][part] = images, labels
     return arrays
 
 
 class _ByteType:
-    """Stands in for numpy.dtype."""
+    """Replaces numpy.dtype."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         if code not in ("u1", b"u1"):
             raise pickle.UnpicklingError(f"an array of {code!r}, expected bytes")
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and alignment mean nothing for bytes."""
+        """Ignore byte order and alignment, which bytes do not have."""
 
 
 class _RawArray:
-    """Stands in for numpy.ndarray: bytes and a shape."""
+    """Replaces numpy.ndarray: bytes and a shape."""
 
     raw: bytes = b""
     shape: tuple[int, ...] = (0,)
@@ -166,23 +166,23 @@ class _RawArray:
 
 
 def _reconstruct(*_: Any) -> _RawArray:
-    """Stands in for numpy's `_reconstruct`; the content follows as its state."""
+    """Replaces numpy's `_reconstruct`; the content follows as its state."""
     return _RawArray()
 
 
 def _from_buffer(raw: Any, kind: Any, shape: Any, order: Any) -> _RawArray:
-    """Stands in for numpy's `_frombuffer`, which pickle protocol 5 uses."""
+    """Replaces numpy's `_frombuffer`, which pickle protocol 5 uses."""
     return _RawArray()._keep(raw, kind, shape, order)
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`: Python 3 writes bytes that way in protocol 2."""
+    """Replaces `_codecs.encode`, with which Python 3 writes bytes in protocol 2."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in {encoding!r}, expected latin1")
     return text.encode("latin1")
 
 
-_STAND_INS = {
+_REPLACEMENTS = {
     ("numpy", "ndarray"): _RawArray,
     ("numpy", "dtype"): _ByteType,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
@@ -195,6 +195,6 @@ _STAND_INS = {
 
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _STAND_INS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
-        return _STAND_INS[module, name]
+        if (module, name) not in _REPLACEMENTS:
+            raise pickle.UnpicklingError(f"it needs {module}.{name}, which is refused")
+        return _REPLACEMENTS[module, name]

@@ -1,7 +1,4 @@
-"""The four arrays, and the proof that they are CIFAR-10.
-
-Knows nothing of where they come from.
-"""
+"""The four arrays, and the check that they are CIFAR-10."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cifar_plugin.data.constants import Facts
+from cifar_plugin.data.constants import Expected
 from cifar_plugin.data.errors import SourceError
 
 Bytes = npt.NDArray[np.uint8]
@@ -21,7 +18,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Arrays:
-    """CIFAR-10 in memory, or mapped into it.
+    """CIFAR-10 in memory, or memory-mapped.
 
     Args:
         x_train: (50000, 32, 32, 3) uint8.
@@ -41,7 +38,7 @@ class Arrays:
 def digests(arrays: Mapping[str, Bytes]) -> dict[str, str]:
     """Array's name -> sha256 of its bytes in C order.
 
-    In threads, because hashlib lets go of the interpreter lock: all take as long as the largest.
+    Runs in threads: hashlib releases the interpreter lock, so all take as long as the largest.
     """
 
     def digest(array: Bytes) -> str:
@@ -51,21 +48,21 @@ def digests(arrays: Mapping[str, Bytes]) -> dict[str, str]:
         return dict(zip(arrays, threads.map(digest, arrays.values()), strict=True))
 
 
-def checked(arrays: Mapping[str, npt.NDArray[np.generic]], facts: Facts) -> dict[str, Bytes]:
-    """The arrays, once type, shape and digest are those of CIFAR-10.
+def checked(arrays: Mapping[str, npt.NDArray[np.generic]], expected: Expected) -> dict[str, Bytes]:
+    """Check that type, shape and digest of the arrays are those of CIFAR-10.
 
     Raises:
-        SourceError: one is not; names it, and both digests.
+        SourceError: one differs; the message has its name and both digests.
     """
-    sound: dict[str, Bytes] = {}
-    for name, shape in facts.shapes.items():
+    valid: dict[str, Bytes] = {}
+    for name, shape in expected.shapes.items():
         array = arrays[name]
         if array.dtype != np.uint8 or array.shape != shape:
             raise SourceError(
                 f"{name} is {array.dtype} of shape {array.shape}, expected uint8 of shape {shape}."
             )
-        sound[name] = array.view(np.uint8)
-    for name, found in digests(sound).items():
-        if found != facts.digests[name]:
-            raise SourceError(f"{name} has sha256 {found}, expected {facts.digests[name]}.")
-    return sound
+        valid[name] = array.view(np.uint8)
+    for name, found in digests(valid).items():
+        if found != expected.digests[name]:
+            raise SourceError(f"{name} has sha256 {found}, expected {expected.digests[name]}.")
+    return valid

@@ -1,8 +1,7 @@
-"""CIFAR-10 on this machine: which source is asked, in which order, and what is kept.
+"""CIFAR-10 on this machine: the order of the sources, and the cache.
 
-The order: what the user names, mlreg's cache, Keras's, the mirrors, npm. A mirror below the speed
-floor is left for the next source, and taken up again when nothing faster works. Nothing here knows
-how a source is read, or how the data is split for training.
+The order: `--data-dir`, mlreg's cache, Keras's cache, the mirrors, npm. A mirror below the speed
+floor is skipped, and tried again at any speed if no other source works.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from cifar_plugin.data.constants import (
     HOME_PAGE,
     MIRRORS,
     TEST_BATCH,
-    Facts,
+    Expected,
     Limits,
 )
 from cifar_plugin.data.download import ArchiveDownload
 from cifar_plugin.data.errors import NotCachedError, SlowSourceError, SourceError, storage_error
-from cifar_plugin.data.local_files import read_given
+from cifar_plugin.data.local_files import read_local
 from cifar_plugin.data.lock import locked
 from cifar_plugin.data.npm import PACKAGE, from_npm
 from cifar_plugin.data.store import PARTIAL, file_name, map_arrays, write_arrays
 from mlreg import BusyError, DataError, FileRecord, Progress, StorageError, cache_folder
 
 # Newest first. Keras 3 unpacks into a folder and keeps the archive beside it; Keras 2 unpacked in
-# place, and kept the archive under the folder's name.
+# place, and named the archive like the folder.
 _KERAS_PLACES = (
     f"{ARCHIVE_FOLDER}-target/{ARCHIVE_FOLDER}",
     f"{ARCHIVE_FOLDER}-target_archive",
@@ -54,15 +53,15 @@ class _Source(NamedTuple):
 
 
 class CifarCache:
-    """The four arrays of CIFAR-10, from wherever they can be had.
+    """The four arrays of CIFAR-10, from the first source that has them.
 
     Args:
-        data_dir: a file or folder that the user names; nothing else is asked then.
-        folder: where to keep the arrays; mlreg's cache folder by default.
-        keras_folder: where Keras keeps its datasets; by default as Keras finds it.
+        data_dir: a file or folder that the user names; no other source is tried then.
+        folder: the folder for the arrays; mlreg's cache folder by default.
+        keras_folder: the folder of Keras's datasets; by default Keras's own.
         mirrors: URLs of the official archive, in order.
-        facts: what the data must be.
-        limits: how patient to be.
+        expected: what the data must be.
+        limits: time and speed limits.
         npm: the npm program.
     """
 
@@ -73,7 +72,7 @@ class CifarCache:
         folder: Path | None = None,
         keras_folder: Path | None = None,
         mirrors: Sequence[str] = MIRRORS,
-        facts: Facts = CIFAR10,
+        expected: Expected = CIFAR10,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         npm: str = "npm",
     ) -> None:
@@ -81,45 +80,45 @@ class CifarCache:
         self._data_dir = data_dir.expanduser() if data_dir is not None else None
         self._keras_folder = keras_folder or _keras_datasets()
         self._mirrors = tuple(dict.fromkeys(mirrors))
-        self._facts = facts
+        self._facts = expected
         self._limits = limits
         self._npm = npm
 
     def fetch(self, progress: Progress) -> str:
-        """Bring the arrays into the cache, if they are not there, and check them.
+        """Download the arrays into the cache, if they are not there, and check them.
 
         Returns:
             The source that was used, in words.
 
         Raises:
-            DataError: no source has them; what was tried is listed.
+            DataError: no source has them; the message lists what was tried.
             StorageError: the cache cannot be written.
-            BusyError: another process fetched for too long.
+            BusyError: another process was fetching for too long.
         """
-        arrays, unkept = self._obtain(progress)
+        arrays, unkept = self._get(progress)
         if unkept is not None:
             raise unkept
         return arrays.source
 
     def arrays(self, progress: Progress) -> Arrays:
-        """The arrays, fetched if need be, mapped into memory.
+        """The arrays, downloaded if needed, and memory-mapped.
 
-        Where the cache cannot be written but the data is on this machine, they are read into
-        memory instead.
+        If the cache cannot be written and the data is on this machine, they are read into memory
+        instead.
 
         Raises:
-            As `fetch`, less what that sentence says.
+            DataError, StorageError, BusyError: as `fetch`.
         """
-        arrays, unkept = self._obtain(progress)
+        arrays, unkept = self._get(progress)
         if unkept is not None:
-            progress.say(f"CIFAR-10 is held in memory and not cached: {unkept.what}")
+            progress.say(f"CIFAR-10 is in memory and not cached: {unkept.what}")
         return arrays
 
     def verify(self) -> Sequence[FileRecord]:
         """Read every cached array and check its digest.
 
         Returns:
-            One record for each file; the digest is that of the array, without the file's header.
+            One record for each file; the digest is the array's, without the file's header.
 
         Raises:
             DataError: a file is missing or differs; names the first.
@@ -134,16 +133,16 @@ class CifarCache:
             for name in arrays
         ]
 
-    def _obtain(self, progress: Progress) -> tuple[Arrays, StorageError | None]:
-        """The arrays, and why they are not in the cache, if they are not."""
+    def _get(self, progress: Progress) -> tuple[Arrays, StorageError | None]:
+        """The arrays, and the error if they could not be written to the cache."""
         if self._data_dir is not None:
-            found, place = read_given(self._data_dir, self._facts)
+            found, place = read_local(self._data_dir, self._facts)
             return self._kept(found, f"--data-dir {place}", progress)
         try:
             return self._cached(), None
         except NotCachedError as missing:
             if missing.damaged:
-                progress.say(f"{missing.what} It is fetched anew.")
+                progress.say(f"{missing.what} Fetching it again.")
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(self._writing(self._limits.lock_seconds, progress))
@@ -151,7 +150,7 @@ class CifarCache:
                 unkept = storage_error(error, self.path, self._size)
             else:
                 return self._fetched(progress), None
-        # Downloads need the folder; what Keras has is on this machine already.
+        # downloads need the folder; Keras's cache does not
         try:
             found, source = self._first(self._keras(), [], progress)
         except SourceError:
@@ -159,28 +158,28 @@ class CifarCache:
         return Arrays(**found, source=source), unkept
 
     def _fetched(self, progress: Progress) -> Arrays:
-        """Ask every source, and keep what the first one has; the lock is held."""
+        """Try every source, and cache what the first one has. The caller holds the lock."""
         try:
-            return self._cached()  # by the process that was waited for
+            return self._cached()  # another process may have fetched it meanwhile
         except NotCachedError:
             pass
         self._sweep()
-        found, source = self._ask(progress)
+        found, source = self._try_sources(progress)
         self._keep(found)
-        mapped = map_arrays(self.path, self._facts)  # in place of `found`, which fills memory
+        mapped = map_arrays(self.path, self._facts)  # replaces `found`, which is in memory
         return Arrays(**mapped, source=source)
 
-    def _ask(self, progress: Progress) -> tuple[dict[str, Bytes], str]:
-        """The arrays and the source that had them.
+    def _try_sources(self, progress: Progress) -> tuple[dict[str, Bytes], str]:
+        """The arrays, and the source that had them.
 
         Raises:
-            DataError: none has; what was tried is listed.
+            DataError: no source has them; the message lists what was tried.
         """
         download = ArchiveDownload(self._part, self._facts, self._limits, progress)
 
         def from_mirror(mirror: str, at_any_speed: bool) -> _Source:
             def read() -> dict[str, Bytes]:
-                return read_archive(download.bring(mirror, at_any_speed), self._facts)
+                return read_archive(download.fetch(mirror, at_any_speed), self._facts)
 
             return _Source(f"mirror {mirror}", read)
 
@@ -197,16 +196,16 @@ class CifarCache:
         slow = [from_mirror(mirror, at_any_speed=True) for mirror in self._mirrors]
         slow = [source for source in slow if source.name in speeds]
         if slow:
-            progress.say("Nothing faster works: going on with what is slow.")
+            progress.say("No faster source works: trying the slow mirrors again.")
         with contextlib.suppress(SourceError):
             fastest_first = sorted(slow, key=lambda source: -speeds[source.name])
             return self._first(fastest_first, failures, progress)
 
         tried = "".join(f"\n  {name}: {error.what}" for name, error in failures)
         raise DataError(
-            f"CIFAR-10 could not be had from any source:{tried}",
-            f"Get {ARCHIVE_NAME} by hand ({HOME_PAGE}, or a machine that has it) and name it, "
-            "or its folder, with --data-dir.",
+            f"No source has CIFAR-10:{tried}",
+            f"Download {ARCHIVE_NAME} by hand ({HOME_PAGE}), or copy it from another machine, and "
+            "pass it, or its folder, with --data-dir.",
             f"mlreg run cifar10 --data-dir FOLDER/{ARCHIVE_NAME}",
         )
 
@@ -216,10 +215,10 @@ class CifarCache:
         failures: list[tuple[str, SourceError]],
         progress: Progress,
     ) -> tuple[dict[str, Bytes], str]:
-        """What the first source that works has, checked, and its name.
+        """The arrays of the first source that works, checked, and its name.
 
         Raises:
-            SourceError: none works; `failures` says why.
+            SourceError: no source works; `failures` has the reasons.
         """
         for source in sources:
             progress.say(f"Trying {source.name}.")
@@ -231,10 +230,10 @@ class CifarCache:
         raise SourceError("no source works")
 
     def _keras(self) -> Sequence[_Source]:
-        """What Keras may have left on this machine."""
+        """Keras's downloads on this machine, if there are any."""
         sources = []
         for place in (self._keras_folder / name for name in _KERAS_PLACES):
-            # os.path, because pathlib raises where a folder may not be looked into
+            # os.path, because pathlib raises without permission to read the folder
             if os.path.isfile(place):  # noqa: PTH113
                 read = functools.partial(read_archive, place, self._facts)
             elif os.path.isfile(place / TEST_BATCH):  # noqa: PTH113
@@ -258,7 +257,7 @@ class CifarCache:
     def _kept(
         self, found: dict[str, Bytes], source: str, progress: Progress
     ) -> tuple[Arrays, StorageError | None]:
-        """Keep what the user gave, for the next run; it is usable if that fails."""
+        """Cache the user's own copy for the next run; it is usable even if that fails."""
         with contextlib.suppress(NotCachedError):
             return Arrays(**map_arrays(self.path, self._facts), source=source), None
         unkept = None
@@ -266,7 +265,7 @@ class CifarCache:
             with self._writing(0, progress):
                 self._keep(found)
         except BusyError:
-            pass  # whoever holds the lock is filling the cache
+            pass  # another process is filling the cache
         except OSError as error:
             unkept = storage_error(error, self.path, self._size)
         except StorageError as error:
@@ -275,11 +274,11 @@ class CifarCache:
 
     def _keep(self, found: dict[str, Bytes]) -> None:
         write_arrays(self.path, found)
-        self._part.unlink(missing_ok=True)  # 170 MB that nobody needs twice
+        self._part.unlink(missing_ok=True)  # 170 MB, not needed any more
 
     @contextlib.contextmanager
     def _writing(self, wait_seconds: float, progress: Progress) -> Iterator[None]:
-        """Alone in the cache folder, which is made if need be."""
+        """A context that holds the lock of the cache folder, which is created if needed."""
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path / "lock", wait_seconds, progress):
             yield
@@ -296,7 +295,7 @@ class CifarCache:
         return sum(math.prod(shape) for shape in self._facts.shapes.values())
 
     def _sweep(self) -> None:
-        """Remove what a killed process left; the lock says that nobody is writing it."""
+        """Remove partial files of killed processes; the caller holds the lock."""
         for leftover in self.path.glob(f"{PARTIAL}*"):
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)

@@ -1,7 +1,4 @@
-"""What CIFAR-10 is: its classes, shapes, digests, and where its archive lies.
-
-Plain values that import nothing heavy. How to get the data, and how to read it, is for others.
-"""
+"""CIFAR-10's classes, shapes and digests, and the mirrors of its archive. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -25,9 +22,9 @@ TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"
 
 ARCHIVE_NAME = "cifar-10-python.tar.gz"
-ARCHIVE_FOLDER = "cifar-10-batches-py"  # what the archive unpacks to
+ARCHIVE_FOLDER = "cifar-10-batches-py"  # the folder in the archive
 
-# The same bytes from each. The archive's home comes last: since June 2026 it is throttled to
+# All have the same bytes. The archive's home is last: since June 2026 it is throttled to
 # 50-80 kB/s, 40 minutes for one download.
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/cifar-10-python.tar.gz",
@@ -39,11 +36,11 @@ HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the data must be, whatever it came from.
+class Expected:
+    """What the data must be, from any source.
 
     Args:
-        batch_examples: images in one batch; five batches to train on, one to test with.
+        batch_examples: images in a batch; there are five training batches and one test batch.
         archive_size: the archive's size in bytes.
         archive_sha256: the archive's digest in hex.
         digests: array's name -> sha256 of its bytes: C order, uint8, labels flat.
@@ -67,11 +64,11 @@ class Facts:
 
     @property
     def largest_member(self) -> int:
-        """The most bytes that one file of a sound archive may claim: twice a raw batch."""
+        """The largest allowed size of a file in the archive, in bytes: twice a raw batch."""
         return 2 * self.batch_examples * (32 * 32 * 3 + 1) + 1_000_000
 
 
-CIFAR10 = Facts(
+CIFAR10 = Expected(
     batch_examples=10_000,
     archive_size=170_498_071,
     archive_sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
@@ -86,17 +83,18 @@ CIFAR10 = Facts(
 
 @dataclass(frozen=True)
 class Limits:
-    """How patient to be.
+    """Time and speed limits of a download.
 
     Args:
-        connect_seconds: until a mirror's answer begins: name, connection, redirects and headers.
-        stall_seconds: without a single byte.
-        floor_bytes_per_second: a slower mirror is left for the next source.
-        window_seconds: what the speed is averaged over.
+        connect_seconds: until a mirror's response begins: name lookup, connection, redirects and
+            headers.
+        stall_seconds: without receiving a byte.
+        floor_bytes_per_second: a slower mirror is skipped.
+        window_seconds: the speed is the mean over this time.
         grace_seconds: after a download starts, before its speed counts.
-        attempts: connections to one mirror, as long as each brings something.
-        npm_seconds: for the whole of `npm pack`.
-        lock_seconds: for another process that fetches the same data.
+        attempts: connections to one mirror, as long as each one receives something.
+        npm_seconds: for all of `npm pack`.
+        lock_seconds: to wait for another process that fetches the same data.
     """
 
     connect_seconds: float = 10

@@ -1,7 +1,7 @@
-"""Bringing the official archive here from a mirror, in as many pieces as it takes.
+"""Downloading the official archive from a mirror, in one or more requests.
 
-All mirrors have the same bytes, so what one has begun another may finish, in this run or the next.
-Proxies are those of the environment, as urllib knows them. Knows nothing of what is inside.
+All mirrors have the same bytes, so a download that one mirror began can be finished from another,
+in this run or a later one. Proxies are taken from the environment by urllib.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from cifar_plugin.data.constants import ARCHIVE_NAME, Facts, Limits
+from cifar_plugin.data.constants import ARCHIVE_NAME, Expected, Limits
 from cifar_plugin.data.errors import SlowSourceError, SourceError, storage_error
 from mlreg import Progress
 
@@ -28,35 +28,35 @@ _CHUNK = 256 * 1024
 
 
 class ArchiveDownload:
-    """The archive, as far as it has come.
+    """A download of the archive that can be resumed.
 
     Args:
-        part: where it is gathered; what an earlier run left there is continued.
-        facts: its size and digest.
-        limits: how patient to be.
-        progress: told how much has come.
+        part: the partial file; one of an earlier run is continued.
+        expected: the archive's size and digest.
+        limits: time and speed limits.
+        progress: reports the downloaded bytes.
     """
 
-    def __init__(self, part: Path, facts: Facts, limits: Limits, progress: Progress) -> None:
+    def __init__(self, part: Path, expected: Expected, limits: Limits, progress: Progress) -> None:
         self.part = part
-        self._facts = facts
+        self._facts = expected
         self._limits = limits
         self._progress = progress
 
-    def bring(self, mirror: str, at_any_speed: bool = False) -> Path:
-        """Fetch what is missing from one mirror, and check the whole.
+    def fetch(self, mirror: str, at_any_speed: bool = False) -> Path:
+        """Download the missing bytes from one mirror, and check the whole file.
 
         Args:
             mirror: a URL.
-            at_any_speed: do not leave it for being slow.
+            at_any_speed: whether to ignore the speed floor.
 
         Returns:
-            The finished file; its digest is right.
+            The complete file, with the right digest.
 
         Raises:
-            SlowSourceError: it is below the floor; what came is kept.
-            SourceError: it does not answer, breaks off, or has something else.
-            StorageError: the disk is full; what came is kept.
+            SlowSourceError: the mirror is below the speed floor; the partial file is kept.
+            SourceError: the mirror does not respond, breaks off, or has another file.
+            StorageError: the disk is full; the partial file is kept.
         """
         ranged, reason = True, ""
         for _ in range(self._limits.attempts):
@@ -71,7 +71,7 @@ class ArchiveDownload:
                 reason = str(error)
                 if self._held() == held:
                     break
-                continue  # it brought something: ask for the rest
+                continue  # some bytes arrived: request the rest
             with self.part.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found == self._facts.archive_sha256:
@@ -79,8 +79,8 @@ class ArchiveDownload:
             self.part.unlink()
             reason = f"its file has sha256 {found}, expected {self._facts.archive_sha256}"
             if held == 0:
-                break  # every byte was this mirror's; otherwise the part may have been wrong before
-        raise SourceError(reason or "it does not answer ranges as it should")
+                break  # all bytes came from this mirror; else the partial file may have been wrong
+        raise SourceError(reason or "it answers range requests wrongly")
 
     def _held(self) -> int:
         size = self.part.stat().st_size if self.part.exists() else 0
@@ -90,7 +90,7 @@ class ArchiveDownload:
         return size
 
     def _continue(self, mirror: str, held: int, ranged: bool, at_any_speed: bool) -> None:
-        request = urllib.request.Request(  # noqa: S310 - the mirrors are ours, redirects are held
+        request = urllib.request.Request(  # noqa: S310 - known mirrors, checked redirects
             mirror, headers={"User-Agent": "mlreg", "Accept-Encoding": "identity"}
         )
         ranged = ranged and held > 0
@@ -101,7 +101,7 @@ class ArchiveDownload:
             self._copy(response, start, held, None if at_any_speed else _Speed(self._limits))
 
     def _start(self, response: http.client.HTTPResponse, held: int, ranged: bool) -> int:
-        """The place in the archive that the answer's body begins at."""
+        """The offset in the archive at which the response's body begins."""
         size = self._facts.archive_size
         if response.status == 206 and ranged:
             answer = response.headers.get("Content-Range", "")
@@ -119,7 +119,7 @@ class ArchiveDownload:
     def _copy(
         self, response: http.client.HTTPResponse, position: int, held: int, speed: _Speed | None
     ) -> None:
-        """Add the body to the part; what is held already is read and passed over."""
+        """Append the body to the partial file, without the bytes that it already has."""
         size = self._facts.archive_size
         try:
             with self.part.open("ab") as file:
@@ -135,25 +135,25 @@ class ArchiveDownload:
         except _StalledError:
             if speed is None:
                 raise
-            raise SlowSourceError(0) from None  # another source may be faster than nothing
-        except OSError as error:  # the disk's: the network's have become errors of ours
+            raise SlowSourceError(0) from None  # another source may be faster
+        except OSError as error:  # of the disk; network errors were translated by `_read`
             raise storage_error(error, self.part.parent, size - held) from error
 
 
 class _RangeRefusedError(Exception):
-    """The mirror answers a range with another one; ask it for the whole file."""
+    """The mirror sent another range than requested; request the whole file."""
 
 
 class _BrokenOffError(Exception):
-    """The body ended too early; what came is good."""
+    """The body ended too early; the received bytes are usable."""
 
 
 class _StalledError(_BrokenOffError):
-    """Not a byte for the whole time limit."""
+    """No byte arrived within the time limit."""
 
 
 class _Speed:
-    """Bytes a second over a sliding window."""
+    """Bytes per second, over a sliding window."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -162,7 +162,7 @@ class _Speed:
         self._samples: deque[tuple[float, int]] = deque()
 
     def require(self, arrived: int) -> None:
-        """Raise SlowSourceError once a whole window was below the floor."""
+        """Count bytes; raises SlowSourceError if a whole window was below the floor."""
         now = time.monotonic()
         self._total += arrived
         if now < self._counts_from:
@@ -178,8 +178,8 @@ class _Speed:
                 raise SlowSourceError(rate)
 
 
-class _HeldRedirects(urllib.request.HTTPRedirectHandler):
-    """Few redirects, none to a plainer protocol."""
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Allows few redirects, and none from https to http."""
 
     max_redirections = 5
 
@@ -198,12 +198,12 @@ class _HeldRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _ask(request: urllib.request.Request, limits: Limits) -> http.client.HTTPResponse:
-    """Send a request and wait for the answer to begin.
+    """Send a request and wait until the response begins.
 
-    In a thread, because a socket's time limit holds for one address and one packet: name
-    resolution has none, and a host of eight addresses that swallow packets would take eight.
+    Runs in a thread, because a socket's timeout applies to one address: name resolution has no
+    timeout, and a host with eight addresses that drop packets would take eight timeouts.
     """
-    opener = urllib.request.build_opener(_HeldRedirects())
+    opener = urllib.request.build_opener(_SafeRedirects())
     answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
     def ask() -> None:
@@ -219,7 +219,7 @@ def _ask(request: urllib.request.Request, limits: Limits) -> http.client.HTTPRes
         response: http.client.HTTPResponse = answer.result(limits.connect_seconds)
     except TimeoutError:
         answer.add_done_callback(_close_late)
-        raise SourceError(f"no answer within {limits.connect_seconds:g} s") from None
+        raise SourceError(f"no response within {limits.connect_seconds:g} s") from None
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:

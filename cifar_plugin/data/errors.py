@@ -1,4 +1,4 @@
-"""How a source of the data may fail, for whoever chooses the next one."""
+"""Errors of a data source and of the cache."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FETCH = "mlreg data fetch cifar10"
 
 
 class SourceError(DataError):
-    """One source gives nothing usable; the next one may."""
+    """One source failed; another may work."""
 
 
 class SlowSourceError(SourceError):
-    """The source works, below the floor; 0 bytes a second is a stall."""
+    """The source works, below the speed floor; 0 bytes per second means it stalled."""
 
     def __init__(self, bytes_per_second: float) -> None:
         kilobytes = bytes_per_second / 1000
@@ -26,29 +26,29 @@ class SlowSourceError(SourceError):
 
 
 class NotCachedError(DataError):
-    """The cache lacks an array, or holds one that is not what its digest says.
+    """The cache lacks an array, or its file does not match the digest.
 
     Args:
-        damaged: a file is there, and is wrong.
+        damaged: whether a file is there and is wrong.
     """
 
     def __init__(self, what: str, *, damaged: bool) -> None:
-        super().__init__(what, "Fetch the data: damaged and missing files are replaced.", FETCH)
+        super().__init__(what, "Fetching replaces damaged and missing files.", FETCH)
         self.damaged = damaged
 
 
 def storage_error(error: OSError, folder: Path, needed: int) -> StorageError:
-    """Say what the disk refused.
+    """Translate an OSError of a write into a StorageError.
 
     Args:
-        error: what the system said.
-        folder: where it was to be written.
-        needed: bytes that were to be written there.
+        error: the system's error.
+        folder: the folder that could not be written.
+        needed: the number of bytes to write.
     """
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(
             f"Cannot write to {folder}: {(error.strerror or str(error)).lower()}.",
-            "Check its permissions, or name another folder with MLREG_CACHE.",
+            "Check its permissions, or set MLREG_CACHE to another folder.",
             f"ls -ld {shlex.quote(str(folder))}",
         )
     try:
@@ -57,6 +57,6 @@ def storage_error(error: OSError, folder: Path, needed: int) -> StorageError:
         free = ""
     return StorageError(
         f"Cannot write to {folder}: {error.strerror or error}{free}.",
-        "Free some space, or name another folder with MLREG_CACHE; a partial download is kept.",
+        "Free some space, or set MLREG_CACHE to another folder; a partial download is kept.",
         FETCH,
     )

@@ -1,6 +1,7 @@
-"""One process at a time fetches; the others wait, and say for whom.
+"""A lock, so that one process at a time downloads and the others wait.
 
-The lock is the kernel's, on an open file: whoever is killed lets go at once. The file itself stays.
+It is the kernel's lock on an open file: it is released when its process ends, even if killed. The
+file itself stays.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from mlreg import BusyError, Progress
 if sys.platform != "win32":
     import fcntl
 
-_LOOK_AGAIN_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 @contextlib.contextmanager
 def locked(file: Path, wait_seconds: float, progress: Progress) -> Iterator[None]:
     """Hold the lock while the body runs.
 
-    Where the system has no such lock (Windows, some network file systems) the body runs without:
+    If the system has no such lock (Windows, some network file systems), the body runs without it:
     two processes may then both download, and both end with the same files.
 
     Args:
-        file: the lock's file; its folder exists.
+        file: the lock file; its folder exists.
         wait_seconds: how long to wait for another process.
-        progress: told once, when there is somebody to wait for.
+        progress: shows one line if the lock is held by another process.
 
     Raises:
-        BusyError: the other process did not let go in time.
+        BusyError: the other process did not release the lock in time.
         OSError: the file cannot be written.
     """
     with file.open("a+", encoding="ascii") as opened:
@@ -45,7 +46,7 @@ def locked(file: Path, wait_seconds: float, progress: Progress) -> Iterator[None
         try:
             yield
         finally:
-            opened.truncate(0)  # the process that comes next must not name this one
+            opened.truncate(0)  # the next process must not name this one
 
 
 def _take(descriptor: int) -> bool:
@@ -68,10 +69,10 @@ def _wait(descriptor: int, file: Path, wait_seconds: float, progress: Progress) 
         if waited >= wait_seconds:
             raise BusyError(
                 f"{_holder(file)} has been fetching CIFAR-10 for more than {waited:.0f} s.",
-                f"Wait for it, or stop it: it holds {file}.",
+                f"Wait for it, or stop it. It holds the lock {file}.",
                 "mlreg data fetch cifar10",
             )
-        time.sleep(_LOOK_AGAIN_SECONDS)
+        time.sleep(_POLL_SECONDS)
         if not said:
             progress.say(f"Waiting for {_holder(file)}, which is fetching CIFAR-10.")
             said = True

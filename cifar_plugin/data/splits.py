@@ -1,7 +1,7 @@
-"""Which images are trained on, which are watched, which are measured.
+"""The training, validation and test images of a run.
 
-Every choice is a function of the configuration alone: runs that differ in their seed share their
-examples, so that their results can be compared one by one. Knows no source.
+The choice depends on the configuration alone and not on the seed, so that runs with different seeds
+have the same examples and can be compared example by example.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ Indices = npt.NDArray[np.intp]
 
 
 class SplitConfig(Protocol):
-    """What of a configuration decides the splits."""
+    """The settings that decide the splits."""
 
     @property
     def train_examples(self) -> int | None:
-        """How many images to train on; None takes all that are not held out."""
+        """How many images to train on; None takes all except the validation images."""
 
     @property
     def validation_examples(self) -> int:
-        """How many training images to hold out and watch."""
+        """How many training images to hold out for validation."""
 
     @property
     def watch_test(self) -> bool:
-        """Whether the test set is watched where nothing is held out."""
+        """Whether the test split is the validation split if no images are held out."""
 
 
 def split(arrays: Arrays, config: SplitConfig) -> DataSplits:
-    """Lay out the arrays for a run.
+    """Split the arrays for a run.
 
-    Validation images are chosen first, so that they stay the same whatever is trained on.
+    Validation images are chosen first, so they do not depend on `train_examples`.
 
     Raises:
-        DataError: more images are asked for than there are.
+        DataError: the configuration needs more images than there are.
     """
     test = ArraySplit(arrays.x_test, arrays.y_test)
     held, wanted = config.validation_examples, config.train_examples
     available = len(arrays.y_train)
     if held + (1 if wanted is None else wanted) > available:
         raise DataError(
-            f"train_examples={wanted} and validation_examples={held} ask for more than the "
+            f"train_examples={wanted} and validation_examples={held} need more than the "
             f"{available:,} training images.",
-            f"Together they may be {available:,} at most.",
+            f"Their sum can be at most {available:,}.",
             "mlreg run cifar10 -p train_examples=10000",
         )
     everything = np.arange(available)
@@ -71,21 +71,21 @@ def split(arrays: Arrays, config: SplitConfig) -> DataSplits:
 
 
 def stratified(targets: Bytes, examples: int, seed: int) -> Indices:
-    """Choose examples, as many of each class as of every other.
+    """Choose the same number of examples of each class.
 
     Args:
         targets: (n,) class numbers.
-        examples: how many to choose, n at most.
-        seed: the same seed chooses the same, and of fewer examples a part of the same.
+        examples: how many to choose, at most n.
+        seed: the same seed chooses the same examples; a smaller choice is part of a larger one.
 
     Returns:
-        (examples,) ascending indices. The counts of any two classes differ by one at most, unless
-        a class has no more to give.
+        (examples,) ascending indices. The counts of two classes differ by at most one, unless a
+        class has no more examples.
     """
-    # RandomState, because its stream is frozen for good; Generator's may change with NumPy.
+    # RandomState's stream is frozen for ever; Generator's may change with NumPy
     random = np.random.RandomState(seed)
     by_class = [random.permutation(np.flatnonzero(targets == c)) for c in np.unique(targets)]
-    # One of each class a round, in the order of the rounds: the first `examples` of that.
+    # take one example of each class in turn, until there are enough
     rounds = np.concatenate([np.arange(len(members)) for members in by_class])
     order = np.argsort(rounds, kind="stable")[:examples]
     chosen: Indices = np.sort(np.concatenate(by_class)[order])
@@ -94,5 +94,5 @@ def stratified(targets: Bytes, examples: int, seed: int) -> Indices:
 
 def _part(inputs: Bytes, targets: Bytes, indices: Indices) -> ArraySplit:
     if len(indices) == len(inputs):
-        return ArraySplit(inputs, targets)  # as they are: a copy would leave the memory map
+        return ArraySplit(inputs, targets)  # no copy, so that the arrays stay memory-mapped
     return ArraySplit(inputs[indices], targets[indices])

@@ -1,7 +1,7 @@
-"""mlreg's own cache: one .npy file for each array, ready to be mapped into memory.
+"""The files of the cache: one .npy file for each array, which can be memory-mapped.
 
-A file appears whole or not at all, and its digest is checked before it is used. Knows nothing of
-where the arrays came from, nor of who else may write.
+A file is written completely or not at all, and its digest is checked before it is used. The caller
+holds the lock for writing.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ from pathlib import Path
 import numpy as np
 
 from cifar_plugin.data.arrays import Bytes, digests
-from cifar_plugin.data.constants import Facts
+from cifar_plugin.data.constants import Expected
 from cifar_plugin.data.errors import NotCachedError, storage_error
 
-PARTIAL = ".partial-"  # what a killed process may leave begins so
+PARTIAL = ".partial-"  # prefix of unfinished files
 
 
 def file_name(array: str) -> str:
     return f"{array}.npy"
 
 
-def map_arrays(folder: Path, facts: Facts) -> dict[str, Bytes]:
-    """Map the four arrays into memory, once every byte of their files is what it must be.
+def map_arrays(folder: Path, expected: Expected) -> dict[str, Bytes]:
+    """Check every byte of the four files, and memory-map them.
 
     Raises:
-        NotCachedError: a file is missing, or differs; names the first.
+        NotCachedError: a file is missing or differs; names the first.
     """
-    arrays = {name: _map(folder / file_name(name), shape) for name, shape in facts.shapes.items()}
+    arrays = {
+        name: _map(folder / file_name(name), shape) for name, shape in expected.shapes.items()
+    }
     for name, found in digests(arrays).items():
-        if found != facts.digests[name]:
+        if found != expected.digests[name]:
             raise NotCachedError(
                 f"{folder / file_name(name)} is damaged: its array has sha256 {found}, "
-                f"expected {facts.digests[name]}.",
+                f"expected {expected.digests[name]}.",
                 damaged=True,
             )
     return arrays
@@ -46,7 +48,7 @@ def write_arrays(folder: Path, arrays: Mapping[str, Bytes]) -> None:
     """Write the four arrays, each under a temporary name first.
 
     Raises:
-        StorageError: the disk is full, read-only or failing; nothing partial is left.
+        StorageError: the disk is full, read-only or failing; no partial file remains.
     """
     for name, array in arrays.items():
         partial = folder / f"{PARTIAL}{file_name(name)}"
@@ -69,10 +71,9 @@ def write_arrays(folder: Path, arrays: Mapping[str, Bytes]) -> None:
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    """What a .npy file of bytes begins with: format 1.0, 128 bytes.
+    """The header of a .npy file of bytes: format 1.0, 128 bytes.
 
-    Written here, not by NumPy, so that a cached file is compared with it byte for byte instead of
-    being parsed.
+    A cached file's header is compared with it instead of being parsed.
     """
     text = repr({"descr": "|u1", "fortran_order": False, "shape": shape})
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + text.encode().ljust(117) + b"\n"
@@ -91,14 +92,14 @@ def _map(file: Path, shape: tuple[int, ...]) -> Bytes:
                 raise NotCachedError(f"{file} is damaged: its header differs.", damaged=True)
         mapped = np.memmap(file, np.uint8, "r", offset=len(header), shape=shape)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotCachedError(f"{file} is not there.", damaged=False) from error
+        raise NotCachedError(f"{file} is missing.", damaged=False) from error
     except OSError as error:
         raise NotCachedError(f"{file} cannot be read: {error.strerror}.", damaged=True) from error
     return np.asarray(mapped)  # a plain array on the same mapping
 
 
 def _sync_folder(folder: Path) -> None:
-    # Only makes the renames survive a power cut; Windows cannot open a folder.
+    # makes the renames survive a power cut; Windows cannot open a folder
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,4 @@
-"""Reading a few known files out of a tar archive, as a stream: nothing is extracted to disk.
-
-Knows no format of the files inside.
-"""
+"""Reading known files from a tar archive as a stream, without extracting it to disk."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from pathlib import Path
 
 from cifar_plugin.data.errors import SourceError
 
-_MOST_MEMBERS = 100
+_MAX_MEMBERS = 100
 
 
 def members(archive: Path, wanted: Collection[str], largest: int) -> Iterator[tuple[str, bytes]]:
@@ -21,17 +18,17 @@ def members(archive: Path, wanted: Collection[str], largest: int) -> Iterator[tu
     Args:
         archive: a gzipped tar.
         wanted: names inside the archive.
-        largest: the most bytes that any of its files may claim.
+        largest: the largest allowed size of a file in it, in bytes.
 
     Raises:
-        SourceError: it is damaged, lacks a wanted file, or claims an absurd size.
+        SourceError: it is damaged, a wanted file is missing, or a file is too large.
     """
     missing = set(wanted)
     try:
         with tarfile.open(archive, "r|gz") as tar:
             for number, member in enumerate(tar, start=1):
-                # also for what is skipped: skipping decompresses it
-                if member.size > largest or number > _MOST_MEMBERS:
+                # also for skipped files, because skipping decompresses them
+                if member.size > largest or number > _MAX_MEMBERS:
                     raise SourceError(
                         f"{archive.name} claims {member.size:,} bytes for its file "
                         f"{number}, {member.name!r}; refused."

@@ -1,6 +1,6 @@
-"""What the host checks of a dataset before it trains, and what it remembers of it.
+"""Checks of a dataset before training, and its description for the record.
 
-Knows arrays and streams, not what they show. NumPy loads when a split is looked at.
+NumPy loads when a split is checked.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from registry_core.data.signature import signature
 from registry_core.errors import DataError, is_unicode, safe_repr
 from registry_core.types import ArraySplit, DataSplits, Split, StreamSplit
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def check_splits(data: DataSplits) -> list[str]:
-    """Refuse what cannot be trained on; one pass over the arrays.
+    """Check that a model can be trained on the splits, in one pass over the arrays.
 
     Returns:
-        Warnings: what is allowed and probably not meant.
+        Warnings about what is allowed and probably a mistake.
 
     Raises:
         DataError: a split is empty, its lengths differ, its numbers are not finite, its dtype is
-            not numeric, a label is no class, or the splits do not fit together. It names the
+            not numeric, a label is not a class, or the splits do not fit together. It names the
             split, the field, the shape and the first bad index.
     """
     _check_words(data)
@@ -44,7 +45,7 @@ def check_splits(data: DataSplits) -> list[str]:
 
 
 def named_splits(data: DataSplits) -> dict[str, Split]:
-    """The splits by name, without a validation split that is the test split itself."""
+    """The splits by name; without validation if it is the test split itself."""
     splits = {"train": data.train, "test": data.test}
     if data.validation is not None and data.validation is not data.test:
         splits["validation"] = data.validation
@@ -52,9 +53,13 @@ def named_splits(data: DataSplits) -> dict[str, Split]:
 
 
 def describe(data: DataSplits) -> dict[str, Any]:
-    """The dataset as a version's record keeps it: source, classes, sizes and fingerprints."""
+    """The dataset for a version's record: source, classes, and each split.
+
+    A split has its number of `examples`, its `fingerprint`, and the shape and dtype of its
+    `inputs` and `targets`.
+    """
     splits = {
-        name: {"examples": len(split), "fingerprint": fingerprint(split)}
+        name: {"examples": len(split), "fingerprint": fingerprint(split), **signature(split)}
         for name, split in named_splits(data).items()
     }
     if data.validation is data.test:
@@ -63,10 +68,10 @@ def describe(data: DataSplits) -> dict[str, Any]:
 
 
 def validation_split(splits: Mapping[str, Any]) -> str | None:
-    """Which other split the validation split is, by its fingerprint; None where it is its own.
+    """The split that validation is equal to, `test` or `train`; None if it differs from both.
 
     Args:
-        splits: name -> its `fingerprint` among others, as `describe` makes them.
+        splits: name -> its description with its `fingerprint`, as from `describe`.
     """
     if "validation" not in splits:
         return None
@@ -93,23 +98,23 @@ def fingerprint(split: Split) -> str:
 
 
 def steps(examples: int, batch_size: int) -> int:
-    """How many batches hold this many examples, the last one perhaps smaller."""
+    """The number of batches for this many examples; the last batch may be smaller."""
     return -(-examples // batch_size)
 
 
 def _check_words(data: DataSplits) -> None:
-    """What goes into the version's record as it is, and would be refused there after training."""
+    """Check the texts that the version's record needs, before training and not after it."""
     names = data.class_names
     listed = isinstance(names, Sequence) and not isinstance(names, str)
     if not listed or not all(isinstance(name, str) for name in names):
         raise DataError(
             f"class_names is {type(names).__qualname__}: {safe_repr(names)}.",
-            "It is a list of texts, one for each class, in the order of the class numbers.",
+            "It must be a list of texts, one for each class, in the order of the class numbers.",
         )
     if not isinstance(data.source, str):
         raise DataError(
             f"source is {type(data.source).__qualname__}: {safe_repr(data.source)}.",
-            "It says in words where the data came from.",
+            "It must be a text that says where the data came from.",
         )
     for word in (*names, data.source):
         if not is_unicode(word):
@@ -127,7 +132,7 @@ def _check_arrays(name: str, split: ArraySplit, class_names: Sequence[str]) -> N
         if not isinstance(array, np.ndarray):
             raise DataError(
                 f"The {name} {field} are {type(array).__qualname__}, not a NumPy array.",
-                "An ArraySplit holds NumPy arrays; a StreamSplit holds a tf.data dataset.",
+                "An ArraySplit has NumPy arrays; a StreamSplit has a tf.data dataset.",
             )
         if array.ndim == 0 or array.size == 0:
             raise DataError(
@@ -136,16 +141,16 @@ def _check_arrays(name: str, split: ArraySplit, class_names: Sequence[str]) -> N
             )
         if array.dtype.kind not in "biuf" and not (field == "inputs" and array.dtype.kind in "US"):
             raise DataError(
-                f"The {name} {field} have dtype {array.dtype}.", "Numbers are needed there."
+                f"The {name} {field} have dtype {array.dtype}.", "They must be numbers."
             )
         if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
-            # the sum tells in one pass; only then is the place worth looking for
+            # a finite sum needs one pass; the index is searched for only if it is not
             finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
             if not finite.all():
                 raise DataError(
                     f"The {name} {field}, shape {array.shape}, are not all finite: "
                     f"the first NaN or infinity is in example {int(np.argmin(finite))}.",
-                    "Leave such examples out, or fill what is missing.",
+                    "Remove these examples, or fill in the missing values.",
                 )
     if len(split.inputs) != len(split.targets):
         raise DataError(
@@ -165,13 +170,13 @@ def _check_labels(name: str, targets: np.ndarray, class_names: Sequence[str]) ->
     if targets.ndim > 2 or (targets.ndim == 2 and targets.shape[1] != 1):
         raise DataError(
             f"The {name} targets have shape {targets.shape}.",
-            f"With {classes} class names they are (examples,) class numbers, "
+            f"With {classes} class names they must be (examples,) class numbers, "
             f"or (examples, {classes}).",
         )
     if targets.dtype.kind not in "biu":
         raise DataError(
             f"The {name} targets have dtype {targets.dtype}.",
-            "With class names they are whole class numbers, from 0.",
+            "With class names they must be integer class numbers, from 0.",
         )
     flat = targets.reshape(-1)
     wrong = (flat < 0) | (flat >= classes)
@@ -190,22 +195,22 @@ def _check_stream(name: str, split: StreamSplit) -> None:
             f"The {name} stream says it has {safe_repr(split.examples)} examples.",
             "A StreamSplit needs the number of its examples: examples=…",
         )
-    cardinality = int(split.dataset.cardinality())  # -1 is endless, -2 is not known
+    cardinality = int(split.dataset.cardinality())  # -1 is infinite, -2 is unknown
     if cardinality >= 0 and cardinality != split.examples:
         raise DataError(
-            f"The {name} stream yields {cardinality} examples and says {split.examples}.",
-            f"Give the number that it yields: examples={cardinality}; or cut it: dataset.take(…).",
+            f"The {name} stream yields {cardinality} examples, and examples={split.examples}.",
+            f"Set the right number: examples={cardinality}; or cut the stream: dataset.take(…).",
         )
     if not isinstance(split.fingerprint, str) or not split.fingerprint:
         raise DataError(
             f"The {name} stream has no fingerprint.",
-            "Give it a text that changes when its examples do: fingerprint=…",
+            "Set a text that changes when the examples change: fingerprint=…",
         )
     if not is_unicode(split.fingerprint):
         shown = safe_repr(split.fingerprint)
         raise DataError(
             f"The {name} stream's fingerprint is not valid Unicode: {shown}.",
-            "Give it a digest in hex, or another plain text.",
+            "Set a digest in hex, or another plain text.",
         )
 
 
@@ -221,7 +226,7 @@ def _check_alike(splits: Mapping[str, Split]) -> None:
                 raise DataError(
                     f"The train {field} are {ours.dtype} {ours.shape}, "
                     f"the {name} {field} {theirs.dtype} {theirs.shape}.",
-                    "All splits have examples of one shape and kind.",
+                    "The examples of all splits need the same shape and kind of dtype.",
                 )
 
 
@@ -235,8 +240,8 @@ def _shared_examples(data: DataSplits) -> list[str]:
         shared = sum(digest in seen for digest in _example_digests(split))
         if shared:
             warnings.append(
-                f"{shared} of {len(split)} {name} examples are in the training split too: "
-                "what is measured on them is not what unseen examples would show"
+                f"{shared} of {len(split)} {name} examples are also in the training split: "
+                "metrics on them do not show how the model does on unseen examples"
             )
     return warnings
 

@@ -1,1 +1,1 @@
-"""Per-example results, paired tests, summary statistics, comparisons, figures."""
+"""Evaluation results: per example, paired tests, summary statistics, comparisons, figures."""

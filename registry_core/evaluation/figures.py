@@ -1,8 +1,8 @@
-"""Figures of a run: what was measured after each epoch, and what the model confuses.
+"""Figures of a run: metrics by epoch, confusion matrix, predicted against true values.
 
-The host's only matplotlib, through its object-oriented interface: no display is needed, no
-global state stays changed, and a user's own matplotlibrc does not reach in. Equal input gives
-equal bytes. Nothing here knows a dataset or a framework.
+No other module of the host uses matplotlib. It is used through its object-oriented interface: no
+display is needed, no global state changes, and a user's matplotlibrc has no effect. Equal input
+gives equal bytes. Knows neither datasets nor frameworks.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from registry_core.evaluation.per_example_results import (
 if TYPE_CHECKING:
     from registry_core.types import Evaluation, History, RunResult
 
-# Okabe and Ito's palette: told apart with every common colour blindness, and by lightness
+# Okabe and Ito's palette: distinguishable with all common colour blindness, and by lightness
 TRAINING = "#0072B2"
 VALIDATION = "#D55E00"
 _QUIET = "#888888"
 
 _DOTS_PER_INCH = 150
-_MARKED_EPOCHS = 20  # beyond, markers hide the line they are on
-_COUNTED_CLASSES = 20  # beyond, numbers no longer fit their cells
+_MARKED_EPOCHS = 20  # above this, markers would hide the line
+_COUNTED_CLASSES = 20  # above this, numbers do not fit their cells
 _LABEL_LENGTH = 24
 
 _STYLE: Mapping[str, Any] = {
@@ -62,7 +62,7 @@ _STYLE: Mapping[str, Any] = {
     "ytick.color": "#333333",
 }
 
-# Tried in this order for what matplotlib's own font lacks; whatever is installed is used
+# Tried in this order for characters that matplotlib's own font lacks, if installed
 _WIDER_FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
@@ -77,15 +77,15 @@ _WIDER_FONTS = (
 
 
 def standard_figures(result: RunResult, out_dir: Path) -> list[Path]:
-    """Every figure that fits the result; what the host draws for a plugin without a report.
+    """All figures that fit the result; the host draws them for a plugin without a report.
 
     Args:
-        result: the finished run; what it did not measure is not drawn.
+        result: the finished run; metrics that it does not have are not drawn.
         out_dir: an existing folder.
 
     Returns:
-        The files written: those of `plot_history`, then confusion_matrix.png where the targets
-        are classes, or predicted_and_true.png where they are single numbers.
+        The files written: those of `plot_history`, then confusion_matrix.png if the targets are
+        classes, or predicted_and_true.png if they are single numbers.
     """
     subject = f"{result.dataset} {result.preset}"
     if result.model != result.dataset:
@@ -115,18 +115,18 @@ def plot_history(
     measured_last: Mapping[str, float] | None = None,
     validated_on_test: bool = False,
 ) -> list[Path]:
-    """One figure for each metric, with training and validation in it.
+    """One figure per metric, with training and validation curves.
 
     Args:
         history: a metric `m` is drawn together with `val_m`; either may be missing.
         out_dir: an existing folder.
         subject: what was trained; the title begins with it.
-        measured_last: `test_m` is drawn together with `m`, where there is no validation.
+        measured_last: `test_m` is drawn together with `m` if there is no validation.
         validated_on_test: whether the validation split is the test split; the legend says so.
 
     Returns:
-        The files written, in the history's order: accuracy.png, loss.png, learning_rate.png, …
-        A metric without values has none.
+        The files written, in the order of the history: accuracy.png, loss.png,
+        learning_rate.png, … There is none for a metric without values.
     """
     figures: list[Path] = []
     measured = {name: values for name, values in history.metrics.items() if len(values)}
@@ -151,15 +151,15 @@ def plot_metric(
     test: float | None = None,
     validated_on_test: bool = False,
 ) -> None:
-    """A metric over epochs. Values that are not finite are gaps, with a cross at the foot.
+    """A metric over epochs. Values that are not finite are gaps, with a cross at the bottom.
 
     Args:
-        metric: its name, as Keras has it.
-        training: one value an epoch; None draws none.
-        validation: one value an epoch; None draws none.
+        metric: its name in Keras.
+        training: one value per epoch; None draws no curve.
+        validation: one value per epoch; None draws no curve.
         path: the PNG to write.
         subject: what was trained; the title begins with it.
-        test: the value on the test split; a level across the figure where there is no validation.
+        test: the value on the test split, drawn as a horizontal line if there is no validation.
         validated_on_test: whether the validation split is the test split; the legend says so.
     """
     words = metric.replace("_", " ")
@@ -182,10 +182,10 @@ def plot_metric(
 
 
 def plot_learning_rate(values: Sequence[float], path: Path, subject: str = "") -> None:
-    """The learning rate of each epoch; on a log scale where it spans a factor of ten or more.
+    """The learning rate of each epoch, on a log scale if it spans a factor of ten or more.
 
     Args:
-        values: one learning rate an epoch.
+        values: one learning rate per epoch.
         path: the PNG to write.
         subject: what was trained; the title begins with it.
     """
@@ -212,12 +212,12 @@ def plot_confusion_matrix(
     path: Path,
     subject: str = "",
 ) -> None:
-    """How often each class was taken for each other; each row's colours add up to one.
+    """A confusion matrix; colours show the share of each row, numbers the counts.
 
     Args:
         targets: (examples,) integers from 0, the true classes.
-        predictions: (examples,) integers from 0, the predicted ones.
-        class_names: one for each class; a class beyond them is shown by its number.
+        predictions: (examples,) integers from 0, the predicted classes.
+        class_names: one per class; a class without a name is shown by its number.
         path: the PNG to write.
         subject: what was trained; the title begins with it.
     """
@@ -231,7 +231,7 @@ def plot_confusion_matrix(
     with _picture(path, side + 1.1, side) as figure:
         labels = _labels(class_names, classes)
         axes = figure.add_subplot()
-        # The root spreads the small parts: what is confused is a few in a hundred
+        # A square root spreads small shares: confusions are often a few percent
         image = axes.imshow(parts, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
@@ -263,7 +263,7 @@ def plot_confusion_matrix(
 def plot_predictions(
     targets: np.ndarray, predictions: np.ndarray, path: Path, subject: str = ""
 ) -> None:
-    """Predicted against true numbers, one point an example; a perfect model is the diagonal.
+    """Predicted against true numbers, one point per example; a perfect model is the diagonal.
 
     Args:
         targets: (examples,) finite numbers.
@@ -278,7 +278,7 @@ def plot_predictions(
     with _picture(path, 5.4, 5.4) as figure:
         axes = figure.add_subplot()
         axes.plot(limits, limits, color=_QUIET, linewidth=1, linestyle="--", label="perfect")
-        # Thousands of points may lie on each other; faint ones add up to a density
+        # Thousands of points may overlap; transparent ones add up to a density
         opacity = min(0.8, max(0.1, 20 / math.sqrt(len(targets))))
         axes.scatter(targets, predictions, s=14, color=TRAINING, alpha=opacity, linewidths=0)
         axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="true", ylabel="predicted")
@@ -288,7 +288,7 @@ def plot_predictions(
 
 @contextmanager
 def _picture(path: Path, width: float = 7.0, height: float = 4.2) -> Iterator[Any]:
-    """A figure of so many inches, which appears at `path` whole or not at all."""
+    """A figure of `width` x `height` inches, written to `path` completely or not at all."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({**_STYLE, "font.family": _font_families()})
@@ -297,7 +297,7 @@ def _picture(path: Path, width: float = 7.0, height: float = 4.2) -> Iterator[An
         yield figure
         draft = path.with_name(f".{path.name}.part")
         try:
-            # without Software the bytes do not change with matplotlib's version number alone
+            # without Software, the bytes do not depend on matplotlib's version number
             figure.savefig(draft, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
             draft.replace(path)
         finally:
@@ -307,11 +307,11 @@ def _picture(path: Path, width: float = 7.0, height: float = 4.2) -> Iterator[An
 def _draw_epochs(
     axes: Any, name: str | None, values: Sequence[float], colour: str, drawstyle: str = "default"
 ) -> None:
-    """One line; its label ends with the last finite value."""
+    """One curve; its label ends with the value of the last epoch if that is finite."""
     heights = _finite(values)
     epochs = np.arange(1, len(heights) + 1)
     seen = np.isfinite(heights)
-    # A point between two gaps, or the only one, has no line to be seen by
+    # A single point, or one between two gaps, has no line and needs a marker
     gaps = np.concatenate(([True], ~seen, [True]))
     lone = seen & gaps[:-2] & gaps[2:]
     marked = seen if len(heights) <= _MARKED_EPOCHS else lone
@@ -329,7 +329,7 @@ def _draw_epochs(
         axes.plot(
             epochs[~seen],
             np.zeros(np.count_nonzero(~seen)),
-            transform=axes.get_xaxis_transform(),  # heights in parts of the axis: at the foot
+            transform=axes.get_xaxis_transform(),  # heights relative to the axis: at the bottom
             clip_on=False,
             color=colour,
             label=f"{name or 'learning rate'}: not finite",
@@ -361,20 +361,20 @@ def _write_counts(axes: Any, counts: np.ndarray, parts: np.ndarray) -> None:
 
 
 def _classified(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray] | None:
-    """True and predicted class of each example with finite outputs; None where there is none."""
+    """True and predicted class of each example with finite outputs; None if there are none."""
     if not are_classes(evaluation.targets):
         return None
     predictions, targets = predicted_classes(evaluation), true_classes(evaluation)
     one_each = predictions.shape == targets.shape and evaluation.outputs.shape[-1] > 1
     if not (one_each and len(targets)):
         return None
-    # argmax calls the first NaN the largest
+    # argmax treats the first NaN as the largest
     usable = np.isfinite(evaluation.outputs).all(axis=-1)
     return (targets[usable], predictions[usable]) if usable.any() else None
 
 
 def _single_numbers(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray] | None:
-    """True and predicted number of each example where both are finite; None where there is none."""
+    """True and predicted number of each example if both are finite; None if there are none."""
     outputs, targets = np.asarray(evaluation.outputs), np.asarray(evaluation.targets)
     if not (len(outputs) and outputs.size == len(outputs) == targets.size):
         return None
@@ -399,7 +399,7 @@ def _set_title(axes: Any, subject: str, shown: str) -> None:
 
 
 def _file_name(metric: str, taken: Sequence[Path]) -> str:
-    """The metric's name as a file's, different from those taken."""
+    """A file name for the metric that differs from those in `taken`."""
     plain = name = re.sub(r"[^\w.-]+", "_", metric).strip("._") or "metric"
     number = 2
     while any(path.stem.casefold() == name.casefold() for path in taken):
@@ -408,13 +408,13 @@ def _file_name(metric: str, taken: Sequence[Path]) -> str:
 
 
 def _labels(class_names: Sequence[str], classes: int) -> list[str]:
-    """A short, drawable name for each class; its number where there is no such name."""
+    """A short name for each class that the fonts can draw; otherwise its number."""
     drawable = [_glyphs(family) for family in _font_families()]
     labels = []
     for number in range(classes):
         name = class_names[number] if number < len(class_names) else ""
         name = " ".join(name.split())
-        if len(name) > _LABEL_LENGTH:  # the end is kept: it is what tells many long names apart
+        if len(name) > _LABEL_LENGTH:  # keep the end: long names often differ there
             name = f"{name[: _LABEL_LENGTH // 2]}…{name[1 - _LABEL_LENGTH // 2 :]}"
         seen = name and all(any(ord(letter) in font for font in drawable) for letter in name)
         labels.append(name if seen else f"class {number}")

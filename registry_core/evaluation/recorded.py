@@ -8,18 +8,27 @@ from registry_core.evaluation.comparison import SideBySide, side_by_side
 from registry_core.evaluation.groups import Group, group_of
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
 from registry_core.records import Version
-from registry_core.store import Store
+from registry_core.store import CheckedVersion, Store
 from registry_core.types import Observer
 
 
-def read_per_example_results(store: Store, version: Version) -> PerExampleResults | None:
+def read_per_example_results(
+    store: Store, version: Version, checked: CheckedVersion | None = None
+) -> PerExampleResults | None:
     """A version's results on its test split, example by example; None without a record.
+
+    Args:
+        store: the registry.
+        version: the version.
+        checked: a version that was read already; content that it keeps is not read again.
 
     Raises:
         IntegrityError: the record is damaged.
     """
     if version.file(OUTCOMES_FILE) is None:
         return None
+    if checked and checked.version.ref == version.ref and OUTCOMES_FILE in checked.contents:
+        return PerExampleResults.from_json(checked.contents[OUTCOMES_FILE])
     return PerExampleResults.from_json(store.read(version, OUTCOMES_FILE))
 
 

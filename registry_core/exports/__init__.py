@@ -1,7 +1,7 @@
-"""What leaves the registry: versions written as files and folders for use elsewhere.
+"""Exports: models and figures of versions as files and folders outside the registry.
 
-`outputs` decides where something may be written and puts it there; `export` decides what is
-written. Nothing here imports TensorFlow unless a model has to be converted.
+`export` decides what to write, `outputs` where it may be written. TensorFlow is imported only if a
+model has to be converted.
 """
 
 from registry_core.exports.export import FORMATS, choose_format, export

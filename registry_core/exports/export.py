@@ -1,7 +1,7 @@
-"""A version's model, or its figures, written for use elsewhere.
+"""Export of a version's model or figures to a file or folder outside the registry.
 
-A `.keras` export is the registered file itself, checked against its digest. Other formats are
-Keras's work; each is read back, and answers as the registered model does, before it is there.
+A `.keras` export is the registered file itself, checked against its digest. Keras writes the other
+formats; each export is loaded again and compared with the registered model before it appears.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from registry_core.refs import shown
 from registry_core.settings import Settings
 from registry_core.store import Store
 
-# format -> how the name of what is written ends; h5 is Keras's legacy format
+# format -> file name extension; h5 is Keras's legacy format
 FORMATS = {"keras": ".keras", "h5": ".h5", "savedmodel": "", "figures": ""}
 
-# how a file's name ends -> the format that it promises
+# file name extension -> format
 _SUFFIXES = {".keras": "keras", ".h5": "h5", ".hdf5": "h5"}
 
 
 def choose_format(form: str | None, path: Path | None, reference: str) -> str:
-    """The format of an export, by what was asked for and by the output's name.
+    """The format of an export, from the requested format and the output's name.
 
     Args:
-        form: one of `FORMATS`; None where none was asked for.
-        path: where to; None where no name was given.
-        reference: the version, for the message.
+        form: one of `FORMATS`; None to derive it from the name.
+        path: the output; None for a default name.
+        reference: the version, for error messages.
 
     Raises:
-        UsageError: the format is not known, contradicts the name, or does not follow from it.
+        UsageError: the format is unknown, contradicts the name, or cannot be derived from it.
     """
     command = f"mlreg export {shlex.quote(reference)}"
     if form is not None and form not in FORMATS:
@@ -46,7 +46,7 @@ def choose_format(form: str | None, path: Path | None, reference: str) -> str:
         return form or "keras"
     promised = _SUFFIXES.get(path.suffix.lower())
     if form is None and promised is None:
-        # a name with an ending is probably meant as a file
+        # a name with an extension is probably meant as a file
         typed = shlex.quote(str(path.with_suffix(".keras") if path.suffix else path))
         option = "" if path.suffix else " --format savedmodel"
         raise UsageError(
@@ -72,25 +72,25 @@ def export(
     overwrite: bool = False,
     settings: Settings | None = None,
 ) -> Path:
-    """Write a version's model, or its figures, for use elsewhere.
+    """Write a version's model or figures to a file or folder.
 
     Args:
         store: has the version.
         version: the version.
-        form: one of `FORMATS`; `keras` and `h5` write one file, `savedmodel` and `figures` a
-            folder. None is what the path's name ends in.
-        path: where to; None makes a name from the model and its number here.
-        overwrite: replace a regular file that is there; a folder that is not empty never is.
-        settings: which plugins there are, for a model with layers of its own.
+        form: one of `FORMATS`; `keras` and `h5` write a file, `savedmodel` and `figures` a folder.
+            None derives it from the path.
+        path: the output; None makes a name in the working folder from model and version.
+        overwrite: replace an existing regular file; a folder with content is never replaced.
+        settings: which plugins there are, for a model with custom layers.
 
     Returns:
-        What was written.
+        The path that was written.
 
     Raises:
-        PluginError: the code of a layer of the model's own is not here.
-        UsageError: the format is not known or cannot hold the model, or the output exists.
-        IntegrityError: a file is not what its digest says; nothing was written.
-        StorageError: the place cannot be written.
+        PluginError: the code of a custom layer is missing.
+        UsageError: the format is unknown or cannot hold the model, or the output exists.
+        IntegrityError: a file does not match its digest; nothing was written.
+        StorageError: the output cannot be written.
     """
     form = choose_format(form, path, version.ref)
     ending = FORMATS[form]
@@ -111,8 +111,8 @@ def export(
 
 
 def _write_figures(store: Store, version: Version, draft: Path) -> None:
-    """Copy a version's figures with the folders that they are in."""
-    store.manifest(version)  # which says what they are, where the index may lack some
+    """Copy a version's figures, keeping their subfolders."""
+    store.manifest(version)  # the index may lack files that the manifest has
     draft.mkdir()
     for file in version.files:
         path = PurePosixPath(file.path)

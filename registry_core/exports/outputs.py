@@ -1,8 +1,8 @@
-"""Where a command may write outside the registry, and how the result gets there.
+"""Files and folders that commands write outside the registry.
 
-A result is written as a draft in the folder of its destination, and appears there whole or not at
-all. What exists and is not a regular file (a device, a pipe, a link) is never replaced: for root,
-`-o /dev/null` would break every other program of the machine. Knows paths, and nothing of models.
+A result is written as a draft beside its destination and moved there at the end: it appears
+complete or not at all. Anything but a regular file (a device, a pipe, a link) is never replaced: as
+root, `-o /dev/null` would break every other program on the machine. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 
 from registry_core.errors import MlregError, StorageError, UsageError
 
-# the path itself cannot name a file, whoever asks: a usage error rather than a failing disk
+# the path itself is invalid: a usage error rather than a failing disk
 _BAD_PATH = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EISDIR}
-# file systems without hard links: FAT, and some that are mounted from a network
+# file systems without hard links: FAT, and some network file systems
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
-# what rename says of a folder that is not empty, or that is in use as a mount or a working folder
-_IN_THE_WAY = {errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY, errno.ENOTDIR, errno.EISDIR}
+# errors of rename for a folder that is not empty, or is a mount point or working folder
+_OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY, errno.ENOTDIR, errno.EISDIR}
 
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
@@ -37,14 +37,14 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Output:
-    """A place outside the registry that a command writes to.
+    """A path outside the registry that a command writes to.
 
     Args:
-        path: where the result is to be.
-        folder: whether the result is a folder; else it is one file.
-        overwrite: whether a regular file that is there may be replaced; a folder never is.
-        command: the command, up to the path, for the line that says what to type next.
-        fallback: a path that would do, for the same line.
+        path: the destination.
+        folder: whether the result is a folder rather than a file.
+        overwrite: whether an existing regular file may be replaced; a folder never is.
+        command: the command up to the path, for the line of an error that can be typed.
+        fallback: a path that would work, for the same line.
     """
 
     path: Path
@@ -54,15 +54,15 @@ class Output:
     fallback: Path
 
     def check(self) -> None:
-        """Refuse a place that cannot be written, before anything is computed for it.
+        """Refuse a path that cannot be written, before anything is computed for it.
 
         Raises:
-            UsageError: something is there that is not replaced, or nothing can be there.
-            StorageError: the place cannot be looked at.
+            UsageError: something exists there that is not replaced, or the path is invalid.
+            StorageError: the path cannot be examined.
         """
         if str(self.path) == "-":
             raise self._refused(
-                "Nothing is written to standard output: '-' is not a file.", "Name a file with -o."
+                "Exports cannot go to standard output: '-' is not a file.", "Name a file with -o."
             )
         try:
             if (mode := self._mode()) is None:
@@ -74,13 +74,13 @@ class Output:
 
     @contextmanager
     def draft(self, ending: str = "") -> Iterator[Path]:
-        """Give a path to write to; what is there at the end is moved to its place.
+        """A path to write to in the block; at the end it is moved to the destination.
 
         Args:
-            ending: how the draft's name ends, for libraries that choose a format by it.
+            ending: extension of the draft's name, for libraries that choose a format by it.
 
         Raises:
-            UsageError: something came to be at the place meanwhile.
+            UsageError: something appeared at the destination meanwhile.
             StorageError: the disk is full or read-only, or the folder cannot be written.
         """
         self.check()
@@ -99,10 +99,10 @@ class Output:
             return
         above = next(each for each in self.path.parents if each.exists() or each == each.parent)
         if not above.is_dir():
-            raise self._refused(f"{above} is not a folder.", "Name a place in a folder, with -o.")
+            raise self._refused(f"{above} is not a folder.", "Name a path in a folder with -o.")
         raise UsageError(
-            f"There is no folder {parent}.",
-            "Make it first, or name another place with -o.",
+            f"The folder {parent} does not exist.",
+            "Create it first, or name another path with -o.",
             f"mkdir -p {shlex.quote(str(parent))}",
         )
 
@@ -111,28 +111,28 @@ class Output:
             full = self.folder and any(self.path.iterdir())
             if full or not self.folder:
                 raise self._refused(
-                    f"{self.path} is a folder{' with something in it' if full else ''}.",
-                    "Name another place with -o; a folder is never replaced.",
+                    f"{self.path} is a folder{' that is not empty' if full else ''}.",
+                    "Name another path with -o; a folder is never replaced.",
                 )
-            if self.path.samefile(Path.cwd()):  # a rename would leave the shell in a removed one
+            if self.path.samefile(Path.cwd()):  # a rename would leave the shell in a removed folder
                 raise self._refused(
-                    f"{self.path} is the folder that this is run in.", "Name another one with -o."
+                    f"{self.path} is the working folder.", "Name another path with -o."
                 )
         elif not stat.S_ISREG(mode):
-            kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+            kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
             raise self._refused(
-                f"{self.path} is {kind}, and only a regular file is ever replaced.",
-                "Name a path where nothing is, with -o.",
+                f"{self.path} is {kind}; only regular files are replaced.",
+                "Name a path that does not exist, with -o.",
             )
         elif self.folder or not self.overwrite:
             raise self._refused(
-                f"{self.path} exists already.",
-                "Name another place with -o"
-                + ("; a folder goes there." if self.folder else ", or replace it: --overwrite."),
+                f"{self.path} already exists.",
+                "Name another path with -o"
+                + ("; the export is a folder." if self.folder else ", or add --overwrite."),
             )
 
     def _put(self, draft: Path) -> None:
-        """Move the draft to its place; nothing that came to be there meanwhile is replaced."""
+        """Move the draft to the destination, without replacing anything that appeared there."""
         try:
             if self.folder:
                 draft.rename(self.path)  # replaces an empty folder, and nothing else
@@ -142,15 +142,15 @@ class Output:
             else:
                 _link(draft, self.path)
         except OSError as error:
-            if error.errno not in _IN_THE_WAY:
+            if error.errno not in _OCCUPIED:
                 raise
             self.check()
             raise self._refused(
-                f"{self.path} cannot be replaced: {error.strerror}.", "Name another place with -o."
+                f"{self.path} cannot be replaced: {error.strerror}.", "Name another path with -o."
             ) from error
 
     def _mode(self) -> int | None:
-        """What is there, without following a link; None where nothing is."""
+        """The mode of the destination, without following a link; None if it does not exist."""
         try:
             return os.lstat(self.path).st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -160,45 +160,45 @@ class Output:
         return UsageError(what, remedy, f"{self.command} {shlex.quote(str(_free(self.fallback)))}")
 
     def _failed(self, error: OSError | ValueError) -> MlregError:
-        """What the file system, or Python's own look at the path, says: in our words."""
+        """The error for a failed file operation or an invalid path."""
         reason = getattr(error, "strerror", None) or str(error)
         number = getattr(error, "errno", None)
         if number is None or number in _BAD_PATH:
             return self._refused(
-                f"{_short(self.path)} cannot be a file's path: {reason}.",
-                "Name another place with -o.",
+                f"{_short(self.path)} is not a valid path: {reason}.",
+                "Name another path with -o.",
             )
         if number in (errno.ENOSPC, errno.EDQUOT):
             folder = self.path.parent
             return StorageError(
                 f"The disk of {folder} is full: {reason}.",
-                "Nothing was written. Make room, or name another place with -o.",
+                "Nothing was written. Free some space, or name another path with -o.",
                 f"df -h {shlex.quote(str(folder))}",
             )
         return StorageError(
             f"{_short(self.path)} cannot be written: {reason}.",
-            "Nothing was written. Name another place with -o, or change the folder's permissions.",
+            "Nothing was written. Name another path with -o, or change the folder's permissions.",
             f"ls -ld {shlex.quote(str(self.path.parent))}",
         )
 
 
 def _link(draft: Path, target: Path) -> None:
-    """Give the draft its name, unless anything has it: link fails where rename would replace."""
+    """Move the draft to `target` unless that exists: link fails where rename would replace."""
     try:
         os.link(draft, target)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # the name is claimed by an empty file of our own, which the draft then replaces
+        # create an empty file exclusively, then replace it by the draft
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
         draft.replace(target)
 
 
 def _give_usual_modes(draft: Path) -> None:
-    """Give what was written the modes that new files and folders get here.
+    """Give a draft the modes that new files and folders get here.
 
-    The umask, a default ACL and a set-group-ID bit decide them; copies out of the registry, and
-    what libraries write through temporary files, would keep modes of their own.
+    The umask, a default ACL and the set-group-ID bit decide them. Copies from the registry, and
+    files that libraries write through temporary files, have other modes.
     """
     file, folder = draft.with_name("file"), draft.with_name("folder")
     file.touch()
@@ -210,7 +210,7 @@ def _give_usual_modes(draft: Path) -> None:
 
 
 def _free(path: Path) -> Path:
-    """The path, or one beside it where nothing is."""
+    """The path, or one beside it that does not exist."""
     for number in range(1, 100):
         found = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         if not os.path.lexists(found):

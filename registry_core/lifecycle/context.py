@@ -48,7 +48,7 @@ class RunContext:
 
 
 class Workspace(Checkpoints, Protocol):
-    """Where a run writes until it is published; the store has `RunFolder`."""
+    """Where a run writes until it is published; the store has one for each run."""
 
     @property
     def id(self) -> str:

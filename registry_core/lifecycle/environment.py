@@ -1,4 +1,4 @@
-"""Where a run happened: interpreter, machine, variables, and the state of the code around it."""
+"""Where a run happens: interpreter, machine, variables, and the git state of the project."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 import registry_core
 from registry_core.errors import escape_surrogates
-from registry_core.process.machine import processor
+from registry_core.process.machine import processor, vector_instructions
 
-# Libraries choose kernels, precision, devices and threads by these; TF_CPP_… is about logs alone.
-_DECIDES = re.compile(
+# Libraries choose kernels, precision, devices and threads by these; TF_CPP_… only changes logs.
+_INFLUENCES_RESULTS = re.compile(
     r"(?!TF_CPP_)(TF|XLA|OMP|MKL|KMP|ONEDNN|DNNL|OPENBLAS|CUDNN|CUBLAS)_\w+"
     r"|CUDA_VISIBLE_DEVICES|NVIDIA_TF32_OVERRIDE|KERAS_BACKEND|PYTHONHASHSEED",
     re.ASCII,
@@ -22,41 +22,42 @@ _DECIDES = re.compile(
 
 
 def describe_environment(folder: Path) -> dict[str, Any]:
-    """What a version's record keeps beside the libraries.
+    """What a version's record says of the machine and the project.
 
     Args:
-        folder: where the project is; its git commit is recorded, if it has one.
+        folder: the project's; its git commit is recorded, if it has one.
     """
     return {
         "mlreg": registry_core.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),
+        "vector_instructions": vector_instructions(),
         "cpus": os.cpu_count(),
         "usable_cpus": _usable_cpus(),
-        "variables": deciding_variables(),
+        "variables": result_variables(),
         "git": git_state(folder),
     }
 
 
-def deciding_variables() -> dict[str, str]:
-    """The environment variables that are set and may decide a result, by name."""
+def result_variables() -> dict[str, str]:
+    """The environment variables that may change a result and are set, by name."""
     return {
         name: escape_surrogates(value)
         for name, value in sorted(os.environ.items())
-        if _DECIDES.fullmatch(name)
+        if _INFLUENCES_RESULTS.fullmatch(name)
     }
 
 
 def _usable_cpus() -> int | None:
-    """How many processors this process may use; a container or taskset may leave it fewer."""
+    """How many processors this process may use; a container or taskset may limit them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit that is checked out, and whether files differ from it; None outside git."""
+    """The commit that is checked out, and whether files differ from it; None without git."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None

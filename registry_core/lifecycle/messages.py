@@ -9,7 +9,7 @@ from typing import Any
 
 from registry_core.data.checks import validation_split
 from registry_core.errors import DataError, IntegrityError
-from registry_core.lifecycle.record_diff import changed_since
+from registry_core.lifecycle.record_diff import changed_code, changed_data, changed_since
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.store.checkpoint import read_state
 from registry_core.types import Checkpoints, Observer
@@ -42,28 +42,53 @@ def say_where(origin: Mapping[str, Any], checkpoints: Checkpoints, observer: Obs
             observer.resumed(state["epoch"], state["step"])
 
 
-def warn_of_changes(
-    then: Mapping[str, Any] | None, now: Mapping[str, Any], observer: Observer
+def refuse_other_data(
+    spec: RunSpec, began_with: Mapping[str, Any] | None, data: Mapping[str, Any]
 ) -> None:
-    """Warn of what changed since a resumed run began.
+    """Refuse data that is not what a run was specified for, or began with.
 
     Args:
-        then: what the run began with; None for a new run.
-        now: the same of this process.
-        observer: receives the warnings.
+        spec: what is run.
+        began_with: what a resumed run began with; None for a new run.
+        data: what `describe` says of the splits.
 
     Raises:
-        DataError: the data changed.
+        DataError: names a split.
     """
-    for change in changed_since(then, now) if then else []:
-        if change.kind == "data":
+    known = [spec.data, began_with["data"]["splits"] if began_with else None]
+    for splits in filter(None, known):
+        for change in changed_data(splits, data["splits"]):
+            what, need = "was specified for", "This run"
+            if spec.resumes:
+                what, need = "began with", "A resumed run"
             raise DataError(
-                f"The data is not what the run began with: {change.what} has {change.now}, and had "
+                f"The data is not what the run {what}: {change.what} has {change.now}, and had "
                 f"{change.then}.",
-                "A resumed run needs the data that it began with: start a new run.",
-                f"mlreg run {now['dataset']} --preset {now['preset']}",
+                f"{need} needs the data that it {what}: start a new run.",
+                f"mlreg run {spec.dataset} --preset {spec.preset}",
             )
+
+
+def warn_of_changes(
+    spec: RunSpec,
+    began_with: Mapping[str, Any] | None,
+    now: Mapping[str, Any],
+    observer: Observer,
+) -> None:
+    """Warn of what changed since a run was specified, or began.
+
+    Args:
+        spec: what is run.
+        began_with: what a resumed run began with; None for a new run.
+        now: the same of this process.
+        observer: receives the warnings.
+    """
+    for change in changed_code(spec.code, now) if spec.code else []:
         observer.warn(
-            f"Not as it was when the run began: {change}. It may end in other weights than it "
-            "would have."
+            f"Not as it was when the run was specified: {change}. Its weights may differ."
+        )
+    for change in changed_since(began_with, now) if began_with else []:
+        observer.warn(
+            f"Not as it was when the run began: {change}. Its weights may differ from those of "
+            "a run that was never stopped."
         )

@@ -18,7 +18,7 @@ from registry_core.plugins import custom_code
 from registry_core.plugins.manager import PluginSet
 from registry_core.process.guard import ClosedFilesError
 from registry_core.records import FIGURES_FOLDER, LOG_FILE, MODEL_FILE
-from registry_core.store import RunFolder, check_files
+from registry_core.store import Workspace, check_files
 from registry_core.types import Observer, RunResult
 
 
@@ -80,7 +80,7 @@ def draw_figures(artifacts: Artifacts, files: Path, context: RunContext) -> str 
     return None
 
 
-def save_log(folder: RunFolder, observer: Observer) -> None:
+def save_log(folder: Workspace, observer: Observer) -> None:
     """Make the log so far a file of the version; a damaged log is left out."""
     try:
         content = folder.log_content

@@ -97,8 +97,8 @@ def add_late_imports(origin: Mapping[str, Any], context: RunContext) -> dict[str
     """What a run began with, and the modules that were imported since."""
     now = context.plugins.describe_code(context.project)
     # a file may have been edited since: what was read first is what ran
-    code = {"files": origin["code"]["files"]}
-    code["modules"] = {**now["modules"], **origin["code"]["modules"]}
+    modules = {**now["modules"], **origin["code"]["modules"]}
+    code = {**origin["code"], "modules": modules}
     environment = {**origin["environment"], "libraries": libraries()}
     return {**origin, "code": code, "environment": environment}
 
@@ -107,6 +107,7 @@ def build_record(
     artifacts: Artifacts,
     results: PerExampleResults,
     seconds: Mapping[str, float],
+    command_seconds: float,
     figures_missing: str | None,
 ) -> dict[str, Any]:
     """What a version's manifest says beside its files.
@@ -115,6 +116,7 @@ def build_record(
         artifacts: what the run made.
         results: the outputs for each test example.
         seconds: of each stage, in this process.
+        command_seconds: from the beginning of the command to the registration.
         figures_missing: why the figures are missing; None if they are there.
     """
     spec, origin, history = artifacts.spec, artifacts.origin, artifacts.history
@@ -132,6 +134,7 @@ def build_record(
         "resumed": history.resumed,
         "not_repeatable": [each.to_json() for each in history.not_repeatable],
         "seconds": {**seconds, **fit},  # a resumed run's earlier processes count for fit alone
+        "command_seconds": command_seconds,
         "data": origin["data"],
         "figures_missing": figures_missing,
         "plugins": origin["plugins"],

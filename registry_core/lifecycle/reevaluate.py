@@ -28,14 +28,14 @@ from registry_core.lifecycle.spec import RunSpec, spec_from_record
 from registry_core.plugins.manager import PluginSet
 from registry_core.records import Version
 
-# Kernels are chosen by the processor, and add up in another order. Where every answer is the same,
-# a metric that differs by less than this part of it differs by that alone.
+# Another processor adds numbers in another order. If every example has the same class, a metric
+# that differs by less than this part of it differs for that reason alone.
 NOISE = 1e-4
 
 
 @dataclass(frozen=True)
 class Reevaluation:
-    """What a version measured this time, beside what was recorded.
+    """What a version measures now, beside what was recorded.
 
     Args:
         version: the version.
@@ -43,13 +43,13 @@ class Reevaluation:
         examples: how many the split has.
         fingerprint: the split's.
         metrics: name -> value, with the split's name before it: `test_accuracy`.
-        verdict: `identical`: every answer and every metric is the recorded one. `within noise`:
-            every answer is the same, and no metric differs by more than `NOISE` of it.
-            `different`: something does. `not recorded`: another split than the recorded one.
+        verdict: `identical`: every output and every metric is the recorded one. `within noise`:
+            every output is, and no metric differs by more than `NOISE` of it. `different`: one
+            does. `not recorded`: another split than the recorded one.
         recorded: name -> value, of the metrics that were recorded on this split.
-        changed: places of examples that were answered otherwise; where there are no classes,
-            whose loss differs by more than `NOISE` of it.
-        comparison: of the answers now with the recorded ones; None where nothing was recorded.
+        changed: places of examples whose class changed; without classes, those whose loss differs
+            by more than `NOISE` of it.
+        comparison: of the outputs now with the recorded ones; None if nothing was recorded.
     """
 
     version: Version
@@ -126,7 +126,7 @@ def evaluate(
         splits["validation"] = data.test
     if split_name not in splits:
         raise UsageError(
-            f"{spec.dataset} keeps no {split_name} split, with the settings of {version.ref}.",
+            f"{spec.dataset} has no {split_name} split, with the settings of {version.ref}.",
             f"Splits: {', '.join(splits)}.",
             f"mlreg evaluate {version.ref} --split test",
         )
@@ -151,7 +151,7 @@ def evaluate(
     results = pack_results(evaluation, data.class_names, seen)
     if targets_differ(results, before):
         raise DataError(
-            f"The test split has the fingerprint that {version.ref} was measured on, and other "
+            f"The test split has the fingerprint that {version.ref} was measured on, but other "
             "targets.",
             "Its examples or their order changed: a stream needs another fingerprint then.",
         )
@@ -171,7 +171,7 @@ def evaluate(
 
 def _changed(ours: PerExampleResults, theirs: PerExampleResults) -> list[int]:
     if ours.predicted is not None and theirs.predicted is not None:
-        kind, sides = "i", (ours.predicted, theirs.predicted)  # classes are the same or they differ
+        kind, sides = "i", (ours.predicted, theirs.predicted)
     else:
         kind, sides = "f", (ours.losses, theirs.losses)
     now, then = (struct.unpack(f"<{ours.examples}{kind}", side) for side in sides)

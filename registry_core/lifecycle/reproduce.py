@@ -1,4 +1,4 @@
-"""A version trained again from its record, and what came of it: the same, noise, or something else.
+"""Trains a version again from its record: the result is the same, the same up to noise, or not.
 
 Nothing is registered.
 """
@@ -21,7 +21,7 @@ from registry_core.lifecycle.spec import RunSpec
 from registry_core.records import Version
 from registry_core.types import Observer
 
-# What may decide a result and is in no record.
+# What may change a result and is not recorded.
 NOT_LOOKED_AT = (
     "files that the plugin reads besides its data",
     "installed libraries' own files",
@@ -29,31 +29,31 @@ NOT_LOOKED_AT = (
     "time and network",
 )
 
-# A difference in the answers that the paired test would see this seldom is more than noise.
+# The significance level of the paired test: a smaller p-value is more than noise.
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of training a version again.
+    """The result of training a version again.
 
     Args:
         version: the version.
         verdict: `identical`: weights, history and metrics are the record's, bit for bit.
             `within noise`: they are not, and the paired test finds no difference between the
-            answers. `different`: it does, or the two cannot be compared.
-        metrics: name -> value, of this time.
-        weights: the digest of the weights, of this time.
-        recorded_weights: and of the record.
-        first_epoch: the first epoch, from 1, whose history is not the record's; None where there is
-            none.
-        drift: what is not as it was when the version was made.
+            outputs. `different`: it finds one, or the two cannot be compared.
+        metrics: name -> value, now.
+        weights: the digest of the weights, now.
+        recorded_weights: and in the record.
+        first_epoch: the first epoch, from 1, whose history differs from the record; None if all
+            are equal.
+        drift: what changed since the version was made.
         compared: what was compared for that, in words: `settings`, `plugin files (3)`, …
-        not_recorded: what was not, as the version's record says nothing of it.
-        not_looked_at: what is in no record, and may have decided.
-        causes: why the same training may come to something else, known from the record.
-        comparison: of the answers now with the recorded ones; None where they cannot be compared.
-        why_not: why they cannot; empty where they can.
+        not_recorded: what could not be compared, because the record does not say it.
+        not_looked_at: what is never recorded and may have changed the result.
+        causes: why the same training may give another result, known from the record.
+        comparison: of the outputs now with the recorded ones; None if they cannot be compared.
+        why_not: why they cannot; empty if they can.
     """
 
     version: Version
@@ -72,7 +72,7 @@ class Reproduction:
 
     @property
     def cause_known(self) -> bool:
-        """Whether anything is known that may have made a difference."""
+        """Whether something is known that may explain a difference."""
         return bool(self.drift or self.causes)
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Reproduction:
             "weights": self.weights,
             "recorded_weights": self.recorded_weights,
             "first_epoch": self.first_epoch,
-            "drift": [drift.to_json() for drift in self.drift],
+            "drift": [change.to_json() for change in self.drift],
             "compared": list(self.compared),
             "not_recorded": list(self.not_recorded),
             "not_looked_at": list(self.not_looked_at),
@@ -116,21 +116,21 @@ class EphemeralWorkspace:
 
 
 def check_reproducible(version: Version, manifest: Mapping[str, Any]) -> None:
-    """Refuse a version that no training made, or whose record does not say enough.
+    """Refuse a version that was imported, or whose record is too old.
 
     Raises:
-        UsageError: says why it cannot be trained again.
+        UsageError: it cannot be trained again.
     """
     if "imported" in manifest:
         raise UsageError(
-            f"{version.ref} was imported: no record says how it was trained.",
-            "What it answers can be measured again.",
+            f"{version.ref} was imported: how it was trained is not recorded.",
+            "It can be measured again.",
             f"mlreg evaluate {version.ref}",
         )
     if "weights" not in manifest:
         raise UsageError(
-            f"{version.ref} was made by an mlreg that kept no digest of its weights.",
-            "What it answers can be measured again.",
+            f"{version.ref} was made by an older mlreg, which kept no digest of its weights.",
+            "It can be measured again.",
             f"mlreg evaluate {version.ref}",
         )
 
@@ -184,7 +184,7 @@ def reproduce(
 
 
 def _causes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What the records themselves say about training that does not repeat."""
+    """What the records say about training that gives another result each time."""
     causes = []
     for record in (then, now):
         for each in record.get("not_repeatable", ()):

@@ -14,7 +14,7 @@ from registry_core.data.checks import describe
 from registry_core.formatting import metrics_line
 from registry_core.lifecycle.assembly import assemble, load_data
 from registry_core.lifecycle.context import RunContext, Workspace
-from registry_core.lifecycle.messages import say_what, say_where, warn_of_changes
+from registry_core.lifecycle.messages import refuse_other_data, say_what, say_where, warn_of_changes
 from registry_core.lifecycle.publishing import (
     draw_figures,
     files_below,
@@ -34,7 +34,8 @@ from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
 from registry_core.plugins import custom_code
 from registry_core.records import MODEL_FILE, Version
-from registry_core.store import RunFolder, Store, translate_storage_errors
+from registry_core.store import Store, translate_storage_errors
+from registry_core.store import Workspace as StoreWorkspace
 
 NOTHING_REGISTERED = "Nothing was registered."
 
@@ -54,7 +55,7 @@ def run(spec: RunSpec, store: Store, context: RunContext) -> Version:
     began = time.monotonic() if context.began is None else context.began
     context.interrupts.outcome = NOTHING_REGISTERED
     with (
-        store.take_up_run(spec.resumes) if spec.resumes else store.start_run(spec.model) as folder,
+        store.reopen_run(spec.resumes) if spec.resumes else store.start_run(spec.model) as folder,
         logged(context.observer, folder) as observer,
     ):
         inside = replace(context, observer=observer, began=began)
@@ -87,6 +88,7 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         data = load_data(spec, context)
         with plugins.attribute_errors("mlreg_dataset"):
             described = describe(data)
+        refuse_other_data(spec, workspace.record, described)
 
     with stages.timed("model"):
         backend = context.load_backend(spec.config)
@@ -95,7 +97,7 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         assembly = assemble(spec, data, backend, workspace, context)
 
     origin = build_origin(spec, described, backend, context)
-    warn_of_changes(workspace.record, origin, observer)
+    warn_of_changes(spec, workspace.record, origin, observer)
     say_where(origin, workspace, observer)
     workspace.begin(origin)
     if workspace.id:
@@ -133,7 +135,9 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
     )
 
 
-def publish(artifacts: Artifacts, store: Store, folder: RunFolder, context: RunContext) -> Version:
+def publish(
+    artifacts: Artifacts, store: Store, folder: StoreWorkspace, context: RunContext
+) -> Version:
     """Save the model, draw the figures, and register them as the next version.
 
     Plugins do not hear of it yet: `notify` them when the folder has been left.
@@ -142,7 +146,7 @@ def publish(artifacts: Artifacts, store: Store, folder: RunFolder, context: RunC
         artifacts: what `execute` returned.
         store: where the version goes.
         folder: the run's folder in it, still open.
-        context: that of `execute`.
+        context: that of `execute`; it says when the command began.
 
     Raises:
         MlregError: of the kind that is at fault. No version was registered.
@@ -168,8 +172,11 @@ def publish(artifacts: Artifacts, store: Store, folder: RunFolder, context: RunC
         observer.say(stages.summary())
     with translate_storage_errors(store.folder, "keeping the run's log", outcome=nothing):
         save_log(folder, observer)
-    record = build_record(artifacts, results, stages.seconds, figures_missing) | extra
     files = files_below(folder.files, observer)
+    took = 0.0 if context.began is None else time.monotonic() - context.began
+    record = extra | build_record(
+        artifacts, results, stages.seconds, round(took, 3), figures_missing
+    )
     interrupts.outcome = f"It was being registered: `mlreg list {model}` says whether it was."
     with interrupts.defer_interrupts():
         version = store.publish(

@@ -1,7 +1,6 @@
-"""A run in lines: what a log says of it, and the file that is kept with the run.
+"""The log of a run: a line with its time for each event, kept with the run and then its version.
 
-Whoever watches a run on a terminal sees it once. The same events, each a line with its time, are
-appended to the run's folder while it goes on, and become a file of the version. Knows no terminal.
+A terminal shows the same events once. Nothing here knows terminals.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ STAGES = {
     "register": "Registering",
 }
 
-# A log gets a line for a download, a calculation or a long epoch no more often than this, and none
-# for a calculation that is done sooner.
+# A download, a calculation and a long epoch get a line no more often than this, and a calculation
+# that is done sooner gets none.
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_WITHOUT_LINE = 2.0
 SECONDS_WITHIN_EPOCH = 60.0
@@ -41,12 +40,12 @@ _ALL = 2**63 - 1
 
 
 def now() -> float:
-    """Seconds that only go forward."""
+    """Seconds of a clock that never goes back."""
     return time.monotonic()
 
 
 class Lines:
-    """An observer that has a line for each thing that is worth one in a log.
+    """An observer that writes a line for each event that belongs in a log.
 
     Args:
         write: takes each line.
@@ -108,7 +107,7 @@ class Lines:
             self._write(f"{what}: {done:,} of {total:,}")
 
 
-class Both:
+class ObserverPair:
     """Passes everything on to two observers."""
 
     def __init__(self, first: Observer, second: Observer) -> None:
@@ -151,35 +150,35 @@ class Both:
             each.calculated(what, done, total)
 
 
-class LogKeeper(Protocol):
-    """Where a run's log is kept; the store answers with a `RunFolder`."""
+class LogFolder(Protocol):
+    """Where a run's log is written; the store has one for each run."""
 
     def log(self, line: str, last: bool = False) -> None: ...
 
 
 @contextmanager
-def logged(observer: Observer, folder: LogKeeper) -> Iterator[Observer]:
-    """An observer that tells this one everything and keeps the log too, with why the run ended.
+def logged(observer: Observer, folder: LogFolder) -> Iterator[Observer]:
+    """An observer that passes everything on and writes the log, and why the run ended.
 
-    A log that cannot be written costs a warning, and the run goes on.
+    If the log cannot be written, there is a warning, and the run continues without it.
     """
-    keeps = True
+    writable = True
 
     def write(text: str, last: bool = False) -> None:
-        nonlocal keeps
-        if not keeps:
+        nonlocal writable
+        if not writable:
             return
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         try:
             folder.log(f"{at} {literal(text)[:_LONGEST_LINE]}", last)
         except (OSError, MlregError) as error:
-            keeps = False
+            writable = False
             why = error.what if isinstance(error, MlregError) else one_line(error)
             observer.warn(f"The run's log ends here: {why}")
 
-    both = Both(observer, Lines(write))
+    both = ObserverPair(observer, Lines(write))
     try:
-        with warnings_to(both.warn):  # what is said of plugins belongs into the log too
+        with warnings_to(both.warn):  # warnings about plugins belong in the log too
             yield both
     except MlregError as error:
         write(f"Failed: {error.what} {error.remedy}".rstrip(), last=True)
@@ -200,7 +199,7 @@ def find_log(store: Store, words: Sequence[str]) -> RunLog:
         words: a reference to a version, in one or two words; or a run's id, or its end.
 
     Raises:
-        UsageError: there is no such version or run, or nothing was logged.
+        UsageError: there is no such version or run, or it has no log.
         IntegrityError: the log is damaged.
     """
     is_run = len(words) == 1 and re.fullmatch(r"(\d{8}T\d{6}Z-)?[0-9a-f]{4,8}", words[0])
@@ -210,20 +209,21 @@ def find_log(store: Store, words: Sequence[str]) -> RunLog:
 
 
 def _log_of_run(store: Store, name: str) -> RunLog:
-    going = [run.id for run in store.unfinished_runs() if run.is_called(name)]
+    unfinished = [run.id for run in store.unfinished_runs() if run.is_called(name)]
     made = [each for each in store.newest_versions(_ALL) if each.run.endswith(name)]
-    if len(going) + len(made) != 1:
-        which = [*going, *(version.ref for version in made)]
+    if len(unfinished) + len(made) != 1:
+        which = [*unfinished, *(version.ref for version in made)]
         raise UsageError(
-            f"{len(which)} runs are called {shown(name)}." if which else f"No run {shown(name)}.",
+            f"{len(which)} runs match {shown(name)}." if which else f"No run {shown(name)}.",
             f"These: {', '.join(which)}." if which else "`mlreg runs` lists them with their ids.",
             f"mlreg show {which[0]} --log" if which else "mlreg runs",
         )
     if made:
         return _log_of_version(store, made[0])
-    if not (content := store.run_log(going[0])):
-        raise UsageError(f"Run {going[0]} has no log.", "An older mlreg began it.", "mlreg runs")
-    return RunLog(going[0], None, _lines(content))
+    run = unfinished[0]
+    if not (content := store.run_log(run)):
+        raise UsageError(f"Run {run} has no log.", "An older mlreg began it.", "mlreg runs")
+    return RunLog(run, None, _lines(content))
 
 
 def _log_of_version(store: Store, version: Version) -> RunLog:

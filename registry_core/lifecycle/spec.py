@@ -1,14 +1,16 @@
-"""What to run: a plugin's presets, a user's changes, and the records of earlier runs.
+"""What to run: made of a plugin's presets, a user's changes, or the records of earlier runs.
 
-All that can be refused by looking at names and values is refused here, before anything heavy loads.
+Everything that can be refused by its name or value is refused here, before a heavy import. A
+specification can be written as JSON and read back in another process that has the plugins.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from registry_core.config import RunConfig
@@ -18,21 +20,38 @@ from registry_core.plugins.presets import find_presets
 from registry_core.records import UnfinishedRun
 from registry_core.refs import check_model_name, check_new_model_name
 
+# of the JSON form
+SCHEMA = 1
+_JSON: dict[str, type | tuple[type, ...]] = {
+    "model": str,
+    "dataset": str,
+    "preset": str,
+    "config": Mapping,
+    "data_dir": (str, NoneType),
+    "group": str,
+    "resumes": str,
+    "code": Mapping,
+    "data": (Mapping, NoneType),
+}
+
 _NO_UNICODE = "It contains a lone surrogate, which a record cannot store."
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What is to be run, decided before anything heavy is imported.
+    """What to run.
 
     Args:
         model: the name that the version is registered under.
         dataset: the dataset plugin's name.
         preset: the preset's name.
         config: the preset with the user's changes.
-        data_dir: what `--data-dir` said, or None.
-        group: of the runs that this one is made together with; empty where it is made alone.
-        resumes: the id of a stopped run to go on with; empty where a new one begins.
+        data_dir: the `--data-dir` option, or None.
+        group: the id shared by the runs of `--seeds`; empty for a single run.
+        resumes: the id of the stopped run to resume; empty for a new run.
+        code: plugin -> the digest of its code when this was decided. A run warns of other code.
+        data: split -> its `examples` and `fingerprint`, if they are known. A run refuses other
+            data.
     """
 
     model: str
@@ -42,14 +61,28 @@ class RunSpec:
     data_dir: Path | None = None
     group: str = ""
     resumes: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Any]] | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """What would be run: names and configuration."""
+    def summary(self) -> dict[str, Any]:
+        """Names and configuration, as `mlreg run --dry-run --json` shows them."""
         return {
             "model": self.model,
             "dataset": self.dataset,
             "preset": self.preset,
             "config": self.config.values(),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for `spec_from_json`."""
+        return {
+            "schema": SCHEMA,
+            **self.summary(),
+            "data_dir": None if self.data_dir is None else str(self.data_dir),
+            "group": self.group,
+            "resumes": self.resumes,
+            "code": dict(self.code),
+            "data": None if self.data is None else {k: dict(v) for k, v in self.data.items()},
         }
 
 
@@ -61,7 +94,7 @@ def spec_from_preset(
     data_dir: Path | None = None,
     recorded: Mapping[str, Any] | None = None,
 ) -> RunSpec:
-    """Decide what to run, and refuse what can be refused by looking at names and values.
+    """Decide what to run.
 
     Args:
         plugins: the run's plugins, the dataset's among them.
@@ -72,8 +105,8 @@ def spec_from_preset(
         recorded: key -> value of an earlier run's record, which the overrides change.
 
     Raises:
-        UsageError: there is no such preset, key, value, name or folder.
-        PluginError: the plugin's presets are not what they should be.
+        UsageError: a preset, setting, value, name or folder is not possible.
+        PluginError: the plugin's presets are not possible.
     """
     dataset = plugins.dataset_name
     presets = find_presets(plugins)
@@ -97,26 +130,28 @@ def spec_from_preset(
         preset=chosen,
         config=config,
         data_dir=data_dir.absolute() if data_dir else None,
+        code=plugins.code_digests(),
     )
 
 
 def spec_from_run(plugins: PluginSet, run: UnfinishedRun, data_dir: Path | None = None) -> RunSpec:
-    """The plan by which a stopped run goes on.
+    """The specification that resumes a stopped run.
 
     Args:
         plugins: the run's plugins.
         run: has stopped.
         data_dir: a file or folder that holds the data; None takes what the run began with, if it
-            is still there.
+            still exists.
 
     Raises:
-        UsageError: the plugin does not have a setting of then any more, or the folder is not there.
+        UsageError: the plugin no longer has a recorded setting, or the folder does not exist.
     """
     record = run.record
     if data_dir is None and record["data_dir"] and Path(record["data_dir"]).exists():
         data_dir = Path(record["data_dir"])
-    plan = spec_from_record(plugins, record, data_dir)
-    return replace(plan, group=record["group"], resumes=run.id)
+    spec = spec_from_record(plugins, record, data_dir)
+    data = record.get("data", {}).get("splits")
+    return replace(spec, group=record["group"], resumes=run.id, data=data)
 
 
 def spec_from_record(
@@ -125,20 +160,65 @@ def spec_from_record(
     data_dir: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> RunSpec:
-    """The plan of a record, whatever the presets say by now.
+    """The specification of an earlier run, by its record and not by today's presets.
 
     Args:
         plugins: the record's plugins.
         record: what a run began with, or a version's manifest: `model`, `preset`, `config`.
         data_dir: a file or folder that holds the data, for the plugin.
-        overrides: key -> value, where it is not to be what it was.
+        overrides: key -> value, which change the recorded settings.
 
     Raises:
-        UsageError: the plugin does not have a setting of then any more, or the folder is not there.
+        UsageError: the plugin no longer has a recorded setting, or the folder does not exist.
     """
     preset = record["preset"] if record["preset"] in find_presets(plugins) else None
-    plan = spec_from_preset(plugins, preset, overrides, None, data_dir, recorded=record["config"])
-    return replace(plan, preset=record["preset"], model=check_model_name(record["model"]))
+    spec = spec_from_preset(plugins, preset, overrides, None, data_dir, recorded=record["config"])
+    return replace(spec, preset=record["preset"], model=check_model_name(record["model"]))
+
+
+def spec_from_json(plugins: PluginSet, record: Mapping[str, Any]) -> RunSpec:
+    """Read what `RunSpec.to_json` wrote, perhaps in another process.
+
+    Other code than the specification's is a warning when it is executed, other data an error.
+
+    Args:
+        plugins: of the specification's dataset.
+        record: as it was written.
+
+    Raises:
+        UsageError: it is not a specification of this schema or for these plugins, the plugin has no
+            such setting, or the data folder does not exist here.
+    """
+    _check_json(plugins, record)
+    data_dir = None if record["data_dir"] is None else Path(record["data_dir"])
+    spec = spec_from_record(plugins, record, data_dir)
+    return replace(
+        spec,
+        group=record["group"],
+        resumes=record["resumes"],
+        code=record["code"],
+        data=record["data"],
+    )
+
+
+def _check_json(plugins: PluginSet, record: Mapping[str, Any]) -> None:
+    if record.get("schema") != SCHEMA:
+        raise UsageError(
+            f"The run's specification has schema {safe_repr(record.get('schema'))}, not {SCHEMA}.",
+            "Write it with the mlreg that reads it: RunSpec.to_json().",
+        )
+    for key, kind in _JSON.items():
+        if key not in record or not isinstance(record[key], kind):
+            raise UsageError(
+                f"The run's specification has no valid {key}: {safe_repr(record.get(key))}.",
+                "Write it with RunSpec.to_json().",
+            )
+    if record["dataset"] != plugins.dataset_name:
+        raise UsageError(
+            f"The run's specification is for the dataset plugin {safe_repr(record['dataset'])}, "
+            f"not '{plugins.dataset_name}'.",
+            "Load the plugin that it names.",
+        )
 
 
 def _check_text(name: str, preset: RunConfig, config: RunConfig) -> None:

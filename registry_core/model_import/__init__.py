@@ -1,12 +1,13 @@
-"""What a model file from elsewhere may ask of this machine, and how that is found out.
+"""Import of model files that were made elsewhere and may be hostile.
 
-A file of a kilobyte can describe a model of terabytes, or of hours. So it is opened in a process
-of its own first, which has limits of memory and time, no network, and dies with this one.
-`examination` is this side of it, `child` the other; `confinement` is what a process does to itself.
+A file of a kilobyte can describe a model that needs terabytes of memory or hours of time. So a
+separate process opens it first, with limits on memory and time and without network. `examiner`
+starts that process, `examiner_process` runs in it, `sandbox` is how it restricts itself, and
+`model_file` checks the content of the file.
 """
 
-from registry_core.model_import.confinement import bounded_memory
-from registry_core.model_import.examination import Examiner
+from registry_core.model_import.examiner import Examiner
 from registry_core.model_import.limits import Limits
+from registry_core.model_import.sandbox import bounded_memory
 
 __all__ = ["Examiner", "Limits", "bounded_memory"]

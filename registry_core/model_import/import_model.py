@@ -1,8 +1,8 @@
-"""How a model that was made elsewhere becomes a version: copy, inspect, load, measure, register.
+"""Import a model that was trained elsewhere as a version: copy, check, load, evaluate, register.
 
-What is inspected is this process's own copy, and the same bytes are loaded and registered. The copy
-is opened by another process first, which has limits; this one opens it once that went well. The
-context's backend loads and measures it; nothing here knows TensorFlow.
+The file is copied first, and the same bytes are checked, loaded and registered. A separate process
+with limits opens the copy first; this process opens it once that succeeded. The context's backend
+loads and evaluates the model; nothing here knows TensorFlow.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from registry_core.records import MODEL_FILE, Version
 from registry_core.store import Store, translate_storage_errors
 from registry_core.types import DataSplits, History
 
-# What stands in place of a preset's name for a model that no preset trained.
+# The preset's name in the record of an imported model, which no preset trained.
 PRESET = "imported"
 
 _CHUNK = 1 << 20
 
 
-class FirstReader(Protocol):
-    """Who opens a file before this process does; `registry_core.model_import` has the one."""
+class FileExaminer(Protocol):
+    """Opens a file before this process does; `examiner.Examiner` or a fake."""
 
     def inspect(self, file: Path) -> ModelFile: ...
 
-    def rehearse(self, file: Path, config: RunConfig, data: DataSplits | None) -> Limits: ...
+    def trial_run(self, file: Path, config: RunConfig, data: DataSplits | None) -> Limits: ...
 
 
 def import_model(
@@ -51,24 +51,23 @@ def import_model(
     file: Path,
     store: Store,
     context: RunContext,
-    examiner: FirstReader | None = None,
+    examiner: FileExaminer | None = None,
 ) -> Version:
-    """Copy a `.keras` file, measure it on the plugin's test split, and register it.
+    """Copy a `.keras` file, evaluate it on the plugin's test split, and register it.
 
     Args:
         spec: the name, the plugin, and the preset by which its data is loaded.
-        file: the model; it is copied, and not looked at again.
+        file: the model; it is copied, and not read again.
         store: where the version goes.
-        context: what a run needs; its backend is loaded once the file was found harmless and the
-            data good.
-        examiner: opens the file first; None does so in a process with the usual limits.
+        context: what a run needs; its backend is loaded once the file and the data were checked.
+        examiner: opens the file first; None starts a process with the default limits.
 
     Raises:
         UsageError: there is no such file, or the model does not fit the dataset.
-        RefusedError: the file wants to run code, to reach for something outside itself, or more
-            memory or time than a file of its size gets.
-        IntegrityError: the file is not what a `.keras` file is.
-        MlregError: of the kind that is at fault. Whatever is raised, no version was registered.
+        RefusedError: the file contains code, refers to something outside itself, or exceeds the
+            limits on memory or time.
+        IntegrityError: the file is not a `.keras` file, or it is damaged.
+        MlregError: of the class that matches the fault. After any error, nothing was registered.
     """
     began = time.monotonic() if context.began is None else context.began
     context = replace(context, began=began)
@@ -98,12 +97,12 @@ def import_model(
 
         with stages.timed("model"):
             with translate_storage_errors(store.folder, "trying the model out", outcome=nothing):
-                limits = examiner.rehearse(own, spec.config, data)
+                limits = examiner.trial_run(own, spec.config, data)
             backend = context.load_backend(spec.config)
             backend.start_threads()
             with plugins.attribute_errors("mlreg_dataset"):
                 data = backend.check_data(data)
-            # what went well there because memory was refused must not take it here
+            # a file may behave well under limits only: the same memory limit applies here
             with bounded_memory(limits.memory_bytes):
                 model = backend.load(own, found.numbers)
                 loss = backend.check_compatibility(model, data)
@@ -135,30 +134,32 @@ def import_model(
     return version
 
 
-def examine(file: Path, examiner: FirstReader | None = None) -> tuple[int, str]:
-    """Try out a copy of a file, and keep nothing; returns its size in bytes and its sha256.
+def examine(file: Path, examiner: FileExaminer | None = None) -> tuple[int, str]:
+    """Try out a copy of a file without registering it; returns its size in bytes and its sha256.
 
-    The model is loaded, and answers inputs that are made by what it says of them.
+    The model is loaded, and predicts inputs that are made from its input shapes.
 
     Raises:
-        UsageError, RefusedError, IntegrityError: as `import_model`.
+        UsageError: as `import_model`.
+        RefusedError: as `import_model`.
+        IntegrityError: as `import_model`.
     """
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / MODEL_FILE
         copied = _copy(file, own)
-        (examiner or Examiner()).rehearse(own, RunConfig(), None)
+        (examiner or Examiner()).trial_run(own, RunConfig(), None)
     return copied
 
 
 def _copy(source: Path, target: Path) -> tuple[int, str]:
-    """Copy a regular file as long as it is now; returns its size in bytes and its sha256."""
+    """Copy a regular file at its present length; returns its size in bytes and its sha256."""
     if source.is_dir():
         raise RefusedError(
-            f"{source} is a folder; a SavedModel runs what is written in it.",
-            "Where it is trusted, build the model with Keras, and save it as .keras.",
+            f"{source} is a folder; a SavedModel can run any code.",
+            "If you trust it, build the model with Keras and save it as .keras.",
         )
     try:
-        # NONBLOCK, so that a pipe in its place cannot hold us up
+        # NONBLOCK, so that opening a pipe does not block
         descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -166,9 +167,9 @@ def _copy(source: Path, target: Path) -> tuple[int, str]:
     with os.fdopen(descriptor, "rb") as stream, target.open("xb") as copy:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"{source} is no regular file.", "Name a .keras file.")
+            raise UsageError(f"{source} is not a regular file.", "Name a .keras file.")
         digest, left = hashlib.sha256(), status.st_size
-        # whoever writes on while we read does not make the copy grow
+        # a file that grows meanwhile does not make the copy grow
         while left and (piece := stream.read(min(_CHUNK, left))):
             digest.update(piece)
             copy.write(piece)
@@ -177,5 +178,5 @@ def _copy(source: Path, target: Path) -> tuple[int, str]:
 
 
 def _plain(name: str) -> str:
-    """A file's name as text, whatever its bytes are."""
+    """A file's name as text, also if its bytes are not valid text."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,9 +1,9 @@
-"""The code that a version's model needs beside Keras: layers, losses and functions of its own.
+"""The custom code that a version's model needs: its own layers, losses and functions.
 
-A saved model names them and cannot bring them. Which module registers each is recorded with the
-version, and is imported before the model is loaded. A record is not trusted: it can have a module
-imported that lies beside plugins.toml, in the package of a plugin that is known here, or in an
-installed package that is made for Keras; nothing else. Knows no model, and Keras only by name.
+A saved model contains their names, not their code. The version's record says which module registers
+each, and that module is imported before the model is loaded. Records are not trusted: only modules
+beside plugins.toml, in the package of a known plugin, or in an installed package that depends on
+Keras are imported.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from registry_core.process.guard import PluginGuard
 from registry_core.records import Version
 from registry_core.settings import Settings
 
-# the key of a version's record
+# key in a version's record
 KEY = "custom_objects"
 
-# a package that needs one of these is made to be used with Keras
+# a package that depends on one of these is made for Keras
 _LIBRARIES = re.compile(r"(keras|tensorflow)\b", re.IGNORECASE)
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-# what leads to the reason in what Keras says, and what follows it
+# what stands before the reason in Keras's messages, and what follows it
 _MARKS = re.compile(
     r"Exception encountered: |Error encountered:|Example error message for object <[^\n]*>:\n"
 )
@@ -59,12 +59,12 @@ _LIMIT_CONFIG_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class CustomObject:
-    """A class or a function that a model names and Keras does not have.
+    """A class or function of a model that is not part of Keras.
 
     Args:
-        name: what it is registered as: `acme>Noise`.
-        module: what registers it when it is imported; empty where that is not known.
-        distribution: what the module was installed with, and its version; None where it was not.
+        name: its registered name: `acme>Noise`.
+        module: the module that registers it; empty if that is not known.
+        distribution: the distribution that installed the module, with its version, or None.
     """
 
     name: str
@@ -73,11 +73,11 @@ class CustomObject:
 
 
 def describe(objects: Mapping[str, str], folder: Path) -> list[dict[str, Any]]:
-    """What a version's record keeps of a model's custom objects.
+    """A model's custom objects, for a version's record.
 
     Args:
         objects: registered name -> module.
-        folder: the one of plugins.toml.
+        folder: the folder of plugins.toml.
     """
     return [
         {"name": name, "module": module, "distribution": _distribution(module, folder)}
@@ -86,7 +86,7 @@ def describe(objects: Mapping[str, str], folder: Path) -> list[dict[str, Any]]:
 
 
 def lacking(manifest: Mapping[str, Any], settings: Settings) -> list[str]:
-    """What of a version's code is not here, in words: its plugin, modules. Imports nothing."""
+    """The plugin and modules that a version needs and that are not here. Imports nothing."""
     known = KnownPlugins(settings)
     name, needed = manifest["dataset"], _recorded(manifest) or []
     missing = []
@@ -100,15 +100,15 @@ def lacking(manifest: Mapping[str, Any], settings: Settings) -> list[str]:
 
 
 def check_here(made: str, record: Mapping[str, Any], settings: Settings) -> None:
-    """Refuse to begin what needs a version's plugin where it, or what it brings, is not here.
+    """Check that the plugin and the modules of a version or a run are here.
 
     Args:
-        made: what the plugin made: `cifar10@3`, `Run 20261125T…`.
-        record: the version's manifest, or what the run began with.
-        settings: which plugins there are here.
+        made: what was made with them: `cifar10@3`, `Run 20261125T…`.
+        record: the version's manifest, or the run's record.
+        settings: the content of plugins.toml.
 
     Raises:
-        PluginError: names all that is missing.
+        PluginError: something is missing; names all of it.
     """
     missing = lacking(record, settings)
     if missing:
@@ -121,13 +121,13 @@ def check_here(made: str, record: Mapping[str, Any], settings: Settings) -> None
 
 @dataclass(frozen=True)
 class CustomCode:
-    """The code that one version's model needs.
+    """The custom code of one version's model.
 
     Args:
         version: the version.
         manifest: its record.
-        needed: what its model names and Keras does not have.
-        settings: which plugins there are, and where modules lie.
+        needed: the model's custom objects.
+        settings: the content of plugins.toml.
     """
 
     version: Version
@@ -137,11 +137,11 @@ class CustomCode:
 
     @contextmanager
     def imported(self) -> Iterator[None]:
-        """Import the code; in the block the model is loaded.
+        """A context that imports the code, for a block that loads the model.
 
         Raises:
-            PluginError: the code does not import, or is not what the model was made with.
-            UsageError: the model needs another Keras.
+            PluginError: the code cannot be imported, or differs from that of the run.
+            UsageError: the model needs another version of Keras.
         """
         if not _all_registered(self.needed):
             self._import()
@@ -159,20 +159,20 @@ class CustomCode:
             if _is_here(module, known, self.settings):
                 _import_module(self.version, module)
         if not _all_registered(self.needed) and self.manifest["dataset"] in known.datasets:
-            with suppress(MlregError):  # it may import what the record does not name
+            with suppress(MlregError):  # it may import modules that the record does not name
                 known.load(self.manifest["dataset"])
         missing = [each for each in self.needed if not _is_registered(each.name)]
         if missing:
             raise _unregistered(self.version, self.manifest, missing)
 
     def _not_loadable(self, error: Exception) -> MlregError:
-        """What it means that a file which is as it was written cannot be loaded."""
+        """The error for an undamaged model file that cannot be loaded."""
         ref, reason = self.version.ref, why(error)
         if self.needed:
             names = _listed([f"'{each.name}'" for each in self.needed])
             return PluginError(
                 f"{ref} cannot be loaded with the code that is here: {reason}",
-                f"It needs {names} as it was when the version was made.",
+                f"It needs the code of {names} as it was when the version was made.",
                 f"mlreg show {ref}",
             )
         then = self.manifest.get("environment", {}).get("keras")
@@ -180,7 +180,7 @@ class CustomCode:
         other = f", which Keras {then} saved" if then and then != now else ""
         return UsageError(
             f"Keras {now} cannot load {ref}{other}: {reason}",
-            "Its file is as it was written; use it with the Keras that wrote it.",
+            "The file is not damaged. Use the version of Keras that saved it.",
             f"pip install keras=={then}" if other else f"mlreg export {ref}",
         )
 
@@ -188,16 +188,16 @@ class CustomCode:
 def find_code(
     version: Version, manifest: Mapping[str, Any], file: Path, settings: Settings
 ) -> CustomCode:
-    """Find the code that a version's model needs, and import none of it.
+    """Find the custom code of a version's model, without importing it.
 
     Args:
         version: the version.
         manifest: its record.
-        file: its model, checked against its digest.
-        settings: which plugins there are, and where modules lie.
+        file: its model, already checked against its digest.
+        settings: the content of plugins.toml.
 
     Raises:
-        PluginError: it is not here.
+        PluginError: some of the code is not here.
     """
     needed = _recorded(manifest)
     if needed is None:
@@ -217,9 +217,9 @@ def find_code(
 
 
 def named_in(file: Path) -> list[CustomObject]:
-    """The custom objects that a `.keras` file names, for a record that does not.
+    """The custom objects that a `.keras` file names, for older records without them.
 
-    The modules of functions are not in a file.
+    The file does not have the modules of functions.
     """
     objects = {}
     for item in _dictionaries(read_config(file)):
@@ -236,7 +236,7 @@ def named_in(file: Path) -> list[CustomObject]:
 
 
 def read_config(file: Path) -> Any:
-    """The configuration in a `.keras` file; None where there is none that can be read."""
+    """The configuration in a `.keras` file; None if it cannot be read."""
     try:
         with zipfile.ZipFile(file) as archive:
             if archive.getinfo("config.json").file_size > _LIMIT_CONFIG_BYTES:
@@ -259,12 +259,12 @@ def _import_module(version: Version, module: str) -> None:
         raise PluginError(
             f"{version.ref} needs the module {module}, which cannot be imported: "
             f"{type(error).__qualname__}: {one_line(error)}",
-            f"It registers a class or a function of the model of {version.ref}.",
+            f"It registers a class or a function of the model {version.ref}.",
         ) from error
 
 
 def _is_here(module: str, known: KnownPlugins, settings: Settings) -> bool:
-    """Whether a module can be found, and is one that a record may have imported."""
+    """Whether a module can be found, and a record is allowed to have it imported."""
     if module in sys.modules:
         return True
     if not _MODULE.fullmatch(module):
@@ -310,7 +310,7 @@ def _all_registered(needed: Iterable[CustomObject]) -> bool:
 
 
 def _recorded(manifest: Mapping[str, Any]) -> list[CustomObject] | None:
-    """What a record says; None where it is of an mlreg that kept none of it."""
+    """The custom objects in a record; None if an older mlreg wrote it."""
     if KEY not in manifest:
         return None
     try:
@@ -351,7 +351,7 @@ def _absent(
     names, modules = _listed([f"'{each.name}'" for each in absent]), _modules(absent)
     place = f" of the module {_listed(modules)}" if modules else ""
     return PluginError(
-        f"{version.ref} needs code of its own that is not here: {names}{place}.",
+        f"{version.ref} needs custom code that is not here: {names}{place}.",
         *_remedy(manifest, absent),
     )
 
@@ -359,20 +359,20 @@ def _absent(
 def _unregistered(
     version: Version, manifest: Mapping[str, Any], missing: Sequence[CustomObject]
 ) -> PluginError:
-    """Its module is here, and importing that does not register it."""
+    """The error for objects that their module does not register."""
     names, modules = _listed([f"'{each.name}'" for each in missing]), _modules(missing)
     if not modules:
         return _absent(version, manifest, missing)
     return PluginError(
         f"{version.ref} needs {names}, which importing {_listed(modules)} does not register.",
-        "Bring the code back as it was: the class at the top of the module, decorated with "
+        "Restore the code: the class at the top level of the module, decorated with "
         "@keras.saving.register_keras_serializable.",
         f"mlreg show {version.ref}",
     )
 
 
 def _remedy(manifest: Mapping[str, Any], objects: Sequence[CustomObject]) -> tuple[str, str]:
-    """What would work, and what to type."""
+    """The remedy and the command for missing code."""
     name = manifest["dataset"]
     described = next((p for p in manifest.get("plugins", ()) if p["name"] == name), None)
     installed = {each.distribution for each in objects} - {None}
@@ -383,17 +383,17 @@ def _remedy(manifest: Mapping[str, Any], objects: Sequence[CustomObject]) -> tup
         wanted = [each.replace(" ", "==") for each in names]
         safe = all(re.fullmatch(r"[\w.-]+==[\w.+!-]+", each) for each in wanted)
         return (
-            f"Install {_listed(names)}, which it came with.",
+            f"Install {_listed(names)}, which has the code.",
             f"pip install {' '.join(wanted)}" if safe else "mlreg plugins list",
         )
     return (
-        f"It came with the plugin '{name}': run this in the folder whose plugins.toml names it.",
+        f"The plugin '{name}' has the code: run this in the folder whose plugins.toml names it.",
         "mlreg plugins list",
     )
 
 
 def why(error: BaseException) -> str:
-    """What Keras says on loading, without where and without whole configurations: one line."""
+    """The reason in Keras's loading error, in one line, without places and configurations."""
     text = _COLOURS.sub("", safe_str(error))
     text = _MARKS.split(text)[-1]
     text = " ".join(_CONFIGURATION.split(text)[0].split())
@@ -401,7 +401,7 @@ def why(error: BaseException) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
-    """`a, b and c`; of many, the first."""
+    """`a, b and c`; only the first of many."""
     if len(words) > 4:
         return f"{', '.join(words[:3])} and {len(words) - 3} more"
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

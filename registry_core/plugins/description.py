@@ -1,6 +1,6 @@
-"""What a plugin offers: presets and what they claim, settings and what they mean, hooks.
+"""The description of a plugin: its presets, settings and hooks.
 
-The plugin is imported, and asked for its presets, which import no TensorFlow.
+The plugin is imported; TensorFlow is not.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from registry_core.plugins.presets import find_presets
 
 @dataclass(frozen=True)
 class Setting:
-    """A key that `-p` can change.
+    """A setting that `-p` can change.
 
     Args:
         name: the key.
-        type: what its values are, as written in the plugin.
-        values: preset -> its value there, as JSON has it; of the presets of one class.
-        about: what it means; empty where nothing says it.
+        type: its type, as written in the plugin.
+        values: preset -> its value as JSON, for the presets of one configuration class.
+        about: its description; empty if the plugin has none.
     """
 
     name: str
@@ -39,18 +39,18 @@ class Setting:
 
 @dataclass(frozen=True)
 class PluginDescription:
-    """A plugin as `mlreg plugins show` tells it.
+    """A plugin, as `mlreg plugins show` shows it.
 
     Args:
-        name: what the command line calls it.
+        name: its name on the command line.
         kind: "dataset" or "extension".
-        module: the module.
-        file: where the module is.
-        origin: who names it: the path of plugins.toml, or a distribution and its version.
+        module: its module.
+        file: the module's file.
+        origin: what names it: the path of plugins.toml, or a distribution and its version.
         about: the first line of the module's docstring.
-        presets: name -> what it claims; empty for an extension.
-        settings: in the order of declaration, once for each class of configuration.
-        hooks: those that it implements.
+        presets: name -> its `about`; empty for an extension.
+        settings: in the order of declaration, once for each configuration class.
+        hooks: the hooks that it implements.
     """
 
     name: str
@@ -76,7 +76,7 @@ def describe_plugin(plugins: PluginSet) -> PluginDescription:
     """Describe the one plugin of a set.
 
     Raises:
-        PluginError: its presets are not what they should be.
+        PluginError: its presets are invalid.
     """
     (source,) = plugins.sources
     module = plugins.module(source.name)
@@ -95,28 +95,28 @@ def describe_plugin(plugins: PluginSet) -> PluginDescription:
 
 
 def _settings(presets: Mapping[str, RunConfig]) -> Iterator[Setting]:
-    """The settings of each class of configuration, with the values in its presets."""
+    """The settings of each configuration class, with their values in its presets."""
     kinds: dict[type[RunConfig], None] = dict.fromkeys(map(type, presets.values()))
     for kind in kinds:
         values = {name: c.values() for name, c in presets.items() if type(c) is kind}
         for name, field in kind.model_fields.items():
-            if all(name in each for each in values.values()):  # `about` is no setting
+            if all(name in each for each in values.values()):  # without `about`
                 by_preset = {preset: each[name] for preset, each in values.items()}
                 yield Setting(name, _type_name(field.annotation), by_preset, _meaning(kind, name))
 
 
 def _meaning(config: type[RunConfig], name: str) -> str:
-    """What the field's description says, or the docstring of the class that declares it."""
+    """The field's description, from the field or from the docstring of the class."""
     if described := config.model_fields[name].description:
         return " ".join(described.split())
     for each in config.__mro__:
-        if issubclass(each, RunConfig) and (said := _arguments(each.__doc__ or "").get(name)):
-            return said
+        if issubclass(each, RunConfig) and (about := _arguments(each.__doc__ or "").get(name)):
+            return about
     return ""
 
 
 def _arguments(docstring: str) -> dict[str, str]:
-    """Name -> meaning, of the section `Args:` of a docstring in Google's style."""
+    """Name -> meaning, from the section `Args:` of a Google-style docstring."""
     _, found, section = inspect.cleandoc(docstring).partition("\nArgs:\n")
     if not found:
         return {}

@@ -1,11 +1,16 @@
-"""The contract between the host and its plugins, hook by hook.
+"""The hooks that a plugin can implement, each with an example that can be pasted.
 
-A plugin is a module with functions of these names, each marked `@hookimpl`. It may leave out every
-argument it does not use, and should import TensorFlow inside the functions that need it: the host
-refuses what can be refused before it loads. The examples can be pasted; the tests do it.
+A plugin is a module with functions of these names, each marked `@hookimpl`. A function can leave
+out any argument that it does not use. Import TensorFlow and Keras inside the functions that need
+them: listing plugins and checking a command line then stay fast.
 
-What a run has one of is `firstresult`: the first plugin that does not return None provides it.
-What everyone may add to is collected. `@hookimpl(wrapper=True)` wraps any of them.
+A hook marked `firstresult` has one value for a run: that of the first plugin that does not return
+None; the dataset plugin comes before the extensions. Any other hook collects the values of all
+plugins. An extension can change what another plugin returns with `@hookimpl(wrapper=True)`.
+
+An exception in a hook ends the command with exit status 3, and with the plugin, hook, file and line
+in the message. To report a problem that is not a bug of the plugin, raise one of mlreg's errors,
+such as `mlreg.DataError("What happened.", "What would work.", "the command to type next")`.
 """
 
 from __future__ import annotations
@@ -35,17 +40,17 @@ PROJECT = "mlreg"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-# A dataset plugin must have these; all the others may be left out.
+# A dataset plugin must implement these; the others are optional.
 REQUIRED = ("mlreg_presets", "mlreg_dataset", "mlreg_model")
 
 
 @hookspec(firstresult=True)
 def mlreg_presets() -> Mapping[str, RunConfig]:  # type: ignore[empty-body]
-    """Name the configurations that the plugin ships. Required; must not import TensorFlow.
+    """Return the presets: named, complete configurations. Required; must not import TensorFlow.
 
     Returns:
-        Name -> an instance of the plugin's own `RunConfig` subclass. Its type is the schema that
-        `-p key=value` is checked by. The first one is what a run takes when none is named.
+        Name -> an instance of the plugin's own subclass of `RunConfig`. The class is the schema for
+        `-p key=value`. The first preset is the default.
 
     Example:
         from mlreg import RunConfig, hookimpl
@@ -63,18 +68,19 @@ def mlreg_presets() -> Mapping[str, RunConfig]:  # type: ignore[empty-body]
 def mlreg_dataset(  # type: ignore[empty-body]
     config: RunConfig, data_dir: Path | None, progress: Progress
 ) -> DataSplits:
-    """Provide the examples. Required.
+    """Load the dataset. Required.
 
     Args:
         config: the run's configuration, of the plugin's own class.
-        data_dir: what `--data-dir` said, or None.
-        progress: says how a long download or decoding goes on.
+        data_dir: the value of `--data-dir`, or None.
+        progress: reports the progress of a long download or decoding.
 
     Returns:
-        Training, test and perhaps validation split, of raw inputs: what `predict` will be given.
+        The training and test splits, and optionally a validation split. Inputs are raw, as they
+        will be when the model predicts; normalization belongs in the model.
 
     Raises:
-        DataError: the data cannot be had, or is not what it should be.
+        DataError: the data is not available, or is not what it should be.
 
     Example:
         from mlreg import ArraySplit, DataSplits, hookimpl
@@ -94,13 +100,13 @@ def mlreg_dataset(  # type: ignore[empty-body]
 
 @hookspec(firstresult=True)
 def mlreg_data(data_dir: Path | None) -> DataCache | None:
-    """Give `mlreg data fetch`, `data verify` and `data path` something to work on.
+    """Return the dataset's cache, for `mlreg data fetch`, `data verify` and `data path`.
 
     Args:
-        data_dir: what `--data-dir` said, or None.
+        data_dir: the value of `--data-dir`, or None.
 
     Returns:
-        The dataset's files on this machine. A plugin that keeps none leaves this hook out.
+        The dataset's files on this machine. Leave this hook out if there are no files.
 
     Example:
         from mlreg import FileRecord, cache_folder, hookimpl
@@ -109,8 +115,8 @@ def mlreg_data(data_dir: Path | None) -> DataCache | None:
             path = cache_folder("flowers")
 
             def fetch(self, progress):
-                progress.say("nothing to fetch: the examples are drawn when they are needed")
-                return "drawn"
+                progress.say("nothing to download: the examples are generated")
+                return "generated"
 
             def verify(self):
                 return [FileRecord("flowers.npz", size=0, sha256="0" * 64)]
@@ -123,17 +129,18 @@ def mlreg_data(data_dir: Path | None) -> DataCache | None:
 
 @hookspec(firstresult=True)
 def mlreg_augmentation(config: RunConfig, data: DataSplits) -> Augmentation | None:
-    """Change the training inputs, batch by batch, inside the tf.data graph.
+    """Return a function that augments the training inputs, batch by batch.
 
     Args:
         config: the run's configuration.
-        data: what `mlreg_dataset` returned.
+        data: the splits that `mlreg_dataset` returned.
 
     Returns:
-        `(inputs, batch) -> inputs`. `inputs` is (n, ...) as the training split has it; `batch` has
-        `seed` (2,) int32, `epoch` () int64 and `indices` (n,) int64. Use stateless random
-        functions with `batch.seed`: it depends on the run's seed, the epoch and the step alone,
-        which is what makes a run repeatable. None, or no hook, trains on the inputs as they are.
+        A function `(inputs, batch) -> inputs` that runs inside the tf.data graph. `inputs` is
+        (n, ...) with the training split's shape and dtype. `batch` has `seed` (2,) int32, `epoch`
+        () int64 from 0, and `indices` (n,) int64 into the training split. Use stateless random
+        functions with `batch.seed`: it depends on the run's seed, the epoch and the step alone, so
+        runs can be resumed and reproduced. None, or no hook, trains on the inputs as they are.
 
     Example:
         from mlreg import hookimpl
@@ -152,15 +159,16 @@ def mlreg_augmentation(config: RunConfig, data: DataSplits) -> Augmentation | No
 
 @hookspec(firstresult=True)
 def mlreg_scheduler(config: RunConfig, steps_per_epoch: int) -> Schedule | None:
-    """Say how the learning rate goes on.
+    """Return the learning rate's schedule.
 
     Args:
         config: the run's configuration.
-        steps_per_epoch: batches in one epoch; the last one may be smaller.
+        steps_per_epoch: number of batches in an epoch; the last batch may be smaller.
 
     Returns:
-        A function of the epoch (from 0) that gives the learning rate, or a
-        `keras.optimizers.schedules.LearningRateSchedule`. None leaves it to the model's optimizer.
+        A function from the epoch (from 0) to the learning rate, or a
+        `keras.optimizers.schedules.LearningRateSchedule`. None, or no hook, does not change the
+        learning rate of the model's optimizer.
 
     Example:
         from mlreg import hookimpl
@@ -173,17 +181,17 @@ def mlreg_scheduler(config: RunConfig, steps_per_epoch: int) -> Schedule | None:
 
 @hookspec(firstresult=True)
 def mlreg_model(config: RunConfig, data: DataSplits, learning_rate: Schedule | None) -> keras.Model:
-    """Build the model. Required.
+    """Build and compile the model. Required.
 
     Args:
         config: the run's configuration.
-        data: what `mlreg_dataset` returned.
-        learning_rate: what the optimizer starts with: the schedule's value for epoch 0, or the
-            `LearningRateSchedule` itself; None where there is no `mlreg_scheduler`.
+        data: the splits that `mlreg_dataset` returned.
+        learning_rate: for the optimizer: the schedule's value for epoch 0, or the
+            `LearningRateSchedule` itself; None if there is no `mlreg_scheduler`.
 
     Returns:
-        A compiled `keras.Model` that takes the raw inputs. Where the dataset names its classes,
-        the last axis of its output has one value for each.
+        A compiled `keras.Model` that takes the raw inputs. If the dataset has class names, the last
+        axis of the output has one value for each class.
 
     Example:
         from mlreg import hookimpl
@@ -210,15 +218,15 @@ def mlreg_model(config: RunConfig, data: DataSplits, learning_rate: Schedule | N
 
 @hookspec(firstresult=True)
 def mlreg_inference_model(config: RunConfig, model: keras.Model) -> keras.Model | None:
-    """Say what is evaluated and registered, if not the model as it was trained.
+    """Return the model that is evaluated and registered, if it is not the trained model itself.
 
     Args:
         config: the run's configuration.
         model: the trained model.
 
     Returns:
-        A model that takes the dataset's raw inputs: averaged weights, test-time views,
-        normalisation belong in it. One that is not compiled is given the trained model's loss and
+        A model that takes the dataset's raw inputs. Averaged weights, test-time augmentation and
+        normalization belong in it. If it is not compiled, it gets the trained model's loss and
         metrics. None, or no hook, registers `model`.
 
     Example:
@@ -240,14 +248,14 @@ def mlreg_callbacks(  # type: ignore[empty-body]
 
     Args:
         config: the run's configuration.
-        run_dir: a folder of this run, removed when it has made a version. What callbacks wrote into
-            it is kept while the run can be resumed, so a folder in it may be there already.
+        run_dir: a folder of this run, deleted when the run has made a version. Its files are kept
+            while the run can be resumed, so a resumed run may find files in it.
 
     Returns:
-        The callbacks, in the order in which they are to be called. A hook for batches is called
-        once for each batch, unless the model was compiled with another `steps_per_execution`.
-        Where a stopped run is resumed, they get back what they remember and what they changed;
-        what cannot be kept is told before training. docs/callbacks.md says what that is.
+        The callbacks, in the order in which Keras calls them. Methods for batches are called for
+        every batch, unless the model was compiled with `steps_per_execution`. When a stopped run is
+        resumed, the state of callbacks is restored; a warning before training names state that
+        cannot be. docs/callbacks.md has the details.
 
     Example:
         from mlreg import hookimpl
@@ -264,17 +272,17 @@ def mlreg_callbacks(  # type: ignore[empty-body]
 def mlreg_report(  # type: ignore[empty-body]
     result: RunResult, out_dir: Path
 ) -> Sequence[Path]:
-    """Draw what is worth seeing of a finished run.
+    """Write figures or other files about a finished run.
 
-    Where the dataset's plugin leaves this out, the host draws its standard figures. A report that
-    fails costs a warning, not the version.
+    If the dataset plugin does not implement this hook, the host draws its standard figures. An
+    exception here is a warning: the version is registered all the same.
 
     Args:
-        result: configuration, history, metrics, and every test example's output.
-        out_dir: where the figures go; they become files of the version.
+        result: configuration, history, metrics, and the output for every test example.
+        out_dir: an existing folder for the files, which become files of the version.
 
     Returns:
-        The files that were written, all of them inside `out_dir`.
+        The files that were written, all inside `out_dir`.
 
     Example:
         from mlreg import hookimpl
@@ -291,16 +299,16 @@ def mlreg_report(  # type: ignore[empty-body]
 def mlreg_check_promotion(  # type: ignore[empty-body]
     candidate: Version, incumbent: Version | None, alias: str
 ) -> Sequence[Objection]:
-    """Object to a promotion. Must not import TensorFlow.
+    """Check a promotion, and object if it should not happen. Must not import TensorFlow.
 
     Args:
-        candidate: the version that is to hold the alias.
-        incumbent: the version that holds it now, or None.
-        alias: the alias that is to move.
+        candidate: the version that is promoted.
+        incumbent: the version that holds the alias now, or None.
+        alias: the alias.
 
     Returns:
-        What speaks against it; nothing where nothing does. Any objection refuses the promotion,
-        unless `--force --reason` overrules it. Either way it is kept in the ledger.
+        The objections; an empty list if there are none. One objection refuses the promotion, unless
+        the user overrules it with `--force --reason`. The ledger records objections in both cases.
 
     Example:
         from mlreg import Objection, hookimpl
@@ -308,17 +316,17 @@ def mlreg_check_promotion(  # type: ignore[empty-body]
         @hookimpl
         def mlreg_check_promotion(candidate, alias):
             if alias == "production" and candidate.preset == "quick":
-                return [Objection("preset", "a quick run is no candidate for production")]
+                return [Objection("preset", "a quick run is not fit for production")]
             return []
     """
 
 
 @hookspec
 def mlreg_registered(version: Version) -> None:
-    """Take notice of a new version. What is raised here costs a warning: the version stands.
+    """Called after a version was registered. An exception here is only a warning.
 
     Args:
-        version: the version as it stands in the registry.
+        version: the registered version.
 
     Example:
         from mlreg import hookimpl
@@ -331,7 +339,7 @@ def mlreg_registered(version: Version) -> None:
 
 @hookspec
 def mlreg_promoted(version: Version, alias: str, previous: Version | None) -> None:
-    """Take notice of an alias that moved. What is raised here costs a warning: the alias stays.
+    """Called after an alias was moved. An exception here is only a warning.
 
     Args:
         version: the version that holds the alias now.

@@ -255,6 +255,13 @@ class PluginSet:
             for source in self.sources
         ]
 
+    def code_digests(self) -> dict[str, str]:
+        """Plugin -> the digest of its code, as `describe` has it."""
+        return {
+            source.name: code_digest(source.name, self._modules[source.name])
+            for source in self.sources
+        }
+
     def describe_code(self, folder: Path) -> dict[str, Any]:
         """Digests of the plugins' files, and of other modules of theirs that were imported.
 

@@ -1,4 +1,4 @@
-"""The presets that a dataset plugin ships, checked."""
+"""The presets of a dataset plugin, checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from registry_core.plugins.manager import PluginSet
 
 
 def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
-    """The dataset plugin's presets, checked; raises PluginError where they are not presets."""
+    """The dataset plugin's presets: name -> configuration.
+
+    Raises:
+        PluginError: a value is not a configuration, a name is not a text, or there are none.
+    """
     with plugins.attribute_errors("mlreg_presets"):
         presets: dict[str, RunConfig] = dict(plugins.call("mlreg_presets", Mapping))
     for name, config in presets.items():
@@ -20,6 +24,6 @@ def find_presets(plugins: PluginSet) -> Mapping[str, RunConfig]:
             raise plugins.wrong_type("mlreg_presets", str, name)
     if not presets:
         raise PluginError(
-            "mlreg_presets returned no preset.", "A dataset plugin ships at least one."
+            "mlreg_presets returned no preset.", "A dataset plugin needs at least one."
         )
     return presets

@@ -1,7 +1,7 @@
-"""Digests of the code that a run used: the plugins' own files, and modules beside them.
+"""Digests of the code that made a run: the plugins' own files, and the modules beside them.
 
-A result also depends on helper modules beside plugins.toml, and on modules in the plugin's package
-outside its folder. Installed libraries are recorded by their versions instead.
+A helper module may lie beside plugins.toml, beside the plugin, on PYTHONPATH, or in the plugin's
+package outside its folder. Installed libraries are recorded by their versions instead.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from registry_core.plugins.attribution import code_location
 
 # mlreg itself: its version is recorded
 _HOST = {"mlreg", "registry_core"}
+# where the user's own modules are looked for; earlier mlregs looked in the project alone
+SEARCHED = ["project", "plugin", "PYTHONPATH"]
 # the folders of installed modules, in any environment
 _PACKAGES = {"site-packages", "dist-packages"}
 
@@ -32,9 +34,13 @@ def describe_code(plugins: Mapping[str, ModuleType], folder: Path) -> dict[str, 
         folder: the folder of plugins.toml.
 
     Returns:
-        `files`: plugin -> path in its folder -> sha256; `modules`: name of every other module of
-        the plugins, or beside plugins.toml, that was imported so far -> sha256.
+        `files`: plugin -> path in its folder -> sha256; `modules`: name -> sha256 of every other
+        module of the user's own that was imported so far; `searched`: where such modules lie.
     """
+    places = {folder.absolute(), folder.resolve()}
+    places |= {place for module in plugins.values() if (place := _beside(module))}
+    on_path = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    places |= {place for place in map(Path, on_path) if not _PACKAGES.intersection(place.parts)}
     files = {name: dict(_own_files(module)) for name, module in plugins.items()}
     known = {file.resolve() for module in plugins.values() for file in _files(module)}
     tops = {module.__name__.partition(".")[0] for module in plugins.values()} - _HOST
@@ -42,11 +48,14 @@ def describe_code(plugins: Mapping[str, ModuleType], folder: Path) -> dict[str, 
     for name, module in sorted([*sys.modules.items()], key=lambda item: item[0]):
         file = _file(module)
         top = name.partition(".")[0]
-        if file is None or file in known or top in {*_HOST, "__main__"}:
+        if file is None or (real := file.resolve()) in known or top in {*_HOST, "__main__"}:
             continue
-        if (top in tops or is_beside(file, folder)) and (digest := _digest(file)):
+        own = top in tops or any(
+            is_beside(path, place) for path in {file, real} for place in places
+        )
+        if own and (digest := _digest(file)):
             modules[name] = digest
-    return {"files": files, "modules": modules}
+    return {"files": files, "modules": modules, "searched": SEARCHED}
 
 
 def code_digest(plugin: str, module: ModuleType) -> str:
@@ -100,6 +109,17 @@ def libraries() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in sorted(names)}
 
 
+def _beside(module: ModuleType) -> Path | None:
+    """The folder that a plugin is imported from; None where installed packages lie."""
+    top = sys.modules.get(module.__name__.partition(".")[0], module)
+    file = _file(top)
+    if file is None:
+        return None
+    place = file.parent.parent if hasattr(top, "__path__") else file.parent
+    installed = _PACKAGES.intersection(place.parts) or not is_beside(file, place)
+    return None if installed else place
+
+
 def _files(module: ModuleType) -> list[Path]:
     location = code_location(module)
     return sorted(location.rglob("*.py")) if location.is_dir() else [location]
@@ -118,7 +138,7 @@ def _own_files(module: ModuleType) -> Iterator[tuple[str, str]]:
 def _file(module: object) -> Path | None:
     try:
         named = getattr(module, "__file__", None)
-        return Path(named).resolve() if isinstance(named, str) and named else None
+        return Path(named).absolute() if isinstance(named, str) and named else None
     except Exception:  # a lazy module's attribute may raise
         return None
 

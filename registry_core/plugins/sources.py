@@ -1,4 +1,4 @@
-"""Which plugins are named, by whom, and whether they can be found; none of them is imported."""
+"""The plugins that plugins.toml and installed packages name. None is imported."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ ENTRY_POINTS = {"dataset": "mlreg.plugins", "extension": "mlreg.extensions"}
 
 @dataclass(frozen=True)
 class PluginSource:
-    """A plugin that is known by name, and not yet imported.
+    """A plugin that is known by name and not imported.
 
     Args:
-        name: what the command line calls it.
+        name: its name on the command line.
         module: the module to import.
         kind: "dataset" or "extension".
-        origin: who named it: the path of plugins.toml, or a distribution and its version.
-        rival: who else names it, with another module; None where nobody does.
-        folder: where the module is expected; None where an installed package has it.
+        origin: what names it: the path of plugins.toml, or a distribution and its version.
+        rival: another module with the same name, and what names it; None if there is none.
+        folder: the folder in which the module is expected; None if a package installed it.
     """
 
     name: str
@@ -44,12 +44,12 @@ class PluginSource:
 
     @property
     def missing(self) -> bool:
-        """Whether the module's top package cannot be found. Looks for it, imports nothing."""
+        """Whether the module's top-level package cannot be found. Imports nothing."""
         return not is_installed(self._top)
 
     @property
     def meant(self) -> str | None:
-        """The module that was probably meant, where what is written is a file or an object."""
+        """The likely module name, if the text is a path or `module:object`, else None."""
         if not re.search(r"[/\\:\s]|\.py$|^$|^\.", self.module):
             return None
         path = self.module.partition(":")[0].strip().removesuffix(".py")
@@ -57,7 +57,7 @@ class PluginSource:
 
     @property
     def hidden_by(self) -> str | None:
-        """What Python finds instead of the module beside plugins.toml; None where it finds that."""
+        """What Python imports instead of the module beside plugins.toml, or None."""
         if self.folder is None:
             return None
         beside = [self.folder / f"{self._top}.py", self.folder / self._top / "__init__.py"]
@@ -77,7 +77,7 @@ class PluginSource:
 
     @property
     def state(self) -> str:
-        """`ok`, or what is wrong with it, as far as that is known without importing it."""
+        """`ok`, or what is wrong with it, without importing it."""
         if self.rival:
             return f"named twice: also {self.rival}"
         if self.meant is not None:
@@ -98,8 +98,8 @@ def find_sources(
 
     Args:
         kind: "dataset" or "extension".
-        named: those that plugins.toml names: name -> module.
-        settings: what plugins.toml says, and where it is.
+        named: the plugins in plugins.toml: name -> module.
+        settings: the content of plugins.toml.
     """
     sources = {
         name: PluginSource(name, module, kind, str(settings.file), folder=settings.folder)
@@ -120,12 +120,12 @@ def find_sources(
 
 
 def _entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
-    """The entry points of every installed distribution; a damaged one is left out, and told."""
+    """The entry points of all installed distributions, without damaged ones, with a warning."""
     try:
         found = list(importlib.metadata.entry_points(group=group))
         if all(not entry.dist or (entry.dist.name and entry.dist.version) for entry in found):
             return found
-    except Exception:  # one that cannot be read; importlib does not say which
+    except Exception:  # a damaged one; importlib does not say which
         found = []
     entries: dict[tuple[str, str], importlib.metadata.EntryPoint] = {}
     for distribution in importlib.metadata.distributions():
@@ -134,7 +134,7 @@ def _entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
                 raise ValueError("its METADATA lacks a name or a version")
             for entry in distribution.entry_points.select(group=group):
                 key = entry.name, f"{distribution.name} {distribution.version}"
-                entries.setdefault(key, entry)  # as Python: the first on sys.path
+                entries.setdefault(key, entry)  # like Python: the first on sys.path
         except Exception as error:
             _warn_of_damage(distribution, error)
     return list(entries.values())
@@ -144,19 +144,19 @@ def _warn_of_damage(distribution: importlib.metadata.Distribution, error: Except
     folder = str(getattr(distribution, "_path", "a distribution"))
     if folder not in _damaged:
         _damaged.add(folder)
-        warn(f"{folder} is damaged, so its plugins are left out: {one_line(error)}")
+        warn(f"{folder} is damaged, so its plugins are ignored: {one_line(error)}")
 
 
-# folders of distributions that were warned of
+# damaged distributions with a warning
 _damaged: set[str] = set()
 
 
 @functools.cache
 def _owners() -> Mapping[str, list[str]]:
-    """Top-level package -> distributions. Reads every installed file's name: 70 ms."""
+    """Top-level package -> distributions. Reads the names of all installed files: 70 ms."""
     try:
         return importlib.metadata.packages_distributions()
-    except Exception:  # one that is damaged, which was told
+    except Exception:  # a damaged one, which has a warning
         owners = defaultdict(list)
         for distribution in importlib.metadata.distributions():
             with suppress(Exception):
@@ -166,7 +166,7 @@ def _owners() -> Mapping[str, list[str]]:
 
 
 def distribution_of(module: str) -> str | None:
-    """`mlreg 0.1.0`: the distribution that a module was installed by; None where none was."""
+    """The distribution that installed a module, such as `mlreg 0.1.0`; None if none did."""
     owners = _owners().get(module.partition(".")[0])
     if not owners:
         return None

@@ -1,6 +1,6 @@
-"""How a signal stops a run: at the next batch's end, or at once when asked twice.
+"""How a signal stops a run: after the current batch, or at once when it comes a second time.
 
-Outside training, where nothing is half done that would be worth finishing, once is at once.
+Outside training, the first signal stops it at once.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
-    """Whether a signal has asked to stop, for code that may finish its batch first.
+    """Whether a signal has asked to stop, for code that finishes its batch first.
 
-    `outcome` is what state remains when it stops, as a sentence; whoever changes it says so.
+    `outcome` says in a sentence what remains after stopping here; the running code keeps it true.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self.outcome = ""
-        self._patient = False
+        self._deferring = False
         self._signals: list[signal.Signals] = []
 
     @contextmanager
     def defer_interrupts(self) -> Iterator[None]:
-        """Within this block the first signal is only noted; leaving it, a noted one is raised.
+        """In this block, the first signal is only noted; it raises when the block is left.
 
         Raises:
-            Interrupted: a signal came; the second one raises from wherever it arrives.
+            Interrupted: a signal came. A second one raises wherever it arrives.
         """
-        self._patient = True
+        self._deferring = True
         try:
             yield
         finally:
-            self._patient = False
+            self._deferring = False
         self.raise_if_requested()
 
     def raise_if_requested(self) -> None:
-        """Stop here, if a signal asked to; raises Interrupted."""
+        """Raise Interrupted if a signal asked to stop."""
         for signum in self._signals:
             if signal.getsignal(signum) != self.receive:
                 # during training no hook returns, so the plugin guard cannot restore it
@@ -56,11 +56,11 @@ class StopRequest:
         """Note the signal; a handler for `signal.signal`."""
         first = self.signum is None
         self.signum = signum
-        if not (first and self._patient):
+        if not (first and self._deferring):
             self.raise_if_requested()
 
     def listen(self, signums: Sequence[signal.Signals]) -> None:
-        """Handle these signals, and stay their handler: `raise_if_requested` restores it."""
+        """Handle these signals; `raise_if_requested` restores the handler if it was replaced."""
         self._signals = list(signums)
         for signum in signums:
             signal.signal(signum, self.receive)
@@ -73,7 +73,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     previous = {
         signum: signal.getsignal(signum)
         for signum in STOPPING
-        if signal.getsignal(signum) is not signal.SIG_IGN  # nohup asked not to be hung up
+        if signal.getsignal(signum) is not signal.SIG_IGN  # nohup has SIGHUP ignored
     }
     request.listen(list(previous))
     try:

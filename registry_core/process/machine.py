@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,12 @@ _VECTORS = (
     "sse4_2", "avx", "fma", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimdhp", "bf16", "i8mm", "sve", "sve2",
 )  # fmt: skip
+
+# every flag that names instructions for vectors or matrices, on x86 and on ARM
+_VECTOR_FLAG = re.compile(
+    r"ssse3|sse4_[12]|f16c|fma4?|avx\w*|amx_\w+|neon|asimd\w*|sve\w*|sme\w*|fphp|bf16|i8mm",
+    re.ASCII,
+)
 
 # nvidia-smi takes long where a driver is at fault
 _SECONDS = 5
@@ -93,14 +100,18 @@ def processor() -> str:
 
 def machine_processor() -> dict[str, Any]:
     """Name, family, model and vector instructions of the processor."""
-    facts = _processor()
-    flags = set((facts.get("flags") or facts.get("Features") or "").split())
+    facts, flags = _processor(), _flags()
     return {
         "processor": facts.get("model name") or platform.processor() or platform.machine(),
         "family": facts.get("cpu family"),
         "model": facts.get("model"),
         "vectors": [name for name in _VECTORS if name in flags],
     }
+
+
+def vector_instructions() -> list[str]:
+    """The processor's flags for vector and matrix instructions; none where they are not known."""
+    return sorted(flag for flag in _flags() if _VECTOR_FLAG.fullmatch(flag))
 
 
 def usable_cores() -> float:
@@ -157,6 +168,11 @@ def graphics_cards() -> list[dict[str, Any]]:
 def _processor() -> dict[str, str]:
     """What /proc/cpuinfo says of the first processor."""
     return _facts((_read(Path("/proc/cpuinfo")) or "").partition("\n\n")[0])
+
+
+def _flags() -> set[str]:
+    facts = _processor()
+    return set((facts.get("flags") or facts.get("Features") or "").split())
 
 
 def _facts(text: str) -> dict[str, str]:

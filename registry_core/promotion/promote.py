@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from registry_core.errors import AliasMovedError, MlregError, RuleChangedError, UsageError
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE
 from registry_core.evaluation.recorded import read_per_example_results
 from registry_core.plugins.manager import PluginSet
 from registry_core.process.guard import warn
 from registry_core.promotion import gates
 from registry_core.promotion.gates import Decision, PromotionRefusedError
 from registry_core.promotion.registry_rules import file_rules, rules_in_force
-from registry_core.records import Promotion, Version
+from registry_core.records import LedgerAction, Promotion, Version
 from registry_core.refs import Ref, check_alias_name
 from registry_core.rules import SetRule, applying, rule_warnings
 from registry_core.settings import Settings
-from registry_core.store import Store
+from registry_core.store import CheckedVersion, Store
 from registry_core.types import Observer
 
 # How often a promotion is decided again where others move the alias at the same time.
@@ -122,20 +124,27 @@ def promote(
         if holder and holder.version == candidate.version:
             same = Promotion(alias, holder, holder)
             return PromotionResult(same, Decision(holder, holder, alias, ()), force, dry_run)
-    store.check(candidate)
+    checked = store.check(candidate, keep=[OUTCOMES_FILE])
     for _ in range(_DECISIONS):
-        decision = _decide(store, settings, candidate, alias, plugins, observer, warnings)
+        decision = _decide(store, settings, checked, alias, plugins, observer, warnings)
         grounds = decision.evidence(force)
         if decision.failed and not force:
             if not dry_run:
-                store.note("refused", candidate.model, candidate.version, alias, reason, grounds)
+                store.note(
+                    LedgerAction.REFUSED,
+                    candidate.model,
+                    candidate.version,
+                    alias,
+                    reason,
+                    grounds,
+                )
             raise PromotionRefusedError(decision)
         if dry_run:
             planned = Promotion(alias, candidate, decision.incumbent)
             return PromotionResult(planned, decision, force, dry_run)
         try:
             promotion = store.move_alias(
-                candidate, alias, reason, grounds, holder=decision.incumbent, rule=decision.rule_row
+                checked, alias, reason, grounds, holder=decision.incumbent, rule=decision.rule_row
             )
         except (AliasMovedError, RuleChangedError) as error:
             outdated = error  # decided about another holder, or by another rule: decide again
@@ -179,13 +188,13 @@ def rollback(
     if len(held) < 2 or held[-2] is None:
         raise _nothing_before(store, model, alias, holder)
     earlier = resolve(Ref(model, "number", str(held[-2])))
-    store.check(earlier)
+    checked = store.check(earlier)
     if dry_run:
         planned = Promotion(alias, earlier, holder)
         return PromotionResult(planned, dry_run=True, unchecked_rules=rules)
     evidence = {"rolled_back_from": holder.ref if holder else None}
     promotion = store.move_alias(
-        earlier, alias, reason, evidence, action="rolled back", holder=holder
+        checked, alias, reason, evidence, action=LedgerAction.ROLLED_BACK, holder=holder
     )
     return PromotionResult(promotion, unchecked_rules=rules)
 
@@ -206,7 +215,7 @@ def _nothing_before(store: Store, model: str, alias: str, holder: Version | None
         else f"No version held {model}@{alias} before: there is nothing to go back to."
     )
     row = store.move(model, alias)
-    if row is None or row.action != "rolled back" or row.previous is None:
+    if row is None or row.action != LedgerAction.ROLLED_BACK or row.previous is None:
         return UsageError(what, "Another version can be promoted.", f"mlreg list {model}")
     return UsageError(
         what,
@@ -218,12 +227,13 @@ def _nothing_before(store: Store, model: str, alias: str, holder: Version | None
 def _decide(
     store: Store,
     settings: Settings,
-    candidate: Version,
+    checked: CheckedVersion,
     alias: str,
     plugins: PluginSet,
     observer: Observer | None,
     warnings: Sequence[str],
 ) -> Decision:
+    candidate = checked.version
     sources = store.rules.current(), file_rules(settings)
     return gates.evaluate_gates(
         candidate,
@@ -232,7 +242,7 @@ def _decide(
         rules=applying(alias, *sources),
         plugins=plugins,
         past=store,
-        per_example_results=lambda version: read_per_example_results(store, version),
+        per_example_results=partial(read_per_example_results, store, checked=checked),
         observer=observer,
         warnings=[
             *warnings,

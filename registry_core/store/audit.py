@@ -1,8 +1,8 @@
-"""Reading the whole registry once: every file of every version, every row, every reference.
+"""Verifying the whole registry: every file of every version, every row, every reference.
 
-What is read is one copy of the index, made at one moment, so that nobody who writes meanwhile is
-held up, or taken for damage. What a collection takes in the meantime is asked for again before it
-is told as missing. Nothing is kept of what is whole, so that a million versions fit.
+The index is copied at one moment, so that writers are neither blocked nor mistaken for damage. A
+file that is missing is looked up again before it is reported, because a collection may have deleted
+it meanwhile. Only problems are kept in memory, so that a million versions fit.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from itertools import islice
 from typing import Any
 
 from registry_core.errors import DamagedIndexError, IntegrityError
-from registry_core.records import LedgerRow, Version
+from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store import rules
-from registry_core.store.confirm import check_registration, read_manifest
+from registry_core.store.clock import clock_went_back
+from registry_core.store.confirm import Rank, check_registration, read_manifest
+from registry_core.store.interfaces import ReadTransaction, VersionKey
 from registry_core.store.ledger_file import Seen
 from registry_core.store.replay import Removed, Replay
-from registry_core.store.sqlite.derived import begins_a_stretch
-from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import contradicted, unknown_manifest
 from registry_core.store.store import Store
 from registry_core.store.transactions import Transactions
 
-# How many files are read side by side before the next ones are asked for.
+# How many files are read in parallel before the next ones are queried.
 _TOGETHER = 64
 _UNREADABLE = "It may be damaged or not. Check its permissions and the disk, and verify again."
-# A row's time was once taken a moment after that of what it tells of.
+# Older versions of mlreg took the time of a row a moment after that of its event.
 _SECONDS_APART = 60
 
 
@@ -41,13 +41,13 @@ class Audit:
     """What was read, and what is wrong with it.
 
     Args:
-        versions: how many were read, the removed ones among them.
-        files: how many files they have, the manifests among them.
+        versions: how many were read, including removed ones.
+        files: how many files they have, including manifests.
         size: of those files, in bytes.
-        orphans: files that nothing needs; a collection removes them.
+        orphans: files that nothing refers to; a collection removes them.
         rows: of the ledger.
         head: digest of the ledger's newest row; kept elsewhere, it anchors all rows up to it.
-        problems: one for each file, version or row that is not as it was written.
+        problems: one for each file, version or row that is damaged.
     """
 
     versions: int = 0
@@ -75,7 +75,7 @@ class Audit:
 
 
 def audit(store: Store) -> Audit:
-    """Read everything, and go on where something is wrong.
+    """Read everything, and continue after a problem.
 
     Raises:
         IntegrityError: the index itself cannot be read.
@@ -86,7 +86,7 @@ def audit(store: Store) -> Audit:
 
 
 def index_problems(store: Store) -> list[IntegrityError]:
-    """What is wrong with index and ledger alone; no file of a version is read."""
+    """The problems of index and ledger; no file of a version is read."""
     access = Transactions(store.folder, store.busy_seconds)
     with access.snapshot("verifying the index") as (view, seen):
         reader = _Reader(access, view)
@@ -97,14 +97,14 @@ def index_problems(store: Store) -> list[IntegrityError]:
 
 
 class _Reader:
-    """One reading of a registry, by a copy of its index."""
+    """One audit of a registry, by a copy of its index."""
 
     def __init__(self, access: Transactions, view: ReadTransaction) -> None:
         self._access = access
         self._blobs = access.blobs
         self._view = view
         self._replay = Replay()
-        self._told_lost: set[str] = set()
+        self._reported_lost: set[str] = set()
         self._stretches: list[tuple[int, int, str]] = []
         self.found = Audit()
 
@@ -125,9 +125,9 @@ class _Reader:
             self._access.ledger_file.verify(self._view, seen, self._follow)
         except IntegrityError as error:
             self.found.problems.append(error)
-            return  # what the tables should say is not known
+            return  # so the right content of the tables is not known
         for ref in self._view.lost_versions():
-            if ref not in self._told_lost:
+            if ref not in self._reported_lost:
                 problem = contradicted(ref, "the ledger")
                 self.found.problems.append(problem)
         self._collect(self._check_tables)
@@ -135,15 +135,15 @@ class _Reader:
     def _follow(self, row: LedgerRow) -> None:
         self._replay.follow(row)
         first, _, latest = self._stretches[-1] if self._stretches else (None, 0, "")
-        if first is None or begins_a_stretch(latest, row.at):
+        if first is None or clock_went_back(latest, row.at):
             self._stretches.append((row.number, row.number, row.at))
         else:
             self._stretches[-1] = (first, row.number, max(latest, row.at))
-        if row.action == "rebuilt" and isinstance(row.evidence.get("lost"), dict):
-            self._told_lost |= set(row.evidence["lost"])
+        if row.action == LedgerAction.REBUILT and isinstance(row.evidence.get("lost"), dict):
+            self._reported_lost |= set(row.evidence["lost"])
 
     def _check_tables(self) -> None:
-        """Hold the tables of aliases, removals, rules and tags against what the rows say."""
+        """Compare the tables of aliases, removals, rules and tags with the rows."""
         aliases = {
             (model, alias): number
             for model in self._view.model_names()
@@ -153,8 +153,7 @@ class _Reader:
             raise contradicted(f"{model}@{alias}", "the ledger")
         for model, alias in self._replay.moved_last:
             self._check_held(model, alias)
-        known = self._view.is_known
-        removed = {key: each for key, each in self._replay.removed.items() if known(*key)}
+        removed = {key: each for key, each in self._replay.removed.items() if self._is_known(key)}
         found = {key: Removed(*times) for key, times in self._view.each_removal()}
         for key in sorted({*removed, *found}):
             if not _same_removal(found.get(key), removed.get(key)):
@@ -163,10 +162,13 @@ class _Reader:
             raise contradicted("when the clock went back", "the ledger")
         for alias in _differing(self._view.rules(), self._replay.rules):
             raise contradicted(f"the promotion rule for {alias}", "the ledger")
-        rules.current(self._view)  # raises where one is no rule
-        tags = {key: each for key, each in self._replay.tags.items() if known(*key)}
+        rules.current(self._view)  # raises if one is malformed
+        tags = {key: each for key, each in self._replay.tags.items() if self._is_known(key)}
         for model, number in _differing(self._view.all_tags(), tags):
             raise contradicted(f"the tags of {model}@{number}", "the ledger")
+
+    def _is_known(self, key: VersionKey) -> bool:
+        return self._view.entry(*key) is not None
 
     def _check_held(self, model: str, alias: str) -> None:
         held = self._view.held(model, alias)[-1:]
@@ -176,7 +178,7 @@ class _Reader:
     # --- files -----------------------------------------------------------------------------------
 
     def _read_files(self) -> dict[str, IntegrityError]:
-        """Read every file that a version needs, once; those that are damaged, by digest."""
+        """Read every file of every version once; returns the damaged ones by digest."""
         damaged: dict[str, IntegrityError] = {}
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             for some in _batches(self._view.each_blob()):
@@ -201,23 +203,25 @@ class _Reader:
         return digest, None
 
     def _is_needed(self, digest: str) -> bool:
-        """Whether anything needs a file now, as a collection may have taken it meanwhile."""
+        """Whether anything refers to a file now; a collection may have deleted it meanwhile."""
         with self._access.reading("looking again") as live:
             return not live.unreferenced([digest])
 
     def read_versions(self, damaged: dict[str, IntegrityError]) -> None:
-        """Hold each version against its manifest and its row, and tell of its damaged files."""
-        for version, collected, rank in self._view.each_version():
+        """Compare each version with its manifest and its row, and report its damaged files."""
+        for entry in self._view.each_entry():
+            version = entry.version
             self.found.versions += 1
-            files = () if collected else version.files
+            files = () if entry.collected else version.files
             self.found.files += len(files) + 1
             self.found.size += sum(file.size for file in files)
+            rank = entry.objective, entry.score
             self._collect(partial(self._check_version, version, rank))
             for file in files:
                 if file.sha256 in damaged:
-                    self._tell(damaged[file.sha256], f"{file.path} of {version.ref}")
+                    self._report(damaged[file.sha256], f"{file.path} of {version.ref}")
 
-    def _check_version(self, version: Version, rank: tuple[str, float]) -> None:
+    def _check_version(self, version: Version, rank: Rank) -> None:
         check_registration(self._view, version)
         try:
             read_manifest(self._blobs, version, rank)
@@ -231,22 +235,25 @@ class _Reader:
     def _read_evidence(self, damaged: dict[str, IntegrityError]) -> None:
         for digest in self._view.evidence():
             if digest in damaged:
-                self._tell(damaged[digest], "What a row of the ledger rests on")
+                self._report(damaged[digest], "A file that a row of the ledger refers to")
 
     def find_unknown_manifests(self) -> None:
-        """Count the files that nothing needs, and tell of versions that the index does not know."""
+        """Count the files that nothing refers to, and report manifests that the index lacks."""
         for digest in self._access.unneeded(self._view):
-            self.found.orphans += 1
-            if not manifests.found(self._blobs, digest):
+            # a run may be about to refer to it, or have done so since the index was copied
+            if digest in self._access.runs.intended():
                 continue
-            # a writer may have been about to register it, or have done so since
-            if digest in self._access.runs.announced() or self._is_needed(digest):
+            is_manifest = manifests.found(self._blobs, digest) is not None
+            if is_manifest and self._is_needed(digest):
+                continue
+            self.found.orphans += 1
+            if not is_manifest:
                 continue
             self.found.problems.append(unknown_manifest(self._access.folder, digest))
 
-    def _tell(self, problem: IntegrityError, what: str) -> None:
-        told = problem.what.replace("{what}", what, 1)
-        self.found.problems.append(IntegrityError(told, problem.remedy, problem.command))
+    def _report(self, problem: IntegrityError, what: str) -> None:
+        message = problem.what.replace("{what}", what, 1)
+        self.found.problems.append(IntegrityError(message, problem.remedy, problem.command))
 
     def _collect(self, read: Callable[[], None]) -> None:
         try:
@@ -256,7 +263,7 @@ class _Reader:
 
 
 def _same_removal(found: Removed | None, expected: Removed | None) -> bool:
-    """Whether two tell the same; registries made before have times that differ by a second."""
+    """Whether two are the same; in older registries the times differ by a second."""
     if found is None or expected is None:
         return found is expected
     return _close(found.at, expected.at) and _close(found.collected, expected.collected)

@@ -1,7 +1,7 @@
-"""The file in which a run keeps where it is: a zip of one JSON text and the bytes of its tensors.
+"""The checkpoint of a run: a zip of one JSON text and the bytes of the tensors.
 
-Nothing in it can run code, and a reader that only asks how far a run came needs no NumPy. The zip
-holds a checksum of each part, so that a damaged file is told from a whole one.
+Nothing in it can run code, and reading how far a run came needs no NumPy. The zip has a checksum
+of each part, so damage is detected.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def write_checkpoint(
     """Write a checkpoint, uncompressed.
 
     Args:
-        stream: can be sought in.
-        state: JSON, infinities included; has `epoch`, the epochs that are done, and `step`, the
-            batches that are done of the next one.
-        tensors: the bytes of each, in the order in which `state` speaks of them.
+        stream: seekable.
+        state: JSON, infinities included; has `epoch`, the number of finished epochs, and `step`,
+            the number of finished batches of the next one.
+        tensors: the bytes of each, in the order that `state` expects.
     """
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         head = {"schema": SCHEMA, "tensors": len(tensors)}
@@ -40,16 +40,16 @@ def read_state(file: Path) -> dict[str, Any]:
     """What `write_checkpoint` was given as `state`.
 
     Raises:
-        IntegrityError: the file is no checkpoint, or not as it was written.
+        IntegrityError: the file is not a checkpoint, or is damaged.
     """
     return _read(file, with_tensors=False)[0]
 
 
 def read_checkpoint(file: Path) -> tuple[dict[str, Any], list[bytes]]:
-    """State and tensors, each part held against its checksum.
+    """State and tensors; the checksum of each part is compared.
 
     Raises:
-        IntegrityError: the file is no checkpoint, or not as it was written.
+        IntegrityError: the file is not a checkpoint, or is damaged.
     """
     return _read(file, with_tensors=True)
 
@@ -60,14 +60,14 @@ def _read(file: Path, with_tensors: bool) -> tuple[dict[str, Any], list[bytes]]:
             state = json.loads(archive.read(_STATE))
             if state["schema"] != SCHEMA:
                 raise ValueError(f"schema {state['schema']}, not {SCHEMA}")
-            # places of the run, whatever else a later reader asks of them
+            # every reader needs these two
             state["epoch"], state["step"] = int(state["epoch"]), int(state["step"])
-            # by the state, which has a checksum, as the zip's own list of its parts has not
+            # by the state, which has a checksum; the zip's own list of its parts has none
             count = int(state.pop("tensors"))
             tensors = [archive.read(str(number)) for number in range(count if with_tensors else 0)]
-    except Exception as error:  # what zipfile and zlib raise at one flipped byte is no short list
+    except Exception as error:  # one flipped byte makes zipfile and zlib raise almost anything
         raise IntegrityError(
-            f"{file} is not a checkpoint as it was written: {error}.",
-            "The run can begin anew, and ends in the same weights.",
+            f"{file} is not a checkpoint, or is damaged: {error}.",
+            "The run can start from the beginning, and ends in the same weights.",
         ) from error
     return state, tensors

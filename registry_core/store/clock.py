@@ -1,9 +1,12 @@
-"""What time it is, for people. Nothing is ordered by it: clocks jump."""
+"""The time, for people. Nothing is ordered by it: clocks jump."""
 
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
+
+# Machines that share a registry have clocks that differ by this much.
+SKEW_SECONDS = 60
 
 
 def utc_now() -> str:
@@ -12,10 +15,10 @@ def utc_now() -> str:
 
 
 def days_since(at: str) -> float:
-    """How many days ago that was, below 0 where it is yet to come; 0 where it is no time.
+    """The number of days since a time; negative if it lies in the future, 0 if it is malformed.
 
     Args:
-        at: as `utc_now` gives it.
+        at: as `utc_now` returns it.
     """
     try:
         return (time.time() - datetime.fromisoformat(at).timestamp()) / 86_400
@@ -24,5 +27,19 @@ def days_since(at: str) -> float:
 
 
 def days_before_now(days: float) -> str:
-    """The same, so many days ago; 1970 at the earliest."""
+    """The time a number of days ago, not before 1970, as `utc_now` returns it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(0.0, time.time() - days * 86_400)))
+
+
+def later(at: str, seconds: float) -> str:
+    """A time of the ledger moved by some seconds; the same text if it is malformed."""
+    try:
+        moved = datetime.fromisoformat(at) + timedelta(seconds=seconds)
+    except (ValueError, OverflowError):
+        return at
+    return moved.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def clock_went_back(latest: str, at: str) -> bool:
+    """Whether a time is before the latest so far by more than clocks differ."""
+    return at < latest and at < later(latest, -SKEW_SECONDS)

@@ -1,44 +1,70 @@
-"""What a version is, by its manifest: held against the index, and the row that registered it.
+"""What a version is, by its manifest and the row of the ledger that registered it.
 
-Whatever uses a version asks here first. The index is for finding; a row of it that was changed
-leads nowhere.
+Whatever uses a version asks here first. The index is for finding: if it contradicts either of them,
+the version is not used.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from registry_core.errors import IntegrityError
 from registry_core.records import Version
 from registry_core.store import manifest as manifests
-from registry_core.store.ledger import is_whole
-from registry_core.store.local.objects import Blobs
-from registry_core.store.sqlite.index import ReadTransaction
+from registry_core.store.interfaces import Objects, ReadTransaction
+from registry_core.store.ledger import is_intact
 from registry_core.store.storage_errors import contradicted
 
+# By which the index finds the best version: its objective as text, and its score.
+Rank = tuple[str, float]
 
-def check_registration(view: ReadTransaction, version: Version) -> None:
-    """Hold a version's digest against the row of the ledger that registered it.
+
+@dataclass(frozen=True)
+class CheckedVersion:
+    """Proof that files of a version were read, and that each had the digest of the manifest.
+
+    Args:
+        version: the version.
+        stamps: for each digest, what the storage said of the object before it was read: whatever
+            writes or replaces the object changes it. None if it cannot tell.
+        contents: the content of the files that were kept, by path.
+    """
+
+    version: Version
+    stamps: Mapping[str, object]
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def check_registration(view: ReadTransaction, version: Version) -> Rank:
+    """Compare a version's digest with the row of the ledger that registered it.
+
+    Returns:
+        The version's objective and score, by the index.
 
     Raises:
-        DamagedIndexError: the row tells of another digest, or is not as it was written.
+        DamagedIndexError: the row has another digest, or was changed.
     """
-    row = view.registration(version)
-    if row is None or not is_whole(row) or row.evidence.get("digest") != version.digest:
-        raise contradicted(version.ref, "the ledger")
+    found = view.registration(version)
+    if found is not None:
+        row, objective, score = found
+        if is_intact(row) and row.evidence.get("digest") == version.digest:
+            return objective, score
+    raise contradicted(version.ref, "the ledger")
 
 
-def read_manifest(blobs: Blobs, version: Version, rank: tuple[str, float] | None) -> dict[str, Any]:
-    """The version's own record, checked, and held against what the index says of the version.
+def read_manifest(blobs: Objects, version: Version, rank: Rank) -> dict[str, Any]:
+    """Read a version's manifest, and compare it with the index.
 
     Args:
         blobs: where the manifest is.
-        version: as the index tells it.
-        rank: objective and score, by which the index finds the best version.
+        version: by the index.
+        rank: its objective and score, by the index.
 
     Raises:
-        IntegrityError: it is missing or damaged, cannot be read by this mlreg, or tells otherwise.
+        IntegrityError: it is missing or damaged, cannot be read by this mlreg, or contradicts the
+            index.
     """
     what = f"The manifest of {version.ref}"
     content = blobs.read(version.digest, what, manifests.LIMIT_BYTES)

@@ -1,6 +1,7 @@
-"""The list of everything that happened to the registry: each row seals the one before it.
+"""The append-only list of everything that happened to the registry.
 
-Knows how a row is made and checked, not where rows are kept.
+Each row has the digest of the row before it. Here a row is made and checked; where rows are stored
+is the index's affair.
 """
 
 from __future__ import annotations
@@ -11,16 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from registry_core.errors import DamagedIndexError
-from registry_core.records import LedgerRow
+from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store.clock import utc_now
 from registry_core.store.local.disk import sha256_hex
 from registry_core.store.manifest import as_unicode, canonical
 from registry_core.store.storage_errors import REBUILD
 
 BEFORE_THE_FIRST = "0" * 64
-
-# What stands in place of a row that a rebuild did not find; what its content was is not known.
-LOST = "lost"
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "number": (int,),
@@ -40,9 +38,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Event:
-    """What happened, before it has a place in the ledger."""
+    """What happened, before it is a row of the ledger."""
 
-    action: str
+    action: LedgerAction
     model: str
     version: int | None = None
     alias: str | None = None
@@ -52,18 +50,18 @@ class Event:
 
 
 def next_row(event: Event, last: tuple[int, str] | None) -> LedgerRow:
-    """Give an event its place.
+    """The row of the ledger for an event.
 
     Args:
         event: what happened.
-        last: number and digest of the last row; None where there is none yet.
+        last: number and digest of the last row; None for an empty ledger.
     """
     number, previous_digest = last or (0, BEFORE_THE_FIRST)
     row = LedgerRow(
         number=number + 1,
         at=utc_now(),
         who=_who(),
-        action=event.action,
+        action=LedgerAction(event.action).value,
         model=event.model,
         version=event.version,
         alias=event.alias,
@@ -77,21 +75,21 @@ def next_row(event: Event, last: tuple[int, str] | None) -> LedgerRow:
 
 
 def from_json(value: Any) -> LedgerRow:
-    """A row as `LedgerRow.to_json` gave it. Its digest is not looked at.
+    """A row from what `LedgerRow.to_json` returned. Its digest is not checked.
 
     Raises:
-        ValueError: it is no row.
+        ValueError: it is not a row.
     """
     if not isinstance(value, dict) or set(value) != set(_TYPES):
-        raise ValueError("it is no row of the ledger")
+        raise ValueError("it is not a row of the ledger")
     for name, kinds in _TYPES.items():
         if not isinstance(value[name], kinds) or isinstance(value[name], bool):
             raise ValueError(f"its {name} is a {type(value[name]).__name__}")
     return LedgerRow(**value)
 
 
-def is_whole(row: LedgerRow) -> bool:
-    """Whether the row is as it was written, by its own digest."""
+def is_intact(row: LedgerRow) -> bool:
+    """Whether the row's digest matches its content."""
     return digest(row) == row.digest
 
 
@@ -103,21 +101,22 @@ def digest(row: LedgerRow) -> str:
 
 
 def lost_row(number: int, previous_digest: str, known_digest: str | None) -> LedgerRow:
-    """A row in place of one that is lost, so that those after it stay what they were.
+    """A row in place of one that is lost, so that the rows after it stay valid.
 
     Args:
         number: its number.
         previous_digest: the digest of the row before it.
-        known_digest: the lost row's own, where the row after it tells; None where it does not.
+        known_digest: the lost row's digest, by the row after it; None if that is lost too.
     """
+    action = LedgerAction.LOST.value
     row = LedgerRow(
-        number, utc_now(), "", LOST, "", None, None, None, "", {}, previous_digest, ""
+        number, utc_now(), "", action, "", None, None, None, "", {}, previous_digest, ""
     )  # fmt: skip
     return replace(row, digest=known_digest or digest(row))
 
 
 class Chain:
-    """The ledger's rows, held against each other one by one, oldest first."""
+    """Checks that each row of the ledger continues the one before it, oldest first."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -125,35 +124,37 @@ class Chain:
         self._lost: list[int] = []
 
     def add(self, row: LedgerRow) -> None:
-        """Hold a row against those before it.
+        """Check the next row.
 
         Raises:
-            DamagedIndexError: one is missing, or the row is not as it was written.
+            DamagedIndexError: a row is missing, or this one was changed.
         """
         number = self.number + 1
         if row.number != number:
             raise broken(number, "it is missing")
         if row.previous_digest != self._digest:
             raise broken(number, f"it does not continue row {number - 1}")
-        if row.action == LOST:
+        if row.action == LedgerAction.LOST:
             self._lost.append(number)  # the next row has its digest
         elif (found := digest(row)) != row.digest:
             raise broken(number, f"its digest is {row.digest}, its content's is {found}")
-        if row.action == "rebuilt":
-            told = lost_rows(row)
+        if row.action == LedgerAction.REBUILT:
+            ranges = lost_rows(row)
             self._lost = [
-                n for n in self._lost if not any(first <= n <= last for first, last in told)
+                n for n in self._lost if not any(first <= n <= last for first, last in ranges)
             ]
         self.number, self._digest = number, row.digest
 
     def end(self) -> None:
-        """Raise DamagedIndexError where a row is told as lost that no rebuild has missed."""
+        """Raise DamagedIndexError if a row claims to be lost and no rebuild has recorded that."""
         if self._lost:
-            raise broken(self._lost[0], "it is told as lost, and no rebuild of the index lost it")
+            raise broken(
+                self._lost[0], "it claims to be lost, and no rebuild of the index has recorded that"
+            )
 
 
 def lost_rows(row: LedgerRow) -> list[tuple[int, int]]:
-    """The ranges of rows that a rebuild did not find, first and last, by its own row."""
+    """The ranges of rows that a rebuild did not find, first and last, by the row it wrote."""
     ranges = row.evidence.get("lost_rows", [])
     try:
         return [(int(first), int(last)) for first, last in ranges if last <= row.number]
@@ -165,7 +166,7 @@ def verify(rows: Iterable[LedgerRow]) -> None:
     """Recompute the whole chain, oldest row first.
 
     Raises:
-        DamagedIndexError: names the first row that is missing, or is not as it was written.
+        DamagedIndexError: names the first row that is missing or was changed.
     """
     chain = Chain()
     for row in rows:

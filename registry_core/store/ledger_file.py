@@ -1,11 +1,11 @@
-"""The ledger once more: ledger.jsonl beside the index, a line of JSON for each row.
+"""A second copy of the ledger: ledger.jsonl beside the index, one line of JSON for each row.
 
-An index that is lost can be rebuilt from objects/, except for what moved since: aliases, tags,
-removals. They are here. A row is written after its commit, by whoever committed it; what a writer
-who was killed in between left out is written by the next one, before it commits anything.
+A lost index can be rebuilt from objects/, except for aliases, tags and removals. They are here. The
+process that commits a row writes its line afterwards; if it is killed in between, the next writer
+writes the line before it commits anything.
 
-Together with objects/ledger.head this decides whether an index is the newest one. A writer goes on
-only where index, file and head agree, but for what a crash leaves between a commit and its line.
+Together with objects/ledger.head this shows whether an index is the newest one. A writer continues
+only if index, file and head agree, apart from what a crash leaves between a commit and its line.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerRow
+from registry_core.store.interfaces import ReadTransaction
 from registry_core.store.ledger import Chain, from_json
 from registry_core.store.ledger_head import HEAD_FILE, Head, LedgerHead, Place
 from registry_core.store.local.disk import write_all
@@ -27,7 +28,6 @@ from registry_core.store.local.folders import open_file, opened
 from registry_core.store.local.objects import OBJECTS
 from registry_core.store.locks import lock
 from registry_core.store.manifest import LIMIT_BYTES, canonical, read_json
-from registry_core.store.sqlite.index import ReadTransaction
 from registry_core.store.storage_errors import REBUILD, outdated_index, unknown_manifest
 
 LEDGER_FILE = "ledger.jsonl"
@@ -40,7 +40,7 @@ _SECONDS_OF_A_COMMIT = 2.0
 
 
 class Seen(NamedTuple):
-    """The head and the last whole row of the file, at one moment."""
+    """The head and the last complete row of the file, at one moment."""
 
     head: Head | None
     last: LedgerRow | None
@@ -50,10 +50,10 @@ class _End(NamedTuple):
     """How the file ends.
 
     Args:
-        last: the last row that was written to its end; None where that line is none.
-        size: of all whole lines, in bytes.
+        last: the last complete line as a row; None if it is not one.
+        size: of all complete lines, in bytes.
         torn: whether something follows them.
-        damaged: whether the last whole line is no row.
+        damaged: whether the last complete line is not a row.
     """
 
     last: LedgerRow | None
@@ -67,7 +67,7 @@ class LedgerFile:
 
     Args:
         folder: the registry; the file need not exist.
-        busy_seconds: how long another process's lock is waited for.
+        busy_seconds: how long to wait for another process's lock.
     """
 
     def __init__(self, folder: Path, busy_seconds: float) -> None:
@@ -79,15 +79,15 @@ class LedgerFile:
     def check(
         self, view: ReadTransaction, unknown: Callable[[], Iterable[str]], catch_up: bool = True
     ) -> None:
-        """Refuse to go on from an index that may not be the newest, or from a damaged file.
+        """Refuse to write to an index that may not be the newest, or beside a damaged file.
 
         Only inside a write transaction.
 
         Args:
             view: the index.
-            unknown: finds the manifests in objects/ that the index does not know; asked where a
+            unknown: finds the manifests in objects/ that the index does not have; called where a
                 crash, or an older copy of everything else, could have left some.
-            catch_up: write what a killed writer left out.
+            catch_up: write the lines that a killed writer did not write.
 
         Raises:
             DamagedIndexError: the index, or the file beside it, is not the newest one.
@@ -130,8 +130,8 @@ class LedgerFile:
         torn = end is not None and (end.torn or end.damaged)
         if last == newest and not torn:
             return
-        # What a writer leaves that was killed between its commit and its line; or the file was cut,
-        # and the head tells that the index has all there is.
+        # A writer was killed between its commit and its line; or the file was truncated, and the
+        # head shows that the index has everything.
         reached = last[0] if last else 0
         known = head is not None and newest == head.after
         if not known or last == newest or (end and end.damaged):
@@ -146,9 +146,9 @@ class LedgerFile:
         return bool(row and end and end.last and (end.last.number, end.last.digest) == row)
 
     def seen(self) -> Seen:
-        """What is here now; asked before a copy of the index is made, for `verify`."""
+        """The present state, for `verify`; taken before the index is copied."""
         end = self._end()
-        with suppress(DamagedIndexError):  # `verify` tells
+        with suppress(DamagedIndexError):  # `verify` reports it
             return Seen(self.head.read(), end.last if end else None)
         return Seen(None, end.last if end else None)
 
@@ -158,15 +158,15 @@ class LedgerFile:
         seen: Seen,
         follow: Callable[[LedgerRow], object] = lambda row: None,
     ) -> None:
-        """Recompute the chain of the index's rows, and hold the file against them, line by line.
+        """Recompute the chain of the index's rows, and compare the file with them line by line.
 
         Args:
-            view: a copy of the index; others may go on writing meanwhile.
-            seen: what was here before the copy was made: it must be in it.
-            follow: told each row of the index that is as it was written, in order.
+            view: a copy of the index; others may write meanwhile.
+            seen: the state before the copy was made, which the copy must contain.
+            follow: called with each intact row of the index, in order.
 
         Raises:
-            DamagedIndexError: names the first row that is missing, or is not as it was written.
+            DamagedIndexError: names the first row that is missing or was changed.
         """
         newest = view.last_ledger_row()
         head, last = seen
@@ -197,7 +197,7 @@ class LedgerFile:
             raise self._damaged(self._end(), behind - 1)
 
     def _check_newer(self, lines: _Lines, number: int | None) -> None:
-        """Refuse what follows the rows and is none that a writer has added meanwhile."""
+        """Refuse lines after the rows, except those that a writer has added meanwhile."""
         while number is not None and (content := lines.next()) is not None:
             number += 1
             row = parsed(content)
@@ -242,13 +242,13 @@ class LedgerFile:
             self.head.announce(before, after)
 
     def extend(self, new: list[LedgerRow], after: Callable[[int], Iterable[LedgerRow]]) -> None:
-        """Write rows that were committed, and those before them that are not here yet.
+        """Write committed rows, and the rows before them that are missing in the file.
 
-        Says beside the objects, too, that they were; where nobody has announced others since.
+        Confirms them in the head too, unless others have been announced since.
 
         Args:
             new: the rows, in order.
-            after: reads from the index the rows after a number.
+            after: reads the rows after a number from the index.
         """
         last = new[-1]
         with self._locked() as descriptor:
@@ -265,16 +265,16 @@ class LedgerFile:
         end = _end(descriptor)
         number = end.last.number if end.last else 0
         if number >= until:
-            return  # whoever committed after us wrote ours too
+            return  # a process that committed later wrote these rows too
         if end.damaged:
             raise self._damaged(end, number)
-        os.ftruncate(descriptor, end.size)  # what a killed writer left half written
+        os.ftruncate(descriptor, end.size)  # drop the line that a killed writer left half written
         for row in takewhile(lambda row: row.number <= until, after(number)):
             write_all(descriptor, line(row))
         os.fsync(descriptor)
 
     def replace(self, rows: Iterable[LedgerRow]) -> None:
-        """Put a file with these rows in place of the one that is there, and make it durable."""
+        """Replace the file durably by one with these rows."""
         draft = f"{LEDGER_FILE}.new"
         with opened(self._folder) as folder:
             with suppress(FileNotFoundError):
@@ -289,10 +289,10 @@ class LedgerFile:
             os.fsync(folder)
 
     def lines(self) -> Iterator[bytes]:
-        """Each line that was written to its end, without its newline; of a longer one the start.
+        """Each complete line without its newline; only the start of one that is too long.
 
         Raises:
-            IntegrityError: something else lies in the file's place.
+            IntegrityError: it is not a regular file.
         """
         lines = _Lines(self._folder, self.path)
         try:
@@ -315,10 +315,10 @@ class LedgerFile:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The file, open for appending, with no other process at it.
+        """The file, open for appending and locked.
 
         Raises:
-            BusyError: another process held it for too long.
+            BusyError: another process held the lock for too long.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         with opened(self._folder) as folder:
@@ -361,7 +361,7 @@ class LedgerFile:
 
 
 class _Lines:
-    """The file's lines, one by one; none where there is no file."""
+    """The file's lines, one by one; none if there is no file."""
 
     def __init__(self, folder: Path, path: Path) -> None:
         self._stream: BinaryIO | None = None
@@ -370,9 +370,9 @@ class _Lines:
             self._stream = os.fdopen(open_file(descriptor, LEDGER_FILE, path), "rb")
 
     def next(self) -> bytes | None:
-        """The next line that was written to its end, without its newline; None after the last.
+        """The next complete line without its newline; None after the last.
 
-        Of a line that is longer than any that mlreg writes, this is the start.
+        If the line is longer than any that mlreg writes, only its start.
         """
         content = self._stream.readline(LIMIT_LINE_BYTES) if self._stream else b""
         self._inside = len(content) == LIMIT_LINE_BYTES and not content.endswith(b"\n")
@@ -381,7 +381,7 @@ class _Lines:
         return None
 
     def skip(self) -> None:
-        """Go to the end of the line whose start was read last."""
+        """Skip the rest of the line whose start was read last."""
         while self._inside and self._stream:
             content = self._stream.readline(1 << 20)
             self._inside = bool(content) and not content.endswith(b"\n")
@@ -392,12 +392,12 @@ class _Lines:
 
 
 def line(row: LedgerRow) -> bytes:
-    """A row as it stands in the file."""
+    """A row as a line of the file."""
     return canonical(row.to_json()) + b"\n"
 
 
 def parsed(content: bytes) -> LedgerRow | None:
-    """The row in a line; None where it is none. Its digest is not looked at."""
+    """The row in a line; None if it is not one. Its digest is not checked."""
     try:
         return from_json(read_json(content))
     except ValueError:

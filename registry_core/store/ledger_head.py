@@ -1,12 +1,12 @@
-"""The newest row of the ledger, written down in objects/ before it is committed.
+"""The newest row of the ledger, recorded in objects/ before it is committed.
 
-The index alone cannot tell that it is an older copy of itself, and ledger.jsonl can be cut. This
-file lies with the objects that the ledger speaks of: whoever puts an older index back, or an older
-ledger.jsonl, or both, still finds here which row was the last one.
+The index cannot tell that it is an older copy of itself, and ledger.jsonl can be truncated. This
+file is stored with the objects that the ledger refers to: if someone restores an older index, an
+older ledger.jsonl, or both, it still says which row was the last.
 
-It has two records of one line each. `announce` overwrites the first, durably, with the rows that
-the ledger ends with before and after the commit that follows; `confirm` overwrites the second once
-that commit is done. A power cut can tear one of them, and leaves the other.
+It has two records of one line each. `announce` overwrites the first, durably, with the last row
+before and after the commit that follows; `confirm` overwrites the second after that commit. A power
+cut can damage one of them and leaves the other.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Head:
         sequence: grows with each record that is written.
         before: the last row before the newest transaction.
         after: the last row since.
-        committed: whether the transaction is known to have been committed; it may have been where
-            it is not.
+        committed: whether the transaction is known to be committed; if not, it may be
+            nevertheless.
     """
 
     sequence: int
@@ -64,10 +64,10 @@ class LedgerHead:
         self.path = registry / OBJECTS / HEAD_FILE
 
     def read(self) -> Head | None:
-        """The newest record; None where there is no file.
+        """The newest record; None if there is no file.
 
         Raises:
-            IntegrityError: something else lies in the file's place, or no record in it is whole.
+            IntegrityError: it is not a regular file, or no record in it is intact.
         """
         try:
             with opened(self._registry, OBJECTS) as folder:
@@ -84,14 +84,14 @@ class LedgerHead:
         return head
 
     def announce(self, before: Place, after: Place) -> None:
-        """Say durably which row is about to be the last; returns once a power cut cannot undo it.
+        """Record durably which row is about to be the last.
 
         Only under the index's write lock.
         """
         self._write(0, lambda last: (before, after, False), durably=True)
 
     def confirm(self, after: Place) -> None:
-        """Say that the row is the last one now, unless another has been announced since."""
+        """Record that the row is committed, unless another has been announced since."""
 
         def change(last: Head | None) -> tuple[Place, Place, bool] | None:
             announced = last is not None and last.after == after and not last.committed
@@ -100,7 +100,7 @@ class LedgerHead:
         self._write(1, change, durably=False)
 
     def set(self, after: Place) -> None:
-        """Say durably that the row is the last one, whatever was said before."""
+        """Record durably that the row is the last one, whatever was recorded before."""
         self._write(1, lambda last: (after, after, True), durably=True)
 
     def _write(
@@ -133,14 +133,14 @@ _STARTS = (0, _RECORD_BYTES)
 
 
 def _newest(content: bytes) -> Head | None:
-    """The newest record that is whole."""
+    """The newest record that is intact."""
     records = [_parsed(content[start : start + _RECORD_BYTES]) for start in _STARTS]
     whole = [record for record in records if record]
     return max(whole, key=lambda record: record.sequence, default=None)
 
 
 def _text(head: Head) -> bytes:
-    """A record: JSON, and a checksum, which tells one that was torn from a whole one."""
+    """A record: JSON and a checksum, which detects one that was half written."""
     text = json.dumps([head.sequence, head.before, head.after, head.committed]).encode()
     return b"%b %08x" % (text, zlib.crc32(text))
 
@@ -161,5 +161,5 @@ def _place(found: Any) -> Place:
         return None
     number, digest = found
     if not (isinstance(number, int) and isinstance(digest, str)):
-        raise ValueError("no row of the ledger")
+        raise ValueError("not a row of the ledger")
     return number, digest

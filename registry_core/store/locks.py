@@ -1,6 +1,6 @@
-"""Waiting for the lock of another process, and no longer than was asked.
+"""Waiting for another process's lock, for a limited time.
 
-`flock` alone would wait for ever at a process that was stopped while it holds one.
+`flock` alone would wait forever for a process that is suspended while it holds one.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ from registry_core.store.storage_errors import busy
 _SECONDS_OF_A_WAIT = 0.005
 
 
-def lock(descriptor: int, file: Path, doing: str, busy_seconds: float) -> None:
-    """Take the lock of an open file or folder, alone.
+def lock(
+    descriptor: int, file: Path, doing: str, busy_seconds: float, shared: bool = False
+) -> None:
+    """Take the lock of an open file or folder.
 
     Args:
-        descriptor: the open file, with which the lock goes.
-        file: whose other holder is named.
-        doing: what it is for, to follow "while": `rebuilding the index`.
-        busy_seconds: how long it is waited for.
+        descriptor: the open file; closing it releases the lock.
+        file: its path, for the message.
+        doing: what the lock is for, to follow "while": `rebuilding the index`.
+        busy_seconds: how long to wait.
+        shared: whether others may have it too, if they share it.
 
     Raises:
         BusyError: another process held it for that long.
     """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     until = time.monotonic() + busy_seconds
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return
         except BlockingIOError as error:
             if time.monotonic() >= until:

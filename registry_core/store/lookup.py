@@ -1,79 +1,94 @@
-"""Which version a reference leads to; and, where it leads nowhere, what is near.
+"""The version that a reference names; where there is none, the nearest names.
 
-Knows one view of the index, and no files.
+Works on one view of the index, and reads no files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 from registry_core.errors import UsageError
 from registry_core.records import Version
 from registry_core.refs import Ref, shown
-from registry_core.store.ledger import is_whole
-from registry_core.store.sqlite.index import ReadTransaction
+from registry_core.store.aliases import holder_after
+from registry_core.store.interfaces import IndexEntry, ReadTransaction
+from registry_core.store.ledger import is_intact
 from registry_core.store.storage_errors import contradicted
 
 
 def resolve(view: ReadTransaction, ref: Ref, removed: bool = False) -> Version:
-    """The version that a reference leads to; a name alone leads to the latest.
+    """The version that a reference names; a name alone means the latest.
 
     Args:
         view: the index.
         ref: the reference.
-        removed: let a number lead to a version that was removed, too.
+        removed: also find a removed version by its number.
 
     Raises:
-        UsageError: it leads nowhere, or to more than one; the message names what is near.
+        UsageError: no version has the reference, or more than one; the message names the nearest.
     """
     if ref.number is not None:
         return by_number(view, ref.model, ref.number, removed)
-    latest = next(iter(view.versions(ref.model, limit=1)), None)
-    if latest is None:
-        check_model(view, ref.model)
-        raise UsageError(
-            f"{ref.model} has no versions: all were removed.",
-            "What was not collected can be restored.",
-            f"mlreg list {ref.model} --removed",
-        )
-    if ref.kind in ("none", "latest"):
-        return latest
-    if ref.kind == "best":
-        return view.best(ref.model) or latest
+    if ref.kind == "alias" and ref.selector is not None:
+        return holder(view, ref.model, ref.selector) or _no_holder(view, ref, ref.selector)
     if ref.digest_prefix is not None:
         return _by_digest(view, ref, ref.digest_prefix)
-    aliases = view.aliases(ref.model)
-    number = aliases.get(ref.selector or "")
-    if number is None:
-        known = [*aliases, "latest", "best"]
-        raise UsageError(
-            f"{ref.model} has no alias {shown(ref.selector or '')}.",
-            choices("Known", known, ref.selector or ""),
-            f"mlreg list {ref.model}",
-        )
-    check_holder(view, ref.model, ref.selector or "")
-    return by_number(view, ref.model, number)
+    found = view.best(ref.model) if ref.kind == "best" else None
+    return found or _latest(view, ref.model)
 
 
-def check_holder(view: ReadTransaction, model: str, alias: str) -> None:
-    """Hold what the index says of an alias against the ledger.
+def _latest(view: ReadTransaction, model: str) -> Version:
+    for latest in view.versions(model, limit=1):
+        return latest
+    check_model(view, model)
+    raise UsageError(
+        f"{model} has no versions: all were removed.",
+        "What was not collected can be restored.",
+        f"mlreg list {model} --removed",
+    )
+
+
+def _no_holder(view: ReadTransaction, ref: Ref, alias: str) -> NoReturn:
+    _latest(view, ref.model)  # says if there is no such model, or no version
+    known = [*view.aliases(ref.model), "latest", "best"]
+    raise UsageError(
+        f"{ref.model} has no alias {shown(alias)}.",
+        choices("Known", known, alias),
+        f"mlreg list {ref.model}",
+    )
+
+
+def holder(view: ReadTransaction, model: str, alias: str) -> Version | None:
+    """The version that an alias is on, by the index and by the ledger; None if it is on none.
 
     Raises:
-        DamagedIndexError: by the ledger, something else holds the alias.
+        DamagedIndexError: by the ledger, the alias is on another version.
     """
-    held = view.aliases(model).get(alias)
+    entry = view.alias_entry(model, alias)
     row = view.move(model, alias)
-    by_ledger = row.version if row and row.action != "released" else None
-    if held != by_ledger or (row and not is_whole(row)):
-        sides = [f"{model}@{number}" if number else "nothing" for number in (held, by_ledger)]
+    by_index, by_ledger = entry.version.version if entry else None, holder_after(row)
+    if by_index != by_ledger or (row and not is_intact(row)):
+        sides = [f"{model}@{number}" if number else "nothing" for number in (by_index, by_ledger)]
         what = f"{model}@{alias}: {sides[0]} in the index, {sides[1]} in the ledger"
         raise contradicted(what, "the ledger")
+    return _present(entry) if entry else None
 
 
 def by_number(view: ReadTransaction, model: str, number: int, removed: bool = False) -> Version:
-    """The version of this number; raises UsageError where there is none, or it was removed."""
-    found = view.version(model, number)
-    if found is None:
+    """The version of this number.
+
+    Args:
+        view: the index.
+        model: the registered name.
+        number: the number.
+        removed: also find a removed version.
+
+    Raises:
+        UsageError: there is none, or it was removed.
+    """
+    entry = view.entry(model, number)
+    if entry is None:
         check_model(view, model)
         newest = ", ".join(version.ref for version in view.versions(model, limit=3))
         raise UsageError(
@@ -81,26 +96,32 @@ def by_number(view: ReadTransaction, model: str, number: int, removed: bool = Fa
             f"Its newest: {newest}." if newest else "",
             f"mlreg list {model}",
         )
-    removal = None if removed else view.removal(found)
-    if removal and removal.collected:
+    return entry.version if removed else _present(entry)
+
+
+def _present(entry: IndexEntry) -> Version:
+    ref = entry.version.ref
+    if entry.collected:
         raise UsageError(
-            f"{found.ref} was removed at {removal.at}, and its files were collected.",
+            f"{ref} was removed at {entry.removed}, and its files were collected.",
             "Its manifest and its history are kept; it cannot be restored.",
-            f"mlreg history {found.ref}",
+            f"mlreg history {ref}",
         )
-    if removal:
+    if entry.removed is not None:
         raise UsageError(
-            f"{found.ref} was removed at {removal.at}.",
+            f"{ref} was removed at {entry.removed}.",
             "It can be restored until it is collected.",
-            f"mlreg restore {found.ref}",
+            f"mlreg restore {ref}",
         )
-    return found
+    return entry.version
 
 
 def _by_digest(view: ReadTransaction, ref: Ref, prefix: str) -> Version:
     found = view.by_digest(ref.model, prefix)
     if len(found) == 1:
         return found[0]
+    if not found:
+        _latest(view, ref.model)  # says if there is no such model, or no version
     if found:
         near = ", ".join(f"{version.ref} (sha256:{version.digest[:12]}…)" for version in found)
         raise UsageError(
@@ -132,7 +153,7 @@ def check_model(view: ReadTransaction, model: str) -> None:
 
 
 def choices(what: str, known: Iterable[str], wanted: str) -> str:
-    """What there is, the nearest to what was wanted first."""
+    """A line that lists the known names, the nearest to the wanted one first."""
     import difflib
 
     names = list(known)

@@ -1,7 +1,7 @@
-"""A version's own record, as canonical JSON, and what a plugin may put into it.
+"""The manifest of a version: canonical JSON, and what a plugin may put into it.
 
-The manifest is a blob among the others, and says all that the index knows of its version, so
-that an index can be rebuilt from blobs alone.
+The manifest is an object like the files, and has all that the index knows of its version, so the
+index can be rebuilt from the objects alone.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import PluginError, UsageError
 from registry_core.records import FileRecord, Version
 from registry_core.refs import shown
-from registry_core.store.local.objects import Blobs
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces.objects import Objects
 
 SCHEMA = 1
 LIMIT_BYTES = 4 << 20
@@ -38,7 +40,7 @@ class Objective:
         return f"{self.direction} {self.metric}"
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """The metric, turned so that higher is better."""
+        """The metric, negated if lower is better."""
         value = float(metrics[self.metric])
         return value if self.direction == "max" else -value
 
@@ -57,10 +59,10 @@ def canonical(value: object) -> bytes:
 
 
 def read_json(content: bytes) -> Any:
-    """What a text of JSON says, whoever wrote it.
+    """The value of a JSON text from any source.
 
     Raises:
-        ValueError: it is no JSON, not UTF-8, or deeper than can be read.
+        ValueError: it is not JSON, not UTF-8, or too deep to be read.
     """
     try:
         return json.loads(content)
@@ -69,16 +71,16 @@ def read_json(content: bytes) -> Any:
 
 
 def check_json(value: object, what: str) -> None:
-    """Refuse what is not JSON, too large, too deep, or not finite.
+    """Refuse a value that is not JSON, too large, too deep, or not finite.
 
-    Walks with a stack of its own, so that 10,000 levels are an error and not a crash.
+    Walks with an explicit stack, so that 10,000 levels are an error and not a crash.
 
     Args:
-        value: mappings with text keys, lists, texts, numbers, booleans and None.
-        what: what it is, for the message: `record`.
+        value: mappings with string keys, lists, strings, numbers, booleans and None.
+        what: its name, for the message: `record`.
 
     Raises:
-        PluginError: names the limit, and the path to the place.
+        PluginError: names the limit, and the path inside the value.
     """
     total = 0
     stack: list[tuple[object, str, int]] = [(value, "", 0)]
@@ -112,7 +114,7 @@ def check_json(value: object, what: str) -> None:
 
 
 def check_record(record: Mapping[str, Any]) -> Objective:
-    """Refuse a record that a version cannot be made of; return its objective.
+    """Refuse a record that is not valid for a version; return its objective.
 
     Raises:
         PluginError: a field is missing, has the wrong type, or is not JSON.
@@ -137,15 +139,15 @@ def check_record(record: Mapping[str, Any]) -> Objective:
 
 
 def objective(record: Mapping[str, Any]) -> Objective:
-    """What a record, or a manifest, says is better."""
+    """The objective of a record or a manifest."""
     return Objective(record["objective"]["metric"], record["objective"]["direction"])
 
 
 def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags as they are kept, by key.
+    """The tags as they are stored, sorted by key.
 
     Raises:
-        UsageError: a key is none, or a value is too long.
+        UsageError: a key is malformed, or a value is too long.
     """
     for key, value in tags.items():
         if not re.fullmatch(TAG, key):
@@ -159,12 +161,12 @@ def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def as_unicode(text: str) -> str:
-    """`text` without the lone surrogates that stand for undecodable bytes of a command line."""
+    """`text` with the undecodable bytes of a command line escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def build(version: Version, record: Mapping[str, Any]) -> bytes:
-    """The manifest of a version whose number is known and whose digest is not yet."""
+    """The manifest of a version; its digest, which follows from it, is not needed."""
     content = canonical(
         {
             **record,
@@ -182,7 +184,7 @@ def build(version: Version, record: Mapping[str, Any]) -> bytes:
 
 
 def parse(content: bytes, digest: str) -> tuple[Version, dict[str, Any]]:
-    """A manifest whose digest was checked, and the version it is about, without aliases.
+    """A manifest whose digest was checked, and its version, without aliases.
 
     Raises:
         ValueError, KeyError, TypeError: it is not a manifest of this schema.
@@ -207,8 +209,8 @@ def parse(content: bytes, digest: str) -> tuple[Version, dict[str, Any]]:
     return version, manifest
 
 
-def found(blobs: Blobs, digest: str) -> tuple[Version, dict[str, Any]] | None:
-    """The manifest in a blob, as `parse` reads it; None if the blob is damaged, or is none."""
+def found(blobs: Objects, digest: str) -> tuple[Version, dict[str, Any]] | None:
+    """The manifest in an object, as `parse` returns it; None if it is damaged or not a manifest."""
     content = blobs.read_small(digest, LIMIT_BYTES)
     if content is None or not content.startswith(b'{"'):
         return None

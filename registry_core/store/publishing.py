@@ -1,19 +1,25 @@
-"""Runs and publishing.
+"""Runs, and how a run's files become a version.
 
-Publishing, with what a crash leaves at each step:
+The steps of publishing, and what a crash after each of them leaves:
 
-1. The files are copied, hashed, made durable and loaded once, in the run's folder. A crash leaves
-   that folder, whose lock is free: the next writer removes it.
-2. The index's write lock is taken, and held to the end. All that moves blobs, publishing and
-   sweeping alike, happens under it. So no sweep can remove a blob that a publisher has just found
-   or put in its place, and no number is given twice.
-3. What dead runs left is swept, so that no orphan manifest claims the number that is taken next.
-4. The blobs are announced in the run's folder, moved into objects/, and their folders fsynced. A
-   crash leaves blobs that no version refers to; the announcement tells the next writer which.
-5. The ledger's new head is written down beside the objects. Then one commit makes the version, its
-   files and the ledger's row visible. A crash after it leaves the whole version. A commit whose
-   last fsync fails has taken place for everyone else, and is taken back by another one; only its
+1. The files are copied into the run's folder, hashed, and loaded once. A crash leaves that folder,
+   whose lock is free: the next writer removes it.
+2. The run writes its intent: the digests of the files, durably. A crash leaves the intent, too.
+3. The files are put into objects/, durably. A crash leaves objects that no version refers to; the
+   intent names them to the next writer, which deletes them unless another run intends to use them.
+4. The index's write lock is taken and held to the end. What dead runs left is swept, so that no
+   orphaned manifest claims the number that is taken next; and the publisher looks once more
+   whether its objects are there. Everything that deletes objects does so under this lock and
+   respects the intents (see `collection`).
+5. The version gets its number. Its manifest, which contains the number, is added to the intent and
+   put into objects/ under the lock: it is a few kB, and one lock is simpler than a number that is
+   reserved in a transaction of its own and lost in a crash. A crash leaves what step 3 does.
+6. The ledger's new head is written beside the objects. Then one commit makes the version, its
+   files and the row of the ledger visible. A crash after it leaves the complete version. A commit
+   whose last fsync fails has taken place for everyone else, and is undone by another one; only its
    number stays taken.
+7. The intent is deleted, and the version is reported. A crash before leaves a run's folder that
+   the next writer removes: the manifest in its intent is registered.
 """
 
 from __future__ import annotations
@@ -25,16 +31,15 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import MlregError, StorageError
-from registry_core.records import UnfinishedRun, Version
+from registry_core.records import LedgerAction, UnfinishedRun, Version
 from registry_core.refs import check_model_name
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.clock import utc_now
+from registry_core.store.interfaces import Workspace, WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.local.disk import sha256_hex, write_new
 from registry_core.store.local.folders import opened
-from registry_core.store.local.workspaces import RUNS, RunFolder, remove_folder, resumable, strip
-from registry_core.store.sqlite.index import WriteTransaction
 from registry_core.store.staging import STAGED, Staged, check_files, stage
 from registry_core.store.storage_errors import UnconfirmedError
 from registry_core.store.transactions import Transactions
@@ -53,11 +58,11 @@ class Publishing:
         self._access = access
         self._blobs = access.blobs
 
-    def start_run(self, model: str) -> RunFolder:
-        """A folder for a run to write into; the registry is made if it is not there.
+    def start_run(self, model: str) -> Workspace:
+        """A folder for a run to write into. Creates the registry if it is missing.
 
-        Writes a transaction and a file first, so that a registry that cannot take the result says
-        so before anything is trained.
+        Writes a transaction and a file first, so that a registry that cannot store the result
+        says so before anything is trained.
 
         Raises:
             UsageError: `model` cannot be a name.
@@ -67,24 +72,24 @@ class Publishing:
         doing, create = f"starting a run of {model}", True
         return self._enter(doing, create, lambda: self._access.runs.create(model, self._leave))
 
-    def take_up_run(self, run_id: str) -> RunFolder:
-        """The folder of a run that ended without a version, to go on in.
+    def reopen_run(self, run_id: str) -> Workspace:
+        """The folder of a run that ended without a version, to resume it.
 
         Raises:
             UsageError: there is no such run.
-            BusyError: it goes on in another process.
+            BusyError: it is still running in another process.
             StorageError: the registry cannot be written.
         """
-        doing = f"taking up {run_id}"
-        return self._enter(doing, False, lambda: self._access.runs.take_up(run_id, self._leave))
+        doing = f"reopening {run_id}"
+        return self._enter(doing, False, lambda: self._access.runs.reopen(run_id, self._leave))
 
     def unfinished_runs(self) -> list[UnfinishedRun]:
-        """The runs that have begun and made no version, oldest first, whether or not they go on."""
+        """The runs that have begun and made no version, running or not; oldest first."""
         with self._access.translate_storage_errors("listing runs"):
-            return self._access.runs.unfinished()
+            return list(self._access.runs.list())
 
     def run_log(self, run_id: str) -> bytes:
-        """The log of a run that has begun and made no version; empty where none was written.
+        """The log of a run that has begun and made no version; empty if it logged nothing.
 
         Raises:
             UsageError: there is no such run.
@@ -93,18 +98,18 @@ class Publishing:
             return self._access.runs.log_content(run_id)
 
     def discard_run(self, run_id: str) -> None:
-        """Give up what a run kept that ended without a version.
+        """Delete what a run kept that ended without a version.
 
         Raises:
             UsageError: there is no such run.
-            BusyError: it goes on in another process.
+            BusyError: it is still running in another process.
         """
         with self._access.writing(f"discarding {run_id}"):
             self._access.runs.discard(run_id)
 
     def publish(
         self,
-        run: RunFolder,
+        run: Workspace,
         record: Mapping[str, Any],
         files: Mapping[str, Path],
         load_check: Callable[[Mapping[str, Path]], None],
@@ -114,8 +119,8 @@ class Publishing:
 
         Args:
             run: the run's folder, still open.
-            record: dataset, preset, seed, metrics, seconds, objective, and whatever else is to be
-                kept in the manifest.
+            record: dataset, preset, seed, metrics, seconds, objective, and whatever else the
+                manifest is to have.
             files: path inside the version -> file. They are copied, and stay as they are.
             load_check: loads the files once more and raises if that does not work.
             reason: why, for the ledger.
@@ -131,22 +136,28 @@ class Publishing:
         with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
             staged = stage(files, run.path)
         load_check({file.record.path: file.path for file in staged})
+        copies = {file.record.sha256: file.path for file in staged}
+        with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
+            run.write_intent([*copies])
+            for digest, copy in copies.items():
+                self._blobs.put(digest, copy)
         try:
             with self._access.writing(doing, needed_bytes, outcome=_NOT_REGISTERED) as index:
                 version = self._register(index, run, record, staged, reason)
         except UnconfirmedError as error:
             self._withdraw(run, error)
             raise
-        with suppress(OSError):  # the version stands; all that was announced is referred to
+        with suppress(OSError):  # the version is registered, and refers to all that was intended
             run.committed()
         return version
 
-    def _enter(self, doing: str, create: bool, folder: Callable[[], RunFolder]) -> RunFolder:
-        """A run's folder, made or taken up in a transaction that is committed, or left again."""
+    def _enter(self, doing: str, create: bool, folder: Callable[[], Workspace]) -> Workspace:
+        """Create or reopen a run's folder in a transaction; undone if that is not committed."""
         run = None
         try:
             with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED):
-                self._blobs.prepare(RUNS)
+                self._blobs.prepare()
+                self._access.runs.prepare()
                 run = folder()
         except BaseException:
             if run is not None:
@@ -157,12 +168,12 @@ class Publishing:
     def _register(
         self,
         index: WriteTransaction,
-        run: RunFolder,
+        run: Workspace,
         record: Mapping[str, Any],
         staged: Sequence[Staged],
         reason: str,
     ) -> Version:
-        """Give a run's files a number and move them into objects/; the caller commits."""
+        """Insert a version of files that are in objects/ already; the caller commits."""
         version = Version(
             model=run.model,
             version=index.take_number(run.model),
@@ -177,34 +188,55 @@ class Publishing:
             run=run.id,
             group=record.get("group", ""),
         )
+        digests = list(dict.fromkeys(file.record.sha256 for file in staged))
+        self._check_present(digests)
         content = manifests.build(version, record)
         version = replace(version, digest=sha256_hex(content))
         with opened(run.path, STAGED, create=True) as folder:
-            write_new(folder, "manifest.json", content)
-        moves = {file.record.sha256: file.path.name for file in staged}
-        moves[version.digest] = "manifest.json"
-        run.announce(list(moves))
-        self._blobs.put(run.path / STAGED, moves)
+            write_new(folder, "manifest.json", content, durable=False)
+        run.write_intent(digests, version.digest)
+        self._blobs.put(version.digest, run.path / STAGED / "manifest.json")
         index.add_version(version, manifests.check_record(record))
         evidence = {"digest": version.digest}
         index.append(
-            Event("registered", run.model, version.version, reason=reason, evidence=evidence)
+            Event(
+                LedgerAction.REGISTERED,
+                run.model,
+                version.version,
+                reason=reason,
+                evidence=evidence,
+            )
         )
-        # as everyone will read it from now on
+        # as every reader will see it from now on
         return lookup.by_number(index, run.model, version.version)
 
-    def _withdraw(self, run: RunFolder, error: UnconfirmedError) -> None:
-        """Take back what was committed and not confirmed, so that it never shows as registered.
-
-        Its blobs are removed when the run's folder is left.
+    def _check_present(self, digests: Sequence[str]) -> None:
+        """Look once more, under the lock, whether every object of the new version is there.
 
         Raises:
-            StorageError: it was taken back. Without an error it still stands, unconfirmed.
+            StorageError: something deleted one after this run put it, and without regard to its
+                intent: an mlreg from before there were intents, or a person.
+        """
+        for digest in digests:
+            if self._blobs.stat(digest) is None:
+                raise StorageError(
+                    f"{self._blobs.place(digest)} was deleted before its version was registered.",
+                    f"{_NOT_REGISTERED} Run no older mlreg on this registry, and publish again.",
+                    "mlreg runs",
+                )
+
+    def _withdraw(self, run: Workspace, error: UnconfirmedError) -> None:
+        """Undo a commit that the disk did not confirm, so that no version appears.
+
+        Its objects are deleted when the run's context is left.
+
+        Raises:
+            StorageError: it was undone. Without an error the version is there, unconfirmed.
         """
         try:
-            doing = f"taking back a version of {run.model}"
+            doing = f"withdrawing a version of {run.model}"
             with self._access.writing(doing, sweep=False, catch_up=False) as index:
-                # a row that is in ledger.jsonl was seen by another writer, and stays
+                # a row that is in ledger.jsonl was seen by another writer, so it stays
                 seen = self._access.ledger_file.has(index.last_ledger_row())
                 withdrawn = not seen and index.withdraw(run.model, run.id)
         except MlregError:
@@ -217,19 +249,18 @@ class Publishing:
                 f"mlreg list {run.model}",
             ) from error
 
-    def _leave(self, run: RunFolder) -> None:
-        """Remove a run's folder, and the blobs it moved if it did not come to a commit.
+    def _leave(self, run: Workspace) -> None:
+        """Delete what a run that is over left: its objects too, if it did not commit.
 
-        What cannot be removed now is left, unlocked, to the next writer's sweep.
+        What cannot be deleted now is left, unlocked, to the next writer's sweep.
         """
         try:
-            if announced := run.announced():
+            left = run.leftover()
+            if left.intended:
                 with self._access.writing(f"tidying up after {run.model}", sweep=False) as index:
-                    self._access.tidy(index, run.path, announced)
-            elif resumable(run.path):
-                strip(run.path)
+                    self._access.tidy(index, left)
             else:
-                remove_folder(run.path)
+                left.remove(True)
         except (MlregError, OSError):
             pass
         finally:

@@ -1,67 +1,62 @@
-"""A new index from what is whole: manifests in objects/, and rows of the ledger.
+"""A new index from what is intact: manifests in objects/, and rows of the ledger.
 
-Rows are taken from the index that is there, as far as it can be read, and from ledger.jsonl; each
-stands for itself. Where one is lost, another stands in its place and says so, and those after it
-stay what they were. A manifest makes a version even if no row tells of it, unless a killed run left
-it. Nothing is deleted: the old files stay under other names.
+Rows come from the old index, as far as it can be read, and from ledger.jsonl; each is checked by
+itself. A lost row is replaced by one that says so, and the rows after it stay valid. A manifest
+makes a version even if no row mentions it, unless a killed run left it. Nothing is deleted: the old
+files are kept under other names.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from registry_core.errors import IntegrityError, MlregError, NewerSchemaError, UsageError
-from registry_core.records import LedgerRow, Version
+from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.audit import index_problems
 from registry_core.store.clock import utc_now
+from registry_core.store.interfaces import VersionKey, Workspace, WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.ledger_head import HEAD_FILE, Head
 from registry_core.store.local.folders import check_regular, names_in, opened
 from registry_core.store.local.objects import OBJECTS
-from registry_core.store.local.workspaces import RunFolder, remove_folder
 from registry_core.store.locks import lock
-from registry_core.store.replay import Key, Replay
+from registry_core.store.replay import Replay
 from registry_core.store.salvage import Salvage
-from registry_core.store.sqlite.index import Index, WriteTransaction
-from registry_core.store.storage_errors import DATABASE
+from registry_core.store.sqlite.index import SqliteIndex
+from registry_core.store.sqlite.rescue import (
+    JOURNALS,
+    Gathered,
+    gathered,
+    locked_index,
+    writers_kept_out,
+)
+from registry_core.store.storage_errors import DATABASE, IndexFault
 from registry_core.store.store import Store
 from registry_core.store.transactions import Transactions
 
-_MANIFESTS = """
-CREATE TABLE manifests (
-    digest TEXT NOT NULL PRIMARY KEY,
-    model TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    created TEXT NOT NULL
-) WITHOUT ROWID;
-"""
-
-
-_JOURNALS = tuple(f"{DATABASE}-{ending}" for ending in ("journal", "wal", "shm"))
 _ANOTHER = "a row of that number does not fit the one after it"
 _WITHOUT_MANIFEST = "its manifest is damaged or missing"
 
 
 @dataclass
 class Rebuilt:
-    """What a new index has.
+    """The content of a new index.
 
     Args:
-        versions: how many, the removed ones among them.
-        rows: of the ledger that were taken over.
-        found: versions that no row told of.
-        lost: what is not in the new index: versions that a row tells of, or that a manifest claims
-            to be, aliases of theirs, and rows of the ledger; each with the reason.
-        old_index: the name that the old index has now; empty where there was none.
-        old_ledger: the name that the old ledger.jsonl has now; empty where there was none.
+        versions: how many, including removed ones.
+        rows: how many rows of the ledger were kept.
+        found: versions that no row mentions.
+        lost: what is not in the new index, with the reason: versions of rows or of manifests, their
+            aliases, and rows of the ledger.
+        old_index: the present name of the old index; empty if there was none.
+        old_ledger: the present name of the old ledger.jsonl; empty if there was none.
     """
 
     versions: int = 0
@@ -76,17 +71,17 @@ class Rebuilt:
 
 
 def rebuild(folder: Path, busy_seconds: float = 30.0, dry_run: bool = False) -> Rebuilt:
-    """Make a new index, and put it in the place of the old one.
+    """Make a new index, and replace the old one with it.
 
     Args:
         folder: the registry.
-        busy_seconds: how long another process's lock on the old index is waited for.
-        dry_run: make it, tell what it has, and throw it away.
+        busy_seconds: how long to wait for another process's lock on the old index.
+        dry_run: make it, return its content, and throw it away.
 
     Raises:
         UsageError: there is nothing to make it from.
         BusyError: another process is writing.
-        StorageError: the disk refuses; the old index is where it was, or beside its place.
+        StorageError: the disk failed; the old index is in its place, or beside it.
     """
     with _entered(folder, busy_seconds) as access:
         return _rebuild(access, busy_seconds, dry_run)
@@ -95,7 +90,7 @@ def rebuild(folder: Path, busy_seconds: float = 30.0, dry_run: bool = False) -> 
 def rebuild_if_damaged(
     folder: Path, busy_seconds: float = 30.0, dry_run: bool = False
 ) -> Rebuilt | None:
-    """The same, unless the index is sound once nobody else can write; None then."""
+    """The same if the index is damaged when nobody else can write; else None."""
     with _entered(folder, busy_seconds) as access:
         try:
             damaged = bool(index_problems(Store(folder, busy_seconds)))
@@ -110,7 +105,7 @@ def _entered(folder: Path, busy_seconds: float) -> Iterator[Transactions]:
     access = Transactions(folder, busy_seconds)
     with (
         access.translate_storage_errors("rebuilding the index", outcome="The old index was kept."),
-        _something_to_go_by(access),
+        _something_to_rebuild_from(access),
         _alone(folder, busy_seconds),
     ):
         _check_not_newer(folder, busy_seconds)
@@ -118,27 +113,23 @@ def _entered(folder: Path, busy_seconds: float) -> Iterator[Transactions]:
 
 
 def _check_not_newer(folder: Path, busy_seconds: float) -> None:
-    """Refuse to make an index of this mlreg's out of a newer one's, which would lose something."""
+    """Refuse to rebuild an index of a newer mlreg, which would lose something."""
     try:
-        with Index(folder, busy_seconds).reading():
+        with SqliteIndex(folder, busy_seconds).read():
             pass
     except NewerSchemaError:
         raise
-    except (MlregError, sqlite3.Error, OSError):
+    except (MlregError, IndexFault, OSError):
         pass  # it is damaged, and that is why it is rebuilt
 
 
 def _rebuild(access: Transactions, busy_seconds: float, dry_run: bool) -> Rebuilt:
     with access.runs.create("rebuild", _leave) as scratch:
         head = _read_head(access)
-        gathered = scratch.path / "gathered.sqlite3"
-        with closing(sqlite3.connect(gathered, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = OFF")  # it is thrown away
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("BEGIN")
-            salvage = Salvage(connection, access.ledger_file, scratch.path)
-            with Index(scratch.path, busy_seconds).writing(create=True) as index:
-                done = _Replacement(access, index, connection, salvage).make(head)
+        with gathered(scratch.path / "gathered.sqlite3") as rows:
+            salvage = Salvage(rows, access.ledger_file, scratch.path)
+            with SqliteIndex(scratch.path, busy_seconds).write(create=True) as index:
+                done = _Replacement(access, index, rows, salvage).make(head)
         if not dry_run:
             _put_in_place(access, scratch.path / DATABASE, done)
     return done
@@ -151,7 +142,7 @@ class _Replacement:
         self,
         access: Transactions,
         index: WriteTransaction,
-        gathered: sqlite3.Connection,
+        gathered: Gathered,
         salvage: Salvage,
     ) -> None:
         self._access = access
@@ -159,8 +150,8 @@ class _Replacement:
         self._gathered = gathered
         self._salvage = salvage
         self._replay = Replay()
-        self._known: set[Key] = set()
-        self._told: set[Key] = set()
+        self._known: set[VersionKey] = set()
+        self._told: set[VersionKey] = set()
         self._registered_last: dict[str, int] = {}
         self._done = Rebuilt()
 
@@ -175,12 +166,12 @@ class _Replacement:
         for row in self._salvage.rows():
             self._index.insert(row)
             self._replay.follow(row)
-            if row.action != "lost":
+            if row.action != LedgerAction.LOST:
                 self._done.rows += 1
             for number in filter(None, (row.version, row.previous)):
                 self._index.reserve_number(row.model, number)
                 self._told.add((row.model, number))
-            if row.action == "registered" and row.version is not None:
+            if row.action == LedgerAction.REGISTERED and row.version is not None:
                 self._registered_last[row.model] = row.number
                 self._register(row, row.version)
         self._find_the_rest()
@@ -193,23 +184,19 @@ class _Replacement:
             "lost": self._done.lost,
             "lost_rows": [list(each) for each in lost_rows],
         }
-        self._index.append(Event("rebuilt", "", evidence=evidence))
+        self._index.append(Event(LedgerAction.REBUILT, "", evidence=evidence))
         return self._done
 
     def _gather_manifests(self) -> None:
-        self._gathered.execute(_MANIFESTS)
-        for _, some in self._access.blobs.digests():
-            for digest in some:
-                if found := manifests.found(self._access.blobs, digest):
-                    version, _ = found
-                    fields = (digest, version.model, version.version, version.created)
-                    self._gathered.execute("INSERT INTO manifests VALUES (?, ?, ?, ?)", fields)
+        for info in self._access.blobs.list():
+            if found := manifests.found(self._access.blobs, info.digest):
+                self._gathered.add_manifest(found[0])
 
     def _register(self, row: LedgerRow, number: int) -> None:
         digest = row.evidence.get("digest")
         key = row.model, number
         found = manifests.found(self._access.blobs, digest) if isinstance(digest, str) else None
-        self._gathered.execute("DELETE FROM manifests WHERE digest = ?", (str(digest),))
+        self._gathered.drop_manifest(str(digest))
         if key in self._known:
             return
         if found is None or (found[0].model, found[0].version) != key:
@@ -224,10 +211,9 @@ class _Replacement:
         self._done.versions += 1
 
     def _find_the_rest(self) -> None:
-        """Register the versions that no row tells of, if their numbers are free."""
-        unfinished = self._access.runs.announced()
-        query = "SELECT digest FROM manifests ORDER BY model, number, created"
-        for (digest,) in self._gathered.execute(query).fetchall():
+        """Register the versions that no row mentions, if their numbers are free."""
+        unfinished = self._access.runs.intended()
+        for digest in self._gathered.manifests():
             found = manifests.found(self._access.blobs, digest)
             if digest in unfinished or found is None:
                 continue
@@ -240,7 +226,7 @@ class _Replacement:
             self._add(version, manifest)
             self._done.found.append(version.ref)
             event = Event(
-                "registered",
+                LedgerAction.REGISTERED,
                 *key,
                 reason="found by a rebuild of the index",
                 evidence={"digest": digest},
@@ -248,9 +234,10 @@ class _Replacement:
             self._index.append(event)
 
     def _reserve(self, lost_rows: list[tuple[int, int]]) -> None:
-        """Give no number again that a lost row may have given, or that the old index gave."""
-        for model in {*self._index.model_names(), *self._salvage.models()}:
-            self._index.reserve_number(model, self._salvage.last_number(model))
+        """Reserve the numbers that a lost row may have given, or that the old index gave."""
+        given = self._salvage.last_numbers
+        for model in {*self._index.model_names(), *given}:
+            self._index.reserve_number(model, given.get(model, 0))
         if not lost_rows or not self._has_unexplained_blobs():
             return
         for model in self._index.model_names():
@@ -260,11 +247,11 @@ class _Replacement:
                 self._index.take_number(model)
 
     def _has_unexplained_blobs(self) -> bool:
-        """Whether there is a file that may be all that is left of a version."""
+        """Whether there is a file that may be the rest of a lost version."""
         return any(True for _ in self._access.unneeded(self._index))
 
     def _write_state(self) -> None:
-        """What the rows say of aliases, removals and tags, for the versions that are there."""
+        """Write the aliases, removals and tags by the rows, for the versions that exist."""
         for key, removed in self._replay.removed.items():
             if key in self._known:
                 version = self._version(key)
@@ -282,21 +269,22 @@ class _Replacement:
         self._release()
 
     def _release(self) -> None:
-        """Say in the ledger where an alias is held by nothing, though its last row says more."""
+        """Add a row for each alias that is on no version, though its last row says otherwise."""
         for (model, alias), number in self._replay.moved_last.items():
             held = self._replay.aliases.get((model, alias))
             if number is not None and (held is None or (model, held) not in self._known):
                 reason = "its version was lost, or was removed by then"
-                self._index.append(Event("released", model, number, alias, number, reason))
+                event = Event(LedgerAction.RELEASED, model, number, alias, number, reason)
+                self._index.append(event)
 
-    def _version(self, key: Key) -> Version:
-        version = self._index.version(*key)
-        assert version is not None  # noqa: S101 - it was added above
-        return version
+    def _version(self, key: VersionKey) -> Version:
+        entry = self._index.entry(*key)
+        assert entry is not None  # noqa: S101 - it was added above
+        return entry.version
 
 
-def _leave(scratch: RunFolder) -> None:
-    remove_folder(scratch.path)
+def _leave(scratch: Workspace) -> None:
+    scratch.leftover().remove(False)
     scratch.release()
 
 
@@ -307,16 +295,14 @@ def _read_head(access: Transactions) -> Head | None:
 
 
 def _put_in_place(access: Transactions, made: Path, done: Rebuilt) -> None:
-    """Exchange the index, then ledger.jsonl, while nobody else can write to either index."""
+    """Replace the index, then ledger.jsonl, while nobody else can write to either index."""
     folder = access.folder
     ending = _free_ending(folder)
     with ExitStack() as stack:
         # locked before it gets its name, so that no writer comes in between
-        new = stack.enter_context(closing(sqlite3.connect(made, isolation_level=None)))
-        new.execute("BEGIN IMMEDIATE")
-        after = new.execute("SELECT number, digest FROM ledger ORDER BY number DESC").fetchone()
+        after = stack.enter_context(locked_index(made))
         done.old_index = _keep(folder, DATABASE, ending)
-        for name in _JOURNALS:  # of the old index; they must not be applied to the new one
+        for name in JOURNALS:  # of the old index; they must not be applied to the new one
             _keep(folder, name, ending, move=True)
         done.old_ledger = _keep(folder, LEDGER_FILE, ending)
         before = _read_head(access)
@@ -326,13 +312,13 @@ def _put_in_place(access: Transactions, made: Path, done: Rebuilt) -> None:
         with opened(made.parent) as source, opened(folder) as target:
             os.rename(made.name, DATABASE, src_dir_fd=source, dst_dir_fd=target)
             os.fsync(target)
-        with Index(folder, 0).reading() as view:
+        with SqliteIndex(folder, 0).read() as view:
             access.ledger_file.replace(view.ledger_after(0))
         access.ledger_file.head.set(after)
 
 
 def _keep(folder: Path, name: str, ending: str, move: bool = False) -> str:
-    """Keep a file under another name too, or only; what is no regular file gives up its name."""
+    """Keep a file under another name too; move it if asked, or if it is not a regular file."""
     kept = f"{name}.{ending}"
     with opened(folder) as descriptor, suppress(FileNotFoundError):
         if move or not _is_regular(folder / name):
@@ -363,8 +349,8 @@ def _free_ending(folder: Path) -> str:
 
 
 @contextmanager
-def _something_to_go_by(access: Transactions) -> Iterator[None]:
-    """Refuse where a file that lies in the index's place may be another program's."""
+def _something_to_rebuild_from(access: Transactions) -> Iterator[None]:
+    """Refuse if the file in the index's place may be another program's."""
     if not access.blobs.holds_any() and not os.path.lexists(access.ledger_file.path):
         raise UsageError(
             f"{access.folder} has neither objects/ nor ledger.jsonl to make an index from.",
@@ -375,34 +361,19 @@ def _something_to_go_by(access: Transactions) -> Iterator[None]:
 
 @contextmanager
 def _alone(folder: Path, busy_seconds: float) -> Iterator[None]:
-    """Keep out other rebuilds, and writers where the old index still has any.
+    """Keep out other rebuilds, and writers if the old index can have any.
 
-    A damaged one has none: they look at it before they write.
+    A damaged one has none: they check it before they write.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         lock(descriptor, folder / DATABASE, "rebuilding the index", busy_seconds)
-        for name in _JOURNALS:  # at which SQLite would wait, or which it would follow
+        for name in JOURNALS:  # at which SQLite would wait, or which it would follow
             if not _is_regular(folder / name):
                 _keep(folder, name, _free_ending(folder), move=True)
-        with _writers_kept_out(folder / DATABASE, busy_seconds):
+        with ExitStack() as stack:
+            if (folder / DATABASE).exists() and _is_regular(folder / DATABASE):
+                stack.enter_context(writers_kept_out(folder / DATABASE, busy_seconds))
             yield
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _writers_kept_out(file: Path, busy_seconds: float) -> Iterator[None]:
-    if not file.exists() or not _is_regular(file):
-        yield
-        return
-    uri = f"{file.absolute().as_uri()}?mode=rw"
-    with closing(sqlite3.connect(uri, uri=True, timeout=busy_seconds)) as connection:
-        connection.isolation_level = None
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-            if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise
-        yield

@@ -1,8 +1,8 @@
-"""What the ledger's rows say together: who holds which alias, what was removed, tagged, ruled.
+"""The state of a registry, folded from the rows of its ledger: aliases, removals, tags, rules.
 
-The index keeps all that in tables. Here it follows from the rows alone, for a rebuild that has
-nothing else, and for an audit that holds the tables against it. Where rows are lost, what is left
-still implies something: what was promoted was there, and what was removed held no alias.
+The index keeps the same in tables. A rebuild has nothing but the rows, and an audit compares the
+tables with them. Where rows are lost, those that are left still imply something: a version that was
+promoted was not removed, and one that was removed has no alias.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from registry_core.records import LedgerRow
-from registry_core.store.sqlite.derived import RULE_REMOVED, RULE_SET
-
-# a model and a number, or a model and an alias
-Key = tuple[str, int]
-AliasKey = tuple[str, str]
+from registry_core.records import LedgerAction, LedgerRow
+from registry_core.store.aliases import holder_after, moves_alias
+from registry_core.store.interfaces import AliasKey, VersionKey
 
 
 @dataclass
@@ -27,51 +24,64 @@ class Removed:
 
 
 class Replay:
-    """What the rows that were followed so far say."""
+    """The state after the rows so far.
+
+    Attributes:
+        aliases: the version that each alias is on.
+        moved_last: the version of the last row that moved each alias, None where it was released;
+            `aliases` lacks it if it was removed since.
+        removed: the versions that are removed.
+        tags: the tags of each version that has some.
+        rules: for each alias that has a rule, the row that set it.
+    """
 
     def __init__(self) -> None:
         self.aliases: dict[AliasKey, int] = {}
         self.moved_last: dict[AliasKey, int | None] = {}
-        self.removed: dict[Key, Removed] = {}
-        self.tags: dict[Key, dict[str, str]] = {}
+        self.removed: dict[VersionKey, Removed] = {}
+        self.tags: dict[VersionKey, dict[str, str]] = {}
         self.rules: dict[str, int] = {}
-        self._holding: dict[Key, set[AliasKey]] = {}
+        self._holding: dict[VersionKey, set[AliasKey]] = {}
 
     def follow(self, row: LedgerRow) -> None:
-        """Take in the next row; only aliases, removals, tags and rules are followed."""
+        """Add the next row; only those about aliases, removals, tags and rules count."""
         if row.version is None:
             self._follow_rule(row)
             return
         key = row.model, row.version
-        if row.action in ("promoted", "rolled back") and row.alias:
-            if key in self.removed and not self.removed[key].collected:
-                del self.removed[key]
-            self._hold((row.model, row.alias), row.version)
-            self.moved_last[row.model, row.alias] = row.version
-        elif row.action == "released" and row.alias:
-            self._release((row.model, row.alias))
-            self.moved_last[row.model, row.alias] = None
-        elif row.action == "removed":
-            self._remove(key, row.at)
-        elif row.action == "restored":
-            if key in self.removed and not self.removed[key].collected:
-                del self.removed[key]
-        elif row.action == "collected":
-            self._remove(key, row.at)
-            self.removed[key].collected = row.at
-        elif row.action == "tagged":
-            self._tag(key, row.evidence)
+        match row.action:
+            case _ if moves_alias(row):
+                self._move(row)
+            case LedgerAction.REMOVED:
+                self._remove(key, row.at)
+            case LedgerAction.RESTORED:
+                self._restore(key)
+            case LedgerAction.COLLECTED:
+                self._remove(key, row.at)
+                self.removed[key].collected = row.at
+            case LedgerAction.TAGGED:
+                self._tag(key, row.evidence)
+
+    def _move(self, row: LedgerRow) -> None:
+        holder = self.moved_last[row.model, str(row.alias)] = holder_after(row)
+        self._release((row.model, str(row.alias)))
+        if holder is not None:
+            self._restore((row.model, holder))
+            self._hold((row.model, str(row.alias)), holder)
+
+    def _restore(self, key: VersionKey) -> None:
+        if key in self.removed and not self.removed[key].collected:
+            del self.removed[key]
 
     def _follow_rule(self, row: LedgerRow) -> None:
         if row.model or row.alias is None:
             return
-        if row.action == RULE_SET:
+        if row.action == LedgerAction.RULE_SET:
             self.rules[row.alias] = row.number
-        elif row.action == RULE_REMOVED:
+        elif row.action == LedgerAction.RULE_REMOVED:
             self.rules.pop(row.alias, None)
 
     def _hold(self, alias: AliasKey, number: int) -> None:
-        self._release(alias)
         if (alias[0], number) not in self.removed:
             self.aliases[alias] = number
             self._holding.setdefault((alias[0], number), set()).add(alias)
@@ -81,12 +91,12 @@ class Replay:
         if number is not None:
             self._holding[alias[0], number].discard(alias)
 
-    def _remove(self, key: Key, at: str) -> None:
+    def _remove(self, key: VersionKey, at: str) -> None:
         for alias in list(self._holding.get(key, ())):
             self._release(alias)
         self.removed.setdefault(key, Removed(at))
 
-    def _tag(self, key: Key, evidence: Mapping[str, object]) -> None:
+    def _tag(self, key: VersionKey, evidence: Mapping[str, object]) -> None:
         changes, gone = evidence.get("set"), evidence.get("removed")
         tags = self.tags.setdefault(key, {})
         if isinstance(changes, Mapping):

@@ -1,9 +1,8 @@
-"""The promotion rules that a registry keeps for itself.
+"""The promotion rules that are kept in the registry.
 
-A rule is a row of the ledger, which has all of it; the newest row about an alias decides. So a
-registry that is copied, moved or rebuilt brings its rules along, and its history shows who changed
-them. A table has the numbers of these rows: a rule that is missing in one of the two places is
-damage, and nothing is promoted.
+A rule is a row of the ledger; the newest row about an alias decides. So a registry that is copied,
+moved or rebuilt keeps its rules, and its history shows who changed them. A table has the numbers of
+these rows: a rule that is missing in one of the two places is damage, and nothing is promoted.
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from registry_core.errors import DamagedIndexError
-from registry_core.records import LedgerRow
+from registry_core.records import LedgerAction, LedgerRow
 from registry_core.rules import PromotionRule, RuleChange, SetRule
-from registry_core.store.ledger import Event, is_whole
-from registry_core.store.sqlite.derived import RULE_REMOVED, RULE_SET
-from registry_core.store.sqlite.index import ReadTransaction
+from registry_core.store.interfaces import ReadTransaction
+from registry_core.store.ledger import Event, is_intact
 from registry_core.store.storage_errors import REBUILD, contradicted
 from registry_core.store.transactions import Transactions
 
-# From the rules that there are to those that are to be changed; None removes one.
+# From the present rules to those that are to change; None removes one.
 Change = Callable[[Mapping[str, PromotionRule]], Mapping[str, PromotionRule | None]]
 
 
@@ -43,12 +41,12 @@ class Rules:
             return current(view)
 
     def holders(self, alias: str) -> list[str]:
-        """The versions of all models that hold an alias."""
+        """The references of the versions of all models that an alias is on."""
         with self._access.reading(f"looking for what holds {alias}") as view:
             return view.holders(alias)
 
     def may_be_lost(self, alias: str) -> bool:
-        """Whether a row about the rule of an alias may be among those that a rebuild missed."""
+        """Whether a row about the rule of an alias may be among those that a rebuild lost."""
         with self._access.reading(f"looking for the rule for {alias}") as view:
             newest = view.rule_rows().get(alias)
             return view.last_lost_row() > (newest.number if newest else 0)
@@ -59,11 +57,11 @@ class Rules:
         """Set and remove rules, in one transaction, with a row of the ledger for each.
 
         Args:
-            change: told the rules that there are; says which are to be set or removed. A rule that
-                is already so gets no row.
+            change: gets the present rules; returns those to set, and None for each to remove. A
+                rule that stays as it is gets no row.
             reason: why, for the ledger.
-            file: the plugins.toml that they are taken from; empty where they are from none.
-            dry_run: say what would be done, and do nothing.
+            file: the plugins.toml that they are from; empty if they are from none.
+            dry_run: only return what would change.
         """
         if dry_run:
             with self._access.reading("reading the promotion rules") as view:
@@ -80,14 +78,14 @@ def current(view: ReadTransaction) -> dict[str, SetRule]:
     """The rule of each alias that has one.
 
     Raises:
-        DamagedIndexError: the index and the ledger differ on a rule, or a row has no rule in it.
+        DamagedIndexError: the index and the ledger differ on a rule, or a row has no valid rule.
     """
     by_index, rows = view.rules(), view.rule_rows()
     found = {}
     for alias in sorted({*by_index, *rows}):
         row = rows.get(alias)
-        by_ledger = row.number if row and row.action == RULE_SET else None
-        if by_index.get(alias) != by_ledger or (row and not is_whole(row)):
+        by_ledger = row.number if row and row.action == LedgerAction.RULE_SET else None
+        if by_index.get(alias) != by_ledger or (row and not is_intact(row)):
             raise contradicted(f"the promotion rule for {alias}", "the ledger")
         if row and by_ledger:
             found[alias] = _read(alias, row)
@@ -120,8 +118,8 @@ def _changes(view: ReadTransaction, change: Change) -> list[RuleChange]:
 
 
 def _event(change: RuleChange, reason: str, file: str) -> Event:
-    told = change.to_json()
-    evidence = {"rule": told["after"], "before": told["before"], "file": file}
-    action = RULE_SET if change.after else RULE_REMOVED
+    rules = change.to_json()
+    evidence = {"rule": rules["after"], "before": rules["before"], "file": file}
+    action = LedgerAction.RULE_SET if change.after else LedgerAction.RULE_REMOVED
     kept = {key: value for key, value in evidence.items() if value}
     return Event(action, "", alias=change.alias, reason=reason, evidence=kept)

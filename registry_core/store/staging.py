@@ -1,8 +1,8 @@
-"""The files of a version before it has a number: copied, hashed, made durable.
+"""The files of a version before it has a number: copied and hashed.
 
-A version is made of the registry's own copies. What wrote a file may still hold it open, may write
-on in a thread, or may have made it a hard link to something of the user's: none of that reaches
-the copy, and the file itself stays as it is.
+A version consists of the registry's own copies. The code that wrote a file may still have it open,
+may go on writing in a thread, or may have made it a hard link to a file of the user's: none of that
+changes the copy, and the file itself stays as it is.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from registry_core.refs import shown
 from registry_core.store.local.disk import copy_new
 from registry_core.store.local.folders import open_file, opened
 
-# Where the copies lie in a run's folder until they are moved into objects/.
+# The folder of the copies in a run's folder, from which they are put into objects/.
 STAGED = "staged"
 
 
 @dataclass(frozen=True)
 class Staged:
-    """One file of a version, and the copy of it that is to be moved into objects/."""
+    """One file of a version, and the copy of it that is to become an object."""
 
     record: FileRecord
     path: Path
 
 
 def check_files(files: Mapping[str, Path]) -> int:
-    """Refuse what cannot be a file of a version; returns their size in bytes, together.
+    """Refuse what cannot be a file of a version; returns the total size in bytes.
 
     Raises:
         PluginError: a path leads out of the version, or a file is missing or not a regular one.
@@ -54,11 +54,11 @@ def check_files(files: Mapping[str, Path]) -> int:
 
 
 def stage(files: Mapping[str, Path], run: Path) -> list[Staged]:
-    """Copy files into the run's folder, hashed and durable.
+    """Copy files into the run's folder and hash them.
 
     Args:
         files: path inside the version -> file.
-        run: the run's folder, on the same file system as objects/.
+        run: the run's folder.
 
     Raises:
         PluginError: a file was exchanged for a link, or lies behind one in the run's folder.
@@ -70,7 +70,7 @@ def stage(files: Mapping[str, Path], run: Path) -> list[Staged]:
             name = f"{number}{PurePosixPath(path).suffix[:16]}"
             descriptor = _open(path, source, run)
             try:
-                size, digest = copy_new(descriptor, folder, name)
+                size, digest = copy_new(descriptor, folder, name, durable=False)
             finally:
                 os.close(descriptor)
             staged.append(Staged(FileRecord(path, size, digest), run / STAGED / name))

@@ -1,29 +1,20 @@
-"""What the disk and SQLite raise, turned into what a person can act on.
+"""Errors of the disk and of the index, as messages that a person can act on.
 
-One place, so that every command says the same of a full disk. Nothing here tries again.
+One place, so that every command reports a full disk in the same words. Nothing here retries.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 from pathlib import Path
 
 from registry_core.errors import BusyError, DamagedIndexError, MlregError, StorageError
 from registry_core.store.local.permissions import denied
 
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-_STORAGE = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_AUTH,
-}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 DATABASE = "registry.sqlite3"
@@ -34,6 +25,31 @@ class UnconfirmedError(StorageError):
     """A commit took place, but the disk did not confirm it: a power cut may still undo it."""
 
 
+class Fault(Enum):
+    """Why the index could not be read or written, whatever database it is in."""
+
+    BUSY = auto()  # another process holds its lock
+    FULL = auto()  # the disk is full
+    FAILING = auto()  # the disk, or a permission
+    UNCONFIRMED = auto()  # a commit took place, and the disk did not confirm it
+    REFUSED = auto()  # it does not allow what was written
+
+
+class IndexFault(Exception):  # noqa: N818 - an error once it is known what was being done
+    """What an implementation of the index raises for its database's errors.
+
+    Args:
+        fault: which it is.
+        why: what the database says.
+        file: the file whose lock is held by another process.
+    """
+
+    def __init__(self, fault: Fault, why: str, file: Path) -> None:
+        super().__init__(why)
+        self.fault = fault
+        self.file = file
+
+
 @contextmanager
 def translate_storage_errors(
     folder: Path,
@@ -42,15 +58,15 @@ def translate_storage_errors(
     needed_bytes: int = 0,
     outcome: str = "",
 ) -> Iterator[None]:
-    """Turn what SQLite and the file system raise inside into errors of ours.
+    """Turn what the index and the file system raise inside into errors of ours.
 
     Args:
         folder: the registry.
         doing: what is being done, to follow "while": `publishing cifar10`.
-        busy_seconds: how long a lock is waited for.
-        needed_bytes: what is about to be written, if that is known.
-        outcome: what is true of the registry after an error, as a sentence: `Nothing was
-            registered.`; empty where something is only read.
+        busy_seconds: how long a lock was waited for.
+        needed_bytes: how much is about to be written, if that is known.
+        outcome: the state of the registry after an error, as a sentence: `Nothing was
+            registered.`; empty for reading.
 
     Raises:
         BusyError: another process held the index for too long.
@@ -59,8 +75,8 @@ def translate_storage_errors(
     """
     try:
         yield
-    except sqlite3.Error as error:
-        raise _of_sqlite(error, folder, doing, busy_seconds, needed_bytes, outcome) from error
+    except IndexFault as error:
+        raise _of_index(error, folder, doing, busy_seconds, needed_bytes, outcome) from error
     except OSError as error:
         if error.errno in _FULL:
             raise _full(folder, doing, needed_bytes, outcome) from error
@@ -72,17 +88,17 @@ def translate_storage_errors(
 
 
 def damaged_index(folder: Path, how: str) -> DamagedIndexError:
-    """The index cannot be trusted; it is left as it is, and what is still whole is named."""
+    """The index cannot be trusted. The message names what is still intact."""
     return DamagedIndexError(
         f"The index {folder / DATABASE} {how}.",
-        f"It was not changed. Every version is still whole under {folder / 'objects'}: rebuild "
+        f"It was not changed. Every version is still intact under {folder / 'objects'}: rebuild "
         f"the index from them, or restore {DATABASE} from a copy.",
         REBUILD,
     )
 
 
 def outdated_index(folder: Path, row: tuple[int, str] | None, where: str) -> DamagedIndexError:
-    """A file beside the index has a row of the ledger that the index lacks, or has otherwise."""
+    """A file beside the index has a row of the ledger that the index lacks or has differently."""
     number = row[0] if row else 0
     return DamagedIndexError(
         f"The index {folder / DATABASE} is an older copy: it does not have row {number} of "
@@ -93,7 +109,7 @@ def outdated_index(folder: Path, row: tuple[int, str] | None, where: str) -> Dam
 
 
 def contradicted(what: str, by: str) -> DamagedIndexError:
-    """The index and what it indexes differ.
+    """The index and what it was made from differ.
 
     Args:
         what: on what they differ: `cifar10@3`.
@@ -107,7 +123,7 @@ def contradicted(what: str, by: str) -> DamagedIndexError:
 
 
 def unknown_manifest(folder: Path, digest: str) -> DamagedIndexError:
-    """A version's manifest is there, and the index does not know the version."""
+    """There is a version's manifest in objects/, and the index does not have the version."""
     return DamagedIndexError(
         f"{folder / 'objects'} has the manifest {digest} of a version that the index does not "
         "know.",
@@ -116,29 +132,26 @@ def unknown_manifest(folder: Path, digest: str) -> DamagedIndexError:
     )
 
 
-def _of_sqlite(
-    error: sqlite3.Error,
+def _of_index(
+    error: IndexFault,
     folder: Path,
     doing: str,
     busy_seconds: float,
     needed_bytes: int,
     outcome: str,
-) -> BaseException:
-    # An error without a code is the sqlite3 module's own: it could not decode a text.
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = None if code is None else code & 0xFF
-    if primary in _BUSY:
-        return busy(folder / DATABASE, doing, busy_seconds, outcome)
-    if primary == sqlite3.SQLITE_FULL:
-        return _full(folder, doing, needed_bytes, outcome)
-    if code == sqlite3.SQLITE_IOERR_DIR_FSYNC:
-        return _unconfirmed(folder, doing)
-    if primary in _STORAGE:
-        refused = denied(folder, None, bool(outcome), outcome)
-        return refused or _failing(folder, doing, str(error), DATABASE, outcome)
-    if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-        return MlregError(f"The index refused what was written while {doing}: {error}.")
-    return damaged_index(folder, f"is damaged ({error})")
+) -> MlregError:
+    match error.fault:
+        case Fault.BUSY:
+            return busy(error.file, doing, busy_seconds, outcome)
+        case Fault.FULL:
+            return _full(folder, doing, needed_bytes, outcome)
+        case Fault.UNCONFIRMED:
+            return _unconfirmed(folder, doing)
+        case Fault.FAILING:
+            refused = denied(folder, None, bool(outcome), outcome)
+            return refused or _failing(folder, doing, str(error), error.file.name, outcome)
+        case Fault.REFUSED:
+            return MlregError(f"The index refused what was written while {doing}: {error}.")
 
 
 def busy(file: Path, doing: str, busy_seconds: float, outcome: str = "") -> BusyError:
@@ -176,7 +189,6 @@ def _failing(folder: Path, doing: str, why: str, where: object, outcome: str) ->
 
 
 def _unconfirmed(folder: Path, doing: str) -> UnconfirmedError:
-    # SQLite commits by removing its journal; what failed is the fsync of the folder after it.
     return UnconfirmedError(
         f"The disk did not confirm what was written to {folder}, while {doing}.",
         "A version or a change may be there now, whole, and be lost by a power cut. Check the "

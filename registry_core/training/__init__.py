@@ -1,6 +1,7 @@
-"""Fit, evaluate, save, load: the host's only TensorFlow. Importing this package loads it.
+"""The Keras backend: fit, evaluate, save, load. Importing this package imports TensorFlow.
 
-Knows Keras models and tf.data, and neither plugins nor the registry.
+No other package of the host imports TensorFlow. Knows Keras models and tf.data, but neither plugins
+nor the registry.
 """
 
 import os
@@ -18,28 +19,28 @@ backend.check()
 
 @contextmanager
 def _native_logs_only_on_failure() -> Iterator[None]:
-    """Keep what TensorFlow's C++ writes while it loads; show it if loading fails.
+    """Hide what TensorFlow's C++ code logs while it loads; show it if loading fails.
 
-    It logs before it reads TF_CPP_MIN_LOG_LEVEL (TensorFlow 2.21), straight to descriptor 2.
+    It logs to descriptor 2 before it reads TF_CPP_MIN_LOG_LEVEL (TensorFlow 2.21).
     """
-    kept = os.dup(2)
+    stderr = os.dup(2)
     with tempfile.TemporaryFile() as log:
         os.dup2(log.fileno(), 2)
         try:
             yield
         except Exception:
             log.seek(0)
-            os.write(kept, log.read())
+            os.write(stderr, log.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 with _native_logs_only_on_failure():
-    from registry_core.training.compatibility import KerasBackend
-    from registry_core.training.exporting import export_model
-    from registry_core.training.models import check_saved, load_model, save_model
+    from registry_core.training.imported_models import KerasBackend
+    from registry_core.training.model_export import export_model
+    from registry_core.training.model_files import check_saved, load_model, save_model
     from registry_core.training.trainer import KerasTrainer
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""How Keras calls the plugins' callbacks: once a batch where one looks at batches.
+"""How many batches Keras runs per call, and the batch numbers that callbacks see.
 
-The host lets Keras run several batches in one call, which costs less Python. Keras then calls the
-batch hooks once for all of them, which is right only where nobody uses these hooks.
+Running several batches in one call saves Python overhead. Keras then calls the batch hooks once for
+all of them, so this is done only if no callback uses these hooks.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import keras
 
 from registry_core.training.pipeline import TrainingBatches
 
-# Batches that Keras runs in one call. More of them cost less Python, and make Ctrl-C and the
-# live view wait longer: this many examples are some tenths of a second on two cores.
-EXAMPLES_A_CALL = 1_000
+# Examples that Keras trains on in one call. More save Python overhead, but delay Ctrl-C and the
+# live view: this many take some tenths of a second on two cores.
+EXAMPLES_PER_CALL = 1_000
 
-# What a callback may override, each called once for every call of Keras's.
+# The batch hooks of a callback; Keras calls each once per call, not once per batch.
 BATCH_HOOKS = (
     "on_batch_begin",
     "on_batch_end",
@@ -28,48 +28,50 @@ BATCH_HOOKS = (
 )
 
 
-def each_of(callbacks: Iterable[keras.callbacks.Callback]) -> Iterator[keras.callbacks.Callback]:
+def flatten_callbacks(
+    callbacks: Iterable[keras.callbacks.Callback],
+) -> Iterator[keras.callbacks.Callback]:
     """The callbacks, those inside a `CallbackList` one by one."""
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.CallbackList):
-            yield from each_of(callback.callbacks)
+            yield from flatten_callbacks(callback.callbacks)
         else:
             yield callback
 
 
-def batches_a_call(
+def steps_per_call(
     model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], batch_size: int, steps: int
 ) -> int:
-    """How many batches Keras should run in one call.
+    """The number of batches that Keras should run per call (`steps_per_execution`).
 
     Args:
-        model: compiled; a `steps_per_execution` of its own other than 1 is kept.
-        callbacks: the plugins'.
-        batch_size: examples in a batch.
-        steps: batches in an epoch.
+        model: compiled; a `steps_per_execution` other than 1 is kept.
+        callbacks: of the plugins.
+        batch_size: examples per batch.
+        steps: batches per epoch.
     """
     own = int(model.steps_per_execution)
     if own != 1:
         return own
-    if any(map(looks_at_batches, each_of(callbacks))):
+    if any(map(uses_batch_hooks, flatten_callbacks(callbacks))):
         return 1
-    return max(1, min(EXAMPLES_A_CALL // batch_size, steps))
+    return max(1, min(EXAMPLES_PER_CALL // batch_size, steps))
 
 
-def looks_at_batches(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback has a batch hook that does something as the callback is configured."""
-    return any(_acts(callback, hook) for hook in BATCH_HOOKS)
+def uses_batch_hooks(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback, as configured, does something in a batch hook."""
+    return any(_uses_hook(callback, hook) for hook in BATCH_HOOKS)
 
 
-def _acts(callback: keras.callbacks.Callback, hook: str) -> bool:
-    # LambdaCallback has its hooks as attributes, which are plain functions
+def _uses_hook(callback: keras.callbacks.Callback, hook: str) -> bool:
+    # the hooks of a LambdaCallback are attributes that hold plain functions
     method = getattr(callback, hook)
     function = getattr(method, "__func__", method)
     if function is getattr(keras.callbacks.Callback, hook):
         return False
-    for shipped, acts in _KERAS.items():
-        if function is vars(shipped).get(hook):
-            return acts(callback)
+    for keras_class, uses_hook in _KERAS.items():
+        if function is vars(keras_class).get(hook):
+            return uses_hook(callback)
     return True
 
 
@@ -86,8 +88,8 @@ def _never(callback: Any) -> bool:
     return False
 
 
-# Callbacks of Keras's that have batch hooks whether they use them or not. A progress bar shows the
-# same; the host itself stops at a loss that is not finite.
+# Keras callbacks that define batch hooks even if they do not use them. The host replaces the last
+# two: it shows progress, and stops at a loss that is not finite.
 _KERAS: dict[type, Callable[[Any], bool]] = {
     keras.callbacks.BackupAndRestore: _by_batch,
     keras.callbacks.ModelCheckpoint: _by_batch,
@@ -99,15 +101,14 @@ _KERAS: dict[type, Callable[[Any], bool]] = {
 
 
 class NumberedCallbacks(keras.callbacks.CallbackList):
-    """Gives the batch hooks the true number of each batch.
+    """Passes the correct batch number to batch hooks in a resumed epoch.
 
-    Keras numbers the batches of an epoch that was half done from 0, and would begin one more than
-    there are left.
+    Keras numbers the batches of a resumed epoch from 0, and would start one batch too many.
 
     Args:
-        callbacks: in the order of calling.
-        batches: knows with which batch an epoch begins.
-        model: what is trained.
+        callbacks: in the order in which they are called.
+        batches: knows the first batch of the epoch.
+        model: the model that is trained.
         epochs: of the whole run.
     """
 
@@ -131,7 +132,7 @@ class NumberedCallbacks(keras.callbacks.CallbackList):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         number = self._batches.first_step + batch
         if number >= self._batches.steps:
-            # ends the epoch as the data's end would, which would draw for one more batch first
+            # ends the epoch like the end of the data, without drawing random numbers for a batch
             raise StopIteration
         super().on_train_batch_begin(number, logs)
 

@@ -1,9 +1,9 @@
-"""What callbacks remember, written down as JSON and arrays, and given back.
+"""The state of callbacks, saved as JSON and arrays, and restored.
 
-That is their attributes, and what their functions keep in variables around them (`nonlocal`).
-Numbers, texts and collections of them are written down whole. Objects that hold their state in
-variables or random generators (Keras's and TensorFlow's variables, models, metrics, NumPy's and
-Python's generators) and plain objects of a plugin's own classes get their state back in place.
+State is their attributes, and the variables around their functions (`nonlocal`). Numbers, texts and
+collections of them are saved as values. Objects with variables or random generators (variables,
+models and metrics of Keras and TensorFlow, generators of NumPy and Python) and plain objects of a
+plugin's classes are restored in place.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ import tensorflow as tf
 
 from registry_core.config import RunConfig
 
-# Attributes that Keras's callbacks set anew when training begins: the model, files, writers.
-# Whether a CSV file has its header yet is seen from the file.
-_KERAS_SETS = {
+# Attributes that Keras's callbacks set again when training begins: the model, files, writers.
+# Whether a CSV file has a header already is read from the file.
+_SET_BY_KERAS = {
     *("model", "_model", "params", "validation_data", "append_header", "csv_file", "writer"),
     *("progbar", "checkpointer", "_async_futures", "_writers", "_summary_module"),
     *("_prev_summary_state", "_batch_trace_context", "_executor", "_futures"),
 }
 
-# Functions that Keras's callbacks choose at the first epoch's end, together with a sign that is
-# kept: chosen a second time, the sign of EarlyStopping's min_delta would turn again.
+# Functions that Keras's callbacks choose at the end of the first epoch, together with a sign that
+# they keep: choosing again would flip the sign of EarlyStopping's min_delta a second time.
 _FUNCTIONS = {"less": keras.ops.less, "greater": keras.ops.greater}
 
-# Whose objects have no state that matters here, where `_state` does not know how to read it.
+# Objects of these packages have no relevant state, except those that `_state` can read.
 _LIBRARIES = {*sys.stdlib_module_names, "keras", "numpy", "pydantic", "registry_core", "tensorflow"}
 
-# Objects within objects are followed this far.
+# Depth to which objects within objects are followed.
 _DEPTH = 5
 
 _COLLECTIONS: dict[str, Any] = {
@@ -47,32 +47,32 @@ _COLLECTIONS: dict[str, Any] = {
 }
 
 
-# Packed values that are objects: they get back what they held, where they are there again.
+# Kinds of packed values that are restored into an existing object.
 _OBJECTS = {"constant", "made", "object", "state"}
 
 
-class NotRecalledError(Exception):
-    """An object that was there when a run stopped is not there, or is another now."""
+class NotRestoredError(Exception):
+    """An object that existed when the run stopped is missing, or has another class now."""
 
 
 class _UnknownError(Exception):
-    """A value that cannot be written down."""
+    """A value that cannot be saved."""
 
 
-def types_of(callbacks: Sequence[keras.callbacks.Callback]) -> list[str]:
-    """The names of their classes."""
+def class_names_of(callbacks: Sequence[keras.callbacks.Callback]) -> list[str]:
+    """The class name of each callback."""
     return [type(each).__qualname__ for each in callbacks]
 
 
-def remembered(callback: keras.callbacks.Callback, tensors: list[bytes]) -> dict[str, Any]:
-    """What a callback remembers, as JSON.
+def saved_state(callback: keras.callbacks.Callback, tensors: list[bytes]) -> dict[str, Any]:
+    """The state of a callback, as JSON.
 
     Args:
         callback: of a plugin.
-        tensors: the bytes of arrays are appended to it.
+        tensors: the bytes of arrays are appended to this list.
 
     Returns:
-        Name -> packed value; what cannot be written down is left out.
+        Name -> packed value; values that cannot be saved are left out.
     """
     kept = {}
     for slot in _slots(callback):
@@ -84,20 +84,20 @@ def remembered(callback: keras.callbacks.Callback, tensors: list[bytes]) -> dict
     return kept
 
 
-def recall(
+def restore_state(
     callback: keras.callbacks.Callback, kept: Mapping[str, Any], tensors: Sequence[bytes]
 ) -> None:
-    """Give a callback what `remembered` wrote down of it."""
+    """Restore what `saved_state` returned for a callback."""
     slots = {slot.name: slot for slot in _slots(callback)}
     for name, packed in kept.items():
         if name in slots:
-            slots[name].value = _given_back(slots[name].value, packed, tensors)
+            slots[name].value = _restored(slots[name].value, packed, tensors)
         elif name.isidentifier():
-            vars(callback)[name] = _given_back(None, packed, tensors)
+            vars(callback)[name] = _restored(None, packed, tensors)
 
 
-def not_remembered(callback: keras.callbacks.Callback) -> list[str]:
-    """What a callback may change and nobody can write down, each as `'seen' (generator)`."""
+def unsaved_state(callback: keras.callbacks.Callback) -> list[str]:
+    """State of a callback that may change but cannot be saved, each as `'name' (class)`."""
     if type(callback).__module__.partition(".")[0] == "keras":
         found = [slot for slot in _slots(callback) if ":" in slot.name]
     else:
@@ -113,7 +113,7 @@ def not_remembered(callback: keras.callbacks.Callback) -> list[str]:
     return sorted(set(names))
 
 
-# --- where it is remembered ----------------------------------------------------------------------
+# --- where state is stored -----------------------------------------------------------------------
 
 
 class _Attribute:
@@ -146,10 +146,10 @@ class _Cell:
 
 def _slots(callback: keras.callbacks.Callback) -> Iterator[_Attribute | _Cell]:
     attributes, trained = vars(callback), callback.model
-    # the model that is trained and its optimizer are no memory of the callback's
+    # the trained model and its optimizer are saved elsewhere
     apart = (trained, getattr(trained, "optimizer", None))
     for name, value in list(attributes.items()):
-        if name not in _KERAS_SETS and _function(value) is None and not _is_any(value, apart):
+        if name not in _SET_BY_KERAS and _function(value) is None and not _is_any(value, apart):
             yield _Attribute(attributes, name)
     seen: set[int] = set()
     for place, function in _functions(callback):
@@ -178,19 +178,19 @@ def _cells(place: str, function: types.FunctionType, seen: set[int]) -> Iterator
 
 
 def _functions(callback: keras.callbacks.Callback) -> Iterator[tuple[str, types.FunctionType]]:
-    """Those of its class that are not Keras's, and those it was given."""
+    """Functions of its class that are not Keras's, and functions in its attributes."""
     for owner in type(callback).__mro__:
         if owner.__module__.partition(".")[0] not in ("keras", "builtins"):
             for name, value in vars(owner).items():
                 if (function := _function(value)) is not None:
                     yield f"{owner.__qualname__}.{name}", function
     for name, value in vars(callback).items():
-        if name not in _KERAS_SETS and (function := _function(value)) is not None:
+        if name not in _SET_BY_KERAS and (function := _function(value)) is not None:
             yield name, function
 
 
 def _function(value: Any) -> types.FunctionType | None:
-    """The Python function behind a value; none where a library's names cannot change anything."""
+    """The Python function behind a value; None for other values and functions of Keras."""
     value = getattr(value, "__func__", value)
     if not isinstance(value, types.FunctionType):
         return None
@@ -209,10 +209,10 @@ def _globals_set(callback: keras.callbacks.Callback) -> Iterator[str]:
 
 
 def pack(value: Any, tensors: list[bytes], depth: int = _DEPTH) -> Any:
-    """JSON for a value; arrays go into `tensors`.
+    """A value as JSON; arrays are appended to `tensors`.
 
     Raises:
-        _UnknownError: there is no way to write it down.
+        _UnknownError: the value cannot be saved.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -236,7 +236,7 @@ def pack(value: Any, tensors: list[bytes], depth: int = _DEPTH) -> Any:
         if isinstance(value, collection) and not hasattr(value, "_make"):
             parts = [_pack_part(each, tensors, depth) for each in value]
             if kind not in ("list", "tuple") and any(map(_holds_object, parts)):
-                raise _UnknownError  # nobody could tell which is which
+                raise _UnknownError  # their elements could not be matched when restoring
             return {kind: parts}
     if isinstance(value, dict):
         if all(type(key) is str for key in value):
@@ -249,7 +249,7 @@ def pack(value: Any, tensors: list[bytes], depth: int = _DEPTH) -> Any:
         return {"made": type(value).__qualname__, "of": pack(tuple(value), tensors, depth - 1)}
     if (state := _state(value)) is not None:
         return {"state": type(value).__qualname__, "of": pack(state[0](), tensors)}
-    if _is_own(value):
+    if _is_plain_object(value):
         inside = {}
         for name, each in vars(value).items():
             if _function(each) is None:
@@ -263,7 +263,7 @@ def pack(value: Any, tensors: list[bytes], depth: int = _DEPTH) -> Any:
 
 
 def _pack_part(value: Any, tensors: list[bytes], depth: int) -> Any:
-    """Of a collection: what never changes stays where it is."""
+    """Pack an element of a collection; constants are not saved."""
     if isinstance(value, PurePath):
         return {"path": str(value)}
     known = len(tensors)
@@ -277,7 +277,7 @@ def _pack_part(value: Any, tensors: list[bytes], depth: int) -> Any:
 
 
 def unpack(packed: Any, tensors: Sequence[bytes]) -> Any:
-    """What `pack` was given, where that is no object with a state."""
+    """The inverse of `pack`, for values that are not restored in place."""
     if not isinstance(packed, dict):
         return packed
     if "array" in packed:
@@ -299,23 +299,21 @@ def unpack(packed: Any, tensors: Sequence[bytes]) -> Any:
     return _COLLECTIONS[kind](unpack(each, tensors) for each in content)
 
 
-def _given_back(now: Any, packed: Any, tensors: Sequence[bytes]) -> Any:
-    """What was kept: in place, where the value is an object that others may know too."""
+def _restored(now: Any, packed: Any, tensors: Sequence[bytes]) -> Any:
+    """Restore a packed value, in place if other code may refer to the present object."""
     if _is_object(packed):
-        return _put_back(now, packed, tensors)
+        return _restore_object(now, packed, tensors)
     if _holds_object(packed):
         ((kind, content),) = packed.items()
         if kind == "dict":
             held = now if isinstance(now, dict) else {}
-            given = {
-                key: _given_back(held.get(key), each, tensors) for key, each in content.items()
-            }
+            given = {key: _restored(held.get(key), each, tensors) for key, each in content.items()}
             held.clear()
             held.update(given)
             return held
         known = list(now) if isinstance(now, list | tuple) else []
         known += [None] * (len(content) - len(known))
-        parts = [_given_back(was, each, tensors) for was, each in zip(known, content, strict=False)]
+        parts = [_restored(was, each, tensors) for was, each in zip(known, content, strict=False)]
         if kind == "tuple":
             return tuple(parts)
         if isinstance(now, list):
@@ -347,7 +345,7 @@ def _is_object(packed: Any) -> bool:
 
 
 def _holds_object(packed: Any) -> bool:
-    """Whether it is one, or a collection with one in it."""
+    """Whether a packed value is such an object, or a collection that contains one."""
     if not isinstance(packed, dict) or _is_object(packed):
         return isinstance(packed, dict)
     content = next(iter(packed.values()))
@@ -355,17 +353,17 @@ def _holds_object(packed: Any) -> bool:
     return any(map(_holds_object, parts))
 
 
-def _put_back(now: Any, packed: Mapping[str, Any], tensors: Sequence[bytes]) -> Any:
+def _restore_object(now: Any, packed: Mapping[str, Any], tensors: Sequence[bytes]) -> Any:
     (how,) = _OBJECTS.intersection(packed)
     if type(now).__qualname__ != packed[how]:
-        raise NotRecalledError(packed[how])
+        raise NotRestoredError(packed[how])
     if how == "constant":
         return now
     if how == "made":
-        return now._make(_given_back(tuple(now), packed["of"], tensors))
+        return now._make(_restored(tuple(now), packed["of"], tensors))
     if how == "object":
         for name, part in packed["of"]["dict"].items():
-            vars(now)[name] = _given_back(vars(now).get(name), part, tensors)
+            vars(now)[name] = _restored(vars(now).get(name), part, tensors)
     elif (state := _state(now)) is not None:
         state[1](unpack(packed["of"], tensors))
     return now
@@ -384,7 +382,7 @@ _State = tuple[Callable[[], Any], Callable[[Any], Any]]
 
 
 def _state(value: Any) -> _State | None:
-    """How to read and to set the state of an object that has one; None where it has none."""
+    """Functions that get and set the state of an object; None if it has none."""
     if isinstance(value, random.Random):
         return value.getstate, value.setstate
     if isinstance(value, np.random.Generator):
@@ -416,13 +414,13 @@ def _variables(value: Any) -> list[Any] | None:
     return None
 
 
-def _is_own(value: Any) -> bool:
-    """Whether a value is a plain object of a class that neither Python nor Keras ships."""
+def _is_plain_object(value: Any) -> bool:
+    """Whether a value is a plain object of a class outside of Python and the libraries."""
     return hasattr(value, "__dict__") and not _is_constant(value) and not _is_iterator(value)
 
 
 def _is_constant(value: Any) -> bool:
-    """Whether nothing that a callback does with a value can change what comes of training."""
+    """Whether a callback cannot change a value in a way that affects training."""
     if isinstance(value, list | tuple | dict | set | frozenset | deque):
         return False
     if isinstance(value, keras.callbacks.Callback | RunConfig | io.IOBase | type):

@@ -1,4 +1,4 @@
-"""Which objects of a saved model are not Keras's own, and the modules that register them."""
+"""The custom objects of a saved model, and the modules that register them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 import keras
 
-# what these register comes with them
+# their registered objects are always available
 _LIBRARY = re.compile(r"(keras|tensorflow)(\.|$)")
 
 
 def custom_objects(path: Path) -> dict[str, str]:
-    """The registered objects that a `.keras` file names.
+    """The custom objects that a `.keras` file names.
 
     Args:
         path: a file that this process saved.
 
     Returns:
         Registered name -> the module that registers it when it is imported: `acme>Noise` ->
-        `acme_layers.noise`; empty where it is registered in a function, or by a program itself.
+        `acme_layers.noise`; empty if it is registered inside a function or by a script.
     """
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
@@ -33,7 +33,7 @@ def custom_objects(path: Path) -> dict[str, str]:
 
 
 def _module(registered: Any) -> str:
-    """The module that registers a class or a function on import; empty where none does."""
+    """The module that registers a class or function when imported; empty if none does."""
     module = str(getattr(registered, "__module__", ""))
     late = "<locals>" in getattr(registered, "__qualname__", "")
     return "" if late or module == "__main__" else module

@@ -1,4 +1,4 @@
-"""A model measured on a split: Keras's metrics as numbers, and what it answers to each example."""
+"""Evaluation of a model on a split: Keras's metrics as numbers, outputs and loss per example."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import tensorflow as tf
 
 from registry_core.errors import PluginError, TrainingError
 from registry_core.training.pipeline import evaluation_batches
-from registry_core.training.stream_checks import refuse_change
+from registry_core.training.stream_checks import check_unchanged
 from registry_core.types import Evaluation, Split
 
-# Values of one metric: each becomes a metric of the version, with a figure of its own.
-MOST_PARTS = 100
+# The most values of one metric: each becomes a metric of the version with its own figure.
+MAX_METRIC_VALUES = 100
 
 
 def as_numbers(measured: Mapping[str, Any]) -> dict[str, float]:
-    """What Keras measured, one number for each name.
+    """Keras's metric results with one number per name.
 
     Args:
-        measured: metric -> a number, an array, or a dict of them. The values of an array become
-            `name_0`, `name_1`, … (`name_0_0`, … of a matrix), those of a dict go by its keys.
+        measured: metric -> number, array, or dict of them. The values of an array become `name_0`,
+            `name_1`, … (`name_0_0`, … for a matrix); the values of a dict are named by its keys.
     """
     numbers: dict[str, float] = {}
     for name, value in measured.items():
@@ -42,61 +42,61 @@ def as_numbers(measured: Mapping[str, Any]) -> dict[str, float]:
 
 
 def check_metrics(model: keras.Model, inputs: Any, targets: Any) -> None:
-    """Measure a few examples, and forget them; raises PluginError where that gives too much."""
+    """Compute the metrics of a few examples; raises PluginError if one has too many values."""
     model.compute_metrics(inputs, targets, model(inputs, training=False))
     for name, value in model.get_metrics_result().items():
         parts = len(as_numbers({name: value}))
-        if parts > MOST_PARTS:
+        if parts > MAX_METRIC_VALUES:
             raise PluginError(
-                f"The metric {name!r} gives {parts:,} values, and a version keeps each as a metric "
-                f"of its own: {MOST_PARTS} of one metric at most.",
-                "Let it give their mean (average='macro'), or draw them in mlreg_report.",
+                f"The metric {name!r} has {parts:,} values. A version records each of them; at "
+                f"most {MAX_METRIC_VALUES} per metric are allowed.",
+                "Return their mean (average='macro'), or plot them in mlreg_report.",
             )
     model.reset_metrics()
 
 
-def refuse_metric(name: str, value: float, place: str) -> None:
-    """Raise TrainingError where a metric, and not the loss, is no finite number."""
+def check_metric_finite(name: str, value: float, place: str) -> None:
+    """Raise TrainingError if a metric other than the loss is not finite."""
     if not math.isfinite(value):
         raise TrainingError(
             f"The metric {name} is {value} {place}.",
-            "Nothing was registered: a version has finite metrics. Change that metric (often it "
-            "divides by 0), or take it out of model.compile(metrics=[…]).",
+            "Nothing was registered: metrics of a version must be finite. Fix that metric (often "
+            "it divides by 0), or remove it from model.compile(metrics=[…]).",
         )
 
 
-def measure(model: keras.Model, split: Split) -> Evaluation:
-    """Measure a compiled model in one pass over a split.
+def evaluate_model(model: keras.Model, split: Split) -> Evaluation:
+    """Evaluate a compiled model in one pass over a split.
 
-    A model with a test of its own is asked for that, in a pass of its own.
+    A model with a custom test step gets a second pass by `model.evaluate`.
 
     Args:
         model: compiled with a loss.
         split: raw inputs and targets.
 
     Returns:
-        What `model.evaluate` gives, and output and loss of each example.
+        The metrics of `model.evaluate`, and output and loss of each example.
     """
     batches = evaluation_batches(split)
-    examine, plain = examination(model), _tests_as_keras_does(model)
+    predict_with_loss, plain = per_example_loss(model), _has_standard_test_step(model)
     mean_loss = keras.metrics.Mean()
 
     def step(inputs: Any, expected: Any) -> tuple[Any, Any]:
-        answered, lost = examine(inputs, expected)
+        predicted, example_losses = predict_with_loss(inputs, expected)
         if plain:
-            loss = model.compute_loss(inputs, expected, answered, training=False)
+            loss = model.compute_loss(inputs, expected, predicted, training=False)
             mean_loss.update_state(loss, sample_weight=tf.shape(inputs)[0])
-            model.compute_metrics(inputs, expected, answered)
-        return answered, lost
+            model.compute_metrics(inputs, expected, predicted)
+        return predicted, example_losses
 
     traced = tf.function(step, autograph=False, reduce_retracing=True)
     outputs, losses, targets = [], [], []
     model.reset_metrics()
     for number, (inputs, expected) in enumerate(batches):
-        refuse_change(split, number, inputs, expected)
-        answered, lost = traced(inputs, expected)
-        outputs.append(answered.numpy())
-        losses.append(lost.numpy())
+        check_unchanged(split, number, inputs, expected)
+        predicted, example_losses = traced(inputs, expected)
+        outputs.append(predicted.numpy())
+        losses.append(example_losses.numpy())
         targets.append(expected.numpy())
     if plain:
         metrics = {**model.get_metrics_result(), "loss": mean_loss.result()}
@@ -110,29 +110,29 @@ def measure(model: keras.Model, split: Split) -> Evaluation:
     )
 
 
-def examination(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """A function of (inputs, targets) that gives the outputs, and one loss for each example.
+def per_example_loss(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A function (inputs, targets) -> (outputs, losses), with one loss per example: (n,).
 
-    As a graph, without autograph, it does what Keras's training step does: a loss that looks at how
-    its outputs were made (softmax or logits) then sees what it saw in training.
+    Run as a graph without autograph, it equals Keras's training step: a loss that inspects how its
+    outputs were computed (softmax or logits) finds the same as in training.
     """
     loss = keras.losses.get(model.loss)
     if isinstance(loss, keras.losses.Loss):
         loss = copy.copy(loss)
         loss.reduction = "none"
 
-    def examine(inputs: Any, expected: Any) -> tuple[Any, Any]:
-        answered = model(inputs, training=False)
-        if len(expected.shape) == 1 and answered.shape[1:] == (1,):
+    def predict_with_loss(inputs: Any, expected: Any) -> tuple[Any, Any]:
+        predicted = model(inputs, training=False)
+        if len(expected.shape) == 1 and predicted.shape[1:] == (1,):
             expected = expected[:, None]
-        values = tf.convert_to_tensor(loss(expected, answered))
-        beyond_examples = list(range(1, values.shape.rank))
-        return answered, tf.reduce_mean(values, axis=beyond_examples)
+        values = tf.convert_to_tensor(loss(expected, predicted))
+        other_axes = list(range(1, values.shape.rank))
+        return predicted, tf.reduce_mean(values, axis=other_axes)
 
-    return examine
+    return predict_with_loss
 
 
-def _tests_as_keras_does(model: keras.Model) -> bool:
-    """Whether its loss and metrics follow from its answers by Keras's own rules."""
+def _has_standard_test_step(model: keras.Model) -> bool:
+    """Whether the model computes test loss and metrics as `keras.Model` does."""
     steps = ("test_step", "compute_loss", "compute_metrics")
     return all(getattr(type(model), name) is getattr(keras.Model, name) for name in steps)

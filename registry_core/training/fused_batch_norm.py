@@ -1,13 +1,13 @@
-"""Batch normalisation by one kernel where Keras uses a dozen, for the time of a fit.
+"""Fused batch normalisation during a fit: one kernel instead of a dozen operations.
 
-Keras computes a batch's moments and normalises by small operations, each of which reads and writes
-the whole tensor; TensorFlow has a kernel for all of it and one for its gradient. The layers stay
-Keras's own: what they call is replaced and put back afterwards, so that the model that is saved,
-evaluated and exported is the plugin's and knows nothing of this.
+Keras computes a batch's moments and normalises with small operations, each of which reads and
+writes the whole tensor; TensorFlow has one kernel for all of it and one for its gradient. The
+layers' `call` is replaced for the time of the fit and restored afterwards, so the model that is
+saved, evaluated and exported is the plugin's own.
 
-Whatever is not exactly what the kernel computes (a subclass, another precision, a mask) is left to
-Keras. So is Adam: `ResourceApplyAdam` gained nothing that could be measured, and takes 1 - β₂ in
-single precision, 1.3e-5 away from Keras's.
+Keras handles everything that differs from the kernel (a subclass, another precision, a mask). It
+also handles Adam: `ResourceApplyAdam` was not measurably faster, and computes 1 - β₂ in single
+precision, 1.3e-5 away from Keras's.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _LEAST_EPSILON = 1.001e-5
 
 @contextmanager
 def fused_normalisation(model: keras.Model) -> Iterator[None]:
-    """Let a model's batch normalisations use the fused kernel while it learns.
+    """Use the fused kernel for a model's batch normalisation layers in the block.
 
     Args:
-        model: nothing of it is different once the context is left, its weights apart.
+        model: unchanged after the block, except for its weights.
     """
     layers = [layer for layer in model._flatten_layers(include_self=False) if _can_fuse(layer)]
-    # a step that was traced before would not see the difference, nor one traced here its end
+    # a train function that is traced before or in the block must not be used outside of it
     model.train_function = None
     for layer in layers:
-        # bound, so that a copy of the layer calls with itself
+        # a bound method, so that a copy of the layer calls with itself
         layer.call = MethodType(_normalise, layer)
     try:
         yield
@@ -51,20 +51,20 @@ def _can_fuse(layer: keras.layers.Layer) -> bool:
         and layer.compute_dtype == "float32"
         and layer.epsilon >= _LEAST_EPSILON
         and not (layer.renorm or layer.synchronized)
-        and "call" not in vars(layer)  # somebody else replaced it
+        and "call" not in vars(layer)  # already replaced by other code
     )
 
 
 def _normalise(
     layer: keras.layers.BatchNormalization, inputs: Any, training: Any = None, mask: Any = None
 ) -> Any:
-    """`BatchNormalization.call` by `FusedBatchNormV3`, where a batch's own statistics are used.
+    """`BatchNormalization.call` with `FusedBatchNormV3`, for training with batch statistics.
 
     Args:
-        layer: whose weights and moving statistics are used and updated.
-        inputs: (n, ..., channels) float32; anything else is left to Keras.
-        training: whether the layer learns.
-        mask: which inputs count; any mask is left to Keras.
+        layer: its weights and moving statistics are used and updated.
+        inputs: (n, ..., channels) float32; Keras handles anything else.
+        training: whether batch statistics are used.
+        mask: Keras handles any mask.
 
     Returns:
         Same shape and dtype as `inputs`.
@@ -72,8 +72,8 @@ def _normalise(
     Source: Keras `BatchNormalization.call`; equal to it but for the order of float32 sums.
     """
     rank = len(inputs.shape)
-    suits = inputs.dtype == tf.float32 and layer.axis in (-1, rank - 1) and mask is None
-    if not (training is True and layer.trainable and suits):
+    fusable = inputs.dtype == tf.float32 and layer.axis in (-1, rank - 1) and mask is None
+    if not (training is True and layer.trainable and fusable):
         return type(layer).call(layer, inputs, training=training, mask=mask)
     channels = inputs.shape[-1]
     outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
@@ -82,8 +82,8 @@ def _normalise(
         tf.zeros((channels,)) if layer.beta is None else layer.beta.value,
         epsilon=layer.epsilon,
     )[:3]
-    # The kernel gives the unbiased variance and Keras keeps the biased one. Of a single value
-    # the unbiased one need not be a number.
+    # The kernel returns the unbiased variance, Keras uses the biased one. For a single value the
+    # unbiased one may be NaN.
     count = tf.cast(tf.size(inputs) // channels, tf.float32)
     variance = tf.math.multiply_no_nan(variance, (count - 1.0) / count)
     for moving, of_batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):

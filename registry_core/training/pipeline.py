@@ -1,6 +1,6 @@
 """Batches for training and evaluation, as tf.data datasets.
 
-What a batch holds depends on (run seed, epoch, step) and on nothing that happened before.
+The content of a batch is a function of (run seed, epoch, step) alone.
 """
 
 from __future__ import annotations
@@ -11,37 +11,42 @@ from typing import Any
 import tensorflow as tf
 
 from registry_core.data.checks import steps
-from registry_core.training.random_draws import Draws, draws_of, own_generator, told_of_augmentation
-from registry_core.training.stream_checks import exactly, sound
+from registry_core.training.random_draws import (
+    RandomDraws,
+    find_draws,
+    separate_generator,
+    unrepeatable_in_augmentation,
+)
+from registry_core.training.stream_checks import checked_batch, with_exact_length
 from registry_core.types import ArraySplit, Augmentation, Batch, NotRepeatable, Split, StreamSplit
 
-# There is no control flow of Python's for autograph to convert, and looking for it takes time.
+# These functions have no Python control flow; autograph would only take time.
 _do_not_convert = tf.autograph.experimental.do_not_convert
 
-# Evaluation holds no gradients, so its batches are as large as keeps the cores busy.
+# Evaluation needs no memory for gradients; batches of this size keep the cores busy.
 EVALUATION_BATCH = 250
 
 # A stream is shuffled through a window of this many examples.
 STREAM_SHUFFLE_EXAMPLES = 10_000
 
-# Seeds are below this: Keras takes them modulo it.
+# Upper bound of seeds: Keras takes them modulo this.
 _SEEDS = 2**31 - 2
 
-# TensorFlow takes the remainder of a seed by this number, and takes 0 for no seed.
+# TensorFlow takes seeds modulo this number, and treats 0 as no seed.
 _SEED_MODULUS = 2**31 - 1
 
 _WORKERS = max(1, os.cpu_count() or 1)
 
 
 class TrainingBatches:
-    """One epoch of batches after another; each pass over `dataset` is the epoch that `begin` said.
+    """The training batches; each pass over `dataset` is the epoch that `begin` set.
 
     Args:
         split: the training split.
         augmentation: changes a batch's inputs, or None.
-        batch_size: examples a batch; the last one of an epoch may be smaller.
-        seed: the run's seed.
-        whole: every pass goes through a whole epoch; False lets the first one begin within it.
+        batch_size: examples per batch; the last batch of an epoch may be smaller.
+        seed: of the run.
+        whole: whether every pass is a whole epoch; False lets the first pass start within one.
     """
 
     def __init__(
@@ -66,17 +71,17 @@ class TrainingBatches:
             raw = self._from_arrays(split, batch_size)
         else:
             raw = self._from_stream(split, batch_size)
-        self.draws = Draws()
+        self.draws = RandomDraws()
         self.not_repeatable: list[NotRepeatable] = []
         self.dataset = _quiet(self._augmented(raw).prefetch(4 * _WORKERS))
         if whole:
             self.dataset = self.dataset.apply(tf.data.experimental.assert_cardinality(self.steps))
         else:
-            # Keras asks once for all passes, and takes the end of a shorter one as it comes
+            # Keras asks once for all passes, and accepts the earlier end of a shorter one
             self.dataset.cardinality = lambda: tf.constant(self.steps, tf.int64)
 
     def begin(self, epoch: int, first_step: int = 0) -> None:
-        """Let the next pass be this epoch (from 0), from this step of it (from 0) to its end."""
+        """Make the next pass this epoch (from 0), starting at this step (from 0)."""
         self.first_step = first_step
         self._epoch.assign(epoch)
         self._first.assign(first_step)
@@ -101,19 +106,19 @@ class TrainingBatches:
         return places.map(_do_not_convert(gather), num_parallel_calls=_WORKERS, deterministic=True)
 
     def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
-        examples = exactly(split)
+        examples = with_exact_length(split)
 
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
             epoch = self._epoch.read_value()
 
             def checked(step: Any, numbered: Any) -> tuple[Any, ...]:
                 indices, (inputs, targets) = numbered
-                return epoch, step, indices, *sound(split, indices, inputs, targets)
+                return epoch, step, indices, *checked_batch(split, indices, inputs, targets)
 
-            # for this function alone: beside a global seed of 0, `shuffle` compares its own with 0,
-            # which a tensor refuses. The run's seed is in `shuffle_seed` too, so 1 is as good as 0.
+            # for this function alone: with a global seed of 0, `shuffle` compares its own seed with
+            # 0, which fails for a tensor. The run's seed is in `shuffle_seed` too, so 1 will do.
             tf.random.set_seed(self._seed % _SEED_MODULUS or 1)
-            # the first word of a folded seed is the same for every epoch, so one is drawn
+            # the first word of a folded seed is the same for every epoch, so draw one instead
             shuffle_seed = tf.random.stateless_uniform(
                 [], tf.random.fold_in(self._order_seed, epoch), None, None, tf.int64
             )
@@ -133,13 +138,13 @@ class TrainingBatches:
         return tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_batches))
 
     def _augmented(self, raw: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches with changed inputs, several at once unless the augmentation has a state."""
-        with own_generator(0):
+        """Augmented batches, made in parallel unless the augmentation has state."""
+        with separate_generator(0):
             mapped = raw.map(self._augment, num_parallel_calls=_WORKERS, deterministic=True)
-            self.draws = draws_of(mapped._functions()[0].function.graph)
-            self.not_repeatable = told_of_augmentation(self.draws)
+            self.draws = find_draws(mapped._functions()[0].function.graph)
+            self.not_repeatable = unrepeatable_in_augmentation(self.draws)
             if self.draws.generators or self.draws.written or self.not_repeatable:
-                # two batches at once would race for the state
+                # parallel batches would race for the state
                 mapped = raw.map(self._augment, num_parallel_calls=1, deterministic=True)
         return mapped
 
@@ -148,11 +153,11 @@ class TrainingBatches:
     ) -> tuple[Any, Any]:
         if self._augmentation is None:
             return inputs, targets
-        # int32, as augmentations are promised; fold_in answers in the type of what is folded in
+        # augmentations get int32; fold_in returns the dtype of the number that is folded in
         of_epoch = tf.random.fold_in(self._batch_seed, tf.cast(epoch, tf.int32))
         seed = tf.random.fold_in(of_epoch, tf.cast(step, tf.int32))
         for number, generator in enumerate(self.draws.generators):
-            # the batch's seed decides, whatever was drawn before
+            # set by the batch's seed, independent of earlier draws
             drawn = tf.random.stateless_uniform(
                 generator.shape, tf.random.fold_in(seed, number), 0, _SEEDS, tf.int32
             )
@@ -168,9 +173,9 @@ def evaluation_batches(split: Split) -> tf.data.Dataset:
             inputs, targets = batch
             count = tf.shape(tf.nest.flatten(targets)[0], tf.int64)[0]
             indices = step * EVALUATION_BATCH + tf.range(count)
-            return sound(split, indices, inputs, targets)
+            return checked_batch(split, indices, inputs, targets)
 
-        read = exactly(split).batch(EVALUATION_BATCH).enumerate()
+        read = with_exact_length(split).batch(EVALUATION_BATCH).enumerate()
         return _quiet(read.map(_do_not_convert(checked)).prefetch(2))
     inputs, targets = tf.constant(split.inputs), tf.constant(split.targets)
 

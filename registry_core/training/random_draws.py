@@ -1,9 +1,8 @@
-"""Where training draws random numbers from, and whether a run can be repeated that does.
+"""Random sources of a training run, and which of them make a run unrepeatable.
 
-Keras's layers draw from generators of their own, which are variables of the model. A layer, a loss
-or an augmentation can draw from elsewhere too: from variables that no model knows, which can be
-kept and given back, or from TensorFlow's operations that count their draws inside, where nobody
-can read them: these can only be told.
+Keras layers draw from their own generators, which are variables of the model. A layer, loss or
+augmentation can also draw from other variables, which a checkpoint can save and restore, or by
+TensorFlow operations with a hidden counter, which cannot be read: those only get a warning.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tensorflow.python.eager import context
 
 from registry_core.types import NotRepeatable
 
-# How the state of Keras's SeedGenerator and of tf.random.Generator is called.
+# Names of the state variables of Keras's SeedGenerator and of tf.random.Generator.
 _GENERATORS = ("/seed_generator_state:0", "StateVar:0")
 
 
@@ -33,7 +32,7 @@ _GENERATORS = ("/seed_generator_state:0", "StateVar:0")
 
 
 def random_states() -> list[Any]:
-    """Python's, NumPy's, TensorFlow's (for operations outside of functions) and Keras's."""
+    """The global random states of Python, NumPy, TensorFlow (eager operations) and Keras."""
     tensorflow = getattr(context.context(), "_rng", None)
     generator = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
     return [
@@ -45,21 +44,21 @@ def random_states() -> list[Any]:
 
 
 def set_random_states(states: Sequence[Any]) -> None:
-    """Set them again to what `random_states` returned."""
+    """Restore the states that `random_states` returned."""
     python, numpy, tensorflow, keras_state = [*states, None, None][:4]
     if keras_state is not None:
-        global_seed_generator().state.assign(keras_state)  # made here, it draws from Python's
+        global_seed_generator().state.assign(keras_state)  # creating it draws from Python's
     random.setstate(python)
     np.random.set_state(numpy)
     if tensorflow is not None:
-        # a kernel that drew with the same seed before would go on counting
+        # a cached kernel with the same seed would continue its own counter
         context.context().clear_kernel_cache()
         context.context()._rng.setstate(tensorflow)
 
 
 @contextmanager
-def kept_random_states() -> Iterator[None]:
-    """What is drawn inside moves nothing outside."""
+def preserve_random_states() -> Iterator[None]:
+    """Restore the random states at the end of the block."""
     states = random_states()
     try:
         yield
@@ -68,29 +67,29 @@ def kept_random_states() -> Iterator[None]:
 
 
 @contextmanager
-def own_generator(seed: int) -> Iterator[None]:
-    """What is traced inside draws from a generator of its own, where it would from Keras's."""
-    outside = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
+def separate_generator(seed: int) -> Iterator[None]:
+    """Replace Keras's global generator by a separate one for what is traced in the block."""
+    shared = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
     own = keras.random.SeedGenerator(seed, name="augmentation_seed_generator")
     global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, own)
     try:
         yield
     finally:
-        global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, outside)
+        global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, shared)
 
 
 # --- of a function -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Where a traced function draws from.
+class RandomDraws:
+    """The random sources and variables of a traced function.
 
     Args:
-        generators: states of generators that it uses, in the order of their first use.
+        generators: state variables of generators, in the order of their first use.
         others: other variables that it uses.
-        written: those of the others that it changes.
-        operations: name -> kind of the operations that count their draws inside.
+        written: those of `others` that it assigns.
+        operations: name -> type of the random operations with a hidden counter.
         python: whether it calls Python code.
     """
 
@@ -101,8 +100,8 @@ class Draws:
     python: bool = False
 
 
-def draws_of(graph: Any) -> Draws:
-    """Look at the graph of a traced function, and of the functions that it calls."""
+def find_draws(graph: Any) -> RandomDraws:
+    """Analyse the graph of a traced function and of the functions that it calls."""
     by_handle = {id(each.handle): each for each in graph.variables}
     used = [
         (by_handle[id(outside)], inside)
@@ -115,7 +114,7 @@ def draws_of(graph: Any) -> Draws:
     called = [node for function in definition.library.function for node in function.node_def]
     nodes = [*definition.node, *called]
     calls_write = any("Assign" in node.op for node in called)
-    return Draws(
+    return RandomDraws(
         generators,
         [each for each, _ in others],
         [each for each, inside in others if _is_written(inside, calls_write)],
@@ -125,20 +124,20 @@ def draws_of(graph: Any) -> Draws:
 
 
 def _is_written(handle: Any, calls_write: bool) -> bool:
-    """Whether a variable is assigned, as far as can be told: a call of a function may do it."""
+    """Whether a variable is assigned; if a called function assigns any, assume yes."""
     kinds = {operation.type for operation in handle.consumers()}
     reads = {"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"}
     return any("Assign" in kind or (calls_write and kind not in reads) for kind in kinds)
 
 
 def _counts_inside(node: Any) -> bool:
-    # cuDNN's recurrent layers have a seed whether they drop anything or not
+    # cuDNN's recurrent layers have a seed even without dropout
     drops = "dropout" not in node.attr or node.attr["dropout"].f > 0
     return "seed2" in node.attr and drops
 
 
 def traced_step(model: keras.Model, dataset: tf.data.Dataset) -> Any:
-    """The training step's graph, traced as `fit` will use it; None where it runs eagerly."""
+    """The graph of the training step as `fit` will use it; None if it runs eagerly."""
     if model.run_eagerly:
         return None
     model.make_train_function()
@@ -147,63 +146,63 @@ def traced_step(model: keras.Model, dataset: tf.data.Dataset) -> Any:
     return step.get_concrete_function(tf.data.IteratorSpec(dataset.element_spec)).graph
 
 
-def told_of_step(model: keras.Model, draws: Draws) -> list[NotRepeatable]:
-    """What of a training step does not repeat where its run was stopped within an epoch."""
+def unrepeatable_in_step(model: keras.Model, draws: RandomDraws) -> list[NotRepeatable]:
+    """What makes a training step unrepeatable if its run is stopped within an epoch."""
     places: dict[str, set[str]] = {}
     for name, kind in (draws.operations or {}).items():
         places.setdefault(_place(model, name), set()).add(kind)
     return [
         NotRepeatable(
-            f"{place} draws random numbers with tf.random ({', '.join(sorted(kinds))}), which no "
-            "checkpoint can hold: if this run is stopped and resumed, it ends in other weights. "
-            "keras.random with a keras.random.SeedGenerator repeats.",
+            f"{place} draws random numbers with tf.random ({', '.join(sorted(kinds))}), whose "
+            "state cannot be saved in a checkpoint: if this run is stopped and resumed, its "
+            "weights will differ. Use keras.random with a keras.random.SeedGenerator instead.",
             "resumed",
         )
         for place, kinds in sorted(places.items())
     ]
 
 
-def told_of_augmentation(draws: Draws) -> list[NotRepeatable]:
-    """What of an augmentation does not repeat: its batches are made ahead of the training.
+def unrepeatable_in_augmentation(draws: RandomDraws) -> list[NotRepeatable]:
+    """What makes an augmentation unrepeatable: its batches are made ahead of the training.
 
     Args:
         draws: of the function that makes a batch. Its generators are set by each batch's seed.
     """
-    remedy = "Draw with tf.random.stateless_… and batch.seed: that repeats."
-    told = []
+    remedy = "Draw with tf.random.stateless_… and batch.seed instead."
+    found = []
     if draws.operations:
         kinds = ", ".join(sorted(set(draws.operations.values())))
-        told.append(
+        found.append(
             NotRepeatable(
                 f"The augmentation draws random numbers with tf.random or tf.image ({kinds}), not "
-                f"by the batch's seed: if this run is stopped and resumed, it ends in other "
-                f"weights. {remedy}",
+                f"by the batch's seed: if this run is stopped and resumed, its weights will "
+                f"differ. {remedy}",
                 "resumed",
             )
         )
     if draws.python:
-        told.append(
+        found.append(
             NotRepeatable(
-                "The augmentation calls Python code (tf.py_function or tf.numpy_function). What "
-                f"that draws by itself does not repeat. {remedy}",
+                "The augmentation calls Python code (tf.py_function or tf.numpy_function), whose "
+                f"random numbers do not repeat. {remedy}",
                 "always",
             )
         )
     if draws.written:
         names = ", ".join(each.name.partition(":")[0] for each in draws.written)
-        told.append(
+        found.append(
             NotRepeatable(
                 f"The augmentation changes variables ({names}), ahead of the training: if this run "
-                "is stopped and resumed, it ends in other weights. batch.epoch and batch.indices "
-                "are there to be used instead.",
+                "is stopped and resumed, its weights will differ. Use batch.epoch and "
+                "batch.indices instead.",
                 "resumed",
             )
         )
-    return told
+    return found
 
 
 def _place(model: keras.Model, operation: str) -> str:
-    """The innermost layer in an operation's name; TensorFlow numbers the scopes that come twice."""
+    """The innermost layer in an operation's name; TensorFlow numbers repeated scopes."""
     layers = {layer.name for layer in model._flatten_layers(include_self=False)}
     for part in reversed(operation.split("/")):
         for name in (part, re.sub(r"_\d+$", "", part)):

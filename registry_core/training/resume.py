@@ -1,11 +1,11 @@
-"""A training run's state as a checkpoint, and back: what it takes to go on bit for bit.
+"""Checkpoints of a training run: saved so that a resumed run ends bit for bit as if never stopped.
 
-That is every variable of the model, of its optimizer, of its metrics and of whatever else the
-training step uses, what the plugins' callbacks remember, and the random states of the process.
-Batches need nothing: they follow from (seed, epoch, step).
+A checkpoint has every variable of the model, the optimizer, the metrics and the training step, the
+state of the plugins' callbacks, and the random states of the process. Batches need no state: they
+are a function of (seed, epoch, step).
 
-Keras begins an epoch that was half done once more, and so do the callbacks: what they change of
-all this, they changed before, and it is put back. A callback may still open its files there.
+Keras starts a half-finished epoch again, and so do the callbacks. State that they change when an
+epoch begins is restored after they changed it; files that they open there stay open.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ import numpy as np
 from registry_core.errors import IntegrityError
 from registry_core.process.interrupts import StopRequest
 from registry_core.store.checkpoint import read_checkpoint, write_checkpoint
-from registry_core.training.callback_batching import each_of
+from registry_core.training.callback_batching import flatten_callbacks
 from registry_core.training.callback_state import (
-    NotRecalledError,
-    not_remembered,
+    NotRestoredError,
+    class_names_of,
     pack,
-    recall,
-    remembered,
-    types_of,
+    restore_state,
+    saved_state,
     unpack,
+    unsaved_state,
 )
-from registry_core.training.callbacks import Watch
 from registry_core.training.evaluation import as_numbers
+from registry_core.training.history_callback import HistoryCallback
 from registry_core.training.pipeline import TrainingBatches
 from registry_core.training.random_draws import (
-    Draws,
-    draws_of,
-    kept_random_states,
+    RandomDraws,
+    find_draws,
+    preserve_random_states,
     random_states,
     set_random_states,
-    told_of_step,
     traced_step,
+    unrepeatable_in_step,
 )
 from registry_core.types import Checkpoints, NotRepeatable, Observer
 
-# Within an epoch a checkpoint is kept this often.
-SECONDS_BETWEEN = 120.0
+# Interval between checkpoints within an epoch.
+CHECKPOINT_SECONDS = 120.0
 
-# What keeping them may cost of the time in between; epochs of milliseconds do not all get one.
-COST = 0.01
+# The share of the training time that checkpoints may take: short epochs do not all get one.
+MAX_COST = 0.01
 
 
 @dataclass(frozen=True)
-class Last:
-    """What a run kept last.
+class ResumeState:
+    """The last checkpoint of a run.
 
     Args:
-        state: as `Keep` wrote it; None where nothing was kept.
-        tensors: the bytes of the arrays that it speaks of.
+        state: as `CheckpointCallback` wrote it; None for a new run.
+        tensors: the bytes of the arrays that `state` refers to.
     """
 
     state: Mapping[str, Any] | None = None
@@ -68,63 +68,66 @@ class Last:
 
     @property
     def step(self) -> int:
-        """How many batches are done of the epoch to go on with."""
+        """Number of batches that are done in the epoch to resume."""
         return int(self.state["step"]) if self.state else 0
 
     def epoch(self, epochs: int) -> int:
-        """The epoch to go on with, from 0; `epochs` where none is left."""
+        """The epoch to resume, from 0; `epochs` if the run is complete."""
         if self.state is None:
             return 0
         return epochs if self.state["stop_training"] else int(self.state["epoch"])
 
 
-def read_last(
+def read_resume_state(
     checkpoints: Checkpoints, callbacks: Sequence[keras.callbacks.Callback], observer: Observer
-) -> Last:
-    """Read what a run kept last; one that is damaged is passed over with a warning.
+) -> ResumeState:
+    """Read the last checkpoint; a damaged one is ignored with a warning.
 
     Raises:
-        IntegrityError: it is of a run with other callbacks.
+        IntegrityError: the checkpoint belongs to a run with other callbacks.
     """
     if checkpoints.checkpoint is None:
-        return Last()
+        return ResumeState()
     try:
-        last = Last(*read_checkpoint(checkpoints.checkpoint))
+        resumed = ResumeState(*read_checkpoint(checkpoints.checkpoint))
     except IntegrityError as error:
-        observer.warn(f"{error.what} The run begins anew.")
-        return Last()
-    then, now = last.state["callback_types"] if last.state else [], types_of([*each_of(callbacks)])
+        observer.warn(f"{error.what} The run starts from the beginning.")
+        return ResumeState()
+    then, now = (
+        resumed.state["callback_types"] if resumed.state else [],
+        class_names_of([*flatten_callbacks(callbacks)]),
+    )
     if now != then:
         raise IntegrityError(
-            f"The plugins' callbacks are {', '.join(now) or 'none'}; when the run began they were "
-            f"{', '.join(then) or 'none'}.",
-            "It goes on with the plugins that it began with.",
+            f"The plugins' callbacks are {', '.join(now) or 'none'}; they were "
+            f"{', '.join(then) or 'none'} when the run started.",
+            "A run can only be resumed with the plugins that it started with.",
         )
-    return last
+    return resumed
 
 
-class Keep(keras.callbacks.Callback):
-    """Keeps checkpoints, goes on from the last one, and stops the run when asked to.
+class CheckpointCallback(keras.callbacks.Callback):
+    """Saves checkpoints, resumes from the last one, and stops the run on request.
 
-    It is the last of the callbacks, so that what the others did at a batch's or an epoch's end is
-    part of what is kept, and what they do at the beginning is done before it puts back.
+    It has to be the last callback: checkpoints then include what the other callbacks do at the end
+    of a batch or epoch, and it restores state after they ran at the beginning.
 
     Args:
-        checkpoints: where they go.
-        last: what was kept last.
-        watch: has the history.
-        batches: what the model is trained on.
-        callbacks: the plugins' callbacks, whose memory is kept.
+        checkpoints: where checkpoints are written.
+        resumed: the last checkpoint.
+        history: has the history.
+        batches: the training batches.
+        callbacks: of the plugins; their state is saved.
         epochs: of the whole run.
-        observer: told where a checkpoint cannot be written or read, and of what does not repeat.
-        stop: asked at every batch's end.
+        observer: receives warnings: a checkpoint cannot be written, or something cannot be resumed.
+        stop: checked after every batch.
     """
 
     def __init__(
         self,
         checkpoints: Checkpoints,
-        last: Last,
-        watch: Watch,
+        resumed: ResumeState,
+        history: HistoryCallback,
         batches: TrainingBatches,
         callbacks: Sequence[keras.callbacks.Callback],
         epochs: int,
@@ -133,105 +136,108 @@ class Keep(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._checkpoints = checkpoints
-        self._watch = watch
+        self._history = history
         self._batches = batches
-        self._callbacks = list(each_of(callbacks))
+        self._callbacks = list(flatten_callbacks(callbacks))
         self._epochs = epochs
         self._observer = observer
         self._stop = stop
-        self._last = last
+        self._resumed = resumed
         self._cost = 0.0
-        self._kept = time.perf_counter()
-        self._elsewhere: list[Any] | None = None  # until the training step is traced
+        self._saved_at = time.perf_counter()
+        self._other_variables: list[Any] | None = None  # None until the training step is traced
         self.not_repeatable = [
-            NotRepeatable(**each) for each in (last.state or {}).get("not_repeatable", ())
+            NotRepeatable(**each) for each in (resumed.state or {}).get("not_repeatable", ())
         ]
         for number, callback in enumerate(self._callbacks):
-            _begin_with_the_host(callback, last.state and last.state.get("rows", {}), number)
+            _align_file_callback(callback, resumed.state and resumed.state.get("rows", {}), number)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """After the other callbacks began, which may have set their attributes anew."""
-        if self._last.state is None:
+        """Restore after the other callbacks began, which may have reset their attributes."""
+        if self._resumed.state is None:
             return
-        # BackupAndRestore sets it by files of its own, which may be older or newer than this
+        # BackupAndRestore sets it from its own files, which may be older or newer
         self.model._initial_epoch = None
-        self._put_back(self._last.state)
+        self._restore(self._resumed.state)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """After the other callbacks, which may have changed how the step is traced."""
-        state, tensors = self._last.state, self._last.tensors
-        if self._elsewhere is None:
-            self._look_at_the_step()
-        if state is not None and self._last.step and epoch == state["epoch"]:
-            self._put_back(state)
+        """Restore after the other callbacks, which may have changed how the step is traced."""
+        state, tensors = self._resumed.state, self._resumed.tensors
+        if self._other_variables is None:
+            self._examine_training_step()
+        if state is not None and self._resumed.step and epoch == state["epoch"]:
+            self._restore(state)
             _assign(self.model.metrics_variables, state["metrics"], tensors)
-            measured = self.model.get_metrics_result()
-            self._watch.before = as_numbers(measured)
+            self._history.before = as_numbers(self.model.get_metrics_result())
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        due = time.perf_counter() - self._kept >= SECONDS_BETWEEN
-        # a callback that ends training here ends the epoch first, which is not done yet
+        due = time.perf_counter() - self._saved_at >= CHECKPOINT_SECONDS
+        # if a callback stops training here, the epoch ends first: its end saves the checkpoint
         if (due or self._stop.signum is not None) and not self.model.stop_training:
-            self._keep(self._watch.epoch, self._watch.step)
+            self._save(self._history.epoch, self._history.step)
         self._stop.raise_if_requested()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         last = epoch + 1 == self._epochs or self.model.stop_training
         stopping = self._stop.signum is not None
-        if last or stopping or time.perf_counter() - self._kept >= self._cost / COST:
-            self._keep(epoch + 1, 0)
+        if last or stopping or time.perf_counter() - self._saved_at >= self._cost / MAX_COST:
+            self._save(epoch + 1, 0)
         self._stop.raise_if_requested()
 
-    def _put_back(self, state: Mapping[str, Any]) -> None:
-        """All that was kept, but for the metrics, which Keras empties when an epoch begins."""
-        tensors = self._last.tensors
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Restore everything but the metrics, which Keras resets when an epoch begins."""
+        tensors = self._resumed.tensors
         _assign(self._variables(), state["variables"], tensors)
-        if self._elsewhere:
-            _assign(self._elsewhere, state.get("elsewhere", ()), tensors)
+        if self._other_variables:
+            _assign(self._other_variables, state.get("elsewhere", ()), tensors)
         for callback, kept in zip(self._callbacks, state["callbacks"], strict=True):
             try:
-                recall(callback, kept, tensors)
-            except NotRecalledError as missing:
-                self._tell(
-                    f"{type(callback).__qualname__} had made a {missing} when the run stopped, "
-                    "and has not made it again: it may end in other weights.",
+                restore_state(callback, kept, tensors)
+            except NotRestoredError as missing:
+                self._warn(
+                    f"The callback {type(callback).__qualname__} had a {missing} when the run "
+                    "stopped and has none now: the weights may differ from an uninterrupted run.",
                     "resumed",
                 )
         set_random_states([unpack(each, tensors) for each in state["random"]])
 
-    def _look_at_the_step(self) -> None:
-        """Find out what it draws from and which variables it uses, and tell what does not repeat.
+    def _examine_training_step(self) -> None:
+        """Find the variables and random sources of the step; warn about what cannot be resumed.
 
-        Keras uses what is traced here.
+        Keras reuses the trace that is made here.
         """
-        if self._last.state is None:
+        if self._resumed.state is None:
             graph = traced_step(self.model, self._batches.dataset)
         else:
-            with kept_random_states():  # what it drew when it was traced first is drawn
+            with preserve_random_states():  # the first trace has drawn already
                 graph = traced_step(self.model, self._batches.dataset)
-        draws = Draws() if graph is None else draws_of(graph)
+        draws = RandomDraws() if graph is None else find_draws(graph)
         known = {id(each.value) for each in (*self._variables(), *self.model.metrics_variables)}
         used = (*draws.generators, *draws.others, *self._batches.draws.others)
-        self._elsewhere = [each for each in used if id(each) not in known]
-        if self._last.state is not None and self._elsewhere:
-            _assign(self._elsewhere, self._last.state.get("elsewhere", ()), self._last.tensors)
-        for each in (*told_of_step(self.model, draws), *self._batches.not_repeatable):
-            self._tell(each.what, each.when)
+        self._other_variables = [each for each in used if id(each) not in known]
+        if self._resumed.state is not None and self._other_variables:
+            _assign(
+                self._other_variables,
+                self._resumed.state.get("elsewhere", ()),
+                self._resumed.tensors,
+            )
+        for each in (*unrepeatable_in_step(self.model, draws), *self._batches.not_repeatable):
+            self._warn(each.what, each.when)
         for callback in self._callbacks:
-            if names := not_remembered(callback):
-                self._tell(
+            if names := unsaved_state(callback):
+                self._warn(
                     f"The callback {type(callback).__qualname__} keeps {', '.join(names)}, which "
-                    "no checkpoint can hold: if this run is stopped and resumed, it may end in "
-                    "other weights. Numbers, texts, arrays and collections of them are kept.",
+                    "cannot be saved in a checkpoint: if this run is stopped and resumed, its "
+                    "weights may differ. Numbers, texts, arrays and collections of them are saved.",
                     "resumed",
                 )
 
-    def _tell(self, what: str, when: str) -> None:
+    def _warn(self, what: str, when: str) -> None:
         self._observer.warn(what)
         if (found := NotRepeatable(what, when)) not in self.not_repeatable:
             self.not_repeatable.append(found)
 
-    def _keep(self, epoch: int, step: int) -> None:
+    def _save(self, epoch: int, step: int) -> None:
         began = time.perf_counter()
         tensors: list[bytes] = []
         state = {
@@ -240,39 +246,39 @@ class Keep(keras.callbacks.Callback):
             "stop_training": bool(self.model.stop_training),
             "variables": _packed_variables(self._variables(), tensors),
             "metrics": _packed_variables(self.model.metrics_variables, tensors),
-            "elsewhere": _packed_variables(self._elsewhere or (), tensors),
-            "callbacks": [remembered(each, tensors) for each in self._callbacks],
-            "callback_types": types_of(self._callbacks),
-            "rows": _rows(self._callbacks),
+            "elsewhere": _packed_variables(self._other_variables or (), tensors),
+            "callbacks": [saved_state(each, tensors) for each in self._callbacks],
+            "callback_types": class_names_of(self._callbacks),
+            "rows": _csv_sizes(self._callbacks),
             "random": [pack(each, tensors) for each in random_states()],
             "not_repeatable": [each.to_json() for each in self.not_repeatable],
-            **self._watch.state(),
+            **self._history.state(),
         }
         try:
             self._checkpoints.keep(lambda stream: write_checkpoint(stream, state, tensors))
         except OSError as error:
-            # what was kept before is still there, and hours of training are worth more than this
-            self._observer.warn(f"No checkpoint could be kept: {error}. The run goes on.")
-        self._kept = time.perf_counter()
-        self._cost = self._kept - began
+            # the previous checkpoint is intact, and the run is worth more than this one
+            self._observer.warn(f"A checkpoint could not be written: {error}. The run continues.")
+        self._saved_at = time.perf_counter()
+        self._cost = self._saved_at - began
 
     def _variables(self) -> list[keras.Variable]:
         found = [*self.model.variables, *self.model.optimizer.variables]
         return list({id(variable): variable for variable in found}.values())
 
 
-def _begin_with_the_host(
+def _align_file_callback(
     callback: keras.callbacks.Callback, rows: Mapping[str, int] | None, number: int
 ) -> None:
-    """Two of Keras's callbacks would begin with files: the host alone knows where the run is.
+    """Make two Keras callbacks that resume from their own files follow the checkpoint instead.
 
     Args:
         callback: of a plugin.
-        rows: what `_rows` said when the run was stopped; None where it begins.
-        number: the callback's place among all.
+        rows: the result of `_csv_sizes` when the run was stopped; None for a new run.
+        number: the callback's index.
     """
     if isinstance(callback, keras.callbacks.BackupAndRestore):
-        callback._load_model = _nothing
+        callback._load_model = _do_nothing
     elif isinstance(callback, keras.callbacks.CSVLogger) and rows is not None:
         callback.append = True
         file, size = Path(callback.filename), rows.get(str(number))
@@ -280,12 +286,12 @@ def _begin_with_the_host(
             os.truncate(file, size)
 
 
-def _nothing() -> None:
-    """In place of what loads a backup."""
+def _do_nothing() -> None:
+    """Replaces the method that loads a backup."""
 
 
-def _rows(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, int]:
-    """How many bytes of rows each CSVLogger has written so far, by its place."""
+def _csv_sizes(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, int]:
+    """Size in bytes of each CSVLogger's file, by the index of the callback."""
     loggers = {
         number: Path(callback.filename)
         for number, callback in enumerate(callbacks)
@@ -301,17 +307,18 @@ def _packed_variables(variables: Sequence[Any], tensors: list[bytes]) -> list[di
 def _assign(
     variables: Sequence[Any], kept: Sequence[Mapping[str, Any]], tensors: Sequence[bytes]
 ) -> None:
-    """Give variables of Keras or TensorFlow what was kept of them, by their order.
+    """Assign saved values to variables of Keras or TensorFlow, in order.
 
     Raises:
-        IntegrityError: there are others now, or they have another shape or dtype.
+        IntegrityError: number, shapes or dtypes of the variables differ.
     """
     now = [(str(_array(each).dtype), list(each.shape)) for each in variables]
     then = [(each["array"], each["shape"]) for each in kept]
     if now != then:
         raise IntegrityError(
-            f"The model has {len(now)} variables that are not the {len(then)} of the checkpoint.",
-            "It goes on with the plugins, the settings and the libraries that it began with.",
+            f"The model's {len(now)} variables do not match the {len(then)} of the checkpoint.",
+            "A run can only be resumed with the plugins, settings and libraries that it started "
+            "with.",
         )
     for variable, each in zip(variables, kept, strict=True):
         dtype = _array(variable).dtype

@@ -1,7 +1,7 @@
-"""What is checked of a stream's examples as they are read, and how what is wrong is told.
+"""Checks of a stream's examples while they are read, and errors that name the faulty example.
 
-Batches are checked inside tf.data, by operations that cost next to nothing beside reading. Where a
-batch or the stream itself fails, the stream is read again to find the example that is at fault.
+Batches are checked inside tf.data, by operations that cost little compared with reading. If a batch
+or the stream fails, the stream is read again to find the example.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from registry_core.errors import DataError
 from registry_core.plugins.attribution import error_reason
 from registry_core.types import DataSplits, Split, StreamSplit
 
-# So many of a training stream's first examples are read twice before anything is trained.
+# Number of examples of a training stream that are read twice before training.
 FIRST_EXAMPLES = 32
 
 _MARK = "mlreg found a fault in the split"
@@ -28,21 +28,21 @@ _MARK = "mlreg found a fault in the split"
 
 @dataclass(frozen=True)
 class CheckedStream(StreamSplit):
-    """A stream that is checked as it is read.
+    """A stream that is checked while it is read.
 
     Args:
         name: `train`, `test` or `validation`.
-        class_names: the dataset's.
-        seen: a number for each example, one array a batch, of the first pass; empty before that.
+        class_names: of the dataset.
+        hashes: of the examples in the first pass, one (n,) int64 array per batch; empty before.
     """
 
     name: str = ""
     class_names: Sequence[str] = ()
-    seen: list[np.ndarray] = field(default_factory=list, repr=False, compare=False)
+    hashes: list[np.ndarray] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def has_class_numbers(self) -> bool:
-        """Whether a target is one class number, and no text, number or column for each class."""
+        """Whether a target is a class number, rather than a text, a quantity or a one-hot row."""
         spec = self.dataset.element_spec[1]
         if not self.class_names or not isinstance(spec, tf.TensorSpec):
             return False
@@ -51,10 +51,10 @@ class CheckedStream(StreamSplit):
 
 
 def checked_streams(data: DataSplits) -> DataSplits:
-    """The same splits, with streams that are checked as they are read.
+    """The same splits, with streams that are checked while they are read.
 
     Raises:
-        DataError: what a stream says of its elements cannot be trained on.
+        DataError: the element specification of a stream is unsuitable.
     """
     checked: dict[str, Any] = {}
     for name, split in named_splits(data).items():
@@ -69,19 +69,21 @@ def checked_streams(data: DataSplits) -> DataSplits:
     return replace(data, **checked) if checked else data
 
 
-def exactly(split: StreamSplit) -> tf.data.Dataset:
-    """The stream's examples: as many as it says, or a failure; an endless one is cut."""
+def with_exact_length(split: StreamSplit) -> tf.data.Dataset:
+    """The stream's dataset, which fails unless it has the stated length; an endless one is cut."""
     if split.dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         return split.dataset.take(split.examples)
     return split.dataset.apply(tf.data.experimental.assert_cardinality(split.examples))
 
 
-def sound(split: StreamSplit, indices: Any, inputs: Any, targets: Any) -> tuple[Any, Any]:
-    """Inputs and targets of a batch as they are, in a graph that fails where they are not sound.
+def checked_batch(split: StreamSplit, indices: Any, inputs: Any, targets: Any) -> tuple[Any, Any]:
+    """The same inputs and targets, in a graph that fails if they are not valid.
+
+    Floats must be finite and class numbers in range.
 
     Args:
-        split: of which the batch is; one that is not a `CheckedStream` is not checked.
-        indices: (n,) int64, the examples' places in it.
+        split: the batch's split; only a `CheckedStream` is checked.
+        indices: (n,) int64, indices of the examples in the split.
         inputs: (n, ...).
         targets: (n, ...).
     """
@@ -90,10 +92,10 @@ def sound(split: StreamSplit, indices: Any, inputs: Any, targets: Any) -> tuple[
     bad = tf.zeros_like(indices, tf.bool)
     for part in tf.nest.flatten((inputs, targets)):
         if isinstance(part, tf.Tensor) and part.dtype.is_floating:
-            bad |= ~_every(tf.math.is_finite(part))
+            bad |= ~_all_per_example(tf.math.is_finite(part))
     if split.has_class_numbers:
         labels = tf.cast(targets, tf.int64)
-        bad |= ~_every((labels >= 0) & (labels < len(split.class_names)))
+        bad |= ~_all_per_example((labels >= 0) & (labels < len(split.class_names)))
     place = indices[tf.argmax(tf.cast(bad, tf.int32))]
     check = tf.debugging.Assert(~tf.reduce_any(bad), [f"{_MARK} {split.name}", place])
     with tf.control_dependencies([check]):
@@ -101,49 +103,49 @@ def sound(split: StreamSplit, indices: Any, inputs: Any, targets: Any) -> tuple[
     return inputs, targets
 
 
-def read_through(stream: CheckedStream, batches: Iterable[tuple[Any, Any]]) -> None:
-    """Read a stream once, and remember what it yielded; `batches` are all of its own."""
-    stream.seen[:] = [_numbers_of(*batch) for batch in batches]
+def record_first_pass(stream: CheckedStream, batches: Iterable[tuple[Any, Any]]) -> None:
+    """Read a stream once and record hashes of its examples; `batches` are all its batches."""
+    stream.hashes[:] = [_example_hashes(*batch) for batch in batches]
 
 
-def read_twice(stream: CheckedStream) -> None:
+def check_repeatable(stream: CheckedStream) -> None:
     """Read a stream's first examples twice.
 
     Raises:
-        DataError: the stream yields none, or others the second time.
+        DataError: the stream is empty, or yields different examples the second time.
     """
     for _ in range(2):
         batch = next(iter(stream.dataset.take(FIRST_EXAMPLES).batch(FIRST_EXAMPLES)), None)
         if batch is None:
-            raise _not_as_many(stream, 0)
-        if stream.seen:
-            refuse_change(stream, 0, *batch)
+            raise _wrong_length(stream, 0)
+        if stream.hashes:
+            check_unchanged(stream, 0, *batch)
         else:
-            read_through(stream, [batch])
-    stream.seen.clear()  # batches of training have another size
+            record_first_pass(stream, [batch])
+    stream.hashes.clear()  # training batches have another size
 
 
-def refuse_change(split: Split, number: int, inputs: Any, targets: Any) -> None:
-    """Raise DataError where a batch is not what the first pass over a stream yielded.
+def check_unchanged(split: Split, number: int, inputs: Any, targets: Any) -> None:
+    """Raise DataError if a batch differs from the first pass over the stream.
 
     Args:
-        split: one whose first pass is not known is not looked at.
+        split: not checked without a recorded first pass.
         number: of the batch, from 0.
         inputs: (n, ...).
         targets: (n, ...).
     """
-    if not isinstance(split, CheckedStream) or not split.seen:
+    if not isinstance(split, CheckedStream) or not split.hashes:
         return
-    before, now = split.seen[number], _numbers_of(inputs, targets)
+    before, now = split.hashes[number], _example_hashes(inputs, targets)
     if len(before) != len(now) or (before != now).any():
         same = before[: len(now)] == now[: len(before)]
         first = len(same) if same.all() else int(np.argmin(same))
-        raise _changes(split, number * len(split.seen[0]) + first)
+        raise _changing(split, number * len(split.hashes[0]) + first)
 
 
 @contextmanager
-def faults_told(streams: Sequence[CheckedStream]) -> Iterator[None]:
-    """Raise DataError, with the example's place, where TensorFlow fails for one of these."""
+def stream_errors(streams: Sequence[CheckedStream]) -> Iterator[None]:
+    """Turn a TensorFlow error of one of these streams into a DataError with the example's index."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -152,7 +154,7 @@ def faults_told(streams: Sequence[CheckedStream]) -> Iterator[None]:
             if found := re.search(rf"\[{_MARK} {stream.name}\] \[(\d+)\]", message):
                 place = int(found[1])
                 fault = find_fault(stream, place, stop=place + 1)
-                raise (fault or _changes(stream, place)) from error
+                raise (fault or _changing(stream, place)) from error
         if "IteratorGetNext" in message:
             for fault in filter(None, map(find_fault, streams)):
                 raise fault from error
@@ -160,12 +162,12 @@ def faults_told(streams: Sequence[CheckedStream]) -> Iterator[None]:
 
 
 def find_fault(stream: CheckedStream, start: int = 0, stop: int | None = None) -> DataError | None:
-    """Read a stream, one example after the other, until something is wrong with it.
+    """Read a stream example by example and return the first error, or None.
 
     Args:
-        stream: what is read.
-        start: where to begin.
-        stop: where to end; None reads it to its end, and counts.
+        stream: the stream.
+        start: index of the first example to read.
+        stop: index after the last one; None reads to the end and checks the length.
     """
     place, shapes = start, None
     endless = stream.dataset.cardinality() == tf.data.INFINITE_CARDINALITY
@@ -177,7 +179,7 @@ def find_fault(stream: CheckedStream, start: int = 0, stop: int | None = None) -
         except Exception as error:
             return DataError(
                 f"The {stream.name} stream fails at example {place}: {error_reason(error)}",
-                "Leave that example out, or change what yields it.",
+                "Leave that example out, or fix the code that yields it.",
             )
         if example is None:
             break
@@ -187,24 +189,26 @@ def find_fault(stream: CheckedStream, start: int = 0, stop: int | None = None) -
             field = int(found[0] == shapes[0])
             return DataError(
                 f"Example {place} of the {stream.name} stream has {('inputs', 'targets')[field]} "
-                f"of shape {found[field]}, and example {start} of shape {shapes[field]}.",
-                "All examples of a split have one shape.",
+                f"of shape {found[field]}, but example {start} has shape {shapes[field]}.",
+                "All examples of a split must have the same shape.",
             )
         shapes = found
-        if (fault := _fault_of(stream, place, inputs, targets)) is not None:
+        if (fault := _find_in_example(stream, place, inputs, targets)) is not None:
             return fault
         place += 1
-    return None if stop or place == stream.examples else _not_as_many(stream, place)
+    return None if stop or place == stream.examples else _wrong_length(stream, place)
 
 
-def _fault_of(stream: CheckedStream, place: int, inputs: Any, targets: Any) -> DataError | None:
+def _find_in_example(
+    stream: CheckedStream, place: int, inputs: Any, targets: Any
+) -> DataError | None:
     for name, value in (("inputs", inputs), ("targets", targets)):
         for part in tf.nest.flatten(value):
             if part.dtype.is_floating and not np.isfinite(array := _as_floats(part)).all():
                 what = "NaN" if np.isnan(array).any() else "infinity"
                 return DataError(
                     f"The {stream.name} {name} are not all finite: example {place} has {what}.",
-                    "Leave such examples out, or fill what is missing.",
+                    "Leave such examples out, or fill in missing values.",
                 )
     classes = len(stream.class_names)
     if stream.has_class_numbers:
@@ -222,52 +226,52 @@ def _check_elements(stream: CheckedStream) -> None:
     if not isinstance(spec, tuple) or len(spec) != 2:
         raise DataError(
             f"The {stream.name} stream yields {spec!r:.200}.",
-            "It yields one (input, target) at a time.",
+            "It must yield one (input, target) pair at a time.",
         )
     classes, targets = len(stream.class_names), spec[1]
     if not (classes and isinstance(targets, tf.TensorSpec)) or targets.shape.rank is None:
         return
     shape = tuple(targets.shape)
     if shape == (classes,) and classes > 1:
-        return  # one column for each class
+        return  # one-hot
     if shape not in ((), (1,)):
         raise DataError(
             f"The {stream.name} stream yields targets of shape {shape}.",
-            f"With {classes} class names a target is one class number, or ({classes},). A stream "
-            "yields one example at a time, not batches.",
+            f"With {classes} class names, a target must be a class number or have shape "
+            f"({classes},). A stream must yield single examples, not batches.",
         )
     if not (targets.dtype.is_integer or targets.dtype.is_bool):
         raise DataError(
             f"The {stream.name} stream yields targets of dtype {targets.dtype.name}.",
-            "With class names they are whole class numbers, from 0.",
+            "With class names, targets must be integer class numbers from 0.",
         )
 
 
-def _not_as_many(stream: CheckedStream, found: int) -> DataError:
-    said = stream.examples
-    if found > said:
+def _wrong_length(stream: CheckedStream, found: int) -> DataError:
+    stated = stream.examples
+    if found > stated:
         return DataError(
-            f"The {stream.name} stream yields more than the {said} examples that it says.",
-            f"Give the number that it yields: examples=…, or cut it: dataset.take({said}).",
+            f"The {stream.name} stream yields more than the {stated} examples that it states.",
+            f"State the right number: examples=…, or cut the stream: dataset.take({stated}).",
         )
     return DataError(
-        f"The {stream.name} stream yields {found} examples and says {said}.",
-        f"Give the number that it yields: examples={found}."
+        f"The {stream.name} stream yields {found} examples but states {stated}.",
+        f"State the right number: examples={found}."
         if found
         else "Every split needs at least one example.",
     )
 
 
-def _changes(stream: CheckedStream, place: int) -> DataError:
+def _changing(stream: CheckedStream, place: int) -> DataError:
     return DataError(
-        f"The {stream.name} stream changes: example {place} is another one when it is read again.",
-        "A stream yields the same examples in the same order every time. Leave shuffling to mlreg, "
-        "and random changes to mlreg_augmentation.",
+        f"The {stream.name} stream changes: example {place} differs when it is read again.",
+        "A stream must yield the same examples in the same order every time. Leave shuffling to "
+        "mlreg, and put random changes into mlreg_augmentation.",
     )
 
 
-def _numbers_of(inputs: Any, targets: Any) -> np.ndarray:
-    """A number for each example of a batch, (n,) int64, that another example hardly has."""
+def _example_hashes(inputs: Any, targets: Any) -> np.ndarray:
+    """A hash of each example of a batch: (n,) int64."""
     total: Any = tf.constant(0, tf.int64)
     for part in tf.nest.flatten((inputs, targets)):
         total = 31 * total + tf.bitcast(tf.fingerprint(part), tf.int64)
@@ -275,8 +279,8 @@ def _numbers_of(inputs: Any, targets: Any) -> np.ndarray:
     return numbers
 
 
-def _every(values: Any) -> Any:
-    """Whether all values of each example are true: (n, ...) -> (n,)."""
+def _all_per_example(values: Any) -> Any:
+    """Whether all values of each example are true: (n, ...) bool -> (n,) bool."""
     return tf.reduce_all(values, axis=tf.range(1, tf.rank(values)))
 
 

@@ -22,20 +22,25 @@ from registry_core.config import RunConfig
 from registry_core.data.checks import named_splits
 from registry_core.errors import PluginError, TrainingError
 from registry_core.process.interrupts import StopRequest
-from registry_core.training.callback_batching import NumberedCallbacks, batches_a_call
-from registry_core.training.callbacks import Watch
+from registry_core.training.callback_batching import NumberedCallbacks, steps_per_call
 from registry_core.training.custom_objects import custom_objects
-from registry_core.training.evaluation import check_metrics, examination, measure, refuse_metric
+from registry_core.training.evaluation import (
+    check_metric_finite,
+    check_metrics,
+    evaluate_model,
+    per_example_loss,
+)
 from registry_core.training.fused_batch_norm import fused_normalisation
-from registry_core.training.models import check_saved, save_model
+from registry_core.training.history_callback import HistoryCallback
+from registry_core.training.model_files import check_saved, save_model
 from registry_core.training.pipeline import TrainingBatches, evaluation_batches, first_examples
-from registry_core.training.resume import Keep, read_last
+from registry_core.training.resume import CheckpointCallback, read_resume_state
 from registry_core.training.stream_checks import (
     CheckedStream,
+    check_repeatable,
     checked_streams,
-    faults_told,
-    read_through,
-    read_twice,
+    record_first_pass,
+    stream_errors,
 )
 from registry_core.types import (
     Assembly,
@@ -60,14 +65,14 @@ class KerasTrainer:
 
     model_type = keras.Model
     callback_type = keras.callbacks.Callback
-    _others_before = False
+    _made_before = False
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self._streams: list[CheckedStream] = []
-        if KerasTrainer._others_before:
-            tf.get_logger().addFilter(_says_nothing_of_retracing)
-        KerasTrainer._others_before = True
+        if KerasTrainer._made_before:
+            tf.get_logger().addFilter(_is_not_retracing_warning)
+        KerasTrainer._made_before = True
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
@@ -92,14 +97,14 @@ class KerasTrainer:
                 "image_data_format": keras.config.image_data_format(),
                 "dtype_policy": keras.config.dtype_policy().name,
             },
-            "threads": {  # 0: as many as TensorFlow finds right
+            "threads": {  # 0: TensorFlow decides
                 "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
                 "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
             },
         }
 
     def initial_learning_rate(self, schedule: Schedule | None) -> Any:
-        """What `mlreg_model` is given: a schedule of Keras's own, or the value for epoch 0."""
+        """The learning rate for `mlreg_model`: a Keras schedule, or the value for epoch 0."""
         if schedule is None or isinstance(
             schedule, keras.optimizers.schedules.LearningRateSchedule
         ):
@@ -115,47 +120,47 @@ class KerasTrainer:
         """The same splits, with streams that are checked whenever they are read.
 
         Args:
-            data: as the plugin gave it.
-            read: read the streams of test and validation to their end, and the first examples of
-                the training stream twice: what is wrong is known before anything is trained.
+            data: as the plugin returned it.
+            read: read the test and validation streams completely, and the first examples of the
+                training stream twice, so that errors show before training.
 
         Raises:
-            DataError: it names the stream, and the example where it is one that is at fault.
+            DataError: a stream is invalid; names the stream and, if there is one, the example.
         """
         data = checked_streams(data)
         splits = named_splits(data).values()
         self._streams = [split for split in splits if isinstance(split, CheckedStream)]
-        with _enough_memory(self._config), faults_told(self._streams):
+        with _explain_out_of_memory(self._config), stream_errors(self._streams):
             for stream in self._streams if read else ():
                 if stream.name == "train":
-                    read_twice(stream)
+                    check_repeatable(stream)
                 else:
-                    read_through(stream, evaluation_batches(stream))
+                    record_first_pass(stream, evaluation_batches(stream))
         return data
 
     def check_augmentation(self, assembly: Assembly) -> None:
-        """Run the augmentation once, as tf.data will.
+        """Run the augmentation once in a graph, as tf.data does.
 
         Args:
             assembly: everything that training needs.
 
         Raises:
-            PluginError: it does not keep the inputs' shape.
+            PluginError: it changes the shape of the inputs.
         """
         if assembly.augmentation is not None:
             inputs, _ = first_examples(assembly.data.train, 2)
             _check_augmentation(assembly.augmentation, inputs)
 
     def check(self, assembly: Assembly, folder: Path) -> None:
-        """Refuse, before the first epoch, what could only fail after the last.
+        """Find errors before the first epoch that would otherwise show after the last.
 
         Args:
             assembly: everything that training needs.
-            folder: where a file may be written and read again.
+            folder: where a temporary file may be written.
 
         Raises:
             PluginError: the model is not compiled, does not fit the classes, cannot be saved and
-                loaded; or its loss is not one for each example.
+                loaded, or its loss is not one value per example.
             TrainingError: memory ran out.
         """
         model, data = assembly.model, assembly.data
@@ -165,7 +170,7 @@ class KerasTrainer:
                 "Call model.compile(optimizer=…, loss=…, metrics=[…]) before returning it.",
             )
         inputs, targets = first_examples(data.train, 2)
-        with _enough_memory(self._config):
+        with _explain_out_of_memory(self._config):
             _check_outputs(model, inputs, targets, data)
             check_metrics(model, inputs, targets)
             draft = folder / "untrained.keras"
@@ -180,87 +185,94 @@ class KerasTrainer:
         stop: StopRequest,
         checkpoints: Checkpoints,
     ) -> History:
-        """Train for the configured epochs, or go on from the last checkpoint to their end.
+        """Train for the configured epochs, resuming from the last checkpoint if there is one.
 
         Args:
             assembly: everything that training needs.
-            observer: told of every batch and epoch.
-            stop: asked at every batch's end.
-            checkpoints: where the run keeps how far it came; whatever is there is gone on from.
+            observer: receives every batch and epoch.
+            stop: checked after every batch.
+            checkpoints: where checkpoints are read and written.
 
         Raises:
-            TrainingError: the loss is no longer finite, or memory ran out.
-            IntegrityError: the checkpoint is not one of this model.
+            TrainingError: the loss or a metric is not finite, or memory ran out.
+            IntegrityError: the checkpoint does not match this model.
             Interrupted: a signal asked to stop.
         """
         config, model = self._config, assembly.model
-        last = read_last(checkpoints, assembly.callbacks, observer)
+        resumed = read_resume_state(checkpoints, assembly.callbacks, observer)
         batches = TrainingBatches(
             assembly.data.train,
             assembly.augmentation,
             config.batch_size,
             config.seed,
-            whole=not last.step,
+            whole=not resumed.step,
         )
-        watch = Watch(batches, observer, stop, last.state)
-        keep = Keep(
-            checkpoints, last, watch, batches, assembly.callbacks, config.epochs, observer, stop
+        history = HistoryCallback(batches, observer, stop, resumed.state)
+        checkpoint = CheckpointCallback(
+            checkpoints,
+            resumed,
+            history,
+            batches,
+            assembly.callbacks,
+            config.epochs,
+            observer,
+            stop,
         )
-        callbacks = [watch, *assembly.callbacks, keep]
+        callbacks = [history, *assembly.callbacks, checkpoint]
         if (schedule := _by_epoch(assembly.schedule)) is not None:
-            callbacks.insert(0, _Follow(schedule))
-        model.steps_per_execution = batches_a_call(
+            callbacks.insert(0, _LearningRateCallback(schedule))
+        model.steps_per_execution = steps_per_call(
             model, assembly.callbacks, config.batch_size, batches.steps
         )
         validation = assembly.data.validation
         observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
         with (
-            _enough_memory(config),
-            faults_told(self._streams),
+            _explain_out_of_memory(config),
+            stream_errors(self._streams),
             fused_normalisation(model),
             warnings.catch_warnings(),
         ):
-            _make_variables(model, *first_examples(assembly.data.train, 2))
-            # an epoch that was begun before has fewer batches than Keras was told
+            _create_variables(model, *first_examples(assembly.data.train, 2))
+            # a resumed epoch has fewer batches than Keras was told
             warnings.filterwarnings("ignore", message="Your input ran out of data")
             model.fit(
                 batches.dataset,
                 epochs=config.epochs,
-                initial_epoch=last.epoch(config.epochs),
+                initial_epoch=resumed.epoch(config.epochs),
                 validation_data=None if validation is None else evaluation_batches(validation),
                 callbacks=NumberedCallbacks(callbacks, batches, model, config.epochs),
                 shuffle=False,  # the batches are shuffled as they are made
                 verbose=0,
             )
-        return replace(watch.history(), not_repeatable=keep.not_repeatable)
+        return replace(history.history(), not_repeatable=checkpoint.not_repeatable)
 
     def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:
-        """Measure a model on a split.
+        """Evaluate a model on a split.
 
         Args:
-            model: what is registered; compiled here like `trained`, if it is not compiled.
+            model: the model that is registered; compiled here like `trained` if it is not compiled.
             trained: the model as it was trained.
             split: raw inputs and targets.
 
         Returns:
-            Keras's own metrics, and output and loss of each example.
+            Keras's metrics, and output and loss of each example.
 
         Raises:
-            TrainingError: a metric is not finite.
+            TrainingError: the loss or a metric is not finite.
         """
         if not model.compiled:
             model.compile_from_config(trained.get_compile_config())
-        with _enough_memory(self._config), faults_told(self._streams):
-            evaluation = measure(model, split)
+        with _explain_out_of_memory(self._config), stream_errors(self._streams):
+            evaluation = evaluate_model(model, split)
         mean_loss = float(evaluation.losses.mean())
         for name, value in {"the loss": mean_loss, **evaluation.metrics}.items():
             if "loss" in name and not np.isfinite(value):
                 raise TrainingError(
                     f"On the test split, {name} is {value}.",
-                    "Nothing was registered: a version has finite metrics.",
+                    "Nothing was registered: metrics of a version must be finite.",
                 )
         for name, value in evaluation.metrics.items():
-            refuse_metric(name, value, "on the test split, and the loss is fine")
+            check_metric_finite(name, value, "on the test split, and the loss is fine")
         return evaluation
 
     def digest(self, model: keras.Model) -> str:
@@ -281,13 +293,13 @@ class KerasTrainer:
         return custom_objects(path)
 
     def check_saved(self, model: keras.Model, path: Path, split: Split) -> None:
-        """Load a saved model and compare its answers; raises PluginError where they differ."""
+        """Load a saved model; raises PluginError if its outputs differ from the model's."""
         inputs, _ = first_examples(split, 32)
         check_saved(model, path, inputs)
 
 
-def _says_nothing_of_retracing(record: logging.LogRecord) -> bool:
-    """TensorFlow counts by lines of code, over all runs of a process, each with its own model."""
+def _is_not_retracing_warning(record: logging.LogRecord) -> bool:
+    """Filter out TensorFlow's retracing warning: it counts all runs of a process together."""
     return "triggered tf.function retracing" not in str(record.msg)
 
 
@@ -299,10 +311,10 @@ def _check_augmentation(augmentation: Augmentation, inputs: Any) -> None:
     )
     changed = tf.function(augmentation)(inputs, batch)
     if not tf.is_tensor(changed) or changed.shape != inputs.shape:
-        received = changed.shape if tf.is_tensor(changed) else type(changed).__qualname__
+        returned = changed.shape if tf.is_tensor(changed) else type(changed).__qualname__
         raise PluginError(
-            f"The augmentation made {received} of inputs of shape {inputs.shape}.",
-            "It returns a tensor of the same shape: (inputs, batch) -> inputs.",
+            f"The augmentation returned {returned} for inputs of shape {inputs.shape}.",
+            "It must return a tensor of the same shape: (inputs, batch) -> inputs.",
         )
 
 
@@ -310,24 +322,24 @@ def _check_outputs(model: keras.Model, inputs: Any, targets: Any, data: DataSpli
     outputs = model(inputs, training=False)
     if not tf.is_tensor(outputs):
         raise PluginError(
-            f"The model has {len(outputs)} outputs.", "A registered model has one output."
+            f"The model has {len(outputs)} outputs.", "A registered model must have one output."
         )
     classes = len(data.class_names)
     if classes and outputs.shape != (len(inputs), classes):
         raise PluginError(
-            f"The model's output has shape {outputs.shape[1:]}, and there are {classes} classes.",
-            f"The last layer needs {classes} units: one for each class name, two for a yes or no.",
+            f"The model's output has shape {outputs.shape[1:]}, but there are {classes} classes.",
+            f"The last layer needs {classes} units, one per class name (two for a binary task).",
         )
-    _, losses = examination(model)(inputs, targets)
+    _, losses = per_example_loss(model)(inputs, targets)
     if losses.shape != (len(inputs),):
         raise PluginError(
             f"The model's loss gives {losses.shape} for {len(inputs)} examples: {model.loss!r:.80}",
-            "A loss of your own returns one value for each example: (n, ...) -> (n,).",
+            "A custom loss must return one value per example: (n, ...) -> (n,).",
         )
 
 
-def _make_variables(model: keras.Model, inputs: Any, targets: Any) -> None:
-    """Make what the first step would: TensorFlow traces a step twice that makes variables."""
+def _create_variables(model: keras.Model, inputs: Any, targets: Any) -> None:
+    """Create all variables before the first step: TensorFlow would trace that step twice."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     model.compute_metrics(inputs, targets, model(inputs, training=False))
@@ -335,12 +347,12 @@ def _make_variables(model: keras.Model, inputs: Any, targets: Any) -> None:
 
 
 def _by_epoch(schedule: Schedule | None) -> Callable[[int], float] | None:
-    """The schedule, if the host has to follow it: Keras follows its own."""
+    """The schedule if it is a function of the epoch; None if it is Keras's own."""
     own = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
     return None if own else schedule
 
 
-class _Follow(keras.callbacks.Callback):
+class _LearningRateCallback(keras.callbacks.Callback):
     """Sets the learning rate of each epoch before its first batch."""
 
     def __init__(self, schedule: Callable[[int], float]) -> None:
@@ -359,19 +371,19 @@ def _rate(schedule: Callable[[int], float], epoch: int) -> float:
         rate = math.nan
     if not math.isfinite(rate) or rate < 0:
         raise PluginError(
-            f"The schedule of mlreg_scheduler gave {value!r} for epoch {epoch}.",
-            "A learning rate is a finite number, not below 0.",
+            f"The schedule of mlreg_scheduler returned {value!r} for epoch {epoch}.",
+            "A learning rate must be a finite number, not below 0.",
         )
     return rate
 
 
 @contextmanager
-def _enough_memory(config: RunConfig) -> Iterator[None]:
+def _explain_out_of_memory(config: RunConfig) -> Iterator[None]:
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise TrainingError(
             f"Memory ran out at a batch size of {config.batch_size}.",
-            "Nothing was registered. A smaller batch needs less.",
+            "Nothing was registered. Try a smaller batch size.",
             f"-p batch_size={max(1, config.batch_size // 2)}",
         ) from error

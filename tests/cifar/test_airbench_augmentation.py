@@ -55,7 +55,7 @@ def test_the_coin_is_the_images_own():
 
 def test_translations_are_crops_of_numpys_reflected_padding():
     """Every combination of shifts and flips, against np.pad and a slice."""
-    from cifar_plugin.airbench.augmentation import moved
+    from cifar_plugin.airbench.augmentation import flip_and_translate
 
     shifts = [(y, x) for y in range(-2, 3) for x in range(-2, 3)] * 2
     flip = np.arange(50) < 25
@@ -66,7 +66,7 @@ def test_translations_are_crops_of_numpys_reflected_padding():
     expected = np.stack(
         [p[2 + y : 34 + y, 2 + x : 34 + x] for p, (y, x) in zip(padded, shifts, strict=True)]
     )
-    np.testing.assert_array_equal(moved(images, flip, down, across), expected)
+    np.testing.assert_array_equal(flip_and_translate(images, flip, down, across), expected)
 
 
 def test_every_translation_up_to_the_largest_is_drawn_alike():

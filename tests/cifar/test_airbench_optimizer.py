@@ -36,7 +36,7 @@ class Steps:
     """One variable of each group, moved by the same gradients as a plain NumPy reckoning."""
 
     bias_rate, head_rate, filter_rate, whitening_steps, steps = 0.05, 0.6, 0.24, 3, 6
-    momentum, filter_momentum, shrinkage, examples = 0.85, 0.6, 0.004, 10
+    momentum, filter_momentum, decay_per_step, examples = 0.85, 0.6, 0.004, 10
 
     def __init__(self):
         import keras
@@ -64,7 +64,7 @@ class Steps:
             whitening_steps=self.whitening_steps,
             filter_momentum=self.filter_momentum,
             momentum=self.momentum,
-            shrinkage=self.shrinkage,
+            decay_per_step=self.decay_per_step,
             examples=self.examples,
         )
         self.variables = {}
@@ -83,10 +83,10 @@ class Steps:
         return after
 
     def expected(self, name, rate, left):
-        """PyTorch's SGD, nesterov=True, weight_decay=shrinkage / rate, gradients of a sum."""
+        """PyTorch's SGD, nesterov=True, weight_decay=decay_per_step / rate, gradients of a sum."""
         value, buffer, after = self.values[name].copy(), 0.0, []
         for step, gradients in enumerate(self.gradients):
-            gradient = self.examples * gradients[name] + self.shrinkage / rate * value
+            gradient = self.examples * gradients[name] + self.decay_per_step / rate * value
             buffer = self.momentum * buffer + gradient
             value = value - rate * left(step) * (gradient + self.momentum * buffer)
             after.append(value)

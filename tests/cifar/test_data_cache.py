@@ -20,7 +20,6 @@ from cifar_data_helpers import (
     altered,
     crawls,
     cut_off,
-    facts,
     fetching_process,
     honest,
     mirror,
@@ -30,6 +29,7 @@ from cifar_data_helpers import (
     small_archive,
     small_arrays,
     small_cache,
+    small_expected,
     stalls,
     unpack,
 )
@@ -117,7 +117,7 @@ def test_an_altered_file_that_cannot_be_fetched_anew_is_not_used(tmp_path: Path)
     """Offline with a damaged cache: an error, and no arrays."""
     cache = filled(tmp_path)
     (cache.path / "y_train.npy").write_bytes(b"?")
-    with pytest.raises(DataError, match="could not be had"):
+    with pytest.raises(DataError, match="No source has CIFAR-10"):
         small_cache(tmp_path, mirrors=[CLOSED_PORT]).arrays(Told())
 
 
@@ -126,17 +126,17 @@ def test_verify_returns_a_record_for_each_file(tmp_path: Path) -> None:
     cache = filled(tmp_path)
     records = {record.path: record for record in cache.verify()}
     assert set(records) == {f"{name}.npy" for name in small_arrays()}
-    assert records["y_test.npy"].sha256 == facts().digests["y_test"]
+    assert records["y_test.npy"].sha256 == small_expected().digests["y_test"]
     assert records["y_test.npy"].size == (cache.path / "y_test.npy").stat().st_size
 
 
 def test_verify_names_what_is_missing(tmp_path: Path) -> None:
     """An empty cache, and one with a hole."""
-    with pytest.raises(DataError, match=r"x_train\.npy is not there"):
+    with pytest.raises(DataError, match=r"x_train\.npy is missing"):
         small_cache(tmp_path).verify()
     cache = filled(tmp_path)
     (cache.path / "x_test.npy").unlink()
-    with pytest.raises(DataError, match=r"x_test\.npy is not there"):
+    with pytest.raises(DataError, match=r"x_test\.npy is missing"):
         cache.verify()
 
 
@@ -221,7 +221,7 @@ def test_a_slow_mirror_is_better_than_none(tmp_path: Path) -> None:
     with mirror(crawls(0.05)) as slower, mirror(crawls(0.02)) as slow:
         cache = small_cache(tmp_path, mirrors=[slower.url, slow.url])
         assert cache.fetch(told) == f"mirror {slow.url}"
-    assert told.heard("Nothing faster works")
+    assert told.heard("No faster source works")
     assert len(slower.ranges) == 1
     assert slow.ranges[-1] not in (None, "bytes=0-")
 
@@ -266,9 +266,9 @@ def test_an_interrupted_download_goes_on_in_the_next_run(tmp_path: Path) -> None
 
 def test_data_of_another_digest_is_not_used(tmp_path: Path) -> None:
     """An archive that is the right one by its own digest, and holds other pixels."""
-    other = replace(facts(), digests={**facts().digests, "x_test": "0" * 64})
+    other = replace(small_expected(), digests={**small_expected().digests, "x_test": "0" * 64})
     with mirror(honest) as server, pytest.raises(DataError, match="x_test has sha256"):
-        small_cache(tmp_path, mirrors=[server.url], facts=other).fetch(Told())
+        small_cache(tmp_path, mirrors=[server.url], expected=other).fetch(Told())
 
 
 # --- the disk -----------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tmp_path: Path) -> N
     cache = small_cache(tmp_path, given, folder=tmp_path / "file" / "cache")
     told = Told()
     np.testing.assert_array_equal(cache.arrays(told).x_test, small_arrays()["x_test"])
-    assert told.heard("held in memory and not cached")
+    assert told.heard("in memory and not cached")
     with pytest.raises(StorageError, match="Cannot write to"):
         cache.fetch(Told())
 

@@ -16,7 +16,6 @@ from cifar_data_helpers import (
     crawls,
     cut_off,
     endless,
-    facts,
     honest,
     longer,
     mirror,
@@ -25,6 +24,7 @@ from cifar_data_helpers import (
     refuses_ranges,
     silent,
     small_archive,
+    small_expected,
     stalls,
     without_ranges,
     wrong_range,
@@ -46,13 +46,13 @@ def told() -> Told:
 
 @pytest.fixture
 def download(tmp_path: Path, told: Told) -> ArchiveDownload:
-    return ArchiveDownload(tmp_path / "archive.part", facts(), QUICK, told)
+    return ArchiveDownload(tmp_path / "archive.part", small_expected(), QUICK, told)
 
 
 def test_brings_the_archive_and_counts_its_bytes(download: ArchiveDownload, told: Told) -> None:
     """An honest mirror is asked once, and the last step is the whole size."""
     with mirror(honest) as server:
-        assert download.bring(server.url).read_bytes() == small_archive()
+        assert download.fetch(server.url).read_bytes() == small_archive()
     assert server.ranges == [None]
     assert told.steps[-1] == ("cifar-10-python.tar.gz", SIZE, SIZE)
 
@@ -61,7 +61,7 @@ def test_continues_where_an_earlier_run_stopped(download: ArchiveDownload) -> No
     """Only the missing bytes are asked for, and the file is whole."""
     download.part.write_bytes(small_archive()[:100_000])
     with mirror(honest) as server:
-        assert download.bring(server.url).read_bytes() == small_archive()
+        assert download.fetch(server.url).read_bytes() == small_archive()
     assert server.ranges == ["bytes=100000-"]
     assert server.sent == SIZE - 100_000
 
@@ -70,7 +70,7 @@ def test_continues_where_an_earlier_run_stopped(download: ArchiveDownload) -> No
 def test_asks_the_same_mirror_for_the_rest(download: ArchiveDownload, reset: bool) -> None:
     """A connection that breaks off after some bytes is taken up again with a range."""
     with mirror(cut_off(150_000, reset=reset, times=1)) as server:
-        assert download.bring(server.url).read_bytes() == small_archive()
+        assert download.fetch(server.url).read_bytes() == small_archive()
     assert len(server.ranges) == 2
     assert server.ranges[1] is not None
 
@@ -78,11 +78,11 @@ def test_asks_the_same_mirror_for_the_rest(download: ArchiveDownload, reset: boo
 def test_another_mirror_finishes_what_one_began(download: ArchiveDownload) -> None:
     """What a mirror left behind when it stopped answering is kept for the next one."""
     with mirror(cut_off(50_000)) as broken, pytest.raises(SourceError, match="broke off after"):
-        download.bring(broken.url)
+        download.fetch(broken.url)
     assert len(broken.ranges) == QUICK.attempts
     held = download.part.stat().st_size
     with mirror(honest) as server:
-        assert download.bring(server.url).read_bytes() == small_archive()
+        assert download.fetch(server.url).read_bytes() == small_archive()
     assert server.ranges == [f"bytes={held}-"]
 
 
@@ -93,13 +93,13 @@ def test_a_mirror_without_ranges_does_for_a_part(
     """A mirror that sends everything, another range or a refusal still completes the part."""
     download.part.write_bytes(small_archive()[:100_000])
     with mirror(behaviour) as server:
-        assert download.bring(server.url).read_bytes() == small_archive()
+        assert download.fetch(server.url).read_bytes() == small_archive()
 
 
 def test_a_finished_part_needs_no_connection(download: ArchiveDownload) -> None:
     """A file that was complete when the disk filled up is used as it is."""
     download.part.write_bytes(small_archive())
-    assert download.bring(CLOSED_PORT).read_bytes() == small_archive()
+    assert download.fetch(CLOSED_PORT).read_bytes() == small_archive()
 
 
 @pytest.mark.parametrize("part", [bytes(SIZE), bytes(SIZE + 5), bytes(1000)])
@@ -107,13 +107,16 @@ def test_a_wrong_part_is_fetched_anew(download: ArchiveDownload, part: bytes) ->
     """Bytes that cannot be the archive's are thrown away, and the mirror is not blamed."""
     download.part.write_bytes(part)
     with mirror(honest) as server:
-        assert download.bring(server.url).read_bytes() == small_archive()
+        assert download.fetch(server.url).read_bytes() == small_archive()
 
 
 def test_altered_bytes_are_deleted(download: ArchiveDownload) -> None:
     """One wrong bit: both digests are named and nothing stays."""
-    with mirror(altered) as server, pytest.raises(SourceError, match=facts().archive_sha256):
-        download.bring(server.url)
+    with (
+        mirror(altered) as server,
+        pytest.raises(SourceError, match=small_expected().archive_sha256),
+    ):
+        download.fetch(server.url)
     assert server.ranges == [None]
     assert not download.part.exists()
 
@@ -134,13 +137,13 @@ def test_says_why_a_mirror_is_left(
 ) -> None:
     """Each way to fail is an error of the source, with a reason to show."""
     with mirror(behaviour) as server, pytest.raises(SourceError, match=reason):
-        download.bring(server.url)
+        download.fetch(server.url)
 
 
 def test_never_reads_more_than_the_archive(download: ArchiveDownload) -> None:
     """An endless body is left at the archive's size."""
     with mirror(endless) as server, pytest.raises(SourceError):
-        download.bring(server.url)
+        download.fetch(server.url)
     assert max(done for _, done, _ in download._progress.steps) == SIZE
 
 
@@ -148,7 +151,7 @@ def test_follows_a_redirect_to_the_archive(download: ArchiveDownload) -> None:
     """Mirrors move; one step is followed, and the range with it."""
     download.part.write_bytes(small_archive()[:1000])
     with mirror(honest) as server, mirror(redirects_to(server.url)) as moved:
-        assert download.bring(moved.url).read_bytes() == small_archive()
+        assert download.fetch(moved.url).read_bytes() == small_archive()
     assert server.ranges == ["bytes=1000-"]
 
 
@@ -158,11 +161,11 @@ def test_https_is_never_left_for_http() -> None:
     from io import BytesIO
     from urllib.request import Request
 
-    from cifar_plugin.data.download import _HeldRedirects
+    from cifar_plugin.data.download import _SafeRedirects
 
     request = Request("https://mirror.example/archive")
     with pytest.raises(SourceError, match="not https"):
-        _HeldRedirects().redirect_request(
+        _SafeRedirects().redirect_request(
             request, BytesIO(), 302, "Found", Message(), "http://mirror.example/archive"
         )
 
@@ -170,21 +173,21 @@ def test_https_is_never_left_for_http() -> None:
 def test_a_mirror_below_the_floor_is_left(download: ArchiveDownload) -> None:
     """The speed is measured, named, and what came is kept."""
     with mirror(crawls()) as server, pytest.raises(SlowSourceError, match=r"too slow: \d+ kB/s"):
-        download.bring(server.url)
+        download.fetch(server.url)
     assert 10_000 < download.part.stat().st_size < SIZE
 
 
 def test_a_slow_mirror_is_enough_where_any_speed_will_do(download: ArchiveDownload) -> None:
     """Without the floor the same mirror finishes the file."""
     with mirror(crawls()) as server:
-        assert download.bring(server.url, at_any_speed=True).read_bytes() == small_archive()
+        assert download.fetch(server.url, at_any_speed=True).read_bytes() == small_archive()
 
 
 def test_a_port_that_is_closed_fails_at_once(download: ArchiveDownload) -> None:
     """No retry, no wait."""
     started = time.monotonic()
     with pytest.raises(SourceError, match="refused"):
-        download.bring(CLOSED_PORT)
+        download.fetch(CLOSED_PORT)
     assert time.monotonic() - started < 1
 
 
@@ -192,8 +195,8 @@ def test_a_mirror_that_never_answers_costs_one_time_limit(tmp_path: Path, told: 
     """The limit covers name, connection and headers together."""
     limits = type(QUICK)(connect_seconds=0.2, stall_seconds=5)
     started = time.monotonic()
-    with mirror(silent) as server, pytest.raises(SourceError, match=r"no answer within 0\.2 s"):
-        ArchiveDownload(tmp_path / "part", facts(), limits, told).bring(server.url)
+    with mirror(silent) as server, pytest.raises(SourceError, match=r"no response within 0\.2 s"):
+        ArchiveDownload(tmp_path / "part", small_expected(), limits, told).fetch(server.url)
     assert time.monotonic() - started < 1
 
 
@@ -203,8 +206,10 @@ def test_name_resolution_counts_too(
     """A resolver that hangs is left after the same limit."""
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1))
     limits = type(QUICK)(connect_seconds=0.2)
-    with pytest.raises(SourceError, match="no answer"):
-        ArchiveDownload(tmp_path / "part", facts(), limits, told).bring("http://mirror.invalid/")
+    with pytest.raises(SourceError, match="no response"):
+        ArchiveDownload(tmp_path / "part", small_expected(), limits, told).fetch(
+            "http://mirror.invalid/"
+        )
 
 
 def test_a_proxy_of_the_environment_is_used(
@@ -214,7 +219,7 @@ def test_a_proxy_of_the_environment_is_used(
     with mirror(honest) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
-        assert download.bring("http://mirror.invalid/archive").read_bytes() == small_archive()
+        assert download.fetch("http://mirror.invalid/archive").read_bytes() == small_archive()
 
 
 def test_a_full_disk_is_not_the_mirrors_fault(tmp_path: Path, told: Told) -> None:
@@ -225,4 +230,4 @@ def test_a_full_disk_is_not_the_mirrors_fault(tmp_path: Path, told: Told) -> Non
     part = tmp_path / "part"
     part.symlink_to(full)
     with mirror(honest) as server, pytest.raises(StorageError, match=f"{SIZE:,} bytes needed"):
-        ArchiveDownload(part, facts(), QUICK, told).bring(server.url)
+        ArchiveDownload(part, small_expected(), QUICK, told).fetch(server.url)

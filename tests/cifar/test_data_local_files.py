@@ -13,12 +13,12 @@ from cifar_data_helpers import (
     Told,
     altered,
     batches,
-    facts,
     mirror,
     packed_batches,
     small_archive,
     small_arrays,
     small_cache,
+    small_expected,
     unpack,
 )
 
@@ -74,12 +74,12 @@ def test_takes_every_form(tmp_path: Path, make: object, used: str) -> None:
 
 
 def test_nothing_else_is_tried(tmp_path: Path) -> None:
-    """A folder that holds nothing is an error, even with mirrors and a warm cache."""
+    """A folder that has no copy is an error, even with mirrors and a warm cache."""
     small_cache(tmp_path, npz_in(tmp_path)).fetch(Told())
     (tmp_path / "empty").mkdir()
     with mirror(altered) as server:
         cache = small_cache(tmp_path, tmp_path / "empty", mirrors=[server.url])
-        with pytest.raises(DataError, match="holds nothing") as error:
+        with pytest.raises(DataError, match="has no copy") as error:
             cache.fetch(Told())
     assert error.value.exit_status == 4
     assert "cifar-10-python.tar.gz, cifar-10-batches-py/" in error.value.remedy
@@ -132,7 +132,7 @@ def test_an_altered_archive_is_refused_before_it_is_read(tmp_path: Path) -> None
     canary = tmp_path / "canary"
     hostile = packed_batches({**batches(), "test_batch": pickle.dumps(Canary(canary))})
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(hostile)
-    with pytest.raises(DataError, match=f"expected {facts().archive_sha256}"):
+    with pytest.raises(DataError, match=f"expected {small_expected().archive_sha256}"):
         small_cache(tmp_path, tmp_path).fetch(Told())
     assert not canary.exists()
 

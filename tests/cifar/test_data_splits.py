@@ -95,7 +95,7 @@ def test_validation_stays_the_same_whatever_is_trained_on() -> None:
 @pytest.mark.parametrize(("train", "validation"), [(501, 0), (400, 101), (None, 500)])
 def test_more_images_than_there_are_is_refused(train: int | None, validation: int) -> None:
     """Both numbers and the most there can be are named."""
-    with pytest.raises(DataError, match=f"validation_examples={validation} ask .* 500 training"):
+    with pytest.raises(DataError, match=f"validation_examples={validation} need .* 500 training"):
         splits(train, validation)
 
 

@@ -12,8 +12,8 @@ from cli_helpers import (
     assert_error,
     damage,
     fill,
+    forked_mlreg,
     in_turn,
-    mlreg,
     newest,
     process_environment,
     python,
@@ -62,7 +62,7 @@ def store(three_versions, tmp_path):
 @pytest.fixture
 def ask(store):
     """Run `mlreg WORDS` on that registry."""
-    return lambda *words: mlreg(*words, MLREG_HOME=str(store.folder))
+    return lambda *words: forked_mlreg(*words, MLREG_HOME=str(store.folder))
 
 
 @pytest.fixture
@@ -249,10 +249,12 @@ def test_tables_show_what_people_look_for(ask_in_turn):
 def test_an_empty_registry_lists_nothing_and_is_not_made(tmp_path):
     """Looking makes no folder."""
     write_settings(tmp_path, registry="none")
-    done = mlreg("list")
+    done = forked_mlreg("list")
     assert (done.status, done.stdout) == (0, "")
     assert not (tmp_path / "none").exists()
-    refused = mlreg("--registry", str(tmp_path / "none"), "promote", "flowers@1", "production")
+    refused = forked_mlreg(
+        "--registry", str(tmp_path / "none"), "promote", "flowers@1", "production"
+    )
     assert_error(refused, 2, "No registry in")
     assert not (tmp_path / "none").exists()
 
@@ -320,10 +322,10 @@ def test_an_objection_refuses_and_a_reason_overrules(store, tmp_path):
     promote = ["promote", "flowers@4", "production"]
 
     said = "accuracy: 0.6 is [bold]needed[/bold]"
-    assert_error(mlreg(*promote, "--dry-run", "-q"), 9, said)
+    assert_error(forked_mlreg(*promote, "--dry-run", "-q"), 9, said)
     assert len(store.ledger()) == 5
     assert_error(
-        mlreg(*promote), 9, "Not promoted: 1 of 1 check failed.", "flowers@1 still holds",
+        forked_mlreg(*promote), 9, "Not promoted: 1 of 1 check failed.", "flowers@1 still holds",
         "--force --reason", shown="0.6 is [bold]needed[/bold]",
     )  # fmt: skip
     assert holder(store) == 1
@@ -338,12 +340,12 @@ def test_an_objection_refuses_and_a_reason_overrules(store, tmp_path):
         }
     ]
 
-    assert_error(mlreg(*promote, "--force"), 2, "needs a reason", "--reason")
-    assert_error(mlreg(*promote, "--force", "--reason", "  "), 2, "needs a reason")
+    assert_error(forked_mlreg(*promote, "--force"), 2, "needs a reason", "--reason")
+    assert_error(forked_mlreg(*promote, "--force", "--reason", "  "), 2, "needs a reason")
     assert holder(store) == 1
     assert len(store.ledger()) == 6
 
-    forced = mlreg(*promote, "--force", "--reason", "the demonstration is tonight")
+    forced = forked_mlreg(*promote, "--force", "--reason", "the demonstration is tonight")
     assert forced.status == 0
     assert "Overruled by --force: 1 failed check" in forced.stdout
     assert holder(store) == 4
@@ -351,7 +353,7 @@ def test_an_objection_refuses_and_a_reason_overrules(store, tmp_path):
     assert (row.action, row.reason) == ("promoted", "the demonstration is tonight")
     assert row.evidence["forced"] is True
     assert "told of flowers@4" in forced.stderr  # mlreg_promoted raised: a warning, no more
-    history = mlreg("history", "flowers@production").stdout
+    history = forked_mlreg("history", "flowers@production").stdout
     assert "flowers@4 was refused as production" in history
     assert "0.6 is [bold]needed[/bold] (overruled)" in history
 
@@ -360,7 +362,7 @@ def test_a_check_that_fails_to_run_is_not_one_that_passed(store, tmp_path):
     """3, naming plugin, hook, file and line; the alias stays."""
     write_plugin(tmp_path, "strict_extension", OBJECTING.replace('["test_accuracy"]', '["f1"]'))
     write_settings(tmp_path, extensions={"strict": "strict_extension"}, registry="registry")
-    done = mlreg("promote", "flowers@2", "production")
+    done = forked_mlreg("promote", "flowers@2", "production")
     assert_error(done, 3, "strict", "mlreg_check_promotion", "strict_extension.py, line 7")
     assert holder(store) == 1
 
@@ -381,26 +383,26 @@ def test_a_rule_in_plugins_toml_decides_and_the_way_back_is_told(store, tmp_path
     settings.write_text(settings.read_text() + RULE)
     fill(store.folder, 0.4)
 
-    refused = mlreg("promote", "flowers@4", "production")
+    refused = forked_mlreg("promote", "flowers@4", "production")
     assert_error(refused, 9, "Not promoted: 1 of 1 check failed.", shown="0.4000")
-    as_json = mlreg("promote", "flowers@4", "production", "--json")
+    as_json = forked_mlreg("promote", "flowers@4", "production", "--json")
     (check,) = as_json.json["decision"]["checks"]
     assert (as_json.status, check["passed"]) == (9, False)
     assert holder(store) == 1
 
-    moved = mlreg("promote", "flowers@2", "production")
+    moved = forked_mlreg("promote", "flowers@2", "production")
     assert moved.status == 0
     assert "passed   test_accuracy at least 0.65" in moved.stdout
-    back = mlreg("rollback", "flowers", "production", "--reason", "odd answers", "--json")
+    back = forked_mlreg("rollback", "flowers", "production", "--reason", "odd answers", "--json")
     assert (back.status, back.json["version"]["ref"]) == (0, "flowers@1")
     assert back.json["previous"]["ref"] == "flowers@2"
     assert holder(store) == 1
     assert_error(
-        mlreg("rollback", "flowers", "production"), 2, "flowers@1 was the first",
+        forked_mlreg("rollback", "flowers", "production"), 2, "flowers@1 was the first",
         "mlreg promote flowers@2 production",
     )  # fmt: skip
 
-    told = mlreg("history", "flowers@production").stdout
+    told = forked_mlreg("history", "flowers@production").stdout
     for line in (
         "production went back to flowers@1 (before: 2)",
         "flowers@2 became production (before: 1)",
@@ -435,7 +437,7 @@ def test_who_held_an_alias_then_can_be_asked(ask):
 def test_a_rule_that_makes_no_sense_is_refused_with_its_line(store, tmp_path, rule, why):
     """2, with line and column; nothing is promoted by a rule that was not understood."""
     (tmp_path / "plugins.toml").write_text(f"[promotion.production]\n{rule}\n")
-    done = mlreg("--registry", str(store.folder), "promote", "flowers@2", "production")
+    done = forked_mlreg("--registry", str(store.folder), "promote", "flowers@2", "production")
     assert_error(done, 2, "line 2, column 1", why)
 
 
@@ -511,7 +513,7 @@ def test_verify_reads_everything_and_names_what_is_damaged(ask, store):
 
 def test_verify_of_a_registry_that_is_not_there_is_wrong_usage(tmp_path):
     """A path with a slip in it is not a registry in order."""
-    done = mlreg("--registry", str(tmp_path / "registri"), "verify")
+    done = forked_mlreg("--registry", str(tmp_path / "registri"), "verify")
     assert_error(done, 2, "No registry in", "registri")
 
 
@@ -583,7 +585,7 @@ def test_export_replaces_nothing_unless_it_is_told_to(ask_in_turn, tmp_path):
     expected = [
         (["export", "flowers@1", "-o", "here.keras"], ["exists", "--overwrite"]),
         (["export", "flowers@1", "--format", "keras", "-o", "folder"], ["is a folder"]),
-        ([*figures, "full"], ["is a folder with something in it"]),
+        ([*figures, "full"], ["is a folder that is not empty"]),
         ([*figures, "here.keras"], ["would not be a figures export", "Leave out --format"]),
         (["export", "flowers@1", "-o", "no/where.keras"], ["no folder no"]),
         (["export", "flowers@1", "--format", "onnx"], ["'onnx'", "savedmodel"]),
@@ -621,7 +623,7 @@ def test_the_registry_is_the_first_that_is_named(tmp_path, monkeypatch):
     home, data = {"MLREG_HOME": str(tmp_path / "home")}, {"XDG_DATA_HOME": str(tmp_path / "data")}
 
     def listed(*words, **environment):
-        return mlreg(*words, "list", "-q", cwd=below, **environment).stdout.strip()
+        return forked_mlreg(*words, "list", "-q", cwd=below, **environment).stdout.strip()
 
     assert listed(**data) == "data"
     write_settings(tmp_path / "project", registry="settings")
@@ -636,8 +638,8 @@ def test_a_copied_registry_is_the_same_registry(store, tmp_path):
     shutil.copytree(store.folder, tmp_path / "copy")
     shutil.rmtree(store.folder)
     copy = ["--registry", str(tmp_path / "copy")]
-    assert mlreg(*copy, "promote", "flowers@2", "production").status == 0
-    assert mlreg(*copy, "export", "flowers@production").status == 0
+    assert forked_mlreg(*copy, "promote", "flowers@2", "production").status == 0
+    assert forked_mlreg(*copy, "export", "flowers@production").status == 0
 
 
 def test_a_home_with_spaces_accents_and_an_emoji(tmp_path):
@@ -649,7 +651,7 @@ def test_a_home_with_spaces_accents_and_an_emoji(tmp_path):
     for done in in_turn(lines, HOME=str(home)):
         assert done.status == 0, done.stderr
         assert "flowers@1" in done.stdout
-    failed = mlreg("--registry", str(home / "x"), "show", "flowers", HOME=str(home))
+    failed = forked_mlreg("--registry", str(home / "x"), "show", "flowers", HOME=str(home))
     assert_error(failed, 2, "No registry in", "#1?/x")
 
 
@@ -761,18 +763,18 @@ def test_a_wrong_command_line_is_told_in_our_words():
         (["data"], ["needs a command", "fetch", "Try: mlreg data --help"]),
         (["--registry"], ["--registry", "Try: mlreg --help"]),
     ]
-    assert_error(mlreg(*expected[0][0]), 2, *expected[0][1])
+    assert_error(forked_mlreg(*expected[0][0]), 2, *expected[0][1])
     for (_, named), done in zip(expected, in_turn([words for words, _ in expected]), strict=True):
         assert_error(done, 2, *named)
 
 
 def test_mlreg_alone_shows_what_it_can_do():
     """The help page, on stdout, with every command."""
-    done = mlreg()
+    done = forked_mlreg()
     assert (done.status, done.stderr) == (0, "")
     for command in ("run", "list", "show", "history", "promote", "export", "plugins", "data"):
         assert f"\n  {command} " in done.stdout
-    assert mlreg("--version").stdout.count(".") == 2
+    assert forked_mlreg("--version").stdout.count(".") == 2
 
 
 @pytest.mark.parametrize(
@@ -852,7 +854,7 @@ def test_plugins_are_listed_without_being_imported(tmp_path):
     """A module that is missing is marked and warned of, one that would fail is not touched."""
     write_plugin(tmp_path, "explosive", "raise SystemExit('imported')")
     write_settings(tmp_path, {"flowers": "explosive", "weeds": "weeds_plugin"}, {"late": "gone"})
-    done = mlreg("plugins", "list", "--json")
+    done = forked_mlreg("plugins", "list", "--json")
     assert done.status == 0
     plugins = {plugin["name"]: plugin for plugin in done.json["plugins"]}
     assert list(plugins["flowers"]) == ["name", "kind", "module", "named_by", "state"]
@@ -862,8 +864,8 @@ def test_plugins_are_listed_without_being_imported(tmp_path):
     assert (plugins["late"]["state"], plugins["late"]["kind"]) == ("missing", "extension")
     assert "Warning: Plugin 'weeds' cannot run: no module 'weeds_plugin'" in done.stderr
     assert "Warning: Plugin 'late' cannot run" in done.stderr
-    assert {"flowers", "late", "weeds"} <= set(mlreg("plugins", "list", "-q").stdout.split())
-    table = mlreg("plugins", "list")
+    assert {"flowers", "late", "weeds"} <= set(forked_mlreg("plugins", "list", "-q").stdout.split())
+    table = forked_mlreg("plugins", "list")
     assert "weeds_plugin" in table.stdout
     assert "\x1b" not in table.stdout + table.stderr
 
@@ -883,8 +885,8 @@ def test_plugins_are_listed_without_being_imported(tmp_path):
 def test_a_bad_plugins_toml_is_told_by_line_and_column(tmp_path, content, place):
     """2 from every command that reads it."""
     (tmp_path / "plugins.toml").write_bytes(content)
-    assert_error(mlreg("list"), 2, str(tmp_path / "plugins.toml"), place)
-    assert_error(mlreg("plugins", "list"), 2, place)
+    assert_error(forked_mlreg("list"), 2, str(tmp_path / "plugins.toml"), place)
+    assert_error(forked_mlreg("plugins", "list"), 2, place)
 
 
 def test_one_name_from_two_places_is_marked(tmp_path):
@@ -895,7 +897,7 @@ def test_one_name_from_two_places_is_marked(tmp_path):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[mlreg.plugins]\nflowers = theirs\n")
     write_settings(tmp_path, {"flowers": "mine"})
-    done = mlreg("plugins", "list", "--json", PYTHONPATH=str(tmp_path))
+    done = forked_mlreg("plugins", "list", "--json", PYTHONPATH=str(tmp_path))
     (flowers,) = [row for row in done.json["plugins"] if row["name"] == "flowers"]
     assert flowers["state"] == "named twice: also theirs (theirs 1.0)"
 

@@ -63,21 +63,21 @@ def refused(data: DataSplits, *texts: str) -> None:
         flowers(train=stream(cardinality=-2)),
     ],
 )
-def test_sound_data_passes_without_a_word(data):
+def test_valid_data_has_no_warnings(data):
     """Arrays, streams of known or unknown length, with and without classes and validation."""
     assert check_splits(data) == []
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float64", "bool"])
-def test_inputs_may_be_any_numbers(dtype):
-    """Whole numbers, floats and truth values; the check takes no copy for granted."""
+def test_inputs_can_have_any_numeric_dtype(dtype):
+    """Integers, floats and booleans; the array need not be contiguous."""
     train = ArraySplit(np.eye(4, 8).astype(dtype), np.zeros(4, "int64"))
     test = ArraySplit(np.eye(8)[5:].astype(dtype), np.zeros(3, "int64"))
     assert check_splits(DataSplits(train, test)) == []
 
 
-def test_inputs_may_be_texts():
-    """A text model takes texts; the same ones in two splits are found there too."""
+def test_inputs_can_be_texts():
+    """A text model takes texts; equal ones in two splits are found too."""
     train = ArraySplit(np.array(["a rose", "a tulip"]), np.array([0, 1]))
     test = ArraySplit(np.array(["a daisy", "a tulip"]), np.array([0, 1]))
     (warning,) = check_splits(DataSplits(train, test, class_names=("no", "yes")))
@@ -87,15 +87,15 @@ def test_inputs_may_be_texts():
 @pytest.mark.parametrize(
     "targets", [[0, 2, 1], [[0], [2], [1]], [[1, 0, 0], [0, 0, 1], [0, 1, 0]], [[0.9, 0.1, 0]] * 3]
 )
-def test_classes_may_be_numbers_a_column_or_a_column_each(targets):
-    """What sparse and categorical losses take."""
+def test_labels_can_be_numbers_a_column_or_one_hot(targets):
+    """As sparse and categorical losses take them."""
     split = ArraySplit(np.eye(3), np.array(targets))
     other = ArraySplit(2 + np.eye(3), np.array(targets))
     assert check_splits(DataSplits(split, other, class_names=NAMES)) == []
 
 
-def test_large_finite_numbers_are_not_mistaken_for_infinite_ones():
-    """A sum that overflows is not a number that is infinite."""
+def test_large_finite_numbers_are_not_reported_as_infinite():
+    """A sum can overflow although every number is finite."""
     split = ArraySplit(np.full((2, 2), 1.7e308), np.zeros(2))
     with np.errstate(over="ignore"):
         assert check_splits(DataSplits(split, ArraySplit(np.eye(2), np.zeros(2)))) == []
@@ -123,14 +123,14 @@ def test_large_finite_numbers_are_not_mistaken_for_infinite_ones():
         (stream(examples=0), "stream says it has 0 examples"),
         (stream(examples=-1), "stream says it has -1 examples"),
         (stream(examples=None, cardinality=-1), "stream says it has None examples"),
-        (stream(examples=7), "stream yields 6 examples and says 7"),
-        (stream(examples=5), "stream yields 6 examples and says 5"),
+        (stream(examples=7), "stream yields 6 examples, and examples=7"),
+        (stream(examples=5), "stream yields 6 examples, and examples=5"),
         (stream(fingerprint=""), "stream has no fingerprint"),
         (stream(fingerprint=b"v1"), "stream has no fingerprint"),
     ],
 )
-def test_a_split_that_cannot_be_trained_on_is_refused_by_name(name, split, said):
-    """Whichever split it is: its name, its field and what is wrong with it."""
+def test_an_invalid_split_is_refused_by_name(name, split, said):
+    """With the split, the field and what is wrong."""
     if name == "validation" and split is None:
         return  # no validation is allowed
     refused(flowers(**{name: split}), f"The {name} {said}")
@@ -138,8 +138,8 @@ def test_a_split_that_cannot_be_trained_on_is_refused_by_name(name, split, said)
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("field", ["inputs", "targets"])
-def test_numbers_that_are_not_finite_are_found_with_the_first_place(bad, field):
-    """Field, shape, and the first bad example."""
+def test_the_first_example_that_is_not_finite_is_named(bad, field):
+    """With the field and the shape."""
     split = ArraySplit(np.zeros((5, 2, 2)), np.zeros((5, 1)))
     getattr(split, field)[3, 0] = bad
     getattr(split, field)[4] = bad
@@ -153,7 +153,7 @@ def test_numbers_that_are_not_finite_are_found_with_the_first_place(bad, field):
 
 
 def test_infinities_of_both_signs_do_not_cancel():
-    """inf - inf is no finite sum."""
+    """inf - inf is not a finite sum."""
     split = ArraySplit(np.array([[0.0], [np.inf], [-np.inf]]), np.zeros(3))
     with np.errstate(invalid="ignore"):
         refused(DataSplits(split, table(3)), "in example 1.")
@@ -165,20 +165,20 @@ def test_infinities_of_both_signs_do_not_cancel():
         ([0, 1, 3, 9], ("out of range", "example 2 has label 3", "from 0 to 2")),
         ([0, -1, 1, 2], ("out of range", "example 1 has label -1")),
         ([[0], [1], [2], [3]], ("out of range", "example 3 has label 3")),
-        ([0.0, 1.0, 2.0, 0.0], ("dtype float64", "whole class numbers")),
+        ([0.0, 1.0, 2.0, 0.0], ("dtype float64", "integer class numbers")),
         (np.zeros((4, 2), int), ("shape (4, 2)", "(examples, 3)")),
         (np.zeros((4, 3, 1), int), ("shape (4, 3, 1)",)),
     ],
 )
 @pytest.mark.parametrize("name", ["train", "test", "validation"])
-def test_labels_that_are_no_classes_are_refused(name, targets, said):
-    """Split, shape, the first bad example, and which labels there are."""
+def test_labels_out_of_range_are_refused(name, targets, said):
+    """With split, shape, first bad example and the valid labels."""
     targets = np.array(targets)
     refused(flowers(**{name: ArraySplit(table(4).inputs, targets)}), f"The {name} targets", *said)
 
 
-def test_without_class_names_any_number_is_a_target():
-    """A regression's targets are not labels."""
+def test_without_class_names_targets_can_be_any_numbers():
+    """Targets of a regression are not labels."""
     split = ArraySplit(table(3).inputs, np.array([-5.5, 0, 1e6]))
     other = ArraySplit(table(3, 100).inputs, np.array([-5.5, 0, 1e6]))
     assert check_splits(DataSplits(split, other)) == []
@@ -198,13 +198,13 @@ def test_without_class_names_any_number_is_a_target():
         ),
     ],
 )
-def test_splits_of_different_shape_or_kind_do_not_belong_together(changed, said):
-    """Shape of an example and kind of number are those of the training split."""
+def test_splits_must_have_the_same_shape_and_kind_of_dtype(changed, said):
+    """Those of the training split."""
     refused(flowers(test=changed), "The train ", said)
 
 
-def test_precision_may_differ_between_splits():
-    """float32 and float64 are one kind."""
+def test_splits_can_differ_in_precision():
+    """float32 and float64 are of one kind."""
     test = ArraySplit(table(3, 100).inputs.astype("float64"), table(3).targets.astype("int8"))
     assert check_splits(flowers(test=test)) == []
 
@@ -212,13 +212,13 @@ def test_precision_may_differ_between_splits():
 @pytest.mark.parametrize(
     "names", ["abc", np.array(["a", "b", "c"]), [0, 1, 2], ("a", None, "c"), {"a": 0}, 3]
 )
-def test_class_names_are_a_list_of_texts(names):
-    """They go into the record as they are, which is no place to fail after training."""
+def test_class_names_must_be_a_list_of_texts(names):
+    """The record needs them, and must not fail after training."""
     refused(flowers(class_names=names), "class_names is", type(names).__qualname__)
 
 
-def test_the_source_is_a_text(tmp_path):
-    """So does where the data came from."""
+def test_the_source_must_be_a_text(tmp_path):
+    """The record needs it too."""
     refused(flowers(source=tmp_path), "source is PosixPath")
 
 
@@ -226,27 +226,27 @@ def test_the_source_is_a_text(tmp_path):
 
 
 def test_examples_shared_with_training_are_counted_for_each_split():
-    """They are allowed; whoever reads the metrics should know."""
+    """They are allowed, with a warning."""
     train = table(9)
     test = ArraySplit(np.concatenate([train.inputs[2:5], table(4, 100).inputs]), np.arange(7) % 3)
     validation = ArraySplit(train.inputs[:2], train.targets[:2])
     found = check_splits(flowers(train=train, test=test, validation=validation))
-    assert [warning.partition(" are in")[0] for warning in found] == [
+    assert [warning.partition(" are also in")[0] for warning in found] == [
         "3 of 7 test examples",
         "2 of 2 validation examples",
     ]
 
 
-def test_a_shared_example_is_found_whatever_its_label():
-    """The inputs decide."""
+def test_a_shared_example_is_found_despite_another_label():
+    """Only the inputs are compared."""
     train = table(9)
     test = ArraySplit(train.inputs[:1], (train.targets[:1] + 1) % 3)
     (warning,) = check_splits(flowers(train=train, test=test))
     assert warning.startswith("1 of 1 test examples")
 
 
-def test_a_test_split_that_is_the_validation_split_is_looked_at_once():
-    """One object in two roles is one split: checked, counted and fingerprinted once."""
+def test_a_test_split_that_is_the_validation_split_is_checked_once():
+    """One object in two roles is one split."""
     test = ArraySplit(table(9).inputs[:2], np.array([0, 1]))
     data = flowers(test=test, validation=test)
     assert list(named_splits(data)) == ["train", "test"]
@@ -256,7 +256,7 @@ def test_a_test_split_that_is_the_validation_split_is_looked_at_once():
 
 
 def test_streams_are_not_searched_for_shared_examples():
-    """That would read them whole."""
+    """That would read all of them."""
     assert check_splits(flowers(train=stream())) == []
     assert check_splits(flowers(test=stream())) == []
 
@@ -265,12 +265,13 @@ def test_streams_are_not_searched_for_shared_examples():
 
 
 def test_a_dataset_is_described_by_source_classes_sizes_and_fingerprints():
-    """What a version's record keeps of its data."""
+    """The description for a version's record."""
     data = flowers(test=stream(fingerprint="v7"))
     described = describe(data)
     assert described["source"] == "drawn"
     assert described["class_names"] == list(NAMES)
-    assert described["splits"]["test"] == {"examples": 6, "fingerprint": "v7"}
+    assert described["splits"]["test"]["fingerprint"] == "v7"
+    assert described["splits"]["train"]["targets"]["shape"] == []
     assert {name: split["examples"] for name, split in described["splits"].items()} == {
         "train": 9,
         "test": 6,
@@ -278,13 +279,13 @@ def test_a_dataset_is_described_by_source_classes_sizes_and_fingerprints():
     }
 
 
-def test_no_validation_is_described_as_none():
+def test_a_missing_validation_split_has_no_description():
     """A split that is not there has no entry."""
     assert list(describe(flowers(validation=None))["splits"]) == ["train", "test"]
 
 
-def test_a_fingerprint_is_sha256_of_what_dtype_shape_and_bytes_are():
-    """Anyone can compute it again."""
+def test_a_fingerprint_is_sha256_of_dtype_shape_and_bytes():
+    """Anyone can compute it."""
     split = table(3)
     digest = hashlib.sha256()
     for array in (split.inputs, split.targets):
@@ -293,7 +294,7 @@ def test_a_fingerprint_is_sha256_of_what_dtype_shape_and_bytes_are():
 
 
 def test_a_fingerprint_changes_with_any_value_dtype_shape_or_order():
-    """And with nothing else: not with how the array lies in memory."""
+    """It does not depend on the memory layout."""
     inputs, targets = table(4).inputs, table(4).targets
     one_changed = inputs.copy()
     one_changed[3, 1] += 1
@@ -312,7 +313,7 @@ def test_a_fingerprint_changes_with_any_value_dtype_shape_or_order():
 
 
 @given(st.integers(1, 10_000), st.integers(1, 500))
-def test_steps_hold_every_example_and_none_twice(examples, batch_size):
-    """As many batches as are needed, only the last of them smaller."""
+def test_the_number_of_steps_covers_every_example_once(examples, batch_size):
+    """Only the last batch can be smaller."""
     count = steps(examples, batch_size)
     assert (count - 1) * batch_size < examples <= count * batch_size

@@ -162,7 +162,7 @@ def test_a_regular_file_is_replaced_where_that_is_asked_for(tmp_path):
     """The file behind another of its names keeps its content."""
     (tmp_path / "there").write_text("old")
     os.link(tmp_path / "there", tmp_path / "other name")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         write(tmp_path / "there")
     write(tmp_path / "there", overwrite=True)
     write(tmp_path / "not there", overwrite=True)
@@ -180,7 +180,7 @@ def test_an_empty_folder_is_filled_and_another_is_not(tmp_path):
         with pytest.raises(UsageError, match="is a folder"):
             write(tmp_path / "full", folder=folder, overwrite=True)
     os.chdir(tmp_path / "full" / "mine")
-    with pytest.raises(UsageError, match="is the folder that this is run in"):
+    with pytest.raises(UsageError, match="is the working folder"):
         write(".", folder=True)
 
 
@@ -191,14 +191,14 @@ def test_an_empty_folder_is_filled_and_another_is_not(tmp_path):
         ("y/" * 2500 + "z", "name too long"),
         ("file/model.keras", "file is not a folder"),
         ("file/deep/model.keras", "file is not a folder"),
-        ("no/where.keras", "There is no folder no"),
+        ("no/where.keras", "The folder no does not exist"),
         ("-", "standard output"),
         ("a\0b", "null"),
         ("", "is a folder"),
         (".", "is a folder"),
         ("..", "is a folder"),
         ("/", "is a folder"),
-        ("loop/model.keras", "cannot be a file's path|no folder"),
+        ("loop/model.keras", "is not a valid path|does not exist"),
     ],
 )
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
@@ -462,7 +462,7 @@ def test_a_refusal_names_what_h5_cannot_hold(keras, saved, tmp_path, name, held)
     """Status 2, what would work, the next command; no file and no draft is left."""
     registry = Registry(tmp_path / "registry", Settings())
     registered(registry.store, {"model.keras": saved(name)[1].read_bytes()})
-    with pytest.raises(UsageError, match=f"cannot be written as h5 because of {held}") as caught:
+    with pytest.raises(UsageError, match=f"cannot be exported as h5 because of {held}") as caught:
         registry.export("toy@1", "h5", tmp_path / "model.h5")
     assert "keras holds every model" in caught.value.remedy
     assert caught.value.command == "mlreg export toy@1 --format keras"
@@ -497,7 +497,7 @@ def test_a_format_that_answers_otherwise_leaves_nothing(
     training, saved, tmp_path, monkeypatch, form
 ):
     """Weights that are lost without an error, as a future Keras may lose them, are noticed."""
-    read_back = training.exporting._read_back
+    read_back = training.model_export._read_back
 
     def forgetful(form, written):
         again = read_back(form, written)
@@ -505,10 +505,10 @@ def test_a_format_that_answers_otherwise_leaves_nothing(
             weight.assign(weight * 0)
         return again
 
-    monkeypatch.setattr(training.exporting, "_read_back", forgetful)
+    monkeypatch.setattr(training.model_export, "_read_back", forgetful)
     registry = Registry(tmp_path / "registry", Settings())
     registered(registry.store, {"model.keras": saved("convolutions")[1].read_bytes()})
-    with pytest.raises(UsageError, match=r"it answers otherwise \(by up to"):
+    with pytest.raises(UsageError, match=r"outputs of the export differ \(by up to"):
         registry.export("toy@1", form, tmp_path / "written")
     assert [path.name for path in tmp_path.iterdir()] == ["registry"]
 
@@ -520,8 +520,8 @@ def test_a_model_that_no_example_fits_is_not_exported_unchecked(training, keras,
     picky = keras.Model(inputs, keras.ops.linalg.cholesky(keras.layers.Reshape((2, 2))(inputs)))
     picky.save(tmp_path / "model.keras")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.exporting, "example_batches", lambda model: iter([]))
-        with pytest.raises(UsageError, match="no example inputs could be made"):
+        patch.setattr(training.model_export, "example_batches", lambda model: iter([]))
+        with pytest.raises(UsageError, match="no example inputs that this model accepts"):
             training.export_model(tmp_path / "model.keras", "h5", tmp_path / "model.h5")
 
 

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 import registry_core
-from registry_core.lifecycle.environment import deciding_variables, describe_environment, git_state
+from registry_core.lifecycle.environment import describe_environment, git_state, result_variables
+from registry_core.process import machine
 
 
 def git(folder, *arguments) -> str:
@@ -66,7 +67,7 @@ def test_without_git_nothing_is_recorded(repository, monkeypatch):
     assert git_state(repository) is None
 
 
-def test_surroundings_are_json_and_say_what_ran(repository):
+def test_the_environment_is_json_and_says_what_ran(repository):
     """Interpreter, machine and code, as the manifest keeps them."""
     found = describe_environment(repository)
     assert json.loads(json.dumps(found)) == found
@@ -76,13 +77,32 @@ def test_surroundings_are_json_and_say_what_ran(repository):
     assert found["git"]["dirty"] is False
     assert 1 <= found["usable_cpus"] <= found["cpus"]
     assert set(found) == {
-        "mlreg", "python", "platform", "processor", "cpus", "usable_cpus", "variables", "git",
+        "mlreg", "python", "platform", "processor", "vector_instructions", "cpus", "usable_cpus",
+        "variables", "git",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("model name\t: AMD EPYC\nflags\t\t: fpu sse2 ssse3 sse4_2 fma avx f16c avx2 avx512f "
+         "avx512_bf16 avx_vnni amx_tile aes hypervisor\n\nmodel name\t: another\n",
+         ["amx_tile", "avx", "avx2", "avx512_bf16", "avx512f", "avx_vnni", "f16c", "fma", "sse4_2",
+          "ssse3"]),
+        ("processor\t: 0\nFeatures\t: fp asimd aes asimdhp sve bf16 i8mm svebf16\n",
+         ["asimd", "asimdhp", "bf16", "i8mm", "sve", "svebf16"]),
+        ("processor\t: 0\n", []),
+    ],
+)  # fmt: skip
+def test_the_processors_vector_instructions_are_recorded(monkeypatch, tmp_path, cpuinfo, expected):
+    """All of them, on x86 and ARM; flags that no kernel is chosen by are left out."""
+    monkeypatch.setattr(machine, "_read", lambda file: cpuinfo.strip())
+    assert describe_environment(tmp_path)["vector_instructions"] == expected
 
 
 def test_variables_that_decide_are_recorded_and_no_others(monkeypatch):
     """Kernels, precision, devices, threads; logs and secrets are nobody's business."""
-    for name in deciding_variables():
+    for name in result_variables():
         monkeypatch.delenv(name)
     given = {
         "TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "0", "XLA_FLAGS": "--xla_cpu",
@@ -93,4 +113,4 @@ def test_variables_that_decide_are_recorded_and_no_others(monkeypatch):
     others = {"TF_CPP_MIN_LOG_LEVEL": "3", "AWS_SECRET_ACCESS_KEY": "x", "HOME": "/root"}
     for name, value in (given | others).items():
         monkeypatch.setenv(name, value)
-    assert deciding_variables() == given
+    assert result_variables() == given

@@ -59,7 +59,7 @@ def test_where_it_came_from_and_the_commit_are_no_drift():
     ],
 )  # fmt: skip
 def test_what_changed_is_named_with_what_it_was_and_is(path, value, kind, what, then, now):
-    """One thing changed, and nothing else is told."""
+    """One thing changed, and it alone is named."""
     (drift,) = changed_since(RECORD, changed(*path, value=value))
     assert drift == RecordChange(kind, what, then, now)
     assert str(drift) == f"{kind} {what}: {now}, was {then}"
@@ -83,3 +83,28 @@ def test_settings_come_first_then_data_code_libraries_and_hardware():
     assert [drift.kind for drift in changed_since(RECORD, now)] == [
         "setting", "data", "plugin", "library", "hardware", "determinism",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "then", "now", "said"),
+    [
+        ("processor", "AMD EPYC, family 25, model 17, avx512_bf16", "AMD EPYC, family 23, model 49",
+         "trained on AMD EPYC, family 25, model 17, avx512_bf16; this machine has AMD EPYC, "
+         "family 23, model 49"),
+        ("vector_instructions", ["avx", "avx512f", "avx512vl"], ["avx"],
+         "trained with the vector instructions avx512f, avx512vl, which this machine does not "
+         "have"),
+        ("vector_instructions", ["avx"], ["avx", "avx2"],
+         "trained without the vector instructions avx2, which this machine has"),
+        ("vector_instructions", ["avx", "avx2"], ["asimd", "sve"],
+         "trained with the vector instructions avx, avx2, which this machine does not have; it has "
+         "asimd, sve instead"),
+    ],
+)  # fmt: skip
+def test_another_processor_is_named_in_plain_words(key, then, now, said):
+    """The same name trains bit-differently one generation on."""
+    records = [copy.deepcopy(RECORD) for _ in range(2)]
+    records[0]["environment"][key], records[1]["environment"][key] = then, now
+    (change,) = changed_since(*records)
+    assert (change.kind, change.what, str(change)) == ("hardware", key, said)
+    assert changed_since(RECORD, records[1]) == []  # an older record does not say

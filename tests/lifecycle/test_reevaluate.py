@@ -33,7 +33,7 @@ def project(tmp_path):
 
 
 def test_the_same_answers_are_identical_and_nothing_is_written(project):
-    """Every bit of answers, losses and metrics; the ledger and the folder stay as they were."""
+    """Every bit of outputs, losses and metrics; the ledger and the folder stay as they were."""
     version = project.run()
     before = sorted(project.folder.rglob("*")), project.store.ledger_head()
     found = project.evaluate(version)
@@ -44,7 +44,7 @@ def test_the_same_answers_are_identical_and_nothing_is_written(project):
 
 
 def test_an_answer_that_changed_is_named_and_tested(project):
-    """The places of the examples, and how the answers now stand against those of the record."""
+    """The places of the examples, and the paired test with the recorded outputs."""
 
     def spoil(found):
         outputs = found.outputs.copy()
@@ -56,7 +56,7 @@ def test_an_answer_that_changed_is_named_and_tested(project):
     assert (found.comparison.only_candidate, found.comparison.only_incumbent) == (0, 2)
 
 
-def test_rounding_is_told_from_a_difference(project):
+def test_rounding_is_no_difference(project):
     """Kernels that add in another order move the last digits of a loss, and no answer."""
     version = project.run()
 
@@ -96,7 +96,7 @@ def test_a_split_that_the_plugin_does_not_keep_is_refused_with_those_it_does(tmp
     project = Project(tmp_path)
     version = project.run()
     project.backend = None
-    with pytest.raises(UsageError, match="keeps no holdout split") as caught:
+    with pytest.raises(UsageError, match="has no holdout split") as caught:
         project.evaluate(version, "holdout")
     assert "Splits: train, test, validation." in str(caught.value)
     assert project.backend is None

@@ -26,8 +26,8 @@ def test_the_same_again_is_identical_and_nothing_is_written(project):
     assert (found.comparison.p_value, found.why_not) == (1.0, "")
     assert (sorted(project.store.folder.rglob("*")), project.store.ledger_head()) == before
     assert project.store.unfinished_runs() == []
-    told = found.to_json()
-    assert (told["verdict"], told["version"]["ref"], told["drift"]) == (
+    record = found.to_json()
+    assert (record["verdict"], record["version"]["ref"], record["drift"]) == (
         "identical", "flowers@1", [],
     )  # fmt: skip
 
@@ -44,7 +44,7 @@ def test_it_is_trained_by_the_records_settings_whatever_the_presets_say_today(pr
 
 
 def test_a_setting_that_is_another_is_named(project):
-    """The weights differ; the answers do not, which the test calls noise."""
+    """The weights differ and the outputs do not, which the paired test calls noise."""
     found = project.reproduce(project.run(), overrides={"units": "16"})
     assert found.verdict == "within noise"
     assert [str(each) for each in found.drift] == ["setting units: 16, was 8"]
@@ -76,7 +76,7 @@ def test_the_first_epoch_that_differs_is_named(project, losses, epoch):
 
 
 def test_other_data_cannot_be_compared_and_is_different(project):
-    """The reason is told, and so is which split is another."""
+    """The reason is given, and which splits changed."""
     version = project.run()
     (project.folder / "flowers_plugin.py").write_text(
         TABLE_PLUGIN.replace("default_rng(7)", "default_rng(8)")

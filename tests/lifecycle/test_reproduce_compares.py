@@ -6,12 +6,14 @@ import sys
 from dataclasses import replace
 
 import pytest
-from fakes import FakeBackend, write_plugin
-from lifecycle_helpers import RECORD, Project, Spoiling
+from fakes import TABLE_PLUGIN, FakeBackend, write_plugin, write_settings
+from lifecycle_helpers import RECORD, Project, Spoiling, hook
 from toy_project import make_project, run_all
 
+from registry_core.lifecycle import environment, record
 from registry_core.lifecycle import reproduce as reproduction
 from registry_core.lifecycle.record_diff import changed_since, covered
+from registry_core.process.interrupts import StopRequest
 from registry_core.terminal.tables.runs import show_reproduction
 from registry_core.types import NotRepeatable
 
@@ -37,6 +39,7 @@ LATER = {
         "variables": {"TF_ENABLE_ONEDNN_OPTS": "1"},
         "threads": {"intra_op": 0},
         "usable_cpus": 2,
+        "vector_instructions": ["avx", "avx2"],
     },
 }
 
@@ -75,8 +78,8 @@ def keras_project(tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("project"))
 
 
-def told(drift):
-    return [(each.kind, each.what) for each in drift]
+def kinds(changes):
+    return [(each.kind, each.what) for each in changes]
 
 
 # --- records ------------------------------------------------------------------------------------
@@ -123,11 +126,21 @@ def test_a_library_that_only_one_of_two_processes_imported_is_no_drift():
     assert changed_since(full_record(), now) == []
 
 
+def test_a_module_where_an_earlier_mlreg_did_not_look_is_no_change():
+    """One that both found is compared all the same."""
+    now = full_record()
+    now["code"]["modules"]["on_path"] = "4" * 64
+    now["code"]["searched"] = ["project", "plugin", "PYTHONPATH"]
+    assert changed_since(full_record(), now) == []
+    now["code"]["modules"]["helper"] = "4" * 64
+    assert kinds(changed_since(full_record(), now)) == [("module", "helper")]
+
+
 def test_what_was_compared_is_counted():
     found = covered(full_record(), full_record())
     assert ", ".join(found.compared) == (
         "settings, data, plugin files (1), modules (1), libraries, Keras settings, "
-        "environment variables, threads, hardware"
+        "environment variables, threads, hardware, vector instructions"
     )
     assert found.not_recorded == ()
 
@@ -140,7 +153,7 @@ def test_what_an_earlier_mlreg_did_not_record_is_no_drift_and_is_said():
     )
     assert ", ".join(found.not_recorded) == (
         "modules beside the plugin, versions of other libraries, Keras settings, "
-        "environment variables, threads"
+        "environment variables, threads, vector instructions"
     )
 
 
@@ -149,10 +162,69 @@ def test_what_an_earlier_mlreg_did_not_record_is_no_drift_and_is_said():
 
 def test_the_code_that_a_run_imported_is_recorded(project):
     """The plugin's files, and modules beside plugins.toml; none of mlreg's own or installed."""
-    record = project.store.manifest(project.run())
-    assert list(record["code"]["files"]["flowers"]) == ["flowers_plugin.py"]
-    assert list(record["code"]["modules"]) == ["helper", "helpers.deep"]
-    assert record["environment"]["libraries"]["numpy"] == sys.modules["numpy"].__version__
+    manifest = project.manifest(project.run())
+    assert list(manifest["code"]["files"]["flowers"]) == ["flowers_plugin.py"]
+    assert list(manifest["code"]["modules"]) == ["helper", "helpers.deep"]
+    assert manifest["environment"]["libraries"]["numpy"] == sys.modules["numpy"].__version__
+
+
+def test_another_processor_is_named_by_reproduce_and_resume(project, monkeypatch):
+    """`the same processor` can be another one generation on."""
+    version, stopped = project.run(), project.stopped()
+    project.stop = StopRequest()
+    real = environment.describe_environment
+    elsewhere = {"processor": "AMD EPYC, family 23", "vector_instructions": ["avx", "odd"]}
+    monkeypatch.setattr(record, "describe_environment", lambda folder: real(folder) | elsewhere)
+    found = [str(change) for change in project.reproduce(version).drift]
+    assert found[0].endswith("; this machine has AMD EPYC, family 23")
+    assert "vector instructions" in found[1]
+    project.resume(stopped)
+    first, second = project.observer.warnings
+    assert "Not as it was when the run began: trained on " in first
+    assert "vector instructions" in second
+
+
+def test_modules_on_every_way_to_the_plugin_are_recorded(tmp_path, monkeypatch):
+    """The project is reached by a link, a helper is a link, one is on PYTHONPATH; installed ones
+    are left out."""
+    real, elsewhere = tmp_path / "real", tmp_path / "elsewhere"
+    for folder in (real, elsewhere / "site-packages"):
+        folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(real)
+    write_plugin(elsewhere, "on_path", "A = 1\n")
+    write_plugin(elsewhere, "target", "A = 1\n")
+    write_plugin(elsewhere / "site-packages", "installed", "A = 1\n")
+    write_plugin(real, "beside", "A = 1\n")
+    (real / "linked.py").symlink_to(elsewhere / "target.py")
+    monkeypatch.setenv("PYTHONPATH", str(elsewhere))
+    for place in (elsewhere, elsewhere / "site-packages"):
+        monkeypatch.syspath_prepend(place)
+    text = TABLE_PLUGIN + hook(
+        "mlreg_callbacks", "import beside, installed, linked, on_path\n    return []"
+    )
+    project = Project(tmp_path / "link", text)
+    modules = project.manifest(project.run())["code"]["modules"]
+    assert list(modules) == ["beside", "linked", "on_path"]
+    for name in ("beside", "installed", "linked", "on_path"):
+        del sys.modules[name]
+
+
+def test_modules_beside_an_installed_plugin_that_is_edited_are_recorded(tmp_path, monkeypatch):
+    """Its source folder is elsewhere than plugins.toml."""
+    source = tmp_path / "src"
+    write_plugin(source, "roses.__init__", "")
+    write_plugin(source, "roses.plugin", TABLE_PLUGIN + WITH_HELPER)
+    write_plugin(source, "helper", "UNITS = 16\n")
+    write_plugin(source, "helpers.deep", "DEEP = 1\n")
+    monkeypatch.syspath_prepend(source)
+    place = tmp_path / "project"
+    place.mkdir()
+    project = Project(place)
+    project.settings = write_settings(place, {"flowers": "roses.plugin"})
+    project.forget("flowers_plugin", "helper", "helpers.deep", "helpers")
+    code = project.manifest(project.run())["code"]
+    assert list(code["files"]["flowers"]) == ["__init__.py", "plugin.py"]
+    assert list(code["modules"]) == ["helper", "helpers.deep"]
 
 
 def test_a_helper_module_that_was_edited_is_named(project):
@@ -160,13 +232,13 @@ def test_a_helper_module_that_was_edited_is_named(project):
     (project.folder / "helper.py").write_text("UNITS = 24\n")
     project.forget_all()
     found = project.reproduce(version, backend=Spoiling)
-    assert told(found.drift) == [("module", "helper")]
+    assert kinds(found.drift) == [("module", "helper")]
     assert "modules (2)" in found.compared
     assert found.cause_known
 
 
 def test_a_file_that_was_edited_while_it_trained_is_recorded_as_it_was_imported(project):
-    """What ran is what is told, and not what the file says an hour later."""
+    """The record says what ran, not what the file says an hour later."""
 
     class Editing(FakeBackend):
         def fit(self, *arguments):
@@ -184,7 +256,7 @@ def test_a_variable_that_was_set_is_named(project, monkeypatch):
     version = project.run()
     monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
     found = project.reproduce(version, backend=Spoiling)
-    assert told(found.drift) == [("environment variable", "TF_DETERMINISTIC_OPS")]
+    assert kinds(found.drift) == [("environment variable", "TF_DETERMINISTIC_OPS")]
 
 
 def test_where_nothing_known_changed_the_cause_is_not_known(project, capsys):
@@ -203,7 +275,7 @@ def test_where_nothing_known_changed_the_cause_is_not_known(project, capsys):
 def test_what_the_record_says_cannot_repeat_is_a_known_cause(project, capsys):
     """Layers that draw without a seed; operations that are not deterministic."""
 
-    told = [
+    notes = [
         NotRepeatable("layer 'noise' draws without a seed of its own", "always"),
         NotRepeatable("a callback keeps an iterator", "resumed"),  # which this run was not
     ]
@@ -213,7 +285,7 @@ def test_what_the_record_says_cannot_repeat_is_a_known_cause(project, capsys):
             return super().environment() | {"deterministic": False}
 
         def fit(self, *known):
-            return replace(super().fit(*known), not_repeatable=told)
+            return replace(super().fit(*known), not_repeatable=notes)
 
     version = project.run(backend=Drawing)
     found = project.reproduce(version, backend=Spoiling)

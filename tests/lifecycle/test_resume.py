@@ -1,4 +1,4 @@
-"""A run that was stopped and gone on with: real plugins and store, and a trainer that is quick."""
+"""Stopped runs that are resumed: real plugins, a real store, a fake backend."""
 
 from functools import partial
 
@@ -110,7 +110,7 @@ def test_a_preset_that_is_gone_stops_nobody(project):
 
 
 def test_a_setting_that_the_plugin_has_no_more_is_refused(project):
-    """2, before anything is taken up; the run stays."""
+    """Status 2, before the run is reopened; the run stays."""
     stopped = project.stopped()
     project.change_plugin(("    units: int = 8\n", ""), ("config.units", "8"))
     with pytest.raises(UsageError, match="units"):
@@ -119,7 +119,7 @@ def test_a_setting_that_the_plugin_has_no_more_is_refused(project):
 
 
 def test_other_data_than_it_learned_from_is_refused_and_the_run_stays(project):
-    """4, naming the split; with the data of then it goes on to the same end."""
+    """Status 4, naming the split; with the original data it ends as if never stopped."""
     whole = project.run()
     stopped = project.stopped()
     project.change_plugin(("split(30)", "split(36)"))
@@ -156,7 +156,7 @@ def test_a_diverged_run_goes_on_from_its_last_good_epoch(project):
 
 
 def test_a_plugin_that_fails_when_the_run_is_resumed_leaves_it_resumable(project):
-    """3, and once it is mended the run goes on."""
+    """Status 3; once the plugin is repaired, the run can be resumed."""
     whole = project.run()
     stopped = project.stopped()
     project.change_plugin(('    return {"units"', '    raise ValueError\n    return {"units"'))

@@ -1,4 +1,4 @@
-"""What callbacks wrote into run_dir is there when their run goes on: whole runs, with Keras."""
+"""What callbacks wrote into run_dir is there when the run is resumed: complete runs, with Keras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run from its plan to its version: real plugins, a real store, and a trainer that is quick."""
+"""A run from its specification to its version: real plugins, a real store, a fake backend."""
 
 import json
 import re
@@ -29,6 +29,7 @@ from registry_core.errors import (
 )
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.lifecycle.publishing import notify
+from registry_core.lifecycle.run import run
 from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.presets import find_presets
 from registry_core.store.checkpoint import read_state
@@ -37,24 +38,24 @@ from registry_core.types import NotRepeatable
 STAGES = ["data", "model", "fit", "evaluate", "save", "plot", "register"]
 
 
-def test_what_the_seed_does_not_repeat_is_in_the_versions_record(tmp_path):
-    """So that a later reproduction can tell why it ended otherwise; nothing where all repeats."""
-    told = NotRepeatable("The layer 'noise' draws with tf.random.", "resumed")
+def test_what_no_seed_repeats_is_recorded(tmp_path):
+    """So that `reproduce` can say why the result differs; the list is empty if all repeats."""
+    note = NotRepeatable("The layer 'noise' draws with tf.random.", "resumed")
 
     class Telling(FakeBackend):
         def fit(self, *known):
-            return replace(super().fit(*known), not_repeatable=[told])
+            return replace(super().fit(*known), not_repeatable=[note])
 
     project = Project(tmp_path)
     kept = project.manifest(project.run(backend=Telling))["not_repeatable"]
-    assert kept == [{"what": told.what, "when": "resumed"}]
+    assert kept == [{"what": note.what, "when": "resumed"}]
     assert project.manifest(project.run())["not_repeatable"] == []
 
 
 # --- planning ------------------------------------------------------------------------------------
 
 
-def test_a_plan_without_choices_is_the_first_preset_under_the_datasets_name(tmp_path):
+def test_a_spec_without_choices_is_the_first_preset_under_the_datasets_name(tmp_path):
     """`mlreg run flowers` needs no option."""
     plan = spec_from_preset(Project(tmp_path).plugins)
     assert (plan.model, plan.dataset, plan.preset) == ("flowers", "flowers", "baseline")
@@ -62,7 +63,7 @@ def test_a_plan_without_choices_is_the_first_preset_under_the_datasets_name(tmp_
     assert plan.data_dir is None
 
 
-def test_a_plan_takes_preset_overrides_name_and_folder(tmp_path):
+def test_a_spec_takes_preset_overrides_name_and_folder(tmp_path):
     """Everything the command line says, checked by the preset's own type."""
     plan = spec_from_preset(
         Project(tmp_path).plugins, "quick", {"units": "16", "epochs": 2}, "petals", tmp_path
@@ -91,7 +92,7 @@ def test_an_unknown_preset_says_which_there_are_and_which_was_meant(tmp_path):
     "choices",
     [{"overrides": {"unit": "3"}}, {"overrides": {"units": "few"}}, {"overrides": {"epochs": 0}}],
 )
-def test_a_plan_refuses_what_the_schema_refuses(tmp_path, choices):
+def test_a_spec_refuses_what_the_schema_refuses(tmp_path, choices):
     """Before anything else happens."""
     with pytest.raises(UsageError):
         spec_from_preset(Project(tmp_path).plugins, **choices)
@@ -101,7 +102,7 @@ def test_a_plan_refuses_what_the_schema_refuses(tmp_path, choices):
     "name", ["../x", "/etc", "a%2Fb", "CON", "", "a" * 300, "\u202eabc", "a\0b", "-x", "a b", "é"]
 )
 def test_a_name_that_cannot_be_registered_is_refused(tmp_path, name):
-    """What a name can have is told, and nothing is written."""
+    """The error says what a name may be, and nothing is written."""
     with pytest.raises(UsageError, match="a-z first"):
         spec_from_preset(Project(tmp_path).plugins, model=name)
     assert not (tmp_path / "registry").exists()
@@ -240,6 +241,27 @@ def test_the_manifest_says_all_that_a_run_was(tmp_path):
     assert str(tmp_path) not in json.dumps(manifest)
 
 
+def test_the_manifest_has_shape_and_dtype_of_every_split(tmp_path):
+    """Of one example's inputs and targets."""
+    project = Project(tmp_path)
+    splits = project.manifest(project.run())["data"]["splits"]
+    assert sorted(splits) == ["test", "train", "validation"]
+    for split in splits.values():
+        assert split["inputs"] == {"shape": [2], "dtype": "float32"}
+        assert split["targets"] == {"shape": [], "dtype": "int64"}
+
+
+def test_the_manifest_has_the_seconds_of_the_whole_command(tmp_path):
+    """From the command's beginning if it is known, else from the run's, to the registration."""
+    project = Project(tmp_path)
+    manifest = project.manifest(project.run())
+    assert sum(manifest["seconds"].values()) <= manifest["command_seconds"] + 0.01 < 60
+    began = replace(project.context(), began=time.monotonic() - 100)
+    version = run(spec_from_preset(project.plugins), project.store, began)
+    assert 100 <= project.manifest(version)["command_seconds"] < 160
+    assert sum(version.seconds.values()) < 60
+
+
 def test_outcomes_are_kept_for_every_test_example(tmp_path):
     """Bound to the test split by its fingerprint, so that only like is compared with like."""
     project = Project(tmp_path)
@@ -284,7 +306,7 @@ def test_a_test_split_that_is_the_validation_split_is_one_split(tmp_path):
 
 
 def test_shared_examples_cost_a_warning_with_their_count(tmp_path):
-    """The run goes on."""
+    """The run continues."""
     body = (
         "from dataclasses import replace\n\n"
         "    data = yield\n"
@@ -296,7 +318,7 @@ def test_shared_examples_cost_a_warning_with_their_count(tmp_path):
     project = Project(tmp_path, leak=text)
     assert project.run().version == 1
     (warning,) = project.observer.warnings
-    assert warning.startswith("2 of 12 test examples are in the training split too")
+    assert warning.startswith("2 of 12 test examples are also in the training split")
 
 
 def test_every_part_that_plugins_provide_reaches_the_trainer(tmp_path):
@@ -425,7 +447,7 @@ def test_a_link_that_a_report_leaves_is_no_file_of_the_version(tmp_path):
 # --- notices -------------------------------------------------------------------------------------
 
 
-def test_plugins_are_told_of_a_new_version(tmp_path):
+def test_plugins_are_notified_of_a_new_version(tmp_path):
     """After it is registered: the version is the one in the store."""
     import sys
 
@@ -477,7 +499,7 @@ def test_a_notice_may_raise_an_error_of_ours(tmp_path):
     ],
 )
 def test_bad_data_is_refused_before_the_trainer_is_loaded(tmp_path, body, said):
-    """Nobody waits ten seconds for TensorFlow to be told that the data is not there."""
+    """Nobody waits ten seconds for TensorFlow to read that the data is missing."""
 
     def never(config):
         raise AssertionError("the trainer was loaded")
@@ -570,7 +592,7 @@ def test_a_diverged_run_keeps_its_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
-    """The batch is finished and told; the run can be gone on with."""
+    """The batch is finished and reported; the run can be resumed."""
     project = Project(tmp_path)
     backend = partial(FakeBackend, interrupt_at=(1, 0), signum=signum)
     error = project.refused(Interrupted, backend=backend)

@@ -1,4 +1,4 @@
-"""The log of a run: kept while it goes on, whatever becomes of it, and shown afterwards."""
+"""The log of a run: written while it runs, kept however it ends, and shown afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from registry_core.plugins.manager import KnownPlugins
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.store import Store
-from registry_core.store import workspaces as store_runs
+from registry_core.store.local import workspaces as store_runs
 
 
 class Project:
@@ -184,7 +184,7 @@ def test_what_has_no_log_says_so(project):
             project.log(word)
 
 
-def test_a_failure_before_training_leaves_no_run_and_is_told(project):
+def test_a_failure_before_training_leaves_no_run(project):
     """Nothing was begun, so there is nothing to keep."""
     with pytest.raises(PluginError):
         project.run(raises={"check": PluginError("The model does not fit.")})

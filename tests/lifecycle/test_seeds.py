@@ -62,11 +62,11 @@ def test_a_group_has_successive_seeds_and_one_name(plugins):
 @pytest.mark.parametrize(
     ("runs", "seed", "why"),
     [
-        (1, 0, "--seeds 1 makes no group"),
-        (0, 0, "--seeds 0 makes no group"),
-        (-3, 0, "--seeds -3 makes no group"),
-        (MOST_RUNS + 1, 0, "more runs than a group has"),
-        (3, 2**31 - 2, "go beyond 2147483647, the largest seed"),
+        (1, 0, "--seeds 1 is too few"),
+        (0, 0, "--seeds 0 is too few"),
+        (-3, 0, "--seeds -3 is too few"),
+        (MOST_RUNS + 1, 0, "--seeds 1,001 is too many"),
+        (3, 2**31 - 2, "goes beyond 2147483647, the largest seed"),
     ],
 )
 def test_groups_that_cannot_be_are_refused(plugins, runs, seed, why):
@@ -144,7 +144,7 @@ def test_a_stop_in_mid_group_says_what_stays(plugins, store):
 
 
 def test_a_stop_while_a_version_is_registered_loses_nothing(plugins, store):
-    """The version is whole, the message names it, and the group ends there."""
+    """The version is complete, the message names it, and the group ends there."""
     stop = StopRequest()
 
     class Late(FakeBackend):

@@ -38,7 +38,7 @@ class Here:
     def inspect(self, file):
         return inspect(file)
 
-    def rehearse(self, file, config, data):
+    def trial_run(self, file, config, data):
         inspect(file)
         return Limits.of(file.stat().st_size)
 
@@ -164,9 +164,9 @@ class Project:
         self.observer = Recorder()
         self.adopters = []
 
-    def import_model(self, file, adopter=FakeAdopter, **choices):
+    def import_model(self, file, backend=FakeAdopter, **choices):
         def load_backend(config):
-            self.adopters.append(adopter(config))
+            self.adopters.append(backend(config))
             return self.adopters[-1]
 
         return import_model(
@@ -229,7 +229,7 @@ def test_the_file_may_change_once_it_was_copied(tmp_path):
             file.write_bytes(b"something else")
             return super().load(path, numbers)
 
-    version = project.import_model(file, adopter=Swapping)
+    version = project.import_model(file, backend=Swapping)
     assert project.store.read(version, "model.keras") == original
 
 
@@ -243,7 +243,7 @@ def test_a_model_that_fails_later_leaves_nothing(tmp_path, method):
         return FakeAdopter(config, raises={method: IntegrityError("No.")})
 
     with pytest.raises(MlregError, match=r"No\."):
-        project.import_model(file, adopter=failing)
+        project.import_model(file, backend=failing)
     assert project.store.models() == project.store.ledger() == []
     assert not list(tmp_path.glob("registry/objects/sha256/*/*"))
     assert not list(tmp_path.glob("registry/runs/*"))
@@ -454,12 +454,12 @@ def architectures(keras):
 @pytest.mark.tensorflow
 def test_what_keras_makes_of_its_own_layers_is_accepted(training, keras, tmp_path):
     """No model that Keras itself saves is taken for a hostile one, or for larger than it is."""
-    adopter, refused = training.KerasBackend(RunConfig(deterministic=False)), {}
+    backend, refused = training.KerasBackend(RunConfig(deterministic=False)), {}
     for name, build in architectures(keras):
         file = tmp_path / f"{name}.keras"
         build().save(file)
         try:
-            loaded = adopter.load(file, inspect(file).numbers)
+            loaded = backend.load(file, inspect(file).numbers)
             assert math.prod(loaded.input_shape[1:]) > 0
         except MlregError as error:
             refused[name] = str(error)
@@ -471,9 +471,9 @@ def test_a_model_that_is_larger_than_its_weights_is_never_built(training, tmp_pa
     """A layer of 10^12 units would fill any memory before Keras sees that it has no weights."""
     file = tmp_path / "model.keras"
     archive(file, members(model(dense(units=10**12))))
-    adopter = training.KerasBackend(RunConfig())
-    with pytest.raises(IntegrityError, match=r"3,000,000,000,000 numbers, and holds 9"):
-        adopter.load(file, inspect(file).numbers)
+    backend = training.KerasBackend(RunConfig())
+    with pytest.raises(IntegrityError, match=r"3,000,000,000,000 numbers, but holds 9"):
+        backend.load(file, inspect(file).numbers)
 
 
 def held_against(training, keras, outputs, targets, class_names=(), **compiled):
@@ -482,8 +482,8 @@ def held_against(training, keras, outputs, targets, class_names=(), **compiled):
     if compiled:
         built.compile("adam", **compiled)
     split = ArraySplit(np.zeros((len(targets), 2), "float32"), targets)
-    adopter = training.KerasBackend(RunConfig())
-    return adopter.check_compatibility(built, DataSplits(split, split, class_names=class_names))
+    backend = training.KerasBackend(RunConfig())
+    return backend.check_compatibility(built, DataSplits(split, split, class_names=class_names))
 
 
 @pytest.mark.tensorflow
@@ -502,9 +502,9 @@ def test_the_loss_is_what_the_targets_ask_for(training, keras):
     assert said == "its own mean_squared_error"
     said = held(2, np.array([[0], [1]] * 4), "ab", loss="mse", metrics=["accuracy"])
     assert said == "sparse_categorical_crossentropy of its outputs as logits"
-    with pytest.raises(UsageError, match=r"shape \(3,\), and the targets have \(2,\)"):
+    with pytest.raises(UsageError, match=r"shape \(3,\), but the targets have \(2,\)"):
         held(3, pairs)
-    with pytest.raises(UsageError, match=r"shape \(3,\), and the targets have \(\)"):
+    with pytest.raises(UsageError, match=r"shape \(3,\), but the targets have \(\)"):
         held(3, numbers, loss="mse")
 
 
@@ -639,7 +639,7 @@ def test_a_sound_model_is_measured_by_the_loss_that_the_classes_ask_for(
         ("wrong-classes", 2, ["shape (4,)", "3 classes"]),
         ("two-outputs", 2, ["2 outputs"]),
         ("mismatch", 6, ["Keras cannot load the file"]),
-        ("larger", 6, ["3,000,000,000,000 numbers, and holds 9"]),
+        ("larger", 6, ["3,000,000,000,000 numbers, but holds 9"]),
     ],
 )
 def test_a_model_that_does_not_fit_says_so(imported, project, name, status, named):

@@ -105,7 +105,7 @@ def test_code_of_its_own_is_named_as_what_it_is(tmp_path, config, said):
 def test_a_legacy_configuration_is_still_told_as_one(tmp_path):
     """It names neither a module nor what is registered."""
     archive(tmp_path / "m.keras", members(model({"class_name": "Dense", "config": {"units": 3}})))
-    with pytest.raises(RefusedError, match="a legacy form, which names 'Dense'"):
+    with pytest.raises(RefusedError, match="a legacy format: 'Dense' is named"):
         inspect(tmp_path / "m.keras")
 
 
@@ -113,7 +113,7 @@ def test_a_legacy_configuration_is_still_told_as_one(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def adopter():
+def backend():
     from registry_core.config import RunConfig
     from registry_core.training import KerasBackend
 
@@ -145,7 +145,7 @@ def transposed(weights):
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("mode", ["int8", "int4"])
-def test_a_quantised_model_of_an_older_keras_is_told_as_older(adopter, tmp_path, mode):
+def test_a_quantised_model_of_an_older_keras_is_told_as_older(backend, tmp_path, mode):
     """Refused with 9: it is neither damaged nor from a newer Keras."""
     import keras
 
@@ -154,7 +154,7 @@ def test_a_quantised_model_of_an_older_keras_is_told_as_older(adopter, tmp_path,
     made.save(tmp_path / "m.keras")
     file = rewritten(tmp_path / "m.keras", "3.12.0", transposed)
     with pytest.raises(RefusedError) as caught:
-        adopter.load(file, 10_000)
+        backend.load(file, 10_000)
     assert caught.value.what == (
         f"Keras 3.12.0 wrote the file, quantised to {mode}; Keras {keras.__version__} keeps such "
         "weights in another form."
@@ -163,14 +163,14 @@ def test_a_quantised_model_of_an_older_keras_is_told_as_older(adopter, tmp_path,
 
 
 @pytest.mark.tensorflow
-def test_what_cannot_be_loaded_goes_by_the_keras_that_wrote_it(adopter, tmp_path):
+def test_what_cannot_be_loaded_goes_by_the_keras_that_wrote_it(backend, tmp_path):
     """A newer one is told as newer, with what to type; an older or the same as damaged, and why."""
     for version, said in [
         ("9.1.0", "newer than the"), ("3.2.0", "may be damaged: Keras 3.2.0 wrote it"),
     ]:  # fmt: skip
         file = rewritten(sound(tmp_path / "m.keras"), version, transposed)
         with pytest.raises(IntegrityError) as caught:
-            adopter.load(file, 10_000)
+            backend.load(file, 10_000)
         assert said in caught.value.remedy
         assert "shape of the target variable" in caught.value.what
         assert (caught.value.command == "pip install --upgrade keras") == version.startswith("9")

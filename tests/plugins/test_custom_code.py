@@ -61,8 +61,8 @@ def test_a_module_that_is_not_here_is_named_with_what_brings_it():
     with pytest.raises(PluginError) as caught:
         find(manifest(("toy>Noise", "toy_parts_beside", None)))
     assert str(caught.value).splitlines() == [
-        "toy@1 needs code of its own that is not here: 'toy>Noise' of the module toy_parts_beside.",
-        "It came with the plugin 'toy': run this in the folder whose plugins.toml names it.",
+        "toy@1 needs custom code that is not here: 'toy>Noise' of the module toy_parts_beside.",
+        "The plugin 'toy' has the code: run this in the folder whose plugins.toml names it.",
         "Try: mlreg plugins list",
     ]
     assert caught.value.exit_status == 3
@@ -71,7 +71,7 @@ def test_a_module_that_is_not_here_is_named_with_what_brings_it():
 def test_a_module_that_was_installed_is_named_with_its_distribution():
     with pytest.raises(PluginError) as caught:
         find(manifest(("acme>Noise", "acme_layers.noise", "acme-layers 1.2")))
-    assert caught.value.remedy == "Install acme-layers 1.2, which it came with."
+    assert caught.value.remedy == "Install acme-layers 1.2, which has the code."
     assert caught.value.command == "pip install acme-layers==1.2"
 
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_begun_names_all_that_it_lacks(tmp_path):
         assert done.stderr.splitlines() == [
             "Error: toy@1 needs the plugin 'toy' (module plugin), the module more.losses and the "
             "module parts, which are not here.",
-            "It came with the plugin 'toy': run this in the folder whose plugins.toml names it.",
+            "The plugin 'toy' has the code: run this in the folder whose plugins.toml names it.",
             "Try: mlreg plugins list",
         ]
         assert done.status == 3
@@ -227,7 +227,7 @@ def test_elsewhere_it_is_loaded_once_a_program_has_imported_the_code(project, tm
     told = run_all(lines, tmp_path, project / "registry")
     assert [status for status, _, _ in told] == [3, 3, 0]
     for _, out, err in told[:2]:
-        assert "needs code of its own that is not here" in out + err
+        assert "needs custom code that is not here" in out + err
         assert "plugins.toml names it" in out + err
 
 

@@ -67,7 +67,7 @@ def test_settings_have_type_value_and_meaning(tmp_path):
     assert (rate.type, rate.about) == ("float", "the optimizer's, in every epoch.")
     assert dict(rate.values) == {"baseline": 0.1, "quick": 0.1}
     assert dict(found["epochs", "baseline", "quick"].values) == {"baseline": 3, "quick": 1}
-    assert found["epochs", "other"].about == "passes over the training split."
+    assert found["epochs", "other"].about == "passes over the training split, 1 or more."
     assert found["batch_size", "baseline", "quick"].about == "rows a step."
     assert found["dropout", "baseline", "quick"].about == "Part of the units that is dropped."
     assert found["depth", "other"].about == ""

@@ -78,7 +78,7 @@ def test_the_examples_of_presets_and_promotions_do_what_they_say(tmp_path, capsy
     assert summary.read_text() == "flowers: {'test_loss': 0.5}"
 
     cache = plugins.hook.mlreg_data(data_dir=None)
-    assert cache.fetch(types.SimpleNamespace(say=lambda text: None)) == "drawn"
+    assert cache.fetch(types.SimpleNamespace(say=lambda text: None)) == "generated"
     assert cache.verify()[0].path == "flowers.npz"
 
     plugins.hook.mlreg_registered(version=version)

@@ -1,4 +1,4 @@
-"""A time is published only if the machine was quiet, with the processor that it was measured on."""
+"""A time is published only from a quiet machine, and with its processor."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ STARTUP = [
 
 
 def write(folder: Path, name: str, facts: dict, rows: list, **more: object) -> None:
-    """A record as `--record` leaves it."""
+    """Write a record as `--record` does."""
     content = {"date": "2026-11-25", "machine": facts, "rows": rows, "rounds": 5, **more}
     (folder / f"{name}.json").write_text(json.dumps(content))
 
 
 def test_a_time_of_a_quiet_machine_is_in_the_table_with_its_processor(tmp_path):
-    """Model, family and vector instructions stand beside it."""
+    """The legend has family, model and vector instructions."""
     write(tmp_path, "startup", QUIET, STARTUP)
     written = table.table(tmp_path)
     assert "A: 2 cores of an AMD EPYC (family 25, model 17, AVX-512).  \n" in written
@@ -44,13 +44,13 @@ def test_a_time_of_a_quiet_machine_is_in_the_table_with_its_processor(tmp_path):
 
 @pytest.mark.parametrize("missing", [{"others_share": 0.4}, {"vectors": ""}])
 def test_a_time_of_a_busy_or_unknown_machine_is_not_in_the_table(tmp_path, missing):
-    """It was measured, and says nothing of mlreg."""
+    """Such a time says nothing about mlreg."""
     write(tmp_path, "startup", {**QUIET, **missing}, STARTUP)
     assert "6.3 s" not in table.table(tmp_path)
 
 
 def test_an_accuracy_of_a_busy_machine_is_in_the_table_without_its_minutes(tmp_path):
-    """Load changes no weight."""
+    """Load does not change weights."""
     row = {"n": 3, "mean": 0.9406, "deviation": 0.0017, "minutes": 46.5}
     write(
         tmp_path, "accuracy-airbench94", {**QUIET, "others_share": 0.4}, [row], preset="airbench94"
@@ -60,8 +60,8 @@ def test_an_accuracy_of_a_busy_machine_is_in_the_table_without_its_minutes(tmp_p
     assert "46.5" not in written
 
 
-def test_each_machine_has_a_letter_of_its_own(tmp_path):
-    """Figures of two processors are never taken for those of one."""
+def test_each_machine_has_its_own_letter(tmp_path):
+    """Figures from two processors cannot be confused."""
     write(tmp_path, "startup", QUIET, STARTUP)
     row = {"kills": 20, "equal": 20}
     write(tmp_path, "resume", {**QUIET, "model": "1", "vectors": "AVX2"}, [row], preset="quick")
@@ -71,17 +71,17 @@ def test_each_machine_has_a_letter_of_its_own(tmp_path):
     assert "2026-11-25, 20, B |" in written
 
 
-def test_nothing_measured_beside_other_work_is_recorded(tmp_path, monkeypatch):
-    """The record is refused with the share that others took."""
+def test_a_time_measured_beside_other_work_is_not_recorded(tmp_path, monkeypatch):
+    """The error names the share that other processes used."""
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
     monkeypatch.setattr(measure, "machine", lambda: {**QUIET, "others_share": 0.31})
     with pytest.raises(SystemExit, match=r"other processes took 31.0% of the cores"):
-        measure.tell("startup", STARTUP, record=True)
+        measure.report("startup", STARTUP, record=True)
     assert not list(tmp_path.iterdir())
 
 
-def test_only_the_work_of_other_processes_counts_as_theirs(monkeypatch):
-    """What this process used itself is taken off what the cores did."""
+def test_a_benchmarks_own_work_is_not_counted_as_load(monkeypatch):
+    """The time that this process used is subtracted from the busy time of the cores."""
     others = [0.0]
     busy = lambda: (measure.own_cpu_seconds() + others[0], 0.0)  # noqa: E731
     monkeypatch.setattr(measure, "_busy_and_stolen", busy)

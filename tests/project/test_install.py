@@ -1,4 +1,4 @@
-"""What is installed, and what a source distribution has."""
+"""What an install and a source distribution contain."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ _NOT_OURS = shutil.ignore_patterns(
 
 
 def bounds(requirements, *but):
-    """Package -> its bounds, without those that are named."""
+    """Package -> its version bounds, except for the packages in `but`."""
     pairs = (re.match(r"([\w.-]+)(?:\[\w+\])?(.*)", each) for each in requirements)
     return {found[1]: found[2] for found in pairs if found and found[1] not in but}
 
 
 def test_the_base_install_has_no_tensorflow():
-    """What only looks at a registry needs neither TensorFlow nor what comes with it."""
+    """Looking at a registry needs neither TensorFlow nor its dependencies."""
     heavy = {"tensorflow", "tensorflow-cpu", "keras", "h5py", "matplotlib", "pillow"}
     assert not heavy & bounds(PROJECT["dependencies"]).keys()
     assert heavy - {"tensorflow-cpu"} == bounds(EXTRAS["tensorflow"]).keys()
 
 
-def test_both_builds_of_tensorflow_come_with_the_same():
-    """Who has one is never made to install the other."""
+def test_both_tensorflow_extras_have_the_same_requirements():
+    """Neither extra installs the other build of TensorFlow."""
     with_gpus, without = EXTRAS["tensorflow"], EXTRAS["tensorflow-cpu"]
     assert bounds(with_gpus, "tensorflow") == bounds(without, "tensorflow-cpu")
     assert bounds(with_gpus)["tensorflow"] == bounds(without)["tensorflow-cpu"]
     assert with_gpus[0].startswith("tensorflow>")  # resolved first
 
 
-def test_h5py_has_the_bounds_that_tensorflow_asks_for():
-    """Else a resolver that decides about h5py first goes back to an older TensorFlow."""
+def test_h5py_has_the_bounds_that_tensorflow_requires():
+    """Otherwise a resolver that chooses h5py first falls back to an older TensorFlow."""
     try:
         asked = importlib.metadata.requires("tensorflow") or []
     except importlib.metadata.PackageNotFoundError:
@@ -61,8 +61,8 @@ def test_h5py_has_the_bounds_that_tensorflow_asks_for():
     } == ours
 
 
-def test_the_page_of_the_package_leads_nowhere_outside():
-    """A package index shows it without the repository: no relative link, no picture."""
+def test_the_package_page_has_no_relative_links():
+    """A package index shows the page without the repository."""
     page = (ROOT / PROJECT["readme"]).read_text()
     targets = re.findall(r"\]\(([^)]+)\)|(?:src|href)=\"([^\"]+)\"", page)
     assert all(target.startswith("https://") for pair in targets for target in pair if target)
@@ -76,7 +76,7 @@ def test_the_page_of_the_package_leads_nowhere_outside():
     reason=f"THE SOURCE DISTRIBUTION IS NOT TESTED: it needs setuptools 77, not {_SETUPTOOLS}",
 )
 def test_a_source_distribution_has_the_whole_project(tmp_path):
-    """Documentation, examples, tests, benchmarks: what is tracked can be unpacked and tested."""
+    """It has the documentation, examples, tests and benchmarks, so it can be tested."""
     copy = tmp_path / "copy"
     shutil.copytree(ROOT, copy, ignore=_NOT_OURS)
     build = "from setuptools import build_meta; print(build_meta.build_sdist(r'{}'))"

@@ -7,47 +7,15 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 from fakes import Recorder
+from promotion_helpers import damage, held_by, promote, publish, registry
 from store_helpers import blob, scored
 
 from registry_core.errors import IntegrityError, UsageError
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
-from registry_core.plugins.manager import PluginSet
 from registry_core.promotion import promote as promotion_story
 from registry_core.promotion.gates import PromotionRefusedError
-from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
-from registry_core.settings import Settings
 from registry_core.store.audit import audit
-
-EXAMPLES = 1000
-
-
-def registry(folder, **rules) -> Registry:
-    """A registry whose aliases ask for these things."""
-    return Registry(folder / "registry", Settings(promotion=rules))
-
-
-def publish(registry: Registry, right: int, *, fingerprint="sha256:test", kept=True, shift=0):
-    """A version that gets so many of a thousand examples right, beginning at the one shifted to."""
-    correct = np.roll(np.arange(EXAMPLES) < right, shift)
-    losses = np.where(correct, 0.1, 3.0).astype("<f4").tobytes()
-    answers = PerExampleResults(EXAMPLES, fingerprint, losses, np.packbits(correct).tobytes())
-    with registry.store.start_run("dummy") as run:
-        files = {"model.keras": run.files / "model.keras"}
-        files["model.keras"].write_bytes(f"weights {right} {shift}".encode())
-        if kept:
-            files[OUTCOMES_FILE] = run.files / OUTCOMES_FILE
-            files[OUTCOMES_FILE].write_bytes(answers.to_json())
-        return registry.store.publish(run, scored(right / EXAMPLES), files, lambda paths: None)
-
-
-def promote(registry: Registry, version, alias="production", **options):
-    """Promote with no plugin to object; returns the decision."""
-    return registry.promote(version.ref, alias, plugins=PluginSet(None, []), **options).decision
-
-
-def held_by(registry: Registry, alias="production") -> int:
-    return registry.version(f"dummy@{alias}").version
 
 
 def test_an_alias_without_a_rule_asks_for_nothing(tmp_path):
@@ -288,12 +256,6 @@ def test_who_held_an_alias_then_is_answered_from_the_ledger(tmp_path):
 
 
 # --- reading everything --------------------------------------------------------------------------
-
-
-def damage(registry: Registry, version) -> None:
-    file = blob(registry.store, version.files[0].sha256)
-    file.chmod(0o600)
-    file.write_bytes(b"X" + file.read_bytes()[1:])
 
 
 def test_an_audit_of_a_sound_registry_finds_nothing_and_names_the_head(tmp_path):

@@ -122,8 +122,8 @@ def test_the_next_command_goes_on_when_a_holder_is_killed(store, holder):
     assert_whole(store)
 
 
-def test_sweeping_never_takes_a_blob_from_a_publisher(store):
-    """Runs die after moving the very blobs that others are registering."""
+def test_a_sweep_never_deletes_an_object_of_a_publisher(store):
+    """Runs die after putting the same objects that others are registering."""
     publish(store)
 
     def die_often():
@@ -141,10 +141,10 @@ def test_sweeping_never_takes_a_blob_from_a_publisher(store):
 
 
 def _die_while_publishing(store, number):
-    from registry_core.store.sqlite.index import WriteTransaction
+    from registry_core.store.sqlite.write import SqliteWriteTransaction
 
     def die(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    WriteTransaction.add_version = die
+    SqliteWriteTransaction.add_version = die
     publish(store, content=b"shared %d" % number)

@@ -1,4 +1,4 @@
-"""A publish that is killed, or whose disk refuses, at every step in turn."""
+"""A publish that is killed, or refused by the disk, at every step in turn."""
 
 import errno
 import os
@@ -163,7 +163,7 @@ def test_a_commit_that_the_disk_does_not_confirm_is_taken_back(store, monkeypatc
     monkeypatch.setattr(_Unconfirmed, "failures", failures)
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **o: connect(*a, factory=_Unconfirmed, **o))
     if shown:
-        monkeypatch.setattr("registry_core.store.sqlite.index.ALLOW_DELETE", ["no statement"])
+        monkeypatch.setattr("registry_core.store.sqlite.write.ALLOW_DELETE", ["no statement"])
     with pytest.raises(StorageError) as caught:
         publish(store, content=b"second")
     monkeypatch.undo()
@@ -224,12 +224,12 @@ def test_a_promotion_killed_at_any_step_moves_the_alias_or_does_not(store):
     assert number > 10
 
 
-def test_what_dead_runs_left_is_swept_by_whoever_writes_next(store):
+def test_the_remains_of_killed_runs_are_removed_by_the_next_writer(store):
     def die(write):
         run = store.start_run("dummy")
         (run.files / "half").write_bytes(b"half")
         if write:
-            run.announce(["ab" * 32, "../../../registry.sqlite3"])
+            run.write_intent(["ab" * 32, "../../../registry.sqlite3"])
             target = store.folder / "objects/sha256/ab"
             target.mkdir(parents=True, exist_ok=True)
             (target / ("ab" * 32)).write_bytes(b"orphan")
@@ -249,11 +249,11 @@ def test_what_dead_runs_left_is_swept_by_whoever_writes_next(store):
 
 
 def test_a_sweep_leaves_a_blob_that_a_version_needs(store):
-    """A dead run had announced a blob that another run registered since."""
+    """A dead run had the intent to use an object that another run has registered since."""
     needed = store.versions("dummy")[0].files[0].sha256
 
     def die():
-        store.start_run("dummy").announce([needed])
+        store.start_run("dummy").write_intent([needed])
         kill()
 
     in_child(die)
@@ -271,10 +271,11 @@ def test_a_sweep_leaves_running_runs_alone(store):
     assert_whole(store)
 
 
-def test_a_torn_announcement_stops_nobody(store):
+def test_a_half_written_announcement_stops_no_writer(store):
     def die():
         run = store.start_run("dummy")
         (run.path / "publishing.json").write_bytes(b'["abcd')
+        (run.path / "intent.json").write_bytes(b'["abcd')
         kill()
 
     in_child(die)
@@ -282,7 +283,7 @@ def test_a_torn_announcement_stops_nobody(store):
     assert_whole(store)
 
 
-def test_a_damaged_blob_is_mended_by_publishing_its_content_again(store):
+def test_a_damaged_blob_is_repaired_by_publishing_its_content_again(store):
     version = store.versions("dummy")[0]
     path = blob(store, version.files[0].sha256)
     path.chmod(0o600)

@@ -91,8 +91,8 @@ def test_any_flipped_page_is_noticed_by_every_command(store):
     assert_whole(store)
 
 
-def test_an_index_that_lies_about_a_version_is_found_out(store):
-    """One flipped bit inside a number is no damage to SQLite; the manifest knows better."""
+def test_an_index_that_contradicts_a_manifest_is_detected(store):
+    """SQLite does not notice one flipped bit in a number; the manifest shows it."""
     connection = sqlite3.connect(_file(store))
     connection.execute("DROP TRIGGER versions_no_UPDATE")
     with connection:
@@ -133,7 +133,7 @@ def test_a_newer_registry_is_not_written(store):
     assert _file(store).read_bytes() == before
 
 
-def test_an_index_that_was_begun_and_never_finished_is_begun_again(tmp_path):
+def test_a_half_made_index_is_made_again(tmp_path):
     _file(Store(tmp_path)).touch()
     store = Store(tmp_path)
     assert store.models() == []

@@ -68,7 +68,7 @@ def test_the_holder_at_any_time_is_what_all_rows_say(tmp_path, clock, seed):
 
 
 def test_two_machines_whose_clocks_differ_make_no_steps(tmp_path, clock):
-    """By less than a minute, row by row: nothing is noted, and every time is answered."""
+    """By less than a minute, row by row: nothing is recorded, and every time is found."""
     store = Store(tmp_path / "registry")
     versions = [publish(store, content=b"%d" % number) for number in range(2)]
     for turn in range(30):
@@ -80,7 +80,7 @@ def test_two_machines_whose_clocks_differ_make_no_steps(tmp_path, clock):
         assert answer(store, moment) == expected(store, moment)
 
 
-def test_a_clock_that_creeps_back_is_found_out(tmp_path, clock):
+def test_a_clock_that_goes_back_in_small_steps_is_detected(tmp_path, clock):
     """Each time by less than a minute, and by an hour together."""
     store = Store(tmp_path / "registry")
     versions = [publish(store, content=b"%d" % number) for number in range(2)]

@@ -115,7 +115,7 @@ CUT = ["gone", "empty", "cut after a line", "cut in a line"]
 
 @pytest.mark.parametrize("how", [how for how in SPOILED if how not in CUT])
 def test_a_file_that_says_something_else_is_refused_until_it_is_rebuilt(store, how):
-    """It is not known what it is, so it is kept, and nobody goes on over it."""
+    """Its meaning is not known, so it is kept, and nothing is written after it."""
     for _ in range(3):
         publish(store)
     file = store.folder / "ledger.jsonl"
@@ -135,8 +135,8 @@ def test_a_file_that_says_something_else_is_refused_until_it_is_rebuilt(store, h
 
 
 @pytest.mark.parametrize("how", CUT)
-def test_a_file_that_was_cut_is_told_and_made_whole_by_the_next_writer(store, how):
-    """The head beside the objects says that the index has every row."""
+def test_a_truncated_file_is_reported_and_completed_by_the_next_writer(store, how):
+    """The head in objects/ says that the index has every row."""
     for _ in range(3):
         publish(store)
     spoil(store.folder / "ledger.jsonl", how)
@@ -146,7 +146,7 @@ def test_a_file_that_was_cut_is_told_and_made_whole_by_the_next_writer(store, ho
     assert audit(store).problems == []
 
 
-def test_a_line_that_was_altered_in_the_middle_is_found_and_mended(store):
+def test_a_line_that_was_changed_in_the_middle_is_found_and_repaired(store):
     for _ in range(3):
         publish(store)
     file = store.folder / "ledger.jsonl"
@@ -244,7 +244,7 @@ def test_a_line_longer_than_what_is_read_at_once_is_found(store):
     assert_the_same(store)
 
 
-def test_an_index_that_tells_another_story_is_not_written_to(store, tmp_path):
+def test_an_index_with_other_rows_is_not_written_to(store, tmp_path):
     publish(store)
     other = Store(tmp_path / "other")
     publish(other)
@@ -254,7 +254,7 @@ def test_an_index_that_tells_another_story_is_not_written_to(store, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
-def test_what_lies_in_the_files_place_is_refused_and_kept(store, tmp_path, kind):
+def test_something_else_in_the_place_of_the_file_is_refused_and_kept(store, tmp_path, kind):
     """Nothing is written behind a link, nothing waits for a pipe, and a rebuild mends it."""
     publish(store)
     file = store.folder / "ledger.jsonl"

@@ -157,7 +157,7 @@ def _everything(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("change", ALL)
-def test_a_version_that_the_index_lies_about_is_not_used(registry, tmp_path, change, use):
+def test_a_version_whose_row_was_changed_by_hand_is_not_used(registry, tmp_path, change, use):
     """By its number: an error of integrity; nothing comes out, no alias moves."""
     by_hand(registry.store, *ALL[change])
     before = _everything(registry.folder)
@@ -174,7 +174,7 @@ READABLE = {name: change for name, change in ALL.items() if name != "a summary t
 
 
 @pytest.mark.parametrize("change", [*READABLE, *RANKS])
-def test_a_lie_of_the_index_about_one_version_stops_no_other(registry, change):
+def test_a_changed_row_of_one_version_affects_no_other(registry, change):
     """Its neighbour is used as ever, and the audit names what is wrong."""
     by_hand(registry.store, *(READABLE.get(change) or [RANKS[change]]))
     store = registry.store
@@ -295,7 +295,7 @@ def forged(registry) -> Registry:
 
 @pytest.mark.parametrize("use", USES)
 def test_a_manifest_that_no_row_of_the_ledger_registered_is_not_used(forged, tmp_path, use):
-    """It is whole, and the index agrees; the row that registered the version has another digest."""
+    """It is intact and the index agrees; the row that registered the version has another digest."""
     out = tmp_path / "out"
     with pytest.raises(IntegrityError):
         USES[use](forged, parse_ref("flowers", "3"), out)
@@ -312,8 +312,8 @@ def test_a_forged_manifest_is_a_problem_of_the_audit(forged):
 
 
 @pytest.mark.parametrize("change", READABLE)
-def test_lists_go_on_where_the_index_lies(registry, change):
-    """They are for finding; one changed row is no reason to show nothing."""
+def test_listing_works_with_a_changed_row(registry, change):
+    """They are for finding; one changed row does not hide the others."""
     by_hand(registry.store, *READABLE[change])
     for words in (["list"], ["list", "flowers"], ["list", "flowers", "--json"]):
         status, told = mlreg(registry, *words)
@@ -321,7 +321,7 @@ def test_lists_go_on_where_the_index_lies(registry, change):
 
 
 @pytest.mark.parametrize("how", ALIASES)
-def test_lists_go_on_where_an_alias_was_moved(registry, how):
+def test_listing_works_with_an_alias_moved_by_hand(registry, how):
     by_hand(registry.store, ALIASES[how])
     assert mlreg(registry, "list")[0] == 0
     assert mlreg(registry, "list", "flowers")[0] == 0

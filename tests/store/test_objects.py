@@ -1,6 +1,6 @@
-"""An object is the registry's own copy: who still holds the file that it came from changes none.
+"""An object is the registry's own copy: writing to the file that it came from does not change it.
 
-The modes of what a registry writes follow the umask; an object lacks the right to write.
+The modes of what a registry writes follow the umask; an object has no write permission.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def _objects(store: Store, version) -> list[Path]:
     return [blob(store, digest) for digest in digests]
 
 
-# --- whoever still holds the file ----------------------------------------------------------------
+# --- the source is still open --------------------------------------------------------------------
 
 
 def test_a_file_that_stays_open_cannot_change_its_version(store):
-    """A log that a plugin never closes: what it says later is not the version's."""
+    """A log that a plugin never closes: later lines are not part of the version."""
     with store.start_run("dummy") as run:
         log = run.files / "train.log"
         with log.open("w") as stream:
@@ -222,7 +222,7 @@ def _mode(path: Path) -> int:
 
 
 def test_the_modes_of_a_registry_follow_the_umask(umask, store):
-    """What others of a group may read and write is the user's word, and not the registry's."""
+    """The user decides what others of a group may read and write."""
     version = publish(store)
     store.move_alias(version, "production")
     for path in _objects(store, version):
@@ -278,7 +278,7 @@ except (StorageError, UsageError) as error:
 
 @pytest.mark.processes
 def test_objects_on_another_disk_are_refused_before_anything_is_trained(store, tmp_path):
-    """Whatever is wrong with that is told at the start, and not after hours of training."""
+    """The error comes at the start, and not after hours of training."""
     if os.geteuid() != 0 or not shutil.which("unshare"):
         pytest.skip("mounting takes root's rights")
     objects = store.folder / "objects"

@@ -258,8 +258,8 @@ def test_the_head_names_the_newest_row(tmp_path):
         assert str(last.number) in head
 
 
-def test_a_writer_who_is_killed_at_any_step_stops_nobody(tmp_path):
-    """The head may tell of a row that never came to be; whoever comes next goes on."""
+def test_a_writer_killed_at_any_step_stops_no_other(tmp_path):
+    """The head may name a row that was never committed; the next writer continues."""
     store = Store(tmp_path / "registry")
     versions = [publish(store), publish(store, content=b"other")]
     for step in count(1):
@@ -308,7 +308,7 @@ def stopped_holder(tmp_path):
 
 @pytest.mark.processes
 def test_a_stopped_process_that_holds_the_ledger_is_named(stopped_holder):
-    """A writer waits as long as it was told, then ends with status 7 and names the process."""
+    """A writer waits for the time it was given, then ends with status 7 and names the process."""
     store, process = stopped_holder
     busy_seconds = 0.5
 
@@ -336,7 +336,7 @@ def test_a_stopped_process_that_holds_the_ledger_is_named(stopped_holder):
 
 @pytest.mark.processes
 def test_the_next_writer_catches_up_when_the_holder_is_gone(stopped_holder):
-    """Whatever the one before it could not write; the ledger beside the index is whole again."""
+    """It completes ledger.jsonl, whatever the writer before it could not write."""
     store, process = stopped_holder
 
     def write() -> None:

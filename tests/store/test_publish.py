@@ -82,7 +82,7 @@ def test_equal_files_are_kept_once(store):
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o444), (0o077, 0o400), (0o002, 0o444)])
-def test_blobs_can_be_read_as_the_umask_says_and_written_by_nobody(store, umask, mode):
+def test_objects_can_be_read_as_the_umask_says_and_written_by_nobody(store, umask, mode):
     old = os.umask(umask)
     try:
         version = publish(store)

@@ -161,7 +161,7 @@ def test_rows_that_only_the_index_has_are_taken_over(store):
     assert (store.folder / "ledger.jsonl").exists()
 
 
-def test_every_row_that_is_whole_comes_back_around_a_lost_one(store):
+def test_every_intact_row_comes_back_around_a_lost_one(store):
     """A row stands for itself; where one was altered, another one says that it is lost."""
     before, ledger = state(store), store.ledger()[::-1]
     file = store.folder / "ledger.jsonl"
@@ -187,9 +187,9 @@ def test_what_a_killed_run_left_makes_no_version(store):
     """Its files lie in objects/, announced and never committed."""
 
     def die() -> None:
-        from registry_core.store.sqlite.index import WriteTransaction
+        from registry_core.store.sqlite.write import SqliteWriteTransaction
 
-        WriteTransaction.add_version = lambda *_: kill()
+        SqliteWriteTransaction.add_version = lambda *_: kill()
         publish(store, content=b"unfinished")
 
     assert in_child(die) == -9
@@ -289,7 +289,7 @@ def test_a_full_disk_leaves_the_old_index(store, step):
 
 @pytest.mark.processes
 def test_verify_shows_the_way_and_goes_it(tmp_path):
-    """From the message of a damaged index to a whole registry, by what the messages say."""
+    """Every command that the messages name works, until the registry is intact."""
     store = fill(tmp_path / "registry", 0.5, 0.75)
     store.move_alias(newest(store), "production")
     home = {"MLREG_HOME": str(store.folder)}

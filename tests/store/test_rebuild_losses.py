@@ -99,7 +99,7 @@ def test_a_damaged_line_costs_its_own_row_and_no_other(story):
     _assert_nothing_is_wrong(story)
 
 
-def test_the_rows_that_are_lost_are_told_of_by_the_row_of_the_rebuild(story):
+def test_the_row_of_a_rebuild_names_the_lost_rows(story):
     story.do([("promote", "red", number, "production") for number in (0, 1, 2)])
     _lose(story, 2, 5)
     rebuild(story.folder)
@@ -150,7 +150,7 @@ def test_an_index_with_one_altered_row_loses_that_row_alone(story):
 
 
 def test_an_alias_whose_former_holder_is_lost_keeps_its_holder(story):
-    """What is lost is not what anybody uses; the rebuild goes on, and there is an index."""
+    """What is lost is in use nowhere; the rebuild continues and makes an index."""
     story.do([("promote", "red", 0, "production"), ("promote", "red", 1, "production")])
     blob(story.store, story.versions["red", 1].digest).unlink()
     _lose(story)
@@ -161,7 +161,7 @@ def test_an_alias_whose_former_holder_is_lost_keeps_its_holder(story):
 
 
 def test_an_alias_whose_holder_is_lost_is_released_and_named(story):
-    """It is not given to who held it before: nobody decided that."""
+    """It does not go back to the version before: nobody decided that."""
     story.do([("promote", "red", 0, "production"), ("promote", "red", 1, "production")])
     blob(story.store, story.versions["red", 2].digest).unlink()
     _lose(story)
@@ -216,7 +216,7 @@ def test_a_collected_version_stays_collected_though_its_removal_is_lost(story):
 
 
 def test_a_version_whose_registration_is_lost_stays_removed(story):
-    """The manifest tells of the version; the row that is left tells where it went."""
+    """The manifest has the version; the row that is left says what became of it."""
     story.do([("remove", "red", 0)])
     _lose(story, 1)
     assert rebuild(story.folder).found == ["red@1"]
@@ -271,7 +271,7 @@ def test_a_collection_spares_what_a_lost_version_shares(story):
 
 @pytest.mark.parametrize("rows", [(1, 2, 3), (3,), ()], ids=["all lost", "last lost", "none lost"])
 @pytest.mark.parametrize("manifest", [True, False], ids=["with manifest", "without"])
-def test_a_number_that_anything_tells_of_is_not_given_again(story, rows, manifest):
+def test_a_number_that_anything_mentions_is_not_given_again(story, rows, manifest):
     """A manifest, a registration, a promotion, or what a promotion says was held before."""
     story.do([("promote", "red", 2, "production"), ("promote", "red", 0, "production")])
     if not manifest:

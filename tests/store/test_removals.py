@@ -1,4 +1,4 @@
-"""Versions that go out of sight, come back, and give up their files only when someone says so."""
+"""Versions that are hidden, restored, and lose their files only by a collection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from hashlib import sha256
 
 import pytest
-from store_helpers import blob, blobs, publish
+from store_helpers import age, blob, blobs, publish
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
 from registry_core.records import GarbageCollection
@@ -114,8 +114,8 @@ def test_what_a_rollback_may_want_is_not_removed(tmp_path):
     assert registry.rollback("dummy", "production").version.version == 1
 
 
-def test_the_ledger_answers_for_a_removed_version(tmp_path):
-    """Who held production then does not depend on what was removed since."""
+def test_the_ledger_keeps_the_history_of_a_removed_version(tmp_path):
+    """Which version was in production then does not depend on later removals."""
     from datetime import UTC, datetime
 
     registry = Registry(tmp_path / "registry", Settings(rollback_days=0))
@@ -183,23 +183,24 @@ def test_what_the_ledger_rests_on_is_never_collected(store):
     assert audit(store).problems == []
     blob(store, answers).chmod(0o600)
     blob(store, answers).write_bytes(b"others")
-    assert "What a row of the ledger rests on" in audit(store).problems[0].what
+    assert "A file that a row of the ledger refers to" in audit(store).problems[0].what
 
 
 def test_files_that_nothing_ever_needed_are_collected(store):
-    """An orphan is seen by `verify`, is no fault, and goes."""
+    """An orphan is counted by `verify`, is not a problem, and is deleted."""
     version = publish(store)
     orphan = sha256(b"nobody's").hexdigest()
     blob(store, version.digest).parent.parent.joinpath(orphan[:2]).mkdir(exist_ok=True)
     blob(store, orphan).write_bytes(b"nobody's")
     assert (audit(store).orphans, audit(store).problems) == (1, [])
+    age(store, orphan)
     done = collect(store)
     assert (done.blobs, done.size) == (1, 8)
     assert not blob(store, orphan).exists()
 
 
 def test_where_the_index_is_older_than_the_files_nothing_newer_is_collected(store, tmp_path):
-    """A registry.sqlite3 from a copy makes new versions look like rubbish; they are not."""
+    """With a registry.sqlite3 from a copy, the files of newer versions look unneeded."""
     publish(store, content=b"1")
     shutil.copy(store.folder / "registry.sqlite3", tmp_path / "old")
     second = publish(store, content=b"2")
@@ -212,7 +213,7 @@ def test_where_the_index_is_older_than_the_files_nothing_newer_is_collected(stor
 
 @pytest.mark.parametrize("jump", [-365, 3650])
 def test_a_clock_that_jumps_collects_nothing_in_use(store, monkeypatch, jump):
-    """A year back or ten ahead: what was not removed stays, whatever the day."""
+    """A year back or ten ahead: what was not removed stays."""
     import time
 
     kept = publish(store, content=b"kept")
@@ -256,7 +257,7 @@ def test_collecting_beside_registrations_loses_nothing(store):
 
 
 def test_a_released_alias_goes_back_by_a_rollback(tmp_path):
-    """Nothing holds it in between, and the ledger says so."""
+    """In between it is on no version, and the ledger says so."""
     from datetime import UTC, datetime
 
     registry = Registry(tmp_path / "registry", Settings())
@@ -325,7 +326,7 @@ def test_any_value_of_a_tag_is_kept_as_it_was_said(store, value):
 
 
 def test_the_index_itself_refuses_to_remove_a_holder(store):
-    """Whatever code of ours does: a removed version holds no alias."""
+    """Whatever mlreg's code does: no alias is on a removed version."""
     import sqlite3
 
     version = publish(store)
@@ -347,7 +348,7 @@ def test_a_damaged_removed_version_is_found(store):
 
 
 def test_a_damaged_file_that_may_be_a_manifest_stops_a_collection(store):
-    """All else that told of its version is lost; its other files may still be wanted."""
+    """Everything else about its version is lost; its other files may still be needed."""
     version = publish(store, content=b"kept")
     manifest = blob(store, version.digest)
     copy = manifest.read_bytes()

@@ -51,7 +51,7 @@ def as_schema_2(store) -> None:
         connection.commit()
 
 
-def test_a_rule_is_a_row_of_the_ledger_which_has_all_of_it(store):
+def test_a_rule_is_a_row_of_the_ledger(store):
     """Who set it, when and why; the newest row about an alias is its rule."""
     set_rule(store, MILD, reason="a start")
     set_rule(store, STRICT, reason="customers", file="/srv/project/plugins.toml")
@@ -71,7 +71,7 @@ def test_a_rule_is_a_row_of_the_ledger_which_has_all_of_it(store):
     assert audit(store).problems == []
 
 
-def test_a_rule_that_is_already_so_gets_no_row(store):
+def test_an_unchanged_rule_gets_no_row(store):
     """Nor does a dry run, nor the removal of a rule that is not there."""
     set_rule(store, STRICT)
     rows = len(store.ledger())
@@ -156,7 +156,7 @@ def test_a_registry_from_before_rules_is_read_as_it_is_and_brought_up_to_date(st
     assert schema == 3, "an mlreg that knows no rules would promote without asking them"
 
 
-def test_rules_outlive_an_index_that_an_older_mlreg_made(store):
+def test_rules_survive_an_index_made_by_an_older_mlreg(store):
     """It rebuilds without their table, from a ledger that has them."""
     set_rule(store, STRICT)
     as_schema_2(store)
@@ -167,7 +167,7 @@ def test_rules_outlive_an_index_that_an_older_mlreg_made(store):
     assert audit(store).problems == []
 
 
-def test_a_rule_whose_row_is_lost_is_not_missed_in_silence(store):
+def test_a_rule_whose_row_is_lost_is_reported(store):
     """A rebuild without it says that a row is lost; the alias is in doubt until it has a rule."""
     set_rule(store, MILD, "staging")
     set_rule(store, STRICT)

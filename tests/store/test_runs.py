@@ -1,4 +1,4 @@
-"""The folders of runs that go on, stopped or failed: what stays in them, and for whom."""
+"""The folders of running, stopped and failed runs: what stays in them."""
 
 import fcntl
 import json
@@ -70,7 +70,7 @@ def held_by_another(store, made):
 
 
 def test_a_run_that_never_began_leaves_nothing(store):
-    """Nobody could go on with it."""
+    """It cannot be resumed."""
     with pytest.raises(KeyboardInterrupt), store.start_run("dummy") as run:
         (run.path / "untrained.keras").write_bytes(b"draft")
         raise KeyboardInterrupt
@@ -100,15 +100,15 @@ def test_a_run_that_made_a_version_leaves_nothing(store):
     assert_whole(store)
 
 
-def test_why_a_run_failed_is_kept_until_it_goes_on(store):
+def test_why_a_run_failed_is_kept_until_it_is_resumed(store):
     """What an error of ours says, or another's own words; an interrupted run has not failed."""
     run_id = stop(store, error=TrainingError("Training diverged.", "Try less."))
     (run,) = store.unfinished_runs()
     assert (run.state, run.record["failed"]) == ("failed", "Training diverged.")
-    with pytest.raises(KeyError), store.take_up_run(run_id) as again:
+    with pytest.raises(KeyError), store.reopen_run(run_id) as again:
         raise KeyError
     assert store.unfinished_runs()[0].record["failed"] == "KeyError"
-    with pytest.raises(KeyboardInterrupt), store.take_up_run(run_id) as again:
+    with pytest.raises(KeyboardInterrupt), store.reopen_run(run_id) as again:
         again.begin(BEGAN)
         raise KeyboardInterrupt
     assert store.unfinished_runs()[0].state == "interrupted"
@@ -178,10 +178,10 @@ def test_a_checkpoint_is_synced_before_it_takes_the_last_ones_place(store, monke
     assert done[:3] == ["fsync", "replace", "fsync"]
 
 
-# --- taking up -----------------------------------------------------------------------------------
+# --- reopening -----------------------------------------------------------------------------------
 
 
-def test_a_run_that_is_taken_up_has_its_record_its_checkpoint_and_an_empty_folder_for_files(store):
+def test_a_reopened_run_has_its_record_its_checkpoint_and_an_empty_folder_for_files(store):
     """What the killed process had left half written is gone."""
 
     def die():
@@ -196,10 +196,10 @@ def test_a_run_that_is_taken_up_has_its_record_its_checkpoint_and_an_empty_folde
 
     assert in_child(die) == KILLED
     (stopped,) = store.unfinished_runs()
-    with pytest.raises(KeyboardInterrupt), store.take_up_run(stopped.id) as run:
+    with pytest.raises(KeyboardInterrupt), store.reopen_run(stopped.id) as run:
         assert (run.id, run.model) == (stopped.id, "dummy")
         kept = {"lock", "run.json", "checkpoint.zip", "files", "logs"}
-        assert names(store, run.id) == kept  # logs is a callback's, which goes on with it
+        assert names(store, run.id) == kept  # logs is a callback's, which the resumed run uses
         assert list(run.files.iterdir()) == []
         assert run.checkpoint.read_bytes() == b"epoch 1"
         assert {key: run.record[key] for key in BEGAN} == BEGAN
@@ -207,16 +207,16 @@ def test_a_run_that_is_taken_up_has_its_record_its_checkpoint_and_an_empty_folde
     assert leftovers(store.folder) == []
 
 
-def test_a_run_that_was_taken_up_becomes_a_version_of_its_own_id(store):
-    """And then nobody can take it up again."""
+def test_a_reopened_run_becomes_a_version_with_its_own_id(store):
+    """And cannot be reopened after that."""
     run_id = stop(store, b"epoch 1")
-    with store.take_up_run(run_id) as run:
+    with store.reopen_run(run_id) as run:
         (run.files / "model.keras").write_bytes(b"trained on")
         files = {"model.keras": run.files / "model.keras"}
         version = store.publish(run, record(), files, lambda paths: None)
     assert (version.ref, version.run) == ("dummy@2", run_id)
     with pytest.raises(UsageError):
-        store.take_up_run(run_id)
+        store.reopen_run(run_id)
     assert store.unfinished_runs() == []
     assert_whole(store)
 
@@ -225,7 +225,7 @@ def test_a_run_that_was_taken_up_becomes_a_version_of_its_own_id(store):
     "name",
     ["", ".", "..", "../outside", "x/../../outside", "nul\0", "a" * 300, "\x1b[2J", "OUTSIDE"],
 )
-@pytest.mark.parametrize("action", ["take_up_run", "discard_run"])
+@pytest.mark.parametrize("action", ["reopen_run", "discard_run"])
 def test_a_name_that_leads_elsewhere_is_refused_and_touches_nothing(store, name, action):
     """Only what lies in runs/ is a run, whatever looks like one elsewhere."""
     outside = store.folder / "outside"
@@ -244,15 +244,15 @@ def test_a_name_that_leads_elsewhere_is_refused_and_touches_nothing(store, name,
     assert sorted(store.folder.rglob("*")) == before
 
 
-def test_a_run_that_goes_on_elsewhere_is_neither_taken_up_nor_discarded(store):
-    """7 within a second, naming the process; it goes on undisturbed, and is listed as running."""
+def test_a_run_of_another_process_is_neither_reopened_nor_discarded(store):
+    """Status 7 within a second, with the process; it is not disturbed, and is listed as running."""
     child, let_go, run_id = held_by_another(store, lambda run: run.keep(lambda s: s.write(b"1")))
     try:
         (run,) = store.unfinished_runs()
         assert (run.id, run.state, run.process) == (run_id, "running", child)
         began = time.monotonic()
-        for refused in (store.take_up_run, store.discard_run):
-            with pytest.raises(BusyError, match=f"goes on in process {child}") as caught:
+        for refused in (store.reopen_run, store.discard_run):
+            with pytest.raises(BusyError, match=f"is still running, in process {child}") as caught:
                 refused(run_id)
             assert caught.value.exit_status == 7
         assert time.monotonic() - began < 2
@@ -264,41 +264,41 @@ def test_a_run_that_goes_on_elsewhere_is_neither_taken_up_nor_discarded(store):
     assert store.unfinished_runs()[0].state == "interrupted"
 
 
-def test_a_run_whose_process_is_killed_can_be_taken_up_at_once(store):
+def test_a_run_whose_process_is_killed_can_be_reopened_at_once(store):
     """The lock dies with its holder."""
     child, let_go, run_id = held_by_another(store, lambda run: None)
     os.kill(child, 9)
     wait_for(child)
     os.close(let_go)
     began = time.monotonic()
-    with store.take_up_run(run_id):
+    with store.reopen_run(run_id):
         pass
     assert time.monotonic() - began < 1
 
 
-def test_of_two_that_take_up_one_run_one_gets_it(store):
-    """The other is told that it goes on."""
+def test_only_one_of_two_processes_reopens_a_run(store):
+    """The other one gets an error that says it is running."""
     run_id = stop(store)
-    with store.take_up_run(run_id), pytest.raises(BusyError):
-        Store(store.folder).take_up_run(run_id)
+    with store.reopen_run(run_id), pytest.raises(BusyError):
+        Store(store.folder).reopen_run(run_id)
 
 
-def test_taking_up_that_the_disk_refuses_leaves_the_run_as_it_was(store, monkeypatch):
-    """8, and it can be taken up later."""
+def test_a_reopening_that_the_disk_refuses_leaves_the_run_as_it_was(store, monkeypatch):
+    """Status 8, and it can be reopened later."""
     run_id = stop(store, b"epoch 1")
     mkdir = os.mkdir
     monkeypatch.setattr(
         os, "mkdir", lambda p, *a, **o: no_space() if "files" in str(p) else mkdir(p, *a, **o)
     )
     with pytest.raises(StorageError):
-        store.take_up_run(run_id)
+        store.reopen_run(run_id)
     monkeypatch.undo()
-    with store.take_up_run(run_id) as run:
+    with store.reopen_run(run_id) as run:
         assert run.checkpoint.read_bytes() == b"epoch 1"
 
 
-def test_a_killed_run_does_not_go_on_because_a_sweep_looks_at_it(store):
-    """For that instant its lock is held, by somebody else."""
+def test_a_killed_run_does_not_look_alive_while_a_sweep_checks_it(store):
+    """For that instant another process holds its lock."""
 
     def die():
         run = store.start_run("dummy")
@@ -318,7 +318,7 @@ def test_a_killed_run_does_not_go_on_because_a_sweep_looks_at_it(store):
 # --- discarding, damage, sweeping ----------------------------------------------------------------
 
 
-def test_a_run_that_is_given_up_is_gone(store):
+def test_a_discarded_run_is_gone(store):
     """The others stay."""
     one, other = stop(store, b"1"), stop(store, b"2")
     store.discard_run(one)
@@ -331,15 +331,15 @@ def test_a_run_that_is_given_up_is_gone(store):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "3", '{"schema": 2, "model": "dummy"}', '{"schema": 1}', "[" * 100_000]
 )
-def test_a_run_whose_record_is_damaged_can_be_given_up_alone(store, text):
-    """6 with the way on; it stops nobody else, and no sweep takes its checkpoint."""
+def test_a_run_whose_record_is_damaged_can_only_be_discarded(store, text):
+    """Status 6 and a command that helps; other runs work, and no sweep deletes its checkpoint."""
     run_id, whole = stop(store, b"hours of training"), stop(store)
     file = store.folder / "runs" / run_id / "run.json"
     file.write_text(text)
     states = {run.id: run.state for run in store.unfinished_runs()}
     assert states == {run_id: "damaged", whole: "interrupted"}
     with pytest.raises(IntegrityError, match=r"run\.json is damaged") as caught:
-        store.take_up_run(run_id)
+        store.reopen_run(run_id)
     assert caught.value.command == f"mlreg runs --discard {run_id}"
     publish(store)
     assert names(store, run_id) == {"lock", "run.json", "checkpoint.zip"}
@@ -348,7 +348,7 @@ def test_a_run_whose_record_is_damaged_can_be_given_up_alone(store, text):
 
 
 def test_one_changed_bit_of_what_a_run_began_with_is_seen(store):
-    """A learning rate of 0.009 for 0.001 would be trained with, and nobody would know."""
+    """Otherwise a learning rate of 0.009 instead of 0.001 would be used unnoticed."""
     run_id = stop(store, record={**BEGAN, "config": {"learning_rate": 0.001, "epochs": 3}})
     file = store.folder / "runs" / run_id / "run.json"
     whole = file.read_bytes()
@@ -360,8 +360,8 @@ def test_one_changed_bit_of_what_a_run_began_with_is_seen(store):
     assert [run.state for run in store.unfinished_runs()] == ["interrupted"]
 
 
-def test_a_run_killed_between_its_commit_and_its_word_is_swept_wholly(store):
-    """There is nothing to go on with: its version is registered."""
+def test_a_run_killed_right_after_its_commit_is_swept_completely(store):
+    """There is nothing to resume: its version is registered."""
 
     def die():
         with store.start_run("dummy") as run:
@@ -378,14 +378,14 @@ def test_a_run_killed_between_its_commit_and_its_word_is_swept_wholly(store):
     assert_whole(store)
 
 
-def test_a_run_killed_before_its_commit_is_swept_of_all_but_what_it_takes_to_go_on(store):
-    """Its blobs go; its record and its checkpoint stay, and lead to the next version."""
+def test_a_run_killed_before_its_commit_keeps_only_what_a_resumed_run_needs(store):
+    """Its objects are deleted; its record and its checkpoint stay."""
 
     def die():
         with store.start_run("dummy") as run:
             run.begin(BEGAN)
             run.keep(lambda stream: stream.write(b"epoch 1"))
-            run.announce(["ab" * 32])
+            run.write_intent(["ab" * 32])
             target = store.folder / "objects/sha256/ab"
             target.mkdir(parents=True, exist_ok=True)
             (target / ("ab" * 32)).write_bytes(b"orphan")
@@ -393,7 +393,7 @@ def test_a_run_killed_before_its_commit_is_swept_of_all_but_what_it_takes_to_go_
 
     assert in_child(die) == KILLED
     (run,) = store.unfinished_runs()
-    with store.take_up_run(run.id) as again:  # which sweeps first
-        assert again.announced() == []
+    with store.reopen_run(run.id) as again:  # which sweeps first
+        assert again.leftover().intended == []
         assert again.checkpoint.read_bytes() == b"epoch 1"
     assert_whole(store)

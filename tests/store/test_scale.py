@@ -146,7 +146,7 @@ def test_publishing_costs_the_same_whatever_the_model_went_through(registries):
     assert large.memory <= TIMES * small.memory + (1 << 20), (small, large)
 
 
-def test_another_model_costs_the_same_beside_a_long_past(registries):
+def test_another_model_costs_the_same_beside_a_long_history(registries):
     """A promotion of a model with no past of its own."""
     costs = []
     for folder in registries:

@@ -54,7 +54,7 @@ def old(tmp_path):
 
 
 def test_it_is_read_and_verified_without_a_change(old):
-    """What it has no table for is made of its ledger, for the one command."""
+    """The tables that it lacks are made from its ledger, for that command alone."""
     before = {path: path.read_bytes() for path in old.folder.rglob("*") if path.is_file()}
     registry = Registry(old.folder, Settings())
     assert registry.version("dummy@production").version == 2
@@ -69,7 +69,7 @@ def test_it_is_read_and_verified_without_a_change(old):
 
 
 def test_the_next_writer_brings_it_up_to_date(old):
-    """From then on an older copy of it is refused, as of any other."""
+    """From then on an older copy of it is refused, like one of any other index."""
     before = (old.folder / "registry.sqlite3").read_bytes()
     ledger = old.ledger()
     assert publish(old).version == 3

@@ -27,7 +27,7 @@ from registry_core.errors import MlregError, RefusedError, UsageError
 from registry_core.refs import Ref, parse_ref
 from registry_core.store import Store
 from registry_core.store.audit import audit
-from registry_core.store.local.objects import Blobs
+from registry_core.store.local.objects import LocalObjects
 
 MINUTES = float(os.environ.get("MLREG_VERIFY_MINUTES", "1"))
 SECONDS = 2.5
@@ -160,7 +160,7 @@ def test_many_audits_beside_eight_writers_raise_no_false_alarm(store, capsys):
 
 @pytest.mark.processes
 def test_a_writer_that_is_killed_beside_an_audit_raises_no_false_alarm(store):
-    """At whatever it was doing: its run's folder and its files are nobody's problem."""
+    """At any moment: its run's folder and its files are no problem."""
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         with _killed_at_the_end(store, [_register, _collect]):
@@ -170,10 +170,10 @@ def test_a_writer_that_is_killed_beside_an_audit_raises_no_false_alarm(store):
 
 @pytest.mark.processes
 def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
-    """A large file is read for long; whoever promotes meanwhile is let in."""
+    """A large file takes long to read; a promotion meanwhile succeeds."""
     large = publish(store, "large", bytes(1 << 20))
     seen = []
-    verify = Blobs.verify
+    verify = LocalObjects.verify
 
     def read(blobs, digest, *rest, **options):
         if digest == large.file("model.keras").sha256:
@@ -185,7 +185,7 @@ def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
             seen.append(wait_for(writer))
         return verify(blobs, digest, *rest, **options)
 
-    monkeypatch.setattr(Blobs, "verify", read)
+    monkeypatch.setattr(LocalObjects, "verify", read)
     assert audit(store).problems == []
     assert seen == [0]
 
@@ -193,10 +193,10 @@ def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
 @pytest.mark.gate
 @pytest.mark.processes
 def test_an_audit_needs_no_more_memory_for_more_versions(tmp_path, monkeypatch):
-    """Nothing is kept of what is whole: eight times the versions, and nearly the same peak."""
-    monkeypatch.setattr("registry_core.store.sqlite.index._TOGETHER", 50)  # looked up at once
+    """Only problems are kept: eight times the versions need nearly the same memory."""
+    monkeypatch.setattr("registry_core.store.sqlite.read._TOGETHER", 50)  # looked up at once
     # one thread or four may hold a buffer at one moment: theirs is not what is measured
-    monkeypatch.setattr("registry_core.store.local.disk.CHUNK", 1 << 10)
+    monkeypatch.setattr("registry_core.store.interfaces.objects.CHUNK_BYTES", 1 << 10)
     peaks = []
     for versions in (100, 800):
         store = Store(tmp_path / str(versions))
@@ -236,8 +236,8 @@ def test_a_missing_ledger_file_is_a_problem(store):
 
 
 @pytest.mark.parametrize("left", [0, 1, 3])
-def test_a_ledger_file_that_was_cut_is_a_problem(store, left):
-    """More is gone than what one killed writer leaves out."""
+def test_a_truncated_ledger_file_is_a_problem(store, left):
+    """More is missing than one killed writer leaves out."""
     file = store.folder / "ledger.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:left]))
@@ -255,7 +255,7 @@ def test_a_line_of_the_ledger_file_that_is_missing_is_a_problem(store):
 
 
 def test_a_registry_of_another_ledger_is_a_problem(store, tmp_path):
-    """Whole, of as many rows, and not this one's."""
+    """It is intact and has as many rows, but belongs to another registry."""
     other = Store(tmp_path / "other")
     for number in range(7):
         publish(other, content=b"%d" % number)
@@ -329,7 +329,7 @@ def test_one_manifest_that_cannot_be_read_is_one_problem(unreadable):
     "words", [["list"], ["list", "flowers"], ["list", "flowers", "--json"]], ids=" ".join
 )
 @pytest.mark.parametrize("which", ["model", "manifest", "folder"])
-def test_lists_go_on_where_a_file_cannot_be_read(unreadable, words, which):
+def test_listing_works_when_a_file_cannot_be_read(unreadable, words, which):
     """And show all versions."""
     second = _second(unreadable)
     if which == "manifest":
@@ -370,8 +370,8 @@ def test_what_cannot_be_read_is_not_used(unreadable, tmp_path):
     assert _as_somebody(use) == 0
 
 
-def test_problems_of_several_kinds_are_all_told(unreadable):
-    """One version cannot be read, another is damaged, a third is whole."""
+def test_problems_of_several_kinds_are_all_reported(unreadable):
+    """One version cannot be read, another is damaged, a third is intact."""
     first = unreadable.resolve(parse_ref("flowers", "1"))
     model = first.file("model.keras")
     assert model is not None
@@ -386,7 +386,7 @@ def test_problems_of_several_kinds_are_all_told(unreadable):
     assert _as_somebody(look) == 0
 
 
-def test_a_removal_beside_a_damaged_version_goes_on(unreadable):
+def test_a_version_can_be_removed_beside_a_damaged_one(unreadable):
     """What is not asked for need not be read."""
     with suppress(RefusedError):
         unreadable.removals.remove(_second(unreadable), 0)

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.tensorflow
 @pytest.fixture
 def called(training, tmp_path, monkeypatch):
     """Whole and resumed fits with callbacks of this kind, two steps a call if nobody minds."""
-    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_A_CALL", 10)
+    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 10)
     return lambda callbacks, **compiled: Fits(
         training, tmp_path, callbacks=lambda run_dir: callbacks(), **compiled
     )
@@ -82,7 +82,7 @@ def test_a_half_done_epoch_goes_on_with_the_numbers_of_its_batches(called, keras
 
 def test_callbacks_that_use_no_batch_hook_leave_several_batches_a_call(training, keras, tmp_path):
     """Keras's own have the hooks whether they use them or not; a subclass may use them."""
-    from registry_core.training.callback_batching import batches_a_call
+    from registry_core.training.callback_batching import steps_per_call
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -93,7 +93,7 @@ def test_callbacks_that_use_no_batch_hook_leave_several_batches_a_call(training,
             super().on_train_batch_end(batch, logs)
 
     def calls(*callbacks):
-        return batches_a_call(model, callbacks, 100, 50)
+        return steps_per_call(model, callbacks, 100, 50)
 
     own = keras.callbacks
     for callback in (

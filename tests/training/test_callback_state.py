@@ -30,11 +30,11 @@ def blank(keras):
 
 def through_json(before, after):
     """Write down what one remembers, and give it to the other."""
-    from registry_core.training.callback_state import recall, remembered
+    from registry_core.training.callback_state import restore_state, saved_state
 
     tensors = []
-    kept = json.loads(json.dumps(remembered(before, tensors)))
-    recall(after, kept, tensors)
+    kept = json.loads(json.dumps(saved_state(before, tensors)))
+    restore_state(after, kept, tensors)
     return after
 
 
@@ -120,9 +120,9 @@ def test_generators_and_variables_get_their_state_in_place(blank, keras):
 
 def test_an_object_that_is_not_there_again_is_said(blank):
     """Nobody can make it from what was kept."""
-    from registry_core.training.callback_state import NotRecalledError
+    from registry_core.training.callback_state import NotRestoredError
 
-    with pytest.raises(NotRecalledError, match="Meter"):
+    with pytest.raises(NotRestoredError, match="Meter"):
         through_json(blank(meter=Meter(1)), blank(meter=None))
 
 
@@ -138,15 +138,15 @@ def test_an_object_that_is_not_there_again_is_said(blank):
 )
 def test_what_cannot_be_kept_is_named(blank, value, named):
     """Also deep inside."""
-    from registry_core.training.callback_state import not_remembered
+    from registry_core.training.callback_state import unsaved_state
 
-    assert not_remembered(blank(it=value())) == [named]
+    assert unsaved_state(blank(it=value())) == [named]
 
 
 def test_what_cannot_change_anything_is_not_named(blank, keras, tmp_path):
     """Functions, classes, files, settings, other callbacks."""
     from registry_core.config import RunConfig
-    from registry_core.training.callback_state import not_remembered
+    from registry_core.training.callback_state import unsaved_state
 
     with (tmp_path / "log").open("w") as file:
         callback = blank(
@@ -160,4 +160,4 @@ def test_what_cannot_change_anything_is_not_named(blank, keras, tmp_path):
             loss=keras.losses.MeanSquaredError(),
             dtype=np.dtype("int8"),
         )
-        assert not_remembered(callback) == []
+        assert unsaved_state(callback) == []

@@ -115,7 +115,7 @@ HERE = [name for name in TRIED if name.partition(",")[0] not in ABSENT]
 @pytest.fixture
 def outcome(training, keras, monitor, tmp_path, monkeypatch):
     """What comes of a callback, whole and stopped at a place."""
-    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_A_CALL", 10)
+    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 10)
 
     def fits(name):
         root = f"http://127.0.0.1:{monitor.server_port}"
@@ -168,7 +168,7 @@ def test_stopped_and_resumed_it_ends_in_the_same_weights(outcome, monitor, name)
 
 def test_the_page_says_who_makes_keras_run_one_batch_a_call(keras, tmp_path):
     """A callback that looks at no batch costs nothing."""
-    from registry_core.training.callback_batching import looks_at_batches
+    from registry_core.training.callback_batching import uses_batch_hooks
 
     said = {
         name: cells[1]
@@ -176,7 +176,7 @@ def test_the_page_says_who_makes_keras_run_one_batch_a_call(keras, tmp_path):
         if cells[1] in ("one", "several") and name.partition(",")[0] != "OrbaxCheckpoint"
     }
     make = tried(keras.callbacks, "")
-    assert {name: looks_at_batches(make[name](tmp_path)) for name in said} == {
+    assert {name: uses_batch_hooks(make[name](tmp_path)) for name in said} == {
         name: words == "one" for name, words in said.items()
     }
     assert {*ROWS} - {*said} == {"CallbackList", "LambdaCallback", "OrbaxCheckpoint"}

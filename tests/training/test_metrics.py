@@ -103,7 +103,7 @@ def test_a_metric_of_very_many_values_is_refused_before_training(made, tmp_path)
     trained = train(own(lambda mean: keras.ops.ones((20, 20)), "confusion"))
     with pytest.raises(PluginError) as caught:
         trained.trainer.check(trained.assembly, tmp_path)
-    assert "'confusion' gives 400 values" in caught.value.what
+    assert "'confusion' has 400 values" in caught.value.what
     assert "mlreg_report" in caught.value.remedy
 
 

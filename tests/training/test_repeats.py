@@ -20,7 +20,7 @@ OFTEN = [(0, 2), (0, STEPS), (1, 0), (1, 4), (2, 2)]
 @pytest.fixture
 def fits(training, tmp_path, monkeypatch):
     """Two steps a call, where no callback looks at batches."""
-    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_A_CALL", 10)
+    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 10)
     return lambda **choices: Fits(training, tmp_path, **choices)
 
 
@@ -96,7 +96,7 @@ def callbacks_by_kind(keras, tf):
             self.by_epoch[epoch] = logs["loss"]
             moved_rate(self, 1 + 0.01 * len(self.by_epoch) * self.by_epoch[0])
 
-    class Draws(Kind):
+    class RandomDraws(Kind):
         def on_epoch_begin(self, epoch, logs=None):
             self.drawn = random.random() + np.random.random()
 
@@ -188,7 +188,7 @@ def callbacks_by_kind(keras, tf):
         "counts": Counts,
         "resets when training begins": Resets,
         "collections": Collections,
-        "global generators": Draws,
+        "global generators": RandomDraws,
         "generators": Generators,
         "variables": Teacher,
         "own objects": Own,
@@ -240,7 +240,7 @@ def test_a_memory_that_cannot_be_kept_is_told_before_training(fits, keras):
     for kind, name in ((Cycles, "'rates' (list_iterator)"), (Globals, "'EPOCHS_SEEN' (a global")):
         said = told(fits_in(fits, kind, name).whole())
         assert said.startswith(f"The callback {kind.__qualname__} keeps {name}")
-        assert "if this run is stopped and resumed, it may end in other weights" in said
+        assert "if this run is stopped and resumed, its weights may differ" in said
 
 
 def fits_in(fits, kind, name):
@@ -328,8 +328,9 @@ def test_a_layer_that_draws_with_tf_random_is_named_before_training(fits, keras,
     fit = fits(layers=lambda: [Noisy(name="noisy")])
     whole = fit.whole()
     assert told(whole).startswith(
-        "The layer 'noisy' draws random numbers with tf.random (RandomStandardNormal), which no "
-        "checkpoint can hold: if this run is stopped and resumed, it ends in other weights."
+        "The layer 'noisy' draws random numbers with tf.random (RandomStandardNormal), "
+        "whose state cannot be saved in a checkpoint: if this run is stopped and resumed, its "
+        "weights will differ."
     )
     assert whole.history.not_repeatable[0].when == "resumed"
     resumed = fit.resumed(WITHIN)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from checkpoint_helpers import InFolder, Nowhere
 from fakes import Recorder
-from test_trainer import NAMES, flowers, jitter
+from training_helpers import NAMES, flowers, jitter
 
 from registry_core.config import RunConfig
 from registry_core.errors import IntegrityError, Interrupted, TrainingError
@@ -35,7 +35,7 @@ WITHOUT_VALIDATION = replace(DATA, validation=None)
 
 @pytest.fixture(autouse=True)
 def two_steps_a_call(monkeypatch, training):
-    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_A_CALL", 10)
+    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 10)
 
 
 def streamed(data: DataSplits) -> DataSplits:
@@ -200,7 +200,7 @@ def kinds(training, keras):
         if name not in made:
             kind = Kind(training, keras, **choices[name])
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("registry_core.training.callback_batching.EXAMPLES_A_CALL", 10)
+                patch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 10)
                 made[name] = kind, kind.fit(Nowhere(), evaluate=name == "arrays")
         return made[name]
 
@@ -229,9 +229,9 @@ def at_every_batch(kinds, tmp_path_factory):
     checkpoints = All(tmp_path_factory.mktemp("all"))
     kind, whole = kinds("arrays")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("registry_core.training.callback_batching.EXAMPLES_A_CALL", 10)
-        patch.setattr("registry_core.training.resume.SECONDS_BETWEEN", 0.0)
-        patch.setattr("registry_core.training.resume.COST", float("inf"))
+        patch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 10)
+        patch.setattr("registry_core.training.resume.CHECKPOINT_SECONDS", 0.0)
+        patch.setattr("registry_core.training.resume.MAX_COST", float("inf"))
         ended = kind.fit(checkpoints)
     assert ended.digest == whole.digest
     return checkpoints.all
@@ -383,7 +383,7 @@ def test_an_epoch_at_whose_end_a_signal_comes_is_kept_whatever_that_costs(
     training, keras, tmp_path, monkeypatch
 ):
     """No epoch that was told as done is done again."""
-    monkeypatch.setattr("registry_core.training.resume.COST", 1e-9)
+    monkeypatch.setattr("registry_core.training.resume.MAX_COST", 1e-9)
     checkpoints = InFolder(tmp_path)
     Kind(training, keras, epochs=4).stopped(checkpoints, "epoch 2")
     assert read_state(checkpoints.checkpoint)["epoch"] == 3
@@ -397,7 +397,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_warning(kinds, stopped_at):
     checkpoints.refuses = OSError(28, "No space left on device")
     ended = kind.fit(checkpoints)
     assert ended.digest == whole.digest
-    assert "No checkpoint could be kept" in ended.observer.warnings[0]
+    assert "A checkpoint could not be written" in ended.observer.warnings[0]
     assert "No space left on device" in ended.observer.warnings[0]
 
 
@@ -419,7 +419,7 @@ def test_a_damaged_checkpoint_begins_anew_and_ends_the_same(kinds, stopped_at):
     file.write_bytes(file.read_bytes()[:-100])
     ended = kind.fit(checkpoints)
     assert (ended.digest, ended.history.metrics) == (whole.digest, whole.history.metrics)
-    assert "The run begins anew" in ended.observer.warnings[0]
+    assert "The run starts from the beginning" in ended.observer.warnings[0]
 
 
 @pytest.mark.gate(keep=1)
@@ -440,7 +440,7 @@ def test_a_checkpoint_of_another_model_or_other_callbacks_is_refused(
     with pytest.raises(IntegrityError, match=said) as caught:
         Kind(training, keras, **{"callbacks": watchful, **change}).fit(checkpoints)
     assert caught.value.exit_status == 6
-    assert "began with" in caught.value.remedy
+    assert "started with" in caught.value.remedy
     assert checkpoints.checkpoint.read_bytes() == content
 
 

@@ -128,7 +128,7 @@ def test_labels_that_are_no_classes_are_told_with_their_place(name, label):
 def test_a_stream_that_yields_fewer_than_it_says_is_told_with_both_numbers(name, found):
     """Whether or not they fill as many batches."""
     reached, error = run(splits(name, yields(rows_of(found), says=200)))
-    assert error.what == f"The {name} stream yields {found} examples and says 200."
+    assert error.what == f"The {name} stream yields {found} examples but states 200."
     assert reached == ("fit" if name == "train" and found else "data")
 
 
@@ -137,7 +137,7 @@ def test_a_stream_that_yields_fewer_than_it_says_is_told_with_both_numbers(name,
 def test_a_stream_that_yields_more_than_it_says_is_told(name):
     """What goes beyond would never be seen, and nobody said so."""
     _, error = run(splits(name, yields(rows_of(201), says=200)))
-    assert error.what == f"The {name} stream yields more than the 200 examples that it says."
+    assert error.what == f"The {name} stream yields more than the 200 examples that it states."
     assert "dataset.take(200)" in error.remedy
 
 
@@ -159,7 +159,7 @@ def test_an_example_of_another_shape_is_told_with_its_place(name):
     odd = rows_of(200, 150, lambda inputs, label: (inputs[:1], label))
     _, error = run(splits(name, yields(odd, says=200, shape=(None,))))
     assert error.what == (
-        f"Example 150 of the {name} stream has inputs of shape (1,), and example 0 of shape (2,)."
+        f"Example 150 of the {name} stream has inputs of shape (1,), but example 0 has shape (2,)."
     )
 
 
@@ -285,7 +285,7 @@ def test_a_run_tells_it_as_data_and_registers_nothing(tmp_path):
             run_context(plugins, tmp_path, KerasBackend),
         )
 
-    for case, said in (("short", "train stream yields 30 examples and says 40"),
+    for case, said in (("short", "train stream yields 30 examples but states 40"),
                        ("nan", "train inputs are not all finite: example 33 has NaN")):  # fmt: skip
         with pytest.raises(DataError, match=said):
             go(case)

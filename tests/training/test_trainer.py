@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from checkpoint_helpers import Nowhere
 from fakes import Recorder, run_context, write_project
+from training_helpers import NAMES, flowers, jitter
 
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted, PluginError, TrainingError, UsageError
@@ -15,15 +16,6 @@ from registry_core.process.interrupts import StopRequest
 from registry_core.types import ArraySplit, Assembly, DataSplits
 
 pytestmark = pytest.mark.tensorflow
-
-NAMES = ("setosa", "versicolor", "virginica")
-
-
-def flowers(examples: int, seed: int = 0) -> ArraySplit:
-    random = np.random.default_rng(seed)
-    classes = np.arange(examples) % 3
-    inputs = random.normal(classes[:, None] - 1, 0.3, (examples, 2)).astype("float32")
-    return ArraySplit(inputs, classes)
 
 
 DATA = DataSplits(flowers(22), flowers(12, 1), flowers(7, 2), NAMES)
@@ -46,12 +38,6 @@ def small(keras, outputs=3, loss=None, metrics=("accuracy",), optimizer=None, la
         metrics=list(metrics),
     )
     return model
-
-
-def jitter(inputs, batch):
-    import tensorflow as tf
-
-    return inputs + 0.1 * tf.random.stateless_normal(tf.shape(inputs), batch.seed)
 
 
 class Run:
@@ -92,7 +78,7 @@ def fitted(training, keras):
 @pytest.fixture
 def one_step_a_call(monkeypatch, training):
     """Every batch's end is seen, as with batches of a thousand examples."""
-    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_A_CALL", 1)
+    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 1)
 
 
 # --- fit -----------------------------------------------------------------------------------------
@@ -112,7 +98,7 @@ def test_steps_a_call_do_not_change_the_result(fitted, monkeypatch):
     runs, heard = [], []
     for steps_a_call in (1, 2, 3, 200):
         monkeypatch.setattr(
-            "registry_core.training.callback_batching.EXAMPLES_A_CALL", 5 * steps_a_call
+            "registry_core.training.callback_batching.EXAMPLES_PER_CALL", 5 * steps_a_call
         )
         runs.append(fitted(augmentation=jitter))
         heard.append([step for step, _ in runs[-1].observer.batches])
@@ -432,7 +418,7 @@ def test_a_model_that_keeps_state_outside_its_file_is_refused(check, keras):
 
     layer = Scaling()
     layer.factor = 3.0
-    with pytest.raises(PluginError, match="answers differently once loaded"):
+    with pytest.raises(PluginError, match="different outputs after loading"):
         check(small(keras, layers=[layer]))
 
 
@@ -625,7 +611,7 @@ def test_a_saved_model_passes_its_check_and_another_does_not(training, keras, sa
     model, file, _, _ = saved
     trainer = training.KerasTrainer(RunConfig())
     trainer.check_saved(model, file, DATA.test)
-    with pytest.raises(PluginError, match="answers differently"):
+    with pytest.raises(PluginError, match="different outputs"):
         trainer.check_saved(small(keras), file, DATA.test)
 
 
@@ -662,7 +648,7 @@ def test_an_exported_savedmodel_loads_without_keras_and_answers_the_same(
 def test_a_format_that_cannot_hold_a_model_is_refused(training, saved, tmp_path):
     """The formats are named."""
     _, file, _, _ = saved
-    with pytest.raises(UsageError, match="cannot be written as") as caught:
+    with pytest.raises(UsageError, match="cannot be exported as") as caught:
         training.export_model(file, "keras", tmp_path / "model.zip")
     assert "savedmodel" in caught.value.remedy
 

@@ -1,8 +1,8 @@
-"""Writing so that it stays: fsync of files and folders, digests of what is on the disk.
+"""Durable writes: fsync of files and folders, and digests of what is on the disk.
 
-Files get the modes that the umask leaves them, so that a registry can be shared by a group.
-A failed fsync is never tried again: the kernel may have dropped the pages and would report
-success. The caller gives up the file instead.
+Files get the modes that the umask leaves, so that a group can share a registry.
+A failed fsync is never retried: the kernel may have dropped the pages and would report
+success. The caller discards the file instead.
 """
 
 from __future__ import annotations
@@ -31,39 +31,41 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Make a folder and those above it that are not there, durably."""
+    """Create a folder and the missing ones above it, durably."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
         sync_folder(each.parent)
 
 
-def write_new(folder: int, name: str, content: bytes) -> None:
-    """Write a file that is not there yet, durably, and without the right to write it.
+def write_new(folder: int, name: str, content: bytes, durable: bool = True) -> None:
+    """Write a new file, without write permission.
 
     Args:
-        folder: descriptor of the folder that it gets into.
+        folder: descriptor of the folder to write it into.
         name: its name there.
         content: all of it.
+        durable: whether it is on the disk when this returns.
     """
     descriptor = os.open(name, _NEW, 0o666, dir_fd=folder)
     try:
         write_all(descriptor, content)
-        _seal(descriptor)
+        _seal(descriptor, durable)
     finally:
         os.close(descriptor)
 
 
-def copy_new(source: int, folder: int, name: str) -> tuple[int, str]:
-    """Copy an open file into one that is not there yet, durably, without the right to write it.
+def copy_new(source: int, folder: int, name: str, durable: bool = True) -> tuple[int, str]:
+    """Copy an open file into a new one, without write permission.
 
-    The copy shares no inode with the source, so whoever still holds the source cannot reach it.
-    It has what the source had when this began: what is added meanwhile is left out.
+    The copy has an inode of its own, so a process with the source open cannot change it. It has
+    the content that the source had when this began; what is appended meanwhile is left out.
 
     Args:
         source: descriptor of a regular file, at its beginning.
-        folder: descriptor of the folder that the copy gets into.
+        folder: descriptor of the folder for the copy.
         name: its name there.
+        durable: whether it is on the disk when this returns.
 
     Returns:
         The copy's size in bytes and its sha256.
@@ -75,7 +77,7 @@ def copy_new(source: int, folder: int, name: str) -> tuple[int, str]:
             found = copy_and_hash(descriptor)
         else:
             found = copy_and_hash(source, lambda piece: write_all(descriptor, piece), size)
-        _seal(descriptor)
+        _seal(descriptor, durable)
     finally:
         os.close(descriptor)
     return found
@@ -89,7 +91,7 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def replace(file: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file anew, durably; whatever happens, the old content is there or the new one is."""
+    """Replace a file's content durably: at any time it has all of the old or all of the new one."""
     draft = file.with_name(f"{file.name}.new")
     draft.unlink(missing_ok=True)
     try:
@@ -110,12 +112,12 @@ def copy_and_hash(
     write: Callable[[bytes], object] | None = None,
     limit_bytes: int | None = None,
 ) -> tuple[int, str]:
-    """Read a file and hand each piece to `write`; return how many bytes it had, and their sha256.
+    """Read a file and pass each piece to `write`; returns the number of bytes and their sha256.
 
     Args:
-        descriptor: of the file, from where it stands.
+        descriptor: of the file, at the place to read from.
         write: takes each piece; None takes none.
-        limit_bytes: read no more than that; None reads to the end.
+        limit_bytes: the most to read; None reads to the end.
     """
     import hashlib  # 9 ms, which a command that only lists need not wait for
 
@@ -137,10 +139,11 @@ def sha256_hex(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _seal(descriptor: int) -> None:
-    """Take the right to write from everyone, and make the file durable."""
+def _seal(descriptor: int, durable: bool) -> None:
+    """Remove everyone's write permission."""
     os.fchmod(descriptor, os.fstat(descriptor).st_mode & 0o777 & ~0o222)
-    os.fsync(descriptor)
+    if durable:
+        os.fsync(descriptor)
 
 
 def _cloned(source: int, target: int) -> bool:

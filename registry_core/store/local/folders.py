@@ -1,9 +1,8 @@
-"""Reaching what lies inside the registry by name, from folder to folder, following no link.
+"""Opening files inside the registry by name, from folder to folder, without following links.
 
-Whoever can write into the registry's folder could put a link, a pipe or a device in the place of
-one of its files. Everything inside is opened relative to its folder's descriptor with O_NOFOLLOW,
-and is looked at before it is used. The registry's own folder may be reached through links: its
-user named it.
+A user who can write to the registry's folder could replace one of its files by a link, a pipe or a
+device. Everything inside is opened relative to its folder's descriptor with O_NOFOLLOW, and checked
+before it is used. The path of the registry's own folder may contain links: its user chose it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 from registry_core.errors import IntegrityError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# NONBLOCK, so that a pipe in a file's place cannot hold us up
+# NONBLOCK, so that opening a pipe in a file's place does not wait
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -27,13 +26,13 @@ def opened(folder: Path, *names: str, create: bool = False) -> Iterator[int]:
     """The descriptor of a folder below `folder`.
 
     Args:
-        folder: may be reached through links.
+        folder: its path may contain links.
         names: of the folders on the way, each inside the one before it.
-        create: make those that are not there.
+        create: create those that are missing.
 
     Raises:
-        FileNotFoundError: one is not there.
-        IntegrityError: one is a link, or is no folder.
+        FileNotFoundError: one is missing.
+        IntegrityError: one is a link, or is not a folder.
     """
     descriptor = os.open(folder, _FOLDER)
     try:
@@ -47,17 +46,17 @@ def opened(folder: Path, *names: str, create: bool = False) -> Iterator[int]:
 
 
 def open_folder(folder: int, name: str, place: Path, create: bool = False) -> int:
-    """Open a folder that lies in an open one.
+    """Open a folder inside an open one.
 
     Args:
-        folder: descriptor of the folder that it lies in.
+        folder: descriptor of the folder that contains it.
         name: its name there.
         place: its path, for the message.
-        create: make it if it is not there.
+        create: create it if it is missing.
 
     Raises:
-        FileNotFoundError: it is not there.
-        IntegrityError: it is a link, or is no folder.
+        FileNotFoundError: it is missing.
+        IntegrityError: it is a link, or is not a folder.
     """
     try:
         try:
@@ -75,24 +74,24 @@ def open_folder(folder: int, name: str, place: Path, create: bool = False) -> in
 
 
 def open_file(folder: int, name: str, place: Path, flags: int = os.O_RDONLY) -> int:
-    """Open a regular file, or make one where `flags` say so.
+    """Open a regular file, or create one if `flags` say so.
 
     Args:
-        folder: descriptor of the folder that it lies in.
+        folder: descriptor of the folder that contains it.
         name: its name there.
         place: its path, for the message.
         flags: as for `os.open`.
 
     Raises:
-        FileNotFoundError: it is not there.
-        IntegrityError: it is a link, a folder, a pipe, or another thing that is no regular file.
+        FileNotFoundError: it is missing.
+        IntegrityError: it is a link, a folder, a pipe, or anything else but a regular file.
     """
-    # looked at first, because opening a device may do something
+    # checked first, because opening a device may have an effect
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise misplaced(place, "a regular file")
     descriptor = os.open(name, flags | _FILE, 0o666, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was exchanged in between
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was replaced in between
         os.close(descriptor)
         raise misplaced(place, "a regular file")
     return descriptor
@@ -102,8 +101,8 @@ def read_file(folder: int, name: str, place: Path, limit_bytes: int) -> bytes:
     """The content of a small file.
 
     Raises:
-        FileNotFoundError: it is not there.
-        IntegrityError: it is no regular file, or larger than the limit.
+        FileNotFoundError: it is missing.
+        IntegrityError: it is not a regular file, or is larger than the limit.
     """
     descriptor = open_file(folder, name, place)
     try:
@@ -122,12 +121,12 @@ def read_file(folder: int, name: str, place: Path, limit_bytes: int) -> bytes:
 
 
 def names_in(folder: int) -> list[str]:
-    """The names of what lies in a folder, in order."""
+    """The names in a folder, in order."""
     return sorted(os.listdir(folder))
 
 
 def size_of(folder: int, name: str) -> int | None:
-    """A regular file's size in bytes; None if there is none of this name."""
+    """A regular file's size in bytes; None if there is no such file."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -136,9 +135,9 @@ def size_of(folder: int, name: str) -> int | None:
 
 
 def remove_tree(folder: int, name: str) -> None:
-    """Remove a folder or a file with all that is below it, as far as that is possible.
+    """Remove a file, or a folder with everything in it, as far as that is possible.
 
-    What links lead to stays.
+    The targets of links stay.
     """
     import shutil
 
@@ -153,7 +152,7 @@ def remove_tree(folder: int, name: str) -> None:
 
 
 def check_regular(place: Path) -> None:
-    """Refuse what lies in a file's place and is none; for files that another library opens.
+    """Refuse anything but a regular file; for files that another library opens.
 
     Raises:
         IntegrityError: it is a link, a folder, a pipe.
@@ -164,11 +163,11 @@ def check_regular(place: Path) -> None:
 
 
 def misplaced(place: Path, wanted: str) -> IntegrityError:
-    """What to raise where a link or something else lies in the place of what mlreg wrote."""
+    """The error for a link, or anything else, in the place of a file that mlreg wrote."""
     return IntegrityError(
         f"{place} is {_kind(place)}, and should be {wanted}.",
         "mlreg did not touch it: it follows no link inside a registry. Move it away, or restore "
-        "what belongs there.",
+        "the file that was there.",
         f"ls -ld {place}",
     )
 

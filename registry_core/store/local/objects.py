@@ -1,30 +1,36 @@
-"""Files named by their content. Knows no versions and no index.
+"""Objects in a folder: objects/sha256/ab/abcd…, each file without write permission.
 
-What comes in is the registry's own copy, hashed and fsynced by the caller; what goes out is hashed
-again before anyone parses it. No link is followed on the way.
+Objects are put beside the run folders, on the same file system, so that putting one is a rename.
+No link is followed on the way.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from registry_core.errors import IntegrityError, StorageError
+from registry_core.store.checked import CheckedStream
+from registry_core.store.interfaces.objects import ObjectInfo, Objects
 from registry_core.store.local.disk import copy_and_hash
-from registry_core.store.local.folders import names_in, open_file, open_folder, opened, size_of
+from registry_core.store.local.folders import names_in, open_file, open_folder, opened
 from registry_core.store.local.permissions import check_writable
 
 OBJECTS = "objects"
+RUNS = "runs"
 _CONTENT = "sha256"
+# File systems take the time of a change from a clock that moves in steps of up to 10 ms.
+_CLOCK_TICK_NS = 50_000_000
 
 
-class Blobs:
-    """The folder `objects/`: objects/sha256/ab/abcd…, each file without the right to write it.
+class LocalObjects(Objects):
+    """The folder `objects/` of a registry.
 
     Args:
         registry: the registry's folder; `objects` in it need not exist yet.
@@ -32,180 +38,167 @@ class Blobs:
 
     def __init__(self, registry: Path) -> None:
         self._registry = registry
+        # folders whose own names this process has made durable
+        self._durable: set[str] = set()
 
-    def place(self, digest: str) -> str:
-        """Where a blob lies, relative to the registry, for messages."""
-        return f"{OBJECTS}/{_CONTENT}/{digest[:2]}/{digest}"
-
-    def holds_any(self) -> bool:
-        """Whether a blob has ever been put here and is still here."""
-        return any(some for _, some in self.digests())
-
-    def digests(self) -> Iterator[tuple[str, list[str]]]:
-        """The names of all blobs, in order: how those of one folder begin, and the names.
-
-        Raises:
-            IntegrityError: a folder is a link, or is none.
-        """
-        try:
-            with opened(self._registry, OBJECTS, _CONTENT) as folder:
-                folders = names_in(folder)
-        except (FileNotFoundError, NotADirectoryError):  # a file where the registry would be
-            return
-        for name in folders:
-            if re.fullmatch("[0-9a-f]{2}", name):
-                with suppress(FileNotFoundError), self._folder(name) as folder:
-                    names = names_in(folder)
-                yield name, [n for n in names if re.fullmatch(f"{name}[0-9a-f]{{62}}", n)]
-
-    def prepare(self, runs: str) -> None:
-        """Make the folder, and raise now what would be raised when something is put into it.
-
-        Args:
-            runs: the name of the folder that files are moved here from.
+    def prepare(self) -> None:
+        """Create the folder, and raise now what `put` would raise later.
 
         Raises:
             PermissionError: a part of the registry cannot be written.
             StorageError: it is on another file system than `runs`.
         """
         with (
-            opened(self._registry, OBJECTS, _CONTENT, create=True) as folder,
-            opened(self._registry, runs, create=True) as source,
+            opened(self._registry, OBJECTS, _CONTENT, create=True) as content,
+            opened(self._registry, RUNS, create=True) as runs,
         ):
             place = self._registry / OBJECTS / _CONTENT
             check_writable(self._registry)
-            if os.fstat(folder).st_dev != os.fstat(source).st_dev:
+            if os.fstat(content).st_dev != os.fstat(runs).st_dev:
                 raise StorageError(
-                    f"{place} and {self._registry / runs} are on different file systems.",
+                    f"{place} and {self._registry / RUNS} are on different file systems.",
                     "Files are moved from one to the other: put the registry on one file system.",
-                    f"df {place} {self._registry / runs}",
+                    f"df {place} {self._registry / RUNS}",
                 )
 
-    def put(self, source: Path, staged: Mapping[str, str]) -> None:
-        """Move files in, durably.
-
-        A blob that is already there is replaced: by the same content if it is whole, by the right
-        content if it is damaged. That costs a rename, where verifying it would cost reading it.
-
-        Args:
-            source: a folder in the registry, on the same file system.
-            staged: digest -> the name there of a hashed, fsynced file.
-        """
-        names = source.relative_to(self._registry).parts
+    def put(self, digest: str, source: Path) -> None:
+        prefix = digest[:2]
         with (
-            opened(self._registry, *names) as drafts,
+            self._folder_of(source) as drafts,
             opened(self._registry, OBJECTS, _CONTENT, create=True) as content,
         ):
-            self._move(staged, drafts, content)
-            os.fsync(content)
-        # The parents too, even if they were there: who made them may not have synced them yet.
-        for parents in ((OBJECTS,), ()):
-            with opened(self._registry, *parents) as folder:
-                os.fsync(folder)
-
-    def _move(self, staged: Mapping[str, str], drafts: int, content: int) -> None:
-        for prefix in {digest[:2] for digest in staged}:
-            place = self._registry / OBJECTS / _CONTENT / prefix
-            folder = open_folder(content, prefix, place, create=True)
+            shard = open_folder(content, prefix, self._path(digest).parent, create=True)
             try:
-                for digest in staged:
-                    if digest.startswith(prefix):
-                        _keep_readers(drafts, staged[digest], folder, digest)
-                        os.rename(staged[digest], digest, src_dir_fd=drafts, dst_dir_fd=folder)
-                os.fsync(folder)
+                self._finish(drafts, source, digest, shard)
+                # Replacing costs a rename; finding out whether what is there is whole, a read.
+                os.rename(source.name, digest, src_dir_fd=drafts, dst_dir_fd=shard)
+                os.fsync(shard)
             finally:
-                os.close(folder)
+                os.close(shard)
+            if prefix not in self._durable:
+                os.fsync(content)
+                self._durable.add(prefix)
+        # The parents too, even if they were there: who made them may not have synced them yet.
+        if OBJECTS not in self._durable:
+            for parents in ((OBJECTS,), ()):
+                with opened(self._registry, *parents) as folder:
+                    os.fsync(folder)
+            self._durable.add(OBJECTS)
 
-    def remove(self, digests: Iterable[str]) -> None:
-        """Remove blobs that no version needs; one that is not there is no fault."""
-        going = sorted(digests)
-        for prefix in {digest[:2] for digest in going}:
-            with suppress(FileNotFoundError), self._folder(prefix) as folder:
-                for digest in going:
-                    if digest.startswith(prefix):
-                        with suppress(FileNotFoundError):
-                            os.unlink(digest, dir_fd=folder)
-                os.fsync(folder)
+    def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
+        what = what or digest
+        descriptor = self._open(digest, what)
+        size = os.fstat(descriptor).st_size
+        if limit_bytes is not None and size > limit_bytes:
+            os.close(descriptor)
+            raise self._damaged(digest, what, f"{size:,} bytes")
+        stream = CheckedStream(
+            lambda count: os.read(descriptor, count),
+            lambda: os.close(descriptor),
+            digest,
+            size,
+            lambda found: self._damaged(digest, what, found),
+        )
+        return cast(BinaryIO, stream)
 
-    def size(self, digest: str) -> int | None:
-        """A blob's size in bytes; None if it is missing, or is not a file."""
-        with suppress(FileNotFoundError), self._folder(digest[:2]) as folder:
-            return size_of(folder, digest)
+    def stat(self, digest: str) -> ObjectInfo | None:
+        with suppress(FileNotFoundError), self._shard(digest[:2]) as shard:
+            return _info(shard, digest)
         return None
 
-    def read(self, digest: str, what: str, limit_bytes: int) -> bytes:
-        """A blob's content, checked.
+    def delete(self, *digests: str) -> None:
+        for prefix in sorted({digest[:2] for digest in digests}):
+            with suppress(FileNotFoundError), self._shard(prefix) as shard:
+                for digest in sorted(digests):
+                    if digest.startswith(prefix):
+                        with suppress(FileNotFoundError):
+                            os.unlink(digest, dir_fd=shard)
+                os.fsync(shard)
 
-        Args:
-            digest: sha256 in hex.
-            what: what it is, for the message: a file of a version.
-            limit_bytes: what it can have at most; a larger one is damaged, and is not read.
+    def stamp(self, digest: str) -> object:
+        try:
+            with self._shard(digest[:2]) as shard:
+                status = os.stat(digest, dir_fd=shard, follow_symlinks=False)
+        except (OSError, IntegrityError):
+            return None  # reading it says what is wrong
+        if abs(time.time_ns() - status.st_ctime_ns) < _CLOCK_TICK_NS:
+            return None  # another change within this tick would leave the same time
+        return (
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+        )  # fmt: skip
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """The objects whose digests begin with `prefix`, in the order of their digests.
 
         Raises:
-            IntegrityError: it is missing, or its content is not what its name says.
-        """
-        pieces: list[bytes] = []
-        self.verify(digest, what, pieces.append, limit_bytes)
-        return b"".join(pieces)
-
-    def read_small(self, digest: str, limit_bytes: int) -> bytes | None:
-        """A blob's content, checked; None if it is larger, missing, damaged or cannot be read.
-
-        Raises:
-            OSError: the machine lacks something; whether the blob is whole is not known.
+            IntegrityError: a folder is a link, or is not a folder.
         """
         try:
-            return self.read(digest, digest, limit_bytes)
-        except IntegrityError:
-            return None
-        except OSError as error:
-            if error.errno in (errno.EIO, errno.EACCES, errno.EPERM):
-                return None
-            raise
+            with opened(self._registry, OBJECTS, _CONTENT) as content:
+                shards = names_in(content)
+        except (FileNotFoundError, NotADirectoryError):  # a file where the registry would be
+            return
+        for shard in shards:
+            if re.fullmatch("[0-9a-f]{2}", shard) and shard.startswith(prefix[:2]):
+                found = []
+                with suppress(FileNotFoundError), self._shard(shard) as folder:
+                    for name in names_in(folder):
+                        ours = re.fullmatch(f"{shard}[0-9a-f]{{62}}", name)
+                        if ours and name.startswith(prefix) and (info := _info(folder, name)):
+                            found.append(info)
+                yield from found
 
-    def verify(
-        self,
-        digest: str,
-        what: str,
-        write: Callable[[bytes], object] | None = None,
-        limit_bytes: int | None = None,
-    ) -> None:
-        """Read a blob to its end, hand each piece to `write`, and check its digest.
+    def place(self, digest: str) -> str:
+        """Where an object is, relative to the registry."""
+        return f"{OBJECTS}/{_CONTENT}/{digest[:2]}/{digest}"
 
-        Args:
-            digest: sha256 in hex.
-            what: what it is, for the message: a file of a version.
-            write: takes each piece; None takes none.
-            limit_bytes: what it has, or can have at most; a larger one is not read.
-
-        Raises:
-            IntegrityError: it is missing, or its content is not what its name says. What was
-                handed to `write` until then is not to be used.
-        """
-        descriptor = self._open(digest, what)
+    def readable(self, digest: str) -> bool:
+        path = self._path(digest)
         try:
-            size = os.fstat(descriptor).st_size
-            if limit_bytes is not None and size > limit_bytes:
-                raise self._damaged(digest, what, f"{size:,} bytes")
-            size, found = copy_and_hash(descriptor, write)
+            return os.access(path, os.R_OK) or not path.lstat()
+        except PermissionError:
+            return False
+        except OSError:
+            return True
+
+    def _path(self, digest: str) -> Path:
+        return self._registry / self.place(digest)
+
+    def _shard(self, prefix: str) -> AbstractContextManager[int]:
+        return opened(self._registry, OBJECTS, _CONTENT, prefix)
+
+    def _folder_of(self, source: Path) -> AbstractContextManager[int]:
+        """The folder of a file; inside the registry, no link is followed on the way to it."""
+        if source.is_relative_to(self._registry):
+            return opened(self._registry, *source.parent.relative_to(self._registry).parts)
+        return opened(source.parent)
+
+    def _finish(self, drafts: int, source: Path, digest: str, shard: int) -> None:
+        """Check a file that is to become an object, and make it as durable as one."""
+        descriptor = open_file(drafts, source.name, source)
+        try:
+            size, found = copy_and_hash(descriptor)
+            if found != digest:
+                raise IntegrityError(
+                    f"A file changed before it became {self.place(digest)}: it should have sha256 "
+                    f"{digest}, found sha256 {found} ({size} bytes).",
+                    "It was not stored. Something else writes to the folders of runs.",
+                )
+            mode = stat.S_IMODE(os.fstat(descriptor).st_mode) & ~0o222
+            os.fchmod(descriptor, mode | _readers(shard, digest, descriptor))
+            os.utime(descriptor)
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        if found != digest:
-            raise self._damaged(digest, what, f"sha256 {found} ({size} bytes)")
-
-    @contextmanager
-    def _folder(self, prefix: str, create: bool = False) -> Iterator[int]:
-        with opened(self._registry, OBJECTS, _CONTENT, prefix, create=create) as folder:
-            yield folder
 
     def _open(self, digest: str, what: str) -> int:
         try:
-            with self._folder(digest[:2]) as folder:
-                return open_file(folder, digest, self._registry / self.place(digest))
+            with self._shard(digest[:2]) as shard:
+                return open_file(shard, digest, self._path(digest))
         except FileNotFoundError as error:
             raise self._damaged(digest, what, "no file") from error
         except PermissionError as error:
-            error.filename = str(self._registry / self.place(digest))
+            error.filename = str(self._path(digest))
             raise
         except IntegrityError as error:
             raise self._damaged(digest, what, f"something else: {error.what}") from error
@@ -219,21 +212,25 @@ class Blobs:
         )
 
 
-def _keep_readers(drafts: int, draft: str, folder: int, digest: str) -> None:
-    """Let those who may read a file read the one that replaces it.
+def _info(shard: int, name: str) -> ObjectInfo | None:
+    try:
+        status = os.stat(name, dir_fd=shard, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return ObjectInfo(name, status.st_size, status.st_mtime)
+
+
+def _readers(shard: int, digest: str, draft: int) -> int:
+    """The read permissions of the object that a file replaces.
 
     Another user may have made it, with another umask; its versions are that user's as well.
     """
     try:
-        old = os.stat(digest, dir_fd=folder, follow_symlinks=False)
+        old = os.stat(digest, dir_fd=shard, follow_symlinks=False)
     except FileNotFoundError:
-        return
-    descriptor = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=drafts)
-    try:
-        new = os.fstat(descriptor)
-        readers = 0o444 if old.st_gid == new.st_gid else 0o004
-        mode = stat.S_IMODE(new.st_mode) | (old.st_mode & readers)
-        if stat.S_ISREG(old.st_mode) and mode != stat.S_IMODE(new.st_mode):
-            os.fchmod(descriptor, mode)
-    finally:
-        os.close(descriptor)
+        return 0
+    if not stat.S_ISREG(old.st_mode):
+        return 0
+    return old.st_mode & (0o444 if old.st_gid == os.fstat(draft).st_gid else 0o004)

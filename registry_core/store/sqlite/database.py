@@ -1,7 +1,7 @@
-"""Opening registry.sqlite3: ours or not, there or not, to read or to write.
+"""Opening registry.sqlite3 to read or to write, whether or not it exists and is ours.
 
-A connection lives as long as one transaction. The file is never opened but through SQLite:
-closing any descriptor of it would drop the locks that SQLite holds in this process.
+A connection lives as long as one transaction. The file is opened through SQLite alone: closing any
+other descriptor of it would drop the locks that SQLite holds in this process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from registry_core.errors import NewerSchemaError, StorageError
 from registry_core.store.local.disk import make_folders
 from registry_core.store.local.folders import check_regular, opened
-from registry_core.store.local.objects import Blobs
+from registry_core.store.local.objects import LocalObjects
 from registry_core.store.sqlite import derived
 from registry_core.store.sqlite.schema import ADDED, APPLICATION_ID, SCHEMA, STATEMENTS
 from registry_core.store.storage_errors import DATABASE, damaged_index
@@ -32,30 +32,30 @@ class Database:
 
     Args:
         folder: the registry; need not exist.
-        busy_seconds: how long another process's lock is waited for.
+        busy_seconds: how long to wait for another process's lock.
     """
 
     def __init__(self, folder: Path, busy_seconds: float) -> None:
         self._folder = folder
         self._file = folder / DATABASE
-        self._blobs = Blobs(folder)
+        self._blobs = LocalObjects(folder)
         self._busy_seconds = busy_seconds
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view. Creates nothing; a registry that is not there reads as empty."""
+        """One consistent view. Creates nothing; a registry that is missing reads as empty."""
         opened = self._open_for_reading() if self._exists() else None
         with closing(opened or _empty()) as connection:
             yield connection
 
     @contextmanager
     def writing(self, create: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction, alone in writing; committed unless the body raises.
+        """One exclusive transaction, committed unless the body raises.
 
-        A registry that cannot be written says so before the body begins.
+        A registry that cannot be written raises before the body begins.
 
         Args:
-            create: make the registry if it is not there.
+            create: create the registry if it is missing.
         """
         if not self._exists():
             if not create:
@@ -85,10 +85,10 @@ class Database:
 
     @contextmanager
     def snapshot(self, file: Path) -> Iterator[sqlite3.Connection]:
-        """A copy of the index as it is at one moment, which holds nobody up while it is read.
+        """A copy of the index at one moment, which blocks no writer while it is read.
 
         Args:
-            file: where the copy is made; it is not there yet.
+            file: where the copy is made; must not exist.
         """
         with closing(sqlite3.connect(file, isolation_level=None)) as copy:
             with self.reading() as connection:
@@ -99,7 +99,7 @@ class Database:
             yield copy
 
     def _locked(self, mode: str) -> sqlite3.Connection:
-        """A connection inside a transaction, alone in writing to the file that is there now."""
+        """A connection inside an exclusive transaction on the file that is there now."""
         while True:
             found = self._inode()
             connection = self._connect(mode)
@@ -127,9 +127,9 @@ class Database:
             return None
 
     def _make_file(self) -> None:
-        """Make the file with the modes that the umask leaves; SQLite would make it 0644.
+        """Create the file with the mode of the umask; SQLite would create it with 0644.
 
-        It is not opened, and where it cannot be made without that, SQLite makes it.
+        It is not opened; where that is not possible, SQLite creates it.
         """
         with opened(self._folder) as folder, suppress(FileExistsError, PermissionError):
             os.mknod(DATABASE, stat.S_IFREG | 0o666, dir_fd=folder)
@@ -138,7 +138,7 @@ class Database:
         """Whether there is an index; raises if there is none though versions were registered.
 
         Raises:
-            IntegrityError: a link, or something else, lies in the place of one of its files.
+            IntegrityError: one of its files is a link, or not a regular file.
         """
         for ending in ("", "-journal", "-wal", "-shm"):
             check_regular(self._folder / f"{DATABASE}{ending}")
@@ -161,7 +161,7 @@ class Database:
             return None
 
     def _open_for_reading(self) -> sqlite3.Connection | None:
-        """A connection inside a transaction; None if whoever made the file was killed at it."""
+        """A connection inside a transaction; None if the process that made the file was killed."""
         connection = self._connect("ro")
         try:
             connection.execute("BEGIN")
@@ -185,7 +185,7 @@ class Database:
         return None
 
     def _roll_back_a_killed_writer(self) -> None:
-        """Undo what a writer left half done when it was killed; that takes the right to write."""
+        """Undo what a killed writer left half done; that takes the permission to write."""
         try:
             with closing(self._connect("rw")) as connection:
                 connection.execute("PRAGMA user_version").fetchall()
@@ -208,21 +208,17 @@ class Database:
         return sqlite3.connect(uri, uri=True, timeout=self._busy_seconds, isolation_level=None)
 
     def _check_ours(self, connection: sqlite3.Connection) -> int | None:
-        """The number of the schema; None where there is none yet.
+        """The number of the schema; None if there is none yet.
 
         Raises:
             IntegrityError: the file is another program's, or its schema is newer.
         """
-        application_id, schema, tables = (
-            connection.execute(query).fetchone()[0]
-            for query in (
-                "PRAGMA application_id",
-                "PRAGMA user_version",
-                "SELECT count(*) FROM sqlite_master",
-            )
-        )
-        if (application_id, schema, tables) == (0, 0, 0):
-            return None
+        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+        schema = connection.execute("PRAGMA user_version").fetchone()[0]
+        if (application_id, schema) == (0, 0):
+            query = "SELECT count(*) FROM sqlite_master"
+            if connection.execute(query).fetchone()[0] == 0:
+                return None
         if application_id != APPLICATION_ID:
             raise damaged_index(self._folder, "is not an mlreg registry's")
         if schema > SCHEMA:
@@ -250,7 +246,7 @@ class Database:
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, schema: int) -> None:
-    """From an older schema to this one, inside the transaction that writes."""
+    """Migrate an older schema to this one, inside the transaction that writes."""
     for number in range(schema + 1, SCHEMA + 1):
         for statement in _split(ADDED[number]):
             connection.execute(statement)

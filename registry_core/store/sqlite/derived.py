@@ -1,96 +1,92 @@
-"""What follows from the ledger, kept in tables so that no command reads all of it.
+"""Tables that follow from the ledger, so that no command reads all of it.
 
-`held` has the versions that an alias can go back through: a promotion adds its version, a rollback
-takes the last one away, and a release adds a time without a holder, which the next promotion ends.
+`held` has the places that an alias can roll back through; see `store.aliases`. NULL stands for a
+time when the alias was on no version.
 
-`stretches` has the runs of rows between those at which the clock went back: the first and the last
-row of each, and the latest time among them. Within a stretch no row is much earlier than one before
-it, so that a time is found among a million rows in twenty steps.
+`stretches` cuts the ledger where the clock went back: the first and the last row of each stretch,
+and the latest time in it. Within a stretch no row is much earlier than one before it, so a binary
+search finds a time among a million rows in twenty steps.
 
-`rules` has, for each alias that has a rule, the row that set it. The rows about rules have no
-model, so that an index finds them among a million others.
+`rules` has, for each alias that has a rule, the row that set it. Rows about rules have no model, so
+an index finds them among a million others.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from typing import NamedTuple
 
+from registry_core.records import LedgerAction, LedgerRow
+from registry_core.store.aliases import moves_alias, places_after
+from registry_core.store.clock import SKEW_SECONDS, clock_went_back, later
 from registry_core.store.sqlite.schema import DERIVED, MOVES, SCHEMA
 
-RULE_SET = "rule set"
-RULE_REMOVED = "rule removed"
 
-# Machines that share a registry have clocks that differ by this much.
-SKEW_SECONDS = 60
+class _Row(NamedTuple):
+    """What the tables need of a row; a million of them are read without parsing any evidence."""
 
-_LAST = "FROM held WHERE model = :model AND alias = :alias"
-_TAKE = f"DELETE {_LAST} AND depth = (SELECT max(depth) {_LAST})"
-_ADD = (
-    "INSERT INTO held (model, alias, depth, number) "
-    f"SELECT :model, :alias, coalesce(max(depth), 0) + 1, :number {_LAST}"
-)
+    number: int
+    at: str
+    action: str
+    model: str
+    version: int | None
+    alias: str | None
 
 
-def follow_alias(
-    connection: sqlite3.Connection, action: str, model: str, alias: str | None, version: int | None
-) -> None:
-    """Bring `held` up to date with a row of the ledger that is added now."""
-    if alias is None or version is None:
+_ROWS = "SELECT number, at, action, model, version, alias FROM ledger"
+
+
+def follow(connection: sqlite3.Connection, row: LedgerRow) -> None:
+    """Update all tables with a row that is added now."""
+    _follow_alias(connection, row)
+    _follow_clock(connection, row)
+    _follow_rule(connection, row)
+
+
+def _follow_alias(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
+    if not moves_alias(row):
         return
-    place = {"model": model, "alias": alias}
-    if action == "rolled back":
-        connection.execute(_TAKE, place)
-    elif action == "released":
-        connection.execute(_ADD, {**place, "number": None})
-    elif action == "promoted":
-        connection.execute(f"{_TAKE} AND number IS NULL", place)
-        last = f"SELECT number {_LAST} ORDER BY depth DESC LIMIT 1"
-        if connection.execute(last, place).fetchone() != (version,):
-            connection.execute(_ADD, {**place, "number": version})
+    place = {"model": row.model, "alias": row.alias}
+    query = (
+        "SELECT depth, number FROM held WHERE model = :model AND alias = :alias "
+        "ORDER BY depth DESC LIMIT 2"
+    )
+    last = connection.execute(query, place).fetchall()[::-1]
+    before = [number for _, number in last]
+    after = places_after(before, row)
+    same = sum(1 for old, new in zip(before, after, strict=False) if old == new)
+    query = "DELETE FROM held WHERE model = :model AND alias = :alias AND depth = :depth"
+    for depth, _ in last[same:]:
+        connection.execute(query, {**place, "depth": depth})
+    top = last[same - 1][0] if same else last[0][0] - 1 if last else 0
+    query = "INSERT INTO held VALUES (:model, :alias, :depth, :number)"
+    for depth, number in enumerate(after[same:], top + 1):
+        connection.execute(query, {**place, "depth": depth, "number": number})
 
 
-def follow_clock(connection: sqlite3.Connection, number: int, at: str) -> None:
-    """Bring `stretches` up to date with a row that is added now."""
+def _follow_clock(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
     query = "SELECT first, latest FROM stretches ORDER BY first DESC LIMIT 1"
     first, latest = connection.execute(query).fetchone() or (None, "")
-    if first is None or begins_a_stretch(latest, at):
+    if first is None or clock_went_back(latest, row.at):
         query = "INSERT INTO stretches (first, last, latest) VALUES (?, ?, ?)"
-        connection.execute(query, (number, number, at))
+        connection.execute(query, (row.number, row.number, row.at))
     else:
         query = "UPDATE stretches SET last = ?, latest = max(latest, ?) WHERE first = ?"
-        connection.execute(query, (number, at, first))
+        connection.execute(query, (row.number, row.at, first))
 
 
-def follow_rule(
-    connection: sqlite3.Connection, number: int, action: str, model: str, alias: str | None
-) -> None:
-    """Bring `rules` up to date with a row that is added now."""
-    if model or alias is None:
+def _follow_rule(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
+    if row.model or row.alias is None:
         return
-    if action == RULE_SET:
+    if row.action == LedgerAction.RULE_SET:
         query = "INSERT INTO rules VALUES (?, ?) ON CONFLICT (alias) DO UPDATE SET row = ?"
-        connection.execute(query, (alias, number, number))
-    elif action == RULE_REMOVED:
-        connection.execute("DELETE FROM rules WHERE alias = ?", (alias,))
+        connection.execute(query, (row.alias, row.number, row.number))
+    elif row.action == LedgerAction.RULE_REMOVED:
+        connection.execute("DELETE FROM rules WHERE alias = ?", (row.alias,))
 
 
-def begins_a_stretch(latest: str, at: str) -> bool:
-    """Whether the clock went back by more than clocks differ, from the latest time so far."""
-    return at < latest and at < later(latest, -SKEW_SECONDS)
-
-
-def later(at: str, seconds: float) -> str:
-    """A time of the ledger, so many seconds later; the same text where it is no time."""
-    try:
-        moved = datetime.fromisoformat(at) + timedelta(seconds=seconds)
-    except (ValueError, OverflowError):
-        return at
-    return moved.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def last_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[int, int]]:
+def ranges_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[int, int]]:
     """Ranges of row numbers, newest first, that hold every row up to a time, and few others.
 
     Every row after a range, to the end of its stretch, is later than `until`.
@@ -111,7 +107,7 @@ def last_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[int
 
 
 def make_temporary(connection: sqlite3.Connection, schema: int) -> None:
-    """Make and fill the tables for this connection alone that an older index does not have."""
+    """Create and fill the tables that an older index lacks, for this connection alone."""
     for number in range(schema + 1, SCHEMA + 1):
         for statement in DERIVED[number]:
             connection.execute(statement.replace("CREATE", "CREATE TEMP", 1))
@@ -119,19 +115,17 @@ def make_temporary(connection: sqlite3.Connection, schema: int) -> None:
 
 
 def fill(connection: sqlite3.Connection, schema: int) -> None:
-    """Fill the tables that this schema did not have from the whole ledger."""
+    """Fill the tables that this schema lacked from the whole ledger."""
     if schema < 2:
-        query = f"SELECT action, model, alias, version FROM ledger WHERE {MOVES} ORDER BY number"  # noqa: S608
-        for row in connection.execute(query).fetchall():
-            follow_alias(connection, *row)
+        for fields in connection.execute(f"{_ROWS} WHERE {MOVES} ORDER BY number").fetchall():
+            _follow_alias(connection, _Row(*fields))
         fill_clock(connection)
-    query = "SELECT number, action, model, alias FROM ledger WHERE model = '' ORDER BY number"
-    for row in connection.execute(query).fetchall():
-        follow_rule(connection, *row)
+    for fields in connection.execute(f"{_ROWS} WHERE model = '' ORDER BY number").fetchall():
+        _follow_rule(connection, _Row(*fields))
 
 
 def fill_clock(connection: sqlite3.Connection) -> None:
-    """Fill `stretches` anew from the whole ledger."""
+    """Fill `stretches` again from the whole ledger."""
     connection.execute("DELETE FROM stretches")
-    for row in connection.execute("SELECT number, at FROM ledger ORDER BY number").fetchall():
-        follow_clock(connection, *row)
+    for fields in connection.execute(f"{_ROWS} ORDER BY number").fetchall():
+        _follow_clock(connection, _Row(*fields))

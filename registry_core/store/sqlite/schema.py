@@ -1,4 +1,4 @@
-"""The tables of registry.sqlite3, and what they refuse whoever writes to them.
+"""The tables of registry.sqlite3, and the changes that its triggers refuse.
 
 Works with SQLite 3.38 and later, whose JSON functions one index needs.
 
@@ -10,14 +10,16 @@ command that writes.
 
 from __future__ import annotations
 
-# "mlrg": what `file registry.sqlite3` shows, and what tells our file from another program's
+from registry_core.store import aliases
+
+# "mlrg": `file registry.sqlite3` shows it, and it tells our file from another program's
 APPLICATION_ID = 0x6D6C7267
 SCHEMA = 3
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
-# the ledger's indexes serve history and decisions. `score` is turned so that higher is better.
-# A removed version stays in `versions`, with a row in `removals`: its number stays taken, and the
-# ledger's references lead somewhere. `evidence` has the blobs that rows of the ledger rest on.
+# the ledger's indexes serve history and decisions. A higher `score` is always better. A removed
+# version stays in `versions`, with a row in `removals`: its number stays taken, and the ledger's
+# references stay valid. `evidence` has the objects that rows of the ledger refer to.
 TABLES = """
 CREATE TABLE models (
     name TEXT NOT NULL PRIMARY KEY,
@@ -139,9 +141,9 @@ BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 # Those on INSERT into versions, files and ledger refuse INSERT OR REPLACE, for which no DELETE
 # trigger may be fired.
 
-# What rows of the ledger say together, by the schema that added it; see derived.py. In `held`, NULL
-# stands for a time when nothing held the alias. `rules` has the row of the ledger that set the rule
-# of an alias; what the rule is stands there alone.
+# Tables that follow from the ledger, by the schema that added them; see derived.py. In `held`, NULL
+# stands for a time when the alias was on no version. `rules` has the row of the ledger that set the
+# rule of an alias; only that row says what the rule is.
 DERIVED = {
     2: (
         """CREATE TABLE held (
@@ -168,7 +170,7 @@ DERIVED = {
     ),
 }
 
-MOVES = "action IN ('promoted', 'rolled back', 'released')"
+MOVES = "action IN ({})".format(", ".join(f"'{action}'" for action in aliases.MOVES))
 COMPARED = "json_extract(evidence, '$.comparison.fingerprint')"
 INCUMBENT = "json_extract(evidence, '$.incumbent')"
 _INDEXES = f"""
@@ -203,7 +205,7 @@ STATEMENTS = (
     )
 )
 
-# By which a version that was never announced is taken back, in one transaction.
+# To withdraw a version that was never announced, in one transaction.
 ALLOW_DELETE = [f"DROP TRIGGER {table}_no_DELETE" for table in _REASONS]
 REFUSE_DELETE = [
     _REFUSED.format(table=table, verb="DELETE", reason=reason) for table, reason in _REASONS.items()

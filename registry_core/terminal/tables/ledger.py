@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from registry_core.formatting import literal
-from registry_core.records import LedgerRow
+from registry_core.records import LedgerAction, LedgerRow
 from registry_core.rules import PromotionRule
 from registry_core.terminal.output import stdout
 from registry_core.terminal.tables.table import Column, key_column, new_table, tags_line, time_cell
@@ -50,27 +50,27 @@ def show_history(rows: Sequence[LedgerRow], wide: bool = False) -> None:
 
 
 def _what(row: LedgerRow) -> str:
-    if row.action in ("rule set", "rule removed"):
+    if row.action in (LedgerAction.RULE_SET, LedgerAction.RULE_REMOVED):
         return _what_of_rule(row)
     subject = row.model if row.version is None else f"{row.model}@{row.version}"
     before = f" (before: {row.previous})" if row.previous else ""
-    if row.action == "promoted":
+    if row.action == LedgerAction.PROMOTED:
         return f"{subject} became {row.alias}{before}"
-    if row.action == "rolled back":
+    if row.action == LedgerAction.ROLLED_BACK:
         return f"{row.alias} went back to {subject}{before}"
-    if row.action == "rebuilt":
+    if row.action == LedgerAction.REBUILT:
         return "the index was rebuilt"
-    if row.action == "refused":
+    if row.action == LedgerAction.REFUSED:
         return f"{subject} was refused as {row.alias}"
-    if row.action == "released":
+    if row.action == LedgerAction.RELEASED:
         return f"{row.model}@{row.alias} was deleted; it was {subject}"
-    if row.action == "tagged":
+    if row.action == LedgerAction.TAGGED:
         return f"{subject} was tagged {tags_line(row.evidence)}"
     return f"{subject} was {row.action}"
 
 
 def _what_of_rule(row: LedgerRow) -> str:
-    if row.action == "rule removed":
+    if row.action == LedgerAction.RULE_REMOVED:
         return f"the rule for {row.alias} was removed"
     asked = _requirements(row.evidence.get("rule"), str(row.alias))
     if "before" not in row.evidence:

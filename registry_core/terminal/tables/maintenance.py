@@ -34,6 +34,11 @@ def show_collection(collection: GarbageCollection, dry_run: bool) -> None:
         console.print("Nothing to delete.")
     for removal in collection.removals:
         console.print(safe_text(f"  {removal.version.ref}, removed {when(removal.at)}"))
+    if collection.spared:
+        console.print(
+            f"{counted(collection.spared, 'unneeded file')} kept: being published, or less than "
+            "an hour old."
+        )
     for digest in collection.unregistered:
         print_warning(
             f"{digest} is the manifest of a version that the index does not know; it and its "

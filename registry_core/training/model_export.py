@@ -1,7 +1,7 @@
-"""A registered model written in another format, read back, and held against itself.
+"""Export of a registered model to another format, verified by loading it and comparing outputs.
 
-Keras ends without an error for some models that the format then does not hold: a vocabulary is
-lost, or the file cannot be loaded. So nothing counts as written before it has answered alike.
+Keras exports some models without an error although the format cannot hold them: a vocabulary is
+lost, or the file cannot be loaded. So an export counts only once its outputs match the model's.
 """
 
 from __future__ import annotations
@@ -20,55 +20,55 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.errors import UsageError
-from registry_core.training.examples import call_signature, example_batches
-from registry_core.training.models import load_model
+from registry_core.training.example_inputs import call_signature, example_batches
+from registry_core.training.model_files import load_model
 
 EXPORT_FORMATS = ("keras", "h5", "savedmodel")
 
-# terminal colours and the names of graph nodes in TensorFlow's messages, and what leads to a cause
+# terminal colours, graph node names and operation names in TensorFlow's messages
 _NOISE = re.compile(r"\x1b\[[\d;]*m|\{\{.*?\}\}|\[Op:\w+\]( name:)?")
-_SAYS_ONLY_WHERE = ("Exception encountered when calling", "Graph execution error")
+_LOCATION_ONLY = ("Exception encountered when calling", "Graph execution error")
 
-# Read back, the same operations run on the same machine, in another graph: the order of a sum may
-# differ. Half precision keeps three digits of each step.
+# The export runs the same operations on the same machine in another graph: the order of sums may
+# differ. Half precision has three digits.
 _TOLERANCE = {"float16": 2e-2, "bfloat16": 5e-2}
 _USUAL_TOLERANCE = 1e-4
-# graphics cards multiply in a shorter type where nobody forbids it
+# GPUs may multiply in a shorter type (TF32)
 _GPU_TOLERANCE = 1e-3
 
-# what TensorFlow says where the disk is full or cannot be written, and is no fault of the model
+# TensorFlow's errors for a full or read-only disk
 _DISK = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
 
 
-class _AnswersOtherwiseError(UsageError):
-    """What was written can be read back, and answers otherwise."""
+class _OutputsDifferError(UsageError):
+    """The export can be loaded, but its outputs differ."""
 
 
 def export_model(source: Path, form: str, destination: Path) -> None:
-    """Write a registered model for other tools, and read it back.
+    """Export a registered model for other tools, and verify the export.
 
     Args:
-        source: the registered `.keras` file, already checked against its digest.
+        source: the registered `.keras` file; its digest was checked.
         form: one of `EXPORT_FORMATS`; `h5` is Keras's legacy format, `savedmodel` a folder that
             TensorFlow Serving reads.
-        destination: where the file or folder goes; its name ends as the format asks.
+        destination: the file or folder to write, with the extension of the format.
 
     Raises:
-        UsageError: the format cannot hold this model: it cannot be written or read back, or
-            answers otherwise. What was written is left to the caller.
+        UsageError: the format cannot hold this model: it cannot be written or loaded, or its
+            outputs differ. The caller removes what was written.
         OSError: the disk is full or fails.
     """
     model = load_model(source)
     try:
         _write(model, form, destination)
-        # what was exported is as it was before it answered anything
+        # compare with a model that has made no predictions either, like the export
         _check(load_model(source) if _has_state(model) else model, form, destination)
-    except _AnswersOtherwiseError:
+    except _OutputsDifferError:
         if form != "savedmodel" or not getattr(model, "inputs", None):
             raise
-        # Keras traces with the layers' own default, which for random layers is training
+        # Keras traces with the layers' default, which is training for random layers
         shutil.rmtree(destination)
-        _write(_inference_alone(model), form, destination)
+        _write(_inference_model(model), form, destination)
         _check(model, form, destination)
 
 
@@ -76,59 +76,60 @@ def _write(model: keras.Model, form: str, destination: Path) -> None:
     try:
         if form == "savedmodel":
             if not getattr(model, "inputs", None):
-                _answered(model)  # a model with a call of its own is exported as it was called
+                _example_outputs(model)  # a subclassed model is exported as it was called
             model.export(destination, verbose=False)
         else:
             with _without_legacy_warning():
                 model.save(destination)
     except _DISK as error:
-        raise OSError(errno.ENOSPC, _said(error), str(destination)) from error
+        raise OSError(errno.ENOSPC, _reason(error), str(destination)) from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        raise _unfit(form, _odd(model, form), _said(error)) from error
+        raise _cannot_export(form, _unsupported_parts(model, form), _reason(error)) from error
 
 
-def _inference_alone(model: keras.Model) -> keras.Model:
-    """The model, called as `predict` calls it: nothing in it is random or trains."""
+def _inference_model(model: keras.Model) -> keras.Model:
+    """The model with `training=False`, as `predict` calls it."""
     (inputs,) = call_signature(model) or ()
     return keras.Model(inputs, model(inputs, training=False))
 
 
 def _check(model: keras.Model, form: str, written: Path) -> None:
-    """Hold the answers of what was written against the model's own."""
-    asked = _answered(model)
-    if not asked:
-        raise _unchecked(form, "no example inputs could be made that this model takes")
+    """Compare the outputs of an export with the model's."""
+    examples = _example_outputs(model)
+    if not examples:
+        raise _cannot_check(form, "no example inputs that this model accepts could be made")
     tolerance = _tolerance(model)
-    again: Any = None
+    loaded: Any = None
     try:
-        again = _read_back(form, written)
-        answer = again.serve if form == "savedmodel" else partial(again, training=False)
-        answers = [_flat(answer(*inputs)) for inputs, _ in asked]
+        loaded = _read_back(form, written)
+        predict = loaded.serve if form == "savedmodel" else partial(loaded, training=False)
+        outputs = [_flat(predict(*inputs)) for inputs, _ in examples]
     except Exception as error:
-        lost = _lost(model, again) or _odd(model, form)
-        raise _unfit(form, lost, f"read back, it fails: {_said(error)}") from error
-    for (inputs, expected), found in zip(asked, answers, strict=True):
-        if _alike(expected, found, tolerance):
+        lost = _lost_vocabularies(model, loaded) or _unsupported_parts(model, form)
+        raise _cannot_export(form, lost, f"the export fails when used: {_reason(error)}") from error
+    for (inputs, expected), found in zip(examples, outputs, strict=True):
+        if _close(expected, found, tolerance):
             continue
-        if not _has_state(model) and not _alike(expected, _flat(_call(model, inputs)), tolerance):
-            raise _unchecked(form, "the model answers the same inputs differently each time")
-        lost, by = _lost(model, again) or _odd(model, form), _by(expected, found)
-        raise _unfit(form, lost, f"read back, it answers otherwise{by}.", _AnswersOtherwiseError)
+        if not _has_state(model) and not _close(expected, _flat(_call(model, inputs)), tolerance):
+            raise _cannot_check(form, "the model's outputs for the same inputs vary")
+        lost = _lost_vocabularies(model, loaded) or _unsupported_parts(model, form)
+        why = f"the outputs of the export differ{_difference(expected, found)}."
+        raise _cannot_export(form, lost, why, _OutputsDifferError)
 
 
-def _answered(model: keras.Model) -> list[tuple[tuple[Any, ...], list[Any]]]:
-    """Batches of example inputs that the model takes, with its answers as a flat list."""
+def _example_outputs(model: keras.Model) -> list[tuple[tuple[Any, ...], list[Any]]]:
+    """Batches of example inputs that the model accepts, each with its outputs as a flat list."""
     for batches in example_batches(model):
-        asked = []
+        examples = []
         for inputs in batches:
             try:
-                asked.append((inputs, _flat(_call(model, inputs))))
-            except Exception:  # noqa: S112 - it takes other values or sizes: another batch has them
+                examples.append((inputs, _flat(_call(model, inputs))))
+            except Exception:  # noqa: S112 - it needs other values or sizes; another batch has them
                 continue
-        if asked:
-            return asked
+        if examples:
+            return examples
     return []
 
 
@@ -140,7 +141,7 @@ def _read_back(form: str, written: Path) -> Any:
     if form == "savedmodel":
         return tf.saved_model.load(str(written))
     with _without_legacy_warning():
-        # compiled, as it is loaded by everyone who says nothing else
+        # compiled, as by default
         return keras.saving.load_model(written, safe_mode=True)
 
 
@@ -158,7 +159,7 @@ def _dense(answer: Any) -> np.ndarray:
     return array.astype("float32") if halves else array
 
 
-def _alike(expected: Sequence[np.ndarray], found: Sequence[np.ndarray], tolerance: float) -> bool:
+def _close(expected: Sequence[np.ndarray], found: Sequence[np.ndarray], tolerance: float) -> bool:
     return len(expected) == len(found) and all(
         a.shape == b.shape and _equal(a, b, tolerance) for a, b in zip(expected, found, strict=True)
     )
@@ -173,8 +174,8 @@ def _equal(expected: np.ndarray, found: np.ndarray, tolerance: float) -> bool:
     )
 
 
-def _by(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> str:
-    """By how much answers differ at most, where they are numbers of one shape."""
+def _difference(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> str:
+    """The largest difference of outputs, in words; empty if they are not comparable numbers."""
     most = 0.0
     for a, b in zip(expected, found, strict=False):
         if a.shape == b.shape and a.dtype.kind in "fiub" and b.dtype.kind in "fiub":
@@ -183,28 +184,28 @@ def _by(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> str:
     return f" (by up to {most:g})" if most else ""
 
 
-def _odd(model: keras.Model, form: str) -> str:
-    """What of a model is known not to fit into a format, in words."""
+def _unsupported_parts(model: keras.Model, form: str) -> str:
+    """Parts of a model that a format is known not to hold, in words."""
     if form != "h5":
         return ""
     kinds = {type(layer).__name__ for layer in model._flatten_layers(include_self=False)}
-    odd = sorted(kinds & {"RandomContrast", "RandomBrightness"})
+    parts = sorted(kinds & {"RandomContrast", "RandomBrightness"})
     if any("bfloat16" in str(weight.dtype) for weight in model.weights):
-        odd.append("weights in bfloat16")
-    return ", ".join(odd)
+        parts.append("weights in bfloat16")
+    return ", ".join(parts)
 
 
-def _lost(model: keras.Model, again: Any) -> str:
-    """Whose vocabulary did not come back, in words."""
-    if not isinstance(again, keras.Model):
+def _lost_vocabularies(model: keras.Model, loaded: Any) -> str:
+    """Which vocabularies the export lost, in words."""
+    if not isinstance(loaded, keras.Model):
         return ""
-    sides = [_vocabularies(each) for each in (model, again)]
+    sides = [_vocabularies(each) for each in (model, loaded)]
     lost = [name for name, words in sides[0].items() if sides[1].get(name) != words]
     return ", ".join(f"the vocabulary of {name}" for name in lost[:3])
 
 
 def _vocabularies(model: keras.Model) -> dict[str, list[str]]:
-    """`TextVectorization 'text'` -> its words; a layer within such a layer is left out."""
+    """`TextVectorization 'text'` -> its words; layers inside such a layer are left out."""
     layers = [
         layer
         for layer in model._flatten_layers(include_self=False)
@@ -219,7 +220,7 @@ def _vocabularies(model: keras.Model) -> dict[str, list[str]]:
 
 
 def _tolerance(model: keras.Model) -> float:
-    """How far answers may be apart, as a part of the largest one."""
+    """The largest allowed difference of outputs, relative to the largest output."""
     usual = _GPU_TOLERANCE if tf.config.list_physical_devices("GPU") else _USUAL_TOLERANCE
     layers = model._flatten_layers()
     types = {str(each) for layer in layers for each in (layer.compute_dtype, layer.variable_dtype)}
@@ -227,37 +228,39 @@ def _tolerance(model: keras.Model) -> float:
 
 
 def _has_state(model: keras.Model) -> bool:
-    """Whether an answer depends on those before it."""
+    """Whether an output depends on earlier calls."""
     layers = model._flatten_layers(include_self=False)
     return any(getattr(layer, "stateful", False) for layer in layers)
 
 
-def _said(error: Exception) -> str:
-    """The line of an error that says why; the first of Keras's often says only where."""
+def _reason(error: Exception) -> str:
+    """The line of an error that says why; the first line of Keras's errors often says where."""
     lines = [_NOISE.sub("", line).strip() for line in str(error).splitlines()]
-    of_use = [line for line in lines if line and not line.startswith(_SAYS_ONLY_WHERE)]
-    said = of_use[0] if of_use else type(error).__qualname__
-    return said[:200].rstrip(".: ") + "."
+    useful = [line for line in lines if line and not line.startswith(_LOCATION_ONLY)]
+    reason = useful[0] if useful else type(error).__qualname__
+    return reason[:200].rstrip(".: ") + "."
 
 
-def _unfit(form: str, odd: str, why: str, kind: type[UsageError] = UsageError) -> UsageError:
-    because = f" because of {odd}" if odd else ""
+def _cannot_export(
+    form: str, cause: str, why: str, kind: type[UsageError] = UsageError
+) -> UsageError:
+    because = f" because of {cause}" if cause else ""
     others = [each for each in EXPORT_FORMATS if each != form]
     return kind(
-        f"This model cannot be written as {form}{because}: {why}",
-        f"Nothing was written. Formats: {', '.join(others)}; keras holds every model.",
+        f"This model cannot be exported as {form}{because}: {why}",
+        f"Nothing was written. Other formats: {', '.join(others)}; keras holds every model.",
     )
 
 
-def _unchecked(form: str, why: str) -> UsageError:
+def _cannot_check(form: str, why: str) -> UsageError:
     return UsageError(
-        f"What was written as {form} cannot be checked: {why}.",
-        "Nothing was written. --format keras gives the registered file as it is.",
+        f"The {form} export cannot be checked: {why}.",
+        "Nothing was written. --format keras copies the registered file.",
     )
 
 
 class _without_legacy_warning:  # noqa: N801 - reads as the statement it is used in
-    """Keras warns that HDF5 is legacy; whoever asked for h5 knows."""
+    """Hide Keras's warning that HDF5 is legacy; the user examples for it."""
 
     def __enter__(self) -> None:
         self._logger = logging.getLogger("absl")

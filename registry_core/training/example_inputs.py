@@ -1,7 +1,6 @@
-"""Example inputs made from what a model says that it takes: the same ones every time.
+"""Deterministic example inputs, made from a model's input shapes, dtypes and vocabularies.
 
-They show whether two models answer alike where no dataset is at hand. Knows shapes, types and
-vocabularies, and nothing of what the inputs mean.
+They show whether two models have the same outputs when no dataset is at hand.
 """
 
 from __future__ import annotations
@@ -13,31 +12,31 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Examples a batch, where the model does not fix it: enough that each meets another word.
+# Examples per batch if the model does not fix it: enough for several words of a vocabulary.
 BATCH = 8
 
-# What stands for an axis of any length: small first, then what deep stacks of convolutions need.
+# Lengths to try for an axis of open length: small first, then what deep convolutions need.
 _LENGTHS = (16, 64, 224)
 
-# Words a text has, and how many words of a vocabulary are tried in all.
+# Number of words in a text of several words.
 _WORDS_A_TEXT = 6
 
 _UNKNOWN_WORD = "zzunknownzz"
 
 
 def example_batches(model: keras.Model, batch: int = BATCH) -> Iterator[list[tuple[Any, ...]]]:
-    """Make batches of inputs, of which a model may take all, some or none.
+    """Make batches of inputs, of which a model may accept all, some or none.
 
-    The values differ in kind: numbers of both signs and pixels, else whole numbers, else zeros.
-    Texts and whole numbers are taken from the model's own vocabularies.
+    Values are signed numbers and pixels, else integers, else zeros. Texts and integers come from
+    the model's vocabularies.
 
     Args:
         model: built, or loaded from a file.
-        batch: examples in a batch, for a model that leaves that open.
+        batch: examples per batch if the model leaves that open.
 
     Yields:
-        Batches of one kind and one choice of the lengths that the model leaves open, likely ones
-        first: the positional arguments of a call, each a tensor or a nesting of tensors.
+        Batches of one kind of values and one length of open axes, likely ones first: the positional
+        arguments of a call, each a tensor or a nesting of tensors.
     """
     signature = call_signature(model)
     if signature is None:
@@ -64,7 +63,7 @@ _Numbers = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 
 
 class _Values:
-    """Values that a model's layers can take: within their tables, out of their vocabularies."""
+    """Values that a model's layers accept: in range of embeddings, from vocabularies."""
 
     def __init__(self, model: keras.Model) -> None:
         self._words, self._numbers, tables = _vocabularies(model)
@@ -85,10 +84,10 @@ class _Values:
         return tf.sparse.from_dense(made) if getattr(spec, "sparse", False) else made
 
     def texts(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-        """Words of the vocabularies, one after the other; every second text is several words."""
+        """Words of the vocabularies in turn; every second text has several words."""
         words = self._words or ["one", "two", "three"]
         count = int(np.prod(shape))
-        # known words alone first: a layer that looks up whole texts knows no text of two words
+        # single known words first: a layer that looks up whole texts has no text of two words
         texts = [words[place * max(1, len(words) // count) % len(words)] for place in range(count)]
         for place in range(1, count, 2):
             texts[place] = " ".join(random.choice(words, _WORDS_A_TEXT))
@@ -97,7 +96,7 @@ class _Values:
         return np.array(texts, dtype=object).reshape(shape)
 
     def whole(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-        """Whole numbers below the smallest table's size, or of the vocabularies of numbers."""
+        """Integers below the smallest embedding's size, or from integer vocabularies."""
         if self._numbers:
             return random.choice([*self._numbers, max(self._numbers) + 1], shape)
         return random.integers(0, self._top, shape)
@@ -113,12 +112,12 @@ class _Values:
 
 
 def call_signature(model: keras.Model) -> tuple[Any, ...] | None:
-    """What a call takes, as specifications with a shape and a dtype; None where nothing says it."""
+    """The inputs of a call as specifications with shape and dtype; None if they are unknown."""
     if isinstance(model, keras.Sequential):
         return tuple(model.inputs) if model.inputs else None
     if getattr(model, "inputs", None):
         return (model.input,)
-    # a model with a call of its own remembers the shapes that it was built with
+    # a subclassed model records the shapes that it was built with
     built = model.get_build_config() or {}
     shapes = built.get("shapes_dict") or {"inputs": built.get("input_shape")}
     if any(shape is None for shape in shapes.values()):
@@ -135,7 +134,7 @@ def _specifications(shape: Any, dtype: str) -> Any:
 
 
 def _vocabularies(model: keras.Model) -> tuple[list[str], list[int], list[int]]:
-    """The words, the whole numbers and the sizes of tables that a model's layers have."""
+    """The words, integers and embedding sizes of a model's layers."""
     words: list[str] = []
     numbers: list[int] = []
     sizes: list[int] = []

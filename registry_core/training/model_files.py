@@ -1,4 +1,4 @@
-"""Keras models as files: saved, loaded without running code of theirs, checked."""
+"""Keras model files: saving, loading without running stored code, checking."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_model(path: Path) -> keras.Model:
 
 
 def check_saved(model: keras.Model, path: Path, inputs: Any) -> None:
-    """Load what was saved and hold its outputs against those of the model in memory.
+    """Load a saved model and compare its outputs with those of the model in memory.
 
     Args:
         model: the model that was saved.
@@ -35,22 +35,22 @@ def check_saved(model: keras.Model, path: Path, inputs: Any) -> None:
         inputs: (n, ...) a few raw inputs.
 
     Raises:
-        PluginError: the file cannot be loaded, or the model it holds answers otherwise.
+        PluginError: the file cannot be loaded, or its outputs differ.
     """
     try:
         loaded = load_model(path)
     except Exception as error:
         raise PluginError(
             f"The model was saved and cannot be loaded again: {error_reason(error)}",
-            "A layer, loss or metric of your own needs @keras.saving.register_keras_serializable() "
-            "and a get_config; a Lambda layer with code in it is never loaded.",
+            "A custom layer, loss or metric needs @keras.saving.register_keras_serializable() and "
+            "a get_config; a Lambda layer with code is never loaded.",
         ) from error
     expected, found = (np.asarray(each(inputs, training=False)) for each in (model, loaded))
     # the same operations on the same machine; the tolerance is for kernels chosen by memory layout
     if not np.allclose(expected, found, rtol=1e-4, atol=1e-5, equal_nan=True):
         difference = float(np.nanmax(np.abs(expected - found)))
         raise PluginError(
-            f"The model that was saved answers differently once loaded (by up to {difference:g}).",
-            "Something that the model computes with is not in its file: "
-            "a layer's state belongs in weights or in get_config.",
+            f"The saved model has different outputs after loading (by up to {difference:g}).",
+            "Part of the model's state is not in its file: "
+            "put a layer's state into weights or get_config.",
         )

@@ -1,4 +1,4 @@
-"""Keras callbacks of the host: tell the observer, stop when asked, stop when the loss is lost."""
+"""The callback that records the history, reports progress, and stops at a loss that diverges."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import keras
 
 from registry_core.errors import TrainingError
 from registry_core.process.interrupts import StopRequest
-from registry_core.training.evaluation import as_numbers, refuse_metric
+from registry_core.training.evaluation import as_numbers, check_metric_finite
 from registry_core.training.pipeline import TrainingBatches
 from registry_core.types import History, Observer
 
 
-class Watch(keras.callbacks.Callback):
-    """Keeps the history and looks after the run, at batch ends and epoch ends.
+class HistoryCallback(keras.callbacks.Callback):
+    """Records metrics and times of each epoch, and reports each batch and epoch.
 
     Args:
-        batches: told which epoch begins, so that its seeds follow.
-        observer: told what goes on.
-        stop: asked at the end of every batch of validation.
-        earlier: what `state` said when the run was stopped; None where it begins.
+        batches: told which epoch begins, because its seeds depend on that.
+        observer: receives batches and epochs.
+        stop: checked after every validation batch.
+        earlier: the result of `state` when the run was stopped; None for a new run.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class Watch(keras.callbacks.Callback):
         self._began = 0.0
         self.epoch = 0
         self.step = 0
-        # of the epoch that is gone on with: where no batch of it was left, Keras measures nothing
+        # metrics of a resumed epoch: if none of its batches is left, Keras computes none
         self.before: Mapping[str, float] = {}
         if earlier is not None:
-            self._go_on(earlier)
+            self._restore(earlier)
 
     def history(self) -> History:
-        """What was measured after each epoch so far."""
+        """The metrics of each epoch so far."""
         return History(self._metrics, self._epoch_seconds, self._resumed)
 
     def state(self) -> dict[str, Any]:
-        """The same, and how long this epoch has taken, as a checkpoint keeps it."""
+        """The history and the time of the current epoch, as JSON for a checkpoint."""
         return {
             "history": self._metrics,
             "epoch_seconds": self._epoch_seconds,
@@ -63,8 +63,8 @@ class Watch(keras.callbacks.Callback):
             "resumed": self._resumed,
         }
 
-    def _go_on(self, state: Mapping[str, Any]) -> None:
-        """The first epoch to come begins after the batches that it had."""
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint; the next epoch skips the batches that are done."""
         self._metrics = {name: list(values) for name, values in state["history"].items()}
         self._epoch_seconds = list(state["epoch_seconds"])
         self._earlier_seconds = state["seconds_of_this_epoch"]
@@ -77,10 +77,10 @@ class Watch(keras.callbacks.Callback):
         self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        # `batch` counts whole calls of several steps, the epoch's last one may be shorter
+        # `batch` counts calls of several steps each; the last call of an epoch may be shorter
         self.step = min(batch + 1, self._batches.steps)
         values = as_numbers(logs or {})
-        self._refuse_lost(values, f"epoch {self.epoch + 1}, batch {self.step}")
+        self._check_loss_finite(values, f"epoch {self.epoch + 1}, batch {self.step}")
         if (rate := learning_rate(self.model)) is not None:
             values["learning_rate"] = rate
         self._observer.batch_done(self.step, values)
@@ -95,9 +95,9 @@ class Watch(keras.callbacks.Callback):
             logs.update(measured)
         self.before = {}
         values = as_numbers(logs or {})
-        self._refuse_lost(values, f"epoch {epoch + 1}, after its last batch")
+        self._check_loss_finite(values, f"epoch {epoch + 1}, after its last batch")
         for name, value in values.items():
-            refuse_metric(name, value, f"after epoch {epoch + 1}, and the loss is fine")
+            check_metric_finite(name, value, f"after epoch {epoch + 1}, and the loss is fine")
         if (rate := learning_rate(self.model)) is not None:
             values["learning_rate"] = rate
         for name, value in values.items():
@@ -108,22 +108,22 @@ class Watch(keras.callbacks.Callback):
         self._observer.epoch_done(epoch, values, self._epoch_seconds[-1])
 
     def _seconds(self) -> float:
-        """How long this epoch has taken so far, in this process and in earlier ones."""
+        """Duration of this epoch so far, in this process and in earlier ones, in seconds."""
         return self._earlier_seconds + time.perf_counter() - self._began
 
     @staticmethod
-    def _refuse_lost(values: Mapping[str, float], place: str) -> None:
+    def _check_loss_finite(values: Mapping[str, float], place: str) -> None:
         for name, value in values.items():
             if "loss" in name and not math.isfinite(value):
                 raise TrainingError(
                     f"Training diverged: {name} is {value} in {place}.",
-                    "Nothing was registered. A smaller learning rate is the usual cure; "
-                    "inputs that are far from 0 to 1 are the usual cause.",
+                    "Nothing was registered. Try a smaller learning rate, and check that inputs "
+                    "are scaled, for example to 0 to 1.",
                 )
 
 
 def learning_rate(model: keras.Model) -> float | None:
-    """The learning rate in use; None where the optimizer does not have just one."""
+    """The current learning rate; None if the optimizer has no single one."""
     try:
         return float(model.optimizer.learning_rate)
     except (AttributeError, TypeError, ValueError):

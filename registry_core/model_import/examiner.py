@@ -1,7 +1,8 @@
-"""A file from elsewhere, opened in a process of its own before this one opens it.
+"""Opens a model file from elsewhere in a separate process before this process opens it.
 
-Whatever the file does to that process (memory, time, a crash in a library) ends with it and becomes
-a refusal here. Knows processes and limits; what is done with the file is the business of `child`.
+Whatever the file does there (use up memory or time, crash a library) ends with that process and
+becomes an error here. Knows processes and limits; `examiner_process` knows what to do with the
+file.
 """
 
 from __future__ import annotations
@@ -23,36 +24,36 @@ from typing import Any, BinaryIO
 from registry_core import errors
 from registry_core.config import RunConfig
 from registry_core.errors import MlregError, RefusedError
-from registry_core.model_import.child import out_of_memory
+from registry_core.model_import.examiner_process import out_of_memory
 from registry_core.model_import.limits import ANSWER_BYTES, START_SECONDS, Limits
 from registry_core.model_import.model_file import ModelFile
 from registry_core.types import ArraySplit, DataSplits, Split
 
-# How often a signal that asks to stop is looked for.
-_TICK_SECONDS = 0.2
+# How often to check for a signal that asks to stop.
+_POLL_SECONDS = 0.2
 
-# As many as the evaluation answers at a time, so that its batches are like the one that was tried.
+# The batch size of the evaluation, so that the batch tried here is like those predicted later.
 EXAMPLES = 250
 
-# The paths are handed over, so that both processes import the same code: -I takes the others away.
+# sys.path is passed on, so that both processes import the same code: -I would remove entries.
 _START = """
 import json, sys
 task = json.load(sys.stdin)
 sys.path[:] = task["path"]
-from registry_core.model_import.child import main
+from registry_core.model_import.examiner_process import main
 main(task)
 """
 
 
 @dataclass(frozen=True)
 class Examiner:
-    """Looks through files, and tries them out, in a process of its own for each.
+    """Checks model files and tries them out, each in a separate process.
 
     Args:
-        memory_bytes: what such a process may use; None goes by the file's size.
-        seconds: the same of its time.
-        raise_if_requested: called repeatedly meanwhile; raises to end the wait.
-        warn: told what could not be had.
+        memory_bytes: memory limit of the process; None derives it from the file's size.
+        seconds: time limit of the process; None derives it from the file's size.
+        raise_if_requested: called repeatedly while waiting; raises to stop waiting.
+        warn: called with a sentence for each restriction that this system does not support.
     """
 
     memory_bytes: int | None = None
@@ -61,29 +62,30 @@ class Examiner:
     warn: Callable[[str], None] = lambda text: None
 
     def inspect(self, file: Path) -> ModelFile:
-        """What `model_file.inspect` finds, without opening the file here.
+        """The result of `model_file.inspect`, without opening the file in this process.
 
         Raises:
-            RefusedError: the file wants to run code, to reach outside itself, or more memory or
-                time than it gets.
-            IntegrityError: it is no `.keras` file.
+            RefusedError: the file contains code, refers to something outside itself, or exceeds
+                the limits on memory or time.
+            IntegrityError: it is not a `.keras` file, or it is damaged.
         """
-        return self._ask(file, {"load": False}, self._limits(file))[0]
+        return self._run(file, {"load": False}, self._limits(file))[0]
 
-    def rehearse(self, file: Path, config: RunConfig, data: DataSplits | None = None) -> Limits:
-        """Inspect a file, load the model and let it answer a batch, as the import will.
+    def trial_run(self, file: Path, config: RunConfig, data: DataSplits | None = None) -> Limits:
+        """Check a file, load the model and predict a batch, as the import will.
 
         Args:
             file: the `.keras` file.
-            config: what the data was loaded by.
-            data: what it is to be measured on; None makes inputs by what the model says.
+            config: the configuration that the data was loaded with.
+            data: the data to evaluate on; None makes inputs from the model's input shapes.
 
         Returns:
-            The limits that it kept to.
+            The limits that the process kept to.
 
         Raises:
             UsageError: the model does not fit the dataset.
-            RefusedError, IntegrityError: as `inspect`; or Keras cannot load it.
+            RefusedError: as `inspect`, or Keras cannot load it.
+            IntegrityError: as `inspect`, or Keras cannot load it.
         """
         batches = 0 if data is None else -(-len(data.test) // EXAMPLES)
         with _examples(data, file.parent) as (examples, batch_bytes):
@@ -96,9 +98,9 @@ class Examiner:
                 "batches": batches,
                 "split_seconds": limits.split_seconds,
             }
-            _, said = self._ask(file, task, limits)
-        if batches * said["batch_seconds"] > limits.split_seconds:
-            raise limits.too_much_time_for_the_split(batches, said["batch_seconds"])
+            _, report = self._run(file, task, limits)
+        if batches * report["batch_seconds"] > limits.split_seconds:
+            raise limits.too_much_time_for_the_split(batches, report["batch_seconds"])
         return limits
 
     def _limits(self, file: Path, batch_bytes: int = 0) -> Limits:
@@ -109,7 +111,7 @@ class Examiner:
             seconds=self.seconds,
         )
 
-    def _ask(
+    def _run(
         self, file: Path, task: Mapping[str, Any], limits: Limits
     ) -> tuple[ModelFile, dict[str, Any]]:
         task = {
@@ -120,77 +122,78 @@ class Examiner:
             "memory_bytes": limits.memory_bytes,
             "seconds": limits.seconds,
         }
-        # beside the file: a machine need not have a folder for what is temporary
+        # beside the file: the machine may have no folder for temporary files
         with (
             tempfile.TemporaryFile(dir=file.parent) as log,
-            tempfile.TemporaryFile(dir=file.parent) as given,
-            _started(task, given, log) as (process, answers),
+            tempfile.TemporaryFile(dir=file.parent) as task_file,
+            _start_process(task, task_file, log) as (process, answers),
         ):
-            said = self._hear(answers, limits)
-            status = _ended(process)
-            if status and "error" not in said:
-                raise _broke_off(status, log, limits)
-        if said.get("refused") == "memory":
+            report = self._read_report(answers, limits)
+            status = _exit_status(process)
+            if status and "error" not in report:
+                raise _ended_early(status, log, limits)
+        if report.get("refused") == "memory":
             raise limits.too_much_memory()
-        if "error" in said:
-            raise _raised(said)
+        if "error" in report:
+            raise _reported_error(report)
         version, numbers, seconds = (
-            said.get(name) for name in ("keras_version", "numbers", "batch_seconds")
+            report.get(name) for name in ("keras_version", "numbers", "batch_seconds")
         )
         if not (
             isinstance(version, str)
             and isinstance(numbers, int)
             and isinstance(seconds, float if task["load"] else object)
         ):
-            raise _babbled()
-        for missing in filter(None, (said.get("open"), said.get("unlimited"))):
+            raise _invalid_report()
+        for missing in filter(None, (report.get("open"), report.get("unlimited"))):
             self.warn(str(missing))
-        return ModelFile(version, numbers), said
+        return ModelFile(version, numbers), report
 
-    def _hear(self, answers: int, limits: Limits) -> dict[str, Any]:
-        """What the process says until it ends; it is not waited for longer than the limits allow.
+    def _read_report(self, answers: int, limits: Limits) -> dict[str, Any]:
+        """Read the process's report until it ends, for no longer than the limits allow.
 
         Raises:
-            LimitError: it takes longer, or says more than it has to say.
+            LimitError: it takes longer.
+            RefusedError: it writes more than a report.
         """
-        heard, deadline, ready = b"", time.monotonic() + START_SECONDS, False
+        received, deadline, ready = b"", time.monotonic() + START_SECONDS, False
         while True:
             self.raise_if_requested()
             if time.monotonic() > deadline:
                 raise limits.too_much_time()
-            if not select.select([answers], [], [], _TICK_SECONDS)[0]:
+            if not select.select([answers], [], [], _POLL_SECONDS)[0]:
                 continue
             piece = os.read(answers, ANSWER_BYTES)
-            heard += piece
-            if len(heard) > ANSWER_BYTES:
-                raise _babbled()
-            if not ready and b'"ready"' in heard:
+            received += piece
+            if len(received) > ANSWER_BYTES:
+                raise _invalid_report()
+            if not ready and b'"ready"' in received:
                 ready, deadline = True, time.monotonic() + limits.seconds
             if not piece:
-                return _parsed(heard)
+                return _parse_report(received)
 
 
 @contextmanager
-def _started(
-    task: Mapping[str, Any], given: BinaryIO, log: BinaryIO
+def _start_process(
+    task: Mapping[str, Any], task_file: BinaryIO, log: BinaryIO
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A process that does a task, and the descriptor that its answers are read from.
+    """A process that does a task, and the descriptor to read its report from.
 
-    It leads a session of its own, and all of that is killed at the end.
+    The process leads its own session, and the whole session is killed at the end.
     """
     reading, writing = os.pipe()
     try:
-        given.write(json.dumps({**task, "answer": writing}).encode())
-        given.seek(0)
+        task_file.write(json.dumps({**task, "answer": writing}).encode())
+        task_file.seek(0)
         try:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-c", _START],
-                stdin=given,
+                stdin=task_file,
                 stdout=log,
                 stderr=log,
                 pass_fds=(writing,),
                 start_new_session=True,
-                # a graphics card's memory has no limit, and its driver maps all of it
+                # GPU memory has no limit, and the driver maps all of it
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
             )
         finally:
@@ -198,7 +201,7 @@ def _started(
         try:
             yield process, reading
         finally:
-            # not reaped yet, so that the number is nobody else's
+            # not reaped yet, so the process id cannot belong to another process
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -206,30 +209,30 @@ def _started(
         os.close(reading)
 
 
-def _parsed(heard: bytes) -> dict[str, Any]:
-    """All lines of JSON as one object; what is cut off, or none, is left out."""
-    said: dict[str, Any] = {}
-    for line in heard.splitlines():
+def _parse_report(received: bytes) -> dict[str, Any]:
+    """All lines of JSON merged into one object; truncated or invalid lines are left out."""
+    report: dict[str, Any] = {}
+    for line in received.splitlines():
         with suppress(ValueError, RecursionError):
             found = json.loads(line)
-            said |= found if isinstance(found, dict) else {}
-    return said
+            report |= found if isinstance(found, dict) else {}
+    return report
 
 
-def _ended(process: subprocess.Popen[bytes]) -> int:
-    """How a process ended that has closed its pipe: 0, a status, or the negative of a signal."""
+def _exit_status(process: subprocess.Popen[bytes]) -> int:
+    """The exit status of a process that closed its pipe; negative for a signal."""
     for _ in range(50):
-        # left to be reaped, as long as its number is needed to kill what it started
+        # not reaped: its process id is needed to kill the processes that it started
         found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
         if found is not None:
             exited = found.si_code == os.CLD_EXITED
             return found.si_status if exited else -found.si_status
         time.sleep(0.1)
-    return 0  # what it had to say it has said
+    return 0  # its report is complete
 
 
-def _broke_off(status: int, log: BinaryIO, limits: Limits) -> MlregError:
-    """What it means that the process ended without an answer."""
+def _ended_early(status: int, log: BinaryIO, limits: Limits) -> MlregError:
+    """The error for a process that ended without a report."""
     log.seek(0)
     text = log.read(1 << 20).decode("utf-8", "replace")
     if status == -signal.SIGXCPU:
@@ -238,32 +241,32 @@ def _broke_off(status: int, log: BinaryIO, limits: Limits) -> MlregError:
         return limits.too_much_memory()
     if status < 0:
         return limits.crashed(signal.Signals(-status).name)
-    lines = text.strip().splitlines() or ["it said nothing"]
+    lines = text.strip().splitlines() or ["it printed nothing"]
     return MlregError(
-        f"The process that was to open the file ended with status {status}: {lines[-1][:200]}",
+        f"The process that opens the file ended with status {status}: {lines[-1][:200]}",
         "Nothing was registered.",
     )
 
 
-def _babbled() -> RefusedError:
+def _invalid_report() -> RefusedError:
     return RefusedError(
-        "The process that opened the file did not answer as it does: the file may have taken it "
-        "over.",
-        "Nothing of it was used.",
+        "The process that opened the file sent an invalid report: the file may have taken control "
+        "of it.",
+        "Nothing was imported.",
     )
 
 
-def _raised(said: Mapping[str, Any]) -> MlregError:
-    """The error that the process met, of its own class."""
-    kind = getattr(errors, str(said["error"]), RefusedError)
+def _reported_error(report: Mapping[str, Any]) -> MlregError:
+    """The error that the process reported, as the same class."""
+    kind = getattr(errors, str(report["error"]), RefusedError)
     if not (isinstance(kind, type) and issubclass(kind, MlregError)):
         kind = RefusedError
-    return kind(*(str(said.get(name, "")) for name in ("what", "remedy", "command")))
+    return kind(*(str(report.get(name, "")) for name in ("what", "remedy", "command")))
 
 
 @contextmanager
 def _examples(data: DataSplits | None, folder: Path) -> Iterator[tuple[str | None, int]]:
-    """The first examples of the test split as a file while that is needed, and their bytes."""
+    """A file of the first test examples for the duration of the block, and their size in bytes."""
     if data is None:
         yield None, 0
         return
@@ -284,7 +287,7 @@ def _first(split: Split) -> tuple[Any, Any]:
 
 
 def _plain(array: Any) -> Any:
-    """The array in a type that needs no pickle: texts as NumPy's own."""
+    """The array with a dtype that needs no pickle: strings as NumPy strings."""
     if array.dtype.kind != "O":
         return array
     return array.astype("S" if isinstance(array.flat[0], bytes) else "U")

@@ -16,7 +16,7 @@ from hostile_files import sound
 
 from registry_core.config import RunConfig
 from registry_core.errors import IntegrityError, Interrupted, MlregError, RefusedError, UsageError
-from registry_core.model_import import Examiner, Limits, confinement, examination
+from registry_core.model_import import Examiner, Limits, examiner, sandbox
 from registry_core.model_import.limits import ANSWER_BYTES, LimitError
 from registry_core.model_import.model_file import inspect
 from registry_core.store import Store
@@ -41,13 +41,13 @@ def confined(code: str) -> subprocess.CompletedProcess:
     """A process that takes the network away from itself and runs some code."""
     text = f"""
 import os, signal, socket, subprocess, threading
-from registry_core.model_import import confinement
+from registry_core.model_import import sandbox
 def refused(action):
     try:
         action()
     except OSError as error:
         return error.errno == 1
-said = confinement.close_off()
+said = sandbox.isolate()
 {code}
 """
     return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
@@ -82,9 +82,9 @@ def test_without_a_filter_the_network_is_left_or_that_is_said():
     code = """
 import platform
 platform.machine = lambda: "pdp11"
-from registry_core.model_import import confinement
+from registry_core.model_import import sandbox
 import socket
-said = confinement.close_off()
+said = sandbox.isolate()
 try:
     socket.create_connection(("127.0.0.1", 9), timeout=1)
 except ConnectionRefusedError:
@@ -101,9 +101,9 @@ except OSError:
 def test_limits_count_from_what_is_used_already():
     """Memory beyond the limit is an error in Python, time beyond it the end."""
     code = """
-from registry_core.model_import import confinement
+from registry_core.model_import import sandbox
 held = bytearray(200_000_000)
-confinement.limit_use(100_000_000, 1, final=True)
+sandbox.limit_use(100_000_000, 1, final=True)
 some = bytearray(50_000_000)
 try:
     more = bytearray(100_000_000)
@@ -120,7 +120,7 @@ while True:
 def test_a_bound_on_memory_ends_with_its_block():
     """This process gets its own limit back, and keeps what it has."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    with confinement.bounded_memory(100_000_000):
+    with sandbox.bounded_memory(100_000_000):
         within = resource.getrlimit(resource.RLIMIT_DATA)
         if not Path("/dev/nvidiactl").exists():
             with pytest.raises(MemoryError):
@@ -151,7 +151,7 @@ def acting(monkeypatch, tmp_path):
     def act(code: str, **limits):
         text = "import json, os, signal, sys, time\ntask = json.load(sys.stdin)\n"
         text += "answer = os.fdopen(task['answer'], 'w')\n"
-        monkeypatch.setattr(examination, "_START", text + code)
+        monkeypatch.setattr(examiner, "_START", text + code)
         return Examiner(**limits).inspect(sound(tmp_path / "model.keras"))
 
     return act
@@ -168,10 +168,10 @@ def acting(monkeypatch, tmp_path):
         ("print('std::bad_alloc', flush=True); os.abort()", LimitError, "GB of memory"),
         ("raise MemoryError", LimitError, "GB of memory"),
         ("raise ValueError('what it was')", MlregError, "status 1: ValueError: what it was"),
-        ("sys.exit(0)", RefusedError, "did not answer as it does"),
-        ("answer.write('[' * 50_000)", RefusedError, "did not answer as it does"),
-        ("answer.write('[1]\\nnull\\n{\"numbers\": []}')", RefusedError, "did not answer as"),
-        (f"answer.write('x' * {2 * ANSWER_BYTES})", RefusedError, "did not answer as it does"),
+        ("sys.exit(0)", RefusedError, "sent an invalid report"),
+        ("answer.write('[' * 50_000)", RefusedError, "sent an invalid report"),
+        ("answer.write('[1]\\nnull\\n{\"numbers\": []}')", RefusedError, "sent an invalid report"),
+        (f"answer.write('x' * {2 * ANSWER_BYTES})", RefusedError, "sent an invalid report"),
         ('answer.write(\'{"error": "Interrupted"}\')', RefusedError, "^$"),
         ('answer.write(\'{"error": "exit", "what": "no"}\')', RefusedError, "no"),
     ],
@@ -186,7 +186,7 @@ def test_however_the_process_ends_it_is_an_error_of_ours(acting, code, kind, sai
 @pytest.mark.processes
 def test_a_process_that_never_ends_is_killed_with_all_that_it_started(acting, monkeypatch):
     """The clock decides, and its whole session goes."""
-    monkeypatch.setattr(examination, "START_SECONDS", 1)
+    monkeypatch.setattr(examiner, "START_SECONDS", 1)
     code = """
 children = [os.fork() for _ in range(2)]
 open(task["file"] + ".pids", "a").write(f"{os.getpid()} ")
@@ -251,7 +251,7 @@ def test_a_small_file_that_asks_for_much_is_refused(keras, tmp_path, name):
     assert file.stat().st_size < 50_000
     began = time.monotonic()
     with pytest.raises(LimitError, match=r"more than (1 GB|15 s)|with 1 GB of memory") as caught:
-        Examiner(memory_bytes=10**9, seconds=15).rehearse(file, RunConfig(deterministic=False))
+        Examiner(memory_bytes=10**9, seconds=15).trial_run(file, RunConfig(deterministic=False))
     assert time.monotonic() - began < 90
     assert caught.value.exit_status == 9
     if asked == "memory":
@@ -276,7 +276,7 @@ def test_a_sound_model_passes_with_the_data_and_without(keras, data, tmp_path):
     file = sound(tmp_path / "model.keras")
     assert Examiner().inspect(file) == inspect(file)
     for given in (data, None):
-        assert Examiner().rehearse(file, RunConfig(), given).memory_bytes > 2e9
+        assert Examiner().trial_run(file, RunConfig(), given).memory_bytes > 2e9
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
@@ -287,17 +287,17 @@ def test_what_does_not_fit_is_said_as_this_process_would(keras, data, tmp_path):
     layers = keras.layers
     file = tmp_path / "model.keras"
     keras.Sequential([layers.Input((5,)), layers.Dense(3)]).save(file)
-    with pytest.raises(UsageError, match=r"shape \(5,\), and the dataset's examples are float32"):
-        Examiner().rehearse(file, RunConfig(), data)
+    with pytest.raises(UsageError, match=r"shape \(5,\), but the dataset's examples are float32"):
+        Examiner().trial_run(file, RunConfig(), data)
     words = layers.TextVectorization(vocabulary=["red"])
     parts = [layers.Input((1,), dtype="string"), words, layers.Embedding(9, 3)]
     keras.Sequential([*parts, layers.GlobalAveragePooling1D()]).save(file)
     for texts in (np.array([["red"], ["green"]]), np.array([["red"], ["a longer one"]], object)):
         split = ArraySplit(texts, np.arange(2))
-        Examiner().rehearse(file, RunConfig(), DataSplits(split, split, class_names="abc"))
+        Examiner().trial_run(file, RunConfig(), DataSplits(split, split, class_names="abc"))
     rewrite(file, lambda config: config | {"config": {"layers": []}})
     with pytest.raises(IntegrityError, match="Keras cannot load the file"):
-        Examiner().rehearse(file, RunConfig())
+        Examiner().trial_run(file, RunConfig())
 
 
 @pytest.mark.gate
@@ -305,8 +305,10 @@ def test_what_does_not_fit_is_said_as_this_process_would(keras, data, tmp_path):
 def test_a_split_that_would_take_hours_is_refused(keras, data, tmp_path, monkeypatch):
     """The first batch tells what all of them take."""
     monkeypatch.setattr("registry_core.model_import.limits.TIMES_FOR_THE_SPLIT", 1e-9)
-    with pytest.raises(LimitError, match=r"for the test split, 3 batches of 0\.\d s, and gets 0"):
-        Examiner().rehearse(sound(tmp_path / "model.keras"), RunConfig(), data)
+    with pytest.raises(
+        LimitError, match=r"for the test split \(3 batches of 0\.\d s\); the limit is 0"
+    ):
+        Examiner().trial_run(sound(tmp_path / "model.keras"), RunConfig(), data)
 
 
 @pytest.fixture
@@ -325,7 +327,7 @@ def test_the_command_refuses_and_says_how_to_allow_more(project):
     for dry in ([], ["--dry-run"]):
         line = ["import", "spirals", "model.keras", "--max-seconds", "5", *dry]
         done = mlreg(*line, cwd=project)
-        assert_error(done, 9, "asks for more than 5 s", "trusted")
+        assert_error(done, 9, "needs more than 5 s", "trust")
         assert done.stderr.endswith("Try: mlreg import spirals model.keras --max-seconds 10\n")
     store = Store(project / "registry")
     assert store.models() == store.unfinished_runs() == []

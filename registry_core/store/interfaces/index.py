@@ -113,8 +113,8 @@ class ReadTransaction(Protocol):
         """Up to five versions whose digest begins with `prefix`."""
         ...
 
-    def group(self, model: str, group: str) -> list[Version]:
-        """The versions of one group, oldest first."""
+    def groups(self, groups: Iterable[tuple[str, str]]) -> list[Version]:
+        """The versions of some groups, each a model and a group's id; oldest first."""
         ...
 
     def removals(self, model: str) -> list[Removal]:
@@ -166,8 +166,11 @@ class ReadTransaction(Protocol):
         """The digest of a row; None if there is no such row."""
         ...
 
-    def registration(self, version: Version) -> tuple[LedgerRow | None, IndexEntry | None]:
-        """The row that registered a version, and the version as the index has it now."""
+    def registration(self, version: Version) -> tuple[LedgerRow, str, float] | None:
+        """The row that registered a version, and the version's objective and score.
+
+        None if the row or the version is missing.
+        """
         ...
 
     def move(self, model: str, alias: str, until: str | None = None) -> LedgerRow | None:

@@ -1,6 +1,7 @@
-"""What a process does to itself before it opens a file that may be hostile.
+"""How a process restricts itself before it opens a file that may be hostile.
 
-Linux has all of it; elsewhere what cannot be had is told in words. Knows nothing of models.
+Linux supports all restrictions; on other systems, functions return what is missing as a sentence.
+Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_THREAD = 0x10000000, 0x40000000, 0x0001000
 _ALLOW, _FAIL = 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
 
-# machine -> (AUDIT_ARCH_…, system call -> its number). Sockets of every family are refused: one of
-# the machine itself can lead out as well. A process that cannot be made needs no limit.
+# machine -> (AUDIT_ARCH_…, system call -> its number). Sockets of every family are refused, because
+# a local socket can reach the network too. No new processes, so none needs limits.
 _CALLS = {
     "x86_64": (
         0xC000003E,
@@ -45,18 +46,18 @@ _CALLS = {
 
 
 def die_with(parent: int) -> None:
-    """Be killed when the process that started this one ends, however it ends."""
+    """Kill this process when its parent ends, for whatever reason."""
     with suppress(AttributeError, OSError):
         _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before that took effect
+    if os.getppid() != parent:  # the parent ended before that took effect
         os._exit(1)
 
 
-def close_off() -> str:
-    """Take the network away from this process, and from Linux the making of other processes.
+def isolate() -> str:
+    """Remove this process's access to the network and, on Linux, to other processes.
 
     Returns:
-        What could not be had, as a sentence; empty where all is closed.
+        What could not be restricted, as a sentence; empty if everything was.
     """
     try:
         _filter_calls()
@@ -64,46 +65,46 @@ def close_off() -> str:
         try:
             _leave_network()
         except (AttributeError, OSError):
-            return "The network could not be closed to the process that opened the file."
+            return "The process that opened the file still had access to the network."
     return ""
 
 
 def limit_files(file_bytes: int, open_files: int) -> None:
-    """Bound what this process writes and opens; it leaves no memory image behind."""
+    """Limit the files that this process writes and opens; it leaves no core dump."""
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, file_bytes)
     _lower(resource.RLIMIT_NOFILE, open_files)
-    with suppress(OSError):  # where memory runs out all the same, this process is the one to end
+    with suppress(OSError):  # if memory runs out anyway, the kernel should kill this process
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def limit_use(memory_bytes: int, seconds: float, final: bool) -> str:
-    """Bound private memory and processor time, counted from what this process has used so far.
+    """Limit private memory and processor time, counted from what this process has used so far.
 
-    RLIMIT_DATA counts what is private and can be written, where RLIMIT_AS would count what
-    TensorFlow maps and never uses: the second is three times the first, and grows with the cores.
+    RLIMIT_DATA counts private writable memory. RLIMIT_AS would also count what TensorFlow maps and
+    never uses, which is three times as much and grows with the number of cores.
 
     Args:
-        memory_bytes: that may be added.
-        seconds: of each processor, that may be added.
-        final: whether the limits can never be raised again.
+        memory_bytes: additional private memory.
+        seconds: additional time of each processor.
+        final: whether to make it impossible to raise the limits again.
 
     Returns:
-        What could not be had, as a sentence; empty where both are bounded.
+        What could not be limited, as a sentence; empty if both were.
     """
     if (used := _private_bytes()) is not None:
         _lower(resource.RLIMIT_DATA, used + memory_bytes, final)
     spent = resource.getrusage(resource.RUSAGE_SELF)
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     allowed = max(1, round(spent.ru_utime + spent.ru_stime + seconds * processors))
-    # at the soft limit it is told so by a signal of its own name, at the hard one merely killed
+    # the soft limit sends SIGXCPU, which can be recognised; the hard limit only kills
     _lower(resource.RLIMIT_CPU, allowed + 5, final)
     _lower(resource.RLIMIT_CPU, allowed, final=False)
-    return "" if used is not None else "Memory could not be limited where the file was opened."
+    return "" if used is not None else "The process that opened the file had no memory limit."
 
 
 def lift_use() -> None:
-    """Take back what `limit_use` did, unless that was final."""
+    """Undo `limit_use`, unless that was final."""
     for kind in (resource.RLIMIT_DATA, resource.RLIMIT_CPU):
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (hard, hard))
@@ -111,10 +112,10 @@ def lift_use() -> None:
 
 @contextmanager
 def bounded_memory(memory_bytes: int) -> Iterator[None]:
-    """Let this process take so much more private memory within the block, and no more."""
+    """Limit the private memory that this process may add within the block."""
     used = _private_bytes()
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    # a graphics card's driver maps as much as the card has
+    # a GPU driver maps as much memory as the GPU has
     if used is None or any(Path(each).exists() for each in ("/dev/nvidiactl", "/dev/kfd")):
         yield
         return
@@ -126,7 +127,7 @@ def bounded_memory(memory_bytes: int) -> Iterator[None]:
 
 
 def _lower(kind: int, value: int, final: bool = True) -> None:
-    """Set a limit, unless a lower one is in force."""
+    """Set a limit unless a lower one is set already."""
     soft, hard = resource.getrlimit(kind)
     if soft != resource.RLIM_INFINITY and kind not in (resource.RLIMIT_CPU, resource.RLIMIT_DATA):
         value = min(value, soft)
@@ -136,7 +137,7 @@ def _lower(kind: int, value: int, final: bool = True) -> None:
 
 
 def _private_bytes() -> int | None:
-    """What RLIMIT_DATA counts of this process; None where the system does not tell."""
+    """The memory of this process that RLIMIT_DATA counts; None if the system does not say."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -151,21 +152,21 @@ def _leave_network() -> None:
 
 
 def _filter_calls() -> None:
-    """Let the kernel refuse the system calls by which a process reaches others."""
+    """Have the kernel refuse the system calls that reach the network or other processes."""
     architecture, numbers = _CALLS[platform.machine()]
     rules = b"".join(_rules(architecture, numbers))
     program = ctypes.create_string_buffer(rules)
-    # struct sock_fprog: the number of instructions, and where they are
-    whole = struct.pack("HxxxxxxP", len(rules) // 8, ctypes.addressof(program))
+    # struct sock_fprog: the number of instructions, and their address
+    header = struct.pack("HxxxxxxP", len(rules) // 8, ctypes.addressof(program))
     libc = _libc()
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
-        _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.create_string_buffer(whole), 0, 0
+        _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.create_string_buffer(header), 0, 0
     ):
         raise OSError(ctypes.get_errno(), "seccomp")
 
 
 def _rules(architecture: int, numbers: dict[str, int]) -> Iterator[bytes]:
-    """Instructions of the classic BPF; `skip` counts the instructions that are jumped over."""
+    """Instructions of classic BPF; `skip` is the number of instructions to jump over."""
     load, equal, at_least, any_bit, end = 0x20, 0x15, 0x35, 0x45, 0x06
 
     def instruction(code: int, value: int, skip_if: int = 0, skip_else: int = 0) -> bytes:
@@ -176,14 +177,14 @@ def _rules(architecture: int, numbers: dict[str, int]) -> Iterator[bytes]:
     yield instruction(equal, architecture, 1)
     yield instruction(end, _FAIL | _EPERM)
     yield instruction(load, 0)
-    yield instruction(at_least, 0x40000000, 0, 1)  # x86-64 has every call by a second number
+    yield instruction(at_least, 0x40000000, 0, 1)  # x32 numbers for the same calls on x86-64
     yield instruction(end, _FAIL | _EPERM)
     for name, number in numbers.items():
         if name in ("clone", "clone3"):
             continue
         yield instruction(equal, number, 0, 1)
         yield instruction(end, _FAIL | _EPERM)
-    # clone3 has its flags where a filter cannot look; the C library goes back to clone
+    # a filter cannot read the flags of clone3; on ENOSYS the C library falls back to clone
     yield instruction(equal, numbers["clone3"], 0, 1)
     yield instruction(end, _FAIL | _ENOSYS)
     yield instruction(equal, numbers["clone"], 0, 3)

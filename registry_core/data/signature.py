@@ -1,0 +1,47 @@
+"""The shape and dtype of one example's inputs and targets, nested as the data is nested."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from registry_core.types import Split, StreamSplit
+
+
+def signature(split: Split) -> dict[str, Any]:
+    """What a version's record says of a split's examples.
+
+    Returns:
+        `inputs` and `targets`, each `{"shape": [32, 32, 3], "dtype": "uint8"}` without the axis of
+        the examples; a dict or a list of those where the data is nested. A size that differs from
+        example to example is None; so is a shape of which not even the number of axes is known.
+    """
+    if isinstance(split, StreamSplit):
+        spec = getattr(split.dataset, "element_spec", None)
+        if not isinstance(spec, tuple) or len(spec) < 2:
+            return {"inputs": None, "targets": None}  # reading it says what is wrong
+        return {"inputs": _described(spec[0], 0), "targets": _described(spec[1], 0)}
+    return {"inputs": _described(split.inputs, 1), "targets": _described(split.targets, 1)}
+
+
+def _described(value: Any, example_axes: int) -> Any:
+    """Describe an array, or what TensorFlow says of a tensor, or a nesting of either."""
+    if isinstance(value, Mapping):
+        return {str(key): _described(inner, example_axes) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [_described(inner, example_axes) for inner in value]
+    shape: Any = getattr(value, "shape", None)
+    # len() of a TensorFlow shape of unknown rank raises
+    known = shape is not None and getattr(shape, "rank", 0) is not None
+    sizes = [None if size is None else int(size) for size in shape] if known else None
+    return {
+        "shape": None if sizes is None else sizes[example_axes:],
+        "dtype": _name(getattr(value, "dtype", None)),
+    }
+
+
+def _name(dtype: Any) -> str | None:
+    """`float32`, by NumPy's name and TensorFlow's; texts are `string` whatever their length."""
+    if getattr(dtype, "kind", "") in ("U", "S"):
+        return "string"
+    return getattr(dtype, "name", None)

@@ -1,0 +1,191 @@
+"""Reading models, versions, aliases and objects from SQLite. Rows of the ledger: `ledger.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from registry_core.records import ModelSummary, Removal, Version
+from registry_core.store.interfaces import IndexEntry, VersionKey
+from registry_core.store.sqlite.ledger import LedgerQueries
+from registry_core.store.sqlite.rows import ENTRY_COLUMNS
+
+# Of a table that has a model and a number: the version was not removed.
+_PRESENT = (
+    "NOT EXISTS (SELECT 1 FROM removals "
+    "WHERE removals.model = versions.model AND removals.number = versions.number)"
+)
+_NOT_COLLECTED = (
+    "NOT EXISTS (SELECT 1 FROM removals WHERE removals.model = files.model "
+    "AND removals.number = files.number AND collected <> '')"
+)
+# How many versions an audit reads by one statement.
+_TOGETHER = 500
+
+
+class SqliteReadTransaction(LedgerQueries):
+    """One consistent view of a SQLite index, as `ReadTransaction` describes it."""
+
+    def model_names(self) -> list[str]:
+        return [name for (name,) in self._all("SELECT name FROM models ORDER BY name")]
+
+    def models(self) -> list[ModelSummary]:
+        # CROSS JOIN: driven by the models, so that the newest version of each is found by an index
+        present = _PRESENT.replace("versions.", "same.")
+        query = (
+            f"SELECT (SELECT count(*) FROM versions WHERE model = name) "
+            "- (SELECT count(*) FROM removals WHERE model = name), "
+            "(SELECT json_group_object(alias, number) FROM aliases WHERE model = name), "
+            f"{ENTRY_COLUMNS} FROM models CROSS JOIN versions ON versions.rowid = ("
+            "SELECT rowid FROM versions AS same "
+            f"WHERE same.model = name AND {present} ORDER BY number DESC LIMIT 1) ORDER BY name"
+        )
+        found = []
+        for count, aliases, *fields in self._all(query):
+            latest = self._entry(tuple(fields)).version
+            numbers = dict(sorted(self._json(aliases).items()))
+            found.append(ModelSummary(latest.model, count, latest, numbers))
+        return found
+
+    def versions(
+        self, model: str, limit: int | None = None, tag: tuple[str, str | None] | None = None
+    ) -> list[Version]:
+        key, value = tag or (None, None)
+        return self._versions(
+            f"{_PRESENT} AND model = :model "
+            "AND (:key IS NULL OR EXISTS (SELECT 1 FROM tags "
+            "WHERE tags.model = versions.model AND tags.number = versions.number "
+            "AND key = :key AND (:value IS NULL OR value = :value))) "
+            "ORDER BY number DESC LIMIT :limit",
+            model=model,
+            key=key,
+            value=value,
+            limit=-1 if limit is None else limit,
+        )
+
+    def newest(self, limit: int) -> list[Version]:
+        return self._versions(f"{_PRESENT} ORDER BY rowid DESC LIMIT :limit", limit=limit)
+
+    def entry(self, model: str, number: int) -> IndexEntry | None:
+        where = "model = :model AND number = :number"
+        return next(self._entries(where, model=model, number=number), None)
+
+    def alias_entry(self, model: str, alias: str) -> IndexEntry | None:
+        where = (
+            "model = :model AND number = "
+            "(SELECT number FROM aliases WHERE model = :model AND alias = :alias)"
+        )
+        return next(self._entries(where, model=model, alias=alias), None)
+
+    def best(self, model: str) -> Version | None:
+        objective = (
+            f"SELECT objective FROM versions WHERE {_PRESENT} AND model = :model "
+            "ORDER BY number DESC LIMIT 1"
+        )
+        found = self._versions(
+            f"{_PRESENT} AND model = :model AND objective = ({objective}) "
+            "ORDER BY score DESC, number LIMIT 1",
+            model=model,
+        )
+        return found[0] if found else None
+
+    def by_digest(self, model: str, prefix: str) -> list[Version]:
+        # A range, which an index serves; "g" follows every hex digit.
+        return self._versions(
+            f"{_PRESENT} AND model = :model AND digest >= :first AND digest < :past "
+            "ORDER BY digest LIMIT 5",
+            model=model,
+            first=prefix,
+            past=prefix + "g",
+        )
+
+    def groups(self, groups: Iterable[tuple[str, str]]) -> list[Version]:
+        # "grouped <> ''", because SQLite uses the partial index only with the index's condition
+        return self._versions(
+            f"{_PRESENT} AND grouped <> '' AND (model, grouped) IN (SELECT "
+            "json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:groups)) "
+            "ORDER BY rowid",
+            groups=json.dumps([list(each) for each in groups]),
+        )
+
+    def removals(self, model: str) -> list[Removal]:
+        where = f"NOT {_PRESENT} AND model = :model ORDER BY number DESC"
+        return [
+            Removal(entry.version, entry.removed or "", entry.collected)
+            for entry in self._entries(where, model=model)
+        ]
+
+    def aliases(self, model: str) -> dict[str, int]:
+        query = "SELECT alias, number FROM aliases WHERE model = :model ORDER BY alias"
+        return dict(self._all(query, model=model))
+
+    def holders(self, alias: str) -> list[str]:
+        query = "SELECT model, number FROM aliases WHERE alias = :alias ORDER BY model"
+        return [f"{model}@{number}" for model, number in self._all(query, alias=alias)]
+
+    # --- objects ---------------------------------------------------------------------------------
+
+    def unreferenced(self, digests: Iterable[str], beside: Iterable[Version] = ()) -> list[str]:
+        without = {(version.model, version.version) for version in beside}
+        users = f"SELECT model, number FROM files WHERE sha256 = :digest AND {_NOT_COLLECTED}"
+        kept = (
+            "SELECT EXISTS (SELECT 1 FROM versions WHERE digest = :digest) "
+            "OR EXISTS (SELECT 1 FROM evidence WHERE sha256 = :digest)"
+        )
+        return [
+            digest
+            for digest in digests
+            if not self._first(kept, digest=digest)
+            and all(user in without for user in self._execute(users, digest=digest))
+        ]
+
+    def needed(self, prefix: str) -> set[str]:
+        query = (
+            "SELECT digest FROM versions WHERE digest >= :first AND digest < :past "
+            "UNION ALL SELECT sha256 FROM evidence WHERE sha256 >= :first AND sha256 < :past "
+            "UNION ALL SELECT sha256 FROM files WHERE sha256 >= :first AND sha256 < :past "
+            f"AND {_NOT_COLLECTED}"
+        )
+        # "g" follows every hex digit
+        return {digest for (digest,) in self._all(query, first=prefix, past=f"{prefix}g")}
+
+    def evidence(self) -> list[str]:
+        return [digest for (digest,) in self._all("SELECT sha256 FROM evidence ORDER BY sha256")]
+
+    # --- for an audit ----------------------------------------------------------------------------
+
+    def each_entry(self) -> Iterator[IndexEntry]:
+        last = 0
+        while True:
+            query = (
+                f"SELECT rowid, {ENTRY_COLUMNS} FROM versions "
+                "WHERE rowid > :last ORDER BY rowid LIMIT :some"
+            )
+            rows = self._all(query, last=last, some=_TOGETHER)
+            if not rows:
+                return
+            for _, *fields in rows:
+                yield self._entry(tuple(fields))
+            last = rows[-1][0]
+
+    def each_blob(self) -> Iterator[tuple[str, int]]:
+        query = (
+            "SELECT sha256, max(size) FROM "
+            f"(SELECT sha256, size FROM files WHERE {_NOT_COLLECTED} "
+            f"UNION ALL SELECT sha256, {1 << 62} FROM evidence) GROUP BY sha256"
+        )
+        yield from self._execute(query)
+
+    def each_removal(self) -> Iterator[tuple[VersionKey, tuple[str, str]]]:
+        for model, number, *times in self._execute(
+            "SELECT model, number, at, collected FROM removals"
+        ):
+            yield (model, number), (times[0], times[1])
+
+    def all_tags(self) -> dict[VersionKey, dict[str, str]]:
+        found: dict[VersionKey, dict[str, str]] = {}
+        for model, number, key, value in self._execute(
+            "SELECT model, number, key, value FROM tags"
+        ):
+            found.setdefault((model, number), {})[key] = value
+        return found
