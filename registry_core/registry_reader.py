@@ -7,7 +7,6 @@ TensorFlow.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -269,6 +268,8 @@ class RegistryReader:
             PluginError: it has a custom layer or function whose code is not here.
             IntegrityError: its file is damaged; nothing of it was parsed.
         """
+        import tempfile
+
         from registry_core.plugins import custom_code
 
         version = self.version(reference)

@@ -1,4 +1,4 @@
-"""What each kind of argument completes to, from the registry and the plugins that there are."""
+"""The words that each kind of argument completes to, from the registry and the plugins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _USUAL_ALIASES = ("production", "staging")
 
 _MOST_VERSIONS = 50
 
-# What was typed so far, by parameter; and the word that is being typed.
+# From what was typed so far, by parameter, and the word that is being typed.
 _Complete = Callable[[Mapping[str, Any], str], Iterable[str]]
 
 
@@ -37,7 +37,7 @@ def _known_plugins() -> KnownPlugins:
 
 
 def _selectors(model: str) -> Iterator[str]:
-    """What may follow `MODEL@`: aliases first, then words, then numbers."""
+    """Selectors after `MODEL@`: aliases, then latest and best, then numbers."""
     registry = _registry()
     yield from registry.aliases(model)
     yield from ("latest", "best")
@@ -45,7 +45,7 @@ def _selectors(model: str) -> Iterator[str]:
 
 
 def _one_reference(incomplete: str) -> Iterable[str]:
-    """References; where several models match, their names alone."""
+    """References; only names if several models match."""
     model, at, _ = incomplete.partition("@")
     if not at:
         names = [name for name in _registry().model_names() if name.startswith(incomplete)]
@@ -63,7 +63,7 @@ def _reference(words: list[str], incomplete: str) -> Iterable[str]:
 
 
 def _after_reference(words: list[str]) -> tuple[str, list[str]] | None:
-    """The model, and the words that follow a whole reference; None where it is not whole."""
+    """The model, and the words after a complete reference; None if it is not complete."""
     if not words or (len(words) == 1 and "@" not in words[0]):
         return None
     model, at, _ = words[0].partition("@")
@@ -191,7 +191,7 @@ def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _settings(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    """`KEY=` for each setting, and `KEY=VALUE` with the preset's value once the key is there."""
+    """`KEY=` for each setting; `KEY=VALUE` with the value of the preset once the key is typed."""
     import json
 
     from registry_core.plugins.presets import find_presets
@@ -233,7 +233,7 @@ def _commands(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return [name for name in (names or command.commands) if name in command.commands]
 
 
-# kind -> what completes it; parameters name their kind, so that commands start without this file
+# Parameters name their kind, so that commands start without this file.
 _COMPLETERS: dict[str, _Complete] = {
     "references": _references,
     "targets": _targets,
@@ -261,9 +261,9 @@ _COMPLETERS: dict[str, _Complete] = {
 
 
 def complete(kind: str, context: typer.Context, incomplete: str) -> list[str | tuple[str, str]]:
-    """The words of a kind that begin with what was typed; what fails completes nothing.
+    """The words of a kind that begin with what was typed; none if something fails.
 
-    The shell is no place for an error, nor for what a plugin prints when asked for its presets.
+    A shell shows completions only, neither errors nor what a plugin prints.
     """
     if kind in ("files", "folders"):
         return [(incomplete, f"\0{kind}")]

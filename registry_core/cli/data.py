@@ -73,7 +73,7 @@ def path_command(
 
 @contextmanager
 def _cache(dataset: str, data_dir: Path | None) -> Iterator[DataCache]:
-    """What the plugin keeps on this machine; what it raises in here is the plugin's fault."""
+    """The files of a plugin on this machine; errors in the block are the fault of the plugin."""
     from registry_core.errors import UsageError
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.settings import find_settings

@@ -1,4 +1,4 @@
-"""`mlreg env`: what mlreg found here, to look at or to paste into a report."""
+"""`mlreg env`: what mlreg found here, to read or to paste into a report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def env(as_json: JsonOption = False) -> None:
 
 
 def _or_problem(ask: Callable[[], Any]) -> Any:
-    """What is asked for; an error is a part of what is shown here, not the command's end."""
+    """A part of the page; an error is shown as its content and does not end the command."""
     try:
         return ask()
     except MlregError as error:

@@ -1,4 +1,4 @@
-"""`mlreg plugins list`, which imports none of them, and `show`, which imports the one it shows."""
+"""`mlreg plugins`: `list` imports no plugin; `show` imports the one that it shows."""
 
 from __future__ import annotations
 

@@ -19,14 +19,6 @@ from registry_core.errors import UsageError
 from registry_core.records import LOG_FILE
 from registry_core.refs import parse_many, parse_model, parse_words, shown
 from registry_core.terminal import output
-from registry_core.terminal.tables.comparisons import show_side_by_side
-from registry_core.terminal.tables.ledger import show_history
-from registry_core.terminal.tables.versions import (
-    show_models,
-    show_removals,
-    show_version,
-    show_versions,
-)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -83,6 +75,8 @@ def list_command(
 
 
 def _list_models(registry: Registry, wide: bool, as_json: bool, quiet: bool) -> None:
+    from registry_core.terminal.tables.versions import show_models
+
     models = registry.models()
     if as_json:
         output.print_json(models.to_json())
@@ -103,6 +97,8 @@ def _list_versions(
     as_json: bool,
     quiet: bool,
 ) -> None:
+    from registry_core.terminal.tables.versions import show_versions
+
     key, equals, value = (tag or "").partition("=")
     table = not (as_json or quiet)
     found = registry.versions(
@@ -127,6 +123,8 @@ def _list_versions(
 
 
 def _list_removed(registry: Registry, model: str, wide: bool, as_json: bool, quiet: bool) -> None:
+    from registry_core.terminal.tables.versions import show_removals
+
     removals = registry.removed(model)
     if as_json:
         output.print_json(removals.to_json())
@@ -168,6 +166,8 @@ def show(
     if as_json:
         output.print_json(details.to_json())
         return
+    from registry_core.terminal.tables.versions import show_version
+
     version = details.version
     show_version(version, details.manifest, details.together)
     if version.file(LOG_FILE):
@@ -203,6 +203,8 @@ def history(
     With --at, show which version an alias was on at a time. A day means its end; a time without a
     zone is UTC.
     """
+    from registry_core.terminal.tables.ledger import show_history
+
     registry = session.open(needs_versions=bool(reference))
     if at is not None:
         _show_holder(registry, reference or [], at, as_json)
@@ -274,6 +276,7 @@ def compare(
     each metric, and Welch's test between the groups.
     """
     from registry_core.terminal.progress import report_progress
+    from registry_core.terminal.tables.comparisons import show_side_by_side
 
     with report_progress() as observer:
         registry = session.open()
