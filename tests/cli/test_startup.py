@@ -86,7 +86,7 @@ def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
 def test_list_imports_no_room_that_listing_does_not_need(project):
     """Neither plugins nor training, and of tables only its own."""
     code = (
-        "import sys; from registry_core.cli import run_command; run_command(['list', '-q']); "
+        "import sys; from registry_core.cli import run_command; run_command(['list']); "
         "print(*sorted(n for n in sys.modules if n.startswith('registry_core')), file=sys.stderr)"
     )
     names = python("-c", code, cwd=project).stderr.split()
@@ -98,7 +98,7 @@ def test_list_imports_no_room_that_listing_does_not_need(project):
     assert rooms <= needed
     assert "registry_core.store.audit" not in names
     tables = {name for name in names if name.startswith("registry_core.terminal.tables.")}
-    assert tables <= {"registry_core.terminal.tables.table"}
+    assert tables <= {f"registry_core.terminal.tables.{name}" for name in ("table", "versions")}
 
 
 def test_what_decides_imports_no_tensorflow(project):
