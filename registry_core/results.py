@@ -12,12 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from registry_core.errors import IntegrityError
-from registry_core.records import GarbageCollection, LedgerRow, ModelSummary, Removal, Version
+from registry_core.records import (
+    FileRecord,
+    GarbageCollection,
+    LedgerRow,
+    ModelSummary,
+    Removal,
+    Version,
+)
 from registry_core.store.storage_errors import REBUILD
 
 if TYPE_CHECKING:
     from registry_core.evaluation.summary_stats import SummaryStats
     from registry_core.lifecycle.spec import RunSpec
+    from registry_core.plugins.sources import PluginSource
     from registry_core.store.audit import Audit
     from registry_core.store.rebuild import Rebuilt
 
@@ -300,6 +308,66 @@ class ExportedFiles:
 
     def to_json(self) -> dict[str, Any]:
         return {"version": self.version, "format": self.format, "path": str(self.path)}
+
+
+@dataclass(frozen=True)
+class PluginList(Listing["PluginSource"]):
+    """The plugins that were found: dataset plugins, then extensions."""
+
+    plugins: Sequence[PluginSource]
+
+    @property
+    def _items(self) -> Sequence[PluginSource]:
+        return self.plugins
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "plugins": [
+                {
+                    "name": each.name,
+                    "kind": each.kind,
+                    "module": each.module,
+                    "named_by": each.origin,
+                    "state": each.state,
+                }
+                for each in self.plugins
+            ]
+        }
+
+
+@dataclass(frozen=True)
+class FetchedData:
+    """A dataset that was downloaded: from where, and the folder that it is in."""
+
+    dataset: str
+    source: str
+    path: Path
+
+    def to_json(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "source": self.source, "path": str(self.path)}
+
+
+@dataclass(frozen=True)
+class VerifiedData:
+    """The files of a dataset, each compared with its digest."""
+
+    dataset: str
+    files: Sequence[FileRecord]
+
+    def to_json(self) -> dict[str, Any]:
+        files = [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in self.files]
+        return {"dataset": self.dataset, "files": files}
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """The folder of a dataset."""
+
+    dataset: str
+    path: Path
+
+    def to_json(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "path": str(self.path)}
 
 
 @dataclass(frozen=True)
