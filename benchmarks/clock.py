@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry_core import hookimpl
+from mlreg import hookimpl
 
 if TYPE_CHECKING:
     import keras

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from registry_core.errors import StorageError as StorageError
     from registry_core.errors import TrainingError as TrainingError
     from registry_core.errors import UsageError as UsageError
+    from registry_core.evaluation.comparison import SideBySide as SideBySide
     from registry_core.plugins.hookspecs import hookimpl as hookimpl
     from registry_core.process.requirements import MissingLibraryError as MissingLibraryError
+    from registry_core.promotion.gates import Check as Check
+    from registry_core.promotion.gates import Decision as Decision
     from registry_core.promotion.gates import PromotionRefusedError as PromotionRefusedError
     from registry_core.records import FileRecord as FileRecord
     from registry_core.records import GarbageCollection as GarbageCollection
@@ -39,8 +42,12 @@ if TYPE_CHECKING:
     from registry_core.records import RunLog as RunLog
     from registry_core.records import UnfinishedRun as UnfinishedRun
     from registry_core.records import Version as Version
+    from registry_core.refs import Ref as Ref
     from registry_core.registry import Registry as Registry
     from registry_core.registry import open_registry as open_registry
+    from registry_core.rules import PromotionRule as PromotionRule
+    from registry_core.rules import RuleChange as RuleChange
+    from registry_core.rules import SetRule as SetRule
     from registry_core.settings import cache_folder as cache_folder
     from registry_core.types import ArraySplit as ArraySplit
     from registry_core.types import Augmentation as Augmentation
@@ -77,8 +84,11 @@ _MODULES = {
     "StorageError": "errors",
     "TrainingError": "errors",
     "UsageError": "errors",
+    "SideBySide": "evaluation.comparison",
     "hookimpl": "plugins.hookspecs",
     "MissingLibraryError": "process.requirements",
+    "Check": "promotion.gates",
+    "Decision": "promotion.gates",
     "PromotionRefusedError": "promotion.gates",
     "FileRecord": "records",
     "GarbageCollection": "records",
@@ -90,8 +100,12 @@ _MODULES = {
     "RunLog": "records",
     "UnfinishedRun": "records",
     "Version": "records",
+    "Ref": "refs",
     "Registry": "registry",
     "open_registry": "registry",
+    "PromotionRule": "rules",
+    "RuleChange": "rules",
+    "SetRule": "rules",
     "cache_folder": "settings",
     "ArraySplit": "types",
     "Augmentation": "types",

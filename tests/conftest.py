@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import importlib
+import importlib.metadata
 import os
 import random
 import sys
@@ -126,6 +126,33 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
             "One system call in eight is tried without --gate: MLREG_POINTS_SEED="
             f"{os.environ['MLREG_POINTS_SEED']} draws the same ones again."
         )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _distributions_read_once():
+    """Whose each package is, read once for each folder that stays; a run asks for it twice."""
+    names: dict[str, dict[str, list[str]]] = {}
+    whole = importlib.metadata.packages_distributions
+
+    def of_folder(place: str) -> dict[str, list[str]]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "path", [place])
+            return whole()
+
+    def of_all() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for place in sys.path:
+            stays = Path(place).name == "site-packages"
+            of_place = names.get(place) or of_folder(place)
+            if stays:
+                names[place] = of_place
+            for package, owners in of_place.items():
+                found.setdefault(package, []).extend(owners)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "packages_distributions", of_all)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,10 @@ TESTS = Path(__file__).parent
 
 # Those by which files and folders change, or become durable. A file opened to be made counts.
 CALLS = (
-    "openat", "mkdir", "write", "pwrite64", "ftruncate", "fchmod", "fsync", "fdatasync", "rename",
-    "unlink", "unlinkat", "rmdir",
+    "openat", "mkdir", "mkdirat", "write", "pwrite64", "ftruncate", "fchmod", "fsync", "fdatasync",
+    "rename", "renameat", "linkat", "unlink", "unlinkat", "rmdir",
 )  # fmt: skip
-GROWING = {"openat", "mkdir", "write", "pwrite64"}
+GROWING = {"openat", "mkdir", "mkdirat", "linkat", "write", "pwrite64"}
 
 KILL = "signal=SIGKILL"
 
@@ -77,8 +77,7 @@ class TracedScenarios:
 
     def points(self, name: str, folder: Path) -> list[Point]:
         """Run a scenario to its end, and list those of its calls that change the folder."""
-        ended, lines = self._run(name, folder, [])
-        assert ended == Ended(0, "done"), ended
+        lines = self.calls(name, folder)
         counts = dict.fromkeys(CALLS, 0)
         found = []
         for line in lines:
@@ -89,6 +88,12 @@ class TracedScenarios:
             if str(folder) in line and (call != "openat" or "O_CREAT" in line):
                 found.append(Point(call, counts[call], _about(line, folder)))
         return found
+
+    def calls(self, name: str, folder: Path) -> list[str]:
+        """Run a scenario to its end, and return its calls as strace shows them."""
+        ended, lines = self._run(name, folder, [])
+        assert ended == Ended(0, "done"), ended
+        return lines
 
     def run_with_fault(self, name: str, folder: Path, point: Point, fault: str) -> Ended:
         """Run the scenario once more, and inject a fault at one call, which must be reached.

@@ -33,8 +33,8 @@ def flipped(images, changed):
     return mirrored
 
 
-def test_an_image_is_seen_either_way_round_in_two_epochs_running():
-    """Whatever the first was, the next is the other one, and the third is the first again."""
+def test_flips_alternate_between_epochs():
+    """Each epoch shows the opposite of the one before."""
     images = noise(1_000)
     turns = [flipped(images, augmented(images, epoch)) for epoch in range(4)]
     assert (turns[0] != turns[1]).all()
@@ -43,8 +43,8 @@ def test_an_image_is_seen_either_way_round_in_two_epochs_running():
     assert 430 < turns[0].sum() < 570
 
 
-def test_the_coin_is_the_images_own():
-    """It follows from the run's seed and the image's place, not from the batch that it is in."""
+def test_flips_depend_on_the_image_not_the_batch():
+    """On the run's seed and the image's index."""
     images = noise(100)
     alone = flipped(images, augmented(images, 0))
     order = np.random.default_rng(1).permutation(100)
@@ -69,7 +69,7 @@ def test_translations_are_crops_of_numpys_reflected_padding():
     np.testing.assert_array_equal(flip_and_translate(images, flip, down, across), expected)
 
 
-def test_every_translation_up_to_the_largest_is_drawn_alike():
+def test_translations_are_uniform():
     """25 of them for two pixels, each about as often as the others."""
     images = noise(1_000)
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")

@@ -55,8 +55,8 @@ def registered(model, **changes):
     return plugin.mlreg_inference_model(NARROW.changed(changes), model)
 
 
-def test_parameters_are_the_sources():
-    """1,972,792 in PyTorch, less 1,152 scales that it keeps at one; averages are not counted."""
+def test_parameter_count_is_that_of_the_source():
+    """1,972,792 in PyTorch, without 1,152 scales that are fixed to one and without averages."""
     config = PRESETS["airbench94"]
     model = built(config)
     learned = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
@@ -67,8 +67,8 @@ def test_parameters_are_the_sources():
 
 @pytest.mark.parametrize(("channels", "filters", "size"), [(3, 5, 7), (24, 8, 15), (4, 4, 31)])
 @pytest.mark.parametrize("even", [False, True])
-def test_a_convolution_and_its_gradients_are_tensorflows(channels, filters, size, even):
-    """Within rounding, whatever is left out for a pooling that would drop it."""
+def test_a_convolution_and_its_gradients_match_tensorflow(channels, filters, size, even):
+    """Within rounding, also without the row and column that pooling would drop."""
     import tensorflow as tf
 
     from cifar_plugin.airbench.layers import Convolution
@@ -95,8 +95,8 @@ def test_a_convolution_and_its_gradients_are_tensorflows(channels, filters, size
     )
 
 
-def test_the_other_layers_and_their_gradients_are_tensorflows():
-    """Pooling and GELU, each against the operation that it stands for."""
+def test_pooling_and_gelu_and_their_gradients_match_tensorflow():
+    """Each against TensorFlow's operation."""
     import tensorflow as tf
 
     from cifar_plugin.airbench.layers import Gelu, Pooling
@@ -120,8 +120,8 @@ def test_the_other_layers_and_their_gradients_are_tensorflows():
     )
 
 
-def test_normalisation_is_by_the_batch_and_remembers_little():
-    """Forty per cent of its averages are the last batch's, the variance without bias."""
+def test_normalization_uses_the_batch_and_a_low_momentum():
+    """The averages take 40 % from the last batch, with the unbiased variance."""
     import tensorflow as tf
 
     from cifar_plugin.airbench.layers import Normalization
@@ -137,8 +137,8 @@ def test_normalisation_is_by_the_batch_and_remembers_little():
     )
 
 
-def test_convolutions_start_by_handing_their_channels_on():
-    """With more filters than channels, the others are small and random."""
+def test_convolutions_are_initialized_to_the_identity():
+    """Filters beyond the channels are small and random."""
     from cifar_plugin.airbench.network import Dirac
 
     kernel = np.array(Dirac(seed=1)((3, 3, 4, 7)))
@@ -150,8 +150,8 @@ def test_convolutions_start_by_handing_their_channels_on():
     assert 0.1 < np.abs(others).max() <= 1 / 6 and np.unique(others).size == others.size
 
 
-def test_the_first_layer_is_made_from_the_images_and_stays():
-    """Its kernel is set before training and no step moves it; its bias is learned."""
+def test_the_whitening_kernel_is_fixed():
+    """It is computed from images before training; only its bias is trained."""
     from cifar_plugin.airbench.network import standardized
     from cifar_plugin.airbench.whitening import whitening_kernel
 
@@ -163,15 +163,15 @@ def test_the_first_layer_is_made_from_the_images_and_stays():
     assert (layer.bias.numpy() != bias).any()
 
 
-def test_what_is_registered_answers_as_what_was_trained(model):
+def test_the_registered_model_predicts_as_the_trained_one(model):
     """One view, in other layers, gives the same logits."""
     images = noise(20, seed=2)
     found = registered(model, test_views=False).predict(images, verbose=0)
     np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=1e-4)
 
 
-def test_answers_are_means_over_six_views(model):
-    """Half for the image and a quarter for each translation, each with its mirror image."""
+def test_predictions_are_means_over_six_views(model):
+    """Weight 1/2 for the image, 1/4 for each translation, each with its mirror image."""
     images = noise(10, seed=2)
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
 
@@ -186,8 +186,8 @@ def test_answers_are_means_over_six_views(model):
 
 
 @pytest.mark.processes
-def test_what_is_registered_loads_without_the_plugin(model, tmp_path):
-    """In a process that has only Keras, from both of its formats, compiled for measuring."""
+def test_the_registered_model_loads_without_the_plugin(model, tmp_path):
+    """In a process with only Keras, from both formats, compiled."""
     images = noise(10, seed=2)
     inference = registered(model)
     np.save(tmp_path / "images.npy", images)
@@ -208,8 +208,8 @@ def test_what_is_registered_loads_without_the_plugin(model, tmp_path):
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_the_trained_model_is_itself_again_from_its_file(model, tmp_path):
-    """With its optimizer's state, so that training could go on."""
+def test_the_trained_model_can_be_saved_and_loaded(model, tmp_path):
+    """With its optimizer's state, so that training can be continued."""
     import keras
 
     model.save(tmp_path / "model.keras")
@@ -223,8 +223,8 @@ def test_the_trained_model_is_itself_again_from_its_file(model, tmp_path):
         np.testing.assert_array_equal(found.numpy(), expected.numpy())
 
 
-def test_the_loss_is_keras_s_categorical_one_with_smoothed_labels():
-    """One value for each example where no reduction is asked for."""
+def test_the_loss_matches_keras_categorical_loss_with_label_smoothing():
+    """One value for each example without a reduction."""
     import keras
 
     from cifar_plugin.airbench.loss import SmoothedCrossentropy
@@ -238,8 +238,8 @@ def test_the_loss_is_keras_s_categorical_one_with_smoothed_labels():
     np.testing.assert_allclose(found, usual(np.eye(10)[classes], logits), rtol=1e-5)
 
 
-def test_two_trainings_with_one_seed_end_in_the_same_weights():
-    """Bit for bit, in the deterministic mode that runs are in."""
+def test_two_trainings_with_one_seed_give_the_same_weights():
+    """Bit for bit, in deterministic mode."""
     import tensorflow as tf
     from tensorflow.python.framework import config as framework
 

@@ -11,8 +11,8 @@ def matrix(rows, columns, seed=0):
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(64, 64), (216, 64), (64, 576)])
-def test_newton_and_schulz_end_near_the_orthogonal_matrix_of_the_svd(rows, columns):
-    """The same singular vectors; singular values that were not tiny are between 0.5 and 1.5."""
+def test_newton_schulz_approximates_the_orthogonal_factor_of_the_svd(rows, columns):
+    """The same singular vectors; singular values that were not tiny end between 0.5 and 1.5."""
     from cifar_plugin.airbench.optimizer import orthogonalized
 
     given = matrix(rows, columns)
@@ -24,8 +24,8 @@ def test_newton_and_schulz_end_near_the_orthogonal_matrix_of_the_svd(rows, colum
     assert (np.diag(inside)[ordinary] > 0.5).all() and (np.diag(inside) < 1.5).all()
 
 
-def test_the_size_of_a_matrix_does_not_matter():
-    """A step of Muon is as long whatever the gradient's scale."""
+def test_orthogonalization_ignores_the_scale():
+    """A step of Muon has the same length for any scale of the gradient."""
     from cifar_plugin.airbench.optimizer import orthogonalized
 
     given = matrix(16, 32)
@@ -108,7 +108,7 @@ class Steps:
         return after
 
 
-def test_each_group_moves_as_its_source_does():
+def test_each_group_of_variables_matches_the_source():
     """Six steps of every group against NumPy."""
     steps = Steps()
     after = steps.follow()
@@ -130,15 +130,15 @@ def test_each_group_moves_as_its_source_does():
             np.testing.assert_allclose(after[step][name], value, rtol=2e-4, atol=2e-4)
 
 
-def test_the_whitening_bias_rests_from_its_last_step_on():
-    """While the other biases go on."""
+def test_the_whitening_bias_is_fixed_after_its_last_step():
+    """The other biases are still trained."""
     after = Steps().follow()
     np.testing.assert_array_equal(after[2]["whitening/bias"], after[5]["whitening/bias"])
     assert (after[2]["beta"] != after[3]["beta"]).all()
 
 
-def test_all_state_is_a_momentum_for_each_variable_and_the_step():
-    """So a checkpoint of the optimizer's variables is the whole of it."""
+def test_the_state_is_one_momentum_per_variable_and_the_step():
+    """A checkpoint of the optimizer's variables is complete."""
     steps = Steps()
     steps.follow()
     shapes = [tuple(v.shape) for v in steps.optimizer.variables]
@@ -148,16 +148,16 @@ def test_all_state_is_a_momentum_for_each_variable_and_the_step():
 @pytest.mark.parametrize(
     ("step", "rate"), [(0, 0.24), (50, 0.12), (199, 0.0012), (200, 0), (9e3, 0)]
 )
-def test_the_learning_rate_falls_along_a_line(step, rate):
-    """First, middle and last step of 200 — at 100 steps — and ever after."""
+def test_the_learning_rate_decays_linearly(step, rate):
+    """At the first, middle and last step, and after it."""
     from cifar_plugin.airbench.schedule import LinearDecay
 
     steps = 100 if step == 50 else 200
     assert float(LinearDecay(0.24, steps)(step)) == pytest.approx(rate, abs=1e-6)
 
 
-def test_the_optimizer_is_itself_again_from_its_config():
-    """Whatever Keras writes of it is enough to make it anew."""
+def test_the_optimizer_can_be_recreated_from_its_config():
+    """With all its settings."""
     import keras
 
     optimizer = Steps().optimizer

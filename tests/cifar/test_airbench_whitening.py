@@ -37,7 +37,7 @@ def test_whitened_patches_have_the_identity_as_covariance():
 
 
 def test_components_are_the_singular_vectors_of_the_patches():
-    """An independent way to them, up to their signs; faint ones grow less for the epsilon."""
+    """An independent computation, up to signs; epsilon limits small components."""
     images = smooth_images()
     found = patches(images)
     _, strengths, vectors = np.linalg.svd(found, full_matrices=False)

@@ -13,8 +13,8 @@ def convolved(values, taps, outputs):
 
 @pytest.mark.parametrize("largest_tile", range(1, LARGEST_TILE + 1))
 @pytest.mark.parametrize(("size", "outputs"), [(1, 1), (3, 3), (7, 6), (7, 7), (15, 14), (31, 30)])
-def test_one_axis_is_numpys_correlation(size, outputs, largest_tile):
-    """For every tile, with and without a last result that is left out."""
+def test_one_axis_matches_numpys_correlation(size, outputs, largest_tile):
+    """For every tile, with and without a dropped last result."""
     random = np.random.default_rng(0)
     values, taps = random.normal(size=size), random.normal(size=3)
     there, kernel, back = transforms(size, outputs, largest_tile)
@@ -34,7 +34,7 @@ def test_a_tile_of_m_results_takes_m_plus_two_multiplications(outputs, largest_t
     ("size", "outputs", "largest_tile", "named"),
     [(3, 4, 2, "outputs"), (3, 0, 2, "outputs"), (3, 3, 0, "tile"), (3, 3, 8, "tile")],
 )
-def test_what_cannot_be_is_refused(size, outputs, largest_tile, named):
-    """More results than values, or tiles that there are no points for."""
+def test_arguments_out_of_range_are_refused(size, outputs, largest_tile, named):
+    """More results than values, or tiles without enough points."""
     with pytest.raises(ValueError, match=named):
         transforms(size, outputs, largest_tile)

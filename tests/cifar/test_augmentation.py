@@ -89,8 +89,8 @@ def keras_pictures(generator, images, parameters):
 
 
 @pytest.mark.parametrize("pictures", [noise, gradients])
-def test_random_pictures_are_keras_pictures(generator, transform, pictures):
-    """Over 1,000 draws no value differs by more than a hundredth of a grey level."""
+def test_random_transforms_match_keras(generator, transform, pictures):
+    """Over 1,000 draws no value differs by more than 0.01 of 255."""
     parameters = drawn((3, 1), 1_000)
     images = pictures(1_000)
     expected = keras_pictures(generator, images, parameters)
@@ -98,8 +98,8 @@ def test_random_pictures_are_keras_pictures(generator, transform, pictures):
 
 
 @pytest.mark.parametrize("pictures", [noise, gradients])
-def test_extreme_and_zero_parameters_are_keras_pictures(generator, transform, pictures):
-    """Every combination of none and most of each, where borders and rounding are worst."""
+def test_extreme_and_zero_parameters_match_keras(generator, transform, pictures):
+    """All combinations, where borders and rounding are worst."""
     corners = list(
         itertools.product(np.deg2rad([-15, 0, 15]), [-3.2, 0, 3.2], [-3.2, 0, 3.2], [False, True])
     )
@@ -110,16 +110,16 @@ def test_extreme_and_zero_parameters_are_keras_pictures(generator, transform, pi
     assert np.abs(transform(images, *parameters) - expected).max() < GREY_LEVELS
 
 
-def test_no_movement_gives_the_picture_itself(transform):
-    """Without angle, shift and flip not a bit changes."""
+def test_zero_parameters_return_the_image(transform):
+    """Without angle, shift and flip no bit changes."""
     images, none = noise(4), np.zeros(4, np.float32)
     moved = transform(images, none, none, none, np.zeros(4, bool)).numpy()
     assert moved.dtype == np.float32
     np.testing.assert_array_equal(moved, images)
 
 
-def test_each_direction_is_the_documented_one(transform):
-    """A quarter turn is counter-clockwise, shifts go up and left, the mirror swaps the sides."""
+def test_directions_are_as_documented(transform):
+    """Positive angles are counter-clockwise, shifts go up and left, flips are horizontal."""
     image = noise(1)
     none, no = np.zeros(1, np.float32), np.zeros(1, bool)
 
@@ -135,8 +135,8 @@ def test_each_direction_is_the_documented_one(transform):
 
 
 @pytest.mark.parametrize("shape", [(20, 48, 3), (48, 20, 1), (7, 5, 4), (1, 1, 1)])
-def test_any_height_width_and_channels_turn_about_their_centre(transform, shape):
-    """Pictures that are not square, held against SciPy and the definition in float64."""
+def test_any_shape_rotates_about_its_centre(transform, shape):
+    """Images that are not square, against SciPy and float64."""
     images = noise(12, shape)
     parameters = drawn((5, 2), 12)
     height, width, _ = shape
@@ -157,8 +157,8 @@ def test_any_height_width_and_channels_turn_about_their_centre(transform, shape)
         assert np.abs(picture - expected).max() < GREY_LEVELS
 
 
-def test_parameters_are_distributed_as_keras_draws_them(generator):
-    """Kolmogorov and Smirnov cannot tell our angles, shifts and flips from Keras's."""
+def test_parameters_have_keras_distribution(generator):
+    """By a Kolmogorov-Smirnov test of angles, shifts and flips."""
     ours = drawn((11, 7))
     theirs = [generator.get_random_transform((32, 32, 3), seed=s) for s in range(DRAWS // 4)]
     for values, name in (
@@ -171,8 +171,8 @@ def test_parameters_are_distributed_as_keras_draws_them(generator):
         assert stats.ks_2samp(values, sample).pvalue > 0.001, name
 
 
-def test_parameters_fill_their_range_continuously():
-    """Uniform between the bounds, with parts of pixels, and half of the images mirrored."""
+def test_parameters_are_continuous_over_their_range():
+    """Uniform, with fractions of pixels, and half of the images flipped."""
     ours = drawn((1, 2))
     for values, bound in ((np.rad2deg(ours.angle), 15.0), (ours.shift_x, 3.2), (ours.shift_y, 3.2)):
         assert stats.kstest(values, stats.uniform(-bound, 2 * bound).cdf).pvalue > 0.001
@@ -181,8 +181,8 @@ def test_parameters_fill_their_range_continuously():
     assert np.mean(ours.shift_x == np.round(ours.shift_x)) < 0.001
 
 
-def test_parameters_are_independent_of_each_other_and_of_the_next_batch():
-    """No two of the numbers of an image, or of two seeds in a row, follow from each other."""
+def test_parameters_are_independent():
+    """Of each other and of those of the next seed."""
     columns = np.stack([*drawn((4, 8)), *drawn((4, 9)), *drawn((5, 8))])
     bound = 4.5 / np.sqrt(DRAWS)
     apart = ~np.eye(len(columns), dtype=bool)
@@ -191,14 +191,14 @@ def test_parameters_are_independent_of_each_other_and_of_the_next_batch():
     assert np.abs(np.corrcoef(spread)[~np.eye(len(spread), dtype=bool)]).max() < bound
 
 
-def test_an_image_draws_the_same_whatever_stands_behind_it():
-    """A shorter last batch does not change what its images get."""
+def test_an_images_parameters_do_not_depend_on_the_batch_size():
+    """A shorter last batch does not change them."""
     for whole, part in zip(drawn((2, 3), 32), drawn((2, 3), 5), strict=True):
         np.testing.assert_array_equal(whole[:5], part)
 
 
-def test_what_is_switched_off_does_not_move():
-    """Each movement can be left out alone; the others stay as they were."""
+def test_each_transform_can_be_disabled():
+    """The others do not change."""
     every = drawn((6, 6))
     still = drawn((6, 6), rotation_degrees=0.0, horizontal_flip=False)
     assert not still.angle.any()
@@ -210,8 +210,8 @@ def test_what_is_switched_off_does_not_move():
 @pytest.mark.parametrize(
     "changes", [{"rotation_degrees": -1.0}, {"rotation_degrees": 181.0}, {"shift_fraction": 1.0}]
 )
-def test_ranges_that_cannot_be_are_refused(changes):
-    """Drawing names the argument and its range."""
+def test_parameters_out_of_range_are_refused(changes):
+    """The message names the argument and its range."""
     with pytest.raises(ValueError, match=next(iter(changes))):
         drawn((0, 0), 4, **changes)
 
@@ -223,8 +223,8 @@ def test_ranges_that_cannot_be_are_refused(changes):
         {"rotation_degrees": 0, "shift_fraction": 0, "horizontal_flip": False},
     ],
 )
-def test_nothing_to_do_is_no_augmentation(tf, changes):
-    """A configuration that moves nothing costs nothing."""
+def test_a_configuration_without_transforms_has_no_augmentation(tf, changes):
+    """It costs nothing."""
     from cifar_plugin.baseline.augmentation import augmentation
 
     assert augmentation(BaselineConfig(**changes)) is None
@@ -243,8 +243,8 @@ def augmented(tf, augment, images, seed, batch_size=32):
     return np.concatenate(list(batches.as_numpy_iterator()))
 
 
-def test_same_seed_gives_the_same_bits_and_another_does_not(tf, augment):
-    """A resumed run sees what the run that was not stopped would have seen."""
+def test_the_same_seed_gives_the_same_bits(tf, augment):
+    """A resumed run sees what an uninterrupted one would have seen."""
     images = noise(100)  # the last batch holds four
     first, again, other = (augmented(tf, augment, images, seed) for seed in (1, 1, 2))
     assert first.shape == images.shape
@@ -252,14 +252,14 @@ def test_same_seed_gives_the_same_bits_and_another_does_not(tf, augment):
     assert (first != other).any(axis=(1, 2, 3)).all()
 
 
-def test_each_image_of_a_batch_moves_in_its_own_way(tf, augment):
-    """Thirty-two copies of a picture become thirty-two pictures."""
+def test_each_image_of_a_batch_has_its_own_transform(tf, augment):
+    """32 copies of an image become 32 images."""
     pictures = augmented(tf, augment, np.repeat(noise(1), 32, axis=0), seed=9)
     assert len(np.unique(pictures.reshape(32, -1), axis=0)) == 32
 
 
 def test_deterministic_mode_changes_no_bit(tf, augment):
-    """Every operation has a deterministic kernel, and it is the one that always runs."""
+    """Every operation has a deterministic kernel, which is always used."""
     from tensorflow.python.framework import config as framework
 
     images = tf.constant(noise(32))

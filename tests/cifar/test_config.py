@@ -11,8 +11,8 @@ from cifar_plugin.presets import PRESETS
 from registry_core.errors import UsageError
 
 
-def test_baseline_is_the_first_preset_and_the_recipe_to_the_letter():
-    """Nothing of the recipe is tuned: these are the numbers it was published with."""
+def test_baseline_is_the_first_preset_and_the_published_recipe():
+    """None of its numbers is tuned."""
     assert next(iter(PRESETS)) == "baseline"
     assert PRESETS["baseline"].values() == {
         "epochs": 50,
@@ -33,8 +33,8 @@ def test_baseline_is_the_first_preset_and_the_recipe_to_the_letter():
     }
 
 
-def test_airbench94_is_its_source_to_the_letter():
-    """The numbers of airbench94_muon, trained on every image; the test set is not watched."""
+def test_airbench94_has_its_sources_settings():
+    """Those of airbench94_muon, on all images; the test set is not the validation split."""
     assert PRESETS["airbench94"].values() == {
         "epochs": 8,
         "batch_size": 2000,
@@ -58,21 +58,21 @@ def test_airbench94_is_its_source_to_the_letter():
     }
 
 
-def test_fast_holds_out_what_its_settings_were_chosen_on():
-    """So the test set says nothing before the end of the run."""
+def test_fast_holds_out_validation_images():
+    """The test set is used only at the end of the run."""
     fast = PRESETS["fast"]
     assert (fast.validation_examples, fast.watch_test) == (5_000, False)
 
 
 def test_quick_is_the_baseline_with_fewer_images_and_epochs():
-    """A quick run says something about the recipe, because it is the recipe."""
+    """So a quick run tests the same recipe."""
     shortened = PRESETS["baseline"].changed({"epochs": 3, "train_examples": 10_000})
     assert PRESETS["quick"].values() == shortened.values()
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_states_its_claim(name):
-    """`mlreg plugins list` has something to say about each preset."""
+def test_every_preset_has_an_about(name):
+    """`mlreg plugins list` shows it."""
     assert len(PRESETS[name].about) > 40
 
 
@@ -98,7 +98,7 @@ def test_every_preset_states_its_claim(name):
     ],
 )
 def test_values_out_of_bounds_are_refused(key, value):
-    """A number that cannot be trained with is refused before anything loads."""
+    """Before anything is loaded."""
     with pytest.raises(ValidationError, match=key):
         BaselineConfig(**{key: value})
 
@@ -112,13 +112,13 @@ def test_values_out_of_bounds_are_refused(key, value):
         {"train_examples": 50_000},
     ],
 )
-def test_bounds_themselves_are_allowed(values):
-    """What can be trained with, however odd, is not refused."""
+def test_bounds_are_inclusive(values):
+    """Extreme values that can be trained with are allowed."""
     assert BaselineConfig(**values).values().items() >= values.items()
 
 
 def test_training_and_validation_cannot_need_more_images_than_there_are():
-    """Held-out images are training images, so both numbers come out of 50,000."""
+    """Both are taken from the 50,000 training images."""
     with pytest.raises(ValidationError, match="55000 together"):
         BaselineConfig(train_examples=45_000, validation_examples=10_000)
 
@@ -137,13 +137,13 @@ def test_overrides_from_the_command_line_are_converted():
 
 
 def test_an_override_that_breaks_the_sum_is_a_usage_error():
-    """The rule over two fields holds for overrides as well."""
+    """The validator over two fields checks overrides."""
     with pytest.raises(UsageError, match="together"):
         PRESETS["quick"].changed({"validation_examples": "45000"})
 
 
 def test_presets_load_without_numpy_or_tensorflow():
-    """Listing presets starts at once."""
+    """So listing presets is fast."""
     script = (
         "import sys, cifar_plugin.plugin as plugin; plugin.mlreg_presets();"
         "heavy = {'numpy', 'tensorflow', 'keras', 'matplotlib', 'scipy', 'PIL'};"

@@ -36,7 +36,7 @@ def assert_same(found: dict[str, Any]) -> None:
 
 
 def test_reads_the_archive(tmp_path: Path) -> None:
-    """Pixels and labels come out in their places, and nothing is extracted."""
+    """Images and labels are right, and nothing is extracted."""
     archive = tmp_path / "cifar-10-python.tar.gz"
     archive.write_bytes(small_archive())
     assert_same(read_archive(archive, small_expected()))
@@ -44,8 +44,8 @@ def test_reads_the_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_reads_the_folder_in_any_protocol(tmp_path: Path, protocol: int) -> None:
-    """Protocol 2 is the official one; whoever packed it again may have used another."""
+def test_reads_the_folder_in_any_pickle_protocol(tmp_path: Path, protocol: int) -> None:
+    """Protocol 2 is the official one; a repacked copy may use another."""
     assert_same(read_folder(unpack(tmp_path / "batches", protocol), small_expected()))
 
 
@@ -76,7 +76,7 @@ def test_reads_an_array_in_fortran_order() -> None:
 
 
 def test_a_pickle_that_runs_code_is_refused_in_the_folder(tmp_path: Path) -> None:
-    """What it asks for is named, and its code never runs."""
+    """The refused global is named, and its code does not run."""
     canary = tmp_path / "canary"
     folder = unpack(tmp_path / "batches")
     (folder / "data_batch_3").write_bytes(pickle.dumps(Canary(canary)))
@@ -86,7 +86,7 @@ def test_a_pickle_that_runs_code_is_refused_in_the_folder(tmp_path: Path) -> Non
 
 
 def test_a_pickle_that_runs_code_is_refused_in_the_archive(tmp_path: Path) -> None:
-    """Even an archive of the right digest may run nothing."""
+    """Even if the archive has the right digest."""
     canary = tmp_path / "canary"
     hostile = packed_batches({**batches(), "data_batch_1": pickle.dumps(Canary(canary))})
     archive = tmp_path / "cifar-10-python.tar.gz"
@@ -96,7 +96,7 @@ def test_a_pickle_that_runs_code_is_refused_in_the_archive(tmp_path: Path) -> No
     assert not canary.exists()
 
 
-def test_an_archive_of_another_digest_is_not_opened(
+def test_an_archive_with_another_digest_is_not_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The digest comes first: neither tar nor pickle sees such a file."""
@@ -122,8 +122,8 @@ def test_an_archive_of_another_digest_is_not_opened(
     ],
     ids=lambda value: getattr(value, "__name__", repr(value)[:20]),
 )
-def test_nothing_but_arrays_of_bytes_is_read(forbidden: object) -> None:
-    """Neither other globals, nor NumPy's own, nor arrays of anything else."""
+def test_only_arrays_of_bytes_are_read(forbidden: object) -> None:
+    """Other globals, NumPy's among them, and other arrays are refused."""
     raw = pickle.dumps({"data": forbidden, "labels": [1]}, 2)
     with pytest.raises(SourceError, match="not a batch of CIFAR-10"):
         read_batch(raw, "data_batch_1")
@@ -145,16 +145,16 @@ def test_a_crafted_array_state_reaches_no_numpy_code() -> None:
         read_batch(crafted, "data_batch_1")
 
 
-def test_a_pickle_cannot_ask_for_memory() -> None:
-    """A dozen bytes that would have the unpickler make room for 2**32 objects."""
+def test_a_pickle_cannot_allocate_much_memory() -> None:
+    """A dozen bytes that would make the unpickler allocate 2**32 objects."""
     with pytest.raises(SourceError, match="index 4,294,967,295"):
         read_batch(b"\x80\x02}r\xff\xff\xff\xff.", "data_batch_1")
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_a_damaged_pickle_is_an_error_of_the_source(data: st.DataObject) -> None:
-    """Whatever the bytes, the answer is arrays or one kind of error."""
+def test_a_damaged_pickle_is_a_source_error(data: st.DataObject) -> None:
+    """For any bytes the result is arrays or a SourceError."""
     raw = bytearray(pickle.dumps({b"labels": [1], b"data": np.zeros((1, 3072), np.uint8)}, 2))
     for _ in range(data.draw(st.integers(1, 4))):
         # less the pixels, where a change makes no difference
@@ -186,7 +186,7 @@ def test_a_damaged_pickle_is_an_error_of_the_source(data: st.DataObject) -> None
         ),
     ],
 )
-def test_says_what_is_wrong_with_an_archive(
+def test_a_wrong_archive_has_a_reason(
     tmp_path: Path, name: str, content: bytes | None, reason: str
 ) -> None:
     """A missing, absurd or foreign member is named."""
@@ -202,8 +202,8 @@ def test_says_what_is_wrong_with_an_archive(
         read_archive(archive, small_expected(packed))
 
 
-def test_an_archive_of_links_is_not_followed(tmp_path: Path) -> None:
-    """A link of a batch's name is no batch."""
+def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
+    """A link with a batch's name is not a batch."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         link = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
@@ -216,7 +216,7 @@ def test_an_archive_of_links_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not gzip", small_archive()[:5000], pack({})])
-def test_a_damaged_archive_is_an_error_of_the_source(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_archive_is_a_source_error(tmp_path: Path, content: bytes) -> None:
     """Empty, of another format, cut off, or without a member."""
     archive = tmp_path / "archive.tar.gz"
     archive.write_bytes(content)
@@ -224,7 +224,7 @@ def test_a_damaged_archive_is_an_error_of_the_source(tmp_path: Path, content: by
         read_archive(archive, small_expected(content))
 
 
-def test_a_batch_of_absurd_size_is_not_read(tmp_path: Path) -> None:
+def test_a_batch_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     """A sparse file of a terabyte is refused by its size."""
     folder = unpack(tmp_path / "batches")
     with (folder / "data_batch_1").open("wb") as file:

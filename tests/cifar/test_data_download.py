@@ -49,8 +49,8 @@ def download(tmp_path: Path, told: Told) -> ArchiveDownload:
     return ArchiveDownload(tmp_path / "archive.part", small_expected(), QUICK, told)
 
 
-def test_brings_the_archive_and_counts_its_bytes(download: ArchiveDownload, told: Told) -> None:
-    """An honest mirror is asked once, and the last step is the whole size."""
+def test_downloads_the_archive_and_reports_progress(download: ArchiveDownload, told: Told) -> None:
+    """A good mirror gets one request, and the last step is the full size."""
     with mirror(honest) as server:
         assert download.fetch(server.url).read_bytes() == small_archive()
     assert server.ranges == [None]
@@ -58,7 +58,7 @@ def test_brings_the_archive_and_counts_its_bytes(download: ArchiveDownload, told
 
 
 def test_continues_where_an_earlier_run_stopped(download: ArchiveDownload) -> None:
-    """Only the missing bytes are asked for, and the file is whole."""
+    """Only the missing bytes are requested."""
     download.part.write_bytes(small_archive()[:100_000])
     with mirror(honest) as server:
         assert download.fetch(server.url).read_bytes() == small_archive()
@@ -67,16 +67,16 @@ def test_continues_where_an_earlier_run_stopped(download: ArchiveDownload) -> No
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_asks_the_same_mirror_for_the_rest(download: ArchiveDownload, reset: bool) -> None:
-    """A connection that breaks off after some bytes is taken up again with a range."""
+def test_requests_the_rest_from_the_same_mirror(download: ArchiveDownload, reset: bool) -> None:
+    """A connection that breaks off is resumed with a range request."""
     with mirror(cut_off(150_000, reset=reset, times=1)) as server:
         assert download.fetch(server.url).read_bytes() == small_archive()
     assert len(server.ranges) == 2
     assert server.ranges[1] is not None
 
 
-def test_another_mirror_finishes_what_one_began(download: ArchiveDownload) -> None:
-    """What a mirror left behind when it stopped answering is kept for the next one."""
+def test_another_mirror_continues_a_download(download: ArchiveDownload) -> None:
+    """The partial file of a mirror that stopped is kept for the next one."""
     with mirror(cut_off(50_000)) as broken, pytest.raises(SourceError, match="broke off after"):
         download.fetch(broken.url)
     assert len(broken.ranges) == QUICK.attempts
@@ -87,31 +87,31 @@ def test_another_mirror_finishes_what_one_began(download: ArchiveDownload) -> No
 
 
 @pytest.mark.parametrize("behaviour", [without_ranges, wrong_range, refuses_ranges])
-def test_a_mirror_without_ranges_does_for_a_part(
+def test_a_mirror_without_ranges_completes_a_partial_file(
     download: ArchiveDownload, behaviour: Behaviour
 ) -> None:
-    """A mirror that sends everything, another range or a refusal still completes the part."""
+    """Also a mirror that sends everything, another range or a refusal."""
     download.part.write_bytes(small_archive()[:100_000])
     with mirror(behaviour) as server:
         assert download.fetch(server.url).read_bytes() == small_archive()
 
 
-def test_a_finished_part_needs_no_connection(download: ArchiveDownload) -> None:
-    """A file that was complete when the disk filled up is used as it is."""
+def test_a_complete_partial_file_needs_no_connection(download: ArchiveDownload) -> None:
+    """A file that was complete when the disk filled up is used."""
     download.part.write_bytes(small_archive())
     assert download.fetch(CLOSED_PORT).read_bytes() == small_archive()
 
 
 @pytest.mark.parametrize("part", [bytes(SIZE), bytes(SIZE + 5), bytes(1000)])
-def test_a_wrong_part_is_fetched_anew(download: ArchiveDownload, part: bytes) -> None:
-    """Bytes that cannot be the archive's are thrown away, and the mirror is not blamed."""
+def test_a_wrong_partial_file_is_downloaded_again(download: ArchiveDownload, part: bytes) -> None:
+    """Bytes that are not the archive's are deleted; the mirror is not at fault."""
     download.part.write_bytes(part)
     with mirror(honest) as server:
         assert download.fetch(server.url).read_bytes() == small_archive()
 
 
 def test_altered_bytes_are_deleted(download: ArchiveDownload) -> None:
-    """One wrong bit: both digests are named and nothing stays."""
+    """With one wrong bit, the message has both digests and no file remains."""
     with (
         mirror(altered) as server,
         pytest.raises(SourceError, match=small_expected().archive_sha256),
@@ -132,16 +132,16 @@ def test_altered_bytes_are_deleted(download: ArchiveDownload) -> None:
         (redirects_to("/cifar-10-python.tar.gz"), "HTTP status 302"),
     ],
 )
-def test_says_why_a_mirror_is_left(
+def test_a_failed_mirror_has_a_reason(
     download: ArchiveDownload, behaviour: Behaviour, reason: str
 ) -> None:
-    """Each way to fail is an error of the source, with a reason to show."""
+    """Each failure is a SourceError with a reason to show."""
     with mirror(behaviour) as server, pytest.raises(SourceError, match=reason):
         download.fetch(server.url)
 
 
-def test_never_reads_more_than_the_archive(download: ArchiveDownload) -> None:
-    """An endless body is left at the archive's size."""
+def test_never_reads_more_than_the_archives_size(download: ArchiveDownload) -> None:
+    """An endless body is cut at the archive's size."""
     with mirror(endless) as server, pytest.raises(SourceError):
         download.fetch(server.url)
     assert max(done for _, done, _ in download._progress.steps) == SIZE
@@ -170,29 +170,29 @@ def test_https_is_never_left_for_http() -> None:
         )
 
 
-def test_a_mirror_below_the_floor_is_left(download: ArchiveDownload) -> None:
-    """The speed is measured, named, and what came is kept."""
+def test_a_mirror_below_the_speed_floor_is_skipped(download: ArchiveDownload) -> None:
+    """The speed is measured and shown, and the partial file is kept."""
     with mirror(crawls()) as server, pytest.raises(SlowSourceError, match=r"too slow: \d+ kB/s"):
         download.fetch(server.url)
     assert 10_000 < download.part.stat().st_size < SIZE
 
 
-def test_a_slow_mirror_is_enough_where_any_speed_will_do(download: ArchiveDownload) -> None:
+def test_a_slow_mirror_completes_without_a_speed_floor(download: ArchiveDownload) -> None:
     """Without the floor the same mirror finishes the file."""
     with mirror(crawls()) as server:
         assert download.fetch(server.url, at_any_speed=True).read_bytes() == small_archive()
 
 
-def test_a_port_that_is_closed_fails_at_once(download: ArchiveDownload) -> None:
-    """No retry, no wait."""
+def test_a_closed_port_fails_at_once(download: ArchiveDownload) -> None:
+    """Without a retry or a wait."""
     started = time.monotonic()
     with pytest.raises(SourceError, match="refused"):
         download.fetch(CLOSED_PORT)
     assert time.monotonic() - started < 1
 
 
-def test_a_mirror_that_never_answers_costs_one_time_limit(tmp_path: Path, told: Told) -> None:
-    """The limit covers name, connection and headers together."""
+def test_a_mirror_without_response_takes_one_timeout(tmp_path: Path, told: Told) -> None:
+    """The timeout covers name lookup, connection and headers together."""
     limits = type(QUICK)(connect_seconds=0.2, stall_seconds=5)
     started = time.monotonic()
     with mirror(silent) as server, pytest.raises(SourceError, match=r"no response within 0\.2 s"):
@@ -200,10 +200,10 @@ def test_a_mirror_that_never_answers_costs_one_time_limit(tmp_path: Path, told: 
     assert time.monotonic() - started < 1
 
 
-def test_name_resolution_counts_too(
+def test_the_timeout_covers_name_resolution(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A resolver that hangs is left after the same limit."""
+    """A resolver that hangs has the same timeout."""
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1))
     limits = type(QUICK)(connect_seconds=0.2)
     with pytest.raises(SourceError, match="no response"):
@@ -222,8 +222,8 @@ def test_a_proxy_of_the_environment_is_used(
         assert download.fetch("http://mirror.invalid/archive").read_bytes() == small_archive()
 
 
-def test_a_full_disk_is_not_the_mirrors_fault(tmp_path: Path, told: Told) -> None:
-    """Writing that fails is a storage error that names the room needed."""
+def test_a_full_disk_is_a_storage_error(tmp_path: Path, told: Told) -> None:
+    """Not a SourceError; it names the needed space."""
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")

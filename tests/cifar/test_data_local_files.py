@@ -60,8 +60,8 @@ def column_labels(folder: Path) -> Path:
         (column_labels, "cifar10.npz"),
     ],
 )
-def test_takes_every_form(tmp_path: Path, make: object, used: str) -> None:
-    """A file or its folder; the source says which file it was, and the cache is filled."""
+def test_accepts_every_form(tmp_path: Path, make: object, used: str) -> None:
+    """A file or its folder; the source names the file, and the cache is filled."""
     home = tmp_path / "home of Zoë 🐶"
     home.mkdir()
     cache = small_cache(home, make(home))  # type: ignore[operator]
@@ -73,8 +73,8 @@ def test_takes_every_form(tmp_path: Path, make: object, used: str) -> None:
     assert small_cache(home).fetch(Told()) == "cache"
 
 
-def test_nothing_else_is_tried(tmp_path: Path) -> None:
-    """A folder that has no copy is an error, even with mirrors and a warm cache."""
+def test_no_other_source_is_tried(tmp_path: Path) -> None:
+    """A folder without a copy is an error, even with mirrors and a warm cache."""
     small_cache(tmp_path, npz_in(tmp_path)).fetch(Told())
     (tmp_path / "empty").mkdir()
     with mirror(altered) as server:
@@ -98,29 +98,29 @@ def test_nothing_else_is_tried(tmp_path: Path) -> None:
         (lambda folder: npz_in(folder, y_test=np.zeros(10**6)), "y_test claims 8,000,128 bytes"),
     ],
 )
-def test_says_why_it_is_not_usable(tmp_path: Path, make: object, reason: str) -> None:
-    """Shape, type, digest or format: what is wrong is named."""
+def test_an_unusable_copy_has_a_reason(tmp_path: Path, make: object, reason: str) -> None:
+    """Shape, type, digest or format."""
     with pytest.raises(DataError, match=reason):
         small_cache(tmp_path, make(tmp_path)).fetch(Told())  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", pickle.dumps([1])])
-def test_an_npz_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
-    """Least of all is it unpickled."""
+def test_a_file_that_is_not_an_npz_is_refused(tmp_path: Path, content: bytes) -> None:
+    """It is never unpickled."""
     (tmp_path / "cifar10.npz").write_bytes(content)
     with pytest.raises(DataError, match="cannot be read"):
         small_cache(tmp_path, tmp_path).fetch(Told())
 
 
-def test_an_npz_that_lacks_an_array_is_refused(tmp_path: Path) -> None:
+def test_an_npz_without_an_array_is_refused(tmp_path: Path) -> None:
     """The array is named."""
     np.savez(tmp_path / "other.npz", x_train=small_arrays()["x_train"])
     with pytest.raises(DataError, match="y_train"):
         small_cache(tmp_path, tmp_path).fetch(Told())
 
 
-def test_two_npz_files_are_one_too_many(tmp_path: Path) -> None:
-    """No guess is made between them."""
+def test_a_folder_with_two_npz_files_is_refused(tmp_path: Path) -> None:
+    """mlreg does not guess."""
     npz_in(tmp_path).rename(tmp_path / "other.npz")
     npz_in(tmp_path)
     with pytest.raises(DataError, match=r"2 \.npz files: cifar10\.npz, other\.npz"):

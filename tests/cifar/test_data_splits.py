@@ -41,8 +41,8 @@ def splits(train_examples: int | None = None, validation_examples: int = 0) -> D
     return split(numbered(), Config(train_examples, validation_examples))
 
 
-def test_everything_is_trained_on_and_the_test_set_is_watched() -> None:
-    """As the seed recipe does; the arrays are handed on without a copy."""
+def test_all_images_are_trained_on_and_the_test_set_is_validation() -> None:
+    """As in the original recipe; the arrays are not copied."""
     arrays = numbered()
     found = split(arrays, Config())
     assert isinstance(found.train, ArraySplit)
@@ -52,14 +52,14 @@ def test_everything_is_trained_on_and_the_test_set_is_watched() -> None:
     assert found.source == "a test"
 
 
-def test_nothing_is_watched_where_the_test_set_is_not_to_be() -> None:
-    """A run may look at the test set once, at its end."""
+def test_without_watch_test_there_is_no_validation_split() -> None:
+    """A run can use the test set once, at its end."""
     found = split(numbered(), Config(watch_test=False))
     assert found.validation is None
 
 
-def test_a_subset_has_as_many_of_each_class() -> None:
-    """100 of 500: ten of each, in their old order, with their own labels."""
+def test_a_subset_has_the_same_number_of_each_class() -> None:
+    """100 of 500: ten of each, in the original order, with their labels."""
     part = splits(train_examples=100).train
     assert isinstance(part, ArraySplit)
     assert np.bincount(part.targets).tolist() == [10] * 10
@@ -68,7 +68,7 @@ def test_a_subset_has_as_many_of_each_class() -> None:
 
 
 def test_a_subset_is_the_same_every_time() -> None:
-    """Not a matter of the run's seed, nor of NumPy's global one."""
+    """It depends neither on the run's seed nor on NumPy's global one."""
     np.random.seed(1)
     first = numbers(splits(train_examples=100).train)
     np.random.seed(2)
@@ -84,8 +84,8 @@ def test_validation_images_are_not_trained_on() -> None:
     assert np.bincount(found.validation.targets).tolist() == [10] * 10  # type: ignore[union-attr]
 
 
-def test_validation_stays_the_same_whatever_is_trained_on() -> None:
-    """It is chosen first, so that runs of different sizes are watched on the same images."""
+def test_validation_images_do_not_depend_on_train_examples() -> None:
+    """Runs of different sizes are validated on the same images."""
     full, small = splits(None, 100), splits(50, 100)
     np.testing.assert_array_equal(numbers(full.validation), numbers(small.validation))
     assert not set(numbers(small.train)) & set(numbers(small.validation))
@@ -104,8 +104,8 @@ def test_more_images_than_there_are_is_refused(train: int | None, validation: in
     share=st.floats(0, 1),
     seed=st.integers(0, 5),
 )
-def test_classes_differ_by_one_at_most(targets: list[int], share: float, seed: int) -> None:
-    """For any labels and any size, unless a class has no more to give."""
+def test_class_counts_differ_by_at_most_one(targets: list[int], share: float, seed: int) -> None:
+    """For any labels and size, unless a class has no more examples."""
     labels = np.array(targets, np.uint8)
     examples = int(share * len(labels))
     chosen = stratified(labels, examples, seed)

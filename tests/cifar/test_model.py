@@ -15,8 +15,8 @@ def model():
     return build(BaselineConfig(), 0.002, IMAGE_SHAPE, CLASSES)
 
 
-def test_layers_are_the_recipes(model):
-    """Kinds, order and sizes; the dropout stands after the logits."""
+def test_layers_are_those_of_the_recipe(model):
+    """Kinds, order and sizes; dropout comes after the logits."""
     described = []
     for layer in model.layers:
         config = layer.get_config()
@@ -49,8 +49,8 @@ def test_parameters_shapes_and_windows(model):
     assert all(layer.padding == "valid" for layer in convolutions)
 
 
-def test_compiled_as_the_recipe(model):
-    """Adam with the rate it is given, the loss on logits, accuracy measured."""
+def test_compiled_as_in_the_recipe(model):
+    """Adam with the given rate, loss on logits, accuracy."""
     import numpy as np
 
     assert type(model.optimizer).__name__ == "Adam"
@@ -63,8 +63,8 @@ def test_compiled_as_the_recipe(model):
     assert set(measured) == {"loss", "accuracy"}
 
 
-def test_other_images_and_classes_fit():
-    """Nothing but the default sizes ties the network to CIFAR-10."""
+def test_other_image_sizes_and_classes_work():
+    """Only the default sizes are CIFAR-10's."""
     from cifar_plugin.baseline.model import build
 
     model = build(BaselineConfig(dropout=0.5), 0.001, (28, 28, 1), 7)

@@ -814,7 +814,7 @@ def stopped(request, tmp_path_factory):
     return ends
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("signum", STATUS, ids=lambda signum: signum.name)
 def test_a_signal_stops_a_run_at_the_end_of_its_batch(stopped, signum):

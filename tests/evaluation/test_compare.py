@@ -1,4 +1,4 @@
-"""Versions side by side."""
+"""Comparison of versions."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_metrics_settings_classes_and_examples_are_put_side_by_side(registered):
     assert json.loads(json.dumps(found.to_json()))["versions"] == ["dummy@1", "dummy@2"]
 
 
-def test_the_first_is_what_the_others_are_held_against(registered):
-    """Three versions give two comparisons; the same one with itself differs in nothing."""
+def test_the_first_version_is_the_baseline(registered):
+    """Three versions give two comparisons; a version compared with itself has no differences."""
     publish(registered, [0, 0, 0, 1, 1, 1, 1, 1])
     publish(registered, [1, 1, 0, 1, 1, 1, 1, 1])
     found = registered.compare(["dummy@1", "dummy@2", "dummy@1"])
@@ -78,8 +78,8 @@ def test_the_first_is_what_the_others_are_held_against(registered):
         ({"kept": False}, "results were not recorded"),
     ],
 )
-def test_what_cannot_be_compared_is_shown_without_a_test(registered, options, why):
-    """Metrics and settings are still worth seeing; why there is no test is said."""
+def test_versions_that_cannot_be_compared_are_shown_without_a_test(registered, options, why):
+    """Metrics and settings are shown, with the reason why there is no test."""
     publish(registered, [0, 0, 0, 1, 1, 1, 1, 1])
     publish(registered, [0, 0, 0, 1, 1, 1, 1, 0], **options)
     found = registered.compare(["dummy@1", "dummy@2"])
@@ -89,8 +89,8 @@ def test_what_cannot_be_compared_is_shown_without_a_test(registered, options, wh
     assert found.metrics["test_accuracy"] == [1.0, 7 / 8]
 
 
-def test_one_version_alone_is_nothing_to_compare(registered):
-    """2, and how it is written."""
+def test_comparing_a_single_version_is_a_usage_error(registered):
+    """The message says how to name two."""
     publish(registered, [0] * 8)
     with pytest.raises(UsageError, match="only one version to compare"):
         registered.compare(["dummy@1"])

@@ -1,4 +1,4 @@
-"""Groups of versions side by side: which are meant, what is measured, what cannot be compared."""
+"""Comparison of groups of versions."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def names(found) -> list[str]:
     return [group.name for group in found.groups]
 
 
-def test_one_version_of_each_group_brings_the_whole_groups(registered):
-    """Five of each or not: every version that was made together counts, whichever is named."""
+def test_one_version_of_each_group_stands_for_the_whole_group(registered):
+    """All versions of a group count, whichever of them is named."""
     make(registered, FIRST, "one")
     make(registered, SECOND, "two")
     found = registered.compare(["dummy@2", "dummy@7"])
@@ -57,22 +57,22 @@ def test_one_version_of_each_group_brings_the_whole_groups(registered):
     assert difference.metrics["test_loss"].not_comparable_reason == "neither side varies"
 
 
-def test_versions_of_one_group_bring_it_once(registered):
-    """Its mean and deviation; there is nothing to hold it against."""
+def test_a_group_is_listed_once(registered):
+    """With one group there is no difference to compute."""
     make(registered, FIRST, "one")
     found = registered.compare(["dummy@1", "dummy@3", "dummy@2"])
     assert names(found) == ["dummy@1 … dummy@3"]
     assert found.group_differences == []
 
 
-def test_versions_that_were_made_alone_bring_no_groups(registered):
-    """The paired test is all there is, as ever."""
+def test_single_versions_have_no_groups(registered):
+    """Only the paired test is shown."""
     make(registered, FIRST)
     found = registered.compare(["dummy@1", "dummy@2"])
     assert (found.groups, found.group_differences) == ([], [])
 
 
-def test_the_first_group_is_what_the_others_are_held_against(registered):
+def test_the_first_group_is_the_baseline(registered):
     """Three groups give two differences, in the order in which they were named."""
     for group in ("one", "two", "three"):
         make(registered, FIRST, group)
@@ -81,10 +81,10 @@ def test_the_first_group_is_what_the_others_are_held_against(registered):
     assert [each.baseline.name for each in found.group_differences] == ["dummy@7 … dummy@9"] * 2
 
 
-def test_a_group_beside_a_version_that_was_made_alone_has_a_difference_without_an_interval(
+def test_the_difference_from_a_single_version_has_no_interval(
     registered,
 ):
-    """One run has no deviation, and that is said."""
+    """A single run has no standard deviation."""
     make(registered, FIRST, "one")
     make(registered, [0.8])
     found = registered.compare(["dummy@1", "dummy@4"])
@@ -96,7 +96,7 @@ def test_a_group_beside_a_version_that_was_made_alone_has_a_difference_without_a
 
 
 def test_groups_of_two_models_are_compared(registered):
-    """A group's id means something within its model only."""
+    """A group's id is unique within its model only."""
     make(registered, FIRST, "same")
     make(registered, SECOND, "same", model="other")
     found = registered.compare(["dummy@1", "other@1"])
@@ -107,8 +107,8 @@ def test_groups_of_two_models_are_compared(registered):
     ("split", "why"),
     [("b", "they were evaluated on different test splits"), ("", "test splits were not recorded")],
 )
-def test_groups_measured_elsewhere_are_shown_and_not_compared(registered, split, why):
-    """As for versions: means side by side, no test between them."""
+def test_groups_with_different_test_splits_are_not_compared(registered, split, why):
+    """Their means are shown, without a test."""
     make(registered, FIRST, "one")
     make(registered, SECOND, "two", split=split)
     (difference,) = registered.compare(["dummy@1", "dummy@4"]).group_differences
@@ -116,8 +116,8 @@ def test_groups_measured_elsewhere_are_shown_and_not_compared(registered, split,
     assert difference.metrics == {}
 
 
-def test_a_test_split_that_follows_the_seed_is_the_same_for_the_same_seeds(registered):
-    """Each run of a group then has its own; two groups are compared if theirs are alike."""
+def test_groups_with_the_same_seeded_test_splits_are_compared(registered):
+    """Each run has its own split; two groups are compared if their sets of splits are equal."""
     for group in ("one", "two"):
         for accuracy, split in zip(FIRST, "abc", strict=True):
             make(registered, [accuracy], group, split)
@@ -128,7 +128,7 @@ def test_a_test_split_that_follows_the_seed_is_the_same_for_the_same_seeds(regis
 
 
 def test_removed_versions_do_not_count(registered):
-    """What is left of a group is the group."""
+    """A group consists of its remaining versions."""
     make(registered, FIRST, "one")
     make(registered, SECOND, "two")
     registered.remove("dummy@2")
@@ -137,8 +137,8 @@ def test_removed_versions_do_not_count(registered):
     assert found.groups[0].metrics["test_accuracy"] == summarize([0.70, 0.72])
 
 
-def test_a_metric_that_only_some_have_is_compared_where_it_is(registered):
-    """Missing is not zero."""
+def test_only_metrics_of_both_groups_are_compared(registered):
+    """A missing metric is not treated as zero."""
     make(registered, FIRST, "one")
     splits = {"test": {"fingerprint": "sha256:a", "examples": 8}}
     for recall in (0.5, 0.7):
@@ -150,8 +150,8 @@ def test_a_metric_that_only_some_have_is_compared_where_it_is(registered):
     assert set(found.group_differences[0].metrics) == {"test_accuracy", "test_loss"}
 
 
-def test_the_json_says_all_of_it(registered):
-    """Finite numbers and null, for other programs."""
+def test_the_json_is_complete(registered):
+    """Finite numbers and null."""
     make(registered, FIRST, "one")
     make(registered, SECOND, "two")
     told = json.loads(json.dumps(registered.compare(["dummy@1", "dummy@4"]).to_json()))
@@ -166,8 +166,8 @@ def test_the_json_says_all_of_it(registered):
     assert difference["metrics"]["test_loss"]["p_value"] is None
 
 
-def test_a_damaged_record_is_not_averaged_over(registered):
-    """Whichever version of a group it is."""
+def test_a_damaged_manifest_is_an_error(registered):
+    """Whichever version of the group it belongs to."""
     store = fill(registered.folder, *FIRST, group="one")
     version = store.resolve(Ref("flowers", "number", "3"))
     blob = store.folder / "objects" / "sha256" / version.digest[:2] / version.digest

@@ -1,4 +1,4 @@
-"""Paired comparisons, held against SciPy and against what they are derived from."""
+"""Paired tests, compared with SciPy and with their definitions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def measured(losses: np.ndarray, fingerprint: str = "sha256:a") -> PerExampleRes
 
 
 @given(counts, counts)
-def test_the_exact_test_is_scipys_binomial_test(first, second):
+def test_the_exact_test_equals_scipys_binomial_test(first, second):
     """McNemar's exact test is a binomial test of the disagreements."""
     if first + second == 0:
         assert exact_mcnemar(first, second) == 1.0
@@ -48,8 +48,8 @@ def test_the_exact_test_is_scipys_binomial_test(first, second):
     assert exact_mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_exact_test_holds_far_out_in_the_tail():
-    """A difference that nobody doubts has a p-value that is small and not a failure."""
+def test_the_exact_test_is_accurate_far_out_in_the_tail():
+    """Very small p-values do not fail."""
     assert exact_mcnemar(0, 1000) == pytest.approx(2.0**-999, rel=1e-12)
     assert exact_mcnemar(3000, 5000) < 1e-100
     assert exact_mcnemar(0, 5000) == 0.0  # below what a float can hold
@@ -60,8 +60,8 @@ def test_the_exact_test_holds_far_out_in_the_tail():
     ("first", "second"),
     [(5000, 5001), (5200, 4801), (6000, 5000), (50_000, 50_300), (1_000_000, 999_000)],
 )
-def test_the_exact_test_of_many_disagreements_is_scipys_too(first, second):
-    """Beyond ten thousand of them the tail is summed in floats: to nine digits the same."""
+def test_the_exact_test_of_many_disagreements_equals_scipys(first, second):
+    """Above ten thousand the tail is summed in floats, accurate to nine digits."""
     expected = stats.binomtest(first, first + second, 0.5).pvalue
     assert exact_mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
     assert exact_mcnemar(second, first) == exact_mcnemar(first, second)
@@ -69,8 +69,8 @@ def test_the_exact_test_of_many_disagreements_is_scipys_too(first, second):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 400), st.sampled_from([0.9, 0.95]))
-def test_the_interval_ends_where_the_score_test_turns(first, second, others, confidence):
-    """At each end, the likelihood at that difference lies just as far off as the level says."""
+def test_the_interval_ends_where_the_score_test_rejects(first, second, others, confidence):
+    """At each end the score statistic equals the quantile of the level."""
     examples = first + second + others
     low, high = tango_interval(first, second, examples, confidence)
     estimate = (first - second) / examples
@@ -111,15 +111,15 @@ def independent_score(first: int, second: int, examples: int, difference: float)
 
 
 @given(counts, counts, st.integers(1, 5000))
-def test_swapping_the_two_turns_the_interval_around(first, second, others):
+def test_swapping_the_sides_mirrors_the_interval(first, second, others):
     """Neither side is favoured."""
     low, high = tango_interval(first, second, first + second + others, 0.95)
     other_low, other_high = tango_interval(second, first, first + second + others, 0.95)
     assert (low, high) == pytest.approx((-other_high, -other_low), abs=1e-8)
 
 
-def test_the_interval_covers_as_often_as_it_says():
-    """Of 2,000 intervals of 95 %, each of 300 examples, 93.5 to 96.5 % hold the truth."""
+def test_the_interval_has_its_nominal_coverage():
+    """Of 2,000 intervals of 95 %, each of 300 examples, 93.5 to 96.5 % contain the true value."""
     generator = np.random.default_rng(1)
     draws = generator.multinomial(300, [0.10, 0.06, 0.84], size=2000)
     held = 0
@@ -130,7 +130,7 @@ def test_the_interval_covers_as_often_as_it_says():
 
 
 def test_classifiers_are_compared_example_by_example():
-    """Who alone is right is counted on packed bits; the bits that fill the last byte count not."""
+    """Disagreements are counted on packed bits; padding bits do not count."""
     generator = np.random.default_rng(0)
     ours, theirs = generator.random(1003) < 0.8, generator.random(1003) < 0.7
     found = compare(classified(ours), classified(theirs))
@@ -142,7 +142,7 @@ def test_classifiers_are_compared_example_by_example():
     assert found.p_value == pytest.approx(stats.binomtest(table[1], sum(table), 0.5).pvalue)
 
 
-def test_the_same_answers_differ_in_nothing():
+def test_identical_predictions_have_no_difference():
     """No disagreement: no difference, p = 1, and an interval around zero."""
     right = np.ones(100, bool)
     found = compare(classified(right), classified(right))
@@ -151,7 +151,7 @@ def test_the_same_answers_differ_in_nothing():
 
 
 def test_a_regression_is_compared_by_its_losses():
-    """The bootstrap finds the paired t-test's interval, within its noise; less loss is better."""
+    """The bootstrap interval agrees with the paired t-test's; a smaller loss is better."""
     generator = np.random.default_rng(2)
     theirs = generator.gamma(2, 1, 800)
     ours = theirs - generator.normal(0.05, 0.4, 800)
@@ -167,8 +167,8 @@ def test_a_regression_is_compared_by_its_losses():
 
 
 @pytest.mark.parametrize("examples", [1, 7, 801, 4001])
-def test_few_examples_are_resampled_with_the_draws_that_they_always_were(examples):
-    """Bit for bit: decisions that a ledger has, come out again."""
+def test_the_draws_of_a_full_bootstrap_never_change(examples):
+    """Bit for bit: decisions in a ledger can be recomputed."""
     gains = np.random.default_rng(4).standard_t(3, examples)
     generator = np.random.default_rng(0)
     drawn = (generator.integers(0, examples, (50, examples)) for _ in range(200))
@@ -209,8 +209,8 @@ def berry_esseen(gains: np.ndarray, tail: int) -> float:
 
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("name", GAINS)
-def test_resampling_the_tail_alone_is_scipys_bootstrap_within_the_documented_error(name):
-    """Of 5,000 examples a tenth are resampled: the same distribution, the same interval."""
+def test_resampling_only_the_tail_matches_scipys_bootstrap_within_the_documented_error(name):
+    """A tenth of 5,000 examples is resampled: same distribution, same interval."""
     examples, tail = 5000, 500
     gains = GAINS[name](np.random.default_rng(6), examples)
     found = stats.bootstrap(
@@ -233,16 +233,16 @@ def test_resampling_the_tail_alone_is_scipys_bootstrap_within_the_documented_err
     )
 
 
-def test_an_outlier_moves_the_interval_as_the_bootstrap_has_it_and_not_as_a_normal_one():
-    """It is drawn never, once, twice: a skewed distribution that no normal interval has."""
+def test_an_outlier_has_the_effect_that_it_has_in_a_bootstrap():
+    """It is drawn never, once, twice: a skewed distribution, unlike a normal interval."""
     gains = one_outlier(np.random.default_rng(6), 5000)
     low = np.quantile(tail_resampled_means(gains, tail=500), 0.025)
     normal = stats.norm(gains.mean(), gains.std() / math.sqrt(len(gains)))
     assert low > normal.ppf(0.025) + 0.2
 
 
-def test_answers_that_differ_nowhere_differ_in_nothing_however_many():
-    """p = 1; and where a constant is all that differs, there is no doubt."""
+def test_many_identical_losses_have_no_difference():
+    """p = 1; with a constant difference, p is as small as it can be."""
     same = np.ones(FULL_BOOTSTRAP_EXAMPLES + 1)
     found = compare(measured(same), measured(same))
     assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
@@ -252,8 +252,8 @@ def test_answers_that_differ_nowhere_differ_in_nothing_however_many():
 
 
 @pytest.mark.gate
-def test_the_test_says_when_only_the_tail_is_resampled():
-    """From 50,001 examples on; up to there its name is the one that ledgers have."""
+def test_the_name_of_the_test_says_that_only_the_tail_is_resampled():
+    """From 50,001 examples on; below that the name is the one in existing ledgers."""
     generator = np.random.default_rng(3)
     theirs = generator.gamma(2, 1, FULL_BOOTSTRAP_EXAMPLES + 1).astype("<f4")
     ours = theirs - generator.normal(0.01, 0.4, len(theirs)).astype("<f4")
@@ -267,7 +267,7 @@ def test_the_test_says_when_only_the_tail_is_resampled():
 
 @pytest.mark.gate
 def test_two_million_examples_are_compared_in_seconds_and_little_memory():
-    """The t-test's interval; the same every time, in any order of the examples."""
+    """The interval agrees with the t-test's, for any order of the examples."""
     generator = np.random.default_rng(5)
     theirs = generator.gamma(2, 1, 2_000_000).astype("<f4")
     ours = theirs - generator.normal(0.0003, 0.4, len(theirs)).astype("<f4")
@@ -289,8 +289,8 @@ def test_two_million_examples_are_compared_in_seconds_and_little_memory():
     assert (turned.low, turned.high) == (found.low, found.high)
 
 
-def test_two_million_answers_are_compared_in_seconds():
-    """However many of them disagree: the exact test does not grow with their square."""
+def test_two_million_predictions_are_compared_in_seconds():
+    """The time of the exact test is not quadratic in the disagreements."""
     generator = np.random.default_rng(5)
     ours, theirs = (generator.random(2_000_000) < 0.5 for _ in range(2))
     began = time.process_time()
@@ -304,7 +304,7 @@ def test_two_million_answers_are_compared_in_seconds():
 
 
 @pytest.mark.parametrize("examples", [100, FULL_BOOTSTRAP_EXAMPLES + 1])
-def test_whoever_waits_is_told_how_many_resamples_are_done(examples):
+def test_progress_reports_the_resamples_done(examples):
     """From none to all, in order."""
     losses = np.random.default_rng(0).gamma(2, 1, examples)
     told = []
@@ -316,7 +316,7 @@ def test_whoever_waits_is_told_how_many_resamples_are_done(examples):
 
 
 def test_different_test_splits_are_not_compared():
-    """By fingerprint: equal numbers of examples are no sign of equal examples."""
+    """They are identified by fingerprint, not by their number of examples."""
     right = np.ones(10, bool)
     with pytest.raises(UsageError, match="different test splits"):
         compare(classified(right, "sha256:a"), classified(right, "sha256:b"))

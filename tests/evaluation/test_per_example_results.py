@@ -1,4 +1,4 @@
-"""What is kept of each test example: packed with NumPy, read without it."""
+"""Per-example results: packed with NumPy, read without it."""
 
 import base64
 import json
@@ -28,8 +28,8 @@ def evaluated(targets, outputs=None, losses=None) -> Evaluation:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
-def test_right_and_wrong_answers_are_packed_bit_by_bit(pairs):
-    """Bit i is whether example i was right, most significant first; the answers are int32."""
+def test_correct_predictions_are_packed_as_bits(pairs):
+    """Bit i is whether example i is right, most significant bit first; classes are int32."""
     truth, answers = (np.array(column) for column in zip(*pairs, strict=True))
     packed = pack_results(evaluated(truth, np.eye(3)[answers]), ("a", "b", "c"), "sha256:1")
     bits = "".join(f"{byte:08b}" for byte in packed.correct)
@@ -42,15 +42,15 @@ def test_right_and_wrong_answers_are_packed_bit_by_bit(pairs):
     assert PerExampleResults.from_json(packed.to_json()) == packed
 
 
-def test_losses_are_kept_to_the_bit():
+def test_losses_are_stored_exactly():
     """Float32, little-endian, in the split's order."""
     losses = [0.1, 1e-30, 12.5]
     packed = pack_results(evaluated([0, 1, 2], np.eye(3), losses), ("a", "b", "c"), "f")
     assert packed.losses == np.array(losses, "<f4").tobytes()
 
 
-def test_without_classes_only_losses_are_kept():
-    """A regression has nothing that is right or wrong."""
+def test_without_classes_only_losses_are_stored():
+    """A regression has no right or wrong."""
     packed = pack_results(evaluated([0.5, 2.5]), (), "f")
     assert packed.correct is None
     assert packed.predicted is None
@@ -60,8 +60,8 @@ def test_without_classes_only_losses_are_kept():
 @pytest.mark.parametrize(
     "targets", [[2, 0, 1], [[2], [0], [1]], [[0, 0, 1], [1, 0, 0], [0, 1, 0]], [2.0, 0.0, 1.0]]
 )
-def test_the_right_class_is_read_from_numbers_or_from_columns(targets):
-    """Class numbers, one column of them, or one column a class: all say the same."""
+def test_true_classes_come_from_class_numbers_or_one_hot_rows(targets):
+    """All forms of the targets give the same classes."""
     evaluation = evaluated(targets, np.eye(3)[[2, 0, 2]])
     assert true_classes(evaluation).tolist() == [2, 0, 1]
     assert predicted_classes(evaluation).tolist() == [2, 0, 2]
@@ -116,8 +116,8 @@ WHOLE = json.loads(PerExampleResults(9, "f", bytes(36), bytes(2), bytes(36)).to_
         json.dumps({key: WHOLE[key] for key in WHOLE if key != "fingerprint"}).encode(),
     ],
 )
-def test_what_is_no_record_of_outcomes_is_refused(raw):
-    """Whatever the bytes are, the answer is an IntegrityError and not a crash."""
+def test_an_invalid_file_is_refused(raw):
+    """Any bytes give an IntegrityError rather than a crash."""
     with pytest.raises(IntegrityError, match=r"outcomes\.json"):
         PerExampleResults.from_json(raw)
 

@@ -1,4 +1,4 @@
-"""What the targets of a test split decide: how two versions are compared, and whether."""
+"""How the kind of targets determines the comparison of two versions."""
 
 import json
 
@@ -36,8 +36,8 @@ SEVERAL_LABELS = [[1, 1, 0], [0, 0, 0], [1, 0, 1], [0, 1, 0]]
     [SEVERAL_LABELS, [[1, 0, 0], [1, 1, 0]], [[0, 0, 0], [1, 0, 0]], [[0.9, 0.1, 0]] * 3],
     ids=["none to two labels", "two labels once", "no label once", "shares"],
 )
-def test_targets_that_are_not_one_class_each_are_compared_by_their_losses(targets):
-    """The place of the largest of several labels is no class that an answer is right about."""
+def test_multi_label_targets_are_compared_by_loss(targets):
+    """The index of the largest of several labels is not a class."""
     first, second = (pack_results(evaluated(targets, shift), NAMES, "f") for shift in (0, 0.1))
     assert first.correct is None
     assert first.predicted is None
@@ -48,14 +48,14 @@ def test_targets_that_are_not_one_class_each_are_compared_by_their_losses(target
 
 
 @pytest.mark.parametrize("targets", [[0, 2, 1], [[1, 0, 0], [0, 0, 1], [0, 1, 0]]])
-def test_targets_that_are_one_class_each_are_compared_by_accuracy(targets):
-    """Class numbers, and one column for each class with a single one."""
+def test_single_label_targets_are_compared_by_accuracy(targets):
+    """Class numbers and one-hot rows."""
     packed = pack_results(evaluated(targets), NAMES, "f")
     assert compare(packed, packed).measure == "accuracy"
 
 
-def test_a_version_that_was_registered_with_several_labels_as_classes_stays_comparable():
-    """Earlier ones kept a class for each example; beside a new one the losses decide."""
+def test_older_versions_with_multi_label_targets_stay_comparable():
+    """They recorded a class per example; a comparison with a new version uses the losses."""
     new = pack_results(evaluated(SEVERAL_LABELS), NAMES, "f")
     old = PerExampleResults(4, "f", new.losses, b"\xf0", bytes(16), bytes(16))
     assert PerExampleResults.from_json(old.to_json()) == old
@@ -66,8 +66,8 @@ def test_a_version_that_was_registered_with_several_labels_as_classes_stays_comp
 # --- one fingerprint, other targets --------------------------------------------------------------
 
 
-def test_two_splits_of_one_fingerprint_and_other_targets_cannot_be_compared():
-    """A stream that changed its order and not its fingerprint would be paired with others."""
+def test_different_targets_with_one_fingerprint_cannot_be_compared():
+    """A stream that changed its order but not its fingerprint would be paired wrongly."""
     for ours, theirs, names in (
         ([0, 1, 2], [0, 2, 1], NAMES),
         ([[0.5], [1.0]], [[1.0], [0.5]], ()),
@@ -80,8 +80,8 @@ def test_two_splits_of_one_fingerprint_and_other_targets_cannot_be_compared():
         assert compare(first, first).p_value == 1
 
 
-def test_what_the_targets_were_is_kept_and_need_not_be():
-    """A record of an earlier mlreg has no digest of them, and equals one that has."""
+def test_the_digest_of_the_targets_is_stored_and_optional():
+    """Records of earlier versions of mlreg have none."""
     packed = pack_results(evaluated([0.5, 1.5, 2.5], 0), (), "v1")
     record = json.loads(packed.to_json())
     assert record["targets_sha256"] == packed.targets != ""
@@ -118,10 +118,8 @@ class MeasuresAccuracy(FakeBackend):
 @pytest.mark.parametrize(
     ("plugin", "metric"), [(TABLE_PLUGIN, "test_accuracy"), (SEVERAL, "test_loss")]
 )
-def test_the_best_version_is_that_of_the_least_loss_where_targets_are_several_labels(
-    tmp_path, plugin, metric
-):
-    """`name@best` goes by what the comparison goes by; figures of classes are not drawn."""
+def test_multi_label_versions_are_ranked_by_loss(tmp_path, plugin, metric):
+    """`name@best` uses the measure of the comparison; class figures are not drawn."""
     from registry_core.evaluation.figures import standard_figures
 
     plugins = KnownPlugins(write_project(tmp_path, plugin)).load("flowers")
@@ -137,8 +135,8 @@ def test_the_best_version_is_that_of_the_least_loss_where_targets_are_several_la
     assert ("figures/confusion_matrix.png" in drawn) == (metric == "test_accuracy")
 
 
-def test_measuring_again_on_other_targets_of_one_fingerprint_is_a_data_error(tmp_path):
-    """What is told is that the stream is not what it says, not that the model changed."""
+def test_reevaluating_on_different_targets_with_one_fingerprint_is_a_data_error(tmp_path):
+    """The message blames the stream, not the model."""
     plugins = KnownPlugins(write_project(tmp_path)).load("flowers")
     store = Store(tmp_path / "registry")
     plan = spec_from_preset(plugins)

@@ -1,4 +1,4 @@
-"""`mlreg export`: where it may write, and that what it writes answers as the registered model."""
+"""`mlreg export`: where it may write, and that exports have the model's outputs."""
 
 import os
 import socket
@@ -79,8 +79,8 @@ IRREGULAR = [
 @pytest.mark.parametrize("overwrite", [False, True], ids=["", "overwrite"])
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 @pytest.mark.parametrize("make", IRREGULAR, ids=lambda make: make.__name__)
-def test_what_is_no_regular_file_is_never_replaced(tmp_path, make, folder, overwrite):
-    """A device, a pipe, a socket, a link: refused for root too, and left as it was."""
+def test_only_regular_files_are_replaced(tmp_path, make, folder, overwrite):
+    """Devices, pipes, sockets and links are refused, also for root."""
     path = tmp_path / "there"
     make(path)
     before = sorted((each.name, os.lstat(each).st_ino) for each in tmp_path.iterdir())
@@ -96,8 +96,8 @@ def test_what_is_no_regular_file_is_never_replaced(tmp_path, make, folder, overw
 
 @pytest.mark.parametrize("make", [*IRREGULAR, "a file", "a folder"])
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
-def test_what_appears_while_the_draft_is_written_stays(tmp_path, make, folder):
-    """The check at the beginning is not all: the last step replaces nothing either."""
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, make, folder):
+    """The last step checks again."""
     path = tmp_path / "there"
 
     def appear() -> None:
@@ -117,7 +117,7 @@ def test_what_appears_while_the_draft_is_written_stays(tmp_path, make, folder):
     assert not list(tmp_path.glob(".mlreg-*"))
 
 
-def test_of_many_writers_one_gets_the_name(tmp_path):
+def test_only_one_of_many_writers_gets_the_name(tmp_path):
     """Without overwriting, a name is given once."""
     ends: list[str] = []
     barrier = threading.Barrier(8)
@@ -143,8 +143,8 @@ def test_of_many_writers_one_gets_the_name(tmp_path):
     assert (tmp_path / "there").read_text() in ends
 
 
-def test_without_hard_links_nothing_is_replaced_either(tmp_path, monkeypatch):
-    """FAT has none: the name is claimed first."""
+def test_without_hard_links_nothing_is_replaced(tmp_path, monkeypatch):
+    """On FAT, the name is claimed first."""
 
     def no_links(source, target):
         raise PermissionError(1, "Operation not permitted")
@@ -158,8 +158,8 @@ def test_without_hard_links_nothing_is_replaced_either(tmp_path, monkeypatch):
     assert (tmp_path / "there").read_text() == "mine"
 
 
-def test_a_regular_file_is_replaced_where_that_is_asked_for(tmp_path):
-    """The file behind another of its names keeps its content."""
+def test_overwrite_replaces_a_regular_file(tmp_path):
+    """Another hard link to the file keeps its content."""
     (tmp_path / "there").write_text("old")
     os.link(tmp_path / "there", tmp_path / "other name")
     with pytest.raises(UsageError, match="already exists"):
@@ -170,7 +170,7 @@ def test_a_regular_file_is_replaced_where_that_is_asked_for(tmp_path):
     assert (tmp_path / "other name").read_text() == "old"
 
 
-def test_an_empty_folder_is_filled_and_another_is_not(tmp_path):
+def test_only_an_empty_folder_is_replaced(tmp_path):
     """Nothing is lost by the first."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "full" / "mine").mkdir(parents=True)
@@ -202,8 +202,8 @@ def test_an_empty_folder_is_filled_and_another_is_not(tmp_path):
     ],
 )
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
-def test_a_path_that_cannot_be_one_is_wrong_usage(tmp_path, path, said, folder):
-    """What is wrong with it, and a command with a path that would do."""
+def test_an_invalid_path_is_a_usage_error(tmp_path, path, said, folder):
+    """The message suggests a command with a valid path."""
     Path("file").write_text("mine")
     Path("loop").symlink_to("loop")
     with pytest.raises(UsageError, match=f"(?i){said}") as caught:
@@ -223,7 +223,7 @@ def test_a_suggested_path_is_free(tmp_path):
 
 
 def test_modes_follow_the_umask(tmp_path):
-    """Whatever modes the draft had: what leaves the registry is no object of it."""
+    """Whatever modes the draft had."""
     before = os.umask(0o027)
     try:
         for folder in (False, True):
@@ -241,7 +241,7 @@ def test_modes_follow_the_umask(tmp_path):
 
 
 def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path):
-    """8, and neither the file nor its draft is there."""
+    """Exit status 8; neither the file nor its draft remains."""
     with pytest.raises(StorageError, match="full"), output(tmp_path / "there").draft() as draft:
         draft.write_text("half")
         raise OSError(28, "No space left on device")
@@ -257,8 +257,8 @@ def registry(tmp_path_factory):
 
 
 @pytest.mark.processes
-def test_export_refuses_every_place_that_it_would_break(registry, tmp_path):
-    """Status 2 in three lines, for files and for figures; what was there still is."""
+def test_export_refuses_every_output_that_it_would_break(registry, tmp_path):
+    """Exit status 2 in three lines, for models and figures; what existed is unchanged."""
     made = [a_pipe, a_socket, a_dangling_link, a_link_to_a_file, a_link_to_a_folder]
     if os.geteuid() == 0:
         made.append(a_device)
@@ -279,8 +279,8 @@ def test_export_refuses_every_place_that_it_would_break(registry, tmp_path):
 
 
 @pytest.mark.processes
-def test_a_folder_that_may_not_be_written_is_a_storage_error(registry, tmp_path):
-    """8, and the folder is named."""
+def test_a_folder_without_write_permission_is_a_storage_error(registry, tmp_path):
+    """Exit status 8; the folder is named."""
     import subprocess
     import sys
 
@@ -306,7 +306,7 @@ def registered(store: Store, files) -> Version:
         return store.publish(run, record(), made, lambda paths: None)
 
 
-def test_figures_of_one_name_in_two_folders_are_both_exported(tmp_path):
+def test_figures_with_the_same_name_in_two_folders_are_both_exported(tmp_path):
     """A figure keeps its path below figures/."""
     files = {f"figures/{path}": path.encode() for path in ("a/x.png", "b/x.png", "x.png", "c/d/x")}
     registry = Registry(tmp_path / "registry", Settings())
@@ -437,7 +437,7 @@ def saved(keras, tmp_path_factory):
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("form", ["h5", "savedmodel"])
 def test_every_family_of_layers_is_exported_or_refused(training, saved, tmp_path, form, name):
-    """What is written answers alike, and what a format cannot hold is refused."""
+    """Exports have the model's outputs; models that a format cannot hold are refused."""
     formats, file = saved(name)
     written = tmp_path / f"model{'.h5' if form == 'h5' else ''}"
     if form in formats:
@@ -459,7 +459,7 @@ def test_every_family_of_layers_is_exported_or_refused(training, saved, tmp_path
     ],
 )
 def test_a_refusal_names_what_h5_cannot_hold(keras, saved, tmp_path, name, held):
-    """Status 2, what would work, the next command; no file and no draft is left."""
+    """Exit status 2 with the next command; no file and no draft remains."""
     registry = Registry(tmp_path / "registry", Settings())
     registered(registry.store, {"model.keras": saved(name)[1].read_bytes()})
     with pytest.raises(UsageError, match=f"cannot be exported as h5 because of {held}") as caught:
@@ -471,8 +471,8 @@ def test_a_refusal_names_what_h5_cannot_hold(keras, saved, tmp_path, name, held)
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["convolutions", "two inputs", "contrast", "flips"])
-def test_an_exported_savedmodel_answers_as_predict_does(keras, saved, tmp_path, name):
-    """Random layers are off, as when Keras predicts; several inputs go by their names."""
+def test_an_exported_savedmodel_has_the_outputs_of_predict(keras, saved, tmp_path, name):
+    """Random layers are off; several inputs are passed by name."""
     import tensorflow as tf
 
     registry = Registry(tmp_path / "registry", Settings())
@@ -493,10 +493,10 @@ def test_an_exported_savedmodel_answers_as_predict_does(keras, saved, tmp_path, 
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("form", ["h5", "savedmodel"])
-def test_a_format_that_answers_otherwise_leaves_nothing(
+def test_an_export_with_different_outputs_leaves_nothing(
     training, saved, tmp_path, monkeypatch, form
 ):
-    """Weights that are lost without an error, as a future Keras may lose them, are noticed."""
+    """Weights that are lost without an error are noticed."""
     read_back = training.model_export._read_back
 
     def forgetful(form, written):
@@ -514,8 +514,8 @@ def test_a_format_that_answers_otherwise_leaves_nothing(
 
 
 @pytest.mark.tensorflow
-def test_a_model_that_no_example_fits_is_not_exported_unchecked(training, keras, tmp_path):
-    """Where nothing can be compared that is said, and nothing is handed out."""
+def test_a_model_without_example_inputs_is_not_exported(training, keras, tmp_path):
+    """An export that cannot be compared is refused."""
     inputs = keras.layers.Input((4,))
     picky = keras.Model(inputs, keras.ops.linalg.cholesky(keras.layers.Reshape((2, 2))(inputs)))
     picky.save(tmp_path / "model.keras")
@@ -529,7 +529,7 @@ def test_a_model_that_no_example_fits_is_not_exported_unchecked(training, keras,
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_keras_export_is_the_registered_file(saved, tmp_path, name):
-    """Whatever the model is made of: the very bytes, without loading them."""
+    """The same bytes for any model, without loading it."""
     file = saved(name)[1]
     registry = Registry(tmp_path / "registry", Settings())
     registered(registry.store, {"model.keras": file.read_bytes()})

@@ -1,4 +1,4 @@
-"""What an export is written as: what was asked for, or what the output's name ends in."""
+"""The format of an export, from the option or from the output's name."""
 
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from registry_core.exports import FORMATS, choose_format
         ("h5", None, "h5"),
     ],
 )
-def test_the_name_decides_where_no_format_is_given(form, path, chosen):
-    """A name that promises nothing may have any format that is asked for."""
+def test_the_name_determines_the_format(form, path, chosen):
+    """A name without a known extension accepts any format."""
     assert choose_format(form, path and Path(path), "m@1") == chosen
 
 
@@ -40,7 +40,7 @@ def test_the_name_decides_where_no_format_is_given(form, path, chosen):
     ],
 )
 def test_a_name_that_contradicts_the_format_is_refused_with_both_remedies(form, name, right):
-    """Leave out the format, or name it otherwise; the second can be typed."""
+    """Leave out the format, or use another name; the second can be typed."""
     with pytest.raises(UsageError) as caught:
         choose_format(form, Path("out") / name, "m@1")
     assert "Leave out --format" in caught.value.remedy
@@ -49,15 +49,15 @@ def test_a_name_that_contradicts_the_format_is_refused_with_both_remedies(form, 
 
 
 @pytest.mark.parametrize("name", ["folder", "folder/", "model.onnx", ".keras"])
-def test_a_name_that_does_not_say_its_format_is_asked_about(name):
-    """Every format is named, and no format is guessed."""
+def test_a_name_without_a_format_is_refused(name):
+    """All formats are named."""
     with pytest.raises(UsageError) as caught:
         choose_format(None, Path(name), "m@1")
     assert all(form in caught.value.remedy for form in FORMATS)
 
 
 def test_the_command_writes_what_the_name_says_or_nothing(tmp_path, capsys):
-    """`.keras` is the registered file; a contradiction ends with 2, and leaves no file."""
+    """`.keras` is the registered file; a contradiction is exit status 2 and leaves no file."""
     store = fill(tmp_path / "registry", 0.5)
     around = ["--registry", str(store.folder), "export", "flowers@1"]
     assert run_command([*around, "-o", "here.keras", "--json"]) == 0
@@ -68,8 +68,8 @@ def test_the_command_writes_what_the_name_says_or_nothing(tmp_path, capsys):
     assert not Path("there.h5").exists()
 
 
-def test_a_name_with_an_unknown_ending_is_answered_with_a_file_of_ours():
-    """A folder named x.pth is not what was meant; one named out may be."""
+def test_a_name_with_an_unknown_extension_gets_a_suggested_file():
+    """A folder named x.pth is probably not meant; one named out may be."""
     for typed, meant in (("x.pth", "-o x.keras"), ("out", "-o out --format savedmodel")):
         with pytest.raises(UsageError) as caught:
             choose_format(None, Path(typed), "m@1")

@@ -34,6 +34,7 @@ def what_counts(project, version):
     }
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("place", [(0, 0), (0, 2), (1, 0), (1, 1), (2, 2)])
 def test_a_run_stopped_anywhere_and_resumed_is_the_one_never_stopped(project, place):
     """History, metrics, files and weights; under its own id, with its seed; and nothing is left."""
@@ -52,6 +53,7 @@ def test_a_run_stopped_anywhere_and_resumed_is_the_one_never_stopped(project, pl
     assert_whole(project.store)
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("method", ["fit", "evaluate", "digest", "save", "check_saved"])
 def test_a_run_killed_at_any_stage_and_resumed_is_the_one_never_stopped(project, method):
     """`kill -9` in mid-training, while the model is written, while it is registered."""

@@ -17,7 +17,7 @@ from registry_core.plugins.manager import KnownPlugins
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.store import Store
-from registry_core.store.local import workspaces as store_runs
+from registry_core.store.local import run_files, workspace
 
 
 class Project:
@@ -40,6 +40,12 @@ class Project:
 
     def log(self, *words):
         return self.registry.run_log(words)
+
+
+def limit_log(monkeypatch, size, last_lines=run_files.LIMIT_LAST_LINES):
+    for module in (run_files, workspace):
+        monkeypatch.setattr(module, "LIMIT_LOG", size)
+        monkeypatch.setattr(module, "LIMIT_LAST_LINES", last_lines)
 
 
 @pytest.fixture
@@ -128,7 +134,7 @@ def test_what_somebody_else_wrote_into_a_log_is_shown_as_escapes(project):
 
 def test_a_log_is_bounded_and_still_says_why_the_run_ended(project, monkeypatch):
     """What is too much is left out, which the log says itself."""
-    monkeypatch.setattr(store_runs, "_LIMIT_LOG", 2_000)
+    limit_log(monkeypatch, 2_000)
     with project.store.start_run("flowers") as folder:
         with pytest.raises(TrainingError), logged(Recorder(), folder) as observer:
             for number in range(1_000):
@@ -157,8 +163,7 @@ def test_a_log_is_never_written_through_a_link(project, tmp_path):
 
 def test_a_log_that_a_plugin_blew_up_costs_the_log_and_not_the_version(project, monkeypatch):
     """What is larger than a log can be is not read; the run is registered, with a warning."""
-    monkeypatch.setattr(store_runs, "_LIMIT_LOG", 10_000)
-    monkeypatch.setattr(store_runs, "_LIMIT_LAST_LINES", 100)
+    limit_log(monkeypatch, 10_000, 100)
 
     class Careless(FakeBackend):
         def fit(self, assembly, observer, stop, checkpoints):

@@ -77,45 +77,45 @@ def test_a_hostile_file_is_refused_without_touching_anything(name, watched, tmp_
     watched.assert_untouched()
 
 
-def test_a_sound_file_passes(tmp_path):
-    """What the hostile ones were made of is refused for nothing; its bytes are told."""
+def test_a_valid_file_passes(tmp_path):
+    """The base of the hostile files is accepted; its size and digest are returned."""
     file = sound(tmp_path / "model.keras")
     assert examine(file, Here()) == (file.stat().st_size, sha256(file.read_bytes()).hexdigest())
     found = inspect(file)
     assert (found.keras_version, found.numbers) == ("3.15.1", 9)
 
 
-def test_what_a_file_is_called_is_not_asked(tmp_path):
-    """HDF5 by the name of .keras is HDF5, and a model by another name is a model."""
+def test_the_name_of_a_file_does_not_matter(tmp_path):
+    """HDF5 with the name of a .keras file is HDF5, and a model with another name is a model."""
     sound(tmp_path / "model.h5")
     assert inspect(tmp_path / "model.h5").numbers == 9
 
 
 def test_a_layers_vocabulary_may_be_beside_the_weights(tmp_path):
-    """Keras writes an adapted lookup layer's words into a file of the archive."""
+    """Keras stores the words of an adapted lookup layer in a member of the archive."""
     content = members() | {"assets/layers/lookup/vocabulary.txt": b"[UNK]\nword\n"}
     archive(tmp_path / "model.keras", content)
     assert inspect(tmp_path / "model.keras").numbers == 9
 
 
 def test_a_refusal_says_what_was_found(tmp_path):
-    """The object that is at fault is named, shortened where it is long."""
+    """The faulty object is named, shortened if it is long."""
     archive(tmp_path / "model.keras", members(model(dense() | {"module": "x" * 10_000})))
     with pytest.raises(RefusedError, match="'Dense' of 'xxxx") as caught:
         inspect(tmp_path / "model.keras")
     assert len(str(caught.value)) < 1_000
 
 
-def test_what_cannot_be_read_is_no_wait(tmp_path):
-    """A missing file, a pipe that nobody writes to, and a name with a NUL are wrong usage."""
+def test_an_unreadable_path_fails_at_once(tmp_path):
+    """A missing file, a pipe without a writer, and a name with a NUL are usage errors."""
     os.mkfifo(tmp_path / "pipe")
     for name in ("missing.keras", "pipe", "a\0b"):
         with pytest.raises(UsageError):
             examine(tmp_path / name, Here())
 
 
-def test_the_copy_ends_where_the_file_ended_when_it_was_opened(tmp_path):
-    """Whoever goes on writing does not make the copy grow for ever."""
+def test_the_copy_has_the_length_that_the_file_had_when_opened(tmp_path):
+    """A file that keeps growing does not make the copy grow."""
     file = sound(tmp_path / "model.keras")
     size = file.stat().st_size
     stop = threading.Event()
@@ -140,8 +140,8 @@ def test_the_copy_ends_where_the_file_ended_when_it_was_opened(tmp_path):
 # --- what becomes of a good one, without TensorFlow -----------------------------------------------
 
 
-class FakeAdopter(FakeBackend):
-    """Takes any file for a model, and measures it as `FakeBackend` does."""
+class FakeImportBackend(FakeBackend):
+    """Accepts any file as a model, and evaluates it like `FakeBackend`."""
 
     def load(self, path, numbers):
         self._called("load")
@@ -164,7 +164,7 @@ class Project:
         self.observer = Recorder()
         self.adopters = []
 
-    def import_model(self, file, backend=FakeAdopter, **choices):
+    def import_model(self, file, backend=FakeImportBackend, **choices):
         def load_backend(config):
             self.adopters.append(backend(config))
             return self.adopters[-1]
@@ -178,8 +178,8 @@ class Project:
         )
 
 
-def test_an_imported_version_is_the_very_bytes_and_says_whence_it_came(tmp_path):
-    """The manifest has the file's name, digest and Keras; no setting of a training that was not."""
+def test_an_imported_version_has_the_same_bytes_and_names_its_source(tmp_path):
+    """The manifest has file name, digest and Keras version, and no training settings."""
     project = Project(tmp_path)
     file = sound(tmp_path / "from elsewhere.keras")
     version = project.import_model(file, preset="quick", model="roses")
@@ -207,7 +207,7 @@ def test_an_imported_version_is_the_very_bytes_and_says_whence_it_came(tmp_path)
 
 
 def test_no_data_is_loaded_for_a_file_that_is_refused(tmp_path, watched):
-    """Inspection comes first; nothing is asked of the plugin, and nobody who could load it."""
+    """The file is inspected first; neither plugin nor backend is called."""
     project = Project(tmp_path)
     HOSTILE["lambda-layer"][1](tmp_path / "model.keras", watched)
     with pytest.raises(RefusedError):
@@ -218,13 +218,13 @@ def test_no_data_is_loaded_for_a_file_that_is_refused(tmp_path, watched):
     assert not list(tmp_path.glob("registry/runs/*"))
 
 
-def test_the_file_may_change_once_it_was_copied(tmp_path):
-    """What was inspected is what is loaded and registered, whatever lies at the path by then."""
+def test_the_file_may_change_after_it_was_copied(tmp_path):
+    """The inspected bytes are loaded and registered."""
     project = Project(tmp_path)
     file = sound(tmp_path / "model.keras")
     original = file.read_bytes()
 
-    class Swapping(FakeAdopter):
+    class Swapping(FakeImportBackend):
         def load(self, path, numbers):
             file.write_bytes(b"something else")
             return super().load(path, numbers)
@@ -235,12 +235,12 @@ def test_the_file_may_change_once_it_was_copied(tmp_path):
 
 @pytest.mark.parametrize("method", ["load", "check_compatibility", "evaluate", "check_saved"])
 def test_a_model_that_fails_later_leaves_nothing(tmp_path, method):
-    """Whatever step refuses it, no version, no blob and no folder remain."""
+    """No version, blob or folder remains, whichever step fails."""
     project = Project(tmp_path)
     file = sound(tmp_path / "model.keras")
 
     def failing(config):
-        return FakeAdopter(config, raises={method: IntegrityError("No.")})
+        return FakeImportBackend(config, raises={method: IntegrityError("No.")})
 
     with pytest.raises(MlregError, match=r"No\."):
         project.import_model(file, backend=failing)
@@ -260,7 +260,7 @@ def refusals(request, tmp_path_factory):
     asked = {
         item.callspec.params["name"]
         for item in request.session.items
-        if item.function is test_import_refuses_before_tensorflow_and_the_data
+        if item.function is test_import_refuses_before_loading_tensorflow_and_the_data
     }
     names = [name for name in HOSTILE if name in asked]
     folder = tmp_path_factory.mktemp("project")
@@ -295,8 +295,8 @@ def refusals(request, tmp_path_factory):
 @pytest.mark.gate(keep=12)
 @pytest.mark.processes
 @pytest.mark.parametrize("name", HOSTILE)
-def test_import_refuses_before_tensorflow_and_the_data(refusals, name):
-    """Three lines say what was found; --dry-run, asked about some, finds the same."""
+def test_import_refuses_before_loading_tensorflow_and_the_data(refusals, name):
+    """Three lines say what was found; --dry-run finds the same."""
     for done in filter(None, (refusals[name], refusals.get(f"{name} -n"))):
         assert_error(done, HOSTILE[name][0])
         assert IMPORTED not in done.stderr
@@ -304,8 +304,8 @@ def test_import_refuses_before_tensorflow_and_the_data(refusals, name):
 
 
 @pytest.mark.processes
-def test_what_was_refused_left_nothing_in_the_registry(refusals):
-    """No version, no blob, no folder of a run; the registry verifies; all of it took seconds."""
+def test_refused_files_leave_nothing_in_the_registry(refusals):
+    """No version, blob or run folder; the registry verifies; it takes seconds."""
     store = Store(refusals["folder"] / "registry")
     assert store.models() == store.ledger() == []
     assert_whole(store)
@@ -334,8 +334,8 @@ def test_a_dry_run_loads_the_model_and_says_what_would_be_done(tmp_path):
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["lambda-activation", "lambda-layer", "pickled"])
-def test_the_hostile_files_are_live(keras, watched, tmp_path, name):
-    """Read without care they do run their code: the canary would have told."""
+def test_the_hostile_files_do_run_their_code(keras, watched, tmp_path, name):
+    """Loaded without checks, they trigger the canary."""
     file = tmp_path / "model.keras"
     HOSTILE[name][1](file, watched)
     if name == "pickled":
@@ -452,8 +452,8 @@ def architectures(keras):
 
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_what_keras_makes_of_its_own_layers_is_accepted(training, keras, tmp_path):
-    """No model that Keras itself saves is taken for a hostile one, or for larger than it is."""
+def test_models_of_keras_layers_are_accepted(training, keras, tmp_path):
+    """No model that Keras saves is refused as hostile or too large."""
     backend, refused = training.KerasBackend(RunConfig(deterministic=False)), {}
     for name, build in architectures(keras):
         file = tmp_path / f"{name}.keras"
@@ -468,7 +468,7 @@ def test_what_keras_makes_of_its_own_layers_is_accepted(training, keras, tmp_pat
 
 @pytest.mark.tensorflow
 def test_a_model_that_is_larger_than_its_weights_is_never_built(training, tmp_path):
-    """A layer of 10^12 units would fill any memory before Keras sees that it has no weights."""
+    """A layer of 10^12 units would fill any memory before Keras notices missing weights."""
     file = tmp_path / "model.keras"
     archive(file, members(model(dense(units=10**12))))
     backend = training.KerasBackend(RunConfig())
@@ -487,8 +487,8 @@ def held_against(training, keras, outputs, targets, class_names=(), **compiled):
 
 
 @pytest.mark.tensorflow
-def test_the_loss_is_what_the_targets_ask_for(training, keras):
-    """Numbers: squared errors. Classes: cross-entropy, of a number or of one column a class."""
+def test_the_loss_fits_the_targets(training, keras):
+    """Numbers: squared error. Classes: cross-entropy, sparse or one-hot."""
     numbers, pairs = np.zeros(8, "float32"), np.zeros((8, 2), "float32")
     held = partial(held_against, training, keras)
     assert held(1, numbers) == "mean_squared_error of its outputs"
@@ -616,10 +616,8 @@ SPARSE = "sparse_categorical_crossentropy of its outputs as"
         ("other-loss", f"{SPARSE} logits"),
     ],
 )
-def test_a_sound_model_is_measured_by_the_loss_that_the_classes_ask_for(
-    imported, project, name, loss
-):
-    """Its own where it is one; else what its outputs are, probabilities or logits, decides."""
+def test_a_model_is_evaluated_with_a_loss_that_fits_the_classes(imported, project, name, loss):
+    """Its own if that fits; else one for probabilities or logits."""
     assert imported(name).status == 0, imported(name).stderr
     version = imported(name).json["version"]
     assert set(version["metrics"]) == {"test_accuracy", "test_loss"}
@@ -642,16 +640,16 @@ def test_a_sound_model_is_measured_by_the_loss_that_the_classes_ask_for(
         ("larger", 6, ["3,000,000,000,000 numbers, but holds 9"]),
     ],
 )
-def test_a_model_that_does_not_fit_says_so(imported, project, name, status, named):
-    """What it takes and gives, and what the dataset has; nothing is registered."""
+def test_a_model_that_does_not_fit_is_refused(imported, project, name, status, named):
+    """The message has the shapes of the model and of the dataset; nothing is registered."""
     assert_error(imported(name), status, *named)
     assert name not in [each.name for each in Store(project / "registry").models()]
 
 
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_a_registered_model_comes_back_with_the_same_bytes_and_metrics(used):
-    """Run, exported, imported, exported: two versions that answer alike, of one digest."""
+def test_a_registered_model_can_be_exported_and_imported_again(used):
+    """Same bytes, digest and metrics."""
     folder = used["folder"]
     trained, imported = (used[name].json["version"] for name in ("run", "trained"))
     assert (imported["ref"], imported["metrics"]) == ("spirals@2", trained["metrics"])
@@ -663,7 +661,7 @@ def test_a_registered_model_comes_back_with_the_same_bytes_and_metrics(used):
 
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_an_imported_version_is_used_as_any_other(used):
+def test_an_imported_version_works_like_any_other(used):
     """It is listed, shown, promoted, exported in every form, verified, and loaded."""
     for name in ("list", "show", "promote", "compare", "h5", "figures", "verify"):
         assert used[name].status == 0, used[name].stderr
@@ -681,8 +679,8 @@ def test_an_imported_version_is_used_as_any_other(used):
 
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_what_is_measured_again_is_what_was_recorded(used):
-    """A trained model, an imported one, and one that was compiled for the measurement alone."""
+def test_reevaluation_gives_the_recorded_metrics(used):
+    """For a trained model, an imported one, and one compiled by the import."""
     trained = used["evaluate_trained"]
     assert trained.status == 0, trained.stderr
     assert "identical: 0 answers differ" in trained.stdout

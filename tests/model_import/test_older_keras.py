@@ -1,4 +1,4 @@
-"""Files of other Kerases, and models with code of their own, are told as what they are."""
+"""Files of other versions of Keras, and models with custom objects."""
 
 import io
 import json
@@ -35,8 +35,8 @@ FUNCTIONAL = keras_object(
         {"config": model(dense(activation=function("relu", "keras.src.nn")))},
     ],
 )
-def test_what_keras_2_wrote_is_told_so_however_it_looks(tmp_path, version, content):
-    """9, with the way to convert it: by its version, before anything else is looked at."""
+def test_files_of_keras_2_are_recognised(tmp_path, version, content):
+    """Exit status 9, with the way to convert the file."""
     config = content.get("config")
     more = {name: data for name, data in content.items() if name != "config"}
     archive(tmp_path / "old.keras", written_by(version, config, **more))
@@ -48,7 +48,7 @@ def test_what_keras_2_wrote_is_told_so_however_it_looks(tmp_path, version, conte
     assert command == "Try: pip install tf_keras"
 
 
-def test_a_compressed_file_of_keras_2_is_told_so_too(tmp_path):
+def test_compressed_files_of_keras_2_are_recognised(tmp_path):
     with zipfile.ZipFile(tmp_path / "old.keras", "w", zipfile.ZIP_DEFLATED) as made:
         for name, data in written_by("2.15.0").items():
             made.writestr(name, data)
@@ -56,8 +56,8 @@ def test_a_compressed_file_of_keras_2_is_told_so_too(tmp_path):
         inspect(tmp_path / "old.keras")
 
 
-def test_the_version_is_not_looked_for_in_a_large_member(tmp_path):
-    """A file that unpacks to gigabytes is refused for that, whatever it claims."""
+def test_a_large_metadata_file_is_not_read(tmp_path):
+    """A file that unpacks to gigabytes is refused for its size."""
     with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as made:
         for name, data in written_by("2.15.0").items():
             made.writestr(name, data + b" " * (1 << 20 if name == "metadata.json" else 0))
@@ -92,8 +92,8 @@ NAMED = {"class_name": "function", "module": "builtins", "registered_name": "fun
          "an optimizer of its own, Roll"),
     ],
 )  # fmt: skip
-def test_code_of_its_own_is_named_as_what_it_is(tmp_path, config, said):
-    """A layer is a layer, a loss a loss; and where such a model belongs."""
+def test_custom_objects_are_named_by_their_kind(tmp_path, config, said):
+    """Layers, losses, metrics; the message says where such a model belongs."""
     archive(tmp_path / "own.keras", members(config))
     with pytest.raises(RefusedError) as caught:
         inspect(tmp_path / "own.keras")
@@ -102,8 +102,8 @@ def test_code_of_its_own_is_named_as_what_it_is(tmp_path, config, said):
     assert "mlreg run" in caught.value.remedy
 
 
-def test_a_legacy_configuration_is_still_told_as_one(tmp_path):
-    """It names neither a module nor what is registered."""
+def test_a_legacy_configuration_is_recognised(tmp_path):
+    """It names neither modules nor registered names."""
     archive(tmp_path / "m.keras", members(model({"class_name": "Dense", "config": {"units": 3}})))
     with pytest.raises(RefusedError, match="a legacy format: 'Dense' is named"):
         inspect(tmp_path / "m.keras")
@@ -145,8 +145,8 @@ def transposed(weights):
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("mode", ["int8", "int4"])
-def test_a_quantised_model_of_an_older_keras_is_told_as_older(backend, tmp_path, mode):
-    """Refused with 9: it is neither damaged nor from a newer Keras."""
+def test_a_quantised_model_of_an_older_keras_is_recognised(backend, tmp_path, mode):
+    """Exit status 9: it is neither damaged nor from a newer Keras."""
     import keras
 
     made = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
@@ -156,17 +156,17 @@ def test_a_quantised_model_of_an_older_keras_is_told_as_older(backend, tmp_path,
     with pytest.raises(RefusedError) as caught:
         backend.load(file, 10_000)
     assert caught.value.what == (
-        f"Keras 3.12.0 wrote the file, quantised to {mode}; Keras {keras.__version__} keeps such "
+        f"Keras 3.12.0 wrote the file, quantised to {mode}; Keras {keras.__version__} stores such "
         "weights in another form."
     )
     assert "before it was quantised" in caught.value.remedy
 
 
 @pytest.mark.tensorflow
-def test_what_cannot_be_loaded_goes_by_the_keras_that_wrote_it(backend, tmp_path):
-    """A newer one is told as newer, with what to type; an older or the same as damaged, and why."""
+def test_the_error_of_a_failed_load_depends_on_the_keras_that_wrote_the_file(backend, tmp_path):
+    """A newer Keras: upgrade; an older or equal one: the file may be damaged."""
     for version, said in [
-        ("9.1.0", "newer than the"), ("3.2.0", "may be damaged: Keras 3.2.0 wrote it"),
+        ("9.1.0", "newer than"), ("3.2.0", "may be damaged: Keras 3.2.0 wrote it"),
     ]:  # fmt: skip
         file = rewritten(sound(tmp_path / "m.keras"), version, transposed)
         with pytest.raises(IntegrityError) as caught:

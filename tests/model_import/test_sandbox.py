@@ -1,4 +1,4 @@
-"""Files from elsewhere are opened in a process that has limits; what they do there ends there."""
+"""Files from elsewhere are opened in a separate process with limits."""
 
 import resource
 import signal
@@ -55,8 +55,8 @@ said = sandbox.isolate()
 
 @linux
 @pytest.mark.processes
-def test_a_confined_process_reaches_no_other():
-    """No socket of any family, no program, no process of its own; threads it may have."""
+def test_an_isolated_process_reaches_no_other():
+    """No sockets, programs or new processes; threads are allowed."""
     done = confined("""
 for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
     assert refused(lambda: socket.socket(family)), family
@@ -74,8 +74,8 @@ print(done, repr(said))
 
 @linux
 @pytest.mark.processes
-def test_without_a_filter_the_network_is_left_or_that_is_said():
-    """On a processor whose system calls are not known."""
+def test_without_a_filter_the_network_is_left_or_reported():
+    """On a processor whose system call numbers are unknown."""
     done = confined("")
     assert done.returncode == 0, done.stderr
     done = confined("")
@@ -99,7 +99,7 @@ except OSError:
 @linux
 @pytest.mark.processes
 def test_limits_count_from_what_is_used_already():
-    """Memory beyond the limit is an error in Python, time beyond it the end."""
+    """Memory above the limit is a MemoryError, time above it ends the process."""
     code = """
 from registry_core.model_import import sandbox
 held = bytearray(200_000_000)
@@ -117,7 +117,7 @@ while True:
 
 
 @linux
-def test_a_bound_on_memory_ends_with_its_block():
+def test_a_memory_limit_ends_with_its_block():
     """This process gets its own limit back, and keeps what it has."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with sandbox.bounded_memory(100_000_000):
@@ -130,7 +130,7 @@ def test_a_bound_on_memory_ends_with_its_block():
 
 
 def test_limits_follow_the_size_of_the_file():
-    """A kilobyte gets two minutes and two gigabytes; what the user's own examples need is added."""
+    """A kilobyte gets two minutes and two gigabytes; memory for the user's examples is added."""
     small, large = Limits.of(1_000), Limits.of(500_000_000)
     assert small.memory_bytes < 2.1e9
     assert small.seconds < 121
@@ -176,15 +176,15 @@ def acting(monkeypatch, tmp_path):
         ('answer.write(\'{"error": "exit", "what": "no"}\')', RefusedError, "no"),
     ],
 )
-def test_however_the_process_ends_it_is_an_error_of_ours(acting, code, kind, said):
-    """A crash, a kill, garbage in place of an answer: nothing of it is believed."""
+def test_every_end_of_the_process_becomes_an_mlreg_error(acting, code, kind, said):
+    """A crash, a kill, an invalid report."""
     with pytest.raises(kind, match=said) as caught:
         acting(code)
     assert type(caught.value).exit_status == (1 if kind is MlregError else 9)
 
 
 @pytest.mark.processes
-def test_a_process_that_never_ends_is_killed_with_all_that_it_started(acting, monkeypatch):
+def test_a_process_that_never_ends_is_killed_with_its_session(acting, monkeypatch):
     """The clock decides, and its whole session goes."""
     monkeypatch.setattr(examiner, "START_SECONDS", 1)
     code = """
@@ -198,7 +198,7 @@ time.sleep(600)
 
 
 @pytest.mark.processes
-def test_a_signal_ends_the_waiting(acting):
+def test_a_signal_ends_the_wait(acting):
     """What asks to stop is asked while the process works."""
 
     def raise_if_requested() -> None:
@@ -240,7 +240,7 @@ GREEDY = [
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", GREEDY)
-def test_a_small_file_that_asks_for_much_is_refused(keras, tmp_path, name):
+def test_a_small_file_that_needs_much_is_refused(keras, tmp_path, name):
     """9 with the limit that it met, within bounds, whatever part of a model asks for it.
 
     TensorFlow crashes now and then where it gets no memory.
@@ -271,8 +271,8 @@ def data():
 
 
 @pytest.mark.tensorflow
-def test_a_sound_model_passes_with_the_data_and_without(keras, data, tmp_path):
-    """What is found is what this process would find; nothing is left beside the file."""
+def test_a_valid_model_passes_with_and_without_data(keras, data, tmp_path):
+    """The result equals that of this process; nothing is left beside the file."""
     file = sound(tmp_path / "model.keras")
     assert Examiner().inspect(file) == inspect(file)
     for given in (data, None):
@@ -282,8 +282,8 @@ def test_a_sound_model_passes_with_the_data_and_without(keras, data, tmp_path):
 
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_what_does_not_fit_is_said_as_this_process_would(keras, data, tmp_path):
-    """Errors keep their class and words; texts go to the other process as texts."""
+def test_errors_are_the_same_as_in_this_process(keras, data, tmp_path):
+    """Class and message are kept; strings reach the other process as strings."""
     layers = keras.layers
     file = tmp_path / "model.keras"
     keras.Sequential([layers.Input((5,)), layers.Dense(3)]).save(file)
@@ -303,7 +303,7 @@ def test_what_does_not_fit_is_said_as_this_process_would(keras, data, tmp_path):
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_split_that_would_take_hours_is_refused(keras, data, tmp_path, monkeypatch):
-    """The first batch tells what all of them take."""
+    """The time of the first batch predicts that of the split."""
     monkeypatch.setattr("registry_core.model_import.limits.TIMES_FOR_THE_SPLIT", 1e-9)
     with pytest.raises(
         LimitError, match=r"for the test split \(3 batches of 0\.\d s\); the limit is 0"
@@ -338,7 +338,7 @@ def test_the_command_refuses_and_says_how_to_allow_more(project):
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_the_process_ends_with_the_command(project, signum):
-    """Ctrl-C and `kill -9` of the command leave no process that goes on with the file."""
+    """After Ctrl-C or `kill -9` of the command, no process continues with the file."""
     command = start("import", "spirals", "model.keras", "--dry-run", cwd=project)
     children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
     deadline = time.monotonic() + 60

@@ -16,6 +16,7 @@ from fakes import TABLE_PLUGIN, write_plugin, write_settings
 from registry_core.errors import MlregError, PluginError, one_line, safe_repr
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.store import Store
+from registry_core.store.local.run_files import read_record, write_record
 
 pytestmark = pytest.mark.processes
 
@@ -77,11 +78,8 @@ def test_an_older_record_with_invalid_unicode_is_shown(project, words):
     config = {"epochs": 3, "seed": 7, "note": "n\udc80"}
     stop(store, preset="pre\udc80set", dataset="flow\udc80ers", config=config)
     run = stop(store, failed="x")
-    from registry_core.store.local import workspaces as room
-
     path = folder / "registry" / "runs" / run
-    record = room._record(path)
-    room._write(path, {**record, "failed": "torn \udc80 \x1b[2J"})
+    write_record(path, {**read_record(path), "failed": "torn \udc80 \x1b[2J"})
     for encoding in ("utf-8", "ascii"):
         done = forked_mlreg(*words.split(), cwd=folder, PYTHONIOENCODING=encoding)
         assert done.status == 0, done.stderr

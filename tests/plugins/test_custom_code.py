@@ -56,8 +56,8 @@ def test_a_model_of_kerass_own_layers_needs_nothing():
     assert find(manifest()).needed == []
 
 
-def test_a_module_that_is_not_here_is_named_with_what_brings_it():
-    """Three lines: the layer and its module, the plugin, what to type."""
+def test_a_missing_module_is_named_with_its_plugin():
+    """In three lines: the layer and its module, the plugin, the command."""
     with pytest.raises(PluginError) as caught:
         find(manifest(("toy>Noise", "toy_parts_beside", None)))
     assert str(caught.value).splitlines() == [
@@ -115,13 +115,13 @@ def test_a_package_that_is_made_for_keras_is_found(tmp_path, monkeypatch):
         find(manifest(("acme>Noise", "acme_for_none.layers", None)))
 
 
-def test_a_record_that_is_no_record_is_an_integrity_error():
+def test_an_invalid_record_is_an_integrity_error():
     with pytest.raises(IntegrityError):
         find(manifest() | {"custom_objects": ["toy>Noise"]})
 
 
-def test_what_cannot_be_begun_names_all_that_it_lacks(tmp_path):
-    """`evaluate` and `reproduce` where neither plugin nor modules are: 3, and no TensorFlow."""
+def test_a_command_names_everything_that_is_missing(tmp_path):
+    """`evaluate` and `reproduce` without plugin and modules: status 3, without TensorFlow."""
     record = manifest(("toy>Loss", "more.losses", None), ("toy>Noise", "parts", None))
     fill(tmp_path / "registry", 0.5, model="toy", weights="sha256:0", **record)
     for command in ("evaluate", "reproduce"):
@@ -182,8 +182,8 @@ def test_every_command_that_loads_it_imports_them_first(project):
 
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_where_the_code_is_not_what_it_was_that_is_said_in_three_lines(project, tmp_path):
-    """Status 3, whatever is missing or raises; never a bug, never pages of configuration."""
+def test_changed_code_is_reported_in_three_lines(project, tmp_path):
+    """Status 3, whatever is missing or raises; without pages of configuration."""
     changes = [
         ("parts", "import nothing_like_it"),
         ("parts", PARTS.replace("class Scaling", "class Other")),
@@ -220,8 +220,8 @@ def test_where_the_code_is_not_what_it_was_that_is_said_in_three_lines(project, 
 
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_elsewhere_it_is_loaded_once_a_program_has_imported_the_code(project, tmp_path):
-    """From a folder without plugins.toml: 3 in three lines; then as usual."""
+def test_without_plugins_toml_a_model_loads_after_its_code_is_imported(project, tmp_path):
+    """Before that it is status 3 in three lines."""
     path = f"sys.path.insert(0, {str(project)!r}); import parts, more.losses; {LOAD}"
     lines = [["python", LOAD], ["export", "toy@1", "--format", "h5"], ["python", path]]
     told = run_all(lines, tmp_path, project / "registry")
@@ -251,8 +251,8 @@ finally:
     assert (status, out.splitlines()[-1]) == (0, "doubled"), out + err
 
 
-def test_what_only_a_function_registers_is_warned_of(tmp_path):
-    """No other process can load such a version, whatever it imports; the record says so too."""
+def test_a_class_registered_in_a_function_is_warned_of(tmp_path):
+    """No other process can load such a version; the record says so too."""
     project = Project(tmp_path)
 
     class Late(FakeBackend):
@@ -294,8 +294,8 @@ def test_a_class_of_a_function_has_no_module_and_kerass_own_are_left_out(tmp_pat
 
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_a_layer_that_fails_when_it_is_measured_is_its_plugins_fault(project):
-    """Loaded well, and failing on the first batch: 3 and the reason, not a bug."""
+def test_a_layer_that_fails_in_evaluation_is_a_plugin_error(project):
+    """It loads and fails on the first batch: status 3 with the reason."""
     file = project / "more" / "losses.py"
     bad = LOSSES.replace("return 2 *", "raise ValueError('not today')\n        return 2 *")
     lines = [

@@ -51,8 +51,8 @@ def described(folder, plugin=DESCRIBED, name="flowers"):
     return describe_plugin(known.load_alone(name))
 
 
-def test_presets_are_told_with_what_they_claim(tmp_path):
-    """In the plugin's order, the first being what a run takes."""
+def test_presets_are_described_by_their_about(tmp_path):
+    """In the plugin's order; the first is the default."""
     assert dict(described(tmp_path).presets) == {
         "baseline": "three passes",
         "quick": "one pass",
@@ -80,8 +80,8 @@ def test_settings_have_type_value_and_meaning(tmp_path):
     assert ("about", "other") not in found
 
 
-def test_hooks_module_and_who_names_it_are_told(tmp_path):
-    """Of this plugin alone, in the order of the contract."""
+def test_hooks_module_and_origin_are_described(tmp_path):
+    """Of this plugin alone, in the order of the hookspecs."""
     found = described(tmp_path)
     assert found.hooks == ("mlreg_presets", "mlreg_dataset", "mlreg_model")
     assert (found.kind, found.module) == ("dataset", "flowers_plugin")
@@ -89,29 +89,29 @@ def test_hooks_module_and_who_names_it_are_told(tmp_path):
     assert found.origin == str(tmp_path / "plugins.toml")
 
 
-def test_an_extension_is_described_too(tmp_path):
+def test_an_extension_is_described(tmp_path):
     """It has hooks, and neither presets nor settings."""
     found = described(tmp_path, name="counting")
     assert (found.kind, found.hooks) == ("extension", ("mlreg_registered",))
     assert (dict(found.presets), found.settings) == ({}, ())
 
 
-def test_a_broken_plugin_does_not_hinder_another(tmp_path):
-    """Only the one that is shown is imported."""
+def test_a_broken_plugin_does_not_affect_another(tmp_path):
+    """Only the described plugin is imported."""
     settings = write_project(tmp_path, extensions={"broken": "raise RuntimeError"})
     assert describe_plugin(KnownPlugins(settings).load_alone("flowers")).name == "flowers"
 
 
-def test_a_plugin_that_is_not_there_brings_what_is_near(tmp_path):
-    """As `mlreg run` tells it."""
+def test_an_unknown_plugin_suggests_the_nearest(tmp_path):
+    """As `mlreg run` does."""
     with pytest.raises(UsageError) as refused:
         described(tmp_path, name="flower")
     assert "flowers" in refused.value.remedy
 
 
 @pytest.mark.processes
-def test_the_command_tells_it_all_as_a_table_and_as_json(tmp_path):
-    """Names, claims, values, meanings; the same in JSON."""
+def test_the_command_shows_the_description_as_table_and_json(tmp_path):
+    """Names, presets, values and meanings."""
     write_project(tmp_path, DESCRIBED)
     shown = mlreg("plugins", "show", "flowers", cwd=tmp_path)
     assert shown.status == 0, shown.stderr
@@ -127,8 +127,8 @@ def test_the_command_tells_it_all_as_a_table_and_as_json(tmp_path):
 
 
 @pytest.mark.processes
-def test_showing_the_plugin_that_ships_imports_nothing_heavy():
-    """Neither TensorFlow nor NumPy; and every setting of every preset has a meaning."""
+def test_describing_cifar10_imports_nothing_heavy():
+    """Neither TensorFlow nor NumPy; and every setting has a meaning."""
     code = """
 import json, sys
 from registry_core.cli import run_command

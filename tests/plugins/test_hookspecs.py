@@ -46,8 +46,8 @@ def test_the_example_can_be_pasted(name):
     assert [caller.name for caller in plugins.get_hookcallers(module)] == [name]
 
 
-def test_the_examples_of_presets_and_promotions_do_what_they_say(tmp_path, capsys):
-    """What needs no TensorFlow is not only pasted but called."""
+def test_the_examples_without_tensorflow_work(tmp_path, capsys):
+    """They are not only compiled but called."""
     plugins = manager()
     for name, spec in SPECS.items():
         module = types.ModuleType(f"pasted_{name}")
@@ -138,8 +138,8 @@ def test_required_hooks_are_specs_that_say_so():
             assert manager().hook.__getattribute__(name).spec.opts["firstresult"]
 
 
-def test_what_everyone_adds_to_is_collected_and_the_rest_is_one():
-    """Callbacks, reports, objections and notices collect; the others have one provider."""
+def test_which_hooks_collect():
+    """Callbacks, reports, objections and notifications collect; the others have one value."""
     collecting = {
         name for name in SPECS if not getattr(manager().hook, name).spec.opts["firstresult"]
     }
@@ -155,8 +155,8 @@ def test_what_everyone_adds_to_is_collected_and_the_rest_is_one():
 @pytest.mark.parametrize(
     "module", ["registry_core", "registry_core.plugins.hookspecs", "registry_core.types"]
 )
-def test_the_contract_costs_nothing_to_import(module):
-    """A plugin's module, which imports the host, loads neither NumPy, TensorFlow nor pydantic."""
+def test_the_hookspecs_import_nothing_heavy(module):
+    """A plugin's module that imports them loads neither NumPy, TensorFlow nor pydantic."""
     heavy = ("numpy", "tensorflow", "keras", "pydantic", "matplotlib", "rich")
     code = (
         f"import sys, {module}\nfrom registry_core import hookimpl\n"

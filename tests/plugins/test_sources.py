@@ -26,8 +26,8 @@ from registry_core.settings import read_settings
         (".flowers_plugin", "flowers_plugin"),
     ],
 )
-def test_a_file_or_an_object_is_told_to_be_a_modules_name(tmp_path, written, meant):
-    """What would work is the module's name, and that is what is said."""
+def test_a_path_or_object_suggests_the_module_name(tmp_path, written, meant):
+    """The error has the name that would work."""
     write_plugin(tmp_path, "flowers_plugin", TABLE_PLUGIN)
     known = KnownPlugins(write_settings(tmp_path, {"flowers": written}))
     assert known.datasets["flowers"].state == "not a module's name"
@@ -36,8 +36,8 @@ def test_a_file_or_an_object_is_told_to_be_a_modules_name(tmp_path, written, mea
     assert caught.value.remedy == f"Write the module's name: {meant}"
 
 
-def test_a_file_that_python_never_finds_is_told(tmp_path):
-    """code.py beside plugins.toml is hidden by the standard library's; it is not taken for it."""
+def test_a_file_hidden_by_the_standard_library_is_reported(tmp_path):
+    """code.py beside plugins.toml is hidden by Python's own module."""
     write_plugin(tmp_path, "code", TABLE_PLUGIN)
     known = KnownPlugins(write_settings(tmp_path, {"flowers": "code"}))
     assert known.datasets["flowers"].state == "hidden by Python's own module 'code'"
@@ -46,8 +46,8 @@ def test_a_file_that_python_never_finds_is_told(tmp_path):
     assert "flowers_plugin.py" in caught.value.remedy
 
 
-def test_a_file_that_an_installed_module_hides_is_told(tmp_path, monkeypatch):
-    """The same for any other module that Python finds first."""
+def test_a_file_hidden_by_an_installed_module_is_reported(tmp_path, monkeypatch):
+    """Also for any other module that Python finds first."""
     installed, project = tmp_path / "installed", tmp_path / "project"
     write_plugin(installed, "flowers_plugin", COUNTING_EXTENSION)
     write_plugin(project, "flowers_plugin", TABLE_PLUGIN)
@@ -58,8 +58,8 @@ def test_a_file_that_an_installed_module_hides_is_told(tmp_path, monkeypatch):
     assert str(installed / "flowers_plugin.py") in caught.value.what
 
 
-def test_a_plugin_that_is_installed_and_beside_is_no_contradiction(tmp_path, monkeypatch):
-    """Who works in a clone has both: the package names the same plugin."""
+def test_a_plugin_both_installed_and_beside_plugins_toml_is_one_plugin(tmp_path, monkeypatch):
+    """In a clone, the package and plugins.toml name the same plugin."""
     installed, project = tmp_path / "installed", tmp_path / "project"
     write_plugin(installed, "flowers_plugin", TABLE_PLUGIN)
     write_plugin(project, "flowers_plugin", TABLE_PLUGIN)
@@ -90,8 +90,8 @@ def distribution(folder, name, entry_points, metadata=None):
         ("[mlreg.plugins]\nweeds = weeds\n", ""),
     ],
 )
-def test_a_damaged_package_is_left_out_and_named(tmp_path, monkeypatch, entry_points, metadata):
-    """Others are found all the same; the warning says which folder, once."""
+def test_a_damaged_package_is_ignored_with_a_warning(tmp_path, monkeypatch, entry_points, metadata):
+    """Other packages are found; the warning names the folder, once."""
     place = distribution(tmp_path / "site", "damaged-1.0", entry_points, metadata)
     good = "[mlreg.plugins]\ngood = good_plugin\n"
     distribution(tmp_path / "site", "good-1.0", good)
@@ -106,8 +106,8 @@ def test_a_damaged_package_is_left_out_and_named(tmp_path, monkeypatch, entry_po
     assert [str(place) in warning for warning in warnings] == [True]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
-    """Some editors begin every file with one."""
+def test_a_byte_order_mark_is_ignored(tmp_path):
+    """Some editors write one at the start of a file."""
     write_plugin(tmp_path, "flowers_plugin", TABLE_PLUGIN)
     for name in ("plugins.toml", "flowers_plugin.py"):
         file = tmp_path / name
@@ -117,8 +117,8 @@ def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
     assert known.load("flowers").dataset_name == "flowers"
 
 
-def test_the_digest_is_of_files_alone(tmp_path):
-    """An editor's lock is a link to nowhere, and a folder may end in .py; neither is code."""
+def test_the_digest_covers_files_only(tmp_path):
+    """Neither dangling links of editors nor folders called x.py."""
     package = tmp_path / "flowers"
     write_plugin(package, "__init__", "")
     write_plugin(package, "plugin", TABLE_PLUGIN)
@@ -129,8 +129,8 @@ def test_the_digest_is_of_files_alone(tmp_path):
     assert KnownPlugins(settings).load("flowers").describe() == before
 
 
-def test_a_plugin_in_an_archive_has_a_digest(tmp_path, monkeypatch):
-    """Python imports from a zip file, so a plugin may be in one."""
+def test_a_plugin_in_a_zip_file_has_a_digest(tmp_path, monkeypatch):
+    """Python can import from a zip file."""
     with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
         archive.writestr("zipped_plugin.py", TABLE_PLUGIN)
     monkeypatch.syspath_prepend(tmp_path / "archive.zip")
@@ -139,8 +139,8 @@ def test_a_plugin_in_an_archive_has_a_digest(tmp_path, monkeypatch):
     assert len(described["code_sha256"]) == 64
 
 
-def test_a_folder_without_a_module_is_no_plugin(tmp_path):
-    """Python imports an empty folder without complaint."""
+def test_a_folder_without_init_is_not_a_plugin(tmp_path):
+    """Python imports an empty folder without an error."""
     (tmp_path / "empty_folder").mkdir()
     known = KnownPlugins(write_settings(tmp_path, {}, {"empty": "empty_folder"}))
     with pytest.raises(PluginError, match="has no file of its own"):

@@ -26,14 +26,14 @@ def send(signum: int) -> None:
     os.kill(os.getpid(), signum)
 
 
-def test_the_three_ways_to_be_stopped_are_listened_to():
-    """Ctrl-C, SIGTERM, and a terminal that goes away."""
+def test_three_signals_stop_a_run():
+    """Ctrl-C, SIGTERM, and a terminal that closes."""
     assert set(STOPPING) == set(STATUS)
 
 
 @pytest.mark.parametrize("signum", STATUS)
-def test_outside_training_once_is_at_once(signum):
-    """A signal raises where it arrives; the exit status tells which."""
+def test_outside_training_a_signal_stops_at_once(signum):
+    """The exit status names the signal."""
     reached = []
     with stop_on_signals(), pytest.raises(Interrupted) as caught:
         send(signum)
@@ -45,8 +45,8 @@ def test_outside_training_once_is_at_once(signum):
 
 
 @pytest.mark.parametrize("signum", STATUS)
-def test_while_training_the_first_is_noted_and_raised_when_training_ends(signum):
-    """What is half done is finished; then the run stops, even if nobody asked in between."""
+def test_in_training_the_first_signal_is_deferred(signum):
+    """It is raised when training ends, even if nothing checked in between."""
     reached = []
     with stop_on_signals() as stop:
         with pytest.raises(Interrupted) as caught, stop.defer_interrupts():
@@ -58,8 +58,8 @@ def test_while_training_the_first_is_noted_and_raised_when_training_ends(signum)
     assert reached
 
 
-def test_while_training_the_second_stops_at_once():
-    """Whoever presses Ctrl-C twice does not want to wait for the batch."""
+def test_in_training_the_second_signal_stops_at_once():
+    """A second Ctrl-C does not wait for the batch."""
     reached = []
     with stop_on_signals() as stop, pytest.raises(Interrupted) as caught, stop.defer_interrupts():
         send(signal.SIGINT)
@@ -69,8 +69,8 @@ def test_while_training_the_second_stops_at_once():
     assert caught.value.signum == signal.SIGTERM
 
 
-def test_after_training_once_is_at_once_again():
-    """Patience ends with its block."""
+def test_after_training_a_signal_stops_at_once():
+    """Signals are deferred only inside the block."""
     with stop_on_signals() as stop:
         with stop.defer_interrupts():
             pass
@@ -79,14 +79,14 @@ def test_after_training_once_is_at_once_again():
 
 
 def test_an_error_in_training_is_not_replaced():
-    """A failure that comes after a noted signal is told as what it is."""
+    """An error after a deferred signal is reported as itself."""
     with stop_on_signals() as stop, pytest.raises(ZeroDivisionError), stop.defer_interrupts():
         send(signal.SIGINT)
         raise ZeroDivisionError
 
 
-def test_handlers_are_put_back():
-    """After the block every signal does what it did before."""
+def test_handlers_are_restored():
+    """After the block every signal has its previous handler."""
     before = [signal.getsignal(signum) for signum in STOPPING]
     with pytest.raises(ValueError, match="ours"), stop_on_signals():
         assert [signal.getsignal(signum) for signum in STOPPING] != before
@@ -108,6 +108,6 @@ def test_nohup_is_respected():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_plugins_own_except_cannot_swallow_a_stop():
-    """Interrupted is no Exception."""
+def test_a_plugins_except_cannot_swallow_an_interrupt():
+    """Interrupted is not an Exception."""
     assert not issubclass(Interrupted, Exception)

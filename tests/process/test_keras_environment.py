@@ -27,8 +27,8 @@ except UsageError as error:
 
 
 @pytest.mark.tensorflow
-def test_a_hook_that_imports_keras_first_gets_the_backend_that_trains(tmp_path):
-    """Where the user's keras.json names another one; what else it says holds."""
+def test_a_hook_that_imports_keras_first_gets_tensorflow(tmp_path):
+    """Even if keras.json names another backend; its other settings apply."""
     text = TABLE_PLUGIN.replace("import numpy as np", "import keras, numpy as np", 1)
     write_plugin(tmp_path, "flowers_plugin", text)
     write_settings(tmp_path, {"flowers": "flowers_plugin"})
@@ -41,8 +41,8 @@ def test_a_hook_that_imports_keras_first_gets_the_backend_that_trains(tmp_path):
 
 
 @pytest.mark.processes
-def test_a_keras_that_was_loaded_with_another_backend_is_told(tmp_path):
-    """It keeps its backend, so nothing can be trained in that process."""
+def test_a_keras_loaded_with_another_backend_is_a_usage_error(tmp_path):
+    """It keeps its backend, so the process cannot train."""
     # no other backend is installed with mlreg; this says what such a Keras says
     write_plugin(tmp_path, "keras", "class config:\n    backend = staticmethod(lambda: 'jax')\n")
     done = python("-c", OTHER_FIRST, PYTHONPATH=str(tmp_path))

@@ -57,8 +57,8 @@ def lacking(folder, *names):
         "export flowers@1 --format h5",
     ],
 )
-def test_what_needs_keras_says_how_to_install_it(project, words):
-    """Status 2 and three lines, before any data is loaded; nothing is registered."""
+def test_commands_that_need_keras_say_how_to_install_it(project, words):
+    """Status 2 in three lines, before data is loaded; nothing is registered."""
     done = mlreg(*words.split(), **lacking(project, *_KERAS))
     assert_error(done, 2, "Needs Keras, TensorFlow and h5py, which are not installed.", INSTALL)
     assert "drawn" not in done.stderr
@@ -67,8 +67,8 @@ def test_what_needs_keras_says_how_to_install_it(project, words):
 
 
 @pytest.mark.processes
-def test_a_program_that_loads_a_model_is_told_the_same(project):
-    """`open_registry().load` raises the three lines."""
+def test_loading_a_model_says_how_to_install_keras(project):
+    """`open_registry().load` raises the same error."""
     code = "from registry_core import open_registry\nopen_registry().load('flowers@1')"
     done = python("-c", code, **lacking(project, "tensorflow"))
     assert "MissingLibraryError: Needs TensorFlow, which is not installed." in done.stderr
@@ -86,8 +86,8 @@ def test_a_program_that_loads_a_model_is_told_the_same(project):
         ("part", ["'json' has no module 'json.nothing'", "Correct the name"]),
     ],
 )
-def test_a_plugin_that_is_missing_is_told_from_one_that_lacks_something(project, name, told):
-    """Status 3; a module's name is not a package's, so nothing is guessed for pip to install."""
+def test_a_missing_plugin_differs_from_a_missing_dependency(project, name, told):
+    """Status 3; a module's name is not a package's, so no pip command is guessed."""
     names = ("tensorflow",) if name == "greedy" else ()
     done = mlreg("run", name, **lacking(project, *names))
     assert_error(done, 3, *told)
@@ -102,8 +102,8 @@ def test_a_dataset_in_other_letters_is_recognized(project):
 
 
 @pytest.mark.processes
-def test_a_clock_that_cannot_be_right_is_told_before_training(project):
-    """A .keras file is a zip archive, which holds no time before 1980."""
+def test_a_clock_before_1980_is_refused_before_training(project):
+    """A .keras file is a zip archive, which cannot store such a time."""
     (project / "clock").mkdir()
     (project / "clock" / "sitecustomize.py").write_text(
         "import time\nwas = time.gmtime\n"
@@ -115,8 +115,8 @@ def test_a_clock_that_cannot_be_right_is_told_before_training(project):
 
 
 @pytest.mark.processes
-def test_keras_on_another_backend_is_told(project):
-    """A program that has imported Keras with another backend cannot train with mlreg."""
+def test_keras_with_another_backend_is_refused(project):
+    """A program that imported Keras with another backend cannot train with mlreg."""
     stands_for_keras = "class config:\n    backend = staticmethod(lambda: 'jax')\n"
     write_plugin(project / "jax", "keras", stands_for_keras)
     code = (
@@ -131,8 +131,8 @@ def test_keras_on_another_backend_is_told(project):
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes
-def test_a_plugin_finds_the_backends_that_mlreg_works_with(project):
-    """Whatever a notebook's variables and keras.json say: they need not be installed here."""
+def test_a_plugin_gets_the_backends_of_mlreg(project):
+    """Whatever a notebook's variables and keras.json say; others need not be installed."""
     code = TABLE_PLUGIN.replace(
         "    import numpy as np\n",
         "    import keras, matplotlib.pyplot, numpy as np\n"
@@ -152,19 +152,19 @@ def test_a_plugin_finds_the_backends_that_mlreg_works_with(project):
     assert done.status == 3, done.stderr  # its model is no Keras model
 
 
-def test_what_is_installed_is_not_missed():
-    """The tests run with everything."""
+def test_installed_libraries_are_found():
+    """The tests run with all of them."""
     require_keras()
 
 
-def test_one_missing_library_is_told_alone(monkeypatch):
+def test_one_missing_library_is_named_alone(monkeypatch):
     """Keras without TensorFlow names TensorFlow."""
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(MissingLibraryError, match="Needs TensorFlow, which is not installed"):
         require_keras()
 
 
-def test_only_what_an_extra_has_is_given_a_command():
-    """A submodule is its package's."""
+def test_only_libraries_of_an_extra_have_an_install_command():
+    """A submodule belongs to its package."""
     assert how_to_install("keras.layers")[1] == "pip install 'mlreg[tensorflow]'"
     assert how_to_install("cv2.dnn") == ("Install the package that provides 'cv2'.", "")

@@ -1,4 +1,4 @@
-"""Who may object to a promotion, and how an objection is overruled."""
+"""Objections to a promotion, and how they are overruled."""
 
 import json
 
@@ -77,7 +77,7 @@ def decided(*checks: Check) -> Decision:
     return Decision(version(2, 0.5), version(1, 0.9), "production", checks)
 
 
-def test_without_checks_nothing_objects(tmp_path):
+def test_without_checks_every_promotion_passes(tmp_path):
     """A registry without checks lets every promotion through."""
     assert objections(plugins(tmp_path), version(2, 0.5), None, "production") == []
 
@@ -95,12 +95,12 @@ def test_a_check_sees_candidate_incumbent_and_alias(tmp_path):
 
 
 def test_extensions_check_without_a_dataset(tmp_path):
-    """A version whose dataset plugin is gone is still held to the extensions' checks."""
+    """A version whose dataset plugin is gone still has to pass the extensions' checks."""
     joined = plugins(tmp_path, dataset=None, gate=ACCURATE)
     assert objections(joined, version(2, 0.5), version(1, 0.9), "production")
 
 
-def test_everyones_objections_are_joined(tmp_path):
+def test_objections_of_all_plugins_are_collected(tmp_path):
     """The dataset's and each extension's."""
     joined = plugins(tmp_path, plugin=TABLE_PLUGIN + ACCURATE, gate=ACCURATE)
     found = objections(joined, version(2, 0.5), version(1, 0.9), "production")
@@ -110,8 +110,8 @@ def test_everyones_objections_are_joined(tmp_path):
 @pytest.mark.parametrize(
     "body", ["raise OSError('no network')", "raise SystemExit", "return 'no'", "return [None]"]
 )
-def test_a_check_that_failed_to_run_is_not_one_that_passed(tmp_path, body):
-    """Raising and returning nonsense stop the promotion, as the plugin's fault."""
+def test_a_check_that_fails_to_run_stops_the_promotion(tmp_path, body):
+    """Exceptions and invalid return values are errors of the plugin."""
     text = (
         f"from registry_core import hookimpl\n\n@hookimpl\ndef mlreg_check_promotion():\n    {body}"
     )
@@ -119,7 +119,7 @@ def test_a_check_that_failed_to_run_is_not_one_that_passed(tmp_path, body):
         objections(plugins(tmp_path, gate=text), version(2, 0.5), None, "production")
 
 
-def test_evidence_is_json_and_says_whether_it_was_overruled():
+def test_evidence_is_json_and_says_whether_checks_were_overruled():
     """What the ledger keeps of a decision."""
     decision = decided(Check("accuracy", False, "0.5 after 0.9"))
     said = {"name": "accuracy", "passed": False, "found": "0.5 after 0.9", "source": ""}
@@ -137,13 +137,13 @@ def test_evidence_is_json_and_says_whether_it_was_overruled():
 
 
 def test_force_that_overrules_nothing_is_not_recorded_as_force():
-    """Nobody was overruled where nothing failed."""
+    """If no check failed, nothing was forced."""
     assert not decided(Check("size", True, "1 MB")).evidence(force=True)["forced"]
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "\n"])
 def test_force_needs_a_reason(reason):
-    """Overruling is somebody's word; without force none is needed."""
+    """Without force, no reason is needed."""
     with pytest.raises(UsageError, match="--force needs a reason"):
         check_force(True, reason)
     check_force(False, reason)

@@ -1,4 +1,4 @@
-"""Promotion as a decision: what an alias asks for, on what evidence it moved, and the way back."""
+"""Promotion: requirements of an alias, evidence of the decision, and rollback."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from registry_core.rules import PromotionRule
 from registry_core.store.audit import audit
 
 
-def test_an_alias_without_a_rule_asks_for_nothing(tmp_path):
-    """Anything can be promoted, and how much worse it is stands in the decision."""
+def test_an_alias_without_a_rule_accepts_any_version(tmp_path):
+    """The decision still shows how much worse the version is."""
     registered = registry(tmp_path)
     good, bad = publish(registered, 900), publish(registered, 100)
     assert promote(registered, good).checks == []
@@ -29,8 +29,8 @@ def test_an_alias_without_a_rule_asks_for_nothing(tmp_path):
     assert decision.comparison.high < -0.7
 
 
-def test_a_floor_is_a_least_value(tmp_path):
-    """At the floor it holds, below it does not; a metric that was not measured is below any."""
+def test_a_floor_is_a_minimum(tmp_path):
+    """At the floor a version passes, below it fails; a missing metric fails."""
     registered = registry(tmp_path, production=PromotionRule(floor={"test_accuracy": 0.8}))
     promote(registered, publish(registered, 800))
     with pytest.raises(PromotionRefusedError, match=r"test_accuracy at least 0\.8: 0\.7990"):
@@ -40,7 +40,7 @@ def test_a_floor_is_a_least_value(tmp_path):
         promote(strict, publish(strict, 999))
 
 
-def test_the_first_holder_is_compared_with_nobody(tmp_path):
+def test_the_first_holder_has_no_incumbent(tmp_path):
     """There is no incumbent to be worse than."""
     registered = registry(tmp_path, production=PromotionRule())
     (check,) = promote(registered, publish(registered, 500)).checks
@@ -49,7 +49,7 @@ def test_the_first_holder_is_compared_with_nobody(tmp_path):
 
 
 def test_a_candidate_that_is_worse_is_refused_and_the_ledger_says_why(tmp_path):
-    """9; the alias stays, and the row carries counts, difference, interval and p-value."""
+    """Exit status 9; the alias stays; the row has counts, difference, interval and p-value."""
     registered = registry(tmp_path, production=PromotionRule(margin=0.01))
     better, worse = publish(registered, 850), publish(registered, 780)
     promote(registered, better)
@@ -77,6 +77,20 @@ def test_not_worse_means_the_intervals_lower_end_is_above_the_margin(tmp_path):
     assert promote(wide, near).failed == []
 
 
+def test_an_interval_that_ends_on_the_margin_is_refused(tmp_path):
+    """The lower end must be above it: the same two versions, with a margin of exactly that."""
+    off = registry(tmp_path, production=PromotionRule(versus_incumbent="off"))
+    good, near = publish(off, 850), publish(off, 845)
+    promote(off, good)
+    low = promote(off, near).comparison.low
+    promote(off, good)
+    with pytest.raises(PromotionRefusedError):
+        promote(registry(tmp_path, production=PromotionRule(margin=-low)), near)
+    beside = registry(tmp_path / "beside", production=PromotionRule(margin=1e-9 - low))
+    promote(beside, publish(beside, 850))
+    assert promote(beside, publish(beside, 845)).failed == []
+
+
 def test_better_needs_more_than_chance(tmp_path):
     """Ahead by a few examples is not better; ahead by many is."""
     registered = registry(tmp_path, production=PromotionRule(versus_incumbent="better"))
@@ -86,8 +100,8 @@ def test_better_needs_more_than_chance(tmp_path):
     assert promote(registered, publish(registered, 840)).failed == []
 
 
-def test_off_compares_nothing(tmp_path):
-    """The difference is shown, decides nothing, and is not counted as a use of the test split."""
+def test_off_requires_no_comparison(tmp_path):
+    """The difference is shown, decides nothing, and does not count as a use of the test split."""
     registered = registry(tmp_path, production=PromotionRule(versus_incumbent="off"))
     promote(registered, publish(registered, 900))
     worse = publish(registered, 100)
@@ -106,8 +120,8 @@ def test_off_compares_nothing(tmp_path):
         ({"kept": False}, "no recorded per-example results"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_unless_someone_answers_for_it(tmp_path, options, why):
-    """Saying so; --force with a reason goes through and stays in the ledger."""
+def test_versions_that_cannot_be_compared_need_force(tmp_path, options, why):
+    """--force with a reason promotes them, and the ledger records it."""
     registered = registry(tmp_path, production=PromotionRule())
     promote(registered, publish(registered, 800))
     other = publish(registered, 900, **options)
@@ -120,8 +134,8 @@ def test_what_cannot_be_compared_is_refused_unless_someone_answers_for_it(tmp_pa
     assert registered.history(limit=1)[0].evidence["forced"]
 
 
-def test_a_test_split_that_decided_often_decides_at_a_stricter_level(tmp_path):
-    """Bonferroni over the candidates held against one incumbent; asking again about one is free."""
+def test_the_level_is_corrected_for_earlier_comparisons_on_the_test_split(tmp_path):
+    """Bonferroni over the candidates compared with one incumbent; a repeated one does not count."""
     registered = registry(tmp_path, production=PromotionRule(versus_incumbent="better"))
     promote(registered, publish(registered, 800))
     candidates = [publish(registered, 800, shift=number) for number in (1, 2, 3)]
@@ -137,7 +151,7 @@ def test_a_test_split_that_decided_often_decides_at_a_stricter_level(tmp_path):
 
 
 def test_an_alias_can_require_another(tmp_path):
-    """Held now or held once, but held."""
+    """The version holds the other alias, or held it before."""
     rule = PromotionRule(requires=["staging"], versus_incumbent="off")
     registered = registry(tmp_path, production=rule)
     first, second = publish(registered, 800), publish(registered, 900)
@@ -161,8 +175,8 @@ def test_a_dry_run_decides_and_moves_nothing(tmp_path):
         held_by(registered)
 
 
-def test_a_holder_that_changed_in_the_meantime_is_judged_anew(tmp_path, monkeypatch):
-    """The decision that moves an alias is about the version that held it at that moment."""
+def test_a_promotion_is_decided_again_if_the_holder_changed_meanwhile(tmp_path, monkeypatch):
+    """The decision is about the version that holds the alias when it moves."""
     registered = registry(tmp_path, production=PromotionRule(margin=0.01))
     weak, strong, middling = (publish(registered, right) for right in (700, 900, 800))
     promote(registered, weak)
@@ -184,7 +198,7 @@ def test_a_holder_that_changed_in_the_meantime_is_judged_anew(tmp_path, monkeypa
 
 
 def test_rollback_goes_back_one_holder_at_a_time(tmp_path):
-    """As new rows: what happened stays, and a promotion after it starts from where it went back."""
+    """Rollbacks are new rows in the ledger; a later promotion starts from there."""
     registered = registry(tmp_path)
     first, second, third, fourth = (publish(registered, right) for right in (1, 2, 3, 4))
     for version in (first, second, third):
@@ -202,7 +216,7 @@ def test_rollback_goes_back_one_holder_at_a_time(tmp_path):
     registered.store.verify_ledger()
 
 
-def test_promoting_the_holder_again_is_no_step_to_go_back_to(tmp_path):
+def test_promoting_the_holder_again_adds_no_rollback_step(tmp_path):
     """Rollback leads to another version, or nowhere."""
     registered = registry(tmp_path)
     first, second = publish(registered, 1), publish(registered, 2)
@@ -211,8 +225,8 @@ def test_promoting_the_holder_again_is_no_step_to_go_back_to(tmp_path):
     assert registered.rollback("dummy", "production").version.version == first.version
 
 
-def test_rollback_of_an_alias_that_nothing_holds_is_wrong_usage(tmp_path):
-    """2, with what is near."""
+def test_rollback_of_an_unknown_alias_is_a_usage_error(tmp_path):
+    """The message suggests a similar alias."""
     registered = registry(tmp_path)
     promote(registered, publish(registered, 1))
     with pytest.raises(UsageError, match="produktion"):
@@ -231,7 +245,7 @@ def test_rollback_to_a_damaged_version_is_refused(tmp_path):
     assert held_by(registered) == second.version
 
 
-def test_a_dry_rollback_says_where_it_would_go(tmp_path):
+def test_a_dry_run_of_rollback_changes_nothing(tmp_path):
     """And nothing moves."""
     registered = registry(tmp_path)
     first, second = publish(registered, 1), publish(registered, 2)
@@ -242,8 +256,8 @@ def test_a_dry_rollback_says_where_it_would_go(tmp_path):
     assert held_by(registered) == second.version
 
 
-def test_who_held_an_alias_then_is_answered_from_the_ledger(tmp_path):
-    """Before the first promotion nobody; now whoever holds it; a rollback counts."""
+def test_the_holder_at_a_time_comes_from_the_ledger(tmp_path):
+    """Before the first promotion there is none; rollbacks count."""
     registered = registry(tmp_path)
     first, second = publish(registered, 1), publish(registered, 2)
     promote(registered, first)
@@ -258,8 +272,8 @@ def test_who_held_an_alias_then_is_answered_from_the_ledger(tmp_path):
 # --- reading everything --------------------------------------------------------------------------
 
 
-def test_an_audit_of_a_sound_registry_finds_nothing_and_names_the_head(tmp_path):
-    """Versions, files, rows are counted; the head is the newest row's digest."""
+def test_an_audit_of_an_undamaged_registry_finds_nothing(tmp_path):
+    """Versions, files and rows are counted; the head is the newest row's digest."""
     registered = registry(tmp_path)
     promote(registered, publish(registered, 1))
     publish(registered, 2)
@@ -269,8 +283,8 @@ def test_an_audit_of_a_sound_registry_finds_nothing_and_names_the_head(tmp_path)
     assert found.head == registered.history(limit=1)[0].digest
 
 
-def test_an_audit_goes_on_where_something_is_wrong(tmp_path):
-    """Each damaged version is named, and the sound one is not."""
+def test_an_audit_continues_after_a_problem(tmp_path):
+    """Each damaged version is named; the others are not."""
     registered = registry(tmp_path)
     first, second, third = (publish(registered, right) for right in (1, 2, 3))
     damage(registered, first)
@@ -295,14 +309,14 @@ def test_an_audit_notices_an_alias_that_moved_without_a_row(tmp_path):
     assert "the ledger" in problem.what
 
 
-def test_an_empty_registry_is_sound(tmp_path):
+def test_an_empty_registry_has_no_problems(tmp_path):
     """Nothing was registered, so nothing is wrong."""
     found = audit(registry(tmp_path).store)
     assert (found.versions, found.rows, found.head, found.problems) == (0, 0, None, [])
 
 
-def test_a_long_comparison_tells_its_observer_how_far_it_is(tmp_path):
-    """Promotion and comparison, each from no resample to all; classifiers need none."""
+def test_a_long_comparison_reports_progress(tmp_path):
+    """In promotion and comparison, from 0 to all resamples; classifiers need no resampling."""
     registered = registry(tmp_path, production=PromotionRule())
     for shift in (0, 1):
         losses = np.random.default_rng(shift).gamma(2, 1, 200).astype("<f4")

@@ -1,4 +1,4 @@
-"""Rules belong to the registry that they protect: the same from every folder, never in silence."""
+"""Promotion rules belong to the registry, and apply from every folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def set_rule(registry: Registry, alias: str, rule: PromotionRule | None) -> None
 
 
 def test_the_registrys_rule_applies_whatever_plugins_toml_says(tmp_path):
-    """Without one, with one that says nothing, with one that asks for less."""
+    """Without a plugins.toml, without a rule in it, and with a weaker rule in it."""
     set_rule(registry(tmp_path), "production", FLOOR)
     bad = publish(registry(tmp_path), 500)
     mild = PromotionRule(versus_incumbent="off")
@@ -46,8 +46,8 @@ def test_the_registrys_rule_applies_whatever_plugins_toml_says(tmp_path):
         promote(registry(tmp_path, production=mild), bad)
 
 
-def test_plugins_toml_may_ask_for_more(tmp_path):
-    """Both rules apply, each check says whose it is, and a warning names both."""
+def test_plugins_toml_may_add_requirements(tmp_path):
+    """Both rules apply, each check names its source, and a warning names both."""
     strict = PromotionRule(floor={"test_accuracy": 0.95}, versus_incumbent="off")
     registered = registry(tmp_path, production=strict)
     set_rule(registered, "production", FLOOR)
@@ -67,8 +67,8 @@ def test_plugins_toml_may_ask_for_more(tmp_path):
     assert told[0]["rule"] == FLOOR.to_json()
 
 
-def test_the_same_rule_in_both_places_is_asked_once(tmp_path):
-    """However it is written: the order of aliases, a whole number for a fraction."""
+def test_the_same_rule_in_both_places_is_checked_once(tmp_path):
+    """In any notation: order of aliases, integers for floats."""
     kept = PromotionRule(floor={"test_accuracy": 0.0, "test_loss": 0}, requires=["b", "a"])
     file = PromotionRule(floor={"test_loss": 0.0, "test_accuracy": 0}, requires=("a", "b"))
     registered = registry(tmp_path, production=file)
@@ -80,8 +80,8 @@ def test_the_same_rule_in_both_places_is_asked_once(tmp_path):
     assert caught.value.decision.warnings == []
 
 
-def test_a_rule_that_only_plugins_toml_has_is_told_as_such(tmp_path):
-    """It applies here, and not from another folder."""
+def test_a_rule_only_in_plugins_toml_gives_a_warning(tmp_path):
+    """It does not apply from other folders."""
     registered = registry(tmp_path, production=FLOOR)
     with pytest.raises(PromotionRefusedError) as caught:
         promote(registered, publish(registered, 500))
@@ -90,8 +90,8 @@ def test_a_rule_that_only_plugins_toml_has_is_told_as_such(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["registry", "file"])
-def test_a_rule_for_an_alias_that_nobody_holds_is_told_with_the_guess(tmp_path, place):
-    """`[promotion.prod]` protects nothing; once a version holds prod, nothing is odd."""
+def test_a_rule_for_an_unused_alias_gives_a_warning_with_a_suggestion(tmp_path, place):
+    """Once a version holds the alias, there is no warning."""
     registered = registry(tmp_path, **({"prod": FLOOR} if place == "file" else {}))
     if place == "registry":
         set_rule(registered, "prod", FLOOR)
@@ -105,8 +105,8 @@ def test_a_rule_for_an_alias_that_nobody_holds_is_told_with_the_guess(tmp_path, 
     assert not [each for each in promote(registered, second).warnings if "Is it meant" in each]
 
 
-def test_a_rule_that_changes_while_it_is_decided_is_decided_by_anew(tmp_path, monkeypatch):
-    """The decision that moves an alias is made by the rule of that moment."""
+def test_a_promotion_is_decided_again_if_the_rule_changed_meanwhile(tmp_path, monkeypatch):
+    """The rule at the time of the move applies."""
     registered = registry(tmp_path)
     version = publish(registered, 500)
     decide = promotion_story._decide
@@ -125,8 +125,8 @@ def test_a_rule_that_changes_while_it_is_decided_is_decided_by_anew(tmp_path, mo
     assert [row.action for row in registered.history()] == ["refused", "rule set", "registered"]
 
 
-def test_no_alias_moves_by_a_rule_that_was_replaced(tmp_path):
-    """Beside a process that changes the rule again and again: each row tells the rule of then."""
+def test_a_replaced_rule_never_moves_an_alias(tmp_path):
+    """While another process keeps changing the rule, each row has the rule of its time."""
     from store_helpers import start_child, wait_for
 
     registered = registry(tmp_path)
@@ -154,7 +154,7 @@ def test_no_alias_moves_by_a_rule_that_was_replaced(tmp_path):
     assert moved == turns > 0
 
 
-def test_rules_of_both_places_share_what_they_read(tmp_path):
+def test_rules_of_both_places_share_one_comparison(tmp_path):
     """Two rules with one level compare once; the evidence has one comparison."""
     registered = registry(tmp_path, production=PromotionRule(margin=0.02))
     set_rule(registered, "production", COMPARED)
@@ -169,8 +169,8 @@ def test_rules_of_both_places_share_what_they_read(tmp_path):
 # --- what a promotion shows ----------------------------------------------------------------------
 
 
-def test_a_difference_that_cannot_be_told_says_why_and_stops_nothing(tmp_path):
-    """No record, another split, a damaged record of the version that the alias is to leave."""
+def test_a_missing_comparison_has_a_reason_and_stops_nothing(tmp_path):
+    """No results, another split, damaged results of the version that holds the alias."""
     from store_helpers import blob
 
     registered = registry(tmp_path)
@@ -193,7 +193,7 @@ def test_a_difference_that_cannot_be_told_says_why_and_stops_nothing(tmp_path):
 
 
 def test_promoting_the_holder_again_does_nothing(tmp_path):
-    """No row, no question to a rule that it would fail by now."""
+    """No row in the ledger, and no check."""
     registered = registry(tmp_path)
     version = publish(registered, 500)
     promote(registered, version)
@@ -208,8 +208,8 @@ def test_promoting_the_holder_again_does_nothing(tmp_path):
     assert len(registered.history()) == rows
 
 
-def test_a_plugin_that_was_asked_before_and_is_not_here_is_named(tmp_path):
-    """Its check belongs to the folder; that it was not asked is told."""
+def test_a_missing_plugin_that_checked_the_last_promotion_is_named(tmp_path):
+    """Its check belongs to another folder; a warning says that it did not run."""
     text = "from registry_core import hookimpl\n\n@hookimpl\ndef mlreg_check_promotion():\n"
     write_plugin(tmp_path, "rules_gate_extension", f"{text}    return []\n")
     write_settings(tmp_path, extensions={"gate": "rules_gate_extension"})
@@ -222,7 +222,7 @@ def test_a_plugin_that_was_asked_before_and_is_not_here_is_named(tmp_path):
     assert "The plugin 'gate' was asked at the last promotion to production" in warning
 
 
-def test_who_objects_is_named(tmp_path):
+def test_each_objection_names_its_plugin(tmp_path):
     """Each plugin's objections are its own, also where several object."""
     body = "from registry_core import Objection, hookimpl\n\n@hookimpl\n"
     body += "def mlreg_check_promotion():\n    return [Objection('size', '{0}')]\n"
@@ -255,7 +255,7 @@ def test_who_objects_is_named(tmp_path):
         ("prod", None),
     ],
 )
-def test_a_misspelling_is_told_from_a_name_that_is_meant_so(typed, near):
+def test_misspelt_aliases_are_recognised(typed, near):
     assert near_alias(typed, ["production", "staging", "canary-1"]) == near
 
 
@@ -271,7 +271,7 @@ def test_a_misspelling_is_told_from_a_name_that_is_meant_so(typed, near):
         (f"[promotion.prod]\nmargin = {10**400}", "must be a number, 0 or more"),
     ],
 )
-def test_a_rule_that_could_never_hold_is_refused_where_it_is_read(tmp_path, text, said):
+def test_an_impossible_rule_is_refused_when_it_is_read(tmp_path, text, said):
     file = tmp_path / "plugins.toml"
     file.write_text(f"{text}\n")
     with pytest.raises(UsageError) as caught:

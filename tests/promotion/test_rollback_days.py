@@ -1,4 +1,4 @@
-"""How long a version that lost an alias stays: kept in the registry, the same from every folder."""
+"""How many days a version that lost an alias is kept."""
 
 from __future__ import annotations
 
@@ -71,18 +71,16 @@ def days_asked(registered: Registry) -> float:
         (None, 7, 0, 7),
     ],
 )
-def test_the_largest_number_decides_and_the_registrys_may_be_below_the_default(
-    folder, kept, file, general, days
-):
-    """Each of the three places, with and without the others."""
+def test_the_largest_number_of_days_applies(folder, kept, file, general, days):
+    """Each of the three places, alone and together; the registry's may be below the default."""
     if kept is not None:
         set_rule(folder, "production", rule(kept))
     rules = {} if file is None else {"production": rule(file)}
     assert days_asked(registry(folder, general=general, **rules)) == days
 
 
-def test_a_rule_that_says_no_number_leaves_the_default(folder):
-    """As a rule does that was written before rules had one."""
+def test_a_rule_without_a_number_of_days_keeps_the_default(folder):
+    """Older rules have none."""
     assert PromotionRule.from_json({"versus_incumbent": "off"}, "production") == rule(None)
     assert PromotionRule.from_json(rule(None).to_json(), "production").rollback_days is None
     set_rule(folder, "production", rule(None))
@@ -91,7 +89,7 @@ def test_a_rule_that_says_no_number_leaves_the_default(folder):
 
 
 def test_each_alias_that_a_version_held_counts(folder):
-    """The one that keeps it longest is named, whichever it lost last."""
+    """The alias with the most days left is named."""
     registered = registry(folder)
     for reference in ("dummy@1", "dummy@2"):
         promote(registered, registered.version(reference), "staging")
@@ -110,7 +108,7 @@ def test_each_alias_that_a_version_held_counts(folder):
 
 @pytest.mark.parametrize(("kept", "gone", "days"), [(None, 29, 30), (None, 31, 0), (90, 31, 90)])
 def test_the_days_are_counted_from_when_the_alias_was_lost(folder, monkeypatch, kept, gone, days):
-    """So many days later it is kept for what is left of them, or can be removed."""
+    """After that many days the version can be removed."""
     if kept is not None:
         set_rule(folder, "production", rule(kept))
     now = time.time()
@@ -118,8 +116,8 @@ def test_the_days_are_counted_from_when_the_alias_was_lost(folder, monkeypatch, 
     assert days_asked(registry(folder)) == days
 
 
-def test_a_time_that_is_none_counts_as_now():
-    """A row whose time was changed by hand protects the version; it is no bug of ours."""
+def test_an_invalid_time_counts_as_now():
+    """A time that was changed by hand protects the version."""
     assert days_since("yesterday") == 0
     assert days_since("2020-01-01T00:00:00Z") > 1
 
@@ -146,8 +144,8 @@ def test_a_damaged_rule_prevents_removal(folder):
 
 @pytest.mark.parametrize("value", ["-1", "inf", "nan", "true", "'90'", str(10**400)])
 @pytest.mark.parametrize("section", ["registry", "promotion.production"])
-def test_a_number_of_days_that_cannot_be_is_refused_where_it_is_read(tmp_path, section, value):
-    """In both sections, with the same words."""
+def test_an_invalid_number_of_days_is_refused_when_it_is_read(tmp_path, section, value):
+    """The same message in both sections."""
     file = tmp_path / "plugins.toml"
     file.write_text(f"[{section}]\nrollback_days = {value}\n")
     with pytest.raises(UsageError, match="'rollback_days' must be a number of days, 0 or more"):
@@ -158,7 +156,7 @@ def test_a_number_of_days_that_cannot_be_is_refused_where_it_is_read(tmp_path, s
     ("general", "own", "days"),
     [("", "", None), ("", "7", 7), ("90", "", 90), ("90", "7", 90), ("7", "90", 90), ("0", "", 0)],
 )
-def test_the_number_under_registry_is_the_least_of_every_rule_of_the_file(
+def test_the_number_under_registry_is_the_minimum_of_all_rules_in_the_file(
     tmp_path, general, own, days
 ):
     """So `rules sync` takes it over, for each alias that has a rule."""
@@ -193,7 +191,7 @@ def folders(folder):
 
 @pytest.mark.processes
 def test_one_rule_refuses_one_removal_from_three_folders(folder, folders):
-    """9 with the same number where plugins.toml says it, where there is none, and less."""
+    """Exit status 9 from each folder, whatever its plugins.toml says."""
     project, elsewhere, other = folders
     (alone,) = lines(project, folder, "rm dummy@1")
     step = "mlreg rules set production --rollback-days 90 --versus off"

@@ -38,7 +38,7 @@ def lines(folder, *typed: str):
 
 @pytest.mark.processes
 def test_one_rule_refuses_one_promotion_from_three_folders(project):
-    """9 where plugins.toml has it, where there is none, and where there is another."""
+    """Exit status 9 from each folder, whatever its plugins.toml says."""
     (synced,) = lines(project, "rules sync --yes --reason agreed")
     assert synced.status == 0, synced.stderr
     folders = [project, project.parent / "elsewhere", project.parent / "other"]
@@ -62,7 +62,7 @@ def test_one_rule_refuses_one_promotion_from_three_folders(project):
 
 @pytest.mark.processes
 def test_rules_are_set_shown_changed_and_removed(project):
-    """Each step says what changed and leaves a row; what changes nothing leaves none."""
+    """Each change adds a row to the ledger; no change adds none."""
     told = lines(
         project.parent / "elsewhere",
         "rules",
@@ -112,8 +112,8 @@ def test_rules_are_set_shown_changed_and_removed(project):
 
 
 @pytest.mark.processes
-def test_rules_that_cannot_be_are_refused(project):
-    """2, by the option that is wrong, and nothing is kept."""
+def test_invalid_rules_are_refused(project):
+    """Exit status 2; the message names the option, and nothing is stored."""
     told = lines(
         project,
         "rules set production --floor test_accuracy",
@@ -132,8 +132,8 @@ def test_rules_that_cannot_be_are_refused(project):
 
 
 @pytest.mark.processes
-def test_sync_takes_the_rules_of_plugins_toml_and_leaves_the_others(project):
-    """What changes is shown; again nothing does; without plugins.toml there is nothing to take."""
+def test_sync_copies_the_rules_of_plugins_toml_and_keeps_the_others(project):
+    """Changes are shown; a second sync changes nothing."""
     planned, asked, none = lines(
         project, "rules sync -n", "rules sync", "rules set staging --floor test_accuracy=0.1"
     )
@@ -152,8 +152,8 @@ def test_sync_takes_the_rules_of_plugins_toml_and_leaves_the_others(project):
 
 
 @pytest.mark.processes
-def test_a_promotion_is_told_with_both_versions_metrics(project):
-    """Without a rule too: who asked for nothing still sees that it is far worse."""
+def test_a_promotion_shows_the_metrics_of_both_versions(project):
+    """Also without a rule."""
     worse, again, better = lines(
         project.parent / "elsewhere",
         "promote dummy@2 production",
@@ -176,8 +176,8 @@ def test_a_promotion_is_told_with_both_versions_metrics(project):
 
 
 @pytest.mark.processes
-def test_what_is_missing_is_asked_for_with_real_names(project):
-    """Each command that is shown can be typed as it stands."""
+def test_missing_arguments_are_suggested_with_real_names(project):
+    """Each suggested command can be typed as it is."""
     told = lines(
         project.parent / "elsewhere",
         "promote dummy 3",
@@ -205,8 +205,8 @@ def test_what_is_missing_is_asked_for_with_real_names(project):
 
 
 @pytest.mark.processes
-def test_a_misspelt_alias_is_not_made_in_silence(project):
-    """Off a terminal it is refused with the alias that is there; --yes makes it."""
+def test_a_misspelt_alias_is_refused_off_a_terminal(project):
+    """The message suggests the existing alias; --yes creates the new one."""
     refused, ruled, meant, other = lines(
         project,
         "promote dummy@3 prodction",
@@ -222,8 +222,8 @@ def test_a_misspelt_alias_is_not_made_in_silence(project):
 
 @pytest.mark.processes
 @pytest.mark.parametrize(("answer", "status"), [("n", 2), ("y", 0)])
-def test_a_terminal_is_asked_about_a_misspelt_alias(project, answer, status):
-    """No is no fault of anybody's; yes makes the alias."""
+def test_a_terminal_asks_about_a_misspelt_alias(project, answer, status):
+    """Answering no is not an error; yes creates the alias."""
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "registry_core", "promote", "dummy@3", "prodction"],

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from store_helpers import assert_whole, blob, blobs, publish, record, scored
@@ -371,3 +372,36 @@ def test_a_hundred_thousand_versions_are_listed_at_once(store):
         except UsageError:
             assert selector.startswith("sha256")
     assert time.perf_counter() - started < 0.5
+
+
+def test_a_file_is_fsynced_before_it_is_moved_into_objects_and_its_folder_after(store, monkeypatch):
+    """And the folders above it; so what the index refers to survives a loss of power."""
+    calls: list[tuple[str, ...]] = []
+    fsync, rename = os.fsync, os.rename
+
+    def place(descriptor: int, name: str = "") -> str:
+        return str(Path(f"/proc/self/fd/{descriptor}").readlink() / name)
+
+    def noted_fsync(descriptor):
+        fsync(descriptor)
+        calls.append(("fsync", place(descriptor)))
+
+    def noted_rename(source, target, *, src_dir_fd=None, dst_dir_fd=None):
+        if dst_dir_fd is not None:
+            calls.append(("move", place(src_dir_fd, source), place(dst_dir_fd)))
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "rename", noted_rename)
+    publish(store)
+    objects = store.folder / "objects"
+    moves = [
+        (number, *call[1:])
+        for number, call in enumerate(calls)
+        if call[0] == "move" and str(objects) in call[2]
+    ]
+    assert len(moves) == 3  # two files and the manifest
+    for number, source, folder in moves:
+        assert ("fsync", source) in calls[:number]
+        for above in (folder, objects / "sha256", objects, store.folder):
+            assert ("fsync", str(above)) in calls[number:], above

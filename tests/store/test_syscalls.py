@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -191,3 +192,31 @@ def test_a_killed_call_is_not_carried_out(traced, tmp_path):
     shutil.rmtree(folder)
     assert traced[0].run_with_fault("first publish", folder, made, KILL).status == -9
     assert not folder.exists()
+
+
+def test_a_version_is_on_the_disk_before_the_index_has_it(traced, tmp_path):
+    """Each file is fsynced, moved into objects/, its folder fsynced; then the index commits."""
+    folder = tmp_path / "r"
+    SCENARIOS["publish"].prepare(Store(folder))
+    calls = [line.replace(str(folder), "") for line in traced[0].calls("publish", folder)]
+
+    def synced(path: str, after: int, before: int) -> bool:
+        wanted = re.compile(rf"f(data)?sync\(\d+<{re.escape(path)}>\) += 0")
+        return any(map(wanted.match, calls[after:before]))
+
+    moves = [
+        (number, *found.groups())
+        for number, line in enumerate(calls)
+        if (found := re.match(r'renameat\(\d+<(.*)>, "(.*)", \d+<(/objects/.*)>, ', line))
+    ]
+    assert len(moves) == 3  # two files and the manifest
+    last = moves[-1][0]
+    commit = calls.index('unlink("/registry.sqlite3-journal") = 0', last)
+    for number, source, name, target in moves:
+        assert synced(f"{source}/{name}", 0, number), name
+        assert synced(target, number, commit), target
+    for number, line in enumerate(calls[:commit]):
+        if found := re.match(r"mkdirat\(\d+<(/objects.*)>, ", line):
+            assert synced(found[1], number, commit), line
+    for file in ("/registry.sqlite3-journal", "/registry.sqlite3"):
+        assert synced(file, last, commit), file

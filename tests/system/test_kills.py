@@ -40,6 +40,7 @@ STAGES = [
     "files/outcomes.json",
     "files/figures/*",
     "manifest-*.json",
+    "intent.json",
     "publishing.json",
 ]
 

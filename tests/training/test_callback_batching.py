@@ -1,4 +1,4 @@
-"""How often the plugins' callbacks are called, and by which numbers."""
+"""How often the plugins' callbacks are called, and with which batch numbers."""
 
 import pytest
 from resumed_fits import EPOCHS, STEPS, WITHIN, Fits
@@ -29,14 +29,14 @@ def counting(keras, hook, numbers):
     ],
 )
 def test_a_batch_hook_is_called_once_for_each_batch(called, keras, hook, batches):
-    """As `model.fit` calls it, whatever the host would do at once."""
+    """As `model.fit` does."""
     numbers = []
     called(lambda: [counting(keras, hook, numbers)]).whole()
     assert numbers == batches
 
 
-def test_the_hooks_of_old_are_batch_hooks_too(called, keras):
-    """`on_batch_end` is called by `on_train_batch_end`; a list of callbacks hides none."""
+def test_legacy_batch_hooks_count_too(called, keras):
+    """`on_batch_end` is called by `on_train_batch_end`; lists of callbacks are searched."""
 
     class Old(keras.callbacks.Callback):
         calls = 0
@@ -72,7 +72,7 @@ def test_a_warm_up_by_batch_is_where_it_should_be(called, keras):
     assert ended.history.metrics["learning_rate"] == pytest.approx([0.006, 0.012, 0.018])
 
 
-def test_a_half_done_epoch_goes_on_with_the_numbers_of_its_batches(called, keras):
+def test_a_resumed_epoch_keeps_its_batch_numbers(called, keras):
     """Whoever acts at a batch of a number acts there."""
     numbers = []
     fits = called(lambda: [counting(keras, "on_train_batch_begin", numbers)])
@@ -80,8 +80,8 @@ def test_a_half_done_epoch_goes_on_with_the_numbers_of_its_batches(called, keras
     assert numbers == [*range(STEPS)] * EPOCHS
 
 
-def test_callbacks_that_use_no_batch_hook_leave_several_batches_a_call(training, keras, tmp_path):
-    """Keras's own have the hooks whether they use them or not; a subclass may use them."""
+def test_callbacks_without_batch_hooks_allow_several_batches_per_call(training, keras, tmp_path):
+    """Keras's own define the hooks even if they do not use them; a subclass may use them."""
     from registry_core.training.callback_batching import steps_per_call
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])

@@ -1,4 +1,4 @@
-"""What a callback remembers goes through JSON and comes back; what cannot is named."""
+"""The state of callbacks is saved as JSON and restored; what cannot be saved is named."""
 
 import json
 import random
@@ -64,14 +64,14 @@ class Meter:
     ],
     ids=str,
 )
-def test_a_value_comes_back_as_it_was(blank, value):
+def test_a_value_is_restored_unchanged(blank, value):
     """Whatever the words in it are."""
     import copy
 
     assert through_json(blank(it=value), blank(it=copy.deepcopy(value))).it == value
 
 
-def test_arrays_and_tensors_come_back_with_their_dtypes(blank):
+def test_arrays_and_tensors_are_restored_with_their_dtypes(blank):
     """bfloat16 and texts among them."""
     import tensorflow as tf
 
@@ -85,8 +85,8 @@ def test_arrays_and_tensors_come_back_with_their_dtypes(blank):
     assert tf.reduce_all(kept.tensor == brain)
 
 
-def test_what_others_know_too_is_changed_in_place(blank):
-    """A list that two callbacks share is one list afterwards."""
+def test_shared_objects_are_restored_in_place(blank):
+    """A list that two callbacks share stays one list."""
     shared, table, seen = [], {}, set()
     after = blank(values=shared, table=table, seen=seen, last=deque(maxlen=2))
     before = blank(values=[1, 2], table={1: 2}, seen={3}, last=deque([4, 5], maxlen=2))
@@ -96,8 +96,8 @@ def test_what_others_know_too_is_changed_in_place(blank):
     assert after.last.maxlen == 2
 
 
-def test_generators_and_variables_get_their_state_in_place(blank, keras):
-    """Wherever they are: in lists, in dicts, in objects of a plugin's own."""
+def test_generators_and_variables_are_restored_in_place(blank, keras):
+    """In lists, dicts and objects of a plugin's classes."""
 
     def make():
         meter = Meter(np.random.default_rng(1))
@@ -118,8 +118,8 @@ def test_generators_and_variables_get_their_state_in_place(blank, keras):
     assert float(mean.result()) == 4.0
 
 
-def test_an_object_that_is_not_there_again_is_said(blank):
-    """Nobody can make it from what was kept."""
+def test_a_missing_object_is_reported(blank):
+    """It cannot be created from the saved state."""
     from registry_core.training.callback_state import NotRestoredError
 
     with pytest.raises(NotRestoredError, match="Meter"):
@@ -136,14 +136,14 @@ def test_an_object_that_is_not_there_again_is_said(blank):
         (lambda: Meter(iter([1])), "'it' (Meter)"),
     ],
 )
-def test_what_cannot_be_kept_is_named(blank, value, named):
+def test_values_that_cannot_be_saved_are_named(blank, value, named):
     """Also deep inside."""
     from registry_core.training.callback_state import unsaved_state
 
     assert unsaved_state(blank(it=value())) == [named]
 
 
-def test_what_cannot_change_anything_is_not_named(blank, keras, tmp_path):
+def test_constants_are_not_named(blank, keras, tmp_path):
     """Functions, classes, files, settings, other callbacks."""
     from registry_core.config import RunConfig
     from registry_core.training.callback_state import unsaved_state

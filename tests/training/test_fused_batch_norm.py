@@ -1,4 +1,4 @@
-"""What a fit computes by fused kernels is what Keras computes by its own layers."""
+"""Fused batch normalisation computes what Keras's layers compute."""
 
 import copy
 from pathlib import Path
@@ -85,7 +85,7 @@ SETTINGS = [
 @pytest.mark.gate(keep=6)
 @pytest.mark.parametrize("shape", INPUTS, ids=str)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_outputs_gradients_and_moving_statistics_are_keras_own(
+def test_outputs_gradients_and_moving_statistics_equal_kerass(
     fused, normalisation, shape, settings
 ):
     """For tables, sequences, images and volumes, and for a batch of a single value."""
@@ -113,7 +113,7 @@ def test_outputs_gradients_and_moving_statistics_are_keras_own(
     ],
     ids=str,
 )
-def test_what_the_kernel_does_not_compute_is_left_to_keras(fused, normalisation, settings):
+def test_cases_that_the_kernel_does_not_support_are_left_to_keras(fused, normalisation, settings):
     """Another axis, a smaller epsilon, another precision, renormalisation, a frozen layer."""
     inputs = np.random.default_rng(0).normal(0, 1, (4, 3, 3, 2)).astype("float32")
     model = normalisation((3, 3, 2), **settings)
@@ -136,8 +136,8 @@ def test_a_subclass_and_a_mask_are_left_to_keras(fused, keras):
             assert "FusedBatchNormV3" not in operations(model, inputs)
 
 
-def test_outside_training_the_layers_are_keras_own(fused, normalisation):
-    """Validation between two epochs measures what will be registered, to the bit."""
+def test_validation_uses_kerass_own_layers(fused, normalisation):
+    """Validation evaluates what will be registered, to the bit."""
     inputs = np.random.default_rng(0).normal(0, 1, (4, 3, 3, 2)).astype("float32")
     model = normalisation((3, 3, 2))
     before = model(inputs, training=False).numpy()
@@ -146,8 +146,8 @@ def test_outside_training_the_layers_are_keras_own(fused, normalisation):
     assert before.tobytes() == during.tobytes()
 
 
-def test_nothing_of_it_stays_on_the_model(fused, keras, normalisation, tf):
-    """Neither after a fit nor after one that failed, and copies made meanwhile are whole."""
+def test_the_model_is_restored_after_the_fit(fused, keras, normalisation, tf):
+    """Also after a failed fit; copies made meanwhile work."""
     model = normalisation((3, 3, 2))
     layer = model.layers[0]
     with fused.fused_normalisation(model):
@@ -211,8 +211,8 @@ def fitted(keras):
     return fit
 
 
-def test_a_fit_ends_where_keras_alone_ends(fitted, fused, monkeypatch):
-    """Sixteen steps of Adam on convolution, pooling and both normalisations: the same weights."""
+def test_a_fit_ends_with_the_weights_of_plain_keras(fitted, fused, monkeypatch):
+    """Sixteen steps of Adam on convolution, pooling and both normalisations."""
     ours, history = fitted()
     monkeypatch.setattr(fused, "_can_fuse", lambda layer: False)
     theirs, expected = fitted()
@@ -231,8 +231,8 @@ def test_two_fits_of_one_seed_are_equal_to_the_bit(fitted):
 
 
 @pytest.mark.gate
-def test_what_was_fitted_loads_with_keras_alone(fitted, keras, tmp_path):
-    """Its layers are Keras's and answer as the model in memory."""
+def test_a_fitted_model_loads_with_plain_keras(fitted, keras, tmp_path):
+    """Its outputs equal those of the model in memory."""
     model, _ = fitted(epochs=1)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)

@@ -166,7 +166,7 @@ def test_stopped_and_resumed_it_ends_in_the_same_weights(outcome, monitor, name)
     assert (len(sent) == 3) == (name == "RemoteMonitor")
 
 
-def test_the_page_says_who_makes_keras_run_one_batch_a_call(keras, tmp_path):
+def test_the_page_names_callbacks_that_make_keras_run_one_batch_per_call(keras, tmp_path):
     """A callback that looks at no batch costs nothing."""
     from registry_core.training.callback_batching import uses_batch_hooks
 
@@ -201,8 +201,8 @@ def test_every_callback_that_keras_ships_has_its_row(keras):
 
 
 @pytest.mark.gate
-def test_a_backup_of_another_run_is_not_begun_with(training, keras, tmp_path):
-    """BackupAndRestore would load it; the host alone says where a run begins."""
+def test_a_backup_of_another_run_is_not_loaded(training, keras, tmp_path):
+    """BackupAndRestore would load it; the host decides where a run starts."""
     backup = str(tmp_path / "backup")
 
     def callbacks(run_dir):

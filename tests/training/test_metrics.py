@@ -1,4 +1,4 @@
-"""Metrics of one value, of several, and of none that is finite."""
+"""Metrics with one value, with several, and with values that are not finite."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ PARTS = ("f1_score_0", "f1_score_1", "f1_score_2", "high", "low", "own_0_0", "ow
 
 
 def test_a_metric_of_several_values_is_named_by_its_parts(made):
-    """F1Score as it comes, a dict, a matrix: in the history, the live view and the evaluation."""
+    """F1Score, a dict, a matrix: in the history, the live view and the evaluation."""
     import keras
 
     own, train = made
@@ -110,7 +110,7 @@ def test_a_metric_of_very_many_values_is_refused_before_training(made, tmp_path)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_metric_that_is_not_finite_is_named_and_training_has_not_diverged(made, value):
-    """While the loss is fine; after the epoch that it is first seen in."""
+    """If the loss is finite; after the epoch where it first occurs."""
     own, train = made
     trained = train(own(lambda mean: mean * 0 + value, "rare"))
     with pytest.raises(TrainingError) as caught:
@@ -126,7 +126,7 @@ def test_a_metric_that_is_not_finite_is_named_and_training_has_not_diverged(made
 
 
 def test_a_part_that_is_not_finite_is_named(made):
-    """The part, as it would have been registered."""
+    """By the name that it would have in the version."""
     import keras
 
     own, train = made
@@ -135,7 +135,7 @@ def test_a_part_that_is_not_finite_is_named(made):
         trained.fit()
 
 
-def test_a_loss_that_is_lost_is_told_before_the_metrics_that_it_spoils(made):
+def test_a_diverged_loss_is_reported_before_its_metrics(made):
     """Divergence is what happened."""
     _, train = made
     trained = train("mse")

@@ -1,4 +1,4 @@
-"""What a batch holds depends on (run seed, epoch, step) and on nothing that happened before."""
+"""The content of a batch is a function of (run seed, epoch, step) alone."""
 
 import itertools
 
@@ -63,9 +63,10 @@ def order_of(epoch: list) -> list[int]:
     return [index for (_, _, _, indices), _ in epoch for index in indices]
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_epoch_is_the_same_whatever_was_done_before_it(made, kind):
-    """A pipeline started at epoch 3 gives what one that ran epochs 0 to 3 gave."""
+def test_an_epoch_does_not_depend_on_earlier_ones(made, kind):
+    """A pipeline started at epoch 3 equals one that ran epochs 0 to 3."""
     through = made(kind)
     epochs = [epoch_of(through, epoch) for epoch in range(4)]
     assert epoch_of(made(kind), 3) == epochs[3]
@@ -76,9 +77,10 @@ def test_an_epoch_is_the_same_whatever_was_done_before_it(made, kind):
     assert epoch_of(through, 0) == epochs[0]
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_epoch_that_begins_at_a_step_has_the_rest_of_the_whole_ones_batches(made, kind):
-    """Inputs, seeds and indices alike, down to none; and the epoch after it is whole."""
+def test_a_resumed_epoch_has_the_remaining_batches(made, kind):
+    """Inputs, seeds and indices are equal; the next epoch is complete."""
     whole, part = made(kind), made(kind, whole=False)
     for step in range(4):
         assert epoch_of(part, 2, step) == epoch_of(whole, 2)[step:]
@@ -88,8 +90,8 @@ def test_an_epoch_that_begins_at_a_step_has_the_rest_of_the_whole_ones_batches(m
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_example_comes_once_an_epoch_and_the_last_batch_may_be_smaller(made, kind):
-    """Ten examples, four a batch: 4 + 4 + 2."""
+def test_every_example_occurs_once_per_epoch(made, kind):
+    """Ten examples in batches of four: 4 + 4 + 2."""
     batches = made(kind)
     assert batches.steps == 3
     assert int(batches.dataset.cardinality()) == 3
@@ -131,7 +133,7 @@ def test_a_batchs_seed_is_a_function_of_run_epoch_and_step_alone(made):
     assert seeds(made(seed=1, examples=14), 2)[:3] == here[1, 2]
 
 
-def test_what_an_augmentation_is_given_has_the_types_it_was_promised(made, tf):
+def test_an_augmentation_gets_the_documented_types(made, tf):
     """seed (2,) int32, epoch () int64, indices (n,) int64; inputs as the split has them."""
     seen = []
 
@@ -195,8 +197,8 @@ def test_the_first_examples_are_the_first(pipeline, kind):
         assert len(pipeline.first_examples(split_of(kind, 2), 3)[0]) == 2
 
 
-def test_a_stream_longer_than_the_window_is_shuffled_and_whole(made, pipeline, monkeypatch):
-    """A small window mixes less, loses nothing and doubles nothing."""
+def test_a_stream_longer_than_the_window_is_shuffled_without_loss(made, pipeline, monkeypatch):
+    """A small window mixes less, but loses and repeats nothing."""
     monkeypatch.setattr(pipeline, "STREAM_SHUFFLE_EXAMPLES", 3)
     order = order_of(epoch_of(made("stream", examples=20), 0))
     assert sorted(order) == list(range(20))

@@ -208,8 +208,8 @@ def callbacks_by_kind(keras, tf):
         "inside a list",
     ],
 )
-def test_what_callbacks_remember_is_given_back(fits, keras, tf, kind):
-    """Also what they change when an epoch begins, which Keras does twice for a half-done one."""
+def test_the_state_of_callbacks_is_restored(fits, keras, tf, kind):
+    """Also what they change when an epoch begins, which Keras does twice for a resumed epoch."""
     make = callbacks_by_kind(keras, tf)[kind]
     stops = [OFTEN] if kind == "counts" else []
     # without graphs, which take long to make
@@ -224,8 +224,8 @@ def told(ended) -> str:
     return warning
 
 
-def test_a_memory_that_cannot_be_kept_is_told_before_training(fits, keras):
-    """A generator's place, a global of the module: named, with the callback."""
+def test_state_that_cannot_be_saved_is_reported_before_training(fits, keras):
+    """A generator's position, a global of the module: named with the callback."""
 
     class Cycles(keras.callbacks.Callback):
         def __init__(self):
@@ -251,8 +251,8 @@ def fits_in(fits, kind, name):
 
 
 @pytest.mark.gate
-def test_what_was_told_is_told_again_on_resume_and_recorded_once(fits, keras):
-    """Also where nothing is left to be trained."""
+def test_a_warning_is_repeated_on_resume_and_recorded_once(fits, keras):
+    """Also if nothing is left to train."""
 
     class Cycles(keras.callbacks.Callback):
         def __init__(self):
@@ -306,7 +306,7 @@ def layers_by_kind(keras, tf):
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", ["global", "elsewhere", "untracked"])
 def test_a_layer_that_draws_without_a_generator_of_its_own_repeats(fits, keras, tf, kind):
-    """Keras's global generator, TensorFlow's, and one that no layer knows are kept too."""
+    """Keras's and TensorFlow's global generators and unknown ones are saved too."""
     tf.random.set_global_generator(tf.random.Generator.from_seed(1))
 
     def layers():
@@ -319,7 +319,7 @@ def test_a_layer_that_draws_without_a_generator_of_its_own_repeats(fits, keras, 
 
 @pytest.mark.gate
 def test_a_layer_that_draws_with_tf_random_is_named_before_training(fits, keras, tf):
-    """Its operation counts its draws inside; a run that is not stopped repeats."""
+    """A run that is not stopped repeats."""
 
     class Noisy(keras.layers.Layer):
         def call(self, inputs, training=False):
@@ -404,7 +404,7 @@ def augmentations_by_kind(keras, tf):
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", ["layers", "unseeded", "generator"])
 def test_an_augmentation_draws_by_the_seed_of_its_batch(fits, keras, tf, kind):
-    """Layers of Keras's, keras.random, a tf.random.Generator: set anew for each batch."""
+    """Keras layers, keras.random, a tf.random.Generator: all are seeded for each batch."""
     assert_same(fits(augmentation=augmentations_by_kind(keras, tf)[kind]))
 
 
@@ -420,8 +420,8 @@ def test_an_augmentation_and_a_layer_do_not_share_keras_global_generator(fits, k
 
 
 @pytest.mark.gate
-def test_a_variable_that_a_callback_changes_for_the_augmentation_is_given_back(fits, keras, tf):
-    """It is no callback's and no model's."""
+def test_a_variable_shared_by_callback_and_augmentation_is_restored(fits, keras, tf):
+    """It belongs to no callback and no model."""
     made = []
 
     def augmentation():
@@ -444,10 +444,10 @@ def test_a_variable_that_a_callback_changes_for_the_augmentation_is_given_back(f
         ("python", "tf.py_function or tf.numpy_function", "always"),
     ],
 )
-def test_an_augmentation_that_draws_from_elsewhere_is_told_before_training(
+def test_an_unrepeatable_augmentation_is_reported_before_training(
     fits, keras, tf, kind, named, when
 ):
-    """With what would repeat."""
+    """With a way to make it repeatable."""
     whole = fits(augmentation=augmentations_by_kind(keras, tf)[kind]).whole()
     assert named in told(whole)
     assert "batch.seed" in told(whole) or "batch.indices" in told(whole)

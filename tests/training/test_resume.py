@@ -249,7 +249,7 @@ def stopped_at(at_every_batch, tmp_path):
     return make
 
 
-def test_a_checkpoint_is_due_at_every_batchs_and_every_epochs_end(at_every_batch):
+def test_checkpoints_can_follow_every_batch_and_every_epoch(at_every_batch):
     """Every few minutes, and where it costs little; here always."""
     assert list(at_every_batch) == [
         *[(0, 2), (0, 4), (0, 5), (1, 0)],
@@ -257,10 +257,10 @@ def test_a_checkpoint_is_due_at_every_batchs_and_every_epochs_end(at_every_batch
     ]
 
 
-def test_stopped_at_every_batch_and_every_epochs_end_it_ends_as_if_never_stopped(
+def test_a_run_stopped_after_every_batch_and_epoch_ends_as_if_never_stopped(
     kinds, at_every_batch, tmp_path
 ):
-    """Eight processes that do one call each: what each keeps is what the undisturbed run kept."""
+    """Eight processes of one call each: their checkpoints equal those of the uninterrupted run."""
     kind, whole = kinds("arrays")
     checkpoints, undisturbed = InFolder(tmp_path), tmp_path / "undisturbed.zip"
     for place, content in at_every_batch.items():
@@ -286,7 +286,7 @@ def bare(part):
     return re.sub(r'"path": "[^"]*"', "", json.dumps(part, sort_keys=True))
 
 
-def test_from_any_checkpoint_what_is_left_is_done_and_nothing_again(kinds, stopped_at):
+def test_only_the_remaining_batches_are_trained(kinds, stopped_at):
     """The first call of the second epoch was done; two are left."""
     kind, whole = kinds("arrays")
     resumed = kind.fit(stopped_at(1, 2))
@@ -298,7 +298,7 @@ def test_from_any_checkpoint_what_is_left_is_done_and_nothing_again(kinds, stopp
 
 @pytest.mark.gate
 def test_a_stream_stopped_within_an_epoch_ends_as_if_never_stopped(kinds, tmp_path):
-    """What was done of the epoch is passed over; at its last batch, all of it."""
+    """The examples that were done are skipped; after the last batch, all of them."""
     kind, whole = kinds("stream")
     checkpoints = InFolder(tmp_path)
     kind.stopped(checkpoints, 1)
@@ -314,8 +314,8 @@ def test_a_stream_stopped_within_an_epoch_ends_as_if_never_stopped(kinds, tmp_pa
 @pytest.mark.parametrize(
     "name", ["averaged weights", "a schedule of Keras's", "scaled loss", "stops early"]
 )
-def test_whatever_the_optimizer_and_callbacks_keep_is_gone_on_with(kinds, name, tmp_path):
-    """Stopped in the second epoch; and with nothing left, straight to the same end once more."""
+def test_every_optimizer_and_callback_resumes(kinds, name, tmp_path):
+    """Stopped in the second epoch; and with nothing left, straight to the same end."""
     kind, whole = kinds(name)
     checkpoints = InFolder(tmp_path)
     kind.stopped(checkpoints, CALLS)
@@ -327,8 +327,8 @@ def test_whatever_the_optimizer_and_callbacks_keep_is_gone_on_with(kinds, name, 
 
 
 @pytest.mark.gate
-def test_a_callback_that_ends_training_as_the_signal_comes_is_obeyed(training, keras, tmp_path):
-    """What was cut short is done again from before, and cut short again."""
+def test_a_callback_may_end_training_when_the_signal_arrives(training, keras, tmp_path):
+    """The shortened epoch is repeated, and shortened again."""
 
     class Cut(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -344,10 +344,8 @@ def test_a_callback_that_ends_training_as_the_signal_comes_is_obeyed(training, k
 
 
 @pytest.mark.gate
-def test_a_backup_that_a_callback_keeps_of_its_own_does_not_move_the_epoch(
-    training, keras, tmp_path
-):
-    """It is of an epoch later than the checkpoint, or of one after which training had ended."""
+def test_a_callbacks_own_backup_does_not_move_the_epoch(training, keras, tmp_path):
+    """It is from an epoch after the checkpoint, or from the end of training."""
     checkpoints, backups = All(tmp_path), tmp_path / "backups"
 
     def callbacks(keras):
@@ -368,10 +366,8 @@ def test_a_backup_that_a_callback_keeps_of_its_own_does_not_move_the_epoch(
 # --- what is kept, and when ----------------------------------------------------------------------
 
 
-def test_epochs_of_milliseconds_do_not_all_get_a_checkpoint_and_the_last_one_does(
-    training, keras, tmp_path
-):
-    """Keeping them may cost a hundredth of the time."""
+def test_short_epochs_share_checkpoints_and_the_last_one_has_one(training, keras, tmp_path):
+    """Checkpoints may take a hundredth of the time."""
     checkpoints = InFolder(tmp_path)
     Kind(training, keras, epochs=12).fit(checkpoints)
     assert 1 <= checkpoints.kept < 12
@@ -379,10 +375,8 @@ def test_epochs_of_milliseconds_do_not_all_get_a_checkpoint_and_the_last_one_doe
 
 
 @pytest.mark.gate
-def test_an_epoch_at_whose_end_a_signal_comes_is_kept_whatever_that_costs(
-    training, keras, tmp_path, monkeypatch
-):
-    """No epoch that was told as done is done again."""
+def test_an_epoch_that_ends_with_a_signal_gets_a_checkpoint(training, keras, tmp_path, monkeypatch):
+    """No epoch that was reported as done is repeated."""
     monkeypatch.setattr("registry_core.training.resume.MAX_COST", 1e-9)
     checkpoints = InFolder(tmp_path)
     Kind(training, keras, epochs=4).stopped(checkpoints, "epoch 2")
@@ -401,8 +395,8 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_warning(kinds, stopped_at):
     assert "No space left on device" in ended.observer.warnings[0]
 
 
-def test_a_checkpoint_that_cannot_be_written_when_stopping_stops_all_the_same(kinds, stopped_at):
-    """130 and the last good one; the signal is not lost."""
+def test_a_checkpoint_that_cannot_be_written_does_not_prevent_stopping(kinds, stopped_at):
+    """The last good checkpoint is kept; the signal is not lost."""
     kind, _ = kinds("arrays")
     checkpoints = stopped_at(1, 2)
     checkpoints.refuses = OSError(28, "No space left on device")
@@ -411,8 +405,8 @@ def test_a_checkpoint_that_cannot_be_written_when_stopping_stops_all_the_same(ki
 
 
 @pytest.mark.gate
-def test_a_damaged_checkpoint_begins_anew_and_ends_the_same(kinds, stopped_at):
-    """With a warning."""
+def test_a_damaged_checkpoint_restarts_the_run(kinds, stopped_at):
+    """With a warning, and the same result."""
     kind, whole = kinds("arrays")
     checkpoints = stopped_at(1, 2)
     file = checkpoints.checkpoint
@@ -434,7 +428,7 @@ def test_a_damaged_checkpoint_begins_anew_and_ends_the_same(kinds, stopped_at):
 def test_a_checkpoint_of_another_model_or_other_callbacks_is_refused(
     training, keras, stopped_at, change, said
 ):
-    """6; nothing is trained on top of it, and it stays."""
+    """Exit status 6; the checkpoint is unchanged."""
     checkpoints = stopped_at(1, 2)
     content = checkpoints.checkpoint.read_bytes()
     with pytest.raises(IntegrityError, match=said) as caught:
@@ -444,8 +438,8 @@ def test_a_checkpoint_of_another_model_or_other_callbacks_is_refused(
     assert checkpoints.checkpoint.read_bytes() == content
 
 
-def test_a_loss_that_is_lost_is_not_kept(training, keras, stopped_at):
-    """The last good checkpoint is from before."""
+def test_a_diverged_loss_is_not_saved(training, keras, stopped_at):
+    """The last checkpoint is from before."""
 
     def poisoned(keras):
         early, plateau, drawing = watchful(keras)
@@ -461,8 +455,8 @@ def test_a_loss_that_is_lost_is_not_kept(training, keras, stopped_at):
     assert checkpoints.checkpoint.read_bytes() == content
 
 
-def test_what_is_kept_beside_tensors_is_plain(stopped_at):
-    """JSON, in which nothing can run code; times too."""
+def test_checkpoints_are_plain_json_and_arrays(stopped_at):
+    """Nothing in them can run code."""
     state = read_state(stopped_at(1, 4).checkpoint)
     assert state["seconds_of_this_epoch"] > 0
     assert len(state["epoch_seconds"]) == 1

@@ -1,4 +1,4 @@
-"""Every kind of split goes through the trainer: checked, trained, measured, saved."""
+"""Every kind of split can be checked, trained on, evaluated and saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a stream is a data error that names the split and the example's place."""
+"""A fault in a stream is a data error that names the split and the example."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ SPLITS = ("train", "test", "validation")
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize(("field", "value"), [("inputs", np.nan), ("targets", np.inf)])
-def test_numbers_that_are_not_finite_are_told_with_their_place(name, field, value):
-    """Those of the test split before anything is trained, those of training in the first epoch."""
+def test_non_finite_numbers_are_reported_with_their_index(name, field, value):
+    """In the test split before training, in the training split in the first epoch."""
     reached, error = run(regression(name, spoilt(field, 271, value)), units=1)
     what = "NaN" if np.isnan(value) else "infinity"
     assert error.what == f"The {name} {field} are not all finite: example 271 has {what}."
@@ -115,8 +115,8 @@ def test_numbers_that_are_not_finite_are_told_with_their_place(name, field, valu
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("label", [3, -1])
-def test_labels_that_are_no_classes_are_told_with_their_place(name, label):
-    """As those of arrays are."""
+def test_invalid_labels_are_reported_with_their_index(name, label):
+    """As for arrays."""
     _, error = run(splits(name, spoilt("label", 255, label)))
     assert error.what == f"The {name} targets are out of range: example 255 has label {label}."
     assert "from 0 to 2" in error.remedy
@@ -125,8 +125,8 @@ def test_labels_that_are_no_classes_are_told_with_their_place(name, label):
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("found", [0, 138, 199])
-def test_a_stream_that_yields_fewer_than_it_says_is_told_with_both_numbers(name, found):
-    """Whether or not they fill as many batches."""
+def test_a_stream_with_too_few_examples_is_reported_with_both_numbers(name, found):
+    """Also if the number of batches is the same."""
     reached, error = run(splits(name, yields(rows_of(found), says=200)))
     assert error.what == f"The {name} stream yields {found} examples but states 200."
     assert reached == ("fit" if name == "train" and found else "data")
@@ -134,8 +134,8 @@ def test_a_stream_that_yields_fewer_than_it_says_is_told_with_both_numbers(name,
 
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
-def test_a_stream_that_yields_more_than_it_says_is_told(name):
-    """What goes beyond would never be seen, and nobody said so."""
+def test_a_stream_with_too_many_examples_is_reported(name):
+    """The rest would never be used."""
     _, error = run(splits(name, yields(rows_of(201), says=200)))
     assert error.what == f"The {name} stream yields more than the 200 examples that it states."
     assert "dataset.take(200)" in error.remedy
@@ -144,7 +144,7 @@ def test_a_stream_that_yields_more_than_it_says_is_told(name):
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("place", [0, 150])
-def test_a_stream_that_raises_is_told_with_the_place_and_the_reason(name, place):
+def test_a_stream_that_raises_is_reported_with_index_and_reason(name, place):
     """A cut file among thousands is found."""
     _, error = run(splits(name, yields(rows_of(200, place, fails), says=200)))
     assert error.what == (
@@ -154,8 +154,8 @@ def test_a_stream_that_raises_is_told_with_the_place_and_the_reason(name, place)
 
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
-def test_an_example_of_another_shape_is_told_with_its_place(name):
-    """Where the stream leaves the length open, batches of it cannot be made."""
+def test_an_example_of_another_shape_is_reported_with_its_index(name):
+    """Such examples cannot be batched."""
     odd = rows_of(200, 150, lambda inputs, label: (inputs[:1], label))
     _, error = run(splits(name, yields(odd, says=200, shape=(None,))))
     assert error.what == (
@@ -163,15 +163,15 @@ def test_an_example_of_another_shape_is_told_with_its_place(name):
     )
 
 
-def test_an_example_of_another_dtype_is_told_with_its_place():
+def test_an_example_of_another_dtype_is_reported_with_its_index():
     """The generator's signature says what it yields."""
     words = rows_of(200, 150, lambda inputs, label: (["a", "b"], label))
     _, error = run(splits("test", yields(words, says=200)))
     assert error.what.startswith("The test stream fails at example 150: TypeError: `generator`")
 
 
-def test_what_a_stream_says_of_its_elements_is_checked_first():
-    """Batches, single values, and labels that are no whole numbers."""
+def test_the_element_specification_of_a_stream_is_checked_first():
+    """Batches, single values, and labels that are not integers."""
     import tensorflow as tf
 
     inputs, classes = examples(40)
@@ -192,8 +192,8 @@ def test_what_a_stream_says_of_its_elements_is_checked_first():
 
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
-def test_a_stream_of_another_order_each_time_is_told(name):
-    """Training would not repeat, and answers would be paired with other examples."""
+def test_a_stream_with_a_changing_order_is_reported(name):
+    """Training would not repeat, and results would be paired wrongly."""
     shuffled = stream(*examples(300)).dataset.shuffle(300)
     reached, error = run(splits(name, StreamSplit(shuffled, 300, "drawn")))
     if name == "validation":  # only means are taken of it
@@ -204,8 +204,8 @@ def test_a_stream_of_another_order_each_time_is_told(name):
     assert reached == ("data" if name == "train" else "evaluate")
 
 
-def test_the_place_of_the_first_change_is_told():
-    """Here the last two of 300 change places, from the second pass on."""
+def test_the_index_of_the_first_change_is_reported():
+    """Here the last two of 300 are swapped from the second pass on."""
     passes = itertools.count()
 
     def rows():
@@ -217,8 +217,8 @@ def test_the_place_of_the_first_change_is_told():
     assert error.what.startswith("The test stream changes: example 298 ")
 
 
-def test_a_stream_that_is_altered_at_random_is_told():
-    """What is random belongs into the augmentation, which a resumed run repeats."""
+def test_a_stream_with_random_changes_is_reported():
+    """Random changes belong in the augmentation, which a resumed run repeats."""
     generator = np.random.default_rng(1)
     noisy = rows_of(60, 0, lambda inputs, label: (inputs + generator.normal(size=2), label))
     reached, error = run(splits("train", yields(noisy, says=60)))
@@ -230,7 +230,7 @@ def test_a_stream_that_is_altered_at_random_is_told():
 
 
 @pytest.mark.gate
-def test_sound_streams_are_trained_and_measured_as_arrays_are():
+def test_streams_give_the_same_results_as_arrays():
     """Endless ones are cut; a validation split may be the test split itself."""
     import tensorflow as tf
 
@@ -245,8 +245,8 @@ def test_sound_streams_are_trained_and_measured_as_arrays_are():
         assert run(mixed) == ("done", None)
 
 
-def test_a_fault_of_the_augmentation_is_not_the_streams():
-    """The stream is read again, found sound, and what TensorFlow said goes on as it was."""
+def test_an_error_of_the_augmentation_is_not_blamed_on_the_stream():
+    """The stream is read again without a fault, and TensorFlow's error is raised as it is."""
     import keras
     import tensorflow as tf
 
@@ -265,8 +265,8 @@ def test_a_fault_of_the_augmentation_is_not_the_streams():
 
 
 @pytest.mark.gate
-def test_a_run_tells_it_as_data_and_registers_nothing(tmp_path):
-    """Through the lifecycle: neither a bug nor the plugin's model is blamed."""
+def test_a_run_with_an_invalid_stream_is_a_data_error(tmp_path):
+    """Nothing is registered, and the plugin's model is not blamed."""
     from fakes import run_context, write_project
 
     from registry_core.lifecycle.run import run as whole_run

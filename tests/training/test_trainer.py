@@ -1,4 +1,4 @@
-"""Fit, evaluate, save, load, export: Keras on models so small that a run takes a second."""
+"""Fit, evaluate, save, load and export with Keras, on models that train in a second."""
 
 import json
 import os
@@ -93,8 +93,8 @@ def test_one_seed_gives_one_model_and_another_seed_another(fitted):
     assert first.weights != other.weights
 
 
-def test_steps_a_call_do_not_change_the_result(fitted, monkeypatch):
-    """Five steps an epoch, done by one, two, three or all at once: the same model."""
+def test_steps_per_call_do_not_change_the_result(fitted, monkeypatch):
+    """Five steps per epoch, by one, two, three or all per call: the same model."""
     runs, heard = [], []
     for steps_a_call in (1, 2, 3, 200):
         monkeypatch.setattr(
@@ -108,8 +108,8 @@ def test_steps_a_call_do_not_change_the_result(fitted, monkeypatch):
     assert heard == [[1, 2, 3, 4, 5] * 2, [2, 4, 5] * 2, [3, 5] * 2, [5] * 2]
 
 
-def test_an_observer_hears_of_every_epoch_and_what_was_measured(fitted):
-    """Training and validation, rate and seconds; the history says the same."""
+def test_an_observer_receives_every_epoch_with_its_metrics(fitted):
+    """Training, validation, learning rate and seconds, as in the history."""
     run = fitted(epochs=3)
     observer, history = run.observer, run.history
     assert observer.started == [(3, 5, 22)]
@@ -126,7 +126,8 @@ def test_an_observer_hears_of_every_epoch_and_what_was_measured(fitted):
     assert all("loss" in measured for _, measured in observer.batches)
 
 
-def test_without_validation_nothing_is_watched(fitted):
+@pytest.mark.gate
+def test_without_validation_there_are_training_metrics_only(fitted):
     """Only what was measured on training."""
     run = fitted(data=DataSplits(DATA.train, DATA.test, class_names=NAMES), epochs=1)
     assert set(run.history.metrics) == {"loss", "accuracy", "learning_rate"}
@@ -155,8 +156,9 @@ def test_a_schedule_sets_each_epochs_rate_and_is_recorded(fitted, one_step_a_cal
     assert rates == pytest.approx([0.01] * 10 + [0.001] * 5)
 
 
+@pytest.mark.gate
 def test_a_rate_of_zero_trains_nothing(fitted):
-    """The rate that is recorded is the one that is used."""
+    """The recorded rate is the one that is used."""
     untouched = []
 
     def model(keras):
@@ -167,6 +169,7 @@ def test_a_rate_of_zero_trains_nothing(fitted):
     assert fitted(schedule=lambda epoch: 0.0, model=model, epochs=1).weights == untouched
 
 
+@pytest.mark.gate
 def test_a_keras_schedule_passes_through(fitted, keras, training):
     """It counts steps itself; the rate at each epoch's end is recorded."""
     schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.5, staircase=True)
@@ -182,15 +185,15 @@ def test_a_keras_schedule_passes_through(fitted, keras, training):
 
 
 @pytest.mark.parametrize("schedule", ["0.1", 0.1, {"epoch": 1}])
-def test_what_is_no_schedule_is_the_plugins_fault(training, schedule):
+def test_an_invalid_schedule_is_an_error_of_the_plugin(training, schedule):
     """A number is not a function of the epoch."""
     with pytest.raises(PluginError, match="mlreg_scheduler returned"):
         training.KerasTrainer(RunConfig()).initial_learning_rate(schedule)
 
 
 @pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), None, "fast", [0.1]])
-def test_a_rate_that_is_none_is_the_plugins_fault(training, rate):
-    """A learning rate is a finite number, not below 0; numbers of NumPy are numbers."""
+def test_an_invalid_learning_rate_is_an_error_of_the_plugin(training, rate):
+    """NumPy numbers are valid."""
     trainer = training.KerasTrainer(RunConfig())
     with pytest.raises(PluginError, match="epoch 0"):
         trainer.initial_learning_rate(lambda epoch: rate)
@@ -203,7 +206,7 @@ def test_a_rate_that_goes_wrong_later_stops_the_run(fitted):
         fitted(schedule=lambda epoch: 0.1 if epoch == 0 else float("nan"))
 
 
-def test_a_plugins_callbacks_are_called_and_obeyed(fitted, keras):
+def test_a_plugins_callbacks_can_stop_training(fitted, keras):
     """Early stopping shortens the history."""
     stopping = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=1e9)
     run = fitted(callbacks=[stopping], epochs=5)
@@ -211,8 +214,8 @@ def test_a_plugins_callbacks_are_called_and_obeyed(fitted, keras):
     assert len(run.history.metrics["loss"]) == 2
 
 
-def test_a_loss_that_is_lost_stops_the_run_and_names_epoch_and_batch(fitted, tf, one_step_a_call):
-    """At the batch where it happens, not at the end of hours."""
+def test_a_loss_that_is_nan_stops_the_run_and_names_epoch_and_batch(fitted, tf, one_step_a_call):
+    """At the batch where it happens."""
 
     def poison(inputs, batch):
         bad = (batch.epoch == 1) & tf.reduce_any(batch.indices == 21)
@@ -228,6 +231,7 @@ def test_a_loss_that_is_lost_stops_the_run_and_names_epoch_and_batch(fitted, tf,
     assert len(observer.epochs) == 1
 
 
+@pytest.mark.gate
 def test_a_loss_that_becomes_infinite_stops_the_run(fitted, tf):
     """Infinity is no better than NaN."""
 
@@ -238,7 +242,7 @@ def test_a_loss_that_becomes_infinite_stops_the_run(fitted, tf):
         fitted(model=model, epochs=5)
 
 
-def test_a_loss_that_is_lost_on_validation_stops_the_run(fitted):
+def test_a_validation_loss_that_is_nan_stops_the_run(fitted):
     """What is watched must be finite too."""
     lost = ArraySplit(np.full((3, 2), np.nan, "float32"), np.arange(3))
     with pytest.raises(TrainingError, match="val_loss is nan in epoch 1"):
@@ -258,7 +262,7 @@ class Stopping(Recorder):
             self._stop.receive(self._signum)
 
 
-def test_a_stop_is_obeyed_at_the_batchs_end(fitted, one_step_a_call):
+def test_a_stop_request_ends_training_after_the_batch(fitted, one_step_a_call):
     """The batch is finished, the next one is not begun."""
     stop = StopRequest()
     observer = Stopping(stop, after=7)
@@ -269,8 +273,8 @@ def test_a_stop_is_obeyed_at_the_batchs_end(fitted, one_step_a_call):
     assert len(observer.epochs) == 1
 
 
-def test_a_stop_is_obeyed_while_validation_goes_on(fitted, keras):
-    """A large validation split does not make Ctrl-C wait for its end."""
+def test_a_stop_request_ends_validation(fitted, keras):
+    """A large validation split does not delay Ctrl-C."""
     stop = StopRequest()
 
     class Signal(keras.callbacks.Callback):
@@ -285,8 +289,8 @@ def test_a_stop_is_obeyed_while_validation_goes_on(fitted, keras):
 
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("batch_size", "suggested"), [(5, 2), (1, 1)])
-def test_memory_that_runs_out_suggests_a_smaller_batch(fitted, keras, tf, batch_size, suggested):
-    """Exit status 5, and what to type."""
+def test_running_out_of_memory_suggests_a_smaller_batch(fitted, keras, tf, batch_size, suggested):
+    """Exit status 5 with an option to type."""
 
     class Full(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -320,7 +324,7 @@ def check(training, tmp_path):
     return check
 
 
-def test_a_sound_assembly_passes_unchanged(check, keras):
+def test_a_valid_assembly_passes_unchanged(check, keras):
     """Checking trains nothing."""
     model = small(keras)
     before = [weight.tobytes() for weight in model.get_weights()]
@@ -348,14 +352,14 @@ def test_an_output_that_does_not_fit_the_classes_is_refused(check, keras, output
     assert "3 classes" in caught.value.what
 
 
-def test_without_classes_any_width_is_right(check, keras):
+def test_without_classes_any_output_width_is_accepted(check, keras):
     """A regression says itself what it answers."""
     split = ArraySplit(DATA.train.inputs, np.zeros((22, 4), "float32"))
     check(small(keras, outputs=4, loss="mse"), data=DataSplits(split, split))
 
 
 def test_a_model_with_two_outputs_is_refused(check, keras):
-    """There is one answer to register."""
+    """A registered model has one output."""
     inputs = keras.layers.Input((2,))
     outputs = [keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)]
     model = keras.Model(inputs, outputs)
@@ -372,7 +376,7 @@ def test_a_loss_that_gives_one_value_for_a_batch_is_refused(check, keras):
 
 
 def test_an_augmentation_that_changes_the_shape_is_refused(check, keras, tf):
-    """Rows, columns, or no tensor at all: what came out and what went in."""
+    """Rows, columns, or no tensor at all; the message has both shapes."""
     model = small(keras)
     for augmentation in (
         lambda inputs, batch: inputs[:, :1],
@@ -384,16 +388,16 @@ def test_an_augmentation_that_changes_the_shape_is_refused(check, keras, tf):
             check(model, augmentation)
 
 
-def test_a_model_with_code_in_it_cannot_be_loaded_and_is_refused(check, keras):
-    """A Lambda layer is never loaded, so its model is not trained either."""
+def test_a_model_with_a_lambda_layer_is_refused(check, keras):
+    """Its file could not be loaded again."""
     layer = keras.layers.Lambda(lambda inputs: inputs * 2)
     with pytest.raises(PluginError, match="cannot be loaded again") as caught:
         check(small(keras, layers=[layer]))
     assert "Lambda" in caught.value.remedy
 
 
-def test_a_layer_that_keras_does_not_know_is_refused(check, keras):
-    """Unregistered, it is found by nobody who loads the model; registered, it passes."""
+def test_an_unregistered_layer_is_refused(check, keras):
+    """A registered one passes."""
 
     class Doubling(keras.layers.Layer):
         def call(self, inputs):
@@ -407,7 +411,7 @@ def test_a_layer_that_keras_does_not_know_is_refused(check, keras):
 
 
 def test_a_model_that_keeps_state_outside_its_file_is_refused(check, keras):
-    """It loads, and answers otherwise."""
+    """It loads with different outputs."""
 
     @keras.saving.register_keras_serializable("tests")
     class Scaling(keras.layers.Layer):
@@ -436,8 +440,8 @@ SPARSE, CATEGORICAL, BINARY = "SparseCategorical", "Categorical", "Binary"
 @pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY, "regression", "two targets"])
-def test_each_examples_loss_averages_to_keras_own(training, keras, kind, named):
-    """And the answers give Keras's own accuracy; over more than one batch, the last one partial."""
+def test_the_mean_of_the_example_losses_equals_kerass_loss(training, keras, kind, named):
+    """The outputs give Keras's accuracy too, also with a partial last batch."""
     split = flowers(260)
     classes = split.targets
     one_hot = np.eye(3, dtype="float32")[classes]
@@ -480,7 +484,8 @@ def test_each_examples_loss_averages_to_keras_own(training, keras, kind, named):
         assert right.mean() == pytest.approx(found.metrics["accuracy"])
 
 
-def test_a_models_own_penalties_are_part_of_its_loss_and_of_no_examples(training, keras):
+@pytest.mark.gate
+def test_regularisation_is_part_of_the_loss_but_not_of_the_example_losses(training, keras):
     """As Keras counts them: once a batch, whatever its size."""
     penalised = keras.layers.Dense(4, kernel_regularizer="l2")
     model, split = small(keras, layers=[penalised]), flowers(260)
@@ -494,11 +499,10 @@ def test_a_models_own_penalties_are_part_of_its_loss_and_of_no_examples(training
     assert found.metrics["loss"] == pytest.approx(found.losses.mean() + penalty, rel=1e-5)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("own", [False, True])
-def test_every_example_is_answered_once_but_for_a_model_with_a_test_of_its_own(
-    training, keras, tf, own
-):
-    """What that measures is what is recorded."""
+def test_every_example_is_predicted_once_without_a_custom_test_step(training, keras, tf, own):
+    """A custom test step gets a second pass, and its metrics are recorded."""
     answered = []
 
     class Model(keras.Model):
@@ -532,6 +536,7 @@ def test_losses_are_those_of_an_independent_reference(training, keras):
     assert found.losses == pytest.approx(log_sum - shifted[np.arange(9), split.targets], rel=1e-4)
 
 
+@pytest.mark.gate
 def test_losses_in_a_stream_are_those_in_arrays(training, keras, tf):
     """Both kinds of split are evaluated alike."""
     from registry_core.types import StreamSplit
@@ -556,7 +561,8 @@ def test_a_metric_that_is_not_finite_is_not_registered(training, keras):
     assert caught.value.exit_status == 5
 
 
-def test_an_inference_model_without_a_loss_is_given_the_trained_ones(training, keras):
+@pytest.mark.gate
+def test_an_uncompiled_inference_model_gets_the_trained_models_loss(training, keras):
     """Averaged weights in a model of their own need not be compiled again."""
     trained = small(keras)
     inference = keras.Sequential.from_config(trained.get_config())
@@ -569,8 +575,9 @@ def test_an_inference_model_without_a_loss_is_given_the_trained_ones(training, k
     assert inference.compiled
 
 
-def test_a_softmax_in_front_of_the_registered_model_keeps_losses_and_metric_alike(training, keras):
-    """Keras reads logits through a softmax where it can; each example's loss does the same."""
+@pytest.mark.gate
+def test_example_losses_and_metric_agree_behind_a_softmax(training, keras):
+    """Keras reads logits through a softmax if it can; the example losses do the same."""
     trained = small(keras)
     inference = keras.Sequential([trained, keras.layers.Softmax()])
     found = evaluated(training, keras, inference, flowers(300), trained)
@@ -597,8 +604,8 @@ def saved(training, keras, tmp_path_factory):
     return run.model, file, inputs, run.model.predict(inputs, verbose=0)
 
 
-def test_a_saved_model_loads_in_plain_keras_and_answers_the_same(keras, training, saved):
-    """No mlreg is needed to use what it registered; it is compiled, and can be trained on."""
+def test_a_saved_model_loads_in_plain_keras_with_the_same_outputs(keras, training, saved):
+    """It is compiled, and can be trained on."""
     model, file, inputs, answers = saved
     for loaded in (keras.saving.load_model(file), training.load_model(file)):
         assert loaded.predict(inputs, verbose=0) == pytest.approx(answers, abs=1e-6)
@@ -607,7 +614,7 @@ def test_a_saved_model_loads_in_plain_keras_and_answers_the_same(keras, training
 
 
 def test_a_saved_model_passes_its_check_and_another_does_not(training, keras, saved):
-    """The file is held against the model in memory."""
+    """The file is compared with the model in memory."""
     model, file, _, _ = saved
     trainer = training.KerasTrainer(RunConfig())
     trainer.check_saved(model, file, DATA.test)
@@ -616,8 +623,8 @@ def test_a_saved_model_passes_its_check_and_another_does_not(training, keras, sa
 
 
 @pytest.mark.parametrize("damage", [b"", b"no archive", None])
-def test_a_file_that_is_no_model_cannot_be_loaded_again(training, saved, tmp_path, damage):
-    """Empty, garbage, cut short."""
+def test_a_file_that_is_not_a_model_cannot_be_loaded(training, saved, tmp_path, damage):
+    """Empty, garbage, truncated."""
     model, file, _, _ = saved
     broken = tmp_path / "model.keras"
     broken.write_bytes(file.read_bytes()[:2000] if damage is None else damage)
@@ -626,7 +633,7 @@ def test_a_file_that_is_no_model_cannot_be_loaded_again(training, saved, tmp_pat
 
 
 @pytest.mark.parametrize(("form", "name"), [("h5", "model.h5"), ("keras", "copy.keras")])
-def test_an_exported_file_loads_and_answers_the_same(training, keras, saved, tmp_path, form, name):
+def test_an_exported_file_loads_with_the_same_outputs(training, keras, saved, tmp_path, form, name):
     """In Keras's own format and in its legacy one."""
     _, file, inputs, answers = saved
     training.export_model(file, form, tmp_path / name)
@@ -634,10 +641,10 @@ def test_an_exported_file_loads_and_answers_the_same(training, keras, saved, tmp
     assert loaded.predict(inputs, verbose=0) == pytest.approx(answers, abs=1e-6)
 
 
-def test_an_exported_savedmodel_loads_without_keras_and_answers_the_same(
+def test_an_exported_savedmodel_loads_without_keras_with_the_same_outputs(
     training, tf, saved, tmp_path, capfd
 ):
-    """As TensorFlow Serving would; nothing is printed on the way."""
+    """As in TensorFlow Serving; nothing is printed."""
     _, file, inputs, answers = saved
     training.export_model(file, "savedmodel", tmp_path / "served")
     assert capfd.readouterr().out == ""
@@ -712,7 +719,7 @@ def mlreg_inference_model(model):
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broken):
-    """The story with its real trainer; and a plugin's line is blamed for what Keras raises."""
+    """A whole run with the real backend; a plugin's line is named for an error of Keras."""
     from registry_core.lifecycle.run import run
     from registry_core.lifecycle.spec import spec_from_preset
     from registry_core.plugins.manager import KnownPlugins

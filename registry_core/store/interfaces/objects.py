@@ -1,4 +1,8 @@
-"""What the store needs of a place that keeps files by their content."""
+"""What the store needs of a place that keeps files by their content.
+
+A place that refuses raises OSError with the errno of the reason (ENOSPC, EACCES, EIO), and no
+error of a library of its own; the store adds what was being done, and what is true afterwards.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the store needs of a place that runs write to."""
+"""What the store needs of a place that runs write to.
+
+It raises OSError as objects do.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which file of a registry a user cannot read or write, and why, in words.
+"""Messages about missing permissions: which file of a registry cannot be read or written, and why.
 
-The system names the file in some of its errors, SQLite names none. So what the user may do is
-looked up again, from the registry's folder inwards. Nothing here changes a mode.
+Some of the system's errors name the file; SQLite's do not. So the permissions are checked again,
+from the registry's folder inwards. Nothing here changes a mode.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from registry_core.errors import StorageError
 
-# What is written in a registry at any change, from the outside in; what is not there is left out.
+# What any change of a registry writes to, from the outside in; what is missing is left out.
 _WRITTEN = (
     "registry.sqlite3",
     "ledger.jsonl",
@@ -32,13 +32,13 @@ _WRITTEN = (
 def denied(
     registry: Path, error: OSError | None, writing: bool, outcome: str = ""
 ) -> StorageError | None:
-    """What to raise where the system refused for lack of a right; None where it was not that.
+    """The error to raise for a missing permission; None if the error was about something else.
 
     Args:
         registry: the registry's folder.
-        error: what the system raised; None where SQLite could not open or write its file.
-        writing: whether something was to be written.
-        outcome: what is true of the registry now, as a sentence.
+        error: what the system raised; None if SQLite could not open or write its file.
+        writing: whether the registry was being written to.
+        outcome: the state of the registry now, as a sentence.
     """
     if error is not None and error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
         return None
@@ -61,20 +61,20 @@ def denied(
 
 
 def closed(registry: Path, writing: bool) -> Path | None:
-    """The outermost part of a registry that the user cannot read, or cannot write.
+    """The outermost part of a registry that the user cannot read or write.
 
     Args:
         registry: the registry's folder; need not exist.
-        writing: whether all must be open that a change writes to.
+        writing: whether to check everything that a change writes to.
     """
     places = [registry, *(registry / name for name in _WRITTEN), *_shards(registry)]
     return _first_closed(registry.parent, places, writing)
 
 
 def check_writable(registry: Path) -> None:
-    """Refuse now what would be refused once something is to be registered.
+    """Raise now the error that registering something would raise later.
 
-    Users with different umasks may have made parts of the registry.
+    Users with different umasks may have created parts of the registry.
 
     Raises:
         PermissionError: names the part that the user cannot write to.
@@ -84,7 +84,7 @@ def check_writable(registry: Path) -> None:
 
 
 def _named(error: OSError | None, writing: bool) -> Path | None:
-    """The file that the error names by its whole path, or a folder above it that is closed."""
+    """The file that the error names by its full path, or the folder above it that is closed."""
     if error is None or not isinstance(error.filename, str) or not error.filename.startswith("/"):
         return None
     file = Path(error.filename)
@@ -92,11 +92,11 @@ def _named(error: OSError | None, writing: bool) -> Path | None:
 
 
 def _first_closed(folder: Path, places: Iterable[Path], writing: bool) -> Path | None:
-    """The first folder on the way that cannot be entered, or place that lacks the right."""
+    """The first folder on the way that cannot be entered, or the first place without permission."""
     right = os.R_OK | os.W_OK if writing else os.R_OK
     for above in (*reversed(folder.absolute().parents), folder.absolute()):
         if not os.path.lexists(above):
-            return above.parent  # what is missing could not be made there
+            return above.parent  # what is missing could not be created there
         if not os.access(above, os.X_OK):
             return above
     for place in places:
@@ -109,13 +109,13 @@ def _first_closed(folder: Path, places: Iterable[Path], writing: bool) -> Path |
 
 
 def _shards(registry: Path) -> Iterator[Path]:
-    """The folders that objects lie in, by the first two digits of their names."""
+    """The folders of the objects, named by the first two digits of the digests."""
     with suppress(OSError), os.scandir(registry / "objects" / "sha256") as found:
         yield from sorted(Path(each.path) for each in found if len(each.name) == 2)
 
 
 def _owned(place: Path) -> str:
-    """Whose a file is, and who asks: `It belongs to anna, group ml, mode …; you are ben. `."""
+    """The owner of a file, and the user: `It belongs to anna, group ml, mode …; you are ben. `."""
     try:
         status = place.stat()
     except OSError:
