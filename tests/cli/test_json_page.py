@@ -88,7 +88,7 @@ from registry_core.model_import.limits import Limits
 running.load_backend, running.standard_report = fakes.FakeBackend, fakes.standard_report
 found = types.SimpleNamespace(numbers=1, keras_version="3")
 running.Runner._examiner = lambda self, limits: types.SimpleNamespace(
-    inspect=lambda file: found, rehearse=lambda file, config, data: Limits(1 << 33, 60.0)
+    inspect=lambda file: found, trial_run=lambda file, config, data: Limits(1 << 33, 60.0)
 )
 Registry.load = lambda self, reference: None
 
