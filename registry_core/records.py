@@ -13,6 +13,9 @@ MODEL_FILE = "model.keras"
 FIGURES_FOLDER = "figures"
 LOG_FILE = "run.log"
 
+# The splits that a version can be measured on.
+SPLITS = ("test", "validation", "train")
+
 
 @dataclass(frozen=True)
 class FileRecord:

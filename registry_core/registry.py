@@ -1,55 +1,40 @@
-"""The registry as people and programs use it: by reference, with gates, as Keras models.
+"""The public interface of a registry: every verb of the command line as one method.
 
     >>> from registry_core import open_registry
     >>> model = open_registry().load("cifar10@production")
 
-Knows the store, the plugins and, where a model is wanted, Keras; nothing of how it was trained.
+The verbs that only look are inherited. What trains is imported when a method needs it.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from functools import cached_property, partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from registry_core import rules
-from registry_core.errors import AliasMovedError, BusyError, RuleChangedError, UsageError
-from registry_core.records import (
-    MODEL_FILE,
-    LedgerAction,
-    LedgerRow,
-    Promotion,
-    RunLog,
-    UnfinishedRun,
-    Version,
-)
-from registry_core.refs import Ref, check_alias_name, parse_ref, shown
-from registry_core.rules import RuleChange, SetRule
-from registry_core.settings import RegistryPlace, Settings, find_settings, registry_place
-from registry_core.store import CheckedVersion, Store
+from registry_core import results
+from registry_core.errors import IntegrityError
+from registry_core.records import Version
+from registry_core.refs import Ref, parse_ref
+from registry_core.registry_reader import Reference, RegistryReader
+from registry_core.settings import find_settings, registry_place
 
 if TYPE_CHECKING:
-    import keras
-
-    from registry_core.evaluation.comparison import SideBySide
-    from registry_core.evaluation.groups import Group
-    from registry_core.evaluation.per_example_results import PerExampleResults
+    from registry_core.lifecycle.reevaluate import Reevaluation
+    from registry_core.lifecycle.reproduce import Reproduction
     from registry_core.plugins.manager import PluginSet
-    from registry_core.promotion.gates import Decision
+    from registry_core.process.interrupts import StopRequest
+    from registry_core.promotion.promote import PromotionResult
+    from registry_core.promotion.registry_rules import RuleChanges
+    from registry_core.running import ObserveEach
     from registry_core.types import Observer
-
-# How often a promotion is decided anew where others move the alias at the same time.
-_DECISIONS = 10
 
 
 def open_registry(path: str | Path | None = None) -> Registry:
     """Open a registry; nothing is read or made until it is used.
 
     Args:
-        path: its folder; None takes MLREG_HOME, what plugins.toml says, or the user's own.
+        path: its folder; None is MLREG_HOME, or what plugins.toml says, or the user's own.
 
     Raises:
         UsageError: plugins.toml is malformed.
@@ -60,303 +45,162 @@ def open_registry(path: str | Path | None = None) -> Registry:
     return Registry(place.folder.absolute(), settings, place.named_by)
 
 
-class Registry:
-    """Models, versions and aliases in one folder.
-
-    Args:
-        folder: where the registry is.
-        settings: what plugins.toml says, for the plugins that check promotions.
-        named_by: what names the folder, as `RegistryPlace` has it.
-    """
-
-    def __init__(self, folder: Path, settings: Settings, named_by: str = "") -> None:
-        self.folder = folder
-        self.settings = settings
-        self.place = RegistryPlace(folder, named_by)
-
-    @cached_property
-    def store(self) -> Store:
-        """What is in the folder."""
-        return Store(self.folder)
-
-    def version(self, reference: str | Ref) -> Version:
-        """The version that a reference names; a name alone means its latest.
-
-        Raises:
-            UsageError: the reference is malformed, or nothing has it.
-        """
-        ref = parse_ref(reference) if isinstance(reference, str) else reference
-        return self.store.resolve(ref)
-
-    def load(self, reference: str | Ref) -> keras.Model:
-        """The Keras model of a version, compiled, taking the dataset's raw inputs.
-
-        The modules that register its layers and functions of its own are imported first.
-
-        Raises:
-            UsageError: nothing has the reference, or it needs another Keras.
-            PluginError: it has a layer or a function of its own, whose code is not here.
-            IntegrityError: its file is not what its digest says; nothing of it was parsed.
-        """
-        from registry_core.plugins import custom_code
-
-        version = self.version(reference)
-        manifest = self.store.manifest(version)
-        with tempfile.TemporaryDirectory() as folder:
-            file = self.store.copy_out(version, MODEL_FILE, Path(folder) / MODEL_FILE)
-            code = custom_code.find_code(version, manifest, file, self.settings)
-            from registry_core.training import load_model  # TensorFlow loads here
-
-            with code.imported():
-                return load_model(file)
+class Registry(RegistryReader):
+    """Models, versions, aliases and runs in one folder; see `RegistryReader` for references."""
 
     def promote(
         self,
-        reference: str | Ref,
+        reference: Reference,
         alias: str,
         *,
-        plugins: PluginSet,
         reason: str = "",
         force: bool = False,
         dry_run: bool = False,
+        plugins: PluginSet | None = None,
         observer: Observer | None = None,
-        warnings: Sequence[str] = (),
-    ) -> tuple[Promotion, Decision]:
-        """Move an alias to a version, if its rules hold and no plugin objects.
-
-        The registry's rule for the alias applies wherever this is called; one of plugins.toml that
-        differs from it applies as well. They are those of the moment at which the alias moves.
+    ) -> PromotionResult:
+        """Move an alias to a version if its rules are satisfied and no plugin objects.
 
         Args:
-            reference: the version that is to hold the alias.
+            reference: the version.
             alias: the alias.
-            plugins: whose checks are asked.
             reason: kept in the ledger.
-            force: overrule what fails; needs a reason.
-            dry_run: decide, and move nothing.
-            observer: told how far a long comparison is.
-            warnings: kept with the decision, before those about rules.
-
-        Returns:
-            The promotion, and the decision that it rests on. Where the version holds the alias
-            already, nothing is asked and nothing is done.
+            force: overrule failed checks; needs a reason.
+            dry_run: decide, and change nothing.
+            plugins: whose checks are asked; None is the version's plugin and the extensions.
+            observer: is told the progress of a long comparison.
 
         Raises:
-            PromotionRefusedError: a check fails; the ledger says so, the alias has not moved.
+            PromotionRefusedError: a check failed; the alias has not moved.
             IntegrityError: a file of the version is damaged; the alias has not moved.
         """
-        from registry_core.evaluation.per_example_results import OUTCOMES_FILE
-        from registry_core.promotion import gates
+        from registry_core.promotion.promote import promote
 
-        gates.check_force(force, reason)
-        check_alias_name(alias)
-        candidate = self.version(reference)
-        if alias in candidate.aliases:
-            holder = self._holder(candidate.model, alias)  # checked against the ledger
-            if holder and holder.version == candidate.version:
-                return Promotion(alias, holder, holder), gates.Decision(holder, holder, alias, ())
-        checked = self.store.check(candidate, keep=[OUTCOMES_FILE])
-        for _ in range(_DECISIONS):
-            decision = self._decide(checked, alias, plugins, observer, warnings)
-            grounds = decision.evidence(force)
-            if decision.failed and not force:
-                if not dry_run:
-                    self.store.note(
-                        LedgerAction.REFUSED,
-                        candidate.model,
-                        candidate.version,
-                        alias,
-                        reason,
-                        grounds,
-                    )
-                raise gates.PromotionRefusedError(decision)
-            if dry_run:
-                return Promotion(alias, candidate, decision.incumbent), decision
-            try:
-                promotion = self.store.move_alias(
-                    checked,
-                    alias,
-                    reason,
-                    grounds,
-                    holder=decision.incumbent,
-                    rule=decision.rule_row,
-                )
-            except (AliasMovedError, RuleChangedError) as error:
-                outdated = error  # decided about another holder, or by another rule: decide again
-            else:
-                return promotion, decision
-        raise outdated
+        version = self.version(reference)
+        warnings: list[str] = []
+        if plugins is None:
+            plugins, warnings = self._plugins_asked(version)
+        return promote(
+            self.store,
+            self.settings,
+            version,
+            alias,
+            plugins=plugins,
+            reason=reason,
+            force=force,
+            dry_run=dry_run,
+            observer=observer,
+            warnings=warnings,
+        )
+
+    def _plugins_asked(self, version: Version) -> tuple[PluginSet, list[str]]:
+        """The plugins whose checks are asked, and a warning if the version's is not here."""
+        from registry_core.plugins.manager import KnownPlugins
+
+        known = KnownPlugins(self.settings)
+        if version.dataset in known.datasets:
+            return known.load(version.dataset), []
+        return known.load(None), [
+            f"The plugin '{version.dataset}' is not installed here: "
+            "if it checks promotions, its checks were not asked."
+        ]
 
     def rollback(
         self, model: str, alias: str, *, reason: str = "", dry_run: bool = False
-    ) -> Promotion:
-        """Give an alias back to the version that held it before, as a new row of the ledger.
+    ) -> PromotionResult:
+        """Move an alias back to the version it was on before; again, and it goes back further.
 
-        A second rollback goes back one further. Nothing is asked of that version again, except
-        that its files are whole: it held the alias already.
-
-        Args:
-            model: the registered name.
-            alias: the alias.
-            reason: kept in the ledger.
-            dry_run: say what would be done, and move nothing.
+        No rule is checked: the version had the alias already. Its files are.
 
         Raises:
-            UsageError: nothing held the alias before, or what did was removed.
+            UsageError: the alias was on no version before, or that version was removed.
             IntegrityError: a file of the earlier version is damaged; the alias has not moved.
         """
-        held = self.store.held(model, check_alias_name(alias))
-        if not held:
-            self.version(Ref(model, "alias", alias))  # nothing ever had it: says what is near
-        holder = self._holder(model, alias)
-        if len(held) < 2 or held[-2] is None:
-            raise self._nothing_before(model, alias, holder)
-        earlier = self.version(Ref(model, "number", str(held[-2])))
-        checked = self.store.check(earlier)
-        if dry_run:
-            return Promotion(alias, earlier, holder)
-        evidence = {"rolled_back_from": holder.ref if holder else None}
-        return self.store.move_alias(
-            checked, alias, reason, evidence, action=LedgerAction.ROLLED_BACK, holder=holder
+        from registry_core.promotion.promote import rollback
+
+        return rollback(
+            self.store, self.settings, model, alias, self.version, reason=reason, dry_run=dry_run
         )
 
-    def _nothing_before(self, model: str, alias: str, holder: Version | None) -> UsageError:
-        """What to say where an alias cannot go back: it may go forward again."""
-        what = (
-            f"{holder.ref} was the first to hold {alias}: there is nothing to go back to."
-            if holder
-            else f"No version held {model}@{alias} before: there is nothing to go back to."
-        )
-        row = self.store.move(model, alias)
-        if row is None or row.action != LedgerAction.ROLLED_BACK or row.previous is None:
-            return UsageError(what, "Another version can be promoted.", f"mlreg list {model}")
-        return UsageError(
-            what,
-            f"To return to {model}@{row.previous}, promote it.",
-            f"mlreg promote {model}@{row.previous} {alias}",
-        )
-
-    def rules(self) -> list[SetRule]:
-        """The rules that apply from this folder, by alias; of one alias the registry's first.
-
-        A rule of plugins.toml that the registry has too is the registry's.
+    def release(self, model: str, alias: str, *, reason: str = "") -> results.ReleasedAlias:
+        """Delete an alias; a rollback brings it back.
 
         Raises:
-            DamagedIndexError: a rule of the registry is not as it was written.
+            UsageError: there is no such alias.
         """
-        kept, file = self.store.rules.current(), self._file_rules()
-        return [
-            each for alias in sorted({*kept, *file}) for each in rules.applying(alias, kept, file)
-        ]
+        return results.ReleasedAlias(alias, self.store.release_alias(model, alias, reason))
 
-    def sync_rules(self, reason: str = "", dry_run: bool = False) -> list[RuleChange]:
-        """Take the rules of plugins.toml into the registry; its other rules stay.
+    def tag(
+        self,
+        reference: Reference,
+        tags: Mapping[str, str] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        reason: str = "",
+    ) -> results.TaggedVersion:
+        """Set tags of a version, and delete others; without either, only show them.
+
+        Raises:
+            UsageError: a key is malformed or not there, or a value is too long.
+        """
+        version, gone = self.version(reference), list(remove)
+        if tags or gone:
+            version = self.store.tag(version, tags or {}, gone, reason)
+        return results.TaggedVersion(version)
+
+    def set_rule(
+        self,
+        alias: str,
+        *,
+        floor: Mapping[str, float | None] | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+        **changes: Any,
+    ) -> RuleChanges:
+        """Set the registry's rule for an alias, or change parts of it.
 
         Args:
+            alias: the alias.
+            floor: metric -> its least value; None requires none.
             reason: kept in the ledger.
-            dry_run: say what would be done, and do nothing.
+            dry_run: return what would be done, and change nothing.
+            changes: `versus_incumbent`, `margin`, `alpha`, `requires`, `rollback_days`, as fields
+                of `PromotionRule`; what is left out, or None, stays.
+
+        Raises:
+            UsageError: a value cannot be part of a rule.
+        """
+        from registry_core.promotion.registry_rules import set_rule
+
+        known = {key: value for key, value in changes.items() if value is not None}
+        return set_rule(self.store, alias, floor or {}, known, reason, dry_run)
+
+    def remove_rule(self, alias: str, *, reason: str = "", dry_run: bool = False) -> RuleChanges:
+        """Remove the registry's rule for an alias; UsageError: it has none."""
+        from registry_core.promotion.registry_rules import remove_rule
+
+        return remove_rule(self.store, alias, reason, dry_run)
+
+    def sync_rules(self, *, reason: str = "", dry_run: bool = False) -> RuleChanges:
+        """Copy the rules of plugins.toml into the registry; its other rules stay.
 
         Raises:
             UsageError: there is no plugins.toml, or it has no rules.
         """
-        file = self.settings.file
-        if file is None or not self.settings.promotion:
-            raise UsageError(
-                f"{file} has no [promotion.ALIAS]."
-                if file
-                else f"There is no plugins.toml in {Path.cwd()} or above it.",
-                "A rule can be set in the registry itself.",
-                "mlreg rules set production",
-            )
-        wanted = dict(self.settings.promotion)
-        return self.store.rules.change(lambda before: wanted, reason, str(file), dry_run)
+        from registry_core.promotion.registry_rules import sync_rules
 
-    def _file_rules(self) -> dict[str, SetRule]:
-        file = str(self.settings.file)
-        return {
-            alias: SetRule(alias, rule, "plugins.toml", file)
-            for alias, rule in self.settings.promotion.items()
-        }
+        return sync_rules(self.store, self.settings, reason, dry_run)
 
-    def stopped_run(self, name: str | None = None) -> UnfinishedRun:
-        """A run that ended without a version, to be resumed or discarded.
-
-        Args:
-            name: its id, or how that begins or ends; None takes the one that can be resumed.
+    def remove(
+        self, reference: Reference, *, reason: str = "", dry_run: bool = False
+    ) -> results.RemovedVersion:
+        """Remove a version; it can be restored until it is collected.
 
         Raises:
-            UsageError: no run has that name, or more than one.
-            BusyError: it is still running, in another process.
+            RefusedError: an alias is on it, or was lately, so that a rollback may need it.
         """
-        runs = self.store.unfinished_runs()
-        if name is None:
-            found = [run for run in runs if run.process is None and run.record]
-        else:
-            found = [run for run in runs if name and run.is_called(name)]
-        if len(found) == 1:
-            run = found[0]
-            if run.process is not None:
-                raise BusyError(
-                    f"Run {run.id} is still running, in process {run.process}.",
-                    "It can be resumed once it has stopped.",
-                    "mlreg runs",
-                )
-            return run
-        stopped = [run.id for run in runs if run.process is None]
-        if not found and name is None:
-            raise UsageError("Nothing to resume.", "No run was stopped.", "mlreg runs")
-        if not found:
-            raise UsageError(
-                f"No stopped run {shown(name or '')}.",
-                f"Stopped runs: {', '.join(stopped) or 'none'}.",
-                "mlreg runs",
-            )
-        raise UsageError(
-            f"{len(found)} runs were stopped; which one?",
-            f"Stopped runs: {', '.join(run.id for run in found)}. The last characters are enough.",
-            f"mlreg resume {found[-1].id[-8:]}",
-        )
+        from registry_core.promotion.registry_rules import file_rules
 
-    def run_log(self, words: Sequence[str]) -> RunLog:
-        """What the log of a run says.
-
-        Args:
-            words: a reference to a version, in one or two words; or a run's id, or its end.
-
-        Raises:
-            UsageError: there is no such version or run, or nothing was logged.
-            IntegrityError: the log is damaged.
-        """
-        from registry_core.lifecycle.run_log import find_log
-
-        return find_log(self.store, words)
-
-    def holders(self, model: str, alias: str | None = None) -> list[LedgerRow]:
-        """The row of the ledger that gave each of a model's aliases its version, by alias.
-
-        Args:
-            model: the registered name.
-            alias: only this one; None is all.
-
-        Raises:
-            UsageError: there is no such model, or alias.
-        """
-        if alias is not None:
-            self.version(Ref(model, "alias", check_alias_name(alias)))  # says what is near
-        held = [each for each in self.store.aliases(model) if alias in (None, each)]
-        return [row for each in held if (row := self.store.move(model, each))]
-
-    def remove(self, reference: str | Ref, *, reason: str = "", dry_run: bool = False) -> Version:
-        """Let no reference lead to a version any more; it can be restored until it is collected.
-
-        Args:
-            reference: the version.
-            reason: kept in the ledger.
-            dry_run: refuse what would be refused, and do nothing.
-
-        Raises:
-            RefusedError: an alias holds it, or did within the days that a rollback may want it.
-        """
         version = self.version(reference)
         self.store.removals.remove(
             version,
@@ -364,184 +208,279 @@ class Registry:
             reason,
             dry_run,
             file=str(self.settings.file),
-            file_rules=self._file_rules(),
+            file_rules=file_rules(self.settings),
         )
-        return version
+        return results.RemovedVersion(version, dry_run)
 
-    def holder_at(self, model: str, alias: str, moment: datetime) -> Version | None:
-        """The version that held an alias at a moment; None where none did.
-
-        Args:
-            model: the registered name.
-            alias: the alias.
-            moment: with a time zone.
-        """
-        until = moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return self.store.holder_at(model, alias, until)
-
-    def _decide(
-        self,
-        checked: CheckedVersion,
-        alias: str,
-        plugins: PluginSet,
-        observer: Observer | None,
-        warnings: Sequence[str],
-    ) -> Decision:
-        from registry_core.promotion import gates
-
-        candidate = checked.version
-        sources = self.store.rules.current(), self._file_rules()
-        return gates.evaluate_gates(
-            candidate,
-            self._holder(candidate.model, alias),
-            alias,
-            rules=rules.applying(alias, *sources),
-            plugins=plugins,
-            past=self.store,
-            per_example_results=partial(self.per_example_results, checked=checked),
-            observer=observer,
-            warnings=[
-                *warnings,
-                *self._missing_plugins(candidate.model, alias, plugins),
-                *self._lost_rules(alias),
-                *rules.rule_warnings(alias, *sources, holders=self.store.rules.holders),
-            ],
-        )
-
-    def _lost_rules(self, alias: str) -> list[str]:
-        if not self.store.rules.may_be_lost(alias):
-            return []
-        return [
-            f"Rows of the ledger are lost, and one of them may have set a rule for '{alias}'. "
-            f"To set it again: mlreg rules set {alias}"
-        ]
-
-    def _missing_plugins(self, model: str, alias: str, plugins: PluginSet) -> list[str]:
-        """What to say of plugins that were asked when the alias moved last, and are not here."""
-        row = self.store.move(model, alias)
-        asked = row.evidence.get("plugins", []) if row else []
-        here = plugins.providers("mlreg_check_promotion")
-        return [
-            f"The plugin '{name}' was asked at the last promotion to {alias}, and cannot be asked "
-            "here: it is not installed, or no plugins.toml names it."
-            for name in asked
-            if name not in here
-        ]
-
-    def compare(
-        self, references: Iterable[str | Ref], observer: Observer | None = None
-    ) -> SideBySide:
-        """Versions side by side, and the groups they belong to; the first is the measure.
-
-        Args:
-            references: two or more.
-            observer: told how far a long comparison is.
-
-        Raises:
-            UsageError: fewer than two are named, or nothing has a reference.
-            IntegrityError: a record is not what its digest says.
-        """
-        from registry_core.evaluation.comparison import side_by_side
-
-        versions = [self.version(reference) for reference in references]
-        manifests = [self.store.manifest(version) for version in versions]
-        per_example_results = [self.per_example_results(version) for version in versions]
-        return side_by_side(
-            versions, manifests, per_example_results, self._groups(versions), observer
-        )
-
-    def _groups(self, versions: Iterable[Version]) -> list[Group]:
-        """The groups that versions belong to, each once; none where all were made alone."""
-        from registry_core.evaluation.groups import group_of
-
-        together = [self.store.group(version) for version in versions]
-        if all(len(members) == 1 for members in together):
-            return []
-        once = {members[0].ref: members for members in together}
-        return [
-            group_of(members, [self.store.manifest(member) for member in members])
-            for members in once.values()
-        ]
-
-    def per_example_results(
-        self, version: Version, checked: CheckedVersion | None = None
-    ) -> PerExampleResults | None:
-        """What a version answered on its test split, example by example; None without a record.
-
-        Args:
-            version: the version.
-            checked: a version that was read already; the content that it kept is not read again.
-
-        Raises:
-            IntegrityError: the record is not what its digest says.
-        """
-        from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
-
-        if version.file(OUTCOMES_FILE) is None:
-            return None
-        if checked and checked.version.ref == version.ref and OUTCOMES_FILE in checked.contents:
-            return PerExampleResults.from_json(checked.contents[OUTCOMES_FILE])
-        return PerExampleResults.from_json(self.store.read(version, OUTCOMES_FILE))
-
-    def history(
-        self, reference: str | Ref | None = None, limit: int | None = None
-    ) -> list[LedgerRow]:
-        """What happened, newest first.
-
-        Args:
-            reference: a model; `model@3` for one version; `model@production` for what held the
-                alias, and what became of its rule. None is the whole registry.
-            limit: at most so many rows; None is all.
-
-        Raises:
-            UsageError: nothing has, or ever had, the reference.
-        """
-        if reference is None:
-            return self.store.ledger(limit=limit)
+    def restore(self, reference: str | Ref, *, reason: str = "") -> results.RestoredVersion:
+        """Restore a removed version; UsageError: there is none, or its files were deleted."""
         ref = parse_ref(reference) if isinstance(reference, str) else reference
-        if ref.kind in ("alias", "none"):
-            rows = self.store.ledger(ref.model, alias=ref.selector, limit=limit)
-            if not rows:
-                self.version(ref)  # nothing ever had this name: says what is near
-            if ref.kind == "alias":
-                rows += self.store.ledger("", alias=ref.selector, limit=limit)  # about its rule
-                rows.sort(key=lambda row: row.number, reverse=True)
-            return rows[:limit]
-        version = self.store.resolve(ref, removed=True)
-        return self.store.ledger(ref.model, version=version.version, limit=limit)
+        return results.RestoredVersion(self.store.removals.restore(ref, reason))
 
-    def export(
+    def collect(
         self,
-        reference: str | Ref,
-        form: str | None = None,
-        output: Path | None = None,
-        overwrite: bool = False,
-    ) -> Path:
-        """Write a version's model, or its figures, for use elsewhere.
+        older_than_days: float = 30,
+        keep_last: int = 0,
+        *,
+        lost: bool = False,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> results.CollectedFiles:
+        """Permanently delete the files of removed versions, and files that no version needs.
 
         Args:
-            reference: the version.
-            form: `keras` and `h5` write one file; `savedmodel` and `figures` a folder. None is
-                what the output's name ends in.
-            output: where to; None makes a name from the model and its number here.
-            overwrite: replace a regular file that is there; a folder that is not empty never is.
+            older_than_days: keep what was removed later than this.
+            keep_last: keep as many of the newest removed versions of each model.
+            lost: also delete files whose manifest is lost.
+            reason: kept in the ledger.
+            dry_run: return what would be deleted, and delete nothing.
+        """
+        removals = self.store.removals
+        found = (
+            removals.collectable(older_than_days, keep_last, lost)
+            if dry_run
+            else removals.collect(older_than_days, keep_last, reason, lost)
+        )
+        stopped = [run.id for run in self.store.unfinished_runs() if run.process is None]
+        return results.CollectedFiles(found, dry_run, stopped)
 
-        Returns:
-            What was written.
+    def verify(self, *, rebuild: bool = False, dry_run: bool = False) -> results.Verification:
+        """Check every file and record for damage; `error` of the result sums it up.
+
+        Args:
+            rebuild: make a new index if this one is damaged.
+            dry_run: with `rebuild`, return what would be in it, and change nothing.
 
         Raises:
-            UsageError: the format is not known, contradicts the output's name, or cannot hold the
-                model; or the output exists.
-            IntegrityError: a file is not what its digest says; nothing was written.
-            StorageError: the place cannot be written.
+            IntegrityError: the index cannot be read at all, and `rebuild` is off.
         """
-        from registry_core.exports import export
+        from registry_core.store.audit import Audit, audit
+        from registry_core.store.rebuild import rebuild_if_damaged
+
+        try:
+            found = audit(self.store)
+            damaged = found.index_damaged
+        except IntegrityError:
+            if not rebuild:
+                raise
+            found, damaged = Audit(), True
+        if not (rebuild and damaged):
+            return results.Verification(found)
+        rebuilt = rebuild_if_damaged(self.folder, dry_run=dry_run)
+        if not (rebuilt and dry_run):
+            return results.Verification(audit(self.store), rebuilt)
+        return results.Verification(Audit(), rebuilt, dry_run)
+
+    def discard_runs(self, names: Iterable[str]) -> results.DiscardedRuns:
+        """Delete the files of stopped runs.
+
+        Args:
+            names: their ids, or beginnings or ends of them.
+
+        Raises:
+            UsageError: no run has a name, or more than one.
+            BusyError: one is still running, in another process.
+        """
+        ids = list(dict.fromkeys(self.stopped_run(name).run.id for name in names))
+        for run_id in ids:
+            self.store.discard_run(run_id)
+        return results.DiscardedRuns(ids)
+
+    def plan_run(
+        self,
+        dataset: str,
+        preset: str | None = None,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        seeds: int | None = None,
+        name: str | None = None,
+        data_dir: str | Path | None = None,
+    ) -> results.RunPlan:
+        """What `run` would do with the same arguments; raises the same errors of usage."""
+        from registry_core.running import runner
+
+        with runner(self.store, self.settings) as ready:
+            specs, _ = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
+        return results.RunPlan(specs, self.folder)
+
+    def run(
+        self,
+        dataset: str,
+        preset: str | None = None,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        data_dir: str | Path | None = None,
+        observer: Observer | None = None,
+        interrupts: StopRequest | None = None,
+    ) -> Version:
+        """Train a model, evaluate it, and register it as a new version.
+
+        Args:
+            dataset: the name of a dataset plugin.
+            preset: the name of a preset; None is the plugin's first.
+            overrides: setting -> value, instead of the preset's.
+            name: the model's name; None is the plugin's.
+            data_dir: a file or folder that has the data; None leaves it to the plugin.
+            observer: receives progress and warnings; None shows no progress.
+            interrupts: says whether a signal asked to stop; None leaves signals to the program.
+
+        Raises:
+            MlregError: its class says what is at fault; no version was registered. A run that has
+                begun to train can be resumed.
+        """
+        from registry_core.running import runner
+
+        with runner(self.store, self.settings, observer, interrupts) as ready:
+            (spec,), plugins = ready.plan(dataset, preset, overrides, None, name, data_dir)
+            return ready.run(spec, plugins)
+
+    def run_group(
+        self,
+        dataset: str,
+        preset: str | None = None,
+        *,
+        seeds: int,
+        overrides: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        data_dir: str | Path | None = None,
+        observe_each: ObserveEach | None = None,
+        interrupts: StopRequest | None = None,
+    ) -> results.RegisteredGroup:
+        """Run with several seeds, one version for each; they form a group.
+
+        `seeds` says how many, from the configuration's seed on. `observe_each` takes which run it
+        is and gives a context with its observer. The other arguments are those of `run`.
+
+        Raises:
+            MlregError: as for `run`; it names the run. Versions of earlier runs stay.
+        """
+        from registry_core.evaluation.groups import metrics_of
+        from registry_core.running import runner
+
+        with runner(self.store, self.settings, None, interrupts) as ready:
+            specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
+            versions = ready.run_group(specs, plugins, observe_each)
+        return results.RegisteredGroup(versions, self.folder, metrics_of(versions))
+
+    def resume(
+        self,
+        run: str | None = None,
+        *,
+        data_dir: str | Path | None = None,
+        observer: Observer | None = None,
+        interrupts: StopRequest | None = None,
+    ) -> Version:
+        """Resume a stopped run; its version equals that of a run that was never stopped.
+
+        `run` is its id, or the beginning or end of it; None is the only one that can be resumed.
+        `data_dir` is by default what the run began with. The other arguments are those of `run`.
+
+        Raises:
+            UsageError: no run has that name, or more than one.
+            MlregError: as for `run`.
+        """
+        from registry_core.running import runner
+
+        stopped = self.stopped_run(run).run
+        with runner(self.store, self.settings, observer, interrupts) as ready:
+            return ready.resume(stopped, data_dir)
+
+    def reproduce(
+        self,
+        reference: Reference,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        data_dir: str | Path | None = None,
+        observer: Observer | None = None,
+        interrupts: StopRequest | None = None,
+    ) -> Reproduction:
+        """Train a version again and compare it with its record; nothing is registered.
+
+        `overrides` replace recorded settings. The other arguments are those of `run`.
+
+        Raises:
+            UsageError: the version was not trained here, or its record is too old.
+            MlregError: as for `run`.
+        """
+        from registry_core.running import runner
 
         version = self.version(reference)
-        return export(self.store, version, form, output, overwrite, self.settings)
+        with runner(self.store, self.settings, observer, interrupts) as ready:
+            return ready.reproduce(version, overrides, data_dir)
 
-    def _holder(self, model: str, alias: str) -> Version | None:
-        try:
-            return self.store.resolve(Ref(model, "alias", alias))
-        except UsageError:
-            return None
+    def evaluate(
+        self,
+        reference: Reference,
+        split: str = "test",
+        *,
+        data_dir: str | Path | None = None,
+        observer: Observer | None = None,
+        interrupts: StopRequest | None = None,
+    ) -> Reevaluation:
+        """Measure a version again and compare the result with its record.
+
+        `split` is `test`, `validation` or `train`. The other arguments are those of `run`.
+
+        Raises:
+            UsageError: the plugin has no such split.
+            MlregError: its class says what is at fault; nothing was changed.
+        """
+        from registry_core.running import runner
+
+        version = self.version(reference)
+        with runner(self.store, self.settings, observer, interrupts) as ready:
+            return ready.evaluate(version, split, data_dir, self.load)
+
+    def import_model(
+        self,
+        dataset: str,
+        file: str | Path,
+        *,
+        preset: str | None = None,
+        name: str | None = None,
+        data_dir: str | Path | None = None,
+        max_memory_gb: float | None = None,
+        max_seconds: float | None = None,
+        observer: Observer | None = None,
+        interrupts: StopRequest | None = None,
+    ) -> Version:
+        """Check a `.keras` file, measure it, and register it as a new version.
+
+        The file is examined in a process with limits before Keras opens it. `max_memory_gb` and
+        `max_seconds` raise the limits. The dataset plugin and the preset give the data on which the
+        model is measured. The other arguments are those of `run`.
+
+        Raises:
+            UsageError: the file is not there, or the model does not fit the data.
+            RefusedError: the file would run code, or exceeds a limit.
+            IntegrityError: the file is malformed.
+        """
+        from registry_core.running import runner
+
+        limits = {"memory_gb": max_memory_gb, "seconds": max_seconds}
+        with runner(self.store, self.settings, observer, interrupts) as ready:
+            (spec,), plugins = ready.plan(dataset, preset, None, None, name, data_dir)
+            return ready.import_model(spec, Path(file), plugins, limits)
+
+    def examine(
+        self,
+        dataset: str,
+        file: str | Path,
+        *,
+        preset: str | None = None,
+        name: str | None = None,
+        data_dir: str | Path | None = None,
+        max_memory_gb: float | None = None,
+        max_seconds: float | None = None,
+        observer: Observer | None = None,
+        interrupts: StopRequest | None = None,
+    ) -> results.ExaminedFile:
+        """Check whether `import_model` would take a file; registers and measures nothing."""
+        from registry_core.running import runner
+
+        limits = {"memory_gb": max_memory_gb, "seconds": max_seconds}
+        with runner(self.store, self.settings, observer, interrupts) as ready:
+            (spec,), _ = ready.plan(dataset, preset, None, None, name, data_dir)
+            size, sha256 = ready.examine(spec, Path(file), limits)
+        return results.ExaminedFile(spec, self.folder, Path(file), size, sha256)

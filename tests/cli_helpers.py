@@ -58,12 +58,13 @@ import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 
 import fakes
-from registry_core.cli import ending, main, runs
+from registry_core import running
+from registry_core.cli import ending, main
 
 ending.GRACE_SECONDS = float(os.environ.get("GRACE_SECONDS", ending.GRACE_SECONDS))
 
-runs.load_backend = fakes.FakeBackend
-runs.standard_report = fakes.standard_report
+running.load_backend = fakes.FakeBackend
+running.standard_report = fakes.standard_report
 main(sys.argv[1:])
 """
 

@@ -72,20 +72,21 @@ place, tests, rehearsal, lines = sys.argv[1:]
 sys.path.append(tests)
 import fakes
 from registry_core.process import requirements
-from registry_core.cli import run_command, runs
+from registry_core import running
+from registry_core.cli import run_command
 
 # what root finds installed is installed for those, too, who may not read the folder that it is in
 requirements.is_installed = functools.cache(requirements.is_installed)
-load_backend, standard_report = runs.load_backend, runs.standard_report
+load_backend, standard_report = running.load_backend, running.standard_report
 
 
 def command(words, folder, fake=True, stop_at=None):
     os.chdir(folder)
-    runs.load_backend, runs.standard_report = load_backend, standard_report
+    running.load_backend, running.standard_report = load_backend, standard_report
     if fake:
         stop_at = tuple(stop_at) if stop_at else None
-        runs.load_backend = functools.partial(fakes.FakeBackend, interrupt_at=stop_at)
-        runs.standard_report = fakes.standard_report
+        running.load_backend = functools.partial(fakes.FakeBackend, interrupt_at=stop_at)
+        running.standard_report = fakes.standard_report
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = run_command(words)

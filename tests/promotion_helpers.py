@@ -34,7 +34,7 @@ def publish(registry: Registry, right: int, *, fingerprint="sha256:test", kept=T
 
 def promote(registry: Registry, version, alias="production", **options):
     """Promote without plugins; returns the decision."""
-    return registry.promote(version.ref, alias, plugins=PluginSet(None, []), **options)[1]
+    return registry.promote(version.ref, alias, plugins=PluginSet(None, []), **options).decision
 
 
 def held_by(registry: Registry, alias="production") -> int:

@@ -1,4 +1,4 @@
-"""The command line: parse, one call, show. Errors become words and exit statuses here alone."""
+"""The command line: parse, call once, show. Errors become messages and exit statuses here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 import typer
 
 from registry_core.cli.app import app, register_commands, session
-from registry_core.cli.starting import settled
 from registry_core.errors import (
     CancelledError,
     Interrupted,
@@ -24,9 +23,10 @@ from registry_core.errors import (
 )
 from registry_core.process import guard as plugin_guard
 from registry_core.process import streams
+from registry_core.process.variables import prepared_environment
 from registry_core.refs import MisspelledReferenceError
 
-# What the machine refuses, whoever asked: a place without rights, a limit, a failing disk.
+# Refused by the system: missing permission, a limit, a failing disk.
 _REFUSALS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ELOOP,
     errno.ENAMETOOLONG, errno.ESTALE,
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line, in a program that goes on after it.
+    """Run one command line, in a program that continues afterwards.
 
     Args:
         arguments: the words after `mlreg`; None takes those of the process.
@@ -61,7 +61,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complete(shell: str) -> None:
-    """Answer a shell's completion script; what fails completes nothing."""
+    """Answer the completion script of a shell; an error completes nothing."""
     from registry_core.cli.completion import respond
 
     with suppress(Exception):
@@ -73,7 +73,7 @@ def _run(words: Sequence[str]) -> int:
     register_commands(words)
     session.begin(words)
     try:
-        with plugin_guard.warnings_to(_warn), settled():
+        with plugin_guard.warnings_to(_warn), prepared_environment():
             status = app(args=words, prog_name="mlreg", standalone_mode=False)
         if status == 128 + signal.SIGINT:  # Typer's status for Ctrl-C before the command began
             raise Interrupted(signal.SIGINT)
@@ -85,25 +85,25 @@ def _run(words: Sequence[str]) -> int:
         return _failed(error)
     except MisspelledReferenceError as error:
         error.command = error.corrected(words)
-        return _told(error)
+        return _report(error)
     except MlregError as error:
-        return _told(_traceable(error, words))
+        return _report(_traceable(error, words))
     except Interrupted as interruption:
         return _interrupted(interruption)
     except KeyboardInterrupt:
         return _interrupted(Interrupted(signal.SIGINT))
     except BrokenPipeError:
-        streams.drop_output()  # whoever read it has seen enough
+        streams.drop_output()  # the reader needs no more
         return 0
     except SystemExit as ending:
         # Typer makes exit status 1 of a closed pipe
         if isinstance(ending.__context__, BrokenPipeError):
             streams.drop_output()
             return 0
-        return _told(_bug(ending, words), cause=ending)
+        return _report(_bug(ending, words), cause=ending)
     except Exception as error:
         known = _usage(error) or _full(error) or _closed(error) or _refused(error)
-        return _told(known or _bug(error, words), cause=error)
+        return _report(known or _bug(error, words), cause=error)
 
 
 def _finish(error: Mapping[str, Any] | None = None) -> None:
@@ -121,7 +121,7 @@ def _warn(text: str) -> None:
     print_warning(text)
 
 
-def _told(error: MlregError, cause: BaseException | None = None) -> int:
+def _report(error: MlregError, cause: BaseException | None = None) -> int:
     from registry_core.terminal.output import print_error
 
     if session.traceback:
@@ -148,7 +148,7 @@ def _failed(error: MlregError | Interrupted) -> int:
 
 
 def _usage(error: Exception) -> UsageError | None:
-    """Typer's own errors in our words; they are private classes, known by what they can do."""
+    """Errors of Typer in our words; their classes are private, so attributes identify them."""
     if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
         return None
     from registry_core.cli.mistakes import explain
@@ -157,31 +157,31 @@ def _usage(error: Exception) -> UsageError | None:
 
 
 def _full(error: Exception) -> StorageError | None:
-    """A full disk that no store was writing to: behind stdout, or of a temporary folder."""
+    """A full disk that no registry is on: that of stdout, or of a temporary folder."""
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     streams.drop_output()
     return StorageError(
         f"A disk is full: {error.strerror} ({error.filename or 'standard output'}).",
-        "What was shown is cut short; what was asked for may be done. Make room, then look.",
+        "The output is cut short, but the command may be done. Make room, then look.",
         "mlreg history",
     )
 
 
 def _closed(error: Exception) -> PluginError | None:
-    """A file descriptor that a plugin closed while mlreg was using it."""
+    """A file descriptor that a plugin closed while mlreg used it."""
     if not isinstance(error, OSError) or error.errno != errno.EBADF or not plugin_guard.used():
         return None
     return plugin_guard.closed_files()
 
 
 def _refused(error: Exception) -> StorageError | None:
-    """What the system refused, where no store was at work."""
+    """A refusal of the system, outside the registry."""
     if not isinstance(error, OSError):
         return None
     if error.errno == errno.ENOENT and "temporary directory" in str(error):  # tempfile's words
         return StorageError(
-            "No folder for temporary files: those that are usual cannot be written.",
+            "No folder for temporary files: the usual ones cannot be written.",
             "Set TMPDIR to a folder that can be written.",
             'export TMPDIR="$PWD"',
         )
@@ -189,13 +189,13 @@ def _refused(error: Exception) -> StorageError | None:
         return None
     return StorageError(
         f"{error.filename or 'A file'} cannot be used: {error.strerror}.",
-        "Check that it is there, and that you may read and write it.",
+        "Check that it exists, and that you may read and write it.",
         "mlreg env",
     )
 
 
 def _traceable(error: MlregError, words: Sequence[str]) -> MlregError:
-    """A plugin's error without a next command shows the way to the line at fault."""
+    """A plugin's error without a next command suggests --traceback."""
     cause = error.__cause__
     if not isinstance(error, PluginError) or error.command or session.traceback:
         return error

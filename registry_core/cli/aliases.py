@@ -1,4 +1,4 @@
-"""Which version and which alias the words of a command mean; where one is missing, real names."""
+"""Parses versions and aliases; an error about a missing one suggests real names."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _USUAL = "production"
 
 
 def promoted_words(registry: Registry, words: Sequence[str]) -> tuple[Ref, str]:
-    """A version and the alias that it is to get: `cifar10@3 production`, `cifar10 3 production`.
+    """Parse a version and its new alias: `cifar10@3 production`, `cifar10 3 production`.
 
     Raises:
-        UsageError: the version or the alias is missing; the command in it can be typed.
+        UsageError: the version or the alias is missing; its command has real names.
     """
     if words and len(words) < (2 if "@" in words[0] else 3):
         raise _incomplete(registry, words)
@@ -32,10 +32,10 @@ def promoted_words(registry: Registry, words: Sequence[str]) -> tuple[Ref, str]:
 
 
 def alias_words(registry: Registry, words: Sequence[str], command: str) -> tuple[str, str]:
-    """An alias of a model: `cifar10@production`, or `cifar10 production`.
+    """Parse an alias of a model: `cifar10@production`, or `cifar10 production`.
 
     Raises:
-        UsageError: no alias is named; the command in it can be typed.
+        UsageError: no alias is named; its command has real names.
     """
     if len(words) > (1 if words and "@" in words[0] else 2):
         raise UsageError(
@@ -44,16 +44,16 @@ def alias_words(registry: Registry, words: Sequence[str], command: str) -> tuple
     try:
         ref = parse_ref(*words) if words else None
     except UsageError:
-        if len(words) == 2:  # says what an alias can be, not what a version is
+        if len(words) == 2:  # the error describes aliases, not versions
             check_alias_name(words[1])
         raise
     if ref is not None and ref.kind == "alias" and ref.selector:
         return ref.model, ref.selector
     if ref is None:
         raise UsageError(
-            "No alias is named.", "Name one, as in cifar10@production.", f"mlreg {command} --help"
+            "No alias is named.", "Name one: cifar10@production.", f"mlreg {command} --help"
         )
-    aliases = registry.store.aliases(ref.model)
+    aliases = registry.aliases(ref.model)
     if not aliases:
         raise UsageError(
             f"{ref.model} has no aliases.",
@@ -76,21 +76,21 @@ def alias_words(registry: Registry, words: Sequence[str], command: str) -> tuple
 
 
 def confirm_new_alias(registry: Registry, model: str, alias: str, yes: bool, command: str) -> None:
-    """Ask before an alias is made whose name is close to that of another one.
+    """Ask before making an alias whose name is similar to another one.
 
-    A first alias, and one whose name is like no other, is made without a question.
+    An alias whose name is not similar to another one is made without asking.
 
     Args:
         registry: the registry.
         model: the model whose version is to get it.
         alias: the alias.
-        yes: it is meant so.
-        command: what to type for the alias that was probably meant, up to its name.
+        yes: do not ask.
+        command: the command for the alias that was probably meant, without its name.
 
     Raises:
-        UsageError: it was not meant so, or nobody can be asked.
+        UsageError: the answer is no, or nobody can be asked.
     """
-    aliases = registry.store.aliases(model)
+    aliases = registry.aliases(model)
     if yes or alias in aliases:
         return
     rules = {rule.alias for rule in registry.rules()}
@@ -111,10 +111,10 @@ def confirm_new_alias(registry: Registry, model: str, alias: str, yes: bool, com
 
 
 def _incomplete(registry: Registry, words: Sequence[str]) -> UsageError:
-    """What to say where the version, the alias or both are missing."""
-    parse_ref(words[0])  # a misspelled one is told with what was meant
+    """The error for a missing version, alias or both."""
+    parse_ref(words[0])  # a misspelled one gets a suggestion
     model, at, _ = words[0].partition("@")
-    aliases = registry.store.aliases(check_model_name(model))  # says what is near the model
+    aliases = registry.aliases(check_model_name(model))  # an unknown model gets suggestions
     ref = parse_ref(words[0]) if at else parse_ref(*words[:2])
     if ref.kind == "none" or (not at and ref.kind == "alias"):
         latest = registry.version(Ref(model)).ref
@@ -127,10 +127,10 @@ def _incomplete(registry: Registry, words: Sequence[str]) -> UsageError:
             f"mlreg promote {latest} {alias}",
         )
     version = registry.version(ref)
-    told = f"Aliases of {model}: {', '.join(aliases)}." if aliases else f"{model} has none yet."
+    known = f"Aliases of {model}: {', '.join(aliases)}." if aliases else f"{model} has none yet."
     return UsageError(
         f"Which alias is {version.ref} to get?",
-        told,
+        known,
         f"mlreg promote {version.ref} {_first(aliases)}",
     )
 

@@ -6,6 +6,7 @@ import shlex
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +29,7 @@ _TRACEBACK_HELP = "Show the traceback of an error."
 
 
 class _Command(TyperCommand):
-    """A command that claims stdout before its body runs; `--help` is handled earlier."""
+    """A command that claims stdout before its body runs; `--help` is handled before that."""
 
     def invoke(self, ctx: Any) -> Any:
         _apply_early_flags(ctx)
@@ -46,7 +47,7 @@ class _Command(TyperCommand):
         return [*own[: len(self.params)], *_global_options(), *own[len(self.params) :]]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As Click does; what is left over is an error that says what was probably meant."""
+        """As Click does; words that are left over are an error that suggests what was meant."""
         ctx.allow_extra_args = True
         rest = super().parse_args(ctx, args)
         if rest and not ctx.resilient_parsing:
@@ -62,7 +63,7 @@ class _Command(TyperCommand):
 
 
 class _Group(TyperGroup):
-    """A group that guesses what was meant by a command that it does not have."""
+    """A group that suggests a command for an unknown one."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.commands and not ctx.resilient_parsing:
@@ -105,7 +106,7 @@ class Commands(typer.Typer):
 
 
 class DefaultGroup(_Group):
-    """A group of commands that is its `list` where no other command is named."""
+    """A group that runs its `list` if no command is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
@@ -114,7 +115,7 @@ class DefaultGroup(_Group):
 
 
 def completed_by(kind: str) -> Callable[[typer.Context, str], Any]:
-    """For a parameter's `autocompletion`: a kind of cli/completers.py, imported when asked."""
+    """For `autocompletion` of a parameter: a kind of cli/completers.py, imported when needed."""
 
     def completed(context: typer.Context, incomplete: str) -> Any:
         from registry_core.cli.completers import complete
@@ -135,7 +136,7 @@ class Session:
     traceback: bool = False
     as_json: bool = False
     words: Sequence[str] = ()
-    # flags that were given before the command: parameter -> how it is written
+    # flags before the command: parameter -> how it is written
     early: dict[str, str] = field(default_factory=dict)
 
     def begin(self, words: Sequence[str]) -> None:
@@ -147,20 +148,20 @@ class Session:
         self.traceback = "--traceback" in words
 
     def open(self, create: bool = False, needs_versions: bool = True) -> Registry:
-        """The registry that this command works on.
+        """The registry of this command line.
 
         Args:
-            create: the command makes it where it is not there.
-            needs_versions: the command is about a version or a model, so a registry must be there.
+            create: the command makes it if it does not exist.
+            needs_versions: the command is about a version or a model, so a registry must exist.
         """
         from registry_core.registry import open_registry
 
         registry = open_registry(self.registry)
         if create:
             return registry
-        from registry_core.cli.place import PresentRegistry
+        from registry_core.cli.place import check_registry
 
-        return PresentRegistry(registry, needs_versions)
+        return registry.require(partial(check_registry, needs_versions=needs_versions))
 
 
 session = Session()
@@ -270,7 +271,7 @@ def _apply_early_flags(context: Any) -> None:
         context.params[name] = True
 
 
-# command -> the file that has it
+# command -> its file
 _FILES = {
     "run": "runs",
     "runs": "resume",
@@ -315,7 +316,7 @@ def command_names() -> list[str]:
 
 
 def register_commands(words: Sequence[str]) -> None:
-    """Import the files whose commands are named among the words; all of them if none is.
+    """Import the files of the commands that the words name; all files if they name none.
 
     Typer builds every command it knows of at each start, about a millisecond each.
     """

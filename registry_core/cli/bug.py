@@ -1,4 +1,4 @@
-"""What is said where mlreg itself is at fault: the command to repeat, and where to report it."""
+"""The error for a bug in mlreg: the command to repeat, and where to report it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LABELS = ("issues", "bugs", "issue", "bug", "tracker", "issuetracker", "bugtrac
 
 
 def bug(error: BaseException, words: Sequence[str]) -> MlregError:
-    """The error for an exception that nobody expected.
+    """The error for an unexpected exception.
 
     Args:
         error: the exception.
@@ -22,19 +22,19 @@ def bug(error: BaseException, words: Sequence[str]) -> MlregError:
     traced = "--traceback" in words
     return MlregError(
         f"A bug in mlreg: {type(error).__qualname__}: {one_line(error)}",
-        f"Please report it {_where()}, with {'what stands above' if traced else 'what this prints'}"
+        f"Please report it {_where()}, with {'the output above' if traced else 'what this prints'}"
         " and the output of `mlreg env`.",
         "mlreg env" if traced else with_traceback(words),
     )
 
 
 def with_traceback(words: Sequence[str]) -> str:
-    """The command that was typed, with --traceback where it is understood."""
+    """The command that was typed, with --traceback."""
     return shlex.join(["mlreg", "--traceback", *words])
 
 
 def _where() -> str:
-    """Where to report, by the installed package's own metadata."""
+    """Where to report, from the metadata of the installed package."""
     try:
         urls = importlib.metadata.metadata("mlreg").get_all("Project-URL") or []
     except Exception:  # not installed, or damaged

@@ -1,4 +1,4 @@
-"""What each kind of argument completes to, from the registry and the plugins that there are."""
+"""The words that each kind of argument completes to, from the registry and the plugins."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from registry_core.process import streams
 
 if TYPE_CHECKING:
     from registry_core.plugins.manager import KnownPlugins
+    from registry_core.records import UnfinishedRun
     from registry_core.refs import Ref
-    from registry_core.store import Store
+    from registry_core.registry import Registry
 
 # Aliases that are offered where a model has none yet.
 _USUAL_ALIASES = ("production", "staging")
 
 _MOST_VERSIONS = 50
 
-# What was typed so far, by parameter; and the word that is being typed.
+# From what was typed so far, by parameter, and the word that is being typed.
 _Complete = Callable[[Mapping[str, Any], str], Iterable[str]]
 
 
-def _store() -> Store:
-    return session.open().store
+def _registry() -> Registry:
+    return session.open()
 
 
 def _known_plugins() -> KnownPlugins:
@@ -36,18 +37,18 @@ def _known_plugins() -> KnownPlugins:
 
 
 def _selectors(model: str) -> Iterator[str]:
-    """What may follow `MODEL@`: aliases first, then words, then numbers."""
-    store = _store()
-    yield from store.aliases(model)
+    """Selectors after `MODEL@`: aliases, then latest and best, then numbers."""
+    registry = _registry()
+    yield from registry.aliases(model)
     yield from ("latest", "best")
-    yield from (str(version.version) for version in store.versions(model, limit=_MOST_VERSIONS))
+    yield from (str(version.version) for version in registry.versions(model, _MOST_VERSIONS))
 
 
 def _one_reference(incomplete: str) -> Iterable[str]:
-    """References; where several models match, their names alone."""
+    """References; only names if several models match."""
     model, at, _ = incomplete.partition("@")
     if not at:
-        names = [name for name in _store().model_names() if name.startswith(incomplete)]
+        names = [name for name in _registry().model_names() if name.startswith(incomplete)]
         if len(names) != 1 and incomplete not in names:
             return names
         model = incomplete if incomplete in names else names[0]
@@ -62,7 +63,7 @@ def _reference(words: list[str], incomplete: str) -> Iterable[str]:
 
 
 def _after_reference(words: list[str]) -> tuple[str, list[str]] | None:
-    """The model, and the words that follow a whole reference; None where it is not whole."""
+    """The model, and the words after a complete reference; None if it is not complete."""
     if not words or (len(words) == 1 and "@" not in words[0]):
         return None
     model, at, _ = words[0].partition("@")
@@ -79,29 +80,29 @@ def _targets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     if whole is None:
         return _reference(words, incomplete)
     model, rest = whole
-    return [] if rest else [*_store().aliases(model), *_USUAL_ALIASES]
+    return [] if rest else [*_registry().aliases(model), *_USUAL_ALIASES]
 
 
 def _many_references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     words = typed["references"]
-    bare = words and "@" not in words[-1] and words[-1] in _store().model_names()
+    bare = words and "@" not in words[-1] and words[-1] in _registry().model_names()
     found = [*_one_reference(incomplete)]
     return [*_selectors(words[-1]), *found] if bare else found
 
 
 def _removed(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    store, words = _store(), typed["reference"]
+    registry, words = _registry(), typed["reference"]
     if len(words) == 1 and "@" not in words[0]:
-        return [str(removal.version.version) for removal in store.removals.of(words[0])]
+        return [str(removal.version.version) for removal in registry.removed(words[0])]
     if words:
         return []
     return [
-        removal.version.ref for name in store.model_names() for removal in store.removals.of(name)
+        removal.version.ref for name in registry.model_names() for removal in registry.removed(name)
     ]
 
 
-def _tags(store: Store, model: str) -> Iterator[str]:
-    for version in store.versions(model, limit=_MOST_VERSIONS):
+def _tags(registry: Registry, model: str) -> Iterator[str]:
+    for version in registry.versions(model, _MOST_VERSIONS):
         for key, value in dict(version.tags).items():
             yield f"{key}={value}" if value else key
 
@@ -110,43 +111,43 @@ def _tagging(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     whole = _after_reference(typed["words"])
     if whole is None:
         return _reference(typed["words"], incomplete)
-    return _tags(_store(), whole[0])
+    return _tags(_registry(), whole[0])
 
 
 def _tag_keys(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     whole = _after_reference(typed["words"])
-    names = [whole[0]] if whole else _store().model_names()
-    return [tag.partition("=")[0] for name in names for tag in _tags(_store(), name)]
+    names = [whole[0]] if whole else _registry().model_names()
+    return [tag.partition("=")[0] for name in names for tag in _tags(_registry(), name)]
 
 
 def _tag_filters(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    names = [typed["model"]] if typed.get("model") else _store().model_names()
-    return [tag for name in names for tag in _tags(_store(), name)]
+    names = [typed["model"]] if typed.get("model") else _registry().model_names()
+    return [tag for name in names for tag in _tags(_registry(), name)]
 
 
 def _models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    return _store().model_names()
+    return _registry().model_names()
 
 
 def _alias_references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    store, words = _store(), typed["words"]
+    registry, words = _registry(), typed["words"]
     if words:
-        return store.aliases(words[0]) if len(words) == 1 and "@" not in words[0] else []
+        return registry.aliases(words[0]) if len(words) == 1 and "@" not in words[0] else []
     model, at, _ = incomplete.partition("@")
-    names = [model] if at else [name for name in store.model_names() if name.startswith(model)]
+    names = [model] if at else [name for name in registry.model_names() if name.startswith(model)]
     if len(names) > 1:
         return names
-    return [f"{name}@{alias}" for name in names for alias in store.aliases(name)] or names
+    return [f"{name}@{alias}" for name in names for alias in registry.aliases(name)] or names
 
 
 def _ruled_aliases(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    store = _store()
-    held = [alias for name in store.model_names() for alias in store.aliases(name)]
-    return [*store.rules.current(), *held, *_USUAL_ALIASES]
+    registry = _registry()
+    held = [alias for name in registry.model_names() for alias in registry.aliases(name)]
+    return [*registry.rules().holders, *held, *_USUAL_ALIASES]
 
 
 def _floors(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    metrics = [name for version in _store().newest_versions(20) for name in version.metrics]
+    metrics = [name for version in _registry().newest_versions(20) for name in version.metrics]
     return [f"{name}=" for name in dict.fromkeys(metrics)]
 
 
@@ -155,16 +156,21 @@ def _versus(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _new_models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    return [*_store().model_names(), *_known_plugins().datasets]
+    return [*_registry().model_names(), *_known_plugins().datasets]
 
 
 def _resumable(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    runs = _store().unfinished_runs()
-    return [run.id for run in reversed(runs) if run.process is None and run.record]
+    stopped = _stopped_runs()
+    return [run.id for run in stopped if run.record]
 
 
 def _stopped(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    return [run.id for run in reversed(_store().unfinished_runs()) if run.process is None]
+    return [run.id for run in _stopped_runs()]
+
+
+def _stopped_runs() -> list[UnfinishedRun]:
+    runs = [each.run for each in _registry().runs(limit=1).unfinished]
+    return [run for run in runs if run.process is None]
 
 
 def _datasets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
@@ -185,12 +191,12 @@ def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _settings(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    """`KEY=` for each setting, and `KEY=VALUE` with the preset's value once the key is there."""
+    """`KEY=` for each setting; `KEY=VALUE` with the value of the preset once the key is typed."""
     import json
 
     from registry_core.plugins.presets import find_presets
 
-    dataset = typed.get("dataset") or _store().resolve(_parsed(typed["reference"])).dataset
+    dataset = typed.get("dataset") or _registry().version(_parsed(typed["reference"])).dataset
     presets = find_presets(_known_plugins().load(dataset))
     values = presets[typed.get("preset") or next(iter(presets))].values()
     key, equals, _ = incomplete.partition("=")
@@ -213,7 +219,7 @@ def _formats(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _splits(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.lifecycle.reevaluate import SPLITS
+    from registry_core.records import SPLITS
 
     return SPLITS
 
@@ -227,7 +233,7 @@ def _commands(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return [name for name in (names or command.commands) if name in command.commands]
 
 
-# kind -> what completes it; parameters name their kind, so that commands start without this file
+# Parameters name their kind, so that commands start without this file.
 _COMPLETERS: dict[str, _Complete] = {
     "references": _references,
     "targets": _targets,
@@ -255,9 +261,9 @@ _COMPLETERS: dict[str, _Complete] = {
 
 
 def complete(kind: str, context: typer.Context, incomplete: str) -> list[str | tuple[str, str]]:
-    """The words of a kind that begin with what was typed; what fails completes nothing.
+    """The words of a kind that begin with what was typed; none if something fails.
 
-    The shell is no place for an error, nor for what a plugin prints when asked for its presets.
+    A shell shows completions only, neither errors nor what a plugin prints.
     """
     if kind in ("files", "folders"):
         return [(incomplete, f"\0{kind}")]

@@ -1,4 +1,4 @@
-"""What completes a line in a shell: every argument of every command, in bash, zsh and fish.
+"""Completes a command line in bash, zsh and fish: every argument of every command.
 
 A script in the shell sends the line up to the cursor, and `mlreg` answers with words. Typer's own
 scripts send words that bash has split at `@` and `=`, so they cannot complete a reference.
@@ -16,14 +16,14 @@ import typer
 from registry_core.cli.app import PANELS, app, register_commands, session
 from registry_core.cli.completion_scripts import BREAKS, LINE, SCRIPTS
 
-# In place of the help of the one item that stands for all files, or all folders.
+# The help of an item that stands for all files, or all folders.
 _PATHS = ("\0files", "\0folders")
 
 _Item = tuple[str, str]
 
 
 def answer(line: str) -> tuple[str, list[_Item]]:
-    """What completes the last word of a command line.
+    """Complete the last word of a command line.
 
     Args:
         line: as it was typed, up to the cursor.
@@ -60,7 +60,7 @@ def split(line: str) -> tuple[list[str], str]:
 
 
 def _open_quote(line: str) -> int:
-    """Where the quotes begin that are not closed."""
+    """The position of the quote that is not closed."""
     quote, place = "", 0
     for position, character in enumerate(line):
         if character in "\"'" and quote in ("", character):
@@ -126,7 +126,7 @@ class _Typed:
         context.params.update({each.name: [] for each in self.arguments if each.nargs == -1})
 
     def give(self, option: Any, value: str) -> None:
-        """An option's value; of the registry it is used at once."""
+        """The value of an option; that of --registry is used at once."""
         if option.name == "registry":
             session.registry = Path(value).expanduser()
         self.context.params[option.name] = value

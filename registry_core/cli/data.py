@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from registry_core.cli.app import Commands, app
 from registry_core.cli.options import DataDirOption, DatasetArgument, JsonOption, QuietOption
+from registry_core.records import FileRecord
+from registry_core.results import DataFolder, FetchedData, VerifiedData
 from registry_core.terminal import output
 from registry_core.terminal.tables.versions import show_files
 
@@ -35,13 +37,13 @@ def fetch(
         stop_on_signals(),
         report_progress(quiet) as observer,
     ):
-        source, path = cache.fetch(observer), cache.path
+        fetched = FetchedData(dataset, cache.fetch(observer), cache.path)
     if as_json:
-        output.print_json({"dataset": dataset, "source": source, "path": str(path)})
+        output.print_json(fetched.to_json())
     elif quiet:
-        output.print_text(path)
+        output.print_text(fetched.path)
     else:
-        output.print_text(f"{dataset} is in {path} (from {source})")
+        output.print_text(f"{dataset} is in {fetched.path} (from {fetched.source})")
 
 
 @group.command(examples=("mlreg data verify cifar10",))
@@ -50,12 +52,13 @@ def verify(
 ) -> None:
     """Check the digests of a dataset's files."""
     with _cache(dataset, data_dir) as cache:
-        files = [(f.path, f.size, f.sha256) for f in cache.verify()]
+        found = VerifiedData(
+            dataset, [FileRecord(f.path, f.size, f.sha256) for f in cache.verify()]
+        )
     if as_json:
-        named = [{"path": p, "size": s, "sha256": d} for p, s, d in files]
-        output.print_json({"dataset": dataset, "files": named})
+        output.print_json(found.to_json())
     else:
-        show_files(files)
+        show_files([(f.path, f.size, f.sha256) for f in found.files])
 
 
 @group.command("path", examples=("mlreg data path cifar10",))
@@ -64,16 +67,16 @@ def path_command(
 ) -> None:
     """Print the folder of a dataset's files."""
     with _cache(dataset, data_dir) as cache:
-        path = cache.path
+        found = DataFolder(dataset, cache.path)
     if as_json:
-        output.print_json({"dataset": dataset, "path": str(path)})
+        output.print_json(found.to_json())
     else:
-        output.print_text(path)
+        output.print_text(found.path)
 
 
 @contextmanager
 def _cache(dataset: str, data_dir: Path | None) -> Iterator[DataCache]:
-    """What the plugin keeps on this machine; what it raises in here is the plugin's fault."""
+    """The files of a plugin on this machine; errors in the block are the fault of the plugin."""
     from registry_core.errors import UsageError
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.settings import find_settings

@@ -1,4 +1,4 @@
-"""Ends the process in time and with the command's status, whatever plugins left running.
+"""Ends the process in time and with the status of the command, whatever plugins left running.
 
 Python waits without limit for non-daemon threads and exit handlers, and aborts if a daemon thread
 is writing to a stream at that moment. By then the command is done and its result is written.
@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from registry_core.process import guard as plugin_guard
 
-# How long threads and exit handlers of plugins may take.
+# Time that threads and exit handlers of plugins may take.
 GRACE_SECONDS = 5.0
 
 _WATCH = "mlreg's end"
@@ -25,7 +25,7 @@ _status = 0
 
 
 def prepare_end() -> None:
-    """Register the last exit handler: before plugins are imported, as the order is reversed."""
+    """Register the last exit handler: before plugins are imported, because they run in reverse."""
     atexit.register(_leave_daemons)
 
 
@@ -51,7 +51,7 @@ def _end_by_force() -> None:
 
 
 def _leave_daemons() -> None:
-    """Skip Python's own teardown if there are daemon threads, which would use what it removes."""
+    """Skip the teardown of Python if there are daemon threads, which would use what it removes."""
     if not _left():
         return
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""`mlreg env`: what mlreg found here, to look at or to paste into a report."""
+"""`mlreg env`: what mlreg found here, to read or to paste into a report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def env(as_json: JsonOption = False) -> None:
 
 
 def _or_problem(ask: Callable[[], Any]) -> Any:
-    """What is asked for; an error is a part of what is shown here, not the command's end."""
+    """A part of the page; an error is shown as its content and does not end the command."""
     try:
         return ask()
     except MlregError as error:
@@ -43,17 +43,18 @@ def _or_problem(ask: Callable[[], Any]) -> Any:
 
 
 def _registry() -> dict[str, Any]:
-    from registry_core.settings import find_settings, registry_place
-    from registry_core.store import Store
-
-    place = registry_place(session.registry, find_settings())
-    folder = place.folder.absolute()
-    found = {"folder": str(folder), "reason": place.reason, "exists": os.path.isdir(folder)}  # noqa: PTH112 - never raises
+    registry = session.open(create=True)
+    exists = os.path.isdir(registry.folder)  # noqa: PTH112 - never raises
+    found = {
+        "folder": str(registry.folder),
+        "reason": registry.place.reason,
+        "exists": exists,
+    }
 
     def models() -> dict[str, Any]:
-        return {"models": len(Store(folder).models())}
+        return {"models": len(registry.models())}
 
-    return {**found, "models": None, **(_or_problem(models) if found["exists"] else {})}
+    return {**found, "models": None, **(_or_problem(models) if exists else {})}
 
 
 def _settings() -> dict[str, Any]:

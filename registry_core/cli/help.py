@@ -1,6 +1,6 @@
 """`mlreg help`, and the help pages: plain lines, in the terminal's width, in ASCII.
 
-Nothing here imports Rich, so a help page is there at once, and looks alike on every terminal.
+Nothing here imports Rich, so a help page appears at once and is the same on every terminal.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from registry_core.cli.app import (
     register_commands,
 )
 
-# Text is not spread over more columns than this, however wide the terminal is.
+# The most columns of text, on a wider terminal too.
 _WIDEST = 120
 
 _NARROWEST = 40
 
-# A name longer than this has its help on the next line.
+# The help of a longer name is on the next line.
 _NAMES = 30
 
 _Row = tuple[str, str]

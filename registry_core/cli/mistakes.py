@@ -1,4 +1,4 @@
-"""What was probably meant by a command line that cannot be parsed."""
+"""Suggests what was probably meant by a command line that cannot be parsed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from registry_core.errors import UsageError
 from registry_core.process import streams
 from registry_core.refs import shown
 
-# other tools' words for what a command here does
+# Commands of other tools -> the command here.
 _SYNONYMS = {
     "remove": "rm",
     "delete": "rm",
@@ -64,12 +64,12 @@ _SYNONYMS = {
 
 
 def unknown_command(context: Any, group: Any, words: Sequence[str]) -> UsageError:
-    """The error of a command that there is not: the right one, or the nearest.
+    """The error for an unknown command: it names the right one, or the nearest.
 
     Args:
         context: the group's context.
-        group: the group that was asked for it.
-        words: the unknown command, and what follows it.
+        group: the group in which it was looked for.
+        words: the unknown command and the words after it.
     """
     name, rest = words[0], list(words[1:])
     path = context.command_path
@@ -89,11 +89,11 @@ def unknown_command(context: Any, group: Any, words: Sequence[str]) -> UsageErro
 
 
 def extra_words(context: Any, extra: Sequence[str], words: Sequence[str]) -> UsageError:
-    """The error of words that no argument takes.
+    """The error for words that no argument takes.
 
     Args:
-        context: the command's context, parsed as far as it went.
-        extra: the words that are left.
+        context: the context of the command, as far as it was parsed.
+        extra: the words that are left over.
         words: the whole command line.
     """
     path = context.command_path
@@ -121,10 +121,10 @@ def extra_words(context: Any, extra: Sequence[str], words: Sequence[str]) -> Usa
 
 
 def explain(error: Any, words: Sequence[str]) -> UsageError:
-    """One of Typer's usage errors in three lines.
+    """A usage error of Typer in three lines.
 
     Args:
-        error: the exception, a private class of Typer's.
+        error: the exception, of a private class.
         words: the whole command line.
     """
     context = getattr(error, "ctx", None)
@@ -146,10 +146,10 @@ def explain(error: Any, words: Sequence[str]) -> UsageError:
 def _unknown_option(option: str, context: Any, words: Sequence[str]) -> UsageError:
     path = context.command_path
     what = f"{path} has no option {shown(option)}."
-    given = option.strip("-").replace("-", "_")
+    name = option.strip("-").replace("-", "_")
     if context.command.name == "run":
         settings = _settings(words)
-        key = next(iter(difflib.get_close_matches(given, settings, n=1, cutoff=0.75)), None)
+        key = next(iter(difflib.get_close_matches(name, settings, n=1, cutoff=0.75)), None)
         known = {each.name for each in context.command.params}
         if key is not None and key not in known:
             line = _as_setting(option, key, words)
@@ -215,7 +215,7 @@ def _known_plugins() -> Iterable[str]:
 
 
 def _presets(dataset: str) -> Mapping[str, Any]:
-    """A plugin's presets; none where it cannot be asked: the mistake is told all the same."""
+    """The presets of a plugin; none if it fails, because the mistake is reported anyway."""
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.plugins.presets import find_presets
     from registry_core.settings import find_settings
@@ -228,7 +228,7 @@ def _presets(dataset: str) -> Mapping[str, Any]:
 
 
 def _settings(words: Sequence[str]) -> list[str]:
-    """The settings of the plugin that is named among the words; of any run if none is."""
+    """The settings of the plugin that the words name; of any run if they name none."""
     from registry_core.config import RunConfig
 
     plugins = set(_known_plugins())
@@ -240,7 +240,7 @@ def _settings(words: Sequence[str]) -> list[str]:
 
 def _some_reference() -> str:
     try:
-        newest = session.open().store.newest_versions(1)
+        newest = session.open().newest_versions(1)
     except Exception:
         return ""
     return newest[0].ref if newest else ""

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,10 +19,14 @@ from registry_core.cli.options import (
     ReferenceArgument,
     finite,
 )
-from registry_core.errors import UsageError
-from registry_core.refs import parse_words, shown
+from registry_core.cli.registered import show_registered, watched
+from registry_core.formatting import literal, size
+from registry_core.refs import parse_words
 from registry_core.terminal import output
 from registry_core.terminal.tables.runs import show_reevaluation
+
+if TYPE_CHECKING:
+    from registry_core.results import ExaminedFile
 
 # More than any machine has and than anyone waits for; limits of the system are whole numbers.
 _MOST_GIGABYTES = 1_000_000
@@ -49,42 +49,16 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Measure a version again and compare with its record."""
-    from registry_core.cli.runs import run_context
-    from registry_core.cli.starting import require_training
-    from registry_core.lifecycle import reevaluate as reevaluation
-    from registry_core.lifecycle.record import RecordedVersion
-    from registry_core.plugins import custom_code
-    from registry_core.plugins.manager import KnownPlugins
-    from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.progress import report_progress
-
+    ref = parse_words(reference)
     registry = session.open()
-    version = registry.version(parse_words(reference))
-    if split not in reevaluation.SPLITS:
-        near = difflib.get_close_matches(split, reevaluation.SPLITS, n=1, cutoff=0.5) or ["test"]
-        raise UsageError(
-            f"No split {shown(split)}.",
-            f"Splits: {', '.join(reevaluation.SPLITS)}.",
-            f"mlreg evaluate {version.ref} --split {near[0]}",
-        )
-    manifest = registry.store.manifest(version)
-    custom_code.check_here(version.ref, manifest, registry.settings)
-    plugins = KnownPlugins(registry.settings).load(version.dataset)
-    plan = reevaluation.spec_of_data(plugins, manifest, data_dir)
-    require_training()
-    registry.store.check(version)
-    with stop_on_signals() as stop, report_progress(quiet) as observer:
-        found = reevaluation.evaluate(
-            plan,
-            RecordedVersion(version, manifest, registry.per_example_results(version)),
-            split,
-            lambda version: registry.load(version.ref),
-            run_context(registry, plugins, observer, stop),
+    with watched(quiet) as (observer, interrupts):
+        found = registry.evaluate(
+            ref, split, data_dir=data_dir, observer=observer, interrupts=interrupts
         )
     if as_json:
         output.print_json(found.to_json())
     elif quiet:
-        output.print_references([version.ref])
+        output.print_references([found.version.ref])
     else:
         show_reevaluation(found)
 
@@ -128,18 +102,13 @@ def export(
     Without --format, the name decides: .keras is keras, .h5 and .hdf5 are h5. Without -o, the
     format is keras.
     """
-    from registry_core.exports import choose_format
-
-    registry = session.open()
-    version = registry.version(parse_words(reference))
-    form = choose_format(form, out, version.ref)
-    written = registry.export(version.ref, form, out, overwrite)
+    written = session.open().export(parse_words(reference), form, out, overwrite)
     if as_json:
-        output.print_json({"version": version.ref, "format": form, "path": str(written)})
+        output.print_json(written.to_json())
     elif quiet:
-        output.print_text(written)
+        output.print_text(written.path)
     else:
-        output.print_text(f"Wrote {version.ref} to {written}")
+        output.print_text(f"Wrote {written.version} to {written.path}")
 
 
 @app.command("import", examples=("mlreg import cifar10 model.keras --name classifier",))
@@ -180,57 +149,31 @@ def import_model(
 
     The file is examined in a process with limits before Keras opens it.
     """
-    from registry_core.cli.runs import run_context, tell_version
-    from registry_core.cli.starting import require_training
-    from registry_core.formatting import literal, size
-    from registry_core.lifecycle.spec import spec_from_preset
-    from registry_core.model_import import Examiner
-    from registry_core.model_import import import_model as adoption
-    from registry_core.plugins.manager import KnownPlugins
-    from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.progress import report_progress
-
     registry = session.open(create=True)
-    plugins = KnownPlugins(registry.settings).load(dataset)
-    plan = spec_from_preset(plugins, preset, None, name, data_dir)
-    require_training()
-    memory_bytes = None if max_memory is None else round(max_memory * 1e9)
-    if dry_run:
-        with (
-            stop_on_signals() as stop,
-            report_progress(quiet) as observer,
-            _allow_more(dataset, file),
-        ):
-            examiner = Examiner(memory_bytes, max_seconds, stop.raise_if_requested, observer.warn)
-            count, sha256 = adoption.examine(file, examiner)
-        if as_json:
-            found = {"path": str(file), "size": count, "sha256": sha256}
-            output.print_json({**plan.summary(), "file": found, "dry_run": True})
+    with watched(quiet) as (observer, interrupts):
+        what: dict[str, Any] = {
+            "preset": preset,
+            "name": name,
+            "data_dir": data_dir,
+            "max_memory_gb": max_memory,
+            "max_seconds": max_seconds,
+            "observer": observer,
+            "interrupts": interrupts,
+        }
+        if dry_run:
+            _show_examined(registry.examine(dataset, file, **what), as_json)
             return
-        output.print_text(
-            f"{literal(file.name)} ({size(count)}, sha256 {sha256}) can be imported.\n"
-            f"Would measure it on the test split of {plan.dataset}, preset {plan.preset};\n"
-            f"and register it as the next version of '{plan.model}' in {registry.folder}."
-        )
+        version = registry.import_model(dataset, file, **what)
+    show_registered(version, registry, as_json, quiet)
+
+
+def _show_examined(found: ExaminedFile, as_json: bool) -> None:
+    if as_json:
+        output.print_json(found.to_json())
         return
-    with stop_on_signals() as stop, report_progress(quiet) as observer, _allow_more(dataset, file):
-        version = adoption.import_model(
-            plan,
-            file,
-            registry.store,
-            run_context(registry, plugins, observer, stop),
-            Examiner(memory_bytes, max_seconds, stop.raise_if_requested, observer.warn),
-        )
-    tell_version(version, registry, as_json, quiet)
-
-
-@contextmanager
-def _allow_more(dataset: str, file: Path) -> Iterator[None]:
-    """Add to a limit's error the command that raises the limit."""
-    from registry_core.model_import.limits import LimitError
-
-    try:
-        yield
-    except LimitError as error:
-        error.command = f"mlreg import {dataset} {shlex.quote(str(file))} {error.option}"
-        raise
+    spec = found.spec
+    output.print_text(
+        f"{literal(found.file.name)} ({size(found.size)}, sha256 {found.sha256}) can be imported."
+        f"\nWould measure it on the test split of {spec.dataset}, preset {spec.preset};\n"
+        f"and register it as the next version of '{spec.model}' in {found.registry}."
+    )

@@ -1,4 +1,4 @@
-"""Arguments and options that more than one command has."""
+"""Arguments and options of several commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from registry_core.errors import CancelledError, UsageError
 
 
 def confirm(question: str, yes: bool, command: str) -> None:
-    """Ask a person, unless `--yes` answered before.
+    """Ask for confirmation, unless `--yes` was given.
 
     Raises:
         CancelledError: the answer is no.
@@ -33,7 +33,7 @@ def confirm(question: str, yes: bool, command: str) -> None:
 
 
 def finite(value: float | None) -> float | None:
-    """Refuse what no range of Typer's does: NaN and infinity; for an option's `callback`."""
+    """Refuse NaN and infinity, for the `callback` of an option; ranges of Typer do not."""
     import math
 
     if value is not None and not math.isfinite(value):
@@ -42,7 +42,7 @@ def finite(value: float | None) -> float | None:
 
 
 def _at_most_all(value: int | None) -> int | None:
-    """No more than the largest number that SQLite takes, which is more rows than there can be."""
+    """Limit a number to the largest that SQLite takes, which is more than any number of rows."""
     return None if value is None else min(value, 2**63 - 1)
 
 
@@ -55,7 +55,7 @@ ReferenceArgument = Annotated[
     ),
 ]
 
-# of a command that changes something, and so does not take a model's name alone
+# for commands that change something, where the name of a model is not enough
 VersionArgument = Annotated[
     list[str],
     typer.Argument(

@@ -1,4 +1,4 @@
-"""`mlreg plugins list`, which imports none of them, and `show`, which imports the one it shows."""
+"""`mlreg plugins`: `list` imports no plugin; `show` imports the one that it shows."""
 
 from __future__ import annotations
 
@@ -21,23 +21,14 @@ def list_plugins(
 ) -> None:
     """List plugins, and where each comes from."""
     from registry_core.plugins.manager import KnownPlugins
+    from registry_core.results import PluginList
     from registry_core.settings import find_settings
 
     known = KnownPlugins(find_settings())
-    sources = [*known.datasets.values(), *known.extensions.values()]
-
-    rows = [
-        {
-            "name": source.name,
-            "kind": source.kind,
-            "module": source.module,
-            "named_by": source.origin,
-            "state": source.state,
-        }
-        for source in sources
-    ]
+    found = PluginList([*known.datasets.values(), *known.extensions.values()])
+    rows = found.to_json()["plugins"]
     if as_json:
-        output.print_json({"plugins": rows})
+        output.print_json(found.to_json())
     elif quiet:
         output.print_references(row["name"] for row in rows)
     else:

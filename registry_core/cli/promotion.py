@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,14 +17,10 @@ from registry_core.cli.options import (
     TargetArgument,
     YesOption,
 )
-from registry_core.promotion.gates import Decision, PromotionRefusedError
+from registry_core.promotion.gates import PromotionRefusedError
+from registry_core.promotion.promote import PromotionResult
 from registry_core.terminal import output
 from registry_core.terminal.tables.promotion import show_decision, show_metrics, show_promotion
-
-if TYPE_CHECKING:
-    from registry_core.plugins.manager import KnownPlugins, PluginSet
-    from registry_core.records import Version
-    from registry_core.registry import Registry
 
 
 @app.command(
@@ -46,54 +42,37 @@ def promote(
     quiet: QuietOption = False,
 ) -> None:
     """Move an alias to a version, if its rules allow it."""
-    from registry_core.lifecycle.publishing import notify
-    from registry_core.terminal.progress import QuietReporter, report_progress
+    from registry_core.terminal.progress import report_progress
 
     registry = session.open()
     reference, alias = promoted_words(registry, target)
     version = registry.version(reference)
     confirm_new_alias(registry, version.model, alias, yes, f"mlreg promote {version.ref}")
-    plugins, not_asked = _plugins(registry, version)
     if registry.settings.file is None and not quiet:
         output.print_note("No plugins.toml here: only installed plugins check the promotion.")
     try:
         with report_progress(quiet) as observer:
-            promotion, decision = registry.promote(
-                reference,
-                alias,
-                plugins=plugins,
-                reason=reason,
-                force=force,
-                dry_run=dry_run,
-                observer=observer,
-                warnings=not_asked,
+            found = registry.promote(
+                version, alias, reason=reason, force=force, dry_run=dry_run, observer=observer
             )
     except PromotionRefusedError as refusal:
-        _tell(refusal.decision)
+        found = PromotionResult.of_refusal(refusal, dry_run)
+        _print_warnings(found)
         if as_json:
-            output.print_json(_refused(refusal.decision))
+            output.print_json(found.to_json())
         if as_json or quiet:
             raise
         show_decision(refusal.decision)
         raise refusal.briefly() from refusal
-    _tell(decision)
-    if promotion.changed and not dry_run:
-        notify(
-            plugins,
-            "mlreg_promoted",
-            QuietReporter(),
-            version=promotion.version,
-            alias=alias,
-            previous=promotion.previous,
-        )
+    _print_warnings(found)
     if as_json:
-        output.print_json({**promotion.to_json(), **_told(decision, force), "dry_run": dry_run})
+        output.print_json(found.to_json())
     elif quiet:
-        output.print_references([promotion.version.ref])
-    else:
-        if promotion.changed:
-            show_decision(decision)
-        show_promotion(promotion, decision.failed, dry_run)
+        output.print_references([found.version.ref])
+    elif found.decision:
+        if found.changed:
+            show_decision(found.decision)
+        show_promotion(found.promotion, found.decision.failed, dry_run)
 
 
 @app.command(examples=("mlreg rollback cifar10@production",))
@@ -107,52 +86,18 @@ def rollback(
     """Move an alias back to the version it was on before."""
     registry = session.open()
     model, alias = alias_words(registry, words, "rollback")
-    ruled = any(rule.alias == alias for rule in registry.rules())
-    promotion = registry.rollback(model, alias, reason=reason, dry_run=dry_run)
+    found = registry.rollback(model, alias, reason=reason, dry_run=dry_run)
     if as_json:
-        output.print_json({**promotion.to_json(), "dry_run": dry_run})
+        output.print_json(found.to_json())
     elif quiet:
-        output.print_references([promotion.version.ref])
+        output.print_references([found.version.ref])
     else:
-        show_metrics(promotion.version, promotion.previous, alias)
-        if ruled:
+        show_metrics(found.version, found.previous, alias)
+        if found.unchecked_rules:
             output.print_text(f"A rollback does not check the rule for '{alias}'.")
-        show_promotion(promotion, [], dry_run)
+        show_promotion(found.promotion, [], dry_run)
 
 
-def _plugins(registry: Registry, version: Version) -> tuple[PluginSet, list[str]]:
-    """The plugins whose checks are asked, and what has to be said of those that cannot be."""
-    from registry_core.plugins.manager import KnownPlugins
-
-    known: KnownPlugins = KnownPlugins(registry.settings)
-    present = version.dataset in known.datasets
-    not_asked = []
-    if not present:
-        not_asked.append(
-            f"The plugin '{version.dataset}' is not installed here: "
-            "if it checks promotions, its checks were not asked."
-        )
-    return known.load(version.dataset if present else None), not_asked
-
-
-def _tell(decision: Decision) -> None:
-    for warning in decision.warnings:
+def _print_warnings(found: PromotionResult) -> None:
+    for warning in found.decision.warnings if found.decision else ():
         output.print_warning(warning)
-
-
-def _told(decision: Decision, force: bool = False) -> dict[str, object]:
-    return {
-        "rules": [rule.to_json() for rule in decision.rules],
-        "warnings": list(decision.warnings),
-        "decision": decision.evidence(force),
-    }
-
-
-def _refused(decision: Decision) -> dict[str, object]:
-    return {
-        "alias": decision.alias,
-        "version": decision.candidate.to_json(),
-        "previous": decision.incumbent.to_json() if decision.incumbent else None,
-        "changed": False,
-        **_told(decision),
-    }

@@ -18,14 +18,14 @@ from registry_core.cli.options import (
     YesOption,
     confirm,
 )
-from registry_core.cli.place import tell_nothing
-from registry_core.errors import IntegrityError
+from registry_core.cli.place import note_empty
+from registry_core.cli.registered import show_registered, watched
 from registry_core.refs import parse_words
 from registry_core.terminal import output
 from registry_core.terminal.tables.runs import show_reproduction, show_runs
 
 if TYPE_CHECKING:
-    from registry_core.records import UnfinishedRun
+    from registry_core.lifecycle.run_list import RunProgress
 
 # A table shows this many finished runs unless --limit says otherwise.
 ROWS = 10
@@ -60,32 +60,27 @@ def runs(
     """Show running, stopped and finished runs, newest first."""
     registry = session.open(needs_versions=False)
     if discard:
-        ids = list(dict.fromkeys(registry.stopped_run(name).id for name in discard))
+        ids = list(dict.fromkeys(registry.stopped_run(name).run.id for name in discard))
         again = " ".join(f"--discard {name}" for name in discard)
         confirm(f"Delete the files of run {', '.join(ids)}?", yes, f"mlreg runs {again}")
-        for run_id in ids:
-            registry.store.discard_run(run_id)
-            if not (as_json or quiet):
-                output.print_text(f"Deleted the files of run {run_id}")
+        discarded = registry.discard_runs(ids)
         if as_json:
-            output.print_json({"discarded": ids})
+            output.print_json(discarded.to_json())
         elif quiet:
-            output.print_references(ids)
+            output.print_references(discarded.ids)
+        else:
+            for run_id in discarded.ids:
+                output.print_text(f"Deleted the files of run {run_id}")
         return
-    unfinished = [*reversed(registry.store.unfinished_runs())]
-    finished = registry.store.newest_versions(limit or ROWS)
+    found = registry.runs(limit or ROWS)
     if as_json:
-        found = [run.to_json() | _progress(run) for run in unfinished]
-        made = [
-            {"id": version.run, "state": "finished", "version": version.ref} for version in finished
-        ]
-        output.print_json({"runs": [*found, *made]})
+        output.print_json(found.to_json())
     elif quiet:
-        output.print_references([run.id for run in unfinished])
-    elif unfinished or finished:
-        show_runs([(run, _told(run)) for run in unfinished], finished, wide)
+        output.print_references(each.run.id for each in found.unfinished)
+    elif found.unfinished or found.finished:
+        show_runs([(each.run, str(each)) for each in found.unfinished], found.finished, wide)
     else:
-        tell_nothing(registry, "runs")
+        note_empty(registry, "runs")
 
 
 @app.command(examples=("mlreg resume", "mlreg resume 1f3a"))
@@ -100,27 +95,15 @@ def resume(
     Its version is equal, bit for bit, to that of a run that was never stopped. RUN can be left out
     if one run alone can be resumed.
     """
-    from registry_core.cli.runs import running, tell_version
-    from registry_core.lifecycle.spec import spec_from_run
-    from registry_core.plugins import custom_code
-    from registry_core.plugins.manager import KnownPlugins
-
     registry = session.open(needs_versions=False)
     stopped = registry.stopped_run(run)
-    if not stopped.record:
-        raise IntegrityError(
-            f"Run {stopped.id} cannot be resumed: its run.json is damaged.",
-            "Its files can only be deleted.",
-            f"mlreg runs --discard {stopped.id[-8:]}",
+    if stopped.run.record and not quiet:
+        output.print_hint(_resuming(stopped))
+    with watched(quiet) as (observer, interrupts):
+        version = registry.resume(
+            stopped.run.id, data_dir=data_dir, observer=observer, interrupts=interrupts
         )
-    custom_code.check_here(f"Run {stopped.id}", stopped.record, registry.settings)
-    plugins = KnownPlugins(registry.settings).load(stopped.record["dataset"])
-    plan = spec_from_run(plugins, stopped, data_dir)
-    if not quiet:
-        output.print_hint(_goes_on(stopped))
-    with running(registry, plugins, quiet) as run_one:
-        version = run_one(plan)
-    tell_version(version, registry, as_json, quiet)
+    show_registered(version, registry, as_json, quiet)
 
 
 @app.command(examples=("mlreg reproduce cifar10@1", "mlreg reproduce cifar10@1 -p epochs=2"))
@@ -132,39 +115,14 @@ def reproduce(
     quiet: QuietOption = False,
 ) -> None:
     """Train a version again and compare the results."""
-    import tempfile
-    from pathlib import Path
-
-    from registry_core.cli.runs import run_context
-    from registry_core.cli.starting import require_training
     from registry_core.config import parse_overrides
-    from registry_core.lifecycle import reproduce as reproduction
-    from registry_core.lifecycle.record import RecordedVersion
-    from registry_core.lifecycle.spec import spec_from_record
-    from registry_core.plugins import custom_code
-    from registry_core.plugins.manager import KnownPlugins
-    from registry_core.process.interrupts import stop_on_signals
-    from registry_core.terminal.progress import report_progress
 
-    registry = session.open()
-    version = registry.version(parse_words(reference))
-    manifest = registry.store.manifest(version)
-    reproduction.check_reproducible(version, manifest)
-    custom_code.check_here(version.ref, manifest, registry.settings)
-    plugins = KnownPlugins(registry.settings).load(version.dataset)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
-    plan = spec_from_record(plugins, manifest, data_dir, overrides)
-    require_training()
-    with (
-        stop_on_signals() as stop,
-        report_progress(quiet) as observer,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        found = reproduction.reproduce(
-            plan,
-            RecordedVersion(version, manifest, registry.per_example_results(version)),
-            reproduction.EphemeralWorkspace(Path(folder)),
-            run_context(registry, plugins, observer, stop),
+    ref = parse_words(reference)
+    registry = session.open()
+    with watched(quiet) as (observer, interrupts):
+        found = registry.reproduce(
+            ref, overrides=overrides, data_dir=data_dir, observer=observer, interrupts=interrupts
         )
     if as_json:
         output.print_json(found.to_json())
@@ -174,34 +132,9 @@ def reproduce(
         show_reproduction(found)
 
 
-def _progress(run: UnfinishedRun) -> dict[str, int]:
-    """The epoch and step of a run's checkpoint; empty without one that can be read."""
-    from registry_core.store.checkpoint import read_state
-
-    if run.checkpoint is None or not run.record:
-        return {}
-    try:
-        state = read_state(run.checkpoint)
-    except IntegrityError:
-        return {}
-    return {"epoch": state["epoch"], "step": state["step"]}
-
-
-def _told(run: UnfinishedRun) -> str:
-    """`3 of 50 epochs, 120 batches`."""
-    place = _progress(run)
-    if not run.record:
-        return ""
-    if not place:
-        return "no checkpoint"
-    batches = f", {place['step']:,} batches" if place["step"] else ""
-    return f"{place['epoch']} of {run.record['config']['epochs']} epochs{batches}"
-
-
-def _goes_on(run: UnfinishedRun) -> str:
-    """What is resumed, in a line."""
-    record = run.record
+def _resuming(stopped: RunProgress) -> str:
+    record = stopped.run.record
     return (
-        f"Resuming run {run.id}: {record['dataset']}, preset {record['preset']}, seed "
-        f"{record['config']['seed']}, {_told(run)}"
+        f"Resuming run {stopped.run.id}: {record['dataset']}, preset {record['preset']}, seed "
+        f"{record['config']['seed']}, {stopped}"
     )

@@ -1,10 +1,9 @@
-"""`mlreg rules`: what an alias asks of the version that is to get it, kept in the registry."""
+"""`mlreg rules`: what an alias requires of a version, kept in the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,10 +19,12 @@ from registry_core.cli.options import (
 )
 from registry_core.errors import UsageError
 from registry_core.refs import check_alias_name
-from registry_core.registry import Registry
-from registry_core.rules import PromotionRule, RuleChange, nearest, wrong_value
 from registry_core.terminal import output
 from registry_core.terminal.tables.promotion import show_rule_changes, show_rules
+
+if TYPE_CHECKING:
+    from registry_core.promotion.registry_rules import RuleChanges
+    from registry_core.registry import Registry
 
 group = Commands(
     cls=DefaultGroup,
@@ -48,26 +49,21 @@ def list_rules(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """List every rule, and which version the alias is on."""
     registry = session.open()
     rules = registry.rules()
-    aliases = dict.fromkeys(rule.alias for rule in rules)
-    holders = {alias: registry.store.rules.holders(alias) for alias in aliases}
-    meant = _meant(registry, [alias for alias in aliases if not holders[alias]])
     if as_json:
-        told = [{**rule.to_json(), "holders": holders[rule.alias]} for rule in rules]
-        output.print_json({"rules": told, "meant": meant})
+        output.print_json(rules.to_json())
         return
     if quiet:
-        output.print_references(aliases)
+        output.print_references(rules.holders)
     elif rules:
-        show_rules(rules, holders, meant)
+        show_rules(rules, rules.holders, rules.meant)
     else:
         output.print_text(f"No alias has a rule in {registry.folder}.")
         output.print_hint("To set one: mlreg rules set production --floor test_accuracy=0.75")
-    for alias in aliases:
-        if len({str(rule.rule.to_json()) for rule in rules if rule.alias == alias}) > 1:
-            output.print_warning(
-                f"{registry.settings.file} and the registry have different rules for '{alias}', "
-                "and both apply. To take the file's into the registry: mlreg rules sync"
-            )
+    for alias in rules.conflicting:
+        output.print_warning(
+            f"{registry.settings.file} and the registry have different rules for '{alias}', "
+            "and both apply. To take the file's into the registry: mlreg rules sync"
+        )
 
 
 @group.command(
@@ -132,30 +128,19 @@ def set_rule(
     check_alias_name(alias)
     if requires and requires_none:
         raise UsageError("--requires and --requires-none contradict each other.", "Use one.")
-    changes: dict[str, Any] = {
-        "versus_incumbent": versus,
-        "margin": margin,
-        "alpha": alpha,
-        "requires": [] if requires_none else requires,
-        "rollback_days": rollback_days,
-    }
-    floors = dict(_floor(text) for text in floor or [])
-    given = {key: value for key, value in changes.items() if value is not None}
-    known = {metric: least for metric, least in floors.items() if least is not None}
-    for key, value in (*given.items(), ("floor", known)):
-        if wrong := wrong_value(key, value, alias):
-            option = {"versus_incumbent": "versus"}.get(key, key).replace("_", "-")
-            raise UsageError(f"--{option} {wrong}.", "", "mlreg rules set --help")
-
-    def change(before: Mapping[str, PromotionRule]) -> Mapping[str, PromotionRule]:
-        rule = before.get(alias, PromotionRule())
-        kept = {metric: least for metric, least in rule.floor.items() if metric not in floors}
-        return {alias: replace(rule, floor={**kept, **known}, **given)}
-
     registry = session.open()
-    changed = registry.store.rules.change(change, reason, dry_run=dry_run)
-    _show(registry, changed, dry_run, as_json, quiet)
-    _warn_of_names(registry, known, requires or [])
+    changes = registry.set_rule(
+        alias,
+        floor=dict(_parse_floor(text) for text in floor or []),
+        versus_incumbent=versus,
+        margin=margin,
+        alpha=alpha,
+        requires=[] if requires_none else requires,
+        rollback_days=rollback_days,
+        reason=reason,
+        dry_run=dry_run,
+    )
+    _show(registry, changes, as_json, quiet)
 
 
 @group.command("remove", examples=("mlreg rules remove staging --yes",))
@@ -169,21 +154,14 @@ def remove_rule(
 ) -> None:
     """Remove the rule of an alias."""
     registry = session.open()
-    rules = registry.store.rules.current()
-    if check_alias_name(alias) not in rules:
-        others = ", ".join(rules) or "none"
-        near = nearest(alias, rules)
-        raise UsageError(
-            f"The registry has no rule for '{alias}'.",
-            f"It has rules for: {others}." + (f" Did you mean {near}?" if near else ""),
-            f"mlreg rules remove {near}" if near else "mlreg rules",
-        )
+    changes = registry.remove_rule(alias, dry_run=True)
     if not dry_run:
-        asked = "; ".join(rules[alias].rule.requirements()) or "no requirements"
+        before = changes[0].before
+        asked = "; ".join(before.requirements() if before else []) or "no requirements"
         question = f"Remove the rule for '{alias}' ({asked})?"
         confirm(question, yes, f"mlreg rules remove {alias}")
-    changed = registry.store.rules.change(lambda before: {alias: None}, reason, dry_run=dry_run)
-    _show(registry, changed, dry_run, as_json, quiet)
+        changes = registry.remove_rule(alias, reason=reason)
+    _show(registry, changes, as_json, quiet)
 
 
 @group.command("sync", examples=("mlreg rules sync --dry-run",))
@@ -196,61 +174,34 @@ def sync_rules(
 ) -> None:
     """Copy the rules of plugins.toml into the registry."""
     registry = session.open()
-    planned = registry.sync_rules(reason, dry_run=True)
-    going = [change for change in planned if change.changed]
-    if dry_run or not going:
-        changed = planned
-    else:
+    changes = registry.sync_rules(dry_run=True)
+    going = [change.alias for change in changes if change.changed]
+    if going and not dry_run:
         if not (as_json or quiet or yes):
-            show_rule_changes(planned, dry_run=True)
-        names = ", ".join(change.alias for change in going)
-        confirm(f"Set the registry's rules for {names}?", yes, "mlreg rules sync")
-        changed = registry.sync_rules(reason)
-    _show(registry, changed, dry_run, as_json, quiet)
-    synced = {change.alias for change in changed}
-    for rule in registry.store.rules.current().values():
-        if rule.alias not in synced and not (as_json or quiet):
-            output.print_text(f"{rule.alias}: only the registry has a rule; it stays")
+            show_rule_changes(changes, dry_run=True)
+        confirm(f"Set the registry's rules for {', '.join(going)}?", yes, "mlreg rules sync")
+        changes = registry.sync_rules(reason=reason)
+    changes = replace(changes, dry_run=dry_run)
+    _show(registry, changes, as_json, quiet)
+    if not (as_json or quiet):
+        for alias in changes.kept:
+            output.print_text(f"{alias}: only the registry has a rule; it stays")
 
 
-def _show(
-    registry: Registry, changes: list[RuleChange], dry_run: bool, as_json: bool, quiet: bool
-) -> None:
+def _show(registry: Registry, changes: RuleChanges, as_json: bool, quiet: bool) -> None:
     if as_json:
-        told = [change.to_json() for change in changes]
-        output.print_json({"changes": told, "dry_run": dry_run})
+        output.print_json(changes.to_json())
     elif quiet:
         output.print_references(change.alias for change in changes)
     else:
-        show_rule_changes(changes, dry_run)
-        if not dry_run and any(change.changed for change in changes):
+        show_rule_changes(changes, changes.dry_run)
+        if not changes.dry_run and any(change.changed for change in changes):
             output.print_hint(f"Kept in {registry.folder}: it applies from every folder.")
-    unheld = [c.alias for c in changes if c.after and not registry.store.rules.holders(c.alias)]
-    for alias, near in _meant(registry, unheld).items():
-        output.print_warning(f"No version holds '{alias}'; was '{near}' meant?")
+    for warning in changes.warnings:
+        output.print_warning(warning)
 
 
-def _meant(registry: Registry, unheld: list[str]) -> dict[str, str]:
-    """For aliases that have a rule and no version: the alias that was probably meant."""
-    held = {alias for model in registry.store.models() for alias in model.aliases}
-    found = {alias: nearest(alias, held) for alias in unheld}
-    return {alias: near for alias, near in found.items() if near}
-
-
-def _warn_of_names(registry: Registry, floors: Mapping[str, float], requires: list[str]) -> None:
-    """Say so where no version can satisfy what was just asked for, as far as that is known."""
-    newest = registry.store.newest_versions(1)
-    for metric in floors:
-        if newest and metric not in newest[0].metrics:
-            near = nearest(metric, newest[0].metrics)
-            meant = f" Did you mean {near}?" if near else ""
-            output.print_warning(f"{newest[0].ref} has no metric '{metric}'.{meant}")
-    for alias in requires:
-        if newest and not registry.store.rules.holders(alias):
-            output.print_warning(f"No version holds the alias '{alias}'.")
-
-
-def _floor(text: str) -> tuple[str, float | None]:
+def _parse_floor(text: str) -> tuple[str, float | None]:
     metric, _, value = text.partition("=")
     try:
         if metric and value:

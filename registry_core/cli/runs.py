@@ -1,7 +1,13 @@
-"""`mlreg run`: everything that can be refused is refused before TensorFlow is imported."""
+"""`mlreg run`: train a model and register it."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,20 +25,16 @@ from registry_core.cli.options import (
     PresetOption,
     QuietOption,
 )
+from registry_core.cli.registered import show_registered, show_registered_group, watched
+from registry_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from registry_core.config import RunConfig
-    from registry_core.lifecycle.backend import TrainingBackend
-    from registry_core.lifecycle.context import RunContext
     from registry_core.lifecycle.seeds import Place
-    from registry_core.lifecycle.spec import RunSpec
-    from registry_core.plugins.manager import PluginSet
-    from registry_core.process.interrupts import StopRequest
     from registry_core.records import Version
     from registry_core.registry import Registry
-    from registry_core.types import Observer, RunResult
+    from registry_core.results import RunPlan
+    from registry_core.running import ObserveEach
+    from registry_core.types import Observer
 
 
 @app.command(
@@ -76,79 +78,60 @@ def run(
     run can be resumed.
     """
     from registry_core.config import parse_overrides
-    from registry_core.errors import UsageError
-    from registry_core.lifecycle.seeds import plan_group, run_group
-    from registry_core.lifecycle.spec import spec_from_preset
-    from registry_core.plugins.manager import KnownPlugins
+    from registry_core.process.interrupts import stop_on_signals
 
-    registry = session.open(create=True)
-    plugins = KnownPlugins(registry.settings).load(dataset)
-    overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
-    overrides.update(_given("epochs", epochs, overrides) | _given("seed", seed, overrides))
-    plan = spec_from_preset(plugins, preset, overrides, name, data_dir)
-    plans = [plan] if seeds is None else plan_group(plan, seeds)
     if show and seeds is not None:
         raise UsageError(
-            "--show opens one version's figures, and --seeds makes several.",
-            "Use one of the two.",
+            "--show opens one version's figures, and --seeds makes several.", "Use one of the two."
         )
-    if print_config:
-        _print_config(plans, as_json)
-        return
-    if dry_run:
-        _tell_plans(plans, registry.folder, as_json)
-        return
+    overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
+    overrides.update(_given("epochs", epochs, overrides) | _given("seed", seed, overrides))
+    registry = session.open(create=True)
+    what: dict[str, Any] = {"overrides": overrides, "name": name, "data_dir": data_dir}
+    if print_config or dry_run:
+        plan = registry.plan_run(dataset, preset, seeds=seeds, **what)
+        (_print_config if print_config else _show_plan)(plan, as_json)
+    elif seeds is not None:
+        with stop_on_signals() as interrupts:
+            group = registry.run_group(
+                dataset,
+                preset,
+                seeds=seeds,
+                observe_each=_observer_of_each(quiet),
+                interrupts=interrupts,
+                **what,
+            )
+        show_registered_group(group, as_json, quiet)
+    else:
+        with watched(quiet) as (observer, interrupts):
+            version = registry.run(
+                dataset, preset, observer=observer, interrupts=interrupts, **what
+            )
+        show_registered(version, registry, as_json, quiet)
+        if show:
+            _open_figures(registry, version)
 
-    with running(registry, plugins, quiet) as run_one:
-        versions = [run_one(plan)] if seeds is None else run_group(plans, run_one)
-    if seeds is not None:
-        tell_group(versions, registry, as_json, quiet)
-        return
-    tell_version(versions[0], registry, as_json, quiet)
-    if show:
-        _open_figures(versions[0])
 
-
-@contextmanager
-def running(
-    registry: Registry, plugins: PluginSet, quiet: bool
-) -> Iterator[Callable[..., Version]]:
-    """A function that runs a plan to its version, watched, while signals stop it.
-
-    It takes the plan and, where it is one of several, which of how many.
-    """
-    import time
-
-    from registry_core.cli.starting import require_training
-    from registry_core.lifecycle import run as lifecycle
-    from registry_core.process.interrupts import stop_on_signals
+def _observer_of_each(quiet: bool) -> ObserveEach:
+    """Gives each run of a group an observer that knows how long the earlier ones took."""
     from registry_core.terminal.live import GroupProgress
     from registry_core.terminal.progress import report_progress
 
-    require_training()
-    with stop_on_signals() as stop:
-        group: GroupProgress | None = None
+    group: GroupProgress | None = None
 
-        def run_one(plan: RunSpec, place: Place | None = None) -> Version:
-            nonlocal group
-            if place and group is None:
-                group = GroupProgress(place.runs)
-            began = time.monotonic()
-            with report_progress(quiet, str(place or ""), group) as observer:
-                context = run_context(registry, plugins, observer, stop)
-                version = lifecycle.run(plan, registry.store, context)
-                if place:
-                    observer.say(f"{place}: {_registered(version)}")
-            if group:
-                group.seconds.append(time.monotonic() - began)
-            return version
+    @contextmanager
+    def observe(place: Place) -> Iterator[Observer]:
+        nonlocal group
+        group = group or GroupProgress(place.runs)
+        began = time.monotonic()
+        with report_progress(quiet, str(place), group) as observer:
+            yield observer
+        group.seconds.append(time.monotonic() - began)
 
-        yield run_one
+    return observe
 
 
 def _given(key: str, value: int | None, overrides: dict[str, Any]) -> dict[str, Any]:
-    from registry_core.errors import UsageError
-
     if value is None:
         return {}
     if key in overrides:
@@ -156,132 +139,54 @@ def _given(key: str, value: int | None, overrides: dict[str, Any]) -> dict[str, 
     return {key: value}
 
 
-def run_context(
-    registry: Registry, plugins: PluginSet, observer: Observer, stop: StopRequest
-) -> RunContext:
-    """What a run of this registry needs beside its specification."""
-    from registry_core.lifecycle.context import RunContext
-
-    project = registry.settings.folder
-    return RunContext(plugins, load_backend, observer, stop, project, standard_report)
-
-
-def load_backend(config: RunConfig) -> TrainingBackend:
-    from registry_core.training import KerasBackend  # TensorFlow loads here
-
-    return KerasBackend(config)
-
-
-def standard_report(result: RunResult, out_dir: Path) -> Sequence[Path]:
-    """The host's own figures."""
-    from registry_core.lifecycle.context import draw_standard_figures
-
-    return draw_standard_figures(result, out_dir)
-
-
-def _print_config(plans: Sequence[RunSpec], as_json: bool) -> None:
-    import json
-
+def _print_config(plan: RunPlan, as_json: bool) -> None:
     from registry_core.terminal import output
 
-    plan, seeds = plans[0], [each.config.seed for each in plans]
-    values = plan.config.values()
+    spec, seeds = plan[0], plan.seeds
     if as_json:
-        told = {"dataset": plan.dataset, "preset": plan.preset, "config": values}
-        output.print_json(told | ({"seeds": seeds} if plan.group else {}))
+        output.print_json(plan.config_json())
         return
-    output.print_text(f"# mlreg run {plan.dataset} --preset {plan.preset}")
-    if plan.config.about:
-        output.print_text(f"# {plan.config.about}")
-    if plan.group:
+    output.print_text(f"# mlreg run {spec.dataset} --preset {spec.preset}")
+    if spec.config.about:
+        output.print_text(f"# {spec.config.about}")
+    if spec.group:
         output.print_text(
-            f"# {len(plans)} runs: this one, and the same with seeds {seeds[1]} to {seeds[-1]}"
+            f"# {len(plan)} runs: this one, and the same with seeds {seeds[1]} to {seeds[-1]}"
         )
-    for key, value in values.items():
+    for key, value in spec.config.values().items():
         output.print_text(f"{key}={json.dumps(value) if not isinstance(value, str) else value}")
 
 
-def _tell_plans(plans: Sequence[RunSpec], folder: Path, as_json: bool) -> None:
+def _show_plan(plan: RunPlan, as_json: bool) -> None:
     from registry_core.terminal import output
 
-    plan, last = plans[0], plans[-1].config.seed
     if as_json:
-        seeds = {"seeds": [each.config.seed for each in plans]} if plan.group else {}
-        output.print_json({**plan.summary(), **seeds, "dry_run": True})
+        output.print_json(plan.to_json())
         return
-    config = plan.config
+    spec, config = plan[0], plan[0].config
     times, which, versions = "", f"seed {config.seed}", "it as the next version"
-    if plan.group:
-        times = f" {len(plans)} times"
-        which = f"seeds {config.seed} to {last}"
-        versions = f"them as the next {len(plans)} versions"
+    if spec.group:
+        times = f" {len(plan)} times"
+        which = f"seeds {config.seed} to {plan.seeds[-1]}"
+        versions = f"them as the next {len(plan)} versions"
     output.print_text(
-        f"Would train {plan.dataset} with preset {plan.preset}{times}: {config.epochs} epochs, "
+        f"Would train {spec.dataset} with preset {spec.preset}{times}: {config.epochs} epochs, "
         f"batches of {config.batch_size}, {which};\n"
-        f"and register {versions} of '{plan.model}' in {folder}."
+        f"and register {versions} of '{spec.model}' in {plan.registry}."
     )
 
 
-def tell_version(version: Version, registry: Registry, as_json: bool, quiet: bool) -> None:
-    """A version that was just registered, as the options ask for it."""
+def _open_figures(registry: Registry, version: Version) -> None:
     from registry_core.terminal import output
-
-    if as_json:
-        output.print_json({"version": version.to_json(), "registry": str(registry.folder)})
-    elif quiet:
-        output.print_references([version.ref])
-    else:
-        output.print_text(_registered(version))
-        output.print_hint(f"Details: mlreg show {version.ref}")
-        output.print_hint(f"Figures: mlreg export {version.ref} --format figures")
-
-
-def tell_group(versions: Sequence[Version], registry: Registry, as_json: bool, quiet: bool) -> None:
-    """The versions of a group that was just registered, as the options ask for them."""
-    from registry_core.evaluation.groups import metrics_of
-    from registry_core.terminal import output
-    from registry_core.terminal.tables.comparisons import show_group
-
-    if as_json:
-        output.print_json(
-            {
-                "versions": [version.to_json() for version in versions],
-                "group": versions[0].group,
-                "registry": str(registry.folder),
-                "summary": {name: found.to_json() for name, found in metrics_of(versions).items()},
-            }
-        )
-    elif quiet:
-        output.print_references(version.ref for version in versions)
-    else:
-        show_group(versions)
-        output.print_hint(f"Details: mlreg show {versions[0].ref}")
-        output.print_hint(f"To compare groups: mlreg compare MODEL@N {versions[0].ref}")
-
-
-def _registered(version: Version) -> str:
-    from registry_core.formatting import duration, fraction
-
-    seconds = duration(sum(version.seconds.values()))
-    metrics = ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())
-    return f"Registered {version.ref}: {metrics}, in {seconds}"
-
-
-def _open_figures(version: Version) -> None:
-    import os
-    import sys
-    import tempfile
-
-    from registry_core.terminal.output import print_warning
 
     # a folder inside one that is the user's alone: figures are not for everyone on the machine
     around = Path(tempfile.mkdtemp(prefix=f"{version.model}-{version.version}-"))
-    folder = session.open().export(version.ref, "figures", around / "figures")
+    folder = registry.export(version.ref, "figures", around / "figures").path
     headless = sys.platform == "linux" and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )
     if headless:
-        print_warning(f"No display to show figures on; they are in {folder}")
+        output.print_warning(f"No display to show figures on; they are in {folder}")
         return
     for figure in sorted(file for file in folder.rglob("*") if file.is_file()):
         typer.launch(str(figure))

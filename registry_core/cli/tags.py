@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,6 @@ from registry_core.refs import check_model_name, parse_target
 from registry_core.terminal import output
 from registry_core.terminal.tables.ledger import show_holders
 from registry_core.terminal.tables.versions import show_tags
-
-if TYPE_CHECKING:
-    from registry_core.records import LedgerRow
 
 
 @app.command(
@@ -47,21 +44,19 @@ def tag(
     registry = session.open()
     split = 1 if "@" in words[0] else 2
     ref, _ = parse_target(words[:split], after=0, command="tag")
-    version = registry.version(ref)
     tags = dict(_key_and_value(word) for word in words[split:])
     gone = remove or []
     if both := set(tags) & set(gone):
         raise UsageError(
             f"The tag {min(both)} cannot be set and deleted at once.", "Do one of the two."
         )
-    if tags or gone:
-        version = registry.store.tag(version, tags, gone, reason)
+    found = registry.tag(ref, tags, remove=gone, reason=reason)
     if as_json:
-        output.print_json({"version": version.to_json(), "tags": dict(version.tags)})
+        output.print_json(found.to_json())
     elif quiet:
-        output.print_references([version.ref])
+        output.print_references([found.version.ref])
     else:
-        show_tags(version)
+        show_tags(found.version)
 
 
 @app.command(
@@ -95,13 +90,13 @@ def alias(
         )
     if remove:
         model, name = alias_words(registry, words, "alias --remove")
-        holder = registry.store.release_alias(model, name, reason)
+        released = registry.release(model, name, reason=reason)
         if as_json:
-            output.print_json({"alias": name, "version": None, "previous": holder.to_json()})
+            output.print_json(released.to_json())
         elif quiet:
-            output.print_references([holder.ref])
+            output.print_references([released.previous.ref])
         else:
-            output.print_text(f"{model}@{name} is deleted; it was {holder.ref}.")
+            output.print_text(f"{model}@{name} is deleted; it was {released.previous.ref}.")
             output.print_hint(f"To have it back: mlreg rollback {model}@{name}")
         return
     if len(words) == 1 and "@" not in words[0]:
@@ -110,7 +105,7 @@ def alias(
         model, only = alias_words(registry, words, "alias")
     rows = registry.holders(model, only)
     if as_json:
-        output.print_json({"aliases": [_holder(row) for row in rows]})
+        output.print_json(rows.to_json())
     elif quiet:
         output.print_references(f"{model}@{row.version}" for row in rows)
     elif rows:
@@ -122,8 +117,3 @@ def alias(
 def _key_and_value(word: str) -> tuple[str, str]:
     key, _, value = word.partition("=")
     return key, value
-
-
-def _holder(row: LedgerRow) -> dict[str, Any]:
-    ref = f"{row.model}@{row.version}"
-    return {"alias": row.alias, "ref": ref, "since": row.at, "who": row.who, "reason": row.reason}

@@ -14,27 +14,16 @@ from registry_core.cli.options import (
     ReferenceArgument,
     WideOption,
 )
-from registry_core.cli.place import tell_nothing
+from registry_core.cli.place import note_empty
 from registry_core.errors import UsageError
 from registry_core.records import LOG_FILE
 from registry_core.refs import parse_many, parse_model, parse_words, shown
 from registry_core.terminal import output
-from registry_core.terminal.tables.comparisons import show_side_by_side
-from registry_core.terminal.tables.ledger import show_history
-from registry_core.terminal.tables.versions import (
-    show_models,
-    show_removals,
-    show_version,
-    show_versions,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
-    from registry_core.records import Version
     from registry_core.registry import Registry
-    from registry_core.store import Store
 
 # A table shows this many versions or ledger rows unless --limit says otherwise.
 ROWS = 20
@@ -69,71 +58,76 @@ def list_command(
     """List models, or the versions of one."""
     model = None if model is None else parse_model(model)
     registry = session.open(needs_versions=model is not None)
-    store = registry.store
     if model is None:
         if tag is not None or removed:
-            names = store.model_names()
+            names = registry.model_names()
             option = f"--tag {tag}" if tag is not None else "--removed"
             raise UsageError(
                 "Which model?",
                 "--tag and --removed list versions of one model.",
                 f"mlreg list {names[0] if names else 'MODEL'} {option}",
             )
-        models = store.models()
-        if as_json:
-            found = [summary.to_json() for summary in models]
-            output.print_json({"registry": str(registry.folder), "models": found})
-        elif quiet:
-            output.print_references(summary.name for summary in models)
-        elif models:
-            show_models(models, wide)
-        else:
-            tell_nothing(registry, "models")
-        return
-    if removed:
-        _list_removed(store, model, wide, as_json, quiet)
-        return
+        _list_models(registry, wide, as_json, quiet)
+    elif removed:
+        _list_removed(registry, model, wide, as_json, quiet)
+    else:
+        _list_versions(registry, model, limit, tag, wide, as_json, quiet)
+
+
+def _list_models(registry: Registry, wide: bool, as_json: bool, quiet: bool) -> None:
+    from registry_core.terminal.tables.versions import show_models
+
+    models = registry.models()
+    if as_json:
+        output.print_json(models.to_json())
+    elif quiet:
+        output.print_references(summary.name for summary in models)
+    elif models:
+        show_models(models, wide)
+    else:
+        note_empty(registry, "models")
+
+
+def _list_versions(
+    registry: Registry,
+    model: str,
+    limit: int | None,
+    tag: str | None,
+    wide: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from registry_core.terminal.tables.versions import show_versions
+
     key, equals, value = (tag or "").partition("=")
-    versions = store.versions(
+    table = not (as_json or quiet)
+    found = registry.versions(
         model,
-        limit=limit or (None if as_json or quiet else ROWS + 1),
-        tag=(key, value if equals else None) if tag is not None else None,
+        limit or (ROWS if table else None),
+        (key, value if equals else None) if tag is not None else None,
+        check_files=table,
     )
     if as_json:
-        output.print_json(
-            {
-                "registry": str(registry.folder),
-                "versions": [version.to_json() for version in versions],
-                "tags": {version.ref: dict(version.tags) for version in versions if version.tags},
-                "groups": {version.ref: version.group for version in versions if version.group},
-            }
-        )
-    elif quiet:
-        output.print_references(version.ref for version in versions)
-    else:
-        rows = versions if limit else versions[:ROWS]
-        damaged = {version.ref: store.damaged(version) for version in rows}
-        damaged = {ref: problems for ref, problems in damaged.items() if problems}
-        show_versions(rows, damaged, _groups(store, rows), wide)
-        for ref, problems in damaged.items():
-            output.print_warning(f"{ref} is damaged: {', '.join(problems)}.")
-        for version in rows:
-            if place := store.unreadable(version):
-                output.print_warning(f"{version.ref} cannot be read: no permission for {place}.")
-        if len(rows) < len(versions):
-            output.print_hint(f"Older versions: mlreg list {model} --limit 1000")
+        output.print_json(found.to_json())
+        return
+    if quiet:
+        output.print_references(version.ref for version in found)
+        return
+    show_versions(found, found.damaged, found.groups, wide)
+    for ref, problems in found.damaged.items():
+        output.print_warning(f"{ref} is damaged: {', '.join(problems)}.")
+    for ref, place in found.unreadable.items():
+        output.print_warning(f"{ref} cannot be read: no permission for {place}.")
+    if found.has_older and not limit:
+        output.print_hint(f"Older versions: mlreg list {model} --limit 1000")
 
 
-def _groups(store: Store, versions: Sequence[Version]) -> dict[str, list[Version]]:
-    """The versions of each group that one of these belongs to, by the group's id."""
-    one_of_each = {version.group: version for version in versions if version.group}
-    return {group: store.group(version) for group, version in one_of_each.items()}
+def _list_removed(registry: Registry, model: str, wide: bool, as_json: bool, quiet: bool) -> None:
+    from registry_core.terminal.tables.versions import show_removals
 
-
-def _list_removed(store: Store, model: str, wide: bool, as_json: bool, quiet: bool) -> None:
-    removals = store.removals.of(model)
+    removals = registry.removed(model)
     if as_json:
-        output.print_json({"removed": [removal.to_json() for removal in removals]})
+        output.print_json(removals.to_json())
     elif quiet:
         output.print_references(removal.version.ref for removal in removals)
     elif removals:
@@ -164,25 +158,20 @@ def show(
             for line in found.lines:
                 output.print_text(line)
         return
-    version = registry.version(parse_words(reference))
+    ref = parse_words(reference)
     if quiet:
-        output.print_references([version.ref])
+        output.print_references([registry.version(ref).ref])
         return
-    manifest = registry.store.manifest(version)
-    together = registry.store.group(version)
+    details = registry.show(ref)
     if as_json:
-        output.print_json(
-            {
-                "version": version.to_json(),
-                "tags": dict(version.tags),
-                "together": [each.ref for each in together],
-                "manifest": manifest,
-            }
-        )
-    else:
-        show_version(version, manifest, together)
-        if version.file(LOG_FILE):
-            output.print_hint(f"Its log: mlreg show {version.ref} --log")
+        output.print_json(details.to_json())
+        return
+    from registry_core.terminal.tables.versions import show_version
+
+    version = details.version
+    show_version(version, details.manifest, details.together)
+    if version.file(LOG_FILE):
+        output.print_hint(f"Its log: mlreg show {version.ref} --log")
 
 
 @app.command(
@@ -214,6 +203,8 @@ def history(
     With --at, show which version an alias was on at a time. A day means its end; a time without a
     zone is UTC.
     """
+    from registry_core.terminal.tables.ledger import show_history
+
     registry = session.open(needs_versions=bool(reference))
     if at is not None:
         _show_holder(registry, reference or [], at, as_json)
@@ -222,33 +213,31 @@ def history(
         parse_words(reference) if reference else None, limit or (None if as_json else ROWS)
     )
     if as_json:
-        output.print_json({"history": [row.to_json() for row in rows]})
+        output.print_json(rows.to_json())
     elif rows:
         show_history(rows, wide)
     else:
-        tell_nothing(registry, "events")
+        note_empty(registry, "events")
 
 
 def _show_holder(registry: Registry, words: list[str], at: str, as_json: bool) -> None:
     ref = parse_words(words)
     if ref.kind != "alias" or ref.selector is None:
         raise UsageError(
-            f"--at needs an alias, and {ref} is none.",
+            f"--at needs an alias, and {ref} is not one.",
             "Name a model and its alias.",
             f"mlreg history {ref.model}@production --at {at}",
         )
-    moment = _moment(at)
-    holder = registry.holder_at(ref.model, ref.selector, moment)
+    found = registry.holder_at(ref.model, ref.selector, _parse_time(at))
     if as_json:
-        version = holder.to_json() if holder else None
-        output.print_json({"alias": str(ref), "at": moment.isoformat(), "version": version})
+        output.print_json(found.to_json())
     else:
-        held = f"was {holder.ref}" if holder else "was on no version"
-        output.print_text(f"{ref} {held} at {moment:%Y-%m-%d %H:%M:%S} UTC")
+        held = f"was {found.version.ref}" if found.version else "was on no version"
+        output.print_text(f"{ref} {held} at {found.moment:%Y-%m-%d %H:%M:%S} UTC")
 
 
-def _moment(text: str) -> datetime:
-    """A time as it was typed: a day means its end, and a time without a zone is UTC."""
+def _parse_time(text: str) -> datetime:
+    """Parse a time; a day means its end, and a time without a zone is UTC."""
     from datetime import UTC, datetime, time
 
     try:
@@ -287,10 +276,11 @@ def compare(
     each metric, and Welch's test between the groups.
     """
     from registry_core.terminal.progress import report_progress
+    from registry_core.terminal.tables.comparisons import show_side_by_side
 
     with report_progress() as observer:
         registry = session.open()
-        named = parse_many(references, set(registry.store.model_names()).__contains__)
+        named = parse_many(references, set(registry.model_names()).__contains__)
         compared = registry.compare(named, observer)
     if as_json:
         output.print_json(compared.to_json())

@@ -28,8 +28,6 @@ from registry_core.lifecycle.spec import RunSpec, spec_from_record
 from registry_core.plugins.manager import PluginSet
 from registry_core.records import Version
 
-SPLITS = ("test", "validation", "train")
-
 # Another processor adds numbers in another order. If every example has the same class, a metric
 # that differs by less than this part of it differs for that reason alone.
 NOISE = 1e-4
@@ -109,7 +107,7 @@ def evaluate(
     Args:
         spec: by which the data is loaded.
         recorded: the version.
-        split_name: one of `SPLITS`.
+        split_name: one of `registry_core.records.SPLITS`.
         load_model: reads the version's model, checked.
         context: what a run needs; its backend is loaded once the data is known to be good.
 

@@ -39,7 +39,7 @@ def test_the_command_that_was_typed_is_given_back_whole():
 def test_a_traceback_that_is_shown_is_not_asked_for_again():
     """The next command is the one whose output the report wants."""
     error = bug(KeyError("a"), ["--traceback", *WORDS])
-    assert "with what stands above" in error.remedy
+    assert "with the output above" in error.remedy
     assert error.command == "mlreg env"
 
 

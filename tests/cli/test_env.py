@@ -89,8 +89,8 @@ def test_a_place_that_cannot_be_is_told_beside_what_can(project):
     (project / "plugins.toml").write_text("[plugin]\n")
     done = mlreg("env", "--json")
     assert done.status == 0
-    assert "'plugin' is not known" in done.json["settings"]["problem"]
-    assert "'plugin' is not known" in done.json["plugins"]["problem"]
+    assert "'plugin' is not a known key" in done.json["settings"]["problem"]
+    assert "'plugin' is not a known key" in done.json["plugins"]["problem"]
 
 
 @pytest.mark.processes

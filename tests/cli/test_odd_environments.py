@@ -61,10 +61,10 @@ import json, os, sys
 lines, told = json.loads(sys.argv[1]), os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT)
 from registry_core.cli import main
 from registry_core.cli.app import register_commands
-from registry_core.cli.starting import settled
+from registry_core.process.variables import prepared_environment
 
 register_commands([])
-with settled():
+with prepared_environment():
     import registry_core.evaluation.comparison, registry_core.exports, registry_core.promotion.gates
     import registry_core.evaluation.groups, registry_core.lifecycle.spec
     import registry_core.lifecycle.seeds, registry_core.plugins.manager

@@ -587,7 +587,7 @@ def test_export_replaces_nothing_unless_it_is_told_to(ask_in_turn, tmp_path):
         (["export", "flowers@1", "--format", "keras", "-o", "folder"], ["is a folder"]),
         ([*figures, "full"], ["is a folder that is not empty"]),
         ([*figures, "here.keras"], ["would not be a figures export", "Leave out --format"]),
-        (["export", "flowers@1", "-o", "no/where.keras"], ["no folder no"]),
+        (["export", "flowers@1", "-o", "no/where.keras"], ["The folder no does not exist"]),
         (["export", "flowers@1", "--format", "onnx"], ["'onnx'", "savedmodel"]),
     ]
     told = ask_in_turn(*[words for words, _ in expected])

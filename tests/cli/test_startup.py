@@ -83,6 +83,24 @@ def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
         assert not names & (HEAVY | {"pydantic", "platformdirs"}), line
 
 
+def test_list_imports_no_room_that_listing_does_not_need(project):
+    """Neither plugins nor training, and of tables only its own."""
+    code = (
+        "import sys; from registry_core.cli import run_command; run_command(['list']); "
+        "print(*sorted(n for n in sys.modules if n.startswith('registry_core')), file=sys.stderr)"
+    )
+    names = python("-c", code, cwd=project).stderr.split()
+    rooms = {name.split(".")[1] for name in names if "." in name}
+    needed = {
+        "cli", "terminal", "registry", "registry_reader", "results", "store", "process",
+        "formatting", "settings", "rules", "refs", "records", "errors",
+    }  # fmt: skip
+    assert rooms <= needed
+    assert "registry_core.store.audit" not in names
+    tables = {name for name in names if name.startswith("registry_core.terminal.tables.")}
+    assert tables <= {f"registry_core.terminal.tables.{name}" for name in ("table", "versions")}
+
+
 def test_what_decides_imports_no_tensorflow(project):
     """A plugin is asked for its presets and its objections; what trains stays where it is."""
     lines = [

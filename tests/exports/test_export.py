@@ -311,7 +311,7 @@ def test_figures_with_the_same_name_in_two_folders_are_both_exported(tmp_path):
     files = {f"figures/{path}": path.encode() for path in ("a/x.png", "b/x.png", "x.png", "c/d/x")}
     registry = Registry(tmp_path / "registry", Settings())
     version = registered(registry.store, {"model.keras": b"a model"} | files)
-    written = registry.export(version.ref, "figures", tmp_path / "out")
+    written = registry.export(version.ref, "figures", tmp_path / "out").path
     found = {
         f"figures/{path.relative_to(written).as_posix()}": path.read_bytes()
         for path in written.rglob("*")
@@ -477,7 +477,7 @@ def test_an_exported_savedmodel_has_the_outputs_of_predict(keras, saved, tmp_pat
 
     registry = Registry(tmp_path / "registry", Settings())
     registered(registry.store, {"model.keras": saved(name)[1].read_bytes()})
-    written = registry.export("toy@1", "savedmodel", tmp_path / "served")
+    written = registry.export("toy@1", "savedmodel", tmp_path / "served").path
     model = keras.saving.load_model(saved(name)[1])
     random = np.random.default_rng(1)
     inputs = [
@@ -533,5 +533,5 @@ def test_a_keras_export_is_the_registered_file(saved, tmp_path, name):
     file = saved(name)[1]
     registry = Registry(tmp_path / "registry", Settings())
     registered(registry.store, {"model.keras": file.read_bytes()})
-    written = registry.export("toy@1", "keras", tmp_path / "model.keras")
+    written = registry.export("toy@1", "keras", tmp_path / "model.keras").path
     assert written.read_bytes() == file.read_bytes()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from registry_core.cli.app import _FILES
+
 ROOT = Path(__file__).parents[2]
 # the picture and these tests share one order of rooms; `__main__` is above all of them
 _spec = importlib.util.spec_from_file_location("house", ROOT / "docs" / "house.py")
@@ -95,3 +97,35 @@ def test_every_room_is_described_in_the_design():
     """The table of docs/design.md names each one."""
     rows = "".join(line for line in DESIGN.splitlines() if line.startswith("| `"))
     assert set(re.findall(r"`(\w+)(?:/|\.py)?`", rows)) >= set(house.ROOMS)
+
+
+CLI = [file for file in FILES if room(file) == "cli"]
+COMMAND_FILES = set(_FILES.values())
+
+
+@pytest.mark.parametrize(
+    "file",
+    [file for file in FILES if room(file) in ("cli", "terminal")],
+    ids=lambda file: str(file.relative_to(CORE)),
+)
+def test_the_command_line_works_through_registry(file):
+    """What is shown comes from the values that `Registry` returns: nothing reaches for a store."""
+    reached = {
+        n.attr for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)
+    }
+    assert "store" not in reached
+
+
+@pytest.mark.parametrize("file", CLI, ids=lambda file: file.name)
+def test_commands_import_neither_what_stores_nor_what_trains(file):
+    """A type checker may see the values of these rooms; a command calls `Registry`."""
+    rooms = {name.split(".")[1] for name in imported(file) if name.startswith("registry_core.")}
+    assert not rooms & {"store", "lifecycle", "training", "running", "model_import"}
+
+
+@pytest.mark.parametrize("file", CLI, ids=lambda file: file.name)
+def test_commands_import_no_commands(file):
+    """What several commands need is in a file without a command."""
+    names = {name.removeprefix("registry_core.cli.") for name in imported(file)}
+    if file.stem in COMMAND_FILES:
+        assert not names & COMMAND_FILES

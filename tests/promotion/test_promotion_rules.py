@@ -12,6 +12,7 @@ from promotion_helpers import held_by, promote, publish
 
 from registry_core.errors import UsageError
 from registry_core.plugins.manager import KnownPlugins, PluginSet
+from registry_core.promotion import promote as promotion_story
 from registry_core.promotion.gates import PromotionRefusedError
 from registry_core.registry import Registry
 from registry_core.rules import PromotionRule, near_alias
@@ -108,15 +109,15 @@ def test_a_promotion_is_decided_again_if_the_rule_changed_meanwhile(tmp_path, mo
     """The rule at the time of the move applies."""
     registered = registry(tmp_path)
     version = publish(registered, 500)
-    decide = registered._decide
+    decide = promotion_story._decide
 
     def decide_and_be_overtaken(*parts):
         decision = decide(*parts)
-        monkeypatch.setattr(registered, "_decide", decide)
+        monkeypatch.setattr(promotion_story, "_decide", decide)
         set_rule(registry(tmp_path), "production", FLOOR)
         return decision
 
-    monkeypatch.setattr(registered, "_decide", decide_and_be_overtaken)
+    monkeypatch.setattr(promotion_story, "_decide", decide_and_be_overtaken)
     with pytest.raises(PromotionRefusedError, match="1 of 1 check failed"):
         promote(registered, version)
     with pytest.raises(UsageError):
@@ -199,7 +200,8 @@ def test_promoting_the_holder_again_does_nothing(tmp_path):
     set_rule(registered, "production", FLOOR)
     rows = len(registered.history())
     plugins = PluginSet(None, [])
-    promotion, decision = registered.promote("dummy@1", "production", plugins=plugins)
+    promotion = registered.promote("dummy@1", "production", plugins=plugins)
+    decision = promotion.decision
     assert not promotion.changed
     assert promotion.to_json()["changed"] is False
     assert decision.checks == ()
@@ -214,7 +216,7 @@ def test_a_missing_plugin_that_checked_the_last_promotion_is_named(tmp_path):
     plugins = KnownPlugins(read_settings(tmp_path / "plugins.toml")).load(None)
     registered = registry(tmp_path)
     first, second = publish(registered, 800), publish(registered, 810)
-    _, decision = registered.promote(first.ref, "production", plugins=plugins)
+    decision = registered.promote(first.ref, "production", plugins=plugins).decision
     assert decision.plugins == ["gate"]
     (warning,) = promote(registered, second).warnings
     assert "The plugin 'gate' was asked at the last promotion to production" in warning

@@ -128,7 +128,7 @@ def test_invalid_rules_are_refused(project):
     named = ["--floor", "--floor", "--floor", "--versus", "--alpha", "margin", "--requires"]
     for done, name in zip(told, [*named, "latest"], strict=True):
         assert_error(done, 2, name)
-    assert Registry(project.parent / "registry", Settings()).rules() == []
+    assert Registry(project.parent / "registry", Settings()).rules().rules == []
 
 
 @pytest.mark.processes

@@ -140,7 +140,8 @@ def test_a_promotion_reads_each_file_once(tmp_path, bytes_read):
     registry.promote(first.ref, "production", plugins=PluginSet(None, []))
     _settle()
     bytes_read.clear()
-    promotion, decision = registry.promote(second.ref, "production", plugins=PluginSet(None, []))
+    promotion = registry.promote(second.ref, "production", plugins=PluginSet(None, []))
+    decision = promotion.decision
     assert promotion.version.aliases == ("production",)
     assert decision.comparison is not None
     sizes = {file.sha256: file.size for file in second.files}

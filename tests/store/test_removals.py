@@ -126,8 +126,8 @@ def test_the_ledger_keeps_the_history_of_a_removed_version(tmp_path):
     assert [row.action for row in registry.history("dummy@1")] == [
         "removed", "promoted", "registered",
     ]  # fmt: skip
-    assert registry.holder_at("dummy", "production", then) is not None
-    assert registry.holder_at("dummy", "production", datetime.now(UTC)).version == 2
+    assert registry.holder_at("dummy", "production", then).version is not None
+    assert registry.holder_at("dummy", "production", datetime.now(UTC)).version.version == 2
 
 
 def test_collecting_takes_what_nothing_else_needs(store):
@@ -268,7 +268,7 @@ def test_a_released_alias_goes_back_by_a_rollback(tmp_path):
         **{**vars(second), "aliases": ("production",)}
     )
     assert registry.store.aliases("dummy") == {}
-    assert registry.holder_at("dummy", "production", datetime.now(UTC)) is None
+    assert registry.holder_at("dummy", "production", datetime.now(UTC)).version is None
     assert audit(registry.store).problems == []
     assert registry.rollback("dummy", "production").version.version == 2
     assert registry.rollback("dummy", "production").version.version == 1

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.text import Text
 
-from registry_core.data.checks import validation_split
 from registry_core.formatting import age, duration, fraction, size, stages_line, when
 from registry_core.records import ModelSummary, Removal, Version
 from registry_core.refs import series, spans
@@ -204,6 +203,8 @@ def _facts(
 
 def _split_line(name: str, splits: Mapping[str, Any]) -> str:
     """`10,000 test`; names the other split if the validation split is the same data."""
+    from registry_core.data.checks import validation_split
+
     split = splits[name]
     same = validation_split(splits) if name == "validation" else None
     if same is not None:

@@ -1,0 +1,290 @@
+"""Move an alias to a version if its rules allow it, and back to the version it was on before.
+
+Decides with `gates`, moves the alias in the store, and tells the plugins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from registry_core.errors import AliasMovedError, MlregError, RuleChangedError, UsageError
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE
+from registry_core.evaluation.recorded import read_per_example_results
+from registry_core.plugins.manager import PluginSet
+from registry_core.process.guard import warn
+from registry_core.promotion import gates
+from registry_core.promotion.gates import Decision, PromotionRefusedError
+from registry_core.promotion.registry_rules import file_rules, rules_in_force
+from registry_core.records import LedgerAction, Promotion, Version
+from registry_core.refs import Ref, check_alias_name
+from registry_core.rules import SetRule, applying, rule_warnings
+from registry_core.settings import Settings
+from registry_core.store import CheckedVersion, Store
+from registry_core.types import Observer
+
+# How often a promotion is decided again where others move the alias at the same time.
+_DECISIONS = 10
+
+
+@dataclass(frozen=True)
+class PromotionResult:
+    """What became of a promotion or a rollback.
+
+    Args:
+        promotion: the alias, its version, and the version it was on before.
+        decision: what the promotion rests on; None for a rollback, which decides nothing.
+        forced: failed checks were overruled.
+        dry_run: nothing was changed.
+        refused: the alias stays where it is, because checks failed.
+        unchecked_rules: the rules for the alias that a rollback did not check.
+    """
+
+    promotion: Promotion
+    decision: Decision | None = None
+    forced: bool = False
+    dry_run: bool = False
+    refused: bool = False
+    unchecked_rules: Sequence[SetRule] = ()
+
+    @property
+    def alias(self) -> str:
+        return self.promotion.alias
+
+    @property
+    def version(self) -> Version:
+        return self.promotion.version
+
+    @property
+    def previous(self) -> Version | None:
+        return self.promotion.previous
+
+    @property
+    def changed(self) -> bool:
+        return self.promotion.changed and not self.refused
+
+    @classmethod
+    def of_refusal(cls, error: PromotionRefusedError, dry_run: bool = False) -> PromotionResult:
+        """The result of a promotion that was refused."""
+        decision = error.decision
+        promotion = Promotion(decision.alias, decision.candidate, decision.incumbent)
+        return cls(promotion, decision, dry_run=dry_run, refused=True)
+
+    def to_json(self) -> dict[str, Any]:
+        found = {**self.promotion.to_json(), "changed": self.changed}
+        if self.decision:
+            found |= {
+                "rules": [rule.to_json() for rule in self.decision.rules],
+                "warnings": list(self.decision.warnings),
+                "decision": self.decision.evidence(self.forced),
+            }
+        return {**found, "dry_run": self.dry_run}
+
+
+def promote(
+    store: Store,
+    settings: Settings,
+    candidate: Version,
+    alias: str,
+    *,
+    plugins: PluginSet,
+    reason: str = "",
+    force: bool = False,
+    dry_run: bool = False,
+    observer: Observer | None = None,
+    warnings: Sequence[str] = (),
+) -> PromotionResult:
+    """Move an alias to a version if its rules are satisfied and no plugin objects.
+
+    The registry's rule for the alias always applies; a different one in plugins.toml applies too.
+    They are those of the moment at which the alias moves.
+
+    Args:
+        store: the registry.
+        settings: has the rules of plugins.toml.
+        candidate: the version.
+        alias: the alias.
+        plugins: their checks are asked.
+        reason: kept in the ledger.
+        force: overrule failed checks; needs a reason.
+        dry_run: decide, and change nothing.
+        observer: is told the progress of a long comparison.
+        warnings: kept with the decision, before those about rules.
+
+    Raises:
+        PromotionRefusedError: a check failed; the ledger has it, and the alias has not moved.
+        IntegrityError: a file of the version is damaged; the alias has not moved.
+    """
+    gates.check_force(force, reason)
+    check_alias_name(alias)
+    if alias in candidate.aliases:
+        holder = find_holder(store, candidate.model, alias)  # checked against the ledger
+        if holder and holder.version == candidate.version:
+            same = Promotion(alias, holder, holder)
+            return PromotionResult(same, Decision(holder, holder, alias, ()), force, dry_run)
+    checked = store.check(candidate, keep=[OUTCOMES_FILE])
+    for _ in range(_DECISIONS):
+        decision = _decide(store, settings, checked, alias, plugins, observer, warnings)
+        grounds = decision.evidence(force)
+        if decision.failed and not force:
+            if not dry_run:
+                store.note(
+                    LedgerAction.REFUSED,
+                    candidate.model,
+                    candidate.version,
+                    alias,
+                    reason,
+                    grounds,
+                )
+            raise PromotionRefusedError(decision)
+        if dry_run:
+            planned = Promotion(alias, candidate, decision.incumbent)
+            return PromotionResult(planned, decision, force, dry_run)
+        try:
+            promotion = store.move_alias(
+                checked, alias, reason, grounds, holder=decision.incumbent, rule=decision.rule_row
+            )
+        except (AliasMovedError, RuleChangedError) as error:
+            outdated = error  # decided about another holder, or by another rule: decide again
+        else:
+            _notify(plugins, promotion)
+            return PromotionResult(promotion, decision, force)
+    raise outdated
+
+
+def rollback(
+    store: Store,
+    settings: Settings,
+    model: str,
+    alias: str,
+    resolve: Callable[[Ref], Version],
+    *,
+    reason: str = "",
+    dry_run: bool = False,
+) -> PromotionResult:
+    """Move an alias back to the version it was on before, as a new row of the ledger.
+
+    Args:
+        store: the registry.
+        settings: has the rules of plugins.toml.
+        model: the registered name.
+        alias: the alias.
+        resolve: finds a version.
+        reason: kept in the ledger.
+        dry_run: return what would be done, and change nothing.
+
+    Raises:
+        UsageError: the alias was on no version before, or that version was removed.
+        IntegrityError: a file of the earlier version is damaged; the alias has not moved.
+    """
+    check_alias_name(alias)
+    rules = [rule for rule in rules_in_force(store, settings) if rule.alias == alias]
+    held = store.held(model, alias)
+    if not held:
+        resolve(Ref(model, "alias", alias))  # the alias never existed: the error names near ones
+    holder = find_holder(store, model, alias)
+    if len(held) < 2 or held[-2] is None:
+        raise _nothing_before(store, model, alias, holder)
+    earlier = resolve(Ref(model, "number", str(held[-2])))
+    checked = store.check(earlier)
+    if dry_run:
+        planned = Promotion(alias, earlier, holder)
+        return PromotionResult(planned, dry_run=True, unchecked_rules=rules)
+    evidence = {"rolled_back_from": holder.ref if holder else None}
+    promotion = store.move_alias(
+        checked, alias, reason, evidence, action=LedgerAction.ROLLED_BACK, holder=holder
+    )
+    return PromotionResult(promotion, unchecked_rules=rules)
+
+
+def find_holder(store: Store, model: str, alias: str) -> Version | None:
+    """The version that an alias is on; None if it is on none."""
+    try:
+        return store.resolve(Ref(model, "alias", alias))
+    except UsageError:
+        return None
+
+
+def _nothing_before(store: Store, model: str, alias: str, holder: Version | None) -> UsageError:
+    """The error where an alias cannot go back; it may be able to go forward again."""
+    what = (
+        f"{holder.ref} was the first to hold {alias}: there is nothing to go back to."
+        if holder
+        else f"No version held {model}@{alias} before: there is nothing to go back to."
+    )
+    row = store.move(model, alias)
+    if row is None or row.action != LedgerAction.ROLLED_BACK or row.previous is None:
+        return UsageError(what, "Another version can be promoted.", f"mlreg list {model}")
+    return UsageError(
+        what,
+        f"To return to {model}@{row.previous}, promote it.",
+        f"mlreg promote {model}@{row.previous} {alias}",
+    )
+
+
+def _decide(
+    store: Store,
+    settings: Settings,
+    checked: CheckedVersion,
+    alias: str,
+    plugins: PluginSet,
+    observer: Observer | None,
+    warnings: Sequence[str],
+) -> Decision:
+    candidate = checked.version
+    sources = store.rules.current(), file_rules(settings)
+    return gates.evaluate_gates(
+        candidate,
+        find_holder(store, candidate.model, alias),
+        alias,
+        rules=applying(alias, *sources),
+        plugins=plugins,
+        past=store,
+        per_example_results=partial(read_per_example_results, store, checked=checked),
+        observer=observer,
+        warnings=[
+            *warnings,
+            *_missing_plugins(store, candidate.model, alias, plugins),
+            *_lost_rules(store, alias),
+            *rule_warnings(alias, *sources, holders=store.rules.holders),
+        ],
+    )
+
+
+def _lost_rules(store: Store, alias: str) -> list[str]:
+    if not store.rules.may_be_lost(alias):
+        return []
+    return [
+        f"Rows of the ledger are lost, and one of them may have set a rule for '{alias}'. "
+        f"To set it again: mlreg rules set {alias}"
+    ]
+
+
+def _missing_plugins(store: Store, model: str, alias: str, plugins: PluginSet) -> list[str]:
+    """Warnings for plugins that were asked when the alias moved last and are not here."""
+    row = store.move(model, alias)
+    asked = row.evidence.get("plugins", []) if row else []
+    here = plugins.providers("mlreg_check_promotion")
+    return [
+        f"The plugin '{name}' was asked at the last promotion to {alias}, and cannot be asked "
+        "here: it is not installed, or no plugins.toml names it."
+        for name in asked
+        if name not in here
+    ]
+
+
+def _notify(plugins: PluginSet, promotion: Promotion) -> None:
+    """Tell the plugins; what they raise is a warning, as the alias has moved."""
+    if not promotion.changed:
+        return
+    try:
+        plugins.call(
+            "mlreg_promoted",
+            version=promotion.version,
+            alias=promotion.alias,
+            previous=promotion.previous,
+        )
+    except MlregError as error:
+        warn(f"{error.what} It is done all the same.")

@@ -1,0 +1,322 @@
+"""The verbs of a registry that change nothing in it.
+
+A method resolves its reference once and calls the room that does the work. Rooms that compare or
+load models are imported when a method needs them, so that listing imports neither NumPy nor
+TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from registry_core import results
+from registry_core.records import MODEL_FILE, RunLog, Version
+from registry_core.refs import Ref, check_alias_name, parse_ref
+from registry_core.settings import RegistryPlace, Settings
+from registry_core.store import Store
+
+if TYPE_CHECKING:
+    import keras
+
+    from registry_core.evaluation.comparison import SideBySide
+    from registry_core.evaluation.per_example_results import PerExampleResults
+    from registry_core.lifecycle.run_list import RunList, RunProgress
+    from registry_core.promotion.registry_rules import RuleList
+    from registry_core.types import Observer
+
+Reference = str | Ref | Version
+
+# The largest number of rows that can be asked for.
+_ALL = 2**63 - 1
+
+
+class RegistryReader:
+    """Models, versions, aliases and runs in one folder, to look at.
+
+    A reference is `cifar10@3`, `cifar10@production`, `cifar10@latest`, `cifar10@best`, or a
+    `Version`; a name alone is its latest version.
+
+    Args:
+        folder: the folder of the registry.
+        settings: the content of plugins.toml.
+        named_by: what names the folder, as in `RegistryPlace`.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, named_by: str = "") -> None:
+        self.folder = folder
+        self.settings = settings
+        self.place = RegistryPlace(folder, named_by)
+        self._check: Callable[[RegistryPlace, str], None] | None = None
+
+    @cached_property
+    def store(self) -> Store:
+        """The store in the folder."""
+        store = Store(self.folder)
+        if self._check is not None:
+            self._check(self.place, store.state())
+        return store
+
+    def require(self, check: Callable[[RegistryPlace, str], None]) -> Self:
+        """Check the folder when it is first used, not now.
+
+        Args:
+            check: takes the place and `Store.state()`; raises where no registry is there.
+        """
+        self._check = check
+        return self
+
+    def version(self, reference: Reference) -> Version:
+        """The version of a reference.
+
+        Raises:
+            UsageError: the reference is malformed, or nothing has it.
+        """
+        if isinstance(reference, Version):
+            return reference
+        ref = parse_ref(reference) if isinstance(reference, str) else reference
+        return self.store.resolve(ref)
+
+    def show(self, reference: Reference) -> results.VersionDetails:
+        """A version with its manifest and its group.
+
+        Raises:
+            UsageError: nothing has the reference.
+            IntegrityError: the manifest is damaged.
+        """
+        version = self.version(reference)
+        return results.VersionDetails(
+            version, self.store.manifest(version), self.store.group(version)
+        )
+
+    def models(self) -> results.ModelList:
+        """Every model, by name."""
+        return results.ModelList(self.folder, self.store.models())
+
+    def model_names(self) -> list[str]:
+        """Every registered name, also of models that have no version left."""
+        return self.store.model_names()
+
+    def versions(
+        self,
+        model: str,
+        limit: int | None = None,
+        tag: tuple[str, str | None] | None = None,
+        *,
+        check_files: bool = False,
+    ) -> results.VersionList:
+        """A model's versions, newest first.
+
+        Args:
+            model: the registered name.
+            limit: the most versions to return; None is all.
+            tag: only versions with this key, and this value if it is not None.
+            check_files: find groups, and damage that names and sizes of files show.
+
+        Raises:
+            UsageError: there is no such model.
+        """
+        more = self.store.versions(model, None if limit is None else min(limit + 1, _ALL), tag)
+        found = more[:limit]
+        older = len(more) > len(found)
+        if not check_files:
+            return results.VersionList(self.folder, found, older)
+        one_of_each = {version.group: version for version in found if version.group}
+        damaged = {version.ref: self.store.damaged(version) for version in found}
+        unreadable = {version.ref: self.store.unreadable(version) for version in found}
+        return results.VersionList(
+            self.folder,
+            found,
+            older,
+            {group: self.store.group(version) for group, version in one_of_each.items()},
+            {ref: problems for ref, problems in damaged.items() if problems},
+            {ref: place for ref, place in unreadable.items() if place},
+        )
+
+    def newest_versions(self, limit: int) -> list[Version]:
+        """The versions that were registered last, of any model, newest first."""
+        return self.store.newest_versions(limit)
+
+    def removed(self, model: str) -> results.RemovedVersions:
+        """A model's removed versions; raises UsageError where there is no such model."""
+        return results.RemovedVersions(self.store.removals.of(model))
+
+    def compare(
+        self, references: Iterable[Reference], observer: Observer | None = None
+    ) -> SideBySide:
+        """Compare versions, and the groups they belong to, with the first one.
+
+        Args:
+            references: two or more.
+            observer: is told the progress of a long comparison.
+
+        Raises:
+            UsageError: there are fewer than two, or nothing has a reference.
+            IntegrityError: a record is damaged.
+        """
+        from registry_core.evaluation.recorded import compare_versions
+
+        versions = [self.version(reference) for reference in references]
+        return compare_versions(self.store, versions, observer)
+
+    def history(
+        self, reference: Reference | None = None, limit: int | None = None
+    ) -> results.History:
+        """What happened, newest first.
+
+        Args:
+            reference: a model; `model@3` for one version; `model@production` for the versions that
+                the alias was on, and its rule. None is the whole registry.
+            limit: the most rows to return; None is all.
+
+        Raises:
+            UsageError: nothing has, or ever had, the reference.
+        """
+        if reference is None:
+            return results.History(self.store.ledger(limit=limit))
+        if isinstance(reference, Version):
+            reference = reference.ref
+        ref = parse_ref(reference) if isinstance(reference, str) else reference
+        if ref.kind not in ("alias", "none"):
+            version = self.store.resolve(ref, removed=True)
+            found = self.store.ledger(ref.model, version=version.version, limit=limit)
+            return results.History(found)
+        rows = self.store.ledger(ref.model, alias=ref.selector, limit=limit)
+        if not rows:
+            self.version(ref)  # nothing ever had this name: the error names near ones
+        if ref.kind == "alias":
+            rows += self.store.ledger("", alias=ref.selector, limit=limit)  # about its rule
+            rows.sort(key=lambda row: row.number, reverse=True)
+        return results.History(rows[:limit])
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Each alias of a model, and the number of its version; UsageError: no such model."""
+        return self.store.aliases(model)
+
+    def holders(self, model: str, alias: str | None = None) -> results.AliasHolders:
+        """Which version each alias of a model is on, since when and why.
+
+        Raises:
+            UsageError: there is no such model, or alias.
+        """
+        if alias is not None:
+            self.version(Ref(model, "alias", check_alias_name(alias)))  # the error names near ones
+        held = [each for each in self.store.aliases(model) if alias in (None, each)]
+        rows = [row for each in held if (row := self.store.move(model, each))]
+        return results.AliasHolders(rows)
+
+    def holder_at(self, model: str, alias: str, moment: datetime) -> results.HolderAt:
+        """Which version an alias was on at a moment, which has a time zone."""
+        until = moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        version = self.store.holder_at(model, alias, until)
+        return results.HolderAt(str(Ref(model, "alias", alias)), moment, version)
+
+    def rules(self) -> RuleList:
+        """The promotion rules that apply from this folder, by alias.
+
+        Raises:
+            DamagedIndexError: a rule of the registry is damaged.
+        """
+        from registry_core.promotion.registry_rules import list_rules
+
+        return list_rules(self.store, self.settings)
+
+    def runs(self, limit: int = 10) -> RunList:
+        """Every run without a version, and at most `limit` finished ones, newest first."""
+        from registry_core.lifecycle.run_list import list_runs
+
+        return list_runs(self.store, limit)
+
+    def stopped_run(self, name: str | None = None) -> RunProgress:
+        """A run that stopped without a version, to be resumed or discarded.
+
+        Args:
+            name: its id, or the beginning or end of it; None is the only one that can be resumed.
+
+        Raises:
+            UsageError: no run has that name, or more than one.
+            BusyError: it is still running, in another process.
+        """
+        from registry_core.lifecycle.run_list import find_stopped_run, progress
+
+        return progress(find_stopped_run(self.store, name))
+
+    def run_log(self, words: Sequence[str]) -> RunLog:
+        """The log of a run.
+
+        Args:
+            words: a reference to a version, in one or two words; or a run's id, or its end.
+
+        Raises:
+            UsageError: there is no such version or run, or nothing was logged.
+            IntegrityError: the log is damaged.
+        """
+        from registry_core.lifecycle.run_log import find_log
+
+        return find_log(self.store, words)
+
+    def load(self, reference: Reference) -> keras.Model:
+        """The Keras model of a version, compiled, taking the dataset's raw inputs.
+
+        The modules that register its custom layers and functions are imported first.
+
+        Raises:
+            UsageError: nothing has the reference, or it needs another Keras.
+            PluginError: it has a custom layer or function whose code is not here.
+            IntegrityError: its file is damaged; nothing of it was parsed.
+        """
+        import tempfile
+
+        from registry_core.plugins import custom_code
+
+        version = self.version(reference)
+        manifest = self.store.manifest(version)
+        with tempfile.TemporaryDirectory() as folder:
+            file = self.store.copy_out(version, MODEL_FILE, Path(folder) / MODEL_FILE)
+            code = custom_code.find_code(version, manifest, file, self.settings)
+            from registry_core.training import load_model  # TensorFlow loads here
+
+            with code.imported():
+                return load_model(file)
+
+    def export(
+        self,
+        reference: Reference,
+        form: str | None = None,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> results.ExportedFiles:
+        """Write a version's model or figures to files.
+
+        Args:
+            reference: the version.
+            form: `keras` or `h5` for a file; `savedmodel` or `figures` for a folder. None is what
+                the output's name ends in.
+            output: the file or folder; None makes a name from the model and its number.
+            overwrite: replace a regular file; a folder that is not empty is never replaced.
+
+        Raises:
+            UsageError: the format is not known, contradicts the output's name, or cannot hold the
+                model; or the output exists.
+            IntegrityError: a file of the version is damaged; nothing was written.
+            StorageError: the output cannot be written.
+        """
+        from registry_core.exports import choose_format, export
+
+        version, path = self.version(reference), Path(output) if output is not None else None
+        form = choose_format(form, path, version.ref)
+        written = export(self.store, version, form, path, overwrite, self.settings)
+        return results.ExportedFiles(version.ref, form, written)
+
+    def per_example_results(self, version: Version) -> PerExampleResults | None:
+        """A version's results on its test split, example by example; None without a record.
+
+        Raises:
+            IntegrityError: the record is damaged.
+        """
+        from registry_core.evaluation.recorded import read_per_example_results
+
+        return read_per_example_results(self.store, version)

@@ -1,0 +1,296 @@
+"""The verbs that run a dataset plugin: run, resume, reproduce, evaluate, import.
+
+Each one finds the plugin, decides what to run, and refuses what can be refused before TensorFlow
+is imported. How a run goes is in `registry_core.lifecycle`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from registry_core.config import RunConfig
+from registry_core.errors import IntegrityError, UsageError
+from registry_core.evaluation.recorded import read_per_example_results
+from registry_core.formatting import registration
+from registry_core.lifecycle import run as lifecycle
+from registry_core.lifecycle.backend import TrainingBackend
+from registry_core.lifecycle.context import RunContext, draw_standard_figures
+from registry_core.lifecycle.record import RecordedVersion
+from registry_core.lifecycle.reevaluate import Reevaluation, evaluate, spec_of_data
+from registry_core.lifecycle.reproduce import (
+    EphemeralWorkspace,
+    Reproduction,
+    check_reproducible,
+    reproduce,
+)
+from registry_core.lifecycle.seeds import Place, plan_group, run_group
+from registry_core.lifecycle.spec import (
+    RunSpec,
+    spec_from_preset,
+    spec_from_record,
+    spec_from_run,
+)
+from registry_core.plugins import custom_code
+from registry_core.plugins.manager import KnownPlugins, PluginSet
+from registry_core.process.guard import warn
+from registry_core.process.interrupts import StopRequest
+from registry_core.process.requirements import require_keras
+from registry_core.process.variables import prepared_environment
+from registry_core.records import SPLITS, UnfinishedRun, Version
+from registry_core.refs import shown
+from registry_core.settings import Settings
+from registry_core.store import Store
+from registry_core.types import Observer
+
+# Zip archives, which .keras files are, count from 1980, in local time.
+_LEAST_YEAR = 1981
+
+# Gives the observer of one run of a group.
+ObserveEach = Callable[[Place], AbstractContextManager[Observer]]
+
+
+def load_backend(config: RunConfig) -> TrainingBackend:
+    """The Keras backend for a run's configuration."""
+    from registry_core.training import KerasBackend  # TensorFlow loads here
+
+    return KerasBackend(config)
+
+
+# Draws the figures of a dataset whose plugin has no report; tests draw none.
+standard_report = draw_standard_figures
+
+
+class SilentObserver:
+    """Receives the progress of a run and shows nothing; warnings become Python's warnings."""
+
+    def say(self, text: str) -> None:
+        pass
+
+    def step(self, what: str, done: int, total: int | None = None) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        warn(text)
+
+    def stage_began(self, name: str) -> None:
+        pass
+
+    def resumed(self, epoch: int, step: int) -> None:
+        pass
+
+    def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
+        pass
+
+    def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
+        pass
+
+    def calculated(self, what: str, done: int, total: int) -> None:
+        pass
+
+
+@contextmanager
+def runner(
+    store: Store,
+    settings: Settings,
+    observer: Observer | None = None,
+    interrupts: StopRequest | None = None,
+) -> Iterator[Runner]:
+    """What runs plugins in a registry, with the environment variables that libraries need.
+
+    Args:
+        store: the registry.
+        settings: which plugins there are.
+        observer: receives progress and warnings; None shows no progress.
+        interrupts: says whether a signal asked to stop; None leaves signals to the program.
+    """
+    with prepared_environment():
+        yield Runner(
+            store,
+            settings,
+            observer or SilentObserver(),
+            interrupts or StopRequest(),
+            time.monotonic(),
+        )
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs plugins in a registry; made by `runner`."""
+
+    store: Store
+    settings: Settings
+    observer: Observer
+    interrupts: StopRequest
+    began: float
+
+    def plan(
+        self,
+        dataset: str,
+        preset: str | None,
+        overrides: Mapping[str, Any] | None,
+        seeds: int | None,
+        name: str | None,
+        data_dir: str | Path | None,
+    ) -> tuple[list[RunSpec], PluginSet]:
+        """What would be run, one for each seed, and the plugins that run it."""
+        plugins = KnownPlugins(self.settings).load(dataset)
+        spec = spec_from_preset(plugins, preset, overrides, name, _path(data_dir))
+        return [spec] if seeds is None else plan_group(spec, seeds), plugins
+
+    def run(self, spec: RunSpec, plugins: PluginSet) -> Version:
+        """Train and register one version."""
+        _check_training()
+        return lifecycle.run(spec, self.store, self._context(plugins))
+
+    def run_group(
+        self, specs: Sequence[RunSpec], plugins: PluginSet, observe_each: ObserveEach | None
+    ) -> list[Version]:
+        """Train and register one version for each seed."""
+        _check_training()
+
+        def run_one(spec: RunSpec, place: Place) -> Version:
+            with observe_each(place) if observe_each else nullcontext(self.observer) as observer:
+                context = replace(self._context(plugins), observer=observer, began=time.monotonic())
+                version = lifecycle.run(spec, self.store, context)
+                observer.say(f"{place}: {registration(version)}")
+                return version
+
+        return run_group(specs, run_one)
+
+    def resume(self, stopped: UnfinishedRun, data_dir: str | Path | None) -> Version:
+        """Resume a stopped run and register its version."""
+        if not stopped.record:
+            raise IntegrityError(
+                f"Run {stopped.id} cannot be resumed: its run.json is damaged.",
+                "Its files can only be deleted.",
+                f"mlreg runs --discard {stopped.id[-8:]}",
+            )
+        custom_code.check_here(f"Run {stopped.id}", stopped.record, self.settings)
+        plugins = KnownPlugins(self.settings).load(stopped.record["dataset"])
+        return self.run(spec_from_run(plugins, stopped, _path(data_dir)), plugins)
+
+    def reproduce(
+        self, version: Version, overrides: Mapping[str, Any] | None, data_dir: str | Path | None
+    ) -> Reproduction:
+        """Train a version again, compare it with its record, and register nothing."""
+        manifest = self.store.manifest(version)
+        check_reproducible(version, manifest)
+        custom_code.check_here(version.ref, manifest, self.settings)
+        plugins = KnownPlugins(self.settings).load(version.dataset)
+        spec = spec_from_record(plugins, manifest, _path(data_dir), overrides)
+        _check_training()
+        recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
+        with tempfile.TemporaryDirectory() as folder:
+            workspace = EphemeralWorkspace(Path(folder))
+            return reproduce(spec, recorded, workspace, self._context(plugins))
+
+    def evaluate(
+        self,
+        version: Version,
+        split: str,
+        data_dir: str | Path | None,
+        load_model: Callable[[Version], Any],
+    ) -> Reevaluation:
+        """Measure a version again and compare the result with its record."""
+        if split not in SPLITS:
+            near = difflib.get_close_matches(split, SPLITS, n=1, cutoff=0.5) or ["test"]
+            raise UsageError(
+                f"No split {shown(split)}.",
+                f"Splits: {', '.join(SPLITS)}.",
+                f"mlreg evaluate {version.ref} --split {near[0]}",
+            )
+        manifest = self.store.manifest(version)
+        custom_code.check_here(version.ref, manifest, self.settings)
+        plugins = KnownPlugins(self.settings).load(version.dataset)
+        spec = spec_of_data(plugins, manifest, _path(data_dir))
+        _check_training()
+        self.store.check(version)
+        recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
+        return evaluate(spec, recorded, split, load_model, self._context(plugins))
+
+    def import_model(
+        self, spec: RunSpec, file: Path, plugins: PluginSet, limits: Mapping[str, float | None]
+    ) -> Version:
+        """Register a model file as a version."""
+        from registry_core.model_import.import_model import import_model
+
+        _check_training()
+        context = self._context(plugins)
+        with _how_to_raise_limits(spec.dataset, file):
+            return import_model(spec, file, self.store, context, self._examiner(limits))
+
+    def examine(
+        self, spec: RunSpec, file: Path, limits: Mapping[str, float | None]
+    ) -> tuple[int, str]:
+        """Try a model file out, and return its size in bytes and its sha256."""
+        from registry_core.model_import.import_model import examine
+
+        _check_training()
+        with _how_to_raise_limits(spec.dataset, file):
+            return examine(file, self._examiner(limits))
+
+    def _examiner(self, limits: Mapping[str, float | None]) -> Any:
+        from registry_core.model_import import Examiner
+
+        memory_gb = limits.get("memory_gb")
+        memory_bytes = None if memory_gb is None else round(memory_gb * 1e9)
+        return Examiner(
+            memory_bytes,
+            limits.get("seconds"),
+            self.interrupts.raise_if_requested,
+            self.observer.warn,
+        )
+
+    def _context(self, plugins: PluginSet) -> RunContext:
+        return RunContext(
+            plugins,
+            load_backend,
+            self.observer,
+            self.interrupts,
+            self.settings.folder,
+            standard_report,
+            self.began,
+        )
+
+
+@contextmanager
+def _how_to_raise_limits(dataset: str, file: Path) -> Iterator[None]:
+    """Add to the error of a limit the command that raises the limit."""
+    from registry_core.model_import.limits import LimitError
+
+    try:
+        yield
+    except LimitError as error:
+        error.command = f"mlreg import {dataset} {shlex.quote(str(file))} {error.option}"
+        raise
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _check_training() -> None:
+    """Check, before data is loaded, that Keras is installed and the clock can be right.
+
+    Raises:
+        UsageError: Keras is missing, or the clock is wrong.
+    """
+    require_keras()
+    now = time.gmtime()
+    if now.tm_year < _LEAST_YEAR:
+        raise UsageError(
+            f"This machine's clock says {time.strftime('%Y-%m-%d', now)}.",
+            "Set it first: a .keras file cannot hold a time before 1980.",
+            "date",
+        )
