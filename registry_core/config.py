@@ -145,17 +145,19 @@ def explain(error: Any) -> str:
         error: pydantic's ValidationError.
     """
     names = _field_names(error.title)
-    told = []
+    sentences: list[str] = []
     for each in error.errors():
         key = ".".join(map(str, each["loc"]))
         if each["type"] == "extra_forbidden":
             near = nearest(key, names)
             meant = f"; did you mean {near!r}?" if near else ""
-            told.append(f"{error.title} has no setting {key!r}{meant}")
+            sentences.append(f"{error.title} has no setting {key!r}{meant}")
         else:
             given = "" if each["type"] in _OF_THE_WHOLE else f", and is {safe_repr(each['input'])}"
-            told.append(f"{'' if told else f'{error.title}: '}{_sentence(key, [each])}{given}")
-    return "; ".join(told)
+            sentences.append(
+                f"{'' if sentences else f'{error.title}: '}{_sentence(key, [each])}{given}"
+            )
+    return "; ".join(sentences)
 
 
 def _change(config: Config, key: str, value: Any, recorded: bool) -> Config:

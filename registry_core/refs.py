@@ -105,12 +105,12 @@ def spans(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 def series(model: str, numbers: Iterable[int]) -> str:
     """Versions of one model, shortened: `cifar10@1 … cifar10@5, cifar10@9`."""
-    told = []
+    parts = []
     for first, last in spans(numbers):
         between = " … " if last - first > 1 else ", "
         ends = dict.fromkeys((first, last))
-        told.append(between.join(f"{model}@{number}" for number in ends))
-    return ", ".join(told)
+        parts.append(between.join(f"{model}@{number}" for number in ends))
+    return ", ".join(parts)
 
 
 def parse_ref(text: str, second: str | None = None) -> Ref:

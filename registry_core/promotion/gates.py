@@ -58,7 +58,7 @@ class Decision:
         not_compared: why they cannot be compared; empty if they can.
         decided_before: other candidates that were compared with this incumbent on this test split.
         fingerprint: of the test split; empty if no rule depends on the comparison.
-        warnings: for whoever promotes: rules that differ, plugins that are missing.
+        warnings: shown with the decision: rules that differ, plugins that are missing.
     """
 
     candidate: Version

@@ -190,7 +190,7 @@ def sync_rules(store: Store, settings: Settings, reason: str, dry_run: bool) -> 
 def _alias_warnings(store: Store, changes: Sequence[RuleChange]) -> list[str]:
     unheld = [each.alias for each in changes if each.after and not store.rules.holders(each.alias)]
     return [
-        f"No version holds '{alias}'; was '{near}' meant?"
+        f"No version holds '{alias}'. Did you mean '{near}'?"
         for alias, near in _probably_meant(store, unheld).items()
     ]
 

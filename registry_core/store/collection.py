@@ -6,9 +6,9 @@ them, whatever else is deleted at the same time:
 
 - Before a run puts an object, it writes an intent with the object's digest. What the intent of any
   other run names stays. It is read under the index's lock, and no intent is added until the
-  deletion is over: who adds one later puts its objects later too.
-- An object of which the index knows nothing stays for `GRACE_SECONDS` after it was put: whoever
-  put it may not have been able to write an intent, or to let others read it. The files of a
+  deletion is over: a publisher that adds one later also puts its objects later.
+- An object of which the index knows nothing stays for `GRACE_SECONDS` after it was put: its
+  publisher may not have been able to write an intent, or to let others read it. The files of a
   collected version need no such period: the index knows that they were referred to and are not
   any more. They have one if the intent of some run cannot be read.
 - Under the lock, a publisher looks once more whether its objects are all there.

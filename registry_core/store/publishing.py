@@ -44,7 +44,7 @@ from registry_core.store.staging import STAGED, Staged, check_files, stage
 from registry_core.store.storage_errors import UnconfirmedError
 from registry_core.store.transactions import Transactions
 
-_NOT_REGISTERED = "Nothing was registered; earlier versions are whole."
+_NOT_REGISTERED = "Nothing was registered; earlier versions are unchanged."
 
 
 class Publishing:
@@ -244,7 +244,7 @@ class Publishing:
         if withdrawn:
             raise StorageError(
                 error.what,
-                "The version was withdrawn; earlier versions are whole. Check the disk, or use "
+                "The version was withdrawn; earlier versions are unchanged. Check the disk, or use "
                 "another registry.",
                 f"mlreg list {run.model}",
             ) from error

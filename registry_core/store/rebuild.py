@@ -162,7 +162,7 @@ class _Replacement:
         for first, last in lost_rows:
             rows = f"row {first} of the ledger" if first == last else f"rows {first} to {last}"
             other = any(first <= number <= last for number in taken)
-            self._done.lost[rows] = _ANOTHER if other else "nowhere whole"
+            self._done.lost[rows] = _ANOTHER if other else "no intact copy"
         for row in self._salvage.rows():
             self._index.insert(row)
             self._replay.follow(row)

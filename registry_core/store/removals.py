@@ -232,13 +232,13 @@ class Removals:
             others = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
             what = f"The manifest of {lost[0]}{others} is lost"
         elif view.last_lost_row():
-            what = "Rows of the ledger are lost, which may have told of more versions"
+            what = "Rows of the ledger are lost, which may have registered other versions"
         elif damaged := self._damaged(view):
             what = f"{self._access.blobs.place(damaged)} is damaged, and may be a lost manifest"
         else:
             return
         raise RefusedError(
-            f"{what}: files of such a version cannot be told from files that nothing needs.",
+            f"{what}: its files look like files that no version needs.",
             "Restore what is lost under objects/ and rebuild the index, or delete those files too, "
             "with --lost.",
             "mlreg gc --lost",

@@ -1,8 +1,8 @@
 """The files of a version before it has a number: copied and hashed.
 
 A version consists of the registry's own copies. The code that wrote a file may still have it open,
-may go on writing in a thread, or may have made it a hard link to a file of the user's: none of that
-changes the copy, and the file itself stays as it is.
+may continue to write it in a thread, or may have made it a hard link to a file of the user's. None
+of that changes the copy, and the original stays as it is.
 """
 
 from __future__ import annotations

@@ -191,8 +191,8 @@ def _failing(folder: Path, doing: str, why: str, where: object, outcome: str) ->
 def _unconfirmed(folder: Path, doing: str) -> UnconfirmedError:
     return UnconfirmedError(
         f"The disk did not confirm what was written to {folder}, while {doing}.",
-        "A version or a change may be there now, whole, and be lost by a power cut. Check the "
-        "disk, then look, and repeat the command if it is not there.",
+        "The change may be complete now, but a power cut can still undo it. Check the disk, then "
+        "list the versions, and repeat the command if the change is missing.",
         "mlreg list",
     )
 

@@ -108,7 +108,7 @@ def test_rules_are_set_shown_changed_and_removed(project):
     for done in (new, changed, dropped, gone):
         assert done.status == 0, done.stderr
     (typo,) = lines(project, "rules set produciton --floor test_accuracy=0.9")
-    assert "No version holds 'produciton'; was 'production' meant?" in typo.stderr
+    assert "No version holds 'produciton'. Did you mean 'production'?" in typo.stderr
 
 
 @pytest.mark.processes

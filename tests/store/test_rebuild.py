@@ -172,7 +172,7 @@ def test_every_intact_row_comes_back_around_a_lost_one(store):
     damage_index(store, "missing")
     done = rebuild(store.folder)
     assert (done.rows, done.found) == (len(ledger) - 1, [])
-    assert done.lost == {"row 8 of the ledger": "nowhere whole"}
+    assert done.lost == {"row 8 of the ledger": "no intact copy"}
     assert state(store) == before  # production moved again later, by a row that is whole
     rows = store.ledger()[::-1]
     assert rows[:7] + rows[8:-1] == ledger[:7] + ledger[8:]

@@ -206,8 +206,8 @@ class LocalObjects(Objects):
     def _damaged(self, digest: str, what: str, found: str) -> IntegrityError:
         return IntegrityError(
             f"{what} is damaged: {self.place(digest)} should have sha256 {digest}, found {found}.",
-            "It was not used. Restore that file from a copy of the registry; versions that do not "
-            "share it are whole.",
+            "It was not used. Restore that file from a copy of the registry. Versions that do not "
+            "share it are unaffected.",
             "mlreg list",
         )
 

@@ -1,4 +1,4 @@
-"""The files in a run's folder, and what can be read from them while the run goes on elsewhere.
+"""The files in a run's folder, and what can be read from them while another process runs it.
 
 No link is followed there, and nothing that is read is believed before it was checked.
 """

@@ -173,6 +173,6 @@ def _key(version: Version) -> dict[str, Any]:
 
 
 def _blobs_of(row: LedgerRow) -> list[str]:
-    """The objects that a row refers to, by its evidence, whoever wrote it."""
+    """The objects that a row refers to, by its evidence."""
     digests = row.evidence.get("blobs", [])
     return [digest for digest in digests if isinstance(digest, str)] if digests else []

@@ -86,7 +86,7 @@ def show_rules(
     for index, rule in enumerate(rules):
         if index == 0 or rules[index - 1].alias != rule.alias:
             held = ", ".join(holders[rule.alias]) or "no version holds it"
-            guess = f"; was {meant[rule.alias]} meant?" if rule.alias in meant else ""
+            guess = f"; did you mean {meant[rule.alias]}?" if rule.alias in meant else ""
             console.print(safe_text(rule.alias, "bold").append(f": {held}{guess}", "default"))
         for line in rule.rule.requirements() or ["no requirements"]:
             console.print(safe_text(f"  {line}"))
