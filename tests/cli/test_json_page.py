@@ -263,10 +263,12 @@ def test_the_examples_have_the_keys_of_their_tables():
 
 def examples(page: str) -> dict[str, dict]:
     """Heading -> the example below its table."""
-    parts = re.findall(
-        r"^### `mlreg ([^`]+)`\n(?:(?!^#).*\n)*?```json\n(.*?)```", page, re.M | re.S
-    )
-    return {title: json.loads(text) for title, text in parts}
+    found = {}
+    for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
+        title = section.partition("\n")[0].strip("`").removeprefix("mlreg ")
+        if "```json\n" in section:
+            found[title] = json.loads(section.split("```json\n")[1].partition("```")[0])
+    return found
 
 
 def shortened(value: object) -> object:
