@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from registry_core import results
 from registry_core.errors import IntegrityError
-from registry_core.records import Version
 from registry_core.refs import Ref, parse_ref
 from registry_core.registry_reader import Reference, RegistryReader
 from registry_core.settings import find_settings, registry_place
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from registry_core.process.interrupts import StopRequest
     from registry_core.promotion.promote import PromotionResult
     from registry_core.promotion.registry_rules import RuleChanges
+    from registry_core.records import Version
     from registry_core.running import ObserveEach
     from registry_core.types import Observer
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import DamagedIndexError, IntegrityError
 from registry_core.records import LedgerAction, LedgerRow, Version
@@ -22,12 +22,14 @@ from registry_core.store import manifest as manifests
 from registry_core.store import rules
 from registry_core.store.clock import clock_went_back
 from registry_core.store.confirm import Rank, check_registration, read_manifest
-from registry_core.store.interfaces import ReadTransaction, VersionKey
-from registry_core.store.ledger_file import Seen
 from registry_core.store.replay import Removed, Replay
 from registry_core.store.storage_errors import contradicted, unknown_manifest
-from registry_core.store.store import Store
 from registry_core.store.transactions import Transactions
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import ReadTransaction, VersionKey
+    from registry_core.store.ledger_file import Seen
+    from registry_core.store.store import Store
 
 # How many files are read in parallel before the next ones are queried.
 _TOGETHER = 64

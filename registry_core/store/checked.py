@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from registry_core.errors import IntegrityError
 from registry_core.store.interfaces.objects import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    from registry_core.errors import IntegrityError
 
 
 class CheckedStream(io.RawIOBase):

@@ -20,9 +20,10 @@ import time
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from registry_core.store.interfaces import Intents, Leftover, Objects, Workspaces
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import Intents, Leftover, Objects, Workspaces
 
 # Longer than any upload of one object takes.
 GRACE_SECONDS = 3600.0

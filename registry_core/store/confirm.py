@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import IntegrityError
-from registry_core.records import Version
 from registry_core.store import manifest as manifests
-from registry_core.store.interfaces import Objects, ReadTransaction
 from registry_core.store.ledger import is_intact
 from registry_core.store.storage_errors import contradicted
+
+if TYPE_CHECKING:
+    from registry_core.records import Version
+    from registry_core.store.interfaces import Objects, ReadTransaction
 
 # By which the index finds the best version: its objective as text, and its score.
 Rank = tuple[str, float]

@@ -10,17 +10,19 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import IntegrityError, UsageError
-from registry_core.records import FileRecord, Version
 from registry_core.refs import shown
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.confirm import CheckedVersion, check_registration, read_manifest
-from registry_core.store.interfaces import ReadTransaction
 from registry_core.store.storage_errors import translate_storage_errors
-from registry_core.store.transactions import Transactions
+
+if TYPE_CHECKING:
+    from registry_core.records import FileRecord, Version
+    from registry_core.store.interfaces import Objects, ReadTransaction
+    from registry_core.store.transactions import Transactions
 
 
 class VersionFiles:
@@ -32,7 +34,7 @@ class VersionFiles:
 
     def __init__(self, access: Transactions) -> None:
         self._access = access
-        self._blobs = access.blobs
+        self._blobs: Objects = access.blobs
 
     def manifest(self, version: Version) -> dict[str, Any]:
         """A version's manifest, compared with its digest, the ledger and the index.

@@ -16,11 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from registry_core.errors import DamagedIndexError
-from registry_core.records import LedgerRow
-from registry_core.store.interfaces import ReadTransaction
 from registry_core.store.ledger import Chain, from_json
 from registry_core.store.ledger_head import HEAD_FILE, Head, LedgerHead, Place
 from registry_core.store.local.disk import write_all
@@ -29,6 +27,10 @@ from registry_core.store.local.objects import OBJECTS
 from registry_core.store.locks import lock
 from registry_core.store.manifest import LIMIT_BYTES, canonical, read_json
 from registry_core.store.storage_errors import REBUILD, outdated_index, unknown_manifest
+
+if TYPE_CHECKING:
+    from registry_core.records import LedgerRow
+    from registry_core.store.interfaces import ReadTransaction
 
 LEDGER_FILE = "ledger.jsonl"
 # A row's evidence is bounded like a manifest; every character of it may be escaped.

@@ -6,15 +6,17 @@ Works on one view of the index, and reads no files.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from registry_core.errors import UsageError
-from registry_core.records import Version
 from registry_core.refs import Ref, shown
 from registry_core.store.aliases import holder_after
-from registry_core.store.interfaces import IndexEntry, ReadTransaction
 from registry_core.store.ledger import is_intact
 from registry_core.store.storage_errors import contradicted
+
+if TYPE_CHECKING:
+    from registry_core.records import Version
+    from registry_core.store.interfaces import IndexEntry, ReadTransaction
 
 
 def resolve(view: ReadTransaction, ref: Ref, removed: bool = False) -> Version:

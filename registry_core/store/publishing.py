@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import MlregError, StorageError
 from registry_core.records import LedgerAction, UnfinishedRun, Version
@@ -36,13 +36,15 @@ from registry_core.refs import check_model_name
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
 from registry_core.store.clock import utc_now
-from registry_core.store.interfaces import Workspace, WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.local.disk import sha256_hex, write_new
 from registry_core.store.local.folders import opened
 from registry_core.store.staging import STAGED, Staged, check_files, stage
 from registry_core.store.storage_errors import UnconfirmedError
-from registry_core.store.transactions import Transactions
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import Objects, Workspace, WriteTransaction
+    from registry_core.store.transactions import Transactions
 
 _NOT_REGISTERED = "Nothing was registered; earlier versions are unchanged."
 
@@ -56,7 +58,7 @@ class Publishing:
 
     def __init__(self, access: Transactions) -> None:
         self._access = access
-        self._blobs = access.blobs
+        self._blobs: Objects = access.blobs
 
     def start_run(self, model: str) -> Workspace:
         """A folder for a run to write into. Creates the registry if it is missing.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from registry_core.records import LedgerRow, ModelSummary, Version
 from registry_core.refs import Ref, check_model_name
 from registry_core.store import lookup
 from registry_core.store.aliases import holder_after
-from registry_core.store.transactions import Transactions
+
+if TYPE_CHECKING:
+    from registry_core.records import LedgerRow, ModelSummary, Version
+    from registry_core.store.transactions import Transactions
 
 
 class Queries:

@@ -13,14 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import IntegrityError, MlregError, NewerSchemaError, UsageError
 from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.audit import index_problems
 from registry_core.store.clock import utc_now
-from registry_core.store.interfaces import VersionKey, Workspace, WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.ledger_file import LEDGER_FILE
 from registry_core.store.ledger_head import HEAD_FILE, Head
@@ -40,6 +39,9 @@ from registry_core.store.sqlite.rescue import (
 from registry_core.store.storage_errors import DATABASE, IndexFault
 from registry_core.store.store import Store
 from registry_core.store.transactions import Transactions
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import VersionKey, Workspace, WriteTransaction
 
 _ANOTHER = "a row of that number does not fit the one after it"
 _WITHOUT_MANIFEST = "its manifest is damaged or missing"

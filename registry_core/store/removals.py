@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
 from registry_core.records import GarbageCollection, LedgerAction, Removal, Version
-from registry_core.refs import Ref
 from registry_core.rules import RollbackDays, SetRule
 from registry_core.rules import rollback_days as decide_days
 from registry_core.store import lookup
@@ -29,7 +29,10 @@ from registry_core.store.collection import Deletable
 from registry_core.store.interfaces import Intents, ReadTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.rules import current as current_rules
-from registry_core.store.transactions import Transactions
+
+if TYPE_CHECKING:
+    from registry_core.refs import Ref
+    from registry_core.store.transactions import Transactions
 
 # How many files are deleted before another process may write.
 _TOGETHER = 200

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store.aliases import holder_after, moves_alias
-from registry_core.store.interfaces import AliasKey, VersionKey
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import AliasKey, VersionKey
 
 
 @dataclass

@@ -8,14 +8,17 @@ these rows: a rule that is missing in one of the two places is damage, and nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.rules import PromotionRule, RuleChange, SetRule
-from registry_core.store.interfaces import ReadTransaction
 from registry_core.store.ledger import Event, is_intact
 from registry_core.store.storage_errors import REBUILD, contradicted
-from registry_core.store.transactions import Transactions
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import ReadTransaction
+    from registry_core.store.transactions import Transactions
 
 # From the present rules to those that are to change; None removes one.
 Change = Callable[[Mapping[str, PromotionRule]], Mapping[str, PromotionRule | None]]

@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import MlregError
-from registry_core.records import LedgerRow
 from registry_core.store import collection
 from registry_core.store import manifest as manifests
-from registry_core.store.interfaces import Index, Leftover, ReadTransaction, WriteTransaction
 from registry_core.store.ledger_file import LedgerFile, Seen
 from registry_core.store.local.objects import LocalObjects
 from registry_core.store.local.workspaces import LocalWorkspaces
 from registry_core.store.sqlite.index import SqliteIndex
 from registry_core.store.storage_errors import IndexFault, translate_storage_errors
+
+if TYPE_CHECKING:
+    from registry_core.records import LedgerRow
+    from registry_core.store.interfaces import Index, Leftover, ReadTransaction, WriteTransaction
 
 
 class Transactions:

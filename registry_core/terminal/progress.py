@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,7 +15,9 @@ from registry_core.process.guard import warnings_to
 from registry_core.terminal.live import GroupProgress, LiveView
 from registry_core.terminal.output import print_warning, stderr
 from registry_core.terminal.text import safe_text
-from registry_core.types import Observer
+
+if TYPE_CHECKING:
+    from registry_core.types import Observer
 
 
 @contextmanager

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from registry_core.records import LedgerRow, ModelSummary, Removal, Version
-from registry_core.store.ledger import Event
-from registry_core.store.manifest import Objective
+if TYPE_CHECKING:
+    from registry_core.records import LedgerRow, ModelSummary, Removal, Version
+    from registry_core.store.ledger import Event
+    from registry_core.store.manifest import Objective
 
 IndexState = Literal["missing", "empty", "ready"]
 

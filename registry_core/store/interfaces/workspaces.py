@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from registry_core.records import UnfinishedRun
+if TYPE_CHECKING:
+    from registry_core.records import UnfinishedRun
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from registry_core.store.interfaces import IndexState
 from registry_core.store.sqlite.database import Database
 from registry_core.store.sqlite.errors import translate_sqlite_errors
 from registry_core.store.sqlite.read import SqliteReadTransaction
 from registry_core.store.sqlite.write import SqliteWriteTransaction
 from registry_core.store.storage_errors import DATABASE
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import IndexState
 
 
 class SqliteIndex:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from registry_core.records import ModelSummary, Removal, Version
-from registry_core.store.interfaces import IndexEntry, VersionKey
 from registry_core.store.sqlite.ledger import LedgerQueries
 from registry_core.store.sqlite.rows import ENTRY_COLUMNS
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import IndexEntry, VersionKey
 
 # Of a table that has a model and a number: the version was not removed.
 _PRESENT = (

@@ -10,15 +10,17 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import IntegrityError, MlregError
-from registry_core.records import LedgerRow, Version
 from registry_core.store.local.disk import copy_new
 from registry_core.store.local.folders import check_regular, open_file, opened
 from registry_core.store.sqlite.errors import code_of, translate_sqlite_errors
 from registry_core.store.sqlite.rows import LEDGER_COLUMNS, Rows
 from registry_core.store.storage_errors import DATABASE
+
+if TYPE_CHECKING:
+    from registry_core.records import LedgerRow, Version
 
 # The files of an old index that must not be applied to a new one.
 JOURNALS = tuple(f"{DATABASE}-{ending}" for ending in ("journal", "wal", "shm"))

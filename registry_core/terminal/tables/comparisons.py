@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from registry_core.formatting import fraction, signed
-from registry_core.records import Version
 from registry_core.refs import series
 from registry_core.terminal.output import print_text, stdout
 from registry_core.terminal.tables.table import (
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from registry_core.evaluation.comparison import SideBySide
     from registry_core.evaluation.groups import Group, GroupDifference
     from registry_core.evaluation.summary_stats import MeanDifference
+    from registry_core.records import Version
 
 
 def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from registry_core.formatting import counted, size, when
-from registry_core.records import GarbageCollection
 from registry_core.terminal.output import print_text, print_warning, stdout
 from registry_core.terminal.tables.table import first_few
 from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
+    from registry_core.records import GarbageCollection
     from registry_core.store.audit import Audit
     from registry_core.store.rebuild import Rebuilt
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from registry_core.formatting import counted, fraction, signed, when
-from registry_core.records import Promotion, Version
-from registry_core.rules import PromotionRule, RuleChange, SetRule
 from registry_core.terminal.output import stdout
 from registry_core.terminal.tables.table import Column, Table, key_column, new_table
 from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
     from registry_core.promotion.gates import Check, Decision
+    from registry_core.records import Promotion, Version
+    from registry_core.rules import PromotionRule, RuleChange, SetRule
 
 
 def show_decision(decision: Decision) -> None:

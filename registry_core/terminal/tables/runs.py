@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from registry_core.formatting import metrics_line
-from registry_core.records import UnfinishedRun, Version
 from registry_core.terminal.output import stdout
 from registry_core.terminal.tables.table import (
     Cell,
@@ -25,6 +24,7 @@ from registry_core.terminal.text import safe_text
 if TYPE_CHECKING:
     from registry_core.lifecycle.reevaluate import Reevaluation
     from registry_core.lifecycle.reproduce import Reproduction
+    from registry_core.records import UnfinishedRun, Version
 
 
 def show_runs(

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.cells import cell_len
 from rich.text import Text
 
 from registry_core.formatting import age, literal, spread, when
-from registry_core.records import Version
 from registry_core.terminal.text import safe_text
+
+if TYPE_CHECKING:
+    from registry_core.records import Version
 
 # `first_few` shows this many of a list; --json has all of them.
 _FEW = 10

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from registry_core.formatting import age, duration, fraction, size, stages_line, when
-from registry_core.records import ModelSummary, Removal, Version
 from registry_core.refs import series, spans
 from registry_core.terminal.output import stdout
 from registry_core.terminal.tables.table import (
@@ -24,6 +23,9 @@ from registry_core.terminal.tables.table import (
     time_cell,
 )
 from registry_core.terminal.text import safe_text
+
+if TYPE_CHECKING:
+    from registry_core.records import ModelSummary, Removal, Version
 
 # the order of the splits; others follow
 _SPLITS = ("train", "test", "validation")

@@ -1,0 +1,99 @@
+"""Models and versions, as they are listed and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry_core.records import (
+    ModelSummary,
+    Removal,
+    Version,
+)
+from registry_core.results.listing import Listing
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class ModelList(Listing[ModelSummary]):
+    """The models of a registry, by name."""
+
+    registry: Path
+    models: Sequence[ModelSummary]
+
+    @property
+    def _items(self) -> Sequence[ModelSummary]:
+        return self.models
+
+    def to_json(self) -> dict[str, Any]:
+        models = [summary.to_json() for summary in self.models]
+        return {"registry": str(self.registry), "models": models}
+
+
+@dataclass(frozen=True)
+class VersionList(Listing[Version]):
+    """Versions of one model, newest first.
+
+    Args:
+        registry: the registry's folder.
+        versions: the versions.
+        has_older: whether there are older ones that the limit left out.
+        groups: the versions of each group that one of these belongs to, by the group's id.
+        damaged: reference -> damage that names and sizes show; empty unless files were checked.
+        unreadable: reference -> a file that this user may not read; empty unless files were
+            checked.
+    """
+
+    registry: Path
+    versions: Sequence[Version]
+    has_older: bool = False
+    groups: Mapping[str, Sequence[Version]] = field(default_factory=dict)
+    damaged: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unreadable: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def _items(self) -> Sequence[Version]:
+        return self.versions
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "registry": str(self.registry),
+            "versions": [version.to_json() for version in self.versions],
+            "tags": {each.ref: dict(each.tags) for each in self.versions if each.tags},
+            "groups": {each.ref: each.group for each in self.versions if each.group},
+        }
+
+
+@dataclass(frozen=True)
+class RemovedVersions(Listing[Removal]):
+    """The removed versions of one model, newest first."""
+
+    removals: Sequence[Removal]
+
+    @property
+    def _items(self) -> Sequence[Removal]:
+        return self.removals
+
+    def to_json(self) -> dict[str, Any]:
+        return {"removed": [removal.to_json() for removal in self.removals]}
+
+
+@dataclass(frozen=True)
+class VersionDetails:
+    """A version, its manifest, and the versions of its group, itself among them."""
+
+    version: Version
+    manifest: Mapping[str, Any]
+    together: Sequence[Version]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "version": self.version.to_json(),
+            "tags": dict(self.version.tags),
+            "together": [each.ref for each in self.together],
+            "manifest": dict(self.manifest),
+        }
