@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from command_tree import COMMANDS
 from completion_table import COMPLETED, make_project
-from test_help import COMMANDS
 
 from registry_core.cli import completion
 from registry_core.cli.app import session

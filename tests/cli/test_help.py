@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import typer
 from cli_helpers import python
+from command_tree import COMMANDS
 
 from registry_core import __version__
 from registry_core.cli import run_command
-from registry_core.cli.app import _FILES, PANELS, app, register_commands
+from registry_core.cli.app import _FILES, PANELS, app
 
-
-def commands() -> Iterator[tuple[list[str], Any]]:
-    """Every command and group with its words; mlreg itself has none."""
-    register_commands([])
-
-    def below(command: Any, path: list[str]) -> Iterator[tuple[list[str], Any]]:
-        yield path, command
-        for name, inner in getattr(command, "commands", {}).items():
-            yield from below(inner, [*path, name])
-
-    return below(typer.main.get_command(app), [])
-
-
-COMMANDS = list(commands())
 NAMES = [" ".join(path) for path, _ in COMMANDS]
 
 
