@@ -23,6 +23,7 @@ from registry_core.formatting import registration
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, draw_standard_figures
+from registry_core.lifecycle.observers import SilentObserver
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.reevaluate import Reevaluation, evaluate, spec_of_data
 from registry_core.lifecycle.reproduce import (
@@ -40,7 +41,6 @@ from registry_core.lifecycle.spec import (
 )
 from registry_core.plugins import custom_code
 from registry_core.plugins.manager import KnownPlugins, PluginSet
-from registry_core.process.guard import warn
 from registry_core.process.interrupts import StopRequest
 from registry_core.process.requirements import require_keras
 from registry_core.process.variables import prepared_environment
@@ -66,37 +66,6 @@ def load_backend(config: RunConfig) -> TrainingBackend:
 
 # Draws the figures of a dataset whose plugin has no report; tests draw none.
 standard_report = draw_standard_figures
-
-
-class SilentObserver:
-    """Receives the progress of a run and shows nothing; warnings become Python's warnings."""
-
-    def say(self, text: str) -> None:
-        pass
-
-    def step(self, what: str, done: int, total: int | None = None) -> None:
-        pass
-
-    def warn(self, text: str) -> None:
-        warn(text)
-
-    def stage_began(self, name: str) -> None:
-        pass
-
-    def resumed(self, epoch: int, step: int) -> None:
-        pass
-
-    def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
-        pass
-
-    def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
-        pass
-
-    def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
-        pass
-
-    def calculated(self, what: str, done: int, total: int) -> None:
-        pass
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from registry_core.lifecycle import run_log
+from registry_core.lifecycle.observers import SilentObserver
 from registry_core.process import streams
 from registry_core.process.guard import warnings_to
 from registry_core.terminal.live import GroupProgress, LiveView
@@ -50,35 +51,11 @@ def _is_ci() -> bool:
     return os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 
-class QuietReporter:
+class QuietReporter(SilentObserver):
     """Prints warnings and nothing else."""
-
-    def say(self, text: str) -> None:
-        pass
-
-    def step(self, what: str, done: int, total: int | None = None) -> None:
-        pass
 
     def warn(self, text: str) -> None:
         print_warning(text)
-
-    def stage_began(self, name: str) -> None:
-        pass
-
-    def resumed(self, epoch: int, step: int) -> None:
-        pass
-
-    def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
-        pass
-
-    def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
-        pass
-
-    def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
-        pass
-
-    def calculated(self, what: str, done: int, total: int) -> None:
-        pass
 
 
 class LineReporter(run_log.Lines):
