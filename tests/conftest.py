@@ -123,7 +123,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
         )
     if "gate" in config.stash[_LEFT_OUT]:
         terminalreporter.write_line(
-            "One system call in eight is tried without --gate: MLREG_POINTS_SEED="
+            "One system call in sixteen is tried without --gate: MLREG_POINTS_SEED="
             f"{os.environ['MLREG_POINTS_SEED']} draws the same ones again."
         )
 

@@ -95,6 +95,7 @@ def test_a_convolution_and_its_gradients_match_tensorflow(channels, filters, siz
     )
 
 
+@pytest.mark.gate
 def test_pooling_and_gelu_and_their_gradients_match_tensorflow():
     """Each against TensorFlow's operation."""
     import tensorflow as tf
@@ -150,6 +151,7 @@ def test_convolutions_are_initialized_to_the_identity():
     assert 0.1 < np.abs(others).max() <= 1 / 6 and np.unique(others).size == others.size
 
 
+@pytest.mark.gate
 def test_the_whitening_kernel_is_fixed():
     """It is computed from images before training; only its bias is trained."""
     from cifar_plugin.airbench.network import standardized
@@ -163,6 +165,7 @@ def test_the_whitening_kernel_is_fixed():
     assert (layer.bias.numpy() != bias).any()
 
 
+@pytest.mark.gate(keep=1)
 def test_the_registered_model_predicts_as_the_trained_one(model):
     """One view, in other layers, gives the same logits."""
     images = noise(20, seed=2)
@@ -170,6 +173,7 @@ def test_the_registered_model_predicts_as_the_trained_one(model):
     np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=1e-4)
 
 
+@pytest.mark.gate
 def test_predictions_are_means_over_six_views(model):
     """Weight 1/2 for the image, 1/4 for each translation, each with its mirror image."""
     images = noise(10, seed=2)
@@ -185,6 +189,7 @@ def test_predictions_are_means_over_six_views(model):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_the_registered_model_loads_without_the_plugin(model, tmp_path):
     """In a process with only Keras, from both formats, compiled."""
@@ -208,6 +213,7 @@ def test_the_registered_model_loads_without_the_plugin(model, tmp_path):
     assert done.returncode == 0, done.stderr.decode()
 
 
+@pytest.mark.gate
 def test_the_trained_model_can_be_saved_and_loaded(model, tmp_path):
     """With its optimizer's state, so that training can be continued."""
     import keras
@@ -238,6 +244,7 @@ def test_the_loss_matches_keras_categorical_loss_with_label_smoothing():
     np.testing.assert_allclose(found, usual(np.eye(10)[classes], logits), rtol=1e-5)
 
 
+@pytest.mark.gate
 def test_two_trainings_with_one_seed_give_the_same_weights():
     """Bit for bit, in deterministic mode."""
     import tensorflow as tf

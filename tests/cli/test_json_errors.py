@@ -168,6 +168,7 @@ def told(project):
     return dict(zip(lines, in_turn(words, cwd=project), strict=True))
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("words", DONE)
 def test_what_is_done_is_told_in_one_object(told, words):
     """Status 0; one object and a line's end, without a sentence around it and without an error."""
@@ -179,6 +180,7 @@ def test_what_is_done_is_told_in_one_object(told, words):
     assert done.stdout.endswith("}\n")
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(("words", "status", "said"), FAILED, ids=[words for words, *_ in FAILED])
 def test_what_fails_is_told_in_one_object_too(told, words, status, said):
     """The three lines and the status on stdout as JSON, and on stderr in words as ever."""
@@ -246,6 +248,7 @@ def test_a_bug_of_ours_is_told_in_json(tmp_path):
     assert done.json["error"]["what"] == "A bug in mlreg: KeyError: 'a bug'"
 
 
+@pytest.mark.gate
 def test_a_stopped_run_is_told_in_json(tmp_path):
     """Ctrl-C in a hook: 130, one object, and no version."""
     waiting = "import pathlib, time\n" + TABLE_PLUGIN.replace(
@@ -271,6 +274,7 @@ def test_a_stopped_run_is_told_in_json(tmp_path):
     assert said.endswith("Stopped by SIGINT. Nothing was registered.\n")
 
 
+@pytest.mark.gate
 def test_what_trains_answers_in_one_object(tmp_path):
     """`run`, `resume`, `reproduce`: the version or the error, beside a plugin that prints."""
     once = """

@@ -71,6 +71,7 @@ def said(project):
     return dict(zip(SUGGESTED, in_turn(lines, cwd=project), strict=True))
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(("typed", "meant"), SUGGESTED.items(), ids=SUGGESTED)
 def test_a_slip_is_answered_with_what_was_meant(said, typed, meant):
     """2, and the last line can be typed as it stands."""

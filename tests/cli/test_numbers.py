@@ -83,6 +83,7 @@ def test_every_command_with_a_number_is_asked():
     }
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:24])
 @pytest.mark.parametrize(("path", "option"), OPTIONS, ids=lambda each: "".join(each))
 def test_a_number_that_nobody_can_mean_is_wrong_usage_or_as_many_as_there_are(
@@ -98,6 +99,7 @@ def test_a_number_that_nobody_can_mean_is_wrong_usage_or_as_many_as_there_are(
         assert done.status == 2
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("command", ["list", "history", "runs"])
 def test_a_limit_of_twenty_digits_shows_all_there_is(answers, command):
     """It is more than there can be, and so no limit."""

@@ -655,6 +655,7 @@ def test_a_home_with_spaces_accents_and_an_emoji(tmp_path):
     assert_error(failed, 2, "No registry in", "#1?/x")
 
 
+@pytest.mark.gate
 def test_a_read_only_registry_is_listed_and_refuses_to_change(store):
     """Reading needs no right to write; promoting is 8, and nothing has moved."""
     bound = without_roots_rights()
@@ -694,7 +695,7 @@ BAD_NAMES = [
 ]  # fmt: skip
 
 
-@pytest.mark.gate(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
 def test_a_bad_name_is_refused_and_nothing_is_written(store, capfd, name):
     """2 from every command that takes a name, what a name can be, not one byte written.
@@ -777,6 +778,7 @@ def test_mlreg_alone_shows_what_it_can_do():
     assert forked_mlreg("--version").stdout.count(".") == 2
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize(
     ("words", "unbuffered"),
     [(["list"], ""), (["list"], "1"), (["list", "flowers", "--json"], "1"), (["--help"], "")],
@@ -870,6 +872,7 @@ def test_plugins_are_listed_without_being_imported(tmp_path):
     assert "\x1b" not in table.stdout + table.stderr
 
 
+@pytest.mark.gate(keep=5)
 @pytest.mark.parametrize(
     ("content", "place"),
     [

@@ -176,6 +176,7 @@ def refusals(bare):
     return dict(zip([words for words, _, _ in REFUSED], told, strict=True))
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("words", "status", "named"), REFUSED, ids=[words for words, *_ in REFUSED]
 )
@@ -205,6 +206,7 @@ def test_one_process_ends_as_it_says(bare):
     assert_error(mlreg("run", "flowers", "--preset", "quik", cwd=bare), 2, "Did you mean 'quick'?")
 
 
+@pytest.mark.gate
 def test_a_registry_that_cannot_be_written_is_refused_first(bare, tmp_path):
     """8 before the data is loaded, naming the folder."""
     elsewhere = without_tensorflow(bare) | {"MLREG_HOME": str(bare / "a file" / "registry")}
@@ -366,6 +368,7 @@ def test_off_a_terminal_an_epoch_is_a_line_on_stderr(first):
     assert len(first.stderr.splitlines()) < 20, first.stderr  # TensorFlow is quiet
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_the_same_run_again_is_the_next_version_with_the_same_weights(first, second, spirals):
     """From an installed package this time: version 2, every test example answered alike."""
@@ -389,6 +392,7 @@ def test_another_seed_gives_other_weights(others, spirals):
     assert one.file("outcomes.json").sha256 != other.file("outcomes.json").sha256
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_settings_from_the_command_line_are_trained_with(others, spirals):
     """--epochs and -p reach the plugin, and are recorded."""
@@ -669,7 +673,7 @@ def broken(tmp_path_factory):
     return folder, cache(lambda name: keras_mlreg(*lines[name], cwd=folder)), [*lines]
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_that_raises_is_named(broken, hook):
@@ -710,6 +714,7 @@ def test_a_model_that_cannot_be_registered_is_refused_before_the_first_epoch(bro
     assert "epoch 1/2" not in done.stderr
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_loss_that_is_lost_ends_the_run(broken):
     """5, naming epoch and batch; nothing is registered under that name."""
@@ -718,6 +723,7 @@ def test_a_loss_that_is_lost_ends_the_run(broken):
     assert "spirals" not in {model.name for model in Store(folder / "registry").models()}
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_report_that_fails_costs_a_warning(broken):
     """The version stands, and says why its figures are missing."""

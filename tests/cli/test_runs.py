@@ -14,7 +14,7 @@ from store_helpers import blobs, referenced, start_child, wait_for
 from registry_core.refs import Ref
 from registry_core.store import Store
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.gate]
 
 
 @pytest.fixture

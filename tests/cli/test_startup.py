@@ -124,6 +124,7 @@ def test_asking_where_the_data_is_imports_no_tensorflow(project):
     assert names & HEAVY <= {"numpy"}
 
 
+@pytest.mark.gate
 def test_list_costs_little_more_than_its_imports(project):
     """`mlreg list` takes at most 1.5 times the CPU seconds of the imports that it must have.
 

@@ -39,6 +39,7 @@ def ran(folder, plugin):
     return version, store.manifest(version), observer.said, results[0]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("plugin", [SAME, EQUAL], ids=["the same object", "equal arrays"])
 def test_a_run_that_watches_the_test_split_says_so(tmp_path, capsys, plugin):
     """Before training, to the report, and in `show`: equal fingerprints are enough."""

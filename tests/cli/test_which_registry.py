@@ -50,6 +50,7 @@ def test_a_named_registry_that_is_not_there_is_an_error_of_every_command(tmp_pat
     assert not nowhere.exists()
 
 
+@pytest.mark.gate
 def test_a_folder_of_other_things_and_a_file_are_no_registries(tmp_path):
     """`/etc`, a file, and what lies below one: told in plain words, and left as they are."""
     other, file = tmp_path / "other", tmp_path / "file"
@@ -95,6 +96,7 @@ def test_the_registry_of_a_plugins_toml_is_named_with_the_file(tmp_path):
     assert (done.status, done.stderr.strip()[:9]) == (0, "No models")
 
 
+@pytest.mark.gate
 def test_a_run_tells_in_which_registry_its_version_is(tmp_path):
     """So that `cd / ; mlreg list`, which looks into another one, is no riddle."""
     write_plugin(tmp_path, "flowers_plugin", TABLE_PLUGIN)

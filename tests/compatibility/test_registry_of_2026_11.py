@@ -197,6 +197,7 @@ def trained(tmp_path_factory):
     return project, dict(zip(lines, done, strict=True))
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_resumed_run_equals_the_run_that_was_never_stopped(trained):
     """Bit for bit with the libraries and processor of then; elsewhere the metrics are close."""
@@ -216,6 +217,7 @@ def test_resumed_run_equals_the_run_that_was_never_stopped(trained):
         assert resumed["metrics"][name] == pytest.approx(value, abs=0.2)
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_old_version_is_reproduced(trained):
     """Bit for bit, if the environment is the same."""

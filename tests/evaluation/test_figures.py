@@ -253,6 +253,7 @@ def test_classes_without_a_name_or_examples_are_shown(tmp_path, figures):
 # --- what fits a result -------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_classes_get_a_confusion_matrix_and_the_history_its_figures(tmp_path, figures):
     """Integers in one column or one column a class, the targets are read either way."""
     outputs = np.eye(3, dtype=np.float32)
@@ -316,6 +317,7 @@ def test_equal_predictions_and_targets_have_a_range(tmp_path):
 # --- files --------------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_equal_input_gives_equal_bytes(tmp_path):
     """No date, no version, nothing random: a figure's digest says whether it changed."""
     written = []

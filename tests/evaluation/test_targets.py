@@ -115,6 +115,7 @@ class MeasuresAccuracy(FakeBackend):
         )
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("plugin", "metric"), [(TABLE_PLUGIN, "test_accuracy"), (SEVERAL, "test_loss")]
 )

@@ -432,7 +432,7 @@ def saved(keras, tmp_path_factory):
     return save
 
 
-@pytest.mark.gate(keep=7)
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("form", ["h5", "savedmodel"])
@@ -469,6 +469,7 @@ def test_a_refusal_names_what_h5_cannot_hold(keras, saved, tmp_path, name, held)
     assert [path.name for path in tmp_path.iterdir()] == ["registry"]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["convolutions", "two inputs", "contrast", "flips"])
 def test_an_exported_savedmodel_has_the_outputs_of_predict(keras, saved, tmp_path, name):
@@ -491,6 +492,7 @@ def test_an_exported_savedmodel_has_the_outputs_of_predict(keras, saved, tmp_pat
     assert answer.numpy() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("form", ["h5", "savedmodel"])
 def test_an_export_with_different_outputs_leaves_nothing(

@@ -72,6 +72,7 @@ def test_rounding_is_no_difference(project):
     assert (found.verdict, found.changed) == ("different", [])
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("split", "examples"), [("validation", 6), ("train", 30)])
 def test_another_split_is_measured_and_compared_with_nothing(project, split, examples):
     """Its metrics have its name before them."""
@@ -112,6 +113,7 @@ def test_the_data_is_loaded_by_the_settings_of_the_record(project):
     assert (plan.preset, plan.config.units, plan.config.epochs) == ("gone", 16, 1)
 
 
+@pytest.mark.gate
 def test_an_imported_model_is_measured_as_when_it_was_imported(project):
     """By the settings its data was loaded with, and by the loss that suited it."""
     version = project.import_model(preset="quick")

@@ -15,6 +15,7 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
+@pytest.mark.gate
 def test_the_same_again_is_identical_and_nothing_is_written(project):
     """Weights, history and metrics; the registry's files and its ledger stay as they were."""
     version = project.run(preset="quick", overrides={"units": 16, "seed": 5})
@@ -32,6 +33,7 @@ def test_the_same_again_is_identical_and_nothing_is_written(project):
     )  # fmt: skip
 
 
+@pytest.mark.gate
 def test_it_is_trained_by_the_records_settings_whatever_the_presets_say_today(project):
     """And where the preset is gone."""
     version = project.run(preset="quick")
@@ -43,6 +45,7 @@ def test_it_is_trained_by_the_records_settings_whatever_the_presets_say_today(pr
     assert [(each.kind, each.what) for each in found.drift] == [("plugin", "flowers")]
 
 
+@pytest.mark.gate
 def test_a_setting_that_is_another_is_named(project):
     """The weights differ and the outputs do not, which the paired test calls noise."""
     found = project.reproduce(project.run(), overrides={"units": "16"})
@@ -52,6 +55,7 @@ def test_a_setting_that_is_another_is_named(project):
     assert found.first_epoch is None
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("swapped", "verdict"), [([0], "within noise"), (range(9), "different")])
 def test_the_paired_test_tells_noise_from_a_difference(project, swapped, verdict):
     """One answer of twelve is noise, nine are not; the verdict comes with the test."""
@@ -63,6 +67,7 @@ def test_the_paired_test_tells_noise_from_a_difference(project, swapped, verdict
     assert found.to_json()["comparison"]["test"] == "exact McNemar"
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("losses", "epoch"),
     [([1.0, 0.5, 0.25], 3), ([2.0, 0.5, 1 / 3], 1), ([1.0, 0.5], 3), ([1.0, 0.5, 1 / 3, 0.25], 4)],
@@ -75,6 +80,7 @@ def test_the_first_epoch_that_differs_is_named(project, losses, epoch):
     assert (found.verdict, found.first_epoch) == ("within noise", epoch)
 
 
+@pytest.mark.gate
 def test_other_data_cannot_be_compared_and_is_different(project):
     """The reason is given, and which splits changed."""
     version = project.run()
@@ -91,6 +97,7 @@ def test_other_data_cannot_be_compared_and_is_different(project):
     }  # fmt: skip
 
 
+@pytest.mark.gate
 def test_a_record_without_answers_is_compared_by_its_bits_alone(project):
     version = project.run()
     assert project.reproduce(version, results=False).verdict == "identical"
@@ -99,6 +106,7 @@ def test_a_record_without_answers_is_compared_by_its_bits_alone(project):
     assert "no record of the answers" in found.why_not
 
 
+@pytest.mark.gate
 def test_an_imported_version_is_refused_with_the_way_on(project):
     """No record says how it was trained."""
     version = project.import_model()
@@ -118,6 +126,7 @@ def test_a_version_without_a_digest_of_its_weights_is_refused_with_the_way_on(pr
     assert caught.value.command == "mlreg evaluate flowers@1"
 
 
+@pytest.mark.gate
 def test_a_signal_stops_it_and_nothing_was_changed(project):
     """130, and there is nothing to resume."""
     version = project.run()
@@ -127,6 +136,7 @@ def test_a_signal_stops_it_and_nothing_was_changed(project):
     assert project.store.unfinished_runs() == []
 
 
+@pytest.mark.gate
 def test_a_version_that_was_resumed_is_reproduced_like_any_other(project):
     """Its record does not depend on where it was stopped."""
     stopped = project.stopped(backend=partial(FakeBackend, interrupt_at=(1, 0)))

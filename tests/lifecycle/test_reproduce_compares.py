@@ -168,6 +168,7 @@ def test_the_code_that_a_run_imported_is_recorded(project):
     assert manifest["environment"]["libraries"]["numpy"] == sys.modules["numpy"].__version__
 
 
+@pytest.mark.gate
 def test_another_processor_is_named_by_reproduce_and_resume(project, monkeypatch):
     """`the same processor` can be another one generation on."""
     version, stopped = project.run(), project.stopped()
@@ -227,6 +228,7 @@ def test_modules_beside_an_installed_plugin_that_is_edited_are_recorded(tmp_path
     assert list(code["modules"]) == ["helper", "helpers.deep"]
 
 
+@pytest.mark.gate
 def test_a_helper_module_that_was_edited_is_named(project):
     version = project.run()
     (project.folder / "helper.py").write_text("UNITS = 24\n")
@@ -237,6 +239,7 @@ def test_a_helper_module_that_was_edited_is_named(project):
     assert found.cause_known
 
 
+@pytest.mark.gate
 def test_a_file_that_was_edited_while_it_trained_is_recorded_as_it_was_imported(project):
     """The record says what ran, not what the file says an hour later."""
 
@@ -252,6 +255,7 @@ def test_a_file_that_was_edited_while_it_trained_is_recorded_as_it_was_imported(
     assert list(project.reproduce(version, backend=FakeBackend).drift) == []
 
 
+@pytest.mark.gate
 def test_a_variable_that_was_set_is_named(project, monkeypatch):
     version = project.run()
     monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
@@ -259,6 +263,7 @@ def test_a_variable_that_was_set_is_named(project, monkeypatch):
     assert kinds(found.drift) == [("environment variable", "TF_DETERMINISTIC_OPS")]
 
 
+@pytest.mark.gate
 def test_where_nothing_known_changed_the_cause_is_not_known(project, capsys):
     """And what was not looked at is said; nothing vouches for that."""
     version = project.run()
@@ -272,6 +277,7 @@ def test_where_nothing_known_changed_the_cause_is_not_known(project, capsys):
     assert found.to_json()["cause_known"] is False
 
 
+@pytest.mark.gate
 def test_what_the_record_says_cannot_repeat_is_a_known_cause(project, capsys):
     """Layers that draw without a seed; operations that are not deterministic."""
 
@@ -298,6 +304,7 @@ def test_what_the_record_says_cannot_repeat_is_a_known_cause(project, capsys):
     assert "cause not known" not in said
 
 
+@pytest.mark.gate
 def test_an_identical_one_says_what_was_compared_too(project, capsys):
     show_reproduction(project.reproduce(project.run()))
     said = capsys.readouterr().out

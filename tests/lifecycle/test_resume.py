@@ -34,7 +34,7 @@ def what_counts(project, version):
     }
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("place", [(0, 0), (0, 2), (1, 0), (1, 1), (2, 2)])
 def test_a_run_stopped_anywhere_and_resumed_is_the_one_never_stopped(project, place):
     """History, metrics, files and weights; under its own id, with its seed; and nothing is left."""
@@ -53,7 +53,7 @@ def test_a_run_stopped_anywhere_and_resumed_is_the_one_never_stopped(project, pl
     assert_whole(project.store)
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("method", ["fit", "evaluate", "digest", "save", "check_saved"])
 def test_a_run_killed_at_any_stage_and_resumed_is_the_one_never_stopped(project, method):
     """`kill -9` in mid-training, while the model is written, while it is registered."""
@@ -72,6 +72,7 @@ def test_a_run_killed_at_any_stage_and_resumed_is_the_one_never_stopped(project,
     assert_whole(project.store)
 
 
+@pytest.mark.gate
 def test_a_run_can_be_stopped_and_resumed_again_and_again(project):
     """Once in every epoch."""
     whole = project.run()
@@ -84,6 +85,7 @@ def test_a_run_can_be_stopped_and_resumed_again_and_again(project):
     assert what_counts(project, project.resume(run)) == what_counts(project, whole)
 
 
+@pytest.mark.gate
 def test_a_run_of_a_group_stays_in_its_group(project):
     from dataclasses import replace
 
@@ -92,6 +94,7 @@ def test_a_run_of_a_group_stays_in_its_group(project):
     assert (version.group, version.ref) == ("five", "petals@1")
 
 
+@pytest.mark.gate
 def test_the_settings_are_those_it_began_with(project):
     """Whatever the preset says today; that the code is another is a warning, and noted."""
     stopped = project.stopped(preset="baseline", overrides={"units": 16})
@@ -103,6 +106,7 @@ def test_the_settings_are_those_it_began_with(project):
     assert "Not as it was when the run began: plugin flowers: flowers_plugin, code " in warning
 
 
+@pytest.mark.gate
 def test_a_preset_that_is_gone_stops_nobody(project):
     """Its name stays on record."""
     stopped = project.stopped(preset="quick", backend=partial(FakeBackend, interrupt_at=(0, 0)))
@@ -120,6 +124,7 @@ def test_a_setting_that_the_plugin_has_no_more_is_refused(project):
     assert [run.id for run in project.store.unfinished_runs()] == [stopped.id]
 
 
+@pytest.mark.gate
 def test_other_data_than_it_learned_from_is_refused_and_the_run_stays(project):
     """Status 4, naming the split; with the original data it ends as if never stopped."""
     whole = project.run()
@@ -137,6 +142,7 @@ def test_other_data_than_it_learned_from_is_refused_and_the_run_stays(project):
     assert project.observer.warnings == []
 
 
+@pytest.mark.gate
 def test_a_disk_that_is_full_at_the_end_costs_no_epoch(project):
     """8 when the model is saved; going on trains nothing again."""
     whole = project.run()
@@ -148,6 +154,7 @@ def test_a_disk_that_is_full_at_the_end_costs_no_epoch(project):
     assert what_counts(project, version) == what_counts(project, whole)
 
 
+@pytest.mark.gate
 def test_a_diverged_run_goes_on_from_its_last_good_epoch(project):
     """With the same code it diverges again, and stays what it is."""
     stopped = project.stopped(TrainingError, backend=partial(FakeBackend, diverge_at=(1, 2)))
@@ -157,6 +164,7 @@ def test_a_diverged_run_goes_on_from_its_last_good_epoch(project):
     assert project.resume(stopped).version == 1
 
 
+@pytest.mark.gate
 def test_a_plugin_that_fails_when_the_run_is_resumed_leaves_it_resumable(project):
     """Status 3; once the plugin is repaired, the run can be resumed."""
     whole = project.run()
@@ -170,6 +178,7 @@ def test_a_plugin_that_fails_when_the_run_is_resumed_leaves_it_resumable(project
     assert what_counts(project, project.resume(run)) == what_counts(project, whole)
 
 
+@pytest.mark.gate
 def test_the_data_folder_of_then_is_used_if_it_is_still_there(project, tmp_path):
     """Else the plugin looks where it looks without one; and another can be named."""
     folders = [tmp_path / name for name in ("then", "other")]
@@ -185,6 +194,7 @@ def test_the_data_folder_of_then_is_used_if_it_is_still_there(project, tmp_path)
     assert project.resume(stopped).version == 1
 
 
+@pytest.mark.gate
 def test_an_extension_that_came_meanwhile_is_a_warning(project):
     """What it changes of the run is not what the run began with."""
     stopped = project.stopped()
@@ -198,6 +208,7 @@ def test_an_extension_that_came_meanwhile_is_a_warning(project):
     assert "was nothing" in warning
 
 
+@pytest.mark.gate
 def test_a_run_that_became_a_version_meanwhile_is_not_made_twice(project):
     """Two who type `mlreg resume` one after the other."""
     stopped = project.stopped()

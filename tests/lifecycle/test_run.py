@@ -38,6 +38,7 @@ from registry_core.types import NotRepeatable
 STAGES = ["data", "model", "fit", "evaluate", "save", "plot", "register"]
 
 
+@pytest.mark.gate
 def test_what_no_seed_repeats_is_recorded(tmp_path):
     """So that `reproduce` can say why the result differs; the list is empty if all repeats."""
     note = NotRepeatable("The layer 'noise' draws with tf.random.", "resumed")
@@ -195,6 +196,7 @@ def test_a_run_becomes_a_version(tmp_path):
     assert [row.action for row in project.store.ledger("flowers")] == ["registered"]
 
 
+@pytest.mark.gate
 def test_a_second_run_is_the_next_version(tmp_path):
     """The same plan gives the same files, kept once, under a new number."""
     project = Project(tmp_path)
@@ -251,6 +253,7 @@ def test_the_manifest_has_shape_and_dtype_of_every_split(tmp_path):
         assert split["targets"] == {"shape": [], "dtype": "int64"}
 
 
+@pytest.mark.gate
 def test_the_manifest_has_the_seconds_of_the_whole_command(tmp_path):
     """From the command's beginning if it is known, else from the run's, to the registration."""
     project = Project(tmp_path)
@@ -262,6 +265,7 @@ def test_the_manifest_has_the_seconds_of_the_whole_command(tmp_path):
     assert sum(version.seconds.values()) < 60
 
 
+@pytest.mark.gate
 def test_outcomes_are_kept_for_every_test_example(tmp_path):
     """Bound to the test split by its fingerprint, so that only like is compared with like."""
     project = Project(tmp_path)
@@ -384,7 +388,7 @@ def test_an_extension_adds_its_figures_to_the_hosts(tmp_path):
     assert figures(project.run()) == ["figures/history.png", "figures/more.txt"]
 
 
-@pytest.mark.gate(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -419,6 +423,7 @@ def test_a_report_that_fails_costs_a_warning_not_the_version(tmp_path, body, rea
     assert project.observer.stages == STAGES
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     "error",
     [OSError(28, "No space left on device"), ValueError("bad font"), MemoryError()],
@@ -457,6 +462,7 @@ def test_plugins_are_notified_of_a_new_version(tmp_path):
     assert sys.modules["counter_extension"].seen == ["flowers@1"]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("what", ["RuntimeError('down')", "SystemExit(1)", "KeyError('x')"])
 def test_a_notice_that_raises_costs_a_warning(tmp_path, what):
     """The version stands, whatever happens to the news of it."""
@@ -543,7 +549,7 @@ def test_an_augmentation_that_is_no_function_is_refused_before_the_model(tmp_pat
     assert "(inputs, batch) -> inputs" in error.remedy
 
 
-@pytest.mark.gate(keep=12)
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("method", "stage"),
     [
@@ -592,6 +598,7 @@ def test_a_diverged_run_keeps_its_checkpoint(tmp_path):
     assert read_state(run.checkpoint)["epoch"] == 1
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
     """The batch is finished and reported; the run can be resumed."""
@@ -608,6 +615,7 @@ def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
     )
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_signal_while_registering_never_denies_a_version(tmp_path, times):
     """One waits until the version stands, and says so; a second stops at once, and points there."""
@@ -639,6 +647,7 @@ def test_a_model_that_answers_otherwise_once_loaded_is_not_registered(tmp_path):
     assert "different outputs after loading" in error.what
 
 
+@pytest.mark.gate
 def test_a_failed_run_leaves_earlier_versions_alone(tmp_path):
     """And its number is not used up."""
     project = Project(tmp_path)
@@ -691,6 +700,7 @@ def killed_while(method: str, project: Project) -> None:
     assert in_child(lambda: project.run(backend=Killed)) == -9
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("method", ["fit", "evaluate", "save", "check_saved"])
 def test_a_run_killed_at_any_stage_leaves_no_version(tmp_path, method):
     """What it had written lies under runs/ only; what it does not take to go on is swept next."""
@@ -704,6 +714,7 @@ def test_a_run_killed_at_any_stage_leaves_no_version(tmp_path, method):
     assert_whole(project.store)
 
 
+@pytest.mark.gate
 def test_a_clock_that_jumps_in_mid_run_changes_no_duration(tmp_path, monkeypatch):
     """A year back, then ten years ahead: order is by number, seconds are what went by."""
     real = time.time, time.gmtime

@@ -92,6 +92,7 @@ def test_a_failed_run_keeps_its_log_and_the_reason(project):
     assert log.lines[-1].endswith("Failed: The loss is nan in epoch 2, batch 3.")
 
 
+@pytest.mark.gate
 def test_a_resumed_run_goes_on_in_the_same_log(project):
     """Interrupted, resumed, registered: one log has it all, and becomes the version's."""
     with pytest.raises(Interrupted):
@@ -104,6 +105,7 @@ def test_a_resumed_run_goes_on_in_the_same_log(project):
     assert project.observer.resumptions == [(1, 0)]
 
 
+@pytest.mark.gate
 def test_a_run_stopped_before_its_first_checkpoint_keeps_its_log(project):
     """It begins anew when it is resumed, and its log does not."""
     with pytest.raises(Interrupted):

@@ -97,6 +97,7 @@ def test_each_run_of_a_group_is_a_version_that_knows_the_others(plugins, store):
     assert_whole(store)
 
 
+@pytest.mark.gate
 def test_a_run_that_fails_says_which_it_was_and_what_stays(plugins, store):
     """Its own words in between; the versions before it are registered, those after it not tried."""
     with pytest.raises(TrainingError) as caught:
@@ -126,6 +127,7 @@ def test_a_first_run_that_fails_leaves_nothing(plugins, store):
     assert store.models() == []
 
 
+@pytest.mark.gate
 def test_a_stop_in_mid_group_says_what_stays(plugins, store):
     """The run that was stopped can be gone on with, in its group; the others are named."""
     stop = StopRequest()
@@ -143,6 +145,7 @@ def test_a_stop_in_mid_group_says_what_stays(plugins, store):
     assert_whole(store)
 
 
+@pytest.mark.gate
 def test_a_stop_while_a_version_is_registered_loses_nothing(plugins, store):
     """The version is complete, the message names it, and the group ends there."""
     stop = StopRequest()

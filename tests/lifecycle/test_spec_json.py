@@ -47,6 +47,7 @@ def executed(project, spec):
     return execute(spec, EphemeralWorkspace(project.folder), project.context())
 
 
+@pytest.mark.gate
 def test_another_process_reads_the_specification_and_makes_the_same_model(project):
     """Settings, name, folder and group arrive; weights, history and metrics are equal."""
     overrides = {"units": 16, "learning_rate": 0.5, "seed": 7}
@@ -91,6 +92,7 @@ def test_a_specification_for_other_code_is_executed_with_a_warning(project):
     assert record["code"]["flowers"][:12] in warning
 
 
+@pytest.mark.gate
 def test_a_specification_for_other_data_is_refused_before_the_backend_is_loaded(project):
     """Where it says which data it is for."""
     version = project.run(preset="quick")
@@ -104,6 +106,7 @@ def test_a_specification_for_other_data_is_refused_before_the_backend_is_loaded(
     assert project.backend is None
 
 
+@pytest.mark.gate
 def test_a_resumption_is_a_specification_too(project):
     """It names the run and its data, and the run is resumed by it."""
     stopped = project.stopped()

@@ -52,7 +52,7 @@ def watched(tmp_path):
         yield made
 
 
-@pytest.mark.gate(keep=37)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_without_touching_anything(name, watched, tmp_path):
     """9 where it wants to run code or to reach outside, 6 where it is no whole .keras file.
@@ -292,7 +292,7 @@ def refusals(request, tmp_path_factory):
     }  # fmt: skip
 
 
-@pytest.mark.gate(keep=12)
+@pytest.mark.gate
 @pytest.mark.processes
 @pytest.mark.parametrize("name", HOSTILE)
 def test_import_refuses_before_loading_tensorflow_and_the_data(refusals, name):
@@ -303,6 +303,7 @@ def test_import_refuses_before_loading_tensorflow_and_the_data(refusals, name):
         assert "drawn" not in done.stderr  # what the plugin says when it makes its data
 
 
+@pytest.mark.gate  # of the default run's few files, none gets as far as a registry
 @pytest.mark.processes
 def test_refused_files_leave_nothing_in_the_registry(refusals):
     """No version, blob or run folder; the registry verifies; it takes seconds."""
@@ -313,6 +314,7 @@ def test_refused_files_leave_nothing_in_the_registry(refusals):
     assert refusals["seconds"] < 120
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_dry_run_loads_the_model_and_says_what_would_be_done(tmp_path):
     """The digest of the file, the data, and the name; this process does not load TensorFlow."""
@@ -486,6 +488,7 @@ def held_against(training, keras, outputs, targets, class_names=(), **compiled):
     return backend.check_compatibility(built, DataSplits(split, split, class_names=class_names))
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_the_loss_fits_the_targets(training, keras):
     """Numbers: squared error. Classes: cross-entropy, sparse or one-hot."""
@@ -601,7 +604,7 @@ def used(project):
 SPARSE = "sparse_categorical_crossentropy of its outputs as"
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("name", "loss"),
@@ -628,7 +631,7 @@ def test_a_model_is_evaluated_with_a_loss_that_fits_the_classes(imported, projec
     assert registered.file("model.keras").sha256 == digest
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("name", "status", "named"),

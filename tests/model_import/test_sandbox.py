@@ -96,6 +96,7 @@ except OSError:
     assert done.stdout in ("not reached False\n", "reached True\n"), done.stderr
 
 
+@pytest.mark.gate
 @linux
 @pytest.mark.processes
 def test_limits_count_from_what_is_used_already():
@@ -157,6 +158,7 @@ def acting(monkeypatch, tmp_path):
     return act
 
 
+@pytest.mark.gate(keep=5)
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("code", "kind", "said"),
@@ -183,6 +185,7 @@ def test_every_end_of_the_process_becomes_an_mlreg_error(acting, code, kind, sai
     assert type(caught.value).exit_status == (1 if kind is MlregError else 9)
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_a_process_that_never_ends_is_killed_with_its_session(acting, monkeypatch):
     """The clock decides, and its whole session goes."""
@@ -237,7 +240,7 @@ GREEDY = [
 ]  # fmt: skip
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", GREEDY)
 def test_a_small_file_that_needs_much_is_refused(keras, tmp_path, name):
@@ -270,6 +273,7 @@ def data():
     return DataSplits(split, split, class_names=("a", "b", "c"))
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_valid_model_passes_with_and_without_data(keras, data, tmp_path):
     """The result equals that of this process; nothing is left beside the file."""
@@ -333,7 +337,7 @@ def test_the_command_refuses_and_says_how_to_allow_more(project):
     assert store.models() == store.unfinished_runs() == []
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @linux
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])

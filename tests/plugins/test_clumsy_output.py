@@ -41,7 +41,7 @@ PRINTS = {
 }
 
 
-@pytest.mark.gate(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("way", PRINTS)
 def test_a_plugins_output_goes_to_stderr(project, way):
     """However it is written; stdout has one JSON object."""
@@ -81,6 +81,7 @@ def test_a_plugins_output_does_not_disturb_completion(project):
     assert done.stderr == ""
 
 
+@pytest.mark.gate
 def test_mlreg_starts_with_closed_streams(project):
     """With `mlreg run … >&-` there is nothing to write to, and the version is registered."""
     for closed in ("<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"):

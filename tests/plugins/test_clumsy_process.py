@@ -38,7 +38,7 @@ STREAMS = {
 }
 
 
-@pytest.mark.gate(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("way", STREAMS)
 def test_a_hook_that_closes_the_streams_is_named_and_the_run_continues(project, way):
     """The version is registered and shown; closed streams lead to stderr again."""
@@ -108,7 +108,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_registered"])
 def test_a_hooks_changes_to_the_process_are_restored(project, hook):
     """With a warning that names plugin, hook and change; the run continues."""
@@ -245,7 +245,7 @@ LEFT = {
 }
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("way", LEFT)
 def test_a_plugins_threads_do_not_block_the_command(project, way):
     """The version is shown; after some seconds the command ends and names the thread."""
@@ -275,6 +275,7 @@ def test_daemon_threads_end_with_the_command(project, code):
     assert "A plugin left" not in done.stderr
 
 
+@pytest.mark.gate
 def test_a_thread_that_ends_soon_is_waited_for(project):
     """Its work is done, and there is no message."""
     code = "threading.Thread(target=lambda: (time.sleep(0.5), open('done', 'w'))).start()"
@@ -291,6 +292,7 @@ def test_atexit_functions_run_despite_daemon_threads(project):
     assert (folder / "done").exists()
 
 
+@pytest.mark.gate
 def test_a_failed_command_keeps_its_status(project):
     """Status 3, also if the plugin left a thread and then raised."""
     code = "threading.Thread(target=time.sleep, args=[600]).start()"

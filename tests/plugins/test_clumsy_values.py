@@ -183,6 +183,7 @@ RAISES = {
 }
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("what", RAISES)
 def test_any_exception_of_a_hook_is_a_plugin_error(tmp_path, what, hook):

@@ -109,6 +109,7 @@ def test_an_unknown_plugin_suggests_the_nearest(tmp_path):
     assert "flowers" in refused.value.remedy
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_the_command_shows_the_description_as_table_and_json(tmp_path):
     """Names, presets, values and meanings."""

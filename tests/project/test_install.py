@@ -70,6 +70,7 @@ def test_the_package_page_has_no_relative_links():
         assert extra in EXTRAS
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 @pytest.mark.skipif(
     _SETUPTOOLS < 77,

@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def python_block(marker: str) -> str:
     return found[1]
 
 
+@cache
 def help_of(*words: str) -> str:
     """A command's help page."""
     command = [sys.executable, "-m", "registry_core", *words, "--help"]

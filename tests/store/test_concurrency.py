@@ -36,6 +36,7 @@ def test_four_processes_publish_a_hundred_versions_without_gap_or_double(store):
     assert_whole(store)
 
 
+@pytest.mark.gate
 def test_two_first_commands_make_one_schema(tmp_path):
     for attempt in range(10):
         store = Store(tmp_path / f"registry{attempt}")
@@ -51,6 +52,7 @@ def test_two_first_commands_make_one_schema(tmp_path):
         assert_whole(store)
 
 
+@pytest.mark.gate
 def test_an_alias_has_exactly_one_holder_at_any_instant(store):
     versions = [publish(store) for _ in range(2)]
     store.move_alias(versions[0], "production")
@@ -122,6 +124,7 @@ def test_the_next_command_goes_on_when_a_holder_is_killed(store, holder):
     assert_whole(store)
 
 
+@pytest.mark.gate
 def test_a_sweep_never_deletes_an_object_of_a_publisher(store):
     """Runs die after putting the same objects that others are registering."""
     publish(store)

@@ -45,6 +45,7 @@ def _steps():
     return range(1, 500)
 
 
+@pytest.mark.gate
 def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(store):
     whole = {1}
     per_example_results = []
@@ -71,6 +72,7 @@ def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(store):
     assert len(per_example_results) > 40
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(("fault", "needed"), [(no_space, "bytes are free"), (failing_disk, "")])
 def test_a_publish_refused_by_the_disk_at_any_step_leaves_none(store, fault, needed):
     for number in _steps():
@@ -168,7 +170,7 @@ def test_a_commit_that_the_disk_does_not_confirm_is_taken_back(store, monkeypatc
         publish(store, content=b"second")
     monkeypatch.undo()
     assert "did not confirm" in caught.value.what
-    assert ("may be there" if shown else "withdrawn") in caught.value.remedy
+    assert ("may be complete" if shown else "withdrawn") in caught.value.remedy
     assert len(store.versions("dummy")) == 1 + shown
     assert_whole(store)
     assert publish(store).version == 3, "the number stays taken"

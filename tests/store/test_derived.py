@@ -44,6 +44,7 @@ def answer(store, until: str) -> int | None:
     return row.version if row and row.action != "released" else None
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("seed", range(8))
 def test_the_holder_at_any_time_is_what_all_rows_say(tmp_path, clock, seed):
     """Whatever the clock did: ran, stood, went a minute back, a year back, ten ahead."""
@@ -80,6 +81,7 @@ def test_two_machines_whose_clocks_differ_make_no_steps(tmp_path, clock):
         assert answer(store, moment) == expected(store, moment)
 
 
+@pytest.mark.gate
 def test_a_clock_that_goes_back_in_small_steps_is_detected(tmp_path, clock):
     """Each time by less than a minute, and by an hour together."""
     store = Store(tmp_path / "registry")

@@ -113,6 +113,7 @@ SPOILED = [
 CUT = ["gone", "empty", "cut after a line", "cut in a line"]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("how", [how for how in SPOILED if how not in CUT])
 def test_a_file_that_says_something_else_is_refused_until_it_is_rebuilt(store, how):
     """Its meaning is not known, so it is kept, and nothing is written after it."""
@@ -158,7 +159,7 @@ def test_a_line_that_was_changed_in_the_middle_is_found_and_repaired(store):
     assert_the_same(store)
 
 
-@pytest.mark.gate(keep=20)
+@pytest.mark.gate(keep=7)
 @pytest.mark.parametrize("how", ["whole", *SPOILED])
 @pytest.mark.parametrize("transactions", [1, 2, 4])
 @pytest.mark.parametrize("kind", ["version", "promotion"])
@@ -296,6 +297,7 @@ def test_a_process_that_stopped_while_it_holds_the_file_is_named(store):
     assert_the_same(store)
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_many_writers_leave_every_line_once_and_in_order(store):
     publish(store)

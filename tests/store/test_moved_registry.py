@@ -66,11 +66,13 @@ def assert_works(project: Path) -> None:
     assert f"Registry: {project / 'models'}" in done.stderr
 
 
+@pytest.mark.gate
 def test_a_registry_that_was_moved_works_in_its_new_place(copied, tmp_path):
     copied.rename(tmp_path / "somewhere else")
     assert_works(tmp_path / "somewhere else")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     "copy",
     [

@@ -258,6 +258,7 @@ def test_the_head_names_the_newest_row(tmp_path):
         assert str(last.number) in head
 
 
+@pytest.mark.gate
 def test_a_writer_killed_at_any_step_stops_no_other(tmp_path):
     """The head may name a row that was never committed; the next writer continues."""
     store = Store(tmp_path / "registry")
@@ -334,6 +335,7 @@ def test_a_stopped_process_that_holds_the_ledger_is_named(stopped_holder):
     assert [version.version for version in store.versions("dummy")][-1] == 1, "readers go on"
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_the_next_writer_catches_up_when_the_holder_is_gone(stopped_holder):
     """It completes ledger.jsonl, whatever the writer before it could not write."""

@@ -350,6 +350,7 @@ def test_reading_loads_nothing_that_takes_long():
     assert not (slow | {"hashlib", "secrets", "subprocess", "getpass"}) & set(loaded)
 
 
+@pytest.mark.gate
 def test_a_hundred_thousand_versions_are_listed_at_once(store):
     """Every query of `list` and of a reference uses an index."""
     publish(store)

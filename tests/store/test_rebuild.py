@@ -72,6 +72,7 @@ def damage_index(store, how: str) -> None:
 DAMAGES = ["missing", "empty", "header zeroed", "page flipped", "truncated", "text"]
 
 
+@pytest.mark.gate(keep=5)
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_index_comes_back_as_it_was(store, how):
     """Versions, numbers, aliases, tags, removals and the ledger are what they were."""
@@ -90,6 +91,7 @@ def test_a_damaged_index_comes_back_as_it_was(store, how):
     assert_whole(store)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("how", DAMAGES)
 def test_the_old_index_is_kept_as_it_was_found(store, how):
     damage_index(store, how)
@@ -218,6 +220,7 @@ def test_a_dry_run_changes_nothing(store):
     assert {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.gate
 def test_a_rebuild_that_is_killed_can_be_done_again(tmp_path, store, pytestconfig):
     """At each of its steps: the old index or the new one is there, or can be made.
 
@@ -271,6 +274,7 @@ def test_another_programs_database_is_not_moved(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["registry.sqlite3"]
 
 
+@pytest.mark.gate(keep=4)
 @pytest.mark.parametrize("step", [5, 15, 25, 50, 100])
 def test_a_full_disk_leaves_the_old_index(store, step):
     """While the new one is made, the old one is where it was."""

@@ -325,6 +325,7 @@ def test_a_dry_run_with_losses_changes_nothing(story):
 # --- beside others -------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_a_reader_never_misses_the_index_while_it_is_exchanged(story):
     """At each instant the old one or the new one is there, under its name."""
@@ -383,6 +384,7 @@ def _held_by_another(index: Path) -> Callable[[], None]:
     return let_go
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_a_writer_that_waited_for_a_rebuild_writes_into_the_new_index_or_is_busy(story):
     """What it says it registered is there; nothing is written into the index that was put aside."""
@@ -408,6 +410,7 @@ def test_a_writer_that_waited_for_a_rebuild_writes_into_the_new_index_or_is_busy
         assert audit(story.store).problems == []
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_a_sound_index_is_not_rebuilt_beside_writers(story):
     """`verify --rebuild` typed again and again while others register: it finds nothing to do."""

@@ -84,6 +84,7 @@ _ALWAYS = settings(
 )
 
 
+@pytest.mark.gate
 @settings(_ALWAYS, max_examples=60, derandomize=True)
 @given(steps=_histories, losses=_losses)
 def test_whatever_is_lost_everything_intact_comes_back(steps, losses):

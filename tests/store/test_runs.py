@@ -244,6 +244,7 @@ def test_a_name_that_leads_elsewhere_is_refused_and_touches_nothing(store, name,
     assert sorted(store.folder.rglob("*")) == before
 
 
+@pytest.mark.gate
 def test_a_run_of_another_process_is_neither_reopened_nor_discarded(store):
     """Status 7 within a second, with the process; it is not disturbed, and is listed as running."""
     child, let_go, run_id = held_by_another(store, lambda run: run.keep(lambda s: s.write(b"1")))

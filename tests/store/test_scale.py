@@ -25,7 +25,7 @@ from registry_core.cli import run_command
 from registry_core.refs import parse_ref
 from registry_core.store import Store
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.gate]
 
 ROWS = int(os.environ.get("MLREG_LEDGER_ROWS", "300000"))
 MODELS = 1000

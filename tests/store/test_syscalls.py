@@ -2,7 +2,7 @@
 
 A kill comes before its call is carried out; so the next point's kill is the one after it.
 
-The gate takes every call; the default run draws one in eight. What it drew with is in
+The gate takes every call; the default run draws one in sixteen. What it drew with is in
 MLREG_POINTS_SEED, which draws the same ones again.
 """
 
@@ -33,12 +33,12 @@ pytestmark = [
 ]
 
 KINDS = ("killed", "failed")
-ONE_IN = 8
+ONE_IN = 16
 SEED = os.environ["MLREG_POINTS_SEED"]
 
 
 def drawn(found: list[Point], *of: str) -> list[Point]:
-    """One in eight, other ones for each scenario and kind, in their order."""
+    """One in sixteen, other ones for each scenario and kind, in their order."""
     chosen = random.Random(f"{SEED} {of}").sample(range(len(found)), -(-len(found) // ONE_IN))
     return [found[place] for place in sorted(chosen)]
 

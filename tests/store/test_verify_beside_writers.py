@@ -140,7 +140,7 @@ def _audits(store: Store, acts: Sequence[Callable[[Store, int], None]], seconds:
     return audits
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.processes
 @pytest.mark.parametrize("kind", WRITERS)
 def test_an_audit_beside_writers_raises_no_false_alarm(store, kind):
@@ -158,6 +158,7 @@ def test_many_audits_beside_eight_writers_raise_no_false_alarm(store, capsys):
         print(f"\n{audits} audits beside {len(acts)} writers in {MINUTES:g} min: no false alarm")
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_a_writer_that_is_killed_beside_an_audit_raises_no_false_alarm(store):
     """At any moment: its run's folder and its files are no problem."""
@@ -325,6 +326,7 @@ def test_one_manifest_that_cannot_be_read_is_one_problem(unreadable):
     assert _as_somebody(look) == 0
 
 
+@pytest.mark.gate(keep=7)
 @pytest.mark.parametrize(
     "words", [["list"], ["list", "flowers"], ["list", "flowers", "--json"]], ids=" ".join
 )

@@ -24,6 +24,7 @@ def why_not() -> str:
     return "" if done.returncode == 0 else f"no disk can be mounted here: {done.stderr.strip()}"
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_a_full_disk_refuses_or_does_the_whole_thing(tmp_path, capsys):
     """Status 8 with what is free, clean, and once there is room it is done."""

@@ -182,6 +182,7 @@ def a_day(one: Person, other: Person, project: Path, registry: Path) -> None:
     stopped(one, project)  # so that the modes of a run's folder can be looked at
 
 
+@pytest.mark.gate(keep=1)
 def test_two_users_and_a_group_share_a_registry_for_a_day(crowd, project, group_folder):
     """setgid and umask 002: all that is made has the group, the bit, and its right to write."""
     registry = group_folder / "models"
@@ -196,6 +197,7 @@ def test_two_users_and_a_group_share_a_registry_for_a_day(crowd, project, group_
     assert {path.stat().st_uid for path in everything} == {ONE, OTHER}
 
 
+@pytest.mark.gate
 def test_a_default_access_list_shares_a_registry_whatever_the_umask(crowd, project, listed_folder):
     """Each new file and folder keeps the list; only objects lose the right to write."""
     registry = listed_folder / "models"
@@ -282,6 +284,7 @@ def only_reads(reader: Person, project: Path, registry: Path, run: str, *named: 
     }
 
 
+@pytest.mark.gate
 def test_with_umask_022_the_group_reads_and_is_told_why_it_cannot_write(
     crowd, project, group_folder
 ):
@@ -297,6 +300,7 @@ def test_with_umask_022_the_group_reads_and_is_told_why_it_cannot_write(
         works(one.mlreg("resume", folder=project), "Registered flowers@5")
 
 
+@pytest.mark.gate
 def test_a_user_of_another_group_reads_a_registry_and_is_told_why_they_cannot_write(
     crowd, project, group_folder
 ):
@@ -309,6 +313,7 @@ def test_a_user_of_another_group_reads_a_registry_and_is_told_why_they_cannot_wr
         only_reads(stranger, project, registry, run, f"group {GROUP}, mode drwxrwsr-x")
 
 
+@pytest.mark.gate
 def test_with_umask_077_nobody_else_reads_and_nobody_speaks_of_registering(
     crowd, project, group_folder
 ):
@@ -331,6 +336,7 @@ def test_with_umask_077_nobody_else_reads_and_nobody_speaks_of_registering(
         works(one.mlreg("verify"), "OK: nothing is damaged.")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("part", ["objects/ledger.head", "ledger.jsonl", "objects/sha256/SHARD"])
 def test_a_part_that_another_umask_closed_is_told_before_anything_is_trained(
     crowd, project, group_folder, part
@@ -351,6 +357,7 @@ def test_a_part_that_another_umask_closed_is_told_before_anything_is_trained(
         works(one.mlreg("run", "flowers", folder=project), "flowers@2")
 
 
+@pytest.mark.gate
 def test_a_version_that_another_umask_closed_is_not_called_damaged(crowd, project, group_folder):
     """One run under umask 077 in a shared registry: the others see why they cannot use it."""
     registry = group_folder / "models"
@@ -404,6 +411,7 @@ def test_what_a_killed_command_of_one_user_left_half_done_is_undone_by_the_other
         works(other.mlreg("verify"), "OK: nothing is damaged.")
 
 
+@pytest.mark.gate
 def test_a_registry_that_was_given_to_another_user_is_theirs(crowd, project, group_folder):
     """chown -R: the new owner goes on with everything, and the old one is refused in words."""
     registry = group_folder / "models"
@@ -454,6 +462,7 @@ def test_a_cache_of_downloaded_data_serves_the_group(crowd):
 TRAINED = ["run", "spirals", "--preset", "quick", "-p", "epochs=1"]
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_what_one_user_trained_another_one_measures_and_converts(crowd, group_folder):
     """With TensorFlow: the model's file, its figures, and a model that comes from elsewhere."""

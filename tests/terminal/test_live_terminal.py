@@ -67,6 +67,7 @@ def test_the_live_view_disappears_and_the_epochs_stay(project):
         assert sum(line.startswith(start) for line in lines) == 1, (start, lines)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"CI": "true"}])
 def test_a_terminal_that_cannot_be_redrawn_gets_lines(project, environment):
     """TERM=dumb is an editor's shell; in CI the terminal is a log."""
@@ -77,6 +78,7 @@ def test_a_terminal_that_cannot_be_redrawn_gets_lines(project, environment):
     assert "Training …" in shown
 
 
+@pytest.mark.gate
 def test_a_group_shows_the_current_run_and_the_total(project):
     """The line above the bar names the run; each version leaves a line."""
     shown = on_a_terminal(project, "run", "flowers", "--seeds", "3")
@@ -84,6 +86,7 @@ def test_a_group_shows_the_current_run_and_the_total(project):
     assert shown.count("Registered flowers@") == 3
 
 
+@pytest.mark.gate
 def test_the_log_of_a_run_is_shown_by_its_version_and_by_its_id(project):
     """`show --log` takes both, also with `--json`; an unknown id is wrong usage."""
     home = {"MLREG_HOME": str(project / "r")}

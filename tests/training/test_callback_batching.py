@@ -19,7 +19,7 @@ def counting(keras, hook, numbers):
     return keras.callbacks.LambdaCallback(**{hook: lambda batch, logs: numbers.append(batch)})
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("hook", "batches"),
     [
@@ -35,6 +35,7 @@ def test_a_batch_hook_is_called_once_for_each_batch(called, keras, hook, batches
     assert numbers == batches
 
 
+@pytest.mark.gate
 def test_legacy_batch_hooks_count_too(called, keras):
     """`on_batch_end` is called by `on_train_batch_end`; lists of callbacks are searched."""
 
@@ -49,6 +50,7 @@ def test_legacy_batch_hooks_count_too(called, keras):
     assert old.calls == hidden.calls == STEPS * EPOCHS
 
 
+@pytest.mark.gate
 def test_a_model_that_was_compiled_with_steps_per_execution_keeps_it(called, keras):
     """Its author chose how often batch hooks are called."""
     numbers = []
@@ -58,6 +60,7 @@ def test_a_model_that_was_compiled_with_steps_per_execution_keeps_it(called, ker
     assert numbers == [0, 3] * EPOCHS
 
 
+@pytest.mark.gate
 def test_a_warm_up_by_batch_is_where_it_should_be(called, keras):
     """The rate of each batch, and of the last one, as it was set."""
 
@@ -72,6 +75,7 @@ def test_a_warm_up_by_batch_is_where_it_should_be(called, keras):
     assert ended.history.metrics["learning_rate"] == pytest.approx([0.006, 0.012, 0.018])
 
 
+@pytest.mark.gate
 def test_a_resumed_epoch_keeps_its_batch_numbers(called, keras):
     """Whoever acts at a batch of a number acts there."""
     numbers = []

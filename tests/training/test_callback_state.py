@@ -43,6 +43,7 @@ class Meter:
         self.values = list(values)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "value",
     [

@@ -66,6 +66,7 @@ def made():
 PARTS = ("f1_score_0", "f1_score_1", "f1_score_2", "high", "low", "own_0_0", "own_0_1")
 
 
+@pytest.mark.gate
 def test_a_metric_of_several_values_is_named_by_its_parts(made):
     """F1Score, a dict, a matrix: in the history, the live view and the evaluation."""
     import keras
@@ -107,7 +108,7 @@ def test_a_metric_of_very_many_values_is_refused_before_training(made, tmp_path)
     assert "mlreg_report" in caught.value.remedy
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_metric_that_is_not_finite_is_named_and_training_has_not_diverged(made, value):
     """If the loss is finite; after the epoch where it first occurs."""
@@ -125,6 +126,7 @@ def test_a_metric_that_is_not_finite_is_named_and_training_has_not_diverged(made
     assert "metrics=" in caught.value.remedy
 
 
+@pytest.mark.gate
 def test_a_part_that_is_not_finite_is_named(made):
     """By the name that it would have in the version."""
     import keras

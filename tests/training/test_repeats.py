@@ -198,7 +198,7 @@ def callbacks_by_kind(keras, tf):
     }
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -224,6 +224,7 @@ def told(ended) -> str:
     return warning
 
 
+@pytest.mark.gate
 def test_state_that_cannot_be_saved_is_reported_before_training(fits, keras):
     """A generator's position, a global of the module: named with the callback."""
 
@@ -303,7 +304,7 @@ def layers_by_kind(keras, tf):
     return {"global": Global, "elsewhere": Elsewhere, "untracked": untracked, "tf": Stateful}
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("kind", ["global", "elsewhere", "untracked"])
 def test_a_layer_that_draws_without_a_generator_of_its_own_repeats(fits, keras, tf, kind):
     """Keras's and TensorFlow's global generators and unknown ones are saved too."""
@@ -401,7 +402,7 @@ def augmentations_by_kind(keras, tf):
     }
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("kind", ["layers", "unseeded", "generator"])
 def test_an_augmentation_draws_by_the_seed_of_its_batch(fits, keras, tf, kind):
     """Keras layers, keras.random, a tf.random.Generator: all are seeded for each batch."""
@@ -435,7 +436,7 @@ def test_a_variable_shared_by_callback_and_augmentation_is_restored(fits, keras,
     assert_same(fits(augmentation=augmentation, callbacks=lambda run_dir: [Stronger()]))
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("kind", "named", "when"),
     [

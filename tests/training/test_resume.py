@@ -249,6 +249,7 @@ def stopped_at(at_every_batch, tmp_path):
     return make
 
 
+@pytest.mark.gate
 def test_checkpoints_can_follow_every_batch_and_every_epoch(at_every_batch):
     """Every few minutes, and where it costs little; here always."""
     assert list(at_every_batch) == [
@@ -286,6 +287,7 @@ def bare(part):
     return re.sub(r'"path": "[^"]*"', "", json.dumps(part, sort_keys=True))
 
 
+@pytest.mark.gate
 def test_only_the_remaining_batches_are_trained(kinds, stopped_at):
     """The first call of the second epoch was done; two are left."""
     kind, whole = kinds("arrays")
@@ -310,7 +312,7 @@ def test_a_stream_stopped_within_an_epoch_ends_as_if_never_stopped(kinds, tmp_pa
     assert [epoch for epoch, *_ in resumed.observer.epochs] == list(range(EPOCHS))
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "name", ["averaged weights", "a schedule of Keras's", "scaled loss", "stops early"]
 )
@@ -366,6 +368,7 @@ def test_a_callbacks_own_backup_does_not_move_the_epoch(training, keras, tmp_pat
 # --- what is kept, and when ----------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_short_epochs_share_checkpoints_and_the_last_one_has_one(training, keras, tmp_path):
     """Checkpoints may take a hundredth of the time."""
     checkpoints = InFolder(tmp_path)
@@ -384,6 +387,7 @@ def test_an_epoch_that_ends_with_a_signal_gets_a_checkpoint(training, keras, tmp
     assert checkpoints.kept == 2  # the first one's cost is not known before
 
 
+@pytest.mark.gate
 def test_a_checkpoint_that_cannot_be_written_costs_a_warning(kinds, stopped_at):
     """Training goes on to the same end."""
     kind, whole = kinds("arrays")
@@ -395,6 +399,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_warning(kinds, stopped_at):
     assert "No space left on device" in ended.observer.warnings[0]
 
 
+@pytest.mark.gate
 def test_a_checkpoint_that_cannot_be_written_does_not_prevent_stopping(kinds, stopped_at):
     """The last good checkpoint is kept; the signal is not lost."""
     kind, _ = kinds("arrays")

@@ -118,7 +118,7 @@ def train(data: DataSplits, inputs: str, kind: str, folder, seed: int = 0):
 CONTAINERS = ("arrays", "stream", "endless stream", "stream of no known length", "generator")
 
 
-@pytest.mark.gate(keep=5)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_seed_trains_every_container(container, seed, tmp_path):
@@ -127,7 +127,7 @@ def test_every_seed_trains_every_container(container, seed, tmp_path):
     train(DataSplits(*splits, class_names=NAMES), "numbers", "class numbers", tmp_path, seed)
 
 
-@pytest.mark.gate(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_every_kind_of_target_trains_with_the_default_configuration(container, kind, tmp_path):
@@ -138,7 +138,7 @@ def test_every_kind_of_target_trains_with_the_default_configuration(container, k
     train(DataSplits(*parts[:2], class_names=names), "numbers", kind, tmp_path)
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("inputs", ["texts", "bytes"])
 def test_every_kind_of_input_trains_with_the_default_configuration(container, inputs, tmp_path):

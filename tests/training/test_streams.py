@@ -132,7 +132,7 @@ def test_a_stream_with_too_few_examples_is_reported_with_both_numbers(name, foun
     assert reached == ("fit" if name == "train" and found else "data")
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_stream_with_too_many_examples_is_reported(name):
     """The rest would never be used."""
@@ -152,7 +152,7 @@ def test_a_stream_that_raises_is_reported_with_index_and_reason(name, place):
     )
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("name", SPLITS)
 def test_an_example_of_another_shape_is_reported_with_its_index(name):
     """Such examples cannot be batched."""
@@ -204,6 +204,7 @@ def test_a_stream_with_a_changing_order_is_reported(name):
     assert reached == ("data" if name == "train" else "evaluate")
 
 
+@pytest.mark.gate
 def test_the_index_of_the_first_change_is_reported():
     """Here the last two of 300 are swapped from the second pass on."""
     passes = itertools.count()
@@ -245,6 +246,7 @@ def test_streams_give_the_same_results_as_arrays():
         assert run(mixed) == ("done", None)
 
 
+@pytest.mark.gate
 def test_an_error_of_the_augmentation_is_not_blamed_on_the_stream():
     """The stream is read again without a fault, and TensorFlow's error is raised as it is."""
     import keras

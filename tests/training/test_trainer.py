@@ -84,6 +84,7 @@ def one_step_a_call(monkeypatch, training):
 # --- fit -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_one_seed_gives_one_model_and_another_seed_another(fitted):
     """With augmentation and dropout, weights are equal to the bit; so is the history."""
     first, again = fitted(augmentation=jitter, seed=3), fitted(augmentation=jitter, seed=3)
@@ -93,6 +94,7 @@ def test_one_seed_gives_one_model_and_another_seed_another(fitted):
     assert first.weights != other.weights
 
 
+@pytest.mark.gate
 def test_steps_per_call_do_not_change_the_result(fitted, monkeypatch):
     """Five steps per epoch, by one, two, three or all per call: the same model."""
     runs, heard = [], []
@@ -108,6 +110,7 @@ def test_steps_per_call_do_not_change_the_result(fitted, monkeypatch):
     assert heard == [[1, 2, 3, 4, 5] * 2, [2, 4, 5] * 2, [3, 5] * 2, [5] * 2]
 
 
+@pytest.mark.gate
 def test_an_observer_receives_every_epoch_with_its_metrics(fitted):
     """Training, validation, learning rate and seconds, as in the history."""
     run = fitted(epochs=3)
@@ -133,6 +136,7 @@ def test_without_validation_there_are_training_metrics_only(fitted):
     assert set(run.history.metrics) == {"loss", "accuracy", "learning_rate"}
 
 
+@pytest.mark.gate
 def test_a_training_step_is_traced_once(fitted, keras):
     """Tracing is most of what comes before the first step."""
     traced = []
@@ -147,6 +151,7 @@ def test_a_training_step_is_traced_once(fitted, keras):
     assert len(traced) == 1
 
 
+@pytest.mark.gate
 def test_a_schedule_sets_each_epochs_rate_and_is_recorded(fitted, one_step_a_call):
     """First, turning and last epoch; from the first batch of each on."""
     run = fitted(schedule=lambda epoch: 0.01 if epoch < 2 else 0.001, epochs=3)
@@ -200,12 +205,14 @@ def test_an_invalid_learning_rate_is_an_error_of_the_plugin(training, rate):
     assert trainer.initial_learning_rate(lambda epoch: np.float32(0.5)) == 0.5
 
 
+@pytest.mark.gate
 def test_a_rate_that_goes_wrong_later_stops_the_run(fitted):
     """The epoch is named."""
     with pytest.raises(PluginError, match="epoch 1"):
         fitted(schedule=lambda epoch: 0.1 if epoch == 0 else float("nan"))
 
 
+@pytest.mark.gate
 def test_a_plugins_callbacks_can_stop_training(fitted, keras):
     """Early stopping shortens the history."""
     stopping = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=1e9)
@@ -214,6 +221,7 @@ def test_a_plugins_callbacks_can_stop_training(fitted, keras):
     assert len(run.history.metrics["loss"]) == 2
 
 
+@pytest.mark.gate
 def test_a_loss_that_is_nan_stops_the_run_and_names_epoch_and_batch(fitted, tf, one_step_a_call):
     """At the batch where it happens."""
 
@@ -242,6 +250,7 @@ def test_a_loss_that_becomes_infinite_stops_the_run(fitted, tf):
         fitted(model=model, epochs=5)
 
 
+@pytest.mark.gate
 def test_a_validation_loss_that_is_nan_stops_the_run(fitted):
     """What is watched must be finite too."""
     lost = ArraySplit(np.full((3, 2), np.nan, "float32"), np.arange(3))
@@ -273,6 +282,7 @@ def test_a_stop_request_ends_training_after_the_batch(fitted, one_step_a_call):
     assert len(observer.epochs) == 1
 
 
+@pytest.mark.gate
 def test_a_stop_request_ends_validation(fitted, keras):
     """A large validation split does not delay Ctrl-C."""
     stop = StopRequest()
@@ -437,7 +447,7 @@ def evaluated(training, keras, model, split, trained=None):
 SPARSE, CATEGORICAL, BINARY = "SparseCategorical", "Categorical", "Binary"
 
 
-@pytest.mark.gate(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY, "regression", "two targets"])
 def test_the_mean_of_the_example_losses_equals_kerass_loss(training, keras, kind, named):
@@ -604,6 +614,7 @@ def saved(training, keras, tmp_path_factory):
     return run.model, file, inputs, run.model.predict(inputs, verbose=0)
 
 
+@pytest.mark.gate
 def test_a_saved_model_loads_in_plain_keras_with_the_same_outputs(keras, training, saved):
     """It is compiled, and can be trained on."""
     model, file, inputs, answers = saved
