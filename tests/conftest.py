@@ -9,6 +9,7 @@ import random
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ _LONG = {
     "real_data": ("they download CIFAR-10 and train on it", "-m real_data"),
     "endurance": ("they take minutes, to show what seconds only suggest", "-m endurance"),
 }
+
+# what the tests write at most at one time, with room to spare
+_NEEDED_BYTES = 6 << 30
 
 # marker -> what a test of that kind takes, roughly
 _SECONDS = {"tensorflow": 1.0, "processes": 0.3}
@@ -51,8 +55,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed for what is drawn, which the other processes of a run inherit."""
     os.environ.setdefault("MLREG_POINTS_SEED", str(random.randrange(10**6)))
+    _keep_files_in_memory()
     config.option.loadscopereorder = False  # of xdist: the order below is better than its own
     config.stash[_LEFT_OUT] = Counter()
+
+
+def _keep_files_in_memory() -> None:
+    """Put the tests' folders on a file system in memory, where there is room for them.
+
+    A test makes hundreds of folders and calls fsync all the time. That every change is made
+    durable in the right order is tested by its system calls, not by a disk.
+    """
+    memory = Path("/dev/shm")
+    with suppress(OSError):
+        system = os.statvfs(memory)
+        is_roomy = system.f_bavail * system.f_frsize > _NEEDED_BYTES
+        may_run_programs = not system.f_flag & os.ST_NOEXEC
+        if is_roomy and may_run_programs and os.access(memory, os.W_OK):
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

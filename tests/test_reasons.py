@@ -106,6 +106,7 @@ def test_an_exception_in_a_model_shows_its_reason(tmp_path):
     )
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_errors_of_keras_and_tensorflow_show_their_reason():
     """With real errors, so that changed wording in a new release is noticed."""

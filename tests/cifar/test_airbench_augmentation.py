@@ -33,6 +33,7 @@ def flipped(images, changed):
     return mirrored
 
 
+@pytest.mark.gate
 def test_flips_alternate_between_epochs():
     """Each epoch shows the opposite of the one before."""
     images = noise(1_000)

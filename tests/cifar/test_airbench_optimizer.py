@@ -10,6 +10,7 @@ def matrix(rows, columns, seed=0):
     return np.random.default_rng(seed).normal(size=(rows, columns)).astype("float32")
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("rows", "columns"), [(64, 64), (216, 64), (64, 576)])
 def test_newton_schulz_approximates_the_orthogonal_factor_of_the_svd(rows, columns):
     """The same singular vectors; singular values that were not tiny end between 0.5 and 1.5."""

@@ -88,6 +88,7 @@ def keras_pictures(generator, images, parameters):
     )
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("pictures", [noise, gradients])
 def test_random_transforms_match_keras(generator, transform, pictures):
     """Over 1,000 draws no value differs by more than 0.01 of 255."""

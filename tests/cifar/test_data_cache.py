@@ -85,6 +85,7 @@ def test_a_warm_start_opens_no_connection(tmp_path: Path, monkeypatch: pytest.Mo
     assert not arrays.x_train.flags.writeable
 
 
+@pytest.mark.gate(keep=4)
 @pytest.mark.parametrize("place", [0, 60, 127, 128, 5000, -1])
 def test_an_altered_file_is_detected_and_fetched_again(tmp_path: Path, place: int) -> None:
     """Any byte of header or pixels is reported, and the next source replaces the file."""
@@ -195,6 +196,7 @@ def test_a_damaged_keras_cache_is_skipped(tmp_path: Path) -> None:
     assert told.heard("data_batch_5 is not a batch")
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("bad", [altered, cut_off(1000), stalls(), not_found, crawls()])
 def test_a_bad_mirror_is_skipped(tmp_path: Path, bad: Behaviour) -> None:
     """Altered, cut off, stalled, missing or slow: the reason is shown and the next one is used."""

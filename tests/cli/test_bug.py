@@ -68,6 +68,7 @@ def test_the_address_is_that_of_the_installed_package(tmp_path, lines, where):
     assert "in models\n" in again.stderr
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.processes
 @pytest.mark.parametrize(
     "error",

@@ -104,6 +104,7 @@ def test_a_path_is_never_folded(project):
     assert all(len(line) <= 80 for line in set(lines) - set(paths))
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_cards_are_what_the_driver_tells(project, tmp_path):
     """nvidia-smi is asked where there is one; one that fails is as none."""

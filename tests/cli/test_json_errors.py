@@ -194,6 +194,7 @@ def test_what_fails_is_told_in_one_object_too(told, words, status, said):
     assert done.json["schema"] == 1
 
 
+@pytest.mark.gate
 def test_what_plugins_print_is_on_stderr(told):
     """At import, in a hook and in what a hook returned; also where nothing else is said."""
     assert (

@@ -108,6 +108,7 @@ def test_a_limit_of_twenty_digits_shows_all_there_is(answers, command):
     assert "flowers" in done.stdout
 
 
+@pytest.mark.gate
 def test_nothing_is_collected_by_a_number_that_nobody_can_mean(folder, answers):
     """The removed version can still come back."""
     assert answers["gc", "--keep-last", NINES].status == 0

@@ -79,6 +79,7 @@ def holder(store: Store) -> int | None:
 # --- what programs read ---------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_list_as_json_has_the_models(ask):
     """`list --json` has "models": each one's newest version and aliases."""
     done = ask("list", "--json")
@@ -314,6 +315,7 @@ def test_dry_run_moves_nothing(ask, store):
     assert len(store.ledger()) == 4
 
 
+@pytest.mark.gate
 def test_an_objection_refuses_and_a_reason_overrules(store, tmp_path):
     """9 and a ledger row; --force alone is 2; with a reason it goes through, and that is kept."""
     write_plugin(tmp_path, "strict_extension", OBJECTING)
@@ -376,6 +378,7 @@ versus_incumbent = "off"
 """
 
 
+@pytest.mark.gate
 def test_a_rule_in_plugins_toml_decides_and_the_way_back_is_told(store, tmp_path):
     """Refused below the floor, moved above it, rolled back; and the ledger tells the story."""
     write_settings(tmp_path, registry="registry")
@@ -479,6 +482,7 @@ def test_compare_shows_the_groups_of_versions_that_were_made_together(ask, store
     ]
 
 
+@pytest.mark.gate
 def test_list_and_show_tell_which_versions_were_made_together(ask, store):
     """A column and a line that are there where they say something; and in JSON."""
     assert "group" not in ask("list", "flowers").stdout

@@ -186,6 +186,7 @@ def test_run_refuses_before_tensorflow_is_imported(refusals, words, status, name
     assert IMPORTED not in refusals[words].stderr
 
 
+@pytest.mark.gate
 def test_what_was_refused_left_nothing(refusals, bare):
     """No version, no model's name, no folder of a run."""
     store = Store(bare / "registry")
@@ -194,6 +195,7 @@ def test_what_was_refused_left_nothing(refusals, bare):
     assert list((bare / "registry" / "runs").iterdir()) == []
 
 
+@pytest.mark.gate
 def test_a_sound_run_would_have_imported_tensorflow(bare):
     """The tests above would have noticed: this run is refused by nothing, and gets that far."""
     done = mlreg("run", "flowers", cwd=bare, **without_tensorflow(bare))
@@ -201,6 +203,7 @@ def test_a_sound_run_would_have_imported_tensorflow(bare):
     assert IMPORTED in done.stderr
 
 
+@pytest.mark.gate
 def test_one_process_ends_as_it_says(bare):
     """The exit status is the process's own, and the error is on stderr alone."""
     assert_error(mlreg("run", "flowers", "--preset", "quik", cwd=bare), 2, "Did you mean 'quick'?")
@@ -685,7 +688,7 @@ def test_a_hook_that_raises_is_named(broken, hook):
     assert ("epoch 1/2" in done.stderr) == (hook == "mlreg_inference_model")
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "name",

@@ -57,6 +57,7 @@ def imported(project: Path, lines: list[str]) -> dict[str, set[str]]:
     }
 
 
+@pytest.mark.gate
 def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
     """Reading the registry takes the standard library, Typer and Rich."""
     lines = [
@@ -101,6 +102,7 @@ def test_list_imports_no_room_that_listing_does_not_need(project):
     assert tables <= {f"registry_core.terminal.tables.{name}" for name in ("table", "versions")}
 
 
+@pytest.mark.gate
 def test_what_decides_imports_no_tensorflow(project):
     """A plugin is asked for its presets and its objections; what trains stays where it is."""
     lines = [

@@ -50,6 +50,7 @@ def test_a_run_that_watches_the_test_split_says_so(tmp_path, capsys, plugin):
     assert "30 train, 12 test, validation is the test split itself;" in capsys.readouterr().out
 
 
+@pytest.mark.gate
 def test_a_validation_split_of_its_own_is_counted(tmp_path, capsys):
     """Nothing is said but how many examples it has."""
     version, manifest, said, result = ran(tmp_path, TABLE_PLUGIN)

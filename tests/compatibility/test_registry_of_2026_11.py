@@ -229,6 +229,7 @@ def test_old_version_is_reproduced(trained):
         assert found["verdict"] == "identical"
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["evaluate", "evaluate imported", "evaluate custom layer"])
 def test_old_models_are_evaluated(trained, name):
@@ -236,6 +237,7 @@ def test_old_models_are_evaluated(trained, name):
     assert done[name].status == 0, done[name].stderr
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_old_models_are_exported_and_new_versions_registered(trained):
     project, done = trained
@@ -246,6 +248,7 @@ def test_old_models_are_exported_and_new_versions_registered(trained):
     assert done["verify"].json["problems"] == []
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("reference", ["points@production", "points@4"])
 def test_old_models_are_loaded(project, reference):

@@ -147,6 +147,7 @@ def test_an_empty_history_has_no_figures(tmp_path, metrics):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize(
     ("rates", "scale"),
     [
@@ -163,6 +164,7 @@ def test_learning_rates_get_a_log_scale_from_a_factor_of_ten(tmp_path, figures, 
     assert figures[0].axes[0].get_yscale() == scale
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("epochs", [1, 2, 3, 50, 400])
 def test_epochs_are_counted_from_one_in_whole_numbers(tmp_path, figures, epochs):
     """There is no epoch 0 and no epoch 1.5."""
@@ -174,6 +176,7 @@ def test_epochs_are_counted_from_one_in_whole_numbers(tmp_path, figures, epochs)
     assert all(tick >= 1 and tick == int(tick) for tick in ticks)
 
 
+@pytest.mark.gate
 def test_unusual_metric_names_become_valid_file_names(tmp_path):
     """A metric's name cannot leave the folder, hide a file or replace another metric's file."""
     history = History({"../up": [1], "a b": [1], "a/b": [1], "é": [1], "$x$_{": [1], "/": [1]})
@@ -357,6 +360,7 @@ def test_a_users_matplotlib_settings_have_no_effect_and_do_not_change(tmp_path):
         assert matplotlib.rcParams["font.size"] == 30
 
 
+@pytest.mark.gate
 def test_pyplot_is_not_imported():
     """No window system, no global figures."""
     script = (

@@ -56,6 +56,7 @@ def test_the_exact_test_is_accurate_far_out_in_the_tail():
     assert exact_mcnemar(0, 50_000) == 0.0
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("first", "second"),
     [(5000, 5001), (5200, 4801), (6000, 5000), (50_000, 50_300), (1_000_000, 999_000)],
@@ -304,6 +305,7 @@ def test_two_million_predictions_are_compared_in_seconds():
     assert found.p_value == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("examples", [100, FULL_BOOTSTRAP_EXAMPLES + 1])
 def test_progress_reports_the_resamples_done(examples):
     """From none to all, in order."""

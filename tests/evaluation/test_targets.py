@@ -136,6 +136,7 @@ def test_multi_label_versions_are_ranked_by_loss(tmp_path, plugin, metric):
     assert ("figures/confusion_matrix.png" in drawn) == (metric == "test_accuracy")
 
 
+@pytest.mark.gate
 def test_reevaluating_on_different_targets_with_one_fingerprint_is_a_data_error(tmp_path):
     """The message blames the stream, not the model."""
     plugins = KnownPlugins(write_project(tmp_path)).load("flowers")

@@ -256,6 +256,7 @@ def registry(tmp_path_factory):
     return fill(tmp_path_factory.mktemp("registry") / "registry", 0.5)
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_export_refuses_every_output_that_it_would_break(registry, tmp_path):
     """Exit status 2 in three lines, for models and figures; what existed is unchanged."""
@@ -447,6 +448,7 @@ def test_every_family_of_layers_is_exported_or_refused(training, saved, tmp_path
             training.export_model(file, form, written)
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("name", "held"),

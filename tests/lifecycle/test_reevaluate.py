@@ -32,6 +32,7 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
+@pytest.mark.gate
 def test_the_same_answers_are_identical_and_nothing_is_written(project):
     """Every bit of outputs, losses and metrics; the ledger and the folder stay as they were."""
     version = project.run()
@@ -43,6 +44,7 @@ def test_the_same_answers_are_identical_and_nothing_is_written(project):
     assert (sorted(project.folder.rglob("*")), project.store.ledger_head()) == before
 
 
+@pytest.mark.gate
 def test_an_answer_that_changed_is_named_and_tested(project):
     """The places of the examples, and the paired test with the recorded outputs."""
 
@@ -56,6 +58,7 @@ def test_an_answer_that_changed_is_named_and_tested(project):
     assert (found.comparison.only_candidate, found.comparison.only_incumbent) == (0, 2)
 
 
+@pytest.mark.gate
 def test_rounding_is_no_difference(project):
     """Kernels that add in another order move the last digits of a loss, and no answer."""
     version = project.run()
@@ -82,6 +85,7 @@ def test_another_split_is_measured_and_compared_with_nothing(project, split, exa
     assert found.comparison is None
 
 
+@pytest.mark.gate
 def test_other_data_than_the_records_is_not_compared(project):
     """The test split's fingerprint says whether it is the data of then."""
     version = project.run()
@@ -92,6 +96,7 @@ def test_other_data_than_the_records_is_not_compared(project):
     assert found.metrics == version.metrics
 
 
+@pytest.mark.gate
 def test_a_split_that_the_plugin_does_not_keep_is_refused_with_those_it_does(tmp_path):
     """Before TensorFlow is imported."""
     project = Project(tmp_path)
@@ -103,6 +108,7 @@ def test_a_split_that_the_plugin_does_not_keep_is_refused_with_those_it_does(tmp
     assert project.backend is None
 
 
+@pytest.mark.gate
 def test_the_data_is_loaded_by_the_settings_of_the_record(project):
     """What the presets say today does not matter, nor that the preset is gone."""
     version = project.run(preset="quick", overrides={"units": 16, "seed": 5})

@@ -115,6 +115,7 @@ def test_an_imported_version_is_refused_with_the_way_on(project):
     assert caught.value.command == f"mlreg evaluate {version.ref}"
 
 
+@pytest.mark.gate
 def test_a_version_without_a_digest_of_its_weights_is_refused_with_the_way_on(project):
     """One of an earlier mlreg; any other passes."""
     version = project.run()

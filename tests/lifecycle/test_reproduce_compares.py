@@ -160,6 +160,7 @@ def test_what_an_earlier_mlreg_did_not_record_is_no_drift_and_is_said():
 # --- runs ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_the_code_that_a_run_imported_is_recorded(project):
     """The plugin's files, and modules beside plugins.toml; none of mlreg's own or installed."""
     manifest = project.manifest(project.run())
@@ -185,6 +186,7 @@ def test_another_processor_is_named_by_reproduce_and_resume(project, monkeypatch
     assert "vector instructions" in second
 
 
+@pytest.mark.gate
 def test_modules_on_every_way_to_the_plugin_are_recorded(tmp_path, monkeypatch):
     """The project is reached by a link, a helper is a link, one is on PYTHONPATH; installed ones
     are left out."""
@@ -210,6 +212,7 @@ def test_modules_on_every_way_to_the_plugin_are_recorded(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
+@pytest.mark.gate
 def test_modules_beside_an_installed_plugin_that_is_edited_are_recorded(tmp_path, monkeypatch):
     """Its source folder is elsewhere than plugins.toml."""
     source = tmp_path / "src"

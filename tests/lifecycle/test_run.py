@@ -138,6 +138,7 @@ def test_presets_that_are_none_are_the_plugins_fault(tmp_path, value, said):
 # --- a run that goes well ------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_the_stages_come_in_order_and_are_heard(tmp_path):
     """Data, model, fit, evaluate, save, plot, register: the one readable story."""
     project = Project(tmp_path)
@@ -172,6 +173,7 @@ def test_the_stages_come_in_order_and_are_heard(tmp_path):
     ]
 
 
+@pytest.mark.gate
 def test_a_run_becomes_a_version(tmp_path):
     """Numbered, named, with metrics, seconds and files; and no run folder stays."""
     project = Project(tmp_path)
@@ -207,12 +209,14 @@ def test_a_second_run_is_the_next_version(tmp_path):
     ]
 
 
+@pytest.mark.gate
 def test_a_version_goes_by_the_name_it_was_given(tmp_path):
     """The dataset stays on record."""
     version = Project(tmp_path).run(model="petals")
     assert (version.ref, version.dataset) == ("petals@1", "flowers")
 
 
+@pytest.mark.gate
 def test_the_manifest_says_all_that_a_run_was(tmp_path):
     """Configuration, history, data, plugins, environment: enough to run it again."""
     project = Project(tmp_path, flip=WRAPPING_EXTENSION)
@@ -243,6 +247,7 @@ def test_the_manifest_says_all_that_a_run_was(tmp_path):
     assert str(tmp_path) not in json.dumps(manifest)
 
 
+@pytest.mark.gate
 def test_the_manifest_has_shape_and_dtype_of_every_split(tmp_path):
     """Of one example's inputs and targets."""
     project = Project(tmp_path)
@@ -277,6 +282,7 @@ def test_outcomes_are_kept_for_every_test_example(tmp_path):
     assert kept.correct == bytes([0b1111_0111, 0b1011_0000])
 
 
+@pytest.mark.gate
 def test_a_regression_is_judged_by_its_loss(tmp_path):
     """Without classes there is no accuracy, and less loss is better."""
     body = (
@@ -294,6 +300,7 @@ def test_a_regression_is_judged_by_its_loss(tmp_path):
     assert kept.correct is None
 
 
+@pytest.mark.gate
 def test_a_test_split_that_is_the_validation_split_is_one_split(tmp_path):
     """One object in both roles is no shared example, and has one fingerprint."""
     body = (
@@ -309,6 +316,7 @@ def test_a_test_split_that_is_the_validation_split_is_one_split(tmp_path):
     assert project.observer.warnings == []
 
 
+@pytest.mark.gate
 def test_shared_examples_cost_a_warning_with_their_count(tmp_path):
     """The run continues."""
     body = (
@@ -325,6 +333,7 @@ def test_shared_examples_cost_a_warning_with_their_count(tmp_path):
     assert warning.startswith("2 of 12 test examples are also in the training split")
 
 
+@pytest.mark.gate
 def test_every_part_that_plugins_provide_reaches_the_trainer(tmp_path):
     """Augmentation, schedule, model and callbacks, in one assembly."""
     text = (
@@ -347,6 +356,7 @@ def test_every_part_that_plugins_provide_reaches_the_trainer(tmp_path):
     assert len(assembly.data.train) == 30
 
 
+@pytest.mark.gate
 def test_what_is_saved_is_the_inference_model(tmp_path):
     """The model as trained, unless the plugin has another."""
     text = TABLE_PLUGIN + hook(
@@ -364,6 +374,7 @@ def figures(version) -> list[str]:
     return [file.path for file in version.files if file.path.startswith("figures/")]
 
 
+@pytest.mark.gate
 def test_a_plugins_own_report_takes_the_place_of_the_hosts(tmp_path):
     """And sees configuration, history, metrics and every output."""
     body = (
@@ -381,6 +392,7 @@ def test_a_plugins_own_report_takes_the_place_of_the_hosts(tmp_path):
     )
 
 
+@pytest.mark.gate
 def test_an_extension_adds_its_figures_to_the_hosts(tmp_path):
     """A report of an extension replaces nothing."""
     body = "(out_dir / 'more.txt').write_text('more')\n    return [out_dir / 'more.txt']"
@@ -443,6 +455,7 @@ def test_the_hosts_own_drawing_may_fail_too(tmp_path, error):
     assert project.manifest(version)["figures_missing"] == said
 
 
+@pytest.mark.gate
 def test_a_link_that_a_report_leaves_is_no_file_of_the_version(tmp_path):
     """It is not returned, and not registered."""
     body = "(out_dir / 'latest').symlink_to('/etc/passwd')\n    return []"
@@ -453,6 +466,7 @@ def test_a_link_that_a_report_leaves_is_no_file_of_the_version(tmp_path):
 # --- notices -------------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_plugins_are_notified_of_a_new_version(tmp_path):
     """After it is registered: the version is the one in the store."""
     import sys
@@ -574,6 +588,7 @@ def test_whatever_stops_a_run_leaves_no_version(tmp_path, method, stage, error):
     assert project.observer.stages[-1] == stage
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("method", ["initial_learning_rate", "check", "fit", "evaluate"])
 def test_what_keras_raises_over_a_plugins_model_is_the_plugins_fault(tmp_path, method):
     """A bare ValueError between Keras and a model names the plugin, and stays the cause."""
@@ -640,6 +655,7 @@ def test_a_signal_while_registering_never_denies_a_version(tmp_path, times):
     assert len(project.store.unfinished_runs()) == times - 1
 
 
+@pytest.mark.gate
 def test_a_model_that_answers_otherwise_once_loaded_is_not_registered(tmp_path):
     """The load-check comes before the version is said to be there."""
     project = Project(tmp_path)
@@ -670,6 +686,7 @@ def test_a_registry_that_cannot_be_written_stops_the_run_before_the_data(tmp_pat
     assert project.observer.stages == []
 
 
+@pytest.mark.gate
 def test_a_report_with_a_name_that_no_version_can_have_costs_that_file(tmp_path):
     """The version and the other figures stand; the file that was left out is named."""
     body = "(out_dir / 'a\\nb').write_text('x')\n    (out_dir / 'good.txt').write_text('y')\n"

@@ -53,6 +53,7 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
+@pytest.mark.gate
 def test_the_log_of_a_version_has_every_line_of_its_run(project):
     """What, where, on what, each stage and epoch, and the result; each with its time."""
     version = project.run()
@@ -75,6 +76,7 @@ def test_the_log_of_a_version_has_every_line_of_its_run(project):
     assert said[-1].startswith("Done in ")
 
 
+@pytest.mark.gate
 def test_a_version_is_found_by_its_runs_id_too(project):
     """Its end is enough, as for the other commands."""
     version = project.run()
@@ -163,6 +165,7 @@ def test_a_log_is_never_written_through_a_link(project, tmp_path):
     assert recorder.said == ["one", "two"]
 
 
+@pytest.mark.gate
 def test_a_log_that_a_plugin_blew_up_costs_the_log_and_not_the_version(project, monkeypatch):
     """What is larger than a log can be is not read; the run is registered, with a warning."""
     limit_log(monkeypatch, 10_000, 100)

@@ -108,6 +108,7 @@ def test_a_run_that_fails_says_which_it_was_and_what_stays(plugins, store):
     assert_whole(store)
 
 
+@pytest.mark.gate
 def test_the_error_keeps_what_it_advised(plugins, store):
     """Remedy and command are the error's own."""
     fault = DataError("No room.", "Make some.", "df")

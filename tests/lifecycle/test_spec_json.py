@@ -82,6 +82,7 @@ def test_the_json_is_complete_and_names_the_plugins_code(project):
     assert list(spec.summary()) == ["model", "dataset", "preset", "config"]
 
 
+@pytest.mark.gate
 def test_a_specification_for_other_code_is_executed_with_a_warning(project):
     """The plugin was edited since: the digests are named."""
     record = spec_from_preset(project.plugins, "quick").to_json()

@@ -72,6 +72,7 @@ print(done, repr(said))
     assert done.stdout == "[1] ''\n", done.stderr
 
 
+@pytest.mark.gate
 @linux
 @pytest.mark.processes
 def test_without_a_filter_the_network_is_left_or_reported():

@@ -70,6 +70,7 @@ def test_a_hook_that_closes_mlregs_files_stops_the_run(project, hook, end):
     assert forked_mlreg("verify", cwd=folder).status == 0
 
 
+@pytest.mark.gate
 def test_a_notification_hook_that_closes_files_keeps_the_version(project):
     """The version was registered before; the plugin is named and the version shown."""
     folder = project(doing("mlreg_registered", "os.closerange(3, 64)"))
@@ -139,6 +140,7 @@ def test_each_kind_of_change_is_restored(name, tmp_path):
     )
 
 
+@pytest.mark.gate
 def test_a_forked_child_does_not_continue_the_run(project):
     """Otherwise both processes would train and register."""
     folder = project(doing("mlreg_model", "os.fork()"))

@@ -70,6 +70,7 @@ def test_an_exception_with_invalid_unicode_does_not_break_the_list_of_runs(proje
     assert "torn" in shown.json["runs"][0]["failed"]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("words", ["runs", "runs --json", "runs -q"])
 def test_an_older_record_with_invalid_unicode_is_shown(project, words):
     """Older records have it in names, settings and errors."""

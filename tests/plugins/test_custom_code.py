@@ -120,6 +120,7 @@ def test_an_invalid_record_is_an_integrity_error():
         find(manifest() | {"custom_objects": ["toy>Noise"]})
 
 
+@pytest.mark.gate
 def test_a_command_names_everything_that_is_missing(tmp_path):
     """`evaluate` and `reproduce` without plugin and modules: status 3, without TensorFlow."""
     record = manifest(("toy>Loss", "more.losses", None), ("toy>Noise", "parts", None))
@@ -252,6 +253,7 @@ finally:
     assert (status, out.splitlines()[-1]) == (0, "doubled"), out + err
 
 
+@pytest.mark.gate
 def test_a_class_registered_in_a_function_is_warned_of(tmp_path):
     """No other process can load such a version; the record says so too."""
     project = Project(tmp_path)

@@ -81,6 +81,7 @@ def distribution(folder, name, entry_points, metadata=None):
     return place
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize(
     ("entry_points", "metadata"),
     [

@@ -125,6 +125,7 @@ def test_a_promotion_is_decided_again_if_the_rule_changed_meanwhile(tmp_path, mo
     assert [row.action for row in registered.history()] == ["refused", "rule set", "registered"]
 
 
+@pytest.mark.gate
 def test_a_replaced_rule_never_moves_an_alias(tmp_path):
     """While another process keeps changing the rule, each row has the rule of its time."""
     from store_helpers import start_child, wait_for

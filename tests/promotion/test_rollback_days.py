@@ -52,6 +52,7 @@ def days_asked(registered: Registry) -> float:
 # --- which number decides ------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("kept", "file", "general", "days"),
     [
@@ -189,6 +190,7 @@ def folders(folder):
     return [folder / name for name in ("project", "elsewhere", "other")]
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_one_rule_refuses_one_removal_from_three_folders(folder, folders):
     """Exit status 9 from each folder, whatever its plugins.toml says."""

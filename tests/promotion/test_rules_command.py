@@ -36,6 +36,7 @@ def lines(folder, *typed: str):
     return in_turn(words, cwd=folder, MLREG_HOME=str(folder.parent / "registry"))
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_one_rule_refuses_one_promotion_from_three_folders(project):
     """Exit status 9 from each folder, whatever its plugins.toml says."""
@@ -220,6 +221,7 @@ def test_a_misspelt_alias_is_refused_off_a_terminal(project):
     assert set(Registry(project.parent / "registry", Settings()).store.aliases("dummy")) == names
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.processes
 @pytest.mark.parametrize(("answer", "status"), [("n", 2), ("y", 0)])
 def test_a_terminal_asks_about_a_misspelt_alias(project, answer, status):

@@ -375,6 +375,7 @@ def test_a_runs_name_is_never_shown_as_it_stands(misnamed, words):
     _assert_printable(ended, name)
 
 
+@pytest.mark.gate(keep=2)
 def test_a_run_with_such_a_name_can_be_discarded(misnamed):
     """By its name, or by the end of it; and it is told of without the name's own characters."""
     registry, name = misnamed

@@ -88,6 +88,7 @@ def test_a_version_that_is_not_in_this_registry_is_not_promoted(store, tmp_path)
     assert len(store.ledger()) == 1
 
 
+@pytest.mark.gate(keep=5)
 @pytest.mark.parametrize(
     ("tampering", "first"),
     [

@@ -307,6 +307,7 @@ def stopped_holder(tmp_path):
     os.close(writing)
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_a_stopped_process_that_holds_the_ledger_is_named(stopped_holder):
     """A writer waits for the time it was given, then ends with status 7 and names the process."""

@@ -178,6 +178,7 @@ def _nested(levels):
     return value
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("changes", "place"),
     [
@@ -270,6 +271,7 @@ def test_a_digest_finds_its_version(store):
         store.resolve(parse_ref("dummy@sha256:" + "0" * 64))
 
 
+@pytest.mark.gate
 def test_a_digest_that_fits_several_is_refused(store):
     seen = {}
     for _ in range(40):

@@ -51,6 +51,7 @@ def project(tmp_path):
     return tmp_path
 
 
+@pytest.mark.gate
 def test_the_live_view_disappears_and_the_epochs_stay(project):
     """Header, epochs and the registered version each stay on the screen once."""
     shown = on_a_terminal(project, "run", "flowers")

@@ -137,6 +137,7 @@ def test_a_part_that_is_not_finite_is_named(made):
         trained.fit()
 
 
+@pytest.mark.gate
 def test_a_diverged_loss_is_reported_before_its_metrics(made):
     """Divergence is what happened."""
     _, train = made

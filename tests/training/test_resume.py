@@ -443,6 +443,7 @@ def test_a_checkpoint_of_another_model_or_other_callbacks_is_refused(
     assert checkpoints.checkpoint.read_bytes() == content
 
 
+@pytest.mark.gate
 def test_a_diverged_loss_is_not_saved(training, keras, stopped_at):
     """The last checkpoint is from before."""
 

@@ -163,6 +163,7 @@ def test_an_example_of_another_shape_is_reported_with_its_index(name):
     )
 
 
+@pytest.mark.gate
 def test_an_example_of_another_dtype_is_reported_with_its_index():
     """The generator's signature says what it yields."""
     words = rows_of(200, 150, lambda inputs, label: (["a", "b"], label))
@@ -170,6 +171,7 @@ def test_an_example_of_another_dtype_is_reported_with_its_index():
     assert error.what.startswith("The test stream fails at example 150: TypeError: `generator`")
 
 
+@pytest.mark.gate
 def test_the_element_specification_of_a_stream_is_checked_first():
     """Batches, single values, and labels that are not integers."""
     import tensorflow as tf

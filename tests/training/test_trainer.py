@@ -271,6 +271,7 @@ class Stopping(Recorder):
             self._stop.receive(self._signum)
 
 
+@pytest.mark.gate
 def test_a_stop_request_ends_training_after_the_batch(fitted, one_step_a_call):
     """The batch is finished, the next one is not begun."""
     stop = StopRequest()
@@ -624,6 +625,7 @@ def test_a_saved_model_loads_in_plain_keras_with_the_same_outputs(keras, trainin
         assert int(loaded.optimizer.iterations) == int(model.optimizer.iterations) == 5
 
 
+@pytest.mark.gate
 def test_a_saved_model_passes_its_check_and_another_does_not(training, keras, saved):
     """The file is compared with the model in memory."""
     model, file, _, _ = saved
@@ -643,6 +645,7 @@ def test_a_file_that_is_not_a_model_cannot_be_loaded(training, saved, tmp_path, 
         training.check_saved(model, broken, DATA.test.inputs)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("form", "name"), [("h5", "model.h5"), ("keras", "copy.keras")])
 def test_an_exported_file_loads_with_the_same_outputs(training, keras, saved, tmp_path, form, name):
     """In Keras's own format and in its legacy one."""
