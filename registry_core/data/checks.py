@@ -67,19 +67,6 @@ def describe(data: DataSplits) -> dict[str, Any]:
     return {"source": data.source, "class_names": list(data.class_names), "splits": splits}
 
 
-def validation_split(splits: Mapping[str, Any]) -> str | None:
-    """The split that validation is equal to, `test` or `train`; None if it differs from both.
-
-    Args:
-        splits: name -> its description with its `fingerprint`, as from `describe`.
-    """
-    if "validation" not in splits:
-        return None
-    watched = splits["validation"]["fingerprint"]
-    others = (name for name in ("test", "train") if name in splits)
-    return next((name for name in others if splits[name]["fingerprint"] == watched), None)
-
-
 def fingerprint(split: Split) -> str:
     """What changes when any example changes: a stream's own, or sha256 of dtypes, shapes, bytes.
 

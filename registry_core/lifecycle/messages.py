@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from registry_core.data.checks import validation_split
+from registry_core.data.recorded import validation_split
 from registry_core.errors import DataError, IntegrityError
 from registry_core.lifecycle.record_diff import changed_code, changed_data, changed_since
 from registry_core.lifecycle.spec import RunSpec

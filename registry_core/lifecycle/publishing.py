@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from registry_core.data.checks import validation_split
+from registry_core.data.recorded import validation_split
 from registry_core.errors import IntegrityError, MlregError, PluginError, one_line
 from registry_core.evaluation.per_example_results import (
     OUTCOMES_FILE,

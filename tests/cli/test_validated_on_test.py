@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes import TABLE_PLUGIN, Recorder, run_context, standard_report, write_project
 
-from registry_core.data.checks import validation_split
+from registry_core.data.recorded import validation_split
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.manager import KnownPlugins

@@ -205,7 +205,7 @@ def _facts(
 
 def _split_line(name: str, splits: Mapping[str, Any]) -> str:
     """`10,000 test`; names the other split if the validation split is the same data."""
-    from registry_core.data.checks import validation_split
+    from registry_core.data.recorded import validation_split
 
     split = splits[name]
     same = validation_split(splits) if name == "validation" else None
