@@ -121,7 +121,6 @@ def test_the_order_differs_between_epochs_and_between_seeds(made, kind):
     assert tuple(range(30)) not in orders
 
 
-@pytest.mark.gate
 def test_a_batchs_seed_is_a_function_of_run_epoch_and_step_alone(made):
     """The same for other data, of another kind; different for each run, epoch and step."""
 
