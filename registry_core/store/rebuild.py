@@ -21,11 +21,11 @@ from registry_core.store import manifest as manifests
 from registry_core.store.audit import index_problems
 from registry_core.store.clock import utc_now
 from registry_core.store.ledger import Event
-from registry_core.store.ledger_file import LEDGER_FILE
-from registry_core.store.ledger_head import HEAD_FILE, Head
 from registry_core.store.local.folders import check_regular, names_in, opened
+from registry_core.store.local.ledger_file import LEDGER_FILE
+from registry_core.store.local.ledger_head import HEAD_FILE, Head
+from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import OBJECTS
-from registry_core.store.locks import lock
 from registry_core.store.replay import Replay
 from registry_core.store.salvage import Salvage
 from registry_core.store.sqlite.index import SqliteIndex

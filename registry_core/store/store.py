@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from registry_core.store.labels import Labels
-from registry_core.store.ledger_file import LEDGER_FILE
+from registry_core.store.local.ledger_file import LEDGER_FILE
 from registry_core.store.local.objects import OBJECTS, RUNS
 from registry_core.store.publishing import Publishing
 from registry_core.store.queries import Queries
