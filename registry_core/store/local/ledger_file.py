@@ -78,6 +78,10 @@ class LedgerFile:
         self.path = folder / LEDGER_FILE
         self.head = LedgerHead(folder)
 
+    def exists(self) -> bool:
+        """Whether there is anything in the file's place."""
+        return os.path.lexists(self.path)
+
     def check(
         self, view: ReadTransaction, unknown: Callable[[], Iterable[str]], catch_up: bool = True
     ) -> None:
