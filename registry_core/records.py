@@ -13,6 +13,9 @@ MODEL_FILE = "model.keras"
 FIGURES_FOLDER = "figures"
 LOG_FILE = "run.log"
 
+# Settings that the records of earlier mlregs do not have -> what they were then.
+EARLIER_SETTINGS = {"precision": "float32"}
+
 # The splits that a version can be measured on.
 SPLITS = ("test", "validation", "train")
 

@@ -8,13 +8,20 @@ backend, where it is kept from the store. Nothing here knows TensorFlow.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 from registry_core.data.checks import describe
 from registry_core.formatting import metrics_line
 from registry_core.lifecycle.assembly import assemble, load_data
 from registry_core.lifecycle.context import RunContext, Workspace
-from registry_core.lifecycle.messages import refuse_other_data, say_what, say_where, warn_of_changes
+from registry_core.lifecycle.messages import (
+    refuse_other_data,
+    say_what,
+    say_where,
+    warn_of_changes,
+    warn_of_overruled,
+)
 from registry_core.lifecycle.publishing import (
     draw_figures,
     files_below,
@@ -82,6 +89,14 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         MlregError: of the kind that is at fault.
         Interrupted: a signal asked to stop.
     """
+    with ExitStack() as stack:
+        return _execute(spec, workspace, context, stack)
+
+
+def _execute(
+    spec: RunSpec, workspace: Workspace, context: RunContext, stack: ExitStack
+) -> Artifacts:
+    """Do what `execute` says; the contexts on the stack end after it."""
     plugins, observer, interrupts = context.plugins, context.observer, context.interrupts
     stages = Stages(observer)
     with stages.timed("data"):
@@ -92,6 +107,7 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
 
     with stages.timed("model"):
         backend = context.load_backend(spec.config)
+        stack.enter_context(backend.precision())
         with plugins.attribute_errors("mlreg_dataset"):
             data = backend.check_data(data)
         assembly = assemble(spec, data, backend, workspace, context)
@@ -99,6 +115,7 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
     origin = build_origin(spec, described, backend, context)
     warn_of_changes(spec, workspace.record, origin, observer)
     say_where(origin, workspace, observer)
+    warn_of_overruled(origin["environment"], observer)
     workspace.begin(origin)
     if workspace.id:
         interrupts.outcome = (

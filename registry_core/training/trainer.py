@@ -18,9 +18,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from registry_core.config import RunConfig
+from registry_core.config import RunConfig, dtype_policy
 from registry_core.data.checks import named_splits
 from registry_core.errors import PluginError, TrainingError
+from registry_core.process import keras_environment
 from registry_core.process.interrupts import StopRequest
 from registry_core.training.callback_batching import NumberedCallbacks, steps_per_call
 from registry_core.training.custom_objects import custom_objects
@@ -73,13 +74,37 @@ class KerasTrainer:
         if KerasTrainer._made_before:
             tf.get_logger().addFilter(_is_not_retracing_warning)
         KerasTrainer._made_before = True
+        self._settings_before = keras.config.dtype_policy(), keras.config.floatx()
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
 
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Build models with the configuration's precision in the block, as Keras's dtype policy.
+
+        A plugin that declares a setting `precision` of another type sets the policy itself.
+        """
+        policy, floatx = self._settings_before
+        try:
+            if (wanted := dtype_policy(self._config)) is not None:
+                keras.config.set_floatx("float32")  # losses and metrics are computed in it
+                keras.config.set_dtype_policy(wanted)
+            yield
+        finally:
+            keras.config.set_floatx(floatx)
+            keras.config.set_dtype_policy(policy)
+
+    def _overruled(self) -> dict[str, str]:
+        """Settings of the user's environment that this run does not follow."""
+        floatx = self._settings_before[1]
+        ignored = floatx != "float32" and dtype_policy(self._config) is not None
+        return {**keras_environment.overruled, **({"floatx": floatx} if ignored else {})}
+
     def environment(self) -> dict[str, Any]:
         """Libraries and device, for the version's record."""
+        overruled = self._overruled()
         gpus = [
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
             for gpu in tf.config.list_physical_devices("GPU")
@@ -97,6 +122,7 @@ class KerasTrainer:
                 "image_data_format": keras.config.image_data_format(),
                 "dtype_policy": keras.config.dtype_policy().name,
             },
+            **({"overruled": overruled} if overruled else {}),
             "threads": {  # 0: TensorFlow decides
                 "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
                 "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
