@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from training_helpers import NAMES, flowers
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted
 from registry_core.process.interrupts import StopRequest
-from registry_core.types import Assembly, DataSplits
+from registry_core.types import Assembly, DataSplits, Phase
 
 EPOCHS = 3
 STEPS = 6
@@ -64,6 +64,7 @@ class Fits:
         augmentation: () -> the augmentation.
         optimizer: () -> the optimizer; None takes Adam.
         settings: more of the run's configuration.
+        phases: () -> the phases of the training.
         compiled: more arguments of `compile`.
     """
 
@@ -77,11 +78,13 @@ class Fits:
         augmentation: Callable[[], Any] = lambda: None,
         optimizer: Callable[[], Any] | None = None,
         settings: Mapping[str, Any] | None = None,
+        phases: Callable[[], Sequence[Phase]] = tuple,
         **compiled: Any,
     ) -> None:
         self._training, self._folder = training, folder
         self._callbacks, self._layers, self._augmentation = callbacks, layers, augmentation
         self._optimizer, self._compiled = optimizer, compiled
+        self._phases = phases
         chosen = {"epochs": EPOCHS, "batch_size": 5, "seed": 3, **(settings or {})}
         self._config = RunConfig(**chosen)
 
@@ -138,4 +141,5 @@ class Fits:
         optimizer = self._optimizer() if self._optimizer else keras.optimizers.Adam(0.01)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss, metrics=["accuracy"], **self._compiled)
-        return Assembly(DATA, model, self._augmentation(), None, self._callbacks(run_dir))
+        augmentation, callbacks = self._augmentation(), self._callbacks(run_dir)
+        return Assembly(DATA, model, augmentation, None, callbacks, self._phases())

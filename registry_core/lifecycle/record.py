@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry_core.evaluation.per_example_results import PerExampleResults
+from registry_core.formatting import epochs_of, training_facts
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.environment import describe_environment
@@ -14,7 +15,7 @@ from registry_core.lifecycle.spec import RunSpec
 from registry_core.plugins.source_digests import libraries
 from registry_core.records import Version
 from registry_core.store.manifest import check_json
-from registry_core.types import DataSplits, Evaluation, History
+from registry_core.types import DataSplits, Evaluation, History, TrainingEnd
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def build_record(
         "config": origin["config"],
         "history": {name: list(values) for name, values in history.metrics.items()},
         "epoch_seconds": list(history.epoch_seconds),
+        "training": _training(spec, history),
         "resumed": history.resumed,
         "not_repeatable": [each.to_json() for each in history.not_repeatable],
         "seconds": {**seconds, **fit},  # a resumed run's earlier processes count for fit alone
@@ -143,8 +145,23 @@ def build_record(
     }
     if artifacts.imported is None:
         return {**record, "weights": artifacts.weights}
+    del record["training"]
     # the settings loaded the data; they do not say how the model was trained
     return {**record, "config": {}, "imported": artifacts.imported}
+
+
+def training_line(artifacts: Artifacts) -> str:
+    """How the training ended, for the end of a run; empty if there is nothing to say."""
+    training = _training(artifacts.spec, artifacts.history)
+    facts = training_facts(training)
+    told = [f"{what}: {value}" for what, value in facts]
+    return f"Trained {epochs_of(training)}; {'; '.join(told)}" if facts else ""
+
+
+def _training(spec: RunSpec, history: History) -> dict[str, Any]:
+    """How the training ended: epochs, what stopped it, whose weights the model has, phases."""
+    end = history.end or TrainingEnd(weights_from_epoch=history.epochs)
+    return {"epochs": history.epochs, "of": spec.config.epochs, **end.to_json()}
 
 
 def _objective(metrics: Mapping[str, float], results: PerExampleResults) -> dict[str, str]:

@@ -25,6 +25,7 @@ from registry_core.lifecycle.messages import (
 from registry_core.lifecycle.publishing import (
     draw_figures,
     files_below,
+    kept_files,
     notify,
     save_log,
     save_model,
@@ -35,12 +36,13 @@ from registry_core.lifecycle.record import (
     add_late_imports,
     build_origin,
     build_record,
+    training_line,
 )
 from registry_core.lifecycle.run_log import logged
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
 from registry_core.plugins import custom_code
-from registry_core.records import MODEL_FILE, Version
+from registry_core.records import KEPT_FOLDER, MODEL_FILE, Version
 from registry_core.store import Store, translate_storage_errors
 from registry_core.store import Workspace as StoreWorkspace
 
@@ -121,7 +123,11 @@ def _execute(
         interrupts.outcome = (
             f"{NOTHING_REGISTERED[:-1]}; `mlreg resume {workspace.id[-8:]}` resumes it."
         )
-    provided = {"mlreg_callbacks": assembly.callbacks, "mlreg_scheduler": [assembly.schedule]}
+    provided = {
+        "mlreg_callbacks": assembly.callbacks,
+        "mlreg_scheduler": [assembly.schedule],
+        "mlreg_phases": [phase.prepare for phase in assembly.phases],
+    }
     with (
         stages.timed("fit"),
         plugins.attribute_errors("mlreg_model", provided),
@@ -186,10 +192,13 @@ def publish(
     observer.stage_began("register")
     if artifacts.imported is None:
         observer.say(metrics_line(artifacts.metrics))
+        if line := training_line(artifacts):
+            observer.say(line)
         observer.say(stages.summary())
     with translate_storage_errors(store.folder, "keeping the run's log", outcome=nothing):
         save_log(folder, observer)
     files = files_below(folder.files, observer)
+    files |= kept_files(folder.path / KEPT_FOLDER, observer)
     took = 0.0 if context.began is None else time.monotonic() - context.began
     record = extra | build_record(
         artifacts, results, stages.seconds, round(took, 3), figures_missing
