@@ -65,6 +65,7 @@ class Fits:
         optimizer: () -> the optimizer; None takes Adam.
         settings: more of the run's configuration.
         phases: () -> the phases of the training.
+        model_class: () -> a subclass of keras.Sequential; None takes that itself.
         compiled: more arguments of `compile`.
     """
 
@@ -79,12 +80,13 @@ class Fits:
         optimizer: Callable[[], Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         phases: Callable[[], Sequence[Phase]] = tuple,
+        model_class: Callable[[], Any] | None = None,
         **compiled: Any,
     ) -> None:
         self._training, self._folder = training, folder
         self._callbacks, self._layers, self._augmentation = callbacks, layers, augmentation
         self._optimizer, self._compiled = optimizer, compiled
-        self._phases = phases
+        self._phases, self._model_class = phases, model_class
         chosen = {"epochs": EPOCHS, "batch_size": 5, "seed": 3, **(settings or {})}
         self._config = RunConfig(**chosen)
 
@@ -129,7 +131,8 @@ class Fits:
     def _assembly(self, run_dir) -> Assembly:
         import keras
 
-        model = keras.Sequential(
+        model_class = self._model_class() if self._model_class else keras.Sequential
+        model = model_class(
             [
                 keras.layers.Input((2,)),
                 keras.layers.Dense(6, activation="tanh"),

@@ -10,6 +10,7 @@ from registry_core.errors import PluginError, safe_repr
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, Workspace
 from registry_core.lifecycle.spec import RunSpec
+from registry_core.plugins.attribution import why_not_callable
 from registry_core.records import KEPT_FOLDER
 from registry_core.types import Assembly, DataSplits, Phase
 
@@ -56,12 +57,17 @@ def check_phases(phases: Sequence[object], config: RunConfig) -> None:
                 f"mlreg_phases returned {safe_repr(phase)}.",
                 "A phase has a name of its own, 1 or more epochs, and prepare(model) or None.",
             )
+        if phase.prepare and (why := why_not_callable(phase.prepare, None)) is not None:
+            raise PluginError(
+                f"prepare of the phase '{phase.name}' cannot be called with the model: {why}.",
+                "Expected: a function of the model alone: prepare(model).",
+            )
         names.add(phase.name)
     epochs = [phase.epochs for phase in phases if isinstance(phase, Phase)]
     if epochs and sum(epochs) != config.epochs:
         raise PluginError(
-            f"The phases of mlreg_phases have {' + '.join(map(str, epochs))} = {sum(epochs):,} "
-            f"epochs, and the run has {config.epochs:,}.",
+            f"The phases of mlreg_phases have {' + '.join(map(str, epochs))} epochs, and the run "
+            f"has {config.epochs:,}.",
             "Calculate them from config.epochs, such as [Phase('head', 2), Phase('all', "
             "config.epochs - 2, prepare)].",
         )

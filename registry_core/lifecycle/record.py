@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from registry_core.errors import is_unicode
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.formatting import epochs_of, training_facts
 from registry_core.lifecycle.backend import TrainingBackend
@@ -138,6 +139,7 @@ def build_record(
         "seconds": {**seconds, **fit},  # a resumed run's earlier processes count for fit alone
         "command_seconds": command_seconds,
         "data": origin["data"],
+        "data_dir": _data_dir(origin),
         "figures_missing": figures_missing,
         "plugins": origin["plugins"],
         "code": origin["code"],
@@ -148,6 +150,12 @@ def build_record(
     del record["training"]
     # the settings loaded the data; they do not say how the model was trained
     return {**record, "config": {}, "imported": artifacts.imported}
+
+
+def _data_dir(origin: Mapping[str, Any]) -> str | None:
+    """What `--data-dir` was, for who measures or trains again on this machine."""
+    folder = origin["data_dir"]
+    return folder if folder is not None and is_unicode(folder) else None
 
 
 def training_line(artifacts: Artifacts) -> str:

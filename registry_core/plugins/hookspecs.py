@@ -250,7 +250,8 @@ def mlreg_phases(config: RunConfig, model: keras.Model) -> Sequence[Phase] | Non
                 compile_model(0.001)
 
             def unfreeze(model):
-                model.trainable = True
+                for layer in model.layers:
+                    layer.trainable = True
                 compile_model(0.0001)
 
             head = min(3, config.epochs - 1)

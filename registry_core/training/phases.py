@@ -6,6 +6,7 @@ in order, so that the model and its optimizer have the variables of the checkpoi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -55,13 +56,17 @@ def prepare_phases(
                 create_variables()
 
 
-def phase_line(phases: Sequence[Phase], index: int) -> str:
-    """`Phase 2 of 2, all: epochs 4 to 10`."""
+def phase_line(phases: Sequence[Phase], index: int, model: keras.Model) -> str:
+    """`Phase 2 of 2, all: epochs 4 to 10, trains 1,347 of 1,347 parameters`."""
     begin = sum(each.epochs for each in phases[:index])
     phase = phases[index]
     last = begin + phase.epochs
     epochs = f"epoch {last:,}" if phase.epochs == 1 else f"epochs {begin + 1:,} to {last:,}"
-    return f"Phase {index + 1} of {len(phases)}, {phase.name}: {epochs}"
+    trained = sum(math.prod(each.shape) for each in model.trainable_variables)
+    return (
+        f"Phase {index + 1} of {len(phases)}, {phase.name}: {epochs}, trains {trained:,} of "
+        f"{model.count_params():,} parameters"
+    )
 
 
 def _prepare(phase: Phase, model: keras.Model, seed: int, seed_of_run: int) -> None:

@@ -178,6 +178,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._cost = 0.0
         self._saved_at = time.perf_counter()
         self._other_variables: list[Any] | None = None  # None until the training step is traced
+        self._traced_with: list[Any] = random_states()
         self._warned: set[str] = set()
         self.not_repeatable = [
             NotRepeatable(**each) for each in (resumed.state or {}).get("not_repeatable", ())
@@ -252,18 +253,24 @@ class CheckpointCallback(keras.callbacks.Callback):
 
         Keras reuses the trace that is made here.
         """
+        is_resumed = self._resumed.state is not None and self._resumed.phase == self._phase
         if self._resumed.state is None and self._phase == 0:
+            self._traced_with = random_states()
             graph = traced_step(self.model, self._batches.dataset)
         else:
             # the first trace has drawn already; a later phase draws nothing, to be the same when
             # it is resumed
             with preserve_random_states():
+                if is_resumed and self._resumed.state and "traced_with" in self._resumed.state:
+                    # numbers that NumPy or Python draw while the step is traced are part of it
+                    kept = self._resumed.state["traced_with"]
+                    set_random_states([unpack(each, self._resumed.tensors) for each in kept])
+                self._traced_with = random_states()
                 graph = traced_step(self.model, self._batches.dataset)
         draws = RandomDraws() if graph is None else find_draws(graph)
         known = {id(each.value) for each in (*self._variables(), *self.model.metrics_variables)}
         used = (*draws.generators, *draws.others, *self._batches.draws.others)
         self._other_variables = [each for each in used if id(each) not in known]
-        is_resumed = self._resumed.state is not None and self._resumed.phase == self._phase
         if is_resumed and self._resumed.state is not None and self._other_variables:
             _assign(
                 self._other_variables,
@@ -305,6 +312,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             "callback_types": class_names_of(self._callbacks),
             "rows": _csv_sizes(self._callbacks),
             "random": [pack(each, tensors) for each in random_states()],
+            "traced_with": [pack(each, tensors) for each in self._traced_with],
             "not_repeatable": [each.to_json() for each in self.not_repeatable],
             **self._history.state(),
         }

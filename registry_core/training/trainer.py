@@ -21,6 +21,7 @@ import tensorflow as tf
 from registry_core.config import RunConfig, dtype_policy
 from registry_core.data.checks import named_splits
 from registry_core.errors import PluginError, TrainingError
+from registry_core.plugins.attribution import why_not_callable
 from registry_core.process import keras_environment
 from registry_core.process.interrupts import StopRequest
 from registry_core.training.callback_batching import NumberedCallbacks, steps_per_call
@@ -142,6 +143,11 @@ class KerasTrainer:
             raise PluginError(
                 f"mlreg_scheduler returned {type(schedule).__qualname__} ({schedule!r:.80}).",
                 "Expected: a function of the epoch, or a keras LearningRateSchedule.",
+            )
+        if (why := why_not_callable(schedule, 0)) is not None:
+            raise PluginError(
+                f"What mlreg_scheduler returned cannot be called with an epoch: {why}.",
+                "Expected: a function of the epoch alone, such as lambda epoch: 0.001.",
             )
         return _rate(schedule, 0)
 
@@ -268,7 +274,7 @@ class KerasTrainer:
                 phases, resumed.phase, model, config.seed, create_variables
             ):
                 if assembly.phases:
-                    observer.say(phase_line(assembly.phases, index))
+                    observer.say(phase_line(assembly.phases, index, model))
                     history.phase = phases[index].name
                 checkpoint.begin_phase(index, end)
                 watch.begin_phase()

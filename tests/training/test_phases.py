@@ -32,7 +32,8 @@ def freeze(model):
 
 
 def unfreeze(model):
-    model.trainable = True
+    for layer in model.layers:
+        layer.trainable = True
     compiled(model, 0.001)
 
 
@@ -200,7 +201,8 @@ def test_unfreezing_without_compiling_is_refused(fits):
     """Keras's optimizer would fail in the step, by the name of a variable."""
 
     def unfreeze_only(model):
-        model.trainable = True
+        for layer in model.layers:
+            layer.trainable = True
 
     error = refused(fits, unfreeze_only)
     assert "does not know" in error.what
@@ -211,7 +213,8 @@ def test_unfreezing_without_compiling_is_refused(fits):
 @pytest.mark.gate
 def test_a_phase_that_trains_nothing_is_refused(fits):
     def freeze_all(model):
-        model.trainable = False
+        for layer in model.layers:
+            layer.trainable = False
         compiled(model, 0.01)
 
     assert "nothing to train" in refused(fits, freeze_all).what
@@ -222,7 +225,6 @@ def test_phases_with_other_metrics_are_refused(fits):
     """A history has one value of each metric for each epoch."""
 
     def prepare(model):
-        model.trainable = True
         compiled(model, 0.01, metrics=())
 
     error = refused(fits, prepare)

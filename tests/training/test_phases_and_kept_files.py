@@ -72,8 +72,8 @@ def test_a_run_in_phases_resumes_to_the_same_weights(project, done):
     assert ours["resumed"] == 1
     for part in ("weights", "history", "training"):
         assert ours[part] == theirs[part]
-    assert "Phase 1 of 2, head: epochs 1 to 3" in stopped.stderr
-    assert "Phase 2 of 2, all: epochs 4 to 6" in resumed.stderr
+    assert "Phase 1 of 2, head: epochs 1 to 3, trains 99 of 1,251 parameters" in stopped.stderr
+    assert "epochs 4 to 6, trains 1,251 of 1,251 parameters" in resumed.stderr
 
 
 def test_how_the_training_ended_is_told_everywhere(done):
