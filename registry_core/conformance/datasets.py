@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry_core.conformance.importing import presets_valid
+from registry_core.conformance.importing import presets_survive_json
 from registry_core.conformance.rule import DATASET, RuleFailure, rule
 from registry_core.conformance.subject import Subject
 from registry_core.data.checks import check_splits, fingerprint, named_splits
@@ -13,7 +13,7 @@ from registry_core.data.checks import check_splits, fingerprint, named_splits
     remedy="Correct what the message names. Data in another place: --data-dir, or -p.",
     cost="data",
     kinds=DATASET,
-    needs=[presets_valid],
+    needs=[presets_survive_json],
 )
 def data_loads(subject: Subject) -> object:
     """Call mlreg_dataset, with an empty home folder; mlreg's own cache is the user's."""

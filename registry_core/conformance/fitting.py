@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
-from registry_core.conformance.models import model_fits_task, untrained_model_loads
+from registry_core.conformance.models import (
+    augmentation_repeats_by_seed,
+    model_fits_task,
+    untrained_model_loads,
+)
 from registry_core.conformance.rule import DATASET, NotApplicable, RuleFailure, rule
 from registry_core.conformance.subject import Subject, TrialObserver
 from registry_core.errors import Interrupted
@@ -94,7 +98,7 @@ def overfits_one_batch(subject: Subject) -> None:
     "Two runs with the same seed make the same weights",
     remedy="Draw with keras.random and a keras.random.SeedGenerator, and seed what else you draw.",
     cost="fit",
-    needs=[trains],
+    needs=[trains, augmentation_repeats_by_seed],
 )
 def runs_repeat(subject: Subject) -> None:
     """Run the same specification again in the same process, and compare digests of the weights."""

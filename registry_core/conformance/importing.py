@@ -37,8 +37,8 @@ def imports_without_tensorflow(subject: Subject) -> None:
     if subject.source.kind == "dataset":
         with suppress(MlregError):  # another rule says what is wrong with them
             subject.load_presets()
-    if found := subject.imported_tensorflow:
-        raise RuleFailure(f"{found}.")
+    if subject.imported_tensorflow:
+        raise RuleFailure(f"{subject.imported_tensorflow}.")
 
 
 @rule(

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,25 +29,42 @@ from registry_core.plugins.sources import PluginSource
 from registry_core.process.requirements import MissingLibraryError, require_keras
 from registry_core.settings import Settings, cache_place
 
+Messages = Iterator[Mapping[str, Any]]
 
-def start_process(task: Mapping[str, Any], folder: Path) -> Any:
-    """Start a session in a new process.
+
+@contextmanager
+def new_process(task: Mapping[str, Any], folder: Path) -> Iterator[Messages]:
+    """A session in a process of its own, which ends with the block, as does what it started.
 
     Args:
         task: what it is to do.
         folder: of its own; a file `stderr` in it receives what the process says there.
+
+    Yields:
+        What it answers, as it comes.
     """
+    reading, writing = os.pipe()
     with (folder / "stderr").open("wb") as stderr, (folder / "task").open("w+") as stdin:
-        json.dump(task, stdin)
+        json.dump({**task, "answer": f"/dev/fd/{writing}", "parent": os.getpid()}, stdin)
         stdin.seek(0)
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
-            stdin=stdin,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            pass_fds=[int(Path(task["answer"]).name)],
-            start_new_session=True,  # Ctrl-C is the parent's, which ends the whole group
-        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM],
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                pass_fds=[writing],
+                start_new_session=True,  # Ctrl-C is the parent's, which ends the whole group
+            )
+        finally:
+            os.close(writing)
+    try:
+        with os.fdopen(reading, encoding="utf-8") as stream:
+            yield messages(stream)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @dataclass
@@ -63,6 +80,7 @@ class PluginCheck:
         quick: leave out the rules that need TensorFlow.
         expected_failures: rule -> the reason why it fails.
         say: receives what the plugin says while it loads data.
+        session: does a task in another process, in a folder that it is given.
 
     Raises:
         UsageError: an expected failure is not a rule, or the data folder does not exist.
@@ -76,6 +94,7 @@ class PluginCheck:
     quick: bool = False
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     say: Callable[[str], None] = lambda text: None
+    session: Callable[[Mapping[str, Any], Path], AbstractContextManager[Messages]] = new_process
 
     def __post_init__(self) -> None:
         check_known(self.expected_failures)
@@ -164,7 +183,7 @@ class PluginCheck:
             place = folder / str(number)
             place.mkdir(parents=True)
             began: Rule | None = None
-            with self._session(left, place, blocked, late is None) as answers:
+            with self.session(self._task(left, place, blocked, late is None), place) as answers:
                 for message in answers:
                     if "began" in message:
                         began = BY_ID[message["began"]]
@@ -176,7 +195,7 @@ class PluginCheck:
                         late.append(_taken(left, message["needs_tensorflow"]))
                         blocked.add(message["needs_tensorflow"])
                     elif "outcome" in message:
-                        outcome = _read(_taken(left, message.pop("outcome")), message)
+                        outcome = _read(_taken(left, message["outcome"]), message)
                         if outcome.blocks:
                             blocked.add(outcome.rule.id)
                         if late is not None and _waits(outcome, late):
@@ -199,33 +218,8 @@ class PluginCheck:
                     blocks=True,
                 )
 
-    @contextmanager
-    def _session(
+    def _task(
         self, rules: Sequence[Rule], folder: Path, blocked: set[str], with_keras: bool
-    ) -> Iterator[Iterator[dict[str, Any]]]:
-        reading, writing = os.pipe()
-        os.set_inheritable(writing, True)
-        try:
-            process = start_process(
-                self.task(rules, folder, blocked, with_keras, f"/dev/fd/{writing}"), folder
-            )
-        finally:
-            os.close(writing)
-        try:
-            with os.fdopen(reading, encoding="utf-8") as stream:
-                yield _messages(stream)
-        finally:
-            with suppress(ProcessLookupError):  # whatever the plugin started ends too
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def task(
-        self,
-        rules: Sequence[Rule],
-        folder: Path,
-        blocked: set[str],
-        with_keras: bool,
-        answer: str,
     ) -> dict[str, Any]:
         """What a session is asked to do, as JSON."""
         source, project = self.source, self.settings.folder
@@ -250,12 +244,11 @@ class PluginCheck:
             "rules": [rule.id for rule in rules],
             "blocked": sorted(blocked),
             "with_keras": with_keras,
-            "answer": answer,
-            "parent": os.getpid(),
         }
 
 
-def _messages(stream: TextIO) -> Iterator[dict[str, Any]]:
+def messages(stream: TextIO) -> Messages:
+    """What a session answered, one message in each line."""
     for line in stream:
         with suppress(ValueError):  # the last line of a process that was killed
             yield json.loads(line)

@@ -5,6 +5,7 @@ Everything goes the way that a run goes: the plugin manager, the data checks, th
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -120,7 +121,7 @@ class Subject:
     @property
     def imported_tensorflow(self) -> str:
         """Which line of whose file imported TensorFlow or Keras; empty if nothing did."""
-        return self._watch.found
+        return self._watch.found if any(name in sys.modules for name in _SLOW_LIBRARIES) else ""
 
     @cached_property
     def plugins(self) -> PluginSet:
