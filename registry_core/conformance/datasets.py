@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry_core.conformance.importing import presets_survive_json
 from registry_core.conformance.rule import DATASET, RuleFailure, rule
 from registry_core.conformance.subject import Subject
-from registry_core.data.checks import check_splits, fingerprint, named_splits
+from registry_core.data.checks import fingerprint, named_splits
 
 
 @rule(
@@ -60,7 +60,7 @@ def data_repeats(subject: Subject) -> None:
 )
 def splits_share_no_example(subject: Subject) -> None:
     """Compare the inputs of the splits byte by byte; streams are not compared."""
-    for warning in check_splits(subject.data):
+    for warning in subject.data_warnings:
         if "are also in the training split" in warning:
             raise RuleFailure(f"{warning}.")
 

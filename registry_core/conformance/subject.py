@@ -14,12 +14,13 @@ from functools import cached_property
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.config import RunConfig
 from registry_core.conformance.subset import FEW_EXAMPLES, few_examples, first_digests
-from registry_core.data.checks import check_splits, fingerprint, named_splits
+from registry_core.data.checks import fingerprint, named_splits
 from registry_core.errors import UsageError
+from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.observers import SilentObserver
 from registry_core.lifecycle.record import Artifacts
@@ -30,6 +31,9 @@ from registry_core.plugins.presets import find_presets
 from registry_core.plugins.sources import PluginSource
 from registry_core.process.interrupts import StopRequest
 from registry_core.types import ArraySplit, DataSplits
+
+if TYPE_CHECKING:
+    from registry_core.training.trial import TrialBackend
 
 # On these an extension is checked.
 TINY_DATASET = PluginSource(
@@ -105,6 +109,7 @@ class Subject:
         self._watch = watch or TensorFlowWatch()
         self._say = say
         self.import_seconds = 0.0
+        self._data_observer = TrialObserver()
         # of `few`, before any other hook; then the run that others are compared with
         self.few_fingerprints: dict[str, str] = {}
         self.first_run: Artifacts | None = None
@@ -160,19 +165,21 @@ class Subject:
 
     @cached_property
     def data(self) -> DataSplits:
-        """The splits, checked; streams are read as a run reads them before it trains."""
-        with self.plugins.attribute_errors("mlreg_dataset"):
-            check_splits(self.loaded)
-            splits = named_splits(self.loaded).values()
-            if not all(isinstance(split, ArraySplit) for split in splits):
-                from registry_core.training.trial import TrialBackend  # TensorFlow loads here
+        """The splits, checked as a run checks them; streams are read as before training."""
+        data = load_data(self.spec, self._context(self._data_observer, self.loaded))
+        if not all(isinstance(split, ArraySplit) for split in named_splits(data).values()):
+            with self.plugins.attribute_errors("mlreg_dataset"):
+                _load_backend(self.spec.config).check_data(data)
+        return data
 
-                TrialBackend(self.spec.config).check_data(self.loaded)
-        return self.loaded
+    @property
+    def data_warnings(self) -> list[str]:
+        """What the host warns of in the splits."""
+        return self._data_observer.warnings if self.data else []
 
     def load_again(self) -> DataSplits:
-        """What mlreg_dataset returns the second time."""
-        return self._load()
+        """What mlreg_dataset returns the second time, checked."""
+        return load_data(self.spec, self._context(self.observer(), self._load()))
 
     def first_digests(self, split: Any) -> list[str]:
         """A digest of each of the first examples of a split."""
@@ -221,15 +228,13 @@ class Subject:
 
     def context(self, observer: TrialObserver, stop: StopRequest | None = None) -> RunContext:
         """What a run needs beside its specification; its data is a few examples."""
-        from registry_core.training.trial import TrialBackend  # TensorFlow loads here
+        return self._context(observer, self.few, stop)
 
-        return RunContext(
-            FewExamplesPlugins(self.plugins, self.few),
-            TrialBackend,
-            observer,
-            stop or StopRequest(),
-            self.project,
-        )
+    def _context(
+        self, observer: TrialObserver, data: DataSplits, stop: StopRequest | None = None
+    ) -> RunContext:
+        plugins = WithData(self.plugins, data)
+        return RunContext(plugins, _load_backend, observer, stop or StopRequest(), self.project)
 
     def new_folder(self, name: str) -> Path:
         """An empty folder for one of a rule's runs."""
@@ -238,17 +243,23 @@ class Subject:
         return folder
 
 
-class FewExamplesPlugins(PluginSet):
-    """The same plugins, whose dataset has a few examples only.
+def _load_backend(config: RunConfig) -> TrialBackend:
+    from registry_core.training.trial import TrialBackend  # TensorFlow loads here
+
+    return TrialBackend(config)
+
+
+class WithData(PluginSet):
+    """The same plugins, whose mlreg_dataset has been called.
 
     Args:
         plugins: as they were loaded.
-        data: what mlreg_dataset is to return.
+        data: what it is to have returned.
     """
 
     def __init__(self, plugins: PluginSet, data: DataSplits) -> None:
         vars(self).update(vars(plugins))
-        self._few = data
+        self._data = data
 
     def call(
         self,
@@ -259,7 +270,7 @@ class FewExamplesPlugins(PluginSet):
     ) -> Any:
         """Call a hook; mlreg_dataset is not called again."""
         if hook == "mlreg_dataset":
-            return self._few
+            return self._data
         return super().call(hook, expected, only, **known)
 
 
