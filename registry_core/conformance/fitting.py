@@ -19,12 +19,14 @@ from registry_core.conformance.rule import DATASET, NotApplicable, RuleFailure, 
 from registry_core.conformance.subject import Subject, TrialObserver
 from registry_core.errors import Interrupted
 from registry_core.lifecycle.assembly import assemble
-from registry_core.lifecycle.publishing import draw_figures
+from registry_core.lifecycle.publishing import draw_figures, notify
 from registry_core.lifecycle.record import Artifacts
 from registry_core.lifecycle.reproduce import EphemeralWorkspace
-from registry_core.lifecycle.run import execute
+from registry_core.lifecycle.run import execute, publish
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.process.interrupts import StopRequest
+from registry_core.records import Objection
+from registry_core.store import Store
 from registry_core.types import Assembly, Schedule
 
 # The loss of one batch has to fall by this share within so many steps.
@@ -188,6 +190,28 @@ def report_files_open(subject: Subject) -> None:
             raise RuleFailure(f"{file.name} {fault}.")
 
 
+@rule(
+    "A version is registered, and the hooks about promotion work",
+    remedy="Correct what the message names.",
+    cost="fit",
+    needs=[trained_model_loads],
+)
+def registers_and_promotes(subject: Subject) -> None:
+    """Register the run in a registry of its own, and call the hooks for an alias that moves."""
+    observer, plugins = subject.observer(), subject.plugins
+    store = Store(subject.new_folder("registry"))
+    with store.start_run("checked") as folder:
+        version = publish(_first_run(subject), store, folder, subject.context(observer))
+    heard = subject.observer()
+    notify(plugins, "mlreg_registered", heard, version=version)
+    plugins.collect(
+        "mlreg_check_promotion", Objection, candidate=version, incumbent=None, alias="production"
+    )
+    notify(plugins, "mlreg_promoted", heard, version=version, alias="production", previous=None)
+    if heard.warnings:
+        raise RuleFailure(heard.warnings[0].removesuffix(" It is done all the same."))
+
+
 def _fault(file: Path) -> str:
     """What is wrong with a file of a report; empty if nothing is known to be."""
     content = file.read_bytes()
@@ -243,4 +267,5 @@ RULES = (
     run_warns_of_nothing,
     trained_model_loads,
     report_files_open,
+    registers_and_promotes,
 )

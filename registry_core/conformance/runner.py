@@ -89,7 +89,7 @@ class PluginCheck:
     source: PluginSource
     settings: Settings
     preset: str | None = None
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     data_dir: Path | None = None
     quick: bool = False
     expected_failures: Mapping[str, str] = field(default_factory=dict)
@@ -140,6 +140,7 @@ class PluginCheck:
             if why := self._no_tensorflow():
                 yield from (Outcome(rule, "skipped", why, blocks=True) for rule in heavy)
             else:
+                self.say("Starting TensorFlow")
                 blocked -= {rule.id for rule in late}
                 yield from self._sessions(heavy, folder / "keras", blocked, seen, None)
         for rule in watching:
