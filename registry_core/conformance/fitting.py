@@ -23,11 +23,9 @@ from registry_core.lifecycle.publishing import draw_figures, notify
 from registry_core.lifecycle.record import Artifacts
 from registry_core.lifecycle.reproduce import EphemeralWorkspace
 from registry_core.lifecycle.run import execute, publish
-from registry_core.lifecycle.spec import RunSpec
 from registry_core.process.interrupts import StopRequest
 from registry_core.records import Objection
 from registry_core.store import Store
-from registry_core.types import Assembly, Schedule
 
 # The loss of one batch has to fall by this share within so many steps.
 LEAST_FALL = 0.25
@@ -66,7 +64,12 @@ def trains(subject: Subject) -> object:
     needs=[trains],
 )
 def overfits_one_batch(subject: Subject) -> None:
-    """Train on one batch without augmentation, until the loss has fallen clearly."""
+    """Train on one batch without augmentation, until the loss has fallen by a quarter.
+
+    At most 100 steps, at the schedule's highest learning rate.
+    """
+    from registry_core.training.trial import at_its_highest
+
     losses: list[float] = []
     stop = StopRequest()
 
@@ -82,7 +85,9 @@ def overfits_one_batch(subject: Subject) -> None:
     folder = EphemeralWorkspace(subject.new_folder("one-batch"))
     data = backend.check_data(subject.one_batch(spec.config.batch_size))
     assembly = assemble(spec, data, backend, folder, context)
-    assembly = replace(assembly, augmentation=None, callbacks=[], schedule=_highest(spec, assembly))
+    with subject.plugins.attribute_errors("mlreg_scheduler"):
+        schedule = at_its_highest(assembly.schedule, spec.config.epochs)
+    assembly = replace(assembly, augmentation=None, callbacks=[], schedule=schedule)
     with (
         suppress(Interrupted),
         subject.plugins.attribute_errors("mlreg_model"),
@@ -198,11 +203,10 @@ def report_files_open(subject: Subject) -> None:
 )
 def registers_and_promotes(subject: Subject) -> None:
     """Register the run in a registry of its own, and call the hooks for an alias that moves."""
-    observer, plugins = subject.observer(), subject.plugins
+    heard, plugins = TrialObserver(), subject.plugins
     store = Store(subject.new_folder("registry"))
     with store.start_run("checked") as folder:
-        version = publish(_first_run(subject), store, folder, subject.context(observer))
-    heard = subject.observer()
+        version = publish(_first_run(subject), store, folder, subject.context(TrialObserver()))
     notify(plugins, "mlreg_registered", heard, version=version)
     plugins.collect(
         "mlreg_check_promotion", Objection, candidate=version, incumbent=None, alias="production"
@@ -233,16 +237,6 @@ def _fault(file: Path) -> str:
     except UnicodeDecodeError:
         return "is not UTF-8"
     return ""
-
-
-def _highest(spec: RunSpec, assembly: Assembly) -> Schedule | None:
-    """The schedule's highest rate, in every epoch; a schedule of Keras's is left as it is."""
-    from registry_core.training.trial import rates
-
-    if assembly.schedule is None or not spec.config.epochs:
-        return None
-    highest = max(rate for _, rate in rates(assembly.schedule, spec.config.epochs, 1))
-    return lambda epoch: highest
 
 
 def _first_run(subject: Subject) -> Artifacts:
