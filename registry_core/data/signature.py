@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from registry_core.types import Split, StreamSplit
+from registry_core.data.indexed import is_function, read_example
+from registry_core.types import IndexedSplit, Split, StreamSplit
 
 
 def signature(split: Split) -> dict[str, Any]:
@@ -16,12 +17,25 @@ def signature(split: Split) -> dict[str, Any]:
         the examples; a dict or a list of those where the data is nested. A size that differs from
         example to example is None; so is a shape of which not even the number of axes is known.
     """
+    if isinstance(split, IndexedSplit) and not isinstance(split, StreamSplit):
+        example = _traced(split.source) if is_function(split) else read_example(split, 0, "first")
+        if not isinstance(example, tuple | list) or len(example) < 2:
+            return {"inputs": None, "targets": None}  # reading it says what is wrong
+        return {"inputs": _described(example[0], 0), "targets": _described(example[1], 0)}
     if isinstance(split, StreamSplit):
         spec = getattr(split.dataset, "element_spec", None)
         if not isinstance(spec, tuple) or len(spec) < 2:
             return {"inputs": None, "targets": None}  # reading it says what is wrong
         return {"inputs": _described(spec[0], 0), "targets": _described(spec[1], 0)}
     return {"inputs": _described(split.inputs, 1), "targets": _described(split.targets, 1)}
+
+
+def _traced(source: Any) -> Any:
+    """What TensorFlow knows of a function's result without calling it."""
+    import tensorflow as tf
+
+    index = tf.TensorSpec((), tf.int64)
+    return tf.function(source).get_concrete_function(index).structured_outputs
 
 
 def _described(value: Any, example_axes: int) -> Any:

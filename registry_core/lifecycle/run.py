@@ -87,7 +87,7 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
     with stages.timed("data"):
         data = load_data(spec, context)
         with plugins.attribute_errors("mlreg_dataset"):
-            described = describe(data)
+            described = describe(data, observer)
         refuse_other_data(spec, workspace.record, described)
 
     with stages.timed("model"):
