@@ -9,11 +9,13 @@ import hashlib
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from registry_core.data.nesting import named_parts
+from registry_core.data.texts import encoded, holds_texts
 from registry_core.errors import DataError, one_line, safe_repr
 from registry_core.types import IndexedSplit
 
@@ -87,28 +89,15 @@ def _example_digest(split: IndexedSplit, index: int, name: str) -> bytes:
     import numpy as np
 
     digest = hashlib.sha256()
-    for path, array in _leaves(read_example(split, index, name)):
-        text = array.dtype.kind in "OSU"
-        digest.update(f"{path}{'string' if text else array.dtype.str}{array.shape}".encode())
-        if text:
-            for each in array.reshape(-1):
-                raw = each.encode() if isinstance(each, str) else bytes(each)
-                digest.update(b"%d:%b" % (len(raw), raw))
+    for part, array in named_parts(read_example(split, index, name), ""):
+        kind = "string" if holds_texts(array) else array.dtype.str
+        digest.update(f"{part}{kind}{array.shape}".encode())
+        if holds_texts(array):
+            for text in encoded(array):
+                digest.update(len(text).to_bytes(8, "little") + text)
         else:
             digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.digest()
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The arrays of a nesting, each with its path, in the order of their keys."""
-    if isinstance(value, Mapping):
-        for key in sorted(value):
-            yield from _leaves(value[key], f"{path}/{key}")
-    elif isinstance(value, tuple):
-        for number, inner in enumerate(value):
-            yield from _leaves(inner, f"{path}/{number}")
-    else:
-        yield path, value
 
 
 def _as_arrays(value: Any) -> Any:
@@ -116,15 +105,14 @@ def _as_arrays(value: Any) -> Any:
 
     if isinstance(value, Mapping):
         return {key: _as_arrays(inner) for key, inner in value.items()}
-    if isinstance(value, tuple):
+    several = isinstance(value, list) and any(hasattr(part, "__array__") for part in value)
+    if isinstance(value, tuple) or several:
         return tuple(_as_arrays(inner) for inner in value)
     array = np.asarray(value)
-    objects = array.dtype.kind == "O"
-    if (
-        array.dtype.kind in "mM"
-        or array.dtype.names is not None
-        or (objects and not all(isinstance(each, str | bytes) for each in array.flat))
-    ):
+    if array.dtype.kind == "T":  # NumPy's StringDType
+        array = array.astype(object)
+    texts = array.dtype.kind != "O" or all(isinstance(each, str | bytes) for each in array.flat)
+    if array.dtype.kind in "mM" or array.dtype.names is not None or not texts:
         raise TypeError(f"{type(value).__qualname__} is neither numbers nor texts")
     return array
 

@@ -23,6 +23,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from registry_core.data.nesting import is_nested
 from registry_core.evaluation.per_example_results import (
     are_classes,
     predicted_classes,
@@ -362,6 +363,8 @@ def _write_counts(axes: Any, counts: np.ndarray, parts: np.ndarray) -> None:
 
 def _classified(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray] | None:
     """True and predicted class of each example with finite outputs; None if there are none."""
+    if is_nested(evaluation.outputs) or is_nested(evaluation.targets):
+        return None
     if not are_classes(evaluation.targets):
         return None
     predictions, targets = predicted_classes(evaluation), true_classes(evaluation)
@@ -375,6 +378,8 @@ def _classified(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _single_numbers(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray] | None:
     """True and predicted number of each example if both are finite; None if there are none."""
+    if is_nested(evaluation.outputs) or is_nested(evaluation.targets):
+        return None
     outputs, targets = np.asarray(evaluation.outputs), np.asarray(evaluation.targets)
     if not (len(outputs) and outputs.size == len(outputs) == targets.size):
         return None

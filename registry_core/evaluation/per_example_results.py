@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from registry_core.data.nesting import is_nested, parts_of
 from registry_core.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -111,21 +112,31 @@ def pack_results(
     """Pack the results of an evaluation.
 
     Args:
-        evaluation: outputs (examples, ...), losses (examples,), targets (examples, ...).
+        evaluation: outputs (examples, ...), losses (examples,), targets (examples, ...). Of
+            several outputs or targets, the losses alone are kept.
         class_names: empty if the targets are not classes.
         fingerprint: of the test split.
     """
     import numpy as np
 
     correct = predicted = expected = None
-    if class_names and are_classes(evaluation.targets):
+    nested = is_nested(evaluation.outputs) or is_nested(evaluation.targets)
+    if class_names and not nested and are_classes(evaluation.targets):
         classes, true = predicted_classes(evaluation), true_classes(evaluation)
         correct = np.packbits(classes == true).tobytes()
         predicted, expected = (each.astype("<i4").tobytes() for each in (classes, true))
     losses = evaluation.losses.astype("<f4").tobytes()
-    targets = hashlib.sha256(np.ascontiguousarray(evaluation.targets).tobytes()).hexdigest()
+    targets = hashlib.sha256()
+    for part in parts_of(evaluation.targets):
+        targets.update(np.ascontiguousarray(part).tobytes())
     return PerExampleResults(
-        len(evaluation.losses), fingerprint, losses, correct, predicted, expected, targets
+        len(evaluation.losses),
+        fingerprint,
+        losses,
+        correct,
+        predicted,
+        expected,
+        targets.hexdigest(),
     )
 
 

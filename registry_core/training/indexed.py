@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from registry_core.data.indexed import is_function, read_example
+from registry_core.data.nesting import named_parts, parts_of
+from registry_core.data.texts import holds_texts
 from registry_core.errors import DataError
 from registry_core.types import IndexedSplit
 
@@ -35,7 +38,7 @@ class Reader:
             self._function = tf.function(split.source)
         else:
             self._first = read_example(split, 0, name)
-            self._specs = [_spec(part) for part in tf.nest.flatten(self._first)]
+            self._specs = [_spec(part) for part in parts_of(self._first)]
 
     def __call__(self, index: Any) -> Any:
         """The example of a () int64 index, as tensors, in a graph."""
@@ -76,32 +79,28 @@ class Reader:
         except DataError as error:
             self._fault = error
             raise
-        return [np.asarray(part) for part in tf.nest.flatten(example)]
+        return [np.asarray(part) for part in parts_of(example)]
 
     def _check_like_first(self, example: Any, index: int) -> None:
-        remedy = "All examples of a split must have the same nesting, shapes and dtypes."
-        try:
-            tf.nest.assert_same_structure(self._first, example)
-        except (TypeError, ValueError) as error:
+        first, found = dict(_named(self._first)), dict(_named(example))
+        differs = "" if first.keys() == found.keys() else "is nested in another way than example 0"
+        for name, part in found.items() if not differs else ():
+            for what, ours, theirs in (
+                ("shape", part.shape, first[name].shape),
+                ("dtype", _dtype(part).name, _dtype(first[name]).name),
+            ):
+                if ours != theirs and not differs:
+                    differs = f"has {name} of {what} {ours}, but example 0 has {what} {theirs}"
+        if differs:
             raise DataError(
-                f"Example {index} of the {self._name} split is nested in another way than "
-                "example 0.",
-                remedy,
-            ) from error
-        for field, (first, found) in enumerate(zip(self._first, example, strict=True)):
-            pairs = zip(tf.nest.flatten(first), tf.nest.flatten(found), strict=True)
-            for expected, part in pairs:
-                for what, ours, theirs in (
-                    ("shape", part.shape, expected.shape),
-                    ("dtype", _dtype(part).name, _dtype(expected).name),
-                ):
-                    if ours != theirs:
-                        raise DataError(
-                            f"Example {index} of the {self._name} split has "
-                            f"{('inputs', 'targets', 'weight')[field]} of {what} {ours}, but "
-                            f"example 0 has {what} {theirs}.",
-                            remedy,
-                        )
+                f"Example {index} of the {self._name} split {differs}.",
+                "All examples of a split must have the same nesting, shapes and dtypes.",
+            )
+
+
+def _named(example: Any) -> Iterator[tuple[str, Any]]:
+    for field, value in zip(("inputs", "targets", "weights"), example, strict=False):
+        yield from named_parts(value, field)
 
 
 def _spec(array: np.ndarray) -> tf.TensorSpec:
@@ -109,4 +108,4 @@ def _spec(array: np.ndarray) -> tf.TensorSpec:
 
 
 def _dtype(array: np.ndarray) -> tf.DType:
-    return tf.string if array.dtype.kind in "OSU" else tf.as_dtype(array.dtype)
+    return tf.string if holds_texts(array) else tf.as_dtype(array.dtype)

@@ -11,6 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from registry_core.data.checks import steps
+from registry_core.data.nesting import map_parts, parts_of
+from registry_core.training.example_weights import class_weighing
 from registry_core.training.indexed import Reader
 from registry_core.training.random_draws import (
     RandomDraws,
@@ -50,6 +52,9 @@ _WORKERS = max(1, os.cpu_count() or 1)
 class TrainingBatches:
     """The training batches; each pass over `dataset` is the epoch that `begin` set.
 
+    A batch is `(inputs, targets)`, nested as the split is, or `(inputs, targets, weights)` if the
+    split has example weights or class weights.
+
     Args:
         split: the training split.
         augmentation: changes a batch's inputs, or None.
@@ -71,6 +76,7 @@ class TrainingBatches:
         self.first_step = 0
         self.steps = steps(len(split), batch_size)
         self._augmentation = augmentation
+        self._weigh = class_weighing(split.class_weights)
         self._seed = seed
         # one stream of randomness for the order, one for the augmentation
         root = tf.constant([seed, 0x6D6C], tf.int32)
@@ -98,7 +104,7 @@ class TrainingBatches:
         self._first.assign(first_step)
 
     def _from_arrays(self, split: ArraySplit, batch_size: int) -> tf.data.Dataset:
-        inputs, targets = tf.constant(split.inputs), tf.constant(split.targets)
+        fields = _tensors(split)
         examples = len(split)
 
         def epoch_of_places(_: Any) -> tf.data.Dataset:
@@ -109,7 +115,8 @@ class TrainingBatches:
             )
 
         def gather(epoch: Any, step: Any, indices: Any) -> tuple[Any, ...]:
-            return epoch, step, indices, tf.gather(inputs, indices), tf.gather(targets, indices)
+            gathered = map_parts(lambda tensor: tf.gather(tensor, indices), fields)
+            return epoch, step, indices, *gathered
 
         places = tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_places))
         return places.map(_do_not_convert(gather), num_parallel_calls=_WORKERS, deterministic=True)
@@ -135,8 +142,8 @@ class TrainingBatches:
         """Makes of (step, (indices, example)) the values of `_augment`, in a graph that checks."""
 
         def checked(step: Any, numbered: Any) -> tuple[Any, ...]:
-            indices, (inputs, targets) = numbered
-            return epoch, step, indices, *checked_batch(split, indices, inputs, targets)
+            indices, example = numbered
+            return epoch, step, indices, *checked_batch(split, indices, *example)
 
         return _do_not_convert(checked)
 
@@ -179,10 +186,11 @@ class TrainingBatches:
         return mapped
 
     def _augment(
-        self, epoch: Any, step: Any, indices: Any, inputs: Any, targets: Any
-    ) -> tuple[Any, Any]:
+        self, epoch: Any, step: Any, indices: Any, inputs: Any, targets: Any, *weights: Any
+    ) -> tuple[Any, ...]:
+        weights = self._weigh(targets, *weights)
         if self._augmentation is None:
-            return inputs, targets
+            return inputs, targets, *weights
         # augmentations get int32; fold_in returns the dtype of the number that is folded in
         of_epoch = tf.random.fold_in(self._batch_seed, tf.cast(epoch, tf.int32))
         seed = tf.random.fold_in(of_epoch, tf.cast(step, tf.int32))
@@ -192,18 +200,21 @@ class TrainingBatches:
                 generator.shape, tf.random.fold_in(seed, number), 0, _SEEDS, tf.int32
             )
             generator.assign(tf.cast(drawn, generator.dtype))
-        return self._augmentation(inputs, Batch(seed, epoch, indices)), targets
+        return self._augmentation(inputs, Batch(seed, epoch, indices)), targets, *weights
 
 
 def evaluation_batches(split: Split) -> tf.data.Dataset:
-    """The split in its own order, (inputs, targets) of at most `EVALUATION_BATCH` examples."""
+    """The split in its own order, at most `EVALUATION_BATCH` examples at a time.
+
+    A batch is `(inputs, targets)`, or `(inputs, targets, weights)` if the split has weights. Class
+    weights count in training alone.
+    """
     if not isinstance(split, ArraySplit):
 
-        def checked(step: Any, batch: Any) -> tuple[Any, Any]:
-            inputs, targets = batch
-            count = tf.shape(tf.nest.flatten(targets)[0], tf.int64)[0]
+        def checked(step: Any, batch: Any) -> tuple[Any, ...]:
+            count = tf.shape(tf.nest.flatten(batch[1])[0], tf.int64)[0]
             indices = step * EVALUATION_BATCH + tf.range(count)
-            return checked_batch(split, indices, inputs, targets)
+            return checked_batch(split, indices, *batch)
 
         if isinstance(split, IndexedSplit):
             examples = _reader(split).in_order()
@@ -211,24 +222,51 @@ def evaluation_batches(split: Split) -> tf.data.Dataset:
             examples = with_exact_length(split)
         read = examples.batch(EVALUATION_BATCH).enumerate()
         return _quiet(read.map(_do_not_convert(checked)).prefetch(2))
-    inputs, targets = tf.constant(split.inputs), tf.constant(split.targets)
+    fields = _tensors(split)
 
-    def slice_at(step: Any) -> tuple[Any, Any]:
+    def slice_at(step: Any) -> tuple[Any, ...]:
         part = slice(step * EVALUATION_BATCH, (step + 1) * EVALUATION_BATCH)
-        return inputs[part], targets[part]
+        sliced: tuple[Any, ...] = map_parts(lambda tensor: tensor[part], fields)
+        return sliced
 
     batches = tf.data.Dataset.range(steps(len(split), EVALUATION_BATCH))
     batches = batches.map(_do_not_convert(slice_at), num_parallel_calls=1, deterministic=True)
     return _quiet(batches.prefetch(2))
 
 
-def first_examples(split: Split, count: int) -> tuple[Any, Any]:
-    """The first examples of a split as tensors: inputs (n, ...), targets (n, ...), n <= count."""
+def first_batch(split: Split, count: int) -> tuple[Any, ...]:
+    """The first examples of a split as tensors: inputs (n, ...), targets (n, ...), n <= count.
+
+    A split with weights has them as a third item, (n,).
+    """
     if not isinstance(split, ArraySplit):
         examples = _reader(split).in_order() if isinstance(split, IndexedSplit) else split.dataset
-        inputs, targets = next(iter(examples.take(count).batch(count)))
-        return inputs, targets
-    return tf.constant(split.inputs[:count]), tf.constant(split.targets[:count])
+        batch: tuple[Any, ...] = next(iter(examples.take(count).batch(count)))
+        return batch
+    first: tuple[Any, ...] = map_parts(lambda array: tf.constant(array[:count]), _fields(split))
+    return first
+
+
+def first_examples(split: Split, count: int) -> tuple[Any, Any]:
+    """The inputs and targets of `first_batch`."""
+    inputs, targets, *_ = first_batch(split, count)
+    return inputs, targets
+
+
+def batch_size(values: Any) -> Any:
+    """The number of examples of a batch: () int32, of any nesting of (n, ...) tensors."""
+    return tf.shape(parts_of(values)[0])[0]
+
+
+def _fields(split: ArraySplit) -> tuple[Any, ...]:
+    """Inputs, targets, and weights if the split has them."""
+    fields = split.inputs, split.targets
+    return fields if split.weights is None else (*fields, split.weights)
+
+
+def _tensors(split: ArraySplit) -> tuple[Any, ...]:
+    tensors: tuple[Any, ...] = map_parts(tf.constant, _fields(split))
+    return tensors
 
 
 def _reader(split: IndexedSplit) -> Reader:

@@ -8,7 +8,7 @@ checked in the same way: in order it is a stream.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.data.checks import named_splits
+from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of
 from registry_core.errors import DataError
 from registry_core.plugins.attribution import error_reason
 from registry_core.training.indexed import Reader
@@ -24,6 +25,9 @@ from registry_core.types import DataSplits, IndexedSplit, Split, StreamSplit
 
 # Number of examples of a training stream that are read twice before training.
 FIRST_EXAMPLES = 32
+
+# What the items of a stream's tuple are, in order.
+FIELDS = ("inputs", "targets", "weights")
 
 _MARK = "mlreg found a fault in the split"
 
@@ -124,34 +128,35 @@ def with_exact_length(split: StreamSplit) -> tf.data.Dataset:
     return split.dataset.apply(tf.data.experimental.assert_cardinality(split.examples))
 
 
-def checked_batch(split: Split, indices: Any, inputs: Any, targets: Any) -> tuple[Any, Any]:
-    """The same inputs and targets, in a graph that fails if they are not valid.
+def checked_batch(split: Split, indices: Any, *batch: Any) -> tuple[Any, ...]:
+    """The same batch, in a graph that fails if it is not valid.
 
-    Floats must be finite and class numbers in range.
+    Floats must be finite, class numbers in range, and weights not negative.
 
     Args:
         split: the batch's split; only a `CheckedStream` is checked.
         indices: (n,) int64, indices of the examples in the split.
-        inputs: (n, ...).
-        targets: (n, ...).
+        batch: inputs (n, ...), targets (n, ...), and weights (n,) if the split has them; nested.
     """
     if not isinstance(split, CheckedStream):
-        return inputs, targets
+        return batch
     bad = tf.zeros_like(indices, tf.bool)
-    for part in tf.nest.flatten((inputs, targets)):
-        if isinstance(part, tf.Tensor) and part.dtype.is_floating:
+    for part in parts_of(batch):
+        if part.dtype.is_floating:
             bad |= ~_all_per_example(tf.math.is_finite(part))
+    for part in parts_of(batch[2:]):
+        bad |= ~_all_per_example(part >= 0)
     if split.has_class_numbers:
-        labels = tf.cast(targets, tf.int64)
+        labels = tf.cast(batch[1], tf.int64)
         bad |= ~_all_per_example((labels >= 0) & (labels < len(split.class_names)))
     place = indices[tf.argmax(tf.cast(bad, tf.int32))]
     check = tf.debugging.Assert(~tf.reduce_any(bad), [f"{_MARK} {split.name}", place])
     with tf.control_dependencies([check]):
-        inputs, targets = tf.nest.map_structure(tf.identity, (inputs, targets))
-    return inputs, targets
+        checked: tuple[Any, ...] = map_parts(tf.identity, batch)
+    return checked
 
 
-def record_first_pass(stream: CheckedStream, batches: Iterable[tuple[Any, Any]]) -> None:
+def record_first_pass(stream: CheckedStream, batches: Iterable[tuple[Any, ...]]) -> None:
     """Read a stream once and record hashes of its examples; `batches` are all its batches."""
     stream.hashes[:] = [_example_hashes(*batch) for batch in batches]
 
@@ -178,21 +183,18 @@ def check_repeatable(stream: CheckedStream) -> None:
         stream.hashes.clear()  # training batches have another size
 
 
-def check_unchanged(
-    split: Split, number: int, inputs: Any, targets: Any, *, first: int = 0
-) -> None:
+def check_unchanged(split: Split, number: int, *batch: Any, first: int = 0) -> None:
     """Raise DataError if a batch differs from the first pass over the stream.
 
     Args:
         split: not checked without a recorded first pass.
         number: of the batch, from 0.
-        inputs: (n, ...).
-        targets: (n, ...).
+        batch: inputs (n, ...), targets (n, ...), and weights (n,) if the split has them; nested.
         first: index of the first example of batch 0.
     """
     if not isinstance(split, CheckedStream) or not split.hashes:
         return
-    before, now = split.hashes[number], _example_hashes(inputs, targets)
+    before, now = split.hashes[number], _example_hashes(*batch)
     if len(before) != len(now) or (before != now).any():
         same = before[: len(now)] == now[: len(before)]
         place = len(same) if same.all() else int(np.argmin(same))
@@ -241,36 +243,46 @@ def find_fault(stream: CheckedStream, start: int = 0, stop: int | None = None) -
             )
         if example is None:
             break
-        inputs, targets = example
-        found = tuple(np.shape(inputs)), tuple(np.shape(targets))
+        parts = dict(_named(example))
+        found = {name: tuple(np.shape(part)) for name, part in parts.items()}
         if shapes is not None and found != shapes:
-            field = int(found[0] == shapes[0])
+            name = next(name for name in found if found[name] != shapes[name])
             return DataError(
-                f"Example {place} of the {stream.noun} has {('inputs', 'targets')[field]} "
-                f"of shape {found[field]}, but example {start} has shape {shapes[field]}.",
+                f"Example {place} of the {stream.noun} has {name} of shape {found[name]}, "
+                f"but example {start} has shape {shapes[name]}.",
                 "All examples of a split must have the same shape.",
             )
         shapes = found
-        if (fault := _find_in_example(stream, place, inputs, targets)) is not None:
+        if (fault := _find_in_example(stream, place, parts)) is not None:
             return fault
         place += 1
     return None if stop or place == stream.examples else _wrong_length(stream, place)
 
 
+def _named(example: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """The tensors of an example, or of its specification, each with its name."""
+    for name, value in zip(FIELDS, example, strict=False):
+        yield from named_parts(value, name)
+
+
 def _find_in_example(
-    stream: CheckedStream, place: int, inputs: Any, targets: Any
+    stream: CheckedStream, place: int, parts: Mapping[str, Any]
 ) -> DataError | None:
-    for name, value in (("inputs", inputs), ("targets", targets)):
-        for part in tf.nest.flatten(value):
-            if part.dtype.is_floating and not np.isfinite(array := _as_floats(part)).all():
-                what = "NaN" if np.isnan(array).any() else "infinity"
-                return DataError(
-                    f"The {stream.name} {name} are not all finite: example {place} has {what}.",
-                    "Leave such examples out, or fill in missing values.",
-                )
+    for name, part in parts.items():
+        if part.dtype.is_floating and not np.isfinite(array := _as_floats(part)).all():
+            what = "NaN" if np.isnan(array).any() else "infinity"
+            return DataError(
+                f"The {stream.name} {name} are not all finite: example {place} has {what}.",
+                "Leave such examples out, or fill in missing values.",
+            )
+        if name.startswith("weights") and (_as_floats(part) < 0).any():
+            return DataError(
+                f"The {stream.name} {name} are negative: the first is in example {place}.",
+                "A weight multiplies the loss of an example; 0 leaves the example out.",
+            )
     classes = len(stream.class_names)
     if stream.has_class_numbers:
-        label = int(np.reshape(targets, -1)[0])
+        label = int(np.reshape(parts["targets"], -1)[0])
         if not 0 <= label < classes:
             return DataError(
                 f"The {stream.name} targets are out of range: example {place} has label {label}.",
@@ -281,10 +293,18 @@ def _find_in_example(
 
 def _check_elements(stream: CheckedStream) -> None:
     spec = stream.dataset.element_spec
-    if not isinstance(spec, tuple) or len(spec) != 2:
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         raise DataError(
             f"The {stream.noun} yields {spec!r:.200}.",
-            "It must yield one (input, target) pair at a time.",
+            "It must yield one (input, target) or (input, target, weight) at a time; several "
+            "inputs are one dict or tuple.",
+        )
+    for name, part in _named(spec):
+        _check_part(f"{stream.noun} yields {name}", name, part)
+    if stream.class_weights is not None and is_nested(spec[1]):
+        raise DataError(
+            f"The {stream.noun} has class_weights and several targets.",
+            "Yield weights instead: (inputs, targets, weight).",
         )
     classes, targets = len(stream.class_names), spec[1]
     if not (classes and isinstance(targets, tf.TensorSpec)) or targets.shape.rank is None:
@@ -302,6 +322,21 @@ def _check_elements(stream: CheckedStream) -> None:
         raise DataError(
             f"The {stream.noun} yields targets of dtype {targets.dtype.name}.",
             "With class names, targets must be integer class numbers from 0.",
+        )
+
+
+def _check_part(where: str, name: str, spec: Any) -> None:
+    """Check the specification of one tensor of an example."""
+    if not isinstance(spec, tf.TensorSpec):
+        kind = type(spec).__qualname__.removesuffix("Spec")
+        raise DataError(
+            f"The {where} as {kind}.",
+            "Yield dense tensors of one shape: pad rows of different lengths (.to_tensor()), make "
+            "sparse ones dense (tf.sparse.to_dense), or yield raw strings for a layer to split.",
+        )
+    if not name.startswith("inputs") and spec.dtype == tf.string:
+        raise DataError(
+            f"The {where} of dtype string.", "They must be numbers: class numbers from 0, say."
         )
 
 
@@ -333,10 +368,10 @@ def _changing(stream: CheckedStream, place: int) -> DataError:
     )
 
 
-def _example_hashes(inputs: Any, targets: Any) -> np.ndarray:
+def _example_hashes(*batch: Any) -> np.ndarray:
     """A hash of each example of a batch: (n,) int64."""
     total: Any = tf.constant(0, tf.int64)
-    for part in tf.nest.flatten((inputs, targets)):
+    for part in parts_of(batch):
         total = 31 * total + tf.bitcast(tf.fingerprint(part), tf.int64)
     numbers: np.ndarray = total.numpy()
     return numbers

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from registry_core.config import RunConfig
 from registry_core.data.checks import named_splits
+from registry_core.data.nesting import is_nested, named_parts, parts_of
 from registry_core.errors import PluginError, TrainingError
 from registry_core.process.interrupts import StopRequest
 from registry_core.training.callback_batching import NumberedCallbacks, steps_per_call
@@ -28,12 +29,17 @@ from registry_core.training.evaluation import (
     check_metric_finite,
     check_metrics,
     evaluate_model,
-    per_example_loss,
 )
 from registry_core.training.fused_batch_norm import fused_normalisation
 from registry_core.training.history_callback import HistoryCallback
 from registry_core.training.model_files import check_saved, save_model
-from registry_core.training.pipeline import TrainingBatches, evaluation_batches, first_examples
+from registry_core.training.per_example_loss import per_example_loss
+from registry_core.training.pipeline import (
+    TrainingBatches,
+    evaluation_batches,
+    first_batch,
+    first_examples,
+)
 from registry_core.training.resume import CheckpointCallback, read_resume_state
 from registry_core.training.stream_checks import (
     CheckedStream,
@@ -145,7 +151,7 @@ class KerasTrainer:
             assembly: everything that training needs.
 
         Raises:
-            PluginError: it changes the shape of the inputs.
+            PluginError: it changes the shape of an input, or how the inputs are nested.
         """
         if assembly.augmentation is not None:
             inputs, _ = first_examples(assembly.data.train, 2)
@@ -159,7 +165,7 @@ class KerasTrainer:
             folder: where a temporary file may be written.
 
         Raises:
-            PluginError: the model is not compiled, does not fit the classes, cannot be saved and
+            PluginError: the model is not compiled, does not fit the data, cannot be saved and
                 loaded, or its loss is not one value per example.
             TrainingError: memory ran out.
         """
@@ -169,9 +175,10 @@ class KerasTrainer:
                 "The model that mlreg_model returned is not compiled with a loss.",
                 "Call model.compile(optimizer=…, loss=…, metrics=[…]) before returning it.",
             )
-        inputs, targets = first_examples(data.train, 2)
+        batch = first_batch(data.train, 2)
+        inputs, targets = batch[:2]
         with _explain_out_of_memory(self._config):
-            _check_outputs(model, inputs, targets, data)
+            _check_outputs(model, batch, data)
             check_metrics(model, inputs, targets)
             draft = folder / "untrained.keras"
             save_model(model, draft)
@@ -304,36 +311,51 @@ def _is_not_retracing_warning(record: logging.LogRecord) -> bool:
 
 
 def _check_augmentation(augmentation: Augmentation, inputs: Any) -> None:
+    before = dict(named_parts(inputs, "inputs"))
+    examples = len(parts_of(inputs)[0])
     batch = Batch(
         tf.constant([0, 1], tf.int32),
         tf.constant(0, tf.int64),
-        tf.range(inputs.shape[0], dtype=tf.int64),
+        tf.range(examples, dtype=tf.int64),
     )
     changed = tf.function(augmentation)(inputs, batch)
-    if not tf.is_tensor(changed) or changed.shape != inputs.shape:
-        returned = changed.shape if tf.is_tensor(changed) else type(changed).__qualname__
+    after = dict(named_parts(changed, "inputs"))
+    if before.keys() != after.keys():
         raise PluginError(
-            f"The augmentation returned {returned} for inputs of shape {inputs.shape}.",
-            "It must return a tensor of the same shape: (inputs, batch) -> inputs.",
+            f"The augmentation returned {', '.join(after)} for {', '.join(before)}.",
+            "It must return all inputs, nested as it got them: (inputs, batch) -> inputs.",
         )
+    for name, part in after.items():
+        if not tf.is_tensor(part) or part.shape != before[name].shape:
+            returned = part.shape if tf.is_tensor(part) else type(part).__qualname__
+            raise PluginError(
+                f"The augmentation returned {returned} for {name} of shape {before[name].shape}.",
+                "It must return a tensor of the same shape: (inputs, batch) -> inputs.",
+            )
 
 
-def _check_outputs(model: keras.Model, inputs: Any, targets: Any, data: DataSplits) -> None:
+def _check_outputs(model: keras.Model, batch: tuple[Any, ...], data: DataSplits) -> None:
+    inputs, targets, *_ = batch
+    examples = len(parts_of(inputs)[0])
     outputs = model(inputs, training=False)
-    if not tf.is_tensor(outputs):
-        raise PluginError(
-            f"The model has {len(outputs)} outputs.", "A registered model must have one output."
-        )
-    classes = len(data.class_names)
-    if classes and outputs.shape != (len(inputs), classes):
+    for name, part in named_parts(outputs, "outputs"):
+        if not tf.is_tensor(part) or part.shape.rank == 0 or part.shape[0] != examples:
+            returned = part.shape if tf.is_tensor(part) else type(part).__qualname__
+            raise PluginError(
+                f"The model's {name} are {returned} for {examples} examples.",
+                "Every output must have one row for each example: (n, ...).",
+            )
+    # of several outputs, the dataset's task says which one has the classes
+    classes = 0 if is_nested(outputs) or is_nested(targets) else len(data.class_names)
+    if classes and outputs.shape != (examples, classes):
         raise PluginError(
             f"The model's output has shape {outputs.shape[1:]}, but there are {classes} classes.",
             f"The last layer needs {classes} units, one per class name (two for a binary task).",
         )
-    _, losses = per_example_loss(model)(inputs, targets)
-    if losses.shape != (len(inputs),):
+    _, losses = per_example_loss(model)(*batch)
+    if losses.shape != (examples,):
         raise PluginError(
-            f"The model's loss gives {losses.shape} for {len(inputs)} examples: {model.loss!r:.80}",
+            f"The model's loss gives {losses.shape} for {examples} examples: {model.loss!r:.80}",
             "A custom loss must return one value per example: (n, ...) -> (n,).",
         )
 
