@@ -56,7 +56,7 @@ class ArraySplit:
 
 @dataclass(frozen=True)
 class StreamSplit:
-    """A split of examples read during the run.
+    """A split of examples read in one order, during the run.
 
     Args:
         dataset: yields one `(input, target)` or `(input, target, weight)` at a time, unbatched, in
@@ -65,18 +65,58 @@ class StreamSplit:
         fingerprint: a text that changes when the examples change, such as a digest. Versions are
             compared example by example only if their test splits have equal fingerprints.
         class_weights: as for `ArraySplit`.
+        files: the files that the examples come from, in the examples' order. Their names, sizes and
+            contents are made into the fingerprint, which then also has the text in `fingerprint`:
+            say there which part of the files this split takes, if it is not all of them. One of
+            `fingerprint` and `files` is needed.
+        shuffle: training picks each example at random from a window of this many. None takes as
+            many as fit into 256 MB, up to 10,000; 1 keeps the dataset's own order.
     """
 
     dataset: tf.data.Dataset
     examples: int
-    fingerprint: str
+    fingerprint: str = ""
     class_weights: Mapping[int | str, float] | None = None
+    files: Sequence[str | Path] = ()
+    shuffle: int | None = None
 
     def __len__(self) -> int:
         return self.examples
 
 
-Split = ArraySplit | StreamSplit
+@dataclass(frozen=True)
+class IndexedSplit:
+    """A split of examples that can be read by their index, during the run.
+
+    Each epoch is a random order of all examples, as for arrays, and a resumed run starts at its
+    step without reading what came before. Examples are read in parallel.
+
+    Args:
+        source: an object with `__len__` and `__getitem__(index)`, which returns `(input, target)`
+            or `(input, target, weight)`: arrays, numbers, texts, or dicts and tuples of them, of
+            the same shapes and dtypes for every index. Grain's random access sources and a list are
+            such objects. Several threads call it at once. Or a function of a () int64 tensor that
+            returns the same as tensors, and runs inside the tf.data graph. An index must give the
+            same example every time.
+        examples: how many examples there are. Needed for a function; otherwise None takes
+            all of the source, and a smaller number the first ones.
+        fingerprint: as for a `StreamSplit`. A source that is not a function may leave out both
+            `fingerprint` and `files`: every example is then read and hashed before each run.
+        class_weights: as for `ArraySplit`.
+        files: as for a `StreamSplit`.
+    """
+
+    source: Any
+    examples: int | None = None
+    fingerprint: str = ""
+    class_weights: Mapping[int | str, float] | None = None
+    files: Sequence[str | Path] = ()
+
+    def __len__(self) -> int:
+        return len(self.source) if self.examples is None else self.examples
+
+
+Split = ArraySplit | StreamSplit | IndexedSplit
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry_core.data.arrays import with_arrays
+from registry_core.data.file_fingerprints import files_fingerprint
+from registry_core.data.indexed import examples_digest, is_function, read_example
 from registry_core.data.nesting import is_nested, named_parts, parts_of, same_nesting
 from registry_core.data.signature import signature
 from registry_core.data.targets import check_targets, resolve_task
 from registry_core.data.texts import check_texts, encoded, holds_texts
 from registry_core.errors import DataError, is_unicode, safe_repr
-from registry_core.types import ArraySplit, DataSplits, Split, StreamSplit
+from registry_core.types import (
+    ArraySplit,
+    DataSplits,
+    IndexedSplit,
+    Progress,
+    Split,
+    StreamSplit,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,12 +49,14 @@ def check_splits(data: DataSplits) -> list[str]:
     for name, split in splits.items():
         if isinstance(split, StreamSplit):
             _check_stream(name, split)
+        elif isinstance(split, IndexedSplit):
+            _check_indexed(name, split)
         elif isinstance(split, ArraySplit):
             _check_arrays(name, split)
         else:
             raise DataError(
                 f"The {name} split is {type(split).__qualname__}.",
-                "A split is an ArraySplit or a StreamSplit.",
+                "A split is an ArraySplit, an IndexedSplit or a StreamSplit.",
             )
     task = resolve_task(data).task
     for name, split in splits.items():
@@ -61,14 +73,22 @@ def named_splits(data: DataSplits) -> dict[str, Split]:
     return splits
 
 
-def describe(data: DataSplits) -> dict[str, Any]:
+def describe(data: DataSplits, progress: Progress | None = None) -> dict[str, Any]:
     """The dataset for a version's record: source, classes, task, and each split.
 
     A split has its number of `examples`, its `fingerprint`, and the shape and dtype of its
     `inputs` and `targets`, and of its `weights` if it has any.
+
+    Args:
+        data: checked.
+        progress: told how much is read, where files or examples are read for a fingerprint.
     """
     splits = {
-        name: {"examples": len(split), "fingerprint": fingerprint(split), **signature(split)}
+        name: {
+            "examples": len(split),
+            "fingerprint": fingerprint(split, name, progress),
+            **signature(split),
+        }
         for name, split in named_splits(data).items()
     }
     if data.validation is data.test:
@@ -78,17 +98,35 @@ def describe(data: DataSplits) -> dict[str, Any]:
     return {"source": data.source, "class_names": names, "task": task, "splits": splits}
 
 
-def fingerprint(split: Split) -> str:
-    """What changes when any example changes: a stream's own, or sha256 of dtypes, shapes, bytes.
+def fingerprint(split: Split, name: str = "test", progress: Progress | None = None) -> str:
+    """What changes when any example changes: the split's own, or sha256 of files or examples.
+
+    Args:
+        split: checked.
+        name: of the split, for errors and progress.
+        progress: told how much is read.
 
     Texts count as their UTF-8 bytes, whatever dtype holds them. The parts of a nesting count with
     their names, and so do weights; a plain pair of arrays has none.
 
     Returns:
-        `sha256:` and 64 hex digits for arrays; what the stream says for a stream.
+        `sha256:` and 64 hex digits; for a stream or an indexed split without `files`, what it
+        says, if it does.
+
+    Raises:
+        DataError: a file or an example cannot be read.
     """
-    if isinstance(split, StreamSplit):
-        return split.fingerprint
+    if isinstance(split, StreamSplit | IndexedSplit):
+        if split.files:
+            part, examples = split.fingerprint, len(split)
+            return files_fingerprint(split.files, part, examples, name, progress)
+        if split.fingerprint or isinstance(split, StreamSplit):
+            return split.fingerprint
+        total = len(split)
+        if progress is None:
+            return examples_digest(split, name)
+        progress.say(f"Hashing {total:,} {name} examples; fingerprint= or files= would spare this.")
+        return examples_digest(split, name)
     import numpy as np
 
     digest = hashlib.sha256()
@@ -214,15 +252,66 @@ def _check_stream(name: str, split: StreamSplit) -> None:
             f"The {name} stream yields {cardinality} examples, and examples={split.examples}.",
             f"Set the right number: examples={cardinality}; or cut the stream: dataset.take(…).",
         )
-    if not isinstance(split.fingerprint, str) or not split.fingerprint:
+    _check_fingerprint(name, split)
+    if split.shuffle is not None and (not isinstance(split.shuffle, int) or split.shuffle < 1):
         raise DataError(
-            f"The {name} stream has no fingerprint.",
-            "Set a text that changes when the examples change: fingerprint=…",
+            f"The {name} stream has shuffle={safe_repr(split.shuffle)}.",
+            "It is the number of examples in the window: 1 or more, or None.",
+        )
+
+
+def _check_indexed(name: str, split: IndexedSplit) -> None:
+    function = is_function(split)
+    if function and not callable(split.source):
+        raise DataError(
+            f"The source of the {name} split is {type(split.source).__qualname__}.",
+            "It must have __len__ and __getitem__(index), or be a function of an index.",
+        )
+    if function and split.examples is None:
+        raise DataError(
+            f"The source of the {name} split is a function, and examples= is missing.",
+            "Set the number of its examples: examples=…",
+        )
+    try:
+        available = None if function else len(split.source)
+    except Exception as error:
+        raise DataError(
+            f"The source of the {name} split has no length: {type(error).__qualname__}.",
+            "It must have __len__ and __getitem__(index).",
+        ) from error
+    examples = available if split.examples is None else split.examples
+    if not isinstance(examples, int) or examples <= 0:
+        raise DataError(
+            f"The {name} split says it has {safe_repr(examples)} examples.",
+            "Every split needs at least one example.",
+        )
+    if available is not None and examples > available:
+        raise DataError(
+            f"The source of the {name} split has {available} examples, and examples={examples}.",
+            "Leave examples= out, or set a smaller number.",
+        )
+    _check_fingerprint(name, split)
+    if not function:
+        read_example(split, 0, name)
+
+
+def _check_fingerprint(name: str, split: StreamSplit | IndexedSplit) -> None:
+    noun = f"{name} {'stream' if isinstance(split, StreamSplit) else 'split'}"
+    if isinstance(split.files, str | Path) or not isinstance(split.files, Sequence):
+        raise DataError(
+            f"The {noun} has files={safe_repr(split.files)}.", "It must be a list of paths."
+        )
+    hashed = isinstance(split, IndexedSplit) and not is_function(split)
+    needed = not (split.files or hashed)
+    if not isinstance(split.fingerprint, str) or (needed and not split.fingerprint):
+        raise DataError(
+            f"The {noun} has no fingerprint.",
+            "Set files=[…] to the files that it is read from, or fingerprint=… to a text that "
+            "changes when the examples change.",
         )
     if not is_unicode(split.fingerprint):
-        shown = safe_repr(split.fingerprint)
         raise DataError(
-            f"The {name} stream's fingerprint is not valid Unicode: {shown}.",
+            f"The {noun}'s fingerprint is not valid Unicode: {safe_repr(split.fingerprint)}.",
             "Set a digest in hex, or another plain text.",
         )
 

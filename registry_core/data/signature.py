@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from registry_core.types import Split, StreamSplit
+from registry_core.data.indexed import is_function, read_example
+from registry_core.types import IndexedSplit, Split, StreamSplit
 
 
 def signature(split: Split) -> dict[str, Any]:
@@ -17,12 +18,11 @@ def signature(split: Split) -> dict[str, Any]:
         list of those where the data is nested. A size that differs from example to example is
         None; so is a shape of which not even the number of axes is known.
     """
+    if isinstance(split, IndexedSplit) and not isinstance(split, StreamSplit):
+        example = _traced(split.source) if is_function(split) else read_example(split, 0, "first")
+        return _of_example(example)
     if isinstance(split, StreamSplit):
-        spec = getattr(split.dataset, "element_spec", None)
-        if not isinstance(spec, tuple) or len(spec) < 2:
-            return {"inputs": None, "targets": None}  # reading it says what is wrong
-        fields = zip(("inputs", "targets", "weights"), spec, strict=False)
-        return {field: _described(value, 0) for field, value in fields}
+        return _of_example(getattr(split.dataset, "element_spec", None))
     described = {
         "inputs": _described(split.inputs, 1),
         "targets": _described(split.targets, 1),
@@ -30,6 +30,21 @@ def signature(split: Split) -> dict[str, Any]:
     if split.weights is not None:
         described["weights"] = _described(split.weights, 1)
     return described
+
+
+def _of_example(example: Any) -> dict[str, Any]:
+    if not isinstance(example, tuple | list) or len(example) < 2:
+        return {"inputs": None, "targets": None}  # reading it says what is wrong
+    fields = zip(("inputs", "targets", "weights"), example, strict=False)
+    return {field: _described(value, 0) for field, value in fields}
+
+
+def _traced(source: Any) -> Any:
+    """What TensorFlow knows of a function's result without calling it."""
+    import tensorflow as tf
+
+    index = tf.TensorSpec((), tf.int64)
+    return tf.function(source).get_concrete_function(index).structured_outputs
 
 
 def _described(value: Any, example_axes: int) -> Any:

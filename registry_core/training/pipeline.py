@@ -13,14 +13,23 @@ import tensorflow as tf
 from registry_core.data.checks import steps
 from registry_core.data.nesting import map_parts, parts_of
 from registry_core.training.example_weights import class_weighing
+from registry_core.training.indexed import Reader
 from registry_core.training.random_draws import (
     RandomDraws,
     find_draws,
     separate_generator,
     unrepeatable_in_augmentation,
 )
-from registry_core.training.stream_checks import checked_batch, with_exact_length
-from registry_core.types import ArraySplit, Augmentation, Batch, NotRepeatable, Split, StreamSplit
+from registry_core.training.stream_checks import CheckedIndexed, checked_batch, with_exact_length
+from registry_core.types import (
+    ArraySplit,
+    Augmentation,
+    Batch,
+    IndexedSplit,
+    NotRepeatable,
+    Split,
+    StreamSplit,
+)
 
 # These functions have no Python control flow; autograph would only take time.
 _do_not_convert = tf.autograph.experimental.do_not_convert
@@ -75,6 +84,8 @@ class TrainingBatches:
         self._batch_seed = tf.random.fold_in(root, 1)
         if isinstance(split, ArraySplit):
             raw = self._from_arrays(split, batch_size)
+        elif isinstance(split, IndexedSplit):
+            raw = self._from_indexed(split, batch_size)
         else:
             raw = self._from_stream(split, batch_size)
         self.draws = RandomDraws()
@@ -98,9 +109,7 @@ class TrainingBatches:
 
         def epoch_of_places(_: Any) -> tf.data.Dataset:
             epoch = self._epoch.read_value()
-            order = tf.random.experimental.stateless_shuffle(
-                tf.range(examples, dtype=tf.int64), tf.random.fold_in(self._order_seed, epoch)
-            )
+            order = self._order(epoch, examples)
             return tf.data.Dataset.range(self._first.read_value(), self.steps).map(
                 lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size])
             )
@@ -112,16 +121,37 @@ class TrainingBatches:
         places = tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_places))
         return places.map(_do_not_convert(gather), num_parallel_calls=_WORKERS, deterministic=True)
 
+    def _order(self, epoch: Any, examples: int) -> Any:
+        """The order of an epoch: a random permutation of the examples' indices."""
+        return tf.random.experimental.stateless_shuffle(
+            tf.range(examples, dtype=tf.int64), tf.random.fold_in(self._order_seed, epoch)
+        )
+
+    def _from_indexed(self, split: IndexedSplit, batch_size: int) -> tf.data.Dataset:
+        reader = _reader(split)
+
+        def epoch_of_batches(_: Any) -> tf.data.Dataset:
+            epoch, first = self._epoch.read_value(), self._first.read_value()
+            order = self._order(epoch, len(split))[first * batch_size :]
+            numbered = reader.read_each(tf.data.Dataset.from_tensor_slices(order))
+            return numbered.batch(batch_size).enumerate(first).map(self._checked(split, epoch))
+
+        return tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_batches))
+
+    def _checked(self, split: Split, epoch: Any) -> Any:
+        """Makes of (step, (indices, example)) the values of `_augment`, in a graph that checks."""
+
+        def checked(step: Any, numbered: Any) -> tuple[Any, ...]:
+            indices, example = numbered
+            return epoch, step, indices, *checked_batch(split, indices, *example)
+
+        return _do_not_convert(checked)
+
     def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
         examples = with_exact_length(split)
 
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
             epoch = self._epoch.read_value()
-
-            def checked(step: Any, numbered: Any) -> tuple[Any, ...]:
-                indices, example = numbered
-                return epoch, step, indices, *checked_batch(split, indices, *example)
-
             # for this function alone: with a global seed of 0, `shuffle` compares its own seed with
             # 0, which fails for a tensor. The run's seed is in `shuffle_seed` too, so 1 will do.
             tf.random.set_seed(self._seed % _SEED_MODULUS or 1)
@@ -139,7 +169,7 @@ class TrainingBatches:
                 .batch(batch_size)
                 .enumerate()
                 .skip(self._first.read_value())
-                .map(_do_not_convert(checked))
+                .map(self._checked(split, epoch))
             )
 
         return tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_batches))
@@ -179,14 +209,18 @@ def evaluation_batches(split: Split) -> tf.data.Dataset:
     A batch is `(inputs, targets)`, or `(inputs, targets, weights)` if the split has weights. Class
     weights count in training alone.
     """
-    if isinstance(split, StreamSplit):
+    if not isinstance(split, ArraySplit):
 
         def checked(step: Any, batch: Any) -> tuple[Any, ...]:
             count = tf.shape(tf.nest.flatten(batch[1])[0], tf.int64)[0]
             indices = step * EVALUATION_BATCH + tf.range(count)
             return checked_batch(split, indices, *batch)
 
-        read = with_exact_length(split).batch(EVALUATION_BATCH).enumerate()
+        if isinstance(split, IndexedSplit):
+            examples = _reader(split).in_order()
+        else:
+            examples = with_exact_length(split)
+        read = examples.batch(EVALUATION_BATCH).enumerate()
         return _quiet(read.map(_do_not_convert(checked)).prefetch(2))
     fields = _tensors(split)
 
@@ -205,8 +239,9 @@ def first_batch(split: Split, count: int) -> tuple[Any, ...]:
 
     A split with weights has them as a third item, (n,).
     """
-    if isinstance(split, StreamSplit):
-        batch: tuple[Any, ...] = next(iter(split.dataset.take(count).batch(count)))
+    if not isinstance(split, ArraySplit):
+        examples = _reader(split).in_order() if isinstance(split, IndexedSplit) else split.dataset
+        batch: tuple[Any, ...] = next(iter(examples.take(count).batch(count)))
         return batch
     first: tuple[Any, ...] = map_parts(lambda array: tf.constant(array[:count]), _fields(split))
     return first
@@ -232,6 +267,10 @@ def _fields(split: ArraySplit) -> tuple[Any, ...]:
 def _tensors(split: ArraySplit) -> tuple[Any, ...]:
     tensors: tuple[Any, ...] = map_parts(tf.constant, _fields(split))
     return tensors
+
+
+def _reader(split: IndexedSplit) -> Reader:
+    return split.reader if isinstance(split, CheckedIndexed) else Reader(split)
 
 
 def _quiet(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -1,7 +1,8 @@
 """Checks of a stream's examples while they are read, and errors that name the faulty example.
 
 Batches are checked inside tf.data, by operations that cost little compared with reading. If a batch
-or the stream fails, the stream is read again to find the example.
+or the stream fails, the stream is read again to find the example. A split that is read by index is
+checked in the same way: in order it is a stream.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from registry_core.data.checks import named_splits
 from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of
 from registry_core.errors import DataError
 from registry_core.plugins.attribution import error_reason
-from registry_core.types import DataSplits, Split, StreamSplit
+from registry_core.training.indexed import Reader
+from registry_core.types import DataSplits, IndexedSplit, Split, StreamSplit
 
 # Number of examples of a training stream that are read twice before training.
 FIRST_EXAMPLES = 32
@@ -45,6 +47,19 @@ class CheckedStream(StreamSplit):
     hashes: list[np.ndarray] = field(default_factory=list, repr=False, compare=False)
 
     @property
+    def noun(self) -> str:
+        """What errors call it: `test stream`."""
+        return f"{self.name} stream"
+
+    def part(self, start: int, stop: int) -> tf.data.Dataset:
+        """The examples from index `start` until before `stop`, as far as there are any."""
+        return self.dataset.skip(start).take(stop - start)
+
+    def pop_fault(self) -> DataError | None:
+        """The error of the code that reads the examples, if it is known."""
+        return None
+
+    @property
     def has_class_numbers(self) -> bool:
         """Whether a target is a class number, rather than a text, a quantity or a one-hot row."""
         spec = self.dataset.element_spec[1]
@@ -54,28 +69,56 @@ class CheckedStream(StreamSplit):
         return known and spec.dtype.is_integer and tuple(spec.shape) in ((), (1,))
 
 
+@dataclass(frozen=True)
+class CheckedIndexed(CheckedStream, IndexedSplit):
+    """An indexed split that is checked while it is read; `dataset` yields it in order.
+
+    Args:
+        reader: reads its examples inside tf.data.
+    """
+
+    # both bases' fields have defaults, so one without must be a keyword
+    dataset: tf.data.Dataset = field(kw_only=True)
+    reader: Reader = field(kw_only=True, repr=False, compare=False)
+
+    @property
+    def noun(self) -> str:
+        return f"{self.name} split"
+
+    def part(self, start: int, stop: int) -> tf.data.Dataset:
+        return self.reader.in_order(start, min(stop, self.examples))
+
+    def pop_fault(self) -> DataError | None:
+        return self.reader.pop_fault()
+
+
 def checked_streams(data: DataSplits) -> DataSplits:
-    """The same splits, with streams that are checked while they are read.
+    """The same splits, with streams and indexed splits that are checked while they are read.
 
     Raises:
         DataError: the element specification of a stream is unsuitable.
     """
     checked: dict[str, Any] = {}
     for name, split in named_splits(data).items():
-        if isinstance(split, StreamSplit):
-            stream = CheckedStream(
-                split.dataset,
-                split.examples,
-                split.fingerprint,
-                split.class_weights,
-                name=name,
-                class_names=tuple(data.class_names),
-            )
+        if isinstance(split, StreamSplit | IndexedSplit):
+            stream = _checked(split, name, tuple(data.class_names))
             _check_elements(stream)
             checked[name] = stream
     if data.validation is data.test and "test" in checked:
         checked["validation"] = checked["test"]
     return replace(data, **checked) if checked else data
+
+
+def _checked(
+    split: StreamSplit | IndexedSplit, name: str, class_names: Sequence[str]
+) -> CheckedStream:
+    values = {each.name: getattr(split, each.name) for each in fields(split)}
+    known = {**values, "name": name, "class_names": class_names}
+    if isinstance(split, StreamSplit):
+        return CheckedStream(**known)
+    reader = Reader(split, name)
+    known |= {"dataset": reader.in_order(), "examples": len(split), "reader": reader}
+    return CheckedIndexed(**known)
 
 
 def with_exact_length(split: StreamSplit) -> tf.data.Dataset:
@@ -85,7 +128,7 @@ def with_exact_length(split: StreamSplit) -> tf.data.Dataset:
     return split.dataset.apply(tf.data.experimental.assert_cardinality(split.examples))
 
 
-def checked_batch(split: StreamSplit, indices: Any, *batch: Any) -> tuple[Any, ...]:
+def checked_batch(split: Split, indices: Any, *batch: Any) -> tuple[Any, ...]:
     """The same batch, in a graph that fails if it is not valid.
 
     Floats must be finite, class numbers in range, and weights not negative.
@@ -119,37 +162,43 @@ def record_first_pass(stream: CheckedStream, batches: Iterable[tuple[Any, ...]])
 
 
 def check_repeatable(stream: CheckedStream) -> None:
-    """Read a stream's first examples twice.
+    """Read a stream's first examples twice; of an indexed split also those in the middle.
 
     Raises:
         DataError: the stream is empty, or yields different examples the second time.
     """
-    for _ in range(2):
-        batch = next(iter(stream.dataset.take(FIRST_EXAMPLES).batch(FIRST_EXAMPLES)), None)
-        if batch is None:
-            raise _wrong_length(stream, 0)
-        if stream.hashes:
-            check_unchanged(stream, 0, *batch)
-        else:
-            record_first_pass(stream, [batch])
-    stream.hashes.clear()  # training batches have another size
+    starts = {0}
+    if isinstance(stream, IndexedSplit):
+        starts.add(stream.examples // 2)
+    for start in sorted(starts):
+        for _ in range(2):
+            examples = stream.part(start, start + FIRST_EXAMPLES).batch(FIRST_EXAMPLES)
+            batch = next(iter(examples), None)
+            if batch is None:
+                raise _wrong_length(stream, 0)
+            if stream.hashes:
+                check_unchanged(stream, 0, *batch, first=start)
+            else:
+                record_first_pass(stream, [batch])
+        stream.hashes.clear()  # training batches have another size
 
 
-def check_unchanged(split: Split, number: int, *batch: Any) -> None:
+def check_unchanged(split: Split, number: int, *batch: Any, first: int = 0) -> None:
     """Raise DataError if a batch differs from the first pass over the stream.
 
     Args:
         split: not checked without a recorded first pass.
         number: of the batch, from 0.
         batch: inputs (n, ...), targets (n, ...), and weights (n,) if the split has them; nested.
+        first: index of the first example of batch 0.
     """
     if not isinstance(split, CheckedStream) or not split.hashes:
         return
     before, now = split.hashes[number], _example_hashes(*batch)
     if len(before) != len(now) or (before != now).any():
         same = before[: len(now)] == now[: len(before)]
-        first = len(same) if same.all() else int(np.argmin(same))
-        raise _changing(split, number * len(split.hashes[0]) + first)
+        place = len(same) if same.all() else int(np.argmin(same))
+        raise _changing(split, first + number * len(split.hashes[0]) + place)
 
 
 @contextmanager
@@ -159,14 +208,16 @@ def stream_errors(streams: Sequence[CheckedStream]) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         message = str(error)
+        for known in filter(None, [stream.pop_fault() for stream in streams]):
+            raise known from error
         for stream in streams:
             if found := re.search(rf"\[{_MARK} {stream.name}\] \[(\d+)\]", message):
                 place = int(found[1])
                 fault = find_fault(stream, place, stop=place + 1)
                 raise (fault or _changing(stream, place)) from error
         if "IteratorGetNext" in message:
-            for fault in filter(None, map(find_fault, streams)):
-                raise fault from error
+            for found_fault in filter(None, map(find_fault, streams)):
+                raise found_fault from error
         raise
 
 
@@ -181,13 +232,13 @@ def find_fault(stream: CheckedStream, start: int = 0, stop: int | None = None) -
     place, shapes = start, None
     endless = stream.dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     most = stop or stream.examples + (not endless)
-    examples = iter(stream.dataset.skip(start).take(most - start))
+    examples = iter(stream.part(start, most))
     while True:
         try:
             example = next(examples, None)
         except Exception as error:
-            return DataError(
-                f"The {stream.name} stream fails at example {place}: {error_reason(error)}",
+            return stream.pop_fault() or DataError(
+                f"The {stream.noun} fails at example {place}: {error_reason(error)}",
                 "Leave that example out, or fix the code that yields it.",
             )
         if example is None:
@@ -197,7 +248,7 @@ def find_fault(stream: CheckedStream, start: int = 0, stop: int | None = None) -
         if shapes is not None and found != shapes:
             name = next(name for name in found if found[name] != shapes[name])
             return DataError(
-                f"Example {place} of the {stream.name} stream has {name} of shape {found[name]}, "
+                f"Example {place} of the {stream.noun} has {name} of shape {found[name]}, "
                 f"but example {start} has shape {shapes[name]}.",
                 "All examples of a split must have the same shape.",
             )
@@ -244,15 +295,15 @@ def _check_elements(stream: CheckedStream) -> None:
     spec = stream.dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         raise DataError(
-            f"The {stream.name} stream yields {spec!r:.200}.",
+            f"The {stream.noun} yields {spec!r:.200}.",
             "It must yield one (input, target) or (input, target, weight) at a time; several "
             "inputs are one dict or tuple.",
         )
     for name, part in _named(spec):
-        _check_part(f"{stream.name} stream yields {name}", name, part)
+        _check_part(f"{stream.noun} yields {name}", name, part)
     if stream.class_weights is not None and is_nested(spec[1]):
         raise DataError(
-            f"The {stream.name} stream has class_weights and several targets.",
+            f"The {stream.noun} has class_weights and several targets.",
             "Yield weights instead: (inputs, targets, weight).",
         )
     classes, targets = len(stream.class_names), spec[1]
@@ -263,13 +314,13 @@ def _check_elements(stream: CheckedStream) -> None:
         return  # one-hot
     if shape not in ((), (1,)):
         raise DataError(
-            f"The {stream.name} stream yields targets of shape {shape}.",
+            f"The {stream.noun} yields targets of shape {shape}.",
             f"With {classes} class names, a target must be a class number or have shape "
             f"({classes},). A stream must yield single examples, not batches.",
         )
     if not (targets.dtype.is_integer or targets.dtype.is_bool):
         raise DataError(
-            f"The {stream.name} stream yields targets of dtype {targets.dtype.name}.",
+            f"The {stream.noun} yields targets of dtype {targets.dtype.name}.",
             "With class names, targets must be integer class numbers from 0.",
         )
 
@@ -293,11 +344,11 @@ def _wrong_length(stream: CheckedStream, found: int) -> DataError:
     stated = stream.examples
     if found > stated:
         return DataError(
-            f"The {stream.name} stream yields more than the {stated} examples that it states.",
+            f"The {stream.noun} yields more than the {stated} examples that it states.",
             f"State the right number: examples=…, or cut the stream: dataset.take({stated}).",
         )
     return DataError(
-        f"The {stream.name} stream yields {found} examples but states {stated}.",
+        f"The {stream.noun} yields {found} examples but states {stated}.",
         f"State the right number: examples={found}."
         if found
         else "Every split needs at least one example.",
@@ -305,10 +356,15 @@ def _wrong_length(stream: CheckedStream, found: int) -> DataError:
 
 
 def _changing(stream: CheckedStream, place: int) -> DataError:
+    rule = (
+        "An index must give the same example"
+        if isinstance(stream, IndexedSplit)
+        else "A stream must yield the same examples in the same order"
+    )
     return DataError(
-        f"The {stream.name} stream changes: example {place} differs when it is read again.",
-        "A stream must yield the same examples in the same order every time. Leave shuffling to "
-        "mlreg, and put random changes into mlreg_augmentation.",
+        f"The {stream.noun} changes: example {place} differs when it is read again.",
+        f"{rule} every time. Leave "
+        "shuffling to mlreg, and put random changes into mlreg_augmentation.",
     )
 
 
