@@ -16,8 +16,15 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.data.checks import named_splits
+from registry_core.data.targets import resolve_task
 from registry_core.errors import DataError
 from registry_core.plugins.attribution import error_reason
+from registry_core.tasks import Task
+from registry_core.training.stream_targets import (
+    check_target_spec,
+    target_fault,
+    valid_targets,
+)
 from registry_core.types import DataSplits, Split, StreamSplit
 
 # Number of examples of a training stream that are read twice before training.
@@ -32,22 +39,13 @@ class CheckedStream(StreamSplit):
 
     Args:
         name: `train`, `test` or `validation`.
-        class_names: of the dataset.
+        task: of the dataset; None checks no targets.
         hashes: of the examples in the first pass, one (n,) int64 array per batch; empty before.
     """
 
     name: str = ""
-    class_names: Sequence[str] = ()
+    task: Task | None = None
     hashes: list[np.ndarray] = field(default_factory=list, repr=False, compare=False)
-
-    @property
-    def has_class_numbers(self) -> bool:
-        """Whether a target is a class number, rather than a text, a quantity or a one-hot row."""
-        spec = self.dataset.element_spec[1]
-        if not self.class_names or not isinstance(spec, tf.TensorSpec):
-            return False
-        known = spec.shape.rank is not None
-        return known and spec.dtype.is_integer and tuple(spec.shape) in ((), (1,))
 
 
 def checked_streams(data: DataSplits) -> DataSplits:
@@ -57,11 +55,10 @@ def checked_streams(data: DataSplits) -> DataSplits:
         DataError: the element specification of a stream is unsuitable.
     """
     checked: dict[str, Any] = {}
+    task = data.task or resolve_task(data).task
     for name, split in named_splits(data).items():
         if isinstance(split, StreamSplit):
-            stream = CheckedStream(
-                split.dataset, split.examples, split.fingerprint, name, tuple(data.class_names)
-            )
+            stream = CheckedStream(split.dataset, split.examples, split.fingerprint, name, task)
             _check_elements(stream)
             checked[name] = stream
     if data.validation is data.test and "test" in checked:
@@ -79,7 +76,7 @@ def with_exact_length(split: StreamSplit) -> tf.data.Dataset:
 def checked_batch(split: StreamSplit, indices: Any, inputs: Any, targets: Any) -> tuple[Any, Any]:
     """The same inputs and targets, in a graph that fails if they are not valid.
 
-    Floats must be finite and class numbers in range.
+    Floats must be finite, and targets what the task says.
 
     Args:
         split: the batch's split; only a `CheckedStream` is checked.
@@ -93,9 +90,8 @@ def checked_batch(split: StreamSplit, indices: Any, inputs: Any, targets: Any) -
     for part in tf.nest.flatten((inputs, targets)):
         if isinstance(part, tf.Tensor) and part.dtype.is_floating:
             bad |= ~_all_per_example(tf.math.is_finite(part))
-    if split.has_class_numbers:
-        labels = tf.cast(targets, tf.int64)
-        bad |= ~_all_per_example((labels >= 0) & (labels < len(split.class_names)))
+    if (valid := valid_targets(split.name, targets, split.task)) is not None:
+        bad |= ~_all_per_example(valid)
     place = indices[tf.argmax(tf.cast(bad, tf.int32))]
     check = tf.debugging.Assert(~tf.reduce_any(bad), [f"{_MARK} {split.name}", place])
     with tf.control_dependencies([check]):
@@ -210,15 +206,7 @@ def _find_in_example(
                     f"The {stream.name} {name} are not all finite: example {place} has {what}.",
                     "Leave such examples out, or fill in missing values.",
                 )
-    classes = len(stream.class_names)
-    if stream.has_class_numbers:
-        label = int(np.reshape(targets, -1)[0])
-        if not 0 <= label < classes:
-            return DataError(
-                f"The {stream.name} targets are out of range: example {place} has label {label}.",
-                f"There are {classes} class names, so labels go from 0 to {classes - 1}.",
-            )
-    return None
+    return target_fault(stream.name, place, targets, stream.task)
 
 
 def _check_elements(stream: CheckedStream) -> None:
@@ -228,23 +216,7 @@ def _check_elements(stream: CheckedStream) -> None:
             f"The {stream.name} stream yields {spec!r:.200}.",
             "It must yield one (input, target) pair at a time.",
         )
-    classes, targets = len(stream.class_names), spec[1]
-    if not (classes and isinstance(targets, tf.TensorSpec)) or targets.shape.rank is None:
-        return
-    shape = tuple(targets.shape)
-    if shape == (classes,) and classes > 1:
-        return  # one-hot
-    if shape not in ((), (1,)):
-        raise DataError(
-            f"The {stream.name} stream yields targets of shape {shape}.",
-            f"With {classes} class names, a target must be a class number or have shape "
-            f"({classes},). A stream must yield single examples, not batches.",
-        )
-    if not (targets.dtype.is_integer or targets.dtype.is_bool):
-        raise DataError(
-            f"The {stream.name} stream yields targets of dtype {targets.dtype.name}.",
-            "With class names, targets must be integer class numbers from 0.",
-        )
+    check_target_spec(stream.name, spec[1], stream.task)
 
 
 def _wrong_length(stream: CheckedStream, found: int) -> DataError:

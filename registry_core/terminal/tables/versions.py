@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from registry_core.formatting import age, duration, fraction, size, stages_line, when
+from registry_core.formatting import age, better_when, duration, fraction, size, stages_line, when
 from registry_core.refs import series, spans
 from registry_core.terminal.output import stdout
 from registry_core.terminal.tables.table import (
@@ -185,6 +185,7 @@ def _facts(
     facts = [
         ("created", when(version.created)),
         ("metrics", ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())),
+        ("objective", _objective(manifest["objective"])),
         ("preset", f"{version.dataset} {version.preset}, seed {version.seed}"),
         *_group_facts(version, together),
         *([("tags", tags_line({"set": version.tags}))] if version.tags else []),
@@ -201,6 +202,10 @@ def _facts(
     if missing := manifest.get("figures_missing"):
         facts.append(("figures", f"missing: {missing}"))
     return [*facts, ("run", version.run), ("digest", version.digest)]
+
+
+def _objective(objective: Mapping[str, Any]) -> str:
+    return better_when(objective["metric"], objective["direction"], objective.get("unit", ""))
 
 
 def _split_line(name: str, splits: Mapping[str, Any]) -> str:
