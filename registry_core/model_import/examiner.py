@@ -275,8 +275,16 @@ def _examples(data: DataSplits | None, folder: Path) -> Iterator[tuple[str | Non
     inputs, targets = _first(data.test)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".examples-") as around:
         file = Path(around) / "examples.npz"
-        np.savez(file, inputs=_plain(inputs), targets=targets, names=np.array([*data.class_names]))
+        names, task = np.array([*data.class_names]), np.array(_task_text(data))
+        np.savez(file, inputs=_plain(inputs), targets=targets, names=names, task=task)
         yield str(file), max(inputs.nbytes, 4 * inputs.size)  # models compute in float32
+
+
+def _task_text(data: DataSplits) -> str:
+    """The task as JSON, for the process that tries the model."""
+    if data.task is None:
+        return "null"
+    return json.dumps({**data.task.to_json(), "inferred": data.task.inferred})
 
 
 def _first(split: Split) -> tuple[Any, Any]:

@@ -20,11 +20,12 @@ import tensorflow as tf
 
 from registry_core.config import RunConfig, dtype_policy
 from registry_core.data.checks import named_splits
-from registry_core.data.nesting import is_nested, named_parts, parts_of
+from registry_core.data.nesting import named_parts, parts_of
 from registry_core.errors import PluginError, TrainingError
 from registry_core.plugins.attribution import why_not_callable
 from registry_core.process import keras_environment
 from registry_core.process.interrupts import StopRequest
+from registry_core.tasks import Task
 from registry_core.training.callback_batching import NumberedCallbacks, steps_per_call
 from registry_core.training.callback_watch import CallbackWatch
 from registry_core.training.custom_objects import custom_objects
@@ -52,6 +53,7 @@ from registry_core.training.stream_checks import (
     record_first_pass,
     stream_errors,
 )
+from registry_core.training.task_outputs import loss_identity, output_misfit, yes_threshold
 from registry_core.types import (
     Assembly,
     Augmentation,
@@ -81,6 +83,7 @@ class KerasTrainer:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self._streams: list[CheckedStream] = []
+        self._task: Task | None = None
         if KerasTrainer._made_before:
             tf.get_logger().addFilter(_is_not_retracing_warning)
         KerasTrainer._made_before = True
@@ -169,6 +172,7 @@ class KerasTrainer:
             DataError: a stream is invalid; names the stream and, if there is one, the example.
         """
         data = checked_streams(data)
+        self._task = data.task
         splits = named_splits(data).values()
         self._streams = [split for split in splits if isinstance(split, CheckedStream)]
         with _explain_out_of_memory(self._config), stream_errors(self._streams):
@@ -338,7 +342,11 @@ class KerasTrainer:
         if not model.compiled:
             model.compile_from_config(trained.get_compile_config())
         with _explain_out_of_memory(self._config), stream_errors(self._streams):
-            evaluation = evaluate_model(model, split)
+            evaluation = replace(
+                evaluate_model(model, split),
+                loss_function=loss_identity(model),
+                threshold=yes_threshold(model, self._task),
+            )
         mean_loss = float(evaluation.losses.mean())
         for name, value in {"the loss": mean_loss, **evaluation.metrics}.items():
             if "loss" in name and not np.isfinite(value):
@@ -413,13 +421,8 @@ def _check_outputs(model: keras.Model, batch: tuple[Any, ...], data: DataSplits)
                 f"The model's {name} are {returned} for {examples} examples.",
                 "Every output must have one row for each example: (n, ...).",
             )
-    # of several outputs, the dataset's task says which one has the classes
-    classes = 0 if is_nested(outputs) or is_nested(targets) else len(data.class_names)
-    if classes and outputs.shape != (examples, classes):
-        raise PluginError(
-            f"The model's output has shape {outputs.shape[1:]}, but there are {classes} classes.",
-            f"The last layer needs {classes} units, one per class name (two for a binary task).",
-        )
+    if wrong := output_misfit(model, outputs, targets, data):
+        raise PluginError(*wrong)
     _, losses = per_example_loss(model)(*batch)
     if losses.shape != (examples,):
         raise PluginError(
