@@ -214,6 +214,8 @@ class KerasTrainer:
             config.seed,
             whole=not resumed.step,
         )
+        for warning in batches.warnings:
+            observer.warn(warning)
         history = HistoryCallback(batches, observer, stop, resumed.state)
         checkpoint = CheckpointCallback(
             checkpoints,
