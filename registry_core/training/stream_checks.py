@@ -287,6 +287,11 @@ def _check_elements(stream: CheckedStream) -> None:
             "It must yield one (input, target) or (input, target, weight) at a time; several "
             "inputs are one dict or tuple.",
         )
+    if _is_batched(stream.dataset):
+        raise DataError(
+            f"The {stream.noun} yields batches: targets of shape {parts_of(spec[1])[0].shape}.",
+            "It must yield one example at a time: dataset.unbatch(). mlreg makes the batches.",
+        )
     for name, part in _named(spec):
         _check_part(f"{stream.noun} yields {name}", name, part)
     if stream.class_weights is not None and is_nested(spec[1]):
@@ -295,6 +300,23 @@ def _check_elements(stream: CheckedStream) -> None:
             "Yield weights instead: (inputs, targets, weight).",
         )
     check_target_spec(stream.name, stream.noun, spec[1], stream.task)
+
+
+def _is_batched(dataset: tf.data.Dataset) -> bool:
+    """Whether `dataset.batch` made the elements, and not single examples of rows."""
+    shapes = [getattr(spec, "shape", None) for spec in parts_of(dataset.element_spec)]
+    sizes = {shape[0] if shape is not None and shape.rank else "none" for shape in shapes}
+    if len(sizes) != 1 or "none" in sizes:
+        return False
+    while dataset is not None:
+        kind = type(dataset).__name__
+        if "BatchDataset" in kind:
+            return True
+        if re.search("Unbatch|FlatMap|Interleave|Window|Group", kind):
+            return False  # the elements are made of others than these
+        inputs = dataset._inputs()
+        dataset = inputs[0] if len(inputs) == 1 else None
+    return False
 
 
 def _check_part(where: str, name: str, spec: Any) -> None:

@@ -258,6 +258,8 @@ class KerasTrainer:
         batches = TrainingBatches(
             split, assembly.augmentation, config.batch_size, config.seed, whole=not resumed.step
         )
+        for warning in batches.warnings:
+            observer.warn(warning)
         history = HistoryCallback(batches, observer, stop, resumed.state)
         watch = CallbackWatch(model, assembly.callbacks, (resumed.state or {}).get("watch"))
         checkpoint = CheckpointCallback(

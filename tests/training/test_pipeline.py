@@ -207,7 +207,7 @@ def test_the_first_examples_are_the_first(pipeline, kind):
 
 def test_a_stream_longer_than_the_window_is_shuffled_without_loss(made, pipeline, monkeypatch):
     """A small window mixes less, but loses and repeats nothing."""
-    monkeypatch.setattr(pipeline, "STREAM_SHUFFLE_EXAMPLES", 3)
+    monkeypatch.setattr("registry_core.training.stream_memory.WINDOW_EXAMPLES", 3)
     order = order_of(epoch_of(made("stream", examples=20), 0))
     assert sorted(order) == list(range(20))
     assert order != list(range(20))
