@@ -81,6 +81,7 @@ class KnownPlugins:
             UsageError: there is no plugin of this name.
             PluginError: it is missing, does not import, or breaks the contract.
         """
+        keras_environment.prepare()  # as for a run: it may import Keras
         if name in self.extensions and name not in self.datasets:
             return PluginSet(None, [self.extensions[name]])
         return PluginSet(self.dataset(name), [])
