@@ -81,9 +81,9 @@ def fit(
         for index, end in prepare_phases(
             phases, resumed.phase, model, config.seed, create_variables
         ):
-            if assembly.phases:
+            history.phase = phases[index].name
+            if assembly.phases and first_epoch < end:
                 observer.say(phase_line(phases, index, model))
-                history.phase = phases[index].name
             checkpoint.begin_phase(index, end)
             watch.begin_phase()
             callbacks.is_last_fit = end == config.epochs or resumed.is_stopped
