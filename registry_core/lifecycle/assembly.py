@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from registry_core.config import RunConfig
 from registry_core.data.checks import check_splits, steps
+from registry_core.data.targets import resolve_task
 from registry_core.errors import PluginError, safe_repr
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, Workspace
@@ -16,7 +17,7 @@ from registry_core.types import Assembly, DataSplits, Phase
 
 
 def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
-    """Load a run's data and check it.
+    """Load a run's data, find its task, and check both.
 
     Raises:
         DataError: it cannot be used.
@@ -30,6 +31,7 @@ def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
         progress=context.observer,
     )
     with context.plugins.attribute_errors("mlreg_dataset"):
+        data = resolve_task(data)
         warnings = check_splits(data)
     for warning in warnings:
         context.observer.warn(warning)

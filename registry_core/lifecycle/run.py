@@ -36,6 +36,7 @@ from registry_core.lifecycle.record import (
     add_late_imports,
     build_origin,
     build_record,
+    measure,
     training_line,
 )
 from registry_core.lifecycle.run_log import logged
@@ -144,6 +145,7 @@ def _execute(
         )
         inference = assembly.model if inference is None else inference
         evaluation = backend.evaluate(inference, assembly.model, data.test)
+    results, metrics = measure(evaluation, data, described, context)
     return Artifacts(
         spec,
         backend,
@@ -152,7 +154,8 @@ def _execute(
         history,
         inference,
         evaluation,
-        {f"test_{name}": value for name, value in evaluation.metrics.items()},
+        results,
+        metrics,
         stages.seconds,
         backend.digest(inference),
     )
@@ -185,7 +188,7 @@ def publish(
     ):
         if artifacts.imported is None:  # an imported model's file is in the folder already
             extra[custom_code.KEY] = save_model(artifacts, folder.files, context)
-        results = save_results(artifacts, folder.files)
+        save_results(artifacts, folder.files)
     with stages.timed("plot"):
         figures_missing = draw_figures(artifacts, folder.files, context)
 
@@ -200,9 +203,7 @@ def publish(
     files = files_below(folder.files, observer)
     files |= kept_files(folder.path / KEPT_FOLDER, observer)
     took = 0.0 if context.began is None else time.monotonic() - context.began
-    record = extra | build_record(
-        artifacts, results, stages.seconds, round(took, 3), figures_missing
-    )
+    record = extra | build_record(artifacts, stages.seconds, round(took, 3), figures_missing)
     interrupts.outcome = f"It was being registered: `mlreg list {model}` says whether it was."
     with interrupts.defer_interrupts():
         version = store.publish(
