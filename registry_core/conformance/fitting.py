@@ -84,16 +84,22 @@ def overfits_one_batch(subject: Subject) -> None:
     backend = context.load_backend(spec.config)
     folder = EphemeralWorkspace(subject.new_folder("one-batch"))
     data = backend.check_data(subject.one_batch(spec.config.batch_size))
-    assembly = assemble(spec, data, backend, folder, context)
-    with subject.plugins.attribute_errors("mlreg_scheduler"):
-        schedule = at_its_highest(assembly.schedule, spec.config.epochs)
-    assembly = replace(assembly, augmentation=None, callbacks=[], schedule=schedule)
     with (
+        backend.precision(),
         suppress(Interrupted),
         subject.plugins.attribute_errors("mlreg_model"),
         stop.defer_interrupts(),
     ):
-        backend.fit(assembly, observer, stop, folder)
+        assembly = assemble(spec, data, backend, folder, context)
+        bare = replace(
+            assembly,
+            augmentation=None,
+            callbacks=[],
+            schedule=at_its_highest(assembly.schedule, spec.config.epochs),
+            # the last phase trains most of the model
+            phases=[replace(each, epochs=spec.config.epochs) for each in assembly.phases[-1:]],
+        )
+        backend.fit(bare, observer, stop, folder)
     if min(losses) > (1 - LEAST_FALL) * losses[0]:
         raise RuleFailure(
             f"The loss of one batch was {losses[0]:.4g} at first and {min(losses):.4g} at best in "
@@ -172,7 +178,7 @@ def trained_model_loads(subject: Subject) -> None:
     """Save what is evaluated and registered, load it, and compare outputs on test examples."""
     run = _first_run(subject)
     file = subject.new_folder("trained") / "model.keras"
-    with subject.plugins.attribute_errors("mlreg_inference_model"):
+    with run.backend.precision(), subject.plugins.attribute_errors("mlreg_inference_model"):
         run.backend.save(run.model, file)
         run.backend.check_saved(run.model, file, run.data.test)
 

@@ -154,7 +154,7 @@ class PluginCheck:
     def _no_tensorflow(self) -> str:
         """Why rules that need TensorFlow are skipped; empty if they are not."""
         if self.quick:
-            return "mlreg_dataset imports TensorFlow: leave out --quick."
+            return "Its data is read with TensorFlow: leave out --quick."
         try:
             require_keras()
         except MissingLibraryError as error:
