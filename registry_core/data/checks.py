@@ -145,8 +145,14 @@ def _check_arrays(name: str, split: ArraySplit, class_names: Sequence[str]) -> N
                     f"{len(split)}.",
                     f"Every input needs one {field[:-1]}.",
                 )
-    for part, array in named_parts(split.weights, f"{name} weights"):
-        if array is not None:
+    if split.weights is not None:
+        if is_nested(split.weights) and not same_nesting(split.weights, split.targets):
+            raise DataError(
+                f"The {name} weights are {_names(split.weights, 'weights')}, but the targets "
+                f"{_names(split.targets, 'targets')}.",
+                "Give one array of weights, or one for each of the targets, nested alike.",
+            )
+        for part, array in named_parts(split.weights, f"{name} weights"):
             _check_weights(part, array)
     if class_names and not is_nested(split.targets):
         _check_labels(name, split.targets, class_names)
