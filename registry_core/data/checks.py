@@ -60,12 +60,16 @@ def describe(data: DataSplits) -> dict[str, Any]:
     """The dataset for a version's record: source, classes, and each split.
 
     A split has its number of `examples`, its `fingerprint`, and the shape and dtype of its
-    `inputs` and `targets`, and of its `weights` if it has any.
+    `inputs` and `targets`, and of its `weights` if it has any; and its `class_weights` by number.
     """
     splits = {
         name: {"examples": len(split), "fingerprint": fingerprint(split), **signature(split)}
         for name, split in named_splits(data).items()
     }
+    for name, split in named_splits(data).items():
+        if split.class_weights is not None:
+            weights = split.class_weights.items()
+            splits[name]["class_weights"] = {str(number): weight for number, weight in weights}
     if data.validation is data.test:
         splits["validation"] = splits["test"]
     return {"source": data.source, "class_names": list(data.class_names), "splits": splits}
