@@ -9,6 +9,8 @@ import keras
 import tensorflow as tf
 from keras.src.trainers.compile_utils import CompileLoss
 
+from registry_core.data.nesting import is_nested
+
 
 def per_example_loss(model: keras.Model) -> Callable[..., tuple[Any, Any]]:
     """A function (inputs, targets, weights=None) -> (outputs, losses), with one loss per example.
@@ -30,6 +32,8 @@ def per_example_loss(model: keras.Model) -> Callable[..., tuple[Any, Any]]:
 
     def predict_with_loss(inputs: Any, expected: Any, weights: Any = None) -> tuple[Any, Any]:
         predicted = keras.tree.map_structure(_in_float32, model(inputs, training=False))
+        if is_nested(predicted) and not is_nested(expected):
+            expected = (expected,)  # Keras might share the rows out among the outputs
         return predicted, tf.convert_to_tensor(loss(expected, predicted, weights))
 
     return predict_with_loss
