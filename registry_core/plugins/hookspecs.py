@@ -77,7 +77,11 @@ def mlreg_dataset(  # type: ignore[empty-body]
 
     Returns:
         The training and test splits, and optionally a validation split. Inputs are raw, as they
-        will be when the model predicts; normalization belongs in the model.
+        will be when the model predicts; normalization belongs in the model. `task` says what the
+        targets mean, and so what versions are compared by: `Classification(class_names)`,
+        `MultiLabel(label_names)`, `Regression(target_names, units)`, `Segmentation(class_names)`,
+        `Other()`. Without it, class names with class numbers are a classification, and a single
+        array of floats is a regression.
 
     Raises:
         DataError: the data is not available, or is not what it should be.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 from fakes import TABLE_PLUGIN
@@ -275,7 +273,7 @@ def test_a_loss_is_known_by_what_it_measures():
         keras.losses.MeanSquaredError(name="m"),
     ]
     assert {identity(loss) for loss in same} == {"mean_squared_error"}
-    crossentropy = partial(keras.losses.BinaryCrossentropy)
+    crossentropy = keras.losses.BinaryCrossentropy
     assert identity(crossentropy(from_logits=True)) == identity("binary_crossentropy")
     assert identity(crossentropy(label_smoothing=0.1)) == "binary_crossentropy(label_smoothing=0.1)"
     assert identity(keras.losses.Huber()) == identity("huber") != identity("mse")
