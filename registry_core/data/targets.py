@@ -37,9 +37,7 @@ def resolve_task(data: DataSplits) -> DataSplits:
         DataError: the task contradicts the class names, or class names without a task are about
             one of several targets.
     """
-    names: Sequence[str] = data.class_names
-    if getattr(names, "tolist", None) or len(names):  # a NumPy array has no truth value
-        names = checked_names(names, "class")
+    names = checked_names(data.class_names, "class", least=0)
     task = data.task
     if task is None:
         task = _inferred(data, names)
@@ -212,7 +210,7 @@ def _are_bits(rows: Any) -> np.ndarray:
 
 def _inferred(data: DataSplits, names: Any) -> Task:
     """The task that class names and targets say."""
-    described = signature(data.test)["targets"]
+    described = signature(data.test)["targets"] if isinstance(data.test, Split) else None
     single = isinstance(described, Mapping) and described.keys() == {"shape", "dtype"}
     if not names:
         floats = single and "float" in str(described["dtype"])
