@@ -277,7 +277,10 @@ def _examples(data: DataSplits | None, folder: Path) -> Iterator[tuple[str | Non
     arrays = {str(number): _plain(array) for number, array in enumerate(first)}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".examples-") as around:
         file = Path(around) / "examples.npz"
-        parts = {"nesting": np.array(json.dumps(inputs)), "task": np.array(_task_text(data))}
+        parts: dict[str, Any] = {
+            "nesting": np.array(json.dumps(inputs)),
+            "task": np.array(_task_text(data)),
+        }
         np.savez(file, names=np.array([*data.class_names]), **parts, **arrays)
         # models compute in float32
         yield str(file), sum(max(array.nbytes, 4 * array.size) for array in first)

@@ -22,7 +22,7 @@ from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_
 from registry_core.data.targets import resolve_task
 from registry_core.errors import IntegrityError, MlregError, RefusedError, UsageError
 from registry_core.plugins.custom_code import why
-from registry_core.tasks import MultiLabel, Task, task_from_json
+from registry_core.tasks import MultiLabel, Segmentation, Task, task_from_json
 from registry_core.training.evaluation import evaluate_model
 from registry_core.training.example_inputs import example_batches
 from registry_core.training.model_files import load_model
@@ -321,13 +321,11 @@ def _standard_loss(
     answers = np.asarray(outputs, "float32")
     # half precision has three digits
     probable = (answers >= 0).all() and np.allclose(answers.sum(axis=-1), 1, atol=1e-2)
-    kind = (
-        keras.losses.CategoricalCrossentropy
-        if _one_output_a_number(targets, outputs)
-        else keras.losses.SparseCategoricalCrossentropy
-    )
     how = "of its outputs as probabilities" if probable else "of its outputs as logits"
-    return kind(from_logits=not probable), how
+    if _one_output_a_number(targets, outputs):
+        return keras.losses.CategoricalCrossentropy(from_logits=not probable), how
+    ignored = task.ignore if isinstance(task, Segmentation) else None
+    return keras.losses.SparseCategoricalCrossentropy(not probable, ignore_class=ignored), how
 
 
 def _one_output_a_number(targets: Any, outputs: np.ndarray) -> bool:
