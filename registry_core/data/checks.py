@@ -57,6 +57,7 @@ def check_splits(data: DataSplits) -> list[str]:
                 "A split is an ArraySplit, an IndexedSplit or a StreamSplit.",
             )
     _check_alike(splits)
+    _check_told_apart(splits)
     return _shared_examples(data)
 
 
@@ -337,6 +338,22 @@ def _check_fingerprint(name: str, split: StreamSplit | IndexedSplit) -> None:
             f"The {noun}'s fingerprint is not valid Unicode: {safe_repr(split.fingerprint)}.",
             "Set a digest in hex, or another plain text.",
         )
+
+
+def _check_told_apart(splits: Mapping[str, Split]) -> None:
+    """Check that splits which are parts of the same files say which part they are."""
+    seen: dict[Any, tuple[str, Split]] = {}
+    for name, split in splits.items():
+        if not isinstance(split, StreamSplit | IndexedSplit) or not split.files:
+            continue
+        told = tuple(map(str, split.files)), split.fingerprint, len(split)
+        other, same = seen.setdefault(told, (name, split))
+        if same is not split:
+            raise DataError(
+                f"The {other} and {name} splits have the same files, and would have the same "
+                "fingerprint.",
+                "Say which part of the files each is: fingerprint='rows 0 to 8,000'.",
+            )
 
 
 def _check_alike(splits: Mapping[str, Split]) -> None:
