@@ -19,8 +19,8 @@ def signature(split: Split) -> dict[str, Any]:
         None; so is a shape of which not even the number of axes is known.
     """
     if isinstance(split, IndexedSplit) and not isinstance(split, StreamSplit):
-        example = _traced(split.source) if is_function(split) else read_example(split, 0, "first")
-        return _of_example(example)
+        # only TensorFlow knows what a function returns; `with_signatures` asks it
+        return _of_example(None if is_function(split) else read_example(split, 0, "first"))
     if isinstance(split, StreamSplit):
         return _of_example(getattr(split.dataset, "element_spec", None))
     described = {
@@ -37,14 +37,6 @@ def _of_example(example: Any) -> dict[str, Any]:
         return {"inputs": None, "targets": None}  # reading it says what is wrong
     fields = zip(("inputs", "targets", "weights"), example, strict=False)
     return {field: _described(value, 0) for field, value in fields}
-
-
-def _traced(source: Any) -> Any:
-    """What TensorFlow knows of a function's result without calling it."""
-    import tensorflow as tf
-
-    index = tf.TensorSpec((), tf.int64)
-    return tf.function(source).get_concrete_function(index).structured_outputs
 
 
 def _described(value: Any, example_axes: int) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from registry_core.data.checks import describe
+from registry_core.data.checks import describe, with_signatures
 from registry_core.formatting import metrics_line
 from registry_core.lifecycle.assembly import assemble, load_data
 from registry_core.lifecycle.context import RunContext, Workspace
@@ -94,6 +94,7 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         backend = context.load_backend(spec.config)
         with plugins.attribute_errors("mlreg_dataset"):
             data = backend.check_data(data)
+        described = with_signatures(described, data)
         assembly = assemble(spec, data, backend, workspace, context)
 
     origin = build_origin(spec, described, backend, context)
