@@ -62,6 +62,7 @@ def check_splits(data: DataSplits) -> list[str]:
     for name, split in splits.items():
         check_targets(name, split, task)
     _check_alike(splits)
+    _check_told_apart(splits)
     return _shared_examples(data)
 
 
@@ -100,6 +101,21 @@ def describe(data: DataSplits, progress: Progress | None = None) -> dict[str, An
     task = data.task.to_json() if data.task else None
     names = list(data.class_names)
     return {"source": data.source, "class_names": names, "task": task, "splits": splits}
+
+
+def with_signatures(described: Mapping[str, Any], data: DataSplits) -> dict[str, Any]:
+    """The description with what is known of the examples' shapes and dtypes now.
+
+    Args:
+        described: the result of `describe`.
+        data: the same splits, as the training backend checked them.
+    """
+    splits = dict(described["splits"])
+    for name, split in named_splits(data).items():
+        splits[name] = {**splits[name], **signature(split)}
+    if data.validation is data.test:
+        splits["validation"] = splits["test"]
+    return {**described, "splits": splits}
 
 
 def fingerprint(split: Split, name: str = "test", progress: Progress | None = None) -> str:
@@ -324,6 +340,22 @@ def _check_fingerprint(name: str, split: StreamSplit | IndexedSplit) -> None:
             f"The {noun}'s fingerprint is not valid Unicode: {safe_repr(split.fingerprint)}.",
             "Set a digest in hex, or another plain text.",
         )
+
+
+def _check_told_apart(splits: Mapping[str, Split]) -> None:
+    """Check that splits which are parts of the same files say which part they are."""
+    seen: dict[Any, tuple[str, Split]] = {}
+    for name, split in splits.items():
+        if not isinstance(split, StreamSplit | IndexedSplit) or not split.files:
+            continue
+        told = tuple(map(str, split.files)), split.fingerprint, len(split)
+        other, same = seen.setdefault(told, (name, split))
+        if same is not split:
+            raise DataError(
+                f"The {other} and {name} splits have the same files, and would have the same "
+                "fingerprint.",
+                "Say which part of the files each is: fingerprint='rows 0 to 8,000'.",
+            )
 
 
 def _check_alike(splits: Mapping[str, Split]) -> None:

@@ -281,7 +281,7 @@ def _examples(data: DataSplits | None, folder: Path) -> Iterator[tuple[str | Non
             "nesting": np.array(json.dumps(inputs)),
             "task": np.array(_task_text(data)),
         }
-        np.savez(file, names=np.array([*data.class_names]), **parts, **arrays)
+        np.savez(file, nesting=nesting, task=task, names=np.array([*data.class_names]), **arrays)
         # models compute in float32
         yield str(file), sum(max(array.nbytes, 4 * array.size) for array in first)
 
