@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,12 @@ def first_numbers(split: Split, most: int) -> Iterator[bytes]:
             part[place].tobytes() if part.dtype != object else repr(part[place]).encode()
             for part in parts
         )
+
+
+def at_places(function: Any, places: Sequence[int]) -> Any:
+    """A TensorFlow function of an index, whose examples are some of another one's."""
+    chosen = tf.constant(places, tf.int64)
+    return lambda index: function(chosen[index])
 
 
 def augmented(split: Split, augmentation: Augmentation, seed: int, most: int) -> list[np.ndarray]:
