@@ -109,12 +109,12 @@ def rates(schedule: Schedule, epochs: int, steps_per_epoch: int) -> Iterator[tup
             yield f"epoch {epoch}", float(schedule(epoch))
 
 
-def at_its_highest(schedule: Schedule | None, epochs: int) -> Schedule | None:
-    """The highest learning rate of a function of the epoch, in every epoch.
+def at_its_highest(schedule: Schedule | None, epochs: int, factor: float) -> Schedule | None:
+    """The highest learning rate of a function of the epoch times a factor, in every epoch.
 
     A schedule of Keras's own is part of the optimizer, and is returned as it is.
     """
     if schedule is None or isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return schedule
-    highest = max(rate for _, rate in rates(schedule, epochs, 1))
+    highest = factor * max(rate for _, rate in rates(schedule, epochs, 1))
     return lambda epoch: highest
