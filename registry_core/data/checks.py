@@ -103,21 +103,6 @@ def describe(data: DataSplits, progress: Progress | None = None) -> dict[str, An
     return {"source": data.source, "class_names": names, "task": task, "splits": splits}
 
 
-def with_signatures(described: Mapping[str, Any], data: DataSplits) -> dict[str, Any]:
-    """The description with what is known of the examples' shapes and dtypes now.
-
-    Args:
-        described: the result of `describe`.
-        data: the same splits, as the training backend checked them.
-    """
-    splits = dict(described["splits"])
-    for name, split in named_splits(data).items():
-        splits[name] = {**splits[name], **signature(split)}
-    if data.validation is data.test:
-        splits["validation"] = splits["test"]
-    return {**described, "splits": splits}
-
-
 def fingerprint(split: Split, name: str = "test", progress: Progress | None = None) -> str:
     """What changes when any example changes: the split's own, or sha256 of files or examples.
 

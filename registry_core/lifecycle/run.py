@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 
-from registry_core.data.checks import describe, with_signatures
+from registry_core.data.checks import describe
 from registry_core.formatting import metrics_line
 from registry_core.lifecycle.assembly import assemble, load_data
 from registry_core.lifecycle.context import RunContext, Workspace
@@ -113,7 +113,6 @@ def _execute(
         stack.enter_context(backend.precision())
         with plugins.attribute_errors("mlreg_dataset"):
             data = backend.check_data(data)
-        described = with_signatures(described, data)
         assembly = assemble(spec, data, backend, workspace, context)
 
     origin = build_origin(spec, described, backend, context)

@@ -277,10 +277,7 @@ def _examples(data: DataSplits | None, folder: Path) -> Iterator[tuple[str | Non
     arrays = {str(number): _plain(array) for number, array in enumerate(first)}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".examples-") as around:
         file = Path(around) / "examples.npz"
-        parts: dict[str, Any] = {
-            "nesting": np.array(json.dumps(inputs)),
-            "task": np.array(_task_text(data)),
-        }
+        nesting, task = np.array(json.dumps(inputs)), np.array(_task_text(data))
         np.savez(file, nesting=nesting, task=task, names=np.array([*data.class_names]), **arrays)
         # models compute in float32
         yield str(file), sum(max(array.nbytes, 4 * array.size) for array in first)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from registry_core.config import RunConfig
-from registry_core.data.checks import describe, with_signatures
+from registry_core.data.checks import describe
 from registry_core.errors import RefusedError, UsageError
 from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.context import RunContext
@@ -102,7 +102,6 @@ def import_model(
             backend.start_threads()
             with plugins.attribute_errors("mlreg_dataset"):
                 data = backend.check_data(data)
-            described = with_signatures(described, data)
             # a file may behave well under limits only: the same memory limit applies here
             with bounded_memory(limits.memory_bytes):
                 model = backend.load(own, found.numbers)
