@@ -17,12 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.data.checks import named_splits
-<<<<<<< HEAD
-from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of
-from registry_core.data.targets import resolve_task
-=======
 from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of, same_nesting
->>>>>>> nesting
+from registry_core.data.targets import resolve_task
 from registry_core.errors import DataError
 from registry_core.plugins.attribution import error_reason
 from registry_core.tasks import Task
@@ -309,16 +305,12 @@ def _check_elements(stream: CheckedStream) -> None:
             "It must yield one example at a time: dataset.unbatch(). mlreg makes the batches.",
         )
     for name, part in _named(spec):
-<<<<<<< HEAD
         _check_part(f"{stream.noun} yields {name}", name, part)
-=======
-        _check_part(f"{stream.name} stream yields {name}", name, part)
     if any(map(is_nested, spec[2:])) and not same_nesting(*spec[1:]):
         raise DataError(
-            f"The {stream.name} stream yields {', '.join(dict(_named(spec)))}.",
+            f"The {stream.noun} yields {', '.join(dict(_named(spec)))}.",
             "Yield one weight, or one for each of the targets, nested alike.",
         )
->>>>>>> nesting
     if stream.class_weights is not None and is_nested(spec[1]):
         raise DataError(
             f"The {stream.noun} has class_weights and several targets.",
