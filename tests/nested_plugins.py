@@ -126,7 +126,7 @@ OUTPUTS = (
     + """
 @hookimpl
 def mlreg_dataset():
-    return splits(lambda y, points, sizes: ArraySplit(points, {"kind": y, "size": sizes}))
+    return splits(lambda y, points, sizes: ArraySplit(points, {"kind": y, "size": sizes}), ())
 
 
 @hookimpl
