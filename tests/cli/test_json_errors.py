@@ -48,6 +48,7 @@ DONE = [
     "export flowers@1 -o model.keras",
     "plugins list",
     "plugins show flowers",
+    "plugins check flowers --quick",
     "env",
     "data path flowers",
     "data verify flowers",
