@@ -183,6 +183,12 @@ def _plugins(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return [*known.datasets, *known.extensions]
 
 
+def _kinds_of_project(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.plugins.scaffold.projects import KINDS
+
+    return KINDS
+
+
 def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.plugins.presets import find_presets
 
@@ -257,6 +263,7 @@ _COMPLETERS: dict[str, _Complete] = {
     "stopped runs": _stopped,
     "datasets": _datasets,
     "plugins": _plugins,
+    "kinds of project": _kinds_of_project,
     "presets": _presets,
     "settings": _settings,
     "formats": _formats,
