@@ -136,7 +136,7 @@ def age(moment: str, now: datetime | None = None) -> str:
 
 
 def registration(version: Version) -> str:
-    """`Registered cifar10@1: test_accuracy 0.4725, test_loss 1.48, in 19.3 s`."""
+    """`Registered flowers@1: test_accuracy 0.4725, test_loss 1.48, in 19.3 s`."""
     metrics = ", ".join(
         f"{name} {fraction(name, value)}" for name, value in version.metrics.items()
     )
