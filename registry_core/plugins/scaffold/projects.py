@@ -56,8 +56,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "folder": Kind(
         "a folder of images for each class, read during the run",
-        "It reads the folder of `-p path=DIR`, which has a folder of images for each class.\n"
-        "   Without a path it first draws a few images into the cache of this plugin.",
+        "It reads the folder that `--data-dir` names, which has a folder of images for each\n"
+        "   class. Without one it first draws a few images into the cache of this plugin.",
     ),
 }
 
