@@ -1,4 +1,7 @@
-"""`mlreg plugins`: `list` imports no plugin; `show` imports the one that it shows."""
+"""`mlreg plugins`: `list` imports no plugin; `show` imports the one that it shows.
+
+`check` is in plugins_check.py.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import typer
 
 from registry_core.cli.app import Commands, app, completed_by
 from registry_core.cli.options import DryRunOption, JsonOption, QuietOption, WideOption
+from registry_core.cli.plugins_check import check_plugin
 from registry_core.terminal import output
 from registry_core.terminal.tables.plugins import show_new_files, show_plugin, show_plugins
 
@@ -124,3 +128,8 @@ def new(
             output.print_hint("To have a registry here: mlreg init")
         output.print_hint(f"To install: pip install -e {folder}")
         output.print_hint(f"Then: mlreg plugins check {name}")
+
+
+group.command(
+    "check", examples=("mlreg plugins check cifar10", "mlreg plugins check cifar10 --quick")
+)(check_plugin)

@@ -173,10 +173,19 @@ class KerasTrainer:
         with _explain_out_of_memory(self._config):
             _check_outputs(model, inputs, targets, data)
             check_metrics(model, inputs, targets)
-            draft = folder / "untrained.keras"
-            save_model(model, draft)
-            check_saved(model, draft, inputs)
-            draft.unlink()
+            self.check_savable(assembly, folder)
+
+    def check_savable(self, assembly: Assembly, folder: Path) -> None:
+        """Save the model to a temporary file, load it, and compare the outputs.
+
+        Raises:
+            PluginError: it cannot be loaded, or its outputs differ.
+        """
+        inputs, _ = first_examples(assembly.data.train, 2)
+        draft = folder / "untrained.keras"
+        save_model(assembly.model, draft)
+        check_saved(assembly.model, draft, inputs)
+        draft.unlink()
 
     def fit(
         self,

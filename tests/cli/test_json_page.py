@@ -72,6 +72,7 @@ LINES = [
     ("plugins new", "plugins new leaves --kind table"),
     ("plugins list", "plugins list"),
     ("plugins show", "plugins show flowers"),
+    ("plugins check", "plugins check flowers --quick"),
     ("data fetch", "data fetch flowers"),
     ("data verify", "data verify flowers"),
     ("data path", "data path flowers"),
