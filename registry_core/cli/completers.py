@@ -189,6 +189,12 @@ def _kinds_of_project(typed: Mapping[str, Any], incomplete: str) -> Iterable[str
     return KINDS
 
 
+def _plugin_rules(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.conformance.rules import RULES
+
+    return [f"{rule.id}=" for rule in RULES]
+
+
 def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.plugins.presets import find_presets
 
@@ -263,6 +269,7 @@ _COMPLETERS: dict[str, _Complete] = {
     "stopped runs": _stopped,
     "datasets": _datasets,
     "plugins": _plugins,
+    "plugin rules": _plugin_rules,
     "kinds of project": _kinds_of_project,
     "presets": _presets,
     "settings": _settings,
