@@ -40,6 +40,7 @@ ROOMS = (
     "rules",
     "refs",
     "types",
+    "tasks",
     "config",
     "records",
     "errors",
