@@ -50,23 +50,22 @@ class FreshEnvironment:
         """Run lines of bash; the first that fails is the last.
 
         Returns:
-            What they wrote to stdout and stderr.
+            What they wrote to stdout.
 
         Raises:
-            AssertionError: a line failed; it has what was written.
+            AssertionError: a line failed; it has what was written and the lines.
         """
         path = os.pathsep.join([str(self._bin), os.environ.get("PATH", os.defpath)])
         environment = process_environment({"PATH": path, "VIRTUAL_ENV": str(self._bin.parent)})
-        environment |= _PIP | {"TMPDIR": str(cwd.parent)}
+        environment |= _PIP
         done = subprocess.run(
             ["bash", "-euxo", "pipefail", "-c", script],
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=600,
         )
-        assert done.returncode == 0, done.stdout
+        assert done.returncode == 0, f"{done.stderr}\n{done.stdout}"
         return done.stdout
