@@ -187,6 +187,52 @@ class DataCache(Protocol):
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of a training, as `mlreg_phases` returns it.
+
+    Args:
+        name: names it in the version's record and in messages.
+        epochs: how many epochs it takes, 1 or more.
+        prepare: called with the model when the phase begins, before its first batch. It may change
+            which layers are trainable, and compile the model again, which it has to do after
+            unfreezing layers. None trains on with the model as it is. A resumed run calls the
+            `prepare` of each phase up to the one in which it stopped, in order, and then restores
+            weights and optimizer.
+    """
+
+    name: str
+    epochs: int
+    prepare: Callable[[keras.Model], object] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingEnd:
+    """How a training ended.
+
+    Args:
+        stopped_by: the callback that stopped it before its last epoch, and why; empty if none did.
+        weights_from_epoch: the epoch, from 1, whose weights the trained model has; None if they
+            are those of no epoch, such as an average.
+        weights_changed_by: what may have put back or changed the weights after the last epoch;
+            empty if they are those of the last epoch.
+        phases: of the training; empty if it had none.
+    """
+
+    stopped_by: str = ""
+    weights_from_epoch: int | None = None
+    weights_changed_by: str = ""
+    phases: Sequence[Phase] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "stopped_by": self.stopped_by or None,
+            "weights_from_epoch": self.weights_from_epoch,
+            "weights_changed_by": self.weights_changed_by or None,
+            "phases": [{"name": each.name, "epochs": each.epochs} for each in self.phases],
+        }
+
+
+@dataclass(frozen=True)
 class Assembly:
     """What training needs, as the plugins provided it.
 
@@ -196,6 +242,7 @@ class Assembly:
         augmentation: changes the training inputs, or None.
         schedule: the learning rate's schedule, or None.
         callbacks: Keras callbacks, in the order in which they are called.
+        phases: of the training; empty if it has none. Their epochs add up to those of the run.
     """
 
     data: DataSplits
@@ -203,6 +250,7 @@ class Assembly:
     augmentation: Augmentation | None
     schedule: Schedule | None
     callbacks: Sequence[keras.callbacks.Callback]
+    phases: Sequence[Phase] = ()
 
 
 @dataclass(frozen=True)
@@ -230,12 +278,14 @@ class History:
         epoch_seconds: wall time of each epoch in seconds, validation included.
         resumed: how often the run was resumed.
         not_repeatable: what the same seed does not reproduce.
+        end: how the training ended; None if it is not known.
     """
 
     metrics: Mapping[str, Sequence[float]]
     epoch_seconds: Sequence[float] = ()
     resumed: int = 0
     not_repeatable: Sequence[NotRepeatable] = ()
+    end: TrainingEnd | None = None
 
     @property
     def epochs(self) -> int:

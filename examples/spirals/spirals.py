@@ -4,7 +4,7 @@ from mlreg import ArraySplit, DataSplits, RunConfig, hookimpl
 
 
 class SpiralsConfig(RunConfig):
-    """The host's settings (epochs, batch_size, seed, deterministic), and the plugin's own.
+    """The host's settings (epochs, batch_size, seed, …), and the plugin's own.
 
     Args:
         learning_rate: of the first ten epochs.

@@ -19,13 +19,13 @@ from registry_core.conformance.rule import DATASET, NotApplicable, RuleFailure, 
 from registry_core.conformance.subject import Subject, TrialObserver
 from registry_core.errors import Interrupted
 from registry_core.lifecycle.assembly import assemble
-from registry_core.lifecycle.publishing import draw_figures
+from registry_core.lifecycle.publishing import draw_figures, notify
 from registry_core.lifecycle.record import Artifacts
 from registry_core.lifecycle.reproduce import EphemeralWorkspace
-from registry_core.lifecycle.run import execute
-from registry_core.lifecycle.spec import RunSpec
+from registry_core.lifecycle.run import execute, publish
 from registry_core.process.interrupts import StopRequest
-from registry_core.types import Assembly, Schedule
+from registry_core.records import Objection
+from registry_core.store import Store
 
 # The loss of one batch has to fall by this share within so many steps.
 LEAST_FALL = 0.25
@@ -64,7 +64,12 @@ def trains(subject: Subject) -> object:
     needs=[trains],
 )
 def overfits_one_batch(subject: Subject) -> None:
-    """Train on one batch without augmentation, until the loss has fallen clearly."""
+    """Train on one batch without augmentation, until the loss has fallen by a quarter.
+
+    At most 100 steps, at the schedule's highest learning rate.
+    """
+    from registry_core.training.trial import at_its_highest
+
     losses: list[float] = []
     stop = StopRequest()
 
@@ -79,14 +84,22 @@ def overfits_one_batch(subject: Subject) -> None:
     backend = context.load_backend(spec.config)
     folder = EphemeralWorkspace(subject.new_folder("one-batch"))
     data = backend.check_data(subject.one_batch(spec.config.batch_size))
-    assembly = assemble(spec, data, backend, folder, context)
-    assembly = replace(assembly, augmentation=None, callbacks=[], schedule=_highest(spec, assembly))
     with (
+        backend.precision(),
         suppress(Interrupted),
         subject.plugins.attribute_errors("mlreg_model"),
         stop.defer_interrupts(),
     ):
-        backend.fit(assembly, observer, stop, folder)
+        assembly = assemble(spec, data, backend, folder, context)
+        bare = replace(
+            assembly,
+            augmentation=None,
+            callbacks=[],
+            schedule=at_its_highest(assembly.schedule, spec.config.epochs),
+            # the last phase trains most of the model
+            phases=[replace(each, epochs=spec.config.epochs) for each in assembly.phases[-1:]],
+        )
+        backend.fit(bare, observer, stop, folder)
     if min(losses) > (1 - LEAST_FALL) * losses[0]:
         raise RuleFailure(
             f"The loss of one batch was {losses[0]:.4g} at first and {min(losses):.4g} at best in "
@@ -165,7 +178,7 @@ def trained_model_loads(subject: Subject) -> None:
     """Save what is evaluated and registered, load it, and compare outputs on test examples."""
     run = _first_run(subject)
     file = subject.new_folder("trained") / "model.keras"
-    with subject.plugins.attribute_errors("mlreg_inference_model"):
+    with run.backend.precision(), subject.plugins.attribute_errors("mlreg_inference_model"):
         run.backend.save(run.model, file)
         run.backend.check_saved(run.model, file, run.data.test)
 
@@ -186,6 +199,27 @@ def report_files_open(subject: Subject) -> None:
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
         if fault := _fault(file):
             raise RuleFailure(f"{file.name} {fault}.")
+
+
+@rule(
+    "A version is registered, and the hooks about promotion work",
+    remedy="Correct what the message names.",
+    cost="fit",
+    needs=[trained_model_loads],
+)
+def registers_and_promotes(subject: Subject) -> None:
+    """Register the run in a registry of its own, and call the hooks for an alias that moves."""
+    heard, plugins = TrialObserver(), subject.plugins
+    store = Store(subject.new_folder("registry"))
+    with store.start_run("checked") as folder:
+        version = publish(_first_run(subject), store, folder, subject.context(TrialObserver()))
+    notify(plugins, "mlreg_registered", heard, version=version)
+    plugins.collect(
+        "mlreg_check_promotion", Objection, candidate=version, incumbent=None, alias="production"
+    )
+    notify(plugins, "mlreg_promoted", heard, version=version, alias="production", previous=None)
+    if heard.warnings:
+        raise RuleFailure(heard.warnings[0].removesuffix(" It is done all the same."))
 
 
 def _fault(file: Path) -> str:
@@ -211,16 +245,6 @@ def _fault(file: Path) -> str:
     return ""
 
 
-def _highest(spec: RunSpec, assembly: Assembly) -> Schedule | None:
-    """The schedule's highest rate, in every epoch; a schedule of Keras's is left as it is."""
-    from registry_core.training.trial import rates
-
-    if assembly.schedule is None or not spec.config.epochs:
-        return None
-    highest = max(rate for _, rate in rates(assembly.schedule, spec.config.epochs, 1))
-    return lambda epoch: highest
-
-
 def _first_run(subject: Subject) -> Artifacts:
     """The run that the others are compared with."""
     if subject.first_run is None:
@@ -243,4 +267,5 @@ RULES = (
     run_warns_of_nothing,
     trained_model_loads,
     report_files_open,
+    registers_and_promotes,
 )

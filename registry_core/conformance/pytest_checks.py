@@ -61,7 +61,7 @@ def plugin_checks(
         _source(plugin, settings),
         settings,
         preset,
-        {key: str(value) for key, value in (overrides or {}).items()},
+        overrides or {},
         None if data_dir is None else Path(data_dir),
         quick,
         expected_failures or {},

@@ -89,7 +89,7 @@ class PluginCheck:
     source: PluginSource
     settings: Settings
     preset: str | None = None
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     data_dir: Path | None = None
     quick: bool = False
     expected_failures: Mapping[str, str] = field(default_factory=dict)
@@ -140,6 +140,7 @@ class PluginCheck:
             if why := self._no_tensorflow():
                 yield from (Outcome(rule, "skipped", why, blocks=True) for rule in heavy)
             else:
+                self.say("Starting TensorFlow")
                 blocked -= {rule.id for rule in late}
                 yield from self._sessions(heavy, folder / "keras", blocked, seen, None)
         for rule in watching:
@@ -153,7 +154,7 @@ class PluginCheck:
     def _no_tensorflow(self) -> str:
         """Why rules that need TensorFlow are skipped; empty if they are not."""
         if self.quick:
-            return "mlreg_dataset imports TensorFlow: leave out --quick."
+            return "Its data is read with TensorFlow: leave out --quick."
         try:
             require_keras()
         except MissingLibraryError as error:

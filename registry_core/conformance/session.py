@@ -13,6 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,7 @@ def _enter(folder: Path, task: Mapping[str, Any]) -> dict[str, Path]:
         place.mkdir(exist_ok=True)
     os.environ.update(task["environment"])
     os.environ.update({name: str(folders[name]) for name in ("HOME", "TMPDIR")})
+    os.environ["MLREG_HOME"] = str(folder / "registry")
     tempfile.tempdir = None  # Python remembers the folder that it found first
     os.chdir(folders["the working directory"])
     sys.path[:] = task["path"]
@@ -145,9 +147,13 @@ def _enter(folder: Path, task: Mapping[str, Any]) -> dict[str, Path]:
     return folders
 
 
-def _absolute(overrides: Mapping[str, str], caller: Path) -> dict[str, str]:
+def _absolute(overrides: Mapping[str, Any], caller: Path) -> dict[str, Any]:
     """The overrides, with the paths of files that are where the user is made absolute."""
-    return {
-        key: str(caller / value) if value and (caller / value).exists() else value
-        for key, value in overrides.items()
-    }
+    return {key: _where_it_is(value, caller) for key, value in overrides.items()}
+
+
+def _where_it_is(value: Any, caller: Path) -> Any:
+    with suppress(OSError, ValueError):  # too long for a path, or with a null character
+        if value and isinstance(value, str) and (caller / value).exists():
+            return str(caller / value)
+    return value

@@ -234,7 +234,14 @@ class Subject:
         self, observer: TrialObserver, data: DataSplits, stop: StopRequest | None = None
     ) -> RunContext:
         plugins = WithData(self.plugins, data)
-        return RunContext(plugins, _load_backend, observer, stop or StopRequest(), self.project)
+        return RunContext(
+            plugins,
+            _load_backend,
+            observer,
+            stop or StopRequest(),
+            self.project,
+            lambda result, out_dir: [],  # the host's own figures are not the plugin's
+        )
 
     def new_folder(self, name: str) -> Path:
         """An empty folder for one of a rule's runs."""
@@ -275,7 +282,9 @@ class WithData(PluginSet):
 
 
 class TrialObserver(SilentObserver):
-    """Keeps the warnings and the losses of a run.
+    """Keeps the warnings of a run, and tells of its batches and epochs.
+
+    Warnings about the data of a run are left out: rules about the data have looked at all of it.
 
     Args:
         say: receives what the plugin says.
@@ -293,13 +302,18 @@ class TrialObserver(SilentObserver):
         self._on_batch = on_batch
         self._on_epoch = on_epoch
         self._epoch = 0
+        self._stage = ""
         self.warnings: list[str] = []
 
     def say(self, text: str) -> None:
         self._say(text)
 
+    def stage_began(self, name: str) -> None:
+        self._stage = name
+
     def warn(self, text: str) -> None:
-        self.warnings.append(text)
+        if self._stage != "data":
+            self.warnings.append(text)
 
     def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
         self._on_batch(self._epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,17 +36,26 @@ def first_digests(split: Split, most: int = FEW_EXAMPLES) -> list[str]:
 def _few(split: Split, most: int) -> Split:
     examples = min(len(split), most)
     if isinstance(split, StreamSplit):
-        return replace(
-            split,
-            dataset=split.dataset.take(examples),
-            examples=examples,
-            fingerprint=f"{split.fingerprint} first {examples}",
-        )
+        few = split.dataset.take(examples)
+        return replace(split, dataset=few, examples=examples, **_described(split, examples))
     import numpy as np
 
     places = np.linspace(0, len(split) - 1, examples).astype(int)
+    fields = ("inputs", "targets", "weights")
+    taken = {name: _taken(getattr(split, name, None), places) for name in fields}
+    return replace(split, **{name: value for name, value in taken.items() if value is not None})
 
-    def taken(array: Any) -> Any:
-        return array[places]
 
-    return replace(split, inputs=taken(split.inputs), targets=taken(split.targets))
+def _described(split: Any, examples: int) -> dict[str, Any]:
+    """A fingerprint that reads no file."""
+    fingerprint = {"fingerprint": f"the first {examples} examples"}
+    return {**fingerprint, "files": ()} if hasattr(split, "files") else dict(fingerprint)
+
+
+def _taken(value: Any, places: Any) -> Any:
+    """The examples at these places, of an array or of each array of a nesting."""
+    if isinstance(value, Mapping):
+        return {key: _taken(part, places) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(_taken(part, places) for part in value)
+    return None if value is None else value[places]

@@ -122,7 +122,7 @@ def per_example_loss(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]
         loss.reduction = "none"
 
     def predict_with_loss(inputs: Any, expected: Any) -> tuple[Any, Any]:
-        predicted = model(inputs, training=False)
+        predicted = tf.nest.map_structure(_in_float32, model(inputs, training=False))
         if len(expected.shape) == 1 and predicted.shape[1:] == (1,):
             expected = expected[:, None]
         values = tf.convert_to_tensor(loss(expected, predicted))
@@ -130,6 +130,11 @@ def per_example_loss(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]
         return predicted, tf.reduce_mean(values, axis=other_axes)
 
     return predict_with_loss
+
+
+def _in_float32(output: Any) -> Any:
+    """An output of 16 bits as Keras's losses and metrics take it; any other output itself."""
+    return tf.cast(output, tf.float32) if output.dtype in (tf.float16, tf.bfloat16) else output
 
 
 def _has_standard_test_step(model: keras.Model) -> bool:

@@ -18,11 +18,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from registry_core.config import RunConfig
+from registry_core.config import RunConfig, dtype_policy
 from registry_core.data.checks import named_splits
 from registry_core.errors import PluginError, TrainingError
+from registry_core.plugins.attribution import why_not_callable
+from registry_core.process import keras_environment
 from registry_core.process.interrupts import StopRequest
 from registry_core.training.callback_batching import NumberedCallbacks, steps_per_call
+from registry_core.training.callback_watch import CallbackWatch
 from registry_core.training.custom_objects import custom_objects
 from registry_core.training.evaluation import (
     check_metric_finite,
@@ -33,6 +36,7 @@ from registry_core.training.evaluation import (
 from registry_core.training.fused_batch_norm import fused_normalisation
 from registry_core.training.history_callback import HistoryCallback
 from registry_core.training.model_files import check_saved, save_model
+from registry_core.training.phases import phase_line, prepare_phases
 from registry_core.training.pipeline import TrainingBatches, evaluation_batches, first_examples
 from registry_core.training.resume import CheckpointCallback, read_resume_state
 from registry_core.training.stream_checks import (
@@ -51,6 +55,7 @@ from registry_core.types import (
     Evaluation,
     History,
     Observer,
+    Phase,
     Schedule,
     Split,
 )
@@ -73,13 +78,37 @@ class KerasTrainer:
         if KerasTrainer._made_before:
             tf.get_logger().addFilter(_is_not_retracing_warning)
         KerasTrainer._made_before = True
+        self._settings_before = keras.config.dtype_policy(), keras.config.floatx()
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
 
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Build models with the configuration's precision in the block, as Keras's dtype policy.
+
+        A plugin that declares a setting `precision` of another type sets the policy itself.
+        """
+        policy, floatx = self._settings_before
+        try:
+            if (wanted := dtype_policy(self._config)) is not None:
+                keras.config.set_floatx("float32")  # losses and metrics are computed in it
+                keras.config.set_dtype_policy(wanted)
+            yield
+        finally:
+            keras.config.set_floatx(floatx)
+            keras.config.set_dtype_policy(policy)
+
+    def _overruled(self) -> dict[str, str]:
+        """Settings of the user's environment that this run does not follow."""
+        floatx = self._settings_before[1]
+        ignored = floatx != "float32" and dtype_policy(self._config) is not None
+        return {**keras_environment.overruled, **({"floatx": floatx} if ignored else {})}
+
     def environment(self) -> dict[str, Any]:
         """Libraries and device, for the version's record."""
+        overruled = self._overruled()
         gpus = [
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
             for gpu in tf.config.list_physical_devices("GPU")
@@ -97,6 +126,7 @@ class KerasTrainer:
                 "image_data_format": keras.config.image_data_format(),
                 "dtype_policy": keras.config.dtype_policy().name,
             },
+            **({"overruled": overruled} if overruled else {}),
             "threads": {  # 0: TensorFlow decides
                 "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
                 "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
@@ -113,6 +143,11 @@ class KerasTrainer:
             raise PluginError(
                 f"mlreg_scheduler returned {type(schedule).__qualname__} ({schedule!r:.80}).",
                 "Expected: a function of the epoch, or a keras LearningRateSchedule.",
+            )
+        if (why := why_not_callable(schedule, 0)) is not None:
+            raise PluginError(
+                f"What mlreg_scheduler returned cannot be called with an epoch: {why}.",
+                "Expected: a function of the epoch alone, such as lambda epoch: 0.001.",
             )
         return _rate(schedule, 0)
 
@@ -207,53 +242,77 @@ class KerasTrainer:
             IntegrityError: the checkpoint does not match this model.
             Interrupted: a signal asked to stop.
         """
-        config, model = self._config, assembly.model
-        resumed = read_resume_state(checkpoints, assembly.callbacks, observer)
+        config, model, split = self._config, assembly.model, assembly.data.train
+        resumed = read_resume_state(checkpoints, assembly.callbacks, assembly.phases, observer)
         batches = TrainingBatches(
-            assembly.data.train,
-            assembly.augmentation,
-            config.batch_size,
-            config.seed,
-            whole=not resumed.step,
+            split, assembly.augmentation, config.batch_size, config.seed, whole=not resumed.step
         )
         history = HistoryCallback(batches, observer, stop, resumed.state)
+        watch = CallbackWatch(model, assembly.callbacks, (resumed.state or {}).get("watch"))
         checkpoint = CheckpointCallback(
             checkpoints,
             resumed,
             history,
             batches,
             assembly.callbacks,
-            config.epochs,
+            watch,
+            assembly.phases,
             observer,
             stop,
         )
-        callbacks = [history, *assembly.callbacks, checkpoint]
+        parts = [history, *watch.watched(), checkpoint]
         if (schedule := _by_epoch(assembly.schedule)) is not None:
-            callbacks.insert(0, _LearningRateCallback(schedule))
-        model.steps_per_execution = steps_per_call(
-            model, assembly.callbacks, config.batch_size, batches.steps
-        )
+            parts.insert(0, _LearningRateCallback(schedule))
+        callbacks = NumberedCallbacks(parts, batches, model, config.epochs)
         validation = assembly.data.validation
-        observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
+        phases = assembly.phases or [Phase("", config.epochs)]
+
+        def create_variables() -> None:
+            _create_variables(model, *first_examples(split, 2))
+
+        observer.training_started(config.epochs, batches.steps, len(split))
         with (
             _explain_out_of_memory(config),
             stream_errors(self._streams),
-            fused_normalisation(model),
             warnings.catch_warnings(),
         ):
-            _create_variables(model, *first_examples(assembly.data.train, 2))
             # a resumed epoch has fewer batches than Keras was told
             warnings.filterwarnings("ignore", message="Your input ran out of data")
-            model.fit(
-                batches.dataset,
-                epochs=config.epochs,
-                initial_epoch=resumed.epoch(config.epochs),
-                validation_data=None if validation is None else evaluation_batches(validation),
-                callbacks=NumberedCallbacks(callbacks, batches, model, config.epochs),
-                shuffle=False,  # the batches are shuffled as they are made
-                verbose=0,
-            )
-        return replace(history.history(), not_repeatable=checkpoint.not_repeatable)
+            first_epoch = resumed.epoch(config.epochs)
+            for index, end in prepare_phases(
+                phases, resumed.phase, model, config.seed, create_variables
+            ):
+                if assembly.phases:
+                    observer.say(phase_line(assembly.phases, index, model))
+                    history.phase = phases[index].name
+                checkpoint.begin_phase(index, end)
+                watch.begin_phase()
+                callbacks.is_last_fit = end == config.epochs or resumed.is_stopped
+                model.steps_per_execution = steps_per_call(
+                    model, assembly.callbacks, config.batch_size, batches.steps
+                )
+                with fused_normalisation(model):
+                    create_variables()
+                    model.fit(
+                        batches.dataset,
+                        epochs=end,
+                        initial_epoch=first_epoch,
+                        validation_data=None
+                        if validation is None
+                        else evaluation_batches(validation),
+                        callbacks=callbacks,
+                        shuffle=False,  # the batches are shuffled as they are made
+                        verbose=0,
+                    )
+                if model.stop_training or callbacks.is_last_fit:
+                    break
+                first_epoch = end
+        measured = history.history()
+        return replace(
+            measured,
+            not_repeatable=checkpoint.not_repeatable,
+            end=watch.end(measured, assembly.phases),
+        )
 
     def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:
         """Evaluate a model on a split.

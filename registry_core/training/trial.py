@@ -101,3 +101,14 @@ def rates(schedule: Schedule, epochs: int, steps_per_epoch: int) -> Iterator[tup
     else:
         for epoch in range(epochs):
             yield f"epoch {epoch}", float(schedule(epoch))
+
+
+def at_its_highest(schedule: Schedule | None, epochs: int) -> Schedule | None:
+    """The highest learning rate of a function of the epoch, in every epoch.
+
+    A schedule of Keras's own is part of the optimizer, and is returned as it is.
+    """
+    if schedule is None or isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return schedule
+    highest = max(rate for _, rate in rates(schedule, epochs, 1))
+    return lambda epoch: highest

@@ -134,7 +134,7 @@ def test_data_that_is_read_with_tensorflow_is_left_to_the_whole_check(project):
     assert list(skipped) == [
         "data-loads", "splits-valid", "data-repeats", "splits-share-no-example",
     ]  # fmt: skip
-    assert set(skipped.values()) == {"mlreg_dataset imports TensorFlow: leave out --quick."}
+    assert set(skipped.values()) == {"Its data is read with TensorFlow: leave out --quick."}
 
 
 def test_an_extension_is_checked_by_the_rules_that_are_for_it(project):

@@ -14,7 +14,9 @@ BROKEN = {file.stem.replace("_", "-"): file.stem for file in (HERE / "broken").g
 # what a plugin needs so that its rule fails; a rule that watches is checked without TensorFlow
 LIGHT = [rule.id for rule in RULES if not rule.needs_tensorflow]
 LIGHT.remove("imports-without-tensorflow")  # imports it
-HEAVY = [rule.id for rule in RULES if rule.needs_tensorflow]
+HEAVY = [rule.id for rule in RULES if rule.needs_tensorflow] + ["imports-without-tensorflow"]
+# these stop before a model is trained
+SOON_DONE = ("augmentation-keeps-shape", "model-fits-task")
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +38,11 @@ def test_exactly_the_broken_rule_fails(rule):
     assert found[rule].remedy
 
 
-@pytest.mark.gate(keep=2)
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("rule", [*HEAVY, "imports-without-tensorflow"])
+@pytest.mark.parametrize(
+    "rule",
+    [pytest.param(rule, marks=[] if rule in SOON_DONE else pytest.mark.gate) for rule in HEAVY],
+)
 def test_exactly_the_broken_rule_fails_with_tensorflow(rule):
     """Rules that need the broken one are skipped, and all others hold."""
     found = outcomes(BROKEN[rule])

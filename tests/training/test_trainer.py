@@ -175,6 +175,15 @@ def test_a_rate_of_zero_trains_nothing(fitted):
 
 
 @pytest.mark.gate
+@pytest.mark.parametrize("schedule", [lambda: 0.1, lambda epoch, rate: rate, lambda *, rate: 0.1])
+def test_a_schedule_with_other_arguments_is_the_plugins_fault(training, schedule):
+    """With the argument that it gets, before anything is built."""
+    with pytest.raises(PluginError) as caught:
+        training.KerasTrainer(RunConfig()).initial_learning_rate(schedule)
+    assert "mlreg_scheduler returned cannot be called with an epoch" in caught.value.what
+    assert "lambda epoch: 0.001" in caught.value.remedy
+
+
 def test_a_keras_schedule_passes_through(fitted, keras, training):
     """It counts steps itself; the rate at each epoch's end is recorded."""
     schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.5, staircase=True)
