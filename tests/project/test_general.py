@@ -29,7 +29,9 @@ EXCEPTIONS = {
     # a command's examples can be typed: they name the plugin that is installed with mlreg
     "cli/*": "cifar",
     # figures are image files, and Matplotlib's words for what is drawn
-    "evaluation/figures.py": "png|imshow|image|picture",
+    "evaluation/figures/*": "png|imshow|image|picture",
+    # where each place of an example has a class of its own
+    "tasks.py": "such as a pixel",
     # Keras's module of operations, which imported models may use
     "model_import/config_check.py": r"keras\.src\.ops\.image",
     # a setting of Keras
