@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -122,7 +123,8 @@ def new(
         output.print_references(made.files)
     else:
         show_new_files(made)
-        folder = shlex.quote(str(made.folder))
+        # pip takes a name without ./ for that of a package
+        folder = shlex.quote(os.path.join(os.curdir, made.folder))  # noqa: PTH118
         output.print_hint(f"Edit first: {made.folder / 'src' / name / 'data.py'}")
         if settings.file is None:
             output.print_hint("To have a registry here: mlreg init")

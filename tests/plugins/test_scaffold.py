@@ -117,7 +117,7 @@ def test_every_setting_of_a_project_has_a_meaning_and_bounds(tmp_path, monkeypat
         ("random", "standard library", "random_data"),
         ("mlreg", "a package of mlreg", "mlreg_data"),
         ("keras", "the module of Keras", "keras_data"),
-        ("pluggy", "a module of that name is installed", "pluggy_data"),
+        ("pluggy", "Python has a module of that name", "pluggy_data"),
         ("tests", "pytest or setuptools", "tests_data"),
         ("flowers", "a plugin of that name", "flowers_data"),
         ("counting", "a plugin of that name", "counting_data"),
@@ -159,6 +159,7 @@ def test_nothing_is_overwritten(tmp_path):
         with pytest.raises(UsageError) as refused:
             new_project("leaves", "text", folder, nothing_known(), dry_run)
         assert f"{folder} has README.md, src already" in refused.value.what
+        assert refused.value.command.endswith(f"--kind text --into {folder}-2")
     assert tree(tmp_path) == before
 
 

@@ -79,7 +79,7 @@ def _why_not(name: str, known: KnownPlugins) -> str:
     if name in _RESERVED:
         return "pytest or setuptools would take its folder for their own"
     if place := _installed(name):
-        return f"a module of that name is installed ({place})"
+        return f"Python has a module of that name ({place})"
     return ""
 
 

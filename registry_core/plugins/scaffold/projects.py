@@ -5,6 +5,9 @@ A template is a text with `$name` where a word belongs. Nothing is imported or d
 
 from __future__ import annotations
 
+import itertools
+import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -98,7 +101,14 @@ def new_project(
     """
     check_name(name, known)
     folder = Path(name) if into is None else into
-    return _write(folder, project_files(name, kind), dry_run)
+    try:
+        return _write(folder, project_files(name, kind), dry_run)
+    except UsageError as error:
+        if folder.is_dir():
+            free = next(each for each in _numbered(folder) if not os.path.lexists(each))
+            place = shlex.quote(str(free))
+            error.command = f"mlreg plugins new {name} --kind {kind} --into {place}"
+        raise
 
 
 def new_settings(folder: Path, dry_run: bool = False) -> NewFiles:
@@ -114,6 +124,12 @@ def new_settings(folder: Path, dry_run: bool = False) -> NewFiles:
     """
     text = (_TEMPLATES / f"{SETTINGS_FILE}{_SUFFIX}").read_text("utf-8")
     return _write(folder, {SETTINGS_FILE: text}, dry_run)
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    """The folder's path with 2, 3, … at the end."""
+    path = folder.absolute() if folder.name in ("", "..") else folder
+    return (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
 
 
 def _write(folder: Path, texts: Mapping[str, str], dry_run: bool) -> NewFiles:
