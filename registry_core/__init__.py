@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from registry_core.types import DataSplits as DataSplits
     from registry_core.types import Evaluation as Evaluation
     from registry_core.types import History as History
+    from registry_core.types import IndexedSplit as IndexedSplit
     from registry_core.types import NotRepeatable as NotRepeatable
     from registry_core.types import Observer as Observer
     from registry_core.types import Phase as Phase
@@ -130,6 +131,7 @@ _MODULES = {
     "DataSplits": "types",
     "Evaluation": "types",
     "History": "types",
+    "IndexedSplit": "types",
     "NotRepeatable": "types",
     "Observer": "types",
     "Phase": "types",

@@ -80,9 +80,11 @@ def check_target_array(name: str, targets: np.ndarray, task: Task, first: int = 
     Raises:
         DataError: they are not; names the split, the shape and the first bad example.
     """
+    import numpy as np
+
     check_target_shape(name, tuple(targets.shape), targets.dtype, task)
     rows = targets.reshape(len(targets), -1)
-    good = _valid(name, rows, task)
+    good = valid_rows(name, rows, rows.shape[1], task, np.sum)
     if good is None or good.all():
         return
     place = int(good.all(axis=1).argmin())
@@ -149,18 +151,27 @@ def check_target_shape(
         )
 
 
-def _valid(name: str, rows: Any, task: Task) -> Any:
-    """Which values are valid: (examples, values) or (examples, 1) bool; None if all are."""
-    import numpy as np
+def valid_rows(name: str, rows: Any, columns: int | None, task: Task, total: Any) -> Any:
+    """Which values are valid, of a NumPy array or a tensor.
 
+    Args:
+        name: `train`, `test` or `validation`.
+        rows: (examples, values) numbers.
+        columns: how many values a row has; None if its targets are no rows, or it is not known.
+        task: the task.
+        total: NumPy's `sum` or TensorFlow's `reduce_sum`.
+
+    Returns:
+        (examples, values) bool; None if all are.
+    """
     training = name == "train"
     if isinstance(task, MultiLabel):
-        return (rows >= 0) & (rows <= 1) if training else _are_bits(rows)
-    if isinstance(task, Classification) and rows.shape[1] == len(task.class_names) > 1:
-        total = rows.sum(axis=1, dtype=np.float64, keepdims=True)
+        return (rows >= 0) & (rows <= 1) if training else (rows == 0) | (rows == 1)
+    if isinstance(task, Classification) and columns == len(task.class_names) > 1:
+        share = total(rows, axis=1, keepdims=True)
         if training:
-            return (rows >= 0) & (abs(total - 1) <= _ROUNDING)
-        return _are_bits(rows) & (total == 1)
+            return (rows >= 0) & (abs(share - 1) <= _ROUNDING)
+        return ((rows == 0) | (rows == 1)) & (share == 1)
     if isinstance(task, Classification | Segmentation):
         inside = (rows >= 0) & (rows < len(task.class_names))
         if isinstance(task, Segmentation) and task.ignore is not None:

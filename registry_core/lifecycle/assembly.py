@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from registry_core.config import RunConfig
+from registry_core.data.arrays import with_arrays
 from registry_core.data.checks import check_splits, steps
 from registry_core.data.targets import resolve_task
 from registry_core.errors import PluginError, safe_repr
@@ -17,7 +18,7 @@ from registry_core.types import Assembly, DataSplits, Phase
 
 
 def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
-    """Load a run's data, find its task, and check both.
+    """Load a run's data as NumPy arrays and streams, find its task, and check both.
 
     Raises:
         DataError: it cannot be used.
@@ -31,7 +32,7 @@ def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
         progress=context.observer,
     )
     with context.plugins.attribute_errors("mlreg_dataset"):
-        data = resolve_task(data)
+        data = resolve_task(with_arrays(data))
         warnings = check_splits(data)
     for warning in warnings:
         context.observer.warn(warning)

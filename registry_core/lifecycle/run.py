@@ -105,7 +105,7 @@ def _execute(
     with stages.timed("data"):
         data = load_data(spec, context)
         with plugins.attribute_errors("mlreg_dataset"):
-            described = describe(data)
+            described = describe(data, observer)
         refuse_other_data(spec, workspace.record, described)
 
     with stages.timed("model"):

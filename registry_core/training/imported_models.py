@@ -9,6 +9,7 @@ import json
 import math
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from registry_core.data.model_fit import misfit, single_output
+from registry_core.data.targets import resolve_task
 from registry_core.errors import IntegrityError, MlregError, RefusedError, UsageError
 from registry_core.plugins.custom_code import why
+from registry_core.tasks import MultiLabel, Task, task_from_json
 from registry_core.training.evaluation import evaluate_model
 from registry_core.training.example_inputs import example_batches
 from registry_core.training.model_files import load_model
@@ -136,15 +140,14 @@ class KerasBackend(KerasTrainer):
             raise _does_not_fit(
                 f"The model has {len(outputs)} outputs; a registered model must have one."
             )
+        task = data.task or resolve_task(data).task
+        assert task is not None  # noqa: S101 - resolved
+        if wrong := misfit(task, outputs.shape, tuple(targets.shape), data.class_names):
+            raise _does_not_fit(wrong[0])
         classes = len(data.class_names)
-        if classes and outputs.shape != (len(inputs), classes):
-            raise _does_not_fit(
-                f"The model's output has shape {outputs.shape[1:]}, but there are {classes} "
-                "classes."
-            )
-        if _own_loss_fits(model, inputs, targets, outputs, classes):
+        if _own_loss_fits(model, inputs, targets, outputs, classes, task):
             return f"its own {_name(model.loss)}"
-        loss, how = _standard_loss(outputs, targets, classes)
+        loss, how = _standard_loss(outputs, targets, classes, task)
         model.compile(loss=loss, metrics=["accuracy"] if classes else [])
         return f"{_name(loss)} {how}"
 
@@ -152,7 +155,10 @@ class KerasBackend(KerasTrainer):
 def _stored(examples: Path) -> DataSplits:
     with np.load(examples, allow_pickle=False) as stored:
         split = ArraySplit(stored["inputs"], stored["targets"])
-        return DataSplits(split, split, class_names=[str(name) for name in stored["names"]])
+        names = [str(name) for name in stored["names"]]
+        task = json.loads(str(stored["task"])) if "task" in stored else None
+        data = DataSplits(split, split, class_names=names)
+        return replace(data, task=task_from_json(task)) if task else resolve_task(data)
 
 
 def _predict_example_inputs(model: keras.Model) -> None:
@@ -236,9 +242,13 @@ def _without_last_ones(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
 
 
 def _own_loss_fits(
-    model: keras.Model, inputs: Any, targets: Any, outputs: np.ndarray, classes: int
+    model: keras.Model, inputs: Any, targets: Any, outputs: np.ndarray, classes: int, task: Task
 ) -> bool:
     """Whether the loss that the model is compiled with fits the dataset's targets."""
+    if model.compiled and getattr(model, "loss", None) is not None:
+        single = single_output(task, outputs.shape)
+        if single and _name(model.loss).endswith("categorical_crossentropy"):
+            return False  # it needs an output for each class
     if not model.compiled or isinstance(getattr(model, "loss", None), list | dict | None):
         return False
     if (
@@ -256,9 +266,14 @@ def _own_loss_fits(
 
 
 def _standard_loss(
-    outputs: np.ndarray, targets: Any, classes: int
+    outputs: np.ndarray, targets: Any, classes: int, task: Task
 ) -> tuple[keras.losses.Loss, str]:
     """The standard loss for the targets, and how it interprets the outputs, in words."""
+    if isinstance(task, MultiLabel) or single_output(task, outputs.shape):
+        answers = np.asarray(outputs, "float32")
+        logits = not ((answers >= 0) & (answers <= 1)).all()
+        how = "of its outputs as logits" if logits else "of its outputs as probabilities"
+        return keras.losses.BinaryCrossentropy(from_logits=logits), how
     if not classes:
         if not _one_output_a_number(targets, outputs):
             raise _does_not_fit(

@@ -378,13 +378,13 @@ def test_without_classes_any_output_width_is_accepted(check, keras):
     check(small(keras, outputs=4, loss="mse"), data=DataSplits(split, split))
 
 
-def test_a_model_with_two_outputs_is_refused(check, keras):
-    """A registered model has one output."""
+def test_an_output_without_a_row_for_each_example_is_refused(check, keras):
+    """With the name of the output."""
     inputs = keras.layers.Input((2,))
-    outputs = [keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)]
-    model = keras.Model(inputs, outputs)
-    model.compile(loss=["mse", "mse"])
-    with pytest.raises(PluginError, match="2 outputs"):
+    mean = keras.ops.mean(inputs)
+    model = keras.Model(inputs, {"class": keras.layers.Dense(3)(inputs), "mean": mean})
+    model.compile(loss={"class": "sparse_categorical_crossentropy", "mean": None})
+    with pytest.raises(PluginError, match=r"outputs\['mean'\] are \(\) for 2 examples"):
         check(model)
 
 
