@@ -17,7 +17,7 @@ from registry_core.conformance.models import (
 )
 from registry_core.conformance.rule import DATASET, NotApplicable, RuleFailure, rule
 from registry_core.conformance.subject import Subject, TrialObserver
-from registry_core.errors import Interrupted
+from registry_core.errors import Interrupted, TrainingError
 from registry_core.lifecycle.assembly import assemble
 from registry_core.lifecycle.publishing import draw_figures, notify
 from registry_core.lifecycle.record import Artifacts
@@ -66,8 +66,21 @@ def trains(subject: Subject) -> object:
 def overfits_one_batch(subject: Subject) -> None:
     """Train on one batch without augmentation, until the loss has fallen by a quarter.
 
-    At most 100 steps, at the schedule's highest learning rate.
+    At most 100 steps, at the schedule's highest learning rate, or a tenth of it if that diverges.
     """
+    try:
+        losses = _losses_of_one_batch(subject, "one-batch")
+    except TrainingError:
+        losses = _losses_of_one_batch(subject, "one-batch-slower", 0.1)
+    if min(losses) > (1 - LEAST_FALL) * losses[0]:
+        raise RuleFailure(
+            f"The loss of one batch was {losses[0]:.4g} at first and {min(losses):.4g} at best in "
+            f"{len(losses)} steps."
+        )
+
+
+def _losses_of_one_batch(subject: Subject, name: str, factor: float = 1.0) -> list[float]:
+    """The loss of each step on one batch, until it has fallen; `factor` is of the rate."""
     from registry_core.training.trial import at_its_highest
 
     losses: list[float] = []
@@ -82,7 +95,7 @@ def overfits_one_batch(subject: Subject) -> None:
     observer = TrialObserver(on_epoch=heard)
     context = subject.context(observer, stop)
     backend = context.load_backend(spec.config)
-    folder = EphemeralWorkspace(subject.new_folder("one-batch"))
+    folder = EphemeralWorkspace(subject.new_folder(name))
     data = backend.check_data(subject.one_batch(spec.config.batch_size))
     with (
         backend.precision(),
@@ -95,16 +108,12 @@ def overfits_one_batch(subject: Subject) -> None:
             assembly,
             augmentation=None,
             callbacks=[],
-            schedule=at_its_highest(assembly.schedule, spec.config.epochs),
+            schedule=at_its_highest(assembly.schedule, spec.config.epochs, factor),
             # the last phase trains most of the model
             phases=[replace(each, epochs=spec.config.epochs) for each in assembly.phases[-1:]],
         )
         backend.fit(bare, observer, stop, folder)
-    if min(losses) > (1 - LEAST_FALL) * losses[0]:
-        raise RuleFailure(
-            f"The loss of one batch was {losses[0]:.4g} at first and {min(losses):.4g} at best in "
-            f"{len(losses)} steps."
-        )
+    return losses
 
 
 @rule(
