@@ -12,7 +12,7 @@ import keras
 from registry_core.data.model_fit import misfit, single_output
 from registry_core.data.targets import resolve_task
 from registry_core.errors import DataError
-from registry_core.tasks import Task, part_of
+from registry_core.tasks import Other, Task, part_of
 from registry_core.types import DataSplits
 
 # Parts of a loss's configuration that do not change what it measures.
