@@ -126,7 +126,7 @@ OUTPUTS = (
     + """
 @hookimpl
 def mlreg_dataset():
-    return splits(lambda y, points, sizes: ArraySplit(points, {"kind": y, "size": sizes}))
+    return splits(lambda y, points, sizes: ArraySplit(points, {"kind": y, "size": sizes}), ())
 
 
 @hookimpl
@@ -136,8 +136,11 @@ def mlreg_model():
     points = keras.Input((2,))
     shared = keras.layers.Dense(6, activation="tanh")(points)
     outputs = {"kind": keras.layers.Dense(3)(shared), "size": keras.layers.Dense(1)(shared)}
-    losses = {"kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "size": "mse"}
-    metrics = {"kind": ["accuracy"], "size": ["mae"]}
+    losses = {
+        "kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        "size": keras.losses.MeanSquaredError(),
+    }
+    metrics = {"kind": ["accuracy"], "size": [keras.metrics.MeanAbsoluteError(name="mae")]}
     model = keras.Model(points, outputs)
     model.compile("adam", losses, metrics=metrics, loss_weights={"kind": 1.0, "size": 0.5})
     return model
@@ -150,7 +153,7 @@ TEXTS = (
 @hookimpl
 def mlreg_dataset():
     def made(y, points, sizes):
-        texts = [f"{COLOURS[each]} {number}" for number, each in enumerate(y)]
+        texts = [f"{COLOURS[each]} {number} of {len(y)}" for number, each in enumerate(y)]
         return ArraySplit(np.array(texts, object), y)
 
     return splits(made)

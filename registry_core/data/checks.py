@@ -73,7 +73,7 @@ def describe(data: DataSplits, progress: Progress | None = None) -> dict[str, An
     """The dataset for a version's record: source, classes, and each split.
 
     A split has its number of `examples`, its `fingerprint`, and the shape and dtype of its
-    `inputs` and `targets`, and of its `weights` if it has any.
+    `inputs` and `targets`, and of its `weights` if it has any; and its `class_weights` by number.
 
     Args:
         data: checked.
@@ -87,6 +87,10 @@ def describe(data: DataSplits, progress: Progress | None = None) -> dict[str, An
         }
         for name, split in named_splits(data).items()
     }
+    for name, split in named_splits(data).items():
+        if split.class_weights is not None:
+            weights = split.class_weights.items()
+            splits[name]["class_weights"] = {str(number): weight for number, weight in weights}
     if data.validation is data.test:
         splits["validation"] = splits["test"]
     return {"source": data.source, "class_names": list(data.class_names), "splits": splits}
@@ -199,8 +203,14 @@ def _check_arrays(name: str, split: ArraySplit, class_names: Sequence[str]) -> N
                     f"{len(split)}.",
                     f"Every input needs one {field[:-1]}.",
                 )
-    for part, array in named_parts(split.weights, f"{name} weights"):
-        if array is not None:
+    if split.weights is not None:
+        if is_nested(split.weights) and not same_nesting(split.weights, split.targets):
+            raise DataError(
+                f"The {name} weights are {_names(split.weights, 'weights')}, but the targets "
+                f"{_names(split.targets, 'targets')}.",
+                "Give one array of weights, or one for each of the targets, nested alike.",
+            )
+        for part, array in named_parts(split.weights, f"{name} weights"):
             _check_weights(part, array)
     if class_names and not is_nested(split.targets):
         _check_labels(name, split.targets, class_names)

@@ -28,7 +28,7 @@ from registry_core.store.transactions import Transactions
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import ReadTransaction, VersionKey
-    from registry_core.store.ledger_file import Seen
+    from registry_core.store.local.ledger_file import Seen
     from registry_core.store.store import Store
 
 # How many files are read in parallel before the next ones are queried.

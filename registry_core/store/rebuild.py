@@ -8,9 +8,8 @@ files are kept under other names.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,29 +18,19 @@ from registry_core.errors import IntegrityError, MlregError, NewerSchemaError, U
 from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.audit import index_problems
-from registry_core.store.clock import utc_now
 from registry_core.store.ledger import Event
-from registry_core.store.ledger_file import LEDGER_FILE
-from registry_core.store.ledger_head import HEAD_FILE, Head
-from registry_core.store.local.folders import check_regular, names_in, opened
-from registry_core.store.local.objects import OBJECTS
-from registry_core.store.locks import lock
+from registry_core.store.local.replacement import exclusively, read_head, replace_index
 from registry_core.store.replay import Replay
 from registry_core.store.salvage import Salvage
 from registry_core.store.sqlite.index import SqliteIndex
-from registry_core.store.sqlite.rescue import (
-    JOURNALS,
-    Gathered,
-    gathered,
-    locked_index,
-    writers_kept_out,
-)
+from registry_core.store.sqlite.rescue import Gathered, gathered
 from registry_core.store.storage_errors import DATABASE, IndexFault
 from registry_core.store.store import Store
 from registry_core.store.transactions import Transactions
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import VersionKey, Workspace, WriteTransaction
+    from registry_core.store.local.ledger_head import Head
 
 _ANOTHER = "a row of that number does not fit the one after it"
 _WITHOUT_MANIFEST = "its manifest is damaged or missing"
@@ -108,7 +97,7 @@ def _entered(folder: Path, busy_seconds: float) -> Iterator[Transactions]:
     with (
         access.translate_storage_errors("rebuilding the index", outcome="The old index was kept."),
         _something_to_rebuild_from(access),
-        _alone(folder, busy_seconds),
+        exclusively(folder, busy_seconds),
     ):
         _check_not_newer(folder, busy_seconds)
         yield access
@@ -127,13 +116,15 @@ def _check_not_newer(folder: Path, busy_seconds: float) -> None:
 
 def _rebuild(access: Transactions, busy_seconds: float, dry_run: bool) -> Rebuilt:
     with access.runs.create("rebuild", _leave) as scratch:
-        head = _read_head(access)
+        head = read_head(access.ledger_file)
         with gathered(scratch.path / "gathered.sqlite3") as rows:
             salvage = Salvage(rows, access.ledger_file, scratch.path)
             with SqliteIndex(scratch.path, busy_seconds).write(create=True) as index:
                 done = _Replacement(access, index, rows, salvage).make(head)
         if not dry_run:
-            _put_in_place(access, scratch.path / DATABASE, done)
+            done.old_index, done.old_ledger = replace_index(
+                access.folder, scratch.path / DATABASE, access.ledger_file
+            )
     return done
 
 
@@ -290,92 +281,12 @@ def _leave(scratch: Workspace) -> None:
     scratch.release()
 
 
-def _read_head(access: Transactions) -> Head | None:
-    with suppress(MlregError):
-        return access.ledger_file.head.read()
-    return None
-
-
-def _put_in_place(access: Transactions, made: Path, done: Rebuilt) -> None:
-    """Replace the index, then ledger.jsonl, while nobody else can write to either index."""
-    folder = access.folder
-    ending = _free_ending(folder)
-    with ExitStack() as stack:
-        # locked before it gets its name, so that no writer comes in between
-        after = stack.enter_context(locked_index(made))
-        done.old_index = _keep(folder, DATABASE, ending)
-        for name in JOURNALS:  # of the old index; they must not be applied to the new one
-            _keep(folder, name, ending, move=True)
-        done.old_ledger = _keep(folder, LEDGER_FILE, ending)
-        before = _read_head(access)
-        if before is None:
-            _keep(folder / OBJECTS, HEAD_FILE, ending, move=True)
-        access.ledger_file.head.announce(before.after if before else None, after)
-        with opened(made.parent) as source, opened(folder) as target:
-            os.rename(made.name, DATABASE, src_dir_fd=source, dst_dir_fd=target)
-            os.fsync(target)
-        with SqliteIndex(folder, 0).read() as view:
-            access.ledger_file.replace(view.ledger_after(0))
-        access.ledger_file.head.set(after)
-
-
-def _keep(folder: Path, name: str, ending: str, move: bool = False) -> str:
-    """Keep a file under another name too; move it if asked, or if it is not a regular file."""
-    kept = f"{name}.{ending}"
-    with opened(folder) as descriptor, suppress(FileNotFoundError):
-        if move or not _is_regular(folder / name):
-            os.rename(name, kept, src_dir_fd=descriptor, dst_dir_fd=descriptor)
-        else:
-            os.link(name, kept, src_dir_fd=descriptor, dst_dir_fd=descriptor)
-        return kept
-    return ""
-
-
-def _is_regular(place: Path) -> bool:
-    try:
-        check_regular(place)
-    except IntegrityError:
-        return False
-    return True
-
-
-def _free_ending(folder: Path) -> str:
-    """`before-2026-05-03T143000Z`, with a number where two rebuilds come within a second."""
-    base = f"before-{utc_now().replace(':', '')}"
-    with opened(folder) as descriptor:
-        taken = names_in(descriptor)
-    number = 1
-    while any(f"{base}-{number}" in name for name in taken):
-        number += 1
-    return f"{base}-{number}"
-
-
 @contextmanager
 def _something_to_rebuild_from(access: Transactions) -> Iterator[None]:
     """Refuse if the file in the index's place may be another program's."""
-    if not access.blobs.holds_any() and not os.path.lexists(access.ledger_file.path):
+    if not access.blobs.holds_any() and not access.ledger_file.exists():
         raise UsageError(
             f"{access.folder} has neither objects/ nor ledger.jsonl to make an index from.",
             "Nothing was changed. Name the right folder with --registry.",
         )
     yield
-
-
-@contextmanager
-def _alone(folder: Path, busy_seconds: float) -> Iterator[None]:
-    """Keep out other rebuilds, and writers if the old index can have any.
-
-    A damaged one has none: they check it before they write.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        lock(descriptor, folder / DATABASE, "rebuilding the index", busy_seconds)
-        for name in JOURNALS:  # at which SQLite would wait, or which it would follow
-            if not _is_regular(folder / name):
-                _keep(folder, name, _free_ending(folder), move=True)
-        with ExitStack() as stack:
-            if (folder / DATABASE).exists() and _is_regular(folder / DATABASE):
-                stack.enter_context(writers_kept_out(folder / DATABASE, busy_seconds))
-            yield
-    finally:
-        os.close(descriptor)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from registry_core.errors import IntegrityError
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store.ledger import BEFORE_THE_FIRST, is_intact, lost_row
-from registry_core.store.ledger_file import LedgerFile, line, parsed
+from registry_core.store.local.ledger_file import LedgerFile, line, parsed
 from registry_core.store.sqlite.rescue import Gathered, old_index
 
 if TYPE_CHECKING:
-    from registry_core.store.ledger_head import Head
+    from registry_core.store.local.ledger_head import Head
 
 # A row whose number is so far above the others was not written by mlreg.
 _LARGEST_GAP = 1_000_000

@@ -6,18 +6,14 @@ A version appears completely or not at all. Nothing here knows how a model was t
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Literal
 
 from registry_core.store.labels import Labels
-from registry_core.store.ledger_file import LEDGER_FILE
-from registry_core.store.local.objects import OBJECTS, RUNS
+from registry_core.store.local.state import FolderState, state_of
 from registry_core.store.publishing import Publishing
 from registry_core.store.queries import Queries
 from registry_core.store.removals import Removals
 from registry_core.store.rules import Rules
-from registry_core.store.storage_errors import DATABASE
 from registry_core.store.transactions import Transactions
 
 
@@ -39,20 +35,6 @@ class Store(Queries, Labels, Publishing):
         self.removals = Removals(access)
         self.rules = Rules(access)
 
-    def state(self) -> Literal["ready", "empty", "missing", "file", "foreign"]:
-        """What is in the registry's place; `foreign` is a folder with other files.
-
-        A registry that is damaged, or that may not be read, is `ready`: using it says what is
-        wrong.
-        """
-        try:
-            names = {path.name for path in self.folder.iterdir()}
-        except FileNotFoundError:
-            return "missing"
-        except NotADirectoryError:
-            return "file" if os.path.lexists(self.folder) else "missing"
-        except OSError:
-            return "ready"
-        if not names:
-            return "empty"
-        return "ready" if {DATABASE, LEDGER_FILE, OBJECTS, RUNS} & names else "foreign"
+    def state(self) -> FolderState:
+        """What is in the registry's place."""
+        return state_of(self.folder)

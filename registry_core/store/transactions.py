@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from registry_core.errors import MlregError
 from registry_core.store import collection
 from registry_core.store import manifest as manifests
-from registry_core.store.ledger_file import LedgerFile, Seen
+from registry_core.store.local.ledger_file import LedgerFile, Seen
 from registry_core.store.local.objects import LocalObjects
 from registry_core.store.local.workspaces import LocalWorkspaces
 from registry_core.store.sqlite.index import SqliteIndex

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.data.checks import named_splits
-from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of
+from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of, same_nesting
 from registry_core.errors import DataError
 from registry_core.plugins.attribution import error_reason
 from registry_core.training.indexed import Reader
@@ -157,8 +157,20 @@ def checked_batch(split: Split, indices: Any, *batch: Any) -> tuple[Any, ...]:
 
 
 def record_first_pass(stream: CheckedStream, batches: Iterable[tuple[Any, ...]]) -> None:
-    """Read a stream once and record hashes of its examples; `batches` are all its batches."""
-    stream.hashes[:] = [_example_hashes(*batch) for batch in batches]
+    """Read a stream once and record hashes of its examples; `batches` are all its batches.
+
+    Raises:
+        DataError: all weights are 0.
+    """
+    hashes, weighted = [], len(stream.dataset.element_spec) < len(FIELDS)
+    for batch in batches:
+        hashes.append(_example_hashes(*batch))
+        weighted = weighted or any(np.any(part) for part in parts_of(batch[2:]))
+    stream.hashes[:] = hashes
+    if not weighted:
+        raise DataError(
+            f"The {stream.name} weights are all 0.", "At least one example needs a weight above 0."
+        )
 
 
 def check_repeatable(stream: CheckedStream) -> None:
@@ -306,6 +318,11 @@ def _check_elements(stream: CheckedStream) -> None:
         )
     for name, part in _named(spec):
         _check_part(f"{stream.noun} yields {name}", name, part)
+    if any(map(is_nested, spec[2:])) and not same_nesting(*spec[1:]):
+        raise DataError(
+            f"The {stream.noun} yields {', '.join(dict(_named(spec)))}.",
+            "Yield one weight, or one for each of the targets, nested alike.",
+        )
     if stream.class_weights is not None and is_nested(spec[1]):
         raise DataError(
             f"The {stream.noun} has class_weights and several targets.",

@@ -14,9 +14,10 @@ from store_helpers import in_child, kill, publish, start_child, wait_for
 
 from registry_core.errors import BusyError, DamagedIndexError, IntegrityError
 from registry_core.refs import parse_ref
-from registry_core.store import Store, ledger_file
+from registry_core.store import Store
 from registry_core.store.audit import audit
-from registry_core.store.ledger_file import LedgerFile
+from registry_core.store.local import ledger_file
+from registry_core.store.local.ledger_file import LedgerFile
 from registry_core.store.rebuild import rebuild
 
 

@@ -13,6 +13,7 @@ from registry_core.errors import MlregError, PluginError, one_line
 from registry_core.store.interfaces.workspaces import Leftover, Workspace
 from registry_core.store.local.disk import replace, sync_folder, write_new
 from registry_core.store.local.folders import open_file, opened, size_of
+from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import RUNS
 from registry_core.store.local.run_files import (
     CHECKPOINT,
@@ -33,7 +34,6 @@ from registry_core.store.local.run_files import (
     run_folder,
     write_record,
 )
-from registry_core.store.locks import lock
 
 
 class LocalWorkspace(Workspace):

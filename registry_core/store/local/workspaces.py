@@ -30,6 +30,7 @@ from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
 from registry_core.store.interfaces.workspaces import Intents, Leftover, Workspaces
 from registry_core.store.local.folders import names_in, open_file, opened
+from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import RUNS
 from registry_core.store.local.run_files import (
     FILES,
@@ -45,7 +46,6 @@ from registry_core.store.local.run_files import (
     run_folder,
 )
 from registry_core.store.local.workspace import LocalWorkspace, leftover
-from registry_core.store.locks import lock
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from registry_core.errors import DamagedIndexError
 from registry_core.store.ledger import Chain, from_json
-from registry_core.store.ledger_head import HEAD_FILE, Head, LedgerHead, Place
 from registry_core.store.local.disk import write_all
 from registry_core.store.local.folders import open_file, opened
+from registry_core.store.local.ledger_head import HEAD_FILE, Head, LedgerHead, Place
+from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import OBJECTS
-from registry_core.store.locks import lock
 from registry_core.store.manifest import LIMIT_BYTES, canonical, read_json
 from registry_core.store.storage_errors import REBUILD, outdated_index, unknown_manifest
 
@@ -77,6 +77,10 @@ class LedgerFile:
         self._busy_seconds = busy_seconds
         self.path = folder / LEDGER_FILE
         self.head = LedgerHead(folder)
+
+    def exists(self) -> bool:
+        """Whether there is anything in the file's place."""
+        return os.path.lexists(self.path)
 
     def check(
         self, view: ReadTransaction, unknown: Callable[[], Iterable[str]], catch_up: bool = True
