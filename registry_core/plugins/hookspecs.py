@@ -80,7 +80,9 @@ def mlreg_dataset(  # type: ignore[empty-body]
         will be when the model predicts; normalization belongs in the model. Inputs and targets may
         be dicts or tuples of arrays, for several inputs or outputs; texts are arrays of strings.
         Other hooks get them as NumPy arrays in plain dicts and tuples. `weights` and
-        `class_weights` of a split multiply the losses of its examples.
+        `class_weights` of a split multiply the losses of its examples. What does not fit into
+        memory is an `IndexedSplit`, whose examples are read by index, or a `StreamSplit`, a
+        tf.data dataset; other hooks find the examples of both in `data.train.dataset`, in order.
 
     Raises:
         DataError: the data is not available, or is not what it should be.
