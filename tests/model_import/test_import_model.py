@@ -198,8 +198,7 @@ def test_an_imported_version_has_the_same_bytes_and_names_its_source(tmp_path):
         "data_preset": "quick",
     }
     assert (manifest["config"], manifest["history"], manifest["epoch_seconds"]) == ({}, {}, [])
-    objective = {"metric": "test_accuracy", "direction": "max", "unit": ""}
-    assert manifest["objective"] == objective
+    assert manifest["objective"] == {"metric": "test_accuracy", "direction": "max", "unit": ""}
     assert str(tmp_path) not in json.dumps(manifest)
     per_example_results = PerExampleResults.from_json(project.store.read(version, "outcomes.json"))
     assert per_example_results.fingerprint == manifest["data"]["splits"]["test"]["fingerprint"]
