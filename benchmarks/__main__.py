@@ -13,6 +13,7 @@ NAMES = (
     "resume",
     "scale",
     "startup",
+    "streams",
     "table",
     "throughput",
 )

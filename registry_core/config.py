@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -26,6 +26,8 @@ from pydantic_core import PydanticCustomError
 
 from registry_core.errors import UsageError, safe_repr
 
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
 
 class RunConfig(BaseModel):
     """The settings of every run. A plugin subclasses it to add its own, as a pydantic model.
@@ -36,6 +38,8 @@ class RunConfig(BaseModel):
         batch_size: examples in a step, 1 or more; the last batch of an epoch may be smaller.
         seed: decides initialisation, order, augmentation and dropout; from 0 to 2**31 - 1.
         deterministic: makes TensorFlow use operations that give the same bits every time.
+        precision: of the layers that `mlreg_model` builds, as a dtype policy of Keras. The mixed
+            ones keep weights in float32 and compute in 16 bits; `mixed_float16` scales the loss.
     """
 
     # JSON has no NaN and no infinity, so a version could not record them
@@ -48,6 +52,7 @@ class RunConfig(BaseModel):
     batch_size: PositiveInt = 32
     seed: int = Field(default=0, ge=0, lt=2**31)
     deterministic: bool = True
+    precision: Precision = "float32"
 
     @field_validator("epochs", "batch_size", "seed")
     @classmethod
@@ -94,6 +99,33 @@ class RunConfig(BaseModel):
 
 
 Config = TypeVar("Config", bound=RunConfig)
+
+
+class MistypedSettingError(UsageError):
+    """A setting that does not exist, and the one that was probably meant.
+
+    Args:
+        typed: the setting as it was typed.
+        meant: the nearest one that exists.
+        settings: all of them, as a sentence.
+    """
+
+    def __init__(self, typed: str, meant: str, settings: str) -> None:
+        super().__init__(f"No setting '{typed}'.", f"Did you mean '{meant}'? {settings}")
+        self.typed = typed
+        self.meant = meant
+
+    def corrected(self, words: Sequence[str]) -> str:
+        """The command line with the setting corrected; empty if no word has it."""
+        typed = re.compile(rf"^(-p|--parameter=|)\s*{re.escape(self.typed)}\s*=")
+        fixed = [typed.sub(rf"\g<1>{self.meant}=", word, count=1) for word in words]
+        return "" if fixed == [*words] else shlex.join(["mlreg", *fixed])
+
+
+def dtype_policy(config: RunConfig) -> str | None:
+    """The dtype policy of a run; None if the plugin has a setting `precision` of another type."""
+    own = type(config).model_fields["precision"].annotation
+    return config.precision if own == RunConfig.model_fields["precision"].annotation else None
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
@@ -305,6 +337,8 @@ def _field_names(title: str) -> list[str]:
 
 def _no_such_key(key: str, config: RunConfig) -> UsageError:
     known = sorted(config.values())
+    settings = f"Settings: {', '.join(known)}."
     near = nearest(key, known)
-    meant = f" Did you mean '{near}'?" if near else ""
-    return UsageError(f"No setting '{key}'.", f"Settings: {', '.join(known)}.{meant}")
+    if near is None:
+        return UsageError(f"No setting '{key}'.", settings)
+    return MistypedSettingError(key, near, settings)

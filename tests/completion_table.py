@@ -9,7 +9,8 @@ from fakes import write_project
 
 REFERENCES = ["flowers@production", "flowers@latest", "flowers@best", "flowers@3", "flowers@2"]
 SELECTORS = ["production", "latest", "best", "3", "2"]
-SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "learning_rate=", "units="]
+SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
+SETTINGS += ["learning_rate=", "units="]
 FORMATS = ["keras", "h5", "savedmodel", "figures"]
 SPLITS = ["test", "validation", "train"]
 
@@ -20,6 +21,14 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg data ", ["fetch", "verify", "path"]),
     ("mlreg plugins li", ["list"]),
     ("mlreg plugins show ", ["cifar10", "flowers"]),
+    ("mlreg plugins check fl", ["flowers"]),
+    ("mlreg plugins check flowers --preset q", ["quick"]),
+    ("mlreg plugins check flowers -p ep", ["epochs="]),
+    ("mlreg plugins check flowers --data-dir so", ["sound.keras"]),
+    ("mlreg plugins check flowers --expect prints", ["prints-nothing="]),
+    ("mlreg plugins new leaves --kind t", ["table", "text"]),
+    ("mlreg plugins new leaves --into reg", ["registry"]),
+    ("mlreg init reg", ["registry"]),
     ("mlreg run --pr", ["--preset", "--print-config"]),
     ("mlreg run ", ["cifar10", "flowers"]),
     ("mlreg run flowers --preset ", ["baseline", "quick"]),
@@ -27,6 +36,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg run flowers -p ", SETTINGS),
     ("mlreg run flowers -p ep", ["epochs="]),
     ("mlreg run flowers --preset quick -p epochs=", ["epochs=1"]),
+    ("mlreg run flowers -p deterministic=", ["deterministic=true", "deterministic=false"]),
     ("mlreg run flowers --name ", ["flowers", "trees", "cifar10"]),
     ("mlreg run flowers --data-dir so", ["sound.keras"]),
     ("mlreg run flowers --epochs ", []),

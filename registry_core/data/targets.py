@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from registry_core.data.signature import signature
 from registry_core.errors import DataError, safe_repr
@@ -51,6 +51,11 @@ def resolve_task(data: DataSplits) -> DataSplits:
     return replace(data, task=task, class_names=tuple(task.class_names) or tuple(names))
 
 
+def says_something(task: Task | None) -> TypeGuard[Task]:
+    """Whether a task says anything about targets; `Other` allows any, and any number of parts."""
+    return task is not None and not isinstance(task, Other)
+
+
 def check_targets(name: str, split: Split, task: Task | None) -> None:
     """Check that the targets of a split in memory are what its task says.
 
@@ -62,7 +67,7 @@ def check_targets(name: str, split: Split, task: Task | None) -> None:
     Raises:
         DataError: they are not; names the split, the shape and the first bad example.
     """
-    if task is not None and isinstance(split, ArraySplit):
+    if says_something(task) and isinstance(split, ArraySplit):
         check_target_array(name, part_of(split.targets, task, f"{name} targets"), task)
 
 

@@ -211,7 +211,7 @@ def _known_values(name: str, evaluation: Evaluation, task: Task) -> Any:
 
 
 def _errors(name: str, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """In parts: an output may be a whole picture, and float64 is twice as large."""
+    """In parts: an output may be large, and float64 is twice as large."""
     import numpy as np
 
     values = np.empty(len(true))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Augmentation,
         DataCache,
         DataSplits,
+        Phase,
         Progress,
         RunResult,
         Schedule,
@@ -77,7 +78,10 @@ def mlreg_dataset(  # type: ignore[empty-body]
 
     Returns:
         The training and test splits, and optionally a validation split. Inputs are raw, as they
-        will be when the model predicts; normalization belongs in the model. `task` says what the
+        will be when the model predicts; normalization belongs in the model. Inputs and targets may
+        be dicts or tuples of arrays, for several inputs or outputs; texts are arrays of strings.
+        Other hooks get them as NumPy arrays in plain dicts and tuples. `weights` and
+        `class_weights` of a split multiply the losses of its examples. `task` says what the
         targets mean, and so what versions are compared by: `Classification(class_names)`,
         `MultiLabel(label_names)`, `Regression(target_names, units)`, `Segmentation(class_names)`,
         `Other()`. Without it, class names with class numbers are a classification, and a single
@@ -141,7 +145,8 @@ def mlreg_augmentation(config: RunConfig, data: DataSplits) -> Augmentation | No
 
     Returns:
         A function `(inputs, batch) -> inputs` that runs inside the tf.data graph. `inputs` is
-        (n, ...) with the training split's shape and dtype. `batch` has `seed` (2,) int32, `epoch`
+        (n, ...) with the training split's shape and dtype, or the nesting of several inputs; what
+        is returned is nested alike and has the same shapes. `batch` has `seed` (2,) int32, `epoch`
         () int64 from 0, and `indices` (n,) int64 into the training split. Use stateless random
         functions with `batch.seed`: it depends on the run's seed, the epoch and the step alone, so
         runs can be resumed and reproduced. None, or no hook, trains on the inputs as they are.
@@ -194,8 +199,9 @@ def mlreg_model(config: RunConfig, data: DataSplits, learning_rate: Schedule | N
             `LearningRateSchedule` itself; None if there is no `mlreg_scheduler`.
 
     Returns:
-        A compiled `keras.Model` that takes the raw inputs. If the dataset has class names, the last
-        axis of the output has one value for each class.
+        A compiled `keras.Model` that takes the raw inputs, nested as the split has them. If the
+        dataset has class names and the model one output, the output's last axis has one value for
+        each class. A model of several outputs has a loss, or None, for each.
 
     Example:
         from mlreg import hookimpl
@@ -217,6 +223,48 @@ def mlreg_model(config: RunConfig, data: DataSplits, learning_rate: Schedule | N
                 metrics=["accuracy"],
             )
             return model
+    """
+
+
+@hookspec(firstresult=True)
+def mlreg_phases(config: RunConfig, model: keras.Model) -> Sequence[Phase] | None:
+    """Divide the training into phases, such as a frozen backbone first and then the whole model.
+
+    Args:
+        config: the run's configuration.
+        model: the model that `mlreg_model` returned.
+
+    Returns:
+        The phases, in order; their epochs add up to `config.epochs`. `prepare(model)` is called
+        when a phase begins. It may set which layers are trainable and compile the model again; an
+        optimizer knows only the variables that were trainable when it was compiled, so unfreezing
+        needs `model.compile`. Callbacks, epoch numbers, the learning rate's schedule and the order
+        of batches continue from phase to phase: callbacks see one training. A callback that stops
+        training stops all of it. None, or no hook, trains in one phase.
+
+    Example:
+        from mlreg import Phase, hookimpl
+
+        @hookimpl
+        def mlreg_phases(config, model):
+            import keras
+
+            def compile_model(learning_rate):
+                loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+                model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["accuracy"])
+
+            def freeze(model):
+                for layer in model.layers[:-1]:
+                    layer.trainable = False
+                compile_model(0.001)
+
+            def unfreeze(model):
+                for layer in model.layers:
+                    layer.trainable = True
+                compile_model(0.0001)
+
+            head = min(3, config.epochs - 1)
+            return [Phase("head", head, freeze), Phase("all", config.epochs - head, unfreeze)]
     """
 
 
@@ -252,8 +300,9 @@ def mlreg_callbacks(  # type: ignore[empty-body]
 
     Args:
         config: the run's configuration.
-        run_dir: a folder of this run, deleted when the run has made a version. Its files are kept
-            while the run can be resumed, so a resumed run may find files in it.
+        run_dir: a folder of this run, deleted when the run has made a version. Its files stay while
+            the run can be resumed, so a resumed run finds them. Files in `run_dir / "kept"`, a
+            folder that exists, become files of the version: logs, but the model is there already.
 
     Returns:
         The callbacks, in the order in which Keras calls them. Methods for batches are called for
@@ -265,10 +314,11 @@ def mlreg_callbacks(  # type: ignore[empty-body]
         from mlreg import hookimpl
 
         @hookimpl
-        def mlreg_callbacks():
+        def mlreg_callbacks(run_dir):
             import keras
 
-            return [keras.callbacks.EarlyStopping("loss", patience=5)]
+            log = keras.callbacks.CSVLogger(str(run_dir / "kept" / "log.csv"))
+            return [keras.callbacks.EarlyStopping("loss", patience=5), log]
     """
 
 
@@ -337,7 +387,9 @@ def mlreg_registered(version: Version) -> None:
 
         @hookimpl
         def mlreg_registered(version):
-            print("new:", version.ref)
+            import sys
+
+            print("new:", version.ref, file=sys.stderr)
     """
 
 
@@ -355,5 +407,8 @@ def mlreg_promoted(version: Version, alias: str, previous: Version | None) -> No
 
         @hookimpl
         def mlreg_promoted(version, alias, previous):
-            print(alias, "is", version.ref, "and was", previous.ref if previous else "nothing")
+            import sys
+
+            before = previous.ref if previous else "nothing"
+            print(alias, "is", version.ref, "and was", before, file=sys.stderr)
     """

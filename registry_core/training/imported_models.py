@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.data.model_fit import misfit, single_output
+from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of
 from registry_core.data.targets import resolve_task
 from registry_core.errors import IntegrityError, MlregError, RefusedError, UsageError
 from registry_core.plugins.custom_code import why
@@ -92,8 +93,8 @@ class KerasBackend(KerasTrainer):
 
         Args:
             model: as it was loaded.
-            examples: an `.npz` file of `inputs`, `targets` and class `names`; None makes inputs
-                from the model's input shapes, and evaluates nothing.
+            examples: an `.npz` file of inputs, targets and class `names`; None makes inputs from
+                the model's input shapes, and evaluates nothing.
 
         Raises:
             UsageError: the model does not fit the examples.
@@ -137,10 +138,8 @@ class KerasBackend(KerasTrainer):
             raise _does_not_fit(
                 f"The model cannot predict the dataset's examples: {_first_line(error)}"
             ) from error
-        if not isinstance(outputs, np.ndarray):
-            raise _does_not_fit(
-                f"The model has {len(outputs)} outputs; a registered model must have one."
-            )
+        if is_nested(outputs) or is_nested(targets):
+            return _own_losses(model, inputs, targets, outputs)
         task = data.task or resolve_task(data).task
         assert task is not None  # noqa: S101 - resolved
         if wrong := misfit(task, outputs.shape, tuple(targets.shape), data.class_names):
@@ -155,9 +154,11 @@ class KerasBackend(KerasTrainer):
 
 def _stored(examples: Path) -> DataSplits:
     with np.load(examples, allow_pickle=False) as stored:
-        split = ArraySplit(stored["inputs"], stored["targets"])
+        nesting = json.loads(str(stored["nesting"]))
+        inputs, targets = map_parts(lambda number: stored[str(number)], nesting)
+        split = ArraySplit(inputs, targets)
         names = [str(name) for name in stored["names"]]
-        task = json.loads(str(stored["task"])) if "task" in stored else None
+        task = json.loads(str(stored["task"]))
         data = DataSplits(split, split, class_names=names)
         return replace(data, task=task_from_json(task)) if task else resolve_task(data)
 
@@ -220,18 +221,34 @@ def _check_inputs(model: keras.Model, inputs: Any) -> None:
     wanted = getattr(model, "inputs", None)
     if not wanted:
         return  # not built: predicting shows whether the inputs fit
-    if len(wanted) != 1:
-        raise _does_not_fit(f"The model takes {len(wanted)} inputs, but the dataset has one.")
-    shape, given = tuple(wanted[0].shape[1:]), tuple(inputs.shape[1:])
+    given = list(named_parts(inputs, "inputs"))
+    if len(wanted) != len(given):
+        counts = (
+            "one input" if len(each) == 1 else f"{len(each)} inputs" for each in (wanted, given)
+        )
+        raise _does_not_fit("The model takes {}, but the dataset has {}.".format(*counts))
+    if len(given) == 1:
+        _check_input(wanted[0], given[0][1])
+    elif isinstance(model.input, dict) and isinstance(inputs, dict):
+        for key, tensor in model.input.items():
+            if key not in inputs:
+                raise _does_not_fit(
+                    f"The model takes an input {key!r}, but the dataset has {', '.join(inputs)}."
+                )
+            _check_input(tensor, inputs[key])
+
+
+def _check_input(wanted: Any, inputs: Any) -> None:
+    shape, given = tuple(wanted.shape[1:]), tuple(inputs.shape[1:])
     # Keras adds and drops a last axis of size 1 by itself
     sides = [_without_last_ones(shape), _without_last_ones(given)]
     same = len(sides[0]) == len(sides[1]) and all(
         a is None or a == b for a, b in zip(*sides, strict=True)
     )
-    texts = wanted[0].dtype == "string", inputs.dtype.name == "string"
+    texts = wanted.dtype == "string", inputs.dtype.name == "string"
     if not same or texts[0] != texts[1]:
         raise _does_not_fit(
-            f"The model takes {wanted[0].dtype} of shape {shape}, but the dataset's examples "
+            f"The model takes {wanted.dtype} of shape {shape}, but the dataset's examples "
             f"are {inputs.dtype.name} of shape {given}."
         )
 
@@ -240,6 +257,26 @@ def _without_last_ones(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
     while shape[-1:] == (1,):
         shape = shape[:-1]
     return shape
+
+
+def _own_losses(model: keras.Model, inputs: Any, targets: Any, outputs: Any) -> str:
+    """Check that the losses that the model is compiled with fit several outputs or targets."""
+    count = len(parts_of(outputs))
+    if not model.compiled:
+        raise _does_not_fit(
+            f"The model has {count} outputs and was saved without losses for them: compile it, "
+            "and save it again."
+        )
+    try:
+        model.test_on_batch(inputs, targets, return_dict=True)
+    except _OUT_OF_MEMORY:
+        raise
+    except Exception as error:
+        raise _does_not_fit(
+            f"The model's {count} outputs and the dataset's targets do not fit: "
+            f"{_first_line(error)}"
+        ) from error
+    return "its own losses"
 
 
 def _own_loss_fits(

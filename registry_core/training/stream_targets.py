@@ -7,23 +7,29 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from registry_core.data.targets import check_target_array, check_target_shape, valid_rows
+from registry_core.data.targets import (
+    check_target_array,
+    check_target_shape,
+    says_something,
+    valid_rows,
+)
 from registry_core.errors import DataError
 from registry_core.tasks import Task, part_of
 
 
-def check_target_spec(name: str, spec: Any, task: Task | None) -> None:
+def check_target_spec(name: str, noun: str, spec: Any, task: Task | None) -> None:
     """Check the shape and dtype of the targets that a stream yields.
 
     Args:
         name: `train`, `test` or `validation`.
+        noun: what errors call the split: `test stream`.
         spec: what the stream says of its targets, nested as they are.
         task: the dataset's; None checks nothing.
 
     Raises:
         DataError: they do not fit the task.
     """
-    if task is None:
+    if not says_something(task):
         return
     target = part_of(spec, task, f"{name} targets")
     if not isinstance(target, tf.TensorSpec) or target.shape.rank is None:
@@ -33,7 +39,7 @@ def check_target_spec(name: str, spec: Any, task: Task | None) -> None:
         check_target_shape(name, (None, *target.shape), dtype, task)
     except DataError as error:
         raise DataError(
-            f"The {name} stream yields targets of shape {tuple(target.shape)} and dtype "
+            f"The {noun} yields targets of shape {tuple(target.shape)} and dtype "
             f"{target.dtype.name}.",
             f"{error.remedy} A stream must yield single examples, not batches.",
         ) from error
@@ -47,7 +53,7 @@ def valid_targets(name: str, targets: Any, task: Task | None) -> Any:
         targets: a batch of them, nested as they are.
         task: the dataset's; None checks nothing.
     """
-    if task is None:
+    if not says_something(task):
         return None
     target = part_of(targets, task, f"{name} targets")
     if not isinstance(target, tf.Tensor) or target.dtype == tf.string:
@@ -60,7 +66,7 @@ def valid_targets(name: str, targets: Any, task: Task | None) -> Any:
 
 def target_fault(name: str, place: int, targets: Any, task: Task | None) -> DataError | None:
     """What is wrong with the targets of one example, or None."""
-    if task is None:
+    if not says_something(task):
         return None
     target = part_of(targets, task, f"{name} targets")
     if not isinstance(target, tf.Tensor) or target.dtype == tf.string:

@@ -12,7 +12,7 @@ import keras
 from registry_core.data.model_fit import misfit, single_output
 from registry_core.data.targets import resolve_task
 from registry_core.errors import DataError
-from registry_core.tasks import Task, part_of
+from registry_core.tasks import Other, Task, part_of
 from registry_core.types import DataSplits
 
 # Parts of a loss's configuration that do not change what it measures.
@@ -42,7 +42,7 @@ def output_misfit(
         output = part_of(outputs, task, "model's outputs")
         target = part_of(targets, task, "targets")
     except DataError as error:
-        if task.inferred:
+        if task.inferred or (isinstance(task, Other) and task.output is None):
             return None  # compared by the loss of all outputs together
         return error.what, error.remedy
     shape = tuple(output.shape)

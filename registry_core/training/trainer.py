@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 import platform
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,22 +18,23 @@ import tensorflow as tf
 
 from registry_core.config import RunConfig
 from registry_core.data.checks import named_splits
+from registry_core.data.nesting import named_parts, parts_of
 from registry_core.errors import PluginError, TrainingError
+from registry_core.plugins.attribution import why_not_callable
+from registry_core.process import keras_environment
 from registry_core.process.interrupts import StopRequest
 from registry_core.tasks import Task
-from registry_core.training.callback_batching import NumberedCallbacks, steps_per_call
 from registry_core.training.custom_objects import custom_objects
 from registry_core.training.evaluation import (
     check_metric_finite,
     check_metrics,
     evaluate_model,
-    per_example_loss,
 )
-from registry_core.training.fused_batch_norm import fused_normalisation
-from registry_core.training.history_callback import HistoryCallback
+from registry_core.training.fitting import fit, rate_in_epoch
 from registry_core.training.model_files import check_saved, save_model
-from registry_core.training.pipeline import TrainingBatches, evaluation_batches, first_examples
-from registry_core.training.resume import CheckpointCallback, read_resume_state
+from registry_core.training.per_example_loss import per_example_loss
+from registry_core.training.pipeline import evaluation_batches, first_batch, first_examples
+from registry_core.training.precision import PrecisionSettings
 from registry_core.training.stream_checks import (
     CheckedStream,
     check_repeatable,
@@ -76,13 +75,19 @@ class KerasTrainer:
         if KerasTrainer._made_before:
             tf.get_logger().addFilter(_is_not_retracing_warning)
         KerasTrainer._made_before = True
+        self._precision = PrecisionSettings(config)
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
 
+    def precision(self) -> AbstractContextManager[None]:
+        """Build models with the configuration's precision in the block."""
+        return self._precision.applied()
+
     def environment(self) -> dict[str, Any]:
         """Libraries and device, for the version's record."""
+        overruled = {**keras_environment.overruled, **self._precision.overruled()}
         gpus = [
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
             for gpu in tf.config.list_physical_devices("GPU")
@@ -100,6 +105,7 @@ class KerasTrainer:
                 "image_data_format": keras.config.image_data_format(),
                 "dtype_policy": keras.config.dtype_policy().name,
             },
+            **({"overruled": overruled} if overruled else {}),
             "threads": {  # 0: TensorFlow decides
                 "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
                 "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
@@ -117,7 +123,12 @@ class KerasTrainer:
                 f"mlreg_scheduler returned {type(schedule).__qualname__} ({schedule!r:.80}).",
                 "Expected: a function of the epoch, or a keras LearningRateSchedule.",
             )
-        return _rate(schedule, 0)
+        if (why := why_not_callable(schedule, 0)) is not None:
+            raise PluginError(
+                f"What mlreg_scheduler returned cannot be called with an epoch: {why}.",
+                "Expected: a function of the epoch alone, such as lambda epoch: 0.001.",
+            )
+        return rate_in_epoch(schedule, 0)
 
     def check_data(self, data: DataSplits, read: bool = True) -> DataSplits:
         """The same splits, with streams that are checked whenever they are read.
@@ -149,7 +160,7 @@ class KerasTrainer:
             assembly: everything that training needs.
 
         Raises:
-            PluginError: it changes the shape of the inputs.
+            PluginError: it changes the shape of an input, or how the inputs are nested.
         """
         if assembly.augmentation is not None:
             inputs, _ = first_examples(assembly.data.train, 2)
@@ -163,7 +174,7 @@ class KerasTrainer:
             folder: where a temporary file may be written.
 
         Raises:
-            PluginError: the model is not compiled, does not fit the classes, cannot be saved and
+            PluginError: the model is not compiled, does not fit the data, cannot be saved and
                 loaded, or its loss is not one value per example.
             TrainingError: memory ran out.
         """
@@ -173,14 +184,24 @@ class KerasTrainer:
                 "The model that mlreg_model returned is not compiled with a loss.",
                 "Call model.compile(optimizer=…, loss=…, metrics=[…]) before returning it.",
             )
-        inputs, targets = first_examples(data.train, 2)
+        batch = first_batch(data.train, 2)
+        inputs, targets = batch[:2]
         with _explain_out_of_memory(self._config):
-            _check_outputs(model, inputs, targets, data)
+            _check_outputs(model, batch, data)
             check_metrics(model, inputs, targets)
-            draft = folder / "untrained.keras"
-            save_model(model, draft)
-            check_saved(model, draft, inputs)
-            draft.unlink()
+            self.check_savable(assembly, folder)
+
+    def check_savable(self, assembly: Assembly, folder: Path) -> None:
+        """Save the model to a temporary file, load it, and compare the outputs.
+
+        Raises:
+            PluginError: it cannot be loaded, or its outputs differ.
+        """
+        inputs, _ = first_examples(assembly.data.train, 2)
+        draft = folder / "untrained.keras"
+        save_model(assembly.model, draft)
+        check_saved(assembly.model, draft, inputs)
+        draft.unlink()
 
     def fit(
         self,
@@ -202,53 +223,16 @@ class KerasTrainer:
             IntegrityError: the checkpoint does not match this model.
             Interrupted: a signal asked to stop.
         """
-        config, model = self._config, assembly.model
-        resumed = read_resume_state(checkpoints, assembly.callbacks, observer)
-        batches = TrainingBatches(
-            assembly.data.train,
-            assembly.augmentation,
-            config.batch_size,
-            config.seed,
-            whole=not resumed.step,
-        )
-        history = HistoryCallback(batches, observer, stop, resumed.state)
-        checkpoint = CheckpointCallback(
-            checkpoints,
-            resumed,
-            history,
-            batches,
-            assembly.callbacks,
-            config.epochs,
-            observer,
-            stop,
-        )
-        callbacks = [history, *assembly.callbacks, checkpoint]
-        if (schedule := _by_epoch(assembly.schedule)) is not None:
-            callbacks.insert(0, _LearningRateCallback(schedule))
-        model.steps_per_execution = steps_per_call(
-            model, assembly.callbacks, config.batch_size, batches.steps
-        )
-        validation = assembly.data.validation
-        observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
-        with (
-            _explain_out_of_memory(config),
-            stream_errors(self._streams),
-            fused_normalisation(model),
-            warnings.catch_warnings(),
-        ):
-            _create_variables(model, *first_examples(assembly.data.train, 2))
-            # a resumed epoch has fewer batches than Keras was told
-            warnings.filterwarnings("ignore", message="Your input ran out of data")
-            model.fit(
-                batches.dataset,
-                epochs=config.epochs,
-                initial_epoch=resumed.epoch(config.epochs),
-                validation_data=None if validation is None else evaluation_batches(validation),
-                callbacks=NumberedCallbacks(callbacks, batches, model, config.epochs),
-                shuffle=False,  # the batches are shuffled as they are made
-                verbose=0,
+        split = assembly.data.train
+        with _explain_out_of_memory(self._config), stream_errors(self._streams):
+            return fit(
+                self._config,
+                assembly,
+                observer,
+                stop,
+                checkpoints,
+                lambda: _create_variables(assembly.model, *first_examples(split, 2)),
             )
-        return replace(history.history(), not_repeatable=checkpoint.not_repeatable)
 
     def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:
         """Evaluate a model on a split.
@@ -312,32 +296,46 @@ def _is_not_retracing_warning(record: logging.LogRecord) -> bool:
 
 
 def _check_augmentation(augmentation: Augmentation, inputs: Any) -> None:
+    before = dict(named_parts(inputs, "inputs"))
+    examples = len(parts_of(inputs)[0])
     batch = Batch(
         tf.constant([0, 1], tf.int32),
         tf.constant(0, tf.int64),
-        tf.range(inputs.shape[0], dtype=tf.int64),
+        tf.range(examples, dtype=tf.int64),
     )
     changed = tf.function(augmentation)(inputs, batch)
-    if not tf.is_tensor(changed) or changed.shape != inputs.shape:
-        returned = changed.shape if tf.is_tensor(changed) else type(changed).__qualname__
+    after = dict(named_parts(changed, "inputs"))
+    if before.keys() != after.keys():
         raise PluginError(
-            f"The augmentation returned {returned} for inputs of shape {inputs.shape}.",
-            "It must return a tensor of the same shape: (inputs, batch) -> inputs.",
+            f"The augmentation returned {', '.join(after)} for {', '.join(before)}.",
+            "It must return all inputs, nested as it got them: (inputs, batch) -> inputs.",
         )
+    for name, part in after.items():
+        if not tf.is_tensor(part) or part.shape != before[name].shape:
+            returned = part.shape if tf.is_tensor(part) else type(part).__qualname__
+            raise PluginError(
+                f"The augmentation returned {returned} for {name} of shape {before[name].shape}.",
+                "It must return a tensor of the same shape: (inputs, batch) -> inputs.",
+            )
 
 
-def _check_outputs(model: keras.Model, inputs: Any, targets: Any, data: DataSplits) -> None:
+def _check_outputs(model: keras.Model, batch: tuple[Any, ...], data: DataSplits) -> None:
+    inputs, targets, *_ = batch
+    examples = len(parts_of(inputs)[0])
     outputs = model(inputs, training=False)
-    if not tf.is_tensor(outputs):
-        raise PluginError(
-            f"The model has {len(outputs)} outputs.", "A registered model must have one output."
-        )
+    for name, part in named_parts(outputs, "outputs"):
+        if not tf.is_tensor(part) or part.shape.rank == 0 or part.shape[0] != examples:
+            returned = part.shape if tf.is_tensor(part) else type(part).__qualname__
+            raise PluginError(
+                f"The model's {name} are {returned} for {examples} examples.",
+                "Every output must have one row for each example: (n, ...).",
+            )
     if wrong := output_misfit(model, outputs, targets, data):
         raise PluginError(*wrong)
-    _, losses = per_example_loss(model)(inputs, targets)
-    if losses.shape != (len(inputs),):
+    _, losses = per_example_loss(model)(*batch)
+    if losses.shape != (examples,):
         raise PluginError(
-            f"The model's loss gives {losses.shape} for {len(inputs)} examples: {model.loss!r:.80}",
+            f"The model's loss gives {losses.shape} for {examples} examples: {model.loss!r:.80}",
             "A custom loss must return one value per example: (n, ...) -> (n,).",
         )
 
@@ -348,37 +346,6 @@ def _create_variables(model: keras.Model, inputs: Any, targets: Any) -> None:
         model.optimizer.build(model.trainable_variables)
     model.compute_metrics(inputs, targets, model(inputs, training=False))
     model.reset_metrics()
-
-
-def _by_epoch(schedule: Schedule | None) -> Callable[[int], float] | None:
-    """The schedule if it is a function of the epoch; None if it is Keras's own."""
-    own = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
-    return None if own else schedule
-
-
-class _LearningRateCallback(keras.callbacks.Callback):
-    """Sets the learning rate of each epoch before its first batch."""
-
-    def __init__(self, schedule: Callable[[int], float]) -> None:
-        super().__init__()
-        self._schedule = schedule
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.model.optimizer.learning_rate = _rate(self._schedule, epoch)
-
-
-def _rate(schedule: Callable[[int], float], epoch: int) -> float:
-    value: Any = schedule(epoch)
-    try:
-        rate = float(value)
-    except (TypeError, ValueError):
-        rate = math.nan
-    if not math.isfinite(rate) or rate < 0:
-        raise PluginError(
-            f"The schedule of mlreg_scheduler returned {value!r} for epoch {epoch}.",
-            "A learning rate must be a finite number, not below 0.",
-        )
-    return rate
 
 
 @contextmanager

@@ -118,7 +118,11 @@ REFUSED = [
     ("nothing_like_it", 2, ["'nothing_like_it'", "flowers"]),
     ("flower", 2, ["'flower'", "Did you mean 'flowers'?", "Try: mlreg run flowers"]),
     ("flowers --preset quik", 2, ["'quik'", "Did you mean 'quick'?", "baseline, quick"]),
-    ("flowers -p learning_rat=1", 2, ["'learning_rat'", "Did you mean 'learning_rate'?"]),
+    (
+        "flowers -p learning_rat=1",
+        2,
+        ["mean 'learning_rate'? Settings: ", "-p learning_rate=1"],
+    ),
     ("flowers -p units=many", 2, ["units=many", "a whole number", "the preset has 8"]),
     ("flowers -p learning_rate=nan", 2, ["learning_rate=nan", "finite"]),
     ("flowers -p units", 2, ["'units' is not key=value", "-p batch_size=64"]),
@@ -250,14 +254,16 @@ def test_print_config_and_dry_run_show_and_do_nothing(bare):
         **without_tensorflow(bare),
     )
     config = {
-        "epochs": 7, "batch_size": 10, "seed": 3, "deterministic": True, "learning_rate": 0.1,
-        "units": 16,
+        "epochs": 7, "batch_size": 10, "seed": 3, "deterministic": True,
+        "precision": "float32", "learning_rate": 0.1, "units": 16,
     }  # fmt: skip
     assert as_json.json == {
         "schema": 1, "dataset": "flowers", "preset": "baseline", "config": config,
     }  # fmt: skip
     shown = [line for line in text.stdout.splitlines() if not line.startswith("#")]
-    assert {k: json.loads(v) for k, v in (line.split("=") for line in shown)} == config
+    given = dict(line.split("=") for line in shown)
+    assert given.pop("precision") == config.pop("precision")  # a text, as `-p` takes it
+    assert {key: json.loads(value) for key, value in given.items()} == config
     assert "three passes" in text.stdout
     assert "'roses'" in plan.stdout
     assert "7 epochs" in plan.stdout
@@ -405,7 +411,7 @@ def test_settings_from_the_command_line_are_trained_with(others, spirals):
     manifest = Store(spirals / "registry").manifest(stored(spirals, "small", 1))
     assert manifest["config"] == {
         "epochs": 1, "batch_size": 32, "seed": 0, "deterministic": True,
-        "learning_rate": 0.01, "units": 8, "noise": 0.0,
+        "precision": "float32", "learning_rate": 0.01, "units": 8, "noise": 0.0,
     }  # fmt: skip
     assert len(manifest["history"]["loss"]) == len(manifest["epoch_seconds"]) == 1
     shown = mlreg("show", "small", cwd=spirals)
