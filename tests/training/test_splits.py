@@ -118,6 +118,7 @@ def train(data: DataSplits, inputs: str, kind: str, folder, seed: int = 0):
 CONTAINERS = ("arrays", "stream", "endless stream", "stream of no known length", "generator")
 
 
+@pytest.mark.exhaustive(keep=5)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("seed", SEEDS)
@@ -127,6 +128,7 @@ def test_every_seed_trains_every_container(container, seed, tmp_path):
     train(DataSplits(*splits, class_names=NAMES), "numbers", "class numbers", tmp_path, seed)
 
 
+@pytest.mark.exhaustive(keep=4)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 @pytest.mark.parametrize("kind", TARGETS)
@@ -138,6 +140,7 @@ def test_every_kind_of_target_trains_with_the_default_configuration(container, k
     train(DataSplits(*parts[:2], class_names=names), "numbers", kind, tmp_path)
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("inputs", ["texts", "bytes"])
