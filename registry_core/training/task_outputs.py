@@ -11,7 +11,7 @@ import keras
 
 from registry_core.data.model_fit import misfit, single_output
 from registry_core.data.targets import resolve_task
-from registry_core.errors import DataError
+from registry_core.errors import DataError, PluginError
 from registry_core.tasks import Other, Task, part_of
 from registry_core.types import DataSplits
 
@@ -55,6 +55,30 @@ def output_misfit(
             "That loss needs 2 units, one per class name; a single unit needs BinaryCrossentropy.",
         )
     return None
+
+
+def check_objective(model: keras.Model, task: Task | None) -> None:
+    """Check that an objective without a function of its own is a metric of the model.
+
+    Args:
+        model: its metrics were computed once.
+        task: None checks nothing.
+
+    Raises:
+        PluginError: it is not; names the metrics.
+    """
+    if task is None:
+        return
+    objective = task.resolved_objective
+    if objective.per_example is not None or objective.name in task.objectives:
+        return
+    metrics = dict.fromkeys(["loss", *model.get_metrics_result()])
+    if objective.name not in metrics:
+        raise PluginError(
+            f"The objective '{objective.name}' is no metric of the model, and has no function.",
+            f"Metrics: {', '.join(metrics)}. Compile the model with one of that name, or give a "
+            f"number for each example: Objective('{objective.name}', …, per_example=…).",
+        )
 
 
 def loss_identity(model: keras.Model, task: Task | None = None) -> str:
