@@ -83,7 +83,7 @@ def yes_threshold(model: keras.Model, task: Task | None) -> float:
         model: compiled.
         task: its `output` selects the output and the loss.
     """
-    if _ends_in_sigmoid(model, task):
+    if ends_in_sigmoid(model, task):
         return 0.5
     loss = keras.losses.get(_part(model.loss, task))
     if _described(loss).partition("(")[0] in _AROUND_ZERO:
@@ -146,7 +146,8 @@ def _arguments(thing: Any, given: Mapping[str, Any]) -> str:
     return f"({', '.join(said)})" if said else ""
 
 
-def _ends_in_sigmoid(model: keras.Model, task: Task | None) -> bool:
+def ends_in_sigmoid(model: keras.Model, task: Task | None) -> bool:
+    """Whether the last thing that a model's output goes through is a sigmoid."""
     try:
         outputs = getattr(model, "outputs", None) or []
         named = getattr(model, "output_names", None) or []
@@ -158,7 +159,7 @@ def _ends_in_sigmoid(model: keras.Model, task: Task | None) -> bool:
         operation = layers[-1] if layers else None
     for _ in range(100):  # through models, and activations that change nothing
         if isinstance(operation, keras.Model):
-            return _ends_in_sigmoid(operation, None)
+            return ends_in_sigmoid(operation, None)
         activation = getattr(operation, "activation", None)
         if activation is keras.activations.sigmoid:
             return True
