@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from registry_core.data.model_fit import misfit, single_output
+from registry_core.data.nesting import is_nested
 from registry_core.data.targets import resolve_task
 from registry_core.errors import DataError, PluginError
 from registry_core.tasks import Other, Task, part_of
@@ -45,6 +46,8 @@ def output_misfit(
         if task.inferred or (isinstance(task, Other) and task.output is None):
             return None  # compared by the loss of all outputs together
         return error.what, error.remedy
+    if is_nested(output) or is_nested(target):
+        return None  # the task is about no single output
     shape = tuple(output.shape)
     if wrong := misfit(task, shape, tuple(target.shape), data.class_names):
         return wrong
@@ -109,7 +112,10 @@ def yes_threshold(model: keras.Model, task: Task | None) -> float:
     """
     if ends_in_sigmoid(model, task):
         return 0.5
-    loss = keras.losses.get(_part(model.loss, task))
+    loss = _part(model.loss, task)
+    if isinstance(loss, Mapping | list | tuple):
+        return 0.5  # the task is about no single output
+    loss = keras.losses.get(loss)
     if _described(loss).partition("(")[0] in _AROUND_ZERO:
         return 0.0
     known = getattr(loss, "from_logits", None)
