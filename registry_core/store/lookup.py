@@ -36,8 +36,8 @@ def resolve(view: ReadTransaction, ref: Ref, removed: bool = False) -> Version:
         return holder(view, ref.model, ref.selector) or _no_holder(view, ref, ref.selector)
     if ref.digest_prefix is not None:
         return _by_digest(view, ref, ref.digest_prefix)
-    found = view.best(ref.model) if ref.kind == "best" else None
-    return found or _latest(view, ref.model)
+    best = view.best(ref.model) if ref.kind == "best" else None
+    return best.version if best else _latest(view, ref.model)
 
 
 def _latest(view: ReadTransaction, model: str) -> Version:

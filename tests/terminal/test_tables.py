@@ -115,7 +115,13 @@ MANIFEST = {
 }
 RECORD = {"model": "cifar10", "preset": "baseline", "config": {"seed": 1}}
 STOPPED = UnfinishedRun(RUN, RECORD, process=None, checkpoint=None)
-PLUGIN = {"name": "cifar10", "kind": "dataset", "state": "ok", "module": "cifar_plugin.plugin"}
+PLUGIN = {
+    "name": "cifar10",
+    "kind": "dataset",
+    "version": "0.1.0",
+    "state": "ok",
+    "module": "cifar_plugin.plugin",
+}
 
 # each table, and the words that must not be folded at any width
 TABLES = {

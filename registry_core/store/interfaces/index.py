@@ -106,7 +106,7 @@ class ReadTransaction(Protocol):
         """The version that an alias is on."""
         ...
 
-    def best(self, model: str) -> Version | None:
+    def best(self, model: str) -> IndexEntry | None:
         """The best by the newest version's objective; of equals, the first."""
         ...
 

@@ -80,17 +80,16 @@ class SqliteReadTransaction(LedgerQueries):
         )
         return next(self._entries(where, model=model, alias=alias), None)
 
-    def best(self, model: str) -> Version | None:
+    def best(self, model: str) -> IndexEntry | None:
         objective = (
             f"SELECT objective FROM versions WHERE {_PRESENT} AND model = :model "
             "ORDER BY number DESC LIMIT 1"
         )
-        found = self._versions(
+        where = (
             f"{_PRESENT} AND model = :model AND objective = ({objective}) "
-            "ORDER BY score DESC, number LIMIT 1",
-            model=model,
+            "ORDER BY score DESC, number LIMIT 1"
         )
-        return found[0] if found else None
+        return next(self._entries(where, model=model), None)
 
     def by_digest(self, model: str, prefix: str) -> list[Version]:
         # A range, which an index serves; "g" follows every hex digit.
