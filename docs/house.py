@@ -39,6 +39,7 @@ ROOMS = (
     "rules",
     "refs",
     "types",
+    "tasks",
     "config",
     "records",
     "errors",

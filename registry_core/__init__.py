@@ -49,6 +49,13 @@ if TYPE_CHECKING:
     from registry_core.rules import RuleChange as RuleChange
     from registry_core.rules import SetRule as SetRule
     from registry_core.settings import cache_folder as cache_folder
+    from registry_core.tasks import Classification as Classification
+    from registry_core.tasks import MultiLabel as MultiLabel
+    from registry_core.tasks import Objective as Objective
+    from registry_core.tasks import Other as Other
+    from registry_core.tasks import Regression as Regression
+    from registry_core.tasks import Segmentation as Segmentation
+    from registry_core.tasks import Task as Task
     from registry_core.types import ArraySplit as ArraySplit
     from registry_core.types import Augmentation as Augmentation
     from registry_core.types import Batch as Batch
@@ -107,6 +114,13 @@ _MODULES = {
     "RuleChange": "rules",
     "SetRule": "rules",
     "cache_folder": "settings",
+    "Classification": "tasks",
+    "MultiLabel": "tasks",
+    "Objective": "tasks",
+    "Other": "tasks",
+    "Regression": "tasks",
+    "Segmentation": "tasks",
+    "Task": "tasks",
     "ArraySplit": "types",
     "Augmentation": "types",
     "Batch": "types",

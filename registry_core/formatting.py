@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from registry_core.evaluation.summary_stats import SummaryStats
     from registry_core.records import Version
 
+_SHARES = frozenset(("f1", "iou"))
 _CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
@@ -35,8 +36,9 @@ def number(value: float) -> str:
 
 
 def fraction(name: str, value: float) -> str:
-    """A metric's value; an accuracy always has four decimals."""
-    return f"{value:.4f}" if "accuracy" in name else number(value)
+    """A metric's value; one between 0 and 1, such as an accuracy, always has four decimals."""
+    is_share = "accuracy" in name or not _SHARES.isdisjoint(name.split("_"))
+    return f"{value:.4f}" if is_share else number(value)
 
 
 def spread(name: str, sample: SummaryStats) -> str:

@@ -153,6 +153,7 @@ class Registry(RegistryReader):
         alias: str,
         *,
         floor: Mapping[str, float | None] | None = None,
+        ceiling: Mapping[str, float | None] | None = None,
         reason: str = "",
         dry_run: bool = False,
         **changes: Any,
@@ -162,18 +163,21 @@ class Registry(RegistryReader):
         Args:
             alias: the alias.
             floor: metric -> its least value; None requires none.
+            ceiling: metric -> its largest value; None requires none.
             reason: kept in the ledger.
             dry_run: return what would be done, and change nothing.
             changes: `versus_incumbent`, `margin`, `alpha`, `requires`, `rollback_days`, as fields
                 of `PromotionRule`; what is left out, or None, stays.
 
         Raises:
-            UsageError: a value cannot be part of a rule.
+            UsageError: a value cannot be part of a rule, or it is a floor for a metric that is
+                better when lower, or a ceiling for one that is better when higher.
         """
         from registry_core.promotion.registry_rules import set_rule
 
         known = {key: value for key, value in changes.items() if value is not None}
-        return set_rule(self.store, alias, floor or {}, known, reason, dry_run)
+        limits = {"floor": floor or {}, "ceiling": ceiling or {}}
+        return set_rule(self.store, alias, limits, known, reason, dry_run)
 
     def remove_rule(self, alias: str, *, reason: str = "", dry_run: bool = False) -> RuleChanges:
         """Remove the registry's rule for an alias; UsageError: it has none."""

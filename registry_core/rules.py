@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from registry_core.errors import UsageError
 from registry_core.refs import check_alias_name
+from registry_core.tasks import Direction
 
 # How similar a misspelt alias is to the right one; "prod" and "production" are still similar.
 _NEAR = 0.55
@@ -30,12 +31,13 @@ class PromotionRule:
 
     Args:
         floor: metric -> its smallest allowed value.
+        ceiling: metric -> its largest allowed value, for metrics that are better when lower.
         versus_incumbent: how the candidate is compared with the version that holds the alias.
             `not-worse`: the confidence interval of the difference lies above -margin. `better`:
             the candidate is better, and the paired test is significant. `off`: no comparison.
         alpha: the significance level; the interval's confidence is 1 - alpha.
-        margin: the largest loss that counts as not worse, in units of the compared metric: 0.01 is
-            one point of accuracy.
+        margin: how much worse still counts as not worse, in the unit of the objective that is
+            compared: 0.01 is one point of accuracy; 2 is two years of an error in years.
         requires: aliases that the version must hold or have held.
         rollback_days: for how many days a version that lost the alias cannot be removed; None is
             ROLLBACK_DAYS.
@@ -47,11 +49,17 @@ class PromotionRule:
     margin: float = 0.01
     requires: Sequence[str] = ()
     rollback_days: float | None = None
+    ceiling: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The rule as JSON, normalized: equal rules give equal values."""
+        """The rule as JSON, normalized: equal rules give equal values.
+
+        There is a `ceiling` only if the rule has one, so that an older mlreg reads all others.
+        """
+        most = {metric: float(self.ceiling[metric]) for metric in sorted(self.ceiling)}
         return {
             "floor": {metric: float(self.floor[metric]) for metric in sorted(self.floor)},
+            **({"ceiling": most} if most else {}),
             "versus_incumbent": self.versus_incumbent,
             "alpha": float(self.alpha),
             "margin": float(self.margin),
@@ -82,6 +90,7 @@ class PromotionRule:
     def requirements(self) -> list[str]:
         """Each requirement, in words."""
         asked = [f"{metric} at least {least:g}" for metric, least in sorted(self.floor.items())]
+        asked += [f"{metric} at most {most:g}" for metric, most in sorted(self.ceiling.items())]
         asked += [f"holds or has held {alias}" for alias in sorted(set(self.requires))]
         if self.versus_incumbent == "not-worse":
             asked.append(
@@ -99,6 +108,50 @@ class PromotionRule:
 
 
 KEYS = tuple(PromotionRule.__dataclass_fields__)
+
+# Words in the names of Keras's and scikit-learn's metrics.
+_LOWER_IS_BETTER = {
+    *("loss", "mae", "mse", "rmse", "mape", "msle", "error", "errors", "crossentropy", "hinge"),
+    *("entropy", "divergence", "perplexity", "nll", "brier", "ece"),
+}
+_HIGHER_IS_BETTER = {
+    *("accuracy", "acc", "precision", "recall", "sensitivity", "specificity", "auc", "f1", "iou"),
+    *("io", "dice", "similarity", "r2"),  # Keras's MeanIoU is called mean_io_u
+}
+
+
+def direction_of(metric: str) -> Direction | None:
+    """Whether more (`max`) or less (`min`) of a metric is better, by its name; None if unknown."""
+    words = set(metric.lower().split("_"))
+    lower, higher = words & _LOWER_IS_BETTER, words & _HIGHER_IS_BETTER
+    if bool(lower) == bool(higher):
+        return None
+    return "min" if lower else "max"
+
+
+def wrong_way(
+    rule: PromotionRule, known: Mapping[str, Direction] | None = None
+) -> list[tuple[str, str, str]]:
+    """The limits of a rule that a better metric would break.
+
+    Args:
+        rule: the rule.
+        known: metric -> its direction, where something better than its name says it.
+
+    Returns:
+        Of each: what is wrong, as a sentence; and the options of `mlreg rules set` that take it
+        away and set the right one.
+    """
+    found = []
+    for key, limits, wrong in (("floor", rule.floor, "min"), ("ceiling", rule.ceiling, "max")):
+        right, side, asked = (
+            ("ceiling", "lower", "at least") if key == "floor" else ("floor", "higher", "at most")
+        )
+        for metric, limit in limits.items():
+            if ((known or {}).get(metric) or direction_of(metric)) == wrong:
+                what = f"{metric} is better when {side}, and a {key} requires {asked} {limit:g}"
+                found.append((what, f"--{key} {metric}=off", f"--{right} {metric}={limit:g}"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -259,18 +312,31 @@ def rule_warnings(
         holders: returns the versions that hold an alias.
     """
     applied = applying(alias, registry, file)
+    warnings = [
+        f"In the {each.place}: {what}. Write it as a "
+        f"{right[2:].partition(' ')[0]}"
+        + (
+            f": mlreg rules set {alias} {off} {right}"
+            if each.source == "registry"
+            else " in that file"
+        )
+        for each in applied
+        for what, off, right in wrong_way(each.rule)
+    ]
     if len(applied) == 2:
         return [
+            *warnings,
             f"{applied[1].file} and the registry have different rules for '{alias}', and both "
-            "apply. To copy the file's rule into the registry: mlreg rules sync"
+            "apply. To copy the file's rule into the registry: mlreg rules sync",
         ]
     if applied and applied[0].source == "plugins.toml":
         return [
+            *warnings,
             f"The rule for '{alias}' is only in {applied[0].file}: a promotion from another folder "
-            "ignores it. To copy it into the registry: mlreg rules sync"
+            "ignores it. To copy it into the registry: mlreg rules sync",
         ]
     if applied:
-        return []
+        return warnings
     near = difflib.get_close_matches(alias, {**registry, **file}, n=3, cutoff=_NEAR)
     return [
         f"No version holds '{each.alias}', which has a {each.place}. Is it meant for '{alias}'?"
@@ -315,9 +381,10 @@ def wrong_value(key: str, value: Any, alias: str) -> str | None:
         value: its value in TOML or JSON.
         alias: the rule's alias.
     """
-    if key == "floor":
-        good = isinstance(value, Mapping) and all(_is_number(least) for least in value.values())
-        return None if good else "must be a table of metrics and numbers: {test_accuracy = 0.7}"
+    if key in ("floor", "ceiling"):
+        good = isinstance(value, Mapping) and all(_is_number(limit) for limit in value.values())
+        example = "test_accuracy = 0.7" if key == "floor" else "test_mae = 2.5"
+        return None if good else f"must be a table of metrics and numbers: {{{example}}}"
     if key == "versus_incumbent":
         return None if value in VERSUS else f"must be one of {', '.join(VERSUS)}"
     if key == "alpha":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from registry_core.config import RunConfig
     from registry_core.records import FileRecord
+    from registry_core.tasks import Task
 
 
 # --- data ---------------------------------------------------------------------------------------
@@ -72,6 +73,10 @@ class DataSplits:
         class_names: one name for each class, in the order of the class numbers; empty if the
             targets are not classes.
         source: where the data came from, in words; kept in the version's record.
+        task: what the targets mean: `Classification`, `MultiLabel`, `Regression`, `Segmentation` or
+            `Other`. None: class names with class numbers or one-hot rows are a classification, with
+            other rows of 0 and 1 a multi-label task; a single array of floats is a regression. The
+            splits that other hooks get always have one.
     """
 
     train: Split
@@ -79,6 +84,7 @@ class DataSplits:
     validation: Split | None = None
     class_names: Sequence[str] = ()
     source: str = ""
+    task: Task | None = None
 
 
 class Batch(NamedTuple):
@@ -245,12 +251,17 @@ class Evaluation:
         outputs: (examples, ...) float32, the model's raw outputs.
         losses: (examples,) float32, the loss of each example.
         targets: (examples, ...) the split's targets.
+        loss_function: what computed the losses, as text; losses of different functions are never
+            compared. Empty if it is not known.
+        threshold: above which a single output means yes: 0.5 for a probability, 0 for a logit.
     """
 
     metrics: Mapping[str, float]
     outputs: np.ndarray
     losses: np.ndarray
     targets: np.ndarray
+    loss_function: str = ""
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -267,6 +278,7 @@ class RunResult:
         evaluation: outputs, losses and targets of every test example.
         class_names: one name for each class; empty if the targets are not classes.
         validated_on_test: whether the validation split is the test split itself.
+        task: what the targets mean.
     """
 
     model: str
@@ -278,3 +290,4 @@ class RunResult:
     evaluation: Evaluation
     class_names: Sequence[str] = ()
     validated_on_test: bool = False
+    task: Task | None = None

@@ -59,6 +59,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg rules ", ["list", "set", "remove", "sync"]),
     ("mlreg rules set p", ["production"]),
     ("mlreg rules set production --floor ", ["test_accuracy=", "test_loss="]),
+    ("mlreg rules set production --ceiling ", ["test_accuracy=", "test_loss="]),
     ("mlreg rules set production --versus ", ["not-worse", "better", "off"]),
     ("mlreg rules set production --requires s", ["staging"]),
     ("mlreg rules remove ", ["production", "staging"]),

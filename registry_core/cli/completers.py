@@ -146,7 +146,7 @@ def _ruled_aliases(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return [*registry.rules().holders, *held, *_USUAL_ALIASES]
 
 
-def _floors(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+def _limits(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     metrics = [name for version in _registry().newest_versions(20) for name in version.metrics]
     return [f"{name}=" for name in dict.fromkeys(metrics)]
 
@@ -245,7 +245,7 @@ _COMPLETERS: dict[str, _Complete] = {
     "models": _models,
     "alias references": _alias_references,
     "ruled aliases": _ruled_aliases,
-    "floors": _floors,
+    "limits": _limits,
     "versus": _versus,
     "new models": _new_models,
     "resumable runs": _resumable,

@@ -71,6 +71,7 @@ def list_rules(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     examples=(
         "mlreg rules set production --floor test_accuracy=0.75",
         "mlreg rules set production --versus not-worse --margin 0.01 --requires staging",
+        "mlreg rules set production --ceiling test_mae=2.5",
     ),
 )
 def set_rule(
@@ -80,7 +81,15 @@ def set_rule(
         typer.Option(
             metavar="METRIC=VALUE",
             help="Require at least VALUE; METRIC=off requires none.",
-            autocompletion=completed_by("floors"),
+            autocompletion=completed_by("limits"),
+        ),
+    ] = None,
+    ceiling: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=VALUE",
+            help="Require at most VALUE; METRIC=off requires none.",
+            autocompletion=completed_by("limits"),
         ),
     ] = None,
     versus: Annotated[
@@ -93,7 +102,12 @@ def set_rule(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(metavar="M", min=0, help="Accept being worse by up to M.", callback=finite),
+        typer.Option(
+            metavar="M",
+            min=0,
+            help="Accept M worse, in the objective's unit.",
+            callback=finite,
+        ),
     ] = None,
     alpha: Annotated[
         float | None,
@@ -131,7 +145,8 @@ def set_rule(
     registry = session.open()
     changes = registry.set_rule(
         alias,
-        floor=dict(_parse_floor(text) for text in floor or []),
+        floor=dict(_parse_limit("floor", text) for text in floor or []),
+        ceiling=dict(_parse_limit("ceiling", text) for text in ceiling or []),
         versus_incumbent=versus,
         margin=margin,
         alpha=alpha,
@@ -201,7 +216,7 @@ def _show(registry: Registry, changes: RuleChanges, as_json: bool, quiet: bool) 
         output.print_warning(warning)
 
 
-def _parse_floor(text: str) -> tuple[str, float | None]:
+def _parse_limit(option: str, text: str) -> tuple[str, float | None]:
     metric, _, value = text.partition("=")
     try:
         if metric and value:
@@ -209,7 +224,10 @@ def _parse_floor(text: str) -> tuple[str, float | None]:
     except ValueError:
         pass
     raise UsageError(
-        f"Cannot read --floor {text!a} as a metric and its least value.",
-        "Write it as in test_accuracy=0.75; test_accuracy=off takes a floor away.",
+        f"Cannot read --{option} {text!a} as a metric and its "
+        f"{'least' if option == 'floor' else 'largest'} value.",
+        "Write it as in test_accuracy=0.75; test_accuracy=off takes a floor away."
+        if option == "floor"
+        else "Write it as in test_mae=2.5; test_mae=off takes a ceiling away.",
         "mlreg rules set --help",
     )

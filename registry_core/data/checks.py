@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from registry_core.data.signature import signature
+from registry_core.data.targets import check_targets, resolve_task
 from registry_core.errors import DataError, is_unicode, safe_repr
 from registry_core.types import ArraySplit, DataSplits, Split, StreamSplit
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def check_splits(data: DataSplits) -> list[str]:
@@ -25,8 +23,8 @@ def check_splits(data: DataSplits) -> list[str]:
 
     Raises:
         DataError: a split is empty, its lengths differ, its numbers are not finite, its dtype is
-            not numeric, a label is not a class, or the splits do not fit together. It names the
-            split, the field, the shape and the first bad index.
+            not numeric, targets contradict the task, or the splits do not fit together. It names
+            the split, the field, the shape and the first bad index.
     """
     _check_words(data)
     splits = named_splits(data)
@@ -34,12 +32,15 @@ def check_splits(data: DataSplits) -> list[str]:
         if isinstance(split, StreamSplit):
             _check_stream(name, split)
         elif isinstance(split, ArraySplit):
-            _check_arrays(name, split, data.class_names)
+            _check_arrays(name, split)
         else:
             raise DataError(
                 f"The {name} split is {type(split).__qualname__}.",
                 "A split is an ArraySplit or a StreamSplit.",
             )
+    task = resolve_task(data).task
+    for name, split in splits.items():
+        check_targets(name, split, task)
     _check_alike(splits)
     return _shared_examples(data)
 
@@ -53,7 +54,7 @@ def named_splits(data: DataSplits) -> dict[str, Split]:
 
 
 def describe(data: DataSplits) -> dict[str, Any]:
-    """The dataset for a version's record: source, classes, and each split.
+    """The dataset for a version's record: source, classes, task, and each split.
 
     A split has its number of `examples`, its `fingerprint`, and the shape and dtype of its
     `inputs` and `targets`.
@@ -64,7 +65,9 @@ def describe(data: DataSplits) -> dict[str, Any]:
     }
     if data.validation is data.test:
         splits["validation"] = splits["test"]
-    return {"source": data.source, "class_names": list(data.class_names), "splits": splits}
+    task = data.task.to_json() if data.task else None
+    names = list(data.class_names)
+    return {"source": data.source, "class_names": names, "task": task, "splits": splits}
 
 
 def fingerprint(split: Split) -> str:
@@ -112,7 +115,7 @@ def _check_words(data: DataSplits) -> None:
             )
 
 
-def _check_arrays(name: str, split: ArraySplit, class_names: Sequence[str]) -> None:
+def _check_arrays(name: str, split: ArraySplit) -> None:
     import numpy as np
 
     for field, array in (("inputs", split.inputs), ("targets", split.targets)):
@@ -143,36 +146,6 @@ def _check_arrays(name: str, split: ArraySplit, class_names: Sequence[str]) -> N
         raise DataError(
             f"The {name} split has {len(split.inputs)} inputs and {len(split.targets)} targets.",
             "Every input needs one target.",
-        )
-    if class_names:
-        _check_labels(name, split.targets, class_names)
-
-
-def _check_labels(name: str, targets: np.ndarray, class_names: Sequence[str]) -> None:
-    import numpy as np
-
-    classes = len(class_names)
-    if targets.ndim == 2 and targets.shape[1] == classes and classes > 1:
-        return  # one column for each class
-    if targets.ndim > 2 or (targets.ndim == 2 and targets.shape[1] != 1):
-        raise DataError(
-            f"The {name} targets have shape {targets.shape}.",
-            f"With {classes} class names they must be (examples,) class numbers, "
-            f"or (examples, {classes}).",
-        )
-    if targets.dtype.kind not in "biu":
-        raise DataError(
-            f"The {name} targets have dtype {targets.dtype}.",
-            "With class names they must be integer class numbers, from 0.",
-        )
-    flat = targets.reshape(-1)
-    wrong = (flat < 0) | (flat >= classes)
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        raise DataError(
-            f"The {name} targets, shape {targets.shape}, are out of range: "
-            f"example {first} has label {int(flat[first])}.",
-            f"There are {classes} class names, so labels go from 0 to {classes - 1}.",
         )
 
 

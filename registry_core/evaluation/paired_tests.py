@@ -1,7 +1,8 @@
 """Whether one version is better than another, tested on the examples of one test split.
 
-Classifiers: exact McNemar test and Tango's interval, with the standard library alone, so that a
-promotion starts quickly. Everything else: a paired bootstrap of the losses, with NumPy.
+Right and wrong predictions: exact McNemar test and Tango's interval, with the standard library
+alone, so that a promotion starts quickly. Everything else: a paired bootstrap of the objective's
+values, with NumPy.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from registry_core.errors import UsageError, safe_repr
 from registry_core.evaluation.per_example_results import PerExampleResults
+from registry_core.tasks import Direction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +53,7 @@ def resampling_progress(
     if observer is None:
         return _no_progress
     compared = " and ".join(dict.fromkeys((candidate.ref, incumbent.ref)))
-    return partial(observer.calculated, f"Resampling the losses of {compared}")
+    return partial(observer.calculated, f"Resampling the results of {compared}")
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,18 @@ class Comparison:
     Args:
         test: `exact McNemar` for classifiers; `paired bootstrap` for everything else, or
             `paired bootstrap, normal bulk` above FULL_BOOTSTRAP_EXAMPLES examples.
-        measure: what is compared, `accuracy` or `loss`.
+        measure: the objective that is compared: `accuracy`, `mae`, `loss`, …
         examples: size of the test split.
-        difference: how much better the candidate is: its accuracy minus the incumbent's, or the
-            incumbent's mean loss minus the candidate's.
+        difference: how much better the candidate is, in the objective's unit: its accuracy minus
+            the incumbent's, or, where lower is better, the incumbent's mean minus the candidate's.
         low: lower end of the confidence interval of the difference.
         high: upper end.
         confidence: level of the interval, between 0 and 1.
         p_value: two-sided; the null hypothesis is no difference.
         only_candidate: examples that only the candidate gets right; None unless classifiers.
         only_incumbent: examples that only the incumbent gets right; None unless classifiers.
+        direction: of the objective: `max` if more is better, `min` if less is.
+        unit: of the objective; empty for none.
     """
 
     test: str
@@ -83,6 +87,46 @@ class Comparison:
     p_value: float
     only_candidate: int | None = None
     only_incumbent: int | None = None
+    direction: Direction = "max"
+    unit: str = ""
+
+
+def not_comparable_reason(
+    candidate: PerExampleResults, incumbent: PerExampleResults
+) -> tuple[str, str]:
+    """Why two versions cannot be compared example by example, and what to do about it.
+
+    Returns:
+        Two parts of a sentence; both are empty if the versions can be compared.
+    """
+    if candidate.fingerprint != incumbent.fingerprint or candidate.examples != incumbent.examples:
+        return (
+            "they were evaluated on different test splits",
+            f"one has {candidate.fingerprint[:19]}…, the other {incumbent.fingerprint[:19]}…",
+        )
+    ours, theirs = candidate.objective_or_default, incumbent.objective_or_default
+    if ours != theirs:
+        names = [
+            f"{each.metric}{f' in {each.unit}' if each.unit else ''}" for each in (ours, theirs)
+        ]
+        return (
+            f"they have different objectives, {names[0]} and {names[1]}",
+            "train one of them again with the dataset's present task",
+        )
+    losses = candidate.loss_function, incumbent.loss_function
+    if ours.name == "loss" and losses[0] != losses[1]:
+        names = [name or "one that was not recorded" for name in losses]
+        return (
+            f"they were measured by different loss functions, {names[0]} and {names[1]}",
+            "give the dataset's task an objective that does not depend on the loss, and train one "
+            "of them again",
+        )
+    if candidate.measured() is None or incumbent.measured() is None:
+        return (
+            f"their objective, {ours.metric}, has no value for each example",
+            "give it one: Objective(…, per_example=…)",
+        )
+    return "", ""
 
 
 def compare(
@@ -100,12 +144,13 @@ def compare(
         progress: called during a bootstrap with (done, total); may be called often.
 
     Raises:
-        UsageError: the test splits differ, or their targets or the order of the examples do.
+        UsageError: the test splits, the targets or the order of the examples differ, or the
+            objectives or the loss functions do.
     """
-    if candidate.fingerprint != incumbent.fingerprint or candidate.examples != incumbent.examples:
+    reason, remedy = not_comparable_reason(candidate, incumbent)
+    if reason:
         raise UsageError(
-            "The two versions cannot be compared: they were evaluated on different test splits.",
-            f"One has {candidate.fingerprint[:19]}…, the other {incumbent.fingerprint[:19]}….",
+            f"The two versions cannot be compared: {reason}.", f"{remedy[0].upper()}{remedy[1:]}."
         )
     if targets_differ(candidate, incumbent):
         raise UsageError(
@@ -114,7 +159,7 @@ def compare(
             f"A stream needs a new fingerprint when its examples or their order change; this one "
             f"kept {safe_repr(candidate.fingerprint)}.",
         )
-    if candidate.correct is None or incumbent.correct is None:
+    if candidate.objective or candidate.correct is None or incumbent.correct is None:
         return _bootstrap(candidate, incumbent, confidence, progress)
     ours, theirs = (int.from_bytes(bits) for bits in (candidate.correct, incumbent.correct))
     only_candidate, only_incumbent = (ours & ~theirs).bit_count(), (theirs & ~ours).bit_count()
@@ -253,11 +298,16 @@ def _bootstrap(
     confidence: float,
     progress: Progress,
 ) -> Comparison:
-    """Paired bootstrap of the mean difference of losses, seeded; percentile interval."""
+    """Paired bootstrap of the mean difference of the objective's values, seeded.
+
+    The interval is a percentile interval.
+    """
     import numpy as np
 
-    theirs, ours = (np.frombuffer(o.losses, "<f4").astype(float) for o in (incumbent, candidate))
-    gains = theirs - ours
+    objective = candidate.objective_or_default
+    sides = (candidate.measured(), incumbent.measured())
+    ours, theirs = (np.asarray(side, "float32").astype(float) for side in sides)
+    gains = ours - theirs if objective.direction == "max" else theirs - ours
     whole = len(gains) <= FULL_BOOTSTRAP_EXAMPLES
     means = resampled_means(gains, progress) if whole else tail_resampled_means(gains, progress)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -265,13 +315,15 @@ def _bootstrap(
     beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
     return Comparison(
         test="paired bootstrap" if whole else "paired bootstrap, normal bulk",
-        measure="loss",
+        measure=objective.name,
         examples=len(gains),
         difference=float(gains.mean()),
         low=float(low),
         high=float(high),
         confidence=confidence,
         p_value=min(1.0, 2 * (beyond + 1) / (BOOTSTRAP_RESAMPLES + 1)),
+        direction=objective.direction,
+        unit=objective.unit,
     )
 
 

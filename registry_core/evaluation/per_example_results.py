@@ -1,27 +1,29 @@
-"""What a version predicted for each test example: loss, predicted class, true class.
+"""What a version predicted for each test example: loss, predicted class, the objective's value.
 
-NumPy writes the results once, at the end of a run. Reading them needs the standard library alone,
-so a promotion starts quickly. Comparing two versions is in `paired_tests`.
+`packing` writes the results once, at the end of a run. Reading them needs the standard library
+alone, so a promotion starts quickly. Comparing two versions is in `paired_tests`.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
+import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
-from registry_core.errors import IntegrityError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from registry_core.types import Evaluation
+from registry_core.errors import DataError, IntegrityError
+from registry_core.tasks import Objective
 
 OUTCOMES_FILE = "outcomes.json"
+
+# By what versions are compared whose record names no objective.
+ACCURACY = Objective("accuracy", "max")
+LOSS = Objective("loss", "min")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class PerExampleResults:
         predicted: examples × 4 bytes, little-endian int32, the predicted classes; or None.
         expected: examples × 4 bytes, little-endian int32, the true classes; or None.
         targets: sha256 of the targets in this order, in hex; empty in older records.
+        objective: by what versions are compared; None stands for the accuracy where `correct` is
+            known, and for the loss elsewhere, as in older records.
+        values: examples × 4 bytes, little-endian float32, the objective's values; None if
+            `correct` or `losses` say them, or if it has no value for each example.
+        loss_function: what computed the losses, as text; empty if it is not known.
+        details: what the task needs beside that, as the file has it. Of a multi-label task
+            `labels`, and `expected_bits` and `predicted_bits` of examples × labels. Of a regression
+            `targets`, and `expected_float32` and `predicted_float32` of examples × targets. Of a
+            segmentation `intersections` and `unions`, the places of each class in all examples.
     """
 
     examples: int
@@ -46,6 +57,10 @@ class PerExampleResults:
     predicted: bytes | None = None
     expected: bytes | None = None
     targets: str = field(default="", compare=False)
+    objective: Objective | None = None
+    values: bytes | None = None
+    loss_function: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The file's bytes: JSON with base64 inside, so that plain Python can read it."""
@@ -58,13 +73,25 @@ class PerExampleResults:
                 ("expected_int32", self.expected),
             )
         }
-        record = {
+        record: dict[str, Any] = {
             "schema": 1,
             "examples": self.examples,
             "fingerprint": self.fingerprint,
             "targets_sha256": self.targets,
             **packed,
         }
+        if self.objective is not None:
+            record["objective"] = {
+                "name": self.objective.name,
+                "direction": self.objective.direction,
+                "unit": self.objective.unit,
+            }
+        if self.values is not None:
+            record["values_float32"] = base64.b64encode(self.values).decode()
+        if self.loss_function:
+            record["loss_function"] = self.loss_function
+        if self.details:
+            record["task"] = dict(self.details)
         return json.dumps(record).encode()
 
     @classmethod
@@ -82,17 +109,78 @@ class PerExampleResults:
             )
             examples, fingerprint = int(record["examples"]), str(record["fingerprint"])
             targets = str(record.get("targets_sha256", ""))
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            objective = Objective(**record["objective"]) if "objective" in record else None
+            values = base64.b64decode(record.get("values_float32", ""), validate=True) or None
+            loss_function = str(record.get("loss_function", ""))
+            details = _checked_details(record.get("task", {}), examples)
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+            DataError,
+        ) as error:
             raise IntegrityError(
                 f"{OUTCOMES_FILE} is not a file of per-example results: {error}."
             ) from error
-        parts = [part for part in (losses, predicted, expected) if part is not None]
+        parts = [part for part in (losses, predicted, expected, values) if part is not None]
         wrong = any(len(part) != 4 * examples for part in parts)
         if losses is None or wrong or (correct is not None and len(correct) != -(-examples // 8)):
             raise IntegrityError(
                 f"{OUTCOMES_FILE} does not have the {examples:,} examples that it states."
             )
-        return cls(examples, fingerprint, losses, correct, predicted, expected, targets)
+        return cls(
+            examples,
+            fingerprint,
+            losses,
+            correct,
+            predicted,
+            expected,
+            targets,
+            objective,
+            values,
+            loss_function,
+            details,
+        )
+
+    @property
+    def objective_or_default(self) -> Objective:
+        """By what versions are compared: as recorded, or what older records stand for."""
+        if self.objective is not None:
+            return self.objective
+        return LOSS if self.correct is None else ACCURACY
+
+    def measured(self) -> Sequence[float] | None:
+        """The objective's value of each example, in order; None if there are none."""
+        if self.objective_or_default.name == "loss":
+            return _floats(self.losses)
+        if self.values is not None:
+            return _floats(self.values)
+        right = self.right() if self.objective is None else None
+        return None if right is None else [float(each) for each in right]
+
+    def mean(self) -> float | None:
+        """The mean of the objective's values; None if there are none."""
+        if self.objective is None and self.correct is not None:
+            return int.from_bytes(self.correct).bit_count() / self.examples
+        values = self.measured()
+        return None if values is None else math.fsum(values) / len(values)
+
+    def pair_with(self, earlier: Self) -> tuple[Self, Self]:
+        """These results and earlier ones of the same model, each with what both have.
+
+        An older record has no objective, and the dataset may have another one by now. Losses of one
+        model are of one loss function, whether or not it is recorded.
+        """
+        if self.objective == earlier.objective:
+            return replace(self, loss_function=earlier.loss_function), earlier
+        if None in (self.correct, earlier.correct):
+            common: dict[str, Any] = {"correct": None, "predicted": None, "expected": None}
+        else:
+            common = {}
+        common |= {"objective": None, "values": None, "loss_function": "", "details": {}}
+        return replace(self, **common), replace(earlier, **common)
 
     def right(self) -> list[bool] | None:
         """Whether each predicted class is right, in order; None if the targets are no classes."""
@@ -105,51 +193,33 @@ class PerExampleResults:
         return struct.unpack(f"<{self.examples}i", self.expected) if self.expected else None
 
 
-def pack_results(
-    evaluation: Evaluation, class_names: Sequence[str], fingerprint: str
-) -> PerExampleResults:
-    """Pack the results of an evaluation.
+def _floats(content: bytes) -> Sequence[float]:
+    """Little-endian float32 as numbers."""
+    numbers = array("f", content)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
-    Args:
-        evaluation: outputs (examples, ...), losses (examples,), targets (examples, ...).
-        class_names: empty if the targets are not classes.
-        fingerprint: of the test split.
+
+def _checked_details(details: Any, examples: int) -> dict[str, Any]:
+    """The details as they are in the file.
+
+    Raises:
+        ValueError: they are not what `PerExampleResults.details` says.
     """
-    import numpy as np
-
-    correct = predicted = expected = None
-    if class_names and are_classes(evaluation.targets):
-        classes, true = predicted_classes(evaluation), true_classes(evaluation)
-        correct = np.packbits(classes == true).tobytes()
-        predicted, expected = (each.astype("<i4").tobytes() for each in (classes, true))
-    losses = evaluation.losses.astype("<f4").tobytes()
-    targets = hashlib.sha256(np.ascontiguousarray(evaluation.targets).tobytes()).hexdigest()
-    return PerExampleResults(
-        len(evaluation.losses), fingerprint, losses, correct, predicted, expected, targets
-    )
-
-
-def are_classes(targets: np.ndarray) -> bool:
-    """Whether each target is exactly one class: a class number, or a one-hot row.
-
-    Args:
-        targets: (examples, ...) as the split has them. False for multi-label targets and for
-            class probabilities.
-    """
-    if targets.ndim != 2 or targets.shape[1] == 1:
-        return True
-    return bool(((targets == 0) | (targets == 1)).all() and (targets.sum(axis=1) == 1).all())
-
-
-def predicted_classes(evaluation: Evaluation) -> np.ndarray:
-    """The predicted class of each example: (examples,) int64, the index of the largest output."""
-    classes: np.ndarray = evaluation.outputs.argmax(axis=-1)
-    return classes
-
-
-def true_classes(evaluation: Evaluation) -> np.ndarray:
-    """The true class of each example: (examples,) int64, from class numbers or one-hot rows."""
-    targets = evaluation.targets
-    one_hot = targets.ndim == 2 and targets.shape[1] > 1
-    classes: np.ndarray = targets.argmax(axis=1) if one_hot else targets.reshape(-1)
-    return classes.astype("int64")
+    if not isinstance(details, dict):
+        raise ValueError("'task' is not an object")
+    sizes = {
+        "bits": -(-examples * int(details.get("labels", 0)) // 8),
+        "float32": 4 * examples * int(details.get("targets", 0)),
+    }
+    for key, value in details.items():
+        kind = key.rpartition("_")[2]
+        if kind in sizes and len(base64.b64decode(value, validate=True)) != sizes[kind]:
+            raise ValueError(f"'{key}' does not have the stated size")
+    counts = [details[key] for key in ("intersections", "unions") if key in details]
+    if any(not all(isinstance(count, int) for count in each) for each in counts):
+        raise ValueError("a count is not an integer")
+    if len({len(each) for each in counts}) > 1:
+        raise ValueError("there are more intersections than unions, or fewer")
+    return details

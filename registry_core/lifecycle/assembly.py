@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from registry_core.data.checks import check_splits, steps
+from registry_core.data.targets import resolve_task
 from registry_core.errors import PluginError
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, Workspace
@@ -11,7 +12,7 @@ from registry_core.types import Assembly, DataSplits
 
 
 def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
-    """Load a run's data and check it.
+    """Load a run's data, find its task, and check both.
 
     Raises:
         DataError: it cannot be used.
@@ -25,6 +26,7 @@ def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
         progress=context.observer,
     )
     with context.plugins.attribute_errors("mlreg_dataset"):
+        data = resolve_task(data)
         warnings = check_splits(data)
     for warning in warnings:
         context.observer.warn(warning)

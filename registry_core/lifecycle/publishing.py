@@ -7,11 +7,7 @@ from typing import Any
 
 from registry_core.data.recorded import validation_split
 from registry_core.errors import IntegrityError, MlregError, PluginError, one_line
-from registry_core.evaluation.per_example_results import (
-    OUTCOMES_FILE,
-    PerExampleResults,
-    pack_results,
-)
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.record import Artifacts
 from registry_core.plugins import custom_code
@@ -34,12 +30,9 @@ def save_model(artifacts: Artifacts, files: Path, context: RunContext) -> list[d
     return custom_code.describe(objects, context.project)
 
 
-def save_results(artifacts: Artifacts, files: Path) -> PerExampleResults:
-    """Write the outputs for each test example; returns them."""
-    fingerprint = artifacts.origin["data"]["splits"]["test"]["fingerprint"]
-    results = pack_results(artifacts.evaluation, artifacts.data.class_names, fingerprint)
-    (files / OUTCOMES_FILE).write_bytes(results.to_json())
-    return results
+def save_results(artifacts: Artifacts, files: Path) -> None:
+    """Write the results for each test example."""
+    (files / OUTCOMES_FILE).write_bytes(artifacts.results.to_json())
 
 
 def draw_figures(artifacts: Artifacts, files: Path, context: RunContext) -> str | None:
@@ -56,6 +49,7 @@ def draw_figures(artifacts: Artifacts, files: Path, context: RunContext) -> str 
         tuple(artifacts.data.class_names),
         artifacts.imported is None
         and validation_split(artifacts.origin["data"]["splits"]) == "test",
+        artifacts.data.task,
     )
     out_dir = files / FIGURES_FOLDER
     out_dir.mkdir()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from registry_core.evaluation.packing import metrics_of, pack_results
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext
@@ -44,6 +45,7 @@ class Artifacts:
         history: what was measured after each epoch.
         model: what was evaluated and is to be registered.
         evaluation: of the model on the test split.
+        results: the evaluation's, for each example.
         metrics: `test_loss`, `test_accuracy`, …
         seconds: of each stage.
         weights: the digest of the model's weights; empty for an imported model.
@@ -57,10 +59,34 @@ class Artifacts:
     history: History
     model: Any
     evaluation: Evaluation
+    results: PerExampleResults
     metrics: Mapping[str, float]
     seconds: Mapping[str, float]
     weights: str = ""
     imported: Mapping[str, Any] | None = None
+
+
+def measure(
+    evaluation: Evaluation, data: DataSplits, described: Mapping[str, Any], context: RunContext
+) -> tuple[PerExampleResults, dict[str, float]]:
+    """The results for each test example, and the version's metrics with the objective among them.
+
+    Args:
+        evaluation: on the test split.
+        data: the splits, with their task.
+        described: what `describe` says of them.
+        context: its observer hears a warning.
+
+    Raises:
+        PluginError: the objective cannot be computed.
+    """
+    assert data.task is not None  # noqa: S101 - load_data found it
+    with context.plugins.attribute_errors("mlreg_dataset"):
+        results = pack_results(evaluation, data.task, described["splits"]["test"]["fingerprint"])
+        metrics, warning = metrics_of(evaluation, data.task, results, "test")
+    if warning:
+        context.observer.warn(warning)
+    return results, metrics
 
 
 def build_origin(
@@ -105,7 +131,6 @@ def add_late_imports(origin: Mapping[str, Any], context: RunContext) -> dict[str
 
 def build_record(
     artifacts: Artifacts,
-    results: PerExampleResults,
     seconds: Mapping[str, float],
     command_seconds: float,
     figures_missing: str | None,
@@ -114,7 +139,6 @@ def build_record(
 
     Args:
         artifacts: what the run made.
-        results: the outputs for each test example.
         seconds: of each stage, in this process.
         command_seconds: from the beginning of the command to the registration.
         figures_missing: why the figures are missing; None if they are there.
@@ -127,7 +151,7 @@ def build_record(
         "seed": spec.config.seed,
         "group": spec.group,
         "metrics": artifacts.metrics,
-        "objective": _objective(artifacts.metrics, results),
+        "objective": artifacts.results.objective_or_default.to_json(),
         "config": origin["config"],
         "history": {name: list(values) for name, values in history.metrics.items()},
         "epoch_seconds": list(history.epoch_seconds),
@@ -145,10 +169,3 @@ def build_record(
         return {**record, "weights": artifacts.weights}
     # the settings loaded the data; they do not say how the model was trained
     return {**record, "config": {}, "imported": artifacts.imported}
-
-
-def _objective(metrics: Mapping[str, float], results: PerExampleResults) -> dict[str, str]:
-    """What `name@best` compares: accuracy if there are right and wrong outputs, else the loss."""
-    if results.correct is not None and "test_accuracy" in metrics:
-        return {"metric": "test_accuracy", "direction": "max"}
-    return {"metric": "test_loss", "direction": "min"}

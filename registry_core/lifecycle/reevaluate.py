@@ -14,13 +14,14 @@ from typing import Any
 
 from registry_core.data.checks import fingerprint, named_splits
 from registry_core.errors import DataError, UsageError
+from registry_core.evaluation.packing import metrics_of, pack_results
 from registry_core.evaluation.paired_tests import (
     Comparison,
     compare,
     resampling_progress,
     targets_differ,
 )
-from registry_core.evaluation.per_example_results import PerExampleResults, pack_results
+from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.record import RecordedVersion
@@ -143,20 +144,24 @@ def evaluate(
     # the plugin's own layers run here; an imported model has none
     with nullcontext() if imported else plugins.attribute_errors("mlreg_model"):
         evaluation = backend.evaluate(model, model, split)
-    metrics = {f"{split_name}_{name}": value for name, value in evaluation.metrics.items()}
+    assert data.task is not None  # noqa: S101 - load_data found it
+    with plugins.attribute_errors("mlreg_dataset"):
+        results = pack_results(evaluation, data.task, seen)
+        metrics, _ = metrics_of(evaluation, data.task, results, split_name)
     measured = version, split_name, len(split), seen, metrics
     before = recorded.results
     if split_name != "test" or before is None or before.fingerprint != seen:
         return Reevaluation(*measured, "not recorded")
-    results = pack_results(evaluation, data.class_names, seen)
     if targets_differ(results, before):
         raise DataError(
             f"The test split has the fingerprint that {version.ref} was measured on, but other "
             "targets.",
             "Its examples or their order changed: a stream needs another fingerprint then.",
         )
+    results, before = results.pair_with(before)
     changed = _changed(results, before)
-    if results == before and metrics == dict(version.metrics):
+    recorded_ones = {name: metrics.get(name) for name in version.metrics}
+    if results == before and recorded_ones == dict(version.metrics):
         verdict = "identical"
     elif not changed and all(
         _same(metrics.get(name), value) for name, value in version.metrics.items()

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from registry_core.errors import UsageError
 from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
-from registry_core.evaluation.per_example_results import PerExampleResults, pack_results
+from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.lifecycle.context import RunContext, Workspace
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.record_diff import RecordChange, changed_since, covered
@@ -154,12 +154,11 @@ def reproduce(
     version, manifest = recorded.version, recorded.manifest
     artifacts = execute(spec, workspace, context)
     origin = artifacts.origin
-    fingerprint = origin["data"]["splits"]["test"]["fingerprint"]
-    results = pack_results(artifacts.evaluation, artifacts.data.class_names, fingerprint)
-    comparison, why_not = _compare(results, recorded, context.observer)
+    comparison, why_not = _compare(artifacts.results, recorded, context.observer)
     history = {name: list(values) for name, values in artifacts.history.metrics.items()}
     same = artifacts.weights == manifest["weights"] and history == manifest["history"]
-    if same and dict(artifacts.metrics) == dict(version.metrics):
+    metrics = {name: artifacts.metrics.get(name) for name in version.metrics}
+    if same and metrics == dict(version.metrics):
         verdict = "identical"
     elif comparison is not None and comparison.p_value >= LEVEL:
         verdict = "within noise"
@@ -203,7 +202,7 @@ def _compare(
         return None, "there is no record of the answers on a test split"
     progress = resampling_progress(observer, recorded.version, recorded.version)
     try:
-        return compare(results, recorded.results, progress=progress), ""
+        return compare(*results.pair_with(recorded.results), progress=progress), ""
     except UsageError as error:
         return None, error.what
 

@@ -28,6 +28,7 @@ from registry_core.lifecycle.record import (
     add_late_imports,
     build_origin,
     build_record,
+    measure,
 )
 from registry_core.lifecycle.run_log import logged
 from registry_core.lifecycle.spec import RunSpec
@@ -121,6 +122,7 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         )
         inference = assembly.model if inference is None else inference
         evaluation = backend.evaluate(inference, assembly.model, data.test)
+    results, metrics = measure(evaluation, data, described, context)
     return Artifacts(
         spec,
         backend,
@@ -129,7 +131,8 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         history,
         inference,
         evaluation,
-        {f"test_{name}": value for name, value in evaluation.metrics.items()},
+        results,
+        metrics,
         stages.seconds,
         backend.digest(inference),
     )
@@ -162,7 +165,7 @@ def publish(
     ):
         if artifacts.imported is None:  # an imported model's file is in the folder already
             extra[custom_code.KEY] = save_model(artifacts, folder.files, context)
-        results = save_results(artifacts, folder.files)
+        save_results(artifacts, folder.files)
     with stages.timed("plot"):
         figures_missing = draw_figures(artifacts, folder.files, context)
 
@@ -174,9 +177,7 @@ def publish(
         save_log(folder, observer)
     files = files_below(folder.files, observer)
     took = 0.0 if context.began is None else time.monotonic() - context.began
-    record = extra | build_record(
-        artifacts, results, stages.seconds, round(took, 3), figures_missing
-    )
+    record = extra | build_record(artifacts, stages.seconds, round(took, 3), figures_missing)
     interrupts.outcome = f"It was being registered: `mlreg list {model}` says whether it was."
     with interrupts.defer_interrupts():
         version = store.publish(

@@ -22,7 +22,7 @@ from registry_core.errors import RefusedError, UsageError
 from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.publishing import notify
-from registry_core.lifecycle.record import Artifacts, build_origin
+from registry_core.lifecycle.record import Artifacts, build_origin, measure
 from registry_core.lifecycle.run import NOTHING_REGISTERED, publish
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
@@ -109,6 +109,7 @@ def import_model(
 
         with stages.timed("evaluate"):
             evaluation = backend.evaluate(model, model, data.test)
+        results, metrics = measure(evaluation, data, described, context)
         artifacts = Artifacts(
             replace(spec, preset=PRESET),
             backend,
@@ -117,7 +118,8 @@ def import_model(
             History({}),
             model,
             evaluation,
-            {f"test_{name}": value for name, value in evaluation.metrics.items()},
+            results,
+            metrics,
             stages.seconds,
             imported={
                 "file": _plain(file.name),

@@ -18,9 +18,14 @@ from registry_core.errors import (
     escape_surrogates,
     truncate,
 )
-from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
+from registry_core.evaluation.paired_tests import (
+    Comparison,
+    compare,
+    not_comparable_reason,
+    resampling_progress,
+)
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
-from registry_core.formatting import counted
+from registry_core.formatting import counted, fraction, signed
 from registry_core.plugins.manager import PluginSet
 from registry_core.records import Objection, Version
 from registry_core.rules import PromotionRule, SetRule
@@ -187,7 +192,7 @@ def evaluate_gates(
     pair = _Pair(candidate, incumbent, past, per_example_results, observer)
     checks: list[Check] = []
     for each in rules:
-        required = _above_floors(candidate, each.rule) + _has_held(candidate, each.rule, past)
+        required = _within_limits(candidate, each.rule) + _has_held(candidate, each.rule, past)
         if each.rule.versus_incumbent != "off":
             required.append(pair.check(each.rule))
         checks += [replace(check, source=each.place) for check in required]
@@ -226,14 +231,16 @@ def check_force(force: bool, reason: str) -> None:
         )
 
 
-def _above_floors(candidate: Version, rule: PromotionRule) -> list[Check]:
+def _within_limits(candidate: Version, rule: PromotionRule) -> list[Check]:
     checks: list[Check] = []
-    for metric, floor in rule.floor.items():
-        value = candidate.metrics.get(metric)
-        found = f"{candidate.ref} has no such metric" if value is None else f"{value:.4f}"
-        checks.append(
-            Check(f"{metric} at least {floor:g}", value is not None and value >= floor, found)
-        )
+    for side, limits in (("at least", rule.floor), ("at most", rule.ceiling)):
+        for metric, limit in limits.items():
+            value = candidate.metrics.get(metric)
+            found = f"{candidate.ref} has no such metric" if value is None else f"{value:.4f}"
+            passed = value is not None and (
+                value >= limit if side == "at least" else value <= limit
+            )
+            checks.append(Check(f"{metric} {side} {limit:g}", passed, found))
     return checks
 
 
@@ -287,6 +294,8 @@ class _Pair:
             passed = comparison.low > -rule.margin
         line = format_comparison(comparison, self._candidate.ref, self._incumbent.ref)
         found = f"{line}; level {level:.3g}"
+        if rule.versus_incumbent == "not-worse" and comparison.measure != "accuracy":
+            found += f"; margin {rule.margin:g}{in_unit(comparison.unit)}"
         if self.decided_before:
             earlier = counted(self.decided_before, "earlier comparison")
             found += f", corrected for {earlier} with {self._incumbent.ref} on this test split"
@@ -317,8 +326,9 @@ class _Pair:
         if ours is None or theirs is None:
             missing = self._candidate.ref if ours is None else incumbent.ref
             self.not_compared = f"{missing} has no recorded per-example results"
-        elif ours.fingerprint != theirs.fingerprint or ours.examples != theirs.examples:
-            self.not_compared = "they were evaluated on different test splits"
+        elif (reason := not_comparable_reason(ours, theirs))[0]:
+            what, remedy = reason
+            self.not_compared = what if "test splits" in what else f"{what}; {remedy}"
         else:
             self._results = ours, theirs
             self.fingerprint = ours.fingerprint
@@ -338,16 +348,26 @@ class _Pair:
 def format_comparison(comparison: Comparison, candidate: str, incumbent: str) -> str:
     """A comparison in one line: difference, interval, p-value, disagreements.
 
+    The interval is of how much better the candidate is, in the objective's unit, also where less of
+    the objective is better.
+
     Args:
         comparison: the comparison.
         candidate: name of the candidate in the text.
         incumbent: name of the incumbent in the text.
     """
-    gain = "accuracy" if comparison.measure == "accuracy" else f"{comparison.measure} better by"
+    percent = f"{100 * comparison.confidence:.4g} %"
+    if comparison.measure == "accuracy":
+        gain = f"accuracy {comparison.difference:+.4f}"
+        interval = f"{percent} interval {comparison.low:+.4f} to {comparison.high:+.4f}"
+    else:
+        name, unit = comparison.measure, in_unit(comparison.unit)
+        side = "worse" if comparison.difference < 0 else "better"
+        gain = f"{name} {side} by {fraction(name, abs(comparison.difference))}{unit}"
+        low, high = (signed(name, end) for end in (comparison.low, comparison.high))
+        interval = f"{percent} interval of the gain {low} to {high}{unit}"
     line = (
-        f"{gain} {comparison.difference:+.4f}, "
-        f"{100 * comparison.confidence:.4g} % interval {comparison.low:+.4f} to "
-        f"{comparison.high:+.4f}, {format_p_value(comparison.p_value)} ({comparison.test} on "
+        f"{gain}, {interval}, {format_p_value(comparison.p_value)} ({comparison.test} on "
         f"{comparison.examples:,} examples"
     )
     if comparison.only_candidate is not None and comparison.only_incumbent is not None:
@@ -356,6 +376,11 @@ def format_comparison(comparison: Comparison, candidate: str, incumbent: str) ->
             f"only {incumbent} right: {comparison.only_incumbent:,}"
         )
     return f"{line})"
+
+
+def in_unit(unit: str) -> str:
+    """` years`; nothing without a unit."""
+    return f" {unit}" if unit else ""
 
 
 def format_p_value(p_value: float) -> str:

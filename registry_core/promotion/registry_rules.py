@@ -14,7 +14,14 @@ from typing import Any
 from registry_core import rules
 from registry_core.errors import UsageError
 from registry_core.refs import check_alias_name
-from registry_core.rules import PromotionRule, RuleChange, SetRule, nearest, wrong_value
+from registry_core.rules import (
+    PromotionRule,
+    RuleChange,
+    SetRule,
+    nearest,
+    wrong_value,
+    wrong_way,
+)
 from registry_core.settings import Settings
 from registry_core.store import Store
 
@@ -110,7 +117,7 @@ def list_rules(store: Store, settings: Settings) -> RuleList:
 def set_rule(
     store: Store,
     alias: str,
-    floor: Mapping[str, float | None],
+    limits: Mapping[str, Mapping[str, float | None]],
     settings: Mapping[str, Any],
     reason: str,
     dry_run: bool,
@@ -120,29 +127,39 @@ def set_rule(
     Args:
         store: the registry.
         alias: the alias.
-        floor: metric -> its least value; None requires none.
+        limits: `floor` and `ceiling`: metric -> its least or largest value; None requires none.
         settings: other fields of `PromotionRule` -> value; what is not there stays.
         reason: kept in the ledger.
         dry_run: return what would be done, and change nothing.
 
     Raises:
-        UsageError: a value cannot be part of a rule.
+        UsageError: a value cannot be part of a rule, or a better metric would break its limit.
     """
     check_alias_name(alias)
-    least = {metric: value for metric, value in floor.items() if value is not None}
-    for key, value in (*settings.items(), ("floor", least)):
+    set_limits = {
+        key: {metric: value for metric, value in each.items() if value is not None}
+        for key, each in limits.items()
+    }
+    for key, value in (*settings.items(), *set_limits.items()):
         if wrong := wrong_value(key, value, alias):
             option = {"versus_incumbent": "versus"}.get(key, key).replace("_", "-")
             raise UsageError(f"--{option} {wrong}.", "", "mlreg rules set --help")
 
+    _refuse_wrong_way(store, alias, set_limits)
+
     def change(before: Mapping[str, PromotionRule]) -> Mapping[str, PromotionRule]:
         rule = before.get(alias, PromotionRule())
-        kept = {metric: value for metric, value in rule.floor.items() if metric not in floor}
-        return {alias: replace(rule, floor={**kept, **least}, **settings)}
+        merged: dict[str, Any] = {}
+        for key, new in set_limits.items():
+            old = getattr(rule, key)
+            kept = {metric: old[metric] for metric in old if metric not in limits[key]}
+            merged[key] = {**kept, **new}
+        return {alias: replace(rule, **merged, **settings)}
 
     changes = store.rules.change(change, reason, dry_run=dry_run)
     warnings = _alias_warnings(store, changes)
-    warnings += _name_warnings(store, least, settings.get("requires", ()))
+    named = [metric for each in set_limits.values() for metric in each]
+    warnings += _name_warnings(store, named, settings.get("requires", ()))
     return RuleChanges(changes, dry_run, warnings)
 
 
@@ -184,7 +201,36 @@ def sync_rules(store: Store, settings: Settings, reason: str, dry_run: bool) -> 
     wanted = dict(settings.promotion)
     changes = store.rules.change(lambda _: wanted, reason, str(file), dry_run)
     kept = [alias for alias in store.rules.current() if alias not in wanted]
-    return RuleChanges(changes, dry_run, _alias_warnings(store, changes), kept)
+    warnings = _alias_warnings(store, changes)
+    warnings += [
+        f"In the rule for '{alias}': {what}. In {file}, write it as a "
+        f"{right[2:].partition(' ')[0]} instead."
+        for alias, rule in wanted.items()
+        for what, _, right in wrong_way(rule)
+    ]
+    return RuleChanges(changes, dry_run, warnings, kept)
+
+
+def _refuse_wrong_way(store: Store, alias: str, limits: Mapping[str, Mapping[str, float]]) -> None:
+    """Refuse a floor for a metric that is better when lower, and a ceiling for the opposite.
+
+    The newest version's objective is known; of other metrics, the name says it.
+
+    Raises:
+        UsageError: the rule has one.
+    """
+    rule = PromotionRule(floor=limits.get("floor", {}), ceiling=limits.get("ceiling", {}))
+    if not (rule.floor or rule.ceiling):
+        return
+    objectives = [store.manifest(version)["objective"] for version in store.newest_versions(1)]
+    known = {each["metric"]: each["direction"] for each in objectives}
+    for what, _, right in wrong_way(rule, known):
+        asked = "at most" if right.startswith("--ceiling") else "at least"
+        raise UsageError(
+            f"{what}.",
+            f"{right.partition(' ')[0]} requires {asked} as much.",
+            f"mlreg rules set {alias} {right}",
+        )
 
 
 def _alias_warnings(store: Store, changes: Sequence[RuleChange]) -> list[str]:

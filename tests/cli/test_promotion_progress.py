@@ -64,7 +64,7 @@ def test_a_long_comparison_says_how_far_it_is_and_a_signal_stops_it(store, words
         while "Resampling" not in heard:
             heard = process.stderr.readline()
             assert heard, "it ended without a word"
-        assert heard.startswith("Resampling the losses of dummy@2 and dummy@1: ")
+        assert heard.startswith("Resampling the results of dummy@2 and dummy@1: ")
         assert heard.endswith(" of 10,000,000\n")
         began = time.monotonic()
         process.send_signal(signal.SIGINT)

@@ -9,9 +9,11 @@ import pytest
 from store_helpers import record
 
 from registry_core.errors import UsageError
-from registry_core.evaluation.per_example_results import OUTCOMES_FILE, pack_results
+from registry_core.evaluation.packing import pack_results
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE
 from registry_core.registry import Registry
 from registry_core.settings import Settings
+from registry_core.tasks import Classification
 from registry_core.types import Evaluation
 
 CLASSES = ("cat", "dog")
@@ -38,7 +40,7 @@ def publish(registered, answers, *, fingerprint="sha256:test", kept=True, **conf
         files["model.keras"].write_bytes(b"weights")
         if kept:
             files[OUTCOMES_FILE] = run.files / OUTCOMES_FILE
-            packed = pack_results(evaluation, CLASSES, fingerprint)
+            packed = pack_results(evaluation, Classification(CLASSES), fingerprint)
             files[OUTCOMES_FILE].write_bytes(packed.to_json())
         return registered.store.publish(run, what, files, lambda paths: None)
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from registry_core.config import RunConfig
 from registry_core.evaluation import figures as plotting
+from registry_core.evaluation.figures import canvas
 from registry_core.types import Evaluation, History, RunResult
 
 FIFTY = [0.8 - 0.4 * 0.9**epoch for epoch in range(50)]
@@ -29,12 +30,12 @@ def figures(monkeypatch):
     """Every figure drawn, to be asked what is in it."""
     drawn = []
 
-    class Remembered(plotting.Figure):
+    class Remembered(canvas.Figure):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             drawn.append(self)
 
-    monkeypatch.setattr(plotting, "Figure", Remembered)
+    monkeypatch.setattr(canvas, "Figure", Remembered)
     return drawn
 
 
@@ -43,7 +44,9 @@ def result(history=None, outputs=None, targets=None, class_names=(), model="wine
     targets = np.zeros(len(outputs)) if targets is None else targets
     evaluation = Evaluation({}, outputs, np.zeros(len(outputs), np.float32), targets)
     history = history or History({})
-    return RunResult(model, "wine", "tiny", RunConfig(), history, {}, evaluation, class_names)
+    return RunResult(
+        model, "wine", "tiny", RunConfig(), history, {}, evaluation, tuple(class_names)
+    )
 
 
 def pixels_of(path, colour):
@@ -291,18 +294,20 @@ def test_single_numbers_get_predicted_against_true(tmp_path, figures, shape):
     predicted = (true * 0.9).astype(np.float32)
     predicted[3] = np.nan
     drawn = plotting.standard_figures(result(None, predicted, true), tmp_path)
-    assert names(drawn) == ["predicted_and_true.png"]
-    axes = figures[0].axes[0]
-    assert len(axes.collections[0].get_offsets()) == 29
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("true", "predicted")
+    assert names(drawn) == ["predicted_and_true.png", "residuals.png"]
+    for figure, label in zip(figures, ("predicted", "predicted minus true"), strict=True):
+        axes = figure.axes[0]
+        assert len(axes.collections[0].get_offsets()) == 29
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("true", label)
 
 
 @pytest.mark.parametrize(
     ("outputs", "targets", "class_names"),
     [
-        (np.zeros((4, 2), np.float32), np.zeros((4, 2)), ()),  # several numbers an example
+        (np.zeros((4, 9), np.float32), np.zeros((4, 9)), ()),  # many numbers an example
+        (np.zeros((4, 2), np.float32), np.zeros(4), ()),  # a mean and a variance
         (np.zeros((4, 5, 3), np.float32), np.zeros((4, 5)), "abc"),  # a class for each place
-        (np.zeros((4, 1), np.float32), np.zeros(4), "ab"),  # classes without a value for each
+        (np.zeros((4, 1), np.float32), np.zeros(4), "abc"),  # classes without a value for each
         (np.zeros((0, 1), np.float32), np.zeros(0), ()),
         (np.zeros((0, 3), np.float32), np.zeros(0, int), "abc"),
     ],
@@ -345,7 +350,7 @@ def test_a_failed_figure_leaves_the_previous_file(tmp_path, monkeypatch):
         draft.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plotting.Figure, "savefig", fails)
+    monkeypatch.setattr(canvas.Figure, "savefig", fails)
     with pytest.raises(OSError, match="No space"):
         plotting.plot_metric("loss", [1.0], None, path)
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("loss.png", b"before")]

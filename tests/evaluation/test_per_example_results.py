@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_core.errors import IntegrityError
-from registry_core.evaluation.per_example_results import (
-    PerExampleResults,
-    pack_results,
-    predicted_classes,
-    true_classes,
-)
+from registry_core.evaluation.packing import pack_results
+from registry_core.evaluation.per_example_results import PerExampleResults
+from registry_core.evaluation.predictions import predicted_classes, true_classes
+from registry_core.tasks import Classification, Other
 from registry_core.types import Evaluation
+
+ABC = Classification(("a", "b", "c"))
 
 
 def evaluated(targets, outputs=None, losses=None) -> Evaluation:
@@ -31,7 +31,7 @@ def evaluated(targets, outputs=None, losses=None) -> Evaluation:
 def test_correct_predictions_are_packed_as_bits(pairs):
     """Bit i is whether example i is right, most significant bit first; classes are int32."""
     truth, answers = (np.array(column) for column in zip(*pairs, strict=True))
-    packed = pack_results(evaluated(truth, np.eye(3)[answers]), ("a", "b", "c"), "sha256:1")
+    packed = pack_results(evaluated(truth, np.eye(3)[answers]), ABC, "sha256:1")
     bits = "".join(f"{byte:08b}" for byte in packed.correct)
     assert [bit == "1" for bit in bits[: len(pairs)]] == [t == a for t, a in pairs]
     assert "1" not in bits[len(pairs) :]
@@ -45,13 +45,13 @@ def test_correct_predictions_are_packed_as_bits(pairs):
 def test_losses_are_stored_exactly():
     """Float32, little-endian, in the split's order."""
     losses = [0.1, 1e-30, 12.5]
-    packed = pack_results(evaluated([0, 1, 2], np.eye(3), losses), ("a", "b", "c"), "f")
+    packed = pack_results(evaluated([0, 1, 2], np.eye(3), losses), ABC, "f")
     assert packed.losses == np.array(losses, "<f4").tobytes()
 
 
 def test_without_classes_only_losses_are_stored():
     """A regression has no right or wrong."""
-    packed = pack_results(evaluated([0.5, 2.5]), (), "f")
+    packed = pack_results(evaluated([0.5, 2.5]), Other(), "f")
     assert packed.correct is None
     assert packed.predicted is None
     assert PerExampleResults.from_json(packed.to_json()) == packed
@@ -63,15 +63,17 @@ def test_without_classes_only_losses_are_stored():
 def test_true_classes_come_from_class_numbers_or_one_hot_rows(targets):
     """All forms of the targets give the same classes."""
     evaluation = evaluated(targets, np.eye(3)[[2, 0, 2]])
-    assert true_classes(evaluation).tolist() == [2, 0, 1]
-    assert predicted_classes(evaluation).tolist() == [2, 0, 2]
-    assert pack_results(evaluation, ("a", "b", "c"), "f").correct == bytes([0b1100_0000])
+    assert true_classes(evaluation.targets).tolist() == [2, 0, 1]
+    assert predicted_classes(evaluation.outputs, 3).tolist() == [2, 0, 2]
+    assert pack_results(evaluation, ABC, "f").correct == bytes([0b1100_0000])
 
 
 def test_the_file_is_json_with_a_schema():
     """Other programs can read it: base64 of plain little-endian numbers."""
     packed = pack_results(
-        evaluated([1, 0], [[0.1, 0.9], [0.2, 0.8]], [0.5, 1]), ("a", "b"), "sha256:9"
+        evaluated([1, 0], [[0.1, 0.9], [0.2, 0.8]], [0.5, 1]),
+        Classification(("a", "b")),
+        "sha256:9",
     )
     record = json.loads(packed.to_json())
     assert record["schema"] == 1

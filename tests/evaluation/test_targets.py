@@ -1,21 +1,24 @@
 """How the kind of targets determines the comparison of two versions."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fakes import TABLE_PLUGIN, FakeBackend, run_context, write_project
 
+from registry_core.data.targets import resolve_task
 from registry_core.errors import DataError, UsageError
+from registry_core.evaluation.packing import pack_results
 from registry_core.evaluation.paired_tests import compare
-from registry_core.evaluation.per_example_results import PerExampleResults, pack_results
+from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.reevaluate import evaluate
 from registry_core.lifecycle.run import run
 from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.store import Store
-from registry_core.types import Evaluation
+from registry_core.types import ArraySplit, DataSplits, Evaluation
 
 NAMES = ("setosa", "versicolor", "virginica")
 
@@ -28,39 +31,58 @@ def evaluated(targets, shift: float = 0.0) -> Evaluation:
     return Evaluation({}, outputs, losses.astype("float32"), targets)
 
 
+def packed(evaluation, names, fingerprint="f") -> PerExampleResults:
+    """Packed by the task that names and targets say."""
+    split = ArraySplit(evaluation.targets, evaluation.targets)
+    task = resolve_task(DataSplits(split, split, class_names=names)).task
+    return pack_results(evaluation, task, fingerprint)
+
+
 SEVERAL_LABELS = [[1, 1, 0], [0, 0, 0], [1, 0, 1], [0, 1, 0]]
 
 
 @pytest.mark.parametrize(
     "targets",
-    [SEVERAL_LABELS, [[1, 0, 0], [1, 1, 0]], [[0, 0, 0], [1, 0, 0]], [[0.9, 0.1, 0]] * 3],
-    ids=["none to two labels", "two labels once", "no label once", "shares"],
+    [SEVERAL_LABELS, [[1, 0, 0], [1, 1, 0]], [[0, 0, 0], [1, 0, 0]]],
+    ids=["none to two labels", "two labels once", "no label once"],
 )
-def test_multi_label_targets_are_compared_by_loss(targets):
+def test_multi_label_targets_are_compared_by_their_f1(targets):
     """The index of the largest of several labels is not a class."""
-    first, second = (pack_results(evaluated(targets, shift), NAMES, "f") for shift in (0, 0.1))
+    right = evaluated(targets)
+    wrong = replace(right, outputs=1 - right.outputs)
+    first, second = packed(right, NAMES), packed(wrong, NAMES)
     assert first.correct is None
     assert first.predicted is None
     assert first.right() is None
     comparison = compare(second, first)
-    assert (comparison.measure, comparison.test) == ("loss", "paired bootstrap")
+    assert (comparison.measure, comparison.test) == ("example_f1", "paired bootstrap")
+    assert comparison.difference == -1
+
+
+def test_class_probabilities_are_compared_by_loss():
+    """They are neither a class nor labels."""
+    first, second = (packed(evaluated([[0.9, 0.1, 0]] * 3, shift), NAMES) for shift in (0, 0.1))
+    comparison = compare(second, first)
+    assert (comparison.measure, comparison.direction) == ("loss", "min")
     assert comparison.difference == pytest.approx(-0.1)
 
 
 @pytest.mark.parametrize("targets", [[0, 2, 1], [[1, 0, 0], [0, 0, 1], [0, 1, 0]]])
 def test_single_label_targets_are_compared_by_accuracy(targets):
     """Class numbers and one-hot rows."""
-    packed = pack_results(evaluated(targets), NAMES, "f")
-    assert compare(packed, packed).measure == "accuracy"
+    results = packed(evaluated(targets), NAMES)
+    assert compare(results, results).measure == "accuracy"
 
 
-def test_older_versions_with_multi_label_targets_stay_comparable():
-    """They recorded a class per example; a comparison with a new version uses the losses."""
-    new = pack_results(evaluated(SEVERAL_LABELS), NAMES, "f")
+def test_older_versions_with_multi_label_targets_are_compared_with_each_other_alone():
+    """They recorded a class per example, by the largest of several labels."""
+    new = packed(evaluated(SEVERAL_LABELS), NAMES)
     old = PerExampleResults(4, "f", new.losses, b"\xf0", bytes(16), bytes(16))
     assert PerExampleResults.from_json(old.to_json()) == old
-    assert compare(new, old).measure == "loss"
     assert compare(old, old).measure == "accuracy"
+    with pytest.raises(UsageError, match="test_example_f1 and test_accuracy"):
+        compare(new, old)
+    assert compare(*new.pair_with(old)).measure == "loss"  # the same model, measured again
 
 
 # --- one fingerprint, other targets --------------------------------------------------------------
@@ -73,7 +95,7 @@ def test_different_targets_with_one_fingerprint_cannot_be_compared():
         ([[0.5], [1.0]], [[1.0], [0.5]], ()),
         (SEVERAL_LABELS, SEVERAL_LABELS[::-1], NAMES),
     ):
-        first, second = (pack_results(evaluated(each), names, "v1") for each in (ours, theirs))
+        first, second = (packed(evaluated(each), names, "v1") for each in (ours, theirs))
         with pytest.raises(UsageError, match="different targets") as caught:
             compare(first, second)
         assert "v1" in caught.value.remedy
@@ -82,16 +104,16 @@ def test_different_targets_with_one_fingerprint_cannot_be_compared():
 
 def test_the_digest_of_the_targets_is_stored_and_optional():
     """Records of earlier versions of mlreg have none."""
-    packed = pack_results(evaluated([0.5, 1.5, 2.5], 0), (), "v1")
-    record = json.loads(packed.to_json())
-    assert record["targets_sha256"] == packed.targets != ""
+    results = packed(evaluated([0.5, 1.5, 2.5], 0), (), "v1")
+    record = json.loads(results.to_json())
+    assert record["targets_sha256"] == results.targets != ""
     del record["targets_sha256"]
     earlier = PerExampleResults.from_json(json.dumps(record).encode())
-    assert earlier == packed
-    other = pack_results(evaluated([2.5, 1.5, 0.5], 0), (), "v1")
-    assert compare(other, earlier).measure == "loss"  # nothing says that they differ
+    assert earlier == results
+    other = packed(evaluated([2.5, 1.5, 0.5], 0), (), "v1")
+    assert compare(other, earlier).measure == "mae"  # nothing says that they differ
     # the classes of a classifier were always kept
-    first, second = (pack_results(evaluated(each), NAMES, "v1") for each in ([0, 1, 2], [1, 0, 2]))
+    first, second = (packed(evaluated(each), NAMES, "v1") for each in ([0, 1, 2], [1, 0, 2]))
     old = PerExampleResults(3, "v1", first.losses, first.correct, first.predicted, first.expected)
     with pytest.raises(UsageError, match="different targets"):
         compare(second, old)
@@ -117,9 +139,9 @@ class MeasuresAccuracy(FakeBackend):
 
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
-    ("plugin", "metric"), [(TABLE_PLUGIN, "test_accuracy"), (SEVERAL, "test_loss")]
+    ("plugin", "metric"), [(TABLE_PLUGIN, "test_accuracy"), (SEVERAL, "test_example_f1")]
 )
-def test_multi_label_versions_are_ranked_by_loss(tmp_path, plugin, metric):
+def test_multi_label_versions_are_ranked_by_their_f1(tmp_path, plugin, metric):
     """`name@best` uses the measure of the comparison; class figures are not drawn."""
     from registry_core.evaluation.figures import standard_figures
 
@@ -134,6 +156,7 @@ def test_multi_label_versions_are_ranked_by_loss(tmp_path, plugin, metric):
     assert manifest["objective"]["metric"] == metric
     drawn = {file["path"] for file in manifest["files"]}
     assert ("figures/confusion_matrix.png" in drawn) == (metric == "test_accuracy")
+    assert ("figures/labels.png" in drawn) == (metric != "test_accuracy")
 
 
 @pytest.mark.gate

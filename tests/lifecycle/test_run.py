@@ -232,7 +232,8 @@ def test_the_manifest_says_all_that_a_run_was(tmp_path):
     }
     assert manifest["history"] == {"loss": [1.0, 0.5, 1 / 3]}
     assert manifest["epoch_seconds"] == [0.25] * 3
-    assert manifest["objective"] == {"metric": "test_accuracy", "direction": "max"}
+    assert manifest["objective"] == {"metric": "test_accuracy", "direction": "max", "unit": ""}
+    assert manifest["data"]["task"]["kind"] == "classification"
     assert manifest["data"]["source"] == "drawn"
     assert manifest["data"]["class_names"] == ["setosa", "versicolor", "virginica"]
     assert manifest["data"]["splits"]["train"]["examples"] == 30
@@ -283,8 +284,8 @@ def test_outcomes_are_kept_for_every_test_example(tmp_path):
 
 
 @pytest.mark.gate
-def test_a_regression_is_judged_by_its_loss(tmp_path):
-    """Without classes there is no accuracy, and less loss is better."""
+def test_a_regression_is_judged_by_its_mean_absolute_error(tmp_path):
+    """Without classes there is no accuracy; the loss may be another one in the next version."""
     body = (
         "import numpy as np\n"
         "    from registry_core import ArraySplit, DataSplits\n\n"
@@ -295,7 +296,9 @@ def test_a_regression_is_judged_by_its_loss(tmp_path):
     )
     project = Project(tmp_path, TABLE_PLUGIN + hook("mlreg_dataset", body))
     version = project.run()
-    assert project.manifest(version)["objective"] == {"metric": "test_loss", "direction": "min"}
+    objective = {"metric": "test_mae", "direction": "min", "unit": ""}
+    assert project.manifest(version)["objective"] == objective
+    assert version.metrics["test_mae"] == 51.75  # the answers are all 0
     kept = PerExampleResults.from_json(project.store.read(version, "outcomes.json"))
     assert kept.correct is None
 

@@ -332,7 +332,7 @@ def test_a_long_comparison_reports_progress(tmp_path):
     registered.compare(["dummy@1", "dummy@2"], comparing)
     for observer in (promoting, comparing):
         what, done, total = zip(*observer.rounds, strict=True)
-        assert set(what) == {"Resampling the losses of dummy@2 and dummy@1"}
+        assert set(what) == {"Resampling the results of dummy@2 and dummy@1"}
         assert (done[0], done[-1], set(total)) == (0, 10_000, {10_000})
     right, wrong = publish(registered, 900), publish(registered, 800)
     registered.compare([right.ref, wrong.ref], silent)

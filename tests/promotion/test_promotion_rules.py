@@ -69,8 +69,8 @@ def test_plugins_toml_may_add_requirements(tmp_path):
 
 def test_the_same_rule_in_both_places_is_checked_once(tmp_path):
     """In any notation: order of aliases, integers for floats."""
-    kept = PromotionRule(floor={"test_accuracy": 0.0, "test_loss": 0}, requires=["b", "a"])
-    file = PromotionRule(floor={"test_loss": 0.0, "test_accuracy": 0}, requires=("a", "b"))
+    kept = PromotionRule(floor={"test_accuracy": 0.0, "test_seconds": 0}, requires=["b", "a"])
+    file = PromotionRule(floor={"test_seconds": 0.0, "test_accuracy": 0}, requires=("a", "b"))
     registered = registry(tmp_path, production=file)
     set_rule(registered, "production", kept)
     with pytest.raises(PromotionRefusedError) as caught:

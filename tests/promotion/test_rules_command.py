@@ -73,7 +73,7 @@ def test_rules_are_set_shown_changed_and_removed(project):
         "rules set production --requires staging",
         "rules",
         "rules --json",
-        "rules set production --floor test_accuracy=off --floor tset_loss=1 --requires-none",
+        "rules set production --floor test_accuracy=off --floor tset_accuracy=1 --requires-none",
         "rules -q",
         "rules remove production",
         "rules remove prod --yes",
@@ -96,14 +96,14 @@ def test_rules_are_set_shown_changed_and_removed(project):
     assert rule["rule"]["requires"] == ["staging"]
     assert (rule["source"], rule["holders"]) == ("registry", ["dummy@1"])
     assert "  - test_accuracy at least 0.75\n" in dropped.stdout
-    assert "no metric 'tset_loss'. Did you mean test_loss?" in dropped.stderr
+    assert "no metric 'tset_accuracy'. Did you mean test_accuracy?" in dropped.stderr
     assert quiet.stdout == "production\n"
     assert_error(asked, 2, "Remove the rule for 'production'", "--yes")
     assert_error(wrong, 2, "no rule for 'prod'", "Did you mean production?")
     assert gone.stdout.startswith("production: the rule is removed\n")
     assert "the rule for production was removed" in rows.stdout
     assert "was changed: now holds or has held staging  " in rows.stdout
-    assert "now tset_loss at least 1; no longer test_accuracy at least 0.75" in rows.stdout
+    assert "now tset_accuracy at least 1; no longer test_accuracy at least 0.75" in rows.stdout
     assert "the rule for production was set: test_accuracy at least 0.75; better" in rows.stdout
     assert end.stdout == none.stdout
     for done in (new, changed, dropped, gone):

@@ -8,7 +8,8 @@ from checkpoint_helpers import Nowhere
 from fakes import Recorder
 
 from registry_core.config import RunConfig
-from registry_core.evaluation.per_example_results import pack_results
+from registry_core.data.targets import resolve_task
+from registry_core.evaluation.packing import pack_results
 from registry_core.process.interrupts import StopRequest
 from registry_core.types import ArraySplit, Assembly, DataSplits, Split, StreamSplit
 
@@ -98,9 +99,9 @@ def train(data: DataSplits, inputs: str, kind: str, folder, seed: int = 0):
     """All that a run does with its splits, in the order of a run; returns what was measured."""
     from registry_core.training import KerasTrainer
 
-    names, units, loss = TARGETS[kind]
+    _, units, loss = TARGETS[kind]
     trainer = KerasTrainer(RunConfig(seed=seed))
-    data = trainer.check_data(data)
+    data = trainer.check_data(resolve_task(data))
     texts = data.train.inputs if isinstance(data.train, ArraySplit) else WORDS
     model = model_of(inputs, units, loss, texts)
     assembly = Assembly(data, model, None, None, [])
@@ -109,7 +110,7 @@ def train(data: DataSplits, inputs: str, kind: str, folder, seed: int = 0):
     evaluation = trainer.evaluate(model, model, data.test)
     assert history.epochs == 1
     assert len(evaluation.losses) == len(data.test)
-    assert pack_results(evaluation, names, "drawn").examples == len(data.test)
+    assert pack_results(evaluation, data.task, "drawn").examples == len(data.test)
     trainer.save(model, folder / "model.keras")
     trainer.check_saved(model, folder / "model.keras", data.test)
     return evaluation
