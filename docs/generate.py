@@ -1,7 +1,7 @@
 """Writes everything in docs/ that is generated without a recording: `python docs/generate.py`.
 
-These are the page of commands, the picture of the rooms, the table of figures and the example in
-plugins.md. `--check` writes nothing and fails if a file is out of date.
+These are the pages of commands and of plugin rules, the picture of the rooms, the table of figures
+and the example in plugins.md. `--check` writes nothing and fails if a file is out of date.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import commands
 import house
+import plugin_rules
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -25,6 +26,7 @@ def generated() -> dict[Path, str]:
     """Each generated file and its current content."""
     return {
         commands.PAGE: commands.page(),
+        plugin_rules.PAGE: plugin_rules.page(),
         house.PICTURE: house.picture(),
         table.PAGE: _figures(),
         DOCS / "plugins.md": _plugins(),

@@ -24,6 +24,7 @@ ROOMS = (
     "registry_reader",
     "running",
     "results",
+    "conformance",
     "model_import",
     "lifecycle",
     "exports",

@@ -63,13 +63,16 @@ if TYPE_CHECKING:
     from registry_core.types import DataSplits as DataSplits
     from registry_core.types import Evaluation as Evaluation
     from registry_core.types import History as History
+    from registry_core.types import IndexedSplit as IndexedSplit
     from registry_core.types import NotRepeatable as NotRepeatable
     from registry_core.types import Observer as Observer
+    from registry_core.types import Phase as Phase
     from registry_core.types import Progress as Progress
     from registry_core.types import RunResult as RunResult
     from registry_core.types import Schedule as Schedule
     from registry_core.types import Split as Split
     from registry_core.types import StreamSplit as StreamSplit
+    from registry_core.types import TrainingEnd as TrainingEnd
 
 __version__ = "0.1.0"
 
@@ -128,13 +131,16 @@ _MODULES = {
     "DataSplits": "types",
     "Evaluation": "types",
     "History": "types",
+    "IndexedSplit": "types",
     "NotRepeatable": "types",
     "Observer": "types",
+    "Phase": "types",
     "Progress": "types",
     "RunResult": "types",
     "Schedule": "types",
     "Split": "types",
     "StreamSplit": "types",
+    "TrainingEnd": "types",
 }
 
 if not TYPE_CHECKING:  # type checkers take the imports above, and would believe a list built here

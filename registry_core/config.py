@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -26,6 +26,8 @@ from pydantic_core import PydanticCustomError
 
 from registry_core.errors import UsageError, safe_repr
 
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
 
 class RunConfig(BaseModel):
     """The settings of every run. A plugin subclasses it to add its own, as a pydantic model.
@@ -36,6 +38,8 @@ class RunConfig(BaseModel):
         batch_size: examples in a step, 1 or more; the last batch of an epoch may be smaller.
         seed: decides initialisation, order, augmentation and dropout; from 0 to 2**31 - 1.
         deterministic: makes TensorFlow use operations that give the same bits every time.
+        precision: of the layers that `mlreg_model` builds, as a dtype policy of Keras. The mixed
+            ones keep weights in float32 and compute in 16 bits; `mixed_float16` scales the loss.
     """
 
     # JSON has no NaN and no infinity, so a version could not record them
@@ -48,6 +52,7 @@ class RunConfig(BaseModel):
     batch_size: PositiveInt = 32
     seed: int = Field(default=0, ge=0, lt=2**31)
     deterministic: bool = True
+    precision: Precision = "float32"
 
     @field_validator("epochs", "batch_size", "seed")
     @classmethod
@@ -94,6 +99,12 @@ class RunConfig(BaseModel):
 
 
 Config = TypeVar("Config", bound=RunConfig)
+
+
+def dtype_policy(config: RunConfig) -> str | None:
+    """The dtype policy of a run; None if the plugin has a setting `precision` of another type."""
+    own = type(config).model_fields["precision"].annotation
+    return config.precision if own == RunConfig.model_fields["precision"].annotation else None
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:

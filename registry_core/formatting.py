@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from registry_core.evaluation.summary_stats import SummaryStats
@@ -56,6 +56,32 @@ def spread(name: str, sample: SummaryStats) -> str:
 def signed(name: str, difference: float) -> str:
     """A metric's difference, with its sign: +0.0120."""
     return f"{'+' if difference >= 0 else ''}{fraction(name, difference)}"
+
+
+def epochs_of(training: Mapping[str, Any]) -> str:
+    """How many epochs ran: `50 epochs`, or `12 of 50 epochs`."""
+    ran, of = training["epochs"], training["of"]
+    return f"{ran:,} epochs" if ran == of else f"{ran:,} of {of:,} epochs"
+
+
+def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a person should know of how a training ended; nothing of an ordinary end.
+
+    Args:
+        training: `training` of a manifest.
+    """
+    facts = []
+    if phases := training["phases"]:
+        parts = [(each["name"], each["epochs"]) for each in phases]
+        said = (f"{name} {count} epoch{'' if count == 1 else 's'}" for name, count in parts)
+        facts.append(("phases", ", ".join(said)))
+    if stopped := training["stopped_by"]:
+        facts.append(("stopped by", stopped))
+    if changed := training["weights_changed_by"]:
+        epoch = training["weights_from_epoch"]
+        whose = "of no single epoch" if epoch is None else f"of epoch {epoch}"
+        facts.append(("weights", f"{whose}, by {changed}"))
+    return facts
 
 
 def duration(seconds: float) -> str:

@@ -8,10 +8,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-# Names of a version's files: the model, the folder of figures, the log of the run.
+# Names of a version's files: the model, the folders of figures and of what callbacks keep, the log
+# of the run. The folder of callbacks has the same name in `run_dir`.
 MODEL_FILE = "model.keras"
 FIGURES_FOLDER = "figures"
+KEPT_FOLDER = "kept"
 LOG_FILE = "run.log"
+
+# Settings that the records of earlier mlregs do not have -> what they were then.
+EARLIER_SETTINGS = {"precision": "float32"}
 
 # The splits that a version can be measured on.
 SPLITS = ("test", "validation", "train")

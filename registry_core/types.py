@@ -27,39 +27,96 @@ if TYPE_CHECKING:
 class ArraySplit:
     """A split of examples held in memory.
 
+    `inputs` and `targets` are each an array, or a nesting (dict, tuple, list) of arrays with the
+    same first axis, as the model takes them. An array is NumPy's, or a tensor, or a column or
+    frame of pandas; hooks get NumPy arrays, in plain dicts and tuples.
+
     Args:
-        inputs: (examples, ...) NumPy array of any numeric or text dtype. Raw: normalisation belongs
-            in the model, which gets the same inputs when it predicts.
+        inputs: (examples, ...) numbers or texts. Raw: normalisation belongs in the model, which
+            gets the same inputs when it predicts. Texts are str, bytes, or both.
         targets: (examples,) integer class numbers from 0, or (examples, ...) numbers.
+        weights: (examples,) numbers, not below 0, by which the loss of each example is multiplied,
+            in training and in evaluation, like `sample_weight` of `model.fit`; or a nesting of
+            them, one for each output. None weighs all alike.
+        class_weights: class number or class name -> weight, by which the losses of the examples of
+            that class are multiplied in training alone; 1 for a class that it lacks.
     """
 
-    inputs: np.ndarray
-    targets: np.ndarray
+    inputs: Any
+    targets: Any
+    weights: Any = None
+    class_weights: Mapping[int | str, float] | None = None
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        part = self.inputs
+        while isinstance(part, Mapping | tuple | list) and part:
+            part = next(iter(part.values())) if isinstance(part, Mapping) else part[0]
+        return len(part)
 
 
 @dataclass(frozen=True)
 class StreamSplit:
-    """A split of examples read during the run.
+    """A split of examples read in one order, during the run.
 
     Args:
-        dataset: yields one `(input, target)` at a time, unbatched, in the same order every time.
+        dataset: yields one `(input, target)` or `(input, target, weight)` at a time, unbatched, in
+            the same order every time. Each may be a nesting of tensors; see `ArraySplit`.
         examples: how many examples it yields. An endless dataset (`repeat()`) is cut to this.
         fingerprint: a text that changes when the examples change, such as a digest. Versions are
             compared example by example only if their test splits have equal fingerprints.
+        class_weights: as for `ArraySplit`.
+        files: the files that the examples come from, in the examples' order. Their names, sizes and
+            contents are made into the fingerprint, which then also has the text in `fingerprint`:
+            say there which part of the files this split takes, if it is not all of them. One of
+            `fingerprint` and `files` is needed.
+        shuffle: training picks each example at random from a window of this many. None takes as
+            many as fit into 256 MB, up to 10,000; 1 keeps the dataset's own order.
     """
 
     dataset: tf.data.Dataset
     examples: int
-    fingerprint: str
+    fingerprint: str = ""
+    class_weights: Mapping[int | str, float] | None = None
+    files: Sequence[str | Path] = ()
+    shuffle: int | None = None
 
     def __len__(self) -> int:
         return self.examples
 
 
-Split = ArraySplit | StreamSplit
+@dataclass(frozen=True)
+class IndexedSplit:
+    """A split of examples that can be read by their index, during the run.
+
+    Each epoch is a random order of all examples, as for arrays, and a resumed run starts at its
+    step without reading what came before. Examples are read in parallel.
+
+    Args:
+        source: an object with `__len__` and `__getitem__(index)`, which returns `(input, target)`
+            or `(input, target, weight)`: arrays, numbers, texts, or dicts and tuples of them, of
+            the same shapes and dtypes for every index. Grain's random access sources and a list are
+            such objects. Several threads call it at once. Or a function of a () int64 tensor that
+            returns the same as tensors, and runs inside the tf.data graph. An index must give the
+            same example every time.
+        examples: how many examples there are. Needed for a function; otherwise None takes
+            all of the source, and a smaller number the first ones.
+        fingerprint: as for a `StreamSplit`. A source that is not a function may leave out both
+            `fingerprint` and `files`: every example is then read and hashed before each run.
+        class_weights: as for `ArraySplit`.
+        files: as for a `StreamSplit`.
+    """
+
+    source: Any
+    examples: int | None = None
+    fingerprint: str = ""
+    class_weights: Mapping[int | str, float] | None = None
+    files: Sequence[str | Path] = ()
+
+    def __len__(self) -> int:
+        return len(self.source) if self.examples is None else self.examples
+
+
+Split = ArraySplit | StreamSplit | IndexedSplit
 
 
 @dataclass(frozen=True)
@@ -101,7 +158,8 @@ class Batch(NamedTuple):
     indices: Any
 
 
-# Changes a whole batch of inputs inside the tf.data graph: (inputs, batch) -> inputs.
+# Changes a whole batch of inputs, nested as the split's are, inside the tf.data graph:
+# (inputs, batch) -> inputs.
 Augmentation = Callable[[Any, Batch], Any]
 
 # The learning rate of an epoch (from 0), or a keras.optimizers.schedules.LearningRateSchedule.
@@ -187,6 +245,52 @@ class DataCache(Protocol):
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of a training, as `mlreg_phases` returns it.
+
+    Args:
+        name: names it in the version's record and in messages.
+        epochs: how many epochs it takes, 1 or more.
+        prepare: called with the model when the phase begins, before its first batch. It may change
+            which layers are trainable, and compile the model again, which it has to do after
+            unfreezing layers. None trains on with the model as it is. A resumed run calls the
+            `prepare` of each phase up to the one in which it stopped, in order, and then restores
+            weights and optimizer.
+    """
+
+    name: str
+    epochs: int
+    prepare: Callable[[keras.Model], object] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingEnd:
+    """How a training ended.
+
+    Args:
+        stopped_by: the callback that stopped it before its last epoch, and why; empty if none did.
+        weights_from_epoch: the epoch, from 1, whose weights the trained model has; None if they
+            are those of no epoch, such as an average.
+        weights_changed_by: what may have put back or changed the weights after the last epoch;
+            empty if they are those of the last epoch.
+        phases: of the training; empty if it had none.
+    """
+
+    stopped_by: str = ""
+    weights_from_epoch: int | None = None
+    weights_changed_by: str = ""
+    phases: Sequence[Phase] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "stopped_by": self.stopped_by or None,
+            "weights_from_epoch": self.weights_from_epoch,
+            "weights_changed_by": self.weights_changed_by or None,
+            "phases": [{"name": each.name, "epochs": each.epochs} for each in self.phases],
+        }
+
+
+@dataclass(frozen=True)
 class Assembly:
     """What training needs, as the plugins provided it.
 
@@ -196,6 +300,7 @@ class Assembly:
         augmentation: changes the training inputs, or None.
         schedule: the learning rate's schedule, or None.
         callbacks: Keras callbacks, in the order in which they are called.
+        phases: of the training; empty if it has none. Their epochs add up to those of the run.
     """
 
     data: DataSplits
@@ -203,6 +308,7 @@ class Assembly:
     augmentation: Augmentation | None
     schedule: Schedule | None
     callbacks: Sequence[keras.callbacks.Callback]
+    phases: Sequence[Phase] = ()
 
 
 @dataclass(frozen=True)
@@ -230,12 +336,14 @@ class History:
         epoch_seconds: wall time of each epoch in seconds, validation included.
         resumed: how often the run was resumed.
         not_repeatable: what the same seed does not reproduce.
+        end: how the training ended; None if it is not known.
     """
 
     metrics: Mapping[str, Sequence[float]]
     epoch_seconds: Sequence[float] = ()
     resumed: int = 0
     not_repeatable: Sequence[NotRepeatable] = ()
+    end: TrainingEnd | None = None
 
     @property
     def epochs(self) -> int:
@@ -248,18 +356,20 @@ class Evaluation:
 
     Args:
         metrics: name -> value, without a prefix: `loss`, `accuracy`, …
-        outputs: (examples, ...) float32, the model's raw outputs.
-        losses: (examples,) float32, the loss of each example.
-        targets: (examples, ...) the split's targets.
+        outputs: (examples, ...) float32, the model's raw outputs; a nesting of them if the model
+            has several.
+        losses: (examples,) float32, the loss of each example: the sum over the outputs, times the
+            example's weight if the split has weights.
+        targets: (examples, ...) the split's targets, nested as the split has them.
         loss_function: what computed the losses, as text; losses of different functions are never
             compared. Empty if it is not known.
         threshold: above which a single output means yes: 0.5 for a probability, 0 for a logit.
     """
 
     metrics: Mapping[str, float]
-    outputs: np.ndarray
+    outputs: Any
     losses: np.ndarray
-    targets: np.ndarray
+    targets: Any
     loss_function: str = ""
     threshold: float = 0.5
 

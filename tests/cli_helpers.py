@@ -108,6 +108,13 @@ def forked_mlreg(*words: str, cwd: Path | None = None, **environment: str) -> Do
     return _forks().run(["-m", "registry_core", *words], cwd, environment)
 
 
+def forked_python(
+    *words: str, cwd: Path | None = None, given: str = "", **environment: str
+) -> Done:
+    """Run this interpreter to its end, without waiting until Python and the host have started."""
+    return _forks().run(words, cwd, environment, given)
+
+
 def faked(*words: str, cwd: Path | None = None, **environment: str) -> Done:
     """Run `mlreg WORDS` as above, with the backend of the fakes."""
     return _forks().run(["-c", FAKED, *words], cwd, environment)

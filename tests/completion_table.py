@@ -9,7 +9,8 @@ from fakes import write_project
 
 REFERENCES = ["flowers@production", "flowers@latest", "flowers@best", "flowers@3", "flowers@2"]
 SELECTORS = ["production", "latest", "best", "3", "2"]
-SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "learning_rate=", "units="]
+SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
+SETTINGS += ["learning_rate=", "units="]
 FORMATS = ["keras", "h5", "savedmodel", "figures"]
 SPLITS = ["test", "validation", "train"]
 

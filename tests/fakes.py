@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -189,6 +190,9 @@ class FakeBackend:
     def initial_learning_rate(self, schedule: Schedule | None) -> Any:
         self._called("initial_learning_rate")
         return None if schedule is None else float(schedule(0))
+
+    def precision(self):
+        return nullcontext()
 
     model_type = object
     callback_type = object

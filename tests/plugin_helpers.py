@@ -21,6 +21,7 @@ HOOKS = {
     "mlreg_augmentation": {"config": None, "data": None},
     "mlreg_scheduler": {"config": None, "steps_per_epoch": 3},
     "mlreg_model": {"config": RunConfig(), "data": None, "learning_rate": None},
+    "mlreg_phases": {"config": RunConfig(), "model": None},
     "mlreg_inference_model": {"config": None, "model": None},
     "mlreg_callbacks": {"config": None, "run_dir": None},
     "mlreg_report": {"result": None, "out_dir": None},

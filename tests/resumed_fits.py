@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from training_helpers import NAMES, flowers
 from registry_core.config import RunConfig
 from registry_core.errors import Interrupted
 from registry_core.process.interrupts import StopRequest
-from registry_core.types import Assembly, DataSplits
+from registry_core.types import Assembly, DataSplits, Phase
 
 EPOCHS = 3
 STEPS = 6
@@ -33,6 +33,7 @@ class Ended:
     history: Any
     warnings: list[str]
     callbacks: list[Any]
+    model: Any
 
 
 class _Stopping(Recorder):
@@ -62,6 +63,9 @@ class Fits:
         layers: () -> layers in the middle of the model.
         augmentation: () -> the augmentation.
         optimizer: () -> the optimizer; None takes Adam.
+        settings: more of the run's configuration.
+        phases: () -> the phases of the training.
+        model_class: () -> a subclass of keras.Sequential; None takes that itself.
         compiled: more arguments of `compile`.
     """
 
@@ -74,11 +78,17 @@ class Fits:
         layers: Callable[[], list[Any]] = list,
         augmentation: Callable[[], Any] = lambda: None,
         optimizer: Callable[[], Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        phases: Callable[[], Sequence[Phase]] = tuple,
+        model_class: Callable[[], Any] | None = None,
         **compiled: Any,
     ) -> None:
         self._training, self._folder = training, folder
         self._callbacks, self._layers, self._augmentation = callbacks, layers, augmentation
         self._optimizer, self._compiled = optimizer, compiled
+        self._phases, self._model_class = phases, model_class
+        chosen = {"epochs": EPOCHS, "batch_size": 5, "seed": 3, **(settings or {})}
+        self._config = RunConfig(**chosen)
 
     def whole(self) -> Ended:
         """Never stopped."""
@@ -108,13 +118,21 @@ class Fits:
         return folder
 
     def _fit(self, checkpoints, run_dir, place, last=None) -> Ended:
-        import keras
-
         stop = StopRequest()
         observer = _Stopping(stop, place)
         observer._epoch = last[0] if last else 0
-        trainer = self._training.KerasTrainer(RunConfig(epochs=EPOCHS, batch_size=5, seed=3))
-        model = keras.Sequential(
+        trainer = self._training.KerasTrainer(self._config)
+        with trainer.precision(), stop.defer_interrupts():
+            assembly = self._assembly(run_dir)
+            history = trainer.fit(assembly, observer, stop, checkpoints)
+        model, callbacks = assembly.model, assembly.callbacks
+        return Ended(trainer.digest(model), history, observer.warnings, callbacks, model)
+
+    def _assembly(self, run_dir) -> Assembly:
+        import keras
+
+        model_class = self._model_class() if self._model_class else keras.Sequential
+        model = model_class(
             [
                 keras.layers.Input((2,)),
                 keras.layers.Dense(6, activation="tanh"),
@@ -126,8 +144,5 @@ class Fits:
         optimizer = self._optimizer() if self._optimizer else keras.optimizers.Adam(0.01)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss, metrics=["accuracy"], **self._compiled)
-        callbacks = self._callbacks(run_dir)
-        assembly = Assembly(DATA, model, self._augmentation(), None, callbacks)
-        with stop.defer_interrupts():
-            history = trainer.fit(assembly, observer, stop, checkpoints)
-        return Ended(trainer.digest(model), history, observer.warnings, callbacks)
+        augmentation, callbacks = self._augmentation(), self._callbacks(run_dir)
+        return Assembly(DATA, model, augmentation, None, callbacks, self._phases())

@@ -196,6 +196,7 @@ def test_the_hosts_settings_have_defaults():
         "batch_size": 32,
         "seed": 0,
         "deterministic": True,
+        "precision": "float32",
     }
 
 

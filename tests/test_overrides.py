@@ -69,6 +69,15 @@ def test_a_text_becomes_the_narrowest_type_that_the_setting_allows(key, text, ex
     assert type(value) is type(expected)
 
 
+@pytest.mark.parametrize("text", ["16,16", "(16, 16)"])
+def test_a_list_without_brackets_is_shown_how(text):
+    """`-p layers=16,16`: with the preset's own value as JSON, quoted for a shell."""
+    with pytest.raises(UsageError) as caught:
+        PRESET.changed({"layers": text})
+    assert "layers is a list, written [1, 2]" in caught.value.what
+    assert caught.value.remedy == "For example: -p 'layers=[16, 8]'"
+
+
 class Aliased(RunConfig):
     learning_rate: float = Field(default=0.1, alias="lr")
     weight_decay: float = Field(default=0.2, validation_alias=AliasChoices("wd", "decay"))

@@ -68,6 +68,11 @@ batch tensors with different shapes. [Op:IteratorGetNext] name: """: (
 
     NameError: name 'undefined' is not defined
 """: "NameError: name 'undefined' is not defined",
+    """Input 0 of layer "dense" is incompatible with the layer:
+expected axis -1 of input shape to have value 5, but received input with shape (2, 3)""": (
+        'Input 0 of layer "dense" is incompatible with the layer: expected axis -1 of input shape '
+        "to have value 5, but received input with shape (2, 3)"
+    ),
     "only this line": "only this line",
     "the first line\nand what follows": "the first line",
     "": "",
@@ -141,6 +146,10 @@ def test_errors_of_keras_and_tensorflow_show_their_reason():
     for fails, telling in (
         (lambda: fit(keras.layers.Dense(3, name="out put")), "'out put' is not a valid"),
         (lambda: fit(keras.layers.Dense(3), targets=classes + 7), labels),
+        (
+            lambda: keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])(inputs),
+            ("Input 0 with name 'None' of layer", 'Input 0 of layer "'),
+        ),
         (lambda: fit(Own()), "Dimensions must be equal, but are 8 and 7"),
         (lambda: fit(Missing()), "'no such thing'"),
         (lambda: list(stream), "ValueError: row 1 is empty"),
@@ -151,3 +160,7 @@ def test_errors_of_keras_and_tensorflow_show_their_reason():
         with pytest.raises(Exception) as caught:
             fails()
         assert error_reason(caught.value).startswith(telling)
+        if telling[0].startswith("Input 0"):
+            assert "have value 5, but received input with shape (4, 8)" in (
+                error_reason(caught.value)
+            )

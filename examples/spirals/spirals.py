@@ -4,7 +4,13 @@ from mlreg import ArraySplit, DataSplits, RunConfig, hookimpl
 
 
 class SpiralsConfig(RunConfig):
-    """The host's settings (epochs, batch_size, seed, deterministic), and the plugin's own."""
+    """The host's settings (epochs, batch_size, seed, …), and the plugin's own.
+
+    Args:
+        learning_rate: of the first ten epochs.
+        units: of each hidden layer.
+        noise: standard deviation of the points from their arm.
+    """
 
     learning_rate: float = 0.01
     units: int = 32
@@ -15,8 +21,8 @@ class SpiralsConfig(RunConfig):
 def mlreg_presets():
     """The first one is what `mlreg run spirals` does."""
     return {
-        "baseline": SpiralsConfig(epochs=30),
-        "quick": SpiralsConfig(epochs=3),
+        "baseline": SpiralsConfig(about="follows the arms", epochs=30),
+        "quick": SpiralsConfig(about="to see a run", epochs=3),
     }
 
 

@@ -1,4 +1,7 @@
-"""`mlreg plugins`: `list` imports no plugin; `show` imports the one that it shows."""
+"""`mlreg plugins`: `list` imports no plugin; `show` imports the one that it shows.
+
+`check` is in plugins_check.py.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import typer
 
 from registry_core.cli.app import Commands, app, completed_by
 from registry_core.cli.options import JsonOption, QuietOption, WideOption
+from registry_core.cli.plugins_check import check_plugin
 from registry_core.terminal import output
 from registry_core.terminal.tables.plugins import show_plugin, show_plugins
 
@@ -71,3 +75,8 @@ def show_plugin_command(
         output.print_references(found.presets)
     else:
         show_plugin(found, wide)
+
+
+group.command(
+    "check", examples=("mlreg plugins check cifar10", "mlreg plugins check cifar10 --quick")
+)(check_plugin)

@@ -7,12 +7,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from registry_core.data.arrays import with_arrays
+from registry_core.data.file_fingerprints import files_fingerprint
+from registry_core.data.indexed import examples_digest, is_function, read_example
+from registry_core.data.nesting import is_nested, named_parts, parts_of, same_nesting
 from registry_core.data.signature import signature
 from registry_core.data.targets import check_targets, resolve_task
+from registry_core.data.texts import check_texts, encoded, holds_texts
 from registry_core.errors import DataError, is_unicode, safe_repr
-from registry_core.types import ArraySplit, DataSplits, Split, StreamSplit
+from registry_core.types import (
+    ArraySplit,
+    DataSplits,
+    IndexedSplit,
+    Progress,
+    Split,
+    StreamSplit,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def check_splits(data: DataSplits) -> list[str]:
@@ -23,20 +39,24 @@ def check_splits(data: DataSplits) -> list[str]:
 
     Raises:
         DataError: a split is empty, its lengths differ, its numbers are not finite, its dtype is
-            not numeric, targets contradict the task, or the splits do not fit together. It names
-            the split, the field, the shape and the first bad index.
+            neither numeric nor text, targets contradict the task, a weight is negative, or the
+            splits do not fit together. It names the split, the field, the shape and the first
+            bad index.
     """
+    data = with_arrays(data)
     _check_words(data)
     splits = named_splits(data)
     for name, split in splits.items():
         if isinstance(split, StreamSplit):
             _check_stream(name, split)
+        elif isinstance(split, IndexedSplit):
+            _check_indexed(name, split)
         elif isinstance(split, ArraySplit):
             _check_arrays(name, split)
         else:
             raise DataError(
                 f"The {name} split is {type(split).__qualname__}.",
-                "A split is an ArraySplit or a StreamSplit.",
+                "A split is an ArraySplit, an IndexedSplit or a StreamSplit.",
             )
     task = resolve_task(data).task
     for name, split in splits.items():
@@ -53,14 +73,22 @@ def named_splits(data: DataSplits) -> dict[str, Split]:
     return splits
 
 
-def describe(data: DataSplits) -> dict[str, Any]:
+def describe(data: DataSplits, progress: Progress | None = None) -> dict[str, Any]:
     """The dataset for a version's record: source, classes, task, and each split.
 
     A split has its number of `examples`, its `fingerprint`, and the shape and dtype of its
-    `inputs` and `targets`.
+    `inputs` and `targets`, and of its `weights` if it has any.
+
+    Args:
+        data: checked.
+        progress: told how much is read, where files or examples are read for a fingerprint.
     """
     splits = {
-        name: {"examples": len(split), "fingerprint": fingerprint(split), **signature(split)}
+        name: {
+            "examples": len(split),
+            "fingerprint": fingerprint(split, name, progress),
+            **signature(split),
+        }
         for name, split in named_splits(data).items()
     }
     if data.validation is data.test:
@@ -70,21 +98,56 @@ def describe(data: DataSplits) -> dict[str, Any]:
     return {"source": data.source, "class_names": names, "task": task, "splits": splits}
 
 
-def fingerprint(split: Split) -> str:
-    """What changes when any example changes: a stream's own, or sha256 of dtypes, shapes, bytes.
+def fingerprint(split: Split, name: str = "test", progress: Progress | None = None) -> str:
+    """What changes when any example changes: the split's own, or sha256 of files or examples.
+
+    Args:
+        split: checked.
+        name: of the split, for errors and progress.
+        progress: told how much is read.
+
+    Texts count as their UTF-8 bytes, whatever dtype holds them. The parts of a nesting count with
+    their names, and so do weights; a plain pair of arrays has none.
 
     Returns:
-        `sha256:` and 64 hex digits for arrays; what the stream says for a stream.
+        `sha256:` and 64 hex digits; for a stream or an indexed split without `files`, what it
+        says, if it does.
+
+    Raises:
+        DataError: a file or an example cannot be read.
     """
-    if isinstance(split, StreamSplit):
-        return split.fingerprint
+    if isinstance(split, StreamSplit | IndexedSplit):
+        if split.files:
+            part, examples = split.fingerprint, len(split)
+            return files_fingerprint(split.files, part, examples, name, progress)
+        if split.fingerprint or isinstance(split, StreamSplit):
+            return split.fingerprint
+        total = len(split)
+        if progress is None:
+            return examples_digest(split, name)
+        progress.say(f"Hashing {total:,} {name} examples; fingerprint= or files= would spare this.")
+        return examples_digest(split, name)
     import numpy as np
 
     digest = hashlib.sha256()
-    for array in (split.inputs, split.targets):
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    for field, value in _fields(split):
+        for name, array in named_parts(value, field):
+            if is_nested(value) or field == "weights":
+                digest.update(name.encode())
+            if holds_texts(array):
+                digest.update(f"string{array.shape}".encode())
+                for text in encoded(array):
+                    digest.update(len(text).to_bytes(8, "little") + text)
+            else:
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return f"sha256:{digest.hexdigest()}"
+
+
+def _fields(split: ArraySplit) -> list[tuple[str, Any]]:
+    """The inputs, the targets, and the weights if there are any, each with its name."""
+    fields = [("inputs", split.inputs), ("targets", split.targets)]
+    return fields if split.weights is None else [*fields, ("weights", split.weights)]
 
 
 def steps(examples: int, batch_size: int) -> int:
@@ -116,37 +179,65 @@ def _check_words(data: DataSplits) -> None:
 
 
 def _check_arrays(name: str, split: ArraySplit) -> None:
+    for field, value in _fields(split):
+        for part, array in named_parts(value, f"{name} {field}"):
+            _check_array(part, array, texts=field == "inputs")
+            if len(array) != len(split):
+                raise DataError(
+                    f"The {name} split has {len(split)} inputs and {len(array)} {field}."
+                    if not is_nested(split.inputs) and not is_nested(value)
+                    else f"The {part} have {len(array)} examples, but the {name} split has "
+                    f"{len(split)}.",
+                    f"Every input needs one {field[:-1]}.",
+                )
+    for part, array in named_parts(split.weights, f"{name} weights"):
+        if array is not None:
+            _check_weights(part, array)
+    if split.class_weights is not None and is_nested(split.targets):
+        raise DataError(
+            f"The {name} split has class_weights and several targets.",
+            "Give weights instead: one number for each example, of any output.",
+        )
+
+
+def _check_array(name: str, array: np.ndarray, texts: bool) -> None:
+    """Check one array on its own; `name` is that of the split, the field and the part."""
     import numpy as np
 
-    for field, array in (("inputs", split.inputs), ("targets", split.targets)):
-        if not isinstance(array, np.ndarray):
-            raise DataError(
-                f"The {name} {field} are {type(array).__qualname__}, not a NumPy array.",
-                "An ArraySplit has NumPy arrays; a StreamSplit has a tf.data dataset.",
-            )
-        if array.ndim == 0 or array.size == 0:
-            raise DataError(
-                f"The {name} {field} are empty: shape {array.shape}.",
-                "Every split needs at least one example.",
-            )
-        if array.dtype.kind not in "biuf" and not (field == "inputs" and array.dtype.kind in "US"):
-            raise DataError(
-                f"The {name} {field} have dtype {array.dtype}.", "They must be numbers."
-            )
-        if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
-            # a finite sum needs one pass; the index is searched for only if it is not
-            finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-            if not finite.all():
-                raise DataError(
-                    f"The {name} {field}, shape {array.shape}, are not all finite: "
-                    f"the first NaN or infinity is in example {int(np.argmin(finite))}.",
-                    "Remove these examples, or fill in the missing values.",
-                )
-    if len(split.inputs) != len(split.targets):
+    if array.ndim == 0 or array.size == 0:
         raise DataError(
-            f"The {name} split has {len(split.inputs)} inputs and {len(split.targets)} targets.",
-            "Every input needs one target.",
+            f"The {name} are empty: shape {array.shape}.",
+            "Every split needs at least one example.",
         )
+    if texts and holds_texts(array):
+        check_texts(array, name)
+    elif array.dtype.kind not in "biuf":
+        raise DataError(
+            f"The {name} have dtype {array.dtype}.",
+            "They must be numbers or texts." if texts else "They must be numbers.",
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
+        # a finite sum needs one pass; the index is searched for only if it is not
+        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if not finite.all():
+            raise DataError(
+                f"The {name}, shape {array.shape}, are not all finite: "
+                f"the first NaN or infinity is in example {int(np.argmin(finite))}.",
+                "Remove these examples, or fill in the missing values.",
+            )
+
+
+def _check_weights(name: str, weights: np.ndarray) -> None:
+    import numpy as np
+
+    negative = (weights < 0).reshape(len(weights), -1).any(axis=1)
+    if negative.any():
+        raise DataError(
+            f"The {name} are negative: the first is in example {int(np.argmax(negative))}.",
+            "A weight multiplies the loss of an example; 0 leaves the example out.",
+        )
+    if not weights.any():
+        raise DataError(f"The {name} are all 0.", "At least one example needs a weight above 0.")
 
 
 def _check_stream(name: str, split: StreamSplit) -> None:
@@ -161,15 +252,66 @@ def _check_stream(name: str, split: StreamSplit) -> None:
             f"The {name} stream yields {cardinality} examples, and examples={split.examples}.",
             f"Set the right number: examples={cardinality}; or cut the stream: dataset.take(…).",
         )
-    if not isinstance(split.fingerprint, str) or not split.fingerprint:
+    _check_fingerprint(name, split)
+    if split.shuffle is not None and (not isinstance(split.shuffle, int) or split.shuffle < 1):
         raise DataError(
-            f"The {name} stream has no fingerprint.",
-            "Set a text that changes when the examples change: fingerprint=…",
+            f"The {name} stream has shuffle={safe_repr(split.shuffle)}.",
+            "It is the number of examples in the window: 1 or more, or None.",
+        )
+
+
+def _check_indexed(name: str, split: IndexedSplit) -> None:
+    function = is_function(split)
+    if function and not callable(split.source):
+        raise DataError(
+            f"The source of the {name} split is {type(split.source).__qualname__}.",
+            "It must have __len__ and __getitem__(index), or be a function of an index.",
+        )
+    if function and split.examples is None:
+        raise DataError(
+            f"The source of the {name} split is a function, and examples= is missing.",
+            "Set the number of its examples: examples=…",
+        )
+    try:
+        available = None if function else len(split.source)
+    except Exception as error:
+        raise DataError(
+            f"The source of the {name} split has no length: {type(error).__qualname__}.",
+            "It must have __len__ and __getitem__(index).",
+        ) from error
+    examples = available if split.examples is None else split.examples
+    if not isinstance(examples, int) or examples <= 0:
+        raise DataError(
+            f"The {name} split says it has {safe_repr(examples)} examples.",
+            "Every split needs at least one example.",
+        )
+    if available is not None and examples > available:
+        raise DataError(
+            f"The source of the {name} split has {available} examples, and examples={examples}.",
+            "Leave examples= out, or set a smaller number.",
+        )
+    _check_fingerprint(name, split)
+    if not function:
+        read_example(split, 0, name)
+
+
+def _check_fingerprint(name: str, split: StreamSplit | IndexedSplit) -> None:
+    noun = f"{name} {'stream' if isinstance(split, StreamSplit) else 'split'}"
+    if isinstance(split.files, str | Path) or not isinstance(split.files, Sequence):
+        raise DataError(
+            f"The {noun} has files={safe_repr(split.files)}.", "It must be a list of paths."
+        )
+    hashed = isinstance(split, IndexedSplit) and not is_function(split)
+    needed = not (split.files or hashed)
+    if not isinstance(split.fingerprint, str) or (needed and not split.fingerprint):
+        raise DataError(
+            f"The {noun} has no fingerprint.",
+            "Set files=[…] to the files that it is read from, or fingerprint=… to a text that "
+            "changes when the examples change.",
         )
     if not is_unicode(split.fingerprint):
-        shown = safe_repr(split.fingerprint)
         raise DataError(
-            f"The {name} stream's fingerprint is not valid Unicode: {shown}.",
+            f"The {noun}'s fingerprint is not valid Unicode: {safe_repr(split.fingerprint)}.",
             "Set a digest in hex, or another plain text.",
         )
 
@@ -182,12 +324,28 @@ def _check_alike(splits: Mapping[str, Split]) -> None:
     for name, split in arrays.items():
         for field in ("inputs", "targets"):
             ours, theirs = getattr(train, field), getattr(split, field)
-            if ours.shape[1:] != theirs.shape[1:] or ours.dtype.kind != theirs.dtype.kind:
+            if not same_nesting(ours, theirs):
                 raise DataError(
-                    f"The train {field} are {ours.dtype} {ours.shape}, "
-                    f"the {name} {field} {theirs.dtype} {theirs.shape}.",
-                    "The examples of all splits need the same shape and kind of dtype.",
+                    f"The train {field} are {_names(ours, field)}, "
+                    f"the {name} {field} {_names(theirs, field)}.",
+                    "The examples of all splits need the same parts.",
                 )
+            pairs = zip(named_parts(ours, field), parts_of(theirs), strict=True)
+            for (part, first), second in pairs:
+                if first.shape[1:] != second.shape[1:] or _kind(first) != _kind(second):
+                    raise DataError(
+                        f"The train {part} are {first.dtype} {first.shape}, "
+                        f"the {name} {part} {second.dtype} {second.shape}.",
+                        "The examples of all splits need the same shape and kind of dtype.",
+                    )
+
+
+def _names(value: Any, field: str) -> str:
+    return ", ".join(name for name, _ in named_parts(value, field))
+
+
+def _kind(array: np.ndarray) -> str:
+    return "text" if holds_texts(array) else str(array.dtype.kind)
 
 
 def _shared_examples(data: DataSplits) -> list[str]:
@@ -207,7 +365,20 @@ def _shared_examples(data: DataSplits) -> list[str]:
 
 
 def _example_digests(split: ArraySplit) -> Iterator[bytes]:
+    """A digest of each example's inputs."""
+    parts = [_rows(array) for array in parts_of(split.inputs)]
+    for rows in zip(*parts, strict=True):
+        digest = hashlib.blake2b(digest_size=16)
+        for row in rows:
+            digest.update(row)
+        yield digest.digest()
+
+
+def _rows(array: np.ndarray) -> Iterator[bytes]:
+    """What each example has in an array, as bytes."""
     import numpy as np
 
-    rows = np.ascontiguousarray(split.inputs).reshape(len(split.inputs), -1)
-    return (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
+    rows = np.ascontiguousarray(array).reshape(len(array), -1)
+    if holds_texts(array):
+        return (b"".join(len(t).to_bytes(8, "little") + t for t in encoded(row)) for row in rows)
+    return (row.tobytes() for row in rows)

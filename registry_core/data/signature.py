@@ -5,23 +5,46 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from registry_core.types import Split, StreamSplit
+from registry_core.data.indexed import is_function, read_example
+from registry_core.types import IndexedSplit, Split, StreamSplit
 
 
 def signature(split: Split) -> dict[str, Any]:
     """What a version's record says of a split's examples.
 
     Returns:
-        `inputs` and `targets`, each `{"shape": [32, 32, 3], "dtype": "uint8"}` without the axis of
-        the examples; a dict or a list of those where the data is nested. A size that differs from
-        example to example is None; so is a shape of which not even the number of axes is known.
+        `inputs` and `targets`, and `weights` if there are any, each
+        `{"shape": [32, 32, 3], "dtype": "uint8"}` without the axis of the examples; a dict or a
+        list of those where the data is nested. A size that differs from example to example is
+        None; so is a shape of which not even the number of axes is known.
     """
+    if isinstance(split, IndexedSplit) and not isinstance(split, StreamSplit):
+        example = _traced(split.source) if is_function(split) else read_example(split, 0, "first")
+        return _of_example(example)
     if isinstance(split, StreamSplit):
-        spec = getattr(split.dataset, "element_spec", None)
-        if not isinstance(spec, tuple) or len(spec) < 2:
-            return {"inputs": None, "targets": None}  # reading it says what is wrong
-        return {"inputs": _described(spec[0], 0), "targets": _described(spec[1], 0)}
-    return {"inputs": _described(split.inputs, 1), "targets": _described(split.targets, 1)}
+        return _of_example(getattr(split.dataset, "element_spec", None))
+    described = {
+        "inputs": _described(split.inputs, 1),
+        "targets": _described(split.targets, 1),
+    }
+    if split.weights is not None:
+        described["weights"] = _described(split.weights, 1)
+    return described
+
+
+def _of_example(example: Any) -> dict[str, Any]:
+    if not isinstance(example, tuple | list) or len(example) < 2:
+        return {"inputs": None, "targets": None}  # reading it says what is wrong
+    fields = zip(("inputs", "targets", "weights"), example, strict=False)
+    return {field: _described(value, 0) for field, value in fields}
+
+
+def _traced(source: Any) -> Any:
+    """What TensorFlow knows of a function's result without calling it."""
+    import tensorflow as tf
+
+    index = tf.TensorSpec((), tf.int64)
+    return tf.function(source).get_concrete_function(index).structured_outputs
 
 
 def _described(value: Any, example_axes: int) -> Any:
@@ -41,7 +64,7 @@ def _described(value: Any, example_axes: int) -> Any:
 
 
 def _name(dtype: Any) -> str | None:
-    """`float32`, by NumPy's name and TensorFlow's; texts are `string` whatever their length."""
-    if getattr(dtype, "kind", "") in ("U", "S"):
+    """`float32`, by NumPy's name and TensorFlow's; texts are `string` whatever holds them."""
+    if getattr(dtype, "kind", "") in ("U", "S", "O", "T"):
         return "string"
     return getattr(dtype, "name", None)

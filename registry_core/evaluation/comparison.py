@@ -13,7 +13,7 @@ from registry_core.errors import UsageError
 from registry_core.evaluation.groups import Group, GroupDifference, differences_of
 from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
 from registry_core.evaluation.per_example_results import PerExampleResults
-from registry_core.records import Version
+from registry_core.records import EARLIER_SETTINGS, Version
 
 if TYPE_CHECKING:
     from registry_core.types import Observer
@@ -130,7 +130,8 @@ def _settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
     libraries = {name: environment.get(name) for name in ("tensorflow", "keras", "python")}
     made = {"dataset": manifest.get("dataset"), "preset": manifest.get("preset")}
-    return {**made, **manifest.get("config", {}), **splits, **libraries}
+    config = manifest.get("config", {})
+    return {**made, **(EARLIER_SETTINGS if config else {}), **config, **splits, **libraries}
 
 
 def _by_key(tables: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

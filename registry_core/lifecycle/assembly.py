@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from registry_core.config import RunConfig
+from registry_core.data.arrays import with_arrays
 from registry_core.data.checks import check_splits, steps
 from registry_core.data.targets import resolve_task
-from registry_core.errors import PluginError
+from registry_core.errors import PluginError, safe_repr
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, Workspace
 from registry_core.lifecycle.spec import RunSpec
-from registry_core.types import Assembly, DataSplits
+from registry_core.plugins.attribution import why_not_callable
+from registry_core.records import KEPT_FOLDER
+from registry_core.types import Assembly, DataSplits, Phase
 
 
 def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
-    """Load a run's data, find its task, and check both.
+    """Load a run's data as NumPy arrays and streams, find its task, and check both.
 
     Raises:
         DataError: it cannot be used.
@@ -26,11 +32,48 @@ def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
         progress=context.observer,
     )
     with context.plugins.attribute_errors("mlreg_dataset"):
-        data = resolve_task(data)
+        data = resolve_task(with_arrays(data))
         warnings = check_splits(data)
     for warning in warnings:
         context.observer.warn(warning)
     return data
+
+
+def check_phases(phases: Sequence[object], config: RunConfig) -> None:
+    """Check what `mlreg_phases` returned.
+
+    Raises:
+        PluginError: a phase is not one, or their epochs do not add up to those of the run.
+    """
+    names: set[str] = set()
+    for phase in phases:
+        if not isinstance(phase, Phase):
+            raise PluginError(
+                f"mlreg_phases returned a list with {safe_repr(phase)} in it.",
+                'Expected: Phase("head", epochs=3), Phase("all", 7, prepare).',
+            )
+        named = isinstance(phase.name, str) and phase.name and phase.name not in names
+        counted = type(phase.epochs) is int and phase.epochs >= 1
+        callable_or_none = phase.prepare is None or callable(phase.prepare)
+        if not (named and counted and callable_or_none):
+            raise PluginError(
+                f"mlreg_phases returned {safe_repr(phase)}.",
+                "A phase has a name of its own, 1 or more epochs, and prepare(model) or None.",
+            )
+        if phase.prepare and (why := why_not_callable(phase.prepare, None)) is not None:
+            raise PluginError(
+                f"prepare of the phase '{phase.name}' cannot be called with the model: {why}.",
+                "Expected: a function of the model alone: prepare(model).",
+            )
+        names.add(phase.name)
+    epochs = [phase.epochs for phase in phases if isinstance(phase, Phase)]
+    if epochs and sum(epochs) != config.epochs:
+        raise PluginError(
+            f"The phases of mlreg_phases have {' + '.join(map(str, epochs))} epochs, and the run "
+            f"has {config.epochs:,}.",
+            "Calculate them from config.epochs, such as [Phase('head', 2), Phase('all', "
+            "config.epochs - 2, prepare)].",
+        )
 
 
 def assemble(
@@ -59,10 +102,14 @@ def assemble(
     model = plugins.call(
         "mlreg_model", backend.model_type, config=config, data=data, learning_rate=learning_rate
     )
+    if plugins.providers("mlreg_callbacks"):
+        (workspace.path / KEPT_FOLDER).mkdir(exist_ok=True)
     callbacks = plugins.collect(
         "mlreg_callbacks", backend.callback_type, config=config, run_dir=workspace.path
     )
-    assembly = Assembly(data, model, augmentation, schedule, callbacks)
+    phases = plugins.call("mlreg_phases", (list, tuple, type(None)), config=config, model=model)
+    check_phases(phases or (), config)
+    assembly = Assembly(data, model, augmentation, schedule, callbacks, tuple(phases or ()))
     with plugins.attribute_errors("mlreg_augmentation"):
         backend.check_augmentation(assembly)
     with plugins.attribute_errors("mlreg_model"):

@@ -7,6 +7,7 @@ passes them from one method to the next and looks into none of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +37,9 @@ class TrainingBackend(Protocol):
 
     def environment(self) -> dict[str, Any]:
         """Library versions, device and settings, for the version's record."""
+
+    def precision(self) -> AbstractContextManager[None]:
+        """A context in which models are built with the configuration's precision."""
 
     # --- before training ------------------------------------------------------------------------
 

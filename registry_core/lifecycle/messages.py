@@ -42,6 +42,28 @@ def say_where(origin: Mapping[str, Any], checkpoints: Checkpoints, observer: Obs
             observer.resumed(state["epoch"], state["step"])
 
 
+def warn_of_overruled(environment: Mapping[str, Any], observer: Observer) -> None:
+    """Warn of settings of the user's environment that this run does not follow.
+
+    Args:
+        environment: of the run's record.
+        observer: receives the warnings.
+    """
+    for name, value in environment.get("overruled", {}).items():
+        if name == "floatx":
+            observer.warn(
+                f"Keras is set to floatx {value}, by keras.json or a plugin. This run does not "
+                "follow it: its precision is a setting, -p precision=mixed_float16 for example."
+            )
+        else:
+            observer.warn(f"{name} is {value}, and mlreg trains with the TensorFlow backend.")
+    if environment["variables"].get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"):
+        observer.warn(
+            "TF_USE_LEGACY_KERAS is set: tf.keras is Keras 2, whose models mlreg cannot train. "
+            "Plugins have to build their models with `import keras`."
+        )
+
+
 def refuse_other_data(
     spec: RunSpec, began_with: Mapping[str, Any] | None, data: Mapping[str, Any]
 ) -> None:

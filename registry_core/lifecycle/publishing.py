@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from registry_core.data.recorded import validation_split
 from registry_core.errors import IntegrityError, MlregError, PluginError, one_line
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE
+from registry_core.formatting import size
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.record import Artifacts
 from registry_core.plugins import custom_code
 from registry_core.plugins.manager import PluginSet
 from registry_core.process.guard import ClosedFilesError
-from registry_core.records import FIGURES_FOLDER, LOG_FILE, MODEL_FILE
+from registry_core.records import FIGURES_FOLDER, KEPT_FOLDER, LOG_FILE, MODEL_FILE
 from registry_core.store import Workspace, check_files
 from registry_core.types import Observer, RunResult
+
+# The line about kept files names the largest ones.
+_NAMED = 3
 
 
 def save_model(artifacts: Artifacts, files: Path, context: RunContext) -> list[dict[str, Any]]:
@@ -85,19 +89,44 @@ def save_log(folder: Workspace, observer: Observer) -> None:
         (folder.files / LOG_FILE).write_bytes(content)
 
 
-def files_below(folder: Path, observer: Observer) -> dict[str, Path]:
-    """The version's files; links, and names that no version can have, are left out."""
+def files_below(folder: Path, observer: Observer, under: str = "") -> dict[str, Path]:
+    """The version's files; links, and names that no version can have, are left out.
+
+    Args:
+        folder: holds them.
+        observer: receives warnings.
+        under: the folder inside the version that they are in.
+    """
     files: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
         if not file.is_file() or file.is_symlink():
             continue
-        path = file.relative_to(folder).as_posix()
+        path = (PurePosixPath(under) / file.relative_to(folder).as_posix()).as_posix()
         try:
             check_files({path: file})
         except PluginError as error:
-            observer.warn(f"A file of the report is left out: {error.what}")
+            observer.warn(f"A file of a plugin is left out: {error.what}")
         else:
             files[path] = file
+    return files
+
+
+def kept_files(folder: Path, observer: Observer) -> dict[str, Path]:
+    """What callbacks wrote into the folder whose files the version keeps; says how much it is.
+
+    Args:
+        folder: `kept` in the run's folder; it may be missing.
+        observer: receives warnings, and the sizes.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return {}
+    files = files_below(folder, observer, KEPT_FOLDER)
+    if files:
+        sizes = {path: file.stat().st_size for path, file in files.items()}
+        largest = sorted(sizes, key=lambda path: -sizes[path])[:_NAMED]
+        named = ", ".join(f"{path} {size(sizes[path])}" for path in largest)
+        more = f" and {len(sizes) - _NAMED:,} more" if len(sizes) > _NAMED else ""
+        observer.say(f"Kept from the callbacks, {size(sum(sizes.values()))}: {named}{more}")
     return files
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from registry_core.errors import is_unicode
 from registry_core.evaluation.packing import metrics_of, pack_results
 from registry_core.evaluation.per_example_results import PerExampleResults
+from registry_core.formatting import epochs_of, training_facts
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.environment import describe_environment
@@ -15,7 +17,7 @@ from registry_core.lifecycle.spec import RunSpec
 from registry_core.plugins.source_digests import libraries
 from registry_core.records import Version
 from registry_core.store.manifest import check_json
-from registry_core.types import DataSplits, Evaluation, History
+from registry_core.types import DataSplits, Evaluation, History, TrainingEnd
 
 
 @dataclass(frozen=True)
@@ -155,11 +157,13 @@ def build_record(
         "config": origin["config"],
         "history": {name: list(values) for name, values in history.metrics.items()},
         "epoch_seconds": list(history.epoch_seconds),
+        "training": _training(spec, history),
         "resumed": history.resumed,
         "not_repeatable": [each.to_json() for each in history.not_repeatable],
         "seconds": {**seconds, **fit},  # a resumed run's earlier processes count for fit alone
         "command_seconds": command_seconds,
         "data": origin["data"],
+        "data_dir": _data_dir(origin),
         "figures_missing": figures_missing,
         "plugins": origin["plugins"],
         "code": origin["code"],
@@ -167,5 +171,26 @@ def build_record(
     }
     if artifacts.imported is None:
         return {**record, "weights": artifacts.weights}
+    del record["training"]
     # the settings loaded the data; they do not say how the model was trained
     return {**record, "config": {}, "imported": artifacts.imported}
+
+
+def _data_dir(origin: Mapping[str, Any]) -> str | None:
+    """What `--data-dir` was, for who measures or trains again on this machine."""
+    folder = origin["data_dir"]
+    return folder if folder is not None and is_unicode(folder) else None
+
+
+def training_line(artifacts: Artifacts) -> str:
+    """How the training ended, for the end of a run; empty if there is nothing to say."""
+    training = _training(artifacts.spec, artifacts.history)
+    facts = training_facts(training)
+    told = [f"{what}: {value}" for what, value in facts]
+    return f"Trained {epochs_of(training)}; {'; '.join(told)}" if facts else ""
+
+
+def _training(spec: RunSpec, history: History) -> dict[str, Any]:
+    """How the training ended: epochs, what stopped it, whose weights the model has, phases."""
+    end = history.end or TrainingEnd(weights_from_epoch=history.epochs)
+    return {"epochs": history.epochs, "of": spec.config.epochs, **end.to_json()}

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from registry_core.records import EARLIER_SETTINGS
+
 # kind -> keys of the record's environment
 _ENVIRONMENT = {
     "library": ("mlreg", "python", "tensorflow", "keras", "numpy"),
@@ -72,7 +74,7 @@ def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Recor
     """The differences between two records: settings, data, code, libraries, hardware."""
     before, after = then["environment"], now["environment"]
     pairs = [
-        *_both("setting", then.get("config"), now.get("config")),
+        *_both("setting", _settings(then), _settings(now)),
         *_both("data", _splits(then["data"]["splits"]), _splits(now["data"]["splits"])),
         *_plugins(then, now),
     ]
@@ -86,6 +88,18 @@ def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Recor
     for kind in ("hardware", "determinism"):
         pairs += _environment(kind, before, after)
     return [change for change in pairs if change.then != change.now]
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    config = record.get("config") or {}
+    return _ordered({**EARLIER_SETTINGS, **config}) if config else {}
+
+
+def _ordered(value: Any) -> Any:
+    """The same value with the keys of its dicts in order: a manifest sorts them."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(each) for each in value] if isinstance(value, list) else value
 
 
 def covered(then: Mapping[str, Any], now: Mapping[str, Any]) -> Coverage:

@@ -132,7 +132,7 @@ def evaluate(
             f"mlreg evaluate {version.ref} --split test",
         )
     split = splits[split_name]
-    seen = fingerprint(split)
+    seen = fingerprint(split, split_name, observer)
     observer.stage_began("model")
     backend = context.load_backend(spec.config)
     split = getattr(backend.check_data(data, read=False), split_name)

@@ -8,16 +8,24 @@ backend, where it is kept from the store. Nothing here knows TensorFlow.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 from registry_core.data.checks import describe
 from registry_core.formatting import metrics_line
 from registry_core.lifecycle.assembly import assemble, load_data
 from registry_core.lifecycle.context import RunContext, Workspace
-from registry_core.lifecycle.messages import refuse_other_data, say_what, say_where, warn_of_changes
+from registry_core.lifecycle.messages import (
+    refuse_other_data,
+    say_what,
+    say_where,
+    warn_of_changes,
+    warn_of_overruled,
+)
 from registry_core.lifecycle.publishing import (
     draw_figures,
     files_below,
+    kept_files,
     notify,
     save_log,
     save_model,
@@ -29,12 +37,13 @@ from registry_core.lifecycle.record import (
     build_origin,
     build_record,
     measure,
+    training_line,
 )
 from registry_core.lifecycle.run_log import logged
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
 from registry_core.plugins import custom_code
-from registry_core.records import MODEL_FILE, Version
+from registry_core.records import KEPT_FOLDER, MODEL_FILE, Version
 from registry_core.store import Store, translate_storage_errors
 from registry_core.store import Workspace as StoreWorkspace
 
@@ -83,16 +92,25 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         MlregError: of the kind that is at fault.
         Interrupted: a signal asked to stop.
     """
+    with ExitStack() as stack:
+        return _execute(spec, workspace, context, stack)
+
+
+def _execute(
+    spec: RunSpec, workspace: Workspace, context: RunContext, stack: ExitStack
+) -> Artifacts:
+    """Do what `execute` says; the contexts on the stack end after it."""
     plugins, observer, interrupts = context.plugins, context.observer, context.interrupts
     stages = Stages(observer)
     with stages.timed("data"):
         data = load_data(spec, context)
         with plugins.attribute_errors("mlreg_dataset"):
-            described = describe(data)
+            described = describe(data, observer)
         refuse_other_data(spec, workspace.record, described)
 
     with stages.timed("model"):
         backend = context.load_backend(spec.config)
+        stack.enter_context(backend.precision())
         with plugins.attribute_errors("mlreg_dataset"):
             data = backend.check_data(data)
         assembly = assemble(spec, data, backend, workspace, context)
@@ -100,12 +118,17 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
     origin = build_origin(spec, described, backend, context)
     warn_of_changes(spec, workspace.record, origin, observer)
     say_where(origin, workspace, observer)
+    warn_of_overruled(origin["environment"], observer)
     workspace.begin(origin)
     if workspace.id:
         interrupts.outcome = (
             f"{NOTHING_REGISTERED[:-1]}; `mlreg resume {workspace.id[-8:]}` resumes it."
         )
-    provided = {"mlreg_callbacks": assembly.callbacks, "mlreg_scheduler": [assembly.schedule]}
+    provided = {
+        "mlreg_callbacks": assembly.callbacks,
+        "mlreg_scheduler": [assembly.schedule],
+        "mlreg_phases": [phase.prepare for phase in assembly.phases],
+    }
     with (
         stages.timed("fit"),
         plugins.attribute_errors("mlreg_model", provided),
@@ -172,10 +195,13 @@ def publish(
     observer.stage_began("register")
     if artifacts.imported is None:
         observer.say(metrics_line(artifacts.metrics))
+        if line := training_line(artifacts):
+            observer.say(line)
         observer.say(stages.summary())
     with translate_storage_errors(store.folder, "keeping the run's log", outcome=nothing):
         save_log(folder, observer)
     files = files_below(folder.files, observer)
+    files |= kept_files(folder.path / KEPT_FOLDER, observer)
     took = 0.0 if context.began is None else time.monotonic() - context.began
     record = extra | build_record(artifacts, stages.seconds, round(took, 3), figures_missing)
     interrupts.outcome = f"It was being registered: `mlreg list {model}` says whether it was."

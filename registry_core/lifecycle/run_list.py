@@ -84,7 +84,8 @@ def find_stopped_run(store: Store, name: str | None = None) -> UnfinishedRun:
 
     Args:
         store: the registry.
-        name: its id, or the beginning or end of it; None is the only one that can be resumed.
+        name: its id, or the beginning or end of it; None is the only one that can be resumed:
+            those that failed before their first checkpoint have nothing to resume from.
 
     Raises:
         UsageError: no run has that name, or more than one.
@@ -92,7 +93,8 @@ def find_stopped_run(store: Store, name: str | None = None) -> UnfinishedRun:
     """
     runs = store.unfinished_runs()
     if name is None:
-        found = [run for run in runs if run.process is None and run.record]
+        stopped_runs = [run for run in runs if run.process is None and run.record]
+        found = [run for run in stopped_runs if run.checkpoint or run.state != "failed"]
     else:
         found = [run for run in runs if name and run.is_called(name)]
     if len(found) == 1:
@@ -106,7 +108,10 @@ def find_stopped_run(store: Store, name: str | None = None) -> UnfinishedRun:
         return run
     stopped = [run.id for run in runs if run.process is None]
     if not found and name is None:
-        raise UsageError("Nothing to resume.", "No run was stopped.", "mlreg runs")
+        why = "No run was stopped."
+        if stopped:
+            why = "The runs that failed have no checkpoint: start them again, or name one."
+        raise UsageError("Nothing to resume.", why, "mlreg runs")
     if not found:
         raise UsageError(
             f"No stopped run {shown(name or '')}.",

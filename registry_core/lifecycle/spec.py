@@ -147,8 +147,6 @@ def spec_from_run(plugins: PluginSet, run: UnfinishedRun, data_dir: Path | None 
         UsageError: the plugin no longer has a recorded setting, or the folder does not exist.
     """
     record = run.record
-    if data_dir is None and record["data_dir"] and Path(record["data_dir"]).exists():
-        data_dir = Path(record["data_dir"])
     spec = spec_from_record(plugins, record, data_dir)
     data = record.get("data", {}).get("splits")
     return replace(spec, group=record["group"], resumes=run.id, data=data)
@@ -165,12 +163,16 @@ def spec_from_record(
     Args:
         plugins: the record's plugins.
         record: what a run began with, or a version's manifest: `model`, `preset`, `config`.
-        data_dir: a file or folder that holds the data, for the plugin.
+        data_dir: a file or folder that holds the data; None takes the recorded one, if it still
+            exists.
         overrides: key -> value, which change the recorded settings.
 
     Raises:
         UsageError: the plugin no longer has a recorded setting, or the folder does not exist.
     """
+    then = record.get("data_dir")
+    if data_dir is None and isinstance(then, str) and then and Path(then).exists():
+        data_dir = Path(then)
     preset = record["preset"] if record["preset"] in find_presets(plugins) else None
     spec = spec_from_preset(plugins, preset, overrides, None, data_dir, recorded=record["config"])
     return replace(spec, preset=record["preset"], model=check_model_name(record["model"]))

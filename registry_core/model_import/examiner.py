@@ -27,7 +27,7 @@ from registry_core.errors import MlregError, RefusedError
 from registry_core.model_import.examiner_process import out_of_memory
 from registry_core.model_import.limits import ANSWER_BYTES, START_SECONDS, Limits
 from registry_core.model_import.model_file import ModelFile
-from registry_core.types import ArraySplit, DataSplits, Split
+from registry_core.types import ArraySplit, DataSplits, IndexedSplit, Split
 
 # How often to check for a signal that asks to stop.
 _POLL_SECONDS = 0.2
@@ -282,7 +282,13 @@ def _examples(data: DataSplits | None, folder: Path) -> Iterator[tuple[str | Non
 def _first(split: Split) -> tuple[Any, Any]:
     if isinstance(split, ArraySplit):
         return split.inputs[:EXAMPLES], split.targets[:EXAMPLES]
-    inputs, targets = next(iter(split.dataset.take(EXAMPLES).batch(EXAMPLES)))
+    if isinstance(split, IndexedSplit):
+        from registry_core.training.indexed import Reader
+
+        examples = Reader(split, "test").in_order()
+    else:
+        examples = split.dataset
+    inputs, targets = next(iter(examples.take(EXAMPLES).batch(EXAMPLES)))
     return inputs.numpy(), targets.numpy()
 
 

@@ -93,7 +93,7 @@ def import_model(
 
         with stages.timed("data"):
             data = load_data(spec, context)
-            described = describe(data)
+            described = describe(data, context.observer)
 
         with stages.timed("model"):
             with translate_storage_errors(store.folder, "trying the model out", outcome=nothing):

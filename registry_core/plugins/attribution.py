@@ -5,9 +5,10 @@ Works on tracebacks and file paths alone.
 
 from __future__ import annotations
 
+import inspect
 import re
 import traceback
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -80,6 +81,20 @@ def raised_in_host(error: BaseException) -> bool:
     return bool(frames) and Path(__file__).parents[1] in Path(frames[-1].filename).parents
 
 
+def why_not_callable(function: Callable[..., object], *arguments: object) -> str | None:
+    """Why a plugin's function does not take these arguments, from its signature; None if it does.
+
+    Calling it would raise a TypeError in the host's line, which looks like a bug of the host.
+    """
+    try:
+        inspect.signature(function).bind(*arguments)
+    except ValueError:  # a function of C has no signature
+        return None
+    except TypeError as error:
+        return str(error)
+    return None
+
+
 def describe_error(error: BaseException) -> str:
     """The exception in one line: `ValueError: not today`."""
     kind, why = type(error).__qualname__, error_reason(error)
@@ -98,11 +113,14 @@ def error_reason(error: BaseException) -> str:
         message = str(error.args[0])  # str() quotes a KeyError's message
     lines = [_ORNAMENT.sub("", line.strip()) for line in message.strip().split("\n")]
     in_frame = False  # a frame is followed by its source line
+    found: list[str] = []
     for line in lines:
         in_frame = bool(_FRAME.match(line)) or (in_frame and bool(line))
         if line and not in_frame and not _WRAPPING.match(line):
-            return truncate(line)
-    return truncate(lines[0])
+            found.append(line)
+            if not line.endswith(":"):  # else what it announces is in the next one
+                break
+    return truncate(" ".join(found) or lines[0])
 
 
 def _codes(provided: object) -> list[object]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Augmentation,
         DataCache,
         DataSplits,
+        Phase,
         Progress,
         RunResult,
         Schedule,
@@ -217,6 +218,48 @@ def mlreg_model(config: RunConfig, data: DataSplits, learning_rate: Schedule | N
 
 
 @hookspec(firstresult=True)
+def mlreg_phases(config: RunConfig, model: keras.Model) -> Sequence[Phase] | None:
+    """Divide the training into phases, such as a frozen backbone first and then the whole model.
+
+    Args:
+        config: the run's configuration.
+        model: the model that `mlreg_model` returned.
+
+    Returns:
+        The phases, in order; their epochs add up to `config.epochs`. `prepare(model)` is called
+        when a phase begins. It may set which layers are trainable and compile the model again; an
+        optimizer knows only the variables that were trainable when it was compiled, so unfreezing
+        needs `model.compile`. Callbacks, epoch numbers, the learning rate's schedule and the order
+        of batches continue from phase to phase: callbacks see one training. A callback that stops
+        training stops all of it. None, or no hook, trains in one phase.
+
+    Example:
+        from mlreg import Phase, hookimpl
+
+        @hookimpl
+        def mlreg_phases(config, model):
+            import keras
+
+            def compile_model(learning_rate):
+                loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+                model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["accuracy"])
+
+            def freeze(model):
+                for layer in model.layers[:-1]:
+                    layer.trainable = False
+                compile_model(0.001)
+
+            def unfreeze(model):
+                for layer in model.layers:
+                    layer.trainable = True
+                compile_model(0.0001)
+
+            head = min(3, config.epochs - 1)
+            return [Phase("head", head, freeze), Phase("all", config.epochs - head, unfreeze)]
+    """
+
+
+@hookspec(firstresult=True)
 def mlreg_inference_model(config: RunConfig, model: keras.Model) -> keras.Model | None:
     """Return the model that is evaluated and registered, if it is not the trained model itself.
 
@@ -248,8 +291,9 @@ def mlreg_callbacks(  # type: ignore[empty-body]
 
     Args:
         config: the run's configuration.
-        run_dir: a folder of this run, deleted when the run has made a version. Its files are kept
-            while the run can be resumed, so a resumed run may find files in it.
+        run_dir: a folder of this run, deleted when the run has made a version. Its files stay while
+            the run can be resumed, so a resumed run finds them. Files in `run_dir / "kept"`, a
+            folder that exists, become files of the version: logs, but the model is there already.
 
     Returns:
         The callbacks, in the order in which Keras calls them. Methods for batches are called for
@@ -261,10 +305,11 @@ def mlreg_callbacks(  # type: ignore[empty-body]
         from mlreg import hookimpl
 
         @hookimpl
-        def mlreg_callbacks():
+        def mlreg_callbacks(run_dir):
             import keras
 
-            return [keras.callbacks.EarlyStopping("loss", patience=5)]
+            log = keras.callbacks.CSVLogger(str(run_dir / "kept" / "log.csv"))
+            return [keras.callbacks.EarlyStopping("loss", patience=5), log]
     """
 
 
@@ -333,7 +378,9 @@ def mlreg_registered(version: Version) -> None:
 
         @hookimpl
         def mlreg_registered(version):
-            print("new:", version.ref)
+            import sys
+
+            print("new:", version.ref, file=sys.stderr)
     """
 
 
@@ -351,5 +398,8 @@ def mlreg_promoted(version: Version, alias: str, previous: Version | None) -> No
 
         @hookimpl
         def mlreg_promoted(version, alias, previous):
-            print(alias, "is", version.ref, "and was", previous.ref if previous else "nothing")
+            import sys
+
+            before = previous.ref if previous else "nothing"
+            print(alias, "is", version.ref, "and was", before, file=sys.stderr)
     """

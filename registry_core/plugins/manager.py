@@ -74,6 +74,16 @@ class KnownPlugins:
             )
         return self.datasets[name]
 
+    def source(self, name: str) -> PluginSource:
+        """The dataset plugin or extension of this name.
+
+        Raises:
+            UsageError: there is no such plugin.
+        """
+        if name in self.extensions and name not in self.datasets:
+            return self.extensions[name]
+        return self.dataset(name)
+
     def load_alone(self, name: str) -> PluginSet:
         """Import one plugin alone: a dataset plugin or an extension.
 
@@ -81,9 +91,8 @@ class KnownPlugins:
             UsageError: there is no plugin of this name.
             PluginError: it is missing, does not import, or breaks the contract.
         """
-        if name in self.extensions and name not in self.datasets:
-            return PluginSet(None, [self.extensions[name]])
-        return PluginSet(self.dataset(name), [])
+        source = self.source(name)
+        return PluginSet(None, [source]) if source.kind == "extension" else PluginSet(source, [])
 
     def load(self, dataset: str | None) -> PluginSet:
         """Import the extensions, and one dataset plugin if a name is given.

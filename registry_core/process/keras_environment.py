@@ -6,23 +6,47 @@ name another backend. Knows variables, and imports neither library.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from registry_core.errors import UsageError
 
 BACKEND = "tensorflow"
 
+# What the user's environment asked for and does not get: name -> value.
+overruled: dict[str, str] = {}
+
 
 def prepare() -> None:
     """Set the variables; what is loaded already stays as it is."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # quiet logs
+    for name, asked in (
+        ("KERAS_BACKEND", os.environ.get("KERAS_BACKEND")),
+        ("backend in keras.json", _backend_in_file()),
+    ):
+        if asked:
+            if asked != BACKEND:
+                overruled[name] = asked
+            break
     os.environ["KERAS_BACKEND"] = BACKEND
     # TensorFlow leaves oneDNN off where there is no AVX-512, and its kernels are faster there too.
     # The result is the same to rounding, and the same to the bit from run to run.
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def _backend_in_file() -> str | None:
+    """The backend that Keras's own settings file names; None if there is no such file."""
+    with suppress(OSError, ValueError, RuntimeError):  # there may be no home
+        folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+        settings = json.loads((folder / "keras.json").read_text("utf-8"))
+        if isinstance(settings, dict) and isinstance(named := settings.get("backend"), str):
+            return named
+    return None
 
 
 def check() -> None:

@@ -95,5 +95,6 @@ class VersionDetails:
             "version": self.version.to_json(),
             "tags": dict(self.version.tags),
             "together": [each.ref for each in self.together],
+            "training": self.manifest.get("training"),
             "manifest": dict(self.manifest),
         }

@@ -101,9 +101,11 @@ _KERAS: dict[type, Callable[[Any], bool]] = {
 
 
 class NumberedCallbacks(keras.callbacks.CallbackList):
-    """Passes the correct batch number to batch hooks in a resumed epoch.
+    """Passes the correct batch number to batch hooks in a resumed epoch, and joins several fits.
 
-    Keras numbers the batches of a resumed epoch from 0, and would start one batch too many.
+    Keras numbers the batches of a resumed epoch from 0, and would start one batch too many. Each
+    phase is a fit of its own; for the callbacks, training begins with the first and ends with the
+    last, or with the one that a callback stops.
 
     Args:
         callbacks: in the order in which they are called.
@@ -120,6 +122,8 @@ class NumberedCallbacks(keras.callbacks.CallbackList):
         epochs: int,
     ) -> None:
         self._batches = batches
+        self._began = False
+        self.is_last_fit = True
         super().__init__(
             list(callbacks),
             add_history=True,
@@ -128,6 +132,15 @@ class NumberedCallbacks(keras.callbacks.CallbackList):
             epochs=epochs,
             steps=batches.steps,
         )
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if not self._began:
+            self._began = True
+            super().on_train_begin(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self.is_last_fit or self.model.stop_training:
+            super().on_train_end(logs)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         number = self._batches.first_step + batch

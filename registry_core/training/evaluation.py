@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from registry_core.data.nesting import is_nested, map_parts
 from registry_core.errors import PluginError, TrainingError
-from registry_core.training.pipeline import evaluation_batches
+from registry_core.training.per_example_loss import per_example_loss
+from registry_core.training.pipeline import batch_size, evaluation_batches
 from registry_core.training.stream_checks import check_unchanged
 from registry_core.types import Evaluation, Split
 
@@ -71,8 +72,8 @@ def evaluate_model(model: keras.Model, split: Split) -> Evaluation:
     A model with a custom test step gets a second pass by `model.evaluate`.
 
     Args:
-        model: compiled with a loss.
-        split: raw inputs and targets.
+        model: compiled with a loss, or one for each of several outputs.
+        split: raw inputs and targets, and weights if it has them.
 
     Returns:
         The metrics of `model.evaluate`, and output and loss of each example.
@@ -81,55 +82,38 @@ def evaluate_model(model: keras.Model, split: Split) -> Evaluation:
     predict_with_loss, plain = per_example_loss(model), _has_standard_test_step(model)
     mean_loss = keras.metrics.Mean()
 
-    def step(inputs: Any, expected: Any) -> tuple[Any, Any]:
-        predicted, example_losses = predict_with_loss(inputs, expected)
+    def step(inputs: Any, expected: Any, weights: Any = None) -> tuple[Any, Any]:
+        predicted, example_losses = predict_with_loss(inputs, expected, weights)
         if plain:
-            loss = model.compute_loss(inputs, expected, predicted, training=False)
-            mean_loss.update_state(loss, sample_weight=tf.shape(inputs)[0])
-            model.compute_metrics(inputs, expected, predicted)
+            loss = model.compute_loss(inputs, expected, predicted, weights, training=False)
+            mean_loss.update_state(loss, sample_weight=batch_size(inputs))
+            model.compute_metrics(inputs, expected, predicted, weights)
         return predicted, example_losses
 
-    traced = tf.function(step, autograph=False, reduce_retracing=True)
+    # Keras weighs the losses of several outputs by the static size of a batch, which is None in
+    # `model.evaluate`
+    signature = batches.element_spec if is_nested(batches.element_spec[1]) else None
+    traced = tf.function(step, signature, autograph=False, reduce_retracing=True)
     outputs, losses, targets = [], [], []
     model.reset_metrics()
-    for number, (inputs, expected) in enumerate(batches):
-        check_unchanged(split, number, inputs, expected)
-        predicted, example_losses = traced(inputs, expected)
-        outputs.append(predicted.numpy())
+    for number, batch in enumerate(batches):
+        check_unchanged(split, number, *batch)
+        predicted, example_losses = traced(*batch)
+        outputs.append(map_parts(np.asarray, predicted))
         losses.append(example_losses.numpy())
-        targets.append(expected.numpy())
+        targets.append(map_parts(np.asarray, batch[1]))
     if plain:
         metrics = {**model.get_metrics_result(), "loss": mean_loss.result()}
     else:
         metrics = model.evaluate(batches, verbose=0, return_dict=True)
     return Evaluation(
-        as_numbers(metrics),
-        np.concatenate(outputs),
-        np.concatenate(losses),
-        np.concatenate(targets),
+        as_numbers(metrics), _joined(outputs), np.concatenate(losses), _joined(targets)
     )
 
 
-def per_example_loss(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """A function (inputs, targets) -> (outputs, losses), with one loss per example: (n,).
-
-    Run as a graph without autograph, it equals Keras's training step: a loss that inspects how its
-    outputs were computed (softmax or logits) finds the same as in training.
-    """
-    loss = keras.losses.get(model.loss)
-    if isinstance(loss, keras.losses.Loss):
-        loss = copy.copy(loss)
-        loss.reduction = "none"
-
-    def predict_with_loss(inputs: Any, expected: Any) -> tuple[Any, Any]:
-        predicted = model(inputs, training=False)
-        if len(expected.shape) == 1 and predicted.shape[1:] == (1,):
-            expected = expected[:, None]
-        values = tf.convert_to_tensor(loss(expected, predicted))
-        other_axes = list(range(1, values.shape.rank))
-        return predicted, tf.reduce_mean(values, axis=other_axes)
-
-    return predict_with_loss
+def _joined(batches: Sequence[Any]) -> Any:
+    """Nestings of arrays of batches as one nesting of arrays of all examples."""
+    return map_parts(lambda *parts: np.concatenate(parts), *batches)
 
 
 def _has_standard_test_step(model: keras.Model) -> bool:

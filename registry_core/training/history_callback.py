@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from registry_core.errors import TrainingError
+from registry_core.errors import PluginError, TrainingError
 from registry_core.process.interrupts import StopRequest
 from registry_core.training.evaluation import as_numbers, check_metric_finite
 from registry_core.training.pipeline import TrainingBatches
@@ -45,6 +45,7 @@ class HistoryCallback(keras.callbacks.Callback):
         self._began = 0.0
         self.epoch = 0
         self.step = 0
+        self.phase = ""  # its name
         # metrics of a resumed epoch: if none of its batches is left, Keras computes none
         self.before: Mapping[str, float] = {}
         if earlier is not None:
@@ -100,6 +101,8 @@ class HistoryCallback(keras.callbacks.Callback):
             check_metric_finite(name, value, f"after epoch {epoch + 1}, and the loss is fine")
         if (rate := learning_rate(self.model)) is not None:
             values["learning_rate"] = rate
+        if self.phase:
+            self._check_names(values)
         for name, value in values.items():
             self._metrics.setdefault(name, []).append(value)
         self._epoch_seconds.append(self._seconds())
@@ -110,6 +113,15 @@ class HistoryCallback(keras.callbacks.Callback):
     def _seconds(self) -> float:
         """Duration of this epoch so far, in this process and in earlier ones, in seconds."""
         return self._earlier_seconds + time.perf_counter() - self._began
+
+    def _check_names(self, values: Mapping[str, float]) -> None:
+        """A history has one value of each metric for each epoch."""
+        if self._metrics and set(values) != set(self._metrics):
+            raise PluginError(
+                f"The phase '{self.phase}' measures {', '.join(sorted(values))}; the epochs before "
+                f"measured {', '.join(sorted(self._metrics))}.",
+                "Compile every phase with the same metrics, by the same names.",
+            )
 
     @staticmethod
     def _check_loss_finite(values: Mapping[str, float], place: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from registry_core.data.nesting import named_parts
 from registry_core.errors import PluginError
 from registry_core.plugins.attribution import error_reason
 
@@ -32,7 +33,7 @@ def check_saved(model: keras.Model, path: Path, inputs: Any) -> None:
     Args:
         model: the model that was saved.
         path: the file, ending in `.keras`.
-        inputs: (n, ...) a few raw inputs.
+        inputs: (n, ...) a few raw inputs, nested as the model takes them.
 
     Raises:
         PluginError: the file cannot be loaded, or its outputs differ.
@@ -45,12 +46,28 @@ def check_saved(model: keras.Model, path: Path, inputs: Any) -> None:
             "A custom layer, loss or metric needs @keras.saving.register_keras_serializable() and "
             "a get_config; a Lambda layer with code is never loaded.",
         ) from error
-    expected, found = (np.asarray(each(inputs, training=False)) for each in (model, loaded))
-    # the same operations on the same machine; the tolerance is for kernels chosen by memory layout
-    if not np.allclose(expected, found, rtol=1e-4, atol=1e-5, equal_nan=True):
-        difference = float(np.nanmax(np.abs(expected - found)))
+    expected, found = (
+        {
+            name: np.asarray(part)
+            for name, part in named_parts(each(inputs, training=False), "outputs")
+        }
+        for each in (model, loaded)
+    )
+    if expected.keys() != found.keys():
         raise PluginError(
-            f"The saved model has different outputs after loading (by up to {difference:g}).",
-            "Part of the model's state is not in its file: "
-            "put a layer's state into weights or get_config.",
+            f"The saved model has other outputs after loading: {', '.join(found)}.",
+            f"Before it had {', '.join(expected)}. Their names must be in get_config.",
         )
+    for name, before in expected.items():
+        after = found[name]
+        # the same operations on the same machine; the tolerance is for kernels chosen by memory
+        # layout
+        if not np.allclose(before, after, rtol=1e-4, atol=1e-5, equal_nan=True):
+            difference = float(np.nanmax(np.abs(before - after)))
+            of_part = "" if len(expected) == 1 else f" in {name}"
+            raise PluginError(
+                f"The saved model has different outputs after loading{of_part} (by up to "
+                f"{difference:g}).",
+                "Part of the model's state is not in its file: "
+                "put a layer's state into weights or get_config.",
+            )

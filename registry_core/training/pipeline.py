@@ -11,14 +11,25 @@ from typing import Any
 import tensorflow as tf
 
 from registry_core.data.checks import steps
+from registry_core.data.nesting import map_parts, parts_of
+from registry_core.training.example_weights import class_weighing
+from registry_core.training.indexed import Reader
 from registry_core.training.random_draws import (
     RandomDraws,
     find_draws,
     separate_generator,
     unrepeatable_in_augmentation,
 )
-from registry_core.training.stream_checks import checked_batch, with_exact_length
-from registry_core.types import ArraySplit, Augmentation, Batch, NotRepeatable, Split, StreamSplit
+from registry_core.training.stream_checks import CheckedIndexed, checked_batch, with_exact_length
+from registry_core.types import (
+    ArraySplit,
+    Augmentation,
+    Batch,
+    IndexedSplit,
+    NotRepeatable,
+    Split,
+    StreamSplit,
+)
 
 # These functions have no Python control flow; autograph would only take time.
 _do_not_convert = tf.autograph.experimental.do_not_convert
@@ -41,6 +52,9 @@ _WORKERS = max(1, os.cpu_count() or 1)
 class TrainingBatches:
     """The training batches; each pass over `dataset` is the epoch that `begin` set.
 
+    A batch is `(inputs, targets)`, nested as the split is, or `(inputs, targets, weights)` if the
+    split has example weights or class weights.
+
     Args:
         split: the training split.
         augmentation: changes a batch's inputs, or None.
@@ -62,6 +76,7 @@ class TrainingBatches:
         self.first_step = 0
         self.steps = steps(len(split), batch_size)
         self._augmentation = augmentation
+        self._weigh = class_weighing(split.class_weights)
         self._seed = seed
         # one stream of randomness for the order, one for the augmentation
         root = tf.constant([seed, 0x6D6C], tf.int32)
@@ -69,6 +84,8 @@ class TrainingBatches:
         self._batch_seed = tf.random.fold_in(root, 1)
         if isinstance(split, ArraySplit):
             raw = self._from_arrays(split, batch_size)
+        elif isinstance(split, IndexedSplit):
+            raw = self._from_indexed(split, batch_size)
         else:
             raw = self._from_stream(split, batch_size)
         self.draws = RandomDraws()
@@ -87,34 +104,54 @@ class TrainingBatches:
         self._first.assign(first_step)
 
     def _from_arrays(self, split: ArraySplit, batch_size: int) -> tf.data.Dataset:
-        inputs, targets = tf.constant(split.inputs), tf.constant(split.targets)
+        fields = _tensors(split)
         examples = len(split)
 
         def epoch_of_places(_: Any) -> tf.data.Dataset:
             epoch = self._epoch.read_value()
-            order = tf.random.experimental.stateless_shuffle(
-                tf.range(examples, dtype=tf.int64), tf.random.fold_in(self._order_seed, epoch)
-            )
+            order = self._order(epoch, examples)
             return tf.data.Dataset.range(self._first.read_value(), self.steps).map(
                 lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size])
             )
 
         def gather(epoch: Any, step: Any, indices: Any) -> tuple[Any, ...]:
-            return epoch, step, indices, tf.gather(inputs, indices), tf.gather(targets, indices)
+            gathered = map_parts(lambda tensor: tf.gather(tensor, indices), fields)
+            return epoch, step, indices, *gathered
 
         places = tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_places))
         return places.map(_do_not_convert(gather), num_parallel_calls=_WORKERS, deterministic=True)
+
+    def _order(self, epoch: Any, examples: int) -> Any:
+        """The order of an epoch: a random permutation of the examples' indices."""
+        return tf.random.experimental.stateless_shuffle(
+            tf.range(examples, dtype=tf.int64), tf.random.fold_in(self._order_seed, epoch)
+        )
+
+    def _from_indexed(self, split: IndexedSplit, batch_size: int) -> tf.data.Dataset:
+        reader = _reader(split)
+
+        def epoch_of_batches(_: Any) -> tf.data.Dataset:
+            epoch, first = self._epoch.read_value(), self._first.read_value()
+            order = self._order(epoch, len(split))[first * batch_size :]
+            numbered = reader.read_each(tf.data.Dataset.from_tensor_slices(order))
+            return numbered.batch(batch_size).enumerate(first).map(self._checked(split, epoch))
+
+        return tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_batches))
+
+    def _checked(self, split: Split, epoch: Any) -> Any:
+        """Makes of (step, (indices, example)) the values of `_augment`, in a graph that checks."""
+
+        def checked(step: Any, numbered: Any) -> tuple[Any, ...]:
+            indices, example = numbered
+            return epoch, step, indices, *checked_batch(split, indices, *example)
+
+        return _do_not_convert(checked)
 
     def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
         examples = with_exact_length(split)
 
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
             epoch = self._epoch.read_value()
-
-            def checked(step: Any, numbered: Any) -> tuple[Any, ...]:
-                indices, (inputs, targets) = numbered
-                return epoch, step, indices, *checked_batch(split, indices, inputs, targets)
-
             # for this function alone: with a global seed of 0, `shuffle` compares its own seed with
             # 0, which fails for a tensor. The run's seed is in `shuffle_seed` too, so 1 will do.
             tf.random.set_seed(self._seed % _SEED_MODULUS or 1)
@@ -132,7 +169,7 @@ class TrainingBatches:
                 .batch(batch_size)
                 .enumerate()
                 .skip(self._first.read_value())
-                .map(_do_not_convert(checked))
+                .map(self._checked(split, epoch))
             )
 
         return tf.data.Dataset.range(1).flat_map(_do_not_convert(epoch_of_batches))
@@ -149,10 +186,11 @@ class TrainingBatches:
         return mapped
 
     def _augment(
-        self, epoch: Any, step: Any, indices: Any, inputs: Any, targets: Any
-    ) -> tuple[Any, Any]:
+        self, epoch: Any, step: Any, indices: Any, inputs: Any, targets: Any, *weights: Any
+    ) -> tuple[Any, ...]:
+        weights = self._weigh(targets, *weights)
         if self._augmentation is None:
-            return inputs, targets
+            return inputs, targets, *weights
         # augmentations get int32; fold_in returns the dtype of the number that is folded in
         of_epoch = tf.random.fold_in(self._batch_seed, tf.cast(epoch, tf.int32))
         seed = tf.random.fold_in(of_epoch, tf.cast(step, tf.int32))
@@ -162,38 +200,77 @@ class TrainingBatches:
                 generator.shape, tf.random.fold_in(seed, number), 0, _SEEDS, tf.int32
             )
             generator.assign(tf.cast(drawn, generator.dtype))
-        return self._augmentation(inputs, Batch(seed, epoch, indices)), targets
+        return self._augmentation(inputs, Batch(seed, epoch, indices)), targets, *weights
 
 
 def evaluation_batches(split: Split) -> tf.data.Dataset:
-    """The split in its own order, (inputs, targets) of at most `EVALUATION_BATCH` examples."""
-    if isinstance(split, StreamSplit):
+    """The split in its own order, at most `EVALUATION_BATCH` examples at a time.
 
-        def checked(step: Any, batch: Any) -> tuple[Any, Any]:
-            inputs, targets = batch
-            count = tf.shape(tf.nest.flatten(targets)[0], tf.int64)[0]
+    A batch is `(inputs, targets)`, or `(inputs, targets, weights)` if the split has weights. Class
+    weights count in training alone.
+    """
+    if not isinstance(split, ArraySplit):
+
+        def checked(step: Any, batch: Any) -> tuple[Any, ...]:
+            count = tf.shape(tf.nest.flatten(batch[1])[0], tf.int64)[0]
             indices = step * EVALUATION_BATCH + tf.range(count)
-            return checked_batch(split, indices, inputs, targets)
+            return checked_batch(split, indices, *batch)
 
-        read = with_exact_length(split).batch(EVALUATION_BATCH).enumerate()
+        if isinstance(split, IndexedSplit):
+            examples = _reader(split).in_order()
+        else:
+            examples = with_exact_length(split)
+        read = examples.batch(EVALUATION_BATCH).enumerate()
         return _quiet(read.map(_do_not_convert(checked)).prefetch(2))
-    inputs, targets = tf.constant(split.inputs), tf.constant(split.targets)
+    fields = _tensors(split)
 
-    def slice_at(step: Any) -> tuple[Any, Any]:
+    def slice_at(step: Any) -> tuple[Any, ...]:
         part = slice(step * EVALUATION_BATCH, (step + 1) * EVALUATION_BATCH)
-        return inputs[part], targets[part]
+        sliced: tuple[Any, ...] = map_parts(lambda tensor: tensor[part], fields)
+        return sliced
 
     batches = tf.data.Dataset.range(steps(len(split), EVALUATION_BATCH))
     batches = batches.map(_do_not_convert(slice_at), num_parallel_calls=1, deterministic=True)
     return _quiet(batches.prefetch(2))
 
 
+def first_batch(split: Split, count: int) -> tuple[Any, ...]:
+    """The first examples of a split as tensors: inputs (n, ...), targets (n, ...), n <= count.
+
+    A split with weights has them as a third item, (n,).
+    """
+    if not isinstance(split, ArraySplit):
+        examples = _reader(split).in_order() if isinstance(split, IndexedSplit) else split.dataset
+        batch: tuple[Any, ...] = next(iter(examples.take(count).batch(count)))
+        return batch
+    first: tuple[Any, ...] = map_parts(lambda array: tf.constant(array[:count]), _fields(split))
+    return first
+
+
 def first_examples(split: Split, count: int) -> tuple[Any, Any]:
-    """The first examples of a split as tensors: inputs (n, ...), targets (n, ...), n <= count."""
-    if isinstance(split, StreamSplit):
-        inputs, targets = next(iter(split.dataset.take(count).batch(count)))
-        return inputs, targets
-    return tf.constant(split.inputs[:count]), tf.constant(split.targets[:count])
+    """The inputs and targets of `first_batch`."""
+    inputs, targets, *_ = first_batch(split, count)
+    return inputs, targets
+
+
+def batch_size(values: Any) -> Any:
+    """The number of examples of a batch: () int32, of any nesting of (n, ...) tensors."""
+    return tf.shape(parts_of(values)[0])[0]
+
+
+def _fields(split: ArraySplit) -> tuple[Any, ...]:
+    """Inputs, targets, and weights if the split has them."""
+    fields = split.inputs, split.targets
+    return fields if split.weights is None else (*fields, split.weights)
+
+
+def _tensors(split: ArraySplit) -> tuple[Any, ...]:
+    tensors: tuple[Any, ...] = map_parts(tf.constant, _fields(split))
+    return tensors
+
+
+def _reader(split: IndexedSplit) -> Reader:
+    return split.reader if isinstance(split, CheckedIndexed) else Reader(split)
 
 
 def _quiet(dataset: tf.data.Dataset) -> tf.data.Dataset:

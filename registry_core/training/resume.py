@@ -33,6 +33,7 @@ from registry_core.training.callback_state import (
     unpack,
     unsaved_state,
 )
+from registry_core.training.callback_watch import CallbackWatch
 from registry_core.training.evaluation import as_numbers
 from registry_core.training.history_callback import HistoryCallback
 from registry_core.training.pipeline import TrainingBatches
@@ -45,7 +46,7 @@ from registry_core.training.random_draws import (
     traced_step,
     unrepeatable_in_step,
 )
-from registry_core.types import Checkpoints, NotRepeatable, Observer
+from registry_core.types import Checkpoints, NotRepeatable, Observer, Phase
 
 # Interval between checkpoints within an epoch.
 CHECKPOINT_SECONDS = 120.0
@@ -71,20 +72,33 @@ class ResumeState:
         """Number of batches that are done in the epoch to resume."""
         return int(self.state["step"]) if self.state else 0
 
+    @property
+    def phase(self) -> int:
+        """Index of the phase in which the run stopped."""
+        return int(self.state.get("phase", 0)) if self.state else 0
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a callback stopped the training, so that no epoch is left."""
+        return bool(self.state and self.state["stop_training"])
+
     def epoch(self, epochs: int) -> int:
         """The epoch to resume, from 0; `epochs` if the run is complete."""
         if self.state is None:
             return 0
-        return epochs if self.state["stop_training"] else int(self.state["epoch"])
+        return epochs if self.is_stopped else int(self.state["epoch"])
 
 
 def read_resume_state(
-    checkpoints: Checkpoints, callbacks: Sequence[keras.callbacks.Callback], observer: Observer
+    checkpoints: Checkpoints,
+    callbacks: Sequence[keras.callbacks.Callback],
+    phases: Sequence[Phase],
+    observer: Observer,
 ) -> ResumeState:
     """Read the last checkpoint; a damaged one is ignored with a warning.
 
     Raises:
-        IntegrityError: the checkpoint belongs to a run with other callbacks.
+        IntegrityError: the checkpoint belongs to a run with other callbacks or phases.
     """
     if checkpoints.checkpoint is None:
         return ResumeState()
@@ -103,7 +117,21 @@ def read_resume_state(
             f"{', '.join(then) or 'none'} when the run started.",
             "A run can only be resumed with the plugins that it started with.",
         )
+    said_then = (resumed.state or {}).get("phases", [])
+    if (said := describe_phases(phases)) != said_then:
+        raise IntegrityError(
+            f"The phases are {', '.join(said) or 'none'}; they were "
+            f"{', '.join(said_then) or 'none'} when the run started.",
+            "A run can only be resumed with the plugins that it started with.",
+        )
     return resumed
+
+
+def describe_phases(phases: Sequence[Phase]) -> list[str]:
+    """`head (3 epochs)` for each phase."""
+    return [
+        f"{each.name} ({each.epochs:,} epoch{'' if each.epochs == 1 else 's'})" for each in phases
+    ]
 
 
 class CheckpointCallback(keras.callbacks.Callback):
@@ -118,7 +146,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         history: has the history.
         batches: the training batches.
         callbacks: of the plugins; their state is saved.
-        epochs: of the whole run.
+        watch: watches them; its state is saved.
+        phases: of the training; empty if it has none.
         observer: receives warnings: a checkpoint cannot be written, or something cannot be resumed.
         stop: checked after every batch.
     """
@@ -130,7 +159,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         history: HistoryCallback,
         batches: TrainingBatches,
         callbacks: Sequence[keras.callbacks.Callback],
-        epochs: int,
+        watch: CallbackWatch,
+        phases: Sequence[Phase],
         observer: Observer,
         stop: StopRequest,
     ) -> None:
@@ -139,18 +169,32 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._history = history
         self._batches = batches
         self._callbacks = list(flatten_callbacks(callbacks))
-        self._epochs = epochs
+        self._watch = watch
+        self._phases = describe_phases(phases)
+        self._phase = self._phase_end = 0
         self._observer = observer
         self._stop = stop
         self._resumed = resumed
         self._cost = 0.0
         self._saved_at = time.perf_counter()
         self._other_variables: list[Any] | None = None  # None until the training step is traced
+        self._traced_with: list[Any] = random_states()
+        self._warned: set[str] = set()
         self.not_repeatable = [
             NotRepeatable(**each) for each in (resumed.state or {}).get("not_repeatable", ())
         ]
         for number, callback in enumerate(self._callbacks):
             _align_file_callback(callback, resumed.state and resumed.state.get("rows", {}), number)
+
+    def begin_phase(self, index: int, end: int) -> None:
+        """The model was prepared for a phase.
+
+        Args:
+            index: of the phase, from 0.
+            end: the epoch after its last one.
+        """
+        self._phase, self._phase_end = index, end
+        self._other_variables = None  # the step is traced again
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Restore after the other callbacks began, which may have reset their attributes."""
@@ -158,6 +202,9 @@ class CheckpointCallback(keras.callbacks.Callback):
             return
         # BackupAndRestore sets it from its own files, which may be older or newer
         self.model._initial_epoch = None
+        more = self._phase + 1 < len(self._phases) and not self._resumed.is_stopped
+        if more and self._resumed.state["epoch"] == self._phase_end:
+            self._examine_training_step()  # no epoch of this phase is left to do it in
         self._restore(self._resumed.state)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -178,7 +225,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._stop.raise_if_requested()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        last = epoch + 1 == self._epochs or self.model.stop_training
+        last = epoch + 1 == self._phase_end or self.model.stop_training
         stopping = self._stop.signum is not None
         if last or stopping or time.perf_counter() - self._saved_at >= self._cost / MAX_COST:
             self._save(epoch + 1, 0)
@@ -206,16 +253,25 @@ class CheckpointCallback(keras.callbacks.Callback):
 
         Keras reuses the trace that is made here.
         """
-        if self._resumed.state is None:
+        is_resumed = self._resumed.state is not None and self._resumed.phase == self._phase
+        if self._resumed.state is None and self._phase == 0:
+            self._traced_with = random_states()
             graph = traced_step(self.model, self._batches.dataset)
         else:
-            with preserve_random_states():  # the first trace has drawn already
+            # the first trace has drawn already; a later phase draws nothing, to be the same when
+            # it is resumed
+            with preserve_random_states():
+                if is_resumed and self._resumed.state and "traced_with" in self._resumed.state:
+                    # numbers that NumPy or Python draw while the step is traced are part of it
+                    kept = self._resumed.state["traced_with"]
+                    set_random_states([unpack(each, self._resumed.tensors) for each in kept])
+                self._traced_with = random_states()
                 graph = traced_step(self.model, self._batches.dataset)
         draws = RandomDraws() if graph is None else find_draws(graph)
         known = {id(each.value) for each in (*self._variables(), *self.model.metrics_variables)}
         used = (*draws.generators, *draws.others, *self._batches.draws.others)
         self._other_variables = [each for each in used if id(each) not in known]
-        if self._resumed.state is not None and self._other_variables:
+        if is_resumed and self._resumed.state is not None and self._other_variables:
             _assign(
                 self._other_variables,
                 self._resumed.state.get("elsewhere", ()),
@@ -233,7 +289,9 @@ class CheckpointCallback(keras.callbacks.Callback):
                 )
 
     def _warn(self, what: str, when: str) -> None:
-        self._observer.warn(what)
+        if what not in self._warned:  # by an earlier phase
+            self._warned.add(what)
+            self._observer.warn(what)
         if (found := NotRepeatable(what, when)) not in self.not_repeatable:
             self.not_repeatable.append(found)
 
@@ -243,6 +301,9 @@ class CheckpointCallback(keras.callbacks.Callback):
         state = {
             "epoch": epoch,
             "step": step,
+            "phase": self._phase,
+            "phases": self._phases,
+            "watch": self._watch.state(),
             "stop_training": bool(self.model.stop_training),
             "variables": _packed_variables(self._variables(), tensors),
             "metrics": _packed_variables(self.model.metrics_variables, tensors),
@@ -251,6 +312,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             "callback_types": class_names_of(self._callbacks),
             "rows": _csv_sizes(self._callbacks),
             "random": [pack(each, tensors) for each in random_states()],
+            "traced_with": [pack(each, tensors) for each in self._traced_with],
             "not_repeatable": [each.to_json() for each in self.not_repeatable],
             **self._history.state(),
         }

@@ -1,27 +1,33 @@
 """Checks of a stream's examples while they are read, and errors that name the faulty example.
 
 Batches are checked inside tf.data, by operations that cost little compared with reading. If a batch
-or the stream fails, the stream is read again to find the example.
+or the stream fails, the stream is read again to find the example. A split that is read by index is
+checked in the same way: in order it is a stream.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from registry_core.data.checks import named_splits
+from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of
 from registry_core.errors import DataError
 from registry_core.plugins.attribution import error_reason
-from registry_core.types import DataSplits, Split, StreamSplit
+from registry_core.training.indexed import Reader
+from registry_core.types import DataSplits, IndexedSplit, Split, StreamSplit
 
 # Number of examples of a training stream that are read twice before training.
 FIRST_EXAMPLES = 32
+
+# What the items of a stream's tuple are, in order.
+FIELDS = ("inputs", "targets", "weights")
 
 _MARK = "mlreg found a fault in the split"
 
@@ -41,6 +47,19 @@ class CheckedStream(StreamSplit):
     hashes: list[np.ndarray] = field(default_factory=list, repr=False, compare=False)
 
     @property
+    def noun(self) -> str:
+        """What errors call it: `test stream`."""
+        return f"{self.name} stream"
+
+    def part(self, start: int, stop: int) -> tf.data.Dataset:
+        """The examples from index `start` until before `stop`, as far as there are any."""
+        return self.dataset.skip(start).take(stop - start)
+
+    def pop_fault(self) -> DataError | None:
+        """The error of the code that reads the examples, if it is known."""
+        return None
+
+    @property
     def has_class_numbers(self) -> bool:
         """Whether a target is a class number, rather than a text, a quantity or a one-hot row."""
         spec = self.dataset.element_spec[1]
@@ -50,23 +69,56 @@ class CheckedStream(StreamSplit):
         return known and spec.dtype.is_integer and tuple(spec.shape) in ((), (1,))
 
 
+@dataclass(frozen=True)
+class CheckedIndexed(CheckedStream, IndexedSplit):
+    """An indexed split that is checked while it is read; `dataset` yields it in order.
+
+    Args:
+        reader: reads its examples inside tf.data.
+    """
+
+    # both bases' fields have defaults, so one without must be a keyword
+    dataset: tf.data.Dataset = field(kw_only=True)
+    reader: Reader = field(kw_only=True, repr=False, compare=False)
+
+    @property
+    def noun(self) -> str:
+        return f"{self.name} split"
+
+    def part(self, start: int, stop: int) -> tf.data.Dataset:
+        return self.reader.in_order(start, min(stop, self.examples))
+
+    def pop_fault(self) -> DataError | None:
+        return self.reader.pop_fault()
+
+
 def checked_streams(data: DataSplits) -> DataSplits:
-    """The same splits, with streams that are checked while they are read.
+    """The same splits, with streams and indexed splits that are checked while they are read.
 
     Raises:
         DataError: the element specification of a stream is unsuitable.
     """
     checked: dict[str, Any] = {}
     for name, split in named_splits(data).items():
-        if isinstance(split, StreamSplit):
-            stream = CheckedStream(
-                split.dataset, split.examples, split.fingerprint, name, tuple(data.class_names)
-            )
+        if isinstance(split, StreamSplit | IndexedSplit):
+            stream = _checked(split, name, tuple(data.class_names))
             _check_elements(stream)
             checked[name] = stream
     if data.validation is data.test and "test" in checked:
         checked["validation"] = checked["test"]
     return replace(data, **checked) if checked else data
+
+
+def _checked(
+    split: StreamSplit | IndexedSplit, name: str, class_names: Sequence[str]
+) -> CheckedStream:
+    values = {each.name: getattr(split, each.name) for each in fields(split)}
+    known = {**values, "name": name, "class_names": class_names}
+    if isinstance(split, StreamSplit):
+        return CheckedStream(**known)
+    reader = Reader(split, name)
+    known |= {"dataset": reader.in_order(), "examples": len(split), "reader": reader}
+    return CheckedIndexed(**known)
 
 
 def with_exact_length(split: StreamSplit) -> tf.data.Dataset:
@@ -76,71 +128,77 @@ def with_exact_length(split: StreamSplit) -> tf.data.Dataset:
     return split.dataset.apply(tf.data.experimental.assert_cardinality(split.examples))
 
 
-def checked_batch(split: StreamSplit, indices: Any, inputs: Any, targets: Any) -> tuple[Any, Any]:
-    """The same inputs and targets, in a graph that fails if they are not valid.
+def checked_batch(split: Split, indices: Any, *batch: Any) -> tuple[Any, ...]:
+    """The same batch, in a graph that fails if it is not valid.
 
-    Floats must be finite and class numbers in range.
+    Floats must be finite, class numbers in range, and weights not negative.
 
     Args:
         split: the batch's split; only a `CheckedStream` is checked.
         indices: (n,) int64, indices of the examples in the split.
-        inputs: (n, ...).
-        targets: (n, ...).
+        batch: inputs (n, ...), targets (n, ...), and weights (n,) if the split has them; nested.
     """
     if not isinstance(split, CheckedStream):
-        return inputs, targets
+        return batch
     bad = tf.zeros_like(indices, tf.bool)
-    for part in tf.nest.flatten((inputs, targets)):
-        if isinstance(part, tf.Tensor) and part.dtype.is_floating:
+    for part in parts_of(batch):
+        if part.dtype.is_floating:
             bad |= ~_all_per_example(tf.math.is_finite(part))
+    for part in parts_of(batch[2:]):
+        bad |= ~_all_per_example(part >= 0)
     if split.has_class_numbers:
-        labels = tf.cast(targets, tf.int64)
+        labels = tf.cast(batch[1], tf.int64)
         bad |= ~_all_per_example((labels >= 0) & (labels < len(split.class_names)))
     place = indices[tf.argmax(tf.cast(bad, tf.int32))]
     check = tf.debugging.Assert(~tf.reduce_any(bad), [f"{_MARK} {split.name}", place])
     with tf.control_dependencies([check]):
-        inputs, targets = tf.nest.map_structure(tf.identity, (inputs, targets))
-    return inputs, targets
+        checked: tuple[Any, ...] = map_parts(tf.identity, batch)
+    return checked
 
 
-def record_first_pass(stream: CheckedStream, batches: Iterable[tuple[Any, Any]]) -> None:
+def record_first_pass(stream: CheckedStream, batches: Iterable[tuple[Any, ...]]) -> None:
     """Read a stream once and record hashes of its examples; `batches` are all its batches."""
     stream.hashes[:] = [_example_hashes(*batch) for batch in batches]
 
 
 def check_repeatable(stream: CheckedStream) -> None:
-    """Read a stream's first examples twice.
+    """Read a stream's first examples twice; of an indexed split also those in the middle.
 
     Raises:
         DataError: the stream is empty, or yields different examples the second time.
     """
-    for _ in range(2):
-        batch = next(iter(stream.dataset.take(FIRST_EXAMPLES).batch(FIRST_EXAMPLES)), None)
-        if batch is None:
-            raise _wrong_length(stream, 0)
-        if stream.hashes:
-            check_unchanged(stream, 0, *batch)
-        else:
-            record_first_pass(stream, [batch])
-    stream.hashes.clear()  # training batches have another size
+    starts = {0}
+    if isinstance(stream, IndexedSplit):
+        starts.add(stream.examples // 2)
+    for start in sorted(starts):
+        for _ in range(2):
+            examples = stream.part(start, start + FIRST_EXAMPLES).batch(FIRST_EXAMPLES)
+            batch = next(iter(examples), None)
+            if batch is None:
+                raise _wrong_length(stream, 0)
+            if stream.hashes:
+                check_unchanged(stream, 0, *batch, first=start)
+            else:
+                record_first_pass(stream, [batch])
+        stream.hashes.clear()  # training batches have another size
 
 
-def check_unchanged(split: Split, number: int, inputs: Any, targets: Any) -> None:
+def check_unchanged(split: Split, number: int, *batch: Any, first: int = 0) -> None:
     """Raise DataError if a batch differs from the first pass over the stream.
 
     Args:
         split: not checked without a recorded first pass.
         number: of the batch, from 0.
-        inputs: (n, ...).
-        targets: (n, ...).
+        batch: inputs (n, ...), targets (n, ...), and weights (n,) if the split has them; nested.
+        first: index of the first example of batch 0.
     """
     if not isinstance(split, CheckedStream) or not split.hashes:
         return
-    before, now = split.hashes[number], _example_hashes(inputs, targets)
+    before, now = split.hashes[number], _example_hashes(*batch)
     if len(before) != len(now) or (before != now).any():
         same = before[: len(now)] == now[: len(before)]
-        first = len(same) if same.all() else int(np.argmin(same))
-        raise _changing(split, number * len(split.hashes[0]) + first)
+        place = len(same) if same.all() else int(np.argmin(same))
+        raise _changing(split, first + number * len(split.hashes[0]) + place)
 
 
 @contextmanager
@@ -150,14 +208,16 @@ def stream_errors(streams: Sequence[CheckedStream]) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         message = str(error)
+        for known in filter(None, [stream.pop_fault() for stream in streams]):
+            raise known from error
         for stream in streams:
             if found := re.search(rf"\[{_MARK} {stream.name}\] \[(\d+)\]", message):
                 place = int(found[1])
                 fault = find_fault(stream, place, stop=place + 1)
                 raise (fault or _changing(stream, place)) from error
         if "IteratorGetNext" in message:
-            for fault in filter(None, map(find_fault, streams)):
-                raise fault from error
+            for found_fault in filter(None, map(find_fault, streams)):
+                raise found_fault from error
         raise
 
 
@@ -172,47 +232,57 @@ def find_fault(stream: CheckedStream, start: int = 0, stop: int | None = None) -
     place, shapes = start, None
     endless = stream.dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     most = stop or stream.examples + (not endless)
-    examples = iter(stream.dataset.skip(start).take(most - start))
+    examples = iter(stream.part(start, most))
     while True:
         try:
             example = next(examples, None)
         except Exception as error:
-            return DataError(
-                f"The {stream.name} stream fails at example {place}: {error_reason(error)}",
+            return stream.pop_fault() or DataError(
+                f"The {stream.noun} fails at example {place}: {error_reason(error)}",
                 "Leave that example out, or fix the code that yields it.",
             )
         if example is None:
             break
-        inputs, targets = example
-        found = tuple(np.shape(inputs)), tuple(np.shape(targets))
+        parts = dict(_named(example))
+        found = {name: tuple(np.shape(part)) for name, part in parts.items()}
         if shapes is not None and found != shapes:
-            field = int(found[0] == shapes[0])
+            name = next(name for name in found if found[name] != shapes[name])
             return DataError(
-                f"Example {place} of the {stream.name} stream has {('inputs', 'targets')[field]} "
-                f"of shape {found[field]}, but example {start} has shape {shapes[field]}.",
+                f"Example {place} of the {stream.noun} has {name} of shape {found[name]}, "
+                f"but example {start} has shape {shapes[name]}.",
                 "All examples of a split must have the same shape.",
             )
         shapes = found
-        if (fault := _find_in_example(stream, place, inputs, targets)) is not None:
+        if (fault := _find_in_example(stream, place, parts)) is not None:
             return fault
         place += 1
     return None if stop or place == stream.examples else _wrong_length(stream, place)
 
 
+def _named(example: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """The tensors of an example, or of its specification, each with its name."""
+    for name, value in zip(FIELDS, example, strict=False):
+        yield from named_parts(value, name)
+
+
 def _find_in_example(
-    stream: CheckedStream, place: int, inputs: Any, targets: Any
+    stream: CheckedStream, place: int, parts: Mapping[str, Any]
 ) -> DataError | None:
-    for name, value in (("inputs", inputs), ("targets", targets)):
-        for part in tf.nest.flatten(value):
-            if part.dtype.is_floating and not np.isfinite(array := _as_floats(part)).all():
-                what = "NaN" if np.isnan(array).any() else "infinity"
-                return DataError(
-                    f"The {stream.name} {name} are not all finite: example {place} has {what}.",
-                    "Leave such examples out, or fill in missing values.",
-                )
+    for name, part in parts.items():
+        if part.dtype.is_floating and not np.isfinite(array := _as_floats(part)).all():
+            what = "NaN" if np.isnan(array).any() else "infinity"
+            return DataError(
+                f"The {stream.name} {name} are not all finite: example {place} has {what}.",
+                "Leave such examples out, or fill in missing values.",
+            )
+        if name.startswith("weights") and (_as_floats(part) < 0).any():
+            return DataError(
+                f"The {stream.name} {name} are negative: the first is in example {place}.",
+                "A weight multiplies the loss of an example; 0 leaves the example out.",
+            )
     classes = len(stream.class_names)
     if stream.has_class_numbers:
-        label = int(np.reshape(targets, -1)[0])
+        label = int(np.reshape(parts["targets"], -1)[0])
         if not 0 <= label < classes:
             return DataError(
                 f"The {stream.name} targets are out of range: example {place} has label {label}.",
@@ -223,10 +293,18 @@ def _find_in_example(
 
 def _check_elements(stream: CheckedStream) -> None:
     spec = stream.dataset.element_spec
-    if not isinstance(spec, tuple) or len(spec) != 2:
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         raise DataError(
-            f"The {stream.name} stream yields {spec!r:.200}.",
-            "It must yield one (input, target) pair at a time.",
+            f"The {stream.noun} yields {spec!r:.200}.",
+            "It must yield one (input, target) or (input, target, weight) at a time; several "
+            "inputs are one dict or tuple.",
+        )
+    for name, part in _named(spec):
+        _check_part(f"{stream.noun} yields {name}", name, part)
+    if stream.class_weights is not None and is_nested(spec[1]):
+        raise DataError(
+            f"The {stream.noun} has class_weights and several targets.",
+            "Yield weights instead: (inputs, targets, weight).",
         )
     classes, targets = len(stream.class_names), spec[1]
     if not (classes and isinstance(targets, tf.TensorSpec)) or targets.shape.rank is None:
@@ -236,14 +314,29 @@ def _check_elements(stream: CheckedStream) -> None:
         return  # one-hot
     if shape not in ((), (1,)):
         raise DataError(
-            f"The {stream.name} stream yields targets of shape {shape}.",
+            f"The {stream.noun} yields targets of shape {shape}.",
             f"With {classes} class names, a target must be a class number or have shape "
             f"({classes},). A stream must yield single examples, not batches.",
         )
     if not (targets.dtype.is_integer or targets.dtype.is_bool):
         raise DataError(
-            f"The {stream.name} stream yields targets of dtype {targets.dtype.name}.",
+            f"The {stream.noun} yields targets of dtype {targets.dtype.name}.",
             "With class names, targets must be integer class numbers from 0.",
+        )
+
+
+def _check_part(where: str, name: str, spec: Any) -> None:
+    """Check the specification of one tensor of an example."""
+    if not isinstance(spec, tf.TensorSpec):
+        kind = type(spec).__qualname__.removesuffix("Spec")
+        raise DataError(
+            f"The {where} as {kind}.",
+            "Yield dense tensors of one shape: pad rows of different lengths (.to_tensor()), make "
+            "sparse ones dense (tf.sparse.to_dense), or yield raw strings for a layer to split.",
+        )
+    if not name.startswith("inputs") and spec.dtype == tf.string:
+        raise DataError(
+            f"The {where} of dtype string.", "They must be numbers: class numbers from 0, say."
         )
 
 
@@ -251,11 +344,11 @@ def _wrong_length(stream: CheckedStream, found: int) -> DataError:
     stated = stream.examples
     if found > stated:
         return DataError(
-            f"The {stream.name} stream yields more than the {stated} examples that it states.",
+            f"The {stream.noun} yields more than the {stated} examples that it states.",
             f"State the right number: examples=…, or cut the stream: dataset.take({stated}).",
         )
     return DataError(
-        f"The {stream.name} stream yields {found} examples but states {stated}.",
+        f"The {stream.noun} yields {found} examples but states {stated}.",
         f"State the right number: examples={found}."
         if found
         else "Every split needs at least one example.",
@@ -263,17 +356,22 @@ def _wrong_length(stream: CheckedStream, found: int) -> DataError:
 
 
 def _changing(stream: CheckedStream, place: int) -> DataError:
+    rule = (
+        "An index must give the same example"
+        if isinstance(stream, IndexedSplit)
+        else "A stream must yield the same examples in the same order"
+    )
     return DataError(
-        f"The {stream.name} stream changes: example {place} differs when it is read again.",
-        "A stream must yield the same examples in the same order every time. Leave shuffling to "
-        "mlreg, and put random changes into mlreg_augmentation.",
+        f"The {stream.noun} changes: example {place} differs when it is read again.",
+        f"{rule} every time. Leave "
+        "shuffling to mlreg, and put random changes into mlreg_augmentation.",
     )
 
 
-def _example_hashes(inputs: Any, targets: Any) -> np.ndarray:
+def _example_hashes(*batch: Any) -> np.ndarray:
     """A hash of each example of a batch: (n,) int64."""
     total: Any = tf.constant(0, tf.int64)
-    for part in tf.nest.flatten((inputs, targets)):
+    for part in parts_of(batch):
         total = 31 * total + tf.bitcast(tf.fingerprint(part), tf.int64)
     numbers: np.ndarray = total.numpy()
     return numbers

@@ -18,22 +18,32 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from registry_core.config import RunConfig
+from registry_core.config import RunConfig, dtype_policy
 from registry_core.data.checks import named_splits
+from registry_core.data.nesting import is_nested, named_parts, parts_of
 from registry_core.errors import PluginError, TrainingError
+from registry_core.plugins.attribution import why_not_callable
+from registry_core.process import keras_environment
 from registry_core.process.interrupts import StopRequest
 from registry_core.training.callback_batching import NumberedCallbacks, steps_per_call
+from registry_core.training.callback_watch import CallbackWatch
 from registry_core.training.custom_objects import custom_objects
 from registry_core.training.evaluation import (
     check_metric_finite,
     check_metrics,
     evaluate_model,
-    per_example_loss,
 )
 from registry_core.training.fused_batch_norm import fused_normalisation
 from registry_core.training.history_callback import HistoryCallback
 from registry_core.training.model_files import check_saved, save_model
-from registry_core.training.pipeline import TrainingBatches, evaluation_batches, first_examples
+from registry_core.training.per_example_loss import per_example_loss
+from registry_core.training.phases import phase_line, prepare_phases
+from registry_core.training.pipeline import (
+    TrainingBatches,
+    evaluation_batches,
+    first_batch,
+    first_examples,
+)
 from registry_core.training.resume import CheckpointCallback, read_resume_state
 from registry_core.training.stream_checks import (
     CheckedStream,
@@ -51,6 +61,7 @@ from registry_core.types import (
     Evaluation,
     History,
     Observer,
+    Phase,
     Schedule,
     Split,
 )
@@ -73,13 +84,37 @@ class KerasTrainer:
         if KerasTrainer._made_before:
             tf.get_logger().addFilter(_is_not_retracing_warning)
         KerasTrainer._made_before = True
+        self._settings_before = keras.config.dtype_policy(), keras.config.floatx()
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
 
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Build models with the configuration's precision in the block, as Keras's dtype policy.
+
+        A plugin that declares a setting `precision` of another type sets the policy itself.
+        """
+        policy, floatx = self._settings_before
+        try:
+            if (wanted := dtype_policy(self._config)) is not None:
+                keras.config.set_floatx("float32")  # losses and metrics are computed in it
+                keras.config.set_dtype_policy(wanted)
+            yield
+        finally:
+            keras.config.set_floatx(floatx)
+            keras.config.set_dtype_policy(policy)
+
+    def _overruled(self) -> dict[str, str]:
+        """Settings of the user's environment that this run does not follow."""
+        floatx = self._settings_before[1]
+        ignored = floatx != "float32" and dtype_policy(self._config) is not None
+        return {**keras_environment.overruled, **({"floatx": floatx} if ignored else {})}
+
     def environment(self) -> dict[str, Any]:
         """Libraries and device, for the version's record."""
+        overruled = self._overruled()
         gpus = [
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
             for gpu in tf.config.list_physical_devices("GPU")
@@ -97,6 +132,7 @@ class KerasTrainer:
                 "image_data_format": keras.config.image_data_format(),
                 "dtype_policy": keras.config.dtype_policy().name,
             },
+            **({"overruled": overruled} if overruled else {}),
             "threads": {  # 0: TensorFlow decides
                 "intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
                 "inter_op": tf.config.threading.get_inter_op_parallelism_threads(),
@@ -113,6 +149,11 @@ class KerasTrainer:
             raise PluginError(
                 f"mlreg_scheduler returned {type(schedule).__qualname__} ({schedule!r:.80}).",
                 "Expected: a function of the epoch, or a keras LearningRateSchedule.",
+            )
+        if (why := why_not_callable(schedule, 0)) is not None:
+            raise PluginError(
+                f"What mlreg_scheduler returned cannot be called with an epoch: {why}.",
+                "Expected: a function of the epoch alone, such as lambda epoch: 0.001.",
             )
         return _rate(schedule, 0)
 
@@ -145,7 +186,7 @@ class KerasTrainer:
             assembly: everything that training needs.
 
         Raises:
-            PluginError: it changes the shape of the inputs.
+            PluginError: it changes the shape of an input, or how the inputs are nested.
         """
         if assembly.augmentation is not None:
             inputs, _ = first_examples(assembly.data.train, 2)
@@ -159,7 +200,7 @@ class KerasTrainer:
             folder: where a temporary file may be written.
 
         Raises:
-            PluginError: the model is not compiled, does not fit the classes, cannot be saved and
+            PluginError: the model is not compiled, does not fit the data, cannot be saved and
                 loaded, or its loss is not one value per example.
             TrainingError: memory ran out.
         """
@@ -169,14 +210,24 @@ class KerasTrainer:
                 "The model that mlreg_model returned is not compiled with a loss.",
                 "Call model.compile(optimizer=…, loss=…, metrics=[…]) before returning it.",
             )
-        inputs, targets = first_examples(data.train, 2)
+        batch = first_batch(data.train, 2)
+        inputs, targets = batch[:2]
         with _explain_out_of_memory(self._config):
-            _check_outputs(model, inputs, targets, data)
+            _check_outputs(model, batch, data)
             check_metrics(model, inputs, targets)
-            draft = folder / "untrained.keras"
-            save_model(model, draft)
-            check_saved(model, draft, inputs)
-            draft.unlink()
+            self.check_savable(assembly, folder)
+
+    def check_savable(self, assembly: Assembly, folder: Path) -> None:
+        """Save the model to a temporary file, load it, and compare the outputs.
+
+        Raises:
+            PluginError: it cannot be loaded, or its outputs differ.
+        """
+        inputs, _ = first_examples(assembly.data.train, 2)
+        draft = folder / "untrained.keras"
+        save_model(assembly.model, draft)
+        check_saved(assembly.model, draft, inputs)
+        draft.unlink()
 
     def fit(
         self,
@@ -198,53 +249,77 @@ class KerasTrainer:
             IntegrityError: the checkpoint does not match this model.
             Interrupted: a signal asked to stop.
         """
-        config, model = self._config, assembly.model
-        resumed = read_resume_state(checkpoints, assembly.callbacks, observer)
+        config, model, split = self._config, assembly.model, assembly.data.train
+        resumed = read_resume_state(checkpoints, assembly.callbacks, assembly.phases, observer)
         batches = TrainingBatches(
-            assembly.data.train,
-            assembly.augmentation,
-            config.batch_size,
-            config.seed,
-            whole=not resumed.step,
+            split, assembly.augmentation, config.batch_size, config.seed, whole=not resumed.step
         )
         history = HistoryCallback(batches, observer, stop, resumed.state)
+        watch = CallbackWatch(model, assembly.callbacks, (resumed.state or {}).get("watch"))
         checkpoint = CheckpointCallback(
             checkpoints,
             resumed,
             history,
             batches,
             assembly.callbacks,
-            config.epochs,
+            watch,
+            assembly.phases,
             observer,
             stop,
         )
-        callbacks = [history, *assembly.callbacks, checkpoint]
+        parts = [history, *watch.watched(), checkpoint]
         if (schedule := _by_epoch(assembly.schedule)) is not None:
-            callbacks.insert(0, _LearningRateCallback(schedule))
-        model.steps_per_execution = steps_per_call(
-            model, assembly.callbacks, config.batch_size, batches.steps
-        )
+            parts.insert(0, _LearningRateCallback(schedule))
+        callbacks = NumberedCallbacks(parts, batches, model, config.epochs)
         validation = assembly.data.validation
-        observer.training_started(config.epochs, batches.steps, len(assembly.data.train))
+        phases = assembly.phases or [Phase("", config.epochs)]
+
+        def create_variables() -> None:
+            _create_variables(model, *first_examples(split, 2))
+
+        observer.training_started(config.epochs, batches.steps, len(split))
         with (
             _explain_out_of_memory(config),
             stream_errors(self._streams),
-            fused_normalisation(model),
             warnings.catch_warnings(),
         ):
-            _create_variables(model, *first_examples(assembly.data.train, 2))
             # a resumed epoch has fewer batches than Keras was told
             warnings.filterwarnings("ignore", message="Your input ran out of data")
-            model.fit(
-                batches.dataset,
-                epochs=config.epochs,
-                initial_epoch=resumed.epoch(config.epochs),
-                validation_data=None if validation is None else evaluation_batches(validation),
-                callbacks=NumberedCallbacks(callbacks, batches, model, config.epochs),
-                shuffle=False,  # the batches are shuffled as they are made
-                verbose=0,
-            )
-        return replace(history.history(), not_repeatable=checkpoint.not_repeatable)
+            first_epoch = resumed.epoch(config.epochs)
+            for index, end in prepare_phases(
+                phases, resumed.phase, model, config.seed, create_variables
+            ):
+                if assembly.phases:
+                    observer.say(phase_line(assembly.phases, index, model))
+                    history.phase = phases[index].name
+                checkpoint.begin_phase(index, end)
+                watch.begin_phase()
+                callbacks.is_last_fit = end == config.epochs or resumed.is_stopped
+                model.steps_per_execution = steps_per_call(
+                    model, assembly.callbacks, config.batch_size, batches.steps
+                )
+                with fused_normalisation(model):
+                    create_variables()
+                    model.fit(
+                        batches.dataset,
+                        epochs=end,
+                        initial_epoch=first_epoch,
+                        validation_data=None
+                        if validation is None
+                        else evaluation_batches(validation),
+                        callbacks=callbacks,
+                        shuffle=False,  # the batches are shuffled as they are made
+                        verbose=0,
+                    )
+                if model.stop_training or callbacks.is_last_fit:
+                    break
+                first_epoch = end
+        measured = history.history()
+        return replace(
+            measured,
+            not_repeatable=checkpoint.not_repeatable,
+            end=watch.end(measured, assembly.phases),
+        )
 
     def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:
         """Evaluate a model on a split.
@@ -304,36 +379,51 @@ def _is_not_retracing_warning(record: logging.LogRecord) -> bool:
 
 
 def _check_augmentation(augmentation: Augmentation, inputs: Any) -> None:
+    before = dict(named_parts(inputs, "inputs"))
+    examples = len(parts_of(inputs)[0])
     batch = Batch(
         tf.constant([0, 1], tf.int32),
         tf.constant(0, tf.int64),
-        tf.range(inputs.shape[0], dtype=tf.int64),
+        tf.range(examples, dtype=tf.int64),
     )
     changed = tf.function(augmentation)(inputs, batch)
-    if not tf.is_tensor(changed) or changed.shape != inputs.shape:
-        returned = changed.shape if tf.is_tensor(changed) else type(changed).__qualname__
+    after = dict(named_parts(changed, "inputs"))
+    if before.keys() != after.keys():
         raise PluginError(
-            f"The augmentation returned {returned} for inputs of shape {inputs.shape}.",
-            "It must return a tensor of the same shape: (inputs, batch) -> inputs.",
+            f"The augmentation returned {', '.join(after)} for {', '.join(before)}.",
+            "It must return all inputs, nested as it got them: (inputs, batch) -> inputs.",
         )
+    for name, part in after.items():
+        if not tf.is_tensor(part) or part.shape != before[name].shape:
+            returned = part.shape if tf.is_tensor(part) else type(part).__qualname__
+            raise PluginError(
+                f"The augmentation returned {returned} for {name} of shape {before[name].shape}.",
+                "It must return a tensor of the same shape: (inputs, batch) -> inputs.",
+            )
 
 
-def _check_outputs(model: keras.Model, inputs: Any, targets: Any, data: DataSplits) -> None:
+def _check_outputs(model: keras.Model, batch: tuple[Any, ...], data: DataSplits) -> None:
+    inputs, targets, *_ = batch
+    examples = len(parts_of(inputs)[0])
     outputs = model(inputs, training=False)
-    if not tf.is_tensor(outputs):
-        raise PluginError(
-            f"The model has {len(outputs)} outputs.", "A registered model must have one output."
-        )
-    classes = len(data.class_names)
-    if classes and outputs.shape != (len(inputs), classes):
+    for name, part in named_parts(outputs, "outputs"):
+        if not tf.is_tensor(part) or part.shape.rank == 0 or part.shape[0] != examples:
+            returned = part.shape if tf.is_tensor(part) else type(part).__qualname__
+            raise PluginError(
+                f"The model's {name} are {returned} for {examples} examples.",
+                "Every output must have one row for each example: (n, ...).",
+            )
+    # of several outputs, the dataset's task says which one has the classes
+    classes = 0 if is_nested(outputs) or is_nested(targets) else len(data.class_names)
+    if classes and outputs.shape != (examples, classes):
         raise PluginError(
             f"The model's output has shape {outputs.shape[1:]}, but there are {classes} classes.",
             f"The last layer needs {classes} units, one per class name (two for a binary task).",
         )
-    _, losses = per_example_loss(model)(inputs, targets)
-    if losses.shape != (len(inputs),):
+    _, losses = per_example_loss(model)(*batch)
+    if losses.shape != (examples,):
         raise PluginError(
-            f"The model's loss gives {losses.shape} for {len(inputs)} examples: {model.loss!r:.80}",
+            f"The model's loss gives {losses.shape} for {examples} examples: {model.loss!r:.80}",
             "A custom loss must return one value per example: (n, ...) -> (n,).",
         )
 

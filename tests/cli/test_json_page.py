@@ -70,6 +70,7 @@ LINES = [
     ("verify", "verify --rebuild"),
     ("plugins list", "plugins list"),
     ("plugins show", "plugins show flowers"),
+    ("plugins check", "plugins check flowers --quick"),
     ("data fetch", "data fetch flowers"),
     ("data verify", "data verify flowers"),
     ("data path", "data path flowers"),

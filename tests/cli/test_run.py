@@ -250,8 +250,8 @@ def test_print_config_and_dry_run_show_and_do_nothing(bare):
         **without_tensorflow(bare),
     )
     config = {
-        "epochs": 7, "batch_size": 10, "seed": 3, "deterministic": True, "learning_rate": 0.1,
-        "units": 16,
+        "epochs": 7, "batch_size": 10, "seed": 3, "deterministic": True,
+        "precision": "float32", "learning_rate": 0.1, "units": 16,
     }  # fmt: skip
     assert as_json.json == {
         "schema": 1, "dataset": "flowers", "preset": "baseline", "config": config,
@@ -405,7 +405,7 @@ def test_settings_from_the_command_line_are_trained_with(others, spirals):
     manifest = Store(spirals / "registry").manifest(stored(spirals, "small", 1))
     assert manifest["config"] == {
         "epochs": 1, "batch_size": 32, "seed": 0, "deterministic": True,
-        "learning_rate": 0.01, "units": 8, "noise": 0.0,
+        "precision": "float32", "learning_rate": 0.01, "units": 8, "noise": 0.0,
     }  # fmt: skip
     assert len(manifest["history"]["loss"]) == len(manifest["epoch_seconds"]) == 1
     shown = mlreg("show", "small", cwd=spirals)

@@ -209,9 +209,7 @@ def test_splits_can_differ_in_precision():
     assert check_splits(flowers(test=test)) == []
 
 
-@pytest.mark.parametrize(
-    "names", ["abc", np.array(["a", "b", "c"]), [0, 1, 2], ("a", None, "c"), {"a": 0}, 3]
-)
+@pytest.mark.parametrize("names", ["abc", [0, 1, 2], ("a", None, "c"), {"a": 0}, 3])
 def test_class_names_must_be_a_list_of_texts(names):
     """The record needs them, and must not fail after training."""
     refused(flowers(class_names=names), "class_names is", type(names).__qualname__)

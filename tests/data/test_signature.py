@@ -61,6 +61,7 @@ def test_a_stream_is_described_by_its_elements():
             "any": {"shape": None, "dtype": "float32"},
         },
         "targets": {"shape": [], "dtype": "int64"},
+        "weights": {"shape": [], "dtype": "float32"},
     }
 
 

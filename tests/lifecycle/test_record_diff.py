@@ -25,6 +25,24 @@ def test_a_record_has_not_drifted_from_itself():
     assert changed_since(RECORD, copy.deepcopy(RECORD)) == []
 
 
+def test_the_order_of_keys_in_a_setting_is_no_drift():
+    """A manifest sorts them, and a configuration does not."""
+    then, now = (
+        changed("config", "inner", value={"rates": [inner], **more})
+        for inner, more in (({"a": 1, "b": 2}, {"z": 1}), ({"b": 2, "a": 1}, {}))
+    )
+    assert [drift.what for drift in changed_since(then, now)] == ["inner"]
+    now["config"]["inner"] = {"z": 1, "rates": [{"b": 2, "a": 1}]}
+    assert changed_since(then, now) == []
+
+
+def test_a_record_from_before_a_setting_of_the_host_has_its_default():
+    """`precision` came later: what ran was float32."""
+    (drift,) = changed_since(RECORD, changed("config", "precision", value="mixed_bfloat16"))
+    assert str(drift) == "setting precision: mixed_bfloat16, was float32"
+    assert changed_since(RECORD, changed("config", "precision", value="float32")) == []
+
+
 def test_where_it_came_from_and_the_commit_are_no_drift():
     """The bytes are what counts, and the code has a digest of its own."""
     assert changed_since(RECORD, changed("data", "source", value="a mirror")) == []

@@ -16,7 +16,9 @@ from registry_core.errors import (
     TrainingError,
     UsageError,
 )
-from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
+from registry_core.lifecycle.reevaluate import spec_of_data
+from registry_core.lifecycle.run_list import find_stopped_run
+from registry_core.lifecycle.spec import spec_from_preset, spec_from_record, spec_from_run
 
 
 @pytest.fixture
@@ -192,6 +194,33 @@ def test_the_data_folder_of_then_is_used_if_it_is_still_there(project, tmp_path)
     with pytest.raises(UsageError, match="does not exist"):
         spec_from_run(project.plugins, stopped, tmp_path / "nowhere")
     assert project.resume(stopped).version == 1
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_is_not_offered(project):
+    """A mistyped model fails in its first batch, again and again; one run alone can be resumed."""
+    diverges = partial(FakeBackend, diverge_at=(0, 0))
+    for _ in range(3):
+        project.stopped(error=TrainingError, backend=diverges)
+    with pytest.raises(UsageError, match="Nothing to resume") as caught:
+        find_stopped_run(project.store)
+    assert "no checkpoint" in caught.value.remedy
+    stopped = project.stopped()
+    assert find_stopped_run(project.store).id == stopped.id
+    failed = project.store.unfinished_runs()[0]
+    assert find_stopped_run(project.store, failed.id).id == failed.id  # asked for by its name
+
+
+def test_the_data_folder_is_remembered_by_all_that_load_the_data_again(project, tmp_path):
+    """`--data-dir` of the run is that of evaluate and reproduce too, while it exists."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    manifest = project.manifest(project.run(data_dir=folder))
+    for spec in (spec_of_data, spec_from_record):
+        assert spec(project.plugins, manifest).data_dir == folder
+        assert spec(project.plugins, manifest, tmp_path).data_dir == tmp_path
+    folder.rmdir()
+    assert spec_from_record(project.plugins, manifest).data_dir is None
+    assert project.manifest(project.run())["data_dir"] is None
 
 
 @pytest.mark.gate

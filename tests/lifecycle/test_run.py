@@ -227,6 +227,7 @@ def test_the_manifest_says_all_that_a_run_was(tmp_path):
         "batch_size": 10,
         "seed": 0,
         "deterministic": True,
+        "precision": "float32",
         "learning_rate": 0.1,
         "units": 4,
     }

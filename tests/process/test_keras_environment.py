@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import python
-from fakes import TABLE_PLUGIN, write_plugin, write_settings
+from fakes import TABLE_PLUGIN, Recorder, write_plugin, write_settings
+
+from registry_core.lifecycle.messages import warn_of_overruled
+from registry_core.process import keras_environment
 
 LOAD_PLUGIN = """
 from registry_core.plugins.manager import KnownPlugins
@@ -38,6 +41,45 @@ def test_a_hook_that_imports_keras_first_gets_tensorflow(tmp_path):
     tests = str(Path(__file__).parents[1])
     done = python("-c", LOAD_PLUGIN, KERAS_HOME=str(home), PYTHONPATH=tests)
     assert done.stdout == "tensorflow float64\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "file", "said"),
+    [
+        ("jax", None, {"KERAS_BACKEND": "jax"}),
+        ("tensorflow", "jax", {}),
+        (None, "torch", {"backend in keras.json": "torch"}),
+        (None, None, {}),
+    ],
+)
+def test_another_backend_that_was_asked_for_is_remembered(
+    tmp_path, monkeypatch, variable, file, said
+):
+    """The variable comes before the file, as for Keras."""
+    monkeypatch.setattr(keras_environment, "overruled", {})
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", variable or "")
+    if file:
+        (tmp_path / "keras.json").write_text(json.dumps({"backend": file}))
+    for _ in range(2):
+        keras_environment.prepare()
+        assert keras_environment.overruled == said
+
+
+def test_what_a_run_does_not_follow_is_a_warning():
+    """Settings of the environment that the record has under `overruled`, and tf.keras's own."""
+    observer = Recorder()
+    environment = {
+        "overruled": {"KERAS_BACKEND": "jax", "floatx": "float16"},
+        "variables": {"TF_USE_LEGACY_KERAS": "1"},
+    }
+    warn_of_overruled(environment, observer)
+    backend, floatx, legacy = observer.warnings
+    assert backend == "KERAS_BACKEND is jax, and mlreg trains with the TensorFlow backend."
+    assert "does not follow it: its precision is a setting" in floatx
+    assert "tf.keras is Keras 2" in legacy
+    warn_of_overruled({"variables": {"TF_USE_LEGACY_KERAS": "0"}}, observer)
+    assert len(observer.warnings) == 3
 
 
 @pytest.mark.processes

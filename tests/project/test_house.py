@@ -29,6 +29,7 @@ HEAVY = {
     "sqlite3": {"store/sqlite", "process/machine"},  # its version is shown
     "pydantic": {"config"},
     "h5py": {"model_import"},
+    "pytest": {"conformance/pytest_checks"},
 }
 
 

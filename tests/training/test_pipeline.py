@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from registry_core.types import ArraySplit, StreamSplit
+from registry_core.types import ArraySplit, IndexedSplit, StreamSplit
 
 pytestmark = pytest.mark.tensorflow
 
-KINDS = ("arrays", "stream", "endless stream")
+KINDS = ("arrays", "stream", "endless stream", "indexed", "indexed function")
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,14 @@ def split_of(kind: str, examples: int = 10):
     targets = -np.arange(examples)
     if kind == "arrays":
         return ArraySplit(inputs, targets)
+    if kind == "indexed":
+        return IndexedSplit(list(zip(inputs, targets, strict=True)))
     import tensorflow
 
+    if kind == "indexed function":
+        return IndexedSplit(
+            lambda index: (tensorflow.gather(inputs, index), -index), examples, "numbers"
+        )
     dataset = tensorflow.data.Dataset.from_tensor_slices((inputs, targets))
     return StreamSplit(
         dataset.repeat() if kind == "endless stream" else dataset, examples, "numbers"

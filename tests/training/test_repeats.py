@@ -350,6 +350,39 @@ def test_a_model_that_runs_eagerly_repeats_with_tf_random_too(fits, keras, tf):
     assert_same(fits(layers=lambda: [Noisy()], run_eagerly=True))
 
 
+def steps_by_kind(keras, tf, kind):
+    """A model whose training step adds noise to its inputs."""
+
+    def drawn(shape):
+        if kind == "keras":
+            return keras.random.normal(shape)
+        if kind == "tf":
+            return tf.random.normal(shape)
+        return np.random.normal() if kind == "numpy" else random.gauss(0, 1)
+
+    class Noisy(keras.Sequential):
+        def train_step(self, data):
+            inputs, targets = data
+            return super().train_step((inputs + 0.1 * drawn(tf.shape(inputs)), targets))
+
+    return Noisy
+
+
+@pytest.mark.gate
+@pytest.mark.parametrize("kind", ["keras", "numpy", "python"])
+def test_a_training_step_that_draws_repeats(fits, keras, tf, kind):
+    """By Keras without a SeedGenerator; what NumPy draws while it is traced is a part of it."""
+    assert_same(fits(model_class=lambda: steps_by_kind(keras, tf, kind)))
+
+
+@pytest.mark.gate
+def test_a_training_step_that_draws_with_tf_random_is_named_before_training(fits, keras, tf):
+    """Its state cannot be read."""
+    whole = fits(model_class=lambda: steps_by_kind(keras, tf, "tf")).whole()
+    assert told(whole).startswith("The training step (")
+    assert "draws random numbers with tf.random (RandomStandardNormal)" in told(whole)
+
+
 # --- augmentations -------------------------------------------------------------------------------
 
 

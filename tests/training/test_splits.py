@@ -11,7 +11,14 @@ from registry_core.config import RunConfig
 from registry_core.data.targets import resolve_task
 from registry_core.evaluation.packing import pack_results
 from registry_core.process.interrupts import StopRequest
-from registry_core.types import ArraySplit, Assembly, DataSplits, Split, StreamSplit
+from registry_core.types import (
+    ArraySplit,
+    Assembly,
+    DataSplits,
+    IndexedSplit,
+    Split,
+    StreamSplit,
+)
 
 pytestmark = pytest.mark.tensorflow
 
@@ -60,8 +67,14 @@ def split_of(container: str, inputs: str, targets: str, examples: int, first: in
     expected = targets_of(targets, classes)
     if container == "arrays":
         return ArraySplit(values, expected)
+    if container == "indexed":
+        return IndexedSplit(list(zip(values, expected, strict=True)))
     import tensorflow as tf
 
+    if container == "indexed function":
+        return IndexedSplit(
+            lambda index: (tf.gather(values, index), tf.gather(expected, index)), examples, "drawn"
+        )
     stream = tf.data.Dataset.from_tensor_slices((values, expected))
     if container == "endless stream":
         stream = stream.repeat()
@@ -116,7 +129,15 @@ def train(data: DataSplits, inputs: str, kind: str, folder, seed: int = 0):
     return evaluation
 
 
-CONTAINERS = ("arrays", "stream", "endless stream", "stream of no known length", "generator")
+CONTAINERS = (
+    "arrays",
+    "stream",
+    "endless stream",
+    "stream of no known length",
+    "generator",
+    "indexed",
+    "indexed function",
+)
 
 
 @pytest.mark.gate(keep=1)

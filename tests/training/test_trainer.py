@@ -175,6 +175,15 @@ def test_a_rate_of_zero_trains_nothing(fitted):
 
 
 @pytest.mark.gate
+@pytest.mark.parametrize("schedule", [lambda: 0.1, lambda epoch, rate: rate, lambda *, rate: 0.1])
+def test_a_schedule_with_other_arguments_is_the_plugins_fault(training, schedule):
+    """With the argument that it gets, before anything is built."""
+    with pytest.raises(PluginError) as caught:
+        training.KerasTrainer(RunConfig()).initial_learning_rate(schedule)
+    assert "mlreg_scheduler returned cannot be called with an epoch" in caught.value.what
+    assert "lambda epoch: 0.001" in caught.value.remedy
+
+
 def test_a_keras_schedule_passes_through(fitted, keras, training):
     """It counts steps itself; the rate at each epoch's end is recorded."""
     schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.5, staircase=True)
@@ -369,13 +378,13 @@ def test_without_classes_any_output_width_is_accepted(check, keras):
     check(small(keras, outputs=4, loss="mse"), data=DataSplits(split, split))
 
 
-def test_a_model_with_two_outputs_is_refused(check, keras):
-    """A registered model has one output."""
+def test_an_output_without_a_row_for_each_example_is_refused(check, keras):
+    """With the name of the output."""
     inputs = keras.layers.Input((2,))
-    outputs = [keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)]
-    model = keras.Model(inputs, outputs)
-    model.compile(loss=["mse", "mse"])
-    with pytest.raises(PluginError, match="2 outputs"):
+    mean = keras.ops.mean(inputs)
+    model = keras.Model(inputs, {"class": keras.layers.Dense(3)(inputs), "mean": mean})
+    model.compile(loss={"class": "sparse_categorical_crossentropy", "mean": None})
+    with pytest.raises(PluginError, match=r"outputs\['mean'\] are \(\) for 2 examples"):
         check(model)
 
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from registry_core.formatting import age, duration, fraction, size, stages_line, when
+from registry_core.formatting import (
+    age,
+    duration,
+    epochs_of,
+    fraction,
+    size,
+    stages_line,
+    training_facts,
+    when,
+)
 from registry_core.refs import series, spans
 from registry_core.terminal.output import stdout
 from registry_core.terminal.tables.table import (
@@ -191,6 +200,7 @@ def _facts(
         ("config", config),
         ("data", f"{splits}; from {data['source'] or 'the plugin'}"),
         _origin(version, manifest),
+        *(training_facts(manifest["training"]) if "training" in manifest else []),
         ("stages", stages_line(version.seconds)),
         ("libraries", versions),
         ("machine", f"{environment.get('platform')}, {environment.get('cpus')} cores"),
@@ -243,6 +253,7 @@ def _origin(version: Version, manifest: Mapping[str, Any]) -> tuple[str, str]:
             f"loss: {imported['loss']}"
         )
     epochs = len(manifest["epoch_seconds"])
+    ran = epochs_of(manifest["training"]) if "training" in manifest else f"{epochs} epochs"
     fit = version.seconds.get("fit", 0.0)
     throughput = epochs * manifest["data"]["splits"]["train"]["examples"] / fit if fit else 0.0
-    return "training", f"{epochs} epochs, {throughput:,.0f} examples/s, validation included"
+    return "training", f"{ran}, {throughput:,.0f} examples/s, validation included"

@@ -1,0 +1,3 @@
+"""Breaks the rule imports."""
+
+raise RuntimeError("not today")

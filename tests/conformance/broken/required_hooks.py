@@ -1,0 +1,5 @@
+"""Breaks the rule required-hooks."""
+
+from sound_plugin import *
+
+del mlreg_model

@@ -1,0 +1,111 @@
+"""Several inputs and outputs, texts and weights go through whole runs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from nested_plugins import PLUGINS, project, stopping_backend
+
+from registry_core.errors import Interrupted
+from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
+from registry_core.exports import FORMATS, export
+from registry_core.lifecycle.reevaluate import evaluate, spec_of_data
+from registry_core.records import MODEL_FILE
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture
+def backend(training):
+    return training.KerasBackend
+
+
+@pytest.fixture
+def load(training, tmp_path):
+    """Reads a version's model."""
+
+    def load(made, version):
+        path = tmp_path / f"{version.model}-{version.version}.keras"
+        return training.load_model(made.store.copy_out(version, MODEL_FILE, path))
+
+    return load
+
+
+@pytest.mark.gate(keep=3)
+@pytest.mark.parametrize("name", PLUGINS)
+def test_every_nesting_is_trained_registered_and_measured_again(name, backend, load, tmp_path):
+    """The mean loss of the examples is the registered loss; a second evaluation is identical."""
+    made = project(tmp_path, name)
+    version = made.run(backend=backend)
+    assert made.observer.warnings == []
+    results = PerExampleResults.from_json(made.store.read(version, OUTCOMES_FILE))
+    losses = np.frombuffer(results.losses, "<f4")
+    assert losses.mean() == pytest.approx(version.metrics["test_loss"], rel=1e-5)
+    recorded = made.recorded(version)
+    spec = spec_of_data(made.plugins, recorded.manifest)
+    again = evaluate(
+        spec, recorded, "test", lambda version: load(made, version), made.context(backend)
+    )
+    assert again.verdict == "identical"
+
+
+@pytest.mark.gate(keep=2)
+@pytest.mark.parametrize(
+    "name", ["a stream of dicts", "inputs in a dict", "two outputs", "a stream with weights"]
+)
+def test_a_stopped_run_ends_with_the_same_weights(name, backend, tmp_path, monkeypatch):
+    """Stopped within the second epoch; augmentation and dropout draw the same numbers."""
+    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 1)
+    made = project(tmp_path, name)
+    whole = made.run(backend=backend)
+    stopped = made.stopped(Interrupted, backend=stopping_backend(2, 2))
+    resumed = made.resume(stopped, backend=backend)
+    for key in ("weights", "history", "metrics"):
+        assert made.manifest(resumed)[key] == made.manifest(whole)[key]
+    assert made.manifest(resumed)["resumed"] == 1
+
+
+@pytest.mark.gate(keep=1)
+@pytest.mark.parametrize("form", ["savedmodel", "keras", "h5"])
+@pytest.mark.parametrize("name", ["inputs in a dict", "inputs in a tuple", "two outputs"])
+def test_a_model_of_several_inputs_or_outputs_is_exported(name, form, backend, tmp_path):
+    """The export was compared with the model; it takes and gives the same names."""
+    import keras
+    import tensorflow as tf
+
+    load_export = tf.saved_model.load if form == "savedmodel" else keras.saving.load_model
+    made = project(tmp_path, name)
+    version = made.run(backend=backend)
+    path = export(made.store, version, form, tmp_path / f"exported{FORMATS[form]}")
+    points, sizes = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+    inputs = {
+        "inputs in a dict": {"points": points, "sizes": sizes},
+        "inputs in a tuple": [points, sizes],
+        "two outputs": points,
+    }[name]
+    loaded = load_export(str(path))
+    found = loaded.serve(inputs) if form == "savedmodel" else loaded(inputs)
+    if name == "two outputs":
+        assert {key: tuple(part.shape) for key, part in found.items()} == {
+            "kind": (4, 3),
+            "size": (4, 1),
+        }
+    else:
+        assert tuple(found.shape) == (4, 3)
+
+
+def test_the_record_says_how_examples_are_nested(backend, tmp_path):
+    """Inputs, targets and weights by name, as JSON."""
+    made = project(tmp_path, "two outputs")
+    version = made.run(backend=backend)
+    test = json.loads(json.dumps(made.manifest(version)["data"]))["splits"]["test"]
+    assert test["targets"] == {
+        "kind": {"shape": [], "dtype": "int64"},
+        "size": {"shape": [1], "dtype": "float32"},
+    }
+    assert "weights" not in test
+    assert {"test_loss", "test_kind_loss", "test_size_loss", "test_kind_accuracy"} <= set(
+        version.metrics
+    )
