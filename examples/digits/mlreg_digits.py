@@ -83,9 +83,7 @@ def mlreg_augmentation(config):
 @hookimpl
 def mlreg_scheduler(config):
     """Half a cosine, from the learning rate towards 0."""
-    return lambda epoch: (
-        config.learning_rate * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
-    )
+    return lambda epoch: config.learning_rate * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
 
 
 @hookimpl

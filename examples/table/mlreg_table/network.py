@@ -121,9 +121,7 @@ def _numbers(
     return found
 
 
-def _category(
-    tensor: keras.KerasTensor, column: np.ndarray
-) -> keras.KerasTensor:
+def _category(tensor: keras.KerasTensor, column: np.ndarray) -> keras.KerasTensor:
     """A text as one unit for each text of the training split, or as an embedding."""
     texts, counts = np.unique(np.asarray(column).astype(str), return_counts=True)
     common = [str(text) for text in texts[counts >= _FEWEST_SEEN]] or [str(texts[counts.argmax()])]

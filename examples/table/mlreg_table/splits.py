@@ -25,9 +25,7 @@ _FEWEST_ROWS = 20
 _MOST_CLASSES = 20  # whole numbers with more different values are quantities
 
 
-def make_splits(
-    frame: pd.DataFrame, config: TableConfig, say: Callable[[str], None]
-) -> DataSplits:
+def make_splits(frame: pd.DataFrame, config: TableConfig, say: Callable[[str], None]) -> DataSplits:
     """Make inputs, targets and splits from a table.
 
     Args:
@@ -43,9 +41,7 @@ def make_splits(
         DataError: there are too few rows, the target is unsuitable, or a split is empty.
     """
     if len(frame) < _FEWEST_ROWS:
-        raise DataError(
-            f"The table has {len(frame)} rows.", f"At least {_FEWEST_ROWS} are needed."
-        )
+        raise DataError(f"The table has {len(frame)} rows.", f"At least {_FEWEST_ROWS} are needed.")
     targets, task = _target(frame[config.target], config)
     inputs, used = make_inputs(frame, config, say)
     place = _column(frame, config) if config.split else _by_digest(frame[used], config)
@@ -134,14 +130,15 @@ def _column(frame: pd.DataFrame, config: TableConfig) -> np.ndarray:
     """Each row's split as a number, from a column of the table."""
     import numpy as np
 
-    texts = [text.lower() for text in as_texts(frame[config.split])]
-    wrong = np.array([text not in _NAMES for text in texts])
+    texts = as_texts(frame[config.split])
+    wrong = np.array([text.lower() not in _NAMES for text in texts])
     if wrong.any():
         raise DataError(
-            f"The column '{config.split}' has {texts[int(np.argmax(wrong))]!r} in {rows(wrong)}.",
+            f"The column '{config.split}' has other texts, such as {texts[wrong][0]!r}, "
+            f"in {rows(wrong)}.",
             f"It must have {', '.join(_NAMES)}.",
         )
-    return np.array([_NAMES.index(text) for text in texts])
+    return np.array([_NAMES.index(text.lower()) for text in texts])
 
 
 def _by_digest(frame: pd.DataFrame, config: TableConfig) -> np.ndarray:

@@ -39,7 +39,7 @@ class TextConfig(RunConfig):
     learning_rate: float = Field(
         0.003, gt=0, le=1, description="AdamW's step size in the first epoch; it falls to 0"
     )
-    weight_decay: float = Field(1.0, ge=0, le=10, description="of AdamW")
+    weight_decay: float = Field(0.01, ge=0, le=10, description="of AdamW")
 
 
 @hookimpl
@@ -62,9 +62,7 @@ def mlreg_dataset(config, data_dir, progress):
 @hookimpl
 def mlreg_scheduler(config):
     """Half a cosine, from the learning rate towards 0."""
-    return lambda epoch: (
-        config.learning_rate * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
-    )
+    return lambda epoch: config.learning_rate * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
 
 
 @hookimpl

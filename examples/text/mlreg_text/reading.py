@@ -86,9 +86,7 @@ def read_texts(config: TextConfig, data_dir: Path | None) -> pd.DataFrame:
     return frame
 
 
-def make_splits(
-    frame: pd.DataFrame, config: TextConfig, say: Callable[[str], None]
-) -> DataSplits:
+def make_splits(frame: pd.DataFrame, config: TextConfig, say: Callable[[str], None]) -> DataSplits:
     """Make the splits.
 
     Args:
