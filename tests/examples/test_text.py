@@ -13,7 +13,7 @@ from cli_helpers import keras_mlreg, keras_python
 from fakes import write_settings
 from mlreg_text.reading import make_splits, read_texts
 
-from mlreg import Classification, DataError, UsageError
+from mlreg import Classification, DataError, MultiLabel, UsageError
 from mlreg.testing import plugin_checks
 from registry_core.data.checks import check_splits
 
@@ -91,6 +91,19 @@ def test_a_column_can_say_which_texts_are_for_testing(load):
     rows = [{**row, "part": parts[n % 3]} for n, row in enumerate(reviews())]
     data = load(as_csv(rows), split="part")
     assert [len(each) for each in (data.train, data.test, data.validation)] == [50, 50, 50]
+
+
+def test_a_text_may_have_several_labels(load):
+    labels = ["a; b", "b", "c;a", "c"]
+    rows = [{**row, "stars": labels[n % 4]} for n, row in enumerate(reviews())]
+    data = load(as_csv(rows), several=";")
+    assert check_splits(data) == []
+    assert data.task == MultiLabel(("a", "b", "c"))
+    assert {tuple(row) for row in data.train.targets.tolist()} == {
+        (1.0, 1.0, 0.0), (0.0, 1.0, 0.0), (1.0, 0.0, 1.0), (0.0, 0.0, 1.0)
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="one class a text"):
+        load(as_csv(rows), several=";", balance="true")
 
 
 def test_balanced_classes_have_the_same_part_in_the_loss(load):

@@ -2,11 +2,11 @@
 
 | column | input |
 |---|---|
-| numbers, true and false | float32; a missing one is 0, and a second input `NAME_known` is 0 there and 1 elsewhere |
+| numbers, true and false | float32; if any is missing: 0 there, and in the input `NAME_known` |
 | texts of which most are seen more than once | texts; a missing one is the empty text |
 | the same value in every row; texts that are nearly all different | left out, with a message |
 | dates | refused |
-"""  # noqa: E501 - a row of a table
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,9 @@ class TextConfig(RunConfig):
     )
     text: str = Field("text", description="the column of texts")
     label: str = Field("label", description="the column of classes")
+    several: str = Field(
+        "", description="between the labels of a text that may have several, such as ;"
+    )
     balance: bool = Field(
         False, description="whether every class counts the same in training, rare ones included"
     )
@@ -32,7 +35,7 @@ class TextConfig(RunConfig):
     encoding: str = Field("utf-8", description="of the file")
     ngrams: int = Field(2, ge=1, le=4, description="up to this many words in a row are a feature")
     vocabulary: int = Field(
-        20_000, ge=10, le=1_000_000, description="most features; the most frequent ones are taken"
+        30_000, ge=10, le=1_000_000, description="most features; the most frequent ones are taken"
     )
     hidden: int = Field(32, ge=0, le=4096, description="units of the hidden layer; 0 is linear")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of units dropped in training")
@@ -46,8 +49,8 @@ class TextConfig(RunConfig):
 def mlreg_presets():
     """The first one is what `mlreg run text` does."""
     return {
-        "baseline": TextConfig(epochs=15, batch_size=64),
-        "quick": TextConfig(epochs=3, batch_size=64),
+        "baseline": TextConfig(epochs=8, batch_size=64),
+        "quick": TextConfig(epochs=2, batch_size=64),
     }
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from mlreg import MultiLabel
+
 if TYPE_CHECKING:
     from mlreg import DataSplits
     from mlreg_text import TextConfig
@@ -29,7 +31,8 @@ def build(config: TextConfig, data: DataSplits, learning_rate: Any) -> keras.Mod
         learning_rate: for the optimizer.
 
     Returns:
-        A model of (batch,) texts, which gives (batch, classes) logits.
+        A model of (batch,) texts, which gives (batch, classes) logits: of one class for each text,
+        or, if texts have several labels, of each label by itself.
     """
     vectorize = layers.TextVectorization(
         max_tokens=config.vocabulary, ngrams=config.ngrams, output_mode="tf_idf"
@@ -48,10 +51,14 @@ def build(config: TextConfig, data: DataSplits, learning_rate: Any) -> keras.Mod
         hidden = layers.Dense(config.hidden, activation="relu")(hidden)
         hidden = layers.Dropout(config.dropout)(hidden)
         outputs = layers.Add()([outputs, layers.Dense(classes)(hidden)])
+    loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics = ["accuracy"]
+    if isinstance(data.task, MultiLabel):
+        loss, metrics = keras.losses.BinaryCrossentropy(from_logits=True), []
     model = keras.Model(inputs, outputs)
     model.compile(
         optimizer=keras.optimizers.AdamW(learning_rate, weight_decay=config.weight_decay),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        loss=loss,
+        metrics=metrics,
     )
     return model

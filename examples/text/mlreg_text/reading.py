@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlreg import ArraySplit, Classification, DataError, DataSplits, UsageError
+from mlreg import ArraySplit, Classification, DataError, DataSplits, MultiLabel, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,13 +91,15 @@ def make_splits(frame: pd.DataFrame, config: TextConfig, say: Callable[[str], No
 
     Args:
         frame: has the columns that the settings name.
-        config: text, label, balance, split, test_fraction, validation_fraction.
+        config: text, label, several, balance, split, test_fraction, validation_fraction.
         say: receives a line for what is doubtful.
 
     Returns:
-        Each split's inputs are (examples,) texts; its targets are (examples,) class numbers, int64.
+        Each split's inputs are (examples,) texts; its targets are (examples,) class numbers, int64,
+        or (examples, labels) float32 of 0 and 1 if a text may have several labels.
 
     Raises:
+        UsageError: balance and several are both set.
         DataError: there are too few texts, a label is missing, there is a single class, or a split
             is empty.
     """
@@ -116,29 +118,60 @@ def make_splits(frame: pd.DataFrame, config: TextConfig, say: Callable[[str], No
     if untold := int(frame[config.text].isna().sum()):
         say(f"{untold:,} rows have no text; it is taken for the empty text")
     texts = frame[config.text].fillna("").astype(str).to_numpy(object)
-    labels = frame[config.label].astype(str).str.strip()
-    names = sorted(set(labels), key=_numbers_first)
-    if len(names) == 1 or len(names) > len(frame) / 2:
-        raise DataError(
-            f"The label '{config.label}' has {len(names):,} classes in {len(frame):,} rows.",
-            "It needs two or more, and some rows of each. Is it the right column?",
-        )
-    numbers = labels.map({name: number for number, name in enumerate(names)}).to_numpy("int64")
+    targets, task = _several(frame, config) if config.several else _classes(frame, config)
     place = _column(frame, config) if config.split else _by_digest(texts, config)
     splits = {}
     for number, name in enumerate(_NAMES):
         if (chosen := place == number).any():
-            weights = _balanced(numbers[chosen], names) if (config.balance and not number) else None
-            splits[name] = ArraySplit(texts[chosen], numbers[chosen], class_weights=weights)
+            weights = None
+            if config.balance and name == "train":
+                weights = _balanced(targets[chosen], task.class_names)
+            splits[name] = ArraySplit(texts[chosen], targets[chosen], class_weights=weights)
     for name in ("train", "test"):
         if name not in splits:
             raise DataError(f"The {name} split of the {len(frame):,} texts is empty.")
     how = f"by the column {config.split}" if config.split else "by a hash of the text"
     source = f"{config.path}: {len(frame):,} texts, split {how}"
-    return DataSplits(**splits, task=Classification(names), source=source)
+    return DataSplits(**splits, task=task, source=source)
 
 
-def _balanced(targets: np.ndarray, names: list[str]) -> dict[str, float]:
+def _classes(frame: pd.DataFrame, config: TextConfig) -> tuple[np.ndarray, Classification]:
+    """The class number of each text, and the task."""
+    labels = frame[config.label].astype(str).str.strip()
+    names = sorted(set(labels), key=_numbers_first)
+    _check_names(names, frame, config)
+    number = {name: place for place, name in enumerate(names)}
+    return labels.map(number).to_numpy("int64"), Classification(names)
+
+
+def _several(frame: pd.DataFrame, config: TextConfig) -> tuple[np.ndarray, MultiLabel]:
+    """Whether each text has each label, (examples, labels) of 0 and 1, and the task."""
+    import numpy as np
+
+    if config.balance:
+        raise UsageError(
+            "balance is for one class a text, and several names labels of which a text has many.",
+            "Leave one of the two out.",
+        )
+    labels = [
+        {label.strip() for label in cell.split(config.several)} - {""}
+        for cell in frame[config.label].astype(str)
+    ]
+    names = sorted(set().union(*labels), key=_numbers_first)
+    _check_names(names, frame, config)
+    targets = [[float(name in of_one) for name in names] for of_one in labels]
+    return np.array(targets, "float32"), MultiLabel(names)
+
+
+def _check_names(names: Sequence[str], frame: pd.DataFrame, config: TextConfig) -> None:
+    if len(names) < 2 or len(names) > len(frame) / 2:
+        raise DataError(
+            f"The label '{config.label}' has {len(names):,} classes in {len(frame):,} rows.",
+            "It needs two or more, and some rows of each. Is it the right column?",
+        )
+
+
+def _balanced(targets: np.ndarray, names: Sequence[str]) -> dict[str, float]:
     """Weights by which all classes that are there have the same part in the loss; mean 1."""
     import numpy as np
 
