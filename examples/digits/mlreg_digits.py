@@ -102,7 +102,7 @@ def mlreg_model(config, data, learning_rate):
             layers.Conv2D(2 * config.filters, 3, padding="same", activation="relu"),
             layers.Flatten(),
             layers.Dropout(config.dropout),
-            layers.Dense(len(data.class_names)),
+            layers.Dense(len(data.class_names), dtype="float32"),
         ]
     )
     model.compile(

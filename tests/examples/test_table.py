@@ -78,6 +78,16 @@ def test_columns_become_numbers_and_texts_by_what_they_hold(load):
     assert data.task == Regression(("price",), ("",))
 
 
+def test_a_column_that_is_named_like_an_input_of_ours_keeps_its_numbers(load):
+    """Nor do two columns share an input, or have a name that Keras and TensorFlow refuse."""
+    odd = {"rooms_known": [7.5] * 119 + [8], "Town": ["x", "y"] * 60, "2nd/3rd": ["p", "q"] * 60}
+    inputs = load(cells(**odd)).train.inputs
+    assert set(inputs["rooms_known"]) == {0.0, 1.0}
+    assert 7.5 in inputs["rooms_known_"]
+    assert set(inputs["Town_2"]) == {"x", "y"}
+    assert set(inputs["column_2nd_3rd"]) == {"p", "q"}
+
+
 def test_a_missing_category_is_a_category_of_its_own(load):
     towns = ["Aa", "", "NA", " Aa "] * 30
     assert set(load(cells(town=towns)).train.inputs["town"]) == {"Aa", ""}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from mlreg_table import TableConfig
 
+# What the input is called that says where a number is known; no column's own input ends so.
+KNOWN = "_known"
 # Columns with at most this many different texts are categories, however few rows there are.
 _FEW_TEXTS = 20
 # From this share on, a column is taken for numbers, or dates, with some that cannot be read.
@@ -68,7 +70,7 @@ def make_inputs(
             _check_numbers(column, numbers, known, say)
             inputs[name] = np.where(known, numbers, 0).astype("float32")
             if not known.all():
-                inputs[_input_name(f"{name}_known", inputs)] = known.astype("float32")
+                inputs[name + KNOWN] = known.astype("float32")
             used.append(column)
             continue
         texts = as_texts(values)
@@ -172,6 +174,8 @@ def _input_name(column: str, taken: Iterable[str]) -> str:
     name = re.sub(r"\W+", "_", plain).strip("_") or "column"
     if name[0].isdigit():
         name = f"column_{name}"
+    if name.lower().endswith(KNOWN):
+        name += "_"
     lower = {each.lower() for each in taken}
     if name.lower() not in lower:
         return name

@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers, ops
 
 from mlreg import Classification
+from mlreg_table.columns import KNOWN
 
 if TYPE_CHECKING:
     from mlreg import DataSplits
@@ -59,20 +60,19 @@ def build(config: TableConfig, data: DataSplits, learning_rate: Any) -> keras.Mo
     for units in config.hidden:
         hidden = layers.Dense(units, activation="relu")(hidden)
         hidden = layers.Dropout(config.dropout)(hidden)
-    if isinstance(data.task, Classification):
-        classes = len(data.task.class_names)
-        outputs = layers.Dense(classes)(features)
-        if config.hidden:
-            outputs = layers.Add()([outputs, layers.Dense(classes)(hidden)])
+    has_classes = isinstance(data.task, Classification)
+    units = len(data.task.class_names) if has_classes else 1
+    outputs = layers.Dense(units, dtype="float32")(features)
+    if config.hidden:
+        deep = layers.Dense(units, dtype="float32")(hidden)
+        outputs = layers.Add(dtype="float32")([outputs, deep])
+    if has_classes:
         loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         metrics, scale = ["accuracy"], 1.0
     else:
-        outputs = layers.Dense(1)(features)
-        if config.hidden:
-            outputs = layers.Add()([outputs, layers.Dense(1)(hidden)])
         targets = np.asarray(data.train.targets, "float64")
-        scale = float(targets.std()) or 1.0
-        outputs = layers.Rescaling(scale, float(np.median(targets)))(outputs)
+        scale, median = float(targets.std()) or 1.0, float(np.median(targets))
+        outputs = layers.Rescaling(scale, median, dtype="float32")(outputs)
         loss, metrics = keras.losses.MeanAbsoluteError(), ["mae"]
     model = keras.Model(inputs, outputs)
     model.compile(
@@ -94,24 +94,25 @@ def _numbers(
     inputs: Mapping[str, keras.KerasTensor], columns: Mapping[str, np.ndarray]
 ) -> list[keras.KerasTensor]:
     """All numbers, standardized, and whether each one is known that may be missing."""
-    names = [name for name, column in columns.items() if is_numeric(column)]
-    flags = [name for name in names if name.removesuffix("_known") in columns and "_known" in name]
-    names = [name for name in names if name not in flags]
+    numeric = [name for name, column in columns.items() if is_numeric(column)]
+    flags = [name for name in numeric if name.endswith(KNOWN)]
+    names = [name for name in numeric if name not in flags]
     if not names:
         return []
     medians, variances, known = [], [], []
     for name in names:
         values = np.asarray(columns[name], "float64")
-        if f"{name}_known" in flags:
-            known.append(inputs[f"{name}_known"])
-            values = values[np.asarray(columns[f"{name}_known"]) > 0]
+        if name + KNOWN in flags:
+            known.append(inputs[name + KNOWN])
+            values = values[np.asarray(columns[name + KNOWN]) > 0]
         else:
             known.append(ops.ones_like(inputs[name]))
         medians.append(float(np.median(values)) if len(values) else 0.0)
         variances.append(float(values.var()) if len(values) else 1.0)
     variances = [variance or 1.0 for variance in variances]
     stacked = ops.stack([inputs[name] for name in names], axis=-1)
-    scaled = layers.Normalization(mean=medians, variance=variances)(stacked)
+    # in float32 under any precision: 16 bits hold neither large numbers nor small differences
+    scaled = layers.Normalization(mean=medians, variance=variances, dtype="float32")(stacked)
     if flags:
         scaled = layers.Multiply()([scaled, ops.stack(known, axis=-1)])
     # a number far from the others, such as a typing error, moves the sum by its logarithm

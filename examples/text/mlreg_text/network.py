@@ -44,13 +44,14 @@ def build(config: TextConfig, data: DataSplits, learning_rate: Any) -> keras.Mod
     inputs = layers.Input((), dtype="string")
     # the root: a word that is there four times counts twice as much
     features = layers.UnitNormalization()(ops.sqrt(vectorize(inputs)))
-    outputs = layers.Dense(classes)(features)
+    outputs = layers.Dense(classes, dtype="float32")(features)
     if config.hidden:
         # words are dropped as well: no single one should decide
         hidden = layers.Dropout(config.dropout)(features)
         hidden = layers.Dense(config.hidden, activation="relu")(hidden)
         hidden = layers.Dropout(config.dropout)(hidden)
-        outputs = layers.Add()([outputs, layers.Dense(classes)(hidden)])
+        deep = layers.Dense(classes, dtype="float32")(hidden)
+        outputs = layers.Add(dtype="float32")([outputs, deep])
     loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     metrics = ["accuracy"]
     if isinstance(data.task, MultiLabel):
