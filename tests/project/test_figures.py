@@ -56,9 +56,7 @@ def test_an_example_is_in_the_table_beside_each_model_of_scikit_learn(tmp_path):
     busy = {**QUIET, "others_share": 0.4}
     write(tmp_path, "examples-ames", busy, rows, plugin="table", data="ames")
     written = table.table(tmp_path)
-    assert (
-        "| `mlreg run table` on `ames`, test_mae, 590 test examples | 13,200.0 ± 90.0 |" in written
-    )
+    assert "`mlreg run table` on `ames`, test_mae, 590 test examples | 13,200 ± 90 |" in written
     assert "| 17,500: RidgeCV; 14,700: Trees |  | 2026-11-25, 3, A |" in written
 
 
