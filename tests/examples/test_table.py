@@ -251,6 +251,8 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         (cells().encode("latin-1"), {}, DataError, ["is not utf-8", "encoding=latin-1"]),
         (cells(), {"encoding": "utf-9"}, UsageError, ["no encoding 'utf-9'"]),
         ("a,b\n1,2\n1,2,3\n", {}, DataError, ["cannot be read as CSV", "line 3"]),
+        ("a,b\n1,2,3\n1,2,3\n", {}, DataError, ["more cells than the first line"]),
+        ("price,a,a \n1,2,3\n", {}, DataError, ["two columns 'a'"]),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(load, text, changes, error, texts):

@@ -140,6 +140,7 @@ def test_a_missing_text_is_an_empty_one_and_said(load):
         (as_csv(reviews()).replace(",4", ",2"), {}, DataError, ["has 1 classes"]),
         (as_csv(reviews()).replace(",4", ",", 2), {}, DataError, ["in 2 of 150 rows", "2, 3"]),
         ("", {}, DataError, ["cannot be read"]),
+        ("review,stars\nso, so,2\n", {}, DataError, ["more cells than the first line"]),
         ("{", {"path": "reviews.jsonl"}, DataError, ["cannot be read", "on each line"]),
         ("review,stars\nZoë,2\n".encode("latin-1"), {}, DataError, ["encoding=latin-1"]),
         ("review,stars\na,2\n", {"encoding": "utf-9"}, UsageError, ["no encoding 'utf-9'"]),

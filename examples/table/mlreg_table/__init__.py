@@ -58,8 +58,11 @@ class TableConfig(RunConfig):
 def mlreg_presets():
     """The first one is what `mlreg run table` does."""
     return {
-        "baseline": TableConfig(epochs=40),
-        "quick": TableConfig(epochs=5),
+        "baseline": TableConfig(
+            about="a linear model and a small network, added up; for up to some 100,000 rows",
+            epochs=40,
+        ),
+        "quick": TableConfig(about="the same for five epochs, to see that it works", epochs=5),
     }
 
 

@@ -42,6 +42,9 @@ def read_table(config: TableConfig, data_dir: Path | None) -> pd.DataFrame:
         )
     frame = _parquet(file) if file.suffix.lower() in (".parquet", ".pq") else _csv(file, config)
     frame.columns = [str(name).strip() for name in frame.columns]
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise DataError(f"{file} has two columns '{twice}'.", "Give each its own name.")
     for name in (config.target, config.split, *config.drop, *config.categories):
         if name and name not in frame.columns:
             raise _no_such_column(name, list(frame.columns), file, config)
@@ -53,7 +56,7 @@ def _csv(file: Path, config: TableConfig) -> pd.DataFrame:
 
     encoding = "utf-8-sig" if config.encoding.lower() == "utf-8" else config.encoding
     try:
-        return pd.read_csv(
+        frame = pd.read_csv(
             file,
             dtype=str,
             sep=config.separator,
@@ -61,6 +64,10 @@ def _csv(file: Path, config: TableConfig) -> pd.DataFrame:
             na_values=list(config.missing),
             skipinitialspace=True,
         )
+        # pandas takes the first cell of every row for a name of the row, if all have one too many
+        if not isinstance(frame.index, pd.RangeIndex):
+            raise pd.errors.ParserError("its rows have more cells than the first line has names.")
+        return frame
     except LookupError:
         raise UsageError(
             f"There is no encoding '{config.encoding}'.", "Try utf-8 or latin-1."

@@ -49,8 +49,14 @@ class TextConfig(RunConfig):
 def mlreg_presets():
     """The first one is what `mlreg run text` does."""
     return {
-        "baseline": TextConfig(epochs=8, batch_size=64),
-        "quick": TextConfig(epochs=2, batch_size=64),
+        "baseline": TextConfig(
+            about="words and pairs of words; a linear model and a hidden layer, added up",
+            epochs=8,
+            batch_size=64,
+        ),
+        "quick": TextConfig(
+            about="the same for two epochs, to see that it works", epochs=2, batch_size=64
+        ),
     }
 
 

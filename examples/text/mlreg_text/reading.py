@@ -60,6 +60,9 @@ def read_texts(config: TextConfig, data_dir: Path | None) -> pd.DataFrame:
         else:
             encoding = "utf-8-sig" if config.encoding.lower() == "utf-8" else config.encoding
             frame = pd.read_csv(file, dtype=str, sep=config.separator, encoding=encoding)
+            # pandas takes the first cell of every row for the row's name, if all have one too many
+            if not isinstance(frame.index, pd.RangeIndex):
+                raise ValueError("its rows have more cells than the first line has names.")
     except LookupError:
         raise UsageError(
             f"There is no encoding '{config.encoding}'.", "Try utf-8 or latin-1."
