@@ -14,6 +14,7 @@ NAMES = (
     "resume",
     "scale",
     "startup",
+    "streams",
     "table",
     "throughput",
 )

@@ -144,6 +144,24 @@ def _resume(result: Result) -> Iterator[str]:
     )
 
 
+def _streams(result: Result) -> Iterator[str]:
+    names = {
+        "indexed": "an `IndexedSplit`, read in any order",
+        "stream": "a `StreamSplit`, read from its beginning",
+    }
+    for kind, row in _rows(result, "side").items():
+        yield _line(
+            f"`kill -9` in mid-epoch while {result['gigabytes']} GB are read: {names[kind]}",
+            f"{row['seconds_lost']} s lost, "
+            + ("identical weights" if row["equal_weights"] else "other weights"),
+            f"{row['whole_seconds']} s: never stopped; memory {row['epoch_megabytes'][0]:,} MB "
+            f"after the first epoch, {row['peak_megabytes']:,} MB at most",
+            "",
+            result,
+            1,
+        )
+
+
 def _cli(result: Result) -> Iterator[str]:
     commands = _rows(result, "command")
     base = commands.pop("imports alone")
@@ -240,6 +258,7 @@ _LINES: Mapping[str, Callable[[Result], Iterator[str]]] = {
     "overhead": _overhead,
     "startup": _startup,
     "resume": _resume,
+    "streams": _streams,
     "scale": _scale,
     "cli": _cli,
     "registry": _registry,

@@ -84,6 +84,12 @@ def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
+def better_when(metric: str, direction: str, unit: str = "") -> str:
+    """An objective: `test_mae in years, lower is better`."""
+    side = "higher" if direction == "max" else "lower"
+    return f"{metric}{f' in {unit}' if unit else ''}, {side} is better"
+
+
 def duration(seconds: float) -> str:
     """A duration: 9.4 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 60:

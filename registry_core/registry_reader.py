@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from registry_core import results
+from registry_core.formatting import better_when
 from registry_core.records import MODEL_FILE, RunLog, Version
 from registry_core.refs import Ref, check_alias_name, parse_ref
 from registry_core.settings import RegistryPlace, Settings
@@ -127,6 +128,8 @@ class RegistryReader:
         one_of_each = {version.group: version for version in found if version.group}
         damaged = {version.ref: self.store.damaged(version) for version in found}
         unreadable = {version.ref: self.store.unreadable(version) for version in found}
+        best, objective = self.store.best(model) or (None, "")
+        direction, _, metric = objective.partition(" ")
         return results.VersionList(
             self.folder,
             found,
@@ -134,6 +137,8 @@ class RegistryReader:
             {group: self.store.group(version) for group, version in one_of_each.items()},
             {ref: problems for ref, problems in damaged.items() if problems},
             {ref: place for ref, place in unreadable.items() if place},
+            best,
+            better_when(metric, direction) if best else "",
         )
 
     def newest_versions(self, limit: int) -> list[Version]:

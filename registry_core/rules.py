@@ -10,11 +10,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from registry_core.errors import UsageError
 from registry_core.refs import check_alias_name
-from registry_core.tasks import Direction
+
+if TYPE_CHECKING:
+    from registry_core.tasks import Direction
 
 # How similar a misspelt alias is to the right one; "prod" and "production" are still similar.
 _NEAR = 0.55

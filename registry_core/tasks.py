@@ -321,6 +321,22 @@ class Other(_Task):
 Task = Classification | MultiLabel | Regression | Segmentation | Other
 
 
+def task_from_json(record: Mapping[str, Any]) -> Task:
+    """Read a task from `to_json`. A function of its objective's own is not in there.
+
+    Raises:
+        ValueError: the kind is not known.
+        DataError: a field has an unsuitable value.
+    """
+    said = record["objective"]
+    own = Objective(said["metric"].removeprefix("test_"), said["direction"], unit=said["unit"])
+    fields = {key: record[key] for key in record if key not in ("kind", "objective")}
+    for kind in (Classification, MultiLabel, Regression, Segmentation, Other):
+        if kind.kind == record["kind"]:
+            return kind(**fields, objective=own.name if own.name in kind.objectives else own)
+    raise ValueError(f"{record['kind']!r} is not a kind of task")
+
+
 def checked_texts(values: Any, what: str) -> tuple[str, ...]:
     """A list, tuple or NumPy array of texts as a tuple.
 

@@ -36,8 +36,9 @@ class ArraySplit:
             gets the same inputs when it predicts. Texts are str, bytes, or both.
         targets: (examples,) integer class numbers from 0, or (examples, ...) numbers.
         weights: (examples,) numbers, not below 0, by which the loss of each example is multiplied,
-            in training and in evaluation, like `sample_weight` of `model.fit`; or a nesting of
-            them, one for each output. None weighs all alike.
+            in training and in evaluation, like `sample_weight` of `model.fit`; (examples, 1, ...)
+            or (examples, positions, ...) for a loss with a number for each position. A nesting has
+            weights for each output. None weighs all alike.
         class_weights: class number or class name -> weight, by which the losses of the examples of
             that class are multiplied in training alone; 1 for a class that it lacks.
     """

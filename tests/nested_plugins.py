@@ -10,7 +10,7 @@ from lifecycle_helpers import Project
 _HEAD = """
 import numpy as np
 
-from registry_core import ArraySplit, DataSplits, RunConfig, StreamSplit, hookimpl
+from registry_core import ArraySplit, Classification, DataSplits, RunConfig, StreamSplit, hookimpl
 
 COLOURS = np.array(["red", "green", "blue"])
 
@@ -40,9 +40,9 @@ def stream(*parts):
     return StreamSplit(dataset, len(dataset), "drawn")
 
 
-def splits(made, class_names=("a", "b", "c")):
+def splits(made, output=None):
     parts = [made(*drawn(examples, seed)) for seed, examples in enumerate((30, 12, 9))]
-    return DataSplits(*parts, class_names=class_names)
+    return DataSplits(*parts, task=Classification(("a", "b", "c"), output=output))
 
 
 def compiled(model, loss=None, metrics=("accuracy",), **more):
@@ -126,7 +126,7 @@ OUTPUTS = (
     + """
 @hookimpl
 def mlreg_dataset():
-    return splits(lambda y, points, sizes: ArraySplit(points, {"kind": y, "size": sizes}))
+    return splits(lambda y, points, sizes: ArraySplit(points, {"kind": y, "size": sizes}), "kind")
 
 
 @hookimpl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from registry_core.conformance.importing import presets_survive_json
-from registry_core.conformance.rule import DATASET, RuleFailure, rule
+from registry_core.conformance.rule import DATASET, NotApplicable, RuleFailure, rule
 from registry_core.conformance.subject import Subject
 from registry_core.data.checks import fingerprint, named_splits
 
@@ -43,7 +43,7 @@ def data_repeats(subject: Subject) -> None:
     """Call mlreg_dataset again, and compare fingerprints and the first examples."""
     again = named_splits(subject.load_again())
     for name, split in named_splits(subject.data).items():
-        if fingerprint(split) != fingerprint(again[name]):
+        if subject.fingerprints[name] != fingerprint(again[name]):
             raise RuleFailure(f"The {name} split has another fingerprint the second time.")
         if subject.first_digests(split) != subject.first_digests(again[name]):
             raise RuleFailure(f"The {name} split yields other examples the second time.")
@@ -65,4 +65,20 @@ def splits_share_no_example(subject: Subject) -> None:
             raise RuleFailure(f"{warning}.")
 
 
-RULES = (data_loads, splits_valid, data_repeats, splits_share_no_example)
+@rule(
+    "Another process gets the same data",
+    remedy="Sort what is in a set or a folder before you number it: sorted(set(names)).",
+    cost="model",
+    kinds=DATASET,
+    needs=[data_repeats],
+)
+def data_repeats_elsewhere(subject: Subject) -> None:
+    """Compare the fingerprints in two processes, for which the order of a set differs."""
+    if subject.fingerprints_elsewhere is None:
+        raise NotApplicable("Its data is read with TensorFlow, in one process of this check.")
+    for name, found in subject.fingerprints.items():
+        if found != subject.fingerprints_elsewhere[name]:
+            raise RuleFailure(f"The {name} split has another fingerprint in another process.")
+
+
+RULES = (data_loads, splits_valid, data_repeats, splits_share_no_example, data_repeats_elsewhere)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from registry_core.conformance.datasets import splits_valid
@@ -99,7 +101,8 @@ def augmentation_differs_by_seed(subject: Subject) -> None:
 )
 def model_fits_task(subject: Subject) -> object:
     """Build everything that training needs and run the model on a few examples."""
-    return _assembly(subject)
+    with _assembly(subject) as built:
+        return built
 
 
 @rule(
@@ -125,13 +128,13 @@ def data_left_alone(subject: Subject) -> None:
 )
 def untrained_model_loads(subject: Subject) -> None:
     """Save the model as it is before training, load it, and compare outputs."""
-    backend, assembly = _assembly(subject)
-    with subject.plugins.attribute_errors("mlreg_model"):
+    with _assembly(subject) as (backend, assembly), subject.plugins.attribute_errors("mlreg_model"):
         backend.really_check_savable(assembly, subject.new_folder("untrained"))
 
 
-def _assembly(subject: Subject) -> tuple[Any, Assembly]:
-    """The backend, and what a short run trains."""
+@contextmanager
+def _assembly(subject: Subject) -> Iterator[tuple[Any, Assembly]]:
+    """The backend, and what a short run trains, in the run's precision."""
     spec, observer = subject.short(), subject.observer()
     context = subject.context(observer)
     folder = subject.folder / "assembly"
@@ -139,7 +142,8 @@ def _assembly(subject: Subject) -> tuple[Any, Assembly]:
     backend = context.load_backend(spec.config)
     with subject.plugins.attribute_errors("mlreg_dataset"):
         data = backend.check_data(subject.few)
-    return backend, assemble(spec, data, backend, EphemeralWorkspace(folder), context)
+    with backend.precision():
+        yield backend, assemble(spec, data, backend, EphemeralWorkspace(folder), context)
 
 
 def _augmented(subject: Subject, seed: int) -> list[Any]:

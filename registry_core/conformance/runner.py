@@ -109,6 +109,8 @@ class PluginCheck:
                 f"mlreg plugins check {self.source.name}",
             )
         self.rules = rules_for(self.source.kind, self.quick)
+        # split -> what the process without TensorFlow found; None if it could not read the data
+        self._fingerprints: Mapping[str, str] | None = None
 
     def report(self, outcomes: Sequence[Outcome]) -> CheckReport:
         """The report with these outcomes."""
@@ -154,7 +156,7 @@ class PluginCheck:
     def _no_tensorflow(self) -> str:
         """Why rules that need TensorFlow are skipped; empty if they are not."""
         if self.quick:
-            return "mlreg_dataset imports TensorFlow: leave out --quick."
+            return "Its data is read with TensorFlow: leave out --quick."
         try:
             require_keras()
         except MissingLibraryError as error:
@@ -203,6 +205,8 @@ class PluginCheck:
                             late.append(outcome.rule)
                         else:
                             yield outcome
+                    elif "fingerprints" in message and late is not None:
+                        self._fingerprints = message["fingerprints"]
                     elif "seen" in message:
                         for rule, sentences in message["seen"].items():
                             seen.setdefault(rule, []).extend(sentences)
@@ -244,6 +248,7 @@ class PluginCheck:
             "data_dir": str(self.data_dir.absolute()) if self.data_dir else None,
             "rules": [rule.id for rule in rules],
             "blocked": sorted(blocked),
+            "fingerprints": self._fingerprints,
             "with_keras": with_keras,
         }
 

@@ -67,7 +67,11 @@ def _check(task: Mapping[str, Any], answer: Answer) -> None:
         watch,
         lambda text: answer({"said": text}),
     )
-    watcher = Watcher(folder / "stdout", folders)
+    subject.fingerprints_elsewhere = task["fingerprints"]
+    allowed = [folder, *folders.values(), *map(Path, task["environment"].values())]
+    if task["data_dir"]:
+        allowed.append(Path(task["data_dir"]))
+    watcher = Watcher(folder / "stdout", folders, allowed)
     blocked: set[str] = set(task["blocked"])
     with prepared_environment():
         keras_environment.prepare()
@@ -88,8 +92,10 @@ def _check(task: Mapping[str, Any], answer: Answer) -> None:
             if outcome["blocks"]:
                 blocked.add(rule.id)
             answer({"outcome": rule.id, **outcome, "seconds": time.perf_counter() - began})
-            if rule.id == "presets-valid" and outcome["status"] == "passed":
+            if outcome["status"] == "passed" and rule.id == "presets-valid":
                 _check_request(subject, answer)
+            if outcome["status"] == "passed" and rule.id == "data-repeats":
+                answer({"fingerprints": dict(subject.fingerprints)})
     answer({"seen": watcher.found()})
 
 

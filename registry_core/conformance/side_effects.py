@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from registry_core.conformance.rule import ANY_KIND, Cost, Rule, Tier
 from registry_core.process.guard import warnings_to
@@ -41,8 +42,9 @@ RESTORES_STATE = _watching(
 WRITES_NOTHING_ELSEWHERE = _watching(
     "writes-nothing-elsewhere",
     "It writes only where it may",
-    "Compare the home folder, the working directory, the folder of temporary files and the folder "
-    "of plugins.toml before and after. A hook may write into cache_folder(…), run_dir and out_dir.",
+    "Watch which files are made, and compare the home folder, the working directory, the folder of "
+    "temporary files and that of plugins.toml before and after. A hook may write into "
+    "cache_folder(…), data_dir, run_dir and out_dir.",
     "Write downloads into mlreg.cache_folder(NAME), and use tempfile.TemporaryDirectory in a with.",
     "required",
     "import",
@@ -56,13 +58,19 @@ class Watcher:
     Args:
         printed: the file that descriptor 1 leads to.
         folders: name -> a folder in which nothing may be written.
+        allowed: folders in which files may be made, beside those.
     """
 
-    def __init__(self, printed: Path, folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self, printed: Path, folders: Mapping[str, Path], allowed: Sequence[Path] = ()
+    ) -> None:
         self._printed = printed
         self._folders = folders
         self._before = dict(self._files())
         self._found: dict[str, list[str]] = {rule.id: [] for rule in RULES}
+        self._allowed = tuple(f"{os.path.realpath(each)}{os.sep}" for each in allowed)
+        self._made: dict[str, None] = {}
+        sys.addaudithook(self._hear)
 
     @contextmanager
     def during(self, rule: str) -> Iterator[None]:
@@ -82,11 +90,22 @@ class Watcher:
     def found(self) -> dict[str, list[str]]:
         """Rule -> what was found so far, as sentences."""
         written = [name for name, state in self._files() if self._before.get(name) != state]
+        written += [file for file in self._made if Path(file).exists()]
         names = ", ".join(written[:3]) + (", …" if len(written) > 3 else "")
         found = {rule: list(sentences) for rule, sentences in self._found.items()}
         if written:
             found[WRITES_NOTHING_ELSEWHERE.id].append(f"It wrote {names}.")
         return found
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Note a file that is made somewhere else; Python calls it for everything that it does."""
+        if event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
+            return
+        with suppress(OSError, ValueError):
+            if isinstance(flags := arguments[2], int) and flags & os.O_CREAT:
+                file = os.path.realpath(os.fsdecode(arguments[0]))
+                if not file.startswith((*self._allowed, "/dev/", "/proc/")):
+                    self._made[file] = None
 
     def _files(self) -> Iterator[tuple[str, tuple[int, int]]]:
         """Each file as `HOME/name`, with its size and time of change."""

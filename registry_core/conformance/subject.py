@@ -110,6 +110,8 @@ class Subject:
         self._say = say
         self.import_seconds = 0.0
         self._data_observer = TrialObserver()
+        # what another process found, if it could
+        self.fingerprints_elsewhere: Mapping[str, str] | None = None
         # of `few`, before any other hook; then the run that others are compared with
         self.few_fingerprints: dict[str, str] = {}
         self.first_run: Artifacts | None = None
@@ -176,6 +178,12 @@ class Subject:
     def data_warnings(self) -> list[str]:
         """What the host warns of in the splits."""
         return self._data_observer.warnings if self.data else []
+
+    @cached_property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Split -> the fingerprint of its data."""
+        with self.plugins.attribute_errors("mlreg_dataset"):
+            return {name: fingerprint(split) for name, split in named_splits(self.data).items()}
 
     def load_again(self) -> DataSplits:
         """What mlreg_dataset returns the second time, checked."""

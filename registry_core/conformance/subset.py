@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from registry_core.types import ArraySplit, DataSplits, Split, StreamSplit
+from registry_core.data.indexed import is_function
+from registry_core.data.nesting import map_parts
+from registry_core.types import ArraySplit, DataSplits, IndexedSplit, Split, StreamSplit
 
 FEW_EXAMPLES = 64
 
@@ -35,25 +37,43 @@ def first_digests(split: Split, most: int = FEW_EXAMPLES) -> list[str]:
 
 def _few(split: Split, most: int) -> Split:
     examples = min(len(split), most)
+    said = f"the first {examples} examples"  # a fingerprint that reads no file
     if isinstance(split, StreamSplit):
-        return replace(
-            split,
-            dataset=split.dataset.take(examples),
-            examples=examples,
-            fingerprint=f"{split.fingerprint} first {examples}",
-        )
+        dataset = split.dataset.take(examples)
+        return replace(split, dataset=dataset, examples=examples, fingerprint=said, files=())
     import numpy as np
 
-    places = np.linspace(0, len(split) - 1, examples).astype(int)
-    fields = ("inputs", "targets", "weights")
-    taken = {name: _taken(getattr(split, name, None), places) for name in fields}
-    return replace(split, **{name: value for name, value in taken.items() if value is not None})
+    places = np.linspace(0, len(split) - 1, examples).astype(int).tolist()
+    if isinstance(split, IndexedSplit):
+        source = SomePlaces(split.source, places)
+        if is_function(split):
+            from registry_core.training.trial import at_places  # TensorFlow loads here
+
+            source = at_places(split.source, places)
+        return replace(split, source=source, examples=examples, fingerprint=said, files=())
+    fields = {"inputs": split.inputs, "targets": split.targets, "weights": split.weights}
+    return replace(split, **{name: _taken(value, places) for name, value in fields.items()})
 
 
-def _taken(value: Any, places: Any) -> Any:
+class SomePlaces:
+    """Some of the examples of a source that is read by index.
+
+    Args:
+        source: has `__getitem__`.
+        places: the index of each example in it.
+    """
+
+    def __init__(self, source: Any, places: Sequence[int]) -> None:
+        self._source = source
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._source[self._places[index]]
+
+
+def _taken(value: Any, places: Sequence[int]) -> Any:
     """The examples at these places, of an array or of each array of a nesting."""
-    if isinstance(value, Mapping):
-        return {key: _taken(part, places) for key, part in value.items()}
-    if isinstance(value, tuple | list):
-        return tuple(_taken(part, places) for part in value)
-    return None if value is None else value[places]
+    return None if value is None else map_parts(lambda array: array[places], value)

@@ -80,7 +80,7 @@ def arrays_of(value: Any, name: str) -> Any:
             "Several inputs are a dict or a tuple of arrays, one input is an array.",
         )
     _check_keys(value, name)
-    if not any(map(_may_be_array, parts_of(value))):
+    if not isinstance(value, Mapping) and not any(map(_may_be_array, parts_of(value))):
         raise DataError(
             f"The {name} are {type(value).__qualname__}, not a NumPy array.",
             "Make it one: np.array(…). A dict, tuple or list of arrays is several inputs.",

@@ -62,6 +62,7 @@ def check_splits(data: DataSplits) -> list[str]:
     for name, split in splits.items():
         check_targets(name, split, task)
     _check_alike(splits)
+    _check_told_apart(splits)
     return _shared_examples(data)
 
 
@@ -77,7 +78,7 @@ def describe(data: DataSplits, progress: Progress | None = None) -> dict[str, An
     """The dataset for a version's record: source, classes, task, and each split.
 
     A split has its number of `examples`, its `fingerprint`, and the shape and dtype of its
-    `inputs` and `targets`, and of its `weights` if it has any.
+    `inputs` and `targets`, and of its `weights` if it has any; and its `class_weights` by number.
 
     Args:
         data: checked.
@@ -91,6 +92,10 @@ def describe(data: DataSplits, progress: Progress | None = None) -> dict[str, An
         }
         for name, split in named_splits(data).items()
     }
+    for name, split in named_splits(data).items():
+        if split.class_weights is not None:
+            weights = split.class_weights.items()
+            splits[name]["class_weights"] = {str(number): weight for number, weight in weights}
     if data.validation is data.test:
         splits["validation"] = splits["test"]
     task = data.task.to_json() if data.task else None
@@ -190,8 +195,14 @@ def _check_arrays(name: str, split: ArraySplit) -> None:
                     f"{len(split)}.",
                     f"Every input needs one {field[:-1]}.",
                 )
-    for part, array in named_parts(split.weights, f"{name} weights"):
-        if array is not None:
+    if split.weights is not None:
+        if is_nested(split.weights) and not same_nesting(split.weights, split.targets):
+            raise DataError(
+                f"The {name} weights are {_names(split.weights, 'weights')}, but the targets "
+                f"{_names(split.targets, 'targets')}.",
+                "Give one array of weights, or one for each of the targets, nested alike.",
+            )
+        for part, array in named_parts(split.weights, f"{name} weights"):
             _check_weights(part, array)
     if split.class_weights is not None and is_nested(split.targets):
         raise DataError(
@@ -314,6 +325,22 @@ def _check_fingerprint(name: str, split: StreamSplit | IndexedSplit) -> None:
             f"The {noun}'s fingerprint is not valid Unicode: {safe_repr(split.fingerprint)}.",
             "Set a digest in hex, or another plain text.",
         )
+
+
+def _check_told_apart(splits: Mapping[str, Split]) -> None:
+    """Check that splits which are parts of the same files say which part they are."""
+    seen: dict[Any, tuple[str, Split]] = {}
+    for name, split in splits.items():
+        if not isinstance(split, StreamSplit | IndexedSplit) or not split.files:
+            continue
+        told = tuple(map(str, split.files)), split.fingerprint, len(split)
+        other, same = seen.setdefault(told, (name, split))
+        if same is not split:
+            raise DataError(
+                f"The {other} and {name} splits have the same files, and would have the same "
+                "fingerprint.",
+                "Say which part of the files each is: fingerprint='rows 0 to 8,000'.",
+            )
 
 
 def _check_alike(splits: Mapping[str, Split]) -> None:

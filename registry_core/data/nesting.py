@@ -61,3 +61,14 @@ def same_nesting(first: Any, second: Any) -> bool:
     return [name for name, _ in named_parts(first, "")] == [
         name for name, _ in named_parts(second, "")
     ]
+
+
+def numbered(value: Any) -> tuple[Any, list[Any]]:
+    """A nesting as JSON, with a number in place of each array; and the arrays in that order."""
+    arrays: list[Any] = []
+
+    def number(array: Any) -> int:
+        arrays.append(array)
+        return len(arrays) - 1
+
+    return map_parts(number, value), arrays

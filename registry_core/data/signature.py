@@ -19,8 +19,7 @@ def signature(split: Split) -> dict[str, Any]:
         None; so is a shape of which not even the number of axes is known.
     """
     if isinstance(split, IndexedSplit) and not isinstance(split, StreamSplit):
-        example = _traced(split.source) if is_function(split) else read_example(split, 0, "first")
-        return _of_example(example)
+        return _of_example(_first_example(split))
     if isinstance(split, StreamSplit):
         return _of_example(getattr(split.dataset, "element_spec", None))
     described = {
@@ -39,12 +38,13 @@ def _of_example(example: Any) -> dict[str, Any]:
     return {field: _described(value, 0) for field, value in fields}
 
 
-def _traced(source: Any) -> Any:
-    """What TensorFlow knows of a function's result without calling it."""
-    import tensorflow as tf
+def _first_example(split: IndexedSplit) -> Any:
+    """The first example, as arrays or as the tensors of a function."""
+    if not is_function(split):
+        return read_example(split, 0, "first")
+    import numpy as np
 
-    index = tf.TensorSpec((), tf.int64)
-    return tf.function(source).get_concrete_function(index).structured_outputs
+    return split.source(np.int64(0))
 
 
 def _described(value: Any, example_axes: int) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from registry_core.data.signature import signature
 from registry_core.errors import DataError, safe_repr
@@ -37,9 +37,7 @@ def resolve_task(data: DataSplits) -> DataSplits:
         DataError: the task contradicts the class names, or class names without a task are about
             one of several targets.
     """
-    names: Sequence[str] = data.class_names
-    if getattr(names, "tolist", None) or len(names):  # a NumPy array has no truth value
-        names = checked_names(names, "class")
+    names = checked_names(data.class_names, "class", least=0)
     task = data.task
     if task is None:
         task = _inferred(data, names)
@@ -53,6 +51,11 @@ def resolve_task(data: DataSplits) -> DataSplits:
     return replace(data, task=task, class_names=tuple(task.class_names) or tuple(names))
 
 
+def says_something(task: Task | None) -> TypeGuard[Task]:
+    """Whether a task says anything about targets; `Other` allows any, and any number of parts."""
+    return task is not None and not isinstance(task, Other)
+
+
 def check_targets(name: str, split: Split, task: Task | None) -> None:
     """Check that the targets of a split in memory are what its task says.
 
@@ -64,32 +67,36 @@ def check_targets(name: str, split: Split, task: Task | None) -> None:
     Raises:
         DataError: they are not; names the split, the shape and the first bad example.
     """
-    if task is not None and isinstance(split, ArraySplit):
+    if says_something(task) and isinstance(split, ArraySplit):
         check_target_array(name, part_of(split.targets, task, f"{name} targets"), task)
 
 
-def check_target_array(name: str, targets: np.ndarray, task: Task, first: int = 0) -> None:
+def check_target_array(
+    name: str, targets: np.ndarray, task: Task, first: int | None = None
+) -> None:
     """Check that targets are what a task says.
 
     Args:
         name: `train`, `test` or `validation`; the targets of `train` may be probabilities.
         targets: (examples, ...).
         task: the task.
-        first: the index of the first of these examples in the split.
+        first: the index of the first of these examples in the split; None for a whole split.
 
     Raises:
-        DataError: they are not; names the split, the shape and the first bad example.
+        DataError: they are not; names the split, the first bad example, and of a whole split the
+            shape.
     """
+    import numpy as np
+
     check_target_shape(name, tuple(targets.shape), targets.dtype, task)
     rows = targets.reshape(len(targets), -1)
-    good = _valid(name, rows, task)
+    good = valid_rows(name, rows, rows.shape[1], task, np.sum)
     if good is None or good.all():
         return
-    place = int(good.all(axis=1).argmin())
-    value = rows[place, int(good[place].argmin())]
-    raise _complaint(
-        f"The {name} targets, shape {targets.shape},", first + place, rows[place], value, task
-    )
+    row = int(good.all(axis=1).argmin())
+    value = rows[row, int(good[row].argmin())]
+    shape = f", shape {targets.shape}," if place is None else ""
+    raise _complaint(f"The {name} targets{shape}", place or row, rows[row], value, task)
 
 
 def check_target_shape(
@@ -112,7 +119,7 @@ def check_target_shape(
         classes = len(task.class_names)
         if columns == (classes,) and classes > 1:
             return  # one column for each class
-        if columns not in ((), (1,), (None,)):
+        if columns not in ((), (1,)):
             raise DataError(
                 f"The {name} targets have shape {shape}.",
                 f"With {classes} class names they must be (examples,) class numbers, "
@@ -125,14 +132,14 @@ def check_target_shape(
             )
     elif isinstance(task, MultiLabel):
         labels = len(task.label_names)
-        if columns not in ((labels,), (None,)):
+        if columns != (labels,):
             raise DataError(
                 f"The {name} targets have shape {shape}.",
                 f"With {labels} label names they must be (examples, {labels}) of 0 and 1.",
             )
     elif isinstance(task, Regression):
         wanted = len(task.target_names)
-        if not wanted or columns in ((wanted,), (None,)) or (wanted == 1 and columns == ()):
+        if not wanted or columns == (wanted,) or (wanted == 1 and columns == ()):
             return
         raise DataError(
             f"The {name} targets have shape {shape}, but there "
@@ -149,18 +156,27 @@ def check_target_shape(
         )
 
 
-def _valid(name: str, rows: Any, task: Task) -> Any:
-    """Which values are valid: (examples, values) or (examples, 1) bool; None if all are."""
-    import numpy as np
+def valid_rows(name: str, rows: Any, columns: int | None, task: Task, total: Any) -> Any:
+    """Which values are valid, of a NumPy array or a tensor.
 
+    Args:
+        name: `train`, `test` or `validation`.
+        rows: (examples, values) numbers.
+        columns: how many values a row has; None if its targets are no rows, or it is not known.
+        task: the task.
+        total: NumPy's `sum` or TensorFlow's `reduce_sum`.
+
+    Returns:
+        (examples, values) bool; None if all are.
+    """
     training = name == "train"
     if isinstance(task, MultiLabel):
-        return (rows >= 0) & (rows <= 1) if training else _are_bits(rows)
-    if isinstance(task, Classification) and rows.shape[1] == len(task.class_names) > 1:
-        total = rows.sum(axis=1, dtype=np.float64, keepdims=True)
+        return (rows >= 0) & (rows <= 1) if training else (rows == 0) | (rows == 1)
+    if isinstance(task, Classification) and columns == len(task.class_names) > 1:
+        share = total(rows, axis=1, keepdims=True)
         if training:
-            return (rows >= 0) & (abs(total - 1) <= _ROUNDING)
-        return _are_bits(rows) & (total == 1)
+            return (rows >= 0) & (abs(share - 1) <= _ROUNDING)
+        return ((rows == 0) | (rows == 1)) & (share == 1)
     if isinstance(task, Classification | Segmentation):
         inside = (rows >= 0) & (rows < len(task.class_names))
         if isinstance(task, Segmentation) and task.ignore is not None:
@@ -197,7 +213,7 @@ def _are_bits(rows: Any) -> np.ndarray:
 
 def _inferred(data: DataSplits, names: Any) -> Task:
     """The task that class names and targets say."""
-    described = signature(data.test)["targets"]
+    described = signature(data.test)["targets"] if isinstance(data.test, Split) else None
     single = isinstance(described, Mapping) and described.keys() == {"shape", "dtype"}
     if not names:
         floats = single and "float" in str(described["dtype"])

@@ -1,4 +1,4 @@
-"""Comparison of versions: metrics, settings, accuracy by class, and a paired test of each.
+"""Comparison of versions: metrics, settings, each class or target, and a paired test of each.
 
 The first version is the baseline. Knows no store: manifests and per-example results are passed in.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from registry_core.errors import UsageError
 from registry_core.evaluation.groups import Group, GroupDifference, differences_of
 from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
+from registry_core.evaluation.parts import by_part, part_names
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.records import EARLIER_SETTINGS, Version
 
@@ -46,11 +47,14 @@ class SideBySide:
         versions: two or more; the first is the baseline.
         metrics: name -> each version's value, None for a version without it.
         config: key -> each version's value, for keys whose values differ.
-        classes: class name -> each version's accuracy on the examples of that class.
+        classes: class, label or target -> what `class_measure` says of each version.
         differences: each version but the first, compared with the first.
         groups: the groups of the versions, each once, in the order of `versions`; empty if every
             version is the only one of its run.
         group_differences: each group but the first, compared with the first.
+        class_measure: `accuracy` on the examples of a class, `f1` of a label, `iou` (intersection
+            over union) of a class, or `mae` (mean absolute error) of a target; empty if the
+            versions have none of these in common.
     """
 
     versions: Sequence[Version]
@@ -60,6 +64,7 @@ class SideBySide:
     differences: Sequence[Difference]
     groups: Sequence[Group]
     group_differences: Sequence[GroupDifference]
+    class_measure: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -67,6 +72,7 @@ class SideBySide:
             "metrics": {name: list(values) for name, values in self.metrics.items()},
             "config": {key: list(values) for key, values in self.config.items()},
             "classes": {name: list(values) for name, values in self.classes.items()},
+            "class_measure": self.class_measure,
             "differences": [
                 {
                     "version": each.version.ref,
@@ -107,17 +113,19 @@ def side_by_side(
             "Name two or more; the first is the baseline.",
             f"mlreg compare {versions[0].ref} {versions[0].model}@latest" if versions else "",
         )
+    class_measure, classes = _classes(manifests, per_example_results)
     return SideBySide(
         versions=versions,
         metrics=_by_key([version.metrics for version in versions]),
         config=_differing(_by_key([_settings_of(manifest) for manifest in manifests])),
-        classes=_classes(manifests, per_example_results),
+        classes=classes,
         differences=[
             _difference(version, versions[0], theirs, per_example_results[0], observer)
             for version, theirs in zip(versions[1:], per_example_results[1:], strict=True)
         ],
         groups=groups,
         group_differences=differences_of(groups),
+        class_measure=class_measure,
     )
 
 
@@ -171,28 +179,26 @@ def _difference(
 
 def _classes(
     manifests: Sequence[Mapping[str, Any]], per_example_results: Sequence[PerExampleResults | None]
-) -> dict[str, list[float | None]]:
-    """Accuracy by class, for single-label classifiers with the same class names."""
-    names = [list(manifest.get("data", {}).get("class_names", [])) for manifest in manifests]
-    if any(each != names[0] for each in names):
-        return {}
-    accuracies = [
-        _accuracies(each, len(names[0])) if each else None for each in per_example_results
+) -> tuple[str, dict[str, list[float | None]]]:
+    """A measure of each class, label or target, and its name, if all versions have the same."""
+    names = [part_names(manifest) for manifest in manifests]
+    found = [
+        None if each is None else by_part(each, names[0])
+        for each in per_example_results
+        if all(other == names[0] for other in names)
     ]
-    if not any(accuracies):
-        return {}  # multi-label targets
-    return {
-        name: [each[number] if each else None for each in accuracies]
-        for number, name in enumerate(names[0])
+    measures = {each[0] for each in found if each}
+    if len(measures) != 1:
+        return "", {}
+    sizes = {len(each[1]) for each in found if each}
+    if len(sizes) != 1:
+        return "", {}
+    (size,) = sizes
+    parts = names[0] or [f"target {number}" for number in range(size)]
+    if len(parts) != size:
+        return "", {}
+    values = {
+        name: [each[1][number] if each else None for each in found]
+        for number, name in enumerate(parts)
     }
-
-
-def _accuracies(per_example_results: PerExampleResults, classes: int) -> list[float | None] | None:
-    right, expected = per_example_results.right(), per_example_results.expected_classes()
-    if right is None or expected is None:
-        return None
-    examples, correct = [0] * classes, [0] * classes
-    for is_right, label in zip(right, expected, strict=True):
-        examples[label] += 1
-        correct[label] += is_right
-    return [hits / count if count else None for hits, count in zip(correct, examples, strict=True)]
+    return measures.pop(), values

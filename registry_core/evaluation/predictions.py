@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from registry_core.types import Evaluation
 
 
+# Errors of a regression are computed for this many examples at once.
+_EXAMPLES_AT_ONCE = 1024
+
+
 def true_and_output(evaluation: Evaluation, task: Task) -> tuple[np.ndarray, np.ndarray]:
     """The targets and the outputs that a task is about."""
     import numpy as np
@@ -110,12 +114,10 @@ def labels_of(evaluation: Evaluation, task: Task) -> tuple[np.ndarray, np.ndarra
 
 
 def numbers_of(evaluation: Evaluation, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
-    """The true and the predicted quantities: two (examples, columns) float64.
+    """The true and the predicted quantities: two (examples, columns) arrays of their own dtypes.
 
     None for other tasks, and for outputs that are something else, such as a mean and a variance.
     """
-    import numpy as np
-
     if not isinstance(task, Regression):
         return None
     targets, outputs = true_and_output(evaluation, task)
@@ -123,9 +125,7 @@ def numbers_of(evaluation: Evaluation, task: Task) -> tuple[np.ndarray, np.ndarr
     ours, theirs = (shape[:-1] if shape[-1:] == (1,) else shape for shape in shapes)
     if ours != theirs:
         return None
-    rows = (each.reshape(len(each), -1).astype(np.float64) for each in (targets, outputs))
-    true, predicted = rows
-    return true, predicted
+    return targets.reshape(len(targets), -1), outputs.reshape(len(outputs), -1)
 
 
 def areas_of(evaluation: Evaluation, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
@@ -192,9 +192,20 @@ def _known_values(name: str, evaluation: Evaluation, task: Task) -> Any:
         both, sizes = (true & predicted).sum(axis=1), true.sum(axis=1) + predicted.sum(axis=1)
         return np.where(sizes == 0, 1.0, 2 * both / np.maximum(sizes, 1))
     if name in ("mae", "mse") and (numbers := numbers_of(evaluation, task)):
-        errors = numbers[1] - numbers[0]
-        return (abs(errors) if name == "mae" else np.square(errors)).mean(axis=1)
+        return _errors(name, *numbers)
     return None
+
+
+def _errors(name: str, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """In parts: an output may be a whole picture, and float64 is twice as large."""
+    import numpy as np
+
+    values = np.empty(len(true))
+    for first in range(0, len(true), _EXAMPLES_AT_ONCE):
+        part = slice(first, first + _EXAMPLES_AT_ONCE)
+        errors = predicted[part].astype("float64") - true[part]
+        values[part] = (abs(errors) if name == "mae" else np.square(errors)).mean(axis=1)
+    return values
 
 
 def _segmented(

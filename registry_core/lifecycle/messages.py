@@ -50,10 +50,10 @@ def warn_of_overruled(environment: Mapping[str, Any], observer: Observer) -> Non
         observer: receives the warnings.
     """
     for name, value in environment.get("overruled", {}).items():
-        if name == "floatx":
+        if name.startswith("floatx"):
             observer.warn(
-                f"Keras is set to floatx {value}, by keras.json or a plugin. This run does not "
-                "follow it: its precision is a setting, -p precision=mixed_float16 for example."
+                f"The {name} is {value}, which a run does not follow: its precision is a setting, "
+                "such as -p precision=mixed_float16."
             )
         else:
             observer.warn(f"{name} is {value}, and mlreg trains with the TensorFlow backend.")

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from registry_core import errors
 from registry_core.config import RunConfig
+from registry_core.data.nesting import map_parts, numbered
 from registry_core.errors import MlregError, RefusedError
 from registry_core.model_import.examiner_process import out_of_memory
 from registry_core.model_import.limits import ANSWER_BYTES, START_SECONDS, Limits
@@ -272,24 +273,36 @@ def _examples(data: DataSplits | None, folder: Path) -> Iterator[tuple[str | Non
         return
     import numpy as np
 
-    inputs, targets = _first(data.test)
+    inputs, first = numbered(_first(data.test))
+    arrays = {str(number): _plain(array) for number, array in enumerate(first)}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".examples-") as around:
         file = Path(around) / "examples.npz"
-        np.savez(file, inputs=_plain(inputs), targets=targets, names=np.array([*data.class_names]))
-        yield str(file), max(inputs.nbytes, 4 * inputs.size)  # models compute in float32
+        nesting, task = np.array(json.dumps(inputs)), np.array(_task_text(data))
+        np.savez(file, nesting=nesting, task=task, names=np.array([*data.class_names]), **arrays)
+        # models compute in float32
+        yield str(file), sum(max(array.nbytes, 4 * array.size) for array in first)
 
 
-def _first(split: Split) -> tuple[Any, Any]:
+def _task_text(data: DataSplits) -> str:
+    """The task as JSON, for the process that tries the model."""
+    if data.task is None:
+        return "null"
+    return json.dumps({**data.task.to_json(), "inferred": data.task.inferred})
+
+
+def _first(split: Split) -> Any:
+    """The first inputs and targets of a split, as NumPy arrays."""
     if isinstance(split, ArraySplit):
-        return split.inputs[:EXAMPLES], split.targets[:EXAMPLES]
+        fields = split.inputs, split.targets
+        return map_parts(lambda array: array[:EXAMPLES], fields)
     if isinstance(split, IndexedSplit):
         from registry_core.training.indexed import Reader
 
         examples = Reader(split, "test").in_order()
     else:
         examples = split.dataset
-    inputs, targets = next(iter(examples.take(EXAMPLES).batch(EXAMPLES)))
-    return inputs.numpy(), targets.numpy()
+    inputs, targets, *_ = next(iter(examples.take(EXAMPLES).batch(EXAMPLES)))
+    return map_parts(lambda tensor: tensor.numpy(), (inputs, targets))
 
 
 def _plain(array: Any) -> Any:

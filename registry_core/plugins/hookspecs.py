@@ -78,7 +78,14 @@ def mlreg_dataset(  # type: ignore[empty-body]
 
     Returns:
         The training and test splits, and optionally a validation split. Inputs are raw, as they
-        will be when the model predicts; normalization belongs in the model.
+        will be when the model predicts; normalization belongs in the model. Inputs and targets may
+        be dicts or tuples of arrays, for several inputs or outputs; texts are arrays of strings.
+        Other hooks get them as NumPy arrays in plain dicts and tuples. `weights` and
+        `class_weights` of a split multiply the losses of its examples. `task` says what the
+        targets mean, and so what versions are compared by: `Classification(class_names)`,
+        `MultiLabel(label_names)`, `Regression(target_names, units)`, `Segmentation(class_names)`,
+        `Other()`. Without it, class names with class numbers are a classification, and a single
+        array of floats is a regression.
 
     Raises:
         DataError: the data is not available, or is not what it should be.
@@ -138,7 +145,8 @@ def mlreg_augmentation(config: RunConfig, data: DataSplits) -> Augmentation | No
 
     Returns:
         A function `(inputs, batch) -> inputs` that runs inside the tf.data graph. `inputs` is
-        (n, ...) with the training split's shape and dtype. `batch` has `seed` (2,) int32, `epoch`
+        (n, ...) with the training split's shape and dtype, or the nesting of several inputs; what
+        is returned is nested alike and has the same shapes. `batch` has `seed` (2,) int32, `epoch`
         () int64 from 0, and `indices` (n,) int64 into the training split. Use stateless random
         functions with `batch.seed`: it depends on the run's seed, the epoch and the step alone, so
         runs can be resumed and reproduced. None, or no hook, trains on the inputs as they are.
@@ -191,8 +199,9 @@ def mlreg_model(config: RunConfig, data: DataSplits, learning_rate: Schedule | N
             `LearningRateSchedule` itself; None if there is no `mlreg_scheduler`.
 
     Returns:
-        A compiled `keras.Model` that takes the raw inputs. If the dataset has class names, the last
-        axis of the output has one value for each class.
+        A compiled `keras.Model` that takes the raw inputs, nested as the split has them. If the
+        dataset has class names and the model one output, the output's last axis has one value for
+        each class. A model of several outputs has a loss, or None, for each.
 
     Example:
         from mlreg import hookimpl

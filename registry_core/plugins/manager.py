@@ -91,6 +91,7 @@ class KnownPlugins:
             UsageError: there is no plugin of this name.
             PluginError: it is missing, does not import, or breaks the contract.
         """
+        keras_environment.prepare()  # as for a run: it may import Keras
         source = self.source(name)
         return PluginSet(None, [source]) if source.kind == "extension" else PluginSet(source, [])
 

@@ -26,7 +26,7 @@ def prepare() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # quiet logs
     for name, asked in (
         ("KERAS_BACKEND", os.environ.get("KERAS_BACKEND")),
-        ("backend in keras.json", _backend_in_file()),
+        ("backend in keras.json", settings_in_file().get("backend")),
     ):
         if asked:
             if asked != BACKEND:
@@ -39,14 +39,14 @@ def prepare() -> None:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def _backend_in_file() -> str | None:
-    """The backend that Keras's own settings file names; None if there is no such file."""
+def settings_in_file() -> dict[str, str]:
+    """What Keras's own settings file says, `keras.json`; empty if there is none."""
     with suppress(OSError, ValueError, RuntimeError):  # there may be no home
         folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
         settings = json.loads((folder / "keras.json").read_text("utf-8"))
-        if isinstance(settings, dict) and isinstance(named := settings.get("backend"), str):
-            return named
-    return None
+        if isinstance(settings, dict):
+            return {name: value for name, value in settings.items() if isinstance(value, str)}
+    return {}
 
 
 def check() -> None:

@@ -46,6 +46,8 @@ class VersionList(Listing[Version]):
         damaged: reference -> damage that names and sizes show; empty unless files were checked.
         unreadable: reference -> a file that this user may not read; empty unless files were
             checked.
+        best: the best version of the model; None unless files were checked.
+        best_by: by what, as in `test_mae, lower is better`.
     """
 
     registry: Path
@@ -54,6 +56,8 @@ class VersionList(Listing[Version]):
     groups: Mapping[str, Sequence[Version]] = field(default_factory=dict)
     damaged: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unreadable: Mapping[str, Path] = field(default_factory=dict)
+    best: Version | None = None
+    best_by: str = ""
 
     @property
     def _items(self) -> Sequence[Version]:

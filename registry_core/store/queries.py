@@ -60,6 +60,13 @@ class Queries:
                 lookup.check_model(view, model)
             return found
 
+    def best(self, model: str) -> tuple[Version, str] | None:
+        """The best of a model's versions, and by what: `min test_mae`; None without versions."""
+        with self._access.reading(f"looking for the best version of {model}") as view:
+            version = view.best(model)
+            entry = version and view.entry(model, version.version)
+            return (version, entry.objective) if version and entry else None
+
     def newest_versions(self, limit: int) -> list[Version]:
         """The versions that were registered last, of any model, newest first."""
         with self._access.reading("listing what was registered last") as view:

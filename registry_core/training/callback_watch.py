@@ -6,7 +6,7 @@ A watcher stands behind each callback in the list and looks at the model after e
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -85,20 +85,22 @@ class CallbackWatch:
 
     # --- after each hook -------------------------------------------------------------------------
 
-    def _before_hook(self) -> None:
+    def _before_hook(self, in_training: bool) -> None:
         self._setup = self._current_setup()
 
     def _epoch_done(self, epoch: int) -> None:
         if self._changers:
             self._checksums[str(epoch + 1)] = _checksum(self._model)
 
-    def _after_hook(self, callback: keras.callbacks.Callback) -> Callable[[], None]:
-        def look() -> None:
+    def _after_hook(self, callback: keras.callbacks.Callback) -> Callable[[bool], None]:
+        def look(in_training: bool) -> None:
             if self._model.stop_training and not self._stopped_by:
                 self._stopped_by = _why_stopped(callback)
             now = self._current_setup()
-            if now != self._setup:
-                raise _changes_training(callback, compiled=now[:-1] != self._setup[:-1])
+            is_compiled = now[:-1] != self._setup[:-1]
+            # before the first batch, no step is traced, so that layers can still be frozen
+            if is_compiled or (in_training and now != self._setup):
+                raise _changes_training(callback, is_compiled)
 
         return look
 
@@ -117,29 +119,33 @@ class _Watcher(keras.callbacks.Callback):
     """Looks at the model when the callback before it in the list has run.
 
     Args:
-        look: called after the hooks of epochs and batches.
+        look: called after the hooks of epochs and batches with True, and with False when training
+            begins.
         epoch_done: called with the epoch, from 0, when its batches are done.
     """
 
     def __init__(
-        self, look: Callable[[], None], epoch_done: Callable[[int], None] | None = None
+        self, look: Callable[[bool], None], epoch_done: Callable[[int], None] | None = None
     ) -> None:
         super().__init__()
         self._look, self._epoch_done = look, epoch_done
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._look(False)
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._look()
+        self._look(True)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._look()
+        self._look(True)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._look()
+        self._look(True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._epoch_done is not None:
             self._epoch_done(epoch)
-        self._look()
+        self._look(True)
 
 
 def _changes_training(callback: keras.callbacks.Callback, compiled: bool) -> PluginError:
@@ -184,7 +190,8 @@ def _averages(model: keras.Model) -> bool:
 def _checksum(model: keras.Model) -> int:
     """A number that says whether weights are the same; not a digest that anyone relies on."""
     total = 0
-    weights: Iterable[Any] = model.weights
-    for each in weights:
-        total = zlib.crc32(np.ascontiguousarray(np.asarray(each.value)).view(np.uint8).data, total)
+    for each in model.weights:
+        array = np.ascontiguousarray(np.asarray(each.value))
+        if not array.dtype.hasobject:
+            total = zlib.crc32(array.view(np.uint8).data, total)
     return total

@@ -92,7 +92,8 @@ def evaluate_model(model: keras.Model, split: Split) -> Evaluation:
 
     # Keras weighs the losses of several outputs by the static size of a batch, which is None in
     # `model.evaluate`
-    signature = batches.element_spec if is_nested(batches.element_spec[1]) else None
+    several = is_nested(batches.element_spec[1]) or len(getattr(model, "outputs", None) or ()) > 1
+    signature = batches.element_spec if several else None
     traced = tf.function(step, signature, autograph=False, reduce_retracing=True)
     outputs, losses, targets = [], [], []
     model.reset_metrics()

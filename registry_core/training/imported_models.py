@@ -9,6 +9,7 @@ import json
 import math
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from registry_core.data.model_fit import misfit, single_output
+from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of
+from registry_core.data.targets import resolve_task
 from registry_core.errors import IntegrityError, MlregError, RefusedError, UsageError
 from registry_core.plugins.custom_code import why
+from registry_core.tasks import MultiLabel, Segmentation, Task, task_from_json
 from registry_core.training.evaluation import evaluate_model
 from registry_core.training.example_inputs import example_batches
 from registry_core.training.model_files import load_model
@@ -87,8 +92,8 @@ class KerasBackend(KerasTrainer):
 
         Args:
             model: as it was loaded.
-            examples: an `.npz` file of `inputs`, `targets` and class `names`; None makes inputs
-                from the model's input shapes, and evaluates nothing.
+            examples: an `.npz` file of inputs, targets and class `names`; None makes inputs from
+                the model's input shapes, and evaluates nothing.
 
         Raises:
             UsageError: the model does not fit the examples.
@@ -132,27 +137,29 @@ class KerasBackend(KerasTrainer):
             raise _does_not_fit(
                 f"The model cannot predict the dataset's examples: {_first_line(error)}"
             ) from error
-        if not isinstance(outputs, np.ndarray):
-            raise _does_not_fit(
-                f"The model has {len(outputs)} outputs; a registered model must have one."
-            )
+        if is_nested(outputs) or is_nested(targets):
+            return _own_losses(model, inputs, targets, outputs)
+        task = data.task or resolve_task(data).task
+        assert task is not None  # noqa: S101 - resolved
+        if wrong := misfit(task, outputs.shape, tuple(targets.shape), data.class_names):
+            raise _does_not_fit(wrong[0])
         classes = len(data.class_names)
-        if classes and outputs.shape != (len(inputs), classes):
-            raise _does_not_fit(
-                f"The model's output has shape {outputs.shape[1:]}, but there are {classes} "
-                "classes."
-            )
-        if _own_loss_fits(model, inputs, targets, outputs, classes):
+        if _own_loss_fits(model, inputs, targets, outputs, classes, task):
             return f"its own {_name(model.loss)}"
-        loss, how = _standard_loss(outputs, targets, classes)
+        loss, how = _standard_loss(outputs, targets, classes, task)
         model.compile(loss=loss, metrics=["accuracy"] if classes else [])
         return f"{_name(loss)} {how}"
 
 
 def _stored(examples: Path) -> DataSplits:
     with np.load(examples, allow_pickle=False) as stored:
-        split = ArraySplit(stored["inputs"], stored["targets"])
-        return DataSplits(split, split, class_names=[str(name) for name in stored["names"]])
+        nesting = json.loads(str(stored["nesting"]))
+        inputs, targets = map_parts(lambda number: stored[str(number)], nesting)
+        split = ArraySplit(inputs, targets)
+        names = [str(name) for name in stored["names"]]
+        task = json.loads(str(stored["task"]))
+        data = DataSplits(split, split, class_names=names)
+        return replace(data, task=task_from_json(task)) if task else resolve_task(data)
 
 
 def _predict_example_inputs(model: keras.Model) -> None:
@@ -213,18 +220,34 @@ def _check_inputs(model: keras.Model, inputs: Any) -> None:
     wanted = getattr(model, "inputs", None)
     if not wanted:
         return  # not built: predicting shows whether the inputs fit
-    if len(wanted) != 1:
-        raise _does_not_fit(f"The model takes {len(wanted)} inputs, but the dataset has one.")
-    shape, given = tuple(wanted[0].shape[1:]), tuple(inputs.shape[1:])
+    given = list(named_parts(inputs, "inputs"))
+    if len(wanted) != len(given):
+        counts = (
+            "one input" if len(each) == 1 else f"{len(each)} inputs" for each in (wanted, given)
+        )
+        raise _does_not_fit("The model takes {}, but the dataset has {}.".format(*counts))
+    if len(given) == 1:
+        _check_input(wanted[0], given[0][1])
+    elif isinstance(model.input, dict) and isinstance(inputs, dict):
+        for key, tensor in model.input.items():
+            if key not in inputs:
+                raise _does_not_fit(
+                    f"The model takes an input {key!r}, but the dataset has {', '.join(inputs)}."
+                )
+            _check_input(tensor, inputs[key])
+
+
+def _check_input(wanted: Any, inputs: Any) -> None:
+    shape, given = tuple(wanted.shape[1:]), tuple(inputs.shape[1:])
     # Keras adds and drops a last axis of size 1 by itself
     sides = [_without_last_ones(shape), _without_last_ones(given)]
     same = len(sides[0]) == len(sides[1]) and all(
         a is None or a == b for a, b in zip(*sides, strict=True)
     )
-    texts = wanted[0].dtype == "string", inputs.dtype.name == "string"
+    texts = wanted.dtype == "string", inputs.dtype.name == "string"
     if not same or texts[0] != texts[1]:
         raise _does_not_fit(
-            f"The model takes {wanted[0].dtype} of shape {shape}, but the dataset's examples "
+            f"The model takes {wanted.dtype} of shape {shape}, but the dataset's examples "
             f"are {inputs.dtype.name} of shape {given}."
         )
 
@@ -235,10 +258,34 @@ def _without_last_ones(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
     return shape
 
 
+def _own_losses(model: keras.Model, inputs: Any, targets: Any, outputs: Any) -> str:
+    """Check that the losses that the model is compiled with fit several outputs or targets."""
+    count = len(parts_of(outputs))
+    if not model.compiled:
+        raise _does_not_fit(
+            f"The model has {count} outputs and was saved without losses for them: compile it, "
+            "and save it again."
+        )
+    try:
+        model.test_on_batch(inputs, targets, return_dict=True)
+    except _OUT_OF_MEMORY:
+        raise
+    except Exception as error:
+        raise _does_not_fit(
+            f"The model's {count} outputs and the dataset's targets do not fit: "
+            f"{_first_line(error)}"
+        ) from error
+    return "its own losses"
+
+
 def _own_loss_fits(
-    model: keras.Model, inputs: Any, targets: Any, outputs: np.ndarray, classes: int
+    model: keras.Model, inputs: Any, targets: Any, outputs: np.ndarray, classes: int, task: Task
 ) -> bool:
     """Whether the loss that the model is compiled with fits the dataset's targets."""
+    if model.compiled and getattr(model, "loss", None) is not None:
+        single = single_output(task, outputs.shape)
+        if single and _name(model.loss).endswith("categorical_crossentropy"):
+            return False  # it needs an output for each class
     if not model.compiled or isinstance(getattr(model, "loss", None), list | dict | None):
         return False
     if (
@@ -256,9 +303,14 @@ def _own_loss_fits(
 
 
 def _standard_loss(
-    outputs: np.ndarray, targets: Any, classes: int
+    outputs: np.ndarray, targets: Any, classes: int, task: Task
 ) -> tuple[keras.losses.Loss, str]:
     """The standard loss for the targets, and how it interprets the outputs, in words."""
+    if isinstance(task, MultiLabel) or single_output(task, outputs.shape):
+        answers = np.asarray(outputs, "float32")
+        logits = not ((answers >= 0) & (answers <= 1)).all()
+        how = "of its outputs as logits" if logits else "of its outputs as probabilities"
+        return keras.losses.BinaryCrossentropy(from_logits=logits), how
     if not classes:
         if not _one_output_a_number(targets, outputs):
             raise _does_not_fit(
@@ -269,13 +321,11 @@ def _standard_loss(
     answers = np.asarray(outputs, "float32")
     # half precision has three digits
     probable = (answers >= 0).all() and np.allclose(answers.sum(axis=-1), 1, atol=1e-2)
-    kind = (
-        keras.losses.CategoricalCrossentropy
-        if _one_output_a_number(targets, outputs)
-        else keras.losses.SparseCategoricalCrossentropy
-    )
     how = "of its outputs as probabilities" if probable else "of its outputs as logits"
-    return kind(from_logits=not probable), how
+    if _one_output_a_number(targets, outputs):
+        return keras.losses.CategoricalCrossentropy(from_logits=not probable), how
+    ignored = task.ignore if isinstance(task, Segmentation) else None
+    return keras.losses.SparseCategoricalCrossentropy(not probable, ignore_class=ignored), how
 
 
 def _one_output_a_number(targets: Any, outputs: np.ndarray) -> bool:

@@ -9,6 +9,9 @@ import keras
 import tensorflow as tf
 from keras.src.trainers.compile_utils import CompileLoss
 
+from registry_core.data.nesting import is_nested
+from registry_core.errors import PluginError
+
 
 def per_example_loss(model: keras.Model) -> Callable[..., tuple[Any, Any]]:
     """A function (inputs, targets, weights=None) -> (outputs, losses), with one loss per example.
@@ -30,6 +33,8 @@ def per_example_loss(model: keras.Model) -> Callable[..., tuple[Any, Any]]:
 
     def predict_with_loss(inputs: Any, expected: Any, weights: Any = None) -> tuple[Any, Any]:
         predicted = keras.tree.map_structure(_in_float32, model(inputs, training=False))
+        if is_nested(predicted) and not is_nested(expected):
+            expected = (expected,)  # Keras might share the rows out among the outputs
         return predicted, tf.convert_to_tensor(loss(expected, predicted, weights))
 
     return predict_with_loss
@@ -62,8 +67,26 @@ def _one_number_each(loss: keras.losses.Loss) -> Callable[..., Any]:
     def losses(expected: Any, predicted: Any, weights: Any = None) -> Any:
         if expected.shape.rank == 1 and predicted.shape[1:] == (1,):
             expected = expected[:, None]
+        if weights is not None and weights.shape.rank == 1:
+            _check_axes(unreduced(expected, predicted).shape)
         values = tf.convert_to_tensor(unreduced(expected, predicted, weights))
         other_axes = list(range(1, values.shape.rank))
         return tf.reduce_mean(values, axis=other_axes)
 
     return losses
+
+
+def _check_axes(shape: Any) -> None:
+    """Check that (n,) weights fit a loss of this shape; Keras would multiply along its last axis.
+
+    Raises:
+        PluginError: the loss has a number for each of several positions of an example.
+    """
+    if shape.rank is not None and shape.rank > 1:
+        sizes, more = ", ".join(["n", *map(str, shape[1:])]), ", 1" * (shape.rank - 1)
+        raise PluginError(
+            f"The loss has a number for each position of an example, ({sizes}), and the weights "
+            "are (n,).",
+            f"Give the weights the shape (examples{more}): one for each example, the same for all "
+            "of its positions.",
+        )

@@ -21,6 +21,7 @@ from registry_core.training.random_draws import (
     unrepeatable_in_augmentation,
 )
 from registry_core.training.stream_checks import CheckedIndexed, checked_batch, with_exact_length
+from registry_core.training.stream_memory import batches_ahead, shuffle_window, window_warning
 from registry_core.types import (
     ArraySplit,
     Augmentation,
@@ -37,9 +38,6 @@ _do_not_convert = tf.autograph.experimental.do_not_convert
 # Evaluation needs no memory for gradients; batches of this size keep the cores busy.
 EVALUATION_BATCH = 250
 
-# A stream is shuffled through a window of this many examples.
-STREAM_SHUFFLE_EXAMPLES = 10_000
-
 # Upper bound of seeds: Keras takes them modulo this.
 _SEEDS = 2**31 - 2
 
@@ -51,6 +49,8 @@ _WORKERS = max(1, os.cpu_count() or 1)
 
 class TrainingBatches:
     """The training batches; each pass over `dataset` is the epoch that `begin` set.
+
+    `warnings` has what the user should know about their order.
 
     A batch is `(inputs, targets)`, nested as the split is, or `(inputs, targets, weights)` if the
     split has example weights or class weights.
@@ -78,6 +78,7 @@ class TrainingBatches:
         self._augmentation = augmentation
         self._weigh = class_weighing(split.class_weights)
         self._seed = seed
+        self.warnings: list[str] = []
         # one stream of randomness for the order, one for the augmentation
         root = tf.constant([seed, 0x6D6C], tf.int32)
         self._order_seed = tf.random.fold_in(root, 0)
@@ -90,7 +91,8 @@ class TrainingBatches:
             raw = self._from_stream(split, batch_size)
         self.draws = RandomDraws()
         self.not_repeatable: list[NotRepeatable] = []
-        self.dataset = _quiet(self._augmented(raw).prefetch(4 * _WORKERS))
+        made = self._augmented(raw)
+        self.dataset = _quiet(made.prefetch(batches_ahead(made, batch_size, 4 * _WORKERS)))
         if whole:
             self.dataset = self.dataset.apply(tf.data.experimental.assert_cardinality(self.steps))
         else:
@@ -148,7 +150,9 @@ class TrainingBatches:
         return _do_not_convert(checked)
 
     def _from_stream(self, split: StreamSplit, batch_size: int) -> tf.data.Dataset:
-        examples = with_exact_length(split)
+        examples, window = with_exact_length(split), shuffle_window(split)
+        if (warning := window_warning(split, window)) is not None:
+            self.warnings.append(warning)
 
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
             epoch = self._epoch.read_value()
@@ -161,11 +165,7 @@ class TrainingBatches:
             )
             return (
                 examples.enumerate()
-                .shuffle(
-                    min(split.examples, STREAM_SHUFFLE_EXAMPLES),
-                    seed=shuffle_seed,
-                    reshuffle_each_iteration=False,
-                )
+                .shuffle(window, seed=shuffle_seed, reshuffle_each_iteration=False)
                 .batch(batch_size)
                 .enumerate()
                 .skip(self._first.read_value())

@@ -8,7 +8,7 @@ checked in the same way: in order it is a stream.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -17,10 +17,17 @@ import numpy as np
 import tensorflow as tf
 
 from registry_core.data.checks import named_splits
-from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of
+from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of, same_nesting
+from registry_core.data.targets import resolve_task
 from registry_core.errors import DataError
 from registry_core.plugins.attribution import error_reason
+from registry_core.tasks import Task
 from registry_core.training.indexed import Reader
+from registry_core.training.stream_targets import (
+    check_target_spec,
+    target_fault,
+    valid_targets,
+)
 from registry_core.types import DataSplits, IndexedSplit, Split, StreamSplit
 
 # Number of examples of a training stream that are read twice before training.
@@ -38,12 +45,12 @@ class CheckedStream(StreamSplit):
 
     Args:
         name: `train`, `test` or `validation`.
-        class_names: of the dataset.
+        task: of the dataset; None checks no targets.
         hashes: of the examples in the first pass, one (n,) int64 array per batch; empty before.
     """
 
     name: str = ""
-    class_names: Sequence[str] = ()
+    task: Task | None = None
     hashes: list[np.ndarray] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -58,15 +65,6 @@ class CheckedStream(StreamSplit):
     def pop_fault(self) -> DataError | None:
         """The error of the code that reads the examples, if it is known."""
         return None
-
-    @property
-    def has_class_numbers(self) -> bool:
-        """Whether a target is a class number, rather than a text, a quantity or a one-hot row."""
-        spec = self.dataset.element_spec[1]
-        if not self.class_names or not isinstance(spec, tf.TensorSpec):
-            return False
-        known = spec.shape.rank is not None
-        return known and spec.dtype.is_integer and tuple(spec.shape) in ((), (1,))
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,10 @@ def checked_streams(data: DataSplits) -> DataSplits:
         DataError: the element specification of a stream is unsuitable.
     """
     checked: dict[str, Any] = {}
+    task = data.task or resolve_task(data).task
     for name, split in named_splits(data).items():
         if isinstance(split, StreamSplit | IndexedSplit):
-            stream = _checked(split, name, tuple(data.class_names))
+            stream = _checked(split, name, task)
             _check_elements(stream)
             checked[name] = stream
     if data.validation is data.test and "test" in checked:
@@ -109,11 +108,9 @@ def checked_streams(data: DataSplits) -> DataSplits:
     return replace(data, **checked) if checked else data
 
 
-def _checked(
-    split: StreamSplit | IndexedSplit, name: str, class_names: Sequence[str]
-) -> CheckedStream:
+def _checked(split: StreamSplit | IndexedSplit, name: str, task: Task | None) -> CheckedStream:
     values = {each.name: getattr(split, each.name) for each in fields(split)}
-    known = {**values, "name": name, "class_names": class_names}
+    known = {**values, "name": name, "task": task}
     if isinstance(split, StreamSplit):
         return CheckedStream(**known)
     reader = Reader(split, name)
@@ -131,7 +128,7 @@ def with_exact_length(split: StreamSplit) -> tf.data.Dataset:
 def checked_batch(split: Split, indices: Any, *batch: Any) -> tuple[Any, ...]:
     """The same batch, in a graph that fails if it is not valid.
 
-    Floats must be finite, class numbers in range, and weights not negative.
+    Floats must be finite, targets what the task says, and weights not negative.
 
     Args:
         split: the batch's split; only a `CheckedStream` is checked.
@@ -146,9 +143,8 @@ def checked_batch(split: Split, indices: Any, *batch: Any) -> tuple[Any, ...]:
             bad |= ~_all_per_example(tf.math.is_finite(part))
     for part in parts_of(batch[2:]):
         bad |= ~_all_per_example(part >= 0)
-    if split.has_class_numbers:
-        labels = tf.cast(batch[1], tf.int64)
-        bad |= ~_all_per_example((labels >= 0) & (labels < len(split.class_names)))
+    if (valid := valid_targets(split.name, batch[1], split.task)) is not None:
+        bad |= ~_all_per_example(valid)
     place = indices[tf.argmax(tf.cast(bad, tf.int32))]
     check = tf.debugging.Assert(~tf.reduce_any(bad), [f"{_MARK} {split.name}", place])
     with tf.control_dependencies([check]):
@@ -157,8 +153,20 @@ def checked_batch(split: Split, indices: Any, *batch: Any) -> tuple[Any, ...]:
 
 
 def record_first_pass(stream: CheckedStream, batches: Iterable[tuple[Any, ...]]) -> None:
-    """Read a stream once and record hashes of its examples; `batches` are all its batches."""
-    stream.hashes[:] = [_example_hashes(*batch) for batch in batches]
+    """Read a stream once and record hashes of its examples; `batches` are all its batches.
+
+    Raises:
+        DataError: all weights are 0.
+    """
+    hashes, weighted = [], len(stream.dataset.element_spec) < len(FIELDS)
+    for batch in batches:
+        hashes.append(_example_hashes(*batch))
+        weighted = weighted or any(np.any(part) for part in parts_of(batch[2:]))
+    stream.hashes[:] = hashes
+    if not weighted:
+        raise DataError(
+            f"The {stream.name} weights are all 0.", "At least one example needs a weight above 0."
+        )
 
 
 def check_repeatable(stream: CheckedStream) -> None:
@@ -253,7 +261,7 @@ def find_fault(stream: CheckedStream, start: int = 0, stop: int | None = None) -
                 "All examples of a split must have the same shape.",
             )
         shapes = found
-        if (fault := _find_in_example(stream, place, parts)) is not None:
+        if (fault := _find_in_example(stream, place, example)) is not None:
             return fault
         place += 1
     return None if stop or place == stream.examples else _wrong_length(stream, place)
@@ -266,9 +274,9 @@ def _named(example: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
 
 
 def _find_in_example(
-    stream: CheckedStream, place: int, parts: Mapping[str, Any]
+    stream: CheckedStream, place: int, example: tuple[Any, ...]
 ) -> DataError | None:
-    for name, part in parts.items():
+    for name, part in _named(example):
         if part.dtype.is_floating and not np.isfinite(array := _as_floats(part)).all():
             what = "NaN" if np.isnan(array).any() else "infinity"
             return DataError(
@@ -280,15 +288,7 @@ def _find_in_example(
                 f"The {stream.name} {name} are negative: the first is in example {place}.",
                 "A weight multiplies the loss of an example; 0 leaves the example out.",
             )
-    classes = len(stream.class_names)
-    if stream.has_class_numbers:
-        label = int(np.reshape(parts["targets"], -1)[0])
-        if not 0 <= label < classes:
-            return DataError(
-                f"The {stream.name} targets are out of range: example {place} has label {label}.",
-                f"There are {classes} class names, so labels go from 0 to {classes - 1}.",
-            )
-    return None
+    return target_fault(stream.name, place, example[1], stream.task)
 
 
 def _check_elements(stream: CheckedStream) -> None:
@@ -299,30 +299,41 @@ def _check_elements(stream: CheckedStream) -> None:
             "It must yield one (input, target) or (input, target, weight) at a time; several "
             "inputs are one dict or tuple.",
         )
+    if _is_batched(stream.dataset):
+        raise DataError(
+            f"The {stream.noun} yields batches: targets of shape {parts_of(spec[1])[0].shape}.",
+            "It must yield one example at a time: dataset.unbatch(). mlreg makes the batches.",
+        )
     for name, part in _named(spec):
         _check_part(f"{stream.noun} yields {name}", name, part)
+    if any(map(is_nested, spec[2:])) and not same_nesting(*spec[1:]):
+        raise DataError(
+            f"The {stream.noun} yields {', '.join(dict(_named(spec)))}.",
+            "Yield one weight, or one for each of the targets, nested alike.",
+        )
     if stream.class_weights is not None and is_nested(spec[1]):
         raise DataError(
             f"The {stream.noun} has class_weights and several targets.",
             "Yield weights instead: (inputs, targets, weight).",
         )
-    classes, targets = len(stream.class_names), spec[1]
-    if not (classes and isinstance(targets, tf.TensorSpec)) or targets.shape.rank is None:
-        return
-    shape = tuple(targets.shape)
-    if shape == (classes,) and classes > 1:
-        return  # one-hot
-    if shape not in ((), (1,)):
-        raise DataError(
-            f"The {stream.noun} yields targets of shape {shape}.",
-            f"With {classes} class names, a target must be a class number or have shape "
-            f"({classes},). A stream must yield single examples, not batches.",
-        )
-    if not (targets.dtype.is_integer or targets.dtype.is_bool):
-        raise DataError(
-            f"The {stream.noun} yields targets of dtype {targets.dtype.name}.",
-            "With class names, targets must be integer class numbers from 0.",
-        )
+    check_target_spec(stream.name, stream.noun, spec[1], stream.task)
+
+
+def _is_batched(dataset: tf.data.Dataset) -> bool:
+    """Whether `dataset.batch` made the elements, and not single examples of rows."""
+    shapes = [getattr(spec, "shape", None) for spec in parts_of(dataset.element_spec)]
+    sizes = {shape[0] if shape is not None and shape.rank else "none" for shape in shapes}
+    if len(sizes) != 1 or "none" in sizes:
+        return False
+    while dataset is not None:
+        kind = type(dataset).__name__
+        if "BatchDataset" in kind:
+            return True
+        if re.search("Unbatch|FlatMap|Interleave|Window|Group", kind):
+            return False  # the elements are made of others than these
+        inputs = dataset._inputs()
+        dataset = inputs[0] if len(inputs) == 1 else None
+    return False
 
 
 def _check_part(where: str, name: str, spec: Any) -> None:

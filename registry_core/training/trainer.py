@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 import platform
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,33 +16,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from registry_core.config import RunConfig, dtype_policy
+from registry_core.config import RunConfig
 from registry_core.data.checks import named_splits
-from registry_core.data.nesting import is_nested, named_parts, parts_of
+from registry_core.data.nesting import named_parts, parts_of
 from registry_core.errors import PluginError, TrainingError
 from registry_core.plugins.attribution import why_not_callable
 from registry_core.process import keras_environment
 from registry_core.process.interrupts import StopRequest
-from registry_core.training.callback_batching import NumberedCallbacks, steps_per_call
-from registry_core.training.callback_watch import CallbackWatch
+from registry_core.tasks import Task
 from registry_core.training.custom_objects import custom_objects
 from registry_core.training.evaluation import (
     check_metric_finite,
     check_metrics,
     evaluate_model,
 )
-from registry_core.training.fused_batch_norm import fused_normalisation
-from registry_core.training.history_callback import HistoryCallback
+from registry_core.training.fitting import fit, rate_in_epoch
 from registry_core.training.model_files import check_saved, save_model
 from registry_core.training.per_example_loss import per_example_loss
-from registry_core.training.phases import phase_line, prepare_phases
-from registry_core.training.pipeline import (
-    TrainingBatches,
-    evaluation_batches,
-    first_batch,
-    first_examples,
-)
-from registry_core.training.resume import CheckpointCallback, read_resume_state
+from registry_core.training.pipeline import evaluation_batches, first_batch, first_examples
+from registry_core.training.precision import PrecisionSettings
 from registry_core.training.stream_checks import (
     CheckedStream,
     check_repeatable,
@@ -52,6 +42,7 @@ from registry_core.training.stream_checks import (
     record_first_pass,
     stream_errors,
 )
+from registry_core.training.task_outputs import loss_identity, output_misfit, yes_threshold
 from registry_core.types import (
     Assembly,
     Augmentation,
@@ -61,7 +52,6 @@ from registry_core.types import (
     Evaluation,
     History,
     Observer,
-    Phase,
     Schedule,
     Split,
 )
@@ -81,40 +71,23 @@ class KerasTrainer:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self._streams: list[CheckedStream] = []
+        self._task: Task | None = None
         if KerasTrainer._made_before:
             tf.get_logger().addFilter(_is_not_retracing_warning)
         KerasTrainer._made_before = True
-        self._settings_before = keras.config.dtype_policy(), keras.config.floatx()
+        self._precision = PrecisionSettings(config)
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
 
-    @contextmanager
-    def precision(self) -> Iterator[None]:
-        """Build models with the configuration's precision in the block, as Keras's dtype policy.
-
-        A plugin that declares a setting `precision` of another type sets the policy itself.
-        """
-        policy, floatx = self._settings_before
-        try:
-            if (wanted := dtype_policy(self._config)) is not None:
-                keras.config.set_floatx("float32")  # losses and metrics are computed in it
-                keras.config.set_dtype_policy(wanted)
-            yield
-        finally:
-            keras.config.set_floatx(floatx)
-            keras.config.set_dtype_policy(policy)
-
-    def _overruled(self) -> dict[str, str]:
-        """Settings of the user's environment that this run does not follow."""
-        floatx = self._settings_before[1]
-        ignored = floatx != "float32" and dtype_policy(self._config) is not None
-        return {**keras_environment.overruled, **({"floatx": floatx} if ignored else {})}
+    def precision(self) -> AbstractContextManager[None]:
+        """Build models with the configuration's precision in the block."""
+        return self._precision.applied()
 
     def environment(self) -> dict[str, Any]:
         """Libraries and device, for the version's record."""
-        overruled = self._overruled()
+        overruled = {**keras_environment.overruled, **self._precision.overruled()}
         gpus = [
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
             for gpu in tf.config.list_physical_devices("GPU")
@@ -155,7 +128,7 @@ class KerasTrainer:
                 f"What mlreg_scheduler returned cannot be called with an epoch: {why}.",
                 "Expected: a function of the epoch alone, such as lambda epoch: 0.001.",
             )
-        return _rate(schedule, 0)
+        return rate_in_epoch(schedule, 0)
 
     def check_data(self, data: DataSplits, read: bool = True) -> DataSplits:
         """The same splits, with streams that are checked whenever they are read.
@@ -169,6 +142,7 @@ class KerasTrainer:
             DataError: a stream is invalid; names the stream and, if there is one, the example.
         """
         data = checked_streams(data)
+        self._task = data.task
         splits = named_splits(data).values()
         self._streams = [split for split in splits if isinstance(split, CheckedStream)]
         with _explain_out_of_memory(self._config), stream_errors(self._streams):
@@ -249,77 +223,16 @@ class KerasTrainer:
             IntegrityError: the checkpoint does not match this model.
             Interrupted: a signal asked to stop.
         """
-        config, model, split = self._config, assembly.model, assembly.data.train
-        resumed = read_resume_state(checkpoints, assembly.callbacks, assembly.phases, observer)
-        batches = TrainingBatches(
-            split, assembly.augmentation, config.batch_size, config.seed, whole=not resumed.step
-        )
-        history = HistoryCallback(batches, observer, stop, resumed.state)
-        watch = CallbackWatch(model, assembly.callbacks, (resumed.state or {}).get("watch"))
-        checkpoint = CheckpointCallback(
-            checkpoints,
-            resumed,
-            history,
-            batches,
-            assembly.callbacks,
-            watch,
-            assembly.phases,
-            observer,
-            stop,
-        )
-        parts = [history, *watch.watched(), checkpoint]
-        if (schedule := _by_epoch(assembly.schedule)) is not None:
-            parts.insert(0, _LearningRateCallback(schedule))
-        callbacks = NumberedCallbacks(parts, batches, model, config.epochs)
-        validation = assembly.data.validation
-        phases = assembly.phases or [Phase("", config.epochs)]
-
-        def create_variables() -> None:
-            _create_variables(model, *first_examples(split, 2))
-
-        observer.training_started(config.epochs, batches.steps, len(split))
-        with (
-            _explain_out_of_memory(config),
-            stream_errors(self._streams),
-            warnings.catch_warnings(),
-        ):
-            # a resumed epoch has fewer batches than Keras was told
-            warnings.filterwarnings("ignore", message="Your input ran out of data")
-            first_epoch = resumed.epoch(config.epochs)
-            for index, end in prepare_phases(
-                phases, resumed.phase, model, config.seed, create_variables
-            ):
-                if assembly.phases:
-                    observer.say(phase_line(assembly.phases, index, model))
-                    history.phase = phases[index].name
-                checkpoint.begin_phase(index, end)
-                watch.begin_phase()
-                callbacks.is_last_fit = end == config.epochs or resumed.is_stopped
-                model.steps_per_execution = steps_per_call(
-                    model, assembly.callbacks, config.batch_size, batches.steps
-                )
-                with fused_normalisation(model):
-                    create_variables()
-                    model.fit(
-                        batches.dataset,
-                        epochs=end,
-                        initial_epoch=first_epoch,
-                        validation_data=None
-                        if validation is None
-                        else evaluation_batches(validation),
-                        callbacks=callbacks,
-                        shuffle=False,  # the batches are shuffled as they are made
-                        verbose=0,
-                    )
-                if model.stop_training or callbacks.is_last_fit:
-                    break
-                first_epoch = end
-        measured = history.history()
-        return replace(
-            measured,
-            not_repeatable=checkpoint.not_repeatable,
-            end=watch.end(measured, assembly.phases),
-        )
+        split = assembly.data.train
+        with _explain_out_of_memory(self._config), stream_errors(self._streams):
+            return fit(
+                self._config,
+                assembly,
+                observer,
+                stop,
+                checkpoints,
+                lambda: _create_variables(assembly.model, *first_examples(split, 2)),
+            )
 
     def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:
         """Evaluate a model on a split.
@@ -338,7 +251,11 @@ class KerasTrainer:
         if not model.compiled:
             model.compile_from_config(trained.get_compile_config())
         with _explain_out_of_memory(self._config), stream_errors(self._streams):
-            evaluation = evaluate_model(model, split)
+            evaluation = replace(
+                evaluate_model(model, split),
+                loss_function=loss_identity(model),
+                threshold=yes_threshold(model, self._task),
+            )
         mean_loss = float(evaluation.losses.mean())
         for name, value in {"the loss": mean_loss, **evaluation.metrics}.items():
             if "loss" in name and not np.isfinite(value):
@@ -413,13 +330,8 @@ def _check_outputs(model: keras.Model, batch: tuple[Any, ...], data: DataSplits)
                 f"The model's {name} are {returned} for {examples} examples.",
                 "Every output must have one row for each example: (n, ...).",
             )
-    # of several outputs, the dataset's task says which one has the classes
-    classes = 0 if is_nested(outputs) or is_nested(targets) else len(data.class_names)
-    if classes and outputs.shape != (examples, classes):
-        raise PluginError(
-            f"The model's output has shape {outputs.shape[1:]}, but there are {classes} classes.",
-            f"The last layer needs {classes} units, one per class name (two for a binary task).",
-        )
+    if wrong := output_misfit(model, outputs, targets, data):
+        raise PluginError(*wrong)
     _, losses = per_example_loss(model)(*batch)
     if losses.shape != (examples,):
         raise PluginError(
@@ -434,37 +346,6 @@ def _create_variables(model: keras.Model, inputs: Any, targets: Any) -> None:
         model.optimizer.build(model.trainable_variables)
     model.compute_metrics(inputs, targets, model(inputs, training=False))
     model.reset_metrics()
-
-
-def _by_epoch(schedule: Schedule | None) -> Callable[[int], float] | None:
-    """The schedule if it is a function of the epoch; None if it is Keras's own."""
-    own = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
-    return None if own else schedule
-
-
-class _LearningRateCallback(keras.callbacks.Callback):
-    """Sets the learning rate of each epoch before its first batch."""
-
-    def __init__(self, schedule: Callable[[int], float]) -> None:
-        super().__init__()
-        self._schedule = schedule
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.model.optimizer.learning_rate = _rate(self._schedule, epoch)
-
-
-def _rate(schedule: Callable[[int], float], epoch: int) -> float:
-    value: Any = schedule(epoch)
-    try:
-        rate = float(value)
-    except (TypeError, ValueError):
-        rate = math.nan
-    if not math.isfinite(rate) or rate < 0:
-        raise PluginError(
-            f"The schedule of mlreg_scheduler returned {value!r} for epoch {epoch}.",
-            "A learning rate must be a finite number, not below 0.",
-        )
-    return rate
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,12 @@ def first_numbers(split: Split, most: int) -> Iterator[bytes]:
         )
 
 
+def at_places(function: Any, places: Sequence[int]) -> Any:
+    """A TensorFlow function of an index, whose examples are some of another one's."""
+    chosen = tf.constant(places, tf.int64)
+    return lambda index: function(chosen[index])
+
+
 def augmented(split: Split, augmentation: Augmentation, seed: int, most: int) -> list[np.ndarray]:
     """The first inputs of a split as a training run with this seed augments them, in their order.
 
@@ -103,12 +109,12 @@ def rates(schedule: Schedule, epochs: int, steps_per_epoch: int) -> Iterator[tup
             yield f"epoch {epoch}", float(schedule(epoch))
 
 
-def at_its_highest(schedule: Schedule | None, epochs: int) -> Schedule | None:
-    """The highest learning rate of a function of the epoch, in every epoch.
+def at_its_highest(schedule: Schedule | None, epochs: int, factor: float) -> Schedule | None:
+    """The highest learning rate of a function of the epoch times a factor, in every epoch.
 
     A schedule of Keras's own is part of the optimizer, and is returned as it is.
     """
     if schedule is None or isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return schedule
-    highest = max(rate for _, rate in rates(schedule, epochs, 1))
+    highest = factor * max(rate for _, rate in rates(schedule, epochs, 1))
     return lambda epoch: highest

@@ -43,6 +43,7 @@ LINES = [
     ("evaluate", "evaluate flowers@2 --split train"),
     ("promote", "promote flowers@1 production"),
     ("rules set", "rules set production --floor test_accuracy=0.5 --margin 0.9"),
+    ("rules set", "rules set production --ceiling test_loss=9"),
     ("rules list", "rules list"),
     ("rules sync", "rules sync --yes"),
     ("promote", "promote flowers@2 production --reason better"),

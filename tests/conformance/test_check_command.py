@@ -134,7 +134,7 @@ def test_data_that_is_read_with_tensorflow_is_left_to_the_whole_check(project):
     assert list(skipped) == [
         "data-loads", "splits-valid", "data-repeats", "splits-share-no-example",
     ]  # fmt: skip
-    assert set(skipped.values()) == {"mlreg_dataset imports TensorFlow: leave out --quick."}
+    assert set(skipped.values()) == {"Its data is read with TensorFlow: leave out --quick."}
 
 
 def test_an_extension_is_checked_by_the_rules_that_are_for_it(project):
@@ -194,3 +194,28 @@ def mlreg_dataset():
     assert list(temporary.iterdir()) == []
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_a_file_that_is_made_anywhere_is_noticed(project, tmp_path):
+    """Beside the plugin, in another folder, from the import on; not in mlreg's cache."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    makes = f"""
+from pathlib import Path
+from mlreg import cache_folder
+
+Path({str(elsewhere)!r}, "imported.txt").write_text("early")
+
+@hookimpl
+def mlreg_dataset():
+    cache_folder("points").mkdir(parents=True, exist_ok=True)
+    (cache_folder("points") / "allowed.txt").write_text("cached")
+    Path(__file__).with_name("beside.txt").write_text("late")
+    return splits(draw(60, 1), draw(30, 2))
+"""
+    found = check(project(makes), "--json").json
+    (failed,) = (each for each in found["rules"] if each["status"] == "failed")
+    assert failed["rule"] == "writes-nothing-elsewhere"
+    assert "beside.txt" in failed["found"]
+    assert "imported.txt" in failed["found"]
+    assert "allowed" not in failed["found"]

@@ -87,3 +87,14 @@ def test_an_extension_keeps_the_rules_that_are_for_it():
     assert failures(found) == {}
     assert found["resumes-to-same-weights"].status == "passed"
     assert found["report-files-open"].status == "skipped"
+
+
+@pytest.mark.gate
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("plugin", ["streams_plugin", "nested_plugin", "targets_plugin"])
+def test_every_kind_of_split_is_checked_on_a_few_examples(plugin):
+    """Streams, examples that are read by index, nestings, texts, weights, several targets."""
+    found = outcomes(plugin)
+    assert failures(found) == {}
+    skipped = {rule for rule, each in found.items() if each.status == "skipped"}
+    assert skipped == ({"data-repeats-elsewhere"} if plugin == "streams_plugin" else set())

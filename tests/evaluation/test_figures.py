@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from registry_core.config import RunConfig
 from registry_core.evaluation import figures as plotting
 from registry_core.evaluation.figures import canvas
+from registry_core.tasks import Classification, MultiLabel, Regression, Segmentation
 from registry_core.types import Evaluation, History, RunResult
 
 FIFTY = [0.8 - 0.4 * 0.9**epoch for epoch in range(50)]
@@ -299,6 +301,69 @@ def test_single_numbers_get_predicted_against_true(tmp_path, figures, shape):
         axes = figure.axes[0]
         assert len(axes.collections[0].get_offsets()) == 29
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("true", label)
+
+
+def by_task(task, outputs, targets, threshold=0.5):
+    """A result of this task."""
+    losses = np.zeros(len(outputs), np.float32)
+    evaluation = Evaluation({}, np.asarray(outputs), losses, np.asarray(targets))
+    evaluation = replace(evaluation, threshold=threshold)
+    names = tuple(task.class_names)
+    config, history = RunConfig(), History({})
+    return RunResult("wine", "wine", "tiny", config, history, {}, evaluation, names, task=task)
+
+
+def test_one_unit_for_two_classes_gets_a_confusion_matrix(tmp_path, figures):
+    """A logit above 0, or a probability above 0.5, is the second class."""
+    task, targets = Classification(("no", "yes")), np.array([0, 1, 1, 0])
+    for threshold, outputs in ((0.0, [-2, 0.2, 3, 0.3]), (0.5, [0.1, 0.6, 0.9, 0.7])):
+        drawn = plotting.standard_figures(
+            by_task(task, np.float32(outputs)[:, None], targets, threshold), tmp_path
+        )
+        assert names(drawn) == ["confusion_matrix.png"]
+        cells = [int(text.get_text()) for text in figures[-1].axes[0].texts]
+        assert cells == [1, 1, 0, 2]
+
+
+def test_labels_get_precision_and_recall(tmp_path, figures):
+    """A label that no example has and none gets is marked, and its examples are counted."""
+    true = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 0]])
+    outputs = np.array([[0.9, 0.2, 0], [0.8, 0.7, 0], [0.6, 0, 0], [0.1, 0, 0]], np.float32)
+    drawn = plotting.standard_figures(
+        by_task(MultiLabel(("abc", "b", "c")), outputs, true), tmp_path
+    )
+    assert names(drawn) == ["labels.png"]
+    axes = figures[0].axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["abc (3)", "b (1)", "c (0)"]
+    shown = [text.get_text() for text in axes.texts]
+    assert shown == ["0.667", "0.000", "none", "0.667", "0.000", "none"]
+
+
+def test_each_target_of_a_regression_has_its_name_and_unit(tmp_path, figures):
+    """On both axes of its own figures."""
+    true = np.array([[20.0, 1e5], [40, 2e5], [60, 3e5]])
+    task = Regression(("age", "price"), ("years", "EUR"))
+    drawn = plotting.standard_figures(by_task(task, true - [1, 2000], true), tmp_path)
+    assert names(drawn) == [
+        f"{kind}_{number}.png" for number in (0, 1) for kind in ("predicted_and_true", "residuals")
+    ]
+    axes = [figure.axes[0] for figure in figures]
+    assert (axes[0].get_xlabel(), axes[0].get_ylabel()) == (
+        "true age (years)",
+        "predicted age (years)",
+    )
+    title = " ".join(axes[3].get_title(loc="left").split())
+    assert "errors of price, on average 2,000 EUR off and 2,000 EUR too low" in title
+
+
+def test_places_get_the_intersection_over_union_of_each_class(tmp_path, figures):
+    """Ignored places count for nothing; a class that is nowhere has no value."""
+    true = np.array([[[0, 0], [1, 9]], [[0, 1], [1, 1]]])
+    answered = np.array([[[0, 1], [1, 2]], [[0, 1], [1, 1]]])
+    task = Segmentation(("road", "car", "sky"), ignore=9)
+    outputs = np.eye(3, dtype=np.float32)[answered]
+    assert names(plotting.standard_figures(by_task(task, outputs, true), tmp_path)) == ["iou.png"]
+    assert [text.get_text() for text in figures[0].axes[0].texts] == ["0.667", "0.800", "none"]
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_an_imported_version_has_the_same_bytes_and_names_its_source(tmp_path):
         "data_preset": "quick",
     }
     assert (manifest["config"], manifest["history"], manifest["epoch_seconds"]) == ({}, {}, [])
-    assert manifest["objective"] == {"metric": "test_accuracy", "direction": "max"}
+    assert manifest["objective"] == {"metric": "test_accuracy", "direction": "max", "unit": ""}
     assert str(tmp_path) not in json.dumps(manifest)
     per_example_results = PerExampleResults.from_json(project.store.read(version, "outcomes.json"))
     assert per_example_results.fingerprint == manifest["data"]["splits"]["test"]["fingerprint"]
@@ -485,7 +485,8 @@ def held_against(training, keras, outputs, targets, class_names=(), **compiled):
         built.compile("adam", **compiled)
     split = ArraySplit(np.zeros((len(targets), 2), "float32"), targets)
     backend = training.KerasBackend(RunConfig())
-    return backend.check_compatibility(built, DataSplits(split, split, class_names=class_names))
+    data = DataSplits(split, split, class_names=tuple(class_names))
+    return backend.check_compatibility(built, data)
 
 
 @pytest.mark.gate
@@ -505,6 +506,10 @@ def test_the_loss_fits_the_targets(training, keras):
     assert said == "its own mean_squared_error"
     said = held(2, np.array([[0], [1]] * 4), "ab", loss="mse", metrics=["accuracy"])
     assert said == "sparse_categorical_crossentropy of its outputs as logits"
+    said = held(1, np.array([0, 1] * 4), "ab")
+    assert said == "binary_crossentropy of its outputs as logits"
+    said = held(1, np.array([0, 1] * 4), "ab", loss="sparse_categorical_crossentropy")
+    assert said == "binary_crossentropy of its outputs as logits"
     with pytest.raises(UsageError, match=r"shape \(3,\), but the targets have \(2,\)"):
         held(3, pairs)
     with pytest.raises(UsageError, match=r"shape \(3,\), but the targets have \(\)"):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.processes
 # --- text that no file can keep ---
 
 UNWRITABLE = [
-    ("setosa", "set\\udc80osa", 4, "A class name is not valid Unicode: 'set\\udc80osa'"),
+    ("setosa", "set\\udc80osa", 4, "Class name 0 is not valid Unicode: 'set\\udc80osa'"),
     ('source="drawn"', 'source="dra\\ud800wn"', 4, "source is not valid Unicode"),
     (
         "units: int = 8",

@@ -1,6 +1,7 @@
 """Keras loads with TensorFlow, whoever imports it first and whatever keras.json says."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from cli_helpers import python
 from fakes import TABLE_PLUGIN, Recorder, write_plugin, write_settings
 
 from registry_core.lifecycle.messages import warn_of_overruled
+from registry_core.plugins.manager import KnownPlugins
 from registry_core.process import keras_environment
 
 LOAD_PLUGIN = """
@@ -66,17 +68,26 @@ def test_another_backend_that_was_asked_for_is_remembered(
         assert keras_environment.overruled == said
 
 
+def test_a_plugin_alone_gets_the_backend_of_a_run(tmp_path, monkeypatch):
+    """`plugins show` and `data` import it too; one that imports Keras would need jax otherwise."""
+    monkeypatch.setattr(keras_environment, "overruled", {})
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    write_plugin(tmp_path, "flowers_plugin", TABLE_PLUGIN)
+    KnownPlugins(write_settings(tmp_path, {"flowers": "flowers_plugin"})).load_alone("flowers")
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+
+
 def test_what_a_run_does_not_follow_is_a_warning():
     """Settings of the environment that the record has under `overruled`, and tf.keras's own."""
     observer = Recorder()
     environment = {
-        "overruled": {"KERAS_BACKEND": "jax", "floatx": "float16"},
+        "overruled": {"KERAS_BACKEND": "jax", "floatx in keras.json": "float16"},
         "variables": {"TF_USE_LEGACY_KERAS": "1"},
     }
     warn_of_overruled(environment, observer)
     backend, floatx, legacy = observer.warnings
     assert backend == "KERAS_BACKEND is jax, and mlreg trains with the TensorFlow backend."
-    assert "does not follow it: its precision is a setting" in floatx
+    assert floatx.startswith("The floatx in keras.json is float16, which a run does not follow")
     assert "tf.keras is Keras 2" in legacy
     warn_of_overruled({"variables": {"TF_USE_LEGACY_KERAS": "0"}}, observer)
     assert len(observer.warnings) == 3

@@ -115,8 +115,8 @@ def test_a_plugins_own_objective_says_which_way_is_better(tmp_path):
         "        return ArraySplit(inputs, inputs / 2)\n\n"
         "    def cost(targets, outputs):\n"
         "        return abs(targets - outputs)[:, 0]\n\n"
-        "    objective = Objective('cost', 'min', cost)\n"
-        "    return DataSplits(split(0), split(100), task=Other(objective=objective))"
+        "    task = Other(objective=Objective('cost', 'min', cost))\n"
+        "    return DataSplits(split(0), split(100), task=task)"
     )
     project = Project(tmp_path, TABLE_PLUGIN + hook("mlreg_dataset", body))
     assert project.run().metrics["test_cost"] == 51.75

@@ -100,6 +100,7 @@ def row(number=3, reason=REASON, **changes) -> LedgerRow:
 
 
 MANIFEST = {
+    "objective": {"metric": "test_accuracy", "direction": "max"},
     "data": {
         "source": "a long story about where all this data came from, " * 4,
         "splits": {
@@ -224,7 +225,7 @@ def test_each_metric_has_a_column_even_if_a_version_lacks_it(monkeypatch):
     head, first, second = lines
     place = head.index("f1")
     assert first[place : place + 2].strip() == ""
-    assert second[place:].split()[0] == "0.5"
+    assert second[place:].split()[0] == "0.5000"
 
 
 def test_a_table_shows_ages_and_a_wide_table_shows_times(monkeypatch):

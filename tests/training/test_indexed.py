@@ -154,6 +154,51 @@ def test_a_smaller_number_takes_the_first_examples():
     assert sorted(seen) == list(range(20))
 
 
+def test_grains_random_access_sources_are_splits():
+    """A `RandomAccessDataSource`, and a `MapDataset` that changes its examples."""
+    import grain
+
+    inputs, targets = examples(50)
+
+    class Flowers(grain.sources.RandomAccessDataSource):
+        def __len__(self):
+            return len(inputs)
+
+        def __getitem__(self, index):
+            return inputs[index], targets[index]
+
+    doubled = grain.MapDataset.source(Flowers()).map(lambda flower: (2 * flower[0], flower[1]))
+    assert batches_of(IndexedSplit(Flowers()), 1) == batches_of(ArraySplit(inputs, targets), 1)
+    assert batches_of(IndexedSplit(doubled), 1) == batches_of(ArraySplit(2 * inputs, targets), 1)
+    endless = IndexedSplit(doubled.repeat(), examples=50)
+    assert batches_of(endless, 1) == batches_of(ArraySplit(2 * inputs, targets), 1)
+    data = DataSplits(IndexedSplit(doubled), IndexedSplit(Flowers()), class_names=NAMES)
+    assert run(data)[0].startswith("sha256:")
+
+
+def test_nested_texts_and_weights_are_read_by_index():
+    """As arrays of them are."""
+    words = np.array(["red", "green", "a longer word"] * 7)
+    inputs, classes = examples(21)
+    nested = {"word": words, "size": inputs}
+    weights = np.linspace(0, 1, 21).astype("float32")
+    source = [
+        ({"word": word, "size": size}, label, weight)
+        for word, size, label, weight in zip(words, inputs, classes, weights, strict=True)
+    ]
+
+    def batches(split):
+        from registry_core.training.pipeline import TrainingBatches
+
+        made = TrainingBatches(replace(split, class_weights={1: 3.0}), None, 4, 7)
+        return [
+            [*(np.asarray(x[key]).tolist() for key in sorted(x)), y.tolist(), w.tolist()]
+            for x, y, w in made.dataset.as_numpy_iterator()
+        ]
+
+    assert batches(IndexedSplit(source)) == batches(ArraySplit(nested, classes, weights))
+
+
 # --- faults --------------------------------------------------------------------------------------
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from nested_plugins import PLUGINS, project, stopping_backend
 
-from registry_core.errors import Interrupted
+from registry_core.errors import Interrupted, UsageError
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
 from registry_core.exports import FORMATS, export
+from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.reevaluate import evaluate, spec_of_data
+from registry_core.lifecycle.spec import spec_from_preset
+from registry_core.model_import import examiner
 from registry_core.records import MODEL_FILE
 
 pytestmark = pytest.mark.tensorflow
@@ -109,3 +113,40 @@ def test_the_record_says_how_examples_are_nested(backend, tmp_path):
     assert {"test_loss", "test_kind_loss", "test_size_loss", "test_kind_accuracy"} <= set(
         version.metrics
     )
+
+
+@pytest.mark.gate(keep=1)
+@pytest.mark.parametrize("name", ["two outputs", "inputs in a dict", "texts", "a stream of dicts"])
+def test_a_model_of_several_inputs_or_outputs_can_be_imported(name, backend, load, tmp_path):
+    """It is tried out on the first examples, in a file that needs no pickle, and evaluated."""
+    made = project(tmp_path, name)
+    version = made.run(backend=backend)
+    spec, context = spec_from_preset(made.plugins), made.context(backend)
+    data, model = load_data(spec, context), load(made, version)
+    here = backend(spec.config)
+    with examiner._examples(data, tmp_path) as (file, size):
+        here.trial_run(model, Path(file))
+        here.predict_examples(model, Path(file))
+    assert size > 0
+    loss = here.check_compatibility(model, data)
+    assert loss == ("its own losses" if name == "two outputs" else f"its own {model.loss.name}")
+    evaluation = here.evaluate(model, model, here.check_data(data).test)
+    assert evaluation.metrics["loss"] == pytest.approx(version.metrics["test_loss"], rel=1e-6)
+
+
+def test_a_model_with_other_inputs_or_outputs_cannot_be_imported(backend, tmp_path, keras):
+    """With what the model has, and what the dataset has."""
+    made = project(tmp_path, "two outputs")
+    spec = spec_from_preset(made.plugins)
+    data, here = load_data(spec, made.context(backend)), backend(spec.config)
+    points = keras.Input((2,))
+    outputs = [keras.layers.Dense(3)(points), keras.layers.Dense(1)(points)]
+    model = keras.Model(points, outputs)
+    with pytest.raises(UsageError, match="2 outputs and was saved without losses"):
+        here.check_compatibility(model, data)
+    model.compile(loss=["mse", "mse"])
+    with pytest.raises(UsageError, match="2 outputs and the dataset's targets do not fit"):
+        here.check_compatibility(model, data)
+    model = keras.Model([points, keras.Input((1,))], outputs[0])
+    with pytest.raises(UsageError, match="takes 2 inputs, but the dataset has one input"):
+        here.check_compatibility(model, data)

@@ -119,7 +119,9 @@ def test_stopped_in_each_phase_and_between_them_it_ends_in_the_same_weights(fits
 
 @pytest.mark.gate
 @pytest.mark.parametrize("place", EVERYWHERE, ids=str)
-@pytest.mark.parametrize("kind", ["draws", "same optimizer", "callbacks", "mixed_float16"])
+@pytest.mark.parametrize(
+    "kind", ["draws", "same optimizer", "callbacks", "mixed_float16", "averaged"]
+)
 def test_each_place_alone_and_each_way_to_prepare(fits, keras, tf, kind, place):
     """A prepare that draws or adds, one that compiles nothing, callbacks, another precision."""
     import random
@@ -149,6 +151,14 @@ def test_each_place_alone_and_each_way_to_prepare(fits, keras, tf, kind, place):
             keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True),
             keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=0, min_delta=10.0),
         ]
+    elif kind == "averaged":
+
+        def averaging(model):
+            unfreeze(model)
+            adam = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.8)
+            model.compile(adam, model.loss, metrics=["accuracy"])
+
+        phases = lambda: [Phase("one", 2, averaging), Phase("two", 2, averaging)]  # noqa: E731
     else:
         choices["settings"] = {"precision": "mixed_float16"}
     fit = fits(phases, **choices)
@@ -249,9 +259,23 @@ def test_other_phases_than_those_of_the_checkpoint_are_refused(fits, tmp_path):
 
 
 @pytest.mark.gate
+def test_a_callback_can_freeze_layers_before_the_first_batch(fits, keras):
+    """The step is not traced yet; that worked before there were phases."""
+
+    class Freezes(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.layers[0].trainable = False
+            self.before = self.model.layers[0].get_weights()[0]
+
+    ended = fits(lambda: (), epochs=2, callbacks=lambda run_dir: [Freezes()]).whole()
+    assert (ended.model.layers[0].get_weights()[0] == ended.callbacks[0].before).all()
+
+
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("hook", "does", "said"),
     [
+        ("on_train_begin", unfreeze, "compiled the model again"),
         ("on_epoch_begin", unfreeze, "compiled the model again"),
         ("on_epoch_end", unfreeze, "compiled the model again"),
         ("on_train_batch_end", unfreeze, "compiled the model again"),
@@ -265,14 +289,16 @@ def test_a_callback_that_changes_what_is_trained_is_refused(fits, keras, hook, d
     class Unfreezes(keras.callbacks.Callback):
         pass
 
-    def act(self, number, logs=None):
-        if number == 1:
+    def act(self, number=None, logs=None):
+        if number in (1, None):
             does(self.model)
 
     setattr(Unfreezes, hook, act)
     last = keras.callbacks.EarlyStopping("loss", patience=9)
     with pytest.raises(PluginError) as caught:
         fits(lambda: (), callbacks=lambda run_dir: [Unfreezes(), last]).whole()
-    assert caught.value.what.startswith("The callback ")
-    assert f"Unfreezes {said}" in caught.value.what or said in caught.value.what
+    assert caught.value.what.startswith("The callback test_a_callback_that_changes")
+    assert f"Unfreezes {said}" in caught.value.what or f"changed which layers are {said}" in (
+        caught.value.what
+    )
     assert "mlreg_phases" in caught.value.remedy

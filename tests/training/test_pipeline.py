@@ -1,6 +1,7 @@
 """The content of a batch is a function of (run seed, epoch, step) alone."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -205,9 +206,56 @@ def test_the_first_examples_are_the_first(pipeline, kind):
         assert len(pipeline.first_examples(split_of(kind, 2), 3)[0]) == 2
 
 
+def test_a_small_stream_keeps_the_order_that_it_had_in_earlier_versions(made):
+    """A run that was stopped with one is resumed with another, and `reproduce` repeats it."""
+    batches = made("stream", examples=12)
+    assert order_of(epoch_of(batches, 0)) == [0, 5, 8, 4, 2, 9, 7, 3, 6, 11, 10, 1]
+    assert order_of(epoch_of(batches, 3)) == [3, 11, 4, 0, 9, 2, 8, 6, 10, 5, 7, 1]
+    assert not batches.warnings
+
+
+def test_a_stream_can_keep_its_own_order_or_set_its_window(pipeline, tf):
+    """1 keeps the order; in a window of 3, nothing comes more than 2 places early."""
+    tf.random.set_seed(7)
+    stream = split_of("stream", 20)
+    for shuffle, early in ((1, 0), (3, 2)):
+        batches = pipeline.TrainingBatches(replace(stream, shuffle=shuffle), reveal, 4, 7)
+        order = order_of(epoch_of(batches, 0))
+        assert sorted(order) == list(range(20))
+        assert max(index - place for place, index in enumerate(order)) == early
+        assert not batches.warnings
+
+
+def test_the_window_holds_256_megabytes_at_most(tf):
+    """By the size of an example; of texts it is measured."""
+    from registry_core.training.stream_memory import shuffle_window
+
+    def window(example, examples=50_000, **more):
+        return shuffle_window(
+            StreamSplit(tf.data.Dataset.from_tensors(example), examples, "v1", **more)
+        )
+
+    assert window((tf.zeros(2), 0)) == 10_000
+    assert window((tf.zeros(2), 0), examples=900) == 900
+    assert window((tf.zeros((256, 256, 3)), 0)) == 256_000_000 // (256 * 256 * 3 * 4 + 4) == 325
+    assert window(({"pixels": tf.zeros((256, 256, 3), tf.uint8)}, 0)) == 1302
+    assert window((tf.constant("x" * 99_972), 0)) == 2560
+    assert window((tf.zeros((20_000, 20_000), tf.uint8), 0)) == 1
+    assert window((tf.zeros((256, 256, 3)), 0), shuffle=7_000) == 7_000
+
+
+def test_a_window_smaller_than_the_stream_is_told(made, pipeline, monkeypatch):
+    """Before training: a folder sorted by class would be learned class by class."""
+    monkeypatch.setattr("registry_core.training.stream_memory.WINDOW_EXAMPLES", 3)
+    (warning,) = made("stream", examples=20).warnings
+    assert "within a window of 3 of 20 examples" in warning
+    assert "IndexedSplit" in warning
+    assert not made("indexed", examples=20).warnings
+
+
 def test_a_stream_longer_than_the_window_is_shuffled_without_loss(made, pipeline, monkeypatch):
     """A small window mixes less, but loses and repeats nothing."""
-    monkeypatch.setattr(pipeline, "STREAM_SHUFFLE_EXAMPLES", 3)
+    monkeypatch.setattr("registry_core.training.stream_memory.WINDOW_EXAMPLES", 3)
     order = order_of(epoch_of(made("stream", examples=20), 0))
     assert sorted(order) == list(range(20))
     assert order != list(range(20))

@@ -77,15 +77,22 @@ def test_a_plugin_keeps_its_own_setting_of_that_name(training, keras):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_a_floatx_of_the_user_is_overruled_and_recorded(training, keras):
-    """`keras.json` would change what every run computes."""
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_floatx_of_the_user_is_overruled_and_a_plugins_own_stays(
+    training, keras, tmp_path, monkeypatch, in_file
+):
+    """`keras.json` would change what every run computes; code that sets it means this one."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    if in_file:
+        (tmp_path / "keras.json").write_text('{"floatx": "float16"}')
     keras.config.set_floatx("float16")
     try:
         trainer = training.KerasTrainer(RunConfig())
         with trainer.precision():
-            assert keras.config.floatx() == "float32"
-            assert keras.layers.Dense(1).compute_dtype == "float32"
-            assert trainer.environment()["overruled"] == {"floatx": "float16"}
+            used = "float32" if in_file else "float16"
+            assert keras.config.floatx() == keras.layers.Dense(1).compute_dtype == used
+            told = trainer.environment().get("overruled", {})
+            assert told.get("floatx in keras.json") == ("float16" if in_file else None)
         assert keras.config.floatx() == "float16"
     finally:
         keras.config.set_floatx("float32")

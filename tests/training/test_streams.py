@@ -189,6 +189,37 @@ def test_the_element_specification_of_a_stream_is_checked_first():
         assert reached == "data"
 
 
+@pytest.mark.parametrize("after", ["", "prefetch", "map", "unbatch"])
+def test_a_batched_stream_is_told_to_unbatch(after):
+    """Also where targets are quantities; rows of a series that were cut by `batch` are examples."""
+    import tensorflow as tf
+
+    inputs, classes = examples(40)
+    data = tf.data.Dataset.from_tensor_slices((inputs, classes * 1.0)).batch(8)
+    data = {
+        "": data,
+        "prefetch": data.prefetch(1),
+        "map": data.map(lambda rows, label: (rows, label + 1)),
+        "unbatch": data.unbatch(),
+    }[after]
+    reached, error = run(regression("train", StreamSplit(data, 40, "drawn")), units=1)
+    if after == "unbatch":
+        assert reached == "done"
+    else:
+        assert error.what == "The train stream yields batches: targets of shape (None,)."
+        assert "dataset.unbatch()" in error.remedy
+
+
+@pytest.mark.gate
+def test_a_series_that_is_cut_into_rows_by_batch_has_single_examples():
+    """An example is a row of inputs and the number that follows it."""
+    import tensorflow as tf
+
+    series = tf.data.Dataset.from_tensor_slices(np.arange(120, dtype="float32"))
+    rows = series.batch(3, drop_remainder=True).map(lambda row: (row[:2], row[2]))
+    assert run(regression("train", StreamSplit(rows, 40, "drawn")), units=1) == ("done", None)
+
+
 # --- another order -------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from training_helpers import NAMES, flowers
 
 from registry_core.config import RunConfig
 from registry_core.data.arrays import with_arrays
-from registry_core.errors import DataError
+from registry_core.errors import DataError, PluginError
 from registry_core.process.interrupts import StopRequest
 from registry_core.types import ArraySplit, Assembly, DataSplits, StreamSplit
 
@@ -145,3 +145,40 @@ def test_a_wrong_weight_of_a_stream_is_reported_with_its_index(weight, said, tra
     dataset = tf.data.Dataset.from_tensor_slices((split.inputs, split.targets, weights))
     with pytest.raises(DataError, match=said):
         fitted(training, keras, StreamSplit(dataset, 30, "drawn"))
+
+
+def test_weights_of_0_alone_and_weights_of_another_nesting_are_refused(training, keras, tf):
+    """Of a stream that is read before training."""
+    split = flowers(30)
+
+    def refused(said, weights):
+        dataset = tf.data.Dataset.from_tensor_slices((split.inputs, split.targets, weights))
+        test = StreamSplit(dataset, 30, "drawn")
+        with pytest.raises(DataError, match=said):
+            training.KerasTrainer(RunConfig()).check_data(DataSplits(split, test))
+
+    refused("The test weights are all 0", np.zeros(30))
+    refused(r"yields inputs, targets, weights\['a'\]", {"a": np.ones(30)})
+
+
+def test_the_weights_of_a_loss_by_position_need_axes_for_the_positions(training, keras, tmp_path):
+    """Keras would multiply along the last axis; with more axes each example is weighed."""
+    series = np.random.default_rng(0).normal(size=(40, 5, 2)).astype("float32")
+    model = keras.Sequential([keras.Input((5, 2)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    weights = np.linspace(0, 2, 40)
+    trainer = training.KerasTrainer(RunConfig())
+
+    def checked(weights):
+        split = ArraySplit(series, series[:, :, :1], weights)
+        data = DataSplits(split, split)
+        trainer.check(Assembly(data, model, None, None, []), tmp_path)
+        return trainer.evaluate(model, model, split)
+
+    with pytest.raises(PluginError) as caught:
+        checked(weights)
+    assert "(n, 5), and the weights are (n,)" in caught.value.what
+    assert "(examples, 1)" in caught.value.remedy
+    found, plain = checked(weights[:, None]), checked(None)
+    assert found.losses == pytest.approx(plain.losses * weights, rel=1e-5)
+    assert found.metrics["loss"] == pytest.approx(found.losses.mean(), rel=1e-5)

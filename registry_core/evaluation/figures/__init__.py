@@ -94,7 +94,8 @@ def _task_figures(
         return [path]
     numbers = numbers_of(evaluation, task)
     if numbers is not None and isinstance(task, Regression):
-        return _number_figures(task, numbers[0][usable], numbers[1][usable], out_dir, subject)
+        true, predicted = numbers
+        return _number_figures(task, true[usable], predicted[usable], out_dir, subject)
     return []
 
 
@@ -141,6 +142,7 @@ def _number_figures(
     columns = true.shape[1]
     if columns > MAX_TARGETS:
         return []
+    true, predicted = true.astype("float64"), predicted.astype("float64")
     paths = []
     for column in range(columns):
         name = task.target_names[column] if task.target_names else ""

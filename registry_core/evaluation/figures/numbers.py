@@ -72,13 +72,19 @@ def plot_residuals(
         axes.set_ylim(-1.08 * largest, 1.08 * largest)
         axes.set_xlabel(_axis("true", name, unit))
         axes.set_ylabel(_axis("predicted minus true", "", unit))
-        off, bias = (f"{value:.4g}{f' {unit}' if unit else ''}" for value in _summary(errors))
+        off, bias = float(abs(errors).mean()), float(errors.mean())
         what = f"errors of {name}" if name else "errors"
-        set_title(axes, subject, f"{what}, {off} off on average, {bias} too high on average")
+        side = "low" if bias < 0 else "high"
+        shown = (
+            f"{what}, on average {_number(off, unit)} off and {_number(abs(bias), unit)} too {side}"
+        )
+        set_title(axes, subject, shown)
 
 
-def _summary(errors: np.ndarray) -> tuple[float, float]:
-    return float(abs(errors).mean()), float(errors.mean())
+def _number(value: float, unit: str) -> str:
+    """`48,530 EUR`, `4.268`."""
+    digits = f"{value:,.0f}" if 1000 <= value < 1e9 else f"{value:.4g}"
+    return f"{digits} {unit}" if unit else digits
 
 
 def _scatter(axes: Any, across: np.ndarray, up: np.ndarray) -> None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from registry_core.records import Version
 
 
+# What the rows of a comparison are, by what is compared of each.
+_CLASS_TITLES = {"f1": "label (F1)", "iou": "class (IoU)", "mae": "target (mean absolute error)"}
+
+
 def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
     """Show the metrics, settings and classes that differ, and the paired test of each version.
 
@@ -41,10 +45,11 @@ def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
     }
     settings = {key: [str(v) for v in values] for key, values in compared.config.items()}
     classes = {
-        name: ["" if value is None else f"{value:.3f}" for value in values]
+        name: ["" if value is None else _part(compared.class_measure, value) for value in values]
         for name, values in compared.classes.items()
     }
-    for title, rows in (("metric", metrics), ("setting", settings), ("class", classes)):
+    title_of_classes = _CLASS_TITLES.get(compared.class_measure, "class")
+    for title, rows in (("metric", metrics), ("setting", settings), (title_of_classes, classes)):
         if rows:
             versions = (Column(ref, "anywhere", hideable=False) for ref in columns)
             table = new_table(key_column(title), *versions, wide=wide, blocks=True)
@@ -68,6 +73,10 @@ def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
     if compared.groups:
         console.print()
         _show_groups(compared.groups, compared.group_differences)
+
+
+def _part(measure: str, value: float) -> str:
+    return fraction(measure, value) if measure == "mae" else f"{value:.3f}"
 
 
 def show_group(versions: Sequence[Version]) -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from registry_core.formatting import (
     age,
+    better_when,
     duration,
     epochs_of,
     fraction,
@@ -194,6 +195,7 @@ def _facts(
     facts = [
         ("created", when(version.created)),
         ("metrics", ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())),
+        ("objective", _objective(manifest["objective"])),
         ("preset", f"{version.dataset} {version.preset}, seed {version.seed}"),
         *_group_facts(version, together),
         *([("tags", tags_line({"set": version.tags}))] if version.tags else []),
@@ -211,6 +213,10 @@ def _facts(
     if missing := manifest.get("figures_missing"):
         facts.append(("figures", f"missing: {missing}"))
     return [*facts, ("run", version.run), ("digest", version.digest)]
+
+
+def _objective(objective: Mapping[str, Any]) -> str:
+    return better_when(objective["metric"], objective["direction"], objective.get("unit", ""))
 
 
 def _split_line(name: str, splits: Mapping[str, Any]) -> str:
