@@ -8,6 +8,7 @@ NAMES = (
     "airbench",
     "augmentation",
     "cli",
+    "examples",
     "overhead",
     "registry",
     "resume",
