@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.gate, pytest.mark.tensorflow, pytest.mark.processes]
 
 @pytest.mark.parametrize("example", TESTED)
 def test_an_example_keeps_every_rule(example, tmp_path):
-    """None is skipped but those about hooks that it does not have."""
+    """None is skipped but those about hooks that it does not have; an extension has fewer."""
     done = subprocess.run(  # python() of cli_helpers allows less time
         [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", EXAMPLES / example],
         cwd=tmp_path,
@@ -28,4 +28,4 @@ def test_an_example_keeps_every_rule(example, tmp_path):
         timeout=1200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 20
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 14
