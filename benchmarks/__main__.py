@@ -9,6 +9,7 @@ NAMES = (
     "augmentation",
     "cli",
     "examples",
+    "folder",
     "overhead",
     "registry",
     "resume",

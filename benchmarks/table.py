@@ -244,7 +244,7 @@ def _examples(result: Result) -> Iterator[str]:
         f"`mlreg run {result['plugin']}` on `{result['data']}`, {ours['metric']}, "
         f"{ours['test']:,} test examples",
         f"{ours['mean']:,}{deviation}",
-        "; ".join(f"{row[ours['metric']]:,}: {row['side']}" for row in others),
+        "; ".join(f"{row[ours['metric']]:,}: {row['side']}" for row in others if "side" in row),
         "",
         result,
         ours["n"],
