@@ -49,6 +49,8 @@ DONE = [
     "plugins list",
     "plugins show flowers",
     "plugins check flowers --quick",
+    "plugins new roses --into made --dry-run",
+    "init made",
     "env",
     "data path flowers",
     "data verify flowers",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_core.errors import IntegrityError, PluginError, UsageError
+from registry_core.errors import DataError, IntegrityError, PluginError, UsageError
 from registry_core.evaluation.packing import metrics_of, pack_results
 from registry_core.evaluation.paired_tests import compare
 from registry_core.evaluation.parts import by_part
@@ -110,6 +110,20 @@ def test_a_plugins_own_objective_gets_targets_and_outputs():
     evaluation = Evaluation({}, outputs, np.ones(2, "float32"), targets)
     assert objective_values(evaluation, task)[1].tolist() == [2, 0]
     assert seen[0][0].tolist() == [1, 1]
+    whole = Objective("both", "min", lambda targets, outputs: targets["a"] + outputs["b"][:, 0])
+    assert objective_values(evaluation, Other(objective=whole))[1].tolist() == [1, 2]
+    assert pack_results(evaluation, Other(), "f").objective_or_default.name == "loss"
+
+
+def test_a_derived_task_of_a_model_with_several_outputs_is_compared_by_loss():
+    """A declared one says which output it is about, or is refused."""
+    outputs = {"a": np.zeros(2), "b": np.zeros(2)}
+    evaluation = Evaluation({}, outputs, np.ones(2, "float32"), np.zeros(2))
+    packed = pack_results(evaluation, Regression(inferred=True), "f")
+    assert packed.objective_or_default.name == "loss"
+    assert pack_results(evaluation, Regression(output="b"), "f").mean() == 0
+    with pytest.raises(DataError, match="does not say which one"):
+        pack_results(evaluation, Regression(), "f")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +180,17 @@ def test_an_accuracy_that_reads_a_logit_as_a_probability_is_corrected():
     metrics, warning = metrics_of(evaluation, YES_NO, pack_results(evaluation, YES_NO, "f"), "test")
     assert metrics == {"test_loss": 0.75, "test_accuracy": 1.0}
     assert "BinaryAccuracy(threshold=0" in warning
+
+
+def test_the_accuracy_of_an_output_for_each_class_is_keras_own():
+    """With example weights it is not the mean over the examples, and nothing is to be corrected."""
+    outputs = np.float32([[2, 0], [2, 0], [0, 2]])
+    evaluation = replace(
+        evaluated(np.array([0, 1, 1]), outputs, threshold=0.0),
+        metrics={"loss": 0.75, "accuracy": 0.5},
+    )
+    metrics, warning = metrics_of(evaluation, YES_NO, pack_results(evaluation, YES_NO, "f"), "test")
+    assert (metrics["test_accuracy"], warning) == (0.5, "")
 
 
 # --- the metrics of a version --------------------------------------------------------------------
