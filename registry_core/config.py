@@ -101,6 +101,27 @@ class RunConfig(BaseModel):
 Config = TypeVar("Config", bound=RunConfig)
 
 
+class MistypedSettingError(UsageError):
+    """A setting that does not exist, and the one that was probably meant.
+
+    Args:
+        typed: the setting as it was typed.
+        meant: the nearest one that exists.
+        settings: all of them, as a sentence.
+    """
+
+    def __init__(self, typed: str, meant: str, settings: str) -> None:
+        super().__init__(f"No setting '{typed}'.", f"Did you mean '{meant}'? {settings}")
+        self.typed = typed
+        self.meant = meant
+
+    def corrected(self, words: Sequence[str]) -> str:
+        """The command line with the setting corrected; empty if no word has it."""
+        typed = re.compile(rf"^(-p|--parameter=|)\s*{re.escape(self.typed)}\s*=")
+        fixed = [typed.sub(rf"\g<1>{self.meant}=", word, count=1) for word in words]
+        return "" if fixed == [*words] else shlex.join(["mlreg", *fixed])
+
+
 def dtype_policy(config: RunConfig) -> str | None:
     """The dtype policy of a run; None if the plugin has a setting `precision` of another type."""
     own = type(config).model_fields["precision"].annotation
@@ -316,6 +337,8 @@ def _field_names(title: str) -> list[str]:
 
 def _no_such_key(key: str, config: RunConfig) -> UsageError:
     known = sorted(config.values())
+    settings = f"Settings: {', '.join(known)}."
     near = nearest(key, known)
-    meant = f" Did you mean '{near}'?" if near else ""
-    return UsageError(f"No setting '{key}'.", f"Settings: {', '.join(known)}.{meant}")
+    if near is None:
+        return UsageError(f"No setting '{key}'.", settings)
+    return MistypedSettingError(key, near, settings)

@@ -30,6 +30,13 @@ def literal(text: str) -> str:
     )
 
 
+def as_typed(value: object) -> str:
+    """A setting's value as `-p` takes it: a text as it is, anything else as JSON."""
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def number(value: float) -> str:
     """Four significant digits: 0.7801, 12.31, 1.235e-07."""
     return f"{value:.4g}" if abs(value) < 1 or value >= 10_000 else f"{value:.2f}"
@@ -163,7 +170,7 @@ def age(moment: str, now: datetime | None = None) -> str:
 
 
 def registration(version: Version) -> str:
-    """`Registered cifar10@1: test_accuracy 0.4725, test_loss 1.48, in 19.3 s`."""
+    """`Registered flowers@1: test_accuracy 0.4725, test_loss 1.48, in 19.3 s`."""
     metrics = ", ".join(
         f"{name} {fraction(name, value)}" for name, value in version.metrics.items()
     )

@@ -7,7 +7,7 @@
     name@production   the version that holds an alias
     name@sha256:abcd  the version whose digest starts with these hex digits
 
-Two words work wherever one reference does: `cifar10 3` is `cifar10@3`. Parsing does not check which
+Two words work wherever one reference does: `flowers 3` is `flowers@3`. Parsing does not check which
 models, versions and aliases exist.
 """
 
@@ -70,7 +70,7 @@ class Ref:
 
 
 class MisspelledReferenceError(UsageError):
-    """A misspelt reference whose correct form is known, such as `cifar10:3`.
+    """A misspelt reference whose correct form is known, such as `flowers:3`.
 
     Args:
         typed: the reference as it was typed.
@@ -104,7 +104,7 @@ def spans(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def series(model: str, numbers: Iterable[int]) -> str:
-    """Versions of one model, shortened: `cifar10@1 … cifar10@5, cifar10@9`."""
+    """Versions of one model, shortened: `flowers@1 … flowers@5, flowers@9`."""
     parts = []
     for first, last in spans(numbers):
         between = " … " if last - first > 1 else ", "
@@ -153,13 +153,13 @@ def parse_ref(text: str, second: str | None = None) -> Ref:
 
 
 def parse_words(words: Sequence[str]) -> Ref:
-    """Parse the words of a command that takes one reference: `cifar10@3`, or `cifar10 3`.
+    """Parse the words of a command that takes one reference: `flowers@3`, or `flowers 3`.
 
     Raises:
         UsageError: there is no word, more than two, or they are not a reference.
     """
     if not words:
-        raise UsageError("No model is named.", "Name a version, such as cifar10@3.", "mlreg list")
+        raise UsageError("No model is named.", "Name a version, such as flowers@3.", "mlreg list")
     if len(words) > 2:
         raise _too_many(words[2:], "mlreg list")
     return parse_ref(*words)
@@ -189,7 +189,7 @@ def parse_target(
 ) -> tuple[Ref, list[str]]:
     """Parse a reference that must name a version, and the words after it.
 
-    `cifar10@3 production` and `cifar10 3 production` are the same.
+    `flowers@3 production` and `flowers 3 production` are the same.
 
     Args:
         words: the words after the command's name.
@@ -200,7 +200,7 @@ def parse_target(
         UsageError: the reference is invalid, names no version, or the number of words is wrong.
     """
     if not words:
-        raise UsageError("No version is named.", "Name one, such as cifar10@3.", "mlreg list")
+        raise UsageError("No version is named.", "Name one, such as flowers@3.", "mlreg list")
     together = "@" in words[0]
     used = 1 if together else 2
     ref = parse_ref(words[0])
@@ -228,7 +228,7 @@ def is_selector(text: str) -> bool:
 
 
 def parse_many(words: Sequence[str], is_model: Callable[[str], bool]) -> list[Ref]:
-    """Parse several references, each one word or two: `cifar10@1 cifar10@2`, `cifar10 1 cifar10 2`.
+    """Parse several references, each one word or two: `flowers@1 flowers@2`, `flowers 1 flowers 2`.
 
     Args:
         words: the words.
@@ -306,7 +306,7 @@ def shown(text: str) -> str:
 
 
 def _guess(text: str) -> str | None:
-    """`cifar10@3` for `cifar10:3`, `cifar10#3`, `cifar10/3` or `CIFAR10@3`; None for others."""
+    """`flowers@3` for `flowers:3`, `flowers#3`, `flowers/3` or `FLOWERS@3`; None for others."""
     if len(text) > 200:
         return None
     name, selector, *rest = [*_SEPARATORS.split(text.lower()), "", ""]

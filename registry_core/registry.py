@@ -1,7 +1,7 @@
 """The public interface of a registry: every verb of the command line as one method.
 
     >>> from registry_core import open_registry
-    >>> model = open_registry().load("cifar10@production")
+    >>> model = open_registry().load("flowers@production")
 
 The verbs that only look are inherited. What trains is imported when a method needs it.
 """

@@ -38,7 +38,7 @@ _ALL = 2**63 - 1
 class RegistryReader:
     """Models, versions, aliases and runs in one folder, to look at.
 
-    A reference is `cifar10@3`, `cifar10@production`, `cifar10@latest`, `cifar10@best`, or a
+    A reference is `flowers@3`, `flowers@production`, `flowers@latest`, `flowers@best`, or a
     `Version`; a name alone is its latest version.
 
     Args:

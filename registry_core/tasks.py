@@ -307,6 +307,8 @@ class Segmentation(_Task):
 class Other(_Task):
     """None of the other tasks: versions are compared by their loss, or by an `Objective`.
 
+    Without `output`, the objective's function gets all targets and outputs, nested as they are.
+
     Objectives: `loss`.
     """
 
@@ -394,7 +396,8 @@ def part_of(value: Any, task: Task, what: str) -> Any:
 
     Args:
         value: a single array or tensor, or a dict, tuple or list of them.
-        task: its `output` is a key or a number; with a single part it may be None.
+        task: its `output` is a key or a number; with a single part it may be None. `Other` without
+            an output is about the whole nesting.
         what: what the value is, for the message: `targets`, `model's outputs`.
 
     Raises:
@@ -408,6 +411,8 @@ def part_of(value: Any, task: Task, what: str) -> Any:
         return value
     if task.output is None and len(parts) == 1:
         return next(iter(parts.values()))
+    if task.output is None and isinstance(task, Other):
+        return value  # it is about all of them
     if task.output not in parts:
         said = "does not say which one" if task.output is None else f"names {task.output!r}"
         raise DataError(

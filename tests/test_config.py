@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from registry_core import RunConfig
-from registry_core.config import parse_overrides
+from registry_core.config import MistypedSettingError, parse_overrides
 from registry_core.errors import UsageError
 
 
@@ -89,6 +89,17 @@ def test_an_unknown_key_suggests_the_nearest():
     assert "Did you mean 'batch_size'?" in caught.value.remedy
     for key in ("augment", "epochs", "learning_rate", "noise", "seed"):
         assert key in caught.value.remedy
+
+
+@pytest.mark.parametrize("word", ["batchsize=64", "-pbatchsize=64", "--parameter=batchsize=64"])
+def test_an_unknown_key_is_corrected_in_the_command_line(word):
+    """However the setting was written; a word that only looks like it stays."""
+    with pytest.raises(MistypedSettingError) as caught:
+        PRESET.changed({"batchsize": "64"})
+    words = ["run", "batchsize", "-p", word, "-p", "note=batchsize=1"]
+    right = word.replace("batchsize", "batch_size")
+    assert caught.value.corrected(words) == f"mlreg run batchsize -p {right} -p note=batchsize=1"
+    assert caught.value.corrected(["run", "flowers"]) == ""
 
 
 def test_an_unknown_key_without_a_near_one_has_no_suggestion():

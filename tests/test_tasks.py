@@ -99,6 +99,7 @@ def test_a_task_that_makes_no_sense_is_refused(make, said):
         ([7], None, 7),
         ({"a": 7, "b": 8}, "b", 8),
         ((7, 8), 1, 8),
+        ((7, 8), None, (7, 8)),
     ],
 )
 def test_the_output_selects_a_part_of_a_nesting(value, output, found):
@@ -109,7 +110,6 @@ def test_the_output_selects_a_part_of_a_nesting(value, output, found):
 @pytest.mark.parametrize(
     ("value", "output", "said"),
     [
-        ({"a": 7, "b": 8}, None, "output='a'"),
         ({"a": 7, "b": 8}, "c", "names 'c'"),
         ((7, 8), 2, "output=0"),
     ],
@@ -119,6 +119,13 @@ def test_an_output_that_selects_nothing_is_refused(value, output, said):
     with pytest.raises(DataError, match="targets are") as caught:
         part_of(value, Other(output=output), "targets")
     assert said in str(caught.value)
+
+
+def test_which_of_several_outputs_are_the_classes_must_be_said():
+    """Only `Other` is about all of them."""
+    with pytest.raises(DataError, match="does not say which one") as caught:
+        part_of({"a": 7, "b": 8}, Classification(NAMES), "targets")
+    assert "output='a'" in str(caught.value)
 
 
 def test_tasks_need_no_numpy():

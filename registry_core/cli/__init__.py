@@ -24,7 +24,6 @@ from registry_core.errors import (
 from registry_core.process import guard as plugin_guard
 from registry_core.process import streams
 from registry_core.process.variables import prepared_environment
-from registry_core.refs import MisspelledReferenceError
 
 # Refused by the system: missing permission, a limit, a failing disk.
 _REFUSALS = {
@@ -83,11 +82,8 @@ def _run(words: Sequence[str]) -> int:
         with suppress(OSError):  # stderr is closed
             print(error.what, file=streams.err())
         return _failed(error)
-    except MisspelledReferenceError as error:
-        error.command = error.corrected(words)
-        return _report(error)
     except MlregError as error:
-        return _report(_traceable(error, words))
+        return _report(_traceable(_corrected(error, words), words))
     except Interrupted as interruption:
         return _interrupted(interruption)
     except KeyboardInterrupt:
@@ -192,6 +188,13 @@ def _refused(error: Exception) -> StorageError | None:
         "Check that it exists, and that you may read and write it.",
         "mlreg env",
     )
+
+
+def _corrected(error: MlregError, words: Sequence[str]) -> MlregError:
+    """An error that knows what a word should be suggests the command line with that word."""
+    if corrected := getattr(error, "corrected", None):
+        error.command = corrected(words)
+    return error
 
 
 def _traceable(error: MlregError, words: Sequence[str]) -> MlregError:

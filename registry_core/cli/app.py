@@ -293,6 +293,7 @@ _FILES = {
     "restore": "maintenance",
     "gc": "maintenance",
     "verify": "maintenance",
+    "init": "init",
     "plugins": "plugins",
     "data": "data",
     "help": "help",
@@ -306,7 +307,7 @@ PANELS = {
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
     "Use": ("export", "import", "evaluate"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
-    "Setup": ("plugins", "data", "env", "help"),
+    "Setup": ("init", "plugins", "data", "env", "help"),
 }
 
 

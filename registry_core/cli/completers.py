@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from registry_core.cli.app import PANELS, app, register_commands, session
+from registry_core.formatting import as_typed
 from registry_core.process import streams
 
 if TYPE_CHECKING:
@@ -182,6 +183,18 @@ def _plugins(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return [*known.datasets, *known.extensions]
 
 
+def _kinds_of_project(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.plugins.scaffold.projects import KINDS
+
+    return KINDS
+
+
+def _plugin_rules(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.conformance.rules import RULES
+
+    return [f"{rule.id}=" for rule in RULES]
+
+
 def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.plugins.presets import find_presets
 
@@ -191,19 +204,23 @@ def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _settings(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    """`KEY=` for each setting; `KEY=VALUE` with the value of the preset once the key is typed."""
-    import json
+    """`KEY=` for each setting; once the key is typed, `KEY=VALUE` for each value that it can have.
 
+    Where these are not listed by its type, the value is that of the preset.
+    """
+    from registry_core.plugins.description import choices
     from registry_core.plugins.presets import find_presets
 
     dataset = typed.get("dataset") or _registry().version(_parsed(typed["reference"])).dataset
     presets = find_presets(_known_plugins().load(dataset))
-    values = presets[typed.get("preset") or next(iter(presets))].values()
+    config = presets[typed.get("preset") or next(iter(presets))]
+    values = config.values()
     key, equals, _ = incomplete.partition("=")
-    if equals:
-        value = values[key]
-        return [f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    return [f"{key}=" for key in values]
+    if not equals:
+        return [f"{key}=" for key in values]
+    fields = type(config).model_fields
+    known = choices(fields[key].annotation) if key in fields else ()
+    return [f"{key}={as_typed(value)}" for value in known or [values[key]]]
 
 
 def _parsed(words: list[str]) -> Ref:
@@ -252,6 +269,8 @@ _COMPLETERS: dict[str, _Complete] = {
     "stopped runs": _stopped,
     "datasets": _datasets,
     "plugins": _plugins,
+    "plugin rules": _plugin_rules,
+    "kinds of project": _kinds_of_project,
     "presets": _presets,
     "settings": _settings,
     "formats": _formats,

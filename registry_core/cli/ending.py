@@ -51,8 +51,12 @@ def _end_by_force() -> None:
 
 
 def _leave_daemons() -> None:
-    """Skip the teardown of Python if there are daemon threads, which would use what it removes."""
-    if not _left():
+    """Skip the teardown of Python if threads are left, which would use what it removes.
+
+    TensorFlow's own threads are not in Python's list. One that reads ahead through Python code
+    would wait for the interpreter, and the teardown for it, without end.
+    """
+    if not _left() and "tensorflow" not in sys.modules:
         return
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):

@@ -109,7 +109,7 @@ def extra_words(context: Any, extra: Sequence[str], words: Sequence[str]) -> Usa
             )
     dataset = context.params.get("dataset")
     if dataset is not None and "preset" in context.params:
-        presets = list(_presets(dataset))
+        presets = list(presets_of(dataset))
         if extra[0] in presets:
             place = list(words).index(extra[0])
             return UsageError(
@@ -192,7 +192,7 @@ def _missing(parameter: Any, context: Any, words: Sequence[str]) -> UsageError:
     what = f"Missing argument {name}." if parameter.param_type_name == "argument" else ""
     what = what or f"Missing option {parameter.opts[0]}."
     remedy = parameter.help or ""
-    if parameter.name == "dataset" and (plugins := list(_known_plugins())):
+    if parameter.name == "dataset" and (plugins := list(known_plugins())):
         return UsageError(
             what,
             f"Plugins: {', '.join(plugins)}.",
@@ -204,17 +204,19 @@ def _missing(parameter: Any, context: Any, words: Sequence[str]) -> UsageError:
     return UsageError(what, remedy, f"{path} --help")
 
 
-def _known_plugins() -> Iterable[str]:
+def known_plugins() -> Iterable[str]:
+    """The dataset plugins, those of plugins.toml first; none if it cannot be read."""
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.settings import find_settings
 
     try:
-        return list(KnownPlugins(find_settings()).datasets)
+        settings = find_settings()
+        return dict.fromkeys([*settings.plugins, *KnownPlugins(settings).datasets])
     except UsageError:
         return []
 
 
-def _presets(dataset: str) -> Mapping[str, Any]:
+def presets_of(dataset: str) -> Mapping[str, Any]:
     """The presets of a plugin; none if it fails, because the mistake is reported anyway."""
     from registry_core.plugins.manager import KnownPlugins
     from registry_core.plugins.presets import find_presets
@@ -231,9 +233,9 @@ def _settings(words: Sequence[str]) -> list[str]:
     """The settings of the plugin that the words name; of any run if they name none."""
     from registry_core.config import RunConfig
 
-    plugins = set(_known_plugins())
+    plugins = set(known_plugins())
     dataset = next((word for word in words if word in plugins), None)
-    presets = _presets(dataset) if dataset else {}
+    presets = presets_of(dataset) if dataset else {}
     config = next(iter(presets.values()), RunConfig())
     return list(config.values())
 

@@ -13,7 +13,8 @@ from registry_core.registry import Registry
 from registry_core.settings import RegistryPlace
 from registry_core.terminal import output
 
-_FIRST_RUN = "run cifar10 --preset quick"
+# a preset of this name, by convention, takes little time
+_QUICK = "quick"
 
 
 def check_registry(place: RegistryPlace, state: str, needs_versions: bool = True) -> None:
@@ -49,7 +50,7 @@ def check_registry(place: RegistryPlace, state: str, needs_versions: bool = True
         raise UsageError(
             f"No registry in {folder}: {missing}.",
             f"The path is {place.reason}. {advice}",
-            f"mlreg {option}{_FIRST_RUN}",
+            f"mlreg {option}{_first_run()}",
         )
 
 
@@ -61,4 +62,14 @@ def note_empty(registry: Registry, what: str) -> None:
         what: what it has none of: `models`.
     """
     output.print_note(f"No {what} in {registry.folder} yet ({registry.place.reason}).")
-    output.print_hint(f"Try: mlreg {_FIRST_RUN}")
+    output.print_hint(f"Try: mlreg {_first_run()}")
+
+
+def _first_run() -> str:
+    """What makes a first version: a run of the first plugin that is named here, if there is one."""
+    from registry_core.cli.mistakes import known_plugins, presets_of
+
+    name = next(iter(known_plugins()), None)
+    if name is None:
+        return "plugins list"
+    return f"run {name}{f' --preset {_QUICK}' if _QUICK in presets_of(name) else ''}"

@@ -38,7 +38,11 @@ def check_plugin(
     data_dir: DataDirOption = None,
     expect: Annotated[
         list[str] | None,
-        typer.Option(metavar="RULE=REASON", help="Expect this rule to fail; can be repeated."),
+        typer.Option(
+            metavar="RULE=REASON",
+            help="Expect this rule to fail; can be repeated.",
+            autocompletion=completed_by("plugin rules"),
+        ),
     ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

@@ -68,7 +68,6 @@ def plugin_checks(
     )
     outcomes = _Outcomes(check)
 
-    @pytest.mark.parametrize("rule", [rule.id for rule in check.rules])
     def test_plugin(rule: str) -> None:
         outcome = outcomes.of(rule)
         if outcome.status == "skipped":
@@ -78,7 +77,9 @@ def plugin_checks(
         if outcome.status == "failed":
             pytest.fail("\n".join([outcome.found, outcome.remedy]).strip(), pytrace=False)
 
-    return test_plugin
+    for_each_rule = pytest.mark.parametrize("rule", [rule.id for rule in check.rules])
+    tests: Callable[[str], None] = for_each_rule(test_plugin)
+    return tests
 
 
 class _Outcomes:

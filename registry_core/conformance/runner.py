@@ -53,6 +53,8 @@ def new_process(task: Mapping[str, Any], folder: Path) -> Iterator[Messages]:
                 stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
+                # the order of a set is to differ from process to process
+                env={**os.environ, "PYTHONHASHSEED": "random"},
                 pass_fds=[writing],
                 start_new_session=True,  # Ctrl-C is the parent's, which ends the whole group
             )

@@ -261,7 +261,11 @@ def _check_stream(name: str, split: StreamSplit) -> None:
     if cardinality >= 0 and cardinality != split.examples:
         raise DataError(
             f"The {name} stream yields {cardinality} examples, and examples={split.examples}.",
-            f"Set the right number: examples={cardinality}; or cut the stream: dataset.take(…).",
+            f"Set the right number: examples={cardinality}. If it yields batches, make single "
+            "examples of them: dataset.unbatch()."
+            if cardinality < split.examples
+            else f"Set the right number: examples={cardinality}; or cut the stream: "
+            f"dataset.take({split.examples}).",
         )
     _check_fingerprint(name, split)
     if split.shuffle is not None and (not isinstance(split.shuffle, int) or split.shuffle < 1):

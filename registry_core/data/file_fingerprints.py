@@ -100,7 +100,7 @@ def _identity(path: Path, name: str) -> list[int]:
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
         raise DataError(
             f"files= of the {name} split names {_plain(path)}, which is {kind}.",
-            "Name each file: files=sorted(folder.rglob('*.png'))",
+            "Name each file: files=sorted(folder.rglob('*.csv'))",
         )
     return _identity_of(found)
 

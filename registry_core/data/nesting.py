@@ -16,7 +16,7 @@ def is_nested(value: Any) -> bool:
 
 
 def named_parts(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The arrays of a nesting in order, each with its name: `inputs['image']`, `inputs[1]`.
+    """The arrays of a nesting in order, each with its name: `inputs['area']`, `inputs[1]`.
 
     Args:
         value: a nesting, or one array, whose name is `name` alone.

@@ -93,10 +93,12 @@ def check_target_array(
     good = valid_rows(name, rows, rows.shape[1], task, np.sum)
     if good is None or good.all():
         return
-    row = int(good.all(axis=1).argmin())
-    value = rows[row, int(good[row].argmin())]
-    shape = f", shape {targets.shape}," if place is None else ""
-    raise _complaint(f"The {name} targets{shape}", place or row, rows[row], value, task)
+    place = int(good.all(axis=1).argmin())
+    value = rows[place, int(good[place].argmin())]
+    what = f"The {name} targets"
+    if first is None:
+        what, first = f"{what}, shape {targets.shape},", 0
+    raise _complaint(what, first + place, rows[place], value, task)
 
 
 def check_target_shape(

@@ -34,7 +34,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """`cifar10@1 … cifar10@5`."""
+        """`flowers@1 … flowers@5`."""
         return series(self.versions[0].model, [version.version for version in self.versions])
 
     @property

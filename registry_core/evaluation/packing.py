@@ -18,6 +18,7 @@ from registry_core.evaluation.predictions import (
     labels_of,
     numbers_of,
     objective_values,
+    usable_task,
 )
 from registry_core.tasks import Classification, Task
 
@@ -41,9 +42,11 @@ def pack_results(evaluation: Evaluation, task: Task, fingerprint: str) -> PerExa
 
     Raises:
         PluginError: the objective's own function does not give one finite number an example.
+        DataError: the task does not say which of several outputs it is about.
     """
     import numpy as np
 
+    task = usable_task(evaluation, task)
     correct = predicted = expected = None
     if isinstance(task, Classification) and (classes := classes_of(evaluation, task)):
         true, answered = classes

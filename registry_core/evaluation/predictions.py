@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from registry_core.errors import PluginError
+from registry_core.errors import DataError, PluginError
 from registry_core.tasks import (
     Classification,
     MultiLabel,
     Objective,
+    Other,
     Regression,
     Segmentation,
     Task,
@@ -28,14 +29,27 @@ if TYPE_CHECKING:
 _EXAMPLES_AT_ONCE = 1024
 
 
-def true_and_output(evaluation: Evaluation, task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """The targets and the outputs that a task is about."""
-    import numpy as np
-
+def true_and_output(evaluation: Evaluation, task: Task) -> tuple[Any, Any]:
+    """The targets and the outputs that a task is about: arrays, of `Other` also nestings."""
     return (
-        np.asarray(part_of(evaluation.targets, task, "targets")),
-        np.asarray(part_of(evaluation.outputs, task, "model's outputs")),
+        part_of(evaluation.targets, task, "targets"),
+        part_of(evaluation.outputs, task, "model's outputs"),
     )
+
+
+def usable_task(evaluation: Evaluation, task: Task) -> Task:
+    """The task, or `Other` if mlreg derived it and the model has several outputs.
+
+    Raises:
+        DataError: a declared task does not say which of several outputs it is about.
+    """
+    try:
+        true_and_output(evaluation, task)
+    except DataError:
+        if not task.inferred:
+            raise
+        return Other(inferred=True)
+    return task
 
 
 def classes_of(evaluation: Evaluation, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
@@ -164,7 +178,7 @@ def objective_values(evaluation: Evaluation, task: Task) -> tuple[Objective, np.
     if objective.name == "loss":
         return objective, evaluation.losses.astype("float64")
     if objective.per_example is not None:
-        return objective, _own_values(objective, *true_and_output(evaluation, task))
+        return objective, _own_values(objective, evaluation, task)
     values = _known_values(objective.name, evaluation, task)
     if values is None and objective.name in task.objectives:
         if not task.inferred:
@@ -197,7 +211,7 @@ def _known_values(name: str, evaluation: Evaluation, task: Task) -> Any:
 
 
 def _errors(name: str, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """In parts: an output may be a whole picture, and float64 is twice as large."""
+    """In parts: an output may be large, and float64 is twice as large."""
     import numpy as np
 
     values = np.empty(len(true))
@@ -225,15 +239,16 @@ def _segmented(
     return np.where(places == 0, 1.0, right / np.maximum(places, 1))
 
 
-def _own_values(objective: Objective, targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+def _own_values(objective: Objective, evaluation: Evaluation, task: Task) -> np.ndarray:
     import numpy as np
 
     assert objective.per_example is not None  # noqa: S101 - asked before
-    values = np.asarray(objective.per_example(targets, outputs))
-    if values.shape != (len(targets),) or values.dtype.kind not in "biuf":
+    values = np.asarray(objective.per_example(*true_and_output(evaluation, task)))
+    examples = len(evaluation.losses)
+    if values.shape != (examples,) or values.dtype.kind not in "biuf":
         raise PluginError(
             f"per_example of the objective '{objective.name}' returned {values.dtype} "
-            f"{values.shape} for {len(targets)} examples.",
+            f"{values.shape} for {examples} examples.",
             "It must return one number for each example: (targets, outputs) -> (examples,).",
         )
     finite = np.isfinite(values)

@@ -15,7 +15,7 @@ from registry_core.errors import RefusedError
 MEMORY_BYTES = 2_000_000_000
 MEMORY_BYTES_A_FILE_BYTE = 6
 
-# The dataset is the user's own, so memory for its examples is granted. For 250 photographs of
+# The dataset is the user's own, so memory for its examples is granted. For 250 examples of
 # 224 x 224 (150 MB as float32), VGG16 keeps three layers of 64 channels at once, 64 times as much;
 # other networks keep less.
 MEMORY_BYTES_A_BATCH_BYTE = 72

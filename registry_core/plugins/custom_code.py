@@ -103,7 +103,7 @@ def check_here(made: str, record: Mapping[str, Any], settings: Settings) -> None
     """Check that the plugin and the modules of a version or a run are here.
 
     Args:
-        made: what was made with them: `cifar10@3`, `Run 20261125T…`.
+        made: what was made with them: `flowers@3`, `Run 20261125T…`.
         record: the version's manifest, or the run's record.
         settings: the content of plugins.toml.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -15,6 +15,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from registry_core.config import RunConfig
 from registry_core.plugins.manager import PluginSet
 from registry_core.plugins.presets import find_presets
+
+# what annotated-types and pydantic call the bounds of a field -> how they are shown
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_BOUNDS = (*_SIGNS, "multiple_of", "min_length", "max_length")
 
 
 @dataclass(frozen=True)
@@ -25,16 +29,33 @@ class Setting:
         name: the key.
         type: its type, as written in the plugin.
         values: preset -> its value as JSON, for the presets of one configuration class.
+        default: the value that the class gives it, as JSON; None if it gives none.
+        bounds: `ge`, `gt`, `le`, `lt`, `multiple_of`, `min_length`, `max_length` -> the bound.
+        choices: the only values that it can have; empty if these are not listed.
         about: its description; empty if the plugin has none.
     """
 
     name: str
     type: str
     values: Mapping[str, Any]
+    default: Any
+    bounds: Mapping[str, Any]
+    choices: tuple[Any, ...]
     about: str
 
+    @property
+    def range(self) -> str:
+        """The type and the bounds: `float > 0, <= 1`."""
+        bounds = [f"{_SIGNS.get(name, name)} {bound}" for name, bound in self.bounds.items()]
+        return f"{self.type} {', '.join(bounds)}".rstrip()
+
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "values": dict(self.values)}
+        return {
+            **vars(self),
+            "values": dict(self.values),
+            "bounds": dict(self.bounds),
+            "choices": list(self.choices),
+        }
 
 
 @dataclass(frozen=True)
@@ -102,7 +123,56 @@ def _settings(presets: Mapping[str, RunConfig]) -> Iterator[Setting]:
         for name, field in kind.model_fields.items():
             if all(name in each for each in values.values()):  # without `about`
                 by_preset = {preset: each[name] for preset, each in values.items()}
-                yield Setting(name, _type_name(field.annotation), by_preset, _meaning(kind, name))
+                yield Setting(
+                    name=name,
+                    type=_type_name(field.annotation),
+                    values=by_preset,
+                    default=_default(kind, name),
+                    bounds=_bounds(field.annotation, field.metadata),
+                    choices=choices(field.annotation),
+                    about=_meaning(kind, name),
+                )
+
+
+def choices(annotation: Any) -> tuple[Any, ...]:
+    """The only values that a type has: those of a Literal or a bool, and None; empty if many."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation is bool:
+        return (True, False)
+    if annotation is type(None):
+        return (None,)
+    if origin is Literal:
+        return inner
+    if origin is Annotated:
+        return choices(inner[0])
+    if origin in (Union, UnionType):
+        found = [choices(each) for each in inner]
+        return tuple(each for some in found for each in some) if all(found) else ()
+    return ()
+
+
+def _default(config: type[RunConfig], name: str) -> Any:
+    """The class's own value for a setting, as JSON; None if it gives none."""
+    from pydantic_core import PydanticUndefined, to_jsonable_python
+
+    value = config.model_fields[name].get_default(call_default_factory=False)
+    return None if value is PydanticUndefined else to_jsonable_python(value, fallback=str)
+
+
+def _bounds(annotation: Any, metadata: Sequence[Any]) -> dict[str, Any]:
+    """The bounds of a setting, from its Field or its type."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _bounds(inner[0], [*inner[1:], *metadata])
+    found: dict[str, Any] = {}
+    if origin in (Union, UnionType):  # `Annotated[float, Field(gt=0)] | None`
+        for each in inner:
+            found |= _bounds(each, [])
+    for each in metadata:
+        for known in (each, *getattr(each, "metadata", ())):  # a Field has its bounds inside
+            bounds = {name: getattr(known, name, None) for name in _BOUNDS}
+            found |= {name: bound for name, bound in bounds.items() if bound is not None}
+    return found
 
 
 def _meaning(config: type[RunConfig], name: str) -> str:

@@ -81,11 +81,13 @@ def mlreg_dataset(  # type: ignore[empty-body]
         will be when the model predicts; normalization belongs in the model. Inputs and targets may
         be dicts or tuples of arrays, for several inputs or outputs; texts are arrays of strings.
         Other hooks get them as NumPy arrays in plain dicts and tuples. `weights` and
-        `class_weights` of a split multiply the losses of its examples. `task` says what the
-        targets mean, and so what versions are compared by: `Classification(class_names)`,
-        `MultiLabel(label_names)`, `Regression(target_names, units)`, `Segmentation(class_names)`,
-        `Other()`. Without it, class names with class numbers are a classification, and a single
-        array of floats is a regression.
+        `class_weights` of a split multiply the losses of its examples. What does not fit into
+        memory is an `IndexedSplit`, whose examples are read by index, or a `StreamSplit`, a
+        tf.data dataset; other hooks find the examples of both in `data.train.dataset`, in order.
+        `task` says what the targets mean, and so what versions are compared by:
+        `Classification(class_names)`, `MultiLabel(label_names)`, `Regression(target_names, units)`,
+        `Segmentation(class_names)`, `Other()`. Without it, class names with class numbers are a
+        classification, and a single array of floats is a regression.
 
     Raises:
         DataError: the data is not available, or is not what it should be.

@@ -371,7 +371,7 @@ def _cause(error: BaseException) -> BaseException | None:
 
 
 def _either(names: Sequence[str]) -> str:
-    """`'cifar10' or 'audit'`."""
+    """`'flowers' or 'audit'`."""
     return " or ".join(f"'{name}'" for name in dict.fromkeys(names)) or "unknown"
 
 

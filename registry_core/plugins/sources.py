@@ -33,6 +33,7 @@ class PluginSource:
         origin: what names it: the path of plugins.toml, or a distribution and its version.
         rival: another module with the same name, and what names it; None if there is none.
         folder: the folder in which the module is expected; None if a package installed it.
+        brought_by: the distribution and its version whose entry point names it; None if none does.
     """
 
     name: str
@@ -41,6 +42,18 @@ class PluginSource:
     origin: str
     rival: str | None = None
     folder: Path | None = None
+    brought_by: str | None = None
+
+    @property
+    def distribution(self) -> tuple[str, str] | None:
+        """The name and version of the distribution that installed the module, or None."""
+        found = self.brought_by
+        if found is None and self.state == "ok" and not self._beside():
+            found = distribution_of(self.module)
+        if found is None:
+            return None
+        name, _, version = found.rpartition(" ")
+        return name, version
 
     @property
     def missing(self) -> bool:
@@ -60,8 +73,8 @@ class PluginSource:
         """What Python imports instead of the module beside plugins.toml, or None."""
         if self.folder is None:
             return None
-        beside = [self.folder / f"{self._top}.py", self.folder / self._top / "__init__.py"]
-        if not any(file.is_file() for file in beside):
+        beside = self._beside()
+        if not beside:
             return None
         try:
             spec = importlib.util.find_spec(self._top)
@@ -86,6 +99,13 @@ class PluginSource:
             return f"hidden by {hidden_by}"
         return "missing" if self.missing else "ok"
 
+    def _beside(self) -> list[Path]:
+        """The files beside plugins.toml that the module may be, if there is one; else none."""
+        if self.folder is None:
+            return []
+        files = [self.folder / f"{self._top}.py", self.folder / self._top / "__init__.py"]
+        return files if any(file.is_file() for file in files) else []
+
     @property
     def _top(self) -> str:
         return self.module.partition(".")[0]
@@ -107,12 +127,15 @@ def find_sources(
     }
     for entry in _entry_points(ENTRY_POINTS[kind]):
         distribution = entry.dist
-        found = f"{distribution.name} {distribution.version}" if distribution else "a package"
+        brought_by = f"{distribution.name} {distribution.version}" if distribution else None
+        found = brought_by or "a package"
         known = sources.get(entry.name)
         if known is None:
-            sources[entry.name] = PluginSource(entry.name, entry.value, kind, found)
+            sources[entry.name] = PluginSource(
+                entry.name, entry.value, kind, found, brought_by=brought_by
+            )
         elif known.module == entry.value:
-            sources[entry.name] = replace(known, folder=None)
+            sources[entry.name] = replace(known, folder=None, brought_by=brought_by)
         elif known.rival is None:
             rival = f"{entry.value} ({found})"
             sources[entry.name] = replace(known, rival=rival)

@@ -40,7 +40,7 @@ class PluginGuard:
     """A context for a plugin's code: restores what it changed, and warns.
 
     Args:
-        owner: the plugin, quoted: `'cifar10'`, `'cifar10' or 'audit'`.
+        owner: the plugin, quoted: `'flowers'`, `'flowers' or 'audit'`.
         where: the code, as the end of a sentence: `in mlreg_dataset`.
 
     Raises:

@@ -12,7 +12,7 @@ from registry_core.errors import UsageError
 INSTALL = "pip install 'mlreg[tensorflow]'"
 
 # module -> its name in a sentence; all come with the extra `tensorflow`
-_OPTIONAL = {
+OPTIONAL = {
     "keras": "Keras",
     "tensorflow": "TensorFlow",
     "h5py": "h5py",
@@ -34,7 +34,7 @@ def require_keras() -> None:
     Raises:
         MissingLibraryError: Keras, TensorFlow or h5py is not installed.
     """
-    lacking = [_OPTIONAL[module] for module in _FOR_MODELS if not is_installed(module)]
+    lacking = [OPTIONAL[module] for module in _FOR_MODELS if not is_installed(module)]
     if not lacking:
         return
     last = lacking[-1]
@@ -52,8 +52,8 @@ def how_to_install(module: str) -> tuple[str, str]:
     A module's name is not its package's: who guesses one may install somebody else's.
     """
     top = module.partition(".")[0]
-    if top in _OPTIONAL:
-        return f"{_OPTIONAL[top]} comes with an extra of mlreg.", INSTALL
+    if top in OPTIONAL:
+        return f"{OPTIONAL[top]} comes with an extra of mlreg.", INSTALL
     return f"Install the package that provides '{top}'.", ""
 
 

@@ -27,18 +27,21 @@ class PluginList(Listing["PluginSource"]):
         return self.plugins
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "plugins": [
+        found = []
+        for each in self.plugins:
+            distribution, version = each.distribution or (None, None)
+            found.append(
                 {
                     "name": each.name,
                     "kind": each.kind,
+                    "distribution": distribution,
+                    "version": version,
                     "module": each.module,
                     "named_by": each.origin,
                     "state": each.state,
                 }
-                for each in self.plugins
-            ]
-        }
+            )
+        return {"plugins": found}
 
 
 @dataclass(frozen=True)

@@ -110,5 +110,5 @@ def _check_path(path: str) -> None:
     if not plain:
         raise PluginError(
             f"{shown(path)} cannot be the path of a file inside a version.",
-            "Use a relative path with /, without .., of at most 255 bytes: plots/history.png.",
+            "Use a relative path with /, without .., of at most 255 bytes: plots/history.csv.",
         )

@@ -62,7 +62,7 @@ def translate_storage_errors(
 
     Args:
         folder: the registry.
-        doing: what is being done, to follow "while": `publishing cifar10`.
+        doing: what is being done, to follow "while": `publishing flowers`.
         busy_seconds: how long a lock was waited for.
         needed_bytes: how much is about to be written, if that is known.
         outcome: the state of the registry after an error, as a sentence: `Nothing was
@@ -112,7 +112,7 @@ def contradicted(what: str, by: str) -> DamagedIndexError:
     """The index and what it was made from differ.
 
     Args:
-        what: on what they differ: `cifar10@3`.
+        what: on what they differ: `flowers@3`.
         by: what the index differs from: `its manifest`.
     """
     return DamagedIndexError(

@@ -46,7 +46,7 @@ class Transactions:
         """Turn what the index and the file system raise inside into errors of ours.
 
         Args:
-            doing: what is being done, to follow "while": `publishing cifar10`.
+            doing: what is being done, to follow "while": `publishing flowers`.
             needed_bytes: how much is about to be written, if that is known.
             outcome: the state after an error, as a sentence; empty for reading.
         """

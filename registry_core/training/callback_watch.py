@@ -154,7 +154,7 @@ def _changes_training(callback: keras.callbacks.Callback, compiled: bool) -> Plu
         f"The callback {type(callback).__qualname__} {did} during training. Keras goes on with the "
         "step that it has traced, and a resumed run could not repeat it.",
         'Train in phases: mlreg_phases returns [Phase("head", 3), Phase("all", 7, unfreeze)], and '
-        "unfreeze(model) sets trainable and compiles (docs/plugins.md).",
+        "unfreeze(model) sets trainable and compiles (docs/plugins_training.md).",
     )
 
 

@@ -27,7 +27,7 @@ _UNKNOWN_WORD = "zzunknownzz"
 def example_batches(model: keras.Model, batch: int = BATCH) -> Iterator[list[tuple[Any, ...]]]:
     """Make batches of inputs, of which a model may accept all, some or none.
 
-    Values are signed numbers and pixels, else integers, else zeros. Texts and integers come from
+    Values are signed numbers and bytes, else integers, else zeros. Texts and integers come from
     the model's vocabularies.
 
     Args:
@@ -55,7 +55,7 @@ def example_batches(model: keras.Model, batch: int = BATCH) -> Iterator[list[tup
         made: tuple[Any, ...] = keras.tree.map_structure(fill, signature)
         return made
 
-    for kinds in ((values.signed, values.pixels), (values.whole,), (values.zeros,)):
+    for kinds in ((values.signed, values.from_bytes), (values.whole,), (values.zeros,)):
         yield from ([make(each, length) for each in kinds] for length in lengths)
 
 
@@ -104,7 +104,7 @@ class _Values:
     def signed(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
         return random.normal(size=shape)
 
-    def pixels(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    def from_bytes(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
         return random.integers(0, 256, shape).astype("float64")
 
     def zeros(self, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +19,21 @@ from registry_core.errors import DataError
 from registry_core.types import IndexedSplit
 
 _WORKERS = max(1, os.cpu_count() or 1)
+
+# How long the end of a program waits for examples that are being read.
+_END_SECONDS = 5.0
+
+_ending = threading.Event()
+_reading: set[object] = set()
+
+
+@atexit.register
+def _stop_reading() -> None:
+    """Read nothing more: TensorFlow's threads that need Python would block Python's teardown."""
+    _ending.set()
+    until = time.monotonic() + _END_SECONDS
+    while _reading and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 class Reader:
@@ -73,12 +91,18 @@ class Reader:
         return fault
 
     def _read(self, index: Any) -> list[np.ndarray]:
+        if _ending.is_set():
+            raise RuntimeError("the program ends")
+        call = object()
+        _reading.add(call)
         try:
             example = read_example(self._split, int(index), self._name)
             self._check_like_first(example, int(index))
         except DataError as error:
             self._fault = error
             raise
+        finally:
+            _reading.discard(call)
         return [np.asarray(part) for part in parts_of(example)]
 
     def _check_like_first(self, example: Any, index: int) -> None:

@@ -72,7 +72,7 @@ def target_fault(name: str, place: int, targets: Any, task: Task | None) -> Data
     if not isinstance(target, tf.Tensor) or target.dtype == tf.string:
         return None
     try:
-        check_target_array(name, np.asarray(target)[None], task, place)
+        check_target_array(name, np.asarray(target)[None], task, first=place)
     except DataError as error:
         return error
     return None

@@ -17,6 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "completion.md"
 
 # Values that nothing can complete: numbers, free text, new names.
 FREE = {
+    "NAME",
     "--epochs",
     "--seed",
     "--seeds",

@@ -69,6 +69,8 @@ LINES = [
     ("verify", "verify"),
     ("", "!os.remove('registry/registry.sqlite3')"),
     ("verify", "verify --rebuild"),
+    ("init", "init below"),
+    ("plugins new", "plugins new leaves --kind table"),
     ("plugins list", "plugins list"),
     ("plugins show", "plugins show flowers"),
     ("plugins check", "plugins check flowers --quick"),

@@ -863,7 +863,9 @@ def test_plugins_are_listed_without_being_imported(tmp_path):
     done = forked_mlreg("plugins", "list", "--json")
     assert done.status == 0
     plugins = {plugin["name"]: plugin for plugin in done.json["plugins"]}
-    assert list(plugins["flowers"]) == ["name", "kind", "module", "named_by", "state"]
+    assert list(plugins["flowers"]) == [
+        "name", "kind", "distribution", "version", "module", "named_by", "state",
+    ]  # fmt: skip
     assert plugins["flowers"]["state"] == "ok"
     assert plugins["flowers"]["named_by"] == str(tmp_path / "plugins.toml")
     assert (plugins["weeds"]["state"], plugins["weeds"]["kind"]) == ("missing", "dataset")

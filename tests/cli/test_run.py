@@ -118,7 +118,11 @@ REFUSED = [
     ("nothing_like_it", 2, ["'nothing_like_it'", "flowers"]),
     ("flower", 2, ["'flower'", "Did you mean 'flowers'?", "Try: mlreg run flowers"]),
     ("flowers --preset quik", 2, ["'quik'", "Did you mean 'quick'?", "baseline, quick"]),
-    ("flowers -p learning_rat=1", 2, ["'learning_rat'", "Did you mean 'learning_rate'?"]),
+    (
+        "flowers -p learning_rat=1",
+        2,
+        ["mean 'learning_rate'? Settings: ", "-p learning_rate=1"],
+    ),
     ("flowers -p units=many", 2, ["units=many", "a whole number", "the preset has 8"]),
     ("flowers -p learning_rate=nan", 2, ["learning_rate=nan", "finite"]),
     ("flowers -p units", 2, ["'units' is not key=value", "-p batch_size=64"]),

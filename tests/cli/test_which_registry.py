@@ -68,6 +68,19 @@ def test_a_folder_of_other_things_and_a_file_are_no_registries(tmp_path):
     assert [path.name for path in other.iterdir()] == ["passwd"]
 
 
+def test_the_first_run_that_is_suggested_is_of_a_plugin_that_is_named_here(tmp_path):
+    """That of plugins.toml before the installed ones, and its preset that takes little time."""
+    write_plugin(tmp_path, "flowers_plugin", TABLE_PLUGIN)
+    write_plugin(tmp_path, "weeds_plugin", "raise SystemExit('broken')")
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    write_settings(elsewhere, {"weeds": "weeds_plugin"})
+    write_settings(tmp_path, {"flowers": "flowers_plugin"})
+    (shown,) = in_turn([["show", "flowers@1"]])
+    assert_error(shown, 2, "No registry in", "Try: mlreg run flowers --preset quick")
+    (shown,) = in_turn([["show", "weeds@1"]], cwd=elsewhere)
+    assert shown.stderr.endswith("Try: mlreg run weeds\n")
+
+
 def test_the_default_registry_is_named_where_nothing_is_registered_yet(tmp_path):
     """A newcomer's first `mlreg list` is no mistake: a line on stderr, also off a terminal."""
     default = Path(os.environ["HOME"]) / ".local" / "share" / "mlreg"

@@ -98,6 +98,7 @@ def test_json_has_each_rule_beside_the_error(project):
     assert failed["splits-valid"]["remedy"]
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_core.errors import IntegrityError, PluginError, UsageError
+from registry_core.errors import DataError, IntegrityError, PluginError, UsageError
 from registry_core.evaluation.packing import metrics_of, pack_results
 from registry_core.evaluation.paired_tests import compare
 from registry_core.evaluation.parts import by_part
@@ -110,6 +110,20 @@ def test_a_plugins_own_objective_gets_targets_and_outputs():
     evaluation = Evaluation({}, outputs, np.ones(2, "float32"), targets)
     assert objective_values(evaluation, task)[1].tolist() == [2, 0]
     assert seen[0][0].tolist() == [1, 1]
+    whole = Objective("both", "min", lambda targets, outputs: targets["a"] + outputs["b"][:, 0])
+    assert objective_values(evaluation, Other(objective=whole))[1].tolist() == [1, 2]
+    assert pack_results(evaluation, Other(), "f").objective_or_default.name == "loss"
+
+
+def test_a_derived_task_of_a_model_with_several_outputs_is_compared_by_loss():
+    """A declared one says which output it is about, or is refused."""
+    outputs = {"a": np.zeros(2), "b": np.zeros(2)}
+    evaluation = Evaluation({}, outputs, np.ones(2, "float32"), np.zeros(2))
+    packed = pack_results(evaluation, Regression(inferred=True), "f")
+    assert packed.objective_or_default.name == "loss"
+    assert pack_results(evaluation, Regression(output="b"), "f").mean() == 0
+    with pytest.raises(DataError, match="does not say which one"):
+        pack_results(evaluation, Regression(), "f")
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,8 @@ def test_versions_with_different_losses_are_compared_in_the_targets_unit(tmp_pat
     bad = made.run(backend=answering(lambda t: t + 3, loss=0.1, loss_function="huber"))
     assert made.manifest(bad)["data"]["task"]["units"] == ["years"]
     assert best(made) == good.version
+    listed = Registry(made.folder / "registry", Settings()).versions("flowers", check_files=True)
+    assert (listed.best.version, listed.best_by) == (good.version, "test_mae, lower is better")
     promote(made, good, margin=0.5)
     with pytest.raises(PromotionRefusedError) as caught:
         promote(made, bad, margin=0.5)

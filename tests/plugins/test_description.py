@@ -36,6 +36,10 @@ class TableConfig(RunConfig):
     order: Literal["shuffled", "sorted"] = "sorted"
     widths: tuple[Annotated[int, Field(gt=0)], ...] = (8, 4)
     dropout: float | None = Field(None, description="Part of the units\\n  that is dropped.")
+    rate: Annotated[float, Field(gt=0)] | None = Field(None, le=1)
+    layers: Annotated[int, Field(ge=1, multiple_of=2)] = 2
+    names: list[str] = Field(default_factory=list, max_length=3)
+    color: Literal["red", "grey"] | None = None
 ''',
     )
     + """
@@ -80,6 +84,25 @@ def test_settings_have_type_value_and_meaning(tmp_path):
     assert ("about", "other") not in found
 
 
+def test_settings_have_a_default_bounds_and_choices(tmp_path):
+    """From the Field or the type, inside a union too; the class's default beside the presets'."""
+    found = {s.name: s for s in described(tmp_path).settings if "baseline" in s.values}
+    assert dict(found["epochs"].bounds) == {"gt": 0}
+    assert found["epochs"].default == 1
+    assert dict(found["seed"].bounds) == {"ge": 0, "lt": 2**31}
+    assert dict(found["rate"].bounds) == {"gt": 0, "le": 1}
+    assert dict(found["layers"].bounds) == {"ge": 1, "multiple_of": 2}
+    assert dict(found["names"].bounds) == {"max_length": 3}
+    assert found["names"].default is None
+    assert found["widths"].default == [8, 4]
+    assert found["order"].choices == ("shuffled", "sorted")
+    assert found["color"].choices == ("red", "grey", None)
+    assert found["deterministic"].choices == (True, False)
+    assert found["rate"].choices == found["epochs"].choices == ()
+    assert found["seed"].range == "int >= 0, < 2147483648"
+    assert found["dropout"].range == "float | None"
+
+
 def test_hooks_module_and_origin_are_described(tmp_path):
     """Of this plugin alone, in the order of the hookspecs."""
     found = described(tmp_path)
@@ -120,9 +143,11 @@ def test_the_command_shows_the_description_as_table_and_json(tmp_path):
         assert word in shown.stdout
     plugin = mlreg("plugins", "show", "flowers", "--json", cwd=tmp_path).json["plugin"]
     assert plugin["presets"]["quick"] == "one pass"
-    assert {"name": "depth", "type": "int", "values": {"other": 2}, "about": ""} in plugin[
-        "settings"
-    ]
+    depth = next(each for each in plugin["settings"] if each["name"] == "depth")
+    assert depth == {
+        "name": "depth", "type": "int", "values": {"other": 2}, "default": 2, "bounds": {},
+        "choices": [], "about": "",
+    }  # fmt: skip
     quiet = mlreg("plugins", "show", "flowers", "-q", cwd=tmp_path)
     assert quiet.stdout.split() == ["baseline", "quick", "other"]
 

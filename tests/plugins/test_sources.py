@@ -8,6 +8,7 @@ import zipfile
 import pytest
 from fakes import COUNTING_EXTENSION, TABLE_PLUGIN, write_plugin, write_settings
 
+import mlreg
 from registry_core.errors import PluginError
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.process.guard import warnings_to
@@ -146,3 +147,14 @@ def test_a_folder_without_init_is_not_a_plugin(tmp_path):
     known = KnownPlugins(write_settings(tmp_path, {}, {"empty": "empty_folder"}))
     with pytest.raises(PluginError, match="has no file of its own"):
         known.load(None)
+
+
+def test_the_distribution_that_installed_a_plugin_is_known(tmp_path):
+    """By its entry point, or by its module; a file beside plugins.toml has none."""
+    write_plugin(tmp_path, "flowers_plugin", TABLE_PLUGIN)
+    named = {"flowers": "flowers_plugin", "pytest": "pytest", "absent": "absent_plugin"}
+    known = KnownPlugins(write_settings(tmp_path, named)).datasets
+    assert known["cifar10"].distribution == ("mlreg", mlreg.__version__)
+    assert known["pytest"].distribution == ("pytest", pytest.__version__)
+    assert known["flowers"].distribution is None
+    assert known["absent"].distribution is None

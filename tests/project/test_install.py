@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -70,21 +71,44 @@ def test_the_package_page_has_no_relative_links():
         assert extra in EXTRAS
 
 
+def built(kind: str, folder: Path) -> Path:
+    """Build a distribution into a folder, from a copy of the project, which is returned."""
+    copy = folder / "copy"
+    shutil.copytree(ROOT, copy, ignore=_NOT_OURS)
+    build = f"from setuptools import build_meta; print(build_meta.build_{kind}({str(folder)!r}))"
+    done = subprocess.run([sys.executable, "-c", build], cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return copy
+
+
+needs_setuptools = pytest.mark.skipif(
+    _SETUPTOOLS < 77,
+    reason=f"NO DISTRIBUTION IS TESTED: it needs setuptools 77, not {_SETUPTOOLS}",
+)
+
+
 @pytest.mark.gate
 @pytest.mark.processes
-@pytest.mark.skipif(
-    _SETUPTOOLS < 77,
-    reason=f"THE SOURCE DISTRIBUTION IS NOT TESTED: it needs setuptools 77, not {_SETUPTOOLS}",
-)
+@needs_setuptools
+def test_a_wheel_has_every_file_of_its_packages(tmp_path):
+    """The templates of new plugins too."""
+    copy = built("wheel", tmp_path)
+    (wheel,) = tmp_path.glob("mlreg-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+    packages = ("mlreg", "registry_core", "cifar_plugin")
+    files = [file for package in packages for file in (copy / package).rglob("*") if file.is_file()]
+    names = {file.relative_to(copy).as_posix() for file in files}
+    assert sum(name.endswith(".template") for name in names) > 15
+    assert {name for name in names - inside if not name.endswith(".pyc")} == set()
+
+
+@pytest.mark.gate
+@pytest.mark.processes
+@needs_setuptools
 def test_a_source_distribution_has_the_whole_project(tmp_path):
     """It has the documentation, examples, tests and benchmarks, so it can be tested."""
-    copy = tmp_path / "copy"
-    shutil.copytree(ROOT, copy, ignore=_NOT_OURS)
-    build = "from setuptools import build_meta; print(build_meta.build_sdist(r'{}'))"
-    done = subprocess.run(
-        [sys.executable, "-c", build.format(tmp_path)], cwd=copy, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    copy = built("sdist", tmp_path)
     (archive,) = tmp_path.glob("mlreg-*.tar.gz")
     with tarfile.open(archive) as opened:
         inside = {name.partition("/")[2] for name in opened.getnames()}

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PLUGINS = (ROOT / "docs" / "plugins.md").read_text()
+# about plugins: hooks, data, training
+PLUGIN_PAGES = sorted((ROOT / "docs").glob("plugins*.md"))
+PLUGINS = "\n".join(page.read_text() for page in PLUGIN_PAGES)
 # pages whose commands a reader types
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GROUPS = ("plugins", "data", "rules")
@@ -25,7 +27,7 @@ HOOKS = [name for name in vars(hookspecs) if name.startswith("mlreg_")]
 
 
 def python_block(marker: str) -> str:
-    """The Python code that follows a comment in docs/plugins.md."""
+    """The Python code that follows a comment in a page about plugins."""
     found = re.search(rf"<!-- {re.escape(marker)} -->\n```python\n(.*?)```", PLUGINS, re.DOTALL)
     assert found, f"no code after <!-- {marker} -->"
     return found[1]
@@ -96,12 +98,40 @@ def test_the_extension_in_the_page_objects_to_a_quick_production(tmp_path, monke
     assert [each.check for each in objections("production")[0]] == ["preset"]
 
 
+def hook_blocks() -> list[str]:
+    """The Python code of the pages about plugins that implements hooks."""
+    return [
+        code
+        for code in re.findall(r"```python\n(.*?)```", PLUGINS, re.DOTALL)
+        if "@hookimpl" in code
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(hook_blocks())))
+def test_every_hook_in_the_pages_fits_the_contract(tmp_path, monkeypatch, number):
+    """Its names and arguments; a block that has hooks can be imported as a plugin."""
+    from registry_core.plugins.manager import PluginSet, PluginSource
+
+    (tmp_path / f"block_{number}.py").write_text(hook_blocks()[number])
+    monkeypatch.syspath_prepend(tmp_path)
+    source = PluginSource("block", f"block_{number}", "extension", "here")
+    with pytest.MonkeyPatch.context() as patch:  # alone, a required hook would be refused
+        patch.setattr(PluginSet, "_check_required", lambda *_: None)
+        assert PluginSet(None, [source]).hooks()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_a_page_links_to_exists(page):
-    """Pages and pictures."""
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
-        found = target.startswith("https://") or (page.parent / target).exists()
-        assert found, f"{target} in {page.name}"
+    """Pages and pictures, and the sections of pages."""
+    for target, section in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        file = page.parent / target if target else page
+        assert file.exists(), f"{target} in {page.name}"
+        if section and file.suffix == ".md":
+            heads = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+            assert section in anchors, f"{target}#{section} in {page.name}"
 
 
 def test_the_generated_files_are_current():

@@ -41,7 +41,7 @@ def code_of(page: str, marker: str) -> str:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
-    parts = [EXAMPLE.read_text(), code_of("plugins.md", "phases")]
+    parts = [EXAMPLE.read_text(), code_of("plugins_training.md", "phases")]
     write_plugin(folder, "spirals", "\n\n".join(parts))
     kept = code_of("callbacks.md", "kept files").replace("TensorBoard(", "BackupAndRestore(")
     write_plugin(folder, "keeping", kept)

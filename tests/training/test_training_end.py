@@ -9,8 +9,9 @@ EPOCHS = 6
 
 
 @pytest.fixture
-def end(training, tmp_path):
+def end(training, tmp_path, monkeypatch):
     """What is told of a fit with these callbacks, never stopped and, if asked for, resumed."""
+    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 10)
 
     def make(callbacks, resumed=False, **choices):
         choices.setdefault("settings", {"epochs": EPOCHS})

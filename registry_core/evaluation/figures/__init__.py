@@ -26,8 +26,9 @@ from registry_core.evaluation.predictions import (
     labels_of,
     numbers_of,
     true_and_output,
+    usable_task,
 )
-from registry_core.tasks import Classification, Regression, Task
+from registry_core.tasks import Classification, Other, Regression, Task
 
 if TYPE_CHECKING:
     from registry_core.types import Evaluation, RunResult
@@ -68,7 +69,9 @@ def standard_figures(result: RunResult, out_dir: Path) -> list[Path]:
     figures = plot_history(
         result.history, out_dir, subject, result.metrics, result.validated_on_test
     )
-    task = result.task or _task_of(result)
+    task = usable_task(result.evaluation, result.task or _task_of(result))
+    if isinstance(task, Other):
+        return figures
     usable = _finite_examples(result.evaluation, task)
     if not usable.any():
         return figures
