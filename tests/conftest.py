@@ -20,6 +20,7 @@ _LEFT_OUT = pytest.StashKey[Counter[str]]()
 # marker -> why its tests are not part of the default run, and what asks for them
 _LONG = {
     "gate": ("what a change seldom breaks", "--gate"),
+    "exhaustive": ("the other cases of the same kind", "--exhaustive"),
     "real_data": ("they download CIFAR-10 and train on it", "-m real_data"),
     "endurance": ("they take minutes, to show what seconds only suggest", "-m endurance"),
 }
@@ -48,7 +49,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--gate",
         action="store_true",
-        help="run the tests marked gate too, and try every system call: what .ci/run does",
+        help="run the tests marked gate too, and try one system call in four: what .ci/run does",
+    )
+    parser.addoption(
+        "--exhaustive",
+        action="store_true",
+        help="the same, with every case of every test, and every system call",
     )
 
 
@@ -78,14 +84,22 @@ def _keep_files_in_memory() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what takes long, unless an option or a test's name asks for it."""
     asked = {marker for marker in _LONG if marker in (config.option.markexpr or "")}
-    if config.option.gate or any("::" in word for word in config.args):
+    is_named = any("::" in word for word in config.args)
+    if config.option.gate or config.option.exhaustive or is_named:
         asked.add("gate")
-    examples = _examples(items)
+    if config.option.exhaustive or is_named:
+        asked.add("exhaustive")
+    of_default = _examples(items, "gate")
+    examples = {"gate": of_default, "exhaustive": of_default | _examples(items, "exhaustive")}
     kept, left_out = [], []
     for item in items:
-        long = [m for m in _LONG if m not in asked and item.get_closest_marker(m)]
-        if long == ["gate"] and item in examples:
-            long = []
+        long = [
+            marker
+            for marker in _LONG
+            if item.get_closest_marker(marker)
+            and marker not in asked
+            and item not in examples.get(marker, ())
+        ]
         (left_out if long else kept).append(item)
         config.stash[_LEFT_OUT].update(long[:1])
     if left_out:
@@ -98,15 +112,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: (-seconds[item.path], item.path))
 
 
-def _examples(items: list[pytest.Item]) -> set[pytest.Item]:
-    """What the default run takes of tests marked `gate(keep=N)`: N cases, evenly spread."""
+def _examples(items: list[pytest.Item], marker: str) -> set[pytest.Item]:
+    """What a shorter run takes of tests marked `gate(keep=N)`: N cases, evenly spread."""
     cases = defaultdict(list)
     for item in items:
-        if item.get_closest_marker("gate"):
+        if item.get_closest_marker(marker):
             cases[item.nodeid.partition("[")[0]].append(item)
     found = set()
     for of_one in cases.values():
-        keep = of_one[0].get_closest_marker("gate").kwargs.get("keep", 0)
+        keep = min(of_one[0].get_closest_marker(marker).kwargs.get("keep", 0), len(of_one))
         found |= {of_one[number * len(of_one) // keep] for number in range(keep)}
     return found
 
@@ -140,11 +154,6 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
         why, option = _LONG[marker]
         terminalreporter.write_line(
             f"{count} tests marked {marker} were left out: {why}. Run them with {option}."
-        )
-    if "gate" in config.stash[_LEFT_OUT]:
-        terminalreporter.write_line(
-            "One system call in sixteen is tried without --gate: MLREG_POINTS_SEED="
-            f"{os.environ['MLREG_POINTS_SEED']} draws the same ones again."
         )
 
 

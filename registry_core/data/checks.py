@@ -261,8 +261,8 @@ def _check_stream(name: str, split: StreamSplit) -> None:
     if cardinality >= 0 and cardinality != split.examples:
         raise DataError(
             f"The {name} stream yields {cardinality} examples, and examples={split.examples}.",
-            f"Set the right number: examples={cardinality}. If it yields batches, make single "
-            "examples of them: dataset.unbatch()."
+            f"Set the right number: examples={cardinality}. If it yields batches, make "
+            "single examples of them: dataset.unbatch()."
             if cardinality < split.examples
             else f"Set the right number: examples={cardinality}; or cut the stream: "
             f"dataset.take({split.examples}).",

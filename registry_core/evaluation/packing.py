@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from registry_core.data.model_fit import single_output
 from registry_core.errors import PluginError
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.evaluation.predictions import (
@@ -18,6 +19,7 @@ from registry_core.evaluation.predictions import (
     labels_of,
     numbers_of,
     objective_values,
+    true_and_output,
     usable_task,
 )
 from registry_core.tasks import Classification, Task
@@ -101,7 +103,8 @@ def metrics_of(
         theirs = metrics.setdefault(name, mean)
         # Keras compares a single output with 0.5, also where the loss reads it as a logit
         logit = isinstance(task, Classification) and evaluation.threshold == 0
-        if logit and name == "accuracy" and abs(theirs - mean) > 1e-4:
+        single = logit and single_output(task, true_and_output(evaluation, task)[1].shape)
+        if single and name == "accuracy" and abs(theirs - mean) > 1e-4:
             metrics[name] = mean
             warning = (
                 f"Keras's accuracy is {theirs:.4f}, because it compares the single output with "

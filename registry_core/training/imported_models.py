@@ -27,6 +27,7 @@ from registry_core.training.evaluation import evaluate_model
 from registry_core.training.example_inputs import example_batches
 from registry_core.training.model_files import load_model
 from registry_core.training.pipeline import EVALUATION_BATCH, first_examples
+from registry_core.training.task_outputs import ends_in_sigmoid
 from registry_core.training.trainer import KerasTrainer
 from registry_core.types import ArraySplit, DataSplits
 
@@ -146,7 +147,7 @@ class KerasBackend(KerasTrainer):
         classes = len(data.class_names)
         if _own_loss_fits(model, inputs, targets, outputs, classes, task):
             return f"its own {_name(model.loss)}"
-        loss, how = _standard_loss(outputs, targets, classes, task)
+        loss, how = _standard_loss(model, outputs, targets, classes, task)
         model.compile(loss=loss, metrics=["accuracy"] if classes else [])
         return f"{_name(loss)} {how}"
 
@@ -303,12 +304,13 @@ def _own_loss_fits(
 
 
 def _standard_loss(
-    outputs: np.ndarray, targets: Any, classes: int, task: Task
+    model: keras.Model, outputs: np.ndarray, targets: Any, classes: int, task: Task
 ) -> tuple[keras.losses.Loss, str]:
     """The standard loss for the targets, and how it interprets the outputs, in words."""
     if isinstance(task, MultiLabel) or single_output(task, outputs.shape):
         answers = np.asarray(outputs, "float32")
-        logits = not ((answers >= 0) & (answers <= 1)).all()
+        between = ((answers > 0) & (answers < 1)).all()
+        logits = not (ends_in_sigmoid(model, task) or between)
         how = "of its outputs as logits" if logits else "of its outputs as probabilities"
         return keras.losses.BinaryCrossentropy(from_logits=logits), how
     if not classes:

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 
 from registry_core.data.model_fit import misfit, single_output
+from registry_core.data.nesting import is_nested
 from registry_core.data.targets import resolve_task
-from registry_core.errors import DataError
+from registry_core.errors import DataError, PluginError
 from registry_core.tasks import Other, Task, part_of
 from registry_core.types import DataSplits
 
@@ -45,6 +46,8 @@ def output_misfit(
         if task.inferred or (isinstance(task, Other) and task.output is None):
             return None  # compared by the loss of all outputs together
         return error.what, error.remedy
+    if is_nested(output) or is_nested(target):
+        return None  # the task is about no single output
     shape = tuple(output.shape)
     if wrong := misfit(task, shape, tuple(target.shape), data.class_names):
         return wrong
@@ -55,6 +58,30 @@ def output_misfit(
             "That loss needs 2 units, one per class name; a single unit needs BinaryCrossentropy.",
         )
     return None
+
+
+def check_objective(model: keras.Model, task: Task | None) -> None:
+    """Check that an objective without a function of its own is a metric of the model.
+
+    Args:
+        model: its metrics were computed once.
+        task: None checks nothing.
+
+    Raises:
+        PluginError: it is not; names the metrics.
+    """
+    if task is None:
+        return
+    objective = task.resolved_objective
+    if objective.per_example is not None or objective.name in task.objectives:
+        return
+    metrics = dict.fromkeys(["loss", *model.get_metrics_result()])
+    if objective.name not in metrics:
+        raise PluginError(
+            f"The objective '{objective.name}' is no metric of the model, and has no function.",
+            f"Metrics: {', '.join(metrics)}. Compile the model with one of that name, or give a "
+            f"number for each example: Objective('{objective.name}', …, per_example=…).",
+        )
 
 
 def loss_identity(model: keras.Model, task: Task | None = None) -> str:
@@ -83,9 +110,12 @@ def yes_threshold(model: keras.Model, task: Task | None) -> float:
         model: compiled.
         task: its `output` selects the output and the loss.
     """
-    if _ends_in_sigmoid(model, task):
+    if ends_in_sigmoid(model, task):
         return 0.5
-    loss = keras.losses.get(_part(model.loss, task))
+    loss = _part(model.loss, task)
+    if isinstance(loss, Mapping | list | tuple):
+        return 0.5  # the task is about no single output
+    loss = keras.losses.get(loss)
     if _described(loss).partition("(")[0] in _AROUND_ZERO:
         return 0.0
     known = getattr(loss, "from_logits", None)
@@ -146,7 +176,8 @@ def _arguments(thing: Any, given: Mapping[str, Any]) -> str:
     return f"({', '.join(said)})" if said else ""
 
 
-def _ends_in_sigmoid(model: keras.Model, task: Task | None) -> bool:
+def ends_in_sigmoid(model: keras.Model, task: Task | None) -> bool:
+    """Whether the last thing that a model's output goes through is a sigmoid."""
     try:
         outputs = getattr(model, "outputs", None) or []
         named = getattr(model, "output_names", None) or []
@@ -158,7 +189,7 @@ def _ends_in_sigmoid(model: keras.Model, task: Task | None) -> bool:
         operation = layers[-1] if layers else None
     for _ in range(100):  # through models, and activations that change nothing
         if isinstance(operation, keras.Model):
-            return _ends_in_sigmoid(operation, None)
+            return ends_in_sigmoid(operation, None)
         activation = getattr(operation, "activation", None)
         if activation is keras.activations.sigmoid:
             return True

@@ -42,7 +42,12 @@ from registry_core.training.stream_checks import (
     record_first_pass,
     stream_errors,
 )
-from registry_core.training.task_outputs import loss_identity, output_misfit, yes_threshold
+from registry_core.training.task_outputs import (
+    check_objective,
+    loss_identity,
+    output_misfit,
+    yes_threshold,
+)
 from registry_core.types import (
     Assembly,
     Augmentation,
@@ -189,6 +194,7 @@ class KerasTrainer:
         with _explain_out_of_memory(self._config):
             _check_outputs(model, batch, data)
             check_metrics(model, inputs, targets)
+            check_objective(model, data.task)
             self.check_savable(assembly, folder)
 
     def check_savable(self, assembly: Assembly, folder: Path) -> None:

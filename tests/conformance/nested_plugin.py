@@ -43,6 +43,6 @@ def mlreg_model(learning_rate):
     model.compile(
         keras.optimizers.SGD(learning_rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        weighted_metrics=["accuracy"],
     )
     return model

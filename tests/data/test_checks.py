@@ -123,6 +123,7 @@ def test_large_finite_numbers_are_not_reported_as_infinite():
         (stream(examples=0), "stream says it has 0 examples"),
         (stream(examples=-1), "stream says it has -1 examples"),
         (stream(examples=None, cardinality=-1), "stream says it has None examples"),
+        (stream(examples=40, cardinality=5), "stream yields 5 examples, and examples=40"),
         (stream(examples=7), "stream yields 6 examples, and examples=7"),
         (stream(examples=5), "stream yields 6 examples, and examples=5"),
         (stream(fingerprint=""), "stream has no fingerprint"),

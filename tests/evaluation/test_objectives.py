@@ -182,6 +182,17 @@ def test_an_accuracy_that_reads_a_logit_as_a_probability_is_corrected():
     assert "BinaryAccuracy(threshold=0" in warning
 
 
+def test_the_accuracy_of_an_output_for_each_class_is_keras_own():
+    """With example weights it is not the mean over the examples, and nothing is to be corrected."""
+    outputs = np.float32([[2, 0], [2, 0], [0, 2]])
+    evaluation = replace(
+        evaluated(np.array([0, 1, 1]), outputs, threshold=0.0),
+        metrics={"loss": 0.75, "accuracy": 0.5},
+    )
+    metrics, warning = metrics_of(evaluation, YES_NO, pack_results(evaluation, YES_NO, "f"), "test")
+    assert (metrics["test_accuracy"], warning) == (0.5, "")
+
+
 # --- the metrics of a version --------------------------------------------------------------------
 
 

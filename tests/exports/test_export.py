@@ -433,6 +433,7 @@ def saved(keras, tmp_path_factory):
     return save
 
 
+@pytest.mark.exhaustive(keep=12)
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", FAMILIES)

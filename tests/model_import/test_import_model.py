@@ -52,6 +52,7 @@ def watched(tmp_path):
         yield made
 
 
+@pytest.mark.exhaustive(keep=12)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_without_touching_anything(name, watched, tmp_path):
@@ -292,6 +293,7 @@ def refusals(request, tmp_path_factory):
     }  # fmt: skip
 
 
+@pytest.mark.exhaustive(keep=12)
 @pytest.mark.gate
 @pytest.mark.processes
 @pytest.mark.parametrize("name", HOSTILE)
@@ -609,6 +611,7 @@ def used(project):
 SPARSE = "sparse_categorical_crossentropy of its outputs as"
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(

@@ -241,6 +241,7 @@ GREEDY = [
 ]  # fmt: skip
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", GREEDY)

@@ -184,6 +184,7 @@ RAISES = {
 }
 
 
+@pytest.mark.exhaustive(keep=15)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("what", RAISES)

@@ -199,6 +199,18 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, exists, fails):
     assert list(tmp_path.iterdir()) == ([folder] if exists else [])
 
 
+def test_ctrl_c_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    """Neither a file nor the temporary folder."""
+
+    def interrupted(file, text, encoding):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        new_project("leaves", "table", tmp_path / "leaves", nothing_known())
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("call", ["link", "rename"])
 def test_a_failed_move_takes_the_others_back(tmp_path, monkeypatch, call):
     """A file that another process made meanwhile stays, and is all that is there."""

@@ -2,8 +2,8 @@
 
 A kill comes before its call is carried out; so the next point's kill is the one after it.
 
-The gate takes every call; the default run draws one in sixteen. What it drew with is in
-MLREG_POINTS_SEED, which draws the same ones again.
+`--exhaustive` takes every call; the gate draws one in four and the default run one in sixteen. What
+they drew with is in MLREG_POINTS_SEED, which draws the same ones again.
 """
 
 from __future__ import annotations
@@ -33,13 +33,12 @@ pytestmark = [
 ]
 
 KINDS = ("killed", "failed")
-ONE_IN = 16
 SEED = os.environ["MLREG_POINTS_SEED"]
 
 
-def drawn(found: list[Point], *of: str) -> list[Point]:
-    """One in sixteen, other ones for each scenario and kind, in their order."""
-    chosen = random.Random(f"{SEED} {of}").sample(range(len(found)), -(-len(found) // ONE_IN))
+def drawn(found: list[Point], one_in: int, *of: str) -> list[Point]:
+    """One in so many, other ones for each scenario and kind, in their order."""
+    chosen = random.Random(f"{SEED} {of}").sample(range(len(found)), -(-len(found) // one_in))
     return [found[place] for place in sorted(chosen)]
 
 
@@ -85,7 +84,8 @@ def test_at_every_system_call_nothing_is_lost_and_nothing_is_half_done(
     found = traced[0].points(name, clean)
     after = state(Store(clean))
     assert len(found) > 20
-    taken = found if pytestconfig.option.gate else drawn(found, name, kind)
+    option = pytestconfig.option
+    taken = drawn(found, 1 if option.exhaustive else 4 if option.gate else 16, name, kind)
 
     def try_one(scenarios: TracedScenarios, point: Point, tries: int = 5) -> str:
         folder = _copy(template, tmp_path / uuid4().hex)
@@ -111,9 +111,10 @@ def test_at_every_system_call_nothing_is_lost_and_nothing_is_half_done(
     with ThreadPoolExecutor(len(traced)) as pool:
         ends = [end for part in pool.map(try_part, range(len(traced))) for end in part]
     assert len(ends) == len(taken)
-    told = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
+    counts = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
     with capsys.disabled():
-        print(f"\n{name}: {len(taken)} of {len(found)} system calls {kind}; {told}; 0 lost, 0 half")
+        of_all = f"{len(taken)} of {len(found)} system calls {kind}, MLREG_POINTS_SEED={SEED}"
+        print(f"\n{name}: {of_all}; {counts}; 0 lost, 0 half")
 
 
 def _copy(template: Path, folder: Path) -> Path:

@@ -122,6 +122,7 @@ def test_invalid_labels_are_reported_with_their_index(name, label):
     assert "from 0 to 2" in error.remedy
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("found", [0, 138, 199])

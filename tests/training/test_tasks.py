@@ -22,7 +22,10 @@ pytestmark = pytest.mark.tensorflow
 # A task's data, its model and its loss, each as the plugin's text.
 DATASET = """
     import numpy as np
-    from mlreg import ArraySplit, Classification, DataSplits, MultiLabel, Regression, Segmentation
+    from mlreg import (
+        ArraySplit, Classification, DataSplits, MultiLabel, Objective, Other, Regression,
+        Segmentation,
+    )
 
     def split(examples, seed):
         random = np.random.default_rng(seed)
@@ -197,6 +200,13 @@ def test_keras_reads_a_single_logit_as_a_probability_and_mlreg_does_not(tmp_path
             DENSE.format(3),
             "'sparse_categorical_crossentropy'",
             "It needs shape (4, 3)",
+        ),
+        (
+            "Other(objective=Objective('auc', 'max'))",
+            "inputs[:, :1]",
+            DENSE.format(1),
+            "'mse'",
+            "'auc' is no metric of the model",
         ),
     ],
 )
