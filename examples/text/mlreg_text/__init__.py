@@ -35,7 +35,7 @@ class TextConfig(RunConfig):
     encoding: str = Field("utf-8", description="of the file")
     ngrams: int = Field(2, ge=1, le=4, description="up to this many words in a row are a feature")
     vocabulary: int = Field(
-        30_000, ge=10, le=1_000_000, description="most features; the most frequent ones are taken"
+        50_000, ge=10, le=1_000_000, description="most features; the most frequent ones are taken"
     )
     hidden: int = Field(32, ge=0, le=4096, description="units of the hidden layer; 0 is linear")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of units dropped in training")
