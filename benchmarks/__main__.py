@@ -8,6 +8,8 @@ NAMES = (
     "airbench",
     "augmentation",
     "cli",
+    "examples",
+    "folder",
     "overhead",
     "registry",
     "resume",

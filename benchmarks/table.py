@@ -18,6 +18,9 @@ BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
 _HEAD = "| what | mlreg | beside it | ratio | date, n, machine |\n|---|---|---|---|---|\n"
 
+# the names of benchmarks that measure no time begin so
+_UNTIMED = ("accuracy-", "examples-")
+
 Result = Mapping[str, Any]
 
 
@@ -33,11 +36,11 @@ def table(folder: Path = RESULTS) -> str:
     found = {file.stem: json.loads(file.read_text("utf-8")) for file in folder.glob("*.json")}
     machines: dict[str, str] = {}
     lines = []
-    for name in (*_LINES, *sorted(each for each in found if each.startswith("accuracy-"))):
+    for name in (*_LINES, *sorted(each for each in found if each.startswith(_UNTIMED))):
         if name not in found or not (is_quiet(found[name]["machine"]) or _untimed(name)):
             continue
         machine = machines.setdefault(describe(found[name]["machine"]), "ABCDEFGHIJ"[len(machines)])
-        make = _LINES.get(name, _accuracy)
+        make = _LINES.get(name, _examples if name.startswith("examples-") else _accuracy)
         lines += [f"| {line}, {machine} |\n" for line in make(found[name])]
     legend = "".join(f"{letter}: {words}.  \n" for words, letter in machines.items())
     return f"{legend}\n{_HEAD}{''.join(lines)}"
@@ -45,7 +48,7 @@ def table(folder: Path = RESULTS) -> str:
 
 def _untimed(name: str) -> bool:
     """Whether a benchmark's line has no time, so that a busy machine does not change it."""
-    return name == "resume" or name.startswith("accuracy-")
+    return name == "resume" or name.startswith(_UNTIMED)
 
 
 def _rows(result: Result, key: str) -> dict[str, Any]:
@@ -230,6 +233,21 @@ def _accuracy(result: Result) -> Iterator[str]:
         last.get("ratio", "") if timed else "",
         result,
         last["n"],
+    )
+
+
+def _examples(result: Result) -> Iterator[str]:
+    """An example plugin beside models of scikit-learn's, trained on the same examples."""
+    ours, *others = result["rows"]
+    deviation = "" if ours["deviation"] is None else f" ± {ours['deviation']:,}"
+    yield _line(
+        f"`mlreg run {result['plugin']}` on `{result['data']}`, {ours['metric']}, "
+        f"{ours['test']:,} test examples",
+        f"{ours['mean']:,}{deviation}",
+        "; ".join(f"{row[ours['metric']]:,}: {row['side']}" for row in others if "side" in row),
+        "",
+        result,
+        ours["n"],
     )
 
 

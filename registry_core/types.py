@@ -6,7 +6,8 @@ All are frozen. This module imports no NumPy and no TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
@@ -176,12 +177,12 @@ class Progress(Protocol):
     def step(self, what: str, done: int, total: int | None = None) -> None:
         """Show that `done` of `total` bytes of `what` are done; None is an unknown total."""
 
+    def warn(self, text: str) -> None:
+        """Show a warning: something that is allowed and probably a mistake."""
+
 
 class Observer(Progress, Protocol):
     """Receives the events of a run: a live view on a terminal, or lines in a log."""
-
-    def warn(self, text: str) -> None:
-        """Show a warning: something that is allowed and probably a mistake."""
 
     def stage_began(self, name: str) -> None:
         """A stage began: `data`, `model`, `fit`, `evaluate`, `save`, `plot` or `register`."""
@@ -390,6 +391,7 @@ class RunResult:
         class_names: one name for each class; empty if the targets are not classes.
         validated_on_test: whether the validation split is the test split itself.
         task: what the targets mean.
+        evaluate_validation: measures the model on the validation split; None if there is none.
     """
 
     model: str
@@ -402,3 +404,14 @@ class RunResult:
     class_names: Sequence[str] = ()
     validated_on_test: bool = False
     task: Task | None = None
+    evaluate_validation: Callable[[], Evaluation] | None = field(
+        default=None, repr=False, compare=False
+    )
+
+    @cached_property
+    def validation(self) -> Evaluation | None:
+        """The same as `evaluation`, of the validation split; None if the dataset has none.
+
+        It is measured when a report first asks for it.
+        """
+        return None if self.evaluate_validation is None else self.evaluate_validation()

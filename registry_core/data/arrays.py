@@ -35,9 +35,13 @@ def with_arrays(data: DataSplits) -> DataSplits:
     for name in _SPLITS:
         split = getattr(data, name)
         if id(split) not in changed:
-            changed[id(split)] = _converted(name, split, names)
+            changed[id(split)] = _converted(name, split, names or _names_of_task(data))
     splits = {name: changed[id(getattr(data, name))] for name in _SPLITS}
     return replace(data, **splits, class_names=names)
+
+
+def _names_of_task(data: DataSplits) -> Any:
+    return getattr(data.task, "class_names", ())
 
 
 def _class_names(names: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +17,7 @@ from registry_core.plugins.manager import PluginSet
 from registry_core.process.guard import ClosedFilesError
 from registry_core.records import FIGURES_FOLDER, KEPT_FOLDER, LOG_FILE, MODEL_FILE
 from registry_core.store import Workspace, check_files
-from registry_core.types import Observer, RunResult
+from registry_core.types import Evaluation, Observer, RunResult
 
 # The line about kept files names the largest ones.
 _NAMED = 3
@@ -54,6 +55,7 @@ def draw_figures(artifacts: Artifacts, files: Path, context: RunContext) -> str 
         artifacts.imported is None
         and validation_split(artifacts.origin["data"]["splits"]) == "test",
         artifacts.data.task,
+        _validation_of(artifacts),
     )
     out_dir = files / FIGURES_FOLDER
     out_dir.mkdir()
@@ -76,6 +78,12 @@ def draw_figures(artifacts: Artifacts, files: Path, context: RunContext) -> str 
         )
         return reason
     return None
+
+
+def _validation_of(artifacts: Artifacts) -> Callable[[], Evaluation] | None:
+    """What measures the model on the validation split, if a report asks for it."""
+    model, split = artifacts.model, artifacts.data.validation
+    return None if split is None else lambda: artifacts.backend.evaluate(model, model, split)
 
 
 def save_log(folder: Workspace, observer: Observer) -> None:

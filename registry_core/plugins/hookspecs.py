@@ -334,7 +334,8 @@ def mlreg_report(  # type: ignore[empty-body]
     exception here is a warning: the version is registered all the same.
 
     Args:
-        result: configuration, history, metrics, and the output for every test example.
+        result: configuration, history, metrics, and the output for every test example; for every
+            validation example in `result.validation`, which is measured when it is first read.
         out_dir: an existing folder for the files, which become files of the version.
 
     Returns:

@@ -12,6 +12,7 @@ from registry_core.data.arrays import with_arrays
 from registry_core.data.checks import check_splits, describe, fingerprint
 from registry_core.data.nesting import map_parts, named_parts, numbered, parts_of, same_nesting
 from registry_core.errors import DataError
+from registry_core.tasks import Classification
 from registry_core.types import ArraySplit, DataSplits
 
 
@@ -269,6 +270,13 @@ def test_wrong_weights_are_refused(weights, said):
 def test_wrong_class_weights_are_refused(weights, said):
     split = ArraySplit(np.arange(3.0), np.arange(3) % 2, class_weights=weights)
     refused(DataSplits(split, split, class_names=("a", "b")), f"The train {said}")
+
+
+def test_class_weights_may_name_the_classes_of_the_task():
+    """A dataset with a task needs no class_names."""
+    split = ArraySplit(np.arange(3.0), np.arange(3) % 2, class_weights={"b": 2})
+    data = DataSplits(split, split, task=Classification(("a", "b")))
+    assert with_arrays(data).train.class_weights == {1: 2.0}
 
 
 def test_class_weights_become_numbers():

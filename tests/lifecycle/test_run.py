@@ -404,6 +404,23 @@ def test_an_extension_adds_its_figures_to_the_hosts(tmp_path):
     assert figures(project.run()) == ["figures/history.png", "figures/more.txt"]
 
 
+@pytest.mark.parametrize(
+    ("body", "measured", "written"),
+    [
+        ("result.model", 1, "petals"),
+        ("(len(result.validation.targets), len(result.validation.outputs))", 2, "(6, 6)"),
+        ("result.validation is result.validation", 2, "True"),
+    ],
+)
+def test_the_validation_split_is_measured_once_if_a_report_asks(tmp_path, body, measured, written):
+    """A report that needs no more than the test split costs no second evaluation."""
+    body = f"(out_dir / 'a').write_text(str({body}))\n    return [out_dir / 'a']"
+    project = Project(tmp_path, more=extension("mlreg_report", body, "result, out_dir"))
+    version = project.run(model="petals")
+    assert project.store.read(version, "figures/a").decode() == written
+    assert project.backend.calls.count("evaluate") == measured
+
+
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "reason"),

@@ -49,6 +49,17 @@ def test_a_time_of_a_busy_or_unknown_machine_is_not_in_the_table(tmp_path, missi
     assert "6.3 s" not in table.table(tmp_path)
 
 
+def test_an_example_is_in_the_table_beside_each_model_of_scikit_learn(tmp_path):
+    """Load does not change its accuracy, nor theirs."""
+    ours = {"metric": "test_mae", "mean": 13200, "deviation": 90, "n": 3, "test": 590}
+    rows = [ours, {"side": "RidgeCV", "test_mae": 17500}, {"side": "Trees", "test_mae": 14700}]
+    busy = {**QUIET, "others_share": 0.4}
+    write(tmp_path, "examples-ames", busy, rows, plugin="table", data="ames")
+    written = table.table(tmp_path)
+    assert "`mlreg run table` on `ames`, test_mae, 590 test examples | 13,200 ± 90 |" in written
+    assert "| 17,500: RidgeCV; 14,700: Trees |  | 2026-11-25, 3, A |" in written
+
+
 def test_an_accuracy_of_a_busy_machine_is_in_the_table_without_its_minutes(tmp_path):
     """Load does not change weights."""
     row = {"n": 3, "mean": 0.9406, "deviation": 0.0017, "minutes": 46.5}
