@@ -6,6 +6,7 @@ import gc
 import importlib.metadata
 import os
 import random
+import signal
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -62,6 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed for what is drawn, which the other processes of a run inherit."""
     os.environ.setdefault("MLREG_POINTS_SEED", str(random.randrange(10**6)))
     _keep_files_in_memory()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for a job
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.option.loadscopereorder = False  # of xdist: the order below is better than its own
     config.stash[_LEFT_OUT] = Counter()
 
