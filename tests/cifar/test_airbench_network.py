@@ -165,7 +165,7 @@ def test_the_whitening_kernel_is_fixed():
     assert (layer.bias.numpy() != bias).any()
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 def test_the_registered_model_predicts_as_the_trained_one(model):
     """One view, in other layers, gives the same logits."""
     images = noise(20, seed=2)

@@ -354,7 +354,7 @@ def test_a_program_without_streams_can_run_commands(original, names):
     assert "A bug in mlreg" not in done.stderr
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_run_is_shown_with_what_the_terminal_has(tmp_path, encoding):
     """Bars, boxes and marks of the live view, where the terminal cannot show them."""

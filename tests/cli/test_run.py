@@ -712,7 +712,7 @@ def test_code_of_a_plugin_that_keras_calls_is_named_too(broken, name):
     assert_error(done, 3, f"'{name}_inside'", hook, f"{name}_inside_plugin.py, line {line}.")
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", NO_MODEL)
 def test_a_model_that_cannot_be_registered_is_refused_before_the_first_epoch(broken, name):

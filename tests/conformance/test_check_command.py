@@ -75,6 +75,7 @@ def test_a_broken_required_rule_is_status_3_with_what_to_do(project):
     assert done.stdout.splitlines()[-1].endswith("2 failed (1 required), 2 skipped.")
 
 
+@pytest.mark.gate
 def test_strict_and_expected_failures_decide_what_fails(project):
     """`--strict` fails on advice too; a rule that is expected to fail has its reason."""
     folder = project(BREAKS_TWO)

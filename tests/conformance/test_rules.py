@@ -38,6 +38,7 @@ def test_exactly_the_broken_rule_fails(rule):
     assert found[rule].remedy
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "rule",

@@ -55,7 +55,7 @@ def test_a_setting_that_is_another_is_named(project):
     assert found.first_epoch is None
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(("swapped", "verdict"), [([0], "within noise"), (range(9), "different")])
 def test_the_paired_test_tells_noise_from_a_difference(project, swapped, verdict):
     """One answer of twelve is noise, nine are not; the verdict comes with the test."""

@@ -204,6 +204,7 @@ def test_a_writer_killed_inside_a_commit_is_undone_by_the_next_reader(store):
     assert_whole(store)
 
 
+@pytest.mark.gate
 def test_a_promotion_killed_at_any_step_moves_the_alias_or_does_not(store):
     publish(store)
 

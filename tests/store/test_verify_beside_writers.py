@@ -140,7 +140,7 @@ def _audits(store: Store, acts: Sequence[Callable[[Store, int], None]], seconds:
     return audits
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.processes
 @pytest.mark.parametrize("kind", WRITERS)
 def test_an_audit_beside_writers_raises_no_false_alarm(store, kind):

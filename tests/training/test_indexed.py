@@ -131,6 +131,7 @@ def test_a_resumed_epoch_reads_only_what_is_left():
     assert sorted(rest) == sorted(indices[40:])
 
 
+@pytest.mark.gate
 def test_examples_are_read_by_several_threads_at_once():
     """Also where operations are deterministic, as in every run by default."""
     source = Source(40, seconds=0.003)
@@ -154,6 +155,7 @@ def test_a_smaller_number_takes_the_first_examples():
     assert sorted(seen) == list(range(20))
 
 
+@pytest.mark.gate
 def test_grains_random_access_sources_are_splits():
     """A `RandomAccessDataSource`, and a `MapDataset` that changes its examples."""
     import grain

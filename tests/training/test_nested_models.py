@@ -59,7 +59,7 @@ def trained(training, model, folder, split=None, test=None, augmentation=None):
     return trainer.evaluate(model, model, data.test)
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("weights", [None, np.linspace(0, 2, 270)], ids=["plain", "weighted"])
 @pytest.mark.parametrize(
     "compiled",
@@ -111,7 +111,7 @@ def test_an_output_without_a_loss_needs_no_target(training, keras, tmp_path):
     assert found.targets.shape == (270,)
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("override", ["test_step", "compute_loss"])
 def test_a_model_with_steps_of_its_own_takes_several_inputs(override, training, keras, tmp_path):
     """Its metrics are those of its own step; examples have the losses that it is compiled with."""

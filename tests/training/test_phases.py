@@ -107,6 +107,7 @@ def test_the_frozen_layers_keep_their_weights_until_they_are_unfrozen(fits):
     assert (whole.model.layers[0].get_weights()[0] != first["kernels"][0]).any()
 
 
+@pytest.mark.gate
 def test_stopped_in_each_phase_and_between_them_it_ends_in_the_same_weights(fits):
     """Within an epoch, at its last batch, at the end of a phase, and with nothing left to train."""
     fit = fits()

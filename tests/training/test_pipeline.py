@@ -70,7 +70,7 @@ def order_of(epoch: list) -> list[int]:
     return [index for (_, _, _, indices), _ in epoch for index in indices]
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_epoch_does_not_depend_on_earlier_ones(made, kind):
     """A pipeline started at epoch 3 equals one that ran epochs 0 to 3."""

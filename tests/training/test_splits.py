@@ -167,7 +167,7 @@ def test_every_kind_of_target_trains_with_the_default_configuration(container, k
 
 
 @pytest.mark.exhaustive(keep=3)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("inputs", ["texts", "bytes"])
 def test_every_kind_of_input_trains_with_the_default_configuration(container, inputs, tmp_path):

@@ -71,7 +71,7 @@ def digest_of(model) -> list[list]:
     return [np.asarray(weight.value).tolist() for weight in model.weights]
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 @pytest.mark.parametrize("kind", ["example", "class", "example and class"])
 def test_weights_train_as_in_plain_keras(kind, container, training, keras, tf):
@@ -114,6 +114,7 @@ def test_the_classes_of_one_hot_targets_and_of_each_position_are_weighed(tf):
     assert class_weighing(None)(tf.eye(3)) == ()
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 def test_weights_count_in_validation_and_evaluation_and_class_weights_do_not(
     container, training, keras
