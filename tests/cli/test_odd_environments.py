@@ -292,6 +292,7 @@ def run_in(odd: Odd, folder: Path, lines: list[str]) -> tuple[dict[str, int], st
     return json.loads(told.read_text()), written.read_bytes().decode(errors="replace")
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_no_surroundings_make_a_bug_of_a_command_that_reads(original, tmp_path, name):

@@ -38,6 +38,7 @@ def test_exactly_the_broken_rule_fails(rule):
     assert found[rule].remedy
 
 
+@pytest.mark.exhaustive(keep=5)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
@@ -60,6 +61,7 @@ def test_a_sound_plugin_keeps_every_rule():
     assert list(found) == list(BY_ID)
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def load(training, tmp_path):
     return load
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", PLUGINS)
 def test_every_nesting_is_trained_registered_and_measured_again(name, backend, load, tmp_path):
@@ -55,6 +56,7 @@ def test_every_nesting_is_trained_registered_and_measured_again(name, backend, l
     assert again.verdict == "identical"
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     "name", ["a stream of dicts", "inputs in a dict", "two outputs", "a stream with weights"]

@@ -305,6 +305,7 @@ def layers_by_kind(keras, tf):
     return {"global": Global, "elsewhere": Elsewhere, "untracked": untracked, "tf": Stateful}
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("kind", ["global", "elsewhere", "untracked"])
 def test_a_layer_that_draws_without_a_generator_of_its_own_repeats(fits, keras, tf, kind):
@@ -369,6 +370,7 @@ def steps_by_kind(keras, tf, kind):
     return Noisy
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("kind", ["keras", "numpy", "python"])
 def test_a_training_step_that_draws_repeats(fits, keras, tf, kind):
@@ -436,6 +438,7 @@ def augmentations_by_kind(keras, tf):
     }
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("kind", ["layers", "unseeded", "generator"])
 def test_an_augmentation_draws_by_the_seed_of_its_batch(fits, keras, tf, kind):

@@ -312,6 +312,7 @@ def test_a_stream_stopped_within_an_epoch_ends_as_if_never_stopped(kinds, tmp_pa
     assert [epoch for epoch, *_ in resumed.observer.epochs] == list(range(EPOCHS))
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     "name", ["averaged weights", "a schedule of Keras's", "scaled loss", "stops early"]

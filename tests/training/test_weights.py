@@ -71,6 +71,7 @@ def digest_of(model) -> list[list]:
     return [np.asarray(weight.value).tolist() for weight in model.weights]
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 @pytest.mark.parametrize("kind", ["example", "class", "example and class"])
