@@ -72,6 +72,7 @@ def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(store):
     assert len(per_example_results) > 40
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(("fault", "needed"), [(no_space, "bytes are free"), (failing_disk, "")])
 def test_a_publish_refused_by_the_disk_at_any_step_leaves_none(store, fault, needed):

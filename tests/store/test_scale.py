@@ -129,6 +129,7 @@ def registries(tmp_path_factory) -> tuple[Path, Path]:
     return small.folder, large.folder
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_costs_the_same_whatever_the_model_went_through(registries, name):
     """SQLite's steps, the processor's time and the memory, at most half as much again."""

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.processes, pytest.mark.gate]
 SECONDS = 240
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.parametrize("kind", streams.KINDS)
 def test_a_run_killed_in_mid_epoch_and_resumed_is_the_one_never_stopped(
     kind, tmp_path, monkeypatch
