@@ -35,7 +35,7 @@ SUGGESTED = {
     "run flowers -p epochs 3": "run flowers -p epochs=3",
     "run flowers quick": "run flowers --preset quick",
     "run flowers --preest quick": "run flowers --preset quick",
-    "run": "run cifar10",
+    "run": "run flowers",
     "list --jsno": "list --json",
     "show": "show trees@1",
     "promote": "promote trees@1 production",

@@ -121,14 +121,17 @@ def ended(project):
         lines.append([*RUN, "-p", f"stops={json.dumps(places)}"])
         lines += [["resume", "-q"] for _ in places]
     lines += [[*RUN, "-p", "breaks=true"], ["resume", "-q"]]
-    return lines, in_turn(lines, cwd=project, keras=True)
+    done = in_turn(lines, cwd=project, keras=True)
+    (broken,) = Store(project / "registry").unfinished_runs()
+    named = ["resume", broken.id, "-q"]
+    return [*lines, named], [*done, *in_turn([named], cwd=project, keras=True)]
 
 
 @pytest.mark.gate
 def test_a_resumed_run_with_its_best_weights_on_disk_ends_as_if_never_stopped(project, ended):
     """Within an epoch, between epochs, again and again: the weights of the best epoch."""
     lines, done = ended
-    for words, each in zip(lines[:-2], done[:-2], strict=True):
+    for words, each in zip(lines[:-3], done[:-3], strict=True):
         assert each.status in (0, 143), (words, each.stderr)
     store = Store(project / "registry")
     manifests = [store.manifest(version) for version in reversed(list(store.versions("toy")))]
@@ -142,7 +145,7 @@ def test_a_resumed_run_with_its_best_weights_on_disk_ends_as_if_never_stopped(pr
 
 @pytest.mark.gate
 def test_callbacks_find_what_they_wrote_where_a_run_goes_on_and_nothing_where_it_begins(ended):
-    """A run that broke before its first checkpoint begins anew, in an empty folder."""
+    """A run that broke before its first checkpoint begins anew if named, in an empty folder."""
     _, done = ended
     found = [line for each in done for line in each.stderr.splitlines() if "FOUND" in line]
     nothing, best = "FOUND []", "FOUND ['best.weights.h5']"
@@ -151,6 +154,8 @@ def test_callbacks_find_what_they_wrote_where_a_run_goes_on_and_nothing_where_it
     first = [nothing, nothing]
     often = [*first, best, best, best, best, best]
     assert found == [nothing, *once, *once, *first, *once, *often, nothing, nothing]
-    broken, mended = done[-2:]
+    broken, unnamed, mended = done[-3:]
     assert broken.status == 3
+    assert unnamed.status == 2
+    assert "have no checkpoint: start them again, or name one" in unnamed.stderr
     assert mended.status == 0
