@@ -244,6 +244,7 @@ def test_the_loss_matches_keras_categorical_loss_with_label_smoothing():
     np.testing.assert_allclose(found, usual(np.eye(10)[classes], logits), rtol=1e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_two_trainings_with_one_seed_give_the_same_weights():
     """Bit for bit, in deterministic mode."""

@@ -377,6 +377,7 @@ def test_off_a_terminal_an_epoch_is_a_line_on_stderr(first):
     assert len(first.stderr.splitlines()) < 20, first.stderr  # TensorFlow is quiet
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_the_same_run_again_is_the_next_version_with_the_same_weights(first, second, spirals):
@@ -390,6 +391,7 @@ def test_the_same_run_again_is_the_next_version_with_the_same_weights(first, sec
     assert [plugin["distribution"] for plugin in plugins] == ["mlreg-spirals 1.0"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_another_seed_gives_other_weights(others, spirals):
@@ -576,6 +578,7 @@ def test_a_group_is_told_as_versions_and_their_means(drawing):
     assert "tensorflow" not in "".join(others).lower()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_group_that_fails_keeps_what_was_registered(drawing):
@@ -848,6 +851,7 @@ def test_a_signal_stops_a_run_at_the_end_of_its_batch(stopped, signum):
     assert seconds < PATIENCE_SECONDS
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_ctrl_c_twice_does_not_wait_for_the_batch(tmp_path):

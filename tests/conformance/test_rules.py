@@ -38,7 +38,7 @@ def test_exactly_the_broken_rule_fails(rule):
     assert found[rule].remedy
 
 
-@pytest.mark.exhaustive(keep=5)
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
@@ -92,6 +92,7 @@ def test_an_extension_keeps_the_rules_that_are_for_it():
     assert found["report-files-open"].status == "skipped"
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("plugin", ["streams_plugin", "nested_plugin", "targets_plugin"])

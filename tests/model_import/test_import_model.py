@@ -657,6 +657,7 @@ def test_a_model_that_does_not_fit_is_refused(imported, project, name, status, n
     assert name not in [each.name for each in Store(project / "registry").models()]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_registered_model_can_be_exported_and_imported_again(used):

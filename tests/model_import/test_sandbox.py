@@ -241,7 +241,7 @@ GREEDY = [
 ]  # fmt: skip
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", GREEDY)
@@ -286,6 +286,7 @@ def test_a_valid_model_passes_with_and_without_data(keras, data, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_errors_are_the_same_as_in_this_process(keras, data, tmp_path):

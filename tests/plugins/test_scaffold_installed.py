@@ -19,7 +19,7 @@ def environment(tmp_path_factory):
     return FreshEnvironment(tmp_path_factory.mktemp("environment"))
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_project_is_checked_run_and_promoted_as_it_comes_out(environment, tmp_path, kind):
     """From an empty folder, with the commands that its README shows."""

@@ -45,6 +45,7 @@ def _steps():
     return range(1, 500)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(store):
     whole = {1}

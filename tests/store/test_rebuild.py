@@ -221,6 +221,7 @@ def test_a_dry_run_changes_nothing(store):
     assert {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_rebuild_that_is_killed_can_be_done_again(tmp_path, store):
     """At each of its steps: the old index or the new one is there, or can be made."""

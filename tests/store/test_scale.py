@@ -180,6 +180,7 @@ def many(tmp_path_factory) -> tuple[Path, Path]:
     return few.folder, more.folder
 
 
+@pytest.mark.exhaustive
 def test_a_list_of_models_asks_few_questions(many):
     """As many statements for a thousand models as for ten, but for a few."""
     few, more = (_cost(Store(folder).models) for folder in many)

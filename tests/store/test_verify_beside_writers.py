@@ -140,6 +140,7 @@ def _audits(store: Store, acts: Sequence[Callable[[Store, int], None]], seconds:
     return audits
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.processes
 @pytest.mark.parametrize("kind", WRITERS)
@@ -191,6 +192,7 @@ def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
     assert seen == [0]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.processes
 def test_an_audit_needs_no_more_memory_for_more_versions(tmp_path, monkeypatch):

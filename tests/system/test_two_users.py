@@ -462,6 +462,7 @@ def test_a_cache_of_downloaded_data_serves_the_group(crowd):
 TRAINED = ["run", "spirals", "--preset", "quick", "-p", "epochs=1"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_what_one_user_trained_another_one_measures_and_converts(crowd, group_folder):
