@@ -68,6 +68,7 @@ def test_each_line_is_completed_with_its_words(project):
         assert [value for value, _ in items] == expected, line
 
 
+@pytest.mark.gate
 def test_every_argument_is_completed_or_known_to_be_free(project, monkeypatch):
     """A new argument says what completes it, and the table tries it in every shell."""
     tried = set()

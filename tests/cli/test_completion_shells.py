@@ -184,7 +184,7 @@ def extended(line: str, words: list[str]) -> str:
 
 
 @pytest.mark.exhaustive(keep=15)
-@pytest.mark.gate(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("line", "words"), COMPLETED, ids=[line for line, _ in COMPLETED])
 def test_bash_completes_it(bash, line, words):
     """A single word is put into the line; several are listed, from where readline replaces."""
@@ -199,7 +199,7 @@ def test_bash_completes_it(bash, line, words):
 
 
 @pytest.mark.exhaustive(keep=15)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(("line", "words"), COMPLETED, ids=[line for line, _ in COMPLETED])
 def test_zsh_completes_it(zsh, line, words):
     """A single word is put into the line; several are listed."""

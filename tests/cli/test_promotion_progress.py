@@ -54,7 +54,7 @@ def store(request, tmp_path):
     return store
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("words", ["promote dummy@2 production --json", "compare dummy@1 dummy@2"])
 def test_a_long_comparison_says_how_far_it_is_and_a_signal_stops_it(store, words):
     """On stderr; Ctrl-C ends it with 130 at once, and the alias has not moved."""

@@ -26,6 +26,7 @@ test_expected = plugin_checks(
 """
 
 
+@pytest.mark.gate
 def test_a_test_for_each_rule_passes_fails_or_is_expected_to_fail(tmp_path):
     """A listed rule that passes fails; the ids are the rules'."""
     (tmp_path / "test_points.py").write_text(TESTS)

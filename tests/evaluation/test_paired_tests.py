@@ -208,7 +208,7 @@ def berry_esseen(gains: np.ndarray, tail: int) -> float:
     return float(0.4748 * third / math.sqrt(draws))
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("name", GAINS)
 def test_resampling_only_the_tail_matches_scipys_bootstrap_within_the_documented_error(name):
     """A tenth of 5,000 examples is resampled: same distribution, same interval."""
@@ -291,6 +291,7 @@ def test_two_million_examples_are_compared_in_seconds_and_little_memory():
     assert (turned.low, turned.high) == (found.low, found.high)
 
 
+@pytest.mark.gate
 def test_two_million_predictions_are_compared_in_seconds():
     """The time of the exact test is not quadratic in the disagreements."""
     generator = np.random.default_rng(5)

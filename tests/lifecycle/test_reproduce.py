@@ -67,7 +67,7 @@ def test_the_paired_test_tells_noise_from_a_difference(project, swapped, verdict
     assert found.to_json()["comparison"]["test"] == "exact McNemar"
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("losses", "epoch"),
     [([1.0, 0.5, 0.25], 3), ([2.0, 0.5, 1 / 3], 1), ([1.0, 0.5], 3), ([1.0, 0.5, 1 / 3, 0.25], 4)],

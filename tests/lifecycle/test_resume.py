@@ -196,6 +196,7 @@ def test_the_data_folder_of_then_is_used_if_it_is_still_there(project, tmp_path)
     assert project.resume(stopped).version == 1
 
 
+@pytest.mark.gate
 def test_a_run_that_failed_before_its_first_checkpoint_is_not_offered(project):
     """A mistyped model fails in its first batch, again and again; one run alone can be resumed."""
     diverges = partial(FakeBackend, diverge_at=(0, 0))

@@ -83,6 +83,7 @@ def test_the_last_seed_may_be_the_largest_there_is(plugins):
     ]  # fmt: skip
 
 
+@pytest.mark.gate
 def test_each_run_of_a_group_is_a_version_that_knows_the_others(plugins, store):
     """Numbered as they come; the record has the group's id, and a lone run's has none."""
     context = run_context(plugins, store.folder.parent)

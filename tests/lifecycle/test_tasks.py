@@ -103,6 +103,7 @@ def test_versions_with_different_losses_are_compared_in_the_targets_unit(tmp_pat
     assert promote(made, bad, margin=2.5).failed == []
 
 
+@pytest.mark.gate
 def test_losses_of_different_functions_decide_nothing(tmp_path):
     """Without an objective that both have, the promotion is refused and says what to do."""
     made = project(tmp_path, AGES, "task=Other()")
@@ -116,6 +117,7 @@ def test_losses_of_different_functions_decide_nothing(tmp_path):
     assert "give the dataset's task an objective" in check.found
 
 
+@pytest.mark.gate
 def test_several_labels_with_class_names_are_no_classes(tmp_path):
     """The index of the largest label decides nothing: the F1 of the sets of labels does."""
     made = project(tmp_path, LABELS, "class_names=('a', 'b', 'c')")
@@ -158,6 +160,7 @@ def test_a_version_of_an_older_mlreg_is_not_compared_by_another_objective(tmp_pa
     assert made.evaluate(version, backend=answering(lambda t: t + 1)).comparison.measure == "mae"
 
 
+@pytest.mark.gate
 def test_a_compare_shows_each_target_with_its_unit(tmp_path):
     """As accuracy by class of a classification."""
     task = "task=Regression(('age', 'income'), ('years', 'EUR'))"

@@ -125,7 +125,7 @@ def test_a_table_is_as_wide_as_the_terminal_that_stdout_is(project, columns):
     assert any("train time" in line for line in lines) == (columns == 150)
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_encoding_can_show_any_text(project, encoding):
     """What an encoding has not is shown with escapes; JSON stays JSON."""

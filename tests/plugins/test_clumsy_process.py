@@ -198,7 +198,7 @@ def test_the_guard_is_cheap():
     assert least < 1e-3
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("hook", ["import", "mlreg_dataset", "mlreg_model"])
 def test_ctrl_c_stops_a_run_whose_plugin_handles_the_signal(project, hook):
     """A handler that a hook installed is replaced by mlreg's after the hook."""

@@ -142,6 +142,7 @@ def project(tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("project"))
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_the_modules_of_a_models_own_classes_are_recorded(project):
     """Classes and functions, compiled ones too; modules that a hook imported late."""

@@ -25,6 +25,7 @@ def _at(moment):
     time.sleep(max(0.0, moment - time.monotonic()))
 
 
+@pytest.mark.gate
 def test_four_processes_publish_a_hundred_versions_without_gap_or_double(store):
     def publish_some(name):
         for number in range(25):

@@ -368,6 +368,7 @@ def test_only_runs_that_began_are_listed(backend, runs):
     assert {run.process for run in listed} == {None}
 
 
+@pytest.mark.gate
 def test_a_run_has_one_lease(backend, runs):
     """While it lasts, the run is listed as running, and is neither reopened nor discarded."""
     with runs.create("dummy", nothing) as run:

@@ -102,6 +102,7 @@ def test_a_model_of_several_inputs_or_outputs_is_exported(name, form, backend, t
         assert tuple(found.shape) == (4, 3)
 
 
+@pytest.mark.gate
 def test_the_record_says_how_examples_are_nested(backend, tmp_path):
     """Inputs, targets and weights by name, as JSON."""
     made = project(tmp_path, "two outputs")

@@ -74,6 +74,7 @@ class Seen:
         return [Notes()]
 
 
+@pytest.mark.gate
 def test_callbacks_see_one_training(fits):
     """It begins once and ends once, with the epochs of all phases; the head alone learns first."""
     seen = Seen()

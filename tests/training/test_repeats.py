@@ -199,7 +199,7 @@ def callbacks_by_kind(keras, tf):
 
 
 @pytest.mark.exhaustive(keep=3)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "kind",
     [

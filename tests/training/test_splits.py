@@ -142,7 +142,7 @@ CONTAINERS = (
 
 
 @pytest.mark.exhaustive(keep=5)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_seed_trains_every_container(container, seed, tmp_path):

@@ -739,7 +739,7 @@ def mlreg_inference_model(model):
 """
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broken):
     """A whole run with the real backend; a plugin's line is named for an error of Keras."""
