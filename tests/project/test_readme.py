@@ -34,6 +34,7 @@ def python_block(marker: str) -> str:
 
 
 @cache
+@cache
 def help_of(*words: str) -> str:
     """A command's help page."""
     command = [sys.executable, "-m", "registry_core", *words, "--help"]
