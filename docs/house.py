@@ -19,6 +19,7 @@ PICTURE = Path(__file__).with_suffix(".svg")
 # Each room imports only rooms after it.
 ROOMS = (
     "cli",
+    "web",
     "terminal",
     "registry",
     "registry_reader",
@@ -28,6 +29,7 @@ ROOMS = (
     "model_import",
     "lifecycle",
     "exports",
+    "reports",
     "training",
     "promotion",
     "evaluation",
@@ -39,6 +41,7 @@ ROOMS = (
     "settings",
     "rules",
     "refs",
+    "sections",
     "types",
     "tasks",
     "config",
