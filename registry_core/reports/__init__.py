@@ -1,1 +1,1 @@
-"""What people look at: a version, or several side by side, as one HTML page drawn from the record."""
+"""What people look at: versions as one HTML page, drawn from what they recorded."""
