@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from registry_core.evaluation.per_example_results import PerExampleResults
     from registry_core.lifecycle.run_list import RunList, RunProgress
     from registry_core.promotion.registry_rules import RuleList
+    from registry_core.reports.report import Report
     from registry_core.types import Observer
 
 Reference = str | Ref | Version
@@ -166,6 +167,32 @@ class RegistryReader:
 
         versions = [self.version(reference) for reference in references]
         return compare_versions(self.store, versions, observer)
+
+    def report(
+        self, reference: Reference, *others: Reference, observer: Observer | None = None
+    ) -> Report:
+        """The report of a version; with others, all of them compared with the first.
+
+        What was not recorded, or cannot be read, is said in the report.
+
+        Args:
+            reference: the version, or the baseline.
+            others: what is compared with it.
+            observer: is told the progress of a long comparison.
+
+        Raises:
+            UsageError: nothing has a reference.
+        """
+        from registry_core.reports.build import build_report
+        from registry_core.reports.sources import read_source
+
+        versions = [self.version(each) for each in (reference, *others)]
+        sources = [read_source(self.store, version) for version in versions]
+        if not others:
+            return build_report(sources[0])
+        from registry_core.reports.comparison import compare_sources
+
+        return compare_sources(self.store, sources, observer)
 
     def history(
         self, reference: Reference | None = None, limit: int | None = None
