@@ -70,7 +70,7 @@ def plot_for(
 
 
 def _rows(height: float) -> int:
-    return max(2, int(height / 42))
+    return max(2, round(height / 32))
 
 
 def columns_for(x: Scale) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 
 from markupsafe import escape
 
@@ -14,9 +15,7 @@ FONT = 14
 
 # what neither XML nor HTML may hold
 _FORBIDDEN = re.compile(
-    
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]"
-
 )
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NARROW = frozenset("ijl.,:;'|!()[]{}ftr ·I/\\")
@@ -38,6 +37,7 @@ def width(text: str, size: float = FONT) -> float:
     return size * sum(_em(character) for character in text)
 
 
+@cache
 def _em(character: str) -> float:
     if character in _NARROW:
         return 0.36
@@ -85,9 +85,20 @@ def number(value: float | None) -> str:
     if value == int(value) and abs(value) < 1e12:
         return f"{int(value):,}"
     size = abs(value)
-    if size >= 1e6 or size < 1e-4:
+    if size >= 1e9 or size < 1e-4:
         return power(value, 4)
+    if size >= 1e6:
+        return f"{value:,.0f}"
     return f"{value:,.1f}" if size >= 1000 else f"{value:.4g}"
+
+
+def column(values: Sequence[float | None]) -> list[str]:
+    """The values of one column, with the same decimals wherever that is readable."""
+    texts = [number(value) for value in values]
+    if any(text[-1] in "⁰¹²³⁴⁵⁶⁷⁸⁹" for text in texts):
+        return texts
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return ["–" if value is None else f"{value:,.{decimals}f}" for value in values]
 
 
 def power(value: float, digits: int) -> str:
