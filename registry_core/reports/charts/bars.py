@@ -121,7 +121,7 @@ def _draw_thin(drawing: Drawing, chart: BarChart, bars: Sequence[Bar]) -> None:
         text = " · ".join(each for each in (number(finite(bar.value)), clean(bar.note)) if each)
         y = 4 + place * step
         high = max(step, (bottom - 4) / 100)
-        lines = [(bar.name, "name"), (text, "")]
+        lines = [("", bar.name, "name"), (shortened(text, 250), "", "")]
         top = min(y, bottom - 46)
         hit = (left, y, right - left, min(high, bottom - y))
         readout(drawing, hit, lines, frame=(left, WIDTH), top=max(0.0, top))

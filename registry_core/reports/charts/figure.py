@@ -55,13 +55,22 @@ class Drawing:
         self.parts += parts
 
     def text(
-        self, x: float, y: float, text: str, css: str = "", *, anchor: str = "", turn: float = 0.0
+        self,
+        x: float,
+        y: float,
+        text: str,
+        css: str = "",
+        *,
+        anchor: str = "",
+        turn: float = 0.0,
+        own: str = "",
     ) -> None:
-        """Write one line of text; `y` is its middle."""
+        """Write one line of text; `y` is its middle, and `own` a name in its own direction."""
+        own = f'<tspan class="own" dx=".4em">{html(own)}</tspan>' if own else ""
         attributes = f' class="{css}"' if css else ""
         attributes += f' text-anchor="{anchor}"' if anchor else ""
         attributes += f' transform="rotate({at(turn)} {at(x)} {at(y)})"' if turn else ""
-        self.add(f'<text x="{at(x)}" y="{at(y)}" dy=".35em"{attributes}>{html(text)}</text>')
+        self.add(f'<text x="{at(x)}" y="{at(y)}" dy=".35em"{attributes}>{html(text)}{own}</text>')
 
     def figure(self, numbers: Numbers) -> Markup:
         """The finished chart."""

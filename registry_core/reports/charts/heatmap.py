@@ -187,15 +187,14 @@ def _add_readouts(
             if value is None:
                 continue
             x, y = left + across * wide, top + down * high
-            share = f" ({value / total:.1%} of the row)" if chart.by_row and total > 0 else ""
-            names = [
-                f"{clean(axis)[:40]} {_named(named, index)}".strip()
-                for axis, named, index in (
-                    (chart.row_label, chart.rows, down),
-                    (chart.column_label, chart.columns, across),
-                )
+            share = (
+                f" ({100 * value / total:.1f} % of the row)" if chart.by_row and total > 0 else ""
+            )
+            lines = [
+                (f"{number(value)}{share}", "", ""),
+                (shortened(chart.row_label, 120), _named(chart.rows, down), "name"),
+                (shortened(chart.column_label, 120), _named(chart.columns, across), "name"),
             ]
-            lines = [(f"{number(value)}{share}", ""), (names[0], "name"), (names[1], "name")]
             below = y + high + 4
             box = below if below + 62 < drawing.height else y - 66
             mark = (

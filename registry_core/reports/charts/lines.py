@@ -264,12 +264,10 @@ def _add_readouts(drawing: Drawing, plot: Plot, chart: LineChart, lines: Sequenc
         end = (middles[place + 1] + here) / 2 if place + 1 < len(xs) else plot.right
         if end - start < 0.5:
             continue
-        texts = [(f"{chart.x_label or 'x'} {number(x)}", "name")]
+        texts = [(f"{shortened(chart.x_label, 160) or 'x'} {number(x)}", "", "name")]
         marks = [f'<path class="rule" d="M{at(here)} {at(plot.top)}V{at(plot.bottom)}"/>']
         for line, y in by_x[x][:8]:
-            name = shortened(line.series.name, 160)
-            # isolated, so that a name from right to left leaves the number where it is
-            texts.append((f"{number(y)}  \u2068{name}\u2069", ""))
+            texts.append((number(y), line.series.name, ""))
             marks.append(f'<path class="dots {line.css}" d="M{at(here)} {at(plot.y.place(y))}h0"/>')
         readout(
             drawing,

@@ -115,7 +115,7 @@ def histogram(chart: Histogram) -> Markup:
         readout(
             drawing,
             (left, plot.top, right - left, plot.bottom - plot.top),
-            [(count_text, ""), (where, "name")],
+            [(count_text, "", ""), (where, "", "name")],
             frame=(plot.left, WIDTH),
             top=plot.top,
         )

@@ -13,9 +13,10 @@ from markupsafe import escape
 # The size of a chart's text on a small screen, in units of its viewBox; theme.css has the same.
 FONT = 14
 
-# what neither XML nor HTML may hold
+# what neither XML nor HTML may hold, and what turns the direction of the text after it
 _FORBIDDEN = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]"
+    "[^\t\n\r\x20-\x7e\x85\xa0-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd"
+    "\U00010000-\U0010ffff]"
 )
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NARROW = frozenset("ijl.,:;'|!()[]{}ftr ·I/\\")
@@ -23,8 +24,8 @@ _WIDE = frozenset("mwMW@%&—…")
 
 
 def clean(text: str) -> str:
-    """One line of text, without what a page may not hold."""
-    return " ".join(_FORBIDDEN.sub("\ufffd", text).split())
+    """One line of text; what a page may not hold is shown as its code."""
+    return " ".join(_FORBIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text).split())
 
 
 def html(text: str) -> str:
