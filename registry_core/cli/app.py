@@ -285,6 +285,8 @@ _FILES = {
     "evaluate": "models",
     "export": "models",
     "import": "models",
+    "card": "cards",
+    "bom": "cards",
     "promote": "promotion",
     "rollback": "promotion",
     "rules": "rules",
@@ -306,7 +308,7 @@ PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "report", "history"),
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
-    "Use": ("export", "import", "evaluate"),
+    "Use": ("export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "plugins", "data", "env", "help"),
 }
