@@ -6,6 +6,7 @@ Looks for modules and imports none. What merely reads a registry needs none of t
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
 from registry_core.errors import UsageError
 
@@ -18,6 +19,12 @@ OPTIONAL = {
     "h5py": "h5py",
     "matplotlib": "Matplotlib",
     "PIL": "Pillow",
+}
+
+# extra -> its modules, and the package of each
+EXTRAS = {
+    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
+    "litert": {"ai_edge_litert": "ai-edge-litert"},
 }
 
 # what training, evaluating, importing and converting a model begin with
@@ -35,15 +42,33 @@ def require_keras() -> None:
         MissingLibraryError: Keras, TensorFlow or h5py is not installed.
     """
     lacking = [OPTIONAL[module] for module in _FOR_MODELS if not is_installed(module)]
-    if not lacking:
-        return
+    if lacking:
+        raise MissingLibraryError(
+            _needs(lacking),
+            "The extra 'tensorflow' has everything; 'tensorflow-cpu' the same without GPUs.",
+            INSTALL,
+        )
+
+
+def require_extra(extra: str) -> None:
+    """Check that what one of `EXTRAS` installs is here.
+
+    Raises:
+        MissingLibraryError: a module is not.
+    """
+    lacking = [name for module, name in EXTRAS[extra].items() if not is_installed(module)]
+    if lacking:
+        raise MissingLibraryError(
+            _needs(lacking),
+            f"The extra '{extra}' has everything, in versions that work together.",
+            f"pip install 'mlreg[{extra}]'",
+        )
+
+
+def _needs(lacking: Sequence[str]) -> str:
     last = lacking[-1]
     names = f"{', '.join(lacking[:-1])} and {last}" if len(lacking) > 1 else last
-    raise MissingLibraryError(
-        f"Needs {names}, which {'are' if len(lacking) > 1 else 'is'} not installed.",
-        "The extra 'tensorflow' has everything; 'tensorflow-cpu' the same without GPUs.",
-        INSTALL,
-    )
+    return f"Needs {names}, which {'are' if len(lacking) > 1 else 'is'} not installed."
 
 
 def how_to_install(module: str) -> tuple[str, str]:

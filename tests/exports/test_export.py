@@ -502,15 +502,15 @@ def test_an_export_with_different_outputs_leaves_nothing(
     training, saved, tmp_path, monkeypatch, form
 ):
     """Weights that are lost without an error are noticed."""
-    read_back = training.model_export._read_back
+    load = training.model_export.load_exported
 
-    def forgetful(form, written):
-        again = read_back(form, written)
-        for weight in again.weights if form == "h5" else again.variables:
+    def forgetful(form, written, model):
+        again = load(form, written, model)
+        for weight in again.loaded.weights if form == "h5" else again.loaded.variables:
             weight.assign(weight * 0)
         return again
 
-    monkeypatch.setattr(training.model_export, "_read_back", forgetful)
+    monkeypatch.setattr(training.model_export, "load_exported", forgetful)
     registry = Registry(tmp_path / "registry", Settings())
     registered(registry.store, {"model.keras": saved("convolutions")[1].read_bytes()})
     with pytest.raises(UsageError, match=r"outputs of the export differ \(by up to"):
