@@ -80,7 +80,7 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="Write this format: onnx, litert, savedmodel, …",
+            help="Write keras, h5, savedmodel, onnx, litert or figures.",
             autocompletion=completed_by("formats"),
         ),
     ] = None,
