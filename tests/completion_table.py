@@ -11,7 +11,7 @@ REFERENCES = ["flowers@production", "flowers@latest", "flowers@best", "flowers@3
 SELECTORS = ["production", "latest", "best", "3", "2"]
 SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
 SETTINGS += ["learning_rate=", "units="]
-FORMATS = ["keras", "h5", "savedmodel", "figures"]
+FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "figures"]
 SPLITS = ["test", "validation", "train"]
 
 # an empty list means that nothing is completed, not even files
@@ -87,6 +87,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg export flowers@2 --format=sa", ["savedmodel"]),
     ("mlreg export flowers@2 -o so", ["sound.keras"]),
     ("mlreg export flowers@2 --output=so", ["sound.keras"]),
+    ("mlreg export flowers@2 --data-dir so", ["sound.keras"]),
     ("mlreg import ", ["cifar10", "flowers"]),
     ("mlreg import flowers so", ["sound.keras"]),
     ("mlreg import flowers sound.keras --preset ", ["baseline", "quick"]),

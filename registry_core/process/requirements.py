@@ -6,6 +6,7 @@ Looks for modules and imports none. What merely reads a registry needs none of t
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
 from registry_core.errors import UsageError
 
@@ -20,8 +21,12 @@ OPTIONAL = {
     "PIL": "Pillow",
 }
 
-# the libraries of extras: module -> its name in a sentence, and the extra
-_EXTRAS = {"tensorboard": ("TensorBoard", "tensorboard")}
+# extra -> its modules, and the package of each
+EXTRAS = {
+    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
+    "litert": {"ai_edge_litert": "ai-edge-litert"},
+    "tensorboard": {"tensorboard": "tensorboard"},
+}
 
 # what training, evaluating, importing and converting a model begin with
 _FOR_MODELS = ("keras", "tensorflow", "h5py")
@@ -38,34 +43,33 @@ def require_keras() -> None:
         MissingLibraryError: Keras, TensorFlow or h5py is not installed.
     """
     lacking = [OPTIONAL[module] for module in _FOR_MODELS if not is_installed(module)]
-    if not lacking:
-        return
-    last = lacking[-1]
-    names = f"{', '.join(lacking[:-1])} and {last}" if len(lacking) > 1 else last
-    raise MissingLibraryError(
-        f"Needs {names}, which {'are' if len(lacking) > 1 else 'is'} not installed.",
-        "The extra 'tensorflow' has everything; 'tensorflow-cpu' the same without GPUs.",
-        INSTALL,
-    )
+    if lacking:
+        raise MissingLibraryError(
+            _needs(lacking),
+            "The extra 'tensorflow' has everything; 'tensorflow-cpu' the same without GPUs.",
+            INSTALL,
+        )
 
 
-def require_extra(module: str, what: str) -> None:
-    """Check that a library is installed that one option or command needs.
-
-    Args:
-        module: to look for; one of `_EXTRAS`.
-        what: needs it: `--tensorboard`.
+def require_extra(extra: str) -> None:
+    """Check that what one of `EXTRAS` installs is here.
 
     Raises:
-        MissingLibraryError: it is not installed.
+        MissingLibraryError: a module is not.
     """
-    if not is_installed(module):
-        name, extra = _EXTRAS[module]
+    lacking = [name for module, name in EXTRAS[extra].items() if not is_installed(module)]
+    if lacking:
         raise MissingLibraryError(
-            f"{what} needs {name}, which is not installed.",
-            f"The extra '{extra}' has it.",
+            _needs(lacking),
+            f"The extra '{extra}' has everything, in versions that work together.",
             f"pip install 'mlreg[{extra}]'",
         )
+
+
+def _needs(lacking: Sequence[str]) -> str:
+    last = lacking[-1]
+    names = f"{', '.join(lacking[:-1])} and {last}" if len(lacking) > 1 else last
+    return f"Needs {names}, which {'are' if len(lacking) > 1 else 'is'} not installed."
 
 
 def how_to_install(module: str) -> tuple[str, str]:
