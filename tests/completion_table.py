@@ -11,7 +11,7 @@ REFERENCES = ["flowers@production", "flowers@latest", "flowers@best", "flowers@3
 SELECTORS = ["production", "latest", "best", "3", "2"]
 SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
 SETTINGS += ["learning_rate=", "units="]
-FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "figures"]
+FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "hub", "figures"]
 SPLITS = ["test", "validation", "train"]
 
 # an empty list means that nothing is completed, not even files
