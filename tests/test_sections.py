@@ -67,7 +67,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 
 
 @given(st.lists(numbers, max_size=9), st.lists(st.tuples(names, numbers), max_size=4), names)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_any_numbers_and_names_are_kept(values, bars, name):
     """What is not finite is a gap."""
     blocks = [
