@@ -41,7 +41,6 @@ from registry_core.lifecycle.record import (
     training_line,
 )
 from registry_core.lifecycle.report_files import save_examples, save_report, save_sections
-from registry_core.lifecycle.run_log import logged
 from registry_core.lifecycle.run_curves import ProgressWriter
 from registry_core.lifecycle.run_log import ObserverPair, logged
 from registry_core.lifecycle.spec import RunSpec
