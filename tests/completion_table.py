@@ -43,6 +43,8 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg runs --discard ", []),  # filled by name_runs
     ("mlreg resume ", []),  # filled by name_runs
     ("mlreg resume --data-dir so", ["sound.keras"]),
+    ("mlreg run flowers --tensorboard reg", ["registry"]),
+    ("mlreg resume --tensorboard reg", ["registry"]),
     ("mlreg reproduce fl", REFERENCES),
     ("mlreg reproduce flowers@2 -p un", ["units="]),
     ("mlreg reproduce flowers@2 --data-dir so", ["sound.keras"]),
