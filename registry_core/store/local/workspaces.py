@@ -259,7 +259,7 @@ def _described(path: Path) -> UnfinishedRun | None:
     except OSError:
         return None  # another user's
     if record is not None:
-        with suppress(OSError):
+        with suppress(OSError, IntegrityError):
             with run_folder(path) as folder:
                 process = read_process(path) if _is_held(folder, path) else None
             return UnfinishedRun(path.name, record, process, find_checkpoint(path))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from registry_core.store.version_query import PRESENT, Condition, Order, VersionQuery
+from registry_core.version_query import PRESENT, Condition, Order, VersionQuery
 
 _FIELDS = {
     "version": "versions.number",
