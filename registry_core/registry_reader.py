@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from registry_core.lifecycle.run_curves import RunCurves
     from registry_core.lifecycle.run_list import RunList, RunProgress
     from registry_core.promotion.registry_rules import RuleList
+    from registry_core.reports.report import Report
     from registry_core.types import Observer
 
 Reference = str | Ref | Version
@@ -99,6 +100,32 @@ class RegistryReader:
         return results.VersionDetails(
             version, self.store.manifest(version), self.store.group(version)
         )
+
+    def card(self, reference: Reference) -> results.ModelCard:
+        """A version's model card in Markdown, of what the registry recorded and nothing else.
+
+        Raises:
+            UsageError: nothing has the reference.
+            IntegrityError: the manifest or the results are damaged.
+        """
+        from registry_core.reports.card import render_card
+        from registry_core.reports.known import read_known
+
+        version = self.version(reference)
+        return results.ModelCard(version.ref, render_card(read_known(self.store, version)))
+
+    def bom(self, reference: Reference) -> results.BillOfMaterials:
+        """A version's bill of materials, in the format CycloneDX 1.6.
+
+        Raises:
+            UsageError: nothing has the reference.
+            IntegrityError: the manifest or the results are damaged.
+        """
+        from registry_core.reports.bom import render_bom
+        from registry_core.reports.known import read_known
+
+        version = self.version(reference)
+        return results.BillOfMaterials(version.ref, render_bom(read_known(self.store, version)))
 
     def models(self) -> results.ModelList:
         """Every model, by name."""
@@ -189,6 +216,32 @@ class RegistryReader:
 
         versions = [self.version(reference) for reference in references]
         return compare_versions(self.store, versions, observer)
+
+    def report(
+        self, reference: Reference, *others: Reference, observer: Observer | None = None
+    ) -> Report:
+        """The report of a version; with others, all of them compared with the first.
+
+        What was not recorded, or cannot be read, is said in the report.
+
+        Args:
+            reference: the version, or the baseline.
+            others: what is compared with it.
+            observer: is told the progress of a long comparison.
+
+        Raises:
+            UsageError: nothing has a reference.
+        """
+        from registry_core.reports.build import build_report
+        from registry_core.reports.sources import read_source
+
+        versions = [self.version(each) for each in (reference, *others)]
+        sources = [read_source(self.store, version) for version in versions]
+        if not others:
+            return build_report(sources[0])
+        from registry_core.reports.comparison import compare_sources
+
+        return compare_sources(self.store, sources, observer)
 
     def history(
         self,

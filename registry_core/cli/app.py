@@ -284,6 +284,8 @@ _FILES = {
     "evaluate": "models",
     "export": "models",
     "import": "models",
+    "card": "cards",
+    "bom": "cards",
     "promote": "promotion",
     "rollback": "promotion",
     "rules": "rules",
@@ -305,7 +307,7 @@ PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history"),
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
-    "Use": ("export", "import", "evaluate"),
+    "Use": ("export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "plugins", "data", "env", "help"),
 }
