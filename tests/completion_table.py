@@ -45,6 +45,8 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg runs --discard ", []),  # filled by name_runs
     ("mlreg resume ", []),  # filled by name_runs
     ("mlreg resume --data-dir so", ["sound.keras"]),
+    ("mlreg run flowers --tensorboard reg", ["registry"]),
+    ("mlreg resume --tensorboard reg", ["registry"]),
     ("mlreg reproduce fl", REFERENCES),
     ("mlreg reproduce flowers@2 -p un", ["units="]),
     ("mlreg reproduce flowers@2 --data-dir so", ["sound.keras"]),
@@ -66,6 +68,10 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg show flowers@2 ", []),
     ("mlreg compare flowers@2 trees@", ["trees@latest", "trees@best", "trees@1"]),
     ("mlreg compare flowers 2 flowers pro", ["production"]),
+    ("mlreg report flowers@", REFERENCES),
+    ("mlreg report flowers@2 trees@", ["trees@latest", "trees@best", "trees@1"]),
+    ("mlreg report flowers@2 -o so", ["sound.keras"]),
+    ("mlreg report flowers@2 --output=so", ["sound.keras"]),
     ("mlreg history flowers@", REFERENCES),
     ("mlreg promote flowers@", REFERENCES),
     ("mlreg promote flowers@2 ", ["production", "staging"]),
@@ -109,7 +115,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg data verify cifar10 --data-dir so", ["sound.keras"]),
     ("mlreg data path ", ["cifar10", "flowers"]),
     ("mlreg data path cifar10 --data-dir so", ["sound.keras"]),
-    ("mlreg help rep", ["reproduce"]),
+    ("mlreg help rep", ["reproduce", "report"]),
     ("mlreg help data ", ["fetch", "verify", "path"]),
 ]
 

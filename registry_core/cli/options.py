@@ -128,6 +128,15 @@ DataDirOption = Annotated[
     ),
 ]
 
+TensorboardOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Log each run for TensorBoard, below this folder.",
+        autocompletion=completed_by("folders"),
+    ),
+]
+
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)
 ]

@@ -14,6 +14,7 @@ from registry_core.cli.options import (
     ParameterOption,
     QuietOption,
     ReferenceArgument,
+    TensorboardOption,
     WideOption,
     YesOption,
     confirm,
@@ -90,6 +91,7 @@ def runs(
 def resume(
     run: RunArgument = None,
     data_dir: DataDirOption = None,
+    tensorboard: TensorboardOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -104,7 +106,11 @@ def resume(
         output.print_hint(_resuming(stopped))
     with watched(quiet) as (observer, interrupts):
         version = registry.resume(
-            stopped.run.id, data_dir=data_dir, observer=observer, interrupts=interrupts
+            stopped.run.id,
+            data_dir=data_dir,
+            tensorboard=tensorboard,
+            observer=observer,
+            interrupts=interrupts,
         )
     show_registered(version, registry, as_json, quiet)
 

@@ -19,7 +19,7 @@ from registry_core.cli.options import (
     at_most_all,
 )
 from registry_core.cli.place import note_empty
-from registry_core.errors import UsageError
+from registry_core.errors import MlregError, UsageError
 from registry_core.records import LOG_FILE
 from registry_core.refs import parse_many, parse_model, parse_words, shown
 from registry_core.terminal import output
@@ -236,7 +236,12 @@ def show(
     from registry_core.terminal.tables.versions import show_version
 
     version = details.version
-    show_version(version, details.manifest, details.together)
+    try:
+        results = registry.per_example_results(version)
+    except MlregError as error:  # the rest of the version can be shown
+        output.print_warning(error.what)
+        results = None
+    show_version(version, details.manifest, details.together, results)
     if version.file(LOG_FILE):
         output.print_hint(f"Its log: mlreg show {version.ref} --log")
 

@@ -20,6 +20,9 @@ OPTIONAL = {
     "PIL": "Pillow",
 }
 
+# the libraries of extras: module -> its name in a sentence, and the extra
+_EXTRAS = {"tensorboard": ("TensorBoard", "tensorboard")}
+
 # what training, evaluating, importing and converting a model begin with
 _FOR_MODELS = ("keras", "tensorflow", "h5py")
 
@@ -44,6 +47,25 @@ def require_keras() -> None:
         "The extra 'tensorflow' has everything; 'tensorflow-cpu' the same without GPUs.",
         INSTALL,
     )
+
+
+def require_extra(module: str, what: str) -> None:
+    """Check that a library is installed that one option or command needs.
+
+    Args:
+        module: to look for; one of `_EXTRAS`.
+        what: needs it: `--tensorboard`.
+
+    Raises:
+        MissingLibraryError: it is not installed.
+    """
+    if not is_installed(module):
+        name, extra = _EXTRAS[module]
+        raise MissingLibraryError(
+            f"{what} needs {name}, which is not installed.",
+            f"The extra '{extra}' has it.",
+            f"pip install 'mlreg[{extra}]'",
+        )
 
 
 def how_to_install(module: str) -> tuple[str, str]:

@@ -65,6 +65,7 @@ def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
         "list cifar10",
         "verify",
         "compare cifar10@1 cifar10@2",
+        "report cifar10@1 --json",
         "history cifar10@production --at 2030-01-01",
         "list cifar10 --json",
         "list cifar10 --tag reviewed --json",

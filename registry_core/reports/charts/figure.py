@@ -16,7 +16,7 @@ WIDTH = 480
 MAX_ROWS = 200
 MAX_CELLS = 4_000
 MAX_NAME = 300
-_PRINTED = 24  # a table of more rows is not printed
+_PRINTED = 24  # a table of more rows, or of many columns, is not printed
 
 
 @dataclass
@@ -119,10 +119,11 @@ def table(numbers: Numbers, title: str) -> str:
         for place, row in enumerate(taken)
     )
     said = f'<p class="note">{html(note)}</p>' if note else ""
-    css = ' class="long"' if len(taken) > _PRINTED else ""
+    css = ' class="long"' if len(taken) > _PRINTED or len(columns) > 6 else ""
+    name = html(f"Numbers: {title[:80]}")
     return (
-        f"<details{css}><summary>Numbers</summary>{said}"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Numbers: {html(title[:80])}">'
+        f'<details{css}><summary aria-label="{name}">Numbers</summary>{said}'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
     )
 

@@ -28,7 +28,7 @@ _DASHES = ("", "7 3", "2 3", "9 3 2 3", "14 4", "5 2 1 2 1 2", "1 5", "14 3 5 3"
 # Lines beyond these are thin and grey, with their numbers in the table.
 _NAMED = 12
 _LINE = 18.0  # the height of a name at a line's end
-_ROOM = 132.0  # the widest that a name may be there
+_ROOM = 150.0  # the widest that a name may be there
 _MARKED = 45  # so few points are marked each
 _DRAWN = 800  # a line of more points is thinned
 _PLACES = 60  # at so many places a pointer sees the values
@@ -73,13 +73,14 @@ def line_chart(chart: LineChart) -> Markup:
     labels = _labels(chart, named)
     plot = _plot(chart, shown, labels)
     whole = all(x.is_integer() for line in shown for x, *_ in line.known)
-    drawing.height = draw_axes(drawing, plot, chart.x_label, chart.y_label, whole=whole)
+    drawing.height = draw_axes(drawing, plot, chart.x_label, _y_label(chart), whole=whole)
     if chart.diagonal:
         draw_diagonal(drawing, plot)
     for line in reversed(shown):
         _draw_band(drawing, plot, line)
     marked = sum(len(line.known) for line in shown) <= _MARKED
-    for line in reversed(shown):
+    # the first line is solid, so later ones on top of it let it be seen between their dashes
+    for line in sorted(shown, key=lambda line: (line.place < _NAMED, line.place)):
         _draw_line(drawing, plot, line, marked=marked)
     _write_names(drawing, plot, named, labels)
     _add_readouts(drawing, plot, chart, named)
@@ -88,6 +89,12 @@ def line_chart(chart: LineChart) -> Markup:
     drawing.sentence = listed(_sentence(chart, line) for line in shown[:_NAMED])
     drawing.notes = _notes(chart, lines)
     return drawing.figure(numbers)
+
+
+def _y_label(chart: LineChart) -> str:
+    """The vertical axis's name, unless it only repeats the title."""
+    name = clean(chart.y_label)
+    return "" if name.casefold() == clean(chart.title).casefold() else name
 
 
 def _line(chart: LineChart, place: int) -> Line:
@@ -131,8 +138,11 @@ def _plot(chart: LineChart, lines: Sequence[Line], labels: dict[int, str]) -> Pl
         return scale_of(ys, start, end, is_log=chart.is_log, rounded=True)
 
     room = max((width(label) + 34 for label in labels.values()), default=0.0)
-    height = max(250.0 if chart.diagonal else 190.0, len(labels) * _LINE)
-    return plot_for(make_x, make_y, height=height, right=room, named=bool(chart.y_label))
+    height = 250.0 if chart.diagonal else 190.0
+    if len(set(ys)) == 1 and len(xs) > 1:
+        height = 80.0  # nothing changes
+    height = max(height, len(labels) * _LINE)
+    return plot_for(make_x, make_y, height=height, right=room, named=bool(_y_label(chart)))
 
 
 def _labels(chart: LineChart, lines: Sequence[Line]) -> dict[int, str]:

@@ -46,7 +46,7 @@ def _em(character: str) -> float:
         return 1.0
     if unicodedata.combining(character):
         return 0.0
-    return 0.7 if character.isupper() else 0.57
+    return 0.7 if character.isupper() else 0.62
 
 
 def shortened(text: str, room: float, size: float = FONT) -> str:

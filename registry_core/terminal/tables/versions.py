@@ -20,6 +20,7 @@ from registry_core.formatting import (
 )
 from registry_core.refs import series, spans
 from registry_core.terminal.output import stdout
+from registry_core.terminal.tables.quality import show_quality
 from registry_core.terminal.tables.table import (
     Cell,
     Column,
@@ -35,6 +36,7 @@ from registry_core.terminal.tables.table import (
 from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
+    from registry_core.evaluation.per_example_results import PerExampleResults
     from registry_core.records import ModelSummary, Removal, Version
 
 # the order of the splits; others follow
@@ -127,14 +129,18 @@ def show_versions(
 
 
 def show_version(
-    version: Version, manifest: Mapping[str, Any], together: Sequence[Version]
+    version: Version,
+    manifest: Mapping[str, Any],
+    together: Sequence[Version],
+    results: PerExampleResults | None,
 ) -> None:
-    """Show a version's facts and files.
+    """Show a version's facts, how it learned, what it gets wrong, and its files.
 
     Args:
         version: the version.
         manifest: its manifest.
         together: all versions of its group, including itself.
+        results: its results on the test split; None if they were not recorded.
     """
     console = stdout()
     title = safe_text(version.ref, "bold")
@@ -142,6 +148,7 @@ def show_version(
         title.append(f"  {', '.join(version.aliases)}", "green")
     console.print(title)
     console.print(facts_table(_facts(version, manifest, together)))
+    show_quality(manifest, results)
     console.print()
     files = new_table(key_column("file"), Column("size"), Column("sha256"))
     for file in version.files:
