@@ -19,7 +19,7 @@ from registry_core.records import MODEL_FILE, LedgerRow, RunLog, UnfinishedRun, 
 from registry_core.refs import Ref, check_alias_name, parse_ref
 from registry_core.settings import RegistryPlace, Settings
 from registry_core.store import Store
-from registry_core.store.version_query import format_cursor, parse_query
+from registry_core.version_query import format_cursor, parse_query
 
 if TYPE_CHECKING:
     import keras
@@ -159,7 +159,7 @@ class RegistryReader:
                 metrics, preset, dataset, group, seed, version, created.
             sort: version, created, seed, preset, dataset or a metric; with a `-` in front, the
                 largest comes first. Versions without the metric come last.
-            after: `next` of the page before, sorted in the same way.
+            after: `next` of the page before, sorted in the same way; or a version's number.
             check_files: find groups, and damage that names and sizes of files show.
 
         Raises:

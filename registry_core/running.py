@@ -324,7 +324,7 @@ def log_folder(given: str | Path | None) -> Path | None:
     """
     if given is None:
         return None
-    require_extra("tensorboard")
+    require_extra("tensorboard", "--tensorboard")
     folder = Path(given).absolute()
     try:
         if not is_unicode(str(folder)):

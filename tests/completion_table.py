@@ -11,6 +11,8 @@ REFERENCES = ["flowers@production", "flowers@latest", "flowers@best", "flowers@3
 SELECTORS = ["production", "latest", "best", "3", "2"]
 SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
 SETTINGS += ["learning_rate=", "units="]
+SORT_KEYS = ["test_accuracy", "test_loss", "version", "created", "seed", "preset", "dataset"]
+SORT_KEYS += [f"-{key}" for key in SORT_KEYS]
 FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "hub", "figures"]
 SPLITS = ["test", "validation", "train"]
 
@@ -50,6 +52,12 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg reproduce flowers@2 --data-dir so", ["sound.keras"]),
     ("mlreg list ", ["flowers", "trees"]),
     ("mlreg list flowers --tag ", ["data=clean", "reviewed"]),
+    ("mlreg list flowers --where te", ["test_accuracy", "test_loss"]),
+    ("mlreg list flowers --where pre", ["preset="]),
+    ("mlreg list flowers --where preset=", ["preset=baseline"]),
+    ("mlreg list flowers --where tag:", ["tag:data=clean", "tag:reviewed"]),
+    ("mlreg list flowers --sort ", SORT_KEYS),
+    ("mlreg list flowers --sort -test_l", ["-test_loss"]),
     ("mlreg list --registry reg", ["registry"]),
     ("mlreg --registry reg", ["registry"]),
     ("mlreg show ", ["flowers", "trees"]),

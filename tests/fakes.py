@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from registry_core.config import RunConfig
 from registry_core.data.checks import steps
+from registry_core.data.nesting import map_parts
 from registry_core.errors import PluginError, TrainingError
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, StandardReport
@@ -240,6 +242,11 @@ class FakeBackend:
         self._called("evaluate")
         assert isinstance(split, ArraySplit)
         return evaluation(split.targets)
+
+    def inputs_at(self, split: Split, places: Sequence[int]) -> Mapping[int, Any]:
+        self._called("inputs_at")
+        assert isinstance(split, ArraySplit)
+        return {place: map_parts(itemgetter(place), split.inputs) for place in places}
 
     def digest(self, model: Any) -> str:
         self._called("digest")

@@ -118,7 +118,7 @@ def export(
     if form not in ("keras", "figures"):
         require_keras()
     if form in EXTRAS:
-        require_extra(EXTRAS[form])
+        require_extra(EXTRAS[form], f"The format {form}")
     check = None
     with output.draft(FORMATS[form]) as draft:
         if form == "figures":

@@ -6,7 +6,7 @@ passes them from one method to the next and looks into none of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,6 +69,12 @@ class TrainingBackend(Protocol):
 
     def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation:
         """Measure a model; one that is not compiled is compiled as `trained` is."""
+
+    def inputs_at(self, split: Split, places: Sequence[int]) -> Mapping[int, Any]:
+        """The inputs of some examples as NumPy arrays: place -> input, nested as the split is.
+
+        Those that would take long, far into a stream, may be left out.
+        """
 
     def digest(self, model: Any) -> str:
         """The digest of a model's weights."""

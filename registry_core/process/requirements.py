@@ -21,11 +21,11 @@ OPTIONAL = {
     "PIL": "Pillow",
 }
 
-# extra -> its modules, and the package of each
+# extra -> its modules, and the name of each in a sentence
 EXTRAS = {
+    "tensorboard": {"tensorboard": "TensorBoard"},
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
     "litert": {"ai_edge_litert": "ai-edge-litert"},
-    "tensorboard": {"tensorboard": "tensorboard"},
 }
 
 # what training, evaluating, importing and converting a model begin with
@@ -45,31 +45,35 @@ def require_keras() -> None:
     lacking = [OPTIONAL[module] for module in _FOR_MODELS if not is_installed(module)]
     if lacking:
         raise MissingLibraryError(
-            _needs(lacking),
+            f"Needs {_listed(lacking)} not installed.",
             "The extra 'tensorflow' has everything; 'tensorflow-cpu' the same without GPUs.",
             INSTALL,
         )
 
 
-def require_extra(extra: str) -> None:
-    """Check that what one of `EXTRAS` installs is here.
+def require_extra(extra: str, what: str) -> None:
+    """Check that the libraries are installed that one option or format needs.
+
+    Args:
+        extra: one of `EXTRAS`.
+        what: needs them: `--tensorboard`.
 
     Raises:
-        MissingLibraryError: a module is not.
+        MissingLibraryError: one is not installed.
     """
     lacking = [name for module, name in EXTRAS[extra].items() if not is_installed(module)]
     if lacking:
         raise MissingLibraryError(
-            _needs(lacking),
-            f"The extra '{extra}' has everything, in versions that work together.",
+            f"{what} needs {_listed(lacking)} not installed.",
+            f"The extra '{extra}' has {'it' if len(lacking) == 1 else 'them'}.",
             f"pip install 'mlreg[{extra}]'",
         )
 
 
-def _needs(lacking: Sequence[str]) -> str:
-    last = lacking[-1]
-    names = f"{', '.join(lacking[:-1])} and {last}" if len(lacking) > 1 else last
-    return f"Needs {names}, which {'are' if len(lacking) > 1 else 'is'} not installed."
+def _listed(names: Sequence[str]) -> str:
+    """`A, which is`, `A and B, which are`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}, which are" if first else f"{last}, which is"
 
 
 def how_to_install(module: str) -> tuple[str, str]:

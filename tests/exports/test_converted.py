@@ -300,9 +300,17 @@ def test_a_full_disk_is_no_fault_of_the_model(training, saved, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("form", "missing", "named"),
     [
-        ("onnx", {"tf2onnx"}, "Needs tf2onnx, which is not installed."),
-        ("onnx", {"onnx", "onnxruntime"}, "Needs onnx and onnxruntime, which are not installed."),
-        ("litert", {"ai_edge_litert"}, "Needs ai-edge-litert, which is not installed."),
+        ("onnx", {"tf2onnx"}, "The format onnx needs tf2onnx, which is not installed."),
+        (
+            "onnx",
+            {"onnx", "onnxruntime"},
+            "The format onnx needs onnx and onnxruntime, which are not installed.",
+        ),
+        (
+            "litert",
+            {"ai_edge_litert"},
+            "The format litert needs ai-edge-litert, which is not installed.",
+        ),
     ],
 )
 def test_a_missing_extra_is_named_before_any_work(
