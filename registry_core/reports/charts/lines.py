@@ -17,7 +17,6 @@ from registry_core.reports.charts.words import (
     clean,
     finite,
     html,
-    listed,
     number,
     shortened,
     width,
@@ -95,7 +94,7 @@ def line_chart(chart: LineChart) -> Markup:
     _add_readouts(drawing, plot, chart, named)
     if any(label.endswith("…") for label in labels.values()):
         drawing.key = _key(named)
-    drawing.sentence = listed(_sentence(chart, line) for line in shown[:_NAMED])
+    drawing.sentence = " ".join(_sentence(chart, line) for line in shown[:_NAMED])
     drawing.notes = _notes(chart, lines)
     return drawing.figure(numbers)
 
