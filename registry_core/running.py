@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from registry_core.errors import (
     is_unicode,
 )
 from registry_core.evaluation.recorded import read_per_example_results
+from registry_core.exports.export import ExportData
 from registry_core.formatting import registration
 from registry_core.lifecycle import run as lifecycle
+from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, draw_standard_figures
 from registry_core.lifecycle.observers import SilentObserver
@@ -222,6 +225,38 @@ class Runner:
         self.store.check(version)
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
         return evaluate(spec, recorded, split, load_model, self._context(plugins))
+
+    def export_data(self, version: Version, data_dir: str | Path | None, fetch: bool) -> ExportData:
+        """A version's dataset, to run an export on.
+
+        Args:
+            version: the version.
+            data_dir: a file or folder that holds the data, for the plugin.
+            fetch: let the plugin download what is not on this machine.
+
+        Raises:
+            PluginError: the plugin, or the code of a custom layer, is not here.
+            DataError: the data is not, or cannot be used.
+        """
+        manifest = self.store.manifest(version)
+        self.interrupts.outcome = "Nothing was written."
+        custom_code.check_here(version.ref, manifest, self.settings)
+        plugins = KnownPlugins(self.settings).load(version.dataset)
+        spec = spec_of_data(plugins, manifest, _path(data_dir))
+        context = self._context(plugins)
+        self.observer.stage_began("data")
+        if not fetch and plugins.providers("mlreg_data"):
+            cache = plugins.call("mlreg_data", data_dir=spec.data_dir)
+            with plugins.attribute_errors("mlreg_data"):
+                cache.verify()  # DataError: it is not on this machine
+        data = load_data(spec, context)
+        backend = context.load_backend(spec.config)
+        data = backend.check_data(data, read=False)
+        imported = "imported" in manifest  # it may have come without a loss
+        fit_loss = partial(backend.check_compatibility, data=data) if imported else None
+        return ExportData(
+            data, lambda model, split: backend.evaluate(model, model, split), fit_loss
+        )
 
     def import_model(
         self, spec: RunSpec, file: Path, plugins: PluginSet, limits: Mapping[str, float | None]

@@ -13,7 +13,7 @@ SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
 SETTINGS += ["learning_rate=", "units="]
 SORT_KEYS = ["test_accuracy", "test_loss", "version", "created", "seed", "preset", "dataset"]
 SORT_KEYS += [f"-{key}" for key in SORT_KEYS]
-FORMATS = ["keras", "h5", "savedmodel", "figures"]
+FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "figures"]
 SPLITS = ["test", "validation", "train"]
 
 # an empty list means that nothing is completed, not even files
@@ -95,6 +95,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg export flowers@2 --format=sa", ["savedmodel"]),
     ("mlreg export flowers@2 -o so", ["sound.keras"]),
     ("mlreg export flowers@2 --output=so", ["sound.keras"]),
+    ("mlreg export flowers@2 --data-dir so", ["sound.keras"]),
     ("mlreg import ", ["cifar10", "flowers"]),
     ("mlreg import flowers so", ["sound.keras"]),
     ("mlreg import flowers sound.keras --preset ", ["baseline", "quick"]),

@@ -258,7 +258,7 @@ def _parsed(words: list[str]) -> Ref:
 
 
 def _formats(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.exports.export import FORMATS
+    from registry_core.exports.formats import FORMATS
 
     return FORMATS
 
