@@ -20,7 +20,6 @@ from registry_core.formatting import (
 )
 from registry_core.refs import series, spans
 from registry_core.terminal.output import stdout
-from registry_core.terminal.tables.quality import show_quality
 from registry_core.terminal.tables.table import (
     Cell,
     Column,
@@ -148,6 +147,8 @@ def show_version(
         title.append(f"  {', '.join(version.aliases)}", "green")
     console.print(title)
     console.print(facts_table(_facts(version, manifest, together)))
+    from registry_core.terminal.tables.quality import show_quality
+
     show_quality(manifest, results)
     console.print()
     files = new_table(key_column("file"), Column("size"), Column("sha256"))
