@@ -141,14 +141,14 @@ def show_version(
         together: all versions of its group, including itself.
         results: its results on the test split; None if they were not recorded.
     """
+    from registry_core.terminal.tables.quality import show_quality
+
     console = stdout()
     title = safe_text(version.ref, "bold")
     if version.aliases:
         title.append(f"  {', '.join(version.aliases)}", "green")
     console.print(title)
     console.print(facts_table(_facts(version, manifest, together)))
-    from registry_core.terminal.tables.quality import show_quality
-
     show_quality(manifest, results)
     console.print()
     files = new_table(key_column("file"), Column("size"), Column("sha256"))
