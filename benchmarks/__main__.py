@@ -19,6 +19,7 @@ NAMES = (
     "streams",
     "table",
     "throughput",
+    "web",
 )
 
 

@@ -33,6 +33,10 @@ FREE = {
     "--margin",
     "--rollback-days",
     "--alpha",
+    "--port",
+    "--host",
+    "--allow-host",
+    "--root-path",
 }
 
 
