@@ -142,9 +142,12 @@ def test_a_large_picture_is_made_small():
 
 def test_small_numbers_are_pictures_with_the_contrast_that_they_have():
     """The digits of scikit-learn go up to 16; pictures of one run share their white."""
-    bright, dark = np.full((8, 8), 16.0), np.full((8, 8), 4.0)
-    views, _ = views_of([bright, dark])
-    assert [int(pixels(view).max()) for view in views] == [255, 64]
+    for dtype in ("float32", "uint8"):
+        bright, dark = np.full((8, 8), 16, dtype), np.full((8, 8), 4, dtype)
+        views, _ = views_of([bright, dark])
+        assert [int(pixels(view).max()) for view in views] == [255, 64]
+    assert (pixels(seen(np.eye(8, dtype=bool))) == 255 * np.eye(8)).all()
+    assert (pixels(seen(np.zeros((8, 8), "uint8"))) == 0).all()
 
 
 @pytest.mark.parametrize(

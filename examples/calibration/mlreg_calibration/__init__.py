@@ -78,7 +78,7 @@ def mlreg_report_sections(result):
         return []
     shown = {"as trained": found.as_trained}
     if found.scaled:
-        shown[found.caption] = found.scaled
+        shown[f"temperature {found.temperature:.2f}"] = found.scaled
     words = f"There is no temperature: {found.missing}."
     if found.scaled:
         words = (
