@@ -315,6 +315,7 @@ class Registry(RegistryReader):
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        tensorboard: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
@@ -326,6 +327,7 @@ class Registry(RegistryReader):
             overrides: setting -> value, instead of the preset's.
             name: the model's name; None is the plugin's.
             data_dir: a file or folder that has the data; None leaves it to the plugin.
+            tensorboard: a folder for its TensorBoard log; None writes none.
             observer: receives progress and warnings; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
 
@@ -333,11 +335,11 @@ class Registry(RegistryReader):
             MlregError: its class says what is at fault; no version was registered. A run that has
                 begun to train can be resumed.
         """
-        from registry_core.running import runner
+        from registry_core.running import log_folder, runner
 
         with runner(self.store, self.settings, observer, interrupts) as ready:
             (spec,), plugins = ready.plan(dataset, preset, overrides, None, name, data_dir)
-            return ready.run(spec, plugins)
+            return ready.run(spec, plugins, log_folder(tensorboard))
 
     def run_group(
         self,
@@ -348,6 +350,7 @@ class Registry(RegistryReader):
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        tensorboard: str | Path | None = None,
         observe_each: ObserveEach | None = None,
         interrupts: StopRequest | None = None,
     ) -> results.RegisteredGroup:
@@ -360,11 +363,12 @@ class Registry(RegistryReader):
             MlregError: as for `run`; it names the run. Versions of earlier runs stay.
         """
         from registry_core.evaluation.groups import metrics_of
-        from registry_core.running import runner
+        from registry_core.running import log_folder, runner
 
         with runner(self.store, self.settings, None, interrupts) as ready:
             specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
-            versions = ready.run_group(specs, plugins, observe_each)
+            logs = log_folder(tensorboard)
+            versions = ready.run_group(specs, plugins, observe_each, logs)
         return results.RegisteredGroup(versions, self.folder, metrics_of(versions))
 
     def resume(
@@ -372,13 +376,15 @@ class Registry(RegistryReader):
         run: str | None = None,
         *,
         data_dir: str | Path | None = None,
+        tensorboard: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
         """Resume a stopped run; its version equals that of a run that was never stopped.
 
         `run` is its id, or the beginning or end of it; None is the only one that can be resumed.
-        `data_dir` is by default what the run began with. The other arguments are those of `run`.
+        `data_dir` and `tensorboard` are by default what the run began with. The other arguments
+        are those of `run`.
 
         Raises:
             UsageError: no run has that name, or more than one.
@@ -388,7 +394,7 @@ class Registry(RegistryReader):
 
         stopped = self.stopped_run(run).run
         with runner(self.store, self.settings, observer, interrupts) as ready:
-            return ready.resume(stopped, data_dir)
+            return ready.resume(stopped, data_dir, tensorboard)
 
     def reproduce(
         self,

@@ -19,15 +19,17 @@ from registry_core.records import MODEL_FILE, LedgerRow, RunLog, UnfinishedRun, 
 from registry_core.refs import Ref, check_alias_name, parse_ref
 from registry_core.settings import RegistryPlace, Settings
 from registry_core.store import Store
-from registry_core.store.version_query import format_cursor, parse_query
+from registry_core.version_query import format_cursor, parse_query
 
 if TYPE_CHECKING:
     import keras
 
     from registry_core.evaluation.comparison import SideBySide
     from registry_core.evaluation.per_example_results import PerExampleResults
+    from registry_core.exports import ExportData
     from registry_core.lifecycle.run_curves import RunCurves
     from registry_core.lifecycle.run_list import RunList, RunProgress
+    from registry_core.process.interrupts import StopRequest
     from registry_core.promotion.registry_rules import RuleList
     from registry_core.reports.report import Report
     from registry_core.types import Observer
@@ -157,7 +159,7 @@ class RegistryReader:
                 metrics, preset, dataset, group, seed, version, created.
             sort: version, created, seed, preset, dataset or a metric; with a `-` in front, the
                 largest comes first. Versions without the metric come last.
-            after: `next` of the page before, sorted in the same way.
+            after: `next` of the page before, sorted in the same way; or a version's number.
             check_files: find groups, and damage that names and sizes of files show.
 
         Raises:
@@ -427,28 +429,52 @@ class RegistryReader:
         form: str | None = None,
         output: str | Path | None = None,
         overwrite: bool = False,
+        *,
+        int8: bool = False,
+        data_dir: str | Path | None = None,
+        observer: Observer | None = None,
+        interrupts: StopRequest | None = None,
     ) -> results.ExportedFiles:
-        """Write a version's model or figures to files.
+        """Write a version's model or figures to files, and run a model that was converted.
+
+        A converted model is run beside the Keras model on 100 test examples; where the plugin or
+        the data is not here, on inputs made from the model's shapes.
 
         Args:
             reference: the version.
-            form: `keras` or `h5` for a file; `savedmodel` or `figures` for a folder. None is what
-                the output's name ends in.
+            form: `keras`, `h5`, `onnx` or `litert` for a file; `savedmodel` for a folder named
+                after the version's number, in the folder `output`; `figures` for a folder. None is
+                what the output's name ends in.
             output: the file or folder; None makes a name from the model and its number.
             overwrite: replace a regular file; a folder that is not empty is never replaced.
+            int8: write a `litert` model in 8-bit integers, and test on the test split what that
+                costs; needs the data.
+            data_dir: a file or folder that has the data; None leaves it to the plugin.
+            observer: receives progress and warnings; None shows no progress.
+            interrupts: says whether a signal asked to stop; None leaves signals to the program.
 
         Raises:
             UsageError: the format is not known, contradicts the output's name, or cannot hold the
-                model; or the output exists.
+                model; or the output exists; or a library is not installed.
             IntegrityError: a file of the version is damaged; nothing was written.
             StorageError: the output cannot be written.
+            MlregError: the data was asked for and cannot be loaded.
         """
-        from registry_core.exports import choose_format, export
+        from registry_core.exports import ExportRequest, choose_format, export
 
         version, path = self.version(reference), Path(output) if output is not None else None
         form = choose_format(form, path, version.ref)
-        written = export(self.store, version, form, path, overwrite, self.settings)
-        return results.ExportedFiles(version.ref, form, written)
+        asked = data_dir is not None
+        request = ExportRequest(form, path, overwrite, int8, needs_data=asked)
+
+        def load_data() -> ExportData:
+            from registry_core.running import runner
+
+            with runner(self.store, self.settings, observer, interrupts) as ready:
+                return ready.export_data(version, data_dir, fetch=int8 or asked)
+
+        written = export(self.store, version, request, self.settings, load_data, observer)
+        return results.ExportedFiles(version.ref, form, written.path, written.check)
 
     def per_example_results(self, version: Version) -> PerExampleResults | None:
         """A version's results on its test split, example by example; None without a record.

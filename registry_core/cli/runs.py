@@ -24,6 +24,7 @@ from registry_core.cli.options import (
     ParameterOption,
     PresetOption,
     QuietOption,
+    TensorboardOption,
 )
 from registry_core.cli.registered import show_registered, show_registered_group, watched
 from registry_core.errors import UsageError
@@ -61,6 +62,7 @@ def run(
     ] = None,
     name: NameOption = None,
     data_dir: DataDirOption = None,
+    tensorboard: TensorboardOption = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the settings, and do not train.")
     ] = False,
@@ -97,6 +99,7 @@ def run(
                 dataset,
                 preset,
                 seeds=seeds,
+                tensorboard=tensorboard,
                 observe_each=_observer_of_each(quiet),
                 interrupts=interrupts,
                 **what,
@@ -105,7 +108,12 @@ def run(
     else:
         with watched(quiet) as (observer, interrupts):
             version = registry.run(
-                dataset, preset, observer=observer, interrupts=interrupts, **what
+                dataset,
+                preset,
+                tensorboard=tensorboard,
+                observer=observer,
+                interrupts=interrupts,
+                **what,
             )
         show_registered(version, registry, as_json, quiet)
         if show:

@@ -16,7 +16,14 @@ from registry_core.reports.learning import compared_curves
 from registry_core.reports.overview import MAX_CLASSES, MAX_SETTINGS, intervals
 from registry_core.reports.report import Report
 from registry_core.reports.sources import ReportSource
-from registry_core.reports.wording import clip, damaged, left_out, setting
+from registry_core.reports.wording import (
+    clip,
+    damaged,
+    left_out,
+    quantity,
+    setting,
+    signed_quantity,
+)
 from registry_core.sections import Block, Code, Section, Table, Text
 from registry_core.store import Store
 
@@ -211,24 +218,26 @@ def _parts(compared: SideBySide) -> list[Section]:
     measure = compared.class_measure
     noun, title = _MEASURES.get(measure, ("class", "Each class"))
     names = [version.ref for version in compared.versions]
-    decimals = measure == "mae"
+    is_quantity = measure == "mae"
 
     def shown(value: float | None) -> str:
         if value is None:
             return ""
-        return fraction(measure, value) if decimals else f"{value:.4f}"
+        return quantity(value) if is_quantity else f"{value:.4f}"
 
     def distance(values: Sequence[float | None]) -> float:
         known = [value for value in values if value is not None]
         return max(known) - min(known) if known else 0.0
+
+    def changed(difference: float) -> str:
+        return signed_quantity(difference) if is_quantity else f"{difference:+.4f}"
 
     ordered = sorted(compared.classes.items(), key=lambda item: -distance(item[1]))
     rows = []
     for name, values in ordered[:MAX_CLASSES]:
         first = values[0]
         differences = [
-            "" if value is None or first is None else f"{value - first:+.4f}"
-            for value in values[1:]
+            "" if value is None or first is None else changed(value - first) for value in values[1:]
         ]
         rows.append((clip(name), *map(shown, values), *differences))
     columns = (noun, *names, *(f"{name} − {names[0]}" for name in names[1:]))

@@ -16,6 +16,7 @@ MAX_EPOCHS = 1_000
 MAX_LINES = 8
 
 LEARNING_RATE = "learning_rate"
+_ACRONYMS = {"auc", "f1", "iou", "mae", "mse", "rmse"}
 
 
 def learning_curves(source: ReportSource) -> Section:
@@ -87,9 +88,11 @@ def ordered_metrics(history: Mapping[str, Any]) -> list[str]:
 
 
 def title_of(metric: str) -> str:
-    """`accuracy`, `validation accuracy`, `learning rate`."""
-    prefix = "validation " if metric.startswith("val_") else ""
-    return prefix + metric.removeprefix("val_").replace("_", " ")
+    """`Accuracy`, `Validation accuracy`, `Learning rate`, `MAE`."""
+    name = metric.removeprefix("val_")
+    name = name.upper() if name in _ACRONYMS else name.replace("_", " ")
+    title = f"validation {name}" if metric.startswith("val_") else name
+    return title[:1].upper() + title[1:]
 
 
 def _validated_on(source: ReportSource) -> str | None:
@@ -115,14 +118,7 @@ def _chart(metric: str, lines: Sequence[tuple[str, Sequence[float | None]]]) -> 
         Series(name, [values[n] if n < len(values) else None for n in places])
         for name, values in lines
     ]
-    title = title_of(metric)
-    return LineChart(
-        title[:1].upper() + title[1:],
-        series,
-        [float(n + 1) for n in places],
-        "epoch",
-        title,
-    )
+    return LineChart(title_of(metric), series, [float(n + 1) for n in places], "epoch")
 
 
 def _places(count: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,20 @@ def clip(value: object, longest: int = _LONGEST) -> str:
 def setting(value: object) -> str:
     """A setting's value as `-p` takes it."""
     return clip(as_typed(value))
+
+
+def quantity(value: float) -> str:
+    """A number as people write it: `1,439`, `57`, `0.3125`, `1.2e+20`."""
+    if not math.isfinite(value):
+        return str(value)
+    if 1_000 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def signed_quantity(value: float) -> str:
+    """The same with its sign: `+1,439`."""
+    return f"{'+' if value > 0 else ''}{quantity(value)}"
 
 
 def interval(name: str, found: Interval | None) -> str:

@@ -120,9 +120,10 @@ def table(numbers: Numbers, title: str) -> str:
     )
     said = f'<p class="note">{html(note)}</p>' if note else ""
     css = ' class="long"' if len(taken) > _PRINTED or len(columns) > 6 else ""
+    name = html(f"Numbers: {title[:80]}")
     return (
-        f"<details{css}><summary>Numbers</summary>{said}"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Numbers: {html(title[:80])}">'
+        f'<details{css}><summary aria-label="{name}">Numbers</summary>{said}'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
     )
 
