@@ -443,8 +443,9 @@ class RegistryReader:
         Args:
             reference: the version.
             form: `keras`, `h5`, `onnx` or `litert` for a file; `savedmodel` for a folder named
-                after the version's number, in the folder `output`; `figures` for a folder. None is
-                what the output's name ends in.
+                after the version's number, in the folder `output`; `hub` for a folder as the
+                Hugging Face Hub has it; `figures` for a folder. None is what the output's name ends
+                in.
             output: the file or folder; None makes a name from the model and its number.
             overwrite: replace a regular file; a folder that is not empty is never replaced.
             int8: write a `litert` model in 8-bit integers, and test on the test split what that

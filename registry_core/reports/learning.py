@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from registry_core.data.recorded import validation_split
+from registry_core.evaluation.summary_stats import summarize
 from registry_core.reports.sources import ReportSource
 from registry_core.sections import Block, LineChart, Section, Series, Text
 
@@ -67,6 +68,48 @@ def compared_curves(sources: Sequence[ReportSource]) -> list[Section]:
     if len(sources) > MAX_LINES:
         blocks.append(Text(f"The first {MAX_LINES} versions are drawn."))
     return [Section("Learning curves", blocks)]
+
+
+def group_curves(
+    groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+) -> list[LineChart]:
+    """A chart for each metric, with a line for each group of two runs or more.
+
+    Args:
+        groups: names, and the manifests of the runs; a run that ended earlier counts as long as it
+            ran.
+
+    Returns:
+        Means with one standard deviation to either side; none for the learning rate.
+    """
+    histories = [
+        (name, [recorded_history(manifest) for manifest in manifests])
+        for name, manifests in groups[:MAX_LINES]
+        if len(manifests) > 1
+    ]
+    keys = dict.fromkeys(key for _, runs in histories for run in runs for key in run)
+    charts = []
+    for key in [key for key in keys if key != LEARNING_RATE][:MAX_CHARTS]:
+        with_key = [(name, [run[key] for run in runs if key in run]) for name, runs in histories]
+        lines = [(name, runs) for name, runs in with_key if runs]
+        places = _places(max(len(values) for _, runs in lines for values in runs))
+        series = [_mean_line(name, runs, places) for name, runs in lines]
+        charts.append(LineChart(title_of(key), series, [float(n + 1) for n in places], "epoch"))
+    return charts
+
+
+def _mean_line(name: str, runs: Sequence[Sequence[float | None]], places: Sequence[int]) -> Series:
+    mean: list[float | None] = []
+    low: list[float | None] = []
+    high: list[float | None] = []
+    for place in places:
+        reached = (run[place] for run in runs if place < len(run))
+        values = [value for value in reached if value is not None]
+        stats = summarize(values) if values else None
+        mean.append(stats.mean if stats else None)
+        low.append(stats.mean - stats.std if stats and stats.std is not None else None)
+        high.append(stats.mean + stats.std if stats and stats.std is not None else None)
+    return Series(name, mean, low, high)
 
 
 def recorded_history(manifest: Mapping[str, Any]) -> dict[str, list[float | None]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from registry_core.errors import MlregError, one_line
 from registry_core.formatting import as_typed, counted, fraction
-from registry_core.sections import Text
+from registry_core.sections import Section, Text
 
 if TYPE_CHECKING:
     from registry_core.evaluation.task_summary import Interval
@@ -74,6 +75,28 @@ def damaged(what: str, problem: str) -> Text:
         f"Run `{VERIFY}` to see every damaged file of the registry.",
         is_alert=True,
     )
+
+
+def shown(
+    title: str, make: Callable[..., Section | Sequence[Section]], *given: object
+) -> Sequence[Section]:
+    """The sections that a function makes; one that says why, where the record has another form.
+
+    A record may be of another mlreg, or hold what a plugin put there; it takes one section down.
+    """
+    try:
+        made = make(*given)
+    except (
+        MlregError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
+        said = f"The record has a form that this mlreg does not know: {clip(one_line(error))}"
+        return [Section(title, [Text(said, is_alert=True)])]
+    return [made] if isinstance(made, Section) else made
 
 
 def left_out(shown: int, total: int, noun: str) -> list[Text]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
+from pathlib import Path
+
 import pytest
 from cli_helpers import damage
 from promotion_helpers import promote
@@ -289,3 +292,32 @@ def test_loading_names_the_version_and_its_inputs(registry):
     found = section(registry.report(publish_zoo(registry.store)), "How to load it")
     assert facts(found)["inputs"] == "uint8 (batch, 8, 8, 1)"
     assert any('load("zoo@1")' in block.text for block in found.blocks if block.kind == "code")
+
+
+def test_a_part_of_the_record_in_another_form_takes_its_section_down_alone(registry):
+    """Such as one that a later mlreg wrote."""
+    version = publish_zoo(registry.store, environment="a text", history={"loss": [{}, None, 1.0]})
+    report = registry.report(version)
+    (alert,) = blocks(section(report, "Environment"), Text)
+    assert alert.is_alert
+    assert "does not know" in alert.text
+    (chart,) = blocks(section(report, "Learning curves"), LineChart)
+    assert list(chart.series[0].values) == [None, None, 1.0]
+    assert blocks(section(report, "Files"), Table)
+
+
+@pytest.mark.gate
+def test_every_version_of_an_earlier_mlreg_has_a_report(tmp_path):
+    """Those of a registry that an earlier commit made; it is read and not changed."""
+    archive = Path(__file__).parents[1] / "compatibility" / "registry-2026-11.tar.gz"
+    with tarfile.open(archive) as file:
+        file.extractall(tmp_path, filter="data")
+    registry = Registry(next(tmp_path.rglob("registry.sqlite3")).parent, Settings())
+    versions = [version for name in registry.model_names() for version in registry.versions(name)]
+    assert versions
+    for version in versions:
+        report = registry.report(version)
+        assert blocks(section(report, "Summary"), Table), version.ref
+        alerts = [b.text for each in report.sections for b in blocks(each, Text) if b.is_alert]
+        assert alerts == [], version.ref
+        assert version.ref in report.to_html()

@@ -110,6 +110,13 @@ def test_texts_in_any_script_are_shown_as_they_are():
     assert "if x:\n\tpass" in page.text
 
 
+def test_what_is_between_backticks_is_code():
+    """One that is alone is a character like any other."""
+    html = render_sections([Section("x", [Text("Run `mlreg <verify>` now.\n\na ` b")])])
+    assert "<p>Run <code>mlreg &lt;verify&gt;</code> now.</p>" in html
+    assert "<p>a ` b</p>" in html
+
+
 def test_a_run_has_a_report_before_it_has_a_number(registry):
     """It names the run."""
     version = publish_zoo(registry.store)

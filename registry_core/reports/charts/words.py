@@ -80,8 +80,8 @@ def at(value: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """A value with about four digits: 0.7801, 1,234.5, 1.235×10⁻⁷; a dash for None."""
-    if value is None:
+    """A value with about four digits: 0.7801, 1,234.5, 1.235×10⁻⁷; a dash for none."""
+    if value is None or not math.isfinite(value):
         return "–"
     if value == int(value) and abs(value) < 1e12:
         return f"{int(value):,}"
