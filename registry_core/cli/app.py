@@ -282,6 +282,7 @@ _FILES = {
     "history": "versions",
     "compare": "versions",
     "evaluate": "models",
+    "predict": "predict",
     "export": "models",
     "import": "models",
     "promote": "promotion",
@@ -305,7 +306,7 @@ PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history"),
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
-    "Use": ("export", "import", "evaluate"),
+    "Use": ("predict", "export", "import", "evaluate"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "plugins", "data", "env", "help"),
 }

@@ -32,7 +32,7 @@ def per_example_loss(model: keras.Model) -> Callable[..., tuple[Any, Any]]:
     )
 
     def predict_with_loss(inputs: Any, expected: Any, weights: Any = None) -> tuple[Any, Any]:
-        predicted = keras.tree.map_structure(_in_float32, model(inputs, training=False))
+        predicted = keras.tree.map_structure(in_float32, model(inputs, training=False))
         if is_nested(predicted) and not is_nested(expected):
             expected = (expected,)  # Keras might share the rows out among the outputs
         return predicted, tf.convert_to_tensor(loss(expected, predicted, weights))
@@ -40,7 +40,7 @@ def per_example_loss(model: keras.Model) -> Callable[..., tuple[Any, Any]]:
     return predict_with_loss
 
 
-def _in_float32(output: Any) -> Any:
+def in_float32(output: Any) -> Any:
     """An output of 16 bits as Keras's losses and metrics take it; any other output itself."""
     return tf.cast(output, tf.float32) if output.dtype in (tf.float16, tf.bfloat16) else output
 

@@ -35,6 +35,7 @@ from registry_core.training.model_files import check_saved, save_model
 from registry_core.training.per_example_loss import per_example_loss
 from registry_core.training.pipeline import evaluation_batches, first_batch, first_examples
 from registry_core.training.precision import PrecisionSettings
+from registry_core.training.prediction import Predictor
 from registry_core.training.stream_checks import (
     CheckedStream,
     check_repeatable,
@@ -273,8 +274,12 @@ class KerasTrainer:
             check_metric_finite(name, value, "on the test split, and the loss is fine")
         return evaluation
 
+    def predictor(self, model: keras.Model, task: Task | None) -> Predictor:
+        """What predicts batches of inputs with a model that was loaded."""
+        return Predictor(model, task)
+
     def digest(self, model: keras.Model) -> str:
-        """`sha256:` and 64 hex digits over a model's weights, in order: dtypes, shapes, bytes."""
+        """`sha256: and 64 hex digits over a model's weights, in order: dtypes, shapes, bytes."""
         digest = hashlib.sha256()
         for variable in model.weights:
             array = np.asarray(variable.value)
