@@ -23,6 +23,8 @@ MAX_POINTS = 20_000
 MAX_TEXT = 20_000
 MAX_PICTURE_BYTES = 1_000_000
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 Cell = str | int | float | None
 
 
@@ -342,7 +344,7 @@ def _problem(value: Any) -> str:
             return f"a text of {len(value):,} characters; {MAX_TEXT:,} are allowed"
         return "" if is_unicode(value) else "a text that is not Unicode"
     if isinstance(value, bytes):
-        if not value.startswith(b"\x89PNG\r\n\x1a\n"):
+        if not value.startswith(PNG_SIGNATURE):
             return "a picture that is not a PNG"
         large = len(value) > MAX_PICTURE_BYTES
         return f"a picture of {len(value):,} bytes; {MAX_PICTURE_BYTES:,} are allowed" * large
