@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from registry_core.evaluation.per_example_results import PerExampleResults
+from registry_core.evaluation.per_example_results import CONFIDENCES, PerExampleResults
 from registry_core.tasks import Regression, Task
 
 # The 97.5 % quantile of the normal distribution.
@@ -311,8 +311,8 @@ def _scores(
 
 def confidences(results: PerExampleResults) -> Sequence[float] | None:
     """The probability of each example's predicted class, in order; None if it is not recorded."""
-    content = results.details.get("confidences")
-    return None if content is None else _numbers("f", base64.b64decode(content))
+    content = results.details.get(CONFIDENCES)
+    return None if not content else _numbers("f", base64.b64decode(content))
 
 
 def calibration(results: PerExampleResults, bins: int = 10) -> list[CalibrationBin] | None:

@@ -1,7 +1,9 @@
 """What results say of their task, held against NumPy, SciPy and scikit-learn."""
 
 import base64
+import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from registry_core.errors import IntegrityError
 from registry_core.evaluation.packing import pack_results
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.evaluation.task_summary import (
@@ -16,6 +19,7 @@ from registry_core.evaluation.task_summary import (
     calibration,
     class_overlaps,
     class_scores,
+    confidences,
     confusion,
     expected_calibration_error,
     metric_interval,
@@ -23,7 +27,7 @@ from registry_core.evaluation.task_summary import (
     residuals,
     wilson,
 )
-from registry_core.tasks import MultiLabel, Other, Regression, Segmentation
+from registry_core.tasks import Classification, MultiLabel, Other, Regression, Segmentation
 from registry_core.types import Evaluation
 
 NAMES = ("ant", "bee", "cat", "dog")
@@ -194,16 +198,89 @@ def test_calibration_is_that_of_scikit_learn():
     from sklearn.calibration import calibration_curve as curve
 
     true, predicted = random_classes(800)
-    confidences = np.random.default_rng(5).random(800).astype("float32")
-    confidences[:3] = (0.0, 0.5, 1.0)
-    bins = calibration(classified(true, predicted, confidences), bins=8)
-    accuracy, confidence = curve(true == predicted, confidences.astype(float), n_bins=8)
+    sure = np.random.default_rng(5).random(800).astype("float32")
+    sure[:3] = (0.0, 0.5, 1.0)
+    bins = calibration(classified(true, predicted, sure), bins=8)
+    accuracy, confidence = curve(true == predicted, sure.astype(float), n_bins=8)
     assert [each.accuracy for each in bins] == pytest.approx(accuracy)
     assert [each.confidence for each in bins] == pytest.approx(confidence)
     assert sum(each.examples for each in bins) == 800
     gaps = sum(abs(each.accuracy - each.confidence) * each.examples for each in bins) / 800
     assert expected_calibration_error(bins) == pytest.approx(gaps)
     assert all(each.interval.low <= each.accuracy <= each.interval.high for each in bins)
+
+
+def softmax(logits):
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+LOGITS = np.random.default_rng(2).normal(0, 3, (50, 4)).astype("float32")
+CROSSENTROPY = {"loss_function": "sparse_categorical_crossentropy", "threshold": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "known", "expected"),
+    [
+        (softmax(LOGITS), {}, softmax(LOGITS).max(axis=1)),
+        (softmax(LOGITS), {"threshold": 0.0}, softmax(LOGITS).max(axis=1)),
+        (LOGITS, CROSSENTROPY, softmax(LOGITS.astype(float)).max(axis=1)),
+        (1000 * LOGITS, CROSSENTROPY, np.ones(50)),
+        (
+            LOGITS,
+            {"threshold": 0.0, "loss_function": "plugin.loss.SmoothedCrossentropy(smoothing=0.2)"},
+            softmax(LOGITS.astype(float)).max(axis=1),
+        ),
+        (LOGITS, {"threshold": 0.0, "loss_function": "categorical_hinge"}, None),
+        (LOGITS, {"threshold": 0.0, "loss_function": "plugin.margin"}, None),
+        (LOGITS, {"loss_function": "sparse_categorical_crossentropy"}, None),
+        (np.full_like(LOGITS, np.nan), CROSSENTROPY, None),
+    ],
+)
+def test_confidences_are_those_of_probabilities_or_logits(outputs, known, expected):
+    """Where the outputs are neither, none are recorded."""
+    evaluation = Evaluation({}, outputs, np.ones(50, "float32"), np.arange(50) % 4, **known)
+    packed = pack_results(evaluation, Classification(NAMES), "f")
+    found = confidences(PerExampleResults.from_json(packed.to_json()))
+    if expected is None:
+        assert found is None
+    else:
+        assert list(found) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(50,), (50, 1)])
+def test_a_single_output_is_the_probability_of_the_second_class(shape):
+    """The confidence is that of the class that is predicted."""
+    logits = LOGITS[:, 0].reshape(shape)
+    shares = 1 / (1 + np.exp(-LOGITS[:, 0].astype(float)))
+    expected = np.maximum(shares, 1 - shares)
+    for outputs, known in (
+        (logits, {"threshold": 0.0, "loss_function": "binary_crossentropy"}),
+        (shares.reshape(shape), {}),
+    ):
+        evaluation = Evaluation({}, outputs, np.ones(50, "float32"), np.arange(50) % 2, **known)
+        found = confidences(pack_results(evaluation, Classification(("no", "yes")), "f"))
+        assert list(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_earlier_records_without_confidences_compare_as_before():
+    """A version that is measured again has them; the record that it is compared with has not."""
+    known = {"losses": np.ones(50, "float32"), "targets": np.arange(50) % 4}
+    now = pack_results(Evaluation({}, softmax(LOGITS), **known), Classification(NAMES), "f")
+    assert now.details
+    before = replace(now, details={})
+    ours, theirs = now.pair_with(before)
+    assert ours == theirs == before
+    assert now.pair_with(now) == (now, now)
+
+
+def test_confidences_of_another_size_are_refused():
+    """A file that states more examples than it has is damaged."""
+    record = json.loads(classified([0, 1], [0, 1], [0.5, 0.75]).to_json())
+    assert record["task"]["confidences"]
+    record["task"]["confidences"] = "AAAA"
+    with pytest.raises(IntegrityError, match="confidences"):
+        PerExampleResults.from_json(json.dumps(record).encode())
 
 
 def test_without_confidences_there_is_no_calibration():
