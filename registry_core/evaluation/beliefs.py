@@ -223,7 +223,9 @@ def _classified(
         scores = np.stack([-side, side], axis=1)
     if scores.shape[1:] != (len(task.class_names),):
         return None
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    # by the outputs themselves, as evaluation does: rounding makes equal probabilities
+    ranked = output if output.shape == scores.shape else scores
+    order = np.argsort(-ranked, axis=1, kind="stable")[:, :top]
     return [
         {"classes": [_belief(task.class_names, int(n), row[n]) for n in best]}
         for row, best in zip(scores, order, strict=True)

@@ -7,7 +7,7 @@ named, and the rest goes on. Nothing is registered or changed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -93,11 +93,17 @@ def joined(parts: Iterable[Predictions]) -> Predictions:
     of_all = list(parts)
     return replace(
         of_all[0],
-        score="score" if any(each.score == "score" for each in of_all) else of_all[0].score,
+        score=_weakest({each.score for each in of_all}),
         predictions=[each for part in of_all for each in part.predictions],
         unreadable=[each for part in of_all for each in part.unreadable],
         inputs=None,
     )
+
+
+def _weakest(kinds: Set[ScoreKind]) -> ScoreKind:
+    """What can be said of numbers of which each is of one of these kinds."""
+    order: Sequence[ScoreKind] = ("score", "probability", "share", "")
+    return next(kind for kind in order if kind in kinds)
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,10 @@ class InputReader:
             Unreadable(str(ExampleName(named.get(path, str(path)), str(row))), str(why))
             for path, row, why in returned.unreadable
         ]
+        lost = {path for path, *_ in returned.unreadable}
+        for file, count in zip(files, counts, strict=True):
+            if not count and file.path not in lost:
+                unreadable.append(Unreadable(file.name, "It holds no example."))
         if not total:
             return ReadExamples((), None, unreadable)
         inputs = fit_inputs(returned.inputs, self._signature)
