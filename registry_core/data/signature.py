@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from registry_core.data.arrays import arrays_of
 from registry_core.data.indexed import is_function, read_example
 from registry_core.data.nesting import map_parts, named_parts
 from registry_core.data.texts import check_texts, holds_texts
@@ -105,16 +104,15 @@ def fit_inputs(inputs: Any, recorded: Any) -> Any:
     """Check new inputs against a version's record.
 
     Args:
-        inputs: (examples, ...) arrays, or what can become one, nested as the recorded ones.
-        recorded: `inputs` of a signature; None checks only that they are arrays of one length.
+        inputs: (examples, ...) NumPy arrays, in a nesting of dicts and tuples.
+        recorded: `inputs` of a signature; None checks only that they are of one length.
 
     Returns:
-        The inputs as NumPy arrays of the recorded dtypes, in plain dicts and tuples.
+        The inputs in the recorded dtypes.
 
     Raises:
         DataError: says what was expected and what came.
     """
-    inputs = arrays_of(inputs, "inputs")
     _check_lengths(inputs)
     if recorded is None:
         return inputs
@@ -201,7 +199,7 @@ def _same_kind(array: Any, is_text: bool, dtype: str | None) -> bool:
 def _shape(sizes: Any) -> str:
     if sizes is None:
         return "any"
-    return "(" + ", ".join("any" if size is None else str(size) for size in sizes) + ")"
+    return str(tuple(None if size is None else size for size in sizes)).replace("None", "any")
 
 
 def _listed(names: Any) -> str:

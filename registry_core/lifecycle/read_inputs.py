@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry_core.config import RunConfig
+from registry_core.data.arrays import arrays_of
 from registry_core.data.input_files import InputFile, Unreadable
 from registry_core.data.nesting import parts_of
 from registry_core.data.signature import example_bytes, fit_inputs
@@ -124,7 +125,7 @@ class InputReader:
         if returned is None:
             raise lacks_hook(self._plugins.dataset_name)
         if not isinstance(returned, Examples):
-            inputs = fit_inputs(returned, self._signature)
+            inputs = fit_inputs(_arrays(returned), self._signature)
             _check_count(len(parts_of(inputs)[0]), len(files), "files")
             return ReadExamples([ExampleName(file.name) for file in files], inputs, ())
         return self._of_several(files, returned)
@@ -151,7 +152,7 @@ class InputReader:
                 unreadable.append(Unreadable(file.name, "It holds no example."))
         if not total:
             return ReadExamples((), None, unreadable)
-        inputs = fit_inputs(returned.inputs, self._signature)
+        inputs = fit_inputs(_arrays(returned.inputs), self._signature)
         _check_count(len(parts_of(inputs)[0]), total, "examples")
         return ReadExamples(names, inputs, unreadable)
 
@@ -193,6 +194,18 @@ class _SaysOnce:
 
     def step(self, what: str, done: int, total: int | None = None) -> None:
         self._progress.step(what, done, total)
+
+
+def _arrays(returned: Any) -> Any:
+    """NumPy arrays of what the hook returned, in plain dicts and tuples.
+
+    Raises:
+        ContractError: something is no array.
+    """
+    try:
+        return arrays_of(returned, "inputs")
+    except DataError as error:
+        raise ContractError(f"In what {HOOK} returned: {error.what}", error.remedy) from None
 
 
 def _check_count(found: int, wanted: int, of: str, what: str = "examples") -> None:
