@@ -7,7 +7,7 @@ TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from registry_core import results
 from registry_core.formatting import better_when
-from registry_core.records import MODEL_FILE, RunLog, Version
+from registry_core.records import MODEL_FILE, LedgerRow, RunLog, UnfinishedRun, Version
 from registry_core.refs import Ref, check_alias_name, parse_ref
 from registry_core.settings import RegistryPlace, Settings
 from registry_core.store import Store
+from registry_core.store.version_query import format_cursor, parse_query
 
 if TYPE_CHECKING:
     import keras
@@ -26,15 +27,22 @@ if TYPE_CHECKING:
     from registry_core.evaluation.comparison import SideBySide
     from registry_core.evaluation.per_example_results import PerExampleResults
     from registry_core.lifecycle.predict import Predictions
+    from registry_core.lifecycle.run_curves import RunCurves
     from registry_core.lifecycle.run_list import RunList, RunProgress
     from registry_core.process.interrupts import StopRequest
     from registry_core.promotion.registry_rules import RuleList
+    from registry_core.reports.report import Report
     from registry_core.types import Observer
 
 Reference = str | Ref | Version
 
 # The largest number of rows that can be asked for.
 _ALL = 2**63 - 1
+
+
+def _one_more(limit: int | None) -> int | None:
+    """A limit that shows whether there is more."""
+    return None if limit is None else min(limit + 1, _ALL)
 
 
 class RegistryReader:
@@ -109,24 +117,36 @@ class RegistryReader:
         limit: int | None = None,
         tag: tuple[str, str | None] | None = None,
         *,
+        where: Sequence[str] = (),
+        sort: str | None = None,
+        after: str | None = None,
         check_files: bool = False,
     ) -> results.VersionList:
-        """A model's versions, newest first.
+        """A model's versions, newest first unless they are sorted otherwise.
 
         Args:
             model: the registered name.
             limit: the most versions to return; None is all.
             tag: only versions with this key, and this value if it is not None.
+            where: conditions that each version meets: `test_accuracy>0.9`, `preset=quick`,
+                `seed>=3`, `created>=2026-01-01`, `tag:reviewed=yes`, `tag:reviewed`; keys are
+                metrics, preset, dataset, group, seed, version, created.
+            sort: version, created, seed, preset, dataset or a metric; with a `-` in front, the
+                largest comes first. Versions without the metric come last.
+            after: `next` of the page before, sorted in the same way.
             check_files: find groups, and damage that names and sizes of files show.
 
         Raises:
-            UsageError: there is no such model.
+            UsageError: there is no such model or metric, or one of the texts cannot be read.
         """
-        more = self.store.versions(model, None if limit is None else min(limit + 1, _ALL), tag)
+        query = parse_query(model, where, sort, after, tag)
+        more = self.store.versions(model, _one_more(limit), query)
         found = more[:limit]
-        older = len(more) > len(found)
+        next_page = None
+        if found and len(more) > len(found):
+            next_page = format_cursor(model, query.order, found[-1].version)
         if not check_files:
-            return results.VersionList(self.folder, found, older)
+            return results.VersionList(self.folder, found, next_page)
         one_of_each = {version.group: version for version in found if version.group}
         damaged = {version.ref: self.store.damaged(version) for version in found}
         unreadable = {version.ref: self.store.unreadable(version) for version in found}
@@ -135,13 +155,17 @@ class RegistryReader:
         return results.VersionList(
             self.folder,
             found,
-            older,
+            next_page,
             {group: self.store.group(version) for group, version in one_of_each.items()},
             {ref: problems for ref, problems in damaged.items() if problems},
             {ref: place for ref, place in unreadable.items() if place},
             best,
             better_when(metric, direction) if best else "",
         )
+
+    def metric_names(self, model: str) -> list[str]:
+        """The metrics of a model's newest versions, which a list can be sorted by."""
+        return self.store.metric_names(model)
 
     def newest_versions(self, limit: int) -> list[Version]:
         """The versions that were registered last, of any model, newest first."""
@@ -169,8 +193,38 @@ class RegistryReader:
         versions = [self.version(reference) for reference in references]
         return compare_versions(self.store, versions, observer)
 
+    def report(
+        self, reference: Reference, *others: Reference, observer: Observer | None = None
+    ) -> Report:
+        """The report of a version; with others, all of them compared with the first.
+
+        What was not recorded, or cannot be read, is said in the report.
+
+        Args:
+            reference: the version, or the baseline.
+            others: what is compared with it.
+            observer: is told the progress of a long comparison.
+
+        Raises:
+            UsageError: nothing has a reference.
+        """
+        from registry_core.reports.build import build_report
+        from registry_core.reports.sources import read_source
+
+        versions = [self.version(each) for each in (reference, *others)]
+        sources = [read_source(self.store, version) for version in versions]
+        if not others:
+            return build_report(sources[0])
+        from registry_core.reports.comparison import compare_sources
+
+        return compare_sources(self.store, sources, observer)
+
     def history(
-        self, reference: Reference | None = None, limit: int | None = None
+        self,
+        reference: Reference | None = None,
+        limit: int | None = None,
+        *,
+        before: int | None = None,
     ) -> results.History:
         """What happened, newest first.
 
@@ -178,26 +232,36 @@ class RegistryReader:
             reference: a model; `model@3` for one version; `model@production` for the versions that
                 the alias was on, and its rule. None is the whole registry.
             limit: the most rows to return; None is all.
+            before: only rows below this number: `next` of the page before.
 
         Raises:
             UsageError: nothing has, or ever had, the reference.
         """
+        rows = self._rows(reference, _one_more(limit), before)
+        found = rows[:limit]
+        return results.History(
+            found, found[-1].number if found and len(rows) > len(found) else None
+        )
+
+    def _rows(
+        self, reference: Reference | None, limit: int | None, before: int | None
+    ) -> list[LedgerRow]:
         if reference is None:
-            return results.History(self.store.ledger(limit=limit))
+            return self.store.ledger(limit=limit, before=before)
         if isinstance(reference, Version):
             reference = reference.ref
         ref = parse_ref(reference) if isinstance(reference, str) else reference
         if ref.kind not in ("alias", "none"):
             version = self.store.resolve(ref, removed=True)
-            found = self.store.ledger(ref.model, version=version.version, limit=limit)
-            return results.History(found)
-        rows = self.store.ledger(ref.model, alias=ref.selector, limit=limit)
-        if not rows:
+            return self.store.ledger(ref.model, version.version, limit=limit, before=before)
+        rows = self.store.ledger(ref.model, alias=ref.selector, limit=limit, before=before)
+        if not rows and before is None:
             self.version(ref)  # nothing ever had this name: the error names near ones
         if ref.kind == "alias":
-            rows += self.store.ledger("", alias=ref.selector, limit=limit)  # about its rule
+            # about its rule
+            rows += self.store.ledger("", alias=ref.selector, limit=limit, before=before)
             rows.sort(key=lambda row: row.number, reverse=True)
-        return results.History(rows[:limit])
+        return rows
 
     def aliases(self, model: str) -> dict[str, int]:
         """Each alias of a model, and the number of its version; UsageError: no such model."""
@@ -231,11 +295,55 @@ class RegistryReader:
 
         return list_rules(self.store, self.settings)
 
-    def runs(self, limit: int = 10) -> RunList:
-        """Every run without a version, and at most `limit` finished ones, newest first."""
+    def runs(
+        self, limit: int = 10, *, after: str | None = None, all_unfinished: bool = False
+    ) -> RunList:
+        """The newest runs without a version, running ones first, and the newest finished ones.
+
+        Args:
+            limit: the most of each.
+            after: `next` of the page before.
+            all_unfinished: list every run without a version, whatever the limit.
+
+        Raises:
+            UsageError: `after` cannot be read.
+        """
         from registry_core.lifecycle.run_list import list_runs
 
-        return list_runs(self.store, limit)
+        return list_runs(self.store, limit, after, all_unfinished)
+
+    def unfinished_runs(self) -> list[UnfinishedRun]:
+        """Every run without a version, oldest first; reads no checkpoint."""
+        return self.store.unfinished_runs()
+
+    def run_progress(self, run_id: str) -> RunCurves:
+        """How far a run is, or was when it ended, and its metrics after each epoch.
+
+        Args:
+            run_id: the run's whole id.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        from registry_core.lifecycle.run_curves import read_curves
+
+        return read_curves(self.store, run_id)
+
+    def curves(self, versions: Sequence[Version]) -> Mapping[str, Sequence[float]]:
+        """A small curve of each version: what its objective measures, after each epoch.
+
+        That is the validation metric, or the training metric where there is none. Versions that
+        were imported, or whose record is damaged, have no curve.
+
+        Args:
+            versions: the versions; only the first 200 are read.
+
+        Returns:
+            Reference -> at most 60 values.
+        """
+        from registry_core.lifecycle.run_curves import version_curves
+
+        return version_curves(self.store, versions)
 
     def stopped_run(self, name: str | None = None) -> RunProgress:
         """A run that stopped without a version, to be resumed or discarded.

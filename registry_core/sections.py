@@ -30,10 +30,11 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class Text:
-    """Plain text; an empty line starts a new paragraph."""
+    """Plain text; an empty line starts a new paragraph. An alert is something to act on."""
 
     kind: ClassVar[str] = "text"
     text: str
+    is_alert: bool = False
 
 
 @dataclass(frozen=True)

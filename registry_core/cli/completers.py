@@ -175,8 +175,8 @@ def _stopped(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _stopped_runs() -> list[UnfinishedRun]:
-    runs = [each.run for each in _registry().runs(limit=1).unfinished]
-    return [run for run in runs if run.process is None]
+    runs = _registry().unfinished_runs()
+    return [run for run in reversed(runs) if run.process is None]
 
 
 def _datasets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:

@@ -120,7 +120,7 @@ def _list_versions(
         output.print_warning(f"{ref} cannot be read: no permission for {place}.")
     if found.best and len(found) > 1:
         output.print_hint(f"Best by {found.best_by}: {found.best.ref}, as {model}@best")
-    if found.has_older and not limit:
+    if found.next and not limit:
         output.print_hint(f"Older versions: mlreg list {model} --limit 1000")
 
 

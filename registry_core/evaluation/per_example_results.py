@@ -204,6 +204,10 @@ class PerExampleResults:
         """The true class of each example, in order; None if the targets are no classes."""
         return struct.unpack(f"<{self.examples}i", self.expected) if self.expected else None
 
+    def predicted_classes(self) -> Sequence[int] | None:
+        """The predicted class of each example, in order; None if the targets are no classes."""
+        return struct.unpack(f"<{self.examples}i", self.predicted) if self.predicted else None
+
 
 def _floats(content: bytes) -> Sequence[float]:
     """Little-endian float32 as numbers."""

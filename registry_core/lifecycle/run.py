@@ -39,7 +39,8 @@ from registry_core.lifecycle.record import (
     measure,
     training_line,
 )
-from registry_core.lifecycle.run_log import logged
+from registry_core.lifecycle.run_curves import ProgressWriter
+from registry_core.lifecycle.run_log import ObserverPair, logged
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
 from registry_core.plugins import custom_code
@@ -68,6 +69,7 @@ def run(spec: RunSpec, store: Store, context: RunContext) -> Version:
         store.reopen_run(spec.resumes) if spec.resumes else store.start_run(spec.model) as folder,
         logged(context.observer, folder) as observer,
     ):
+        observer = ObserverPair(observer, ProgressWriter(folder, observer))
         inside = replace(context, observer=observer, began=began)
         say_what(spec, folder.id, observer)
         context.observer.say(f"Registry: {store.folder}")  # not logged: a registry can be moved

@@ -36,7 +36,6 @@ SECONDS_WITHOUT_LINE = 2.0
 SECONDS_WITHIN_EPOCH = 60.0
 
 _LONGEST_LINE = 2_000
-_ALL = 2**63 - 1
 
 
 def now() -> float:
@@ -210,7 +209,7 @@ def find_log(store: Store, words: Sequence[str]) -> RunLog:
 
 def _log_of_run(store: Store, name: str) -> RunLog:
     unfinished = [run.id for run in store.unfinished_runs() if run.is_called(name)]
-    made = [each for each in store.newest_versions(_ALL) if each.run.endswith(name)]
+    made = store.versions_of_run(name)
     if len(unfinished) + len(made) != 1:
         which = [*unfinished, *(version.ref for version in made)]
         raise UsageError(

@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class History(Listing[LedgerRow]):
-    """Rows of the ledger, newest first."""
+    """Rows of the ledger, newest first.
+
+    Args:
+        rows: the rows.
+        next: the number that older rows are below, for `before`; None if the limit left out none.
+    """
 
     rows: Sequence[LedgerRow]
+    next: int | None = None
 
     @property
     def _items(self) -> Sequence[LedgerRow]:

@@ -30,6 +30,8 @@ EXCEPTIONS = {
     "cli/*": "cifar",
     # figures are image files, and Matplotlib's words for what is drawn
     "evaluation/figures/*": "png|imshow|image|picture",
+    # what a report shows of an example may be its picture, and figures are PNG files
+    "reports/*": "png|pictures?|image|img",
     # where each place of an example has a class of its own
     "tasks.py": "such as a pixel",
     # Keras's module of operations, which imported models may use

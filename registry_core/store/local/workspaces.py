@@ -28,19 +28,21 @@ from typing import Any
 from registry_core.errors import BusyError, IntegrityError, MlregError, UsageError
 from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
-from registry_core.store.interfaces.workspaces import Intents, Leftover, Workspaces
+from registry_core.store.interfaces.workspaces import Intents, Leftover, RunKey, Workspaces
 from registry_core.store.local.folders import names_in, open_file, opened
 from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import RUNS
 from registry_core.store.local.run_files import (
     FILES,
     LOCK,
+    RECORD,
     find_checkpoint,
     is_resumable,
     prune,
     read_intent,
     read_log,
     read_process,
+    read_progress,
     read_record,
     remove_folder,
     run_folder,
@@ -124,18 +126,23 @@ class LocalWorkspaces(Workspaces):
 
         A run whose record is damaged is listed without it.
         """
-        found = []
-        for path in self._paths():
-            try:
-                record = read_record(path)
-            except MlregError:
-                record = {}
-            except OSError:
-                continue  # another user's
-            if record is not None:
-                with suppress(OSError):  # it was removed in the meantime
-                    found.append(_described(path, record))
+        return [run for path in self._paths() if (run := _described(path)) is not None]
+
+    def newest(self, limit: int, after: RunKey | None = None) -> Sequence[UnfinishedRun]:
+        keys = [key for path in self._paths() if (key := _key(path)) is not None]
+        keys.sort(key=lambda key: (key.running, key.id), reverse=True)
+        found: list[UnfinishedRun] = []
+        for key in keys:
+            if len(found) < limit and (after is None or key.follows(after)):
+                run = _described(self._path(key.id))
+                found += [run] if run is not None else []
         return found
+
+    def find(self, run_id: str) -> UnfinishedRun | None:
+        return next((_described(path) for path in self._paths() if path.name == run_id), None)
+
+    def progress(self, run_id: str) -> tuple[bytes, bytes]:
+        return read_progress(self._find(run_id))
 
     def abandoned(self) -> Iterator[Leftover]:
         """What dead runs left. Only inside a write transaction.
@@ -238,13 +245,27 @@ def _lock_patiently(descriptor: int, path: Path) -> None:
     )
 
 
-def _described(path: Path, record: Mapping[str, Any]) -> UnfinishedRun:
-    return UnfinishedRun(
-        id=path.name,
-        record=record,
-        process=read_process(path) if _is_held(path) else None,
-        checkpoint=find_checkpoint(path),
-    )
+def _described(path: Path) -> UnfinishedRun | None:
+    """A run that has begun; None for another, and for one that was removed in the meantime."""
+    try:
+        record: Mapping[str, Any] | None = read_record(path)
+    except MlregError:
+        record = {}
+    except OSError:
+        return None  # another user's
+    if record is not None:
+        with suppress(OSError):
+            process = read_process(path) if _is_held(path) else None
+            return UnfinishedRun(path.name, record, process, find_checkpoint(path))
+    return None
+
+
+def _key(path: Path) -> RunKey | None:
+    """The place of a run that has begun; None as above."""
+    with suppress(OSError, IntegrityError), run_folder(path) as folder:
+        os.stat(RECORD, dir_fd=folder, follow_symlinks=False)
+        return RunKey(_is_held(path), path.name)
+    return None
 
 
 def _is_held(path: Path) -> bool:

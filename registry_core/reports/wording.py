@@ -1,0 +1,82 @@
+"""Values in the words and digits that reports use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from registry_core.formatting import as_typed, counted, fraction
+from registry_core.sections import Text
+
+if TYPE_CHECKING:
+    from registry_core.evaluation.task_summary import Interval
+
+# One value of a table or of facts has at most this many characters.
+_LONGEST = 2_000
+
+VERIFY = "mlreg verify"
+
+
+def clip(value: object, longest: int = _LONGEST) -> str:
+    """A value as text, cut where it is too long for a report."""
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def setting(value: object) -> str:
+    """A setting's value as `-p` takes it."""
+    return clip(as_typed(value))
+
+
+def interval(name: str, found: Interval | None) -> str:
+    """`0.8912 to 0.9034`; empty without one."""
+    return f"{fraction(name, found.low)} to {fraction(name, found.high)}" if found else ""
+
+
+def percent(share: float) -> str:
+    """`93.1 %`; what is not quite all or nothing is not shown as all or nothing."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    if 0.999 < share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f} %"
+
+
+def shares(found: Interval | None) -> str:
+    """An interval of a share: `89.1 % to 90.3 %`; empty without one."""
+    return f"{percent(found.low)} to {percent(found.high)}" if found else ""
+
+
+def in_unit(unit: str) -> str:
+    """` EUR`; nothing without a unit."""
+    return f" {unit}" if unit else ""
+
+
+def damaged(what: str, problem: str) -> Text:
+    """An alert about a file or a record that cannot be read."""
+    return Text(
+        f"{what} cannot be read: {problem}\n\n"
+        f"Run `{VERIFY}` to see every damaged file of the registry.",
+        is_alert=True,
+    )
+
+
+def left_out(shown: int, total: int, noun: str) -> list[Text]:
+    """A sentence about what a bounded list leaves out; nothing if it is complete."""
+    if total <= shown:
+        return []
+    return [Text(f"The first {shown:,} of {counted(total, noun)} are shown.")]
+
+
+def shape_of(described: Any, axis: str = "batch") -> str:
+    """What a model takes, as recorded: `uint8 (batch, 32, 32, 3)`; nested values by name."""
+    if isinstance(described, Mapping) and ("dtype" in described or "shape" in described):
+        shape = described.get("shape")
+        sizes = "any" if shape is None else ", ".join("?" if n is None else str(n) for n in shape)
+        places = f"({axis}, {sizes})" if sizes else f"({axis},)"
+        return f"{described.get('dtype') or 'unknown dtype'} {places}"
+    if isinstance(described, Mapping):
+        return "; ".join(f"{key}: {shape_of(each, axis)}" for key, each in described.items())
+    if isinstance(described, list | tuple):
+        return "; ".join(shape_of(each, axis) for each in described)
+    return "not recorded"
