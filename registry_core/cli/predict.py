@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +16,7 @@ import typer
 from registry_core.cli.app import OUTPUT, app, completed_by, session
 from registry_core.cli.options import JsonOption
 from registry_core.cli.registered import watched
-from registry_core.errors import UsageError
+from registry_core.errors import MlregError, UsageError
 from registry_core.process import streams
 from registry_core.refs import NAME, Ref, is_selector, parse_ref
 from registry_core.terminal import output
@@ -31,8 +34,9 @@ _MOST = 1_000_000
 @app.command(
     examples=(
         "mlreg predict cifar10@production photos/ cat.png",
-        "cat reviews.txt | mlreg predict text@production -",
-        "mlreg predict table@latest houses.csv --csv > prices.csv",
+        "mlreg predict cifar10@3 photos/ --review page.html",
+        "mlreg predict table@latest houses.csv --csv",
+        "mlreg predict text@production -",
     )
 )
 def predict(
@@ -87,8 +91,6 @@ def predict(
         raise UsageError("--csv and --json exclude each other.", "Leave one out.")
     registry = session.open()
     ref, paths = _reference_and_paths(words, registry)
-    from registry_core.lifecycle.predict import joined
-
     page = _Page(ref, review, overwrite) if review is not None else None
     live = not (as_csv and streams.out().isatty())
     show = _csv if as_csv else _answers if quiet else None
@@ -105,7 +107,7 @@ def predict(
         )
         if page is not None:
             batches = page.noted(batches)
-        found = joined(show(batches) if show else batches)
+        found = registry.join_predictions(show(batches) if show else batches)
     _tell(found, as_json, show is not None)
     if page is not None:
         page.write(found)
@@ -151,8 +153,6 @@ def _answers(batches: Iterable[Predictions]) -> Iterator[Predictions]:
 
 def _light(batch: Predictions) -> Predictions:
     """The batch without its inputs, which the next batches need not wait for."""
-    from dataclasses import replace
-
     return replace(batch, inputs=None)
 
 
@@ -172,7 +172,8 @@ class _Page:
         command = f"mlreg predict {ref} FILE --review"
         fallback = path.with_name(f"{path.stem}-2{path.suffix}")
         self._output = Output(path, False, overwrite, command, fallback)
-        self._output.check()
+        with _named_by_review():
+            self._output.check()
         self._review = Review()
 
     def noted(self, batches: Iterable[Predictions]) -> Iterator[Predictions]:
@@ -183,19 +184,27 @@ class _Page:
     def write(self, found: Predictions) -> None:
         lost = [(each.name, each.why) for each in found.unreadable]
         text = self._review.page(found.version.ref, found.score, lost)
-        with self._output.draft(".html") as draft:
+        with _named_by_review(), self._output.draft(".html") as draft:
             draft.write_text(text, "utf-8")
         output.print_note(f"Wrote {self._output.path}")
 
 
+@contextmanager
+def _named_by_review() -> Iterator[None]:
+    """Name this command's option in errors about the file that is written."""
+    try:
+        yield
+    except MlregError as error:
+        error.remedy = error.remedy.replace(" -o", " --review")
+        raise
+
+
 def _reference_and_paths(words: Sequence[str], registry: Registry) -> tuple[Ref, list[str]]:
-    """Part the words into a reference, in one word or in two, and paths.
+    """Split the words into a reference, of one word or two, and paths.
 
-    The second word is a version if nothing else could be meant: a number, `latest`, `best`, or an
-    alias of the model where there is no such file.
+    The second word is a version if it is a number, `latest` or `best`, or an alias of the model
+    where there is no file of that name.
     """
-    import re
-
     first, *rest = words
     if not rest or "@" in first:
         return parse_ref(first), _some(first, rest)

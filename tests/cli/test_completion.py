@@ -31,6 +31,9 @@ FREE = {
     "--margin",
     "--rollback-days",
     "--alpha",
+    "--top",
+    "--batch-size",
+    "--stdin-suffix",
 }
 
 

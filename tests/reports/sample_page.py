@@ -217,7 +217,9 @@ def odd() -> list[charts.Chart]:
             "predicted class",
             by_row=True,
         ),
-        Heatmap("Yes or no", ("no", "yes"), ("no", "yes"), [[4312, 88], [121, 979]], "true", "said"),
+        Heatmap(
+            "Yes or no", ("no", "yes"), ("no", "yes"), [[4312, 88], [121, 979]], "true", "said"
+        ),
         Heatmap(
             "Correlations",
             ("height", "weight", "age"),

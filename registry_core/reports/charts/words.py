@@ -14,9 +14,7 @@ FONT = 14
 
 # what neither XML nor HTML may hold
 _FORBIDDEN = re.compile(
-    
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]"
-
 )
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NARROW = frozenset("ijl.,:;'|!()[]{}ftr ·I/\\")
