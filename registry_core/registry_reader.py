@@ -101,6 +101,32 @@ class RegistryReader:
             version, self.store.manifest(version), self.store.group(version)
         )
 
+    def card(self, reference: Reference) -> results.ModelCard:
+        """A version's model card in Markdown, of what the registry recorded and nothing else.
+
+        Raises:
+            UsageError: nothing has the reference.
+            IntegrityError: the manifest or the results are damaged.
+        """
+        from registry_core.reports.card import render_card
+        from registry_core.reports.known import read_known
+
+        version = self.version(reference)
+        return results.ModelCard(version.ref, render_card(read_known(self.store, version)))
+
+    def bom(self, reference: Reference) -> results.BillOfMaterials:
+        """A version's bill of materials, in the format CycloneDX 1.6.
+
+        Raises:
+            UsageError: nothing has the reference.
+            IntegrityError: the manifest or the results are damaged.
+        """
+        from registry_core.reports.bom import render_bom
+        from registry_core.reports.known import read_known
+
+        version = self.version(reference)
+        return results.BillOfMaterials(version.ref, render_bom(read_known(self.store, version)))
+
     def models(self) -> results.ModelList:
         """Every model, by name."""
         return results.ModelList(self.folder, self.store.models())

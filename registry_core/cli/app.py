@@ -285,6 +285,8 @@ _FILES = {
     "predict": "predict",
     "export": "models",
     "import": "models",
+    "card": "cards",
+    "bom": "cards",
     "promote": "promotion",
     "rollback": "promotion",
     "rules": "rules",
@@ -306,7 +308,7 @@ PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history"),
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
-    "Use": ("predict", "export", "import", "evaluate"),
+    "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "plugins", "data", "env", "help"),
 }

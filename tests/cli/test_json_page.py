@@ -67,6 +67,8 @@ LINES = [
     ("rm", "rm flowers@5"),
     ("gc", "gc --older-than 0 --yes"),
     ("export", "export flowers@1"),
+    ("card", "card flowers@1"),
+    ("bom", "bom flowers@1"),
     ("rules remove", "rules remove production --yes"),
     ("verify", "verify"),
     ("", "!os.remove('registry/registry.sqlite3')"),
@@ -280,7 +282,7 @@ def examples(page: str) -> dict[str, dict]:
 def shortened(value: object) -> object:
     """An example with one item of each list, few keys of free objects, and short digests."""
     if isinstance(value, dict):
-        free = {"manifest", "evidence", "config", "machine", "versions", "keras"}
+        free = {"bom", "manifest", "evidence", "config", "machine", "versions", "keras"}
         return {
             key: first_keys(each) if key in free and isinstance(each, dict) else shortened(each)
             for key, each in value.items()
@@ -288,6 +290,7 @@ def shortened(value: object) -> object:
     if isinstance(value, list):
         return [shortened(each) for each in value[:1]]
     if isinstance(value, str):
+        value = f"{value[:20]}…" if value.startswith("---") else value  # a model card
         return re.sub(r"[0-9a-f]{24,}", lambda found: found[0][:12] + "…", value)
     return round(value, 4) if isinstance(value, float) else value
 

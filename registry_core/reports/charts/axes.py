@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from registry_core.reports.charts.figure import WIDTH, Drawing
 from registry_core.reports.charts.scales import Scale
-from registry_core.reports.charts.words import FONT, at, clean, minus, shortened, width
+from registry_core.reports.charts.words import FONT, at, minus, shortened, width
 
 _GAP = 8.0  # between a tick's text and the frame
 
@@ -70,7 +70,7 @@ def plot_for(
 
 
 def _rows(height: float) -> int:
-    return max(2, int(height / 42))
+    return max(2, round(height / 32))
 
 
 def columns_for(x: Scale) -> int:
@@ -119,7 +119,7 @@ def draw_diagonal(drawing: Drawing, plot: Plot) -> None:
 def readout(
     drawing: Drawing,
     hit: tuple[float, float, float, float],
-    lines: Sequence[tuple[str, str]],
+    lines: Sequence[tuple[str, str, str]],
     marks: Iterable[str] = (),
     *,
     frame: tuple[float, float],
@@ -130,14 +130,15 @@ def readout(
     Args:
         drawing: the chart.
         hit: x, y, width and height of the part.
-        lines: texts with the class of each.
+        lines: text, the name that follows it, and a class.
         marks: elements that appear with it.
         frame: from where to where the box may reach, horizontally.
         top: of the box.
     """
     x, y, wide, high = hit
-    texts = [(shortened(clean(text), 0.6 * WIDTH), css) for text, css in lines]
-    room = max(width(text) for text, _ in texts) + 16
+    half = 0.4 * WIDTH
+    texts = [(minus(text), shortened(name, half), css) for text, name, css in lines]
+    room = max(width(text) + width(name) + 6 * bool(name) for text, name, _ in texts) + 16
     middle = x + wide / 2
     left = middle + 10 if middle + 10 + room <= frame[1] else middle - 10 - room
     left = max(left, frame[0])
@@ -148,6 +149,6 @@ def readout(
         f'<rect class="box" x="{at(left)}" y="{at(top)}" width="{at(room)}" '
         f'height="{at(len(texts) * (FONT + 4) + 8)}" rx="4"/>',
     )
-    for place, (text, css) in enumerate(texts):
-        drawing.text(left + 8, top + 13 + place * (FONT + 4), minus(text), css)
+    for place, (text, name, css) in enumerate(texts):
+        drawing.text(left + 8, top + 13 + place * (FONT + 4), text, css, own=name)
     drawing.add("</g></g>")

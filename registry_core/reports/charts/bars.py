@@ -9,7 +9,16 @@ from markupsafe import Markup
 from registry_core.reports.charts.axes import columns_for, readout
 from registry_core.reports.charts.figure import WIDTH, Drawing, Numbers, empty, evenly
 from registry_core.reports.charts.scales import Scale, scale_of
-from registry_core.reports.charts.words import at, clean, finite, minus, number, shortened, width
+from registry_core.reports.charts.words import (
+    at,
+    clean,
+    column,
+    finite,
+    minus,
+    number,
+    shortened,
+    width,
+)
 from registry_core.sections import Bar, BarChart
 
 _ROW = 24.0
@@ -45,14 +54,11 @@ def _axis(chart: BarChart, bars: Sequence[Bar], left: float, right: float) -> Sc
     return scale_of(values, left, right, from_zero=True, rounded=True)
 
 
-def _value_text(bar: Bar) -> str:
-    return minus(number(finite(bar.value)))
-
-
 def _draw_rows(drawing: Drawing, chart: BarChart, bars: Sequence[Bar]) -> None:
     names = [shortened(bar.name, _NAME_ROOM) for bar in bars]
     left = max(width(name) for name in names) + 10
-    value_room = max(width(_value_text(bar)) for bar in bars)
+    values = [minus(text) for text in column([finite(bar.value) for bar in bars])]
+    value_room = max(width(text) for text in values)
     notes = [clean(bar.note) for bar in bars]
     note_room = max(width(note[:100]) for note in notes)
     if note_room > _NOTE_ROOM:  # the table has them
@@ -65,7 +71,7 @@ def _draw_rows(drawing: Drawing, chart: BarChart, bars: Sequence[Bar]) -> None:
         middle = 4 + (place + 0.5) * _ROW
         drawing.text(left - 10, middle, names[place], anchor="end")
         _draw_bar(drawing, axis, bar, middle, 7)
-        drawing.text(right + 14 + value_room, middle, _value_text(bar), "value", anchor="end")
+        drawing.text(right + 14 + value_room, middle, values[place], anchor="end")
         if note_room:
             drawing.text(WIDTH, middle, notes[place], "name", anchor="end")
 
@@ -112,10 +118,10 @@ def _draw_thin(drawing: Drawing, chart: BarChart, bars: Sequence[Bar]) -> None:
         drawing.text(left - 10, 4 + (place + 0.5) * step, name, anchor="end")
     for place in evenly(len(bars), 100):
         bar = bars[place]
-        text = " · ".join(each for each in (_value_text(bar), clean(bar.note)) if each)
+        text = " · ".join(each for each in (number(finite(bar.value)), clean(bar.note)) if each)
         y = 4 + place * step
         high = max(step, (bottom - 4) / 100)
-        lines = [(bar.name, "name"), (text, "")]
+        lines = [("", bar.name, "name"), (shortened(text, 250), "", "")]
         top = min(y, bottom - 46)
         hit = (left, y, right - left, min(high, bottom - y))
         readout(drawing, hit, lines, frame=(left, WIDTH), top=max(0.0, top))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from registry_core.reports.charts.words import FONT, at, clean, html, minus, number
+from registry_core.reports.charts.words import FONT, at, column, html
 
 # The width of every chart's viewBox. 480 units on a phone's 356 pixels leave text of FONT units
 # ten pixels high.
@@ -16,6 +16,7 @@ WIDTH = 480
 MAX_ROWS = 200
 MAX_CELLS = 4_000
 MAX_NAME = 300
+_PRINTED = 24  # a table of more rows is not printed
 
 
 @dataclass
@@ -54,13 +55,22 @@ class Drawing:
         self.parts += parts
 
     def text(
-        self, x: float, y: float, text: str, css: str = "", *, anchor: str = "", turn: float = 0.0
+        self,
+        x: float,
+        y: float,
+        text: str,
+        css: str = "",
+        *,
+        anchor: str = "",
+        turn: float = 0.0,
+        own: str = "",
     ) -> None:
-        """Write one line of text; `y` is its middle."""
+        """Write one line of text; `y` is its middle, and `own` a name in its own direction."""
+        own = f'<tspan class="own" dx=".4em">{html(own)}</tspan>' if own else ""
         attributes = f' class="{css}"' if css else ""
         attributes += f' text-anchor="{anchor}"' if anchor else ""
         attributes += f' transform="rotate({at(turn)} {at(x)} {at(y)})"' if turn else ""
-        self.add(f'<text x="{at(x)}" y="{at(y)}" dy=".35em"{attributes}>{html(text)}</text>')
+        self.add(f'<text x="{at(x)}" y="{at(y)}" dy=".35em"{attributes}>{html(text)}{own}</text>')
 
     def figure(self, numbers: Numbers) -> Markup:
         """The finished chart."""
@@ -102,11 +112,16 @@ def table(numbers: Numbers, title: str) -> str:
         note = f"{len(taken):,} of {len(numbers.rows):,} {numbers.what}, evenly spread."
     if len(columns) < len(numbers.columns):
         note += f" The first {len(columns):,} of {len(numbers.columns):,} columns."
+    texts = [column([_value(row, place) for row in taken]) for place in range(len(columns))]
     head = "".join(f'<th scope="col">{_name(each)}</th>' for each in columns)
-    body = "".join(f"<tr>{''.join(_cells(row[: len(columns)]))}</tr>" for row in taken)
+    body = "".join(
+        f"<tr>{''.join(_cells(row, [texts[each][place] for each in range(len(columns))]))}</tr>"
+        for place, row in enumerate(taken)
+    )
     said = f'<p class="note">{html(note)}</p>' if note else ""
+    css = ' class="long"' if len(taken) > _PRINTED else ""
     return (
-        f"<details><summary>Numbers</summary>{said}"
+        f"<details{css}><summary>Numbers</summary>{said}"
         f'<div class="scroll" tabindex="0" role="region" aria-label="Numbers: {html(title[:80])}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
     )
@@ -116,19 +131,18 @@ def _name(text: str) -> str:
     return f"<bdi>{html(text[:MAX_NAME])}</bdi>" if text else ""
 
 
-def _cells(row: Sequence[str | float | None]) -> list[str]:
+def _value(row: Sequence[str | float | None], place: int) -> float | None:
+    value = row[place] if place < len(row) else None
+    return None if isinstance(value, str) else value
+
+
+def _cells(row: Sequence[str | float | None], texts: Sequence[str]) -> list[str]:
+    """A row's cells; the first is its heading."""
     found = []
-    for place, each in enumerate(row):
-        if isinstance(each, str):
-            inner = _name(each)
-            found.append(f'<th scope="row">{inner}</th>' if not place else f"<td>{inner}</td>")
-        elif not place:
-            found.append(f'<th scope="row" class="number">{number(each)}</th>')
-        else:
-            found.append(f'<td class="number">{number(each)}</td>')
+    for place, text in enumerate(texts):
+        each = row[place] if place < len(row) else None
+        tag = 'th scope="row"' if not place else "td"
+        inner = _name(each) if isinstance(each, str) else text
+        css = "" if isinstance(each, str) else ' class="number"'
+        found.append(f"<{tag}{css}>{inner}</{tag[:2]}>")
     return found
-
-
-def label(text: str) -> str:
-    """A text as it stands in a chart."""
-    return minus(clean(text))

@@ -42,15 +42,18 @@ def heatmap(chart: Heatmap) -> Markup:
             f"{across:,} cells."
         )
     largest = max(abs(value) for row in shares for value in row if value is not None) or 1.0
+    if chart.by_row and max(down, across) == 1:
+        largest = 1.0  # so that two matrices can be compared
     levels = [[_level(value, largest) for value in row] for row in shares]
     if max(rows, columns) <= _LABELLED:
-        _draw_labelled(drawing, chart, grid, levels)
+        right = _draw_labelled(drawing, chart, grid, levels)
     else:
+        right = float(WIDTH)
         left = 20.0 if chart.row_label else 0.0
         size = (WIDTH - left) / len(levels[0])
         _draw_squares(drawing, levels, left, 20.0, size, min(size, 420 / len(levels)))
-        _name_axes(drawing, chart, left, 20.0, min(size, 420 / len(levels)) * len(levels))
-    _draw_scale(drawing, chart, largest)
+        _name_axes(drawing, chart, (left, right), 20.0, min(size, 420 / len(levels)) * len(levels))
+    _draw_scale(drawing, chart, largest, right)
     drawing.sentence = _sentence(chart, grid)
     return drawing.figure(_numbers(chart, grid))
 
@@ -87,10 +90,10 @@ def _blocks(grid: _Grid, down: int, across: int) -> _Grid:
 
 
 def _level(value: float | None, largest: float) -> int | None:
-    """The step of colour: 0 for 0 alone, so that a single mistake can be seen."""
+    """The step of colour, by the square root: few mistakes differ too, and 0 is for 0 alone."""
     if value is None:
         return None
-    level = math.ceil(min(abs(value) / largest, 1.0) * LEVELS - 1e-9)
+    level = math.ceil(math.sqrt(min(abs(value) / largest, 1.0)) * LEVELS - 1e-9)
     return int(math.copysign(max(level, 1), value)) if value else 0
 
 
@@ -132,7 +135,8 @@ def _draw_squares(
 
 def _draw_labelled(
     drawing: Drawing, chart: Heatmap, grid: _Grid, levels: Sequence[Sequence[int | None]]
-) -> None:
+) -> float:
+    """Draw squares with names and numbers; returns where they end at the right."""
     rows = [shortened(_named(chart.rows, place), _NAME_ROOM) for place in range(len(grid))]
     columns = [_named(chart.columns, place) for place in range(len(grid[0]))]
     left = max(width(name) for name in rows) + 8 + (20 if chart.row_label else 0)
@@ -168,7 +172,9 @@ def _draw_labelled(
                 drawing.text(x + wide / 2, y + high / 2, texts[down][across], css, anchor="middle")
     if max(len(grid), len(columns)) <= _TITLED:
         _add_readouts(drawing, chart, grid, (left, top, wide, high))
-    _name_axes(drawing, chart, left, top, high * len(grid))
+    right = left + wide * len(columns)
+    _name_axes(drawing, chart, (left, right), top, high * len(grid))
+    return right
 
 
 def _add_readouts(
@@ -181,15 +187,14 @@ def _add_readouts(
             if value is None:
                 continue
             x, y = left + across * wide, top + down * high
-            share = f" ({value / total:.1%} of the row)" if chart.by_row and total > 0 else ""
-            names = [
-                f"{clean(axis)[:40]} {_named(named, index)}".strip()
-                for axis, named, index in (
-                    (chart.row_label, chart.rows, down),
-                    (chart.column_label, chart.columns, across),
-                )
+            share = (
+                f" ({100 * value / total:.1f} % of the row)" if chart.by_row and total > 0 else ""
+            )
+            lines = [
+                (f"{number(value)}{share}", "", ""),
+                (shortened(chart.row_label, 120), _named(chart.rows, down), "name"),
+                (shortened(chart.column_label, 120), _named(chart.columns, across), "name"),
             ]
-            lines = [(f"{number(value)}{share}", ""), (names[0], "name"), (names[1], "name")]
             below = y + high + 4
             box = below if below + 62 < drawing.height else y - 66
             mark = (
@@ -210,35 +215,51 @@ def _named(names: Sequence[str], place: int) -> str:
     return clean(names[place]) if place < len(names) else str(place)
 
 
-def _name_axes(drawing: Drawing, chart: Heatmap, left: float, top: float, height: float) -> None:
+def _name_axes(
+    drawing: Drawing, chart: Heatmap, sides: tuple[float, float], top: float, height: float
+) -> None:
+    left, right = sides
     if chart.column_label:
-        middle = (left + WIDTH) / 2
         name = shortened(chart.column_label, WIDTH - left)
+        middle = max((left + right) / 2, left + width(name) / 2)
         drawing.text(middle, 8, name, "name", anchor="middle")
     if chart.row_label:
         name = shortened(chart.row_label, height)
         drawing.text(8, top + height / 2, name, "name", anchor="middle", turn=-90)
 
 
-def _draw_scale(drawing: Drawing, chart: Heatmap, largest: float) -> None:
-    """What the colours mean."""
-    y = drawing.height + 10
-    ends = [number(0.0), f"{largest:.0%} of the row" if chart.by_row else number(largest)]
-    used = [part for part in drawing.parts if 'class="n' in part and part.startswith("<path")]
-    steps = range(-LEVELS if used else 0, LEVELS + 1)
-    if used:
-        ends[0] = f"-{ends[1]}"
-    size = 120 / len(steps)
-    x = WIDTH - 120 - width(ends[1]) - 8
+def _draw_scale(drawing: Drawing, chart: Heatmap, largest: float, right: float) -> None:
+    """What the colours mean: three numbers below steps that grow with the square."""
+    is_signed = any('<path class="n' in part for part in drawing.parts)
+    shown = [0.0, 0.25 * largest, largest]
+    texts = [f"{value:.3g}" for value in shown]
+    if chart.by_row:
+        texts = [f"{100 * value:.3g} %" for value in shown]
+    elif largest >= 1000 or largest < 1e-3:
+        texts = [number(value) for value in shown]
+    places = [0, LEVELS // 2, LEVELS]
+    if is_signed:
+        texts = [f"-{texts[2]}", texts[0], texts[2]]
+        places = [0, LEVELS, 2 * LEVELS]
+    steps = range(-LEVELS if is_signed else 1, LEVELS + 1)
+    y = drawing.height + 12
+    wide = 170.0
+    size = wide / len(steps)
+    x = max(right - wide - width(texts[-1]) / 2, width(texts[0]) / 2)
     for place, level in enumerate(steps):
         drawing.add(
             f'<rect class="{_css(level)}" x="{at(x + place * size)}" y="{at(y)}" '
-            f'width="{at(size)}" height="10"/>'
+            f'width="{at(size)}" height="9"/>'
         )
-    drawing.add(f'<rect class="edge" x="{at(x)}" y="{at(y)}" width="120" height="10" fill="none"/>')
-    drawing.text(x - 8, y + 5, minus(ends[0]), "name", anchor="end")
-    drawing.text(WIDTH, y + 5, minus(ends[1]), "name", anchor="end")
-    drawing.height = y + 18
+    drawing.add(
+        f'<rect class="edge" x="{at(x)}" y="{at(y)}" width="{at(wide)}" height="9" fill="none"/>'
+    )
+    for place, text in zip(places, texts, strict=True):
+        over = x + wide * place / (len(steps) - is_signed)
+        drawing.text(over, y + 21, minus(text), "name", anchor="middle")
+    if chart.by_row and x > 110:
+        drawing.text(x - 12, y + 4, "share of the row", "name", anchor="end")
+    drawing.height = y + 30
 
 
 def _largest(chart: Heatmap, grid: _Grid, most: int) -> list[tuple[float, int, int]]:

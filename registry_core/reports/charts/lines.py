@@ -29,7 +29,7 @@ _DASHES = ("", "7 3", "2 3", "9 3 2 3", "14 4", "5 2 1 2 1 2", "1 5", "14 3 5 3"
 _NAMED = 12
 _LINE = 18.0  # the height of a name at a line's end
 _ROOM = 132.0  # the widest that a name may be there
-_MARKED = 30  # so few points are marked each
+_MARKED = 45  # so few points are marked each
 _DRAWN = 800  # a line of more points is thinned
 _PLACES = 60  # at so many places a pointer sees the values
 
@@ -78,8 +78,9 @@ def line_chart(chart: LineChart) -> Markup:
         draw_diagonal(drawing, plot)
     for line in reversed(shown):
         _draw_band(drawing, plot, line)
+    marked = sum(len(line.known) for line in shown) <= _MARKED
     for line in reversed(shown):
-        _draw_line(drawing, plot, line)
+        _draw_line(drawing, plot, line, marked=marked)
     _write_names(drawing, plot, named, labels)
     _add_readouts(drawing, plot, chart, named)
     if any(label.endswith("…") for label in labels.values()):
@@ -173,7 +174,7 @@ def _path(places: Sequence[tuple[float, float]]) -> str:
     return "L".join(f"{at(x)} {at(y)}" for x, y in places)
 
 
-def _draw_line(drawing: Drawing, plot: Plot, line: Line) -> None:
+def _draw_line(drawing: Drawing, plot: Plot, line: Line, *, marked: bool) -> None:
     runs = [[plot.point(x, y) for x, y, *_ in run] for run in _runs(line)]
     count = sum(len(run) for run in runs)
     drawn = [_thinned(run, max(8, _DRAWN * len(run) // max(count, _DRAWN))) for run in runs]
@@ -181,9 +182,9 @@ def _draw_line(drawing: Drawing, plot: Plot, line: Line) -> None:
     if path:
         drawing.add(f'<path class="line {line.css}"{line.dash} d="{path}"/>')
     # a point between two gaps has no line to be seen by
-    marked = [each for run in runs for each in run if len(run) == 1 or count <= _MARKED]
-    if marked and line.place < _NAMED:
-        dots = "".join(f"M{at(x)} {at(y)}h0" for x, y in marked[:_DRAWN])
+    alone = [each for run in runs for each in run if marked or len(run) == 1]
+    if alone:
+        dots = "".join(f"M{at(x)} {at(y)}h0" for x, y in alone[:_DRAWN])
         drawing.add(f'<path class="dots {line.css}" d="{dots}"/>')
 
 
@@ -263,11 +264,10 @@ def _add_readouts(drawing: Drawing, plot: Plot, chart: LineChart, lines: Sequenc
         end = (middles[place + 1] + here) / 2 if place + 1 < len(xs) else plot.right
         if end - start < 0.5:
             continue
-        texts = [(f"{chart.x_label or 'x'} {number(x)}", "name")]
+        texts = [(f"{shortened(chart.x_label, 160) or 'x'} {number(x)}", "", "name")]
         marks = [f'<path class="rule" d="M{at(here)} {at(plot.top)}V{at(plot.bottom)}"/>']
         for line, y in by_x[x][:8]:
-            name = shortened(line.series.name, 160)
-            texts.append((f"{number(y)}  {name}" if name else number(y), ""))
+            texts.append((number(y), line.series.name, ""))
             marks.append(f'<path class="dots {line.css}" d="M{at(here)} {at(plot.y.place(y))}h0"/>')
         readout(
             drawing,

@@ -43,7 +43,8 @@ def scatter(chart: Scatter) -> Markup:
     if len(known) <= _SINGLE:
         places = sorted({tuple(map(at, plot.point(x, y))) for x, y in known})
         dots = "".join(f"M{x} {y}h0" for x, y in places)
-        drawing.add(f'<path class="points s1" d="{dots}"/>')
+        css = "points few" if len(places) <= 100 else "points"
+        drawing.add(f'<path class="{css} s1" d="{dots}"/>')
     else:
         _draw_squares(drawing, plot, known)
     if lost := len(pairs) - len(known):
@@ -63,14 +64,14 @@ def _draw_squares(drawing: Drawing, plot: Plot, known: list[tuple[float, float]]
         across, down = plot.point(x, y)
         counts[int(across // _SQUARE), int(down // _SQUARE)] += 1
     largest = max(counts.values())
-    bounds = sorted({max(1, math.ceil(largest ** (step / 4))) for step in range(1, 5)})
+    bounds = sorted({max(1, math.ceil(largest * (step / 5) ** 2)) for step in range(1, 6)})
     paths: list[list[str]] = [[] for _ in bounds]
     for (across, down), count in sorted(counts.items()):
         level = next(place for place, bound in enumerate(bounds) if count <= bound)
         paths[level].append(f"M{at(across * _SQUARE)} {at(down * _SQUARE)}h5v5h-5z")
     for level, path in enumerate(paths):
         if path:
-            step = level + 5 - len(bounds)
+            step = level + 6 - len(bounds)
             drawing.add(f'<path class="density d{step}" d="{"".join(path)}"/>')
     drawing.notes.append(
         f"{len(known):,} points: each square counts those in it, up to {largest:,} in the darkest."
@@ -114,7 +115,7 @@ def histogram(chart: Histogram) -> Markup:
         readout(
             drawing,
             (left, plot.top, right - left, plot.bottom - plot.top),
-            [(count_text, ""), (where, "name")],
+            [(count_text, "", ""), (where, "", "name")],
             frame=(plot.left, WIDTH),
             top=plot.top,
         )

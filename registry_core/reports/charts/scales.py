@@ -23,6 +23,7 @@ class Scale:
         end: where `high` is.
         is_log: whether equal steps are equal factors.
         unit: what values are divided by; 1 unless they are huge or tiny.
+        step: between the ticks for which it was rounded, in units; 0 if it was not.
     """
 
     low: float
@@ -31,6 +32,7 @@ class Scale:
     end: float
     is_log: bool = False
     unit: float = 1.0
+    step: float = 0.0
 
     def place(self, value: float) -> float:
         """Where a value is drawn; one outside is drawn at the axis's end."""
@@ -50,7 +52,9 @@ class Scale:
         found = _decades(self.low, self.high, most) if self.is_log else []
         if len(found) >= 2:
             return [(value, _log_text(value)) for value in found]
-        step = _step((self.high - self.low) / max(most - 1, 1))
+        step = self.step
+        if not step or (self.high - self.low) / step > most:
+            step = _step((self.high - self.low) / max(most - 1, 1))
         if whole and self.unit == 1:
             step = max(step, 1.0) if step != 2.5 else 5.0
         first = math.ceil(self.low / step - 1e-9)
@@ -101,10 +105,11 @@ def scale_of(
     if high - low <= 1e-12 * max(abs(low), abs(high)):
         return Scale(low, low, start, end, unit=unit)
     if rounded:
-        step = _step((high - low) / 4)
         if 0 < low < 0.3 * (high - low):
             low = 0.0
+        step = _step((high - low) / 5)
         low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+        return Scale(low, high, start, end, unit=unit, step=step)
     return Scale(low, high, start, end, unit=unit)
 
 
@@ -121,10 +126,14 @@ def _decades(low: float, high: float, most: int) -> list[float]:
     """Powers of ten, every second or third if there are many; with 2 and 5 if there are few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, math.ceil((last - first) / max(most - 1, 1)))
-    factors = (1.0, 2.0, 5.0) if last - first <= max(1, most // 3) else (1.0,)
     exponents = [each for each in range(first, last + 1, every) if -308 <= each <= 308]
-    found = (factor * 10.0**exponent for exponent in exponents for factor in factors)
-    return [each for each in found if low * (1 - 1e-9) <= each <= high * (1 + 1e-9)]
+    found: list[float] = []
+    for factors in ((1.0, 2.0, 5.0), (1.0,)):
+        values = (factor * 10.0**exponent for exponent in exponents for factor in factors)
+        found = [each for each in values if low * (1 - 1e-9) <= each <= high * (1 + 1e-9)]
+        if len(found) <= most + 1:
+            break
+    return found
 
 
 def _log_text(value: float) -> str:

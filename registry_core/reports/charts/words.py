@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 
 from markupsafe import escape
 
 # The size of a chart's text on a small screen, in units of its viewBox; theme.css has the same.
 FONT = 14
 
-# what neither XML nor HTML may hold
+# what neither XML nor HTML may hold, and what turns the direction of the text after it
 _FORBIDDEN = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]"
+    "[^\t\n\r\x20-\x7e\x85\xa0-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd"
+    "\U00010000-\U0010ffff]"
 )
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NARROW = frozenset("ijl.,:;'|!()[]{}ftr ·I/\\")
@@ -22,8 +24,8 @@ _WIDE = frozenset("mwMW@%&—…")
 
 
 def clean(text: str) -> str:
-    """One line of text, without what a page may not hold."""
-    return " ".join(_FORBIDDEN.sub("\ufffd", text).split())
+    """One line of text; what a page may not hold is shown as its code."""
+    return " ".join(_FORBIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text).split())
 
 
 def html(text: str) -> str:
@@ -36,6 +38,7 @@ def width(text: str, size: float = FONT) -> float:
     return size * sum(_em(character) for character in text)
 
 
+@cache
 def _em(character: str) -> float:
     if character in _NARROW:
         return 0.36
@@ -83,9 +86,20 @@ def number(value: float | None) -> str:
     if value == int(value) and abs(value) < 1e12:
         return f"{int(value):,}"
     size = abs(value)
-    if size >= 1e6 or size < 1e-4:
+    if size >= 1e9 or size < 1e-4:
         return power(value, 4)
+    if size >= 1e6:
+        return f"{value:,.0f}"
     return f"{value:,.1f}" if size >= 1000 else f"{value:.4g}"
+
+
+def column(values: Sequence[float | None]) -> list[str]:
+    """The values of one column, with the same decimals wherever that is readable."""
+    texts = [number(value) for value in values]
+    if any(text[-1] in "⁰¹²³⁴⁵⁶⁷⁸⁹" for text in texts):
+        return texts
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return ["–" if value is None else f"{value:,.{decimals}f}" for value in values]
 
 
 def power(value: float, digits: int) -> str:

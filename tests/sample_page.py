@@ -1,4 +1,4 @@
-"""A page with every chart and every part of the theme: `python tests/reports/sample_page.py FILE`."""
+"""A page with every chart and part of the theme: `python tests/sample_page.py FILE`."""
 
 from __future__ import annotations
 
@@ -233,7 +233,11 @@ def odd() -> list[charts.Chart]:
 
 def parts() -> Markup:
     """Everything of the theme that is no chart."""
-    row = "<tr><th scope='row'><a href='#t'>cifar10@{}</a></th><td>baseline</td><td>{}</td><td class='number'>0.91{}4</td><td class='number'>1,28{}</td><td>2026-03-0{} 09:14 UTC</td></tr>"
+    row = (
+        "<tr><th scope='row'><a href='#t'>cifar10@{}</a></th><td>baseline</td><td>{}</td>"
+        "<td class='number'>0.91{}4</td><td class='number'>1,28{}</td>"
+        "<td>2026-03-0{} 09:14 UTC</td></tr>"
+    )
     rows = "".join(
         row.format(each, charts.sparkline(curve(0.3, 0.9, 20, each), "accuracy"), each, each, each)
         for each in range(1, 8)
