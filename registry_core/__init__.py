@@ -48,6 +48,22 @@ if TYPE_CHECKING:
     from registry_core.rules import PromotionRule as PromotionRule
     from registry_core.rules import RuleChange as RuleChange
     from registry_core.rules import SetRule as SetRule
+    from registry_core.sections import Bar as Bar
+    from registry_core.sections import BarChart as BarChart
+    from registry_core.sections import Block as Block
+    from registry_core.sections import Code as Code
+    from registry_core.sections import Facts as Facts
+    from registry_core.sections import Gallery as Gallery
+    from registry_core.sections import GalleryItem as GalleryItem
+    from registry_core.sections import Heatmap as Heatmap
+    from registry_core.sections import Histogram as Histogram
+    from registry_core.sections import LineChart as LineChart
+    from registry_core.sections import Picture as Picture
+    from registry_core.sections import Scatter as Scatter
+    from registry_core.sections import Section as Section
+    from registry_core.sections import Series as Series
+    from registry_core.sections import Table as Table
+    from registry_core.sections import Text as Text
     from registry_core.settings import cache_folder as cache_folder
     from registry_core.tasks import Classification as Classification
     from registry_core.tasks import MultiLabel as MultiLabel
@@ -117,6 +133,22 @@ _MODULES = {
     "PromotionRule": "rules",
     "RuleChange": "rules",
     "SetRule": "rules",
+    "Bar": "sections",
+    "BarChart": "sections",
+    "Block": "sections",
+    "Code": "sections",
+    "Facts": "sections",
+    "Gallery": "sections",
+    "GalleryItem": "sections",
+    "Heatmap": "sections",
+    "Histogram": "sections",
+    "LineChart": "sections",
+    "Picture": "sections",
+    "Scatter": "sections",
+    "Section": "sections",
+    "Series": "sections",
+    "Table": "sections",
+    "Text": "sections",
     "cache_folder": "settings",
     "Classification": "tasks",
     "MultiLabel": "tasks",

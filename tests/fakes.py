@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from registry_core.config import RunConfig
 from registry_core.data.checks import steps
+from registry_core.data.nesting import map_parts
 from registry_core.errors import PluginError, TrainingError
 from registry_core.evaluation.beliefs import OutputScale
 from registry_core.lifecycle.backend import TrainingBackend
@@ -266,6 +268,11 @@ class FakeBackend:
     def predictor(self, model: Any, task: Any) -> FakePredictor:
         self._called("predictor")
         return FakePredictor()
+
+    def inputs_at(self, split: Split, places: Sequence[int]) -> Mapping[int, Any]:
+        self._called("inputs_at")
+        assert isinstance(split, ArraySplit)
+        return {place: map_parts(itemgetter(place), split.inputs) for place in places}
 
     def digest(self, model: Any) -> str:
         self._called("digest")

@@ -22,8 +22,12 @@ from registry_core.store import Store
 MAX_EXAMPLES = 24
 MAX_BELIEFS = 3
 
+# What the sections of all plugins may be together.
+MAX_SECTIONS = 20
+MAX_SECTIONS_BYTES = 500_000
+
 # No file of these kinds is larger; one that is, is damaged.
-_MAX_BYTES = 4_000_000
+_MAX_BYTES = 2_000_000
 
 Value = str | int | float | None
 

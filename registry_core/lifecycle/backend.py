@@ -6,7 +6,7 @@ passes them from one method to the next and looks into none of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,6 +83,12 @@ class TrainingBackend(Protocol):
 
     def predictor(self, model: Any, task: Task | None) -> Predictor:
         """What predicts batches of inputs with a model that was loaded."""
+
+    def inputs_at(self, split: Split, places: Sequence[int]) -> Mapping[int, Any]:
+        """The inputs of some examples as NumPy arrays: place -> input, nested as the split is.
+
+        Those that would take long, far into a stream, may be left out.
+        """
 
     def digest(self, model: Any) -> str:
         """The digest of a model's weights."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from registry_core.config import RunConfig
     from registry_core.records import Objection, Version
+    from registry_core.sections import Section
     from registry_core.types import (
         Augmentation,
         DataCache,
@@ -411,6 +412,36 @@ def mlreg_input_suffixes(config: RunConfig) -> Sequence[str] | None:
         @hookimpl
         def mlreg_input_suffixes():
             return [".csv", ".txt"]
+    """
+
+
+@hookspec
+def mlreg_report_sections(result: RunResult) -> Sequence[Section]:  # type: ignore[empty-body]
+    """Add sections of text, tables, charts and pictures to the report of a finished run.
+
+    They are kept with the version as data, and shown in its report, on the page and in comparisons,
+    beside the host's own sections. An exception here is a warning: the version is registered all
+    the same.
+
+    Args:
+        result: as for `mlreg_report`.
+
+    Returns:
+        The sections, from top to bottom; an empty list where none fits the task. The blocks of a
+        section are `Text`, `Code`, `Facts`, `Table`, `LineChart`, `BarChart`, `Heatmap`, `Scatter`,
+        `Histogram`, `Picture` and `Gallery`. Numbers may be Python's or NumPy's. All plugins
+        together may add 20 sections of 500 kB.
+
+    Example:
+        from mlreg import Bar, BarChart, Section, Text, hookimpl
+
+        @hookimpl
+        def mlreg_report_sections(result):
+            losses = result.evaluation.losses
+            bars = [Bar(f"{share:.0%}", sorted(losses)[int(share * (len(losses) - 1))])
+                    for share in (0.5, 0.9, 0.99)]
+            words = Text("The loss below which this part of the test examples is.")
+            return [Section("How the losses are spread", [words, BarChart("test loss", bars)])]
     """
 
 

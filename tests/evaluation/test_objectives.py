@@ -299,7 +299,7 @@ def test_the_file_is_read_back_as_it_was(kind):
 
 
 def test_a_classification_is_written_as_before():
-    """Only the confidences are new; an mlreg that does not know them reads the file all the same."""
+    """Only the confidences are new, and an mlreg that does not know them reads the file."""
     packed = pack_results(evaluated(np.array([0, 1]), np.eye(2)), YES_NO, "f")
     record = json.loads(packed.to_json())
     assert list(record) == [

@@ -64,7 +64,7 @@ def random_classes(examples: int, classes: int = 4, seed: int = 0):
 
 
 @given(st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_share_has_wilsons_interval(counts):
     """SciPy's, at none and at all right too."""
     right, examples = counts
