@@ -134,11 +134,9 @@ def mlreg_inputs(paths, progress):
     digits = []
     for path in paths:
         decoded = tf.io.decode_image(path.read_bytes(), channels=1, expand_animations=False)
-        grey = tf.cast(decoded, tf.float32)
-        if grey.shape[:2] != (8, 8):
+        if decoded.shape[:2] != (8, 8):
             progress.say("pictures of other sizes are made 8 × 8")
-            grey = tf.image.resize(grey, (8, 8), method="area")
-        grey = grey.numpy()
+        grey = tf.image.resize(decoded, (8, 8), method="area").numpy()
         border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
         ink = 255 - grey if np.median(border) > 127 else grey
         digits.append(np.round(ink * 16 / 255).astype("uint8"))

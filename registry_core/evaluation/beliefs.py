@@ -62,8 +62,15 @@ class Quantity:
     unit: str = ""
 
     def __str__(self) -> str:
-        value = "not finite" if self.value is None else number(self.value)
-        return f"{value} {self.unit}".rstrip()
+        return f"{self.shown} {self.unit}".rstrip()
+
+    @property
+    def shown(self) -> str:
+        """The number with six digits or more: 317,719; 0.00123457; 1,250,400."""
+        if self.value is None:
+            return "not finite"
+        is_large = 1e6 <= abs(self.value) < 1e15
+        return f"{self.value:,.0f}" if is_large else f"{self.value:,.6g}"
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "value": self.value, "unit": self.unit}

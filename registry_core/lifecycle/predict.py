@@ -145,7 +145,8 @@ def predict(
         source: what the user named.
         choices: how to predict.
         load_model: reads the version's model, checked.
-        context: what a run needs; its backend is loaded once there is something to predict.
+        context: what a run needs; its backend is loaded once there is a file to read, since a plugin
+            may read with TensorFlow.
 
     Raises:
         PluginError: the plugin cannot read files, or its code fails.
@@ -167,15 +168,15 @@ def predict(
         files, lost = find_files(source, reader.suffixes(), Path(folder), check)
         yield replace(nothing, unreadable=_told(lost, context))
         groups = batches(files, choices.batch_size, reader.example_bytes, MAX_BATCH_BYTES)
-        done = 0
+        done, backend = 0, context.load_backend(config) if files else None
         for group in groups:
             interrupts.raise_if_requested()
             found = reader.read(group)
             if found.unreadable:
                 yield replace(nothing, unreadable=_told(found.unreadable, context))
-            if found.names and predictor is None:
+            if found.names and predictor is None and backend is not None:
                 observer.stage_began("model")
-                predictor = context.load_backend(config).predictor(load_model(version), task)
+                predictor = backend.predictor(load_model(version), task)
                 observer.calculated("Predicting", 0, len(files))
             for part in _slices(found, choices.batch_size) if predictor else ():
                 interrupts.raise_if_requested()

@@ -144,7 +144,7 @@ def _item(seen: _Seen, score: ScoreKind) -> GalleryItem:
 def _said(belief: Belief, score: ScoreKind) -> str:
     if belief.score is None:
         return belief.name
-    value = f"{belief.score:.3f}" if score == "score" else f"{100 * belief.score:.1f} %"
+    value = f"{belief.score:.3f}" if score == "score" else f"{100 * belief.score:.1f}\u00a0%"
     return f"{belief.name} {value}"
 
 

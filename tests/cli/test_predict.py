@@ -109,7 +109,7 @@ def test_the_page_shows_each_example_and_what_could_not_be_read(run, tmp_path):
     assert "already exists" in again.stderr
     assert "--review" in again.stderr
     page = (tmp_path / "page.html").read_text()
-    assert "setosa 80.0 %" in page
+    assert "setosa 80.0\u00a0%" in page
     assert "could not convert string" in page
     assert "<b>\n" not in page
     assert "<script" not in page

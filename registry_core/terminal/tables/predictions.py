@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from registry_core.errors import escape_surrogates
-from registry_core.formatting import literal, number
+from registry_core.formatting import literal
 from registry_core.tasks import MultiLabel
 from registry_core.terminal.output import stdout
 from registry_core.terminal.tables.table import Column, key_column, new_table
@@ -66,8 +66,8 @@ def _show_quantities(found: Predictions) -> None:
     heads = [_head(each.name, each.unit) for each in found.predictions[0].values]
     table = new_table(_example(), *(Column(shown(head), hideable=False) for head in heads))
     for each in found:
-        values = ("not finite" if v.value is None else number(v.value) for v in each.values)
-        table.add_row(safe_text(shown(each.name)), *map(safe_text, values))
+        values = (safe_text(value.shown) for value in each.values)
+        table.add_row(safe_text(shown(each.name)), *values)
     stdout().print(table)
 
 
