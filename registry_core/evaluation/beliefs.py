@@ -118,6 +118,7 @@ class Prediction:
         name: of the example: its file, or `file:row`.
         file: as the user named it, or the folder that it is in.
         row: what the example is called in its file; empty if the file is the example.
+        answer: the prediction in a few words: `cat`; `beach, dog`; `312.40 EUR`.
         classes: the most likely classes or labels, likely ones first; of a segmentation, the
             classes that have the most places.
         labels: the predicted labels, of a task with several labels.
@@ -129,23 +130,11 @@ class Prediction:
     name: str
     file: str
     row: str = ""
+    answer: str = ""
     classes: Sequence[Belief] = ()
     labels: Sequence[Belief] = ()
     values: Sequence[Quantity] = ()
     outputs: Sequence[Output] = ()
-
-    @property
-    def answer(self) -> str:
-        """The prediction in a few words: `cat`; `beach, dog`; `312.40 EUR`."""
-        if self.values:
-            return ", ".join(map(str, self.values))
-        if self.labels:
-            return ", ".join(label.name for label in self.labels)
-        if self.classes and not self.outputs:
-            return self.classes[0].name
-        if self.outputs:
-            return "; ".join(map(str, self.outputs))
-        return ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -185,10 +174,7 @@ def describe_outputs(
     Returns:
         One prediction for each example, and what the numbers beside the classes are.
     """
-    found = _by_task(outputs, task, scale, top)
-    if found is None:
-        found = [{"outputs": _summaries(outputs, place)} for place in range(len(names))], ""
-    fields, kind = found
+    fields, kind = _by_task(outputs, task, scale, top) or _unexplained(outputs, len(names))
     return [
         Prediction(str(name), name.file, name.row, **of_one)
         for name, of_one in zip(names, fields, strict=True)
@@ -233,10 +219,11 @@ def _classified(
     # by the outputs themselves, as evaluation does: rounding makes equal probabilities
     ranked = output if output.shape == scores.shape else scores
     order = np.argsort(-ranked, axis=1, kind="stable")[:, :top]
-    return [
-        {"classes": [_belief(task.class_names, int(n), row[n]) for n in best]}
-        for row, best in zip(scores, order, strict=True)
-    ], kind
+    found = []
+    for row, best in zip(scores, order, strict=True):
+        classes = [_belief(task.class_names, int(n), row[n]) for n in best]
+        found.append({"answer": classes[0].name, "classes": classes})
+    return found, kind
 
 
 def _scores(output: np.ndarray, task: Task, scale: OutputScale) -> tuple[np.ndarray, ScoreKind]:
@@ -259,13 +246,13 @@ def _labelled(output: np.ndarray, task: MultiLabel, scale: OutputScale, top: int
     chosen = outputs > scale.threshold
     values, kind = _scores(output, task, scale)
     order = np.argsort(-values, axis=1, kind="stable")
-    return [
-        {
-            "classes": [_belief(names, int(n), row[n]) for n in best[:top]],
-            "labels": [_belief(names, int(n), row[n]) for n in best if yes[n]],
-        }
-        for row, best, yes in zip(values, order, chosen, strict=True)
-    ], kind
+    found = []
+    for row, best, yes in zip(values, order, chosen, strict=True):
+        beliefs = [_belief(names, int(n), row[n]) for n in best]
+        labels = [each for each in beliefs if yes[each.number]]
+        answer = ", ".join(label.name for label in labels)
+        found.append({"answer": answer, "classes": beliefs[:top], "labels": labels})
+    return found, kind
 
 
 def _measured(output: np.ndarray, task: Regression) -> _Fields | None:
@@ -279,15 +266,12 @@ def _measured(output: np.ndarray, task: Regression) -> _Fields | None:
     units = list(task.units) if len(task.units) == columns else [""] * columns
     if len(task.units) == 1:
         units = [task.units[0]] * columns
-    return [
-        {
-            "values": [
-                Quantity(name, _finite(value), unit)
-                for name, value, unit in zip(names, row, units, strict=True)
-            ]
-        }
-        for row in values
-    ], ""
+    found = []
+    for row in values:
+        fields = zip(names, row, units, strict=True)
+        quantities = [Quantity(name, _finite(value), unit) for name, value, unit in fields]
+        found.append({"answer": ", ".join(map(str, quantities)), "values": quantities})
+    return found, ""
 
 
 def _segmented(
@@ -300,11 +284,13 @@ def _segmented(
         return None
     numbers = predicted_classes(output, classes, scale.threshold).astype("int32")
     found = []
-    for each in numbers:
-        shares = np.bincount(each.reshape(-1), minlength=classes) / max(1, each.size)
+    for places in numbers:
+        shares = np.bincount(places.reshape(-1), minlength=classes) / max(1, places.size)
         best = np.argsort(-shares, kind="stable")[:top]
         beliefs = [_belief(task.class_names, int(n), shares[n]) for n in best if shares[n]]
-        found.append({"classes": beliefs, "outputs": [_summary("class numbers", each)]})
+        answer = ", ".join(f"{each.name} {100 * (each.score or 0):.1f} %" for each in beliefs)
+        outputs = [_summary("class numbers", places)]
+        found.append({"answer": answer, "classes": beliefs, "outputs": outputs})
     return found, "share"
 
 
@@ -320,9 +306,14 @@ def _finite(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _summaries(outputs: Any, place: int) -> list[Output]:
+def _unexplained(outputs: Any, examples: int) -> _Fields:
+    return [_summarized(outputs, place) for place in range(examples)], ""
+
+
+def _summarized(outputs: Any, place: int) -> dict[str, Any]:
     of_one = map_parts(lambda array: array[place], outputs)
-    return [_summary(name, array) for name, array in named_parts(of_one, "output")]
+    summaries = [_summary(name, array) for name, array in named_parts(of_one, "output")]
+    return {"answer": "; ".join(map(str, summaries)), "outputs": summaries}
 
 
 def _summary(name: str, array: np.ndarray) -> Output:

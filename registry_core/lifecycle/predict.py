@@ -145,8 +145,8 @@ def predict(
         source: what the user named.
         choices: how to predict.
         load_model: reads the version's model, checked.
-        context: what a run needs; its backend is loaded once there is a file to read, since a plugin
-            may read with TensorFlow.
+        context: what a run needs; its backend is loaded once there is a file to read, since the
+            plugin may read it with TensorFlow.
 
     Raises:
         PluginError: the plugin cannot read files, or its code fails.

@@ -55,7 +55,7 @@ class Review:
             inputs: (examples, ...) their raw inputs, nested as the model takes them.
         """
         self._examples += len(predictions)
-        self._answers.update(each.answer for each in predictions if each.classes)
+        self._answers.update(each.answer for each in predictions if _is_one_class(each))
         few = predictions[: MAX_SHOWN - len(self._seen)]
         if not few:
             return
@@ -96,7 +96,7 @@ class Review:
             )
         if len(self._answers) > 1:
             common = self._answers.most_common(MAX_SECTIONS)
-            bars = [Bar(_text(name or "(none)"), count) for name, count in common]
+            bars = [Bar(_text(name), count) for name, count in common]
             blocks.append(BarChart("Examples of each answer", bars, "examples"))
         return [Section("Answers", blocks)] if blocks else []
 
@@ -104,8 +104,8 @@ class Review:
         """One for each class, unsure ones first; or one of all, in the order of the files."""
         by_class: dict[str, list[_Seen]] = {}
         for each in self._seen:
-            one = each.prediction.classes and not each.prediction.outputs
-            by_class.setdefault(each.prediction.answer if one else "", []).append(each)
+            name = each.prediction.answer if _is_one_class(each.prediction) else ""
+            by_class.setdefault(name, []).append(each)
         if "" in by_class or len(by_class) > MAX_SECTIONS:
             items = [_item(each, score) for each in self._seen]
             return [Section("Examples", [Gallery(items)])] if items else []
@@ -118,6 +118,11 @@ class Review:
         ]
 
 
+def _is_one_class(told: Prediction) -> bool:
+    """Whether the answer is the most likely class: neither labels nor places have one."""
+    return bool(told.classes) and not told.outputs and told.answer == told.classes[0].name
+
+
 def _certainty(seen: _Seen) -> float:
     score = seen.prediction.classes[0].score
     return 0.0 if score is None else score
@@ -127,7 +132,7 @@ def _item(seen: _Seen, score: ScoreKind) -> GalleryItem:
     """One example: the answer, the picture or text, and what else was likely."""
     told, view = seen.prediction, seen.view
     title, others = told.answer or "(none)", told.classes
-    if told.classes and not told.outputs and not told.labels:
+    if _is_one_class(told):
         title, others = _said(told.classes[0], score), told.classes[1:]
     facts = [("example", told.name)]
     if others:
