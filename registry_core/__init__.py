@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from registry_core.refs import Ref as Ref
     from registry_core.registry import Registry as Registry
     from registry_core.registry import open_registry as open_registry
+    from registry_core.reports.report import Report as Report
     from registry_core.rules import PromotionRule as PromotionRule
     from registry_core.rules import RuleChange as RuleChange
     from registry_core.rules import SetRule as SetRule
@@ -130,6 +131,7 @@ _MODULES = {
     "Ref": "refs",
     "Registry": "registry",
     "open_registry": "registry",
+    "Report": "reports.report",
     "PromotionRule": "rules",
     "RuleChange": "rules",
     "SetRule": "rules",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from registry_core import results
 from registry_core.errors import IntegrityError
 from registry_core.refs import Ref, parse_ref
+from registry_core.registry_lists import Reference
 from registry_core.registry_predict import RegistryPredictor
-from registry_core.registry_reader import Reference
 from registry_core.settings import find_settings, registry_place
 
 if TYPE_CHECKING:
@@ -316,6 +316,7 @@ class Registry(RegistryPredictor):
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        tensorboard: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
@@ -327,6 +328,7 @@ class Registry(RegistryPredictor):
             overrides: setting -> value, instead of the preset's.
             name: the model's name; None is the plugin's.
             data_dir: a file or folder that has the data; None leaves it to the plugin.
+            tensorboard: a folder for its TensorBoard log; None writes none.
             observer: receives progress and warnings; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
 
@@ -334,11 +336,11 @@ class Registry(RegistryPredictor):
             MlregError: its class says what is at fault; no version was registered. A run that has
                 begun to train can be resumed.
         """
-        from registry_core.running import runner
+        from registry_core.running import log_folder, runner
 
         with runner(self.store, self.settings, observer, interrupts) as ready:
             (spec,), plugins = ready.plan(dataset, preset, overrides, None, name, data_dir)
-            return ready.run(spec, plugins)
+            return ready.run(spec, plugins, log_folder(tensorboard))
 
     def run_group(
         self,
@@ -349,6 +351,7 @@ class Registry(RegistryPredictor):
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        tensorboard: str | Path | None = None,
         observe_each: ObserveEach | None = None,
         interrupts: StopRequest | None = None,
     ) -> results.RegisteredGroup:
@@ -361,11 +364,12 @@ class Registry(RegistryPredictor):
             MlregError: as for `run`; it names the run. Versions of earlier runs stay.
         """
         from registry_core.evaluation.groups import metrics_of
-        from registry_core.running import runner
+        from registry_core.running import log_folder, runner
 
         with runner(self.store, self.settings, None, interrupts) as ready:
             specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
-            versions = ready.run_group(specs, plugins, observe_each)
+            logs = log_folder(tensorboard)
+            versions = ready.run_group(specs, plugins, observe_each, logs)
         return results.RegisteredGroup(versions, self.folder, metrics_of(versions))
 
     def resume(
@@ -373,13 +377,15 @@ class Registry(RegistryPredictor):
         run: str | None = None,
         *,
         data_dir: str | Path | None = None,
+        tensorboard: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
         """Resume a stopped run; its version equals that of a run that was never stopped.
 
         `run` is its id, or the beginning or end of it; None is the only one that can be resumed.
-        `data_dir` is by default what the run began with. The other arguments are those of `run`.
+        `data_dir` and `tensorboard` are by default what the run began with. The other arguments
+        are those of `run`.
 
         Raises:
             UsageError: no run has that name, or more than one.
@@ -389,7 +395,7 @@ class Registry(RegistryPredictor):
 
         stopped = self.stopped_run(run).run
         with runner(self.store, self.settings, observer, interrupts) as ready:
-            return ready.resume(stopped, data_dir)
+            return ready.resume(stopped, data_dir, tensorboard)
 
     def reproduce(
         self,

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from registry_core.registry_reader import Reference, RegistryReader
+from registry_core.registry_lists import Reference
+from registry_core.registry_reader import RegistryReader
 
 if TYPE_CHECKING:
     from registry_core.lifecycle.predict import Predictions

@@ -321,6 +321,7 @@ class Assembly:
         schedule: the learning rate's schedule, or None.
         callbacks: Keras callbacks, in the order in which they are called.
         phases: of the training; empty if it has none. Their epochs add up to those of the run.
+        event_log: the folder of the run's TensorBoard log; None writes none.
     """
 
     data: DataSplits
@@ -329,6 +330,7 @@ class Assembly:
     schedule: Schedule | None
     callbacks: Sequence[keras.callbacks.Callback]
     phases: Sequence[Phase] = ()
+    event_log: Path | None = None
 
 
 @dataclass(frozen=True)

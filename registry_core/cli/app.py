@@ -281,6 +281,7 @@ _FILES = {
     "show": "versions",
     "history": "versions",
     "compare": "versions",
+    "report": "reports",
     "evaluate": "models",
     "predict": "predict",
     "export": "models",
@@ -306,7 +307,7 @@ _FILES = {
 # The help page: each panel's commands in order; every command is in one, as a test holds.
 PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
-    "Look": ("list", "show", "compare", "history"),
+    "Look": ("list", "show", "compare", "report", "history"),
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),

@@ -127,8 +127,36 @@ def _tag_keys(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _tag_filters(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    names = [typed["model"]] if typed.get("model") else _registry().model_names()
-    return [tag for name in names for tag in _tags(_registry(), name)]
+    return [tag for name in _listed_models(typed) for tag in _tags(_registry(), name)]
+
+
+def _listed_models(typed: Mapping[str, Any]) -> list[str]:
+    return [typed["model"]] if typed.get("model") else _registry().model_names()
+
+
+def _sort_keys(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.version_query import SORTED
+
+    registry = _registry()
+    metrics = [name for model in _listed_models(typed) for name in registry.metric_names(model)]
+    keys = [*metrics, *SORTED]
+    return [*keys, *(f"-{key}" for key in keys)]
+
+
+def _conditions(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    """Keys; once the key is typed, the values that the newest versions have."""
+    from registry_core.version_query import FIELDS, TAG
+
+    registry, models = _registry(), _listed_models(typed)
+    if incomplete.startswith(TAG):
+        return [f"{TAG}{tag}" for name in models for tag in _tags(registry, name)]
+    key, equals, _ = incomplete.partition("=")
+    if equals and key in ("preset", "dataset", "group", "seed"):
+        newest = [each for name in models for each in registry.versions(name, _MOST_VERSIONS)]
+        values = [str(getattr(version, key)) for version in newest]
+        return [f"{key}={value}" for value in values if value]
+    metrics = [name for model in models for name in registry.metric_names(model)]
+    return [*metrics, *(f"{field}=" for field in FIELDS), TAG]
 
 
 def _models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
@@ -235,7 +263,7 @@ def _parsed(words: list[str]) -> Ref:
 
 
 def _formats(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.exports.export import FORMATS
+    from registry_core.exports.formats import FORMATS
 
     return FORMATS
 
@@ -265,6 +293,8 @@ _COMPLETERS: dict[str, _Complete] = {
     "tagging": _tagging,
     "tag keys": _tag_keys,
     "tag filters": _tag_filters,
+    "sort keys": _sort_keys,
+    "conditions": _conditions,
     "models": _models,
     "alias references": _alias_references,
     "ruled aliases": _ruled_aliases,

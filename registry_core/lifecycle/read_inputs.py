@@ -69,7 +69,7 @@ class InputReader:
         if isinstance(said, str) or not all(isinstance(each, str) and each for each in said):
             raise PluginError(
                 f"mlreg_input_suffixes returned {safe_repr(said)}.",
-                'Expected: a list of what names end in, such as [".png", ".jpg"].',
+                'Expected: a list of what names end in, such as [".csv", ".txt"].',
             )
         return [each.casefold() for each in said]
 

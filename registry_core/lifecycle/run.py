@@ -7,6 +7,7 @@ backend, where it is kept from the store. Nothing here knows TensorFlow.
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -75,6 +76,10 @@ def run(spec: RunSpec, store: Store, context: RunContext) -> Version:
         inside = replace(context, observer=observer, began=began)
         say_what(spec, folder.id, observer)
         context.observer.say(f"Registry: {store.folder}")  # not logged: a registry can be moved
+        if context.tensorboard is not None:
+            context.observer.say(
+                f"TensorBoard: tensorboard --logdir {shlex.quote(str(context.tensorboard))}"
+            )
         with translate_storage_errors(
             store.folder, "keeping what the run makes", outcome=NOTHING_REGISTERED
         ):

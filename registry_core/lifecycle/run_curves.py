@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,6 +27,8 @@ SECONDS_BETWEEN_WRITES = 1.0
 # A list shows this many points of a curve, and the curves of this many versions.
 _POINTS = 60
 _MOST_CURVES = 200
+# More than the lines that are kept; a damaged line cannot ask for more memory.
+_MOST_EPOCHS = 100_000
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class ProgressWriter(SilentObserver):
     def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
         self._now |= {"epochs": epochs, "steps": steps_per_epoch}
         began = {"after": self._now["epoch"], "epochs": epochs, "steps": steps_per_epoch}
-        self._write(self._folder.log_epoch, began)
+        # on a line of its own, also where a process was killed in the middle of the last one
+        self._write(lambda line: self._folder.log_epoch(f"\n{line}"), began)
         self._write_progress()
 
     def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -137,7 +141,7 @@ class ProgressWriter(SilentObserver):
         self._next_write = time.monotonic() + SECONDS_BETWEEN_WRITES
         self._write(self._folder.set_progress, self._now)
 
-    def _write(self, write: Any, content: Mapping[str, Any]) -> None:
+    def _write(self, write: Callable[[str], object], content: Mapping[str, Any]) -> None:
         if not self._writable:
             return
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -166,9 +170,9 @@ def read_curves(store: Store, run_id: str) -> RunCurves:
     Raises:
         UsageError: there is no such run.
     """
-    run = store.unfinished_run(run_id)
-    if run is not None:
-        return _unfinished(run, *store.run_progress(run_id))
+    if (run := store.unfinished_run(run_id)) is not None:
+        with suppress(UsageError):  # it made its version meanwhile
+            return _unfinished(run, *store.run_progress(run_id))
     for version in store.versions_of_run(run_id, 1):
         return _finished(store, version)
     raise UsageError(f"There is no run {run_id!a}.", "Choose one of the list.", "mlreg runs")
@@ -181,7 +185,7 @@ def started(run_id: str) -> str:
 
 
 def _unfinished(run: UnfinishedRun, epochs: bytes, progress: bytes) -> RunCurves:
-    lines = [*map(_read_line, epochs.splitlines())]
+    lines = [line for each in epochs.splitlines() if (line := _read_line(each))]
     now = _read_line(progress)
     config = run.record.get("config", {})
     of_epoch: dict[int, dict[str, Any]] = {}
@@ -190,7 +194,7 @@ def _unfinished(run: UnfinishedRun, epochs: bytes, progress: bytes) -> RunCurves
         if isinstance(after := line.get("after"), int):
             of_epoch = {epoch: kept for epoch, kept in of_epoch.items() if epoch <= after}
             total = {key: _count(line.get(key)) for key in total}
-        elif isinstance(epoch := line.get("epoch"), int) and 0 < epoch <= len(lines) + 1_000_000:
+        elif isinstance(epoch := line.get("epoch"), int) and 0 < epoch <= _MOST_EPOCHS:
             of_epoch[epoch] = line
     done = max(of_epoch, default=0)
     names = {name: None for line in of_epoch.values() for name in _numbers(line.get("metrics"))}
@@ -258,10 +262,14 @@ def version_curves(store: Store, versions: Sequence[Version]) -> dict[str, list[
         name = manifest["objective"]["metric"].removeprefix("test_")
         known = [key for key in (f"val_{name}", name, "val_loss", "loss") if history.get(key)]
         if known:
-            values = history[known[0]]
-            step = max(1, -(-len(values) // _POINTS))
-            found[version.ref] = values[(len(values) - 1) % step :: step]
+            found[version.ref] = _thinned(history[known[0]])
     return found
+
+
+def _thinned(values: list[float]) -> list[float]:
+    """At most as many as a small curve shows, evenly taken, the last one among them."""
+    step = max(1, -(-len(values) // _POINTS))
+    return values[(len(values) - 1) % step :: step]
 
 
 def _read_line(content: bytes) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from registry_core.cursor import format_place, read_place
 from registry_core.errors import BusyError, IntegrityError, UsageError
 from registry_core.records import UnfinishedRun, Version
 from registry_core.refs import shown
 from registry_core.store import Store
 from registry_core.store.checkpoint import read_state
-from registry_core.store.cursor import format_place, read_place
 from registry_core.store.interfaces import RunKey
 
 

@@ -369,8 +369,8 @@ def mlreg_inputs(
         signature: what the version's record says of one example's inputs, such as
             `{"shape": [32, 32, 3], "dtype": "uint8"}`; nested as the inputs are: a table has one of
             these for each column that the model takes. None in the record of an older version.
-        progress: `progress.say` tells what was done to the files, such as resizing pictures; the
-            same line is shown once.
+        progress: `progress.say` tells what was done to the files, such as bringing them to one
+            size; the same line is shown once.
 
     Returns:
         One example for each path, in order: (paths, ...) arrays with the dtype, the shape and the

@@ -25,6 +25,12 @@ class Report:
     sections: Sequence[Section]
     versions: Sequence[str] = ()
 
+    def to_html(self) -> str:
+        """The report as one HTML file that loads nothing from elsewhere."""
+        from registry_core.reports.html import render_page
+
+        return render_page(self)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "title": self.title,

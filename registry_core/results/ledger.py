@@ -34,7 +34,7 @@ class History(Listing[LedgerRow]):
         return self.rows
 
     def to_json(self) -> dict[str, Any]:
-        return {"history": [row.to_json() for row in self.rows]}
+        return {"history": [row.to_json() for row in self.rows], "next": self.next}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from registry_core.refs import Ref, shown
 from registry_core.store.aliases import holder_after
 from registry_core.store.ledger import is_intact
 from registry_core.store.storage_errors import contradicted
-from registry_core.store.version_query import FIELDS, PRESENT, TAG, Condition, VersionQuery
+from registry_core.version_query import FIELDS, PRESENT, TAG, Condition, VersionQuery
 
 if TYPE_CHECKING:
     from registry_core.records import Version

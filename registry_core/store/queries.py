@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from registry_core.refs import Ref, check_model_name
 from registry_core.store import lookup
 from registry_core.store.aliases import holder_after
-from registry_core.store.version_query import EVERY_VERSION, VersionQuery
+from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:
     from registry_core.records import LedgerRow, ModelSummary, Version

@@ -256,6 +256,24 @@ def first_examples(split: Split, count: int) -> tuple[Any, Any]:
     return inputs, targets
 
 
+def first_inputs(split: Split, count: int) -> Any:
+    """The inputs of the first examples, (n, ...), n <= count."""
+    return first_batch(split, count)[0]
+
+
+def spread_inputs(split: Split, count: int) -> Any:
+    """The inputs of examples from the whole split, (n, ...), n <= count; of a stream the first."""
+    count = min(count, len(split))
+    places = [place * len(split) // count for place in range(count)]
+    if isinstance(split, ArraySplit):
+        return map_parts(lambda array: tf.constant(array[places]), split.inputs)
+    if isinstance(split, IndexedSplit):
+        read = indexed_reader(split).read_each(tf.data.Dataset.from_tensor_slices(places))
+        _, example = next(iter(read.batch(count)))
+        return example[0]
+    return first_inputs(split, count)
+
+
 def batch_size(values: Any) -> Any:
     """The number of examples of a batch: () int32, of any nesting of (n, ...) tensors."""
     return tf.shape(parts_of(values)[0])[0]

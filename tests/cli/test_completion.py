@@ -22,6 +22,8 @@ FREE = {
     "--seed",
     "--seeds",
     "--limit",
+    "--after",
+    "--before",
     "--reason",
     "--older-than",
     "--keep-last",

@@ -61,6 +61,8 @@ LINES = [
     ("history", "history flowers"),
     ("history --at", "history flowers@production --at 2030-01-01"),
     ("compare", "compare flowers@1 flowers@2"),
+    ("report", "report flowers@1"),
+    ("report", "report flowers@1 flowers@2 -o both.html"),
     ("rm", "rm flowers@5"),
     ("list MODEL --removed", "list flowers --removed"),
     ("restore", "restore flowers@5"),

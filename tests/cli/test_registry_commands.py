@@ -95,7 +95,7 @@ def test_list_of_a_model_as_json_has_its_versions_newest_first(ask, store):
     """`list NAME --json` has "versions", each with the keys of docs/json.md."""
     done = ask("list", "flowers", "--json")
     assert (done.status, done.stderr) == (0, "")
-    assert list(done.json) == ["schema", "registry", "versions", "tags", "groups"]
+    assert list(done.json) == ["schema", "registry", "versions", "tags", "groups", "next"]
     versions = done.json["versions"]
     assert [version["version"] for version in versions] == [3, 2, 1]
     assert [version["aliases"] for version in versions] == [[], [], ["production"]]

@@ -127,6 +127,8 @@ def readout(
 ) -> None:
     """What appears while a pointer is over a part of the chart; theme.css shows it, no script.
 
+    The empty title keeps the browser from showing the whole chart's title on top of it.
+
     Args:
         drawing: the chart.
         hit: x, y, width and height of the part.
@@ -143,8 +145,9 @@ def readout(
     left = middle + 10 if middle + 10 + room <= frame[1] else middle - 10 - room
     left = max(left, frame[0])
     drawing.add(
-        f'<g class="at"><rect class="hit" x="{at(x)}" y="{at(y)}" width="{at(wide)}" '
-        f'height="{at(high)}" fill="none"/><g class="readout" opacity="0">',
+        '<g class="at"><title></title>',
+        f'<rect class="hit" x="{at(x)}" y="{at(y)}" width="{at(wide)}" height="{at(high)}" '
+        'fill="none"/><g class="readout" opacity="0">',
         *marks,
         f'<rect class="box" x="{at(left)}" y="{at(top)}" width="{at(room)}" '
         f'height="{at(len(texts) * (FONT + 4) + 8)}" rx="4"/>',

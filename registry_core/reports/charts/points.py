@@ -15,11 +15,12 @@ from registry_core.sections import Histogram, Scatter
 
 _SINGLE = 1_500  # more points are counted in squares
 _SQUARE = 5.0
+_SIZES = (1.8, 2.7, 3.5, 4.3, 5.0)  # of a square, by how many points it stands for
 _BINS = 200
 
 
 def scatter(chart: Scatter) -> Markup:
-    """Draw points; many of them as squares that are darker where there are more."""
+    """Draw points; many of them as squares that are larger where there are more."""
     pairs = [(finite(x), finite(y)) for x, y in chart.points]
     known = [(x, y) for x, y in pairs if x is not None and y is not None]
     if not known:
@@ -64,17 +65,15 @@ def _draw_squares(drawing: Drawing, plot: Plot, known: list[tuple[float, float]]
         across, down = plot.point(x, y)
         counts[int(across // _SQUARE), int(down // _SQUARE)] += 1
     largest = max(counts.values())
-    bounds = sorted({max(1, math.ceil(largest * (step / 5) ** 2)) for step in range(1, 6)})
-    paths: list[list[str]] = [[] for _ in bounds]
+    path = []
     for (across, down), count in sorted(counts.items()):
-        level = next(place for place, bound in enumerate(bounds) if count <= bound)
-        paths[level].append(f"M{at(across * _SQUARE)} {at(down * _SQUARE)}h5v5h-5z")
-    for level, path in enumerate(paths):
-        if path:
-            step = level + 6 - len(bounds)
-            drawing.add(f'<path class="density d{step}" d="{"".join(path)}"/>')
+        size = _SIZES[math.ceil(math.sqrt(count / largest) * len(_SIZES) - 1e-9) - 1]
+        x, y = ((place + 0.5) * _SQUARE - size / 2 for place in (across, down))
+        path.append(f"M{at(x)} {at(y)}h{size}v{size}h-{size}z")
+    drawing.add(f'<path class="density" d="{"".join(path)}"/>')
     drawing.notes.append(
-        f"{len(known):,} points: each square counts those in it, up to {largest:,} in the darkest."
+        f"{len(known):,} points: each square counts those around it, up to {largest:,} in the "
+        "largest."
     )
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from registry_core.store.version_query import EVERY_VERSION, VersionQuery
+from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:
     from registry_core.records import LedgerRow, ModelSummary, Removal, Version

@@ -29,7 +29,7 @@ from registry_core.errors import BusyError, IntegrityError, MlregError, UsageErr
 from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
 from registry_core.store.interfaces.workspaces import Intents, Leftover, RunKey, Workspaces
-from registry_core.store.local.folders import names_in, open_file, opened
+from registry_core.store.local.folders import names_in, open_file, open_folder, opened
 from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import RUNS
 from registry_core.store.local.run_files import (
@@ -129,7 +129,11 @@ class LocalWorkspaces(Workspaces):
         return [run for path in self._paths() if (run := _described(path)) is not None]
 
     def newest(self, limit: int, after: RunKey | None = None) -> Sequence[UnfinishedRun]:
-        keys = [key for path in self._paths() if (key := _key(path)) is not None]
+        keys: list[RunKey] = []
+        with suppress(FileNotFoundError, IntegrityError), opened(self._registry, RUNS) as runs:
+            for name in names_in(runs):
+                if _ID.fullmatch(name) and (key := _key(runs, self._path(name))) is not None:
+                    keys.append(key)
         keys.sort(key=lambda key: (key.running, key.id), reverse=True)
         found: list[UnfinishedRun] = []
         for key in keys:
@@ -139,7 +143,7 @@ class LocalWorkspaces(Workspaces):
         return found
 
     def find(self, run_id: str) -> UnfinishedRun | None:
-        return next((_described(path) for path in self._paths() if path.name == run_id), None)
+        return _described(self._path(run_id)) if _ID.fullmatch(run_id) else None
 
     def progress(self, run_id: str) -> tuple[bytes, bytes]:
         return read_progress(self._find(run_id))
@@ -200,10 +204,11 @@ class LocalWorkspaces(Workspaces):
         return LocalWorkspace(path, model, descriptor, leave, self._busy_seconds)
 
     def _find(self, run_id: str) -> Path:
-        """The folder of a run. Only a name that is listed is found, so none leads elsewhere."""
-        for path in self._paths():
-            if path.name == run_id:
-                return path
+        """The folder of a run. Only a run's name is looked for, so none leads elsewhere."""
+        if _ID.fullmatch(run_id):
+            with suppress(FileNotFoundError, IntegrityError), opened(self._registry, RUNS) as runs:
+                if _is_folder(runs, run_id):
+                    return self._path(run_id)
         raise _no_such_run(run_id)
 
     def _path(self, run_id: str) -> Path:
@@ -254,25 +259,29 @@ def _described(path: Path) -> UnfinishedRun | None:
     except OSError:
         return None  # another user's
     if record is not None:
-        with suppress(OSError):
-            process = read_process(path) if _is_held(path) else None
+        with suppress(OSError, IntegrityError):
+            with run_folder(path) as folder:
+                process = read_process(path) if _is_held(folder, path) else None
             return UnfinishedRun(path.name, record, process, find_checkpoint(path))
     return None
 
 
-def _key(path: Path) -> RunKey | None:
-    """The place of a run that has begun; None as above."""
-    with suppress(OSError, IntegrityError), run_folder(path) as folder:
-        os.stat(RECORD, dir_fd=folder, follow_symlinks=False)
-        return RunKey(_is_held(path), path.name)
+def _key(runs: int, path: Path) -> RunKey | None:
+    """The place of a run that has begun, below an open folder; None as above."""
+    with suppress(OSError, IntegrityError):
+        folder = open_folder(runs, path.name, path)
+        try:
+            os.stat(RECORD, dir_fd=folder, follow_symlinks=False)
+            return RunKey(_is_held(folder, path), path.name)
+        finally:
+            os.close(folder)
     return None
 
 
-def _is_held(path: Path) -> bool:
+def _is_held(folder: int, path: Path) -> bool:
     """Whether a run is alive. If its process is dead here, a sweep may be holding its lock."""
     try:
-        with run_folder(path) as folder:
-            descriptor = _open_lock(folder, path, os.O_RDONLY)
+        descriptor = _open_lock(folder, path, os.O_RDONLY)
     except IntegrityError:
         return False  # mlreg did not make it
     try:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from registry_core.store.version_query import PRESENT, Condition, Order, VersionQuery
+from registry_core.version_query import PRESENT, Condition, Order, VersionQuery
 
 _FIELDS = {
     "version": "versions.number",
@@ -34,6 +34,7 @@ class Find:
     def __init__(self, query: VersionQuery, objective: str | None) -> None:
         self._query = query
         self._objective = objective or ""
+        self._metrics: dict[str, str] = {}
         self.values: dict[str, Any] = {}
 
     @property
@@ -48,9 +49,8 @@ class Find:
             return f"versions.number{' DESC' if order.descending else ''}"
         if self._by_score(order.key):
             return f"score{' DESC' if self._high_scores_first(order) else ''}, versions.number DESC"
-        direction = " DESC" if order.descending else ""
-        missing = "" if order.metric is None else f"{self.key} IS NULL, "
-        return f"{missing}{self.key}{direction}, versions.number DESC"
+        direction = "DESC" if order.descending else "ASC"
+        return f"{self.key} {direction} NULLS LAST, versions.number DESC"
 
     def conditions(self) -> Iterator[str]:
         """The terms of WHERE, beside the model, that each version meets."""
@@ -73,15 +73,16 @@ class Find:
             return f"versions.number {'<' if order.descending else '>'} {number}"
         if last is None:
             return f"{self.key} IS NULL AND versions.number < {number}"
-        key, beyond, value = self.key, "<" if order.descending else ">", self._value(last)
-        if self._by_score(order.key):  # as the index has it
-            key, beyond = "score", "<" if self._high_scores_first(order) else ">"
-            value = value if self._objective.startswith("max ") else f"-{value}"
-        following = (
-            f"{key} {beyond}= {value} AND ({key} {beyond} {value} OR versions.number < {number})"
-        )
-        may_be_missing = order.metric is not None and not self._by_score(order.key)
-        return f"({key} IS NULL OR {following})" if may_be_missing else following
+        value = self._value(last)
+        if not self._by_score(order.key):
+            # a row of values, so that a metric is read from the JSON once; NULL follows all values
+            before, sign = ("<", "") if order.descending else (">", "-")
+            places = f"({self.key}, {sign}versions.number) {before} ({value}, {sign}{number})"
+            return f"coalesce({places}, 1)"
+        # as the index has it, so that it begins there
+        score = value if self._objective.startswith("max ") else f"-{value}"
+        beyond = "<" if self._high_scores_first(order) else ">"
+        return f"score {beyond}= {score} AND (score {beyond} {score} OR versions.number < {number})"
 
     def _by_score(self, key: str) -> bool:
         return bool(self._objective) and self._objective.partition(" ")[2] == key
@@ -94,11 +95,14 @@ class Find:
             return _FIELDS[key]
         if self._by_score(key):
             return _SCORES[self._objective.partition(" ")[0]]
-        if re.search(r'["\\\x00-\x1f]', key):  # what the path of a JSON function cannot have
-            name = self._value(key)
-            return f"(SELECT value FROM json_each(summary, '$.metrics') WHERE key = {name})"
-        path = self._value(f'$.metrics."{key}"')
-        return f"json_extract(summary, {path})"
+        if key not in self._metrics:
+            if re.search(r'["\\\x00-\x1f]', key):  # what the path of a JSON function cannot have
+                each = "SELECT value FROM json_each(summary, '$.metrics')"
+                self._metrics[key] = f"({each} WHERE key = {self._value(key)})"
+            else:
+                path = self._value(f'$.metrics."{key}"')
+                self._metrics[key] = f"json_extract(summary, {path})"
+        return self._metrics[key]
 
     def _comparison(self, condition: Condition) -> str:
         what, operator, value = self._expression(condition.key), condition.operator, condition.value

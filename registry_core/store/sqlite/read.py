@@ -10,7 +10,7 @@ from registry_core.records import ModelSummary, Removal, Version
 from registry_core.store.sqlite.find import Find
 from registry_core.store.sqlite.ledger import LedgerQueries
 from registry_core.store.sqlite.rows import ENTRY_COLUMNS
-from registry_core.store.version_query import EVERY_VERSION, VersionQuery
+from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import IndexEntry, VersionKey

@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from registry_core.cursor import format_place, read_place
 from registry_core.errors import UsageError
 from registry_core.refs import shown
-from registry_core.store.cursor import format_place, read_place
 
 # What a version has beside its metrics and tags -> the kind of value that it is compared with.
 FIELDS = {
@@ -125,7 +125,8 @@ def parse_query(
         model: the model whose versions are listed.
         where: conditions.
         sort: a sort key; None is the newest first.
-        after: a cursor, as `format_cursor` made it; None begins the list.
+        after: a cursor, as `format_cursor` made it, or the number of a version; None begins the
+            list.
         tag: a tag that the versions have, and its value if that is not None.
 
     Raises:
@@ -202,14 +203,16 @@ def _place(cursor: str, model: str, order: Order) -> int:
     Raises:
         UsageError: it is damaged, or of another list.
     """
+    if re.fullmatch(r"[1-9][0-9]{0,17}", cursor):
+        return int(cursor)
     try:
         of_model, sort, number = read_place(cursor)
         if type(number) is not int or not 0 < number <= _LARGEST:
             raise ValueError
     except (ValueError, TypeError):
         raise UsageError(
-            f"{shown(cursor)} is not a place in a list: it is damaged.",
-            "Take it from the page before, or begin the list again.",
+            f"{shown(cursor)} is not a place in a list of versions.",
+            "It is a version's number, or what the page before has as `next`.",
             f"mlreg list {model}",
         ) from None
     if (of_model, sort) != (model, str(order)):
