@@ -10,6 +10,7 @@ NAMES = (
     "cli",
     "examples",
     "folder",
+    "lists",
     "overhead",
     "registry",
     "resume",
