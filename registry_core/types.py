@@ -160,6 +160,24 @@ class Batch(NamedTuple):
     indices: Any
 
 
+@dataclass(frozen=True)
+class Examples:
+    """What files hold, as `mlreg_inputs` returns it where a file may hold several examples.
+
+    Args:
+        inputs: (examples, ...) raw, nested as the inputs of a split; None if there is none.
+        counts: how many of them each path holds, in the order of the paths; empty: one each.
+        names: what each example is called within its file, such as the number of its row; empty
+            numbers them from 1. An example with an empty name is called as its file is.
+        unreadable: path, what in it cannot be read, such as the number of a row, and why.
+    """
+
+    inputs: Any
+    counts: Sequence[int] = ()
+    names: Sequence[str] = ()
+    unreadable: Sequence[tuple[Path, str, str]] = ()
+
+
 # Changes a whole batch of inputs, nested as the split's are, inside the tf.data graph:
 # (inputs, batch) -> inputs.
 Augmentation = Callable[[Any, Batch], Any]

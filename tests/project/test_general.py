@@ -46,6 +46,8 @@ EXCEPTIONS = {
     # why a function of numbers may change their dtype, and what a report may be
     "conformance/models.py": "a shift between pixels",
     "conformance/fitting.py": "png",
+    # files that can be named, and a page to look through
+    "cli/predict.py": "png|pictures?|photos",
     # the kinds of project that can be written
     "cli/plugins.py": 'images, table, text or folder|cifar|"images"',
 }
