@@ -126,7 +126,7 @@ def test_classes_have_a_matrix_pairs_and_scores(registry):
     """Two cows got `bee`, a bee got `ant`."""
     found = section(registry.report(publish_zoo(registry.store)), "Mistakes by class")
     (matrix,) = blocks(found, Heatmap)
-    assert matrix.values == [[4, 0, 0], [1, 3, 0], [0, 2, 2]]
+    assert matrix.values == ((4, 0, 0), (1, 3, 0), (0, 2, 2))
     (bars,) = blocks(found, BarChart)
     assert [(bar.name, bar.value) for bar in bars.bars] == [
         ("cow", 0.5), ("bee", 0.75), ("ant", 1.0)
@@ -168,8 +168,11 @@ def test_the_worst_mistakes_are_shown_with_what_the_model_believes(registry):
     assert first.title == "test example 2"
     assert first.png
     assert first.facts == (
-        ("true", "cow"), ("predicted", "bee (75.0\u202f%)"), ("then", "cow (25.0\u202f%)"), ("loss", "2")
-    )  # fmt: skip
+        ("true", "cow"),
+        ("predicted", "bee (75.0\u202f%)"),
+        ("then", "cow (25.0\u202f%)"),
+        ("loss", "2"),
+    )
 
 
 def test_a_regression_has_errors_and_nothing_about_classes(registry):
