@@ -11,6 +11,7 @@ NAMES = (
     "examples",
     "exports",
     "folder",
+    "lists",
     "overhead",
     "registry",
     "resume",

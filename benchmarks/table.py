@@ -216,6 +216,24 @@ def _scale(result: Result) -> Iterator[str]:
         yield _line(what, ours, beside, ratio, result, result["rounds"])
 
 
+def _lists(result: Result) -> Iterator[str]:
+    for row in result["rows"]:
+        what, call = "as a library", row["call"]
+        if call.startswith("mlreg "):
+            what, call = "", f"`{call}`"
+        count = f"{result['versions']:,} versions"
+        if "run" in row["call"]:
+            count = f"{result['runs']:,} stopped runs"
+        yield _line(
+            ", ".join(filter(None, (call, count, what))),
+            f"{row['many_ms']} ms",
+            f"{row['few_ms']} ms: with {result['few']}",
+            "",
+            result,
+            result["rounds"],
+        )
+
+
 def _accuracy(result: Result) -> Iterator[str]:
     """The accuracy, which load does not change; the minutes only from a quiet machine."""
     last = result["rows"][-1]
@@ -290,6 +308,7 @@ _LINES: Mapping[str, Callable[[Result], Iterator[str]]] = {
     "resume": _resume,
     "streams": _streams,
     "scale": _scale,
+    "lists": _lists,
     "cli": _cli,
     "registry": _registry,
 }

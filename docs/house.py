@@ -23,6 +23,7 @@ ROOMS = (
     "terminal",
     "registry",
     "registry_reader",
+    "registry_lists",
     "running",
     "results",
     "conformance",

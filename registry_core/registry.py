@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from registry_core import results
 from registry_core.errors import IntegrityError
 from registry_core.refs import Ref, parse_ref
-from registry_core.registry_reader import Reference, RegistryReader
+from registry_core.registry_lists import Reference
+from registry_core.registry_reader import RegistryReader
 from registry_core.settings import find_settings, registry_place
 
 if TYPE_CHECKING:

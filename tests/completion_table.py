@@ -13,7 +13,7 @@ SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
 SETTINGS += ["learning_rate=", "units="]
 SORT_KEYS = ["test_accuracy", "test_loss", "version", "created", "seed", "preset", "dataset"]
 SORT_KEYS += [f"-{key}" for key in SORT_KEYS]
-FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "figures"]
+FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "hub", "figures"]
 SPLITS = ["test", "validation", "train"]
 
 # an empty list means that nothing is completed, not even files

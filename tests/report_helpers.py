@@ -9,13 +9,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from promotion_helpers import promote
 from store_helpers import record
 
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
 from registry_core.evaluation.shown_examples import ShownExample, examples_json, sections_json
 from registry_core.records import EXAMPLES_FILE, MODEL_FILE, SECTIONS_FILE, Version
+from registry_core.registry import Registry
 from registry_core.reports.report import Report
-from registry_core.sections import Facts, Section, Text
+from registry_core.sections import Code, Facts, Section, Table, Text
 from registry_core.store import Store
 from registry_core.tasks import Classification, MultiLabel, Regression, Segmentation, Task
 
@@ -24,6 +26,8 @@ PNG = base64.b64decode(
 )
 
 CLASSES = ("ant", "bee", "cow")
+
+HOSTILE = "</style></script><script>alert(1)</script><img src=x onerror='alert(1)'>\"&'"
 
 
 def packed_bits(values: Sequence[int]) -> bytes:
@@ -200,6 +204,44 @@ def publish_zoo(store: Store, predicted: Sequence[int] = PREDICTED, **changes: A
         **changes,
     }
     return publish(store, classified(EXPECTED, predicted, [0.9] * 12), **values)
+
+
+def publish_hostile(registry: Registry) -> None:
+    """Two versions in which every text that someone may choose is HTML."""
+    names = [f"{HOSTILE}{number}" for number in range(3)]
+    for seed in (1, 2):
+        version = publish_zoo(
+            registry.store,
+            [seed % 3] * 12,
+            data={**described(Classification(names)), "source": HOSTILE},
+            config={HOSTILE: HOSTILE, "seed": seed},
+            history={HOSTILE: [1.0, 2.0]},
+            environment={"python": HOSTILE, "variables": {HOSTILE: HOSTILE}},
+            plugins=[{"name": HOSTILE, "module": HOSTILE, "distribution": HOSTILE}],
+            metrics={"test_accuracy": 0.5, HOSTILE: 1.0},
+            figures_missing=HOSTILE,
+            preset=HOSTILE,
+            examples=[
+                example(
+                    0, truth=HOSTILE, beliefs=((HOSTILE, 0.5),), text=HOSTILE,
+                    row=((HOSTILE, HOSTILE),),
+                )
+            ],
+            sections=[
+                Section(
+                    HOSTILE,
+                    [
+                        Text(HOSTILE, is_alert=True),
+                        Code(HOSTILE, HOSTILE),
+                        Table((HOSTILE, "b"), [(HOSTILE, 1)], HOSTILE),
+                        Facts([(HOSTILE, HOSTILE)]),
+                    ],
+                )
+            ],
+            files={"figures/<b>'\"&.png": b"\x89PNG\r\n\x1a\n", "kept/<i>&.txt": b"x"},
+        )  # fmt: skip
+        registry.tag(version, {"note": HOSTILE})
+        promote(registry, registry.version(version.ref), reason=HOSTILE, force=True)
 
 
 class Page(HTMLParser):

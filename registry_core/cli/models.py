@@ -80,7 +80,7 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="Write keras, h5, savedmodel, onnx, litert or figures.",
+            help="Write keras, h5, savedmodel, onnx, litert, hub or figures.",
             autocompletion=completed_by("formats"),
         ),
     ] = None,
@@ -109,8 +109,9 @@ def export(
 
     Without --format, the name decides: .keras, .h5 or .hdf5, .onnx, .tflite (litert). Without -o,
     the format is keras. savedmodel is a folder that TensorFlow Serving watches: PATH/3 for version
-    3, beside other numbers. A converted model is run beside the Keras model on 100 test examples,
-    and is not written if its outputs differ.
+    3, beside other numbers; hub is one for the Hugging Face Hub, with a model card. A converted
+    model is run beside the Keras model on 100 test examples, and is not written if its outputs
+    differ.
     """
     ref, registry = parse_words(reference), session.open()
     with watched(quiet) as (observer, interrupts):

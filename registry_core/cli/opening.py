@@ -6,11 +6,17 @@ import getpass
 import os
 import shlex
 import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from registry_core.terminal import output
+
+if TYPE_CHECKING:
+    from registry_core.records import Version
+    from registry_core.registry import Registry
 
 
 def has_display() -> bool:
@@ -29,6 +35,15 @@ def open_file(path: Path) -> None:
     output.print_warning(f"There is no display to open a browser on. The file is {path}")
     if command := _copy_command(path):
         output.print_note(f"On your own machine: {command}")
+
+
+def open_report(registry: Registry, version: Version) -> None:
+    """Write a version's report to a folder that is the user's alone, and open it."""
+    page = registry.report(version).to_html()
+    folder = Path(tempfile.mkdtemp(prefix=f"{version.model}-{version.version}-"))
+    path = folder / f"{version.model}-{version.version}.html"
+    path.write_text(page, "utf-8")
+    open_file(path)
 
 
 def _copy_command(path: Path) -> str:

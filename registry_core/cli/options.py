@@ -141,6 +141,11 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)
 ]
 
+OpenOption = Annotated[
+    bool,
+    typer.Option("--open", help="Open the report in a browser.", rich_help_panel=OUTPUT),
+]
+
 QuietOption = Annotated[
     bool, typer.Option("-q", "--quiet", help="Print only names.", rich_help_panel=OUTPUT)
 ]

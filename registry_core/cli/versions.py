@@ -13,6 +13,7 @@ from registry_core.cli.app import OUTPUT, app, completed_by, session
 from registry_core.cli.options import (
     JsonOption,
     LimitOption,
+    OpenOption,
     QuietOption,
     ReferenceArgument,
     WideOption,
@@ -27,6 +28,8 @@ from registry_core.terminal import output
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from registry_core.records import Version
+    from registry_core.refs import Ref
     from registry_core.registry import Registry
 
 # A table shows this many versions or ledger rows unless --limit says otherwise.
@@ -210,10 +213,14 @@ def show(
         bool,
         typer.Option("--log", help="Show the log of its run, or of RUN.", rich_help_panel=OUTPUT),
     ] = False,
+    open_it: OpenOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show a version: metrics, settings, data, files."""
+    """Show a version: metrics, settings, mistakes, files.
+
+    With --open, its report is opened in a browser, too.
+    """
     registry = session.open()
     if log:
         found = registry.run_log(reference)
@@ -227,15 +234,24 @@ def show(
         return
     ref = parse_words(reference)
     if quiet:
-        output.print_references([registry.version(ref).ref])
-        return
+        version = registry.version(ref)
+        output.print_references([version.ref])
+    else:
+        version = _show(registry, ref, as_json)
+    if open_it:
+        from registry_core.cli.opening import open_report
+
+        open_report(registry, version)
+
+
+def _show(registry: Registry, ref: Ref, as_json: bool) -> Version:
     details = registry.show(ref)
+    version = details.version
     if as_json:
         output.print_json(details.to_json())
-        return
+        return version
     from registry_core.terminal.tables.versions import show_version
 
-    version = details.version
     try:
         results = registry.per_example_results(version)
     except MlregError as error:  # the rest of the version can be shown
@@ -244,6 +260,7 @@ def show(
     show_version(version, details.manifest, details.together, results)
     if version.file(LOG_FILE):
         output.print_hint(f"Its log: mlreg show {version.ref} --log")
+    return version
 
 
 @app.command(

@@ -184,8 +184,8 @@ def _drawn(arrays: list[np.ndarray | None]) -> tuple[list[bytes | None], str]:
 
 
 def _top(arrays: list[np.ndarray]) -> float:
-    """What white is, for arrays of floats: 1, 255, or less where all are far below it."""
-    highest = max((float(each.max()) for each in arrays if each.dtype.kind not in "ub"), default=1)
+    """What white is: 1, 255, or less where all arrays are far below it."""
+    highest = max((float(each.max()) for each in arrays if each.dtype != bool), default=1)
     if highest <= 1:
         return 1.0
     return highest if highest <= 64 else 255.0  # the digits of scikit-learn go up to 16
@@ -199,7 +199,7 @@ def _png(array: np.ndarray, top: float, side: int) -> bytes:
         array = array[..., 0]
     if array.dtype == bool:
         array = array.astype("uint8") * 255
-    elif array.dtype != np.uint8:
+    elif array.dtype != np.uint8 or top != 255:
         array = np.rint(array.astype("float32") * (255 / top)).clip(0, 255).astype("uint8")
     picture = Image.fromarray(np.ascontiguousarray(array))
     picture.thumbnail((side, side))  # a smaller one stays as it is

@@ -9,20 +9,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from registry_core.data.checks import fingerprint
-from registry_core.errors import IntegrityError, MlregError, UsageError
+from registry_core.errors import MlregError, UsageError
 from registry_core.evaluation.export_check import ExportCheck, QuantizedTest
 from registry_core.evaluation.packing import pack_results
 from registry_core.evaluation.paired_tests import compare, resampling_progress
+from registry_core.exports.figures import write_figures
 from registry_core.exports.formats import EXTRAS, FORMATS, check_int8, choose_format
+from registry_core.exports.hub import add_documents
 from registry_core.exports.outputs import Output
 from registry_core.plugins import custom_code
 from registry_core.process import streams
 from registry_core.process.requirements import require_extra, require_keras
-from registry_core.records import FIGURES_FOLDER, MODEL_FILE, Version
+from registry_core.records import MODEL_FILE, Version
 from registry_core.settings import Settings
 from registry_core.store import Store
 from registry_core.types import DataSplits, Observer
@@ -69,7 +71,7 @@ class ExportRequest:
     Args:
         form: one of `FORMATS`; None derives it from the path. `savedmodel` writes a folder named
             after the version's number, which TensorFlow Serving finds in the folder `path`;
-            `figures` writes a folder; the others write a file.
+            `hub` and `figures` write a folder; the others write a file.
         path: the output; None makes a name in the working folder from model and version.
         overwrite: replace an existing regular file; a folder with content is never replaced.
         int8: write a `litert` model in 8-bit integers, and test what that costs.
@@ -120,12 +122,14 @@ def export(
     check = None
     with output.draft(FORMATS[form]) as draft:
         if form == "figures":
-            _write_figures(store, version, draft)
+            write_figures(store, version, draft)
         elif form == "keras":
             store.copy_out(version, MODEL_FILE, draft)
         else:
             model = _Model(store, version, form, draft, settings or Settings())
             check = model.write(request, load_data, observer)
+        if form == "hub":
+            add_documents(store, version, draft)
     return Export(output.path, check)
 
 
@@ -145,25 +149,6 @@ def _output(version: Version, form: str, request: ExportRequest) -> Output:
         fallback=usual,
         numbered=numbered,
     )
-
-
-def _write_figures(store: Store, version: Version, draft: Path) -> None:
-    """Copy a version's figures, keeping their subfolders."""
-    store.manifest(version)  # the index may lack files that the manifest has
-    draft.mkdir()
-    for file in version.files:
-        path = PurePosixPath(file.path)
-        if path.parts[0] != FIGURES_FOLDER:
-            continue
-        if ".." in path.parts or path.is_absolute():
-            raise IntegrityError(
-                f"A figure of {version.ref} has a path that leads out of it: {file.path!r:.80}.",
-                "Nothing was written.",
-                "mlreg verify",
-            )
-        place = draft.joinpath(*path.parts[1:])
-        place.parent.mkdir(parents=True, exist_ok=True)
-        store.copy_out(version, file.path, place)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ FORMATS = {
     "savedmodel": "",
     "onnx": ".onnx",
     "litert": ".tflite",
+    "hub": "",
     "figures": "",
 }
 

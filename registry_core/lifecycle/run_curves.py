@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -140,7 +141,7 @@ class ProgressWriter(SilentObserver):
         self._next_write = time.monotonic() + SECONDS_BETWEEN_WRITES
         self._write(self._folder.set_progress, self._now)
 
-    def _write(self, write: Any, content: Mapping[str, Any]) -> None:
+    def _write(self, write: Callable[[str], object], content: Mapping[str, Any]) -> None:
         if not self._writable:
             return
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -169,9 +170,9 @@ def read_curves(store: Store, run_id: str) -> RunCurves:
     Raises:
         UsageError: there is no such run.
     """
-    run = store.unfinished_run(run_id)
-    if run is not None:
-        return _unfinished(run, *store.run_progress(run_id))
+    if (run := store.unfinished_run(run_id)) is not None:
+        with suppress(UsageError):  # it made its version meanwhile
+            return _unfinished(run, *store.run_progress(run_id))
     for version in store.versions_of_run(run_id, 1):
         return _finished(store, version)
     raise UsageError(f"There is no run {run_id!a}.", "Choose one of the list.", "mlreg runs")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from registry_core.records import FileRecord
+
 if TYPE_CHECKING:
     from registry_core.evaluation.per_example_results import PerExampleResults
     from registry_core.evaluation.shown_examples import ShownExample
@@ -29,17 +31,22 @@ def render_run_report(
         results: on the test split.
         examples: the worst mistakes.
         sections: of plugins.
-        pictures: path -> PNG of the figures that plugins drew.
+        pictures: path -> PNG of the run's figures; those that the host draws are left out.
     """
     from registry_core.reports.build import build_report
     from registry_core.reports.html import render_page
-    from registry_core.reports.sources import ReportSource
+    from registry_core.reports.sources import ReportSource, is_own_figure
 
+    figures = {
+        path: content
+        for path, content in (pictures or {}).items()
+        if is_own_figure(FileRecord(path, len(content), ""), record)
+    }
     source = ReportSource(
         record,
         results=results,
         examples=examples,
         plugin_sections=sections,
-        pictures=pictures or {},
+        pictures=figures,
     )
     return render_page(build_report(source))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from registry_core.reports import decisions, learning, mistakes, overview
 from registry_core.reports.report import Report
 from registry_core.reports.sources import ReportSource
-from registry_core.reports.wording import damaged
+from registry_core.reports.wording import damaged, shown
 from registry_core.sections import Block, Picture, Section
 
 
@@ -18,19 +18,19 @@ def build_report(source: ReportSource) -> Report:
     What was not recorded, or cannot be read, is said in its section.
     """
     sections = [
-        overview.summary(source),
-        learning.learning_curves(source),
-        *mistakes.mistakes(source),
-        *mistakes.worst(source),
-        *overview.group(source),
-        *_of_plugins(source),
-        overview.data(source),
-        overview.configuration(source),
-        overview.environment(source),
-        *decisions.gates(source),
-        *decisions.events(source),
-        *overview.files(source),
-        overview.loading(source),
+        *shown("Summary", overview.summary, source),
+        *shown("Learning curves", learning.learning_curves, source),
+        *shown("Mistakes", mistakes.mistakes, source),
+        *shown("Worst mistakes", mistakes.worst, source),
+        *shown("Group", overview.group, source),
+        *shown("Sections of plugins", _of_plugins, source),
+        *shown("Data", overview.data, source),
+        *shown("Configuration", overview.configuration, source),
+        *shown("Environment", overview.environment, source),
+        *shown("Promotion", decisions.gates, source),
+        *shown("History", decisions.events, source),
+        *shown("Files", overview.files, source),
+        *shown("How to load it", overview.loading, source),
     ]
     versions = [source.version.ref] if source.version else []
     return Report(source.name, overview.subtitle(source), sections, versions)

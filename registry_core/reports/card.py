@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from registry_core.data.recorded import validation_split
 from registry_core.evaluation.groups import metrics_of
@@ -26,7 +27,7 @@ from registry_core.formatting import (
     training_facts,
     when,
 )
-from registry_core.records import MODEL_FILE, LedgerAction, LedgerRow, Version
+from registry_core.records import FIGURES_FOLDER, MODEL_FILE, LedgerAction, LedgerRow, Version
 from registry_core.refs import series
 from registry_core.reports.known import (
     KnownVersion,
@@ -80,6 +81,7 @@ def render_card(known: KnownVersion, hub: bool = False) -> str:
         bullets([*limits(known), "Fairness, and data other than the test split: not measured."]),
         "## How to load it",
         *_loading(known, hub),
+        *(_figures(known) if hub else ()),
         "## Record",
         _facts(
             [
@@ -309,6 +311,16 @@ def _loading(known: KnownVersion, hub: bool) -> Iterable[str]:
         )
     if known.version.file(MODEL_FILE) is None:
         yield "The version has no model file."
+
+
+def _figures(known: KnownVersion) -> Iterable[str]:
+    """The figures, which are in the same folder as the card."""
+    paths = [each.path for each in known.version.files if each.path.endswith(".png")]
+    shown = [path for path in paths if path.startswith(f"{FIGURES_FOLDER}/")]
+    if shown:
+        yield "## Figures"
+    for path in shown:
+        yield f"![{escaped(path)}]({quote(path)})"
 
 
 def _facts(rows: Iterable[tuple[str, str | None]]) -> str:

@@ -12,11 +12,19 @@ from registry_core.evaluation.paired_tests import Comparison
 from registry_core.formatting import fraction, signed
 from registry_core.promotion.gates import format_comparison, format_p_value
 from registry_core.reports.changed_hands import changed_hands
-from registry_core.reports.learning import compared_curves
+from registry_core.reports.learning import compared_curves, group_curves
 from registry_core.reports.overview import MAX_CLASSES, MAX_SETTINGS, intervals
 from registry_core.reports.report import Report
 from registry_core.reports.sources import ReportSource
-from registry_core.reports.wording import clip, damaged, left_out, setting
+from registry_core.reports.wording import (
+    clip,
+    damaged,
+    left_out,
+    quantity,
+    setting,
+    shown,
+    signed_quantity,
+)
 from registry_core.sections import Block, Code, Section, Table, Text
 from registry_core.store import Store
 
@@ -43,33 +51,39 @@ def compare_sources(
         observer: is told the progress of a long comparison.
     """
     versions = [source.version for source in sources if source.version]
+    groups, histories = _groups(store, sources)
     compared = side_by_side(
         versions,
         [source.manifest for source in sources],
         [source.results for source in sources],
-        _groups(store, sources),
+        groups,
         observer,
     )
-    return compare_report(sources, compared)
+    return compare_report(sources, compared, histories)
 
 
-def compare_report(sources: Sequence[ReportSource], compared: SideBySide) -> Report:
+def compare_report(
+    sources: Sequence[ReportSource],
+    compared: SideBySide,
+    histories: Sequence[Sequence[Mapping[str, Any]]] = (),
+) -> Report:
     """The report of versions that were compared.
 
     Args:
         sources: what was recorded of each, in the order of `compared.versions`.
         compared: their differences.
+        histories: the manifests of each group's versions; empty without groups.
     """
     names = [version.ref for version in compared.versions]
     baseline, *others = names
     sections = [
-        _metrics(sources, compared),
-        _tests(sources, compared),
-        *_groups_section(compared),
-        *compared_curves(sources),
-        *_parts(compared),
-        *changed_hands(sources, compared.differences),
-        _settings(compared),
+        *shown("Metrics", _metrics, sources, compared),
+        *shown("Paired test", _tests, sources, compared),
+        *shown("Groups", _groups_section, compared, histories),
+        *shown("Learning curves", compared_curves, sources),
+        *shown("Each class", _parts, compared),
+        *shown("Examples that changed hands", changed_hands, sources, compared.differences),
+        *shown("Settings that differ", _settings, compared),
         Section("How to compare again", [Code(f"mlreg compare {' '.join(names)}", "sh")]),
     ]
     title = f"{', '.join(others)} against {baseline}"
@@ -77,19 +91,25 @@ def compare_report(sources: Sequence[ReportSource], compared: SideBySide) -> Rep
     return Report(clip(title, 200), clip("; ".join(made)), sections, names)
 
 
-def _groups(store: Store, sources: Sequence[ReportSource]) -> list[Group]:
-    """The groups that versions belong to, each once; empty if every version was made alone."""
+def _groups(
+    store: Store, sources: Sequence[ReportSource]
+) -> tuple[list[Group], list[list[Mapping[str, Any]]]]:
+    """The groups that versions belong to, each once, with their manifests.
+
+    Both are empty if every version was made alone.
+    """
     if all(len(source.group) < 2 for source in sources):
-        return []
+        return [], []
     once = {source.group[0].ref: source.group for source in sources if source.group}
-    found = []
+    found, all_manifests = [], []
     for members in once.values():
         try:
-            manifests = [store.manifest(member) for member in members]
+            manifests: list[Mapping[str, Any]] = [store.manifest(member) for member in members]
         except MlregError:  # without it nothing says that the splits are equal
             manifests = [{} for _ in members]
         found.append(group_of(members, manifests))
-    return found
+        all_manifests.append(manifests)
+    return found, all_manifests
 
 
 def _metrics(sources: Sequence[ReportSource], compared: SideBySide) -> Section:
@@ -166,7 +186,9 @@ def verdict(comparison: Comparison, name: str, baseline: str) -> str:
     )
 
 
-def _groups_section(compared: SideBySide) -> list[Section]:
+def _groups_section(
+    compared: SideBySide, histories: Sequence[Sequence[Mapping[str, Any]]]
+) -> list[Section]:
     if not compared.groups:
         return []
     rows = []
@@ -181,6 +203,9 @@ def _groups_section(compared: SideBySide) -> list[Section]:
     columns = ("group", "metric", "runs", "mean", "deviation", "95 % interval of the mean")
     blocks: list[Block] = [Table(columns, rows, "Runs that differ only in their seed")]
     blocks += [_difference_of_groups(each) for each in compared.group_differences]
+    names = [group.name for group in compared.groups]
+    if charts := group_curves(list(zip(names, histories, strict=False))):
+        blocks += [*charts, Text("Curves of groups: the mean of the runs ± one deviation.")]
     return [Section("Groups", blocks)]
 
 
@@ -211,24 +236,26 @@ def _parts(compared: SideBySide) -> list[Section]:
     measure = compared.class_measure
     noun, title = _MEASURES.get(measure, ("class", "Each class"))
     names = [version.ref for version in compared.versions]
-    decimals = measure == "mae"
+    is_quantity = measure == "mae"
 
     def shown(value: float | None) -> str:
         if value is None:
             return ""
-        return fraction(measure, value) if decimals else f"{value:.4f}"
+        return quantity(value) if is_quantity else f"{value:.4f}"
 
     def distance(values: Sequence[float | None]) -> float:
         known = [value for value in values if value is not None]
         return max(known) - min(known) if known else 0.0
+
+    def changed(difference: float) -> str:
+        return signed_quantity(difference) if is_quantity else f"{difference:+.4f}"
 
     ordered = sorted(compared.classes.items(), key=lambda item: -distance(item[1]))
     rows = []
     for name, values in ordered[:MAX_CLASSES]:
         first = values[0]
         differences = [
-            "" if value is None or first is None else f"{value - first:+.4f}"
-            for value in values[1:]
+            "" if value is None or first is None else changed(value - first) for value in values[1:]
         ]
         rows.append((clip(name), *map(shown, values), *differences))
     columns = (noun, *names, *(f"{name} − {names[0]}" for name in names[1:]))

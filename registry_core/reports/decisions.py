@@ -109,7 +109,7 @@ def _checks(row: LedgerRow, checks: list[Any]) -> Table:
             )
         )
     title = f"Checks for {row.alias}, {when(row.at)}"
-    return Table(("check", "result", "found", "rule of"), rows, title)
+    return Table(("check", "result", "found", "asked by"), rows, title)
 
 
 def evidence_forced(row: LedgerRow) -> bool:

@@ -93,6 +93,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["base64"] = _base64
     environment.filters["paragraphs"] = _paragraphs
+    environment.filters["parts"] = _parts
     environment.filters["number"] = _number
     environment.globals["draw"] = _draw
     environment.tests["number"] = _is_number
@@ -124,6 +125,12 @@ def _base64(content: bytes) -> str:
 
 def _paragraphs(text: str) -> list[str]:
     return [part for part in re.split(r"\n\s*\n", text.strip()) if part.strip()]
+
+
+def _parts(text: str) -> list[str]:
+    """Text, and between each pair of backticks code, in turn."""
+    parts = text.split("`")
+    return parts if len(parts) % 2 else [text]
 
 
 def _is_number(value: object) -> bool:

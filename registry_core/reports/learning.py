@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from registry_core.data.recorded import validation_split
+from registry_core.evaluation.summary_stats import summarize
 from registry_core.reports.sources import ReportSource
 from registry_core.sections import Block, LineChart, Section, Series, Text
 
@@ -16,6 +17,7 @@ MAX_EPOCHS = 1_000
 MAX_LINES = 8
 
 LEARNING_RATE = "learning_rate"
+_ACRONYMS = {"auc", "f1", "iou", "mae", "mse", "rmse"}
 
 
 def learning_curves(source: ReportSource) -> Section:
@@ -68,6 +70,48 @@ def compared_curves(sources: Sequence[ReportSource]) -> list[Section]:
     return [Section("Learning curves", blocks)]
 
 
+def group_curves(
+    groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+) -> list[LineChart]:
+    """A chart for each metric, with a line for each group of two runs or more.
+
+    Args:
+        groups: names, and the manifests of the runs; a run that ended earlier counts as long as it
+            ran.
+
+    Returns:
+        Means with one standard deviation to either side; none for the learning rate.
+    """
+    histories = [
+        (name, [recorded_history(manifest) for manifest in manifests])
+        for name, manifests in groups[:MAX_LINES]
+        if len(manifests) > 1
+    ]
+    keys = dict.fromkeys(key for _, runs in histories for run in runs for key in run)
+    charts = []
+    for key in [key for key in keys if key != LEARNING_RATE][:MAX_CHARTS]:
+        with_key = [(name, [run[key] for run in runs if key in run]) for name, runs in histories]
+        lines = [(name, runs) for name, runs in with_key if runs]
+        places = _places(max(len(values) for _, runs in lines for values in runs))
+        series = [_mean_line(name, runs, places) for name, runs in lines]
+        charts.append(LineChart(title_of(key), series, [float(n + 1) for n in places], "epoch"))
+    return charts
+
+
+def _mean_line(name: str, runs: Sequence[Sequence[float | None]], places: Sequence[int]) -> Series:
+    mean: list[float | None] = []
+    low: list[float | None] = []
+    high: list[float | None] = []
+    for place in places:
+        reached = (run[place] for run in runs if place < len(run))
+        values = [value for value in reached if value is not None]
+        stats = summarize(values) if values else None
+        mean.append(stats.mean if stats else None)
+        low.append(stats.mean - stats.std if stats and stats.std is not None else None)
+        high.append(stats.mean + stats.std if stats and stats.std is not None else None)
+    return Series(name, mean, low, high)
+
+
 def recorded_history(manifest: Mapping[str, Any]) -> dict[str, list[float | None]]:
     """Metric -> its value after each epoch, for metrics that have any."""
     history = manifest.get("history")
@@ -87,9 +131,11 @@ def ordered_metrics(history: Mapping[str, Any]) -> list[str]:
 
 
 def title_of(metric: str) -> str:
-    """`accuracy`, `validation accuracy`, `learning rate`."""
-    prefix = "validation " if metric.startswith("val_") else ""
-    return prefix + metric.removeprefix("val_").replace("_", " ")
+    """`Accuracy`, `Validation accuracy`, `Learning rate`, `MAE`."""
+    name = metric.removeprefix("val_")
+    name = name.upper() if name in _ACRONYMS else name.replace("_", " ")
+    title = f"validation {name}" if metric.startswith("val_") else name
+    return title[:1].upper() + title[1:]
 
 
 def _validated_on(source: ReportSource) -> str | None:
@@ -115,14 +161,7 @@ def _chart(metric: str, lines: Sequence[tuple[str, Sequence[float | None]]]) -> 
         Series(name, [values[n] if n < len(values) else None for n in places])
         for name, values in lines
     ]
-    title = title_of(metric)
-    return LineChart(
-        title[:1].upper() + title[1:],
-        series,
-        [float(n + 1) for n in places],
-        "epoch",
-        title,
-    )
+    return LineChart(title_of(metric), series, [float(n + 1) for n in places], "epoch")
 
 
 def _places(count: int) -> list[int]:

@@ -20,9 +20,18 @@ from registry_core.evaluation.task_summary import (
     most_confused,
     residuals,
 )
-from registry_core.formatting import counted, number
+from registry_core.formatting import counted
 from registry_core.reports.sources import ReportSource
-from registry_core.reports.wording import clip, damaged, in_unit, left_out, percent, shares
+from registry_core.reports.wording import (
+    clip,
+    damaged,
+    in_unit,
+    left_out,
+    percent,
+    quantity,
+    shares,
+    signed_quantity,
+)
 from registry_core.sections import (
     Bar,
     BarChart,
@@ -51,6 +60,8 @@ MAX_TARGETS = 8
 MAX_COLUMNS = 16
 
 _BINS = 10
+# a mean confidence this near to the accuracy is as good as equal
+_SAME_CONFIDENCE = 0.005
 
 
 def mistakes(source: ReportSource) -> list[Section]:
@@ -97,6 +108,8 @@ def _classes(results: PerExampleResults, names: Sequence[str]) -> list[Section]:
         )
     elif not is_label:
         blocks.append(Text(f"A matrix of {len(names):,} classes is too large to be drawn."))
+    bars, table = _scores(scores, noun)
+    blocks += bars
     if pairs := most_confused(results, names):
         totals = {score.name: score.examples for score in scores}
         rows = [
@@ -106,10 +119,11 @@ def _classes(results: PerExampleResults, names: Sequence[str]) -> list[Section]:
         columns = ("true class", "predicted class", "examples", "of the true class")
         blocks.append(Table(columns, rows, "Classes that are confused most often"))
     title = "Mistakes by label" if is_label else "Mistakes by class"
-    return [Section(title, [*blocks, *_scores(scores, noun)])]
+    return [Section(title, [*blocks, *table])]
 
 
-def _scores(scores: Sequence[ClassScore], noun: str) -> list[Block]:
+def _scores(scores: Sequence[ClassScore], noun: str) -> tuple[list[Block], list[Block]]:
+    """A chart of the recalls, and a table of everything."""
     known = [score for score in scores if score.recall is not None]
     worst = sorted(known, key=lambda score: score.recall or 0.0)[:MAX_BARS]
     bars = [
@@ -136,11 +150,9 @@ def _scores(scores: Sequence[ClassScore], noun: str) -> list[Block]:
         for score in scores[:MAX_CLASSES]
     ]
     columns = (noun, "examples", "precision", "95 % interval", "recall", "95 % interval")
-    blocks: list[Block] = []
-    if bars:
-        blocks.append(BarChart(title, bars, "recall", 1.0))
-    blocks.append(Table(columns, rows, f"Precision and recall of each {noun}"))
-    return [*blocks, *left_out(MAX_CLASSES, len(scores), noun)]
+    table = Table(columns, rows, f"Precision and recall of each {noun}")
+    chart: list[Block] = [BarChart(title, bars, "recall", 1.0)] if bars else []
+    return chart, [table, *left_out(MAX_CLASSES, len(scores), noun)]
 
 
 def _calibration(results: PerExampleResults) -> list[Section]:
@@ -170,10 +182,13 @@ def _calibration(results: PerExampleResults) -> list[Section]:
     mean = sum(found) / len(found) if len(found) else 0.0
     right = sum(each.accuracy * each.examples for each in bins) / sum(e.examples for e in bins)
     side = "more" if mean > right else "less"
+    compared = f"{side} confident than accurate"
+    if abs(mean - right) < _SAME_CONFIDENCE:
+        compared = "as confident as accurate"
     said = (
-        f"The model is {side} confident than it is right: its mean confidence is {percent(mean)}, "
-        f"its accuracy {percent(right)}. The expected calibration error, the mean distance of "
-        f"accuracy and confidence over {_BINS} ranges of equal width, is {error:.4f}."
+        f"On average, the model is {compared}: its mean confidence is {percent(mean)}, its "
+        f"accuracy {percent(right)}. The expected calibration error, the mean distance of accuracy "
+        f"and confidence over {_BINS} ranges of equal width, is {error:.4f}."
     )
     return [
         Section(
@@ -237,9 +252,9 @@ def _targets(found: Sequence[Residuals]) -> Table:
         (
             clip(each.target),
             each.unit,
-            number(each.mean_absolute),
-            number(each.root_mean_square),
-            _signed(each.bias),
+            quantity(each.mean_absolute),
+            quantity(each.root_mean_square),
+            signed_quantity(each.bias),
         )
         for each in found[:MAX_CLASSES]
     ]
@@ -254,10 +269,13 @@ def _target(each: Residuals, examples: int, is_only: bool) -> list[Block]:
     if is_only:
         middle = [each.quantiles[share] for share in (0.05, 0.95)]
         facts = [
-            ("mean absolute error", f"{number(each.mean_absolute)}{unit}"),
-            ("root mean square error", f"{number(each.root_mean_square)}{unit}"),
-            ("bias, the mean of predicted − true", f"{_signed(each.bias)}{unit}"),
-            ("90 % of the errors are between", f"{_signed(middle[0])} and {_signed(middle[1])}"),
+            ("mean absolute error", f"{quantity(each.mean_absolute)}{unit}"),
+            ("root mean square error", f"{quantity(each.root_mean_square)}{unit}"),
+            ("bias, the mean of predicted − true", f"{signed_quantity(each.bias)}{unit}"),
+            (
+                "90 % of the errors are between",
+                f"{signed_quantity(middle[0])} and {signed_quantity(middle[1])}",
+            ),
         ]
         blocks.append(Facts(facts))
     if each.left_out:
@@ -281,10 +299,6 @@ def _target(each: Residuals, examples: int, is_only: bool) -> list[Block]:
     return blocks
 
 
-def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else ''}{number(value)}"
-
-
 def _losses(results: PerExampleResults) -> Section:
     """The spread of the objective over the examples, where the task says nothing of classes."""
     values = sorted(value for value in results.measured() or () if value == value)
@@ -294,9 +308,9 @@ def _losses(results: PerExampleResults) -> Section:
     edges, counts = _histogram(values)
     places = [values[round(share * (len(values) - 1))] for share in (0.05, 0.5, 0.95)]
     facts = [
-        ("5 % of the examples are below", number(places[0])),
-        ("median", number(places[1])),
-        ("5 % of the examples are above", number(places[2])),
+        ("5 % of the examples are below", quantity(places[0])),
+        ("median", quantity(places[1])),
+        ("5 % of the examples are above", quantity(places[2])),
     ]
     chart = Histogram(f"{name} of {counted(len(values), 'test example')}", edges, counts, name)
     return Section("Mistakes", [Facts(facts), chart])
@@ -337,12 +351,14 @@ def worst(source: ReportSource) -> list[Section]:
 
 def item_of(example: ShownExample, *more: tuple[str, str]) -> GalleryItem:
     """One example as a card: what it is, what is true, what the model believes."""
-    facts = [
-        ("true", clip(example.truth, 200)),
-        ("predicted", clip("; ".join(map(_belief, example.beliefs)), 300)),
-        *more,
-        ("loss", "not finite" if example.loss is None else number(example.loss)),
-    ]
+    facts = [("true", clip(example.truth, 200))] if example.truth else []
+    beliefs = [_belief(belief) for belief in example.beliefs]
+    if beliefs:
+        facts.append(("predicted", clip(beliefs[0], 200)))
+    if beliefs[1:]:
+        facts.append(("then", clip(", ".join(beliefs[1:]), 300)))
+    loss = "not finite" if example.loss is None else quantity(example.loss)
+    facts += [*more, ("loss", loss)]
     row = example.row or ()
     facts += [(clip(name, 60), _cell(value)) for name, value in row[:MAX_COLUMNS]]
     if len(row) > MAX_COLUMNS:
@@ -355,9 +371,9 @@ def item_of(example: ShownExample, *more: tuple[str, str]) -> GalleryItem:
 def _cell(value: object) -> str:
     if value is None:
         return "missing"
-    return number(value) if isinstance(value, float) else clip(value, 200)
+    return quantity(value) if isinstance(value, float) else clip(value, 200)
 
 
 def _belief(belief: tuple[str, float | None]) -> str:
     name, probability = belief
-    return name if probability is None else f"{name} {percent(probability)}"
+    return name if probability is None else f"{name} ({percent(probability)})"

@@ -61,19 +61,11 @@ def metrics_table(source: ReportSource) -> list[Block]:
     if not source.metrics:
         return [Text("No metrics are recorded.")]
     found = intervals(source.metrics, source.results)
-    objective = source.manifest.get("objective") or {}
     rows = [
-        (
-            name,
-            fraction(name, value),
-            interval(name, found.get(name)),
-            better_when(name, objective["direction"], objective.get("unit", ""))
-            if name == objective.get("metric")
-            else "",
-        )
+        (name, fraction(name, value), interval(name, found.get(name)))
         for name, value in source.metrics.items()
     ]
-    blocks: list[Block] = [Table(("metric", "value", "95 % interval", "objective"), rows)]
+    blocks: list[Block] = [Table(("metric", "value", "95 % interval"), rows)]
     if found:
         examples = counted(source.results.examples, "test example") if source.results else ""
         blocks.append(
@@ -124,6 +116,10 @@ def _facts(source: ReportSource) -> list[tuple[str, str]]:
     dataset = version.dataset if version else manifest.get("dataset")
     preset = version.preset if version else manifest.get("preset")
     seed = version.seed if version else manifest.get("seed")
+    if objective := manifest.get("objective"):
+        unit = objective.get("unit", "")
+        words = better_when(objective["metric"], objective["direction"], unit)
+        facts.append(("objective", words))
     facts += [("dataset", str(dataset)), ("preset", str(preset)), ("seed", str(seed))]
     if parameters := _parameters(manifest):
         facts.append(("parameters", parameters))
@@ -249,7 +245,8 @@ def data(source: ReportSource) -> Section:
         )
         if names:
             units = task.get("units") or []
-            facts.append((f"{len(names):,} {plural}, in order", _listed(names, units)))
+            heading = noun if len(names) == 1 else f"{len(names):,} {plural}, in order"
+            facts.append((heading, _listed(names, units)))
     return Section("Data", [*blocks, Facts(facts)])
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from registry_core.errors import MlregError, one_line
 from registry_core.formatting import as_typed, counted, fraction
-from registry_core.sections import Text
+from registry_core.sections import Section, Text
 
 if TYPE_CHECKING:
     from registry_core.evaluation.task_summary import Interval
@@ -26,6 +28,20 @@ def clip(value: object, longest: int = _LONGEST) -> str:
 def setting(value: object) -> str:
     """A setting's value as `-p` takes it."""
     return clip(as_typed(value))
+
+
+def quantity(value: float) -> str:
+    """A number as people write it: `1,439`, `57`, `0.3125`, `1.2e+20`."""
+    if not math.isfinite(value):
+        return str(value)
+    if 1_000 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def signed_quantity(value: float) -> str:
+    """The same with its sign: `+1,439`."""
+    return f"{'+' if value > 0 else ''}{quantity(value)}"
 
 
 def interval(name: str, found: Interval | None) -> str:
@@ -59,6 +75,28 @@ def damaged(what: str, problem: str) -> Text:
         f"Run `{VERIFY}` to see every damaged file of the registry.",
         is_alert=True,
     )
+
+
+def shown(
+    title: str, make: Callable[..., Section | Sequence[Section]], *given: object
+) -> Sequence[Section]:
+    """The sections that a function makes; one that says why, where the record has another form.
+
+    A record may be of another mlreg, or hold what a plugin put there; it takes one section down.
+    """
+    try:
+        made = make(*given)
+    except (
+        MlregError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
+        said = f"The record has a form that this mlreg does not know: {clip(one_line(error))}"
+        return [Section(title, [Text(said, is_alert=True)])]
+    return [made] if isinstance(made, Section) else made
 
 
 def left_out(shown: int, total: int, noun: str) -> list[Text]:

@@ -51,11 +51,13 @@ def ways(model: keras.Model, form: str, calibration: Any = None) -> Iterator[Way
 
     Args:
         model: built, and called where the format needs that.
-        form: `h5`, `savedmodel`, `onnx` or `litert`.
+        form: `h5`, `hub`, `savedmodel`, `onnx` or `litert`.
         calibration: inputs of training examples, for a model in 8-bit integers; None for floats.
     """
     if form == "h5":
         yield Way(model.save)
+    elif form == "hub":
+        yield Way(partial(model.save, zipped=False))
     elif form == "savedmodel":
         yield Way(partial(_export, model, "tf_saved_model"))
         if getattr(model, "inputs", None):

@@ -54,7 +54,7 @@ def load_exported(form: str, path: Path, model: keras.Model) -> Exported:
     """Load an export.
 
     Args:
-        form: `h5`, `savedmodel`, `onnx` or `litert`.
+        form: `h5`, `hub`, `savedmodel`, `onnx` or `litert`.
         path: what was written.
         model: the Keras model, which says how inputs and outputs are called.
     """

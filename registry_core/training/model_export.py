@@ -34,7 +34,7 @@ from registry_core.training.exported_models import (
 )
 from registry_core.training.model_files import load_model
 
-EXPORT_FORMATS = ("keras", "h5", "savedmodel", "onnx", "litert")
+EXPORT_FORMATS = ("keras", "h5", "savedmodel", "onnx", "litert", "hub")
 
 # terminal colours, graph node names, operation names and paths in the libraries' messages
 _NOISE = re.compile(

@@ -106,6 +106,16 @@ def test_a_run_that_wrote_nothing_has_empty_curves(project):
         assert (curves.state, curves.stage, curves.updated) == ("interrupted", "", None)
 
 
+def test_what_is_no_file_in_the_place_of_the_curves_is_not_followed(project, tmp_path):
+    stopped = project.stopped()
+    folder = project.store.folder / "runs" / stopped.id
+    (tmp_path / "other").write_text('{"epoch": 1, "metrics": {"loss": 5.0}}')
+    for name in ("epochs.jsonl", "progress.json"):
+        (folder / name).unlink()
+        (folder / name).symlink_to(tmp_path / "other")
+    assert read_curves(project.store, stopped.id).metrics == {}
+
+
 def test_a_run_that_does_not_exist_is_refused(project):
     for name in ("20260101T000000Z-00000000", "../runs", "", "x" * 5000):
         with pytest.raises(UsageError, match="There is no run"):

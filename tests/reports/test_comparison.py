@@ -121,6 +121,11 @@ def test_groups_are_compared_by_their_means(registry):
         for predicted in predictions:
             publish_zoo(registry.store, predicted, group=group)
     found = section(registry.report("zoo@1", "zoo@3"), "Groups")
+    curves = blocks(found, LineChart)
+    assert [chart.title for chart in curves] == ["Loss", "Validation loss"]
+    first = curves[0].series[0]
+    assert (first.name, list(first.values)) == ("zoo@1, zoo@2", [3.0, 2.0, 1.0])
+    assert first.low == first.high == first.values  # equal runs
     means, difference = blocks(found, Table)
     assert [row[:4] for row in means.rows if row[1] == "test_accuracy"] == [
         ("zoo@1, zoo@2", "test_accuracy", 2, "0.8750"),

@@ -7,17 +7,14 @@ import re
 
 import pytest
 from cli_helpers import python
-from promotion_helpers import promote
-from report_helpers import CLASSES, Page, described, example, publish_zoo
+from report_helpers import CLASSES, Page, described, publish_hostile, publish_zoo
 
 from registry_core.registry import Registry
 from registry_core.reports import render_run_report
 from registry_core.reports.html import render_contents, render_page, render_sections
-from registry_core.sections import Code, Facts, Section, Table, Text
+from registry_core.sections import Code, Section, Text
 from registry_core.settings import Settings
 from registry_core.tasks import Classification
-
-HOSTILE = "</style></script><script>alert(1)</script><img src=x onerror='alert(1)'>\"&'"
 
 
 @pytest.fixture
@@ -27,41 +24,7 @@ def registry(tmp_path):
 
 @pytest.fixture
 def hostile(registry):
-    """Versions in which every text that someone may choose is HTML."""
-    names = [f"{HOSTILE}{number}" for number in range(3)]
-    for seed in (1, 2):
-        version = publish_zoo(
-            registry.store,
-            [seed % 3] * 12,
-            data={**described(Classification(names)), "source": HOSTILE},
-            config={HOSTILE: HOSTILE, "seed": seed},
-            history={HOSTILE: [1.0, 2.0]},
-            environment={"python": HOSTILE, "variables": {HOSTILE: HOSTILE}},
-            plugins=[{"name": HOSTILE, "module": HOSTILE, "distribution": HOSTILE}],
-            metrics={"test_accuracy": 0.5, HOSTILE: 1.0},
-            figures_missing=HOSTILE,
-            preset=HOSTILE,
-            examples=[
-                example(
-                    0, truth=HOSTILE, beliefs=((HOSTILE, 0.5),), text=HOSTILE,
-                    row=((HOSTILE, HOSTILE),),
-                )
-            ],
-            sections=[
-                Section(
-                    HOSTILE,
-                    [
-                        Text(HOSTILE, is_alert=True),
-                        Code(HOSTILE, HOSTILE),
-                        Table((HOSTILE, "b"), [(HOSTILE, 1)], HOSTILE),
-                        Facts([(HOSTILE, HOSTILE)]),
-                    ],
-                )
-            ],
-            files={"figures/<b>'\"&.png": b"\x89PNG\r\n\x1a\n", "kept/<i>&.txt": b"x"},
-        )  # fmt: skip
-        registry.tag(version, {"note": HOSTILE})
-        promote(registry, registry.version(version.ref), reason=HOSTILE, force=True)
+    publish_hostile(registry)
     return registry
 
 
@@ -145,6 +108,13 @@ def test_texts_in_any_script_are_shown_as_they_are():
     page = Page(render_sections([Section(text, [Code("if x:\n\tpass")])]))
     assert text in page.text
     assert "if x:\n\tpass" in page.text
+
+
+def test_what_is_between_backticks_is_code():
+    """One that is alone is a character like any other."""
+    html = render_sections([Section("x", [Text("Run `mlreg <verify>` now.\n\na ` b")])])
+    assert "<p>Run <code>mlreg &lt;verify&gt;</code> now.</p>" in html
+    assert "<p>a ` b</p>" in html
 
 
 def test_a_run_has_a_report_before_it_has_a_number(registry):

@@ -25,6 +25,7 @@ from registry_core.version_query import (
     Order,
     VersionQuery,
     parse_condition,
+    parse_order,
 )
 
 COMPARED = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
@@ -62,13 +63,25 @@ def made(number: int, draw: random.Random) -> Version:
     )
 
 
-def fill(index, count: int, objectives=(ACCURACY,), seed: int = 0) -> list[Version]:
-    """Register so many; some are tagged, some removed; returns those that are left."""
+def fill(
+    index, count: int, objectives=(ACCURACY,), seed: int = 0, alike: bool = True
+) -> list[Version]:
+    """Register so many; some are tagged, some removed; returns those that are left.
+
+    Args:
+        index: where.
+        count: how many.
+        objectives: each has one of these.
+        seed: for what is drawn.
+        alike: whether many have equal metrics.
+    """
     draw = random.Random(seed)
     kept = []
     with index.write(create=True) as writing:
         for _ in range(count):
             version = made(writing.take_number("dummy"), draw)
+            if not alike:
+                version = replace(version, metrics={"test_accuracy": draw.random()})
             writing.add_version(version, draw.choice(objectives))
             evidence = {"digest": version.digest}
             writing.append(
@@ -223,6 +236,28 @@ def test_older_rows_of_the_ledger_follow_a_number(index):
         ]
         assert view.ledger("dummy", before=1) == view.ledger("dummy", before=-5) == []
         assert [row.version for row in view.ledger("dummy", version=2, before=100)] == [2]
+
+
+@pytest.mark.gate
+@pytest.mark.parametrize("sort", ["-version", "-test_accuracy", "test_accuracy"])
+def test_a_page_by_number_or_objective_takes_the_same_steps_in_a_long_list(tmp_path, sort):
+    """Its first page, and one from the middle: the index is not read through."""
+    steps = {}
+    for count in (60, 1500):
+        (tmp_path / str(count)).mkdir()
+        index = BACKENDS["SQLite and a folder"](tmp_path / str(count)).index()
+        versions = fill(index, count, alike=False)
+        with index.read() as view:
+            connection = view._connection
+            middle = sorted(versions, key=lambda v: v.metrics["test_accuracy"])[len(versions) // 2]
+            for after in (None, middle.version):
+                taken = []
+                connection.set_progress_handler(lambda taken=taken: taken.append(1) or 0, 10)
+                view.versions("dummy", 5, VersionQuery((), parse_order(sort), after))
+                connection.set_progress_handler(None, 0)
+                steps.setdefault(after is None, []).append(len(taken))
+    for few, many in steps.values():
+        assert many < 3 * few, steps
 
 
 # --- through Registry ----------------------------------------------------------------------------

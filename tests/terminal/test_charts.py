@@ -160,7 +160,7 @@ def test_a_regression_shows_its_errors_in_their_unit(capsys):
     }  # fmt: skip
     show_quality(manifest(task, history={"mean_absolute_error": [9, 2]}), found)
     shown = capsys.readouterr().out
-    assert "mean absolute error, best 2.00 in epoch 2" in shown
+    assert "Mean absolute error, best 2.00 in epoch 2" in shown
     assert "Errors of price on the test split, predicted minus true:" in shown
     assert "bias 2.00 EUR, mean absolute error 2.00 EUR, root mean square error 2.65 EUR" in shown
     assert "recall" not in shown
@@ -188,5 +188,5 @@ def test_show_has_the_curve_and_the_matrix_of_a_run(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     assert run_command(["--registry", str(project.store.folder), "show", "flowers@1"]) == 0
     shown = capsys.readouterr().out
-    assert "loss, best 0.3333 in epoch 3" in shown
+    assert "Loss, best 0.3333 in epoch 3" in shown
     assert [line for line in shown.splitlines() if line.startswith("0 setosa")]

@@ -57,10 +57,18 @@ class Scale:
             step = _step((self.high - self.low) / max(most - 1, 1))
         if whole and self.unit == 1:
             step = max(step, 1.0) if step != 2.5 else 5.0
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
+        first, last = self._multiples(step)
+        for _ in range(9):
+            if first <= last:
+                break
+            step = _step(step / 2.5)  # no round value is so near: take the next finer ones
+            first, last = self._multiples(step)
         values = [index * step for index in range(first, min(last, first + 50) + 1)]
         return [(value * self.unit, self._text(value, step)) for value in values]
+
+    def _multiples(self, step: float) -> tuple[int, int]:
+        """The first and the last multiple of a step that are on the axis."""
+        return math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
 
     def _text(self, value: float, step: float) -> str:
         largest = max(abs(self.low), abs(self.high)) * self.unit
@@ -95,7 +103,8 @@ def scale_of(
     """
     low, high = (found := sorted(values))[0], found[-1]
     if is_log:
-        return Scale(low, high, start, end, is_log=True)
+        is_constant = math.log10(high) - math.log10(low) < 1e-12
+        return Scale(low, low if is_constant else high, start, end, is_log=True)
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
     largest = max(abs(low), abs(high))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 from markupsafe import escape
@@ -80,8 +80,8 @@ def at(value: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """A value with about four digits: 0.7801, 1,234.5, 1.235×10⁻⁷; a dash for None."""
-    if value is None:
+    """A value with about four digits: 0.7801, 1,234.5, 1.235×10⁻⁷; a dash for none."""
+    if value is None or not math.isfinite(value):
         return "–"
     if value == int(value) and abs(value) < 1e12:
         return f"{int(value):,}"
@@ -116,8 +116,3 @@ def power(value: float, digits: int) -> str:
 def minus(text: str) -> str:
     """With the sign that is as wide as a digit."""
     return text.replace("-", "−")
-
-
-def listed(parts: Iterable[str]) -> str:
-    """Sentences, one after the other."""
-    return " ".join(part for part in parts if part)

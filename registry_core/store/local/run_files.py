@@ -115,8 +115,14 @@ def read_log(path: Path) -> bytes:
 
 
 def read_progress(path: Path) -> tuple[bytes, bytes]:
-    """What a run wrote about its epochs, and of its present state; empty if it wrote nothing."""
-    return _read(path, EPOCHS, LIMIT_EPOCHS), _read(path, PROGRESS, LIMIT_PROGRESS)
+    """What a run wrote about its epochs, and of its present state; empty if it cannot be read."""
+    found = []
+    for name, limit_bytes in ((EPOCHS, LIMIT_EPOCHS), (PROGRESS, LIMIT_PROGRESS)):
+        try:
+            found.append(_read(path, name, limit_bytes))
+        except (OSError, IntegrityError):
+            found.append(b"")
+    return found[0], found[1]
 
 
 def _read(path: Path, name: str, limit_bytes: int) -> bytes:

@@ -20,7 +20,6 @@ from registry_core.formatting import (
 )
 from registry_core.refs import series, spans
 from registry_core.terminal.output import stdout
-from registry_core.terminal.tables.quality import show_quality
 from registry_core.terminal.tables.table import (
     Cell,
     Column,
@@ -142,6 +141,8 @@ def show_version(
         together: all versions of its group, including itself.
         results: its results on the test split; None if they were not recorded.
     """
+    from registry_core.terminal.tables.quality import show_quality  # a list needs none of it
+
     console = stdout()
     title = safe_text(version.ref, "bold")
     if version.aliases:
