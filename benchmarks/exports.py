@@ -16,6 +16,7 @@ from benchmarks.measure import report
 # side -> format, and whether in 8-bit integers
 SIDES = {
     "h5": ("h5", False),
+    "hub": ("hub", False),
     "savedmodel": ("savedmodel", False),
     "onnx": ("onnx", False),
     "litert": ("litert", False),
