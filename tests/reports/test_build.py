@@ -126,7 +126,7 @@ def test_classes_have_a_matrix_pairs_and_scores(registry):
     """Two cows got `bee`, a bee got `ant`."""
     found = section(registry.report(publish_zoo(registry.store)), "Mistakes by class")
     (matrix,) = blocks(found, Heatmap)
-    assert matrix.values == ((4, 0, 0), (1, 3, 0), (0, 2, 2))
+    assert matrix.values == [[4, 0, 0], [1, 3, 0], [0, 2, 2]]
     (bars,) = blocks(found, BarChart)
     assert [(bar.name, bar.value) for bar in bars.bars] == [
         ("cow", 0.5), ("bee", 0.75), ("ant", 1.0)
