@@ -37,6 +37,9 @@ FREE = {
     "--host",
     "--allow-host",
     "--root-path",
+    "--top",
+    "--batch-size",
+    "--stdin-suffix",
 }
 
 
