@@ -36,6 +36,7 @@ SECONDS_WITHOUT_LINE = 2.0
 SECONDS_WITHIN_EPOCH = 60.0
 
 _LONGEST_LINE = 2_000
+_WHOLE_ID = len("20261126T070623Z-09e50508")
 
 
 def now() -> float:
@@ -208,8 +209,12 @@ def find_log(store: Store, words: Sequence[str]) -> RunLog:
 
 
 def _log_of_run(store: Store, name: str) -> RunLog:
-    unfinished = [run.id for run in store.unfinished_runs() if run.is_called(name)]
-    made = store.versions_of_run(name)
+    is_whole = len(name) == _WHOLE_ID
+    if is_whole:  # reading the records of many stopped runs takes long
+        unfinished = [name] if store.unfinished_run(name) else []
+    else:
+        unfinished = [run.id for run in store.unfinished_runs() if run.is_called(name)]
+    made = [] if is_whole and unfinished else store.versions_of_run(name)
     if len(unfinished) + len(made) != 1:
         which = [*unfinished, *(version.ref for version in made)]
         raise UsageError(
