@@ -73,6 +73,7 @@ def test_sections_of_all_plugins_are_kept(tmp_path):
     assert "Losses" in project.store.read(version, "report.html").decode()
 
 
+@pytest.mark.gate
 def test_without_sections_there_is_no_file_of_them(tmp_path):
     """As in versions of plugins that have none to add for a task."""
     project = Project(tmp_path, more=written("return []"))
@@ -81,6 +82,7 @@ def test_without_sections_there_is_no_file_of_them(tmp_path):
     assert project.observer.warnings == []
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -108,6 +110,7 @@ def test_sections_that_cannot_be_made_are_a_warning(tmp_path, body, says):
         assert "'more'" in warning or "of more returned" in warning
 
 
+@pytest.mark.gate
 def test_more_sections_than_a_report_may_have_are_left_out(tmp_path):
     """The first are kept, and each of the others is named."""
     body = (
@@ -124,6 +127,7 @@ def test_more_sections_than_a_report_may_have_are_left_out(tmp_path):
     assert version.file("report/sections.json").size < 500_000
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("error", "says"),
     [
@@ -173,6 +177,7 @@ def test_inputs_that_are_left_out_are_counted(tmp_path):
     assert project.observer.warnings == []
 
 
+@pytest.mark.gate
 def test_a_link_in_the_place_of_a_report_is_not_followed(tmp_path):
     """A clumsy plugin cannot make a run write elsewhere."""
     elsewhere = tmp_path / "elsewhere"
