@@ -136,6 +136,8 @@ class DataSplits:
             `Other`. None: class names with class numbers or one-hot rows are a classification, with
             other rows of 0 and 1 a multi-label task; a single array of floats is a regression. The
             splits that other hooks get always have one.
+        show_inputs: whether a version's report shows the inputs of its worst test examples, and so
+            keeps them in the registry; False for data that must not be copied there.
     """
 
     train: Split
@@ -144,6 +146,7 @@ class DataSplits:
     class_names: Sequence[str] = ()
     source: str = ""
     task: Task | None = None
+    show_inputs: bool = True
 
 
 class Batch(NamedTuple):

@@ -75,6 +75,8 @@ def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
         "rm cifar10@1 --dry-run",
         "gc --dry-run",
         "show cifar10@best",
+        "card cifar10@1",
+        "bom cifar10@1",
         "history",
         "history cifar10",
         "runs",
