@@ -112,19 +112,20 @@ def table(numbers: Numbers, title: str) -> str:
         note = f"{len(taken):,} of {len(numbers.rows):,} {numbers.what}, evenly spread."
     if len(columns) < len(numbers.columns):
         note += f" The first {len(columns):,} of {len(numbers.columns):,} columns."
-    texts = [column([_value(row, place) for row in taken]) for place in range(len(columns))]
-    head = "".join(f'<th scope="col">{_name(each)}</th>' for each in columns)
-    body = "".join(
-        f"<tr>{''.join(_cells(row, [texts[each][place] for each in range(len(columns))]))}</tr>"
-        for place, row in enumerate(taken)
-    )
+    by_column = [
+        _column(
+            name, [row[place] if place < len(row) else None for row in taken], is_first=not place
+        )
+        for place, name in enumerate(columns)
+    ]
+    head, *body = (f"<tr>{''.join(row)}</tr>" for row in zip(*by_column, strict=True))
     said = f'<p class="note">{html(note)}</p>' if note else ""
     css = ' class="long"' if len(taken) > _PRINTED or len(columns) > 6 else ""
-    name = html(f"Numbers: {title[:80]}")
+    label = html(f"Numbers: {title[:80]}")
     return (
-        f'<details{css}><summary aria-label="{name}">Numbers</summary>{said}'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
+        f'<details{css}><summary aria-label="{label}">Numbers</summary>{said}'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+        f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div></details>"
     )
 
 
@@ -132,18 +133,16 @@ def _name(text: str) -> str:
     return f"<bdi>{html(text[:MAX_NAME])}</bdi>" if text else ""
 
 
-def _value(row: Sequence[str | float | None], place: int) -> float | None:
-    value = row[place] if place < len(row) else None
-    return None if isinstance(value, str) else value
-
-
-def _cells(row: Sequence[str | float | None], texts: Sequence[str]) -> list[str]:
-    """A row's cells; the first is its heading."""
-    found = []
-    for place, text in enumerate(texts):
-        each = row[place] if place < len(row) else None
-        tag = 'th scope="row"' if not place else "td"
-        inner = _name(each) if isinstance(each, str) else text
-        css = "" if isinstance(each, str) else ' class="number"'
-        found.append(f"<{tag}{css}>{inner}</{tag[:2]}>")
-    return found
+def _column(name: str, values: Sequence[str | float | None], *, is_first: bool) -> list[str]:
+    """A column's heading and its cells; numbers have the same decimals."""
+    css = "" if any(isinstance(each, str) for each in values) else ' class="number"'
+    texts = column([None if isinstance(each, str) else each for each in values])
+    start, end = ('<th scope="row"', "</th>") if is_first else ("<td", "</td>")
+    cells = (
+        _name(each) if isinstance(each, str) else text
+        for each, text in zip(values, texts, strict=True)
+    )
+    return [
+        f'<th scope="col"{css}>{_name(name)}</th>',
+        *(f"{start}{css}>{each}{end}" for each in cells),
+    ]

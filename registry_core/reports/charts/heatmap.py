@@ -62,13 +62,10 @@ def _shares(grid: _Grid) -> _Grid:
     """Each value divided by its row's sum; a row that sums to nothing has no shares."""
     found: _Grid = []
     for row in grid:
-        total = math.fsum(abs(value) / 1e3 for value in row if value is not None) * 1e3
-        scaled = total and math.isfinite(total)
-        found.append(
-            [value / total if scaled and value is not None else value and None for value in row]
-        )
-    if all(value is None for row in found for value in row):
-        return [[0.0 if value is not None else None for value in row] for row in grid]
+        total = math.fsum(abs(value) / 1e6 for value in row if value is not None) * 1e6
+        if not math.isfinite(total):
+            total = math.inf  # each of its values is next to nothing
+        found.append([None if value is None else value / (total or 1.0) for value in row])
     return found
 
 
@@ -182,7 +179,7 @@ def _add_readouts(
 ) -> None:
     left, top, wide, high = place
     for down, row in enumerate(grid):
-        total = math.fsum(value / 1e3 for value in row if value is not None) * 1e3
+        total = math.fsum(value / 1e6 for value in row if value is not None) * 1e6
         for across, value in enumerate(row):
             if value is None:
                 continue

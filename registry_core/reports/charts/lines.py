@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -16,7 +17,6 @@ from registry_core.reports.charts.words import (
     clean,
     finite,
     html,
-    listed,
     number,
     shortened,
     width,
@@ -34,17 +34,25 @@ _DRAWN = 800  # a line of more points is thinned
 _PLACES = 60  # at so many places a pointer sees the values
 
 
+class Point(NamedTuple):
+    """A value that can be drawn, with the interval around it if both of its ends can be."""
+
+    x: float
+    y: float
+    interval: tuple[float, float] | None
+
+
 @dataclass(frozen=True)
 class Line:
     """A series that can be drawn: its points in order, None where there is a gap."""
 
     series: Series
     place: int
-    points: Sequence[tuple[float, float, float | None, float | None] | None]
+    points: Sequence[Point | None]
     not_positive: int = 0
 
     @property
-    def known(self) -> list[tuple[float, float, float | None, float | None]]:
+    def known(self) -> list[Point]:
         return [each for each in self.points if each is not None]
 
     @property
@@ -86,7 +94,7 @@ def line_chart(chart: LineChart) -> Markup:
     _add_readouts(drawing, plot, chart, named)
     if any(label.endswith("…") for label in labels.values()):
         drawing.key = _key(named)
-    drawing.sentence = listed(_sentence(chart, line) for line in shown[:_NAMED])
+    drawing.sentence = " ".join(_sentence(chart, line) for line in shown[:_NAMED])
     drawing.notes = _notes(chart, lines)
     return drawing.figure(numbers)
 
@@ -99,7 +107,7 @@ def _y_label(chart: LineChart) -> str:
 
 def _line(chart: LineChart, place: int) -> Line:
     series = chart.series[place]
-    points: list[tuple[float, float, float | None, float | None] | None] = []
+    points: list[Point | None] = []
     not_positive = 0
     for index, raw in enumerate(series.values):
         x, y = _x(chart, index), finite(raw)
@@ -109,13 +117,17 @@ def _line(chart: LineChart, place: int) -> Line:
         if x is None or y is None:
             points.append(None)
             continue
-        low, high = (
-            finite(ends[index]) if index < len(ends) else None for ends in (series.low, series.high)
-        )
-        if low is None or high is None or (chart.is_log and low <= 0):
-            low = high = None
-        points.append((x, y, low, high))
+        points.append(Point(x, y, _interval(chart, series, index)))
     return Line(series, place, points, not_positive)
+
+
+def _interval(chart: LineChart, series: Series, index: int) -> tuple[float, float] | None:
+    if index >= min(len(series.low), len(series.high)):
+        return None
+    low, high = finite(series.low[index]), finite(series.high[index])
+    if low is None or high is None or (chart.is_log and min(low, high) <= 0):
+        return None
+    return min(low, high), max(low, high)
 
 
 def _x(chart: LineChart, index: int) -> float | None:
@@ -126,8 +138,8 @@ def _x(chart: LineChart, index: int) -> float | None:
 
 def _plot(chart: LineChart, lines: Sequence[Line], labels: dict[int, str]) -> Plot:
     points = [point for line in lines for point in line.known]
-    xs = [point[0] for point in points]
-    ys = [value for point in points for value in point[1:] if value is not None]
+    xs = [point.x for point in points]
+    ys = [value for point in points for value in (point.y, *(point.interval or ()))]
     if chart.diagonal:
         xs = ys = [*xs, *ys]
 
@@ -154,9 +166,9 @@ def _labels(chart: LineChart, lines: Sequence[Line]) -> dict[int, str]:
     return {line.place: shortened(line.series.name, _ROOM) or "unnamed" for line in lines}
 
 
-def _runs(line: Line) -> list[list[tuple[float, float, float | None, float | None]]]:
+def _runs(line: Line) -> list[list[Point]]:
     """The points between gaps."""
-    found: list[list[tuple[float, float, float | None, float | None]]] = [[]]
+    found: list[list[Point]] = [[]]
     for point in line.points:
         if point is not None:
             found[-1].append(point)
@@ -185,7 +197,7 @@ def _path(places: Sequence[tuple[float, float]]) -> str:
 
 
 def _draw_line(drawing: Drawing, plot: Plot, line: Line, *, marked: bool) -> None:
-    runs = [[plot.point(x, y) for x, y, *_ in run] for run in _runs(line)]
+    runs = [[plot.point(each.x, each.y) for each in run] for run in _runs(line)]
     count = sum(len(run) for run in runs)
     drawn = [_thinned(run, max(8, _DRAWN * len(run) // max(count, _DRAWN))) for run in runs]
     path = "".join(f"M{_path(run)}" for run in drawn if len(run) > 1)
@@ -203,10 +215,9 @@ def _draw_band(drawing: Drawing, plot: Plot, line: Line) -> None:
         return
     stretches: list[list[tuple[float, float, float]]] = [[]]
     for point in line.points:
-        if point is not None and point[2] is not None and point[3] is not None:
-            low, high = sorted(point[2:4], key=float)  # type: ignore[arg-type]
-            x = plot.x.place(point[0])
-            stretches[-1].append((x, plot.y.place(low), plot.y.place(high)))  # type: ignore[arg-type]
+        if point is not None and point.interval is not None:
+            low, high = map(plot.y.place, point.interval)
+            stretches[-1].append((plot.x.place(point.x), low, high))
         elif stretches[-1]:
             stretches.append([])
     bands, whiskers = "", ""
@@ -251,7 +262,7 @@ def _write_names(
     drawing: Drawing, plot: Plot, lines: Sequence[Line], labels: dict[int, str]
 ) -> None:
     named = [line for line in lines if line.place in labels]
-    wanted = [plot.y.place(line.known[-1][1]) for line in named]
+    wanted = [plot.y.place(line.known[-1].y) for line in named]
     places = spread_out(wanted, plot.top + 2, plot.bottom - 2, _LINE)
     for line, y in zip(named, places, strict=True):
         x = plot.right + 8
@@ -306,14 +317,14 @@ def _sentence(chart: LineChart, line: Line) -> str:
     place = clean(chart.x_label)[:40] or "x ="
     first, last = known[0], known[-1]
     if len(known) == 1:
-        return f"{name}: {number(first[1])} at {place} {number(first[0])}."
-    low = min(known, key=lambda point: point[1])
-    high = max(known, key=lambda point: point[1])
+        return f"{name}: {number(first.y)} at {place} {number(first.x)}."
+    low = min(known, key=lambda point: point.y)
+    high = max(known, key=lambda point: point.y)
     return (
-        f"{name}: from {number(first[1])} at {place} {number(first[0])} "
-        f"to {number(last[1])} at {place} {number(last[0])}; "
-        f"lowest {number(low[1])} at {number(low[0])}, "
-        f"highest {number(high[1])} at {number(high[0])}."
+        f"{name}: from {number(first.y)} at {place} {number(first.x)} "
+        f"to {number(last.y)} at {place} {number(last.x)}; "
+        f"lowest {number(low.y)} at {number(low.x)}, "
+        f"highest {number(high.y)} at {number(high.x)}."
     )
 
 
@@ -373,10 +384,10 @@ def sparkline(
         scale_of(xs, 3, width - 4),
         scale_of([y for _, y, *_ in known], height - 4, 4),
     )
-    runs = [_thinned([plot.point(x, y) for x, y, *_ in run], 160) for run in _runs(line)]
+    runs = [_thinned([plot.point(each.x, each.y) for each in run], 160) for run in _runs(line)]
     path = "".join(f"M{_path(run)}" for run in runs if len(run) > 1)
     alone = "".join(f"M{at(run[0][0])} {at(run[0][1])}h0" for run in runs if len(run) == 1)
-    last = plot.point(*known[-1][:2])
+    last = plot.point(known[-1].x, known[-1].y)
     said = _sentence(LineChart("", (), x_label="step"), line)
     return Markup(  # noqa: S704 - every text in it went through `html`
         f'<svg class="sparkline" role="img" viewBox="0 0 {width} {height}" width="{width}" '

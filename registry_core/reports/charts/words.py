@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 from markupsafe import escape
@@ -116,8 +116,3 @@ def power(value: float, digits: int) -> str:
 def minus(text: str) -> str:
     """With the sign that is as wide as a digit."""
     return text.replace("-", "−")
-
-
-def listed(parts: Iterable[str]) -> str:
-    """Sentences, one after the other."""
-    return " ".join(part for part in parts if part)
