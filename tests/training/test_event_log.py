@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from checkpoint_helpers import InFolder, Nowhere
+from cli_helpers import in_turn
+from example_projects import example_project
 from resumed_fits import BETWEEN, EPOCHS, WITHIN, Fits
 
 from registry_core.errors import Interrupted
@@ -116,3 +118,20 @@ def test_a_log_that_cannot_be_written_stops_no_run(training, tmp_path, logged):
     (warning,) = [each for each in ended.warnings if "TensorBoard" in each]
     assert "cannot be written" in warning
     assert ended.digest == logged[1].digest
+
+
+@pytest.mark.gate
+@pytest.mark.tensorflow
+@pytest.mark.processes
+def test_a_run_that_was_stopped_continues_its_log_beside_an_extension_that_logs_too(tmp_path):
+    """Ctrl-C after the second epoch, then `mlreg resume`: each epoch once, in both logs."""
+    example_project(tmp_path, "spirals", "tensorboard", pause_after=1)
+    run = ["run", "spirals", "-p", "epochs=4", "--tensorboard", "logs", "-q"]
+    stopped, done = in_turn([run, ["resume", "-q"]], cwd=tmp_path, keras=True)
+    assert (stopped.status, done.status) == (130, 0), done.stderr
+    (folder,) = (tmp_path / "logs" / "spirals").iterdir()
+    assert len([*folder.glob("train/events.out.tfevents.*")]) == 2
+    written = points(folder)
+    assert set(written.values()) == {1}
+    for name, tag in (("train", "epoch_loss"), ("validation", "epoch_accuracy")):
+        assert sorted(p[2] for p in written if p[:2] == (name, tag)) == [0, 1, 2, 3]

@@ -141,7 +141,7 @@ def show_version(
         together: all versions of its group, including itself.
         results: its results on the test split; None if they were not recorded.
     """
-    from registry_core.terminal.tables.quality import show_quality
+    from registry_core.terminal.tables.quality import show_quality  # a list needs none of it
 
     console = stdout()
     title = safe_text(version.ref, "bold")
