@@ -116,6 +116,14 @@ def test_what_is_no_file_in_the_place_of_the_curves_is_not_followed(project, tmp
     assert read_curves(project.store, stopped.id).metrics == {}
 
 
+def test_a_run_whose_record_is_damaged_shows_what_it_has(project):
+    stopped = project.stopped()
+    (project.store.folder / "runs" / stopped.id / "run.json").write_bytes(b"{}")
+    curves = read_curves(project.store, stopped.id)
+    assert (curves.state, curves.model, curves.epochs) == ("damaged", "", 3)
+    assert curves.metrics["loss"] == [1.0]
+
+
 def test_a_run_that_does_not_exist_is_refused(project):
     for name in ("20260101T000000Z-00000000", "../runs", "", "x" * 5000):
         with pytest.raises(UsageError, match="There is no run"):
