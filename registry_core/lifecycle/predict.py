@@ -168,14 +168,16 @@ def predict(
         files, lost = find_files(source, reader.suffixes(), Path(folder), check)
         yield replace(nothing, unreadable=_told(lost, context))
         groups = batches(files, choices.batch_size, reader.example_bytes, MAX_BATCH_BYTES)
-        done, backend = 0, context.load_backend(config) if files else None
+        done, backend = 0, None
+        if files:
+            observer.stage_began("model")
+            backend = context.load_backend(config)
         for group in groups:
             interrupts.raise_if_requested()
             found = reader.read(group)
             if found.unreadable:
                 yield replace(nothing, unreadable=_told(found.unreadable, context))
             if found.names and predictor is None and backend is not None:
-                observer.stage_began("model")
                 predictor = backend.predictor(load_model(version), task)
                 observer.calculated("Predicting", 0, len(files))
             for part in _slices(found, choices.batch_size) if predictor else ():
