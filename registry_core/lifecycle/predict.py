@@ -161,40 +161,36 @@ def predict(
     task = _task_of(manifest)
     nothing = Predictions(version, task, "", ())
     predictor: Predictor | None = None
-    # the plugin's own layers run in the model; an imported model has none
-    theirs = "imported" not in manifest
     with tempfile.TemporaryDirectory() as folder:
         check = interrupts.raise_if_requested
         files, lost = find_files(source, reader.suffixes(), Path(folder), check)
         yield replace(nothing, unreadable=_told(lost, context))
-        groups = batches(files, choices.batch_size, reader.example_bytes, MAX_BATCH_BYTES)
-        done, backend = 0, None
-        if files:
-            observer.stage_began("model")
-            backend = context.load_backend(config)
-        for group in groups:
+        if not files:
+            return
+        observer.stage_began("model")
+        backend = context.load_backend(config)
+        done = 0
+        for group in batches(files, choices.batch_size, reader.example_bytes, MAX_BATCH_BYTES):
             interrupts.raise_if_requested()
             found = reader.read(group)
             if found.unreadable:
                 yield replace(nothing, unreadable=_told(found.unreadable, context))
-            if found.names and predictor is None and backend is not None:
+            if found.names and predictor is None:
                 predictor = backend.predictor(load_model(version), task)
                 observer.calculated("Predicting", 0, len(files))
-            for part in _slices(found, choices.batch_size) if predictor else ():
+            done += len(group)
+            if predictor is None:
+                continue
+            for part in _slices(found, choices.batch_size):
                 interrupts.raise_if_requested()
-                with _attributed(context, theirs):
-                    outputs = predictor.predict(part.inputs)  # type: ignore[union-attr]
+                # the plugin's own layers run in the model; an imported model has none
+                with _attributed(context, "imported" not in manifest):
+                    outputs = predictor.predict(part.inputs)
                 told, score = describe_outputs(
-                    outputs,
-                    task,
-                    predictor.scale,  # type: ignore[union-attr]
-                    part.names,
-                    choices.top,
+                    outputs, task, predictor.scale, part.names, choices.top
                 )
                 yield replace(nothing, score=score, predictions=told, inputs=part.inputs)
-            done += len(group)
-            if predictor is not None:
-                observer.calculated("Predicting", done, len(files))
+            observer.calculated("Predicting", done, len(files))
 
 
 def _attributed(context: RunContext, theirs: bool) -> AbstractContextManager[None]:
