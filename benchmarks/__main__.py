@@ -9,6 +9,7 @@ NAMES = (
     "augmentation",
     "cli",
     "examples",
+    "exports",
     "folder",
     "lists",
     "overhead",

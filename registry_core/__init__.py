@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from registry_core.types import DataCache as DataCache
     from registry_core.types import DataSplits as DataSplits
     from registry_core.types import Evaluation as Evaluation
+    from registry_core.types import Examples as Examples
     from registry_core.types import History as History
     from registry_core.types import IndexedSplit as IndexedSplit
     from registry_core.types import NotRepeatable as NotRepeatable
@@ -164,6 +165,7 @@ _MODULES = {
     "DataCache": "types",
     "DataSplits": "types",
     "Evaluation": "types",
+    "Examples": "types",
     "History": "types",
     "IndexedSplit": "types",
     "NotRepeatable": "types",

@@ -16,7 +16,7 @@ from registry_core import results
 from registry_core.errors import IntegrityError
 from registry_core.refs import Ref, parse_ref
 from registry_core.registry_lists import Reference
-from registry_core.registry_reader import RegistryReader
+from registry_core.registry_predict import RegistryPredictor
 from registry_core.settings import find_settings, registry_place
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def open_registry(path: str | Path | None = None) -> Registry:
     return Registry(place.folder.absolute(), settings, place.named_by)
 
 
-class Registry(RegistryReader):
+class Registry(RegistryPredictor):
     """Models, versions, aliases and runs in one folder; see `RegistryReader` for references."""
 
     def promote(

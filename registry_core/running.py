@@ -1,4 +1,4 @@
-"""The verbs that run a dataset plugin: run, resume, reproduce, evaluate, import.
+"""The verbs that run a dataset plugin: run, resume, reproduce, evaluate, predict, import.
 
 Each one finds the plugin, decides what to run, and refuses what can be refused before TensorFlow
 is imported. How a run goes is in `registry_core.lifecycle`.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.config import RunConfig
+from registry_core.data.input_files import InputSource
 from registry_core.errors import (
     IntegrityError,
     MlregError,
@@ -33,6 +34,7 @@ from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, draw_standard_figures
 from registry_core.lifecycle.observers import SilentObserver
+from registry_core.lifecycle.predict import Choices, Predictions, predict
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.reevaluate import Reevaluation, evaluate, spec_of_data
 from registry_core.lifecycle.reproduce import (
@@ -225,6 +227,22 @@ class Runner:
         self.store.check(version)
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
         return evaluate(spec, recorded, split, load_model, self._context(plugins))
+
+    def predict(
+        self,
+        version: Version,
+        source: InputSource,
+        choices: Choices,
+        load_model: Callable[[Version], Any],
+    ) -> Iterator[Predictions]:
+        """Predict what files hold with a version, batch by batch."""
+        manifest = self.store.manifest(version)
+        custom_code.check_here(version.ref, manifest, self.settings)
+        plugins = KnownPlugins(self.settings).load(version.dataset)
+        config = spec_of_data(plugins, manifest).config
+        require_keras()
+        context = self._context(plugins)
+        return predict(version, manifest, config, source, choices, load_model, context)
 
     def export_data(self, version: Version, data_dir: str | Path | None, fetch: bool) -> ExportData:
         """A version's dataset, to run an export on.

@@ -283,6 +283,7 @@ _FILES = {
     "compare": "versions",
     "report": "reports",
     "evaluate": "models",
+    "predict": "predict",
     "export": "models",
     "import": "models",
     "card": "cards",
@@ -308,7 +309,7 @@ PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "report", "history"),
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
-    "Use": ("export", "import", "evaluate", "card", "bom"),
+    "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "plugins", "data", "env", "help"),
 }

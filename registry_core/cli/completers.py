@@ -84,6 +84,11 @@ def _targets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return [] if rest else [*_registry().aliases(model), *_USUAL_ALIASES]
 
 
+def _before_files(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    words = typed["words"]
+    return [] if _after_reference(words) else _reference(words, incomplete)
+
+
 def _many_references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     words = typed["references"]
     bare = words and "@" not in words[-1] and words[-1] in _registry().model_names()
@@ -282,6 +287,7 @@ def _commands(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 _COMPLETERS: dict[str, _Complete] = {
     "references": _references,
     "targets": _targets,
+    "reference, files": _before_files,
     "many references": _many_references,
     "removed versions": _removed,
     "tagging": _tagging,
@@ -318,7 +324,9 @@ def complete(kind: str, context: typer.Context, incomplete: str) -> list[str | t
         return [(incomplete, f"\0{kind}")]
     with streams.silenced():
         try:
-            words = _COMPLETERS[kind](context.params, incomplete)
-            return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
+            words = dict.fromkeys(_COMPLETERS[kind](context.params, incomplete))
+            found = [word for word in words if word.startswith(incomplete)]
+            is_file = kind == "reference, files" and context.params["words"] and not found
+            return [(incomplete, "\0files")] if is_file else [*found]
         except Exception:
             return []

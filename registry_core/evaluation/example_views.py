@@ -160,7 +160,10 @@ def _cell(value: Any) -> Value:
         number = float(value)
     except (TypeError, ValueError):
         return shortened(str(value), MAX_CELL)
-    return float(f"{number:.6g}") if math.isfinite(number) else str(number)
+    if not math.isfinite(number):
+        return str(number)
+    number = float(f"{number:.6g}")
+    return int(number) if number.is_integer() and abs(number) < 1e15 else number
 
 
 # --- pictures -----------------------------------------------------------------------------------
@@ -184,8 +187,8 @@ def _drawn(arrays: list[np.ndarray | None]) -> tuple[list[bytes | None], str]:
 
 
 def _top(arrays: list[np.ndarray]) -> float:
-    """What white is: 1, 255, or less where all arrays are far below it."""
-    highest = max((float(each.max()) for each in arrays if each.dtype != bool), default=1)
+    """What white is: 1 or 255, or less where all are far below it."""
+    highest = max(float(each.max()) for each in arrays)
     if highest <= 1:
         return 1.0
     return highest if highest <= 64 else 255.0  # the digits of scikit-learn go up to 16
@@ -197,9 +200,7 @@ def _png(array: np.ndarray, top: float, side: int) -> bytes:
 
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if array.dtype == bool:
-        array = array.astype("uint8") * 255
-    elif array.dtype != np.uint8 or top != 255:
+    if array.dtype != np.uint8 or top != 255:
         array = np.rint(array.astype("float32") * (255 / top)).clip(0, 255).astype("uint8")
     picture = Image.fromarray(np.ascontiguousarray(array))
     picture.thumbnail((side, side))  # a smaller one stays as it is

@@ -70,6 +70,8 @@ def _worst_examples(artifacts: Artifacts, context: RunContext) -> list[ShownExam
     data, observer = artifacts.data, context.observer
     assert data.task is not None  # noqa: S101 - load_data found it
     worst = worst_examples(artifacts.evaluation, data.task, artifacts.results)
+    if not data.show_inputs:
+        return worst
     inputs: Mapping[int, Any] = {}
     with (
         optional("The report does not show the inputs of the worst examples", observer),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Augmentation,
         DataCache,
         DataSplits,
+        Examples,
         Phase,
         Progress,
         RunResult,
@@ -350,6 +351,67 @@ def mlreg_report(  # type: ignore[empty-body]
             summary = out_dir / "summary.txt"
             summary.write_text(f"{result.model}: {result.metrics}")
             return [summary]
+    """
+
+
+@hookspec(firstresult=True)
+def mlreg_inputs(
+    paths: Sequence[Path],
+    config: RunConfig,
+    signature: Mapping[str, Any] | Sequence[Any] | None,
+    progress: Progress,
+) -> Examples | Any:
+    """Read files that a user gives to `mlreg predict`, as raw inputs of the model.
+
+    Args:
+        paths: some of the files; they exist. Standard input is a file here too.
+        config: the version's recorded configuration, of the plugin's own class.
+        signature: what the version's record says of one example's inputs, such as
+            `{"shape": [32, 32, 3], "dtype": "uint8"}`; nested as the inputs are: a table has one of
+            these for each column that the model takes. None in the record of an older version.
+        progress: `progress.say` tells what was done to the files, such as bringing them to one
+            size; the same line is shown once.
+
+    Returns:
+        One example for each path, in order: (paths, ...) arrays with the dtype, the shape and the
+        nesting of the inputs that `mlreg_dataset` returns. Or `Examples`, if a file may hold
+        several, as a table does. What was decided on the training data, such as which columns are
+        used, must not be decided again on these files: take it from `signature`.
+
+    Raises:
+        DataError: a file cannot be read. After any exception the host calls the hook again with one
+            path at a time, names those that fail, and goes on with the others.
+
+    Example:
+        from mlreg import Examples, hookimpl
+
+        @hookimpl
+        def mlreg_inputs(paths):
+            import numpy as np
+
+            tables = [np.loadtxt(path, "float32", delimiter=",", ndmin=2) for path in paths]
+            return Examples(np.concatenate(tables), counts=[len(table) for table in tables])
+    """
+
+
+@hookspec(firstresult=True)
+def mlreg_input_suffixes(config: RunConfig) -> Sequence[str] | None:
+    """Name the kinds of files that `mlreg_inputs` reads.
+
+    Args:
+        config: the version's recorded configuration, of the plugin's own class.
+
+    Returns:
+        What their names end in, in lower case. Of a folder, `mlreg predict` takes these files
+        alone; a file that is named itself may end in anything. The first is given to standard
+        input. None, or no hook, takes all files of a folder that are not hidden.
+
+    Example:
+        from mlreg import hookimpl
+
+        @hookimpl
+        def mlreg_input_suffixes():
+            return [".csv", ".txt"]
     """
 
 

@@ -27,7 +27,7 @@ def per_example_loss(model: keras.Model) -> Callable[..., tuple[Any, Any]]:
     loss = loss_of_outputs(model)
 
     def predict_with_loss(inputs: Any, expected: Any, weights: Any = None) -> tuple[Any, Any]:
-        predicted = keras.tree.map_structure(_in_float32, model(inputs, training=False))
+        predicted = keras.tree.map_structure(in_float32, model(inputs, training=False))
         return predicted, loss(expected, predicted, weights)
 
     return predict_with_loss
@@ -50,7 +50,7 @@ def loss_of_outputs(model: keras.Model) -> Callable[..., Any]:
     return losses
 
 
-def _in_float32(output: Any) -> Any:
+def in_float32(output: Any) -> Any:
     """An output of 16 bits as Keras's losses and metrics take it; any other output itself."""
     return tf.cast(output, tf.float32) if output.dtype in (tf.float16, tf.bfloat16) else output
 

@@ -36,6 +36,7 @@ from registry_core.training.model_files import check_saved, save_model
 from registry_core.training.per_example_loss import per_example_loss
 from registry_core.training.pipeline import evaluation_batches, first_batch, first_examples
 from registry_core.training.precision import PrecisionSettings
+from registry_core.training.prediction import Predictor
 from registry_core.training.stream_checks import (
     CheckedStream,
     check_repeatable,
@@ -273,6 +274,10 @@ class KerasTrainer:
         for name, value in evaluation.metrics.items():
             check_metric_finite(name, value, "on the test split, and the loss is fine")
         return evaluation
+
+    def predictor(self, model: keras.Model, task: Task | None) -> Predictor:
+        """What predicts batches of inputs with a model that was loaded."""
+        return Predictor(model, task)
 
     def inputs_at(self, split: Split, places: Sequence[int]) -> Mapping[int, Any]:
         """The inputs of some examples; see `chosen_examples`.

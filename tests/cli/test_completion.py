@@ -33,6 +33,9 @@ FREE = {
     "--margin",
     "--rollback-days",
     "--alpha",
+    "--top",
+    "--batch-size",
+    "--stdin-suffix",
 }
 
 

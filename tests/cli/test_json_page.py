@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cli_helpers import python
-from fakes import TABLE_PLUGIN, write_plugin, write_settings
+from fakes import READS_FILES, TABLE_PLUGIN, write_plugin, write_settings
 
 pytestmark = pytest.mark.processes
 
@@ -41,6 +41,8 @@ LINES = [
     ("reproduce", "reproduce flowers@1 -p epochs=2"),
     ("evaluate", "evaluate flowers@2"),
     ("evaluate", "evaluate flowers@2 --split train"),
+    ("", "!open('new.csv', 'w').write('1,1')"),
+    ("predict", "predict flowers@1 new.csv"),
     ("promote", "promote flowers@1 production"),
     ("rules set", "rules set production --floor test_accuracy=0.5 --margin 0.9"),
     ("rules set", "rules set production --ceiling test_loss=9"),
@@ -152,7 +154,7 @@ def printed(folder: Path) -> list[tuple[str, str, dict]]:
     """Section, command line, and what the command printed; as a user who works in `folder`."""
     from hostile_files import sound
 
-    write_plugin(folder, "flowers_plugin", TABLE_PLUGIN + CACHE)
+    write_plugin(folder, "flowers_plugin", TABLE_PLUGIN + CACHE + READS_FILES)
     settings = write_settings(folder, {"flowers": "flowers_plugin"}, registry="registry")
     with settings.file.open("a") as file:
         file.write("[promotion.staging]\nfloor = { test_accuracy = 0.1 }\n")

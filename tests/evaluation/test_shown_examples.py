@@ -140,12 +140,14 @@ def test_a_large_picture_is_made_small():
     assert sum(len(view.picture) for view in views) <= MAX_PICTURE_BYTES
 
 
-@pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_small_numbers_are_pictures_with_the_contrast_that_they_have(dtype):
+def test_small_numbers_are_pictures_with_the_contrast_that_they_have():
     """The digits of scikit-learn go up to 16; pictures of one run share their white."""
-    bright, dark = np.full((8, 8), 16, dtype), np.full((8, 8), 4, dtype)
-    views, _ = views_of([bright, dark])
-    assert [int(pixels(view).max()) for view in views] == [255, 64]
+    for dtype in ("float32", "uint8"):
+        bright, dark = np.full((8, 8), 16, dtype), np.full((8, 8), 4, dtype)
+        views, _ = views_of([bright, dark])
+        assert [int(pixels(view).max()) for view in views] == [255, 64]
+    assert (pixels(seen(np.eye(8, dtype=bool))) == 255 * np.eye(8)).all()
+    assert (pixels(seen(np.zeros((8, 8), "uint8"))) == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,16 @@ def test_inputs_that_cannot_be_read_again_cost_the_pictures_alone(tmp_path, erro
     assert says in warning
 
 
+def test_inputs_of_data_that_must_not_be_copied_are_not_kept(tmp_path):
+    """The dataset says so; which examples are wrong is in the results anyway."""
+    private = TABLE_PLUGIN.replace('source="drawn"', 'source="drawn", show_inputs=False')
+    project = Project(tmp_path, private)
+    version = project.run()
+    shown = read_shown_examples(project.store, version)
+    assert [(each.index, each.row) for each in shown] == [(4, None), (9, None)]
+    assert "inputs_at" not in project.backend.calls
+
+
 class Near(FakeBackend):
     """Reads only the first examples again, as of a long stream."""
 
