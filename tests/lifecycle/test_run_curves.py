@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 
 import pytest
@@ -156,6 +157,31 @@ def test_progress_is_never_written_through_a_link(project, tmp_path):
         writer.epoch_done(0, {"loss": 1.0}, 0.1)
     assert other.read_text() == "mine"
     assert len(recorder.warnings) == 1
+
+
+def test_progress_is_written_without_waiting_for_the_disk(project, monkeypatch):
+    """Nothing depends on it, so training does not wait for it."""
+    with project.store.start_run("flowers") as folder:
+        synced = []
+        for name in ("fsync", "fdatasync", "sync"):
+            monkeypatch.setattr(os, name, lambda *_: synced.append(1))
+        writer = ProgressWriter(folder, project.observer)
+        writer.training_started(3, 10, 100)
+        writer.epoch_done(0, {"loss": 1.0}, 0.1)
+        assert {"epochs.jsonl", "progress.json"} <= {path.name for path in folder.path.iterdir()}
+        assert synced == []
+        monkeypatch.undo()
+
+
+def test_what_a_killed_run_left_half_written_is_removed(project):
+    """By the next command that writes; the curves stay for the run that is resumed."""
+    stopped = project.stopped()
+    folder = project.store.folder / "runs" / stopped.id
+    (folder / "progress.json.new").write_text('{"ep')
+    with project.store.start_run("flowers"):
+        names = {path.name for path in folder.iterdir()}
+    assert "progress.json.new" not in names
+    assert {"epochs.jsonl", "progress.json"} <= names
 
 
 class Folder:
