@@ -9,6 +9,7 @@ NAMES = (
     "augmentation",
     "cli",
     "examples",
+    "exports",
     "folder",
     "lists",
     "overhead",
@@ -19,6 +20,7 @@ NAMES = (
     "streams",
     "table",
     "throughput",
+    "web",
 )
 
 

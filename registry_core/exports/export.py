@@ -190,7 +190,8 @@ class _Model:
                     tested = self._test(stored, exported, way, loaded, observer)
                     check = replace(check, int8=tested)
         except UsageError as error:
-            instead = f"mlreg export {shlex.quote(self.version.ref)} --format keras"
+            other = "savedmodel" if self.form in EXTRAS else "keras"
+            instead = f"mlreg export {shlex.quote(self.version.ref)} --format {other}"
             raise UsageError(error.what, error.remedy, instead) from error
         return check
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import fcntl
 import io
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -120,6 +118,9 @@ def discarded() -> Iterator[None]:
 
     What mlreg shows during a command goes through `out` and `err`, and is still seen.
     """
+    import logging
+    import warnings
+
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
     copies = {fd: _private_copy(fd) for fd in (1, 2) if is_open(fd)}

@@ -113,10 +113,14 @@ def _draw(block: Any) -> Markup:
 
 
 def _visible(value: Any) -> Any:
-    """Text in which nothing is hidden; anything else, and what is HTML already, as it is."""
+    """Text in which nothing is hidden; anything else, and what is HTML already, as it is.
+
+    No line ends between a number and its percent sign.
+    """
     if type(value) is not str:
         return value
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+    shown = _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", shown)
 
 
 def _base64(content: bytes) -> str:

@@ -62,8 +62,9 @@ _INT8_TOLERANCE = 0.5
 # One call is timed until this many seconds or calls, on each side.
 _SECONDS, _CALLS, _LEAST_CALLS = 1.0, 50, 5
 
-# Layers whose tables of words a format has no operations for.
-_TEXT_LAYERS = {"TextVectorization", "StringLookup", "Hashing", "IntegerLookup", "HashedCrossing"}
+# Layers whose texts and tables a format has no operations for; LiteRT has those of StringLookup.
+_LOOKUPS = {"TextVectorization", "IntegerLookup", "Hashing", "HashedCrossing"}
+_NOT_HELD = {"onnx": _LOOKUPS | {"StringLookup"}, "litert": _LOOKUPS}
 
 # Positional arguments of a call, and the outputs.
 _Case = tuple[tuple[Any, ...], Outputs]
@@ -320,8 +321,8 @@ def _in_words(difference: float | None) -> str:
 def _unsupported_parts(model: keras.Model, form: str) -> str:
     """Parts of a model that a format is known not to hold, in words."""
     kinds = {type(layer).__name__ for layer in model._flatten_layers(include_self=False)}
-    if form in ("onnx", "litert"):
-        return ", ".join(sorted(kinds & _TEXT_LAYERS))
+    if form in _NOT_HELD:
+        return ", ".join(sorted(kinds & _NOT_HELD[form]))
     if form != "h5":
         return ""
     parts = sorted(kinds & {"RandomContrast", "RandomBrightness"})
@@ -386,10 +387,12 @@ def _cannot_export(
     form: str, cause: str, why: str, kind: type[UsageError] = UsageError
 ) -> UsageError:
     because = f" because of {cause}" if cause else ""
-    others = [each for each in EXPORT_FORMATS if each != form]
+    others = ", ".join(each for each in EXPORT_FORMATS if each != form)
+    if form in _NOT_HELD:
+        others = "savedmodel has every operation of TensorFlow"
     return kind(
         f"This model cannot be exported as {form}{because}: {why}",
-        f"Nothing was written. Other formats: {', '.join(others)}; keras holds every model.",
+        f"Nothing was written. Other formats: {others}; keras holds every model.",
     )
 
 

@@ -2,6 +2,10 @@
 
 import errno
 import json
+import os
+import shutil
+import signal
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -10,11 +14,15 @@ import pytest
 from cli_helpers import assert_error, fill, in_turn
 from fakes import write_plugin, write_settings
 from model_families import families
+from store_helpers import record
 
 from registry_core.cli import run_command
-from registry_core.errors import UsageError
+from registry_core.errors import Interrupted, UsageError
 from registry_core.exports import FORMATS
 from registry_core.process import requirements
+from registry_core.registry import Registry
+from registry_core.settings import Settings
+from registry_core.types import ArraySplit, IndexedSplit, StreamSplit
 
 # A small network that learns which half of a picture is bright.
 PLUGIN = """
@@ -292,6 +300,44 @@ def test_a_full_disk_is_no_fault_of_the_model(training, saved, tmp_path, monkeyp
     monkeypatch.setattr(training.export_writers, "_export", fail)
     with pytest.raises(OSError, match="No space left"):
         training.export_model(saved("convolutions"), "litert", tmp_path / "model.tflite")
+
+
+@pytest.mark.gate
+@pytest.mark.tensorflow
+def test_a_signal_during_conversion_leaves_nothing(training, saved, tmp_path, monkeypatch):
+    """Neither a draft nor a stream that leads nowhere."""
+    registry = Registry(tmp_path / "registry", Settings())
+    with registry.store.start_run("toy") as run:
+        shutil.copyfile(saved("convolutions"), run.files / "0")
+        registry.store.publish(run, record(), {"model.keras": run.files / "0"}, lambda paths: None)
+
+    def interrupted(*arguments, **settings):
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(training.export_writers, "_export", interrupted)
+    before = sys.stdout, sys.stderr, os.fstat(1), os.fstat(2)
+    for name in ("model.tflite", "model.onnx"):
+        with pytest.raises(Interrupted):
+            registry.export("toy@1", output=tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["registry"]
+    assert (sys.stdout, sys.stderr, os.fstat(1), os.fstat(2)) == before
+
+
+@pytest.mark.gate
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("kind", ["arrays", "by index", "a stream"])
+def test_calibration_sees_the_whole_training_split(training, tf, kind):
+    """A split that is ordered by class would else give the ranges of the first classes."""
+    inputs, targets = np.arange(1000.0, dtype="float32")[:, None], np.zeros(1000, "int64")
+    split = ArraySplit(inputs, targets)
+    if kind == "by index":
+        split = IndexedSplit(list(zip(inputs, targets, strict=True)), fingerprint="x")
+    elif kind == "a stream":
+        split = StreamSplit(tf.data.Dataset.from_tensor_slices((inputs, targets)), 1000, "x")
+    found = np.asarray(training.spread_inputs(split, 10)).ravel()
+    expected = np.arange(10) if kind == "a stream" else np.arange(0, 1000, 100)
+    assert found.tolist() == expected.tolist()
+    assert len(training.spread_inputs(split, 5000)) == 1000
 
 
 # --- without TensorFlow ---------------------------------------------------------------------------

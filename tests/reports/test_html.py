@@ -110,6 +110,12 @@ def test_texts_in_any_script_are_shown_as_they_are():
     assert "if x:\n\tpass" in page.text
 
 
+def test_a_percent_sign_stays_beside_its_number():
+    """However narrow the column."""
+    page = str(render_sections([Section("Mistakes", [Text("bee (75.0 %), cow")])]))
+    assert "75.0\u00a0%" in page
+
+
 def test_what_is_between_backticks_is_code():
     """One that is alone is a character like any other."""
     html = render_sections([Section("x", [Text("Run `mlreg <verify>` now.\n\na ` b")])])
