@@ -63,7 +63,7 @@ def report(
 
     with report_progress() as observer:
         registry = session.open()
-        named = parse_many(references, set(registry.model_names()).__contains__)
+        named = parse_many(references, set(registry.model_names()).__contains__, "report")
         found = registry.report(*named, observer=observer)
     usual = Path(f"{file_stem(found.versions)}.html")
     path = (out or usual) if out or open_it or not as_json else None

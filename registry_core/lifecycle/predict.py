@@ -23,7 +23,7 @@ from registry_core.lifecycle.backend import Predictor
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.read_inputs import HOOK, InputReader, ReadExamples, lacks_hook
 from registry_core.records import Version
-from registry_core.tasks import Task, task_from_json
+from registry_core.tasks import Classification, Task, task_from_json
 
 # Examples in a batch; as many as evaluation takes, so that the same sums are made.
 BATCH_SIZE = 250
@@ -200,8 +200,12 @@ def _attributed(context: RunContext, theirs: bool) -> AbstractContextManager[Non
 
 
 def _task_of(manifest: Mapping[str, Any]) -> Task | None:
-    record = manifest["data"].get("task")
-    return None if record is None else task_from_json(record)
+    """The recorded task; earlier versions recorded class names alone."""
+    data = manifest.get("data", {})
+    if (record := data.get("task")) is not None:
+        return task_from_json(record)
+    names = data.get("class_names")
+    return Classification(names, inferred=True) if names else None
 
 
 def _told(lost: Sequence[Unreadable], context: RunContext) -> Sequence[Unreadable]:

@@ -208,6 +208,8 @@ def find_log(store: Store, words: Sequence[str]) -> RunLog:
 
 
 def _log_of_run(store: Store, name: str) -> RunLog:
+    if (run := store.unfinished_run(name)) is not None:  # a whole id: no other run is looked at
+        return _log_of_unfinished(store, run.id)
     unfinished = [run.id for run in store.unfinished_runs() if run.is_called(name)]
     made = store.versions_of_run(name)
     if len(unfinished) + len(made) != 1:
@@ -219,7 +221,10 @@ def _log_of_run(store: Store, name: str) -> RunLog:
         )
     if made:
         return _log_of_version(store, made[0])
-    run = unfinished[0]
+    return _log_of_unfinished(store, unfinished[0])
+
+
+def _log_of_unfinished(store: Store, run: str) -> RunLog:
     if not (content := store.run_log(run)):
         raise UsageError(f"Run {run} has no log.", "An older mlreg began it.", "mlreg runs")
     return RunLog(run, None, _lines(content))

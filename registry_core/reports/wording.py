@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # One value of a table or of facts has at most this many characters.
 _LONGEST = 2_000
 
+# a space at which no line breaks
+_NARROW = "\u202f"
+
 VERIFY = "mlreg verify"
 
 
@@ -52,10 +55,10 @@ def interval(name: str, found: Interval | None) -> str:
 def percent(share: float) -> str:
     """`93.1 %`; what is not quite all or nothing is not shown as all or nothing."""
     if 0 < share < 0.001:
-        return "< 0.1 %"
+        return f"<{_NARROW}0.1{_NARROW}%"
     if 0.999 < share < 1:
-        return "> 99.9 %"
-    return f"{100 * share:.1f} %"
+        return f">{_NARROW}99.9{_NARROW}%"
+    return f"{100 * share:.1f}{_NARROW}%"
 
 
 def shares(found: Interval | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 
 import pytest
@@ -116,6 +117,14 @@ def test_what_is_no_file_in_the_place_of_the_curves_is_not_followed(project, tmp
     assert read_curves(project.store, stopped.id).metrics == {}
 
 
+def test_a_run_whose_record_is_damaged_shows_what_it_has(project):
+    stopped = project.stopped()
+    (project.store.folder / "runs" / stopped.id / "run.json").write_bytes(b"{}")
+    curves = read_curves(project.store, stopped.id)
+    assert (curves.state, curves.model, curves.epochs) == ("damaged", "", 3)
+    assert curves.metrics["loss"] == [1.0]
+
+
 def test_a_run_that_does_not_exist_is_refused(project):
     for name in ("20260101T000000Z-00000000", "../runs", "", "x" * 5000):
         with pytest.raises(UsageError, match="There is no run"):
@@ -148,6 +157,31 @@ def test_progress_is_never_written_through_a_link(project, tmp_path):
         writer.epoch_done(0, {"loss": 1.0}, 0.1)
     assert other.read_text() == "mine"
     assert len(recorder.warnings) == 1
+
+
+def test_progress_is_written_without_waiting_for_the_disk(project, monkeypatch):
+    """Nothing depends on it, so training does not wait for it."""
+    with project.store.start_run("flowers") as folder:
+        synced = []
+        for name in ("fsync", "fdatasync", "sync"):
+            monkeypatch.setattr(os, name, lambda *_: synced.append(1))
+        writer = ProgressWriter(folder, project.observer)
+        writer.training_started(3, 10, 100)
+        writer.epoch_done(0, {"loss": 1.0}, 0.1)
+        assert {"epochs.jsonl", "progress.json"} <= {path.name for path in folder.path.iterdir()}
+        assert synced == []
+        monkeypatch.undo()
+
+
+def test_what_a_killed_run_left_half_written_is_removed(project):
+    """By the next command that writes; the curves stay for the run that is resumed."""
+    stopped = project.stopped()
+    folder = project.store.folder / "runs" / stopped.id
+    (folder / "progress.json.new").write_text('{"ep')
+    with project.store.start_run("flowers"):
+        names = {path.name for path in folder.iterdir()}
+    assert "progress.json.new" not in names
+    assert {"epochs.jsonl", "progress.json"} <= names
 
 
 class Folder:

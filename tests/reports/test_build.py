@@ -126,15 +126,15 @@ def test_classes_have_a_matrix_pairs_and_scores(registry):
     """Two cows got `bee`, a bee got `ant`."""
     found = section(registry.report(publish_zoo(registry.store)), "Mistakes by class")
     (matrix,) = blocks(found, Heatmap)
-    assert matrix.values == [[4, 0, 0], [1, 3, 0], [0, 2, 2]]
+    assert matrix.values == ((4, 0, 0), (1, 3, 0), (0, 2, 2))
     (bars,) = blocks(found, BarChart)
     assert [(bar.name, bar.value) for bar in bars.bars] == [
         ("cow", 0.5), ("bee", 0.75), ("ant", 1.0)
     ]  # fmt: skip
     pairs, scores = blocks(found, Table)
-    assert pairs.rows[0] == ("cow", "bee", 2, "50.0 %")
+    assert pairs.rows[0] == ("cow", "bee", 2, "50.0\u202f%")
     assert [row[:3] for row in scores.rows] == [
-        ("ant", 4, "80.0 %"), ("bee", 4, "60.0 %"), ("cow", 4, "100.0 %")
+        ("ant", 4, "80.0\u202f%"), ("bee", 4, "60.0\u202f%"), ("cow", 4, "100.0\u202f%")
     ]  # fmt: skip
 
 
@@ -168,8 +168,11 @@ def test_the_worst_mistakes_are_shown_with_what_the_model_believes(registry):
     assert first.title == "test example 2"
     assert first.png
     assert first.facts == (
-        ("true", "cow"), ("predicted", "bee (75.0 %)"), ("then", "cow (25.0 %)"), ("loss", "2")
-    )  # fmt: skip
+        ("true", "cow"),
+        ("predicted", "bee (75.0\u202f%)"),
+        ("then", "cow (25.0\u202f%)"),
+        ("loss", "2"),
+    )
 
 
 def test_a_regression_has_errors_and_nothing_about_classes(registry):
@@ -199,7 +202,7 @@ def test_labels_have_scores_and_no_matrix(registry):
     found = section(report, "Mistakes by label")
     assert not blocks(found, Heatmap)
     assert [row[0::4] for row in blocks(found, Table)[0].rows] == [
-        ("red", "100.0 %"), ("round", "0.0 %")
+        ("red", "100.0\u202f%"), ("round", "0.0\u202f%")
     ]  # fmt: skip
 
 

@@ -78,8 +78,8 @@ def test_the_examples_that_changed_hands_are_counted_listed_and_shown(compared):
         ("both are right", 8), ("only zoo@2 is right", 2), ("only zoo@1 is right", 1),
         ("both are wrong", 1),
     ]  # fmt: skip
-    assert gained.rows == [(2, "cow", "cow", "bee"), (5, "cow", "cow", "bee")]
-    assert lost.rows == [(0, "ant", "bee", "ant")]
+    assert gained.rows == ((2, "cow", "cow", "bee"), (5, "cow", "cow", "bee"))
+    assert lost.rows == ((0, "ant", "bee", "ant"),)
     (gallery,) = blocks(found, Gallery)
     assert [(item.title, dict(item.facts)["changed hands"]) for item in gallery.items] == [
         ("test example 2", "only zoo@2 is right"),
