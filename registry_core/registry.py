@@ -72,8 +72,7 @@ class Registry(RegistryPredictor):
             dry_run: decide, and change nothing.
             plugins: whose checks are asked; None is the version's plugin and the extensions.
             observer: is told the progress of a long comparison.
-            expected: the number of the version that has the alias, None for no version, as a
-                person saw it before deciding; `...` accepts any.
+            expected: the number of the version that has the alias, or None; `...` accepts any.
 
         Raises:
             PromotionRefusedError: a check failed; the alias has not moved.
@@ -123,12 +122,11 @@ class Registry(RegistryPredictor):
     ) -> PromotionResult:
         """Move an alias back to the version it was on before; again, and it goes back further.
 
-        No rule is checked: the version had the alias already. Its files are. `expected` is that
-        of `promote`.
+        No rule is checked: the version had the alias already. Its files are.
 
         Raises:
             UsageError: the alias was on no version before, or that version was removed.
-            AliasMovedError: the alias is not on the expected version; it has not moved.
+            AliasMovedError: the alias is not on the `expected` version; it has not moved.
             IntegrityError: a file of the earlier version is damaged; the alias has not moved.
         """
         from registry_core.promotion.promote import rollback
