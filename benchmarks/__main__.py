@@ -20,6 +20,7 @@ NAMES = (
     "streams",
     "table",
     "throughput",
+    "web",
 )
 
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from registry_core.errors import StorageError as StorageError
     from registry_core.errors import TrainingError as TrainingError
     from registry_core.errors import UsageError as UsageError
+    from registry_core.evaluation.beliefs import Prediction as Prediction
     from registry_core.evaluation.comparison import SideBySide as SideBySide
+    from registry_core.lifecycle.predict import Predictions as Predictions
     from registry_core.plugins.hookspecs import hookimpl as hookimpl
     from registry_core.process.requirements import MissingLibraryError as MissingLibraryError
     from registry_core.promotion.gates import Check as Check
@@ -112,7 +114,9 @@ _MODULES = {
     "StorageError": "errors",
     "TrainingError": "errors",
     "UsageError": "errors",
+    "Prediction": "evaluation.beliefs",
     "SideBySide": "evaluation.comparison",
+    "Predictions": "lifecycle.predict",
     "hookimpl": "plugins.hookspecs",
     "MissingLibraryError": "process.requirements",
     "Check": "promotion.gates",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from registry_core import results
@@ -59,6 +60,7 @@ class Registry(RegistryPredictor):
         dry_run: bool = False,
         plugins: PluginSet | None = None,
         observer: Observer | None = None,
+        expected: int | EllipsisType | None = ...,
     ) -> PromotionResult:
         """Move an alias to a version if its rules are satisfied and no plugin objects.
 
@@ -70,9 +72,12 @@ class Registry(RegistryPredictor):
             dry_run: decide, and change nothing.
             plugins: whose checks are asked; None is the version's plugin and the extensions.
             observer: is told the progress of a long comparison.
+            expected: the number of the version that has the alias, None for no version, as a
+                person saw it before deciding; `...` accepts any.
 
         Raises:
             PromotionRefusedError: a check failed; the alias has not moved.
+            AliasMovedError: the alias is not on the expected version; it has not moved again.
             IntegrityError: a file of the version is damaged; the alias has not moved.
         """
         from registry_core.promotion.promote import promote
@@ -92,6 +97,7 @@ class Registry(RegistryPredictor):
             dry_run=dry_run,
             observer=observer,
             warnings=warnings,
+            expected=expected,
         )
 
     def _plugins_asked(self, version: Version) -> tuple[PluginSet, list[str]]:
@@ -107,20 +113,35 @@ class Registry(RegistryPredictor):
         ]
 
     def rollback(
-        self, model: str, alias: str, *, reason: str = "", dry_run: bool = False
+        self,
+        model: str,
+        alias: str,
+        *,
+        reason: str = "",
+        dry_run: bool = False,
+        expected: int | EllipsisType | None = ...,
     ) -> PromotionResult:
         """Move an alias back to the version it was on before; again, and it goes back further.
 
-        No rule is checked: the version had the alias already. Its files are.
+        No rule is checked: the version had the alias already. Its files are. `expected` is that
+        of `promote`.
 
         Raises:
             UsageError: the alias was on no version before, or that version was removed.
+            AliasMovedError: the alias is not on the expected version; it has not moved.
             IntegrityError: a file of the earlier version is damaged; the alias has not moved.
         """
         from registry_core.promotion.promote import rollback
 
         return rollback(
-            self.store, self.settings, model, alias, self.version, reason=reason, dry_run=dry_run
+            self.store,
+            self.settings,
+            model,
+            alias,
+            self.version,
+            reason=reason,
+            dry_run=dry_run,
+            expected=expected,
         )
 
     def release(self, model: str, alias: str, *, reason: str = "") -> results.ReleasedAlias:

@@ -198,6 +198,32 @@ class RegistryReader(RegistryLists):
         written = export(self.store, version, request, self.settings, load_data, observer)
         return results.ExportedFiles(version.ref, form, written.path, written.check)
 
+    def copy_file(self, reference: Reference, path: str, destination: Path) -> Path:
+        """Copy one file of a version; the copy appears checked or not at all.
+
+        Args:
+            reference: the version.
+            path: of the file inside the version.
+            destination: the new file; its folder exists.
+
+        Raises:
+            UsageError: nothing has the reference, or the version has no such file.
+            IntegrityError: the file is damaged.
+            StorageError: the destination cannot be written.
+        """
+        return self.store.copy_out(self.version(reference), path, destination)
+
+    def group(self, model: str, group: str) -> results.RegisteredGroup:
+        """The versions of a run with several seeds, and each metric summarised over them.
+
+        Raises:
+            UsageError: the model has no such group.
+        """
+        from registry_core.evaluation.groups import metrics_of
+
+        versions = self.store.group_versions(model, group)
+        return results.RegisteredGroup(versions, self.folder, metrics_of(versions))
+
     def per_example_results(self, version: Version) -> PerExampleResults | None:
         """A version's results on its test split, example by example; None without a record.
 

@@ -122,6 +122,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg data verify cifar10 --data-dir so", ["sound.keras"]),
     ("mlreg data path ", ["cifar10", "flowers"]),
     ("mlreg data path cifar10 --data-dir so", ["sound.keras"]),
+    ("mlreg ui --o", ["--open"]),
     ("mlreg help rep", ["reproduce", "report"]),
     ("mlreg help data ", ["fetch", "verify", "path"]),
 ]

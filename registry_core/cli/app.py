@@ -302,12 +302,13 @@ _FILES = {
     "data": "data",
     "help": "help",
     "env": "env",
+    "ui": "ui",
 }
 
 # The help page: each panel's commands in order; every command is in one, as a test holds.
 PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
-    "Look": ("list", "show", "compare", "report", "history"),
+    "Look": ("list", "show", "compare", "history", "report", "ui"),
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),

@@ -23,7 +23,7 @@ from registry_core.lifecycle.backend import Predictor
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.read_inputs import HOOK, InputReader, ReadExamples, lacks_hook
 from registry_core.records import Version
-from registry_core.tasks import Task, task_from_json
+from registry_core.tasks import Classification, Task, task_from_json
 
 # Examples in a batch; as many as evaluation takes, so that the same sums are made.
 BATCH_SIZE = 250
@@ -161,38 +161,36 @@ def predict(
     task = _task_of(manifest)
     nothing = Predictions(version, task, "", ())
     predictor: Predictor | None = None
-    # the plugin's own layers run in the model; an imported model has none
-    theirs = "imported" not in manifest
     with tempfile.TemporaryDirectory() as folder:
         check = interrupts.raise_if_requested
         files, lost = find_files(source, reader.suffixes(), Path(folder), check)
         yield replace(nothing, unreadable=_told(lost, context))
-        groups = batches(files, choices.batch_size, reader.example_bytes, MAX_BATCH_BYTES)
-        done, backend = 0, context.load_backend(config) if files else None
-        for group in groups:
+        if not files:
+            return
+        observer.stage_began("model")
+        backend = context.load_backend(config)
+        done = 0
+        for group in batches(files, choices.batch_size, reader.example_bytes, MAX_BATCH_BYTES):
             interrupts.raise_if_requested()
             found = reader.read(group)
             if found.unreadable:
                 yield replace(nothing, unreadable=_told(found.unreadable, context))
-            if found.names and predictor is None and backend is not None:
-                observer.stage_began("model")
+            if found.names and predictor is None:
                 predictor = backend.predictor(load_model(version), task)
                 observer.calculated("Predicting", 0, len(files))
-            for part in _slices(found, choices.batch_size) if predictor else ():
+            done += len(group)
+            if predictor is None:
+                continue
+            for part in _slices(found, choices.batch_size):
                 interrupts.raise_if_requested()
-                with _attributed(context, theirs):
-                    outputs = predictor.predict(part.inputs)  # type: ignore[union-attr]
+                # the plugin's own layers run in the model; an imported model has none
+                with _attributed(context, "imported" not in manifest):
+                    outputs = predictor.predict(part.inputs)
                 told, score = describe_outputs(
-                    outputs,
-                    task,
-                    predictor.scale,  # type: ignore[union-attr]
-                    part.names,
-                    choices.top,
+                    outputs, task, predictor.scale, part.names, choices.top
                 )
                 yield replace(nothing, score=score, predictions=told, inputs=part.inputs)
-            done += len(group)
-            if predictor is not None:
-                observer.calculated("Predicting", done, len(files))
+            observer.calculated("Predicting", done, len(files))
 
 
 def _attributed(context: RunContext, theirs: bool) -> AbstractContextManager[None]:
@@ -200,8 +198,12 @@ def _attributed(context: RunContext, theirs: bool) -> AbstractContextManager[Non
 
 
 def _task_of(manifest: Mapping[str, Any]) -> Task | None:
-    record = manifest["data"].get("task")
-    return None if record is None else task_from_json(record)
+    """The recorded task; earlier versions recorded class names alone."""
+    data = manifest.get("data", {})
+    if (record := data.get("task")) is not None:
+        return task_from_json(record)
+    names = data.get("class_names")
+    return Classification(names, inferred=True) if names else None
 
 
 def _told(lost: Sequence[Unreadable], context: RunContext) -> Sequence[Unreadable]:

@@ -56,7 +56,8 @@ class InputReader:
     ) -> None:
         self._plugins = plugins
         self._config = config
-        self._signature = manifest["data"]["splits"]["test"].get("inputs")
+        splits = manifest.get("data", {}).get("splits", {})
+        self._signature = splits.get("test", {}).get("inputs")  # an older record has none
         self._progress = _SaysOnce(progress)
         self._has_read = False
         self.example_bytes = example_bytes(self._signature)

@@ -26,6 +26,7 @@ EXTRAS = {
     "tensorboard": {"tensorboard": "TensorBoard"},
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
     "litert": {"ai_edge_litert": "ai-edge-litert"},
+    "ui": {"starlette": "Starlette", "uvicorn": "uvicorn"},
 }
 
 # what training, evaluating, importing and converting a model begin with

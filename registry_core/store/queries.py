@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from registry_core.refs import Ref, check_model_name
+from registry_core.errors import UsageError
+from registry_core.refs import Ref, check_model_name, shown
 from registry_core.store import lookup
 from registry_core.store.aliases import holder_after
 from registry_core.version_query import EVERY_VERSION, VersionQuery
@@ -106,6 +107,19 @@ class Queries:
                 for version in view.groups(wanted):
                     found.setdefault(version.group, []).append(version)
         return found
+
+    def group_versions(self, model: str, group: str) -> list[Version]:
+        """The versions of a group, oldest first; raises UsageError where there is no such group."""
+        with self._access.reading("looking for a group of versions") as view:
+            found = list(view.groups({(check_model_name(model), group)}))
+            if not found:
+                lookup.check_model(view, model)
+                raise UsageError(
+                    f"{model} has no group {shown(group)}.",
+                    "Its versions say which groups there are.",
+                    f"mlreg list {model}",
+                )
+            return found
 
     def resolve(self, ref: Ref, removed: bool = False) -> Version:
         """The version that a reference names; a name alone means the latest.

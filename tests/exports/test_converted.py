@@ -184,6 +184,7 @@ def saved(keras, tmp_path_factory):
     return save
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("form", ["onnx", "litert"])
@@ -235,26 +236,16 @@ def test_a_model_that_does_not_follow_the_float_one_is_refused(
 
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_litert_takes_one_example_at_a_time_where_it_cannot_take_more(training, saved, tmp_path):
-    """Recurrent layers; the check says so, and has run every example."""
-    check, exported, _ = training.export_model(
-        saved("recurrent"), "litert", tmp_path / "model.tflite"
-    )
-    assert check.batch == exported.batch == 1
-    assert check.examples == 16
-
-
-@pytest.mark.gate
-@pytest.mark.tensorflow
 def test_recurrent_layers_get_8_bit_weights_alone(training, saved, tmp_path):
-    """LiteRT's calibrator would end the process."""
+    """LiteRT's calibrator would end the process. It takes one example at a time, and says so."""
     inputs = np.random.default_rng(0).normal(size=(20, 6, 4)).astype("float32")
-    check, _, way = training.export_model(
+    check, exported, way = training.export_model(
         saved("recurrent"), "litert", tmp_path / "model.tflite", inputs, "", inputs
     )
     assert way.method == "dynamic range"
     assert "Bidirectional" in way.reason
     assert (check.inputs, check.examples, check.tolerance) == ("test split", 20, None)
+    assert check.batch == exported.batch == 1
 
 
 @pytest.mark.gate

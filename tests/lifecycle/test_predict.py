@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 
@@ -22,8 +23,8 @@ class Reading(Project):
         super().__init__(folder, TABLE_PLUGIN + reads, **extensions)
         self.version = self.run()
 
-    def batches(self, *paths, stdin=None, suffix="", **choices):
-        manifest = self.manifest(self.version)
+    def batches(self, *paths, stdin=None, suffix="", manifest=None, **choices):
+        manifest = manifest or self.manifest(self.version)
         return predict(
             self.version,
             manifest,
@@ -236,3 +237,11 @@ def test_no_file_and_senseless_numbers_are_refused(project):
         project.predict()
     with pytest.raises(UsageError, match="top is 0"):
         project.predict("x", top=0)
+
+
+def test_a_version_of_an_earlier_mlreg_predicts_too(project):
+    """Its record has class names alone: neither a task nor what its inputs are."""
+    manifest = json.loads(json.dumps(project.manifest(project.version)))
+    del manifest["data"]["task"], manifest["data"]["splits"]["test"]["inputs"]
+    found = project.predict(lines(project.folder / "new.csv", 2), manifest=manifest)
+    assert [each.answer for each in found] == ["virginica"]

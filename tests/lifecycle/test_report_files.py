@@ -46,6 +46,7 @@ def test_the_report_is_a_file_of_the_version(tmp_path):
     assert len(page) < 100_000
 
 
+@pytest.mark.gate
 def test_an_imported_model_has_a_report_too(tmp_path):
     """It was measured as any other."""
     project = Project(tmp_path)
@@ -73,6 +74,7 @@ def test_sections_of_all_plugins_are_kept(tmp_path):
     assert "Losses" in project.store.read(version, "report.html").decode()
 
 
+@pytest.mark.gate
 def test_without_sections_there_is_no_file_of_them(tmp_path):
     """As in versions of plugins that have none to add for a task."""
     project = Project(tmp_path, more=written("return []"))
@@ -81,6 +83,7 @@ def test_without_sections_there_is_no_file_of_them(tmp_path):
     assert project.observer.warnings == []
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -108,6 +111,7 @@ def test_sections_that_cannot_be_made_are_a_warning(tmp_path, body, says):
         assert "'more'" in warning or "of more returned" in warning
 
 
+@pytest.mark.gate
 def test_more_sections_than_a_report_may_have_are_left_out(tmp_path):
     """The first are kept, and each of the others is named."""
     body = (
@@ -124,6 +128,7 @@ def test_more_sections_than_a_report_may_have_are_left_out(tmp_path):
     assert version.file("report/sections.json").size < 500_000
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("error", "says"),
     [
@@ -173,6 +178,7 @@ def test_inputs_that_are_left_out_are_counted(tmp_path):
     assert project.observer.warnings == []
 
 
+@pytest.mark.gate
 def test_a_link_in_the_place_of_a_report_is_not_followed(tmp_path):
     """A clumsy plugin cannot make a run write elsewhere."""
     elsewhere = tmp_path / "elsewhere"

@@ -24,23 +24,16 @@ class Logged(Project):
         return replace(super().context(*arguments), tensorboard=self.logs)
 
 
-def test_each_run_has_a_folder_of_its_own(tmp_path):
-    """By model and run; without the option there is none."""
+def test_each_run_has_a_folder_of_its_own_and_the_version_no_trace_of_it(tmp_path):
+    """By model and run. It is not a setting: the records differ in nothing."""
     project = Logged(tmp_path)
-    version = project.run()
+    without = project.manifest(project.run())
     assert project.backend.assembly.event_log is None
     project.logs = tmp_path / "logs"
     version = project.run()
+    logged = project.manifest(version)
     assert project.backend.assembly.event_log == tmp_path / "logs" / "flowers" / version.run
     assert f"TensorBoard: tensorboard --logdir {tmp_path / 'logs'}" in project.observer.said
-
-
-def test_the_option_changes_no_record_of_the_version(tmp_path):
-    """It is not a setting: two versions differ in it as little as in the terminal's width."""
-    project = Logged(tmp_path)
-    without = project.manifest(project.run())
-    project.logs = tmp_path / "logs"
-    logged = project.manifest(project.run())
     assert without.keys() == logged.keys()
     assert str(tmp_path) not in str(logged)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 import yaml
 from fakes import TABLE_PLUGIN
-from lifecycle_helpers import Project, hook
+from lifecycle_helpers import Project, hook, with_one_version
 
 from registry_core.cli import run_command
 from registry_core.lifecycle.seeds import plan_group
@@ -19,6 +20,12 @@ from registry_core.settings import Settings
 
 def registry_of(project: Project) -> Registry:
     return Registry(project.store.folder, Settings())
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """A project with one version, to be read."""
+    return with_one_version(tmp_path_factory.mktemp("one"))
 
 
 def sections(card: str) -> dict[str, str]:
@@ -34,12 +41,11 @@ def rows(text: str) -> dict[str, list[str]]:
     return {cells[0]: cells[1:] for cells in found}
 
 
-def test_a_card_has_what_the_manifest_has(tmp_path):
+def test_a_card_has_what_the_manifest_has(one):
     """Metrics with their intervals, splits with their fingerprints, settings, files."""
-    project = Project(tmp_path)
-    version = project.run()
-    manifest = project.manifest(version)
-    card = sections(registry_of(project).card("flowers@1").text)
+    (version,) = one.store.versions("flowers")
+    manifest = one.manifest(version)
+    card = sections(registry_of(one).card("flowers@1").text)
     metrics = rows(card["Metrics"])
     assert metrics["test_accuracy"] == ["0.8333", "0.5520 to 0.9530"]  # Wilson's, 10 of 12
     assert metrics["test_loss"][0] == "0.5417"
@@ -56,10 +62,8 @@ def test_a_card_has_what_the_manifest_has(tmp_path):
     assert 'load("flowers@1")' in card["How to load it"]
 
 
-def test_what_is_not_recorded_is_said_to_be_not_recorded(tmp_path):
-    project = Project(tmp_path)
-    project.run()
-    card = registry_of(project).card("flowers@1").text
+def test_what_is_not_recorded_is_said_to_be_not_recorded(one):
+    card = registry_of(one).card("flowers@1").text
     found = sections(card)
     assert found["Intended use"] == found["Not intended for"] == "Not recorded."
     assert rows(found["flowers@1"])["license"] == ["not recorded"]
@@ -69,11 +73,10 @@ def test_what_is_not_recorded_is_said_to_be_not_recorded(tmp_path):
     assert "One run with one seed" in found["Limits"]
 
 
-def test_tags_add_what_only_a_person_knows(tmp_path):
+def test_tags_add_what_only_a_person_knows(one, tmp_path):
     """As text: neither markup nor metadata comes out of one."""
-    project = Project(tmp_path)
-    project.run()
-    registry = registry_of(project)
+    shutil.copytree(one.store.folder, tmp_path / "registry")
+    registry = Registry(tmp_path / "registry", Settings())
     tags = {
         "card.intended-use": "To sort <b>flowers</b>\n# by hand",
         "card.license": 'x"\ntags: none',
@@ -84,10 +87,8 @@ def test_tags_add_what_only_a_person_knows(tmp_path):
     assert 'license: "x\\"\\ntags: none"\n' in card
 
 
-def test_the_metadata_is_what_the_hub_reads(tmp_path):
-    project = Project(tmp_path)
-    project.run()
-    metadata = yaml.safe_load(registry_of(project).card("flowers@1").text.split("---\n")[1])
+def test_the_metadata_is_what_the_hub_reads(one):
+    metadata = yaml.safe_load(registry_of(one).card("flowers@1").text.split("---\n")[1])
     assert metadata["library_name"] == "keras"
     assert metadata["tags"] == ["keras", "mlreg", "classification"]
     (entry,) = metadata["model-index"]
@@ -100,6 +101,7 @@ def test_the_metadata_is_what_the_hub_reads(tmp_path):
     }
 
 
+@pytest.mark.gate
 def test_the_limits_that_the_record_knows_are_listed(tmp_path):
     """Validation on the test split, promotions that used it, a resumed run."""
     project = Project(
@@ -145,6 +147,7 @@ def test_a_regression_has_errors_in_its_unit_and_no_classes(tmp_path):
     assert "classes" not in rows(card["Data"])
 
 
+@pytest.mark.gate
 def test_an_imported_model_has_no_invented_training(tmp_path):
     project = Project(tmp_path)
     version = project.import_model()
@@ -153,6 +156,7 @@ def test_an_imported_model_has_no_invented_training(tmp_path):
     assert "how it was trained, and on what, is not known" in card["Limits"]
 
 
+@pytest.mark.gate
 def test_a_group_has_its_mean_and_deviation(tmp_path):
     project = Project(tmp_path)
     for spec in plan_group(spec_from_preset(project.plugins), 2):
@@ -163,11 +167,9 @@ def test_a_group_has_its_mean_and_deviation(tmp_path):
     assert "One run with one seed" not in card["Limits"]
 
 
-def test_a_card_goes_to_the_terminal_or_to_a_file_that_is_new(tmp_path, capsys, monkeypatch):
-    project = Project(tmp_path)
-    project.run()
+def test_a_card_goes_to_the_terminal_or_to_a_file_that_is_new(one, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    around = ["--registry", str(project.store.folder)]
+    around = ["--registry", str(one.store.folder)]
     assert run_command([*around, "card", "flowers@1"]) == 0
     shown = capsys.readouterr().out
     assert run_command([*around, "card", "flowers@1", "-o", "README.md"]) == 0

@@ -64,6 +64,7 @@ def test_inputs_are_read_by_their_places(kind):
     assert inputs_at(split_of(kind), []) == {}
 
 
+@pytest.mark.gate
 def test_an_indexed_split_reads_no_others():
     """The first one alone shows shapes and dtypes."""
     from registry_core.training.chosen_examples import inputs_at
@@ -73,6 +74,7 @@ def test_an_indexed_split_reads_no_others():
     assert set(split.source.read) == {0, 7, 9}
 
 
+@pytest.mark.gate
 def test_a_function_of_an_index_is_called():
     """Inside the graph, as in training."""
     from registry_core.training.chosen_examples import inputs_at
@@ -103,6 +105,7 @@ def test_a_stream_is_read_up_to_the_last_place_and_not_too_far(monkeypatch):
     assert chosen_examples.inputs_at(stream, [9]) == {}
 
 
+@pytest.mark.gate
 def test_an_example_that_cannot_be_read_again_is_a_data_error():
     """It names the split and the example."""
     from registry_core.config import RunConfig

@@ -74,6 +74,7 @@ def test_a_resumed_run_has_every_point_once(logged, places):
     assert resumed.warnings == whole.warnings
 
 
+@pytest.mark.gate
 def test_what_was_written_after_the_checkpoint_is_not_there_twice(training, tmp_path, logged):
     """A killed run leaves events that no checkpoint knows: they are cut off."""
     fits = Fits(training, tmp_path, logged=True, steps_per_execution=2)
