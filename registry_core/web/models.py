@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from starlette.background import BackgroundTask
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 
 from registry_core.errors import MlregError, UsageError
 from registry_core.refs import Ref, check_model_name, parse_ref
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 # metrics of one row of the table of versions
 _COLUMNS = 4
+
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -186,16 +187,21 @@ def download(site: Site, request: Request) -> Response:
     """A file of a version, checked against its digest, to be saved and not shown."""
     path = request.path_params["path"]
     version = site.registry.version(reference_of(request))
-    folder = Path(tempfile.mkdtemp(prefix="mlreg-"))
-    try:
-        copy = site.registry.copy_file(version, path, folder / "file")
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with tempfile.TemporaryDirectory(prefix="mlreg-") as folder:
+        # the copy has no name any more when it is sent: nothing is left if the browser goes away
+        copy = site.registry.copy_file(version, path, Path(folder) / "file").open("rb")
     name = f"{version.model}-{version.version}-{path.replace('/', '-')}"
-    return FileResponse(
-        copy,
-        headers={"content-disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}"},
+    return StreamingResponse(
+        _pieces(copy),
+        headers={
+            "content-disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}",
+            "content-length": str(os.fstat(copy.fileno()).st_size),
+        },
         media_type="application/octet-stream",
-        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
     )
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece

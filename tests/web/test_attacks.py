@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from urllib.parse import quote
 
 import pytest
@@ -235,15 +236,17 @@ def test_every_answer_has_the_headers_that_restrict_a_browser(world, inside):
     assert "unsafe" not in policy
 
 
-def test_files_of_a_version_are_saved_and_never_shown(world, inside):
-    """Whatever their names: a report is HTML that a plugin wrote."""
+def test_files_of_a_version_are_saved_and_never_shown(world, inside, tmp_path, monkeypatch):
+    """Whatever their names: a report is HTML that a plugin wrote. No copy is left behind."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for version in world.registry.versions("flowers")[2:]:
         for file in version.files:
             answer = inside.get(f"/models/flowers/{version.version}/files/{file.path}")
             assert answer.status == 200
             assert answer.headers["content-disposition"].startswith("attachment; ")
             assert answer.headers["content-type"] == "application/octet-stream"
-            assert len(answer.content) == file.size
+            assert len(answer.content) == file.size == int(answer.headers["content-length"])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["/", "/models/flowers", "/models/flowers/2", "/ledger", "/runs"])
