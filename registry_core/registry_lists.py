@@ -168,6 +168,8 @@ class RegistryLists:
         Raises:
             UsageError: nothing has, or ever had, the reference.
         """
+        if before is not None:
+            before = max(0, min(before, _ALL))
         rows = self._rows(reference, _one_more(limit), before)
         found = rows[:limit]
         return results.History(

@@ -139,6 +139,8 @@ def parse_query(
     conditions = [parse_condition(text) for text in where]
     if tag is not None:
         key, value = tag
+        if not _is_usable(f"{key}{value}"):
+            raise _unreadable(f"{TAG}{key}", "Tags are Unicode")
         conditions.append(Condition(key, PRESENT if value is None else "=", value, is_tag=True))
     order = NEWEST_FIRST if sort is None else parse_order(sort)
     return VersionQuery(conditions, order, None if after is None else _place(after, model, order))
@@ -150,7 +152,7 @@ def parse_condition(text: str) -> Condition:
     Raises:
         UsageError: it cannot be read; says what can be written.
     """
-    found = _CONDITION.fullmatch(text) if len(text) <= _LONGEST else None
+    found = _CONDITION.fullmatch(text) if _is_usable(text) else None
     if found is None:
         raise _unreadable(text)
     key, operator, written = found["key"], found["operator"], (found["value"] or "").strip()
@@ -183,7 +185,7 @@ def parse_order(text: str) -> Order:
         UsageError: versions cannot be sorted by it.
     """
     key = text.strip().removeprefix("-")
-    if not key or len(text) > _LONGEST or key.startswith((TAG, "-")) or key == "group":
+    if not key or not _is_usable(text) or key.startswith((TAG, "-")) or key == "group":
         raise UsageError(
             f"Versions cannot be sorted by {shown(text)}.",
             f"Sort keys: {', '.join(SORTED)}, and metrics such as test_accuracy; "
@@ -222,6 +224,14 @@ def _place(cursor: str, model: str, order: Order) -> int:
             f"mlreg list {model}" + ("" if order == NEWEST_FIRST else f" --sort {order}"),
         )
     return number
+
+
+def _is_usable(text: str) -> bool:
+    """Whether an index can be asked for it: it is short, and Unicode."""
+    try:
+        return len(text.encode()) <= _LONGEST
+    except UnicodeEncodeError:
+        return False
 
 
 def _read(kind: str, text: str) -> Value:

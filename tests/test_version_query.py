@@ -51,6 +51,7 @@ def test_a_condition_is_a_key_an_operator_and_a_value(text, condition):
         ("", "Write test_accuracy>0.9"),
         ("=3", "Write test_accuracy>0.9"),
         ("x" * 2000, "Write test_accuracy>0.9"),
+        ("preset=\udcff", "Write test_accuracy>0.9"),
         ("test_accuracy>good", "'good' is not a number: test_accuracy>0.9"),
         ("test_accuracy>nan", "'nan' is not a number"),
         ("test_accuracy<inf", "'inf' is not a number"),
@@ -76,9 +77,14 @@ def test_a_sort_key_is_a_field_or_a_metric_with_a_minus_for_the_largest_first():
     assert parse_order("-created") == Order("created", descending=True)
     assert parse_order("-version") == NEWEST_FIRST
     assert [str(parse_order(text)) for text in ("seed", "-seed")] == ["seed", "-seed"]
-    for text in ("", "-", "--seed", "group", "tag:reviewed", "-" + "x" * 2000):
+    for text in ("", "-", "--seed", "group", "tag:reviewed", "-" + "x" * 2000, "\udcff"):
         with pytest.raises(UsageError, match="Versions cannot be sorted by"):
             parse_order(text)
+
+
+def test_a_tag_that_is_no_unicode_is_refused():
+    with pytest.raises(UsageError, match="Cannot read the condition"):
+        parse_query("dummy", tag=("owner", "\udcff"))
 
 
 def test_twenty_conditions_can_be_combined_and_no_more():

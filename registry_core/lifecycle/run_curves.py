@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,10 +20,13 @@ from typing import Any, Protocol
 from registry_core.errors import IntegrityError, MlregError, UsageError, one_line
 from registry_core.lifecycle.observers import SilentObserver
 from registry_core.records import UnfinishedRun, Version
+from registry_core.refs import shown
 from registry_core.store import Store
 from registry_core.types import Observer
 
 SECONDS_BETWEEN_WRITES = 1.0
+
+_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 
 # A list shows this many points of a curve, and the curves of this many versions.
 _POINTS = 60
@@ -173,9 +177,10 @@ def read_curves(store: Store, run_id: str) -> RunCurves:
     if (run := store.unfinished_run(run_id)) is not None:
         with suppress(UsageError):  # it made its version meanwhile
             return _unfinished(run, *store.run_progress(run_id))
-    for version in store.versions_of_run(run_id, 1):
-        return _finished(store, version)
-    raise UsageError(f"There is no run {run_id!a}.", "Choose one of the list.", "mlreg runs")
+    if _ID.fullmatch(run_id):
+        for version in store.versions_of_run(run_id, 1):
+            return _finished(store, version)
+    raise UsageError(f"There is no run {shown(run_id)}.", "Choose one of the list.", "mlreg runs")
 
 
 def started(run_id: str) -> str:

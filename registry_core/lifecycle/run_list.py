@@ -82,6 +82,7 @@ def list_runs(
         UsageError: `after` is damaged.
     """
     run_key, version_key = _places(after)
+    limit = min(limit, sys.maxsize - 1)
     most = sys.maxsize if all_unfinished else limit + 1
     runs = store.newest_unfinished_runs(most, run_key)
     versions = store.newest_versions(limit + 1, version_key)

@@ -126,7 +126,7 @@ def test_a_run_whose_record_is_damaged_shows_what_it_has(project):
 
 
 def test_a_run_that_does_not_exist_is_refused(project):
-    for name in ("20260101T000000Z-00000000", "../runs", "", "x" * 5000):
+    for name in ("20260101T000000Z-00000000", "../runs", "", "x" * 5000, "\udcff"):
         with pytest.raises(UsageError, match="There is no run"):
             read_curves(project.store, name)
 

@@ -299,6 +299,16 @@ def test_pages_of_the_history_end(registry):
     assert seen == whole == [7, 6, 5, 4, 3, 2, 1]
 
 
+def test_numbers_beyond_any_list_are_no_error(registry):
+    for huge in (2**63 - 1, 2**63, 10**30):
+        assert len(registry.versions("dummy", huge)) == 7
+        assert len(registry.history("dummy", huge, before=huge)) == 7
+        assert len(registry.runs(huge).finished) == 7
+    assert len(registry.history("dummy", before=-huge)) == 0
+    with pytest.raises(UsageError, match="is not a place in a list"):
+        registry.versions("dummy", after=str(huge))
+
+
 @pytest.mark.parametrize(
     "changed",
     [
