@@ -9,7 +9,9 @@ NAMES = (
     "augmentation",
     "cli",
     "examples",
+    "exports",
     "folder",
+    "lists",
     "overhead",
     "registry",
     "resume",
@@ -18,6 +20,7 @@ NAMES = (
     "streams",
     "table",
     "throughput",
+    "web",
 )
 
 

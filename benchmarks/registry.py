@@ -7,22 +7,17 @@ twenty are complete. MLflow is measured if it is installed (`pip install mlflow`
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
-from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bulk import copy_versions
 from benchmarks.cli import fill
 from benchmarks.measure import alternate, median, repeated, report
 from benchmarks.mlflow_registry import side_by_side
-from registry_core.records import LedgerAction
-from registry_core.store.ledger import Event
-from registry_core.store.manifest import Objective
-from registry_core.store.transactions import Transactions
 
 COMPLETE = 20
 
@@ -41,7 +36,7 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as few, tempfile.TemporaryDirectory() as many:
         fill(Path(few), options.few)
         fill(Path(many), 1)
-        _multiply(Path(many), options.many - COMPLETE)
+        copy_versions(Path(many), options.many - COMPLETE)
         fill(Path(many), COMPLETE)
         for name, words in {
             "list": ["list", "bench"],
@@ -74,19 +69,3 @@ def main(arguments: list[str]) -> None:
     report("registry", rows, options.record, rounds=options.rounds, **counts)
     if "mlflow" not in counts:
         sys.exit("MLflow is not installed, so nothing was measured beside it: pip install mlflow")
-
-
-def _multiply(folder: Path, versions: int) -> None:
-    """Register copies of the first version, without files."""
-    access = Transactions(folder, 30)
-    with access.writing("multiplying") as index:
-        first = index.version("bench", 1)
-        assert first is not None
-        objective = Objective("test_accuracy", "max")
-        for number in range(2, versions + 1):
-            digest = os.urandom(32).hex()
-            copy = replace(first, version=index.take_number("bench"), digest=digest, files=())
-            index.add_version(copy, objective)
-            index.append(
-                Event(LedgerAction.REGISTERED, "bench", number, evidence={"digest": digest})
-            )

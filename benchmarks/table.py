@@ -48,7 +48,7 @@ def table(folder: Path = RESULTS) -> str:
 
 def _untimed(name: str) -> bool:
     """Whether a benchmark's line has no time, so that a busy machine does not change it."""
-    return name == "resume" or name.startswith(_UNTIMED)
+    return name in ("exports", "resume") or name.startswith(_UNTIMED)
 
 
 def _rows(result: Result, key: str) -> dict[str, Any]:
@@ -216,6 +216,24 @@ def _scale(result: Result) -> Iterator[str]:
         yield _line(what, ours, beside, ratio, result, result["rounds"])
 
 
+def _lists(result: Result) -> Iterator[str]:
+    for row in result["rows"]:
+        what, call = "as a library", row["call"]
+        if call.startswith("mlreg "):
+            what, call = "", f"`{call}`"
+        count = f"{result['versions']:,} versions"
+        if "run" in row["call"]:
+            count = f"{result['runs']:,} stopped runs"
+        yield _line(
+            ", ".join(filter(None, (call, count, what))),
+            f"{row['many_ms']} ms",
+            f"{row['few_ms']} ms: with {result['few']}",
+            "",
+            result,
+            result["rounds"],
+        )
+
+
 def _accuracy(result: Result) -> Iterator[str]:
     """The accuracy, which load does not change; the minutes only from a quiet machine."""
     last = result["rows"][-1]
@@ -251,15 +269,46 @@ def _examples(result: Result) -> Iterator[str]:
     )
 
 
+def _exports(result: Result) -> Iterator[str]:
+    """Sizes and differences, which load does not change; the latency only from a quiet machine."""
+    timed = is_quiet(result["machine"])
+    model = f"{result['dataset']} `{result['preset']}`"
+    keras = f"{result['keras_size'] / 1e6:.1f} MB: the `.keras` file"
+    for side, row in _rows(result, "side").items():
+        share = row["largest_difference"] / row["largest_output"]
+        yield _line(
+            f"`mlreg export --format {side}` of {model}" + (", one example" if timed else ""),
+            f"{row['size'] / 1e6:.1f} MB, outputs within {share:.1g} of the largest"
+            + (f", {row['milliseconds']} ms" if timed else ""),
+            keras + (f", {row['keras_milliseconds']} ms with Keras" if timed else ""),
+            round(row["keras_milliseconds"] / row["milliseconds"], 2) if timed else "",
+            result,
+            result["rounds"],
+        )
+        if test := row.get("int8"):
+            compared = test["comparison"]
+            yield _line(
+                f"test {compared['measure']} of {model} in 8-bit integers",
+                f"{test['quantized']:.4f} ({compared['difference']:+.4f}, 95 % interval "
+                f"{compared['low']:+.4f} to {compared['high']:+.4f}; {compared['test']})",
+                f"{test['float']:.4f}: the float model",
+                "",
+                result,
+                f"{compared['examples']:,} examples",
+            )
+
+
 _LINES: Mapping[str, Callable[[Result], Iterator[str]]] = {
     "throughput": _throughput,
     "airbench": _airbench,
     "augmentation": _augmentation,
     "overhead": _overhead,
     "startup": _startup,
+    "exports": _exports,
     "resume": _resume,
     "streams": _streams,
     "scale": _scale,
+    "lists": _lists,
     "cli": _cli,
     "registry": _registry,
 }

@@ -7,7 +7,7 @@ loads for a run only. Each recipe has a folder beside this file, with the config
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -85,3 +85,17 @@ def mlreg_model(config: CifarConfig, data: DataSplits, learning_rate: Any) -> ke
 @hookimpl
 def mlreg_inference_model(config: CifarConfig, model: keras.Model) -> keras.Model | None:
     return _recipe(config).inference_model(config, model)
+
+
+@hookimpl
+def mlreg_input_suffixes() -> Sequence[str]:
+    from cifar_plugin.data.pictures import SUFFIXES
+
+    return SUFFIXES
+
+
+@hookimpl
+def mlreg_inputs(paths: Sequence[Path], progress: Progress) -> Any:
+    from cifar_plugin.data.pictures import read_pictures
+
+    return read_pictures(paths, progress)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from registry_core.errors import StorageError as StorageError
     from registry_core.errors import TrainingError as TrainingError
     from registry_core.errors import UsageError as UsageError
+    from registry_core.evaluation.beliefs import Prediction as Prediction
     from registry_core.evaluation.comparison import SideBySide as SideBySide
+    from registry_core.lifecycle.predict import Predictions as Predictions
     from registry_core.plugins.hookspecs import hookimpl as hookimpl
     from registry_core.process.requirements import MissingLibraryError as MissingLibraryError
     from registry_core.promotion.gates import Check as Check
@@ -45,9 +47,26 @@ if TYPE_CHECKING:
     from registry_core.refs import Ref as Ref
     from registry_core.registry import Registry as Registry
     from registry_core.registry import open_registry as open_registry
+    from registry_core.reports.report import Report as Report
     from registry_core.rules import PromotionRule as PromotionRule
     from registry_core.rules import RuleChange as RuleChange
     from registry_core.rules import SetRule as SetRule
+    from registry_core.sections import Bar as Bar
+    from registry_core.sections import BarChart as BarChart
+    from registry_core.sections import Block as Block
+    from registry_core.sections import Code as Code
+    from registry_core.sections import Facts as Facts
+    from registry_core.sections import Gallery as Gallery
+    from registry_core.sections import GalleryItem as GalleryItem
+    from registry_core.sections import Heatmap as Heatmap
+    from registry_core.sections import Histogram as Histogram
+    from registry_core.sections import LineChart as LineChart
+    from registry_core.sections import Picture as Picture
+    from registry_core.sections import Scatter as Scatter
+    from registry_core.sections import Section as Section
+    from registry_core.sections import Series as Series
+    from registry_core.sections import Table as Table
+    from registry_core.sections import Text as Text
     from registry_core.settings import cache_folder as cache_folder
     from registry_core.tasks import Classification as Classification
     from registry_core.tasks import MultiLabel as MultiLabel
@@ -62,6 +81,7 @@ if TYPE_CHECKING:
     from registry_core.types import DataCache as DataCache
     from registry_core.types import DataSplits as DataSplits
     from registry_core.types import Evaluation as Evaluation
+    from registry_core.types import Examples as Examples
     from registry_core.types import History as History
     from registry_core.types import IndexedSplit as IndexedSplit
     from registry_core.types import NotRepeatable as NotRepeatable
@@ -94,7 +114,9 @@ _MODULES = {
     "StorageError": "errors",
     "TrainingError": "errors",
     "UsageError": "errors",
+    "Prediction": "evaluation.beliefs",
     "SideBySide": "evaluation.comparison",
+    "Predictions": "lifecycle.predict",
     "hookimpl": "plugins.hookspecs",
     "MissingLibraryError": "process.requirements",
     "Check": "promotion.gates",
@@ -113,9 +135,26 @@ _MODULES = {
     "Ref": "refs",
     "Registry": "registry",
     "open_registry": "registry",
+    "Report": "reports.report",
     "PromotionRule": "rules",
     "RuleChange": "rules",
     "SetRule": "rules",
+    "Bar": "sections",
+    "BarChart": "sections",
+    "Block": "sections",
+    "Code": "sections",
+    "Facts": "sections",
+    "Gallery": "sections",
+    "GalleryItem": "sections",
+    "Heatmap": "sections",
+    "Histogram": "sections",
+    "LineChart": "sections",
+    "Picture": "sections",
+    "Scatter": "sections",
+    "Section": "sections",
+    "Series": "sections",
+    "Table": "sections",
+    "Text": "sections",
     "cache_folder": "settings",
     "Classification": "tasks",
     "MultiLabel": "tasks",
@@ -130,6 +169,7 @@ _MODULES = {
     "DataCache": "types",
     "DataSplits": "types",
     "Evaluation": "types",
+    "Examples": "types",
     "History": "types",
     "IndexedSplit": "types",
     "NotRepeatable": "types",

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 # Names of a version's files: the model, the folders of figures and of what callbacks keep, the log
-# of the run. The folder of callbacks has the same name in `run_dir`.
+# of the run, its report, and what reports are drawn from later. The folder of callbacks has the
+# same name in `run_dir`.
 MODEL_FILE = "model.keras"
 FIGURES_FOLDER = "figures"
 KEPT_FOLDER = "kept"
 LOG_FILE = "run.log"
+REPORT_FILE = "report.html"
+EXAMPLES_FILE = "report/examples.json"
+SECTIONS_FILE = "report/sections.json"
 
 # Settings that the records of earlier mlregs do not have -> what they were then.
 EARLIER_SETTINGS = {"precision": "float32"}

@@ -227,12 +227,15 @@ def is_selector(text: str) -> bool:
     return bool(re.fullmatch(_DIGEST, text)) or _is_reserved(text)
 
 
-def parse_many(words: Sequence[str], is_model: Callable[[str], bool]) -> list[Ref]:
+def parse_many(
+    words: Sequence[str], is_model: Callable[[str], bool], command: str = "compare"
+) -> list[Ref]:
     """Parse several references, each one word or two: `flowers@1 flowers@2`, `flowers 1 flowers 2`.
 
     Args:
         words: the words.
         is_model: whether a model with this name is registered; such a word starts a reference.
+        command: which command's words they are.
 
     Raises:
         UsageError: a word is not a reference, or a number has no model before it.
@@ -247,7 +250,7 @@ def parse_many(words: Sequence[str], is_model: Callable[[str], bool]) -> list[Re
             raise UsageError(
                 f"{shown(word)} has no model.",
                 "Write the model before each version.",
-                f"mlreg compare {' '.join([*fixed, *more])}",
+                f"mlreg {command} {' '.join([*fixed, *more])}",
             )
         second = pending[0] if pending and "@" not in word else None
         together = second is not None and (

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from registry_core import results
 from registry_core.errors import IntegrityError
 from registry_core.refs import Ref, parse_ref
-from registry_core.registry_reader import Reference, RegistryReader
+from registry_core.registry_lists import Reference
+from registry_core.registry_predict import RegistryPredictor
 from registry_core.settings import find_settings, registry_place
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def open_registry(path: str | Path | None = None) -> Registry:
     return Registry(place.folder.absolute(), settings, place.named_by)
 
 
-class Registry(RegistryReader):
+class Registry(RegistryPredictor):
     """Models, versions, aliases and runs in one folder; see `RegistryReader` for references."""
 
     def promote(
@@ -58,6 +60,7 @@ class Registry(RegistryReader):
         dry_run: bool = False,
         plugins: PluginSet | None = None,
         observer: Observer | None = None,
+        expected: int | EllipsisType | None = ...,
     ) -> PromotionResult:
         """Move an alias to a version if its rules are satisfied and no plugin objects.
 
@@ -69,9 +72,12 @@ class Registry(RegistryReader):
             dry_run: decide, and change nothing.
             plugins: whose checks are asked; None is the version's plugin and the extensions.
             observer: is told the progress of a long comparison.
+            expected: the number of the version that has the alias, None for no version, as a
+                person saw it before deciding; `...` accepts any.
 
         Raises:
             PromotionRefusedError: a check failed; the alias has not moved.
+            AliasMovedError: the alias is not on the expected version; it has not moved again.
             IntegrityError: a file of the version is damaged; the alias has not moved.
         """
         from registry_core.promotion.promote import promote
@@ -91,6 +97,7 @@ class Registry(RegistryReader):
             dry_run=dry_run,
             observer=observer,
             warnings=warnings,
+            expected=expected,
         )
 
     def _plugins_asked(self, version: Version) -> tuple[PluginSet, list[str]]:
@@ -106,20 +113,35 @@ class Registry(RegistryReader):
         ]
 
     def rollback(
-        self, model: str, alias: str, *, reason: str = "", dry_run: bool = False
+        self,
+        model: str,
+        alias: str,
+        *,
+        reason: str = "",
+        dry_run: bool = False,
+        expected: int | EllipsisType | None = ...,
     ) -> PromotionResult:
         """Move an alias back to the version it was on before; again, and it goes back further.
 
-        No rule is checked: the version had the alias already. Its files are.
+        No rule is checked: the version had the alias already. Its files are. `expected` is that
+        of `promote`.
 
         Raises:
             UsageError: the alias was on no version before, or that version was removed.
+            AliasMovedError: the alias is not on the expected version; it has not moved.
             IntegrityError: a file of the earlier version is damaged; the alias has not moved.
         """
         from registry_core.promotion.promote import rollback
 
         return rollback(
-            self.store, self.settings, model, alias, self.version, reason=reason, dry_run=dry_run
+            self.store,
+            self.settings,
+            model,
+            alias,
+            self.version,
+            reason=reason,
+            dry_run=dry_run,
+            expected=expected,
         )
 
     def release(self, model: str, alias: str, *, reason: str = "") -> results.ReleasedAlias:
@@ -315,6 +337,7 @@ class Registry(RegistryReader):
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        tensorboard: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
@@ -326,6 +349,7 @@ class Registry(RegistryReader):
             overrides: setting -> value, instead of the preset's.
             name: the model's name; None is the plugin's.
             data_dir: a file or folder that has the data; None leaves it to the plugin.
+            tensorboard: a folder for its TensorBoard log; None writes none.
             observer: receives progress and warnings; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
 
@@ -333,11 +357,11 @@ class Registry(RegistryReader):
             MlregError: its class says what is at fault; no version was registered. A run that has
                 begun to train can be resumed.
         """
-        from registry_core.running import runner
+        from registry_core.running import log_folder, runner
 
         with runner(self.store, self.settings, observer, interrupts) as ready:
             (spec,), plugins = ready.plan(dataset, preset, overrides, None, name, data_dir)
-            return ready.run(spec, plugins)
+            return ready.run(spec, plugins, log_folder(tensorboard))
 
     def run_group(
         self,
@@ -348,6 +372,7 @@ class Registry(RegistryReader):
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        tensorboard: str | Path | None = None,
         observe_each: ObserveEach | None = None,
         interrupts: StopRequest | None = None,
     ) -> results.RegisteredGroup:
@@ -360,11 +385,12 @@ class Registry(RegistryReader):
             MlregError: as for `run`; it names the run. Versions of earlier runs stay.
         """
         from registry_core.evaluation.groups import metrics_of
-        from registry_core.running import runner
+        from registry_core.running import log_folder, runner
 
         with runner(self.store, self.settings, None, interrupts) as ready:
             specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
-            versions = ready.run_group(specs, plugins, observe_each)
+            logs = log_folder(tensorboard)
+            versions = ready.run_group(specs, plugins, observe_each, logs)
         return results.RegisteredGroup(versions, self.folder, metrics_of(versions))
 
     def resume(
@@ -372,13 +398,15 @@ class Registry(RegistryReader):
         run: str | None = None,
         *,
         data_dir: str | Path | None = None,
+        tensorboard: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
         """Resume a stopped run; its version equals that of a run that was never stopped.
 
         `run` is its id, or the beginning or end of it; None is the only one that can be resumed.
-        `data_dir` is by default what the run began with. The other arguments are those of `run`.
+        `data_dir` and `tensorboard` are by default what the run began with. The other arguments
+        are those of `run`.
 
         Raises:
             UsageError: no run has that name, or more than one.
@@ -388,7 +416,7 @@ class Registry(RegistryReader):
 
         stopped = self.stopped_run(run).run
         with runner(self.store, self.settings, observer, interrupts) as ready:
-            return ready.resume(stopped, data_dir)
+            return ready.resume(stopped, data_dir, tensorboard)
 
     def reproduce(
         self,

@@ -7,35 +7,26 @@ TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from functools import cached_property
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from registry_core import results
-from registry_core.formatting import better_when
-from registry_core.records import MODEL_FILE, RunLog, Version
-from registry_core.refs import Ref, check_alias_name, parse_ref
-from registry_core.settings import RegistryPlace, Settings
-from registry_core.store import Store
+from registry_core.records import MODEL_FILE, Version
+from registry_core.registry_lists import Reference, RegistryLists
 
 if TYPE_CHECKING:
     import keras
 
     from registry_core.evaluation.comparison import SideBySide
     from registry_core.evaluation.per_example_results import PerExampleResults
-    from registry_core.lifecycle.run_list import RunList, RunProgress
-    from registry_core.promotion.registry_rules import RuleList
+    from registry_core.exports import ExportData
+    from registry_core.process.interrupts import StopRequest
+    from registry_core.reports.report import Report
     from registry_core.types import Observer
 
-Reference = str | Ref | Version
 
-# The largest number of rows that can be asked for.
-_ALL = 2**63 - 1
-
-
-class RegistryReader:
+class RegistryReader(RegistryLists):
     """Models, versions, aliases and runs in one folder, to look at.
 
     A reference is `flowers@3`, `flowers@production`, `flowers@latest`, `flowers@best`, or a
@@ -46,40 +37,6 @@ class RegistryReader:
         settings: the content of plugins.toml.
         named_by: what names the folder, as in `RegistryPlace`.
     """
-
-    def __init__(self, folder: Path, settings: Settings, named_by: str = "") -> None:
-        self.folder = folder
-        self.settings = settings
-        self.place = RegistryPlace(folder, named_by)
-        self._check: Callable[[RegistryPlace, str], None] | None = None
-
-    @cached_property
-    def store(self) -> Store:
-        """The store in the folder."""
-        store = Store(self.folder)
-        if self._check is not None:
-            self._check(self.place, store.state())
-        return store
-
-    def require(self, check: Callable[[RegistryPlace, str], None]) -> Self:
-        """Check the folder when it is first used, not now.
-
-        Args:
-            check: takes the place and `Store.state()`; raises where no registry is there.
-        """
-        self._check = check
-        return self
-
-    def version(self, reference: Reference) -> Version:
-        """The version of a reference.
-
-        Raises:
-            UsageError: the reference is malformed, or nothing has it.
-        """
-        if isinstance(reference, Version):
-            return reference
-        ref = parse_ref(reference) if isinstance(reference, str) else reference
-        return self.store.resolve(ref)
 
     def show(self, reference: Reference) -> results.VersionDetails:
         """A version with its manifest and its group.
@@ -93,61 +50,31 @@ class RegistryReader:
             version, self.store.manifest(version), self.store.group(version)
         )
 
-    def models(self) -> results.ModelList:
-        """Every model, by name."""
-        return results.ModelList(self.folder, self.store.models())
-
-    def model_names(self) -> list[str]:
-        """Every registered name, also of models that have no version left."""
-        return self.store.model_names()
-
-    def versions(
-        self,
-        model: str,
-        limit: int | None = None,
-        tag: tuple[str, str | None] | None = None,
-        *,
-        check_files: bool = False,
-    ) -> results.VersionList:
-        """A model's versions, newest first.
-
-        Args:
-            model: the registered name.
-            limit: the most versions to return; None is all.
-            tag: only versions with this key, and this value if it is not None.
-            check_files: find groups, and damage that names and sizes of files show.
+    def card(self, reference: Reference) -> results.ModelCard:
+        """A version's model card in Markdown, of what the registry recorded and nothing else.
 
         Raises:
-            UsageError: there is no such model.
+            UsageError: nothing has the reference.
+            IntegrityError: the manifest or the results are damaged.
         """
-        more = self.store.versions(model, None if limit is None else min(limit + 1, _ALL), tag)
-        found = more[:limit]
-        older = len(more) > len(found)
-        if not check_files:
-            return results.VersionList(self.folder, found, older)
-        one_of_each = {version.group: version for version in found if version.group}
-        damaged = {version.ref: self.store.damaged(version) for version in found}
-        unreadable = {version.ref: self.store.unreadable(version) for version in found}
-        best, objective = self.store.best(model) or (None, "")
-        direction, _, metric = objective.partition(" ")
-        return results.VersionList(
-            self.folder,
-            found,
-            older,
-            {group: self.store.group(version) for group, version in one_of_each.items()},
-            {ref: problems for ref, problems in damaged.items() if problems},
-            {ref: place for ref, place in unreadable.items() if place},
-            best,
-            better_when(metric, direction) if best else "",
-        )
+        from registry_core.reports.card import render_card
+        from registry_core.reports.known import read_known
 
-    def newest_versions(self, limit: int) -> list[Version]:
-        """The versions that were registered last, of any model, newest first."""
-        return self.store.newest_versions(limit)
+        version = self.version(reference)
+        return results.ModelCard(version.ref, render_card(read_known(self.store, version)))
 
-    def removed(self, model: str) -> results.RemovedVersions:
-        """A model's removed versions; raises UsageError where there is no such model."""
-        return results.RemovedVersions(self.store.removals.of(model))
+    def bom(self, reference: Reference) -> results.BillOfMaterials:
+        """A version's bill of materials, in the format CycloneDX 1.6.
+
+        Raises:
+            UsageError: nothing has the reference.
+            IntegrityError: the manifest or the results are damaged.
+        """
+        from registry_core.reports.bom import render_bom
+        from registry_core.reports.known import read_known
+
+        version = self.version(reference)
+        return results.BillOfMaterials(version.ref, render_bom(read_known(self.store, version)))
 
     def compare(
         self, references: Iterable[Reference], observer: Observer | None = None
@@ -167,101 +94,31 @@ class RegistryReader:
         versions = [self.version(reference) for reference in references]
         return compare_versions(self.store, versions, observer)
 
-    def history(
-        self, reference: Reference | None = None, limit: int | None = None
-    ) -> results.History:
-        """What happened, newest first.
+    def report(
+        self, reference: Reference, *others: Reference, observer: Observer | None = None
+    ) -> Report:
+        """The report of a version; with others, all of them compared with the first.
+
+        What was not recorded, or cannot be read, is said in the report.
 
         Args:
-            reference: a model; `model@3` for one version; `model@production` for the versions that
-                the alias was on, and its rule. None is the whole registry.
-            limit: the most rows to return; None is all.
+            reference: the version, or the baseline.
+            others: what is compared with it.
+            observer: is told the progress of a long comparison.
 
         Raises:
-            UsageError: nothing has, or ever had, the reference.
+            UsageError: nothing has a reference.
         """
-        if reference is None:
-            return results.History(self.store.ledger(limit=limit))
-        if isinstance(reference, Version):
-            reference = reference.ref
-        ref = parse_ref(reference) if isinstance(reference, str) else reference
-        if ref.kind not in ("alias", "none"):
-            version = self.store.resolve(ref, removed=True)
-            found = self.store.ledger(ref.model, version=version.version, limit=limit)
-            return results.History(found)
-        rows = self.store.ledger(ref.model, alias=ref.selector, limit=limit)
-        if not rows:
-            self.version(ref)  # nothing ever had this name: the error names near ones
-        if ref.kind == "alias":
-            rows += self.store.ledger("", alias=ref.selector, limit=limit)  # about its rule
-            rows.sort(key=lambda row: row.number, reverse=True)
-        return results.History(rows[:limit])
+        from registry_core.reports.build import build_report
+        from registry_core.reports.sources import read_source
 
-    def aliases(self, model: str) -> dict[str, int]:
-        """Each alias of a model, and the number of its version; UsageError: no such model."""
-        return self.store.aliases(model)
+        versions = [self.version(each) for each in (reference, *others)]
+        sources = [read_source(self.store, version) for version in versions]
+        if not others:
+            return build_report(sources[0])
+        from registry_core.reports.comparison import compare_sources
 
-    def holders(self, model: str, alias: str | None = None) -> results.AliasHolders:
-        """Which version each alias of a model is on, since when and why.
-
-        Raises:
-            UsageError: there is no such model, or alias.
-        """
-        if alias is not None:
-            self.version(Ref(model, "alias", check_alias_name(alias)))  # the error names near ones
-        held = [each for each in self.store.aliases(model) if alias in (None, each)]
-        rows = [row for each in held if (row := self.store.move(model, each))]
-        return results.AliasHolders(rows)
-
-    def holder_at(self, model: str, alias: str, moment: datetime) -> results.HolderAt:
-        """Which version an alias was on at a moment, which has a time zone."""
-        until = moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        version = self.store.holder_at(model, alias, until)
-        return results.HolderAt(str(Ref(model, "alias", alias)), moment, version)
-
-    def rules(self) -> RuleList:
-        """The promotion rules that apply from this folder, by alias.
-
-        Raises:
-            DamagedIndexError: a rule of the registry is damaged.
-        """
-        from registry_core.promotion.registry_rules import list_rules
-
-        return list_rules(self.store, self.settings)
-
-    def runs(self, limit: int = 10) -> RunList:
-        """Every run without a version, and at most `limit` finished ones, newest first."""
-        from registry_core.lifecycle.run_list import list_runs
-
-        return list_runs(self.store, limit)
-
-    def stopped_run(self, name: str | None = None) -> RunProgress:
-        """A run that stopped without a version, to be resumed or discarded.
-
-        Args:
-            name: its id, or the beginning or end of it; None is the only one that can be resumed.
-
-        Raises:
-            UsageError: no run has that name, or more than one.
-            BusyError: it is still running, in another process.
-        """
-        from registry_core.lifecycle.run_list import find_stopped_run, progress
-
-        return progress(find_stopped_run(self.store, name))
-
-    def run_log(self, words: Sequence[str]) -> RunLog:
-        """The log of a run.
-
-        Args:
-            words: a reference to a version, in one or two words; or a run's id, or its end.
-
-        Raises:
-            UsageError: there is no such version or run, or nothing was logged.
-            IntegrityError: the log is damaged.
-        """
-        from registry_core.lifecycle.run_log import find_log
-
-        return find_log(self.store, words)
+        return compare_sources(self.store, sources, observer)
 
     def load(self, reference: Reference) -> keras.Model:
         """The Keras model of a version, compiled, taking the dataset's raw inputs.
@@ -293,28 +150,79 @@ class RegistryReader:
         form: str | None = None,
         output: str | Path | None = None,
         overwrite: bool = False,
+        *,
+        int8: bool = False,
+        data_dir: str | Path | None = None,
+        observer: Observer | None = None,
+        interrupts: StopRequest | None = None,
     ) -> results.ExportedFiles:
-        """Write a version's model or figures to files.
+        """Write a version's model or figures to files, and run a model that was converted.
+
+        A converted model is run beside the Keras model on 100 test examples; where the plugin or
+        the data is not here, on inputs made from the model's shapes.
 
         Args:
             reference: the version.
-            form: `keras` or `h5` for a file; `savedmodel` or `figures` for a folder. None is what
-                the output's name ends in.
+            form: `keras`, `h5`, `onnx` or `litert` for a file; `savedmodel` for a folder named
+                after the version's number, in the folder `output`; `hub` for a folder as the
+                Hugging Face Hub has it; `figures` for a folder. None is what the output's name ends
+                in.
             output: the file or folder; None makes a name from the model and its number.
             overwrite: replace a regular file; a folder that is not empty is never replaced.
+            int8: write a `litert` model in 8-bit integers, and test on the test split what that
+                costs; needs the data.
+            data_dir: a file or folder that has the data; None leaves it to the plugin.
+            observer: receives progress and warnings; None shows no progress.
+            interrupts: says whether a signal asked to stop; None leaves signals to the program.
 
         Raises:
             UsageError: the format is not known, contradicts the output's name, or cannot hold the
-                model; or the output exists.
+                model; or the output exists; or a library is not installed.
             IntegrityError: a file of the version is damaged; nothing was written.
             StorageError: the output cannot be written.
+            MlregError: the data was asked for and cannot be loaded.
         """
-        from registry_core.exports import choose_format, export
+        from registry_core.exports import ExportRequest, choose_format, export
 
         version, path = self.version(reference), Path(output) if output is not None else None
         form = choose_format(form, path, version.ref)
-        written = export(self.store, version, form, path, overwrite, self.settings)
-        return results.ExportedFiles(version.ref, form, written)
+        asked = data_dir is not None
+        request = ExportRequest(form, path, overwrite, int8, needs_data=asked)
+
+        def load_data() -> ExportData:
+            from registry_core.running import runner
+
+            with runner(self.store, self.settings, observer, interrupts) as ready:
+                return ready.export_data(version, data_dir, fetch=int8 or asked)
+
+        written = export(self.store, version, request, self.settings, load_data, observer)
+        return results.ExportedFiles(version.ref, form, written.path, written.check)
+
+    def copy_file(self, reference: Reference, path: str, destination: Path) -> Path:
+        """Copy one file of a version; the copy appears checked or not at all.
+
+        Args:
+            reference: the version.
+            path: of the file inside the version.
+            destination: the new file; its folder exists.
+
+        Raises:
+            UsageError: nothing has the reference, or the version has no such file.
+            IntegrityError: the file is damaged.
+            StorageError: the destination cannot be written.
+        """
+        return self.store.copy_out(self.version(reference), path, destination)
+
+    def group(self, model: str, group: str) -> results.RegisteredGroup:
+        """The versions of a run with several seeds, and each metric summarised over them.
+
+        Raises:
+            UsageError: the model has no such group.
+        """
+        from registry_core.evaluation.groups import metrics_of
+
+        versions = self.store.group_versions(model, group)
+        return results.RegisteredGroup(versions, self.folder, metrics_of(versions))
 
     def per_example_results(self, version: Version) -> PerExampleResults | None:
         """A version's results on its test split, example by example; None without a record.

@@ -1,4 +1,4 @@
-"""The verbs that run a dataset plugin: run, resume, reproduce, evaluate, import.
+"""The verbs that run a dataset plugin: run, resume, reproduce, evaluate, predict, import.
 
 Each one finds the plugin, decides what to run, and refuses what can be refused before TensorFlow
 is imported. How a run goes is in `registry_core.lifecycle`.
@@ -13,17 +13,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from registry_core.config import RunConfig
-from registry_core.errors import IntegrityError, UsageError
+from registry_core.data.input_files import InputSource
+from registry_core.errors import (
+    IntegrityError,
+    MlregError,
+    StorageError,
+    UsageError,
+    is_unicode,
+)
 from registry_core.evaluation.recorded import read_per_example_results
+from registry_core.exports.export import ExportData
 from registry_core.formatting import registration
 from registry_core.lifecycle import run as lifecycle
+from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, draw_standard_figures
 from registry_core.lifecycle.observers import SilentObserver
+from registry_core.lifecycle.predict import Choices, Predictions, predict
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.reevaluate import Reevaluation, evaluate, spec_of_data
 from registry_core.lifecycle.reproduce import (
@@ -42,7 +53,7 @@ from registry_core.lifecycle.spec import (
 from registry_core.plugins import custom_code
 from registry_core.plugins.manager import KnownPlugins, PluginSet
 from registry_core.process.interrupts import StopRequest
-from registry_core.process.requirements import require_keras
+from registry_core.process.requirements import require_extra, require_keras
 from registry_core.process.variables import prepared_environment
 from registry_core.records import SPLITS, UnfinishedRun, Version
 from registry_core.refs import shown
@@ -117,28 +128,45 @@ class Runner:
         spec = spec_from_preset(plugins, preset, overrides, name, _path(data_dir))
         return [spec] if seeds is None else plan_group(spec, seeds), plugins
 
-    def run(self, spec: RunSpec, plugins: PluginSet) -> Version:
-        """Train and register one version."""
+    def run(self, spec: RunSpec, plugins: PluginSet, tensorboard: Path | None = None) -> Version:
+        """Train and register one version; `tensorboard` gets its log."""
         _check_training()
-        return lifecycle.run(spec, self.store, self._context(plugins))
+        context = replace(self._context(plugins), tensorboard=tensorboard)
+        return lifecycle.run(spec, self.store, context)
 
     def run_group(
-        self, specs: Sequence[RunSpec], plugins: PluginSet, observe_each: ObserveEach | None
+        self,
+        specs: Sequence[RunSpec],
+        plugins: PluginSet,
+        observe_each: ObserveEach | None,
+        tensorboard: Path | None = None,
     ) -> list[Version]:
-        """Train and register one version for each seed."""
+        """Train and register one version for each seed; `tensorboard` gets a log of each."""
         _check_training()
+        of_all = replace(self._context(plugins), tensorboard=tensorboard)
 
         def run_one(spec: RunSpec, place: Place) -> Version:
             with observe_each(place) if observe_each else nullcontext(self.observer) as observer:
-                context = replace(self._context(plugins), observer=observer, began=time.monotonic())
+                context = replace(of_all, observer=observer, began=time.monotonic())
                 version = lifecycle.run(spec, self.store, context)
                 observer.say(f"{place}: {registration(version)}")
                 return version
 
         return run_group(specs, run_one)
 
-    def resume(self, stopped: UnfinishedRun, data_dir: str | Path | None) -> Version:
-        """Resume a stopped run and register its version."""
+    def resume(
+        self,
+        stopped: UnfinishedRun,
+        data_dir: str | Path | None,
+        tensorboard: str | Path | None = None,
+    ) -> Version:
+        """Resume a stopped run and register its version.
+
+        Args:
+            stopped: the run.
+            data_dir: as for `plan`; None takes what the run began with.
+            tensorboard: a folder for its log; None takes the one that the run began with.
+        """
         if not stopped.record:
             raise IntegrityError(
                 f"Run {stopped.id} cannot be resumed: its run.json is damaged.",
@@ -147,7 +175,19 @@ class Runner:
             )
         custom_code.check_here(f"Run {stopped.id}", stopped.record, self.settings)
         plugins = KnownPlugins(self.settings).load(stopped.record["dataset"])
-        return self.run(spec_from_run(plugins, stopped, _path(data_dir)), plugins)
+        spec = spec_from_run(plugins, stopped, _path(data_dir))
+        return self.run(spec, plugins, self._logs_of(stopped, tensorboard))
+
+    def _logs_of(self, stopped: UnfinishedRun, tensorboard: str | Path | None) -> Path | None:
+        """The folder for the TensorBoard log of a resumed run."""
+        recorded = stopped.record.get("tensorboard")
+        if tensorboard is not None or not isinstance(recorded, str):
+            return log_folder(tensorboard)
+        try:
+            return log_folder(recorded)
+        except MlregError as error:
+            self.observer.warn(f"{error.what} The run continues without its TensorBoard log.")
+            return None
 
     def reproduce(
         self, version: Version, overrides: Mapping[str, Any] | None, data_dir: str | Path | None
@@ -187,6 +227,54 @@ class Runner:
         self.store.check(version)
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
         return evaluate(spec, recorded, split, load_model, self._context(plugins))
+
+    def predict(
+        self,
+        version: Version,
+        source: InputSource,
+        choices: Choices,
+        load_model: Callable[[Version], Any],
+    ) -> Iterator[Predictions]:
+        """Predict what files hold with a version, batch by batch."""
+        manifest = self.store.manifest(version)
+        custom_code.check_here(version.ref, manifest, self.settings)
+        plugins = KnownPlugins(self.settings).load(version.dataset)
+        config = spec_of_data(plugins, manifest).config
+        require_keras()
+        context = self._context(plugins)
+        return predict(version, manifest, config, source, choices, load_model, context)
+
+    def export_data(self, version: Version, data_dir: str | Path | None, fetch: bool) -> ExportData:
+        """A version's dataset, to run an export on.
+
+        Args:
+            version: the version.
+            data_dir: a file or folder that holds the data, for the plugin.
+            fetch: let the plugin download what is not on this machine.
+
+        Raises:
+            PluginError: the plugin, or the code of a custom layer, is not here.
+            DataError: the data is not, or cannot be used.
+        """
+        manifest = self.store.manifest(version)
+        self.interrupts.outcome = "Nothing was written."
+        custom_code.check_here(version.ref, manifest, self.settings)
+        plugins = KnownPlugins(self.settings).load(version.dataset)
+        spec = spec_of_data(plugins, manifest, _path(data_dir))
+        context = self._context(plugins)
+        self.observer.stage_began("data")
+        if not fetch and plugins.providers("mlreg_data"):
+            cache = plugins.call("mlreg_data", data_dir=spec.data_dir)
+            with plugins.attribute_errors("mlreg_data"):
+                cache.verify()  # DataError: it is not on this machine
+        data = load_data(spec, context)
+        backend = context.load_backend(spec.config)
+        data = backend.check_data(data, read=False)
+        imported = "imported" in manifest  # it may have come without a loss
+        fit_loss = partial(backend.check_compatibility, data=data) if imported else None
+        return ExportData(
+            data, lambda model, split: backend.evaluate(model, model, split), fit_loss
+        )
 
     def import_model(
         self, spec: RunSpec, file: Path, plugins: PluginSet, limits: Mapping[str, float | None]
@@ -243,6 +331,34 @@ def _how_to_raise_limits(dataset: str, file: Path) -> Iterator[None]:
     except LimitError as error:
         error.command = f"mlreg import {dataset} {shlex.quote(str(file))} {error.option}"
         raise
+
+
+def log_folder(given: str | Path | None) -> Path | None:
+    """The folder for TensorBoard logs, which is made if it is missing; None for none.
+
+    Raises:
+        UsageError: TensorBoard is not installed, or the folder cannot be one.
+        StorageError: it cannot be made.
+    """
+    if given is None:
+        return None
+    require_extra("tensorboard", "--tensorboard")
+    folder = Path(given).absolute()
+    try:
+        if not is_unicode(str(folder)):
+            raise ValueError("its name is not valid Unicode")
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"--tensorboard {shown(str(given))} cannot be a folder: {why}.", "Name another folder."
+        ) from error
+    except OSError as error:
+        raise StorageError(
+            f"--tensorboard {shown(str(given))} cannot be made: {error.strerror}.",
+            "Name a folder that you may write to.",
+        ) from error
+    return folder
 
 
 def _path(given: str | Path | None) -> Path | None:

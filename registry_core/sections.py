@@ -8,11 +8,13 @@ a page, a file, a terminal. No section holds HTML. Imports neither NumPy nor Ten
 from __future__ import annotations
 
 import base64
-import binascii
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from itertools import pairwise
+from math import isfinite
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
 from registry_core.errors import DataError, is_unicode, safe_repr
 
@@ -20,18 +22,23 @@ from registry_core.errors import DataError, is_unicode, safe_repr
 MAX_BLOCKS = 50
 MAX_ROWS = 1_000
 MAX_POINTS = 20_000
+MAX_CELLS = 40_000
 MAX_TEXT = 20_000
+MAX_TITLE = 200
 MAX_PICTURE_BYTES = 1_000_000
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 Cell = str | int | float | None
 
 
 @dataclass(frozen=True)
 class Text:
-    """Plain text; an empty line starts a new paragraph."""
+    """Plain text; an empty line starts a new paragraph. An alert is something to act on."""
 
     kind: ClassVar[str] = "text"
     text: str
+    is_alert: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ class Heatmap:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Points; `diagonal` draws the line on which y equals x."""
+    """Points with finite coordinates; `diagonal` draws the line on which y equals x."""
 
     kind: ClassVar[str] = "scatter"
     title: str
@@ -257,15 +264,25 @@ class Section:
             raise DataError(
                 f"The title of a section is {safe_repr(self.title)}.", "It must be a text."
             )
-        blocks = tuple(self.blocks)
+        if len(self.title) > MAX_TITLE:
+            raise DataError(
+                f"The title of a section has {len(self.title):,} characters; {MAX_TITLE} are "
+                "allowed.",
+                "Write the rest as a Text.",
+            )
+        blocks = self.blocks
+        if not isinstance(blocks, list | tuple):
+            raise DataError(
+                f"The blocks of the section '{self.title}' are {safe_repr(blocks)}.",
+                "They must be a list: Section('title', [Text('…')]).",
+            )
         if len(blocks) > MAX_BLOCKS:
             raise DataError(
                 f"The section '{self.title}' has {len(blocks):,} blocks; {MAX_BLOCKS} are allowed.",
                 "Make several sections of it.",
             )
-        for block in blocks:
-            _check(block, self.title)
-        object.__setattr__(self, "blocks", blocks)
+        checked = tuple(_checked(block, self.title) for block in blocks)
+        object.__setattr__(self, "blocks", checked)
 
     def to_json(self) -> dict[str, Any]:
         """The section as JSON; `from_json` reads it."""
@@ -281,7 +298,7 @@ class Section:
         """
         try:
             return cls(record["title"], [_block_of(each) for each in record["blocks"]])
-        except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise DataError(f"A section of a report is malformed: {error}.") from error
 
 
@@ -312,7 +329,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value if isfinite(value) else None
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if hasattr(value, "__dataclass_fields__"):
@@ -320,39 +337,151 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _check(block: Any, section: str) -> None:
-    """Raise DataError unless a block has what its class says, within the bounds of a section."""
+def _checked(block: Any, section: str) -> Any:
+    """A block with tuples and Python's own numbers, of which Section and `from_json` are sure.
+
+    Raises:
+        DataError: it does not have what its class says, or more than a section may have.
+    """
     if type(block) not in _BLOCKS.values():
         raise DataError(
             f"The section '{section}' has {safe_repr(block)}, which is no block.",
             f"Blocks: {', '.join(each.__name__ for each in _BLOCKS.values())}.",
         )
-    problem = _problem(block)
+    kind = type(block).__name__
+    try:
+        plain = _converted(block, type(block), "")
+        problem = _disagreement(plain)
+    except _UnfitError as error:
+        problem = str(error)
     if problem:
         raise DataError(
-            f"A {type(block).__name__} of the section '{section}' has {problem}.",
-            "Show less of it, or write it to a file in mlreg_report.",
+            f"A {kind} of the section '{section}' has {problem}.",
+            "Show less of it, or write it to a file in mlreg_report."
+            if "allowed" in problem
+            else f"See {kind} in the documentation of mlreg_report_sections.",
         )
+    return plain
 
 
-def _problem(value: Any) -> str:
-    """What is wrong with a value inside a block; empty if nothing is."""
+class _UnfitError(Exception):
+    """A value that its field cannot have; the message ends the sentence `A Table has …`."""
+
+
+def _converted(value: Any, hint: Any, name: str) -> Any:
+    """A field's value as its type hint says, with NumPy's scalars and arrays as Python's.
+
+    Raises:
+        _UnfitError: it is something else.
+    """
+    if hasattr(value, "tolist") and not isinstance(value, bytes):
+        value = value.tolist()  # a scalar or an array of NumPy
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Union or origin is UnionType:
+        if isinstance(value, float) and not isfinite(value) and NoneType in inner:
+            return None  # a gap
+        fitting = next((each for each in inner if _fits(value, each)), None)
+        if fitting is None:
+            raise _UnfitError(f"{name}={safe_repr(value)}")
+        return _converted(value, fitting, name)
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(inner):
+            raise _UnfitError(
+                f"{safe_repr(value)} among its {name}, which must be {len(inner)} values"
+            )
+        return tuple(_converted(v, h, name) for v, h in zip(value, inner, strict=True))
+    if origin is Sequence:
+        if not isinstance(value, list | tuple):
+            raise _UnfitError(f"{name}={safe_repr(value)}, which must be a list")
+        if len(value) > MAX_POINTS:
+            raise _UnfitError(f"{len(value):,} {name}; {MAX_POINTS:,} are allowed")
+        if inner[0] is float and set(map(type, value)) <= {float} and all(map(isfinite, value)):
+            return tuple(value)  # most numbers, at once
+        return tuple(_converted(each, inner[0], name) for each in value)
+    if not _fits(value, hint):
+        raise _UnfitError(f"{name or 'a part'}={safe_repr(value)}, which must be {_NAMES[hint]}")
+    if hint is float:
+        return _finite(value, name)
+    if is_dataclass(value):
+        hints = _hints(hint)
+        return hint(**{key: _converted(getattr(value, key), hints[key], key) for key in hints})
+    _check_size(value)
+    return value
+
+
+# how a type is named in a message
+_NAMES: dict[Any, str] = {
+    str: "a text", int: "an integer", float: "a number", bool: "True or False", bytes: "a PNG",
+    Series: "a Series", Bar: "a Bar", GalleryItem: "a GalleryItem",
+}  # fmt: skip
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Field -> its type."""
+    hints = get_type_hints(kind)
+    return {each.name: hints[each.name] for each in fields(kind)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a plain type: a bool is no number, and an int is a float too."""
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _finite(value: float, name: str) -> float:
+    try:
+        if isfinite(value):
+            return value
+    except OverflowError:
+        pass
+    raise _UnfitError(f"{safe_repr(value)} among its {name}, which must be finite")
+
+
+def _check_size(value: Any) -> None:
     if isinstance(value, str):
         if len(value) > MAX_TEXT:
-            return f"a text of {len(value):,} characters; {MAX_TEXT:,} are allowed"
-        return "" if is_unicode(value) else "a text that is not Unicode"
+            raise _UnfitError(f"a text of {len(value):,} characters; {MAX_TEXT:,} are allowed")
+        if not is_unicode(value):
+            raise _UnfitError("a text that is not Unicode")
     if isinstance(value, bytes):
-        if not value.startswith(b"\x89PNG\r\n\x1a\n"):
-            return "a picture that is not a PNG"
-        large = len(value) > MAX_PICTURE_BYTES
-        return f"a picture of {len(value):,} bytes; {MAX_PICTURE_BYTES:,} are allowed" * large
-    if value is None or isinstance(value, bool | int | float):
-        return ""
-    if isinstance(value, list | tuple):
-        if len(value) > MAX_POINTS:
-            return f"{len(value):,} values; {MAX_POINTS:,} are allowed"
-        return next((problem for each in value if (problem := _problem(each))), "")
-    if hasattr(value, "__dataclass_fields__"):
-        found = (_problem(getattr(value, each.name)) for each in fields(value))
-        return next((problem for problem in found if problem), "")
-    return f"{safe_repr(value)}, which is neither text nor number"
+        if not value.startswith(PNG_SIGNATURE):
+            raise _UnfitError("a picture that is not a PNG")
+        if len(value) > MAX_PICTURE_BYTES:
+            raise _UnfitError(
+                f"a picture of {len(value):,} bytes; {MAX_PICTURE_BYTES:,} are allowed"
+            )
+
+
+def _disagreement(block: Any) -> str:
+    """What parts of a block do not fit each other; empty if all do."""
+    if isinstance(block, Facts | Table) and len(block.rows) > MAX_ROWS:
+        return f"{len(block.rows):,} rows; {MAX_ROWS:,} are allowed"
+    if isinstance(block, Table):
+        for row in block.rows:
+            if len(row) != len(block.columns):
+                return f"{len(block.columns)} columns and a row of {len(row)} cells"
+    if isinstance(block, LineChart):
+        lengths = {len(line.values) for line in block.series}
+        lengths |= {len(ends) for line in block.series for ends in (line.low, line.high) if ends}
+        lengths |= {len(block.x)} if block.x else set()
+        if len(lengths) > 1:
+            return "series, intervals or x of different lengths"
+    if isinstance(block, Heatmap):
+        if len(block.values) != len(block.rows):
+            return f"{len(block.rows)} names of rows and {len(block.values)} rows of values"
+        for values in block.values:
+            if len(values) != len(block.columns):
+                return f"{len(block.columns)} names of columns and a row of {len(values)} values"
+        if len(block.rows) * len(block.columns) > MAX_CELLS:
+            cells = len(block.rows) * len(block.columns)
+            return f"{cells:,} values; {MAX_CELLS:,} are allowed"
+    if isinstance(block, Histogram):
+        if len(block.edges) != len(block.counts) + 1:
+            return f"{len(block.edges)} edges and {len(block.counts)} counts; one edge more fits"
+        if any(high < low for low, high in pairwise(block.edges)):
+            return "edges that are not in order"
+    return ""

@@ -136,6 +136,8 @@ class DataSplits:
             `Other`. None: class names with class numbers or one-hot rows are a classification, with
             other rows of 0 and 1 a multi-label task; a single array of floats is a regression. The
             splits that other hooks get always have one.
+        show_inputs: whether a version's report shows the inputs of its worst test examples, and so
+            keeps them in the registry; False for data that must not be copied there.
     """
 
     train: Split
@@ -144,6 +146,7 @@ class DataSplits:
     class_names: Sequence[str] = ()
     source: str = ""
     task: Task | None = None
+    show_inputs: bool = True
 
 
 class Batch(NamedTuple):
@@ -158,6 +161,24 @@ class Batch(NamedTuple):
     seed: Any
     epoch: Any
     indices: Any
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What files hold, as `mlreg_inputs` returns it where a file may hold several examples.
+
+    Args:
+        inputs: (examples, ...) raw, nested as the inputs of a split; None if there is none.
+        counts: how many of them each path holds, in the order of the paths; empty: one each.
+        names: what each example is called within its file, such as the number of its row; empty
+            numbers them from 1. An example with an empty name is called as its file is.
+        unreadable: path, what in it cannot be read, such as the number of a row, and why.
+    """
+
+    inputs: Any
+    counts: Sequence[int] = ()
+    names: Sequence[str] = ()
+    unreadable: Sequence[tuple[Path, str, str]] = ()
 
 
 # Changes a whole batch of inputs, nested as the split's are, inside the tf.data graph:
@@ -303,6 +324,7 @@ class Assembly:
         schedule: the learning rate's schedule, or None.
         callbacks: Keras callbacks, in the order in which they are called.
         phases: of the training; empty if it has none. Their epochs add up to those of the run.
+        event_log: the folder of the run's TensorBoard log; None writes none.
     """
 
     data: DataSplits
@@ -311,6 +333,7 @@ class Assembly:
     schedule: Schedule | None
     callbacks: Sequence[keras.callbacks.Callback]
     phases: Sequence[Phase] = ()
+    event_log: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ REFERENCES = ["flowers@production", "flowers@latest", "flowers@best", "flowers@3
 SELECTORS = ["production", "latest", "best", "3", "2"]
 SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
 SETTINGS += ["learning_rate=", "units="]
-FORMATS = ["keras", "h5", "savedmodel", "figures"]
+SORT_KEYS = ["test_accuracy", "test_loss", "version", "created", "seed", "preset", "dataset"]
+SORT_KEYS += [f"-{key}" for key in SORT_KEYS]
+FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "hub", "figures"]
 SPLITS = ["test", "validation", "train"]
 
 # an empty list means that nothing is completed, not even files
@@ -43,11 +45,19 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg runs --discard ", []),  # filled by name_runs
     ("mlreg resume ", []),  # filled by name_runs
     ("mlreg resume --data-dir so", ["sound.keras"]),
+    ("mlreg run flowers --tensorboard reg", ["registry"]),
+    ("mlreg resume --tensorboard reg", ["registry"]),
     ("mlreg reproduce fl", REFERENCES),
     ("mlreg reproduce flowers@2 -p un", ["units="]),
     ("mlreg reproduce flowers@2 --data-dir so", ["sound.keras"]),
     ("mlreg list ", ["flowers", "trees"]),
     ("mlreg list flowers --tag ", ["data=clean", "reviewed"]),
+    ("mlreg list flowers --where te", ["test_accuracy", "test_loss"]),
+    ("mlreg list flowers --where pre", ["preset="]),
+    ("mlreg list flowers --where preset=", ["preset=baseline"]),
+    ("mlreg list flowers --where tag:", ["tag:data=clean", "tag:reviewed"]),
+    ("mlreg list flowers --sort ", SORT_KEYS),
+    ("mlreg list flowers --sort -test_l", ["-test_loss"]),
     ("mlreg list --registry reg", ["registry"]),
     ("mlreg --registry reg", ["registry"]),
     ("mlreg show ", ["flowers", "trees"]),
@@ -58,6 +68,10 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg show flowers@2 ", []),
     ("mlreg compare flowers@2 trees@", ["trees@latest", "trees@best", "trees@1"]),
     ("mlreg compare flowers 2 flowers pro", ["production"]),
+    ("mlreg report flowers@", REFERENCES),
+    ("mlreg report flowers@2 trees@", ["trees@latest", "trees@best", "trees@1"]),
+    ("mlreg report flowers@2 -o so", ["sound.keras"]),
+    ("mlreg report flowers@2 --output=so", ["sound.keras"]),
     ("mlreg history flowers@", REFERENCES),
     ("mlreg promote flowers@", REFERENCES),
     ("mlreg promote flowers@2 ", ["production", "staging"]),
@@ -81,6 +95,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg export flowers@2 --format=sa", ["savedmodel"]),
     ("mlreg export flowers@2 -o so", ["sound.keras"]),
     ("mlreg export flowers@2 --output=so", ["sound.keras"]),
+    ("mlreg export flowers@2 --data-dir so", ["sound.keras"]),
     ("mlreg import ", ["cifar10", "flowers"]),
     ("mlreg import flowers so", ["sound.keras"]),
     ("mlreg import flowers sound.keras --preset ", ["baseline", "quick"]),
@@ -89,6 +104,16 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg evaluate flowers@", REFERENCES),
     ("mlreg evaluate flowers@2 --split ", SPLITS),
     ("mlreg evaluate flowers@2 --data-dir so", ["sound.keras"]),
+    ("mlreg predict flowers@", REFERENCES),
+    ("mlreg predict flowers pro", ["production"]),
+    ("mlreg predict flowers@2 so", ["sound.keras"]),
+    ("mlreg predict flowers 2 so", ["sound.keras"]),
+    ("mlreg predict flowers so", ["sound.keras"]),
+    ("mlreg predict flowers@2 sound.keras --review so", ["sound.keras"]),
+    ("mlreg card flowers@", REFERENCES),
+    ("mlreg card flowers@2 -o so", ["sound.keras"]),
+    ("mlreg bom flowers@", REFERENCES),
+    ("mlreg bom flowers@2 --output=so", ["sound.keras"]),
     ("mlreg rm flowers@", REFERENCES),
     ("mlreg restore ", ["flowers@1"]),
     ("mlreg data fetch ", ["cifar10", "flowers"]),
@@ -97,7 +122,8 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg data verify cifar10 --data-dir so", ["sound.keras"]),
     ("mlreg data path ", ["cifar10", "flowers"]),
     ("mlreg data path cifar10 --data-dir so", ["sound.keras"]),
-    ("mlreg help rep", ["reproduce"]),
+    ("mlreg ui --o", ["--open"]),
+    ("mlreg help rep", ["reproduce", "report"]),
     ("mlreg help data ", ["fetch", "verify", "path"]),
 ]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import numpy as np
 
 from registry_core.config import RunConfig
 from registry_core.data.checks import steps
+from registry_core.data.nesting import map_parts
 from registry_core.errors import PluginError, TrainingError
+from registry_core.evaluation.beliefs import OutputScale
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, StandardReport
 from registry_core.plugins.manager import PluginSet
@@ -73,6 +76,27 @@ def mlreg_dataset(config, data_dir, progress):
 @hookimpl
 def mlreg_model(config, data, learning_rate):
     return {"units": config.units, "learning_rate": learning_rate}
+"""
+
+# Appended to TABLE_PLUGIN, it reads files for `mlreg predict`: a line has two measurements.
+READS_FILES = """
+
+@hookimpl
+def mlreg_input_suffixes():
+    return [".csv"]
+
+
+@hookimpl
+def mlreg_inputs(paths, progress):
+    import numpy as np
+    from registry_core import Examples
+
+    tables = []
+    for path in paths:
+        lines = path.read_text().split()
+        tables.append(np.array([line.split(",") for line in lines], "float32").reshape(-1, 2))
+    progress.say("lines are flowers")
+    return Examples(np.concatenate(tables), counts=[len(table) for table in tables])
 """
 
 # The least that an extension can be.
@@ -241,6 +265,15 @@ class FakeBackend:
         assert isinstance(split, ArraySplit)
         return evaluation(split.targets)
 
+    def predictor(self, model: Any, task: Any) -> FakePredictor:
+        self._called("predictor")
+        return FakePredictor()
+
+    def inputs_at(self, split: Split, places: Sequence[int]) -> Mapping[int, Any]:
+        self._called("inputs_at")
+        assert isinstance(split, ArraySplit)
+        return {place: map_parts(itemgetter(place), split.inputs) for place in places}
+
     def digest(self, model: Any) -> str:
         self._called("digest")
         return json.dumps(model)
@@ -281,6 +314,21 @@ class FakeBackend:
         self.calls.append(method)
         if method in self._raises:
             raise self._raises[method]
+
+
+class FakePredictor:
+    """Predicts the class that the mean of an example's inputs is nearest to, of three."""
+
+    scale = OutputScale("", 0.5)
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        self.batches.append(len(inputs))
+        means = np.asarray(inputs).reshape(len(inputs), -1).mean(axis=1)
+        nearest = np.clip(np.rint(means), 0, 2).astype(int)
+        return (0.1 + 0.7 * np.eye(3))[nearest].astype("float32")
 
 
 def evaluation(targets: np.ndarray, classes: int = 3) -> Evaluation:

@@ -178,3 +178,16 @@ class Project:
         for name in modules:
             sys.modules.pop(name, None)
         self.plugins = KnownPlugins(read_settings(self.folder / SETTINGS_FILE)).load("flowers")
+
+
+def with_one_version(folder) -> Project:
+    """A project with one version, to be read by the tests of a module; its plugin is not imported.
+
+    What a test imports is forgotten after it; what a module's fixture imports would stay.
+    """
+    path = list(sys.path)
+    project = Project(folder)
+    project.run()
+    sys.path[:] = path
+    sys.modules.pop("flowers_plugin", None)
+    return project

@@ -25,6 +25,7 @@ HOOKS = {
     "mlreg_inference_model": {"config": None, "model": None},
     "mlreg_callbacks": {"config": None, "run_dir": None},
     "mlreg_report": {"result": None, "out_dir": None},
+    "mlreg_report_sections": {"result": None},
     "mlreg_check_promotion": {"candidate": None, "incumbent": None, "alias": "production"},
     "mlreg_registered": {"version": None},
     "mlreg_promoted": {"version": None, "alias": "production", "previous": None},

@@ -66,6 +66,7 @@ class Fits:
         settings: more of the run's configuration.
         phases: () -> the phases of the training.
         model_class: () -> a subclass of keras.Sequential; None takes that itself.
+        logged: whether a fit writes a TensorBoard log, into `log` of its run_dir.
         compiled: more arguments of `compile`.
     """
 
@@ -81,12 +82,13 @@ class Fits:
         settings: Mapping[str, Any] | None = None,
         phases: Callable[[], Sequence[Phase]] = tuple,
         model_class: Callable[[], Any] | None = None,
+        logged: bool = False,
         **compiled: Any,
     ) -> None:
         self._training, self._folder = training, folder
         self._callbacks, self._layers, self._augmentation = callbacks, layers, augmentation
         self._optimizer, self._compiled = optimizer, compiled
-        self._phases, self._model_class = phases, model_class
+        self._phases, self._model_class, self._logged = phases, model_class, logged
         chosen = {"epochs": EPOCHS, "batch_size": 5, "seed": 3, **(settings or {})}
         self._config = RunConfig(**chosen)
 
@@ -145,4 +147,5 @@ class Fits:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss, metrics=["accuracy"], **self._compiled)
         augmentation, callbacks = self._augmentation(), self._callbacks(run_dir)
-        return Assembly(DATA, model, augmentation, None, callbacks, self._phases())
+        event_log = run_dir / "log" if self._logged else None
+        return Assembly(DATA, model, augmentation, None, callbacks, self._phases(), event_log)

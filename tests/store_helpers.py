@@ -68,7 +68,15 @@ def referenced(store: Store) -> set[str]:
 
 
 # what the host leaves half done in a run's folder, and nobody can go on with
-DRAFTS = ("files", "staged", "intent.json", "publishing.json", "run.json.new", "checkpoint.zip.new")
+DRAFTS = (
+    "files",
+    "staged",
+    "intent.json",
+    "publishing.json",
+    "run.json.new",
+    "checkpoint.zip.new",
+    "progress.json.new",
+)
 
 
 def assert_whole(store: Store) -> None:

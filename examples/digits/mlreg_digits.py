@@ -113,3 +113,31 @@ def mlreg_model(config, data, learning_rate):
         metrics=["accuracy"],
     )
     return model
+
+
+@hookimpl
+def mlreg_input_suffixes():
+    """What `mlreg predict` takes of a folder."""
+    return [".png", ".jpg", ".jpeg", ".bmp", ".gif"]
+
+
+@hookimpl
+def mlreg_inputs(paths, progress):
+    """Read pictures of one digit each as those of the dataset: (pictures, 8, 8, 1) uint8.
+
+    A picture of another size is made 8 × 8. Ink is 16 and paper 0: the colour at the border is
+    taken for paper, so a picture may be dark on light or light on dark.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    digits = []
+    for path in paths:
+        decoded = tf.io.decode_image(path.read_bytes(), channels=1, expand_animations=False)
+        if decoded.shape[:2] != (8, 8):
+            progress.say("pictures of other sizes are made 8 × 8")
+        grey = tf.image.resize(decoded, (8, 8), method="area").numpy()
+        border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+        ink = 255 - grey if np.median(border) > 127 else grey
+        digits.append(np.round(ink * 16 / 255).astype("uint8"))
+    return np.stack(digits)

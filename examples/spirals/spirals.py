@@ -1,6 +1,6 @@
 """Three interleaved spirals in the plane: a dataset plugin in one file, nothing to download."""
 
-from mlreg import ArraySplit, DataSplits, RunConfig, hookimpl
+from mlreg import ArraySplit, DataSplits, Examples, RunConfig, hookimpl
 
 
 class SpiralsConfig(RunConfig):
@@ -74,3 +74,12 @@ def mlreg_model(config, data, learning_rate):
         metrics=["accuracy"],
     )
     return model
+
+
+@hookimpl
+def mlreg_inputs(paths):
+    """Read points for `mlreg predict`: a line has x and y, with a comma between them."""
+    import numpy as np
+
+    tables = [np.loadtxt(path, "float32", delimiter=",", ndmin=2) for path in paths]
+    return Examples(np.concatenate(tables), counts=[len(table) for table in tables])

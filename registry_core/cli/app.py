@@ -281,9 +281,13 @@ _FILES = {
     "show": "versions",
     "history": "versions",
     "compare": "versions",
+    "report": "reports",
     "evaluate": "models",
+    "predict": "predict",
     "export": "models",
     "import": "models",
+    "card": "cards",
+    "bom": "cards",
     "promote": "promotion",
     "rollback": "promotion",
     "rules": "rules",
@@ -298,14 +302,15 @@ _FILES = {
     "data": "data",
     "help": "help",
     "env": "env",
+    "ui": "ui",
 }
 
 # The help page: each panel's commands in order; every command is in one, as a test holds.
 PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
-    "Look": ("list", "show", "compare", "history"),
+    "Look": ("list", "show", "compare", "history", "report", "ui"),
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
-    "Use": ("export", "import", "evaluate"),
+    "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "plugins", "data", "env", "help"),
 }

@@ -84,6 +84,11 @@ def _targets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return [] if rest else [*_registry().aliases(model), *_USUAL_ALIASES]
 
 
+def _before_files(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    words = typed["words"]
+    return [] if _after_reference(words) else _reference(words, incomplete)
+
+
 def _many_references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     words = typed["references"]
     bare = words and "@" not in words[-1] and words[-1] in _registry().model_names()
@@ -122,8 +127,36 @@ def _tag_keys(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _tag_filters(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    names = [typed["model"]] if typed.get("model") else _registry().model_names()
-    return [tag for name in names for tag in _tags(_registry(), name)]
+    return [tag for name in _listed_models(typed) for tag in _tags(_registry(), name)]
+
+
+def _listed_models(typed: Mapping[str, Any]) -> list[str]:
+    return [typed["model"]] if typed.get("model") else _registry().model_names()
+
+
+def _sort_keys(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.version_query import SORTED
+
+    registry = _registry()
+    metrics = [name for model in _listed_models(typed) for name in registry.metric_names(model)]
+    keys = [*metrics, *SORTED]
+    return [*keys, *(f"-{key}" for key in keys)]
+
+
+def _conditions(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    """Keys; once the key is typed, the values that the newest versions have."""
+    from registry_core.version_query import FIELDS, TAG
+
+    registry, models = _registry(), _listed_models(typed)
+    if incomplete.startswith(TAG):
+        return [f"{TAG}{tag}" for name in models for tag in _tags(registry, name)]
+    key, equals, _ = incomplete.partition("=")
+    if equals and key in ("preset", "dataset", "group", "seed"):
+        newest = [each for name in models for each in registry.versions(name, _MOST_VERSIONS)]
+        values = [str(getattr(version, key)) for version in newest]
+        return [f"{key}={value}" for value in values if value]
+    metrics = [name for model in models for name in registry.metric_names(model)]
+    return [*metrics, *(f"{field}=" for field in FIELDS), TAG]
 
 
 def _models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
@@ -170,8 +203,8 @@ def _stopped(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _stopped_runs() -> list[UnfinishedRun]:
-    runs = [each.run for each in _registry().runs(limit=1).unfinished]
-    return [run for run in runs if run.process is None]
+    runs = _registry().unfinished_runs()
+    return [run for run in reversed(runs) if run.process is None]
 
 
 def _datasets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
@@ -230,7 +263,7 @@ def _parsed(words: list[str]) -> Ref:
 
 
 def _formats(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.exports.export import FORMATS
+    from registry_core.exports.formats import FORMATS
 
     return FORMATS
 
@@ -254,11 +287,14 @@ def _commands(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 _COMPLETERS: dict[str, _Complete] = {
     "references": _references,
     "targets": _targets,
+    "reference, files": _before_files,
     "many references": _many_references,
     "removed versions": _removed,
     "tagging": _tagging,
     "tag keys": _tag_keys,
     "tag filters": _tag_filters,
+    "sort keys": _sort_keys,
+    "conditions": _conditions,
     "models": _models,
     "alias references": _alias_references,
     "ruled aliases": _ruled_aliases,
@@ -288,7 +324,9 @@ def complete(kind: str, context: typer.Context, incomplete: str) -> list[str | t
         return [(incomplete, f"\0{kind}")]
     with streams.silenced():
         try:
-            words = _COMPLETERS[kind](context.params, incomplete)
-            return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
+            words = dict.fromkeys(_COMPLETERS[kind](context.params, incomplete))
+            found = [word for word in words if word.startswith(incomplete)]
+            is_file = kind == "reference, files" and context.params["words"] and not found
+            return [(incomplete, "\0files")] if is_file else [*found]
         except Exception:
             return []

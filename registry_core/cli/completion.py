@@ -37,7 +37,7 @@ def answer(line: str) -> tuple[str, list[_Item]]:
     items = _walk(words, incomplete)
     if items and items[0][1] in _PATHS:
         return items[0][1].removeprefix("\0"), []
-    is_open = bool(items) and all(value.endswith("=") for value, _ in items)
+    is_open = bool(items) and all(value.endswith(("=", ":")) for value, _ in items)
     return "open" if is_open else "words", items
 
 

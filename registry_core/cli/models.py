@@ -23,6 +23,7 @@ from registry_core.cli.registered import show_registered, watched
 from registry_core.formatting import literal, size
 from registry_core.refs import parse_words
 from registry_core.terminal import output
+from registry_core.terminal.tables.exports import show_export
 from registry_core.terminal.tables.runs import show_reevaluation
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def evaluate(
 @app.command(
     examples=(
         "mlreg export cifar10@production",
-        "mlreg export cifar10@3 -o classifier.h5",
+        "mlreg export cifar10@3 -o classifier.onnx",
+        "mlreg export cifar10@3 --format savedmodel -o serving/cifar10",
+        "mlreg export cifar10@3 --format litert --int8",
         "mlreg export cifar10@3 --format figures",
     )
 )
@@ -77,7 +80,7 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="Write keras, h5, savedmodel or figures.",
+            help="Write keras, h5, savedmodel, onnx, litert, hub or figures.",
             autocompletion=completed_by("formats"),
         ),
     ] = None,
@@ -94,21 +97,40 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file.")
     ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="LiteRT in 8-bit integers, with what that costs."),
+    ] = False,
+    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Write a version's model or figures to files.
 
-    Without --format, the name decides: .keras is keras, .h5 and .hdf5 are h5. Without -o, the
-    format is keras.
+    Without --format, the name decides: .keras, .h5 or .hdf5, .onnx, .tflite (litert). Without -o,
+    the format is keras. savedmodel is a folder that TensorFlow Serving watches: PATH/3 for version
+    3, beside other numbers; hub is one for the Hugging Face Hub, with a model card. A converted
+    model is run beside the Keras model on 100 test examples, and is not written if its outputs
+    differ.
     """
-    written = session.open().export(parse_words(reference), form, out, overwrite)
+    ref, registry = parse_words(reference), session.open()
+    with watched(quiet) as (observer, interrupts):
+        written = registry.export(
+            ref,
+            form,
+            out,
+            overwrite,
+            int8=int8,
+            data_dir=data_dir,
+            observer=observer,
+            interrupts=interrupts,
+        )
     if as_json:
         output.print_json(written.to_json())
     elif quiet:
         output.print_text(written.path)
     else:
-        output.print_text(f"Wrote {written.version} to {written.path}")
+        show_export(written)
 
 
 @app.command("import", examples=("mlreg import cifar10 model.keras --name classifier",))

@@ -41,7 +41,7 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-def _at_most_all(value: int | None) -> int | None:
+def at_most_all(value: int | None) -> int | None:
     """Limit a number to the largest that SQLite takes, which is more than any number of rows."""
     return None if value is None else min(value, 2**63 - 1)
 
@@ -128,8 +128,22 @@ DataDirOption = Annotated[
     ),
 ]
 
+TensorboardOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Log each run for TensorBoard, below this folder.",
+        autocompletion=completed_by("folders"),
+    ),
+]
+
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)
+]
+
+OpenOption = Annotated[
+    bool,
+    typer.Option("--open", help="Open the report in a browser.", rich_help_panel=OUTPUT),
 ]
 
 QuietOption = Annotated[
@@ -160,6 +174,6 @@ LimitOption = Annotated[
         min=1,
         metavar="N",
         help="Show at most N, newest first.",
-        callback=_at_most_all,
+        callback=at_most_all,
     ),
 ]

@@ -14,6 +14,7 @@ from registry_core.cli.options import (
     ParameterOption,
     QuietOption,
     ReferenceArgument,
+    TensorboardOption,
     WideOption,
     YesOption,
     confirm,
@@ -27,7 +28,7 @@ from registry_core.terminal.tables.runs import show_reproduction, show_runs
 if TYPE_CHECKING:
     from registry_core.lifecycle.run_list import RunProgress
 
-# A table shows this many finished runs unless --limit says otherwise.
+# Unless --limit says otherwise, a table shows this many runs without a version, and finished ones.
 ROWS = 10
 
 RunArgument = Annotated[
@@ -72,13 +73,16 @@ def runs(
             for run_id in discarded.ids:
                 output.print_text(f"Deleted the files of run {run_id}")
         return
-    found = registry.runs(limit or ROWS)
+    # a script gets every run that can be resumed, unless it asks for fewer
+    found = registry.runs(limit or ROWS, all_unfinished=(as_json or quiet) and not limit)
     if as_json:
         output.print_json(found.to_json())
     elif quiet:
         output.print_references(each.run.id for each in found.unfinished)
     elif found.unfinished or found.finished:
         show_runs([(each.run, str(each)) for each in found.unfinished], found.finished, wide)
+        if found.next:
+            output.print_hint(f"More: mlreg runs --limit {10 * (limit or ROWS)}")
     else:
         note_empty(registry, "runs")
 
@@ -87,6 +91,7 @@ def runs(
 def resume(
     run: RunArgument = None,
     data_dir: DataDirOption = None,
+    tensorboard: TensorboardOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -101,7 +106,11 @@ def resume(
         output.print_hint(_resuming(stopped))
     with watched(quiet) as (observer, interrupts):
         version = registry.resume(
-            stopped.run.id, data_dir=data_dir, observer=observer, interrupts=interrupts
+            stopped.run.id,
+            data_dir=data_dir,
+            tensorboard=tensorboard,
+            observer=observer,
+            interrupts=interrupts,
         )
     show_registered(version, registry, as_json, quiet)
 

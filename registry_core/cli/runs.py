@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,9 +19,11 @@ from registry_core.cli.options import (
     DryRunOption,
     JsonOption,
     NameOption,
+    OpenOption,
     ParameterOption,
     PresetOption,
     QuietOption,
+    TensorboardOption,
 )
 from registry_core.cli.registered import show_registered, show_registered_group, watched
 from registry_core.errors import UsageError
@@ -61,6 +61,7 @@ def run(
     ] = None,
     name: NameOption = None,
     data_dir: DataDirOption = None,
+    tensorboard: TensorboardOption = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the settings, and do not train.")
     ] = False,
@@ -69,6 +70,7 @@ def run(
         bool,
         typer.Option("--show", help="Open the figures after the run.", rich_help_panel=OUTPUT),
     ] = False,
+    open_it: OpenOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -80,9 +82,10 @@ def run(
     from registry_core.config import parse_overrides
     from registry_core.process.interrupts import stop_on_signals
 
-    if show and seeds is not None:
+    if (show or open_it) and seeds is not None:
         raise UsageError(
-            "--show opens one version's figures, and --seeds makes several.", "Use one of the two."
+            f"--{'show' if show else 'open'} is about one version, and --seeds makes several.",
+            "Use one of the two.",
         )
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     overrides.update(_given("epochs", epochs, overrides) | _given("seed", seed, overrides))
@@ -97,6 +100,7 @@ def run(
                 dataset,
                 preset,
                 seeds=seeds,
+                tensorboard=tensorboard,
                 observe_each=_observer_of_each(quiet),
                 interrupts=interrupts,
                 **what,
@@ -105,11 +109,20 @@ def run(
     else:
         with watched(quiet) as (observer, interrupts):
             version = registry.run(
-                dataset, preset, observer=observer, interrupts=interrupts, **what
+                dataset,
+                preset,
+                tensorboard=tensorboard,
+                observer=observer,
+                interrupts=interrupts,
+                **what,
             )
         show_registered(version, registry, as_json, quiet)
         if show:
             _open_figures(registry, version)
+        if open_it:
+            from registry_core.cli.opening import open_report
+
+            open_report(registry, version)
 
 
 def _observer_of_each(quiet: bool) -> ObserveEach:
@@ -177,15 +190,13 @@ def _show_plan(plan: RunPlan, as_json: bool) -> None:
 
 
 def _open_figures(registry: Registry, version: Version) -> None:
+    from registry_core.cli.opening import has_display
     from registry_core.terminal import output
 
     # a folder inside one that is the user's alone: figures are not for everyone on the machine
     around = Path(tempfile.mkdtemp(prefix=f"{version.model}-{version.version}-"))
     folder = registry.export(version.ref, "figures", around / "figures").path
-    headless = sys.platform == "linux" and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    )
-    if headless:
+    if not has_display():
         output.print_warning(f"No display to show figures on; they are in {folder}")
         return
     for figure in sorted(file for file in folder.rglob("*") if file.is_file()):

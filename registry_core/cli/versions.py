@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,12 +13,14 @@ from registry_core.cli.app import OUTPUT, app, completed_by, session
 from registry_core.cli.options import (
     JsonOption,
     LimitOption,
+    OpenOption,
     QuietOption,
     ReferenceArgument,
     WideOption,
+    at_most_all,
 )
 from registry_core.cli.place import note_empty
-from registry_core.errors import UsageError
+from registry_core.errors import MlregError, UsageError
 from registry_core.records import LOG_FILE
 from registry_core.refs import parse_many, parse_model, parse_words, shown
 from registry_core.terminal import output
@@ -23,6 +28,8 @@ from registry_core.terminal import output
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from registry_core.records import Version
+    from registry_core.refs import Ref
     from registry_core.registry import Registry
 
 # A table shows this many versions or ledger rows unless --limit says otherwise.
@@ -30,7 +37,13 @@ ROWS = 20
 
 
 @app.command(
-    "list", examples=("mlreg list", "mlreg list cifar10", "mlreg list cifar10 --tag reviewed")
+    "list",
+    examples=(
+        "mlreg list",
+        "mlreg list cifar10 --tag reviewed",
+        "mlreg list cifar10 --sort -test_accuracy --where preset=quick",
+        "mlreg list cifar10 --where 'test_accuracy>0.9' --where 'created>=2026-01-01'",
+    ),
 )
 def list_command(
     model: Annotated[
@@ -50,28 +63,83 @@ def list_command(
             autocompletion=completed_by("tag filters"),
         ),
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="List only versions that meet this; can be repeated.",
+            autocompletion=completed_by("conditions"),
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[-]KEY",
+            help="Sort by a metric or field; -KEY puts the largest first.",
+            autocompletion=completed_by("sort keys"),
+        ),
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Continue the list after version N."),
+    ] = None,
     removed: Annotated[bool, typer.Option("--removed", help="List only removed versions.")] = False,
     wide: WideOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List models, or the versions of one."""
+    """List models, or the versions of one.
+
+    A CONDITION is KEY, one of = != < <= > >=, and a value; quote it where it has < or >. KEY is a
+    metric, preset, dataset, group, seed, version, created, or tag:NAME. A metric or tag:NAME alone
+    means that the version has it.
+    """
+    typed = [("--tag", tag), *(("--where", text) for text in where or ())]
+    typed += [("--sort", sort), ("--after", after)]
+    options = [f"{name} {quote(value)}" for name, value in typed if value is not None]
     model = None if model is None else parse_model(model)
     registry = session.open(needs_versions=model is not None)
     if model is None:
-        if tag is not None or removed:
+        if options or removed:
             names = registry.model_names()
-            option = f"--tag {tag}" if tag is not None else "--removed"
+            option = options[0] if options else "--removed"
             raise UsageError(
                 "Which model?",
-                "--tag and --removed list versions of one model.",
+                f"{option.split()[0]} lists versions of one model.",
                 f"mlreg list {names[0] if names else 'MODEL'} {option}",
             )
         _list_models(registry, wide, as_json, quiet)
     elif removed:
+        if options:
+            raise UsageError(
+                f"--removed lists every removed version, so {options[0].split()[0]} has no effect.",
+                "Leave one of the two out.",
+                f"mlreg list {model} --removed",
+            )
         _list_removed(registry, model, wide, as_json, quiet)
     else:
-        _list_versions(registry, model, limit, tag, wide, as_json, quiet)
+        query = _Query(model, limit, tag, where or [], sort, after)
+        _list_versions(registry, query, wide, as_json, quiet)
+
+
+@dataclass(frozen=True)
+class _Query:
+    """What was typed of a list of versions."""
+
+    model: str
+    limit: int | None
+    tag: str | None
+    where: Sequence[str]
+    sort: str | None
+    after: str | None
+
+    def command(self, after: int) -> str:
+        """The command for the next page."""
+        words = [f"--tag {quote(self.tag)}"] if self.tag is not None else []
+        words += [f"--where {quote(text)}" for text in self.where]
+        words += [f"--sort {quote(self.sort)}"] if self.sort is not None else []
+        words += [f"--limit {self.limit}"] if self.limit is not None else []
+        return " ".join(["mlreg list", self.model, *words, f"--after {after}"])
 
 
 def _list_models(registry: Registry, wide: bool, as_json: bool, quiet: bool) -> None:
@@ -89,22 +157,19 @@ def _list_models(registry: Registry, wide: bool, as_json: bool, quiet: bool) -> 
 
 
 def _list_versions(
-    registry: Registry,
-    model: str,
-    limit: int | None,
-    tag: str | None,
-    wide: bool,
-    as_json: bool,
-    quiet: bool,
+    registry: Registry, query: _Query, wide: bool, as_json: bool, quiet: bool
 ) -> None:
     from registry_core.terminal.tables.versions import show_versions
 
-    key, equals, value = (tag or "").partition("=")
+    key, equals, value = (query.tag or "").partition("=")
     table = not (as_json or quiet)
     found = registry.versions(
-        model,
-        limit or (ROWS if table else None),
-        (key, value if equals else None) if tag is not None else None,
+        query.model,
+        query.limit or (ROWS if table else None),
+        (key, value if equals else None) if query.tag is not None else None,
+        where=query.where,
+        sort=query.sort,
+        after=query.after,
         check_files=table,
     )
     if as_json:
@@ -113,15 +178,18 @@ def _list_versions(
     if quiet:
         output.print_references(version.ref for version in found)
         return
-    show_versions(found, found.damaged, found.groups, wide)
+    if not found:
+        output.print_hint(f"No version of {query.model} meets the conditions.")
+        return
+    show_versions(found, found.damaged, found.groups, wide, (query.sort or "").removeprefix("-"))
     for ref, problems in found.damaged.items():
         output.print_warning(f"{ref} is damaged: {', '.join(problems)}.")
     for ref, place in found.unreadable.items():
         output.print_warning(f"{ref} cannot be read: no permission for {place}.")
     if found.best and len(found) > 1:
-        output.print_hint(f"Best by {found.best_by}: {found.best.ref}, as {model}@best")
-    if found.has_older and not limit:
-        output.print_hint(f"Older versions: mlreg list {model} --limit 1000")
+        output.print_hint(f"Best by {found.best_by}: {found.best.ref}, as {query.model}@best")
+    if found.next:
+        output.print_hint(f"More: {query.command(found[-1].version)}")
 
 
 def _list_removed(registry: Registry, model: str, wide: bool, as_json: bool, quiet: bool) -> None:
@@ -145,10 +213,14 @@ def show(
         bool,
         typer.Option("--log", help="Show the log of its run, or of RUN.", rich_help_panel=OUTPUT),
     ] = False,
+    open_it: OpenOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show a version: metrics, settings, data, files."""
+    """Show a version: metrics, settings, mistakes, files.
+
+    With --open, its report is opened in a browser, too.
+    """
     registry = session.open()
     if log:
         found = registry.run_log(reference)
@@ -162,18 +234,33 @@ def show(
         return
     ref = parse_words(reference)
     if quiet:
-        output.print_references([registry.version(ref).ref])
-        return
+        version = registry.version(ref)
+        output.print_references([version.ref])
+    else:
+        version = _show(registry, ref, as_json)
+    if open_it:
+        from registry_core.cli.opening import open_report
+
+        open_report(registry, version)
+
+
+def _show(registry: Registry, ref: Ref, as_json: bool) -> Version:
     details = registry.show(ref)
+    version = details.version
     if as_json:
         output.print_json(details.to_json())
-        return
+        return version
     from registry_core.terminal.tables.versions import show_version
 
-    version = details.version
-    show_version(version, details.manifest, details.together)
+    try:
+        results = registry.per_example_results(version)
+    except MlregError as error:  # the rest of the version can be shown
+        output.print_warning(error.what)
+        results = None
+    show_version(version, details.manifest, details.together, results)
     if version.file(LOG_FILE):
         output.print_hint(f"Its log: mlreg show {version.ref} --log")
+    return version
 
 
 @app.command(
@@ -197,6 +284,12 @@ def history(
         typer.Option(metavar="TIME", help="Show which version the alias was on: 2026-05-03."),
     ] = None,
     limit: LimitOption = None,
+    before: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Show only rows before number N.", callback=at_most_all
+        ),
+    ] = None,
     wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -212,12 +305,17 @@ def history(
         _show_holder(registry, reference or [], at, as_json)
         return
     rows = registry.history(
-        parse_words(reference) if reference else None, limit or (None if as_json else ROWS)
+        parse_words(reference) if reference else None,
+        limit or (None if as_json else ROWS),
+        before=before,
     )
     if as_json:
         output.print_json(rows.to_json())
     elif rows:
         show_history(rows, wide)
+        if rows.next:
+            words = [*(reference or []), *([f"--limit {limit}"] if limit else [])]
+            output.print_hint(f"Older: {' '.join(['mlreg history', *words])} --before {rows.next}")
     else:
         note_empty(registry, "events")
 

@@ -19,12 +19,14 @@ from registry_core.conformance.rule import DATASET, NotApplicable, RuleFailure, 
 from registry_core.conformance.subject import Subject, TrialObserver
 from registry_core.errors import Interrupted, TrainingError
 from registry_core.lifecycle.assembly import assemble
-from registry_core.lifecycle.publishing import draw_figures, notify
+from registry_core.lifecycle.publishing import draw_figures, notify, run_result
 from registry_core.lifecycle.record import Artifacts
+from registry_core.lifecycle.report_files import REGISTERED_ALL_THE_SAME, save_sections
 from registry_core.lifecycle.reproduce import EphemeralWorkspace
 from registry_core.lifecycle.run import execute, publish
 from registry_core.process.interrupts import StopRequest
 from registry_core.records import Objection
+from registry_core.sections import Section
 from registry_core.store import Store
 
 # The loss of one batch has to fall by this share within so many steps.
@@ -203,11 +205,31 @@ def report_files_open(subject: Subject) -> None:
     if subject.source.name not in subject.plugins.providers("mlreg_report"):
         raise NotApplicable("It has no mlreg_report; mlreg draws its standard figures.")
     folder, observer = subject.new_folder("report"), subject.observer()
-    if why := draw_figures(_first_run(subject), folder, subject.context(observer)):
+    result = run_result(_first_run(subject))
+    if why := draw_figures(result, folder, subject.context(observer)).missing:
         raise RuleFailure(why)
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
         if fault := _fault(file):
             raise RuleFailure(f"{file.name} {fault}.")
+
+
+@rule(
+    "The sections of the report can be kept and read",
+    remedy="Return a list of mlreg.Section, made of the blocks that docs/plugins.md lists.",
+    cost="fit",
+    needs=[trains],
+)
+def report_sections_kept(subject: Subject) -> None:
+    """Call mlreg_report_sections, write what it returns as a version keeps it, and read it back."""
+    if subject.source.name not in subject.plugins.providers("mlreg_report_sections"):
+        raise NotApplicable("It has no mlreg_report_sections.")
+    folder, observer = subject.new_folder("sections"), subject.observer()
+    context = subject.context(observer)
+    kept = save_sections(run_result(_first_run(subject)), folder, context)
+    if observer.warnings:
+        raise RuleFailure(observer.warnings[0].removesuffix(REGISTERED_ALL_THE_SAME))
+    if [Section.from_json(each.to_json()) for each in kept] != kept:
+        raise RuleFailure("A section is not the same when it is read back.")
 
 
 @rule(
@@ -276,5 +298,6 @@ RULES = (
     run_warns_of_nothing,
     trained_model_loads,
     report_files_open,
+    report_sections_kept,
     registers_and_promotes,
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry_core.data.model_fit import single_output
 from registry_core.errors import PluginError
-from registry_core.evaluation.per_example_results import PerExampleResults
+from registry_core.evaluation.per_example_results import CONFIDENCES, PerExampleResults
 from registry_core.evaluation.predictions import (
     areas_of,
     classes_of,
@@ -22,6 +22,7 @@ from registry_core.evaluation.predictions import (
     true_and_output,
     usable_task,
 )
+from registry_core.evaluation.probabilities import probabilities_of
 from registry_core.tasks import Classification, Task
 
 if TYPE_CHECKING:
@@ -139,6 +140,10 @@ def _details(evaluation: Evaluation, task: Task) -> dict[str, Any]:
     if areas := areas_of(evaluation, task):
         shared, either = (each.sum(axis=0).tolist() for each in areas)
         return {"kind": task.kind, "intersections": shared, "unions": either}
+    probabilities = probabilities_of(evaluation, task)
+    if probabilities and (classes := classes_of(evaluation, task)):
+        confidences = probabilities.of_classes(classes[1]).astype("<f4").tobytes()
+        return {"kind": task.kind, CONFIDENCES: base64.b64encode(confidences).decode()}
     return {}
 
 

@@ -21,6 +21,9 @@ from registry_core.tasks import Objective
 
 OUTCOMES_FILE = "outcomes.json"
 
+# The detail with the confidences. Its name has no suffix that an mlreg without it would check.
+CONFIDENCES = "confidences"
+
 # By what versions are compared whose record names no objective.
 ACCURACY = Objective("accuracy", "max")
 LOSS = Objective("loss", "min")
@@ -44,10 +47,12 @@ class PerExampleResults:
         values: examples × 4 bytes, little-endian float32, the objective's values; None if
             `correct` or `losses` say them, or if it has no value for each example.
         loss_function: what computed the losses, as text; empty if it is not known.
-        details: what the task needs beside that, as the file has it. Of a multi-label task
-            `labels`, and `expected_bits` and `predicted_bits` of examples × labels. Of a regression
-            `targets`, and `expected_float32` and `predicted_float32` of examples × targets. Of a
-            segmentation `intersections` and `unions`, the places of each class in all examples.
+        details: what the task needs beside that, as the file has it. Of a classification whose
+            outputs are or stand for probabilities `confidences`: examples × 4 bytes, little-endian
+            float32, the probability of each predicted class. Of a multi-label task `labels`, and
+            `expected_bits` and `predicted_bits` of examples × labels. Of a regression `targets`,
+            and `expected_float32` and `predicted_float32` of examples × targets. Of a segmentation
+            `intersections` and `unions`, the places of each class in all examples.
     """
 
     examples: int
@@ -174,13 +179,20 @@ class PerExampleResults:
         model are of one loss function, whether or not it is recorded.
         """
         if self.objective == earlier.objective:
-            return replace(self, loss_function=earlier.loss_function), earlier
+            ours = replace(self, loss_function=earlier.loss_function)
+            if (CONFIDENCES in self.details) == (CONFIDENCES in earlier.details):
+                return ours, earlier
+            return ours._without_confidences(), earlier._without_confidences()
         if None in (self.correct, earlier.correct):
             common: dict[str, Any] = {"correct": None, "predicted": None, "expected": None}
         else:
             common = {}
         common |= {"objective": None, "values": None, "loss_function": "", "details": {}}
         return replace(self, **common), replace(earlier, **common)
+
+    def _without_confidences(self) -> Self:
+        """These results as older records have them."""
+        return self if CONFIDENCES not in self.details else replace(self, details={})
 
     def right(self) -> list[bool] | None:
         """Whether each predicted class is right, in order; None if the targets are no classes."""
@@ -191,6 +203,10 @@ class PerExampleResults:
     def expected_classes(self) -> Sequence[int] | None:
         """The true class of each example, in order; None if the targets are no classes."""
         return struct.unpack(f"<{self.examples}i", self.expected) if self.expected else None
+
+    def predicted_classes(self) -> Sequence[int] | None:
+        """The predicted class of each example, in order; None if the targets are no classes."""
+        return struct.unpack(f"<{self.examples}i", self.predicted) if self.predicted else None
 
 
 def _floats(content: bytes) -> Sequence[float]:
@@ -217,6 +233,9 @@ def _checked_details(details: Any, examples: int) -> dict[str, Any]:
         kind = key.rpartition("_")[2]
         if kind in sizes and len(base64.b64decode(value, validate=True)) != sizes[kind]:
             raise ValueError(f"'{key}' does not have the stated size")
+    confidences = details.get(CONFIDENCES, "")
+    if confidences and len(base64.b64decode(confidences, validate=True)) != 4 * examples:
+        raise ValueError(f"'{CONFIDENCES}' does not have the stated size")
     counts = [details[key] for key in ("intersections", "unions") if key in details]
     if any(not all(isinstance(count, int) for count in each) for each in counts):
         raise ValueError("a count is not an integer")

@@ -13,11 +13,12 @@ import shlex
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry_core.errors import MlregError, StorageError, UsageError
+from registry_core.refs import shown
 
 # the path itself is invalid: a usage error rather than a failing disk
 _BAD_PATH = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EISDIR}
@@ -45,6 +46,8 @@ class Output:
         overwrite: whether an existing regular file may be replaced; a folder never is.
         command: the command up to the path, for the line of an error that can be typed.
         fallback: a path that would work, for the same line.
+        numbered: the destination is a numbered folder in the folder that the user named, which may
+            hold others and is made if it does not exist: what TensorFlow Serving watches.
     """
 
     path: Path
@@ -52,6 +55,7 @@ class Output:
     overwrite: bool
     command: str
     fallback: Path
+    numbered: bool = False
 
     def check(self) -> None:
         """Refuse a path that cannot be written, before anything is computed for it.
@@ -60,13 +64,15 @@ class Output:
             UsageError: something exists there that is not replaced, or the path is invalid.
             StorageError: the path cannot be examined.
         """
-        if str(self.path) == "-":
+        if str(self._named) == "-":
             raise self._refused(
                 "Exports cannot go to standard output: '-' is not a file.", "Name a file with -o."
             )
         try:
-            if (mode := self._mode()) is None:
-                self._check_parent()
+            if self.numbered:
+                self._check_numbered()
+            elif (mode := self._mode()) is None:
+                self._check_parent(self.path)
             else:
                 self._check_kind(mode)
         except (OSError, ValueError) as error:
@@ -85,7 +91,10 @@ class Output:
         """
         self.check()
         try:
-            with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".mlreg-") as around:
+            beside = self.path.parent
+            if self.numbered and not beside.exists():
+                beside = beside.parent  # on the same disk
+            with tempfile.TemporaryDirectory(dir=beside, prefix=".mlreg-") as around:
                 draft = Path(around) / f"export{ending}"
                 yield draft
                 _give_usual_modes(draft)
@@ -93,11 +102,39 @@ class Output:
         except OSError as error:
             raise self._failed(error) from error
 
-    def _check_parent(self) -> None:
-        parent = self.path.parent
+    @property
+    def _named(self) -> Path:
+        """The path that the user named."""
+        return self.path.parent if self.numbered else self.path
+
+    def _check_numbered(self) -> None:
+        around = self._named
+        if not os.path.lexists(around):
+            self._check_parent(around)
+            return
+        if not around.is_dir():
+            raise self._refused(f"{around} is not a folder.", "Name a folder with -o.")
+        others = sorted(
+            each.name
+            for each in around.iterdir()
+            if not (each.name.isdecimal() or each.name.startswith("."))
+        )
+        if others:
+            raise self._refused(
+                f"{around} holds other things than numbered versions, such as {shown(others[0])}.",
+                "Name a new folder with -o, or one that has a numbered folder for each version.",
+            )
+        if os.path.lexists(self.path):
+            raise self._refused(
+                f"{self.path} already exists.",
+                "Name another folder with -o; a folder is never replaced.",
+            )
+
+    def _check_parent(self, path: Path) -> None:
+        parent = path.parent
         if parent.is_dir():
             return
-        above = next(each for each in self.path.parents if each.exists() or each == each.parent)
+        above = next(each for each in path.parents if each.exists() or each == each.parent)
         if not above.is_dir():
             raise self._refused(f"{above} is not a folder.", "Name a path in a folder with -o.")
         raise UsageError(
@@ -134,7 +171,9 @@ class Output:
     def _put(self, draft: Path) -> None:
         """Move the draft to the destination, without replacing anything that appeared there."""
         try:
-            if self.folder:
+            if self.numbered:
+                self._put_numbered(draft)
+            elif self.folder:
                 draft.rename(self.path)  # replaces an empty folder, and nothing else
             elif self.overwrite and (mode := self._mode()) is not None:
                 self._check_kind(mode)
@@ -148,6 +187,19 @@ class Output:
             raise self._refused(
                 f"{self.path} cannot be replaced: {error.strerror}.", "Name another path with -o."
             ) from error
+
+    def _put_numbered(self, draft: Path) -> None:
+        made = not self._named.exists()
+        if made:
+            self._named.mkdir()
+        try:
+            self._check_numbered()
+            draft.rename(self.path)
+        except BaseException:
+            if made:
+                with suppress(OSError):
+                    self._named.rmdir()
+            raise
 
     def _mode(self) -> int | None:
         """The mode of the destination, without following a link; None if it does not exist."""

@@ -109,7 +109,11 @@ def assemble(
     )
     phases = plugins.call("mlreg_phases", (list, tuple, type(None)), config=config, model=model)
     check_phases(phases or (), config)
-    assembly = Assembly(data, model, augmentation, schedule, callbacks, tuple(phases or ()))
+    logs = context.tensorboard
+    event_log = None if logs is None else logs / spec.model / workspace.id
+    assembly = Assembly(
+        data, model, augmentation, schedule, callbacks, tuple(phases or ()), event_log
+    )
     with plugins.attribute_errors("mlreg_augmentation"):
         backend.check_augmentation(assembly)
     with plugins.attribute_errors("mlreg_model"):

@@ -6,12 +6,14 @@ passes them from one method to the next and looks into none of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from registry_core.evaluation.beliefs import OutputScale
 from registry_core.process.interrupts import StopRequest
+from registry_core.tasks import Task
 from registry_core.types import (
     Assembly,
     Checkpoints,
@@ -22,6 +24,15 @@ from registry_core.types import (
     Schedule,
     Split,
 )
+
+
+class Predictor(Protocol):
+    """Predicts batches with one model; `scale` says what the numbers of its output are."""
+
+    scale: OutputScale
+
+    def predict(self, inputs: Any) -> Any:
+        """(n, ...) outputs of (n, ...) inputs, both NumPy arrays in any nesting."""
 
 
 class TrainingBackend(Protocol):
@@ -69,6 +80,15 @@ class TrainingBackend(Protocol):
 
     def evaluate(self, model: Any, trained: Any, split: Split) -> Evaluation:
         """Measure a model; one that is not compiled is compiled as `trained` is."""
+
+    def predictor(self, model: Any, task: Task | None) -> Predictor:
+        """What predicts batches of inputs with a model that was loaded."""
+
+    def inputs_at(self, split: Split, places: Sequence[int]) -> Mapping[int, Any]:
+        """The inputs of some examples as NumPy arrays: place -> input, nested as the split is.
+
+        Those that would take long, far into a stream, may be left out.
+        """
 
     def digest(self, model: Any) -> str:
         """The digest of a model's weights."""

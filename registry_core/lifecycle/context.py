@@ -36,6 +36,7 @@ class RunContext:
         project: the folder whose git commit and modules are recorded.
         standard_report: draws the figures of a dataset whose plugin has no report.
         began: when the command began, by `time.monotonic()`; None is when its run begins.
+        tensorboard: a folder that gets a TensorBoard log of each run; None writes none.
     """
 
     plugins: PluginSet
@@ -45,6 +46,7 @@ class RunContext:
     project: Path
     standard_report: StandardReport = draw_standard_figures
     began: float | None = None
+    tensorboard: Path | None = None
 
 
 class Workspace(Checkpoints, Protocol):

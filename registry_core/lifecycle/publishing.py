@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,10 +41,10 @@ def save_results(artifacts: Artifacts, files: Path) -> None:
     (files / OUTCOMES_FILE).write_bytes(artifacts.results.to_json())
 
 
-def draw_figures(artifacts: Artifacts, files: Path, context: RunContext) -> str | None:
-    """Draw the figures; returns why they are missing, or None. A version needs no figures."""
-    spec, plugins = artifacts.spec, context.plugins
-    result = RunResult(
+def run_result(artifacts: Artifacts) -> RunResult:
+    """The finished run as `mlreg_report` and `mlreg_report_sections` get it."""
+    spec = artifacts.spec
+    return RunResult(
         spec.model,
         spec.dataset,
         spec.preset,
@@ -57,8 +58,27 @@ def draw_figures(artifacts: Artifacts, files: Path, context: RunContext) -> str 
         artifacts.data.task,
         _validation_of(artifacts),
     )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was drawn of a run.
+
+    Args:
+        from_plugins: the files that plugins wrote.
+        missing: why figures are missing; None if they are there. A version needs no figures.
+    """
+
+    from_plugins: Sequence[Path]
+    missing: str | None
+
+
+def draw_figures(result: RunResult, files: Path, context: RunContext) -> Figures:
+    """Draw the figures: the host's own if the dataset's plugin draws none, and the plugins'."""
+    plugins = context.plugins
     out_dir = files / FIGURES_FOLDER
     out_dir.mkdir()
+    drawn: list[Path] = []
     try:
         if not plugins.provides("mlreg_report"):
             context.standard_report(result, out_dir)
@@ -69,6 +89,7 @@ def draw_figures(artifacts: Artifacts, files: Path, context: RunContext) -> str 
                     f"mlreg_report returned {figure}, which is no file in its out_dir.",
                     "Write figures into out_dir and return their paths.",
                 )
+            drawn.append(out_dir / figure.resolve().relative_to(out_dir.resolve()))
     except ClosedFilesError:
         raise  # files of this run may be among them
     except Exception as error:  # the host's own drawing may fail too, whatever it raises
@@ -76,8 +97,8 @@ def draw_figures(artifacts: Artifacts, files: Path, context: RunContext) -> str 
         context.observer.warn(
             f"Figures are missing: {reason} The version is registered without them."
         )
-        return reason
-    return None
+        return Figures(drawn, reason)
+    return Figures(drawn, None)
 
 
 def _validation_of(artifacts: Artifacts) -> Callable[[], Evaluation] | None:

@@ -112,6 +112,7 @@ def build_origin(
         "group": spec.group,
         "config": spec.config.values(),
         "data_dir": None if spec.data_dir is None else str(spec.data_dir.absolute()),
+        **({"tensorboard": str(context.tensorboard)} if context.tensorboard else {}),
         "data": data,
         "plugins": context.plugins.describe(),
         "code": context.plugins.describe_code(context.project),

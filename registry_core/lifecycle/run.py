@@ -7,6 +7,7 @@ backend, where it is kept from the store. Nothing here knows TensorFlow.
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -27,6 +28,7 @@ from registry_core.lifecycle.publishing import (
     files_below,
     kept_files,
     notify,
+    run_result,
     save_log,
     save_model,
     save_results,
@@ -39,7 +41,9 @@ from registry_core.lifecycle.record import (
     measure,
     training_line,
 )
-from registry_core.lifecycle.run_log import logged
+from registry_core.lifecycle.report_files import save_examples, save_report, save_sections
+from registry_core.lifecycle.run_curves import ProgressWriter
+from registry_core.lifecycle.run_log import ObserverPair, logged
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
 from registry_core.plugins import custom_code
@@ -68,9 +72,14 @@ def run(spec: RunSpec, store: Store, context: RunContext) -> Version:
         store.reopen_run(spec.resumes) if spec.resumes else store.start_run(spec.model) as folder,
         logged(context.observer, folder) as observer,
     ):
+        observer = ObserverPair(observer, ProgressWriter(folder, observer))
         inside = replace(context, observer=observer, began=began)
         say_what(spec, folder.id, observer)
         context.observer.say(f"Registry: {store.folder}")  # not logged: a registry can be moved
+        if context.tensorboard is not None:
+            context.observer.say(
+                f"TensorBoard: tensorboard --logdir {shlex.quote(str(context.tensorboard))}"
+            )
         with translate_storage_errors(
             store.folder, "keeping what the run makes", outcome=NOTHING_REGISTERED
         ):
@@ -190,7 +199,10 @@ def publish(
             extra[custom_code.KEY] = save_model(artifacts, folder.files, context)
         save_results(artifacts, folder.files)
     with stages.timed("plot"):
-        figures_missing = draw_figures(artifacts, folder.files, context)
+        result = run_result(artifacts)
+        figures = draw_figures(result, folder.files, context)
+        examples = save_examples(artifacts, folder.files, context)
+        sections = save_sections(result, folder.files, context)
 
     observer.stage_began("register")
     if artifacts.imported is None:
@@ -198,12 +210,21 @@ def publish(
         if line := training_line(artifacts):
             observer.say(line)
         observer.say(stages.summary())
+    took = 0.0 if context.began is None else time.monotonic() - context.began
+    record = extra | build_record(artifacts, stages.seconds, round(took, 3), figures.missing)
+    save_report(
+        {**record, "model": model, "run": folder.id},
+        artifacts,
+        examples,
+        sections,
+        figures.from_plugins,
+        folder.files,
+        observer,
+    )
     with translate_storage_errors(store.folder, "keeping the run's log", outcome=nothing):
         save_log(folder, observer)
     files = files_below(folder.files, observer)
     files |= kept_files(folder.path / KEPT_FOLDER, observer)
-    took = 0.0 if context.began is None else time.monotonic() - context.began
-    record = extra | build_record(artifacts, stages.seconds, round(took, 3), figures_missing)
     interrupts.outcome = f"It was being registered: `mlreg list {model}` says whether it was."
     with interrupts.defer_interrupts():
         version = store.publish(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from registry_core.cursor import format_place, read_place
 from registry_core.errors import BusyError, IntegrityError, UsageError
 from registry_core.records import UnfinishedRun, Version
 from registry_core.refs import shown
 from registry_core.store import Store
 from registry_core.store.checkpoint import read_state
+from registry_core.store.interfaces import RunKey
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ class RunList:
     """Runs, newest first.
 
     Args:
-        unfinished: the runs without a version: running, failed, stopped.
+        unfinished: the runs without a version, those that are running first.
         finished: the versions that the newest finished runs made.
+        next: the place in the list where the limit cut it, for `after`; None at its end.
     """
 
     unfinished: Sequence[RunProgress]
     finished: Sequence[Version]
+    next: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         runs = [each.to_json() for each in self.unfinished]
@@ -59,13 +64,56 @@ class RunList:
             {"id": version.run, "state": "finished", "version": version.ref}
             for version in self.finished
         ]
-        return {"runs": runs}
+        return {"runs": runs, "next": self.next}
 
 
-def list_runs(store: Store, limit: int) -> RunList:
-    """Every run without a version, and the newest finished ones, at most `limit`."""
-    unfinished = [progress(run) for run in reversed(store.unfinished_runs())]
-    return RunList(unfinished, store.newest_versions(limit))
+def list_runs(
+    store: Store, limit: int, after: str | None = None, all_unfinished: bool = False
+) -> RunList:
+    """The newest runs without a version, and the newest finished ones.
+
+    Args:
+        store: the registry.
+        limit: the most of each.
+        after: `next` of the page before.
+        all_unfinished: list every run without a version, whatever the limit.
+
+    Raises:
+        UsageError: `after` is damaged.
+    """
+    run_key, version_key = _places(after)
+    most = sys.maxsize if all_unfinished else limit + 1
+    runs = store.newest_unfinished_runs(most, run_key)
+    versions = store.newest_versions(limit + 1, version_key)
+    shown_runs = runs if all_unfinished else runs[:limit]
+    found = RunList([progress(run) for run in shown_runs], versions[:limit])
+    if len(runs) == len(shown_runs) and len(versions) <= limit:
+        return found
+    if shown_runs:
+        run_key = RunKey(shown_runs[-1].process is not None, shown_runs[-1].id)
+    if found.finished:
+        version_key = (found.finished[-1].model, found.finished[-1].version)
+    run_place = [run_key.running, run_key.id] if run_key else [False, ""]  # after every run
+    return replace(found, next=format_place(["runs", run_place, version_key]))
+
+
+def _places(after: str | None) -> tuple[RunKey | None, tuple[str, int] | None]:
+    """The runs that the two parts of the list continue after."""
+    if after is None:
+        return None, None
+    try:
+        kind, (running, run_id), version = read_place(after)
+        model, number = version or ("", 0)
+        types = [type(each) for each in (running, run_id, model, number)]
+        if kind != "runs" or types != [bool, str, str, int] or abs(number) > sys.maxsize:
+            raise ValueError
+    except (ValueError, TypeError):
+        raise UsageError(
+            f"{shown(after)} is not a place in the list of runs: it is damaged.",
+            "Take it from the page before, or begin the list again.",
+            "mlreg runs",
+        ) from None
+    return RunKey(running, run_id), (model, number) if version else None
 
 
 def progress(run: UnfinishedRun) -> RunProgress:

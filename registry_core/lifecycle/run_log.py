@@ -36,7 +36,6 @@ SECONDS_WITHOUT_LINE = 2.0
 SECONDS_WITHIN_EPOCH = 60.0
 
 _LONGEST_LINE = 2_000
-_ALL = 2**63 - 1
 
 
 def now() -> float:
@@ -209,8 +208,10 @@ def find_log(store: Store, words: Sequence[str]) -> RunLog:
 
 
 def _log_of_run(store: Store, name: str) -> RunLog:
+    if (run := store.unfinished_run(name)) is not None:  # a whole id: no other run is looked at
+        return _log_of_unfinished(store, run.id)
     unfinished = [run.id for run in store.unfinished_runs() if run.is_called(name)]
-    made = [each for each in store.newest_versions(_ALL) if each.run.endswith(name)]
+    made = store.versions_of_run(name)
     if len(unfinished) + len(made) != 1:
         which = [*unfinished, *(version.ref for version in made)]
         raise UsageError(
@@ -220,7 +221,10 @@ def _log_of_run(store: Store, name: str) -> RunLog:
         )
     if made:
         return _log_of_version(store, made[0])
-    run = unfinished[0]
+    return _log_of_unfinished(store, unfinished[0])
+
+
+def _log_of_unfinished(store: Store, run: str) -> RunLog:
     if not (content := store.run_log(run)):
         raise UsageError(f"Run {run} has no log.", "An older mlreg began it.", "mlreg runs")
     return RunLog(run, None, _lines(content))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
     from registry_core.config import RunConfig
     from registry_core.records import Objection, Version
+    from registry_core.sections import Section
     from registry_core.types import (
         Augmentation,
         DataCache,
         DataSplits,
+        Examples,
         Phase,
         Progress,
         RunResult,
@@ -349,6 +351,97 @@ def mlreg_report(  # type: ignore[empty-body]
             summary = out_dir / "summary.txt"
             summary.write_text(f"{result.model}: {result.metrics}")
             return [summary]
+    """
+
+
+@hookspec(firstresult=True)
+def mlreg_inputs(
+    paths: Sequence[Path],
+    config: RunConfig,
+    signature: Mapping[str, Any] | Sequence[Any] | None,
+    progress: Progress,
+) -> Examples | Any:
+    """Read files that a user gives to `mlreg predict`, as raw inputs of the model.
+
+    Args:
+        paths: some of the files; they exist. Standard input is a file here too.
+        config: the version's recorded configuration, of the plugin's own class.
+        signature: what the version's record says of one example's inputs, such as
+            `{"shape": [32, 32, 3], "dtype": "uint8"}`; nested as the inputs are: a table has one of
+            these for each column that the model takes. None in the record of an older version.
+        progress: `progress.say` tells what was done to the files, such as bringing them to one
+            size; the same line is shown once.
+
+    Returns:
+        One example for each path, in order: (paths, ...) arrays with the dtype, the shape and the
+        nesting of the inputs that `mlreg_dataset` returns. Or `Examples`, if a file may hold
+        several, as a table does. What was decided on the training data, such as which columns are
+        used, must not be decided again on these files: take it from `signature`.
+
+    Raises:
+        DataError: a file cannot be read. After any exception the host calls the hook again with one
+            path at a time, names those that fail, and goes on with the others.
+
+    Example:
+        from mlreg import Examples, hookimpl
+
+        @hookimpl
+        def mlreg_inputs(paths):
+            import numpy as np
+
+            tables = [np.loadtxt(path, "float32", delimiter=",", ndmin=2) for path in paths]
+            return Examples(np.concatenate(tables), counts=[len(table) for table in tables])
+    """
+
+
+@hookspec(firstresult=True)
+def mlreg_input_suffixes(config: RunConfig) -> Sequence[str] | None:
+    """Name the kinds of files that `mlreg_inputs` reads.
+
+    Args:
+        config: the version's recorded configuration, of the plugin's own class.
+
+    Returns:
+        What their names end in, in lower case. Of a folder, `mlreg predict` takes these files
+        alone; a file that is named itself may end in anything. The first is given to standard
+        input. None, or no hook, takes all files of a folder that are not hidden.
+
+    Example:
+        from mlreg import hookimpl
+
+        @hookimpl
+        def mlreg_input_suffixes():
+            return [".csv", ".txt"]
+    """
+
+
+@hookspec
+def mlreg_report_sections(result: RunResult) -> Sequence[Section]:  # type: ignore[empty-body]
+    """Add sections of text, tables, charts and pictures to the report of a finished run.
+
+    They are kept with the version as data, and shown in its report, on the page and in comparisons,
+    beside the host's own sections. An exception here is a warning: the version is registered all
+    the same.
+
+    Args:
+        result: as for `mlreg_report`.
+
+    Returns:
+        The sections, from top to bottom; an empty list where none fits the task. The blocks of a
+        section are `Text`, `Code`, `Facts`, `Table`, `LineChart`, `BarChart`, `Heatmap`, `Scatter`,
+        `Histogram`, `Picture` and `Gallery`. Numbers may be Python's or NumPy's. All plugins
+        together may add 20 sections of 500 kB.
+
+    Example:
+        from mlreg import Bar, BarChart, Section, Text, hookimpl
+
+        @hookimpl
+        def mlreg_report_sections(result):
+            losses = result.evaluation.losses
+            bars = [Bar(f"{share:.0%}", sorted(losses)[int(share * (len(losses) - 1))])
+                    for share in (0.5, 0.9, 0.99)]
+            words = Text("The loss below which this part of the test examples is.")
+            return [Section("How the losses are spread", [words, BarChart("test loss", bars)])]
     """
 
 

@@ -1,4 +1,4 @@
-"""What TensorFlow and Keras read from the environment when they load, set before anyone loads them.
+"""What TensorFlow, Keras and ONNX Runtime read from the environment when they load.
 
 A plugin may import Keras first, in a hook that makes data; ~/.keras/keras.json or a notebook may
 name another backend. Knows variables, and imports neither library.
@@ -24,6 +24,8 @@ overruled: dict[str, str] = {}
 def prepare() -> None:
     """Set the variables; what is loaded already stays as it is."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # quiet logs
+    # ONNX Runtime (1.29) sends usage data to its maker as soon as it is imported
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     for name, asked in (
         ("KERAS_BACKEND", os.environ.get("KERAS_BACKEND")),
         ("backend in keras.json", settings_in_file().get("backend")),

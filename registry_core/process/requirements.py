@@ -6,6 +6,7 @@ Looks for modules and imports none. What merely reads a registry needs none of t
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
 from registry_core.errors import UsageError
 
@@ -18,6 +19,14 @@ OPTIONAL = {
     "h5py": "h5py",
     "matplotlib": "Matplotlib",
     "PIL": "Pillow",
+}
+
+# extra -> its modules, and the name of each in a sentence
+EXTRAS = {
+    "tensorboard": {"tensorboard": "TensorBoard"},
+    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
+    "litert": {"ai_edge_litert": "ai-edge-litert"},
+    "ui": {"starlette": "Starlette", "uvicorn": "uvicorn"},
 }
 
 # what training, evaluating, importing and converting a model begin with
@@ -35,15 +44,37 @@ def require_keras() -> None:
         MissingLibraryError: Keras, TensorFlow or h5py is not installed.
     """
     lacking = [OPTIONAL[module] for module in _FOR_MODELS if not is_installed(module)]
-    if not lacking:
-        return
-    last = lacking[-1]
-    names = f"{', '.join(lacking[:-1])} and {last}" if len(lacking) > 1 else last
-    raise MissingLibraryError(
-        f"Needs {names}, which {'are' if len(lacking) > 1 else 'is'} not installed.",
-        "The extra 'tensorflow' has everything; 'tensorflow-cpu' the same without GPUs.",
-        INSTALL,
-    )
+    if lacking:
+        raise MissingLibraryError(
+            f"Needs {_listed(lacking)} not installed.",
+            "The extra 'tensorflow' has everything; 'tensorflow-cpu' the same without GPUs.",
+            INSTALL,
+        )
+
+
+def require_extra(extra: str, what: str) -> None:
+    """Check that the libraries are installed that one option or format needs.
+
+    Args:
+        extra: one of `EXTRAS`.
+        what: needs them: `--tensorboard`.
+
+    Raises:
+        MissingLibraryError: one is not installed.
+    """
+    lacking = [name for module, name in EXTRAS[extra].items() if not is_installed(module)]
+    if lacking:
+        raise MissingLibraryError(
+            f"{what} needs {_listed(lacking)} not installed.",
+            f"The extra '{extra}' has {'it' if len(lacking) == 1 else 'them'}.",
+            f"pip install 'mlreg[{extra}]'",
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`A, which is`, `A and B, which are`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}, which are" if first else f"{last}, which is"
 
 
 def how_to_install(module: str) -> tuple[str, str]:

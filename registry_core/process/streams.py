@@ -112,6 +112,37 @@ def silenced() -> Iterator[None]:
         release()
 
 
+@contextmanager
+def discarded() -> Iterator[None]:
+    """Discard what libraries print and log inside the block, also from C++ code.
+
+    What mlreg shows during a command goes through `out` and `err`, and is still seen.
+    """
+    import logging
+    import warnings
+
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
+    copies = {fd: _private_copy(fd) for fd in (1, 2) if is_open(fd)}
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for fd in copies:
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
+    found, level = (sys.stdout, sys.stderr), logging.root.manager.disable
+    sys.stdout = sys.stderr = cast(TextIO, _NOWHERE)
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+        sys.stdout, sys.stderr = found
+        for fd, copy in copies.items():
+            os.dup2(copy, fd)
+            os.close(copy)
+
+
 def is_intact() -> bool:
     """Whether the private descriptors are open."""
     return _claimed is None or all(map(is_open, _claimed.copies.values()))

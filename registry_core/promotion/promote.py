@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import EllipsisType
 from typing import Any
 
 from registry_core.errors import AliasMovedError, MlregError, RuleChangedError, UsageError
@@ -95,6 +96,7 @@ def promote(
     dry_run: bool = False,
     observer: Observer | None = None,
     warnings: Sequence[str] = (),
+    expected: int | EllipsisType | None = ...,
 ) -> PromotionResult:
     """Move an alias to a version if its rules are satisfied and no plugin objects.
 
@@ -112,13 +114,18 @@ def promote(
         dry_run: decide, and change nothing.
         observer: is told the progress of a long comparison.
         warnings: kept with the decision, before those about rules.
+        expected: the number of the version that has the alias, None for no version; `...` accepts
+            any.
 
     Raises:
         PromotionRefusedError: a check failed; the ledger has it, and the alias has not moved.
+        AliasMovedError: the alias is not on the expected version; it has not moved again.
         IntegrityError: a file of the version is damaged; the alias has not moved.
     """
     gates.check_force(force, reason)
     check_alias_name(alias)
+    if expected is not ...:
+        _check_expected(find_holder(store, candidate.model, alias), expected, candidate, alias)
     if alias in candidate.aliases:
         holder = find_holder(store, candidate.model, alias)  # checked against the ledger
         if holder and holder.version == candidate.version:
@@ -127,6 +134,8 @@ def promote(
     checked = store.check(candidate, keep=[OUTCOMES_FILE])
     for _ in range(_DECISIONS):
         decision = _decide(store, settings, checked, alias, plugins, observer, warnings)
+        if expected is not ...:
+            _check_expected(decision.incumbent, expected, candidate, alias)
         grounds = decision.evidence(force)
         if decision.failed and not force:
             if not dry_run:
@@ -163,6 +172,7 @@ def rollback(
     *,
     reason: str = "",
     dry_run: bool = False,
+    expected: int | EllipsisType | None = ...,
 ) -> PromotionResult:
     """Move an alias back to the version it was on before, as a new row of the ledger.
 
@@ -174,9 +184,12 @@ def rollback(
         resolve: finds a version.
         reason: kept in the ledger.
         dry_run: return what would be done, and change nothing.
+        expected: the number of the version that has the alias, None for no version; `...` accepts
+            any.
 
     Raises:
         UsageError: the alias was on no version before, or that version was removed.
+        AliasMovedError: the alias is not on the expected version; it has not moved.
         IntegrityError: a file of the earlier version is damaged; the alias has not moved.
     """
     check_alias_name(alias)
@@ -188,6 +201,8 @@ def rollback(
     if len(held) < 2 or held[-2] is None:
         raise _nothing_before(store, model, alias, holder)
     earlier = resolve(Ref(model, "number", str(held[-2])))
+    if expected is not ...:
+        _check_expected(holder, expected, earlier, alias)
     checked = store.check(earlier)
     if dry_run:
         planned = Promotion(alias, earlier, holder)
@@ -205,6 +220,21 @@ def find_holder(store: Store, model: str, alias: str) -> Version | None:
         return store.resolve(Ref(model, "alias", alias))
     except UsageError:
         return None
+
+
+def _check_expected(
+    holder: Version | None, expected: int | None, candidate: Version, alias: str
+) -> None:
+    """Refuse to move an alias of which the caller has seen another holder."""
+    number = holder.version if holder else None
+    if number != expected:
+        now = f"on {holder.ref}" if holder else "on no version"
+        before = f"{candidate.model}@{expected}" if expected is not None else "no version"
+        raise AliasMovedError(
+            f"{candidate.model}@{alias} is {now}, and was expected on {before}.",
+            "It was not moved: look at the difference from the present holder first.",
+            f"mlreg history {candidate.model}@{alias}",
+        )
 
 
 def _nothing_before(store: Store, model: str, alias: str, holder: Version | None) -> UsageError:

@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from registry_core.results.cards import BillOfMaterials as BillOfMaterials
+    from registry_core.results.cards import ModelCard as ModelCard
     from registry_core.results.changes import CollectedFiles as CollectedFiles
     from registry_core.results.changes import DiscardedRuns as DiscardedRuns
     from registry_core.results.changes import ReleasedAlias as ReleasedAlias
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 # value -> the module that defines it
 _MODULES = {
     "AliasHolders": "ledger",
+    "BillOfMaterials": "cards",
     "CollectedFiles": "changes",
     "DataFolder": "plugins",
     "DiscardedRuns": "changes",
@@ -45,6 +48,7 @@ _MODULES = {
     "FetchedData": "plugins",
     "History": "ledger",
     "HolderAt": "ledger",
+    "ModelCard": "cards",
     "ModelList": "versions",
     "PluginList": "plugins",
     "RegisteredGroup": "runs",

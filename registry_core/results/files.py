@@ -10,6 +10,7 @@ from registry_core.errors import IntegrityError
 from registry_core.store.storage_errors import REBUILD
 
 if TYPE_CHECKING:
+    from registry_core.evaluation.export_check import ExportCheck
     from registry_core.store.audit import Audit
     from registry_core.store.rebuild import Rebuilt
 
@@ -67,13 +68,20 @@ class ExportedFiles:
 
     Args:
         version: the reference of the version.
-        format: `keras`, `h5`, `savedmodel` or `figures`.
+        format: one of `registry_core.exports.FORMATS`.
         path: the file or folder.
+        check: what running the export found; None for copies of registered files.
     """
 
     version: str
     format: str
     path: Path
+    check: ExportCheck | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": self.version, "format": self.format, "path": str(self.path)}
+        return {
+            "version": self.version,
+            "format": self.format,
+            "path": str(self.path),
+            "check": self.check.to_json() if self.check else None,
+        }

@@ -19,16 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class History(Listing[LedgerRow]):
-    """Rows of the ledger, newest first."""
+    """Rows of the ledger, newest first.
+
+    Args:
+        rows: the rows.
+        next: the number that older rows are below, for `before`; None if the limit left out none.
+    """
 
     rows: Sequence[LedgerRow]
+    next: int | None = None
 
     @property
     def _items(self) -> Sequence[LedgerRow]:
         return self.rows
 
     def to_json(self) -> dict[str, Any]:
-        return {"history": [row.to_json() for row in self.rows]}
+        return {"history": [row.to_json() for row in self.rows], "next": self.next}
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,12 @@ class ModelList(Listing[ModelSummary]):
 
 @dataclass(frozen=True)
 class VersionList(Listing[Version]):
-    """Versions of one model, newest first.
+    """Versions of one model, newest first unless they are sorted otherwise.
 
     Args:
         registry: the registry's folder.
         versions: the versions.
-        has_older: whether there are older ones that the limit left out.
+        next: the place in the list where the limit cut it, for `after`; None at its end.
         groups: the versions of each group that one of these belongs to, by the group's id.
         damaged: reference -> damage that names and sizes show; empty unless files were checked.
         unreadable: reference -> a file that this user may not read; empty unless files were
@@ -52,7 +52,7 @@ class VersionList(Listing[Version]):
 
     registry: Path
     versions: Sequence[Version]
-    has_older: bool = False
+    next: str | None = None
     groups: Mapping[str, Sequence[Version]] = field(default_factory=dict)
     damaged: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unreadable: Mapping[str, Path] = field(default_factory=dict)
@@ -69,6 +69,7 @@ class VersionList(Listing[Version]):
             "versions": [version.to_json() for version in self.versions],
             "tags": {each.ref: dict(each.tags) for each in self.versions if each.tags},
             "groups": {each.ref: each.group for each in self.versions if each.group},
+            "next": self.next,
         }
 
 

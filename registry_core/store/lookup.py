@@ -13,6 +13,7 @@ from registry_core.refs import Ref, shown
 from registry_core.store.aliases import holder_after
 from registry_core.store.ledger import is_intact
 from registry_core.store.storage_errors import contradicted
+from registry_core.version_query import FIELDS, PRESENT, TAG, Condition, VersionQuery
 
 if TYPE_CHECKING:
     from registry_core.records import Version
@@ -152,6 +153,32 @@ def check_model(view: ReadTransaction, model: str) -> None:
     raise UsageError(
         f"There is no model {shown(model)}.", choices("Models", names, model), "mlreg list"
     )
+
+
+def check_query(view: ReadTransaction, model: str, query: VersionQuery) -> None:
+    """Raise UsageError if a query names what the model never had.
+
+    Raises:
+        UsageError: no version has one of the metrics, or the number of the version that it
+            continues after.
+    """
+    names = view.metric_names(model) if query.metrics else []
+    for metric in query.metrics:
+        has_it = VersionQuery([Condition(metric, PRESENT, None)])
+        if metric not in names and not view.versions(model, 1, has_it):
+            check_model(view, model)
+            known = [*names, *FIELDS, f"{TAG}KEY"]
+            raise UsageError(
+                f"No version of {model} has a metric {shown(metric)}.",
+                choices("Known", known, metric),
+                f"mlreg list {model}",
+            )
+    if query.after is not None and view.entry(model, query.after) is None:
+        raise UsageError(
+            f"The place in the list is after {model}@{query.after}, which does not exist.",
+            "Begin the list again.",
+            f"mlreg list {model}",
+        )
 
 
 def choices(what: str, known: Iterable[str], wanted: str) -> str:

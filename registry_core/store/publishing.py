@@ -43,7 +43,7 @@ from registry_core.store.staging import STAGED, Staged, check_files, stage
 from registry_core.store.storage_errors import UnconfirmedError
 
 if TYPE_CHECKING:
-    from registry_core.store.interfaces import Objects, Workspace, WriteTransaction
+    from registry_core.store.interfaces import Objects, RunKey, Workspace, WriteTransaction
     from registry_core.store.transactions import Transactions
 
 _NOT_REGISTERED = "Nothing was registered; earlier versions are unchanged."
@@ -89,6 +89,32 @@ class Publishing:
         """The runs that have begun and made no version, running or not; oldest first."""
         with self._access.translate_storage_errors("listing runs"):
             return list(self._access.runs.list())
+
+    def newest_unfinished_runs(
+        self, limit: int, after: RunKey | None = None
+    ) -> list[UnfinishedRun]:
+        """The same, at most `limit`: running ones first, and of both the newest first.
+
+        Args:
+            limit: the largest number of runs.
+            after: the key of the run that the list continues after.
+        """
+        with self._access.translate_storage_errors("listing runs"):
+            return list(self._access.runs.newest(limit, after))
+
+    def unfinished_run(self, run_id: str) -> UnfinishedRun | None:
+        """The run that has this id, has begun and made no version; None without one."""
+        with self._access.translate_storage_errors(f"looking for run {run_id}"):
+            return self._access.runs.find(run_id)
+
+    def run_progress(self, run_id: str) -> tuple[bytes, bytes]:
+        """The lines about the epochs of a run, and its present state; empty if it wrote none.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        with self._access.translate_storage_errors(f"reading the progress of {run_id}"):
+            return self._access.runs.progress(run_id)
 
     def run_log(self, run_id: str) -> bytes:
         """The log of a run that has begun and made no version; empty if it logged nothing.

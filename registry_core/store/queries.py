@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from registry_core.refs import Ref, check_model_name
+from registry_core.errors import UsageError
+from registry_core.refs import Ref, check_model_name, shown
 from registry_core.store import lookup
 from registry_core.store.aliases import holder_after
+from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:
     from registry_core.records import LedgerRow, ModelSummary, Version
+    from registry_core.store.interfaces import VersionKey
     from registry_core.store.transactions import Transactions
 
 
@@ -41,24 +44,31 @@ class Queries:
             return view.aliases(model)
 
     def versions(
-        self, model: str, limit: int | None = None, tag: tuple[str, str | None] | None = None
+        self, model: str, limit: int | None = None, query: VersionQuery = EVERY_VERSION
     ) -> list[Version]:
-        """A model's versions, newest first.
+        """Some of a model's versions, newest first unless the query says otherwise.
 
         Args:
             model: the registered name.
             limit: the largest number of versions; None is all.
-            tag: only those with this tag, and with this value if it is not None.
+            query: which ones, and their order.
 
         Raises:
-            UsageError: there is no such model.
+            UsageError: there is no such model, none of its versions has a metric of the query, or
+                the version that the query continues after never was.
         """
         check_model_name(model)
         with self._access.reading(f"listing {model}") as view:
-            found = view.versions(model, limit, tag)
+            lookup.check_query(view, model, query)
+            found = view.versions(model, limit, query)
             if not found:
                 lookup.check_model(view, model)
             return found
+
+    def metric_names(self, model: str) -> list[str]:
+        """The metrics of a model's newest versions; empty if there is no such model."""
+        with self._access.reading(f"looking for the metrics of {model}") as view:
+            return view.metric_names(model)
 
     def best(self, model: str) -> tuple[Version, str] | None:
         """The best of a model's versions, and by what: `min test_mae`; None without versions."""
@@ -66,10 +76,20 @@ class Queries:
             entry = view.best(model)
             return (entry.version, entry.objective) if entry else None
 
-    def newest_versions(self, limit: int) -> list[Version]:
-        """The versions that were registered last, of any model, newest first."""
+    def newest_versions(self, limit: int, before: VersionKey | None = None) -> list[Version]:
+        """The versions that were registered last, of any model, newest first.
+
+        Args:
+            limit: the largest number of versions.
+            before: only those that were registered before this one.
+        """
         with self._access.reading("listing what was registered last") as view:
-            return view.newest(limit)
+            return view.newest(limit, before)
+
+    def versions_of_run(self, name: str, limit: int = 10) -> list[Version]:
+        """The versions whose run's id is this name, or ends with it, newest first."""
+        with self._access.reading(f"looking for the version of run {name}") as view:
+            return view.by_run(name, limit)
 
     def group(self, version: Version) -> list[Version]:
         """The versions of the same group, this one among them, oldest first."""
@@ -87,6 +107,19 @@ class Queries:
                 for version in view.groups(wanted):
                     found.setdefault(version.group, []).append(version)
         return found
+
+    def group_versions(self, model: str, group: str) -> list[Version]:
+        """The versions of a group, oldest first; raises UsageError where there is no such group."""
+        with self._access.reading("looking for a group of versions") as view:
+            found = list(view.groups({(check_model_name(model), group)}))
+            if not found:
+                lookup.check_model(view, model)
+                raise UsageError(
+                    f"{model} has no group {shown(group)}.",
+                    "Its versions say which groups there are.",
+                    f"mlreg list {model}",
+                )
+            return found
 
     def resolve(self, ref: Ref, removed: bool = False) -> Version:
         """The version that a reference names; a name alone means the latest.
@@ -108,10 +141,19 @@ class Queries:
         version: int | None = None,
         alias: str | None = None,
         limit: int | None = None,
+        before: int | None = None,
     ) -> list[LedgerRow]:
-        """What happened to a model, a version, an alias, or to all of them; newest first."""
+        """What happened to a model, a version, an alias, or to all of them; newest first.
+
+        Args:
+            model: the registered name.
+            version: a version's number.
+            alias: an alias.
+            limit: the largest number of rows; None is all.
+            before: only rows with a lower number.
+        """
         with self._access.reading("reading the ledger") as view:
-            return view.ledger(model, version, alias, limit)
+            return view.ledger(model, version, alias, limit, before)
 
     def move(self, model: str, alias: str, until: str | None = None) -> LedgerRow | None:
         """The last row that moved or released an alias; None without one.

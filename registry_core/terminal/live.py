@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 from rich.control import Control
 from rich.live import Live
 from rich.live_render import LiveRender
+from rich.segment import ControlType, Segment
 from rich.text import Text
 
 from registry_core.formatting import duration, fraction, size
@@ -27,6 +28,10 @@ _MAX_BAR, _BESIDE_BAR = 30, 57
 _MIN_BAR = 8
 _MAX_DOWNLOADS_SHOWN = 4
 _GAP = "  "
+
+# Erase from the cursor to the end of the line, and to the end of the screen.
+_ERASE_REST = Segment("\x1b[K", None, [(ControlType.ERASE_IN_LINE, 0)])
+_ERASE_BELOW = Segment("\x1b[J", None, [(ControlType.ERASE_IN_LINE, 0)])
 
 
 @dataclass
@@ -80,7 +85,7 @@ class LiveView:
         self._examples = 0
         self._metrics: dict[str, float] = {}
         self._best: tuple[float, int, str, float] | None = None
-        self._live = Live(
+        self._live = _OverwritingLive(
             console=console,
             refresh_per_second=4,
             transient=True,
@@ -238,8 +243,20 @@ class LiveView:
         return f"{_format_elapsed(self._clock() - self._began)} elapsed"
 
 
+class _OverwritingLive(Live):
+    """Draws each frame over the last one, so that no line is blank in between.
+
+    Only where a message takes the place of the view is the view erased first.
+    """
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        if isinstance(self._live_render, _RewrappedRender):
+            self._live_render.erases = not all(isinstance(each, Control) for each in renderables)
+        return super().process_renderables(renderables)
+
+
 class _RewrappedRender(LiveRender):
-    """Erases the view also after the terminal became narrower and wrapped its lines.
+    """Draws over the last frame, also after the terminal became narrower and wrapped its lines.
 
     Args:
         view: the view to draw.
@@ -250,10 +267,14 @@ class _RewrappedRender(LiveRender):
         super().__init__(view, vertical_overflow="crop")
         self._console = console
         self._line_widths: Sequence[int] = ()
+        self.erases = True
 
     def position_cursor(self) -> Control:
         self._count_wrapped_rows()
-        return super().position_cursor()
+        if self.erases or self._shape is None:
+            return super().position_cursor()
+        up = [(ControlType.CURSOR_UP, self._shape[1] - 1)] if self._shape[1] > 1 else []
+        return Control(ControlType.CARRIAGE_RETURN, *up)
 
     def restore_cursor(self) -> Control:
         self._count_wrapped_rows()
@@ -266,11 +287,18 @@ class _RewrappedRender(LiveRender):
             self._shape = width, max(rows, 1)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        self._line_widths = [
-            cell_len("".join(segment.text for segment in line if not segment.control))
-            for line in console.render_lines(self.renderable, options, pad=False)
-        ]
-        yield from super().__rich_console__(console, options)
+        before = 0 if self._shape is None or self.erases else self._shape[1]
+        lines = console.render_lines(self.renderable, options, pad=False)[: options.size.height]
+        self._line_widths = [Segment.get_line_length(line) for line in lines]
+        self._shape = Segment.get_shape(lines)
+        for place, (line, width) in enumerate(zip(lines, self._line_widths, strict=True)):
+            if place:
+                yield Segment.line()
+            if place + 1 == len(lines) < before:
+                yield _ERASE_BELOW
+            yield from line
+            if width < options.max_width:  # at the edge it would erase the last character
+                yield _ERASE_REST
 
 
 def _by_importance(metrics: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -41,13 +41,18 @@ with _native_logs_only_on_failure():
     from registry_core.training.imported_models import KerasBackend
     from registry_core.training.model_export import export_model
     from registry_core.training.model_files import check_saved, load_model, save_model
+    from registry_core.training.pipeline import first_inputs, spread_inputs
+    from registry_core.training.quantized import evaluate_exported
     from registry_core.training.trainer import KerasTrainer
 
 __all__ = [
     "KerasBackend",
     "KerasTrainer",
     "check_saved",
+    "evaluate_exported",
     "export_model",
+    "first_inputs",
     "load_model",
     "save_model",
+    "spread_inputs",
 ]

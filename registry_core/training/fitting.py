@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from registry_core.errors import PluginError
 from registry_core.process.interrupts import StopRequest
 from registry_core.training.callback_batching import NumberedCallbacks, steps_per_call
 from registry_core.training.callback_watch import CallbackWatch
+from registry_core.training.event_log import EventLog
 from registry_core.training.fused_batch_norm import fused_normalisation
 from registry_core.training.history_callback import HistoryCallback
 from registry_core.training.phases import phase_line, prepare_phases
@@ -59,6 +61,11 @@ def fit(
         observer.warn(warning)
     history = HistoryCallback(batches, observer, stop, resumed.state)
     watch = CallbackWatch(model, assembly.callbacks, (resumed.state or {}).get("watch"))
+    event_log = (
+        EventLog(assembly.event_log, observer, (resumed.state or {}).get("event_log"))
+        if assembly.event_log
+        else None
+    )
     checkpoint = CheckpointCallback(
         checkpoints,
         resumed,
@@ -69,15 +76,17 @@ def fit(
         assembly.phases,
         observer,
         stop,
+        event_log,
     )
-    parts = [history, *watch.watched(), checkpoint]
+    # behind the plugins' callbacks, which may change what is logged, and before the checkpoint
+    parts = [history, *watch.watched(), *([event_log] if event_log else []), checkpoint]
     if (schedule := _by_epoch(assembly.schedule)) is not None:
         parts.insert(0, _LearningRateCallback(schedule))
     callbacks = NumberedCallbacks(parts, batches, model, config.epochs)
     phases = assembly.phases or [Phase("", config.epochs)]
     first_epoch = resumed.epoch(config.epochs)
     observer.training_started(config.epochs, batches.steps, len(data.train))
-    with warnings.catch_warnings():
+    with closing(event_log) if event_log else nullcontext(), warnings.catch_warnings():
         # a resumed epoch has fewer batches than Keras was told
         warnings.filterwarnings("ignore", message="Your input ran out of data")
         for index, end in prepare_phases(

@@ -24,6 +24,17 @@ def per_example_loss(model: keras.Model) -> Callable[..., tuple[Any, Any]]:
     Run as a graph without autograph, it equals Keras's training step: a loss that inspects how its
     outputs were computed (softmax or logits) finds the same as in training.
     """
+    loss = loss_of_outputs(model)
+
+    def predict_with_loss(inputs: Any, expected: Any, weights: Any = None) -> tuple[Any, Any]:
+        predicted = keras.tree.map_structure(in_float32, model(inputs, training=False))
+        return predicted, loss(expected, predicted, weights)
+
+    return predict_with_loss
+
+
+def loss_of_outputs(model: keras.Model) -> Callable[..., Any]:
+    """A function (targets, outputs, weights=None) -> losses (n,), as in `per_example_loss`."""
     compiled = getattr(model, "_compile_loss", None)  # None if the model overrides `compile`
     loss = _PerExampleLoss(
         model.loss,
@@ -31,16 +42,15 @@ def per_example_loss(model: keras.Model) -> Callable[..., tuple[Any, Any]]:
         output_names=getattr(model, "output_names", None),
     )
 
-    def predict_with_loss(inputs: Any, expected: Any, weights: Any = None) -> tuple[Any, Any]:
-        predicted = keras.tree.map_structure(_in_float32, model(inputs, training=False))
+    def losses(expected: Any, predicted: Any, weights: Any = None) -> Any:
         if is_nested(predicted) and not is_nested(expected):
             expected = (expected,)  # Keras might share the rows out among the outputs
-        return predicted, tf.convert_to_tensor(loss(expected, predicted, weights))
+        return tf.convert_to_tensor(loss(expected, predicted, weights))
 
-    return predict_with_loss
+    return losses
 
 
-def _in_float32(output: Any) -> Any:
+def in_float32(output: Any) -> Any:
     """An output of 16 bits as Keras's losses and metrics take it; any other output itself."""
     return tf.cast(output, tf.float32) if output.dtype in (tf.float16, tf.bfloat16) else output
 

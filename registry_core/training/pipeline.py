@@ -130,7 +130,7 @@ class TrainingBatches:
         )
 
     def _from_indexed(self, split: IndexedSplit, batch_size: int) -> tf.data.Dataset:
-        reader = _reader(split)
+        reader = indexed_reader(split)
 
         def epoch_of_batches(_: Any) -> tf.data.Dataset:
             epoch, first = self._epoch.read_value(), self._first.read_value()
@@ -217,7 +217,7 @@ def evaluation_batches(split: Split) -> tf.data.Dataset:
             return checked_batch(split, indices, *batch)
 
         if isinstance(split, IndexedSplit):
-            examples = _reader(split).in_order()
+            examples = indexed_reader(split).in_order()
         else:
             examples = with_exact_length(split)
         read = examples.batch(EVALUATION_BATCH).enumerate()
@@ -240,7 +240,10 @@ def first_batch(split: Split, count: int) -> tuple[Any, ...]:
     A split with weights has them as a third item, (n,).
     """
     if not isinstance(split, ArraySplit):
-        examples = _reader(split).in_order() if isinstance(split, IndexedSplit) else split.dataset
+        if isinstance(split, IndexedSplit):
+            examples = indexed_reader(split).in_order()
+        else:
+            examples = split.dataset
         batch: tuple[Any, ...] = next(iter(examples.take(count).batch(count)))
         return batch
     first: tuple[Any, ...] = map_parts(lambda array: tf.constant(array[:count]), _fields(split))
@@ -251,6 +254,24 @@ def first_examples(split: Split, count: int) -> tuple[Any, Any]:
     """The inputs and targets of `first_batch`."""
     inputs, targets, *_ = first_batch(split, count)
     return inputs, targets
+
+
+def first_inputs(split: Split, count: int) -> Any:
+    """The inputs of the first examples, (n, ...), n <= count."""
+    return first_batch(split, count)[0]
+
+
+def spread_inputs(split: Split, count: int) -> Any:
+    """The inputs of examples from the whole split, (n, ...), n <= count; of a stream the first."""
+    count = min(count, len(split))
+    places = [place * len(split) // count for place in range(count)]
+    if isinstance(split, ArraySplit):
+        return map_parts(lambda array: tf.constant(array[places]), split.inputs)
+    if isinstance(split, IndexedSplit):
+        read = indexed_reader(split).read_each(tf.data.Dataset.from_tensor_slices(places))
+        _, example = next(iter(read.batch(count)))
+        return example[0]
+    return first_inputs(split, count)
 
 
 def batch_size(values: Any) -> Any:
@@ -269,7 +290,8 @@ def _tensors(split: ArraySplit) -> tuple[Any, ...]:
     return tensors
 
 
-def _reader(split: IndexedSplit) -> Reader:
+def indexed_reader(split: IndexedSplit) -> Reader:
+    """Reads the examples of an indexed split inside tf.data."""
     return split.reader if isinstance(split, CheckedIndexed) else Reader(split)
 
 

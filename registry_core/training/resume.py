@@ -35,6 +35,7 @@ from registry_core.training.callback_state import (
 )
 from registry_core.training.callback_watch import CallbackWatch
 from registry_core.training.evaluation import as_numbers
+from registry_core.training.event_log import EventLog
 from registry_core.training.history_callback import HistoryCallback
 from registry_core.training.pipeline import TrainingBatches
 from registry_core.training.random_draws import (
@@ -150,6 +151,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         phases: of the training; empty if it has none.
         observer: receives warnings: a checkpoint cannot be written, or something cannot be resumed.
         stop: checked after every batch.
+        event_log: the run's TensorBoard log; its sizes are saved. None if there is none.
     """
 
     def __init__(
@@ -163,8 +165,10 @@ class CheckpointCallback(keras.callbacks.Callback):
         phases: Sequence[Phase],
         observer: Observer,
         stop: StopRequest,
+        event_log: EventLog | None = None,
     ) -> None:
         super().__init__()
+        self._event_log = event_log
         self._checkpoints = checkpoints
         self._history = history
         self._batches = batches
@@ -311,6 +315,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             "callbacks": [saved_state(each, tensors) for each in self._callbacks],
             "callback_types": class_names_of(self._callbacks),
             "rows": _csv_sizes(self._callbacks),
+            "event_log": self._event_log.sizes() if self._event_log else {},
             "random": [pack(each, tensors) for each in random_states()],
             "traced_with": [pack(each, tensors) for each in self._traced_with],
             "not_repeatable": [each.to_json() for each in self.not_repeatable],

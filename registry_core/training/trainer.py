@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from registry_core.plugins.attribution import why_not_callable
 from registry_core.process import keras_environment
 from registry_core.process.interrupts import StopRequest
 from registry_core.tasks import Task
+from registry_core.training.chosen_examples import inputs_at
 from registry_core.training.custom_objects import custom_objects
 from registry_core.training.evaluation import (
     check_metric_finite,
@@ -35,6 +36,7 @@ from registry_core.training.model_files import check_saved, save_model
 from registry_core.training.per_example_loss import per_example_loss
 from registry_core.training.pipeline import evaluation_batches, first_batch, first_examples
 from registry_core.training.precision import PrecisionSettings
+from registry_core.training.prediction import Predictor
 from registry_core.training.stream_checks import (
     CheckedStream,
     check_repeatable,
@@ -272,6 +274,19 @@ class KerasTrainer:
         for name, value in evaluation.metrics.items():
             check_metric_finite(name, value, "on the test split, and the loss is fine")
         return evaluation
+
+    def predictor(self, model: keras.Model, task: Task | None) -> Predictor:
+        """What predicts batches of inputs with a model that was loaded."""
+        return Predictor(model, task)
+
+    def inputs_at(self, split: Split, places: Sequence[int]) -> Mapping[int, Any]:
+        """The inputs of some examples; see `chosen_examples`.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
+        with stream_errors(self._streams):
+            return inputs_at(split, places)
 
     def digest(self, model: keras.Model) -> str:
         """`sha256:` and 64 hex digits over a model's weights, in order: dtypes, shapes, bytes."""

@@ -22,6 +22,8 @@ FREE = {
     "--seed",
     "--seeds",
     "--limit",
+    "--after",
+    "--before",
     "--reason",
     "--older-than",
     "--keep-last",
@@ -31,6 +33,13 @@ FREE = {
     "--margin",
     "--rollback-days",
     "--alpha",
+    "--port",
+    "--host",
+    "--allow-host",
+    "--root-path",
+    "--top",
+    "--batch-size",
+    "--stdin-suffix",
 }
 
 

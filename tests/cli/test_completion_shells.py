@@ -193,8 +193,9 @@ def test_bash_completes_it(bash, line, words):
     if len(words) > 1:
         listed = [each.strip().removesuffix("/") for each in said[1:-2]]
         typed = line.rpartition(" ")[2]
-        # readline's word begins at the `@`, and after the `=`
-        cut = 0 if typed.startswith("--") else max(typed.rfind("@"), typed.rfind("=") + 1, 0)
+        # readline's word begins at the `@`, and after the `=` and the `:`
+        ends = (typed.rfind("@"), typed.rfind("=") + 1, typed.rfind(":") + 1)
+        cut = 0 if typed.startswith("--") else max(ends)
         assert listed == [word[cut:] for word in words]
 
 

@@ -24,6 +24,7 @@ DONE = [
     "history",
     "history flowers@production --at 2030-01-01",
     "compare flowers@1 flowers@2",
+    "report flowers@1 flowers@2",
     "runs",
     "promote flowers@1 production --dry-run",
     "promote flowers@1 production",

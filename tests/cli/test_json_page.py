@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cli_helpers import python
-from fakes import TABLE_PLUGIN, write_plugin, write_settings
+from fakes import READS_FILES, TABLE_PLUGIN, write_plugin, write_settings
 
 pytestmark = pytest.mark.processes
 
@@ -41,6 +41,8 @@ LINES = [
     ("reproduce", "reproduce flowers@1 -p epochs=2"),
     ("evaluate", "evaluate flowers@2"),
     ("evaluate", "evaluate flowers@2 --split train"),
+    ("", "!open('new.csv', 'w').write('1,1')"),
+    ("predict", "predict flowers@1 new.csv"),
     ("promote", "promote flowers@1 production"),
     ("rules set", "rules set production --floor test_accuracy=0.5 --margin 0.9"),
     ("rules set", "rules set production --ceiling test_loss=9"),
@@ -59,12 +61,16 @@ LINES = [
     ("history", "history flowers"),
     ("history --at", "history flowers@production --at 2030-01-01"),
     ("compare", "compare flowers@1 flowers@2"),
+    ("report", "report flowers@1"),
+    ("report", "report flowers@1 flowers@2 -o both.html"),
     ("rm", "rm flowers@5"),
     ("list MODEL --removed", "list flowers --removed"),
     ("restore", "restore flowers@5"),
     ("rm", "rm flowers@5"),
     ("gc", "gc --older-than 0 --yes"),
     ("export", "export flowers@1"),
+    ("card", "card flowers@1"),
+    ("bom", "bom flowers@1"),
     ("rules remove", "rules remove production --yes"),
     ("verify", "verify"),
     ("", "!os.remove('registry/registry.sqlite3')"),
@@ -148,7 +154,7 @@ def printed(folder: Path) -> list[tuple[str, str, dict]]:
     """Section, command line, and what the command printed; as a user who works in `folder`."""
     from hostile_files import sound
 
-    write_plugin(folder, "flowers_plugin", TABLE_PLUGIN + CACHE)
+    write_plugin(folder, "flowers_plugin", TABLE_PLUGIN + CACHE + READS_FILES)
     settings = write_settings(folder, {"flowers": "flowers_plugin"}, registry="registry")
     with settings.file.open("a") as file:
         file.write("[promotion.staging]\nfloor = { test_accuracy = 0.1 }\n")
@@ -278,7 +284,7 @@ def examples(page: str) -> dict[str, dict]:
 def shortened(value: object) -> object:
     """An example with one item of each list, few keys of free objects, and short digests."""
     if isinstance(value, dict):
-        free = {"manifest", "evidence", "config", "machine", "versions", "keras"}
+        free = {"bom", "manifest", "evidence", "config", "machine", "versions", "keras"}
         return {
             key: first_keys(each) if key in free and isinstance(each, dict) else shortened(each)
             for key, each in value.items()
@@ -286,6 +292,7 @@ def shortened(value: object) -> object:
     if isinstance(value, list):
         return [shortened(each) for each in value[:1]]
     if isinstance(value, str):
+        value = f"{value[:20]}…" if value.startswith("---") else value  # a model card
         return re.sub(r"[0-9a-f]{24,}", lambda found: found[0][:12] + "…", value)
     return round(value, 4) if isinstance(value, float) else value
 

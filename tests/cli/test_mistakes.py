@@ -53,6 +53,7 @@ SUGGESTED = {
     "list flowers:2": "show flowers@2",
     "list --tag reviewed": "list flowers --tag reviewed",
     "compare flowers 2 3": "compare flowers@2 flowers@3",
+    "report flowers 2 3": "report flowers@2 flowers@3",
     "rm flowers": "rm flowers@latest",
     "help lst": "list",
 }

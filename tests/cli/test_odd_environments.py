@@ -31,6 +31,7 @@ READING = [
     "history",
     "history flowers@production --at 2030-01-01",
     "compare flowers@1 flowers@2",
+    "report flowers@1 -o written.html --overwrite",
     "runs",
     "alias flowers",
     "tag flowers@1",

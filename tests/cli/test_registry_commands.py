@@ -95,7 +95,7 @@ def test_list_of_a_model_as_json_has_its_versions_newest_first(ask, store):
     """`list NAME --json` has "versions", each with the keys of docs/json.md."""
     done = ask("list", "flowers", "--json")
     assert (done.status, done.stderr) == (0, "")
-    assert list(done.json) == ["schema", "registry", "versions", "tags", "groups"]
+    assert list(done.json) == ["schema", "registry", "versions", "tags", "groups", "next"]
     versions = done.json["versions"]
     assert [version["version"] for version in versions] == [3, 2, 1]
     assert [version["aliases"] for version in versions] == [[], [], ["production"]]
@@ -574,7 +574,8 @@ def test_export_writes_the_registered_bytes(ask, store, tmp_path):
     assert ask("export", "flowers@2").stdout == "Wrote flowers@2 to flowers-2.keras\n"
     assert (tmp_path / "flowers-2.keras").read_bytes() == b"weights of flowers 0.75"
     told = ask("export", "flowers", "1", "--format", "figures", "-o", "out", "--json").json
-    assert told == {"schema": 1, "version": "flowers@1", "format": "figures", "path": "out"}
+    found = {"version": "flowers@1", "format": "figures", "path": "out", "check": None}
+    assert told == {"schema": 1, **found}
     assert (tmp_path / "out" / "loss.png").read_bytes() == b"a figure"
     assert ask("export", "flowers@3", "-o", "é 🙂.keras", "-q").stdout == "é 🙂.keras\n"
 
@@ -592,7 +593,7 @@ def test_export_replaces_nothing_unless_it_is_told_to(ask_in_turn, tmp_path):
         ([*figures, "full"], ["is a folder that is not empty"]),
         ([*figures, "here.keras"], ["would not be a figures export", "Leave out --format"]),
         (["export", "flowers@1", "-o", "no/where.keras"], ["The folder no does not exist"]),
-        (["export", "flowers@1", "--format", "onnx"], ["'onnx'", "savedmodel"]),
+        (["export", "flowers@1", "--format", "torch"], ["'torch'", "savedmodel"]),
     ]
     told = ask_in_turn(*[words for words, _ in expected])
     for (_, named), done in zip(expected, told, strict=True):

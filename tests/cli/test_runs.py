@@ -37,7 +37,7 @@ def test_a_registry_without_runs_has_none_to_show(project):
     shown, as_json, quiet = lines_of(project, "runs", "runs --json", "runs -q")
     assert (shown.status, shown.stdout) == (0, "")
     assert f"No runs in {project / 'registry'} yet" in shown.stderr
-    assert as_json.json == {"schema": 1, "runs": []}
+    assert as_json.json == {"schema": 1, "runs": [], "next": None}
     assert (quiet.status, quiet.stdout, quiet.stderr) == (0, "", "")
 
 

@@ -65,6 +65,7 @@ def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
         "list cifar10",
         "verify",
         "compare cifar10@1 cifar10@2",
+        "report cifar10@1 --json",
         "history cifar10@production --at 2030-01-01",
         "list cifar10 --json",
         "list cifar10 --tag reviewed --json",
@@ -74,6 +75,8 @@ def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
         "rm cifar10@1 --dry-run",
         "gc --dry-run",
         "show cifar10@best",
+        "card cifar10@1",
+        "bom cifar10@1",
         "history",
         "history cifar10",
         "runs",
@@ -93,8 +96,9 @@ def test_list_imports_no_room_that_listing_does_not_need(project):
     names = python("-c", code, cwd=project).stderr.split()
     rooms = {name.split(".")[1] for name in names if "." in name}
     needed = {
-        "cli", "terminal", "registry", "registry_reader", "results", "store", "process",
-        "formatting", "settings", "rules", "refs", "records", "errors",
+        "cli", "terminal", "registry", "registry_predict", "registry_reader", "registry_lists",
+        "results", "store", "process", "formatting", "settings", "rules", "version_query", "refs",
+        "cursor", "records", "errors",
     }  # fmt: skip
     assert rooms <= needed
     assert "registry_core.store.audit" not in names

@@ -22,6 +22,7 @@ LOOKING = [
     ["show", "flowers@1"],
     ["history"],
     ["compare", "flowers@1", "flowers@2"],
+    ["report", "flowers@1"],
     ["runs"],
     ["resume"],
     ["verify"],

@@ -1,6 +1,6 @@
 """A plugin that keeps every rule and has every optional hook. Each broken one changes one thing."""
 
-from mlreg import ArraySplit, DataSplits, RunConfig, hookimpl
+from mlreg import ArraySplit, DataSplits, RunConfig, Section, Text, hookimpl
 
 
 class SoundConfig(RunConfig):
@@ -74,3 +74,8 @@ def mlreg_report(result, out_dir):
     text.write_text(f"{result.metrics}")
     drawing.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>')
     return [text, drawing]
+
+
+@hookimpl
+def mlreg_report_sections(result):
+    return [Section("Metrics", [Text(f"{result.metrics}")])]

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from registry_core.data.signature import signature
+from registry_core.data.nesting import parts_of
+from registry_core.data.signature import example_bytes, fit_inputs, signature
+from registry_core.errors import DataError
 from registry_core.types import ArraySplit, StreamSplit
 
 
@@ -90,3 +92,73 @@ def test_tensorflows_own_elements_are_described():
     assert signature(StreamSplit(tf.data.Dataset.zip((ragged, ragged)), 2, "v1"))["inputs"] == {
         "shape": [None], "dtype": "int32",
     }  # fmt: skip
+
+
+# --- new inputs against a record ----------------------------------------------------------------
+
+
+def recorded(inputs):
+    return signature(ArraySplit(inputs, np.zeros(len(parts_of(inputs)[0]))))["inputs"]
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        np.zeros((3, 2), "float32"),
+        np.zeros(3, "uint8"),
+        np.array(["a", "b", "c"]),
+        {"area": np.zeros(3, "float32"), "word": np.array(["a", "b", "c"], object)},
+        {"shape": np.zeros((3, 2)), "dtype": np.zeros((3, 1), bool)},
+        (np.zeros((3, 1)), np.zeros((3, 4, 4), "int16")),
+    ],
+)
+def test_inputs_fit_their_own_record(inputs):
+    """In any nesting, also where inputs are called as the record's keys are."""
+    fitted = fit_inputs(inputs, recorded(inputs))
+    for before, after in zip(parts_of(inputs), parts_of(fitted), strict=True):
+        assert after is before or (after == before).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given", "values"),
+    [
+        ("float32", "float64", [1.5, 2.5]),
+        ("uint8", "int64", [0, 255]),
+        ("int64", "uint8", [3, 4]),
+    ],
+)
+def test_inputs_of_the_same_kind_become_the_recorded_dtype(dtype, given, values):
+    fitted = fit_inputs(np.array(values, given), {"shape": [], "dtype": dtype})
+    assert fitted.dtype == dtype
+    assert fitted.tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("inputs", "record", "said"),
+    [
+        (np.zeros((2, 3)), {"shape": [4], "dtype": "float64"}, r"float64 of shape \(4,\)"),
+        (np.zeros((2, 3)), {"shape": [3], "dtype": "uint8"}, "this is float64"),
+        (np.zeros(2), {"shape": [], "dtype": "string"}, "takes inputs as string"),
+        (np.array(["a"]), {"shape": [], "dtype": "float32"}, "this is string"),
+        (np.array([256]), {"shape": [], "dtype": "uint8"}, "do not fit into uint8"),
+        (np.array([-1]), {"shape": [], "dtype": "uint8"}, "do not fit into uint8"),
+        (np.array([1e300]), {"shape": [], "dtype": "float32"}, "do not fit into float32"),
+        (np.array([np.nan]), {"shape": [], "dtype": "float64"}, "not finite"),
+        ({"a": np.zeros(1)}, {"b": {"shape": [], "dtype": "float64"}}, r"takes inputs\['b'\]"),
+        (np.zeros(1), {"b": {"shape": [], "dtype": "float64"}}, "mlreg_inputs returned inputs"),
+        ({"a": np.zeros(1), "b": np.zeros(2)}, None, "different lengths"),
+        (np.float64(1), None, "no axis of examples"),
+    ],
+)
+def test_inputs_of_another_kind_are_refused_with_what_was_expected(inputs, record, said):
+    with pytest.raises(DataError, match=said):
+        fit_inputs(np.asarray(inputs) if isinstance(inputs, np.generic) else inputs, record)
+
+
+def test_sizes_that_differ_from_example_to_example_are_open():
+    record = {"shape": [None, 3], "dtype": "float64"}
+    assert fit_inputs(np.zeros((2, 7, 3)), record).shape == (2, 7, 3)
+    assert fit_inputs(np.zeros((2, 9)), {"shape": None, "dtype": None}).shape == (2, 9)
+    assert example_bytes(record) == 24
+    assert example_bytes({"a": {"shape": [8, 8], "dtype": "uint8"}, "b": record}) == 88
+    assert example_bytes(None) == 0

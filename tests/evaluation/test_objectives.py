@@ -299,12 +299,16 @@ def test_the_file_is_read_back_as_it_was(kind):
 
 
 def test_a_classification_is_written_as_before():
-    """No key is added, so that equal results stay equal files."""
+    """Only the confidences are new, and an mlreg that does not know them reads the file."""
     packed = pack_results(evaluated(np.array([0, 1]), np.eye(2)), YES_NO, "f")
-    assert list(json.loads(packed.to_json())) == [
+    record = json.loads(packed.to_json())
+    assert list(record) == [
         "schema", "examples", "fingerprint", "targets_sha256",
-        "losses_float32", "correct_bits", "predicted_int32", "expected_int32",
+        "losses_float32", "correct_bits", "predicted_int32", "expected_int32", "task",
     ]  # fmt: skip
+    assert list(record["task"]) == ["kind", "confidences"]
+    # an earlier mlreg compares the sizes of details with these suffixes with the labels and targets
+    assert "confidences".rpartition("_")[2] not in ("bits", "float32")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from scipy.special import log_softmax, softmax
 
 from registry_core.config import RunConfig
 from registry_core.errors import UsageError
+from registry_core.sections import Section
 from registry_core.tasks import Classification, MultiLabel, Regression
 from registry_core.types import Evaluation, History, RunResult
 
@@ -59,6 +60,34 @@ def report(tmp_path, *args, **more) -> dict:
     assert [file.name for file in files] == ["reliability.png", "calibration.json"]
     Image.open(files[0]).load()
     return json.loads(files[1].read_text())
+
+
+def sections(*args, **more):
+    from mlreg_calibration import mlreg_report_sections
+
+    return mlreg_report_sections(result(*args, **more))
+
+
+def test_the_report_has_a_section_with_the_same_numbers(tmp_path):
+    """With the temperature beside the model as trained, or why there is none."""
+    test, validation = overconfident(400, 1), overconfident(400, 2)
+    (section,) = sections(*test, validation)
+    assert Section.from_json(json.loads(json.dumps(section.to_json()))) == section
+    words, table, chart = section.blocks
+    record = report(tmp_path, *test, validation)
+    error = "expected_calibration_error"
+    assert table.rows[0] == (
+        "expected calibration error",
+        round(record["test"][error], 4),
+        round(record["test_with_temperature"][error], 4),
+    )
+    assert f"{record['temperature']:.2f}" in words.text
+    assert [line.name for line in chart.series] == list(table.columns[1:])
+
+    (section,) = sections(*test)
+    assert "the dataset has no validation split" in section.blocks[0].text
+    assert list(section.blocks[1].columns) == ["", "as trained"]
+    assert sections(np.zeros((3, 1)), np.zeros(3), task=Regression()) == []
 
 
 # --- the measures -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import mlreg_digits
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from cli_helpers import keras_mlreg, keras_python
 from fakes import write_settings
+from PIL import Image
 
-from mlreg import Classification
+from mlreg import Classification, open_registry
 from mlreg.testing import plugin_checks
 from registry_core.data.checks import check_splits
 
@@ -82,9 +84,23 @@ def test_pictures_are_shifted_by_whole_pixels_each_by_its_own(tmp_path):
 @pytest.mark.processes
 def test_a_quick_run_knows_most_digits(tmp_path):
     write_settings(tmp_path, {"digits": "mlreg_digits"}, registry="registry")
+    installed = str(Path(mlreg_digits.__file__).parent)
     run = keras_mlreg(
-        "run", "digits", "--preset", "quick", "--json",
-        cwd=tmp_path, PYTHONPATH=str(Path(mlreg_digits.__file__).parent),
-    )  # fmt: skip
+        "run", "digits", "--preset", "quick", "--json", cwd=tmp_path, PYTHONPATH=installed
+    )
     assert run.status == 0, run.stderr
     assert run.json["version"]["metrics"]["test_accuracy"] > 0.85
+    test = mlreg_digits.mlreg_dataset().test
+    (tmp_path / "photos").mkdir()
+    for place, image in enumerate(test.inputs[:60, ..., 0]):
+        scan = Image.fromarray((255 - image * (255 / 16)).round().astype("uint8"))
+        scan.save(tmp_path / "photos" / f"{place:02}.png")
+    scan.resize((40, 40)).save(tmp_path / "photos" / "60.png")
+    told = keras_mlreg("predict", "digits@1", "photos", "--csv", cwd=tmp_path, PYTHONPATH=installed)
+    assert told.status == 0, told.stderr
+    assert told.stderr.count("pictures of other sizes are made 8 × 8") == 1
+    registry = open_registry(tmp_path / "registry")
+    recorded = registry.per_example_results(registry.version("digits@1")).predicted
+    answers = [int(line.split(",")[1]) for line in told.stdout.splitlines()[1:]]
+    assert answers[:60] == list(struct.unpack("<360i", recorded))[:60]
+    assert answers[60] == answers[59]

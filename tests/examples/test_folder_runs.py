@@ -76,6 +76,11 @@ def test_a_run_learns_names_what_it_left_out_and_resumes_to_the_same_weights(tmp
     assert never_stopped["not_repeatable"] == []
     images = store.read(store.versions("folder", limit=1)[0], "kept/images.csv").decode()
     assert "red/damaged.png,,,cannot be decoded: no image of a known format" in images
+    told = keras_mlreg("predict", "folder@1", "photos", "--json", cwd=whole)
+    assert told.status == 4
+    assert [each["name"] for each in told.json["unreadable"]] == ["photos/red/damaged.png"]
+    right = [Path(each["file"]).parent.name == each["answer"] for each in told.json["predictions"]]
+    assert sum(right) / len(right) > 0.9
 
 
 def test_a_backbone_is_frozen_and_trained_only_in_the_phase_that_is_for_it(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import sys
@@ -14,13 +15,15 @@ import pytest
 from cli_helpers import keras_mlreg, keras_python
 from fakes import write_settings
 from mlreg_table.columns import make_inputs
+from mlreg_table.new_rows import read_new_rows
 from mlreg_table.reading import read_table
 from mlreg_table.splits import make_splits
 from pydantic import ValidationError
 
-from mlreg import Classification, DataError, Regression, UsageError
+from mlreg import ArraySplit, Classification, DataError, Regression, UsageError, open_registry
 from mlreg.testing import plugin_checks
 from registry_core.data.checks import check_splits
+from registry_core.data.signature import signature as signature_of
 
 BASELINE = mlreg_table.mlreg_presets()["baseline"]
 
@@ -274,6 +277,78 @@ def test_a_hidden_layer_needs_units():
         config(hidden="[8, 0]")
 
 
+# --- rows to predict ----------------------------------------------------------------------------
+
+
+def signature(inputs):
+    """What a version's record says of inputs like these."""
+    split = ArraySplit(inputs, np.zeros(len(next(iter(inputs.values())))))
+    return signature_of(split)["inputs"]
+
+
+def test_new_rows_become_the_inputs_that_training_made_of_them(tmp_path):
+    """Also where the new rows alone would say otherwise: no gap, one town, numbers as texts."""
+    text = cells(wing=["7" if row % 9 else "east" for row in range(120)])
+    (tmp_path / "houses.csv").write_text(text)
+    chosen = config()
+    inputs, _ = make_inputs(read_table(chosen, tmp_path), chosen, print)
+    first, *rows = text.splitlines()
+    for start in (0, 4, 30):
+        few = tmp_path / f"{start}.csv"
+        few.write_text("\n".join([first, *rows[start : start + 3]]))
+        read = read_new_rows([few], chosen, signature(inputs))
+        assert read.counts == [3]
+        assert read.names == ["1", "2", "3"]
+        assert read.inputs.keys() == inputs.keys()
+        for name, values in read.inputs.items():
+            assert values.tolist() == inputs[name][start : start + 3].tolist(), name
+            assert values.dtype.kind == inputs[name].dtype.kind
+
+
+def test_rows_to_predict_need_no_target_and_may_have_other_columns(tmp_path):
+    (tmp_path / "houses.csv").write_text(cells())
+    inputs, _ = make_inputs(read_table(config(), tmp_path), config(), print)
+    few = tmp_path / "few.csv"
+    few.write_text("note,garden,town,rooms,Area (m²)\nnew,true,Aa,,70\n")
+    read = read_new_rows([few], config(), signature(inputs))
+    assert {name: values.tolist() for name, values in read.inputs.items()} == {
+        "Area_m2": [70.0], "rooms": [0.0], "rooms_known": [0.0], "town": ["Aa"], "garden": [1.0],
+    }  # fmt: skip
+
+
+def test_a_row_that_cannot_be_predicted_is_named_and_the_others_are_read(tmp_path):
+    """A word where a number belongs; a gap where training had none; a number too large."""
+    (tmp_path / "houses.csv").write_text(cells())
+    inputs, _ = make_inputs(read_table(config(), tmp_path), config(), print)
+    few = tmp_path / "few.csv"
+    head = "garden,town,rooms,Area (m²)\n"
+    few.write_text(f"{head}true,Aa,2,70\ntrue,Aa,2,wide\ntrue,Aa,2,\ntrue,Aa,1e99,50\nno,B,1,60\n")
+    read = read_new_rows([few], config(), signature(inputs))
+    assert read.names == ["1"]
+    assert [(row, why) for _, row, why in read.unreadable] == [
+        ("2", "'Area (m²)' is 'wide', no finite number"),
+        ("3", "'Area (m²)' is missing, and it was never in training"),
+        ("4", "'rooms' is '1e99', no finite number"),
+        ("5", "'garden' is 'no', no finite number"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("town,rooms,Area (m²)", "no column for the input 'garden'"),
+        ("garden,town,rooms,Area (m²),Area m2", "cannot be told apart"),
+    ],
+)
+def test_a_file_without_the_columns_of_training_is_refused(tmp_path, head, said):
+    (tmp_path / "houses.csv").write_text(cells())
+    inputs, _ = make_inputs(read_table(config(), tmp_path), config(), print)
+    few = tmp_path / "few.csv"
+    few.write_text(head + "\n")
+    with pytest.raises(DataError, match=said):
+        read_new_rows([few], config(), signature(inputs))
+
+
 # --- the whole ----------------------------------------------------------------------------------
 
 # without the plugin's folder on the path: the model needs Keras alone
@@ -296,12 +371,14 @@ print(json.dumps([price(), price(rooms=9.0), price(town="Nowhere"), price(area=1
 @pytest.mark.processes
 def test_a_registered_model_predicts_from_raw_columns_in_the_targets_unit(tmp_path):
     """Missing numbers, towns that are new and absurd areas are answered."""
-    (tmp_path / "houses.csv").write_text(cells(600))
+    part = ["test" if row % 5 == 0 else "train" for row in range(600)]
+    (tmp_path / "houses.csv").write_text(cells(600, part=part))
     write_settings(tmp_path, {"table": "mlreg_table"}, registry="registry")
     words = ["-p", "path=houses.csv", "-p", "target=price", "-p", "unit=EUR", "--epochs", "20"]
+    installed = str(Path(mlreg_table.__file__).parents[1])
     run = keras_mlreg(
-        "run", "table", "--name", "houses", *words, "--json",
-        cwd=tmp_path, PYTHONPATH=str(Path(mlreg_table.__file__).parents[1]),
+        "run", "table", "--name", "houses", *words, "-p", "split=part", "--json",
+        cwd=tmp_path, PYTHONPATH=installed,
     )  # fmt: skip
     assert run.status == 0, run.stderr
     assert run.json["version"]["metrics"]["test_mae"] < 10_000  # the prices' deviation is 50,000
@@ -312,6 +389,20 @@ def test_a_registered_model_predicts_from_raw_columns_in_the_targets_unit(tmp_pa
     assert abs(unknown - 120_000) < 15_000
     assert abs(elsewhere - 100_000) < 30_000
     assert math.isfinite(absurd)
+    told = keras_mlreg(
+        "predict", "houses@1", "houses.csv", "--json", cwd=tmp_path, PYTHONPATH=installed
+    )
+    assert told.status == 0, told.stderr
+    assert {each["values"][0]["unit"] for each in told.json["predictions"]} == {"EUR"}
+    prices = [each["values"][0]["value"] for each in told.json["predictions"]]
+    np.testing.assert_allclose(prices[::5], recorded_predictions(tmp_path), rtol=1e-6)
+
+
+def recorded_predictions(folder: Path) -> np.ndarray:
+    """What houses@1 was measured to predict for its test rows."""
+    registry = open_registry(folder / "registry")
+    details = registry.per_example_results(registry.version("houses@1")).details
+    return np.frombuffer(base64.b64decode(details["predicted_float32"]), "<f4")
 
 
 _FOLDER = tempfile.TemporaryDirectory()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cli_helpers import keras_mlreg, keras_python
 from fakes import write_settings
+from mlreg_text.new_texts import read_new_texts
 from mlreg_text.reading import make_splits, read_texts
 
 from mlreg import Classification, DataError, MultiLabel, UsageError
@@ -189,15 +190,41 @@ def test_a_registered_model_classifies_raw_texts(tmp_path):
         "-p",
         "balance=true",
     ]
+    installed = str(Path(mlreg_text.__file__).parents[1])
     run = keras_mlreg(
         "run", "text", "--name", "reviews", *words, "--json",
-        cwd=tmp_path, PYTHONPATH=str(Path(mlreg_text.__file__).parents[1]),
+        cwd=tmp_path, PYTHONPATH=installed,
     )  # fmt: skip
     assert run.status == 0, run.stderr
     assert run.json["version"]["metrics"]["test_accuracy"] > 0.95
     done = keras_python("-c", PREDICT, cwd=tmp_path)
     assert done.status == 0, done.stderr
     assert json.loads(done.stdout)[:2] == [1, 0]
+    told = keras_python(
+        "-m", "registry_core", "predict", "reviews@1", "-", "--csv", "--top", "1",
+        cwd=tmp_path, PYTHONPATH=installed, given="so lovely\n\nAWFUL, the tea\n",
+    )  # fmt: skip
+    assert told.status == 0, told.stderr
+    rows = [line.split(",") for line in told.stdout.splitlines()]
+    assert [row[:2] for row in rows] == [["example", "class"], ["stdin:1", "4"], ["stdin:3", "2"]]
+
+
+def test_texts_to_predict_are_lines_or_a_column(tmp_path):
+    """An empty line is no text; a CSV file needs the column of texts alone, and may have gaps."""
+    chosen = BASELINE.changed({"text": "review"})
+    plain, table = tmp_path / "plain.txt", tmp_path / "table.csv"
+    plain.write_bytes("\ufefffirst, one\r\n\n third\n".encode())
+    table.write_text('review,other\n"two\nlines",1\n,2\n')
+    read = read_new_texts([plain, table], chosen)
+    assert read.counts == [2, 2]
+    assert read.names == ["1", "3", "1", "2"]
+    assert read.inputs.tolist() == ["first, one", "third", "two\nlines", ""]
+    table.write_text("text\nx\n")
+    with pytest.raises(DataError, match="no column 'review'"):
+        read_new_texts([table], chosen)
+    plain.write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match="not utf-8: byte 3"):
+        read_new_texts([plain], chosen)
 
 
 _FOLDER = tempfile.TemporaryDirectory()

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_helpers import assert_error, fill, in_turn, without_roots_rights
+from model_families import FAMILIES, families
 from store_helpers import record
 
 from registry_core.errors import StorageError, UsageError
+from registry_core.exports import FORMATS
 from registry_core.exports.outputs import Output
 from registry_core.records import Version
 from registry_core.registry import Registry
@@ -324,99 +326,6 @@ def test_figures_with_the_same_name_in_two_folders_are_both_exported(tmp_path):
 # --- what Keras writes ----------------------------------------------------------------------
 
 
-FAMILIES = [
-    "convolutions", "any size", "recurrent", "recurrent with a memory", "words by number",
-    "attention", "adapted text", "adapted words", "words of the configuration",
-    "words as the answer", "numbers looked up", "adapted numbers", "categories", "contrast",
-    "brightness", "flips", "dropout that stays on", "mixed_bfloat16", "mixed_float16", "bfloat16",
-    "int8", "two inputs", "named inputs and outputs",
-]  # fmt: skip
-
-
-def families(keras):
-    """One model for each family of layers: name -> (the formats that hold it, how it is built)."""
-    layers, both, served = keras.layers, ("h5", "savedmodel"), ("savedmodel",)
-
-    def chain(shape, *parts, dtype="float32"):
-        return keras.Sequential([layers.Input(shape, dtype=dtype), *parts])
-
-    def adapted(layer, examples):
-        layer.adapt(examples)
-        return layer
-
-    def looked_up(layer):
-        return chain((1,), layer, layers.Embedding(9, 4), layers.Flatten(), dtype="string")
-
-    def two_inputs():
-        image, words = layers.Input((8, 8, 3), name="image"), layers.Input((None,), name="words")
-        seen = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
-        read = layers.LSTM(3)(layers.Embedding(20, 4)(words))
-        return keras.Model([image, words], layers.Dense(2)(layers.Concatenate()([seen, read])))
-
-    def named():
-        inputs = {name: layers.Input((3,), name=name) for name in ("a", "b")}
-        both = layers.Concatenate()(list(inputs.values()))
-        return keras.Model(inputs, {"x": layers.Dense(2)(both), "y": layers.Dense(1)(both)})
-
-    def branch():
-        inputs = layers.Input((4,))
-        return keras.Model(inputs, layers.Dropout(0.5)(layers.Dense(8)(inputs), training=True))
-
-    def quantized():
-        made = chain((16,), layers.Dense(8), layers.Dense(3))
-        made.quantize("int8")
-        return made
-
-    image = (8, 8, 3)
-    text = adapted(layers.TextVectorization(), ["red green", "blue"])
-    return {
-        "convolutions": (both, lambda: chain(
-            image, layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.BatchNormalization(),
-            layers.Activation("relu"), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(3),
-        )),
-        "any size": (both, lambda: chain(
-            (None, None, 3), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()
-        )),
-        "recurrent": (both, lambda: chain((6, 4), layers.Bidirectional(layers.LSTM(3)))),
-        "recurrent with a memory": (both, lambda: keras.Sequential(
-            [layers.Input(batch_shape=(4, 6, 3)), layers.GRU(3, stateful=True)]
-        )),
-        "words by number": (both, lambda: chain((None,), layers.Embedding(50, 4), layers.GRU(3))),
-        "attention": (both, lambda: keras.Model(
-            given := layers.Input((6, 8)), layers.MultiHeadAttention(2, 4)(given, given)
-        )),
-        "adapted text": (served, lambda: chain(
-            (1,), text, layers.Embedding(9, 4), layers.GlobalAveragePooling1D(), dtype="string"
-        )),
-        "adapted words": (served, lambda: looked_up(adapted(layers.StringLookup(), ["a", "b"]))),
-        "words of the configuration": (both, lambda: looked_up(layers.StringLookup(
-            vocabulary=["a", "b"]
-        ))),
-        "words as the answer": (both, lambda: chain(
-            (1,), layers.StringLookup(vocabulary=["a", "b"], invert=True), dtype="int64"
-        )),
-        "numbers looked up": (both, lambda: chain((5,), layers.IntegerLookup(vocabulary=[7, 9]))),
-        "adapted numbers": (both, lambda: chain(
-            (5,), adapted(layers.Normalization(), np.arange(50.0).reshape(10, 5)), layers.Dense(2)
-        )),
-        "categories": (both, lambda: chain(
-            (5,), layers.Discretization([0.0, 1.0]), layers.CategoryEncoding(9)
-        )),
-        "contrast": (served, lambda: chain(image, layers.RandomContrast(0.5), layers.Flatten())),
-        "brightness": (
-            served, lambda: chain(image, layers.RandomBrightness(0.5), layers.Flatten())
-        ),
-        "flips": (both, lambda: chain(image, layers.RandomFlip(), layers.Flatten())),
-        "dropout that stays on": (both, branch),
-        "mixed_bfloat16": (both, lambda: chain((5,), layers.Dense(2, dtype="mixed_bfloat16"))),
-        "mixed_float16": (both, lambda: chain((5,), layers.Dense(2, dtype="mixed_float16"))),
-        "bfloat16": (served, lambda: chain((5,), layers.Dense(2, dtype="bfloat16"))),
-        "int8": (both, quantized),
-        "two inputs": (both, two_inputs),
-        "named inputs and outputs": (both, named),
-    }  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def saved(keras, tmp_path_factory):
     """A family's model as it is registered: name -> (formats that hold it, the file)."""
@@ -437,16 +346,22 @@ def saved(keras, tmp_path_factory):
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("form", ["h5", "savedmodel"])
+@pytest.mark.parametrize("form", ["h5", "savedmodel", "onnx", "litert"])
 def test_every_family_of_layers_is_exported_or_refused(training, saved, tmp_path, form, name):
     """Exports have the model's outputs; models that a format cannot hold are refused."""
     formats, file = saved(name)
-    written = tmp_path / f"model{'.h5' if form == 'h5' else ''}"
-    if form in formats:
-        training.export_model(file, form, written)
-    else:
+    written = tmp_path / f"model{FORMATS[form]}"
+    if form not in formats:
         with pytest.raises(UsageError, match="keras"):
             training.export_model(file, form, written)
+        return
+    check, *_ = training.export_model(file, form, written)
+    assert check.inputs == "generated"
+    assert check.examples >= 4
+    assert check.size > 0
+    assert min(check.milliseconds, check.keras_milliseconds) > 0
+    if check.largest_difference is not None:
+        assert check.largest_difference <= check.tolerance * max(0.1, check.largest_output) * 2
 
 
 @pytest.mark.gate(keep=2)
@@ -502,15 +417,15 @@ def test_an_export_with_different_outputs_leaves_nothing(
     training, saved, tmp_path, monkeypatch, form
 ):
     """Weights that are lost without an error are noticed."""
-    read_back = training.model_export._read_back
+    load = training.model_export.load_exported
 
-    def forgetful(form, written):
-        again = read_back(form, written)
-        for weight in again.weights if form == "h5" else again.variables:
+    def forgetful(form, written, model):
+        again = load(form, written, model)
+        for weight in again.loaded.weights if form == "h5" else again.loaded.variables:
             weight.assign(weight * 0)
         return again
 
-    monkeypatch.setattr(training.model_export, "_read_back", forgetful)
+    monkeypatch.setattr(training.model_export, "load_exported", forgetful)
     registry = Registry(tmp_path / "registry", Settings())
     registered(registry.store, {"model.keras": saved("convolutions")[1].read_bytes()})
     with pytest.raises(UsageError, match=r"outputs of the export differ \(by up to"):

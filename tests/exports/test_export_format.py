@@ -23,6 +23,10 @@ from registry_core.exports import FORMATS, choose_format
         ("savedmodel", "folder", "savedmodel"),
         ("figures", "folder.d", "figures"),
         ("h5", None, "h5"),
+        (None, "model.onnx", "onnx"),
+        (None, "Model.TFLITE", "litert"),
+        ("litert", "model", "litert"),
+        ("onnx", None, "onnx"),
     ],
 )
 def test_the_name_determines_the_format(form, path, chosen):
@@ -37,6 +41,9 @@ def test_the_name_determines_the_format(form, path, chosen):
         ("h5", "x.keras", "x.h5"),
         ("savedmodel", "x.keras", "x"),
         ("figures", "x.hdf5", "x"),
+        ("savedmodel", "x.onnx", "x"),
+        ("onnx", "x.tflite", "x.onnx"),
+        ("litert", "x.onnx", "x.tflite"),
     ],
 )
 def test_a_name_that_contradicts_the_format_is_refused_with_both_remedies(form, name, right):
@@ -48,7 +55,7 @@ def test_a_name_that_contradicts_the_format_is_refused_with_both_remedies(form, 
     assert caught.value.command == f"mlreg export m@1 --format {form} -o out/{right}"
 
 
-@pytest.mark.parametrize("name", ["folder", "folder/", "model.onnx", ".keras"])
+@pytest.mark.parametrize("name", ["folder", "folder/", "model.pth", ".keras"])
 def test_a_name_without_a_format_is_refused(name):
     """All formats are named."""
     with pytest.raises(UsageError) as caught:

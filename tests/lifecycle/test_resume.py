@@ -20,6 +20,9 @@ from registry_core.lifecycle.reevaluate import spec_of_data
 from registry_core.lifecycle.run_list import find_stopped_run
 from registry_core.lifecycle.spec import spec_from_preset, spec_from_record, spec_from_run
 
+# files that name the run
+OWN = ("run.log", "report.html")
+
 
 @pytest.fixture
 def project(tmp_path):
@@ -30,7 +33,7 @@ def what_counts(project, version):
     """What a version is, whatever its number, its dates, its log and how often it was stopped."""
     manifest = project.manifest(version)
     return {
-        "files": [(f.path, f.sha256) for f in version.files if f.path != "run.log"],
+        "files": [(f.path, f.sha256) for f in version.files if f.path not in OWN],
         "metrics": version.metrics,
         **{key: manifest[key] for key in ("history", "weights", "config", "data", "epoch_seconds")},
     }

@@ -77,6 +77,10 @@ def test_the_examples_without_tensorflow_work(tmp_path, capsys):
     ((summary,),) = plugins.hook.mlreg_report(result=result, out_dir=tmp_path)
     assert summary.read_text() == "flowers: {'test_loss': 0.5}"
 
+    result.evaluation = types.SimpleNamespace(losses=[0.25, 4.0, 0.5])
+    ((losses,),) = plugins.hook.mlreg_report_sections(result=result)
+    assert [bar.value for bar in losses.blocks[1].bars] == [0.5, 0.5, 0.5]
+
     cache = plugins.hook.mlreg_data(data_dir=None)
     assert cache.fetch(types.SimpleNamespace(say=lambda text: None)) == "generated"
     assert cache.verify()[0].path == "flowers.npz"
@@ -148,6 +152,7 @@ def test_which_hooks_collect():
     assert collecting == {
         "mlreg_callbacks",
         "mlreg_report",
+        "mlreg_report_sections",
         "mlreg_check_promotion",
         "mlreg_registered",
         "mlreg_promoted",

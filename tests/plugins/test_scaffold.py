@@ -7,6 +7,7 @@ import errno
 import importlib.util
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from fakes import write_project
 
 from registry_core.cli.app import session
 from registry_core.cli.completion import answer
-from registry_core.errors import StorageError, UsageError
+from registry_core.errors import DataError, StorageError, UsageError
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.plugins.scaffold.names import UnusableNameError, check_name
 from registry_core.plugins.scaffold.projects import KINDS, new_project, new_settings, project_files
@@ -101,6 +102,23 @@ def test_every_setting_of_a_project_has_a_meaning_and_bounds(tmp_path, monkeypat
     for each in own:
         assert each.about, each.name
         assert each.bounds or each.type not in ("int", "float"), each.name
+
+
+@pytest.mark.parametrize("kind", ["table", "text"])
+def test_the_tests_of_a_project_read_files_as_predict_does(tmp_path, monkeypatch, kind):
+    """Those of the other kinds need TensorFlow, and run with the project."""
+    name = f"read_{kind}"
+    made = new_project(name, kind, tmp_path / name, nothing_known())
+    monkeypatch.syspath_prepend(made.folder / "src")
+    tests = runpy.run_path(str(made.folder / "tests" / "test_files.py"))
+    (test,) = (value for key, value in tests.items() if key.startswith("test_"))
+    test(tmp_path)
+    plugin = importlib.import_module(f"{name}.plugin")
+    assert plugin.mlreg_input_suffixes()[0] in (".csv", ".txt")
+    (tmp_path / "bad").write_text("x\n")
+    if kind == "table":
+        with pytest.raises(DataError, match="no column area, rooms, city"):
+            plugin.mlreg_inputs([tmp_path / "bad"], None)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +302,7 @@ def test_the_commands_write_list_and_refuse(tmp_path):
     made = forked_mlreg("plugins", "new", "leaves", "--kind", "text")
     assert made.status == 0
     assert made.stdout.split() == [f"leaves/{path}" for path in planned.json["files"]]
-    assert "8 files written." in made.stderr
+    assert "10 files written." in made.stderr
     quiet = forked_mlreg("plugins", "new", "trees", "-q")
     assert "src/trees/augmentation.py" in quiet.stdout.split()
     again = forked_mlreg("plugins", "new", "leaves")

@@ -60,6 +60,23 @@ def test_an_example_is_in_the_table_beside_each_model_of_scikit_learn(tmp_path):
     assert "| 17,500: RidgeCV; 14,700: Trees |  | 2026-11-25, 3, A |" in written
 
 
+def test_an_exports_latency_is_in_the_table_of_a_quiet_machine_alone(tmp_path):
+    """Its size, its difference and what 8-bit integers cost are there in any case."""
+    compared = {"measure": "accuracy", "difference": -0.002, "low": -0.004, "high": 0.0}
+    compared |= {"test": "exact McNemar", "examples": 10_000}
+    row = {"side": "litert --int8", "size": 1_500_000, "milliseconds": 0.25}
+    row |= {"keras_milliseconds": 1.0, "largest_difference": 0.01, "largest_output": 2.0}
+    row |= {"int8": {"comparison": compared, "quantized": 0.86, "float": 0.862}}
+    more = {"dataset": "cifar10", "preset": "baseline", "keras_size": 15_000_000}
+    for share, latency in ((0.01, ", 0.25 ms |"), (0.4, "the largest |")):
+        write(tmp_path, "exports", {**QUIET, "others_share": share}, [row], **more)
+        written = table.table(tmp_path)
+        assert "1.5 MB, outputs within 0.005 of the largest" in written
+        assert latency in written
+        assert "0.8600 (-0.0020, 95 % interval -0.0040 to +0.0000; exact McNemar)" in written
+        assert "0.8620: the float model" in written
+
+
 def test_an_accuracy_of_a_busy_machine_is_in_the_table_without_its_minutes(tmp_path):
     """Load does not change weights."""
     row = {"n": 3, "mean": 0.9406, "deviation": 0.0017, "minutes": 46.5}

@@ -30,6 +30,15 @@ EXCEPTIONS = {
     "cli/*": "cifar",
     # figures are image files, and Matplotlib's words for what is drawn
     "evaluation/figures/*": "png|imshow|image|picture",
+    # what a report shows of an example may be its picture, and figures are PNG files
+    "reports/*": "png|pictures?|image|img",
+    "reports/charts/*": "pictures?|pixels?|img",
+    "sections.py": "png|pictures?",
+    "evaluation/shown_examples.py": "png|pictures?",
+    "evaluation/example_views.py": r"png|pictures?|pixels?|\bimage\b",
+    "lifecycle/report_files.py": "pictures?|png",
+    "plugins/hookspecs.py": "pictures?",
+    "__init__.py": "Picture",
     # where each place of an example has a class of its own
     "tasks.py": "such as a pixel",
     # Keras's module of operations, which imported models may use
@@ -41,6 +50,10 @@ EXCEPTIONS = {
     # why a function of numbers may change their dtype, and what a report may be
     "conformance/models.py": "a shift between pixels",
     "conformance/fitting.py": "png",
+    # what a page may load, in the words of HTTP
+    "web/access.py": "img-src",
+    # files that can be named, and a page to look through
+    "cli/predict.py": "png|pictures?|photos",
     # the kinds of project that can be written
     "cli/plugins.py": 'images, table, text or folder|cifar|"images"',
 }

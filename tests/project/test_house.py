@@ -30,6 +30,8 @@ HEAVY = {
     "pydantic": {"config"},
     "h5py": {"model_import"},
     "pytest": {"conformance/pytest_checks"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
 }
 
 
@@ -106,7 +108,7 @@ COMMAND_FILES = set(_FILES.values())
 
 @pytest.mark.parametrize(
     "file",
-    [file for file in FILES if room(file) in ("cli", "terminal")],
+    [file for file in FILES if room(file) in ("cli", "terminal", "web")],
     ids=lambda file: str(file.relative_to(CORE)),
 )
 def test_the_command_line_works_through_registry(file):

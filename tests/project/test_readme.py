@@ -99,6 +99,30 @@ def test_the_extension_in_the_page_objects_to_a_quick_production(tmp_path, monke
     assert [each.check for each in objections("production")[0]] == ["preset"]
 
 
+def test_the_section_in_the_page_is_made_as_it_says(tmp_path, monkeypatch):
+    """Text, table and chart of the losses, and nothing for other tasks."""
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from registry_core.plugins.manager import PluginSet, PluginSource
+
+    (tmp_path / "with_losses.py").write_text(python_block("a section of a report"))
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins = PluginSet(None, [PluginSource("losses", "with_losses", "extension", "here")])
+
+    def sections(kind: str) -> list:
+        evaluation = SimpleNamespace(losses=np.linspace(4, 0, 9, dtype="float32"))
+        result = SimpleNamespace(task=SimpleNamespace(kind=kind), evaluation=evaluation)
+        return plugins.call("mlreg_report_sections", list, result=result)
+
+    assert sections("regression") == [[]]
+    ((section,),) = sections("classification")
+    assert section.blocks[1].rows == (
+        ("0 %", 0.0), ("25 %", 1.0), ("50 %", 2.0), ("75 %", 3.0), ("100 %", 4.0)
+    )  # fmt: skip
+
+
 def hook_blocks() -> list[str]:
     """The Python code of the pages about plugins that implements hooks."""
     return [

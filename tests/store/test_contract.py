@@ -1,6 +1,7 @@
 """What every implementation of the store's interfaces must do.
 
-Written against the interfaces alone. Another backend is one more entry of `BACKENDS`.
+Written against the interfaces alone. Another backend is one more entry of `BACKENDS` in
+store_backends.py. Lists: test_lists.py.
 """
 
 from __future__ import annotations
@@ -8,68 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
+from store_backends import BACKENDS, Backend
 from store_helpers import in_child, kill, publish
 
 from registry_core.errors import BusyError, IntegrityError, MlregError, UsageError
 from registry_core.records import FileRecord, LedgerAction, Version
 from registry_core.refs import parse_ref
-from registry_core.store import Store
 from registry_core.store.audit import audit
-from registry_core.store.interfaces import Index, Objects, Workspaces
+from registry_core.store.interfaces import Index, RunKey, Workspaces
 from registry_core.store.ledger import Event
-from registry_core.store.local.objects import LocalObjects
-from registry_core.store.local.workspaces import LocalWorkspaces
 from registry_core.store.manifest import Objective
-from registry_core.store.sqlite.index import SqliteIndex
 
 BEGAN = {"model": "dummy", "dataset": "dummy", "preset": "quick", "config": {"epochs": 3}}
 MISSING = "0" * 64
-
-
-@dataclass
-class Backend:
-    """One implementation of everything, for one empty registry.
-
-    Args:
-        objects: a new client of its objects, as another process would have.
-        workspaces: the same of its workspaces.
-        index: the same of its index.
-        store: the same of the whole.
-        damage: changes the content of an object behind the implementation's back.
-    """
-
-    objects: Callable[[], Objects]
-    workspaces: Callable[[], Workspaces]
-    index: Callable[[], Index]
-    store: Callable[[], Store]
-    damage: Callable[[str], None]
-
-
-def sqlite_and_folder(folder: Path) -> Backend:
-    registry = folder / "registry"
-    registry.mkdir()
-
-    def damage(digest: str) -> None:
-        path = registry / LocalObjects(registry).place(digest)
-        path.chmod(0o600)
-        content = path.read_bytes()
-        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-
-    return Backend(
-        lambda: LocalObjects(registry),
-        lambda: LocalWorkspaces(registry, busy_seconds=5),
-        lambda: SqliteIndex(registry, busy_seconds=0.2),
-        lambda: Store(registry),
-        damage,
-    )
-
-
-BACKENDS = {"SQLite and a folder": sqlite_and_folder}
 
 
 @pytest.fixture(params=BACKENDS)
@@ -358,6 +313,40 @@ def test_a_workspace_has_a_folder_to_write_into(runs):
         run.renew()
 
 
+def test_the_progress_of_a_run_is_seen_from_outside(backend, runs):
+    """Lines about epochs add up, its state is replaced; both are gone with the run."""
+    with runs.create("dummy", nothing) as run:
+        run.begin(BEGAN)
+        assert backend.workspaces().progress(run.id) == (b"", b"")
+        for epoch in (1, 2):
+            run.log_epoch(f"epoch {epoch}")
+            run.set_progress(f"after {epoch}")
+        assert backend.workspaces().progress(run.id) == (b"epoch 1\nepoch 2\n", b"after 2")
+    with backend.workspaces().reopen(run.id, nothing):
+        assert backend.workspaces().progress(run.id) == (b"epoch 1\nepoch 2\n", b"after 2")
+    backend.workspaces().discard(run.id)
+    with pytest.raises(UsageError):
+        backend.workspaces().progress(run.id)
+
+
+def test_a_page_of_runs_has_running_ones_first_and_then_the_newest(backend, runs):
+    """Pages join without a gap, also when the run that one ended with is gone."""
+    ids = sorted(stopped(runs) for _ in range(5))
+    with runs.create("dummy", nothing) as running:
+        running.begin(BEGAN)
+        assert backend.workspaces().find(running.id).process is not None
+        found = backend.workspaces().newest(3)
+        assert [run.id for run in found] == [running.id, ids[4], ids[3]]
+        runs.discard(ids[3])
+        later = backend.workspaces().newest(3, RunKey(False, ids[3]))
+        assert [run.id for run in later] == [ids[2], ids[1], ids[0]]
+    assert backend.workspaces().newest(3, RunKey(False, ids[0])) == []
+    assert backend.workspaces().newest(0) == []
+    assert backend.workspaces().find(ids[0]).record["preset"] == "quick"
+    for name in (ids[3], "../outside", ""):
+        assert backend.workspaces().find(name) is None
+
+
 def test_only_runs_that_began_are_listed(backend, runs):
     with runs.create("dummy", nothing):
         assert backend.workspaces().list() == []
@@ -413,7 +402,12 @@ def test_a_run_that_was_discarded_is_gone(backend, runs):
     one, other = stopped(runs, b"1"), stopped(runs, b"2")
     backend.workspaces().discard(one)
     assert [run.id for run in runs.list()] == [other]
-    for refused in (runs.discard, runs.log_content, lambda name: runs.reopen(name, nothing)):
+    for refused in (
+        runs.discard,
+        runs.log_content,
+        runs.progress,
+        lambda name: runs.reopen(name, nothing),
+    ):
         for name in (one, "../outside", ""):
             with pytest.raises(UsageError):
                 refused(name)

@@ -17,6 +17,7 @@ from registry_core.settings import Settings
 from registry_core.store import Store
 from registry_core.store.audit import audit
 from registry_core.store.rebuild import rebuild
+from registry_core.version_query import parse_query
 
 MONTH = 30.0
 
@@ -292,9 +293,13 @@ def test_tags_are_set_changed_taken_away_and_found(store):
     changed = store.tag(first, {"owner": "bob"}, ["reviewed"], "handed over")
     assert changed.tags == {"owner": "bob"}
     store.tag(second, {"owner": "ann"})
-    assert [v.version for v in store.versions("dummy", tag=("owner", None))] == [2, 1]
-    assert [v.version for v in store.versions("dummy", tag=("owner", "ann"))] == [2]
-    assert store.versions("dummy", tag=("nothing", None)) == []
+    for tag, numbers in {
+        ("owner", None): [2, 1],
+        ("owner", "ann"): [2],
+        ("nothing", None): [],
+    }.items():
+        query = parse_query("dummy", tag=tag)
+        assert [v.version for v in store.versions("dummy", query=query)] == numbers
     assert store.manifest(changed)  # a tag changes no version
     row = store.ledger(version=1, limit=1)[0]
     assert (row.action, row.reason) == ("tagged", "handed over")

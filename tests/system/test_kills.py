@@ -39,6 +39,8 @@ STAGES = [
     "files/model.keras",
     "files/outcomes.json",
     "files/figures/*",
+    "files/report/examples.json",
+    "files/report.html",
     "manifest-*.json",
     "intent.json",
     "publishing.json",

@@ -200,3 +200,91 @@ def test_a_view_without_events_draws_nothing():
     with view:
         pass
     assert view._console.file.getvalue() == ""
+
+
+# --- without flicker ----------------------------------------------------------------------------
+
+
+class Screen:
+    """A terminal of some width that knows which cells were blank in between.
+
+    Args:
+        width: in columns.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.rows: list[list[str]] = [[" "] * width]
+        self.row = self.column = 0
+        self.blanked: set[tuple[int, int]] = set()
+
+    def write(self, text: str) -> None:
+        for code, character in re.findall(r"\x1b\[([0-9;?]*[A-Za-z])|(.)", text, re.DOTALL):
+            if code:
+                self._control(code)
+            elif character == "\r":
+                self.column = 0
+            elif character == "\n":
+                self.row, self.column = self.row + 1, 0
+                while len(self.rows) <= self.row:
+                    self.rows.append([" "] * self.width)
+            else:
+                self.rows[self.row][min(self.column, self.width - 1)] = character
+                self.column += 1
+
+    def _control(self, code: str) -> None:
+        number = int(re.sub(r"\D", "", code) or 0)
+        if code.endswith("A"):
+            self.row -= number or 1
+        elif code.endswith("K"):
+            self._blank(self.row, 0 if number == 2 else min(self.column, self.width - 1))
+        elif code.endswith("J"):
+            self._blank(self.row, self.column)
+            for row in range(self.row + 1, len(self.rows)):
+                self._blank(row, 0)
+
+    def _blank(self, row: int, start: int) -> None:
+        for column in range(start, self.width):
+            if self.rows[row][column] != " ":
+                self.blanked.add((row, column))
+            self.rows[row][column] = " "
+
+    def lines(self) -> list[str]:
+        return [line for row in self.rows if (line := "".join(row).rstrip())]
+
+
+@pytest.mark.parametrize("width", [24, 40, 80, 140])
+def test_a_frame_is_drawn_over_the_last_one_without_a_blank_line_in_between(width):
+    """What is on the screen in both frames never disappears, at any width."""
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=width, height=24, _environ={})
+    clock = Clock()
+    view = LiveView(console, "Run 1 of 2, seed 0", GroupProgress(2), clock)
+    view._live.auto_refresh = False
+    screen = Screen(width)
+
+    def shown() -> list[str]:
+        view._live.refresh()
+        screen.write(written.getvalue())
+        written.seek(0)
+        written.truncate()
+        return screen.lines()
+
+    view.training_started(3, 10, 100)
+    assert shown() == [line.plain.rstrip() for line in view.lines(width)]
+    for step in range(1, 11):
+        clock.now += 1
+        view.batch_done(step, {"loss": 1 / step, "accuracy": step / 10})
+        before = [list(row) for row in screen.rows]
+        screen.blanked.clear()
+        assert shown() == [line.plain.rstrip() for line in view.lines(width)]
+        gone = {place for place in screen.blanked if screen.rows[place[0]][place[1]] != " "}
+        assert not gone, (before, screen.rows)
+    view.stage_began("evaluate")  # fewer lines: what is left of the last frame is erased
+    assert shown() == [line.plain.rstrip() for line in view.lines(width)]
+    view.say("a message")
+    assert shown()[0] == "a message"
+    assert shown()[1:] == [line.plain.rstrip() for line in view.lines(width)]
+    view.__exit__()
+    screen.write(written.getvalue())
+    assert screen.lines() == ["a message"]

@@ -144,7 +144,7 @@ TABLES = {
     "history": (lambda: (show_history, [row(), row(action="refused")]), ["cifar10@12"]),
     "alias": (lambda: (show_holders, [row()]), ["production", "cifar10@12"]),
     "tag": (lambda: (show_tags, version()), ["cifar10@12", "dataset"]),
-    "show": (lambda: (show_version, version(), MANIFEST, []), ["cifar10@12", RUN]),
+    "show": (lambda: (show_version, version(), MANIFEST, [], None), ["cifar10@12", RUN]),
     "evaluate": (
         lambda: (
             show_reevaluation,

@@ -4,51 +4,128 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from mlreg import UsageError, hookimpl
+from mlreg import LineChart, Section, Series, Table, Text, UsageError, hookimpl
+
+if TYPE_CHECKING:
+    from mlreg_calibration.measures import Calibration
 
 BINS_VARIABLE = "MLREG_CALIBRATION_BINS"
 _MOST_BINS = 1000
 
 
+@dataclass(frozen=True)
+class Found:
+    """What was measured.
+
+    Args:
+        bins: how many.
+        test_examples: of the test split.
+        as_trained: on the test split.
+        temperature: fitted to the validation split; None without one.
+        missing: why there is no temperature; empty if there is.
+        validation_examples: of the validation split.
+        scaled: on the test split with the temperature; None without one.
+    """
+
+    bins: int
+    test_examples: int
+    as_trained: Calibration
+    temperature: float | None = None
+    missing: str = ""
+    validation_examples: int = 0
+    scaled: Calibration | None = None
+
+    @property
+    def caption(self) -> str:
+        return f"with temperature {self.temperature:.2f}" if self.temperature else ""
+
+
 @hookimpl
 def mlreg_report(result, out_dir):
     """Write reliability.png and calibration.json, if the run is a classification."""
+    found = _measured(result)
+    if found is None:
+        return []
+    record: dict[str, Any] = {
+        "schema": 1,
+        "examples": found.test_examples,
+        "bins": found.bins,
+        "test": found.as_trained.to_json(),
+        "temperature": found.temperature,
+        "temperature_missing": found.missing or None,
+        "test_with_temperature": found.scaled.to_json() if found.scaled else None,
+    }
+    if found.scaled:
+        record["validation_examples"] = found.validation_examples
+
+    from mlreg_calibration.figure import draw
+
+    picture, numbers = out_dir / "reliability.png", out_dir / "calibration.json"
+    subject = f"{result.dataset} {result.preset}"
+    draw(picture, subject, found.as_trained, found.scaled, found.caption)
+    numbers.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    return [picture, numbers]
+
+
+@hookimpl
+def mlreg_report_sections(result):
+    """Show the calibration with and without temperature, if the run is a classification."""
+    found = _measured(result)
+    if found is None:
+        return []
+    shown = {"as trained": found.as_trained}
+    if found.scaled:
+        shown[f"temperature {found.temperature:.2f}"] = found.scaled
+    words = f"There is no temperature: {found.missing}."
+    if found.scaled:
+        words = (
+            f"Dividing the logits by {found.temperature:.2f} has the least negative log likelihood "
+            f"on the {found.validation_examples:,} validation examples. It changes no answer."
+        )
+    table = Table(
+        ["", *shown],
+        [
+            [name, *(round(getattr(each, field), 4) for each in shown.values())]
+            for name, field in (
+                ("expected calibration error", "expected_calibration_error"),
+                ("maximum calibration error", "maximum_calibration_error"),
+                ("negative log likelihood", "negative_log_likelihood"),
+                ("Brier score", "brier_score"),
+            )
+        ],
+        caption=f"on {found.test_examples:,} test examples, {found.bins} bins",
+    )
+    chart = LineChart(
+        "How often answers of each confidence are right",
+        [Series(name, [b.accuracy for b in each.bins]) for name, each in shown.items()],
+        x=[(each.low + each.high) / 2 for each in found.as_trained.bins],
+        x_label="confidence",
+        y_label="accuracy",
+        diagonal=True,
+    )
+    return [Section("Temperature scaling", [Text(words), table, chart])]
+
+
+def _measured(result: Any) -> Found | None:
+    """The calibration on the test split; None if the run is no classification."""
     from mlreg_calibration import measures
 
     bins = _bins()
     test = _classified(result.evaluation, result)
     if test is None:
-        return []
-    as_trained = measures.measure(*test, bins)
-    record: dict[str, Any] = {
-        "schema": 1,
-        "examples": len(test[1]),
-        "bins": bins,
-        "test": as_trained.to_json(),
-        "temperature": None,
-        "temperature_missing": None,
-        "test_with_temperature": None,
-    }
-    scaled, caption = None, ""
+        return None
+    found = Found(bins, len(test[1]), measures.measure(*test, bins))
     validation, missing = _validation(result)
     if validation is None:
-        record["temperature_missing"] = missing
-    else:
-        temperature = measures.fit_temperature(*validation)
-        scaled = measures.measure(measures.with_temperature(test[0], temperature), test[1], bins)
-        caption = f"with temperature {temperature:.2f}"
-        record["temperature"] = temperature
-        record["validation_examples"] = len(validation[1])
-        record["test_with_temperature"] = scaled.to_json()
-
-    from mlreg_calibration.figure import draw
-
-    picture, numbers = out_dir / "reliability.png", out_dir / "calibration.json"
-    draw(picture, f"{result.dataset} {result.preset}", as_trained, scaled, caption)
-    numbers.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-    return [picture, numbers]
+        return replace(found, missing=missing)
+    temperature = measures.fit_temperature(*validation)
+    scaled = measures.measure(measures.with_temperature(test[0], temperature), test[1], bins)
+    return replace(
+        found, temperature=temperature, validation_examples=len(validation[1]), scaled=scaled
+    )
 
 
 def _bins() -> int:

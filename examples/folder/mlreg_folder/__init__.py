@@ -124,6 +124,24 @@ def mlreg_callbacks(config, run_dir):
     return []
 
 
+@hookimpl
+def mlreg_input_suffixes():
+    """What `mlreg predict` takes of a folder."""
+    from mlreg_folder.images import SUFFIXES
+
+    return sorted(SUFFIXES)
+
+
+@hookimpl
+def mlreg_inputs(paths, config):
+    """Read images as those of the folder were read: (images, size, size, 3) uint8."""
+    import numpy as np
+
+    from mlreg_folder.images import read_image
+
+    return np.stack([read_image(path, config.size) for path in paths])
+
+
 def _cosine(epoch, epochs):
     """From 1 in the first epoch to 0.01 in the last."""
     done = epoch / max(1, epochs - 1)

@@ -87,3 +87,17 @@ def mlreg_model(config, data, learning_rate):
     from mlreg_table.network import build
 
     return build(config, data, learning_rate)
+
+
+@hookimpl
+def mlreg_input_suffixes():
+    """What `mlreg predict` takes of a folder; the first is standard input."""
+    return [".csv", ".parquet", ".pq"]
+
+
+@hookimpl
+def mlreg_inputs(paths, config, signature):
+    """Read rows to predict; the columns are those that the model was trained on."""
+    from mlreg_table.new_rows import read_new_rows
+
+    return read_new_rows(paths, config, signature)

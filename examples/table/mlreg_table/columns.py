@@ -170,16 +170,20 @@ def _check_texts(column: str, texts: np.ndarray, config: TableConfig) -> None:
 
 def _input_name(column: str, taken: Iterable[str]) -> str:
     """The column's name in ASCII letters, digits and `_`, different from those taken."""
-    plain = unicodedata.normalize("NFKD", column).encode("ascii", "ignore").decode()
-    name = re.sub(r"\W+", "_", plain).strip("_") or "column"
-    if name[0].isdigit():
-        name = f"column_{name}"
-    if name.lower().endswith(KNOWN):
-        name += "_"
+    name = plain_name(column)
     lower = {each.lower() for each in taken}
     if name.lower() not in lower:
         return name
     return next(f"{name}_{n}" for n in range(2, len(lower) + 3) if f"{name}_{n}" not in lower)
+
+
+def plain_name(column: str) -> str:
+    """The column's name in ASCII letters, digits and `_`; of two columns it may be the same."""
+    plain = unicodedata.normalize("NFKD", column).encode("ascii", "ignore").decode()
+    name = re.sub(r"\W+", "_", plain).strip("_") or "column"
+    if name[0].isdigit():
+        name = f"column_{name}"
+    return f"{name}_" if name.lower().endswith(KNOWN) else name
 
 
 def _drop(column: str) -> str:

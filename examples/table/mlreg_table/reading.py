@@ -40,14 +40,25 @@ def read_table(config: TableConfig, data_dir: Path | None) -> pd.DataFrame:
             _near_file(file) or "Give the path of a CSV or Parquet file.",
             f"mlreg run table -p path=FILE -p {shlex.quote(f'target={config.target}')}",
         )
+    frame = read_file(file, config)
+    for name in (config.target, config.split, *config.drop, *config.categories):
+        if name and name not in frame.columns:
+            raise _no_such_column(name, list(frame.columns), file, config)
+    return frame
+
+
+def read_file(file: Path, config: TableConfig) -> pd.DataFrame:
+    """Read a CSV or Parquet file, whatever columns it has.
+
+    Raises:
+        UsageError: there is no such encoding.
+        DataError: the file cannot be read, or two columns have one name.
+    """
     frame = _parquet(file) if file.suffix.lower() in (".parquet", ".pq") else _csv(file, config)
     frame.columns = [str(name).strip() for name in frame.columns]
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise DataError(f"{file} has two columns '{twice}'.", "Give each its own name.")
-    for name in (config.target, config.split, *config.drop, *config.categories):
-        if name and name not in frame.columns:
-            raise _no_such_column(name, list(frame.columns), file, config)
     return frame
 
 

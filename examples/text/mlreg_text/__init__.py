@@ -80,3 +80,17 @@ def mlreg_model(config, data, learning_rate):
     from mlreg_text.network import build
 
     return build(config, data, learning_rate)
+
+
+@hookimpl
+def mlreg_input_suffixes():
+    """What `mlreg predict` takes of a folder; the first is standard input."""
+    return [".txt", ".csv", ".jsonl", ".ndjson"]
+
+
+@hookimpl
+def mlreg_inputs(paths, config):
+    """Read texts: a line each, or the texts of the column of a CSV or JSONL file."""
+    from mlreg_text.new_texts import read_new_texts
+
+    return read_new_texts(paths, config)

@@ -36,8 +36,6 @@ def read_texts(config: TextConfig, data_dir: Path | None) -> pd.DataFrame:
         UsageError: path is empty, or there is no such column.
         DataError: the file is missing or cannot be read.
     """
-    import pandas as pd
-
     columns = f"-p {shlex.quote(f'text={config.text}')} -p {shlex.quote(f'label={config.label}')}"
     if not config.path:
         raise UsageError(
@@ -54,6 +52,31 @@ def read_texts(config: TextConfig, data_dir: Path | None) -> pd.DataFrame:
             f"Did you mean {file.parent / near[0]}?" if near else "Give a CSV or JSONL file.",
             f"mlreg run text -p path=FILE {columns}",
         )
+    frame = read_file(file, config)
+    for name in filter(None, (config.text, config.label, config.split)):
+        if name not in frame.columns:
+            known = [str(column) for column in frame.columns]
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f" Did you mean '{near[0]}'?" if near else ""
+            raise UsageError(
+                f"{file.name} has no column '{name}'.", f"Columns: {', '.join(known)}.{meant}"
+            )
+    return frame
+
+
+def read_file(file: Path, config: TextConfig) -> pd.DataFrame:
+    """Read a CSV or JSONL file; all cells are texts, and a missing one is None or NaN.
+
+    Args:
+        file: the file.
+        config: separator, encoding.
+
+    Raises:
+        UsageError: there is no such encoding.
+        DataError: the file cannot be read.
+    """
+    import pandas as pd
+
     try:
         if file.suffix.lower() in (".jsonl", ".ndjson"):
             frame = pd.read_json(file, lines=True, dtype=False, encoding=config.encoding)
@@ -78,14 +101,6 @@ def read_texts(config: TextConfig, data_dir: Path | None) -> pd.DataFrame:
             f"A CSV file starts with a line of names, separated by {config.separator!r}; a JSONL "
             "file has an object on each line.",
         ) from None
-    for name in filter(None, (config.text, config.label, config.split)):
-        if name not in frame.columns:
-            known = [str(column) for column in frame.columns]
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f" Did you mean '{near[0]}'?" if near else ""
-            raise UsageError(
-                f"{file.name} has no column '{name}'.", f"Columns: {', '.join(known)}.{meant}"
-            )
     return frame
 
 

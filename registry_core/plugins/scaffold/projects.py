@@ -169,13 +169,18 @@ def project_files(name: str, kind: str) -> dict[str, str]:
     }
     texts = {
         **dict(_texts(_TEMPLATES / "project")),
-        **{f"{_PACKAGE}{path}": text for path, text in _texts(_TEMPLATES / kind)},
+        **{_place(path): text for path, text in _texts(_TEMPLATES / kind)},
     }
     rendered = {}
     for path, text in sorted(texts.items()):
         place = path.replace(_PACKAGE, f"src/{name}/").replace("test_plugin", f"test_{name}")
         rendered[place] = Template(text).substitute(words)
     return rendered
+
+
+def _place(path: str) -> str:
+    """Where a template of a kind belongs: in the package, unless it is a test."""
+    return path if path.startswith("tests/") else f"{_PACKAGE}{path}"
 
 
 def _texts(folder: Traversable, below: str = "") -> Iterator[tuple[str, str]]:

@@ -14,7 +14,13 @@ from registry_core.store.interfaces.index import (
     WriteTransaction,
 )
 from registry_core.store.interfaces.objects import ObjectInfo, Objects
-from registry_core.store.interfaces.workspaces import Intents, Leftover, Workspace, Workspaces
+from registry_core.store.interfaces.workspaces import (
+    Intents,
+    Leftover,
+    RunKey,
+    Workspace,
+    Workspaces,
+)
 
 __all__ = [
     "AliasKey",
@@ -26,6 +32,7 @@ __all__ = [
     "ObjectInfo",
     "Objects",
     "ReadTransaction",
+    "RunKey",
     "VersionKey",
     "Workspace",
     "Workspaces",

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from registry_core.version_query import EVERY_VERSION, VersionQuery
+
 if TYPE_CHECKING:
     from registry_core.records import LedgerRow, ModelSummary, Removal, Version
     from registry_core.store.ledger import Event
@@ -83,19 +85,33 @@ class ReadTransaction(Protocol):
         ...
 
     def versions(
-        self, model: str, limit: int | None = None, tag: tuple[str, str | None] | None = None
+        self, model: str, limit: int | None = None, query: VersionQuery = EVERY_VERSION
     ) -> list[Version]:
-        """A model's versions, newest first.
+        """Some of a model's versions, newest first unless the query says otherwise.
 
         Args:
             model: the registered name.
             limit: the largest number of versions; None is all.
-            tag: only those with this tag, and with this value if it is not None.
+            query: which ones, and their order. The version that it continues after may have been
+                removed.
         """
         ...
 
-    def newest(self, limit: int) -> list[Version]:
-        """The versions that were registered last, of any model, newest first."""
+    def metric_names(self, model: str) -> list[str]:
+        """The metrics of a model's newest versions."""
+        ...
+
+    def newest(self, limit: int, before: VersionKey | None = None) -> list[Version]:
+        """The versions that were registered last, of any model, newest first.
+
+        Args:
+            limit: the largest number of versions.
+            before: only those that were registered before this one.
+        """
+        ...
+
+    def by_run(self, name: str, limit: int) -> list[Version]:
+        """The versions whose run's id ends with a name, newest first, at most `limit`."""
         ...
 
     def entry(self, model: str, number: int) -> IndexEntry | None:
@@ -151,8 +167,17 @@ class ReadTransaction(Protocol):
         version: int | None = None,
         alias: str | None = None,
         limit: int | None = None,
+        before: int | None = None,
     ) -> list[LedgerRow]:
-        """Rows about a model, a version, an alias; all by default. Newest first."""
+        """Rows about a model, a version, an alias; all by default. Newest first.
+
+        Args:
+            model: the registered name.
+            version: a version's number.
+            alias: an alias.
+            limit: the largest number of rows; None is all.
+            before: only rows with a lower number.
+        """
         ...
 
     def ledger_after(self, number: int) -> Iterator[LedgerRow]:

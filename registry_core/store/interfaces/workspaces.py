@@ -134,6 +134,18 @@ class Workspace(Protocol):
         """The log so far; empty if nothing was logged."""
         ...
 
+    def log_epoch(self, line: str) -> None:
+        """Append a line about an epoch, for those who look at the run; bounded and not durable.
+
+        Args:
+            line: without its end.
+        """
+        ...
+
+    def set_progress(self, content: str) -> None:
+        """Replace what the run says of its present state, completely; not durable."""
+        ...
+
     def write_intent(self, digests: Sequence[str], manifest: str = "") -> None:
         """Record durably which objects a version of this run is about to refer to.
 
@@ -156,6 +168,17 @@ class Workspace(Protocol):
     def release(self) -> None:
         """End the lease; what is still there may be swept by any process."""
         ...
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """The place of a run in a list: running ones first, and of both the newest first."""
+
+    running: bool
+    id: str
+
+    def follows(self, other: RunKey) -> bool:
+        return (self.running, self.id) < (other.running, other.id)
 
 
 class Workspaces(Protocol):
@@ -194,6 +217,27 @@ class Workspaces(Protocol):
         Raises:
             UsageError: there is no such run.
             BusyError: another process has its lease.
+        """
+        ...
+
+    def newest(self, limit: int, after: RunKey | None = None) -> Sequence[UnfinishedRun]:
+        """Some of these runs, in the order of their keys. Reads the records of these alone.
+
+        Args:
+            limit: the largest number of runs.
+            after: the key of the run that the list continues after; it may be gone.
+        """
+        ...
+
+    def find(self, run_id: str) -> UnfinishedRun | None:
+        """The run with this id; None if there is none that has begun and made no version."""
+        ...
+
+    def progress(self, run_id: str) -> tuple[bytes, bytes]:
+        """The lines about the epochs of a run, and its present state, as its workspace got them.
+
+        Raises:
+            UsageError: there is no such run.
         """
         ...
 

@@ -30,14 +30,21 @@ RECORD = "run.json"
 CHECKPOINT = "checkpoint.zip"
 FILES = "files"
 LOG = "run.log"
+# What others see of the run while it goes on; nothing depends on it.
+EPOCHS = "epochs.jsonl"
+PROGRESS = "progress.json"
+_OF_EVERY_RUN = {LOCK, RECORD, LOG, EPOCHS, PROGRESS}
 # What mlreg writes in between, of no use to a resumed run.
 _DRAFTS = {
     FILES, STAGED, INTENT, PUBLISHING, f"{RECORD}.new", f"{CHECKPOINT}.new", "untrained.keras",
+    f"{PROGRESS}.new",
 }  # fmt: skip
 _LIMIT_INTENT = 16 << 20
 _LIMIT_LOCK = 64
 # A log of 4 MB has about 40,000 lines; the reason why a run ended is written beyond that too.
 LIMIT_LOG, LIMIT_LAST_LINES = 4 << 20, 64 << 10
+# About 20,000 epochs of six metrics.
+LIMIT_EPOCHS, LIMIT_PROGRESS = 4 << 20, 64 << 10
 
 
 @contextmanager
@@ -104,9 +111,24 @@ def find_checkpoint(path: Path) -> Path | None:
 
 def read_log(path: Path) -> bytes:
     """The log of a run; empty if nothing was logged."""
+    return _read(path, LOG, LIMIT_LOG + 2 * LIMIT_LAST_LINES)
+
+
+def read_progress(path: Path) -> tuple[bytes, bytes]:
+    """What a run wrote about its epochs, and of its present state; empty if it cannot be read."""
+    found = []
+    for name, limit_bytes in ((EPOCHS, LIMIT_EPOCHS), (PROGRESS, LIMIT_PROGRESS)):
+        try:
+            found.append(_read(path, name, limit_bytes))
+        except (OSError, IntegrityError):
+            found.append(b"")
+    return found[0], found[1]
+
+
+def _read(path: Path, name: str, limit_bytes: int) -> bytes:
     try:
         with run_folder(path) as folder:
-            return read_file(folder, LOG, path / LOG, LIMIT_LOG + 2 * LIMIT_LAST_LINES)
+            return read_file(folder, name, path / name, limit_bytes)
     except FileNotFoundError:
         return b""
 
@@ -135,7 +157,7 @@ def prune(path: Path) -> None:
     with suppress(OSError, IntegrityError), run_folder(path) as folder:
         anew = size_of(folder, CHECKPOINT) is None
         for name in names_in(folder):
-            if name in _DRAFTS or (anew and name not in (LOCK, RECORD, LOG)):
+            if name in _DRAFTS or (anew and name not in _OF_EVERY_RUN):
                 remove_tree(folder, name)
 
 

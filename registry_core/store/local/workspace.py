@@ -17,11 +17,15 @@ from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import RUNS
 from registry_core.store.local.run_files import (
     CHECKPOINT,
+    EPOCHS,
     FILES,
     INTENT,
+    LIMIT_EPOCHS,
     LIMIT_LAST_LINES,
     LIMIT_LOG,
+    LIMIT_PROGRESS,
     LOG,
+    PROGRESS,
     PUBLISHING,
     RECORD,
     find_checkpoint,
@@ -141,16 +145,28 @@ class LocalWorkspace(Workspace):
                     return
                 self._log_is_full = True
                 content = b"The log is full: what follows is not in it.\n"
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            descriptor = open_file(folder, LOG, self._path / LOG, flags)
-            try:
-                os.write(descriptor, content)
-            finally:
-                os.close(descriptor)
+            _append(folder, self._path / LOG, content)
 
     @property
     def log_content(self) -> bytes:
         return read_log(self._path)
+
+    def log_epoch(self, line: str) -> None:
+        content = line.encode() + b"\n"
+        with run_folder(self._path) as folder:
+            if (size_of(folder, EPOCHS) or 0) + len(content) <= LIMIT_EPOCHS:
+                _append(folder, self._path / EPOCHS, content)
+
+    def set_progress(self, content: str) -> None:
+        draft = f"{PROGRESS}.new"
+        with run_folder(self._path) as folder:
+            flags = os.O_WRONLY | os.O_TRUNC | os.O_CREAT
+            descriptor = open_file(folder, draft, self._path / draft, flags)
+            try:
+                os.write(descriptor, content.encode()[:LIMIT_PROGRESS])
+            finally:
+                os.close(descriptor)
+            os.rename(draft, PROGRESS, src_dir_fd=folder, dst_dir_fd=folder)
 
     def write_intent(self, digests: Sequence[str], manifest: str = "") -> None:
         """Record durably which objects a version of this run is about to refer to.
@@ -191,6 +207,16 @@ class LocalWorkspace(Workspace):
     def _sync_parents(self) -> None:
         for folder in (self._path.parent, self._path.parent.parent):
             sync_folder(folder)
+
+
+def _append(folder: int, place: Path, content: bytes) -> None:
+    """Append to a file in an open folder, creating it if it is missing."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    descriptor = open_file(folder, place.name, place, flags)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
 
 
 def leftover(path: Path) -> Leftover:

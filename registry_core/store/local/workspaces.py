@@ -28,19 +28,21 @@ from typing import Any
 from registry_core.errors import BusyError, IntegrityError, MlregError, UsageError
 from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
-from registry_core.store.interfaces.workspaces import Intents, Leftover, Workspaces
-from registry_core.store.local.folders import names_in, open_file, opened
+from registry_core.store.interfaces.workspaces import Intents, Leftover, RunKey, Workspaces
+from registry_core.store.local.folders import names_in, open_file, open_folder, opened
 from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import RUNS
 from registry_core.store.local.run_files import (
     FILES,
     LOCK,
+    RECORD,
     find_checkpoint,
     is_resumable,
     prune,
     read_intent,
     read_log,
     read_process,
+    read_progress,
     read_record,
     remove_folder,
     run_folder,
@@ -124,18 +126,27 @@ class LocalWorkspaces(Workspaces):
 
         A run whose record is damaged is listed without it.
         """
-        found = []
-        for path in self._paths():
-            try:
-                record = read_record(path)
-            except MlregError:
-                record = {}
-            except OSError:
-                continue  # another user's
-            if record is not None:
-                with suppress(OSError):  # it was removed in the meantime
-                    found.append(_described(path, record))
+        return [run for path in self._paths() if (run := _described(path)) is not None]
+
+    def newest(self, limit: int, after: RunKey | None = None) -> Sequence[UnfinishedRun]:
+        keys: list[RunKey] = []
+        with suppress(FileNotFoundError, IntegrityError), opened(self._registry, RUNS) as runs:
+            for name in names_in(runs):
+                if _ID.fullmatch(name) and (key := _key(runs, self._path(name))) is not None:
+                    keys.append(key)
+        keys.sort(key=lambda key: (key.running, key.id), reverse=True)
+        found: list[UnfinishedRun] = []
+        for key in keys:
+            if len(found) < limit and (after is None or key.follows(after)):
+                run = _described(self._path(key.id))
+                found += [run] if run is not None else []
         return found
+
+    def find(self, run_id: str) -> UnfinishedRun | None:
+        return _described(self._path(run_id)) if _ID.fullmatch(run_id) else None
+
+    def progress(self, run_id: str) -> tuple[bytes, bytes]:
+        return read_progress(self._find(run_id))
 
     def abandoned(self) -> Iterator[Leftover]:
         """What dead runs left. Only inside a write transaction.
@@ -193,10 +204,11 @@ class LocalWorkspaces(Workspaces):
         return LocalWorkspace(path, model, descriptor, leave, self._busy_seconds)
 
     def _find(self, run_id: str) -> Path:
-        """The folder of a run. Only a name that is listed is found, so none leads elsewhere."""
-        for path in self._paths():
-            if path.name == run_id:
-                return path
+        """The folder of a run. Only a run's name is looked for, so none leads elsewhere."""
+        if _ID.fullmatch(run_id):
+            with suppress(FileNotFoundError, IntegrityError), opened(self._registry, RUNS) as runs:
+                if _is_folder(runs, run_id):
+                    return self._path(run_id)
         raise _no_such_run(run_id)
 
     def _path(self, run_id: str) -> Path:
@@ -238,20 +250,38 @@ def _lock_patiently(descriptor: int, path: Path) -> None:
     )
 
 
-def _described(path: Path, record: Mapping[str, Any]) -> UnfinishedRun:
-    return UnfinishedRun(
-        id=path.name,
-        record=record,
-        process=read_process(path) if _is_held(path) else None,
-        checkpoint=find_checkpoint(path),
-    )
+def _described(path: Path) -> UnfinishedRun | None:
+    """A run that has begun; None for another, and for one that was removed in the meantime."""
+    try:
+        record: Mapping[str, Any] | None = read_record(path)
+    except MlregError:
+        record = {}
+    except OSError:
+        return None  # another user's
+    if record is not None:
+        with suppress(OSError, IntegrityError):
+            with run_folder(path) as folder:
+                process = read_process(path) if _is_held(folder, path) else None
+            return UnfinishedRun(path.name, record, process, find_checkpoint(path))
+    return None
 
 
-def _is_held(path: Path) -> bool:
+def _key(runs: int, path: Path) -> RunKey | None:
+    """The place of a run that has begun, below an open folder; None as above."""
+    with suppress(OSError, IntegrityError):
+        folder = open_folder(runs, path.name, path)
+        try:
+            os.stat(RECORD, dir_fd=folder, follow_symlinks=False)
+            return RunKey(_is_held(folder, path), path.name)
+        finally:
+            os.close(folder)
+    return None
+
+
+def _is_held(folder: int, path: Path) -> bool:
     """Whether a run is alive. If its process is dead here, a sweep may be holding its lock."""
     try:
-        with run_folder(path) as folder:
-            descriptor = _open_lock(folder, path, os.O_RDONLY)
+        descriptor = _open_lock(folder, path, os.O_RDONLY)
     except IntegrityError:
         return False  # mlreg did not make it
     try:

@@ -21,10 +21,15 @@ class LedgerQueries(Rows):
         version: int | None = None,
         alias: str | None = None,
         limit: int | None = None,
+        before: int | None = None,
     ) -> list[LedgerRow]:
         wanted = {"model": model, "version": version, "alias": alias}
         given = {name: value for name, value in wanted.items() if value is not None}
-        where = " AND ".join(f"{name} = :{name}" for name in given) or "1"
+        terms = [f"{name} = :{name}" for name in given]
+        if before is not None:
+            given["before"] = before
+            terms.append("number < :before")
+        where = " AND ".join(terms) or "1"
         query = f"{_ROWS} WHERE {where} ORDER BY number DESC LIMIT :limit"
         rows = self._all(query, **given, limit=-1 if limit is None else limit)
         return [self._ledger_row(row) for row in rows]

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from registry_core.records import ModelSummary, Removal, Version
+from registry_core.store.sqlite.find import Find
 from registry_core.store.sqlite.ledger import LedgerQueries
 from registry_core.store.sqlite.rows import ENTRY_COLUMNS
+from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import IndexEntry, VersionKey
@@ -22,6 +24,8 @@ _NOT_COLLECTED = (
     "NOT EXISTS (SELECT 1 FROM removals WHERE removals.model = files.model "
     "AND removals.number = files.number AND collected <> '')"
 )
+# The versions whose metrics are the names that a list can be sorted by.
+_NEWEST = 50
 # How many versions an audit reads by one statement.
 _TOGETHER = 500
 
@@ -51,23 +55,62 @@ class SqliteReadTransaction(LedgerQueries):
         return found
 
     def versions(
-        self, model: str, limit: int | None = None, tag: tuple[str, str | None] | None = None
+        self, model: str, limit: int | None = None, query: VersionQuery = EVERY_VERSION
     ) -> list[Version]:
-        key, value = tag or (None, None)
+        find = Find(query, self._objective_of_all(model) if query.metrics else None)
+        terms = ["model = :model", _PRESENT, *find.conditions()]
+        values = {"model": model, "limit": -1 if limit is None else limit}
+        if query.after is not None:
+            place = f"SELECT {find.key} FROM versions WHERE model = :model AND number = :number"
+            last = self._first(place, model=model, number=query.after, **find.values)
+            terms.append(find.after(last))
+        where = " AND ".join(terms)
+        if limit is not None and query.order.key != "version":
+            # only those that are returned are read as a whole
+            chosen = (
+                f"SELECT number FROM versions WHERE {where} ORDER BY {find.order()} LIMIT :limit"
+            )
+            where = f"model = :model AND versions.number IN ({chosen})"
+        found = f"{where} ORDER BY {find.order()} LIMIT :limit"
+        return self._versions(found, **values, **find.values)
+
+    def metric_names(self, model: str) -> list[str]:
+        query = (
+            "SELECT DISTINCT key FROM (SELECT summary FROM versions "
+            f"WHERE {_PRESENT} AND model = :model ORDER BY number DESC LIMIT :some) "
+            "JOIN json_each(summary, '$.metrics')"
+        )
+        return [name for (name,) in self._all(query, model=model, some=_NEWEST)]
+
+    def _objective_of_all(self, model: str) -> str | None:
+        """The objective that all versions of a model have, also removed ones; else None."""
+        ends = [
+            self._first(
+                f"SELECT objective FROM versions WHERE model = :model ORDER BY objective{order} "
+                "LIMIT 1",
+                model=model,
+            )
+            for order in ("", " DESC")
+        ]
+        return ends[0] if ends[0] == ends[1] else None
+
+    def newest(self, limit: int, before: VersionKey | None = None) -> list[Version]:
+        model, number = before or (None, None)
         return self._versions(
-            f"{_PRESENT} AND model = :model "
-            "AND (:key IS NULL OR EXISTS (SELECT 1 FROM tags "
-            "WHERE tags.model = versions.model AND tags.number = versions.number "
-            "AND key = :key AND (:value IS NULL OR value = :value))) "
-            "ORDER BY number DESC LIMIT :limit",
+            f"{_PRESENT} AND (:model IS NULL OR rowid < (SELECT rowid FROM versions AS last "
+            "WHERE last.model = :model AND last.number = :number)) "
+            "ORDER BY rowid DESC LIMIT :limit",
             model=model,
-            key=key,
-            value=value,
-            limit=-1 if limit is None else limit,
+            number=number,
+            limit=limit,
         )
 
-    def newest(self, limit: int) -> list[Version]:
-        return self._versions(f"{_PRESENT} ORDER BY rowid DESC LIMIT :limit", limit=limit)
+    def by_run(self, name: str, limit: int) -> list[Version]:
+        return self._versions(
+            f"{_PRESENT} AND substr(run, -length(:name)) = :name ORDER BY rowid DESC LIMIT :limit",
+            name=name,
+            limit=limit,
+        )
 
     def entry(self, model: str, number: int) -> IndexEntry | None:
         where = "model = :model AND number = :number"

@@ -35,6 +35,7 @@ from registry_core.terminal.tables.table import (
 from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
+    from registry_core.evaluation.per_example_results import PerExampleResults
     from registry_core.records import ModelSummary, Removal, Version
 
 # the order of the splits; others follow
@@ -73,29 +74,39 @@ def show_versions(
     damaged: Collection[str],
     groups: Mapping[str, Sequence[Version]],
     wide: bool = False,
+    sorted_by: str = "",
 ) -> None:
-    """Show a line for each version, newest first; damaged ones are marked.
+    """Show a line for each version, in the order given; damaged ones are marked.
 
     Args:
         versions: versions of one model.
         damaged: references of the damaged ones.
         groups: group id -> the versions of the group.
         wide: show every column, however narrow the terminal is.
+        sorted_by: the metric or field that they are sorted by, whose column is always shown.
     """
-    metrics = metric_names(versions)
+    metrics = sorted(metric_names(versions), key=lambda name: name != sorted_by)
     has_aliases = any(version.aliases for version in versions)
     tagged = any(version.tags for version in versions)
+
+    def column(name: str) -> Column:
+        return Column(name, hideable=name != sorted_by)
+
+    def metric_column(name: str) -> Column:
+        return Column(metric_head(name), hideable=name != sorted_by)
+
     table = new_table(
         key_column("version"),
         *([Column("aliases", "between words")] if has_aliases else []),
-        *map(Column, map(metric_head, metrics[:2])),
-        Column("created"),
-        Column("preset"),
-        Column("seed"),
+        *map(metric_column, metrics[:2]),
+        column("created"),
+        column("preset"),
+        column("seed"),
         Column("train time"),
         *([Column("group", "between words")] if groups else []),
         *([Column("tags", "anywhere")] if tagged else []),
-        *map(Column, map(metric_head, metrics[2:])),
+        *map(metric_column, metrics[2:]),
+        *([column("dataset")] if sorted_by == "dataset" else []),
         wide=wide,
     )
     for version in versions:
@@ -111,26 +122,34 @@ def show_versions(
             *([safe_text(_numbers(groups.get(version.group, [])))] if groups else []),
             *([safe_text(tags_line({"set": version.tags}))] if tagged else []),
             *_metric_cells(version, metrics[2:]),
+            *([safe_text(version.dataset)] if sorted_by == "dataset" else []),
         )
     stdout().print(table)
 
 
 def show_version(
-    version: Version, manifest: Mapping[str, Any], together: Sequence[Version]
+    version: Version,
+    manifest: Mapping[str, Any],
+    together: Sequence[Version],
+    results: PerExampleResults | None,
 ) -> None:
-    """Show a version's facts and files.
+    """Show a version's facts, how it learned, what it gets wrong, and its files.
 
     Args:
         version: the version.
         manifest: its manifest.
         together: all versions of its group, including itself.
+        results: its results on the test split; None if they were not recorded.
     """
+    from registry_core.terminal.tables.quality import show_quality  # a list needs none of it
+
     console = stdout()
     title = safe_text(version.ref, "bold")
     if version.aliases:
         title.append(f"  {', '.join(version.aliases)}", "green")
     console.print(title)
     console.print(facts_table(_facts(version, manifest, together)))
+    show_quality(manifest, results)
     console.print()
     files = new_table(key_column("file"), Column("size"), Column("sha256"))
     for file in version.files:

@@ -1,0 +1,40 @@
+"""A report: a title and its sections, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry_core.sections import Section
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is shown of one version, or of several side by side.
+
+    Args:
+        title: such as `flowers@3`.
+        subtitle: a line below it.
+        sections: from top to bottom.
+        versions: the references of the versions; empty for a run that is not registered yet.
+    """
+
+    title: str
+    subtitle: str
+    sections: Sequence[Section]
+    versions: Sequence[str] = ()
+
+    def to_html(self) -> str:
+        """The report as one HTML file that loads nothing from elsewhere."""
+        from registry_core.reports.html import render_page
+
+        return render_page(self)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "subtitle": self.subtitle,
+            "versions": list(self.versions),
+            "sections": [section.to_json() for section in self.sections],
+        }

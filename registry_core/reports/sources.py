@@ -1,0 +1,156 @@
+"""What a report is made from: everything that the registry recorded of one version.
+
+A part that cannot be read becomes a sentence in `problems`; the rest is shown all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from registry_core.errors import MlregError
+from registry_core.evaluation.per_example_results import PerExampleResults
+from registry_core.evaluation.recorded import read_per_example_results
+from registry_core.evaluation.shown_examples import (
+    ShownExample,
+    read_plugin_sections,
+    read_shown_examples,
+)
+from registry_core.records import FIGURES_FOLDER, FileRecord, LedgerRow, Version
+from registry_core.sections import MAX_PICTURE_BYTES, Section
+from registry_core.store import Store
+
+# Figures that the host draws itself, without the number of a target: a report has charts of them.
+_STANDARD = ("confusion_matrix", "labels", "predicted_and_true", "residuals", "iou")
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+# A page shows this many figures of plugins, newest ledger rows, and bytes of figures together.
+MAX_FIGURES = 24
+MAX_FIGURE_BYTES = 8_000_000
+MAX_EVENTS = 200
+
+_Read = TypeVar("_Read")
+
+
+@dataclass(frozen=True)
+class ReportSource:
+    """What is known of one version, or of a run that is about to be registered.
+
+    Args:
+        manifest: the version's manifest, or the record of a run with its `model` and `run`.
+        version: the version; None for a run.
+        results: its results on the test split; None if they were not recorded.
+        examples: the worst mistakes.
+        plugin_sections: sections that plugins made.
+        pictures: path -> PNG of the figures that plugins drew.
+        ledger: the rows about the version, newest first.
+        group: the versions of its group, itself among them.
+        problems: part -> why it cannot be read, as a sentence: `manifest`, `results`, `examples`,
+            `sections`, `figures`, `ledger`, `group`.
+    """
+
+    manifest: Mapping[str, Any]
+    version: Version | None = None
+    results: PerExampleResults | None = None
+    examples: Sequence[ShownExample] = ()
+    plugin_sections: Sequence[Section] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    ledger: Sequence[LedgerRow] = ()
+    group: Sequence[Version] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        return self.version.model if self.version else str(self.manifest.get("model", ""))
+
+    @property
+    def name(self) -> str:
+        """The version's reference; the model's name for a run."""
+        return self.version.ref if self.version else self.model
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        found: Mapping[str, float] = (
+            self.version.metrics if self.version else self.manifest.get("metrics", {})
+        )
+        return found
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What the record says of the splits."""
+        return self.manifest.get("data") or {}
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.manifest.get("config") or {}
+
+
+def read_source(store: Store, version: Version) -> ReportSource:
+    """Everything that the registry recorded of a version, as far as it can be read."""
+    problems: dict[str, str] = {}
+    no_manifest: dict[str, Any] = {}
+    no_examples: list[ShownExample] = []
+    no_sections: list[Section] = []
+    no_rows: list[LedgerRow] = []
+
+    def read(part: str, what: Callable[[], _Read], otherwise: _Read) -> _Read:
+        try:
+            return what()
+        except MlregError as error:
+            problems[part] = error.what
+            return otherwise
+
+    manifest = read("manifest", partial(store.manifest, version), no_manifest)
+    results = read("results", partial(read_per_example_results, store, version), None)
+    examples = read("examples", partial(read_shown_examples, store, version), no_examples)
+    sections = read("sections", partial(read_plugin_sections, store, version), no_sections)
+    ledger = partial(store.ledger, version.model, version.version, limit=MAX_EVENTS)
+    group = partial(store.group, version)
+    return ReportSource(
+        manifest,
+        version,
+        results,
+        examples,
+        sections,
+        _figures(store, version, manifest, problems),
+        read("ledger", ledger, no_rows),
+        read("group", group, [version]),
+        problems,
+    )
+
+
+def _figures(
+    store: Store, version: Version, manifest: Mapping[str, Any], problems: dict[str, str]
+) -> dict[str, bytes]:
+    """The PNG files that plugins drew, in the order of their paths."""
+    found: dict[str, bytes] = {}
+    total = 0
+    for file in version.files:
+        if not is_own_figure(file, manifest) or len(found) == MAX_FIGURES:
+            continue
+        total += file.size
+        if total > MAX_FIGURE_BYTES:
+            break
+        try:
+            content = store.read(version, file.path)
+        except MlregError as error:
+            problems["figures"] = error.what
+            continue
+        if content.startswith(_PNG):
+            found[file.path] = content
+    return found
+
+
+def is_own_figure(file: FileRecord, manifest: Mapping[str, Any]) -> bool:
+    """Whether a file is a PNG that a plugin drew, rather than one of the host's figures."""
+    folder, _, name = file.path.rpartition("/")
+    if folder.partition("/")[0] != FIGURES_FOLDER or not name.endswith(".png"):
+        return False
+    stem = name.removesuffix(".png")
+    numbered = stem.rpartition("_")
+    kind = numbered[0] if numbered[2].isdigit() else stem
+    history = {metric.removeprefix("val_") for metric in manifest.get("history") or {}}
+    is_standard = folder == FIGURES_FOLDER and (kind in _STANDARD or stem in history)
+    return not is_standard and file.size <= MAX_PICTURE_BYTES

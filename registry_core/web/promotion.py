@@ -1,0 +1,185 @@
+"""The pages on which an alias moves: what the gate says comes before the button.
+
+A form carries the version that had the alias when the page was made. If another one has it by the
+time the form is sent, nothing moves, and the page shows what the gate says now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import RedirectResponse, Response
+
+from registry_core.errors import AliasMovedError, MlregError, UsageError
+from registry_core.promotion.gates import PromotionRefusedError, format_comparison
+from registry_core.promotion.promote import PromotionResult
+from registry_core.refs import check_alias_name, check_model_name
+from registry_core.web.access import form_of
+from registry_core.web.models import reference_of
+from registry_core.web.site import Malformed, View, number, parsed, status_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from registry_core.records import Version
+    from registry_core.web.site import Site
+
+_NONE = "none"
+
+
+def plan_promotion(site: Site, request: Request) -> View:
+    """The gate's verdict on a promotion, before it is asked for; or which alias is meant."""
+    version = site.registry.version(reference_of(request))
+    alias = request.query_params.get("alias", "").strip()
+    if not alias:
+        aliases = site.registry.aliases(version.model)
+        title = f"Promote {version.ref}"
+        return View(
+            "choose_alias.html",
+            {"title": title, "version": version, "aliases": aliases},
+            {"version": version.to_json(), "aliases": dict(aliases)},
+        )
+    return _promotion(site, version, parsed(check_alias_name, alias))
+
+
+def promote(site: Site, request: Request) -> Response:
+    """Move an alias to a version, unless it moved since the verdict was shown."""
+    version = site.registry.version(reference_of(request))
+    form = form_of(request)
+    alias = parsed(check_alias_name, form.get("alias", ""))
+
+    def move(expected: int | None) -> PromotionResult:
+        return site.registry.promote(
+            version,
+            alias,
+            reason=form.get("reason", "").strip(),
+            force=form.get("force") == "yes",
+            expected=expected,
+        )
+
+    def again(error: MlregError) -> View:
+        return _promotion(site, version, alias, error, status_of(request, error), form)
+
+    return _change(site, form, move, again)
+
+
+def plan_rollback(site: Site, request: Request) -> View:
+    """What a rollback would do."""
+    model = parsed(check_model_name, request.path_params["name"])
+    return _rollback(site, model, parsed(check_alias_name, request.path_params["alias"]))
+
+
+def roll_back(site: Site, request: Request) -> Response:
+    """Move an alias back, unless it moved since the page was shown."""
+    model = parsed(check_model_name, request.path_params["name"])
+    alias = parsed(check_alias_name, request.path_params["alias"])
+    form = form_of(request)
+
+    def move(expected: int | None) -> PromotionResult:
+        reason = form.get("reason", "").strip()
+        return site.registry.rollback(model, alias, reason=reason, expected=expected)
+
+    def again(error: MlregError) -> View:
+        return _rollback(site, model, alias, error, status_of(request, error))
+
+    return _change(site, form, move, again)
+
+
+def _change(
+    site: Site,
+    form: Mapping[str, str],
+    move: Callable[[int | None], PromotionResult],
+    again: Callable[[MlregError], View],
+) -> Response:
+    """Move an alias, then lead to the version; or show why not, and what would happen now."""
+    if not (expected := form.get("expected")):
+        raise Malformed(UsageError("The form has no expected holder.", "Load the page again."))
+    holder = None if expected == _NONE else number(expected)
+    try:
+        with site.changing:
+            found = move(holder)
+    except MlregError as error:
+        return site.page(again(error))
+    version = found.version
+    return RedirectResponse(
+        site.url("models", version.model, version.version, moved=found.alias), 303
+    )
+
+
+def _promotion(
+    site: Site,
+    version: Version,
+    alias: str,
+    failure: MlregError | None = None,
+    status: int = 200,
+    form: Mapping[str, str] | None = None,
+) -> View:
+    """The page of a promotion, with the error of the form that was sent, if it failed."""
+    with site.changing:
+        try:
+            found = site.registry.promote(version, alias, dry_run=True)
+        except PromotionRefusedError as refusal:
+            found = PromotionResult.of_refusal(refusal, dry_run=True)
+        except MlregError as error:
+            if failure is None:
+                raise
+            return View(
+                "error.html", {"title": "Error", "error": error}, {"error": error.to_json()}, status
+            )
+    decision = found.decision
+    difference = ""
+    if decision and decision.comparison and decision.incumbent:
+        refs = decision.candidate.ref, decision.incumbent.ref
+        difference = format_comparison(decision.comparison, *refs)
+    content = found.to_json()
+    return View(
+        "promote.html",
+        {
+            "title": f"Promote {version.ref} to {alias}",
+            "version": version,
+            "alias": alias,
+            "found": found,
+            "decision": decision,
+            "difference": difference,
+            "sources": dict.fromkeys(check.source for check in decision.checks) if decision else {},
+            "is_held": not found.promotion.changed,
+            "expected": _expected(found),
+            "failure": failure,
+            "is_stale": isinstance(failure, AliasMovedError),
+            "reason": (form or {}).get("reason", ""),
+        },
+        content if failure is None else {**content, "error": failure.to_json()},
+        status,
+    )
+
+
+def _rollback(
+    site: Site, model: str, alias: str, failure: MlregError | None = None, status: int = 200
+) -> View:
+    try:
+        found = site.registry.rollback(model, alias, dry_run=True)
+    except MlregError as error:
+        if failure is None:
+            raise
+        return View(
+            "error.html", {"title": "Error", "error": error}, {"error": error.to_json()}, status
+        )
+    return View(
+        "rollback.html",
+        {
+            "title": f"Roll back {model}@{alias}",
+            "model": model,
+            "alias": alias,
+            "found": found,
+            "expected": _expected(found),
+            "failure": failure,
+            "is_stale": isinstance(failure, AliasMovedError),
+        },
+        found.to_json(),
+        status,
+    )
+
+
+def _expected(found: PromotionResult) -> Any:
+    return found.previous.version if found.previous else _NONE

@@ -1,0 +1,54 @@
+"""The implementations of the store's interfaces that tests of the contract run over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry_core.store import Store
+from registry_core.store.interfaces import Index, Objects, Workspaces
+from registry_core.store.local.objects import LocalObjects
+from registry_core.store.local.workspaces import LocalWorkspaces
+from registry_core.store.sqlite.index import SqliteIndex
+
+
+@dataclass
+class Backend:
+    """One implementation of everything, for one empty registry.
+
+    Args:
+        objects: a new client of its objects, as another process would have.
+        workspaces: the same of its workspaces.
+        index: the same of its index.
+        store: the same of the whole.
+        damage: changes the content of an object behind the implementation's back.
+    """
+
+    objects: Callable[[], Objects]
+    workspaces: Callable[[], Workspaces]
+    index: Callable[[], Index]
+    store: Callable[[], Store]
+    damage: Callable[[str], None]
+
+
+def sqlite_and_folder(folder: Path) -> Backend:
+    registry = folder / "registry"
+    registry.mkdir()
+
+    def damage(digest: str) -> None:
+        path = registry / LocalObjects(registry).place(digest)
+        path.chmod(0o600)
+        content = path.read_bytes()
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+
+    return Backend(
+        lambda: LocalObjects(registry),
+        lambda: LocalWorkspaces(registry, busy_seconds=5),
+        lambda: SqliteIndex(registry, busy_seconds=0.2),
+        lambda: Store(registry),
+        damage,
+    )
+
+
+BACKENDS = {"SQLite and a folder": sqlite_and_folder}
