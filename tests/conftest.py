@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import tempfile
+import traceback
 from collections import Counter, defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="the same, with every case of every test, and every system call",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Show what a failure hides: Keras raises most errors again, without what caused them."""
+    report = yield
+    error = call.excinfo.value if call.excinfo is not None and report.failed else None
+    while error is not None and not error.__suppress_context__:
+        error = error.__cause__ or error.__context__
+    if error is not None and error.__context__ is not None:
+        hidden = "".join(traceback.format_exception(error.__context__))
+        report.sections.append(("the error behind it", hidden))
+    return report
 
 
 def pytest_configure(config: pytest.Config) -> None:
