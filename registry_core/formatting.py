@@ -68,7 +68,7 @@ def signed(name: str, difference: float) -> str:
 def epochs_of(training: Mapping[str, Any]) -> str:
     """How many epochs ran: `50 epochs`, or `12 of 50 epochs`."""
     ran, of = training["epochs"], training["of"]
-    return f"{ran:,} epochs" if ran == of else f"{ran:,} of {of:,} epochs"
+    return counted(ran, "epoch") if ran == of else f"{ran:,} of {counted(of, 'epoch')}"
 
 
 def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -108,10 +108,11 @@ def _facts(source: ReportSource) -> list[tuple[str, str]]:
     version, manifest = source.version, source.manifest
     facts: list[tuple[str, str]] = []
     if version:
+        tags = [f"{key}={value}" if value else key for key, value in version.tags.items()]
         facts += [
             ("created", when(version.created)),
             ("aliases", ", ".join(version.aliases) or "none"),
-            ("tags", ", ".join(f"{key}={value}" for key, value in version.tags.items()) or "none"),
+            ("tags", ", ".join(tags) or "none"),
         ]
     dataset = version.dataset if version else manifest.get("dataset")
     preset = version.preset if version else manifest.get("preset")

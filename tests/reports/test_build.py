@@ -80,6 +80,12 @@ def test_metrics_have_the_interval_of_the_test_examples(registry):
     assert facts(section(report, "Summary"))["objective"] == "test_accuracy, higher is better"
 
 
+def test_tags_are_written_as_they_are_typed(registry):
+    registry.tag(publish_zoo(registry.store), {"reviewed": "", "quality": "good"})
+    tags = facts(section(registry.report("zoo@1"), "Summary"))["tags"]
+    assert set(tags.split(", ")) == {"reviewed", "quality=good"}
+
+
 def test_a_metric_that_is_not_the_mean_of_the_examples_has_no_interval(registry):
     """Such as a loss with a term for the size of the weights."""
     metrics = {"test_accuracy": 0.75, "test_loss": 1.9}
