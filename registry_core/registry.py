@@ -61,6 +61,7 @@ class Registry(RegistryPredictor):
         plugins: PluginSet | None = None,
         observer: Observer | None = None,
         expected: int | EllipsisType | None = ...,
+        verdict: str | None = None,
     ) -> PromotionResult:
         """Move an alias to a version if its rules are satisfied and no plugin objects.
 
@@ -73,11 +74,13 @@ class Registry(RegistryPredictor):
             plugins: whose checks are asked; None is the version's plugin and the extensions.
             observer: is told the progress of a long comparison.
             expected: the number of the version that has the alias, or None; `...` accepts any.
+            verdict: that of the decision that a person saw; None accepts any.
 
         Raises:
             PromotionRefusedError: a check failed; the alias has not moved.
-            AliasMovedError: the alias is not on the expected version; it has not moved again.
-            IntegrityError: a file of the version is damaged; the alias has not moved.
+            AliasMovedError: the alias is not on the expected version.
+            VerdictChangedError: other checks fail, or there are other rules.
+            IntegrityError: a file of the version is damaged.
         """
         from registry_core.promotion.promote import promote
 
@@ -97,6 +100,7 @@ class Registry(RegistryPredictor):
             observer=observer,
             warnings=warnings,
             expected=expected,
+            verdict=verdict,
         )
 
     def _plugins_asked(self, version: Version) -> tuple[PluginSet, list[str]]:
@@ -126,8 +130,8 @@ class Registry(RegistryPredictor):
 
         Raises:
             UsageError: the alias was on no version before, or that version was removed.
-            AliasMovedError: the alias is not on the `expected` version; it has not moved.
-            IntegrityError: a file of the earlier version is damaged; the alias has not moved.
+            AliasMovedError: the alias is not on the `expected` version.
+            IntegrityError: a file of the earlier version is damaged.
         """
         from registry_core.promotion.promote import rollback
 
