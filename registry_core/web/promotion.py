@@ -1,8 +1,8 @@
 """The pages on which an alias moves: what the gate says comes before the button.
 
-A form carries the version that had the alias when the page was made, and a digest of the verdict. If
-either is another by the time the form is sent, nothing moves, and the page shows what the gate says
-now.
+A form carries the version that had the alias when the page was made, and a digest of the verdict.
+If either is another by the time the form is sent, nothing moves, and the page shows what the gate
+says now.
 """
 
 from __future__ import annotations

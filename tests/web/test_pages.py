@@ -185,6 +185,8 @@ def test_a_damaged_version_is_shown_as_such_and_takes_nothing_down(tmp_path):
     page = inside.get("/models/flowers/4")
     assert page.status == 200
     assert 'role="alert"' in page.text
+    assert ">Promote</a>" in inside.get("/models/flowers/3").text
+    assert ">Promote</a>" not in inside.get("/models/flowers/5").text
     assert inside.get("/models/flowers/4.json").json["errors"][0]["exit_status"] == 6
     assert inside.get("/models/flowers").status == 200
     assert inside.get("/compare?ref=flowers@3&ref=flowers@4").status == 200
@@ -306,6 +308,7 @@ def test_the_verdict_comes_before_the_button_and_a_refusal_needs_a_reason(tmp_pa
     address = "/models/flowers/1/promote?alias=production"
     page = inside.get(address).text
     assert page.index("test_accuracy at least 0.65") < page.index("<button")
+    assert "<h3>Rule of this program</h3>" in page  # not of a file
     assert "Promote despite failed checks" in page
     assert "The gate refuses it" in page
     assert change(inside, address).status == 422
