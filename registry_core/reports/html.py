@@ -142,5 +142,7 @@ def _is_number(value: object) -> bool:
 
 
 def _number(value: float) -> str:
-    """An integer with separators, anything else with six significant digits."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+    """An integer with separators, anything else with six significant digits or all whole ones."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if 1e5 <= abs(value) < 1e15 else f"{value:,.6g}"

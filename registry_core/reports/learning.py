@@ -33,17 +33,16 @@ def learning_curves(source: ReportSource) -> Section:
     if same is not None:
         blocks.append(
             Text(
-                f"The validation split is the {same} split: these curves are measured on the "
-                f"{same} examples."
+                f"The validation split is the {same} split itself: the validation curves are "
+                f"measured on the {same} examples."
             )
         )
-    validation = f"validation (the {same} split)" if same else "validation"
     names = ordered_metrics(history)
     for metric in names[:MAX_CHARTS]:
         if metric == LEARNING_RATE:
             blocks.append(_chart(metric, [("learning rate", history[metric])]))
             continue
-        lines = [("training", metric), (validation, f"val_{metric}")]
+        lines = [("training", metric), ("validation", f"val_{metric}")]
         blocks.append(
             _chart(metric, [(name, history[key]) for name, key in lines if key in history])
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -290,7 +291,7 @@ def environment(source: ReportSource) -> Section:
         if recorded.get(name)
     ]
     for name, value in (recorded.get("variables") or {}).items():
-        facts.append((name, value))
+        facts.append((name, _without_paths(value)))
     if git := recorded.get("git"):
         changed = ", with uncommitted changes" if git.get("dirty") else ""
         facts.append(("git", f"{git.get('commit')}{changed}"))
@@ -298,6 +299,11 @@ def environment(source: ReportSource) -> Section:
     if plugins := _plugins(source.manifest.get("plugins")):
         blocks.append(Table(("plugin", "module", "package"), plugins, "Plugins of the run"))
     return Section("Environment", blocks)
+
+
+def _without_paths(value: str) -> str:
+    """The value of a variable; a page that is sent around names no folder of a machine."""
+    return "set to a path" if re.search(r"[/\\~]", value) else value
 
 
 def _plugins(recorded: Any) -> list[tuple[str, str, str]]:
