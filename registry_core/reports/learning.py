@@ -25,7 +25,7 @@ def learning_curves(source: ReportSource) -> Section:
     history = recorded_history(source.manifest)
     if not history:
         said = "No learning curves are recorded."
-        if source.manifest.get("imported"):
+        if source.imported:
             said = "An imported model was not trained here: it has no learning curves."
         return Section("Learning curves", [Text(said)])
     same = _validated_on(source)
@@ -138,11 +138,10 @@ def title_of(metric: str) -> str:
 
 
 def _validated_on(source: ReportSource) -> str | None:
-    if source.manifest.get("imported"):
+    if source.imported:
         return None
-    splits = source.data.get("splits") or {}
     try:
-        return validation_split(splits)
+        return validation_split(source.splits)
     except (KeyError, TypeError):  # an older record without fingerprints
         return None
 

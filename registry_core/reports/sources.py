@@ -18,12 +18,15 @@ from registry_core.evaluation.shown_examples import (
     read_plugin_sections,
     read_shown_examples,
 )
+from registry_core.evaluation.task_summary import Interval, metric_intervals
 from registry_core.records import FIGURES_FOLDER, FileRecord, LedgerRow, Version
 from registry_core.sections import MAX_PICTURE_BYTES, Section
 from registry_core.store import Store
+from registry_core.tasks import Task, task_from_json
 
 # Figures that the host draws itself, without the number of a target: a report has charts of them.
 _STANDARD = ("confusion_matrix", "labels", "predicted_and_true", "residuals", "iou")
+_SPLITS = ("train", "validation", "test")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 # A page shows this many figures of plugins, newest ledger rows, and bytes of figures together.
@@ -78,6 +81,11 @@ class ReportSource:
         return found
 
     @property
+    def intervals(self) -> dict[str, Interval]:
+        """Metric -> its interval, of the metrics whose values are recorded example by example."""
+        return metric_intervals(self.metrics, self.results)
+
+    @property
     def data(self) -> Mapping[str, Any]:
         """What the record says of the splits."""
         return self.manifest.get("data") or {}
@@ -85,6 +93,51 @@ class ReportSource:
     @property
     def config(self) -> Mapping[str, Any]:
         return self.manifest.get("config") or {}
+
+    @property
+    def splits(self) -> dict[str, Any]:
+        """Split -> its description, in the order train, validation, test, others."""
+        found: Mapping[str, Any] = self.data.get("splits") or {}
+        order = [*(name for name in _SPLITS if name in found), *found]
+        return {name: found[name] for name in order}
+
+    @property
+    def task(self) -> Task | None:
+        """What the targets mean; None in older records and in those that cannot be read."""
+        recorded = self.data.get("task")
+        if not recorded:
+            return None
+        try:
+            return task_from_json(recorded)
+        except (MlregError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """One name for each class or label; empty if the targets are not classes."""
+        if (task := self.task) is not None:
+            return task.class_names
+        return self.data.get("class_names") or ()
+
+    @property
+    def imported(self) -> Mapping[str, Any] | None:
+        """What is recorded of the file that it was imported from; None if it was trained here."""
+        return self.manifest.get("imported")
+
+
+@dataclass(frozen=True)
+class VersionSource(ReportSource):
+    """What a card is written from: a registered version whose record is whole.
+
+    Args:
+        version: the version.
+        moves: the ledger's rows about it or about what replaced it, oldest first.
+        decisions: how many promotions of this model compared versions on its test split.
+    """
+
+    version: Version
+    moves: Sequence[LedgerRow] = ()
+    decisions: int = 0
 
 
 def read_source(store: Store, version: Version) -> ReportSource:
@@ -119,6 +172,31 @@ def read_source(store: Store, version: Version) -> ReportSource:
         read("group", group, [version]),
         problems,
     )
+
+
+def read_version(store: Store, version: Version) -> VersionSource:
+    """What the registry recorded of a version, without examples, sections and figures.
+
+    Raises:
+        IntegrityError: the manifest or the results are damaged.
+    """
+    manifest = store.manifest(version)
+    fingerprint = manifest.get("data", {}).get("splits", {}).get("test", {}).get("fingerprint")
+    rows = store.ledger(version.model)
+    return VersionSource(
+        manifest,
+        version,
+        read_per_example_results(store, version),
+        group=store.group(version),
+        moves=[row for row in reversed(rows) if version.version in (row.version, row.previous)],
+        decisions=sum(_compares(row, fingerprint) for row in rows) if fingerprint else 0,
+    )
+
+
+def _compares(row: LedgerRow, fingerprint: str) -> bool:
+    """Whether a promotion was decided by a comparison on this test split."""
+    comparison = row.evidence.get("comparison")
+    return isinstance(comparison, Mapping) and comparison.get("fingerprint") == fingerprint
 
 
 def _figures(
