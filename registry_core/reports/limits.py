@@ -32,9 +32,7 @@ def limits(source: VersionSource) -> list[str]:
     if source.imported:
         found.append("The model was imported: how it was trained, and on what, is not known.")
     elif len(source.group) < 2:
-        found.append(
-            "One run with one seed: how much the metrics vary between seeds is not known."
-        )
+        found.append("One run with one seed: how much the metrics vary between seeds is not known.")
     if source.results is None:
         found.append("No results for single test examples are recorded: there are no intervals.")
     if manifest.get("figures_missing"):

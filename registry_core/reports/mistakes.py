@@ -326,15 +326,11 @@ def worst(source: ReportSource) -> list[Section]:
         if source.results is None and not source.problems:
             return []
         return [Section("Worst mistakes", [Text("No examples are recorded for this version.")])]
-    return [
-        Section(
-            "Worst mistakes",
-            [
-                Text("The test examples with the greatest loss or error, the worst first."),
-                Gallery([item_of(example) for example in source.examples]),
-            ],
-        )
-    ]
+    said = "The test examples with the greatest loss or error, the worst first."
+    if more := source.omitted.get("examples"):
+        said = f"{said} {more}"
+    items = [item_of(example) for example in source.examples]
+    return [Section("Worst mistakes", [Text(said), Gallery(items)])]
 
 
 def item_of(example: ShownExample, *more: tuple[str, str]) -> GalleryItem:

@@ -19,7 +19,8 @@ from registry_core.evaluation.shown_examples import (
     read_shown_examples,
 )
 from registry_core.evaluation.task_summary import Interval, metric_intervals
-from registry_core.records import FIGURES_FOLDER, FileRecord, LedgerRow, Version
+from registry_core.formatting import counted
+from registry_core.records import FIGURES_FOLDER, LedgerRow, Version
 from registry_core.sections import MAX_PICTURE_BYTES, Section
 from registry_core.store import Store
 from registry_core.tasks import Task, task_from_json
@@ -52,6 +53,8 @@ class ReportSource:
         group: the versions of its group, itself among them.
         problems: part -> why it cannot be read, as a sentence: `manifest`, `results`, `examples`,
             `sections`, `figures`, `ledger`, `group`.
+        omitted: part -> why it is not on the page in full, as a sentence: `examples`, `sections`,
+            `figures`.
     """
 
     manifest: Mapping[str, Any]
@@ -63,6 +66,7 @@ class ReportSource:
     ledger: Sequence[LedgerRow] = ()
     group: Sequence[Version] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
+    omitted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -143,6 +147,7 @@ class VersionSource(ReportSource):
 def read_source(store: Store, version: Version) -> ReportSource:
     """Everything that the registry recorded of a version, as far as it can be read."""
     problems: dict[str, str] = {}
+    omitted: dict[str, str] = {}
     no_manifest: dict[str, Any] = {}
     no_examples: list[ShownExample] = []
     no_sections: list[Section] = []
@@ -167,10 +172,11 @@ def read_source(store: Store, version: Version) -> ReportSource:
         results,
         examples,
         sections,
-        _figures(store, version, manifest, problems),
+        _figures(store, version, manifest, problems, omitted),
         read("ledger", ledger, no_rows),
         read("group", group, [version]),
         problems,
+        omitted,
     )
 
 
@@ -200,35 +206,64 @@ def _compares(row: LedgerRow, fingerprint: str) -> bool:
 
 
 def _figures(
-    store: Store, version: Version, manifest: Mapping[str, Any], problems: dict[str, str]
+    store: Store,
+    version: Version,
+    manifest: Mapping[str, Any],
+    problems: dict[str, str],
+    omitted: dict[str, str],
 ) -> dict[str, bytes]:
     """The PNG files that plugins drew, in the order of their paths."""
     found: dict[str, bytes] = {}
-    total = 0
-    for file in version.files:
-        if not is_own_figure(file, manifest) or len(found) == MAX_FIGURES:
-            continue
-        total += file.size
-        if total > MAX_FIGURE_BYTES:
-            break
+    sizes = {file.path: file.size for file in version.files}
+    paths, others = shown_figures(sizes, manifest, MAX_FIGURE_BYTES)
+    omitted["figures"] = figures_omitted(others)
+    for path in paths:
         try:
-            content = store.read(version, file.path)
+            content = store.read(version, path)
         except MlregError as error:
             problems["figures"] = error.what
             continue
         if content.startswith(_PNG):
-            found[file.path] = content
+            found[path] = content
     return found
 
 
-def is_own_figure(file: FileRecord, manifest: Mapping[str, Any]) -> bool:
+def shown_figures(
+    sizes: Mapping[str, int], manifest: Mapping[str, Any], most_bytes: int
+) -> tuple[list[str], int]:
+    """The figures of plugins that a page shows, and the number of those that it does not.
+
+    Args:
+        sizes: path -> bytes of each file of the version.
+        manifest: of the version.
+        most_bytes: of all figures on the page together.
+    """
+    own = [path for path in sizes if _is_own_figure(path, manifest)]
+    shown: list[str] = []
+    for path in own:
+        left = most_bytes - sum(sizes[each] for each in shown)
+        if len(shown) < MAX_FIGURES and sizes[path] <= min(left, MAX_PICTURE_BYTES):
+            shown.append(path)
+    return shown, len(own) - len(shown)
+
+
+def figures_omitted(count: int) -> str:
+    """A sentence about figures that are not on the page; empty if it has all of them."""
+    if not count:
+        return ""
+    return (
+        f"The page would be too large with {counted(count, 'more figure')} of plugins; "
+        "the version has all as files."
+    )
+
+
+def _is_own_figure(path: str, manifest: Mapping[str, Any]) -> bool:
     """Whether a file is a PNG that a plugin drew, rather than one of the host's figures."""
-    folder, _, name = file.path.rpartition("/")
+    folder, _, name = path.rpartition("/")
     if folder.partition("/")[0] != FIGURES_FOLDER or not name.endswith(".png"):
         return False
     stem = name.removesuffix(".png")
     numbered = stem.rpartition("_")
     kind = numbered[0] if numbered[2].isdigit() else stem
     history = {metric.removeprefix("val_") for metric in manifest.get("history") or {}}
-    is_standard = folder == FIGURES_FOLDER and (kind in _STANDARD or stem in history)
-    return not is_standard and file.size <= MAX_PICTURE_BYTES
+    return not (folder == FIGURES_FOLDER and (kind in _STANDARD or stem in history))
