@@ -19,7 +19,8 @@ from report_helpers import (
 
 from registry_core.registry import Registry
 from registry_core.reports import MAX_PAGE_BYTES, render_run_report
-from registry_core.reports.html import render_contents, render_page, render_sections
+from registry_core.reports.html import render_page, render_sections
+from registry_core.reports.report import Report
 from registry_core.sections import Code, Section, Text
 from registry_core.settings import Settings
 from registry_core.tasks import Classification
@@ -95,11 +96,11 @@ def test_headings_and_contents_name_each_section_once(registry):
 def test_sections_of_the_same_title_have_names_of_their_own():
     """Also those whose title has no letter that an id may have."""
     sections = [Section(title, [Text("x")]) for title in ("A b", "a-B", "!", "?", "A b")]
-    page = Page(render_sections(sections))
-    assert [each["id"] for each in page.named("section")] == [
+    html = render_page(Report("a", "b", sections))
+    assert [each["id"] for each in Page(html).named("section")] == [
         "section-a-b", "section-a-b-2", "section", "section-2", "section-a-b-3"
     ]  # fmt: skip
-    assert 'href="#section-a-b-3"' in render_contents(sections)
+    assert 'href="#section-a-b-3"' in html
 
 
 def test_what_would_hide_or_turn_text_is_shown_as_its_code():
