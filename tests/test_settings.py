@@ -181,7 +181,7 @@ def test_a_user_without_a_home_gets_the_variable_to_set(monkeypatch):
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # nobody has an entry
     with pytest.raises(UsageError, match="Your home folder is not known") as caught:
-        registry_place(None, Settings()).folder
+        registry_place(None, Settings())
     assert "MLREG_HOME" in caught.value.command
     with pytest.raises(UsageError, match="Your home folder is not known"):
         cache_folder("flowers")
