@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 from starlette.routing import Route
-from web_helpers import HOME, HOSTILE, browser, form_token, make_world, signed_in
+from web_helpers import HOME, HOSTILE, browser, form_token, hidden_fields, make_world, signed_in
 
 from registry_core.web.access import HEADERS
 
@@ -107,6 +107,20 @@ def test_the_token_works_once(world):
     again = client.get("/?token=one-time")
     assert again.status == 403
     assert "set-cookie" not in again.headers
+
+
+def test_each_token_that_was_used_is_followed_by_another(world):
+    """A second browser enters with it, once; a wrong token brings none."""
+    tokens = []
+    first = browser(world, renewed=tokens.append)
+    assert first.get("/?token=wrong").status == 403
+    assert tokens == []
+    assert first.get("/?token=one-time").status == 200
+    first.cookies.clear()
+    assert [first.get(f"/?token={tokens[0]}").status for _ in range(2)] == [200, 200]
+    first.cookies.clear()
+    assert first.get(f"/?token={tokens[0]}").status == 403
+    assert len(set(tokens)) == 2
 
 
 def test_two_servers_share_no_session(world):
@@ -211,12 +225,12 @@ def test_a_field_that_no_page_reads_is_harmless_everywhere(world, inside):
 
 
 def test_odd_words_in_a_form_are_refused(world, inside):
-    """An alias, an expected holder."""
+    """An alias, an expected holder, a verdict."""
     before = world.rows()
-    token = form_token(inside.get("/models/flowers/3/promote?alias=staging").text)
-    for field in ("alias", "expected"):
+    shown = hidden_fields(inside.get("/models/flowers/3/promote?alias=staging").text)
+    for field in ("alias", "expected", "verdict"):
         for odd in [*ODD, ""]:
-            form = {"form": token, "alias": "staging", "expected": "none", field: odd}
+            form = shown | {field: odd}
             answer = inside.post("/models/flowers/3/promote", form)
             assert answer.status in (400, 409), (field, odd)
             assert "<script>alert" not in answer.text
