@@ -265,7 +265,7 @@ class RegistryLists:
     def curves(self, versions: Sequence[Version]) -> Mapping[str, Sequence[float]]:
         """A small curve of each version: what its objective measures, after each epoch.
 
-        That is the validation metric, or the training metric where there is none. Versions that
+        That is the validation metric, or else the training metric. Versions that
         were imported, or whose record is damaged, have no curve.
 
         Args:

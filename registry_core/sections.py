@@ -1,7 +1,7 @@
 """What a report is made of: sections of text, tables, charts and pictures, as plain data.
 
 The host makes sections of what a version recorded; a plugin adds its own with
-`mlreg_report_sections`. They are kept with the version as JSON, and whoever shows them draws them:
+`mlreg_report_sections`. They are kept with the version as JSON, and drawn when they are shown:
 a page, a file, a terminal. No section holds HTML. Imports neither NumPy nor TensorFlow.
 """
 

@@ -34,7 +34,7 @@ class Settings:
     """The content of plugins.toml.
 
     Args:
-        file: the file that was read; None if there is none.
+        file: the file that was read; None without one.
         registry: the registry's folder; None if the file names none.
         plugins: dataset plugin's name -> module.
         extensions: extension's name -> module.

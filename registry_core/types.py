@@ -168,7 +168,7 @@ class Examples:
     """What files hold, as `mlreg_inputs` returns it where a file may hold several examples.
 
     Args:
-        inputs: (examples, ...) raw, nested as the inputs of a split; None if there is none.
+        inputs: (examples, ...) raw, nested as the inputs of a split; None without one.
         counts: how many of them each path holds, in the order of the paths; empty: one each.
         names: what each example is called within its file, such as the number of its row; empty
             numbers them from 1. An example with an empty name is called as its file is.
@@ -229,7 +229,7 @@ class Checkpoints(Protocol):
 
     @property
     def checkpoint(self) -> Path | None:
-        """The last checkpoint's file; None if there is none."""
+        """The last checkpoint's file; None without one."""
 
     def keep(self, write: Callable[[BinaryIO], object]) -> None:
         """Replace the checkpoint with what `write` writes.
@@ -414,7 +414,7 @@ class RunResult:
         class_names: one name for each class; empty if the targets are not classes.
         validated_on_test: whether the validation split is the test split itself.
         task: what the targets mean.
-        evaluate_validation: measures the model on the validation split; None if there is none.
+        evaluate_validation: measures the model on the validation split; None without one.
     """
 
     model: str

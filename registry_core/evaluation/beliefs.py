@@ -84,7 +84,7 @@ class Output:
         name: `output`, `output['mask']`.
         shape: of one example's output.
         dtype: its dtype.
-        least: its smallest finite number; None if there is none, as for the next two.
+        least: its smallest finite number; None without one, as for the next two.
         mean: the mean of the finite ones.
         greatest: the largest finite one.
         numbers: all of it, nested as its axes are; None if there are more than `MAX_NUMBERS`.

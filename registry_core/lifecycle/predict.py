@@ -1,7 +1,7 @@
 """Predicts files with a registered version: read, check, predict, put into words.
 
 Files are read and predicted batch by batch, so that memory stays bounded. What cannot be read is
-named, and the rest goes on. Nothing is registered or changed.
+named, and the others are predicted. Nothing is registered or changed.
 """
 
 from __future__ import annotations

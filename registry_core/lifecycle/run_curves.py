@@ -1,4 +1,4 @@
-"""How far a run is and its metrics after each epoch, for whoever looks at it while it goes on.
+"""How far a run is and its metrics after each epoch, for those who look at it while it runs.
 
 A run appends a line to `epochs.jsonl` in its folder after each epoch, and replaces `progress.json`
 there at most once a second. Neither is synced: after a crash of the machine the last ones may be
@@ -247,7 +247,7 @@ def _finished(store: Store, version: Version) -> RunCurves:
 def version_curves(store: Store, versions: Sequence[Version]) -> dict[str, list[float]]:
     """A small curve of each version: what its objective measures, after each epoch.
 
-    That is the validation metric, or the training metric where there is none. Versions that were
+    That is the validation metric, or else the training metric. Versions that were
     imported, or whose record is damaged, have no curve.
 
     Args:

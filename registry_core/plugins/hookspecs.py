@@ -380,7 +380,7 @@ def mlreg_inputs(
 
     Raises:
         DataError: a file cannot be read. After any exception the host calls the hook again with one
-            path at a time, names those that fail, and goes on with the others.
+            path at a time, names those that fail, and continues with the others.
 
     Example:
         from mlreg import Examples, hookimpl

@@ -31,7 +31,7 @@ class PluginSource:
         module: the module to import.
         kind: "dataset" or "extension".
         origin: what names it: the path of plugins.toml, or a distribution and its version.
-        rival: another module with the same name, and what names it; None if there is none.
+        rival: another module with the same name, and what names it; None without one.
         folder: the folder in which the module is expected; None if a package installed it.
         brought_by: the distribution and its version whose entry point names it; None if none does.
     """

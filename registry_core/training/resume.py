@@ -151,7 +151,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         phases: of the training; empty if it has none.
         observer: receives warnings: a checkpoint cannot be written, or something cannot be resumed.
         stop: checked after every batch.
-        event_log: the run's TensorBoard log; its sizes are saved. None if there is none.
+        event_log: the run's TensorBoard log; its sizes are saved. None without one.
     """
 
     def __init__(

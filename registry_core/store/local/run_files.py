@@ -30,7 +30,7 @@ RECORD = "run.json"
 CHECKPOINT = "checkpoint.zip"
 FILES = "files"
 LOG = "run.log"
-# What others see of the run while it goes on; nothing depends on it.
+# What others see of the run while it runs; nothing depends on it.
 EPOCHS = "epochs.jsonl"
 PROGRESS = "progress.json"
 _OF_EVERY_RUN = {LOCK, RECORD, LOG, EPOCHS, PROGRESS}
