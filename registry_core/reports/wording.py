@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # One value of a table or of facts has at most this many characters.
 _LONGEST = 2_000
+_LONGEST_SETTING = 500
 
 # a space at which no line breaks
 _NARROW = "\u202f"
@@ -30,8 +31,8 @@ def clip(value: object, longest: int = _LONGEST) -> str:
 
 
 def setting(value: object) -> str:
-    """A setting's value as `-p` takes it."""
-    return clip(as_typed(value))
+    """A setting's value as `-p` takes it; there may be hundreds, so a long one is cut early."""
+    return clip(as_typed(value), _LONGEST_SETTING)
 
 
 def quantity(value: float) -> str:
