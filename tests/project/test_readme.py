@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from cli_helpers import forked_mlreg
 
 from registry_core.plugins import hookspecs
 
@@ -37,9 +38,8 @@ def python_block(marker: str) -> str:
 @cache
 def help_of(*words: str) -> str:
     """A command's help page."""
-    command = [sys.executable, "-m", "registry_core", *words, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, env={"COLUMNS": "200"})
-    return done.stdout if done.returncode == 0 else ""
+    done = forked_mlreg(*words, "--help", COLUMNS="200")
+    return done.stdout if done.status == 0 else ""
 
 
 @pytest.mark.parametrize("hook", HOOKS)
