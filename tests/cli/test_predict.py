@@ -131,6 +131,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(run):
         assert "Preparing" not in done.stderr
 
 
+@pytest.mark.gate
 def test_an_interrupt_says_that_nothing_changed(run, tmp_path):
     """As for `evaluate`."""
     reads = "import os, signal\n    os.kill(os.getpid(), signal.SIGINT)\n"

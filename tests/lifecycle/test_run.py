@@ -408,6 +408,7 @@ def test_an_extension_adds_its_figures_to_the_hosts(tmp_path):
     assert figures(project.run()) == ["figures/history.png", "figures/more.txt"]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "measured", "written"),
     [
@@ -460,7 +461,7 @@ def test_a_report_that_fails_costs_a_warning_not_the_version(tmp_path, body, rea
     assert project.observer.stages == STAGES
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "error",
     [OSError(28, "No space left on device"), ValueError("bad font"), MemoryError()],
@@ -638,7 +639,7 @@ def test_a_diverged_run_keeps_its_checkpoint(tmp_path):
     assert read_state(run.checkpoint)["epoch"] == 1
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
     """The batch is finished and reported; the run can be resumed."""
@@ -742,7 +743,7 @@ def killed_while(method: str, project: Project) -> None:
     assert in_child(lambda: project.run(backend=Killed)) == -9
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("method", ["fit", "evaluate", "save", "check_saved"])
 def test_a_run_killed_at_any_stage_leaves_no_version(tmp_path, method):
     """What it had written lies under runs/ only; what it does not take to go on is swept next."""

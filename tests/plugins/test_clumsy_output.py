@@ -50,7 +50,7 @@ def test_a_plugins_output_goes_to_stderr(project, way):
     assert_registered(done, folder, "noise")
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report", "mlreg_registered"])
 def test_output_of_every_hook_goes_to_stderr(project, hook):
     """Also at import; with -q, stdout has only the version's reference."""

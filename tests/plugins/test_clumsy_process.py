@@ -53,7 +53,7 @@ def test_a_hook_that_closes_the_streams_is_named_and_the_run_continues(project, 
         assert "later" in done.stderr
 
 
-@pytest.mark.gate(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("end", [64, 256, 4096])
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report"])
 def test_a_hook_that_closes_mlregs_files_stops_the_run(project, hook, end):
@@ -80,6 +80,7 @@ def test_a_notification_hook_that_closes_files_keeps_the_version(project):
     )
 
 
+@pytest.mark.gate
 def test_files_closed_one_by_one_are_a_plugin_error(project):
     """A loop that spares some descriptors is noticed when the file is used."""
     code = (
@@ -286,6 +287,7 @@ def test_a_thread_that_ends_soon_is_waited_for(project):
     assert (folder / "done").exists()
 
 
+@pytest.mark.gate
 def test_atexit_functions_run_despite_daemon_threads(project):
     """A daemon thread does not prevent others' cleanup."""
     code = "threading.Thread(target=time.sleep, args=[600], daemon=True).start()"

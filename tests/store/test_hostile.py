@@ -368,7 +368,7 @@ def misnamed(request, registry) -> tuple[Registry, str]:
     return registry, name
 
 
-@pytest.mark.gate(keep=7)
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("words", [["runs"], ["runs", "-q"]], ids=" ".join)
 def test_a_runs_name_is_never_shown_as_it_stands(misnamed, words):
     registry, name = misnamed
@@ -412,7 +412,7 @@ LINES = {
 
 
 @pytest.mark.exhaustive(keep=5)
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("at", [0, -1], ids=["first", "last"])
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_of_the_ledger_that_is_none_is_damage_and_no_bug(registry, line, at):

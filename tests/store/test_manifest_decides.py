@@ -155,6 +155,7 @@ def _everything(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.gate(keep=40)
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("change", ALL)
 def test_a_version_whose_row_was_changed_by_hand_is_not_used(registry, tmp_path, change, use):

@@ -89,6 +89,7 @@ def test_a_copy_works_whatever_became_of_the_modes(made, tmp_path, copy):
     assert_works(tmp_path / "there")
 
 
+@pytest.mark.gate
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_a_registry_on_a_read_only_mount_is_read_and_says_why_it_is_not_written(made, tmp_path):
     """As a snapshot, a container's volume or a squashed image is, for root too."""

@@ -38,7 +38,7 @@ def load(training, tmp_path):
 
 
 @pytest.mark.exhaustive(keep=3)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("name", PLUGINS)
 def test_every_nesting_is_trained_registered_and_measured_again(name, backend, load, tmp_path):
     """The mean loss of the examples is the registered loss; a second evaluation is identical."""

@@ -258,6 +258,7 @@ def test_checkpoints_can_follow_every_batch_and_every_epoch(at_every_batch):
     ]
 
 
+@pytest.mark.gate
 def test_a_run_stopped_after_every_batch_and_epoch_ends_as_if_never_stopped(
     kinds, at_every_batch, tmp_path
 ):

@@ -152,7 +152,7 @@ def test_every_seed_trains_every_container(container, seed, tmp_path):
 
 
 @pytest.mark.exhaustive(keep=4)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_every_kind_of_target_trains_with_the_default_configuration(container, kind, tmp_path):
