@@ -39,7 +39,7 @@ def test_exactly_the_broken_rule_fails(rule):
     assert found[rule].remedy
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(

@@ -226,6 +226,7 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", ["train", "test"])
 @pytest.mark.parametrize("fault", FAULTS)

@@ -70,6 +70,7 @@ def order_of(epoch: list) -> list[int]:
     return [index for (_, _, _, indices), _ in epoch for index in indices]
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_epoch_does_not_depend_on_earlier_ones(made, kind):
@@ -84,6 +85,7 @@ def test_an_epoch_does_not_depend_on_earlier_ones(made, kind):
     assert epoch_of(through, 0) == epochs[0]
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_epoch_has_the_remaining_batches(made, kind):

@@ -299,6 +299,7 @@ def test_only_the_remaining_batches_are_trained(kinds, stopped_at):
     assert resumed.history.epoch_seconds[1] > 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_stream_stopped_within_an_epoch_ends_as_if_never_stopped(kinds, tmp_path):
     """The examples that were done are skipped; after the last batch, all of them."""
@@ -423,6 +424,7 @@ def test_a_damaged_checkpoint_restarts_the_run(kinds, stopped_at):
     assert "The run starts from the beginning" in ended.observer.warnings[0]
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("change", "said"),

@@ -115,6 +115,7 @@ def test_the_classes_of_one_hot_targets_and_of_each_position_are_weighed(tf):
     assert class_weighing(None)(tf.eye(3)) == ()
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 def test_weights_count_in_validation_and_evaluation_and_class_weights_do_not(
