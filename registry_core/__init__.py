@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from registry_core.promotion.gates import Check as Check
     from registry_core.promotion.gates import Decision as Decision
     from registry_core.promotion.gates import PromotionRefusedError as PromotionRefusedError
+    from registry_core.promotion.gates import VerdictChangedError as VerdictChangedError
     from registry_core.records import FileRecord as FileRecord
     from registry_core.records import GarbageCollection as GarbageCollection
     from registry_core.records import LedgerRow as LedgerRow
@@ -122,6 +123,7 @@ _MODULES = {
     "Check": "promotion.gates",
     "Decision": "promotion.gates",
     "PromotionRefusedError": "promotion.gates",
+    "VerdictChangedError": "promotion.gates",
     "FileRecord": "records",
     "GarbageCollection": "records",
     "LedgerRow": "records",

@@ -61,23 +61,26 @@ class Registry(RegistryPredictor):
         plugins: PluginSet | None = None,
         observer: Observer | None = None,
         expected: int | EllipsisType | None = ...,
+        verdict: str | None = None,
     ) -> PromotionResult:
         """Move an alias to a version if its rules are satisfied and no plugin objects.
 
         Args:
             reference: the version.
             alias: the alias.
-            reason: kept in the ledger.
-            force: overrule failed checks; needs a reason.
+            reason: for the ledger.
+            force: overrule failed checks, with a reason.
             dry_run: decide, and change nothing.
             plugins: whose checks are asked; None is the version's plugin and the extensions.
             observer: is told the progress of a long comparison.
-            expected: the number of the version that has the alias, or None; `...` accepts any.
+            expected: number of the version that has the alias, or None; `...` is any.
+            verdict: of the decision that a person saw; None is any.
 
         Raises:
-            PromotionRefusedError: a check failed; the alias has not moved.
-            AliasMovedError: the alias is not on the expected version; it has not moved again.
-            IntegrityError: a file of the version is damaged; the alias has not moved.
+            PromotionRefusedError: a check failed.
+            AliasMovedError: it is not on the `expected` version.
+            VerdictChangedError: other checks fail, or other rules apply.
+            IntegrityError: a file of the version is damaged.
         """
         from registry_core.promotion.promote import promote
 
@@ -97,6 +100,7 @@ class Registry(RegistryPredictor):
             observer=observer,
             warnings=warnings,
             expected=expected,
+            verdict=verdict,
         )
 
     def _plugins_asked(self, version: Version) -> tuple[PluginSet, list[str]]:
@@ -107,8 +111,8 @@ class Registry(RegistryPredictor):
         if version.dataset in known.datasets:
             return known.load(version.dataset), []
         return known.load(None), [
-            f"The plugin '{version.dataset}' is not installed here: "
-            "if it checks promotions, its checks were not asked."
+            f"The plugin '{version.dataset}' is not installed here: if it checks promotions, "
+            "its checks were not asked."
         ]
 
     def rollback(
@@ -126,8 +130,8 @@ class Registry(RegistryPredictor):
 
         Raises:
             UsageError: the alias was on no version before, or that version was removed.
-            AliasMovedError: the alias is not on the `expected` version; it has not moved.
-            IntegrityError: a file of the earlier version is damaged; the alias has not moved.
+            AliasMovedError: it is not on the `expected` version.
+            IntegrityError: a file of that version is damaged.
         """
         from registry_core.promotion.promote import rollback
 

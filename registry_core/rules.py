@@ -184,12 +184,13 @@ class SetRule:
     def place(self) -> str:
         """Where it is stored, as a heading without the alias.
 
-        `rule of the registry, set 2026-05-03 14:30 UTC by USER`, or `rule in FILE`.
+        `rule of the registry, set 2026-05-03 14:30 UTC by USER`, or `rule in FILE`; a program can
+        give rules without a file.
         """
         if self.source == "registry":
             moment = f"{self.since[:10]} {self.since[11:16]} UTC"
             return f"rule of the registry, set {moment} by {self.who}"
-        return f"rule in {self.file}"
+        return f"rule in {self.file}" if self.file else "rule of this program"
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"alias": self.alias, "source": self.source}

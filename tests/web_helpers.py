@@ -203,6 +203,11 @@ def signed_in(world: World, **options: Any) -> Browser:
     return client
 
 
+def hidden_fields(page: str) -> dict[str, str]:
+    """What the forms on a page carry beside what a person types."""
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+
 def form_token(page: str) -> str:
     """The token of the form on a page."""
     return re.findall(r'name="form" value="([^"]+)"', page)[0]

@@ -7,11 +7,14 @@ no rule asks for it. Knows no store: per-example results and earlier decisions a
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from registry_core.errors import (
+    BusyError,
     IntegrityError,
     RefusedError,
     UsageError,
@@ -87,6 +90,13 @@ class Decision:
         """Number of the ledger row that set the registry's rule; None if it has no rule."""
         return next((each.row for each in self.rules if each.source == "registry"), None)
 
+    @property
+    def verdict(self) -> str:
+        """A short digest of what fails and of the rules: after a change, it is another one."""
+        failed = [(check.source, check.name, check.found) for check in self.failed]
+        text = json.dumps([failed, [rule.to_json() for rule in self.rules]])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def evidence(self, force: bool = False) -> dict[str, Any]:
         """The evidence of the decision as JSON, for the ledger.
 
@@ -145,6 +155,19 @@ class PromotionRefusedError(RefusedError):
     def briefly(self) -> RefusedError:
         """The same error without the list of failures, for output that already shows the checks."""
         return RefusedError(f"{counted_failures(self.decision)}.", self.remedy, self.command)
+
+
+class VerdictChangedError(BusyError):
+    """The checks find something else than what the caller has seen; the alias has not moved."""
+
+    def __init__(self, decision: Decision) -> None:
+        candidate, alias = decision.candidate.ref, decision.alias
+        super().__init__(
+            f"What the gate says about {candidate} and {alias} has changed since it was shown.",
+            "It was not moved: look at the checks as they are now.",
+            f"mlreg promote {candidate} {alias} --dry-run",
+        )
+        self.decision = decision
 
 
 def counted_failures(decision: Decision) -> str:

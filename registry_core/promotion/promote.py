@@ -17,7 +17,11 @@ from registry_core.evaluation.recorded import read_per_example_results
 from registry_core.plugins.manager import PluginSet
 from registry_core.process.guard import warn
 from registry_core.promotion import gates
-from registry_core.promotion.gates import Decision, PromotionRefusedError
+from registry_core.promotion.gates import (
+    Decision,
+    PromotionRefusedError,
+    VerdictChangedError,
+)
 from registry_core.promotion.registry_rules import file_rules, rules_in_force
 from registry_core.records import LedgerAction, Promotion, Version
 from registry_core.refs import Ref, check_alias_name
@@ -97,6 +101,7 @@ def promote(
     observer: Observer | None = None,
     warnings: Sequence[str] = (),
     expected: int | EllipsisType | None = ...,
+    verdict: str | None = None,
 ) -> PromotionResult:
     """Move an alias to a version if its rules are satisfied and no plugin objects.
 
@@ -116,10 +121,12 @@ def promote(
         warnings: kept with the decision, before those about rules.
         expected: the number of the version that has the alias, None for no version; `...` accepts
             any.
+        verdict: `Decision.verdict` of the decision that the caller has seen; None accepts any.
 
     Raises:
         PromotionRefusedError: a check failed; the ledger has it, and the alias has not moved.
         AliasMovedError: the alias is not on the expected version; it has not moved again.
+        VerdictChangedError: other checks fail, or there are other rules, also with `force`.
         IntegrityError: a file of the version is damaged; the alias has not moved.
     """
     gates.check_force(force, reason)
@@ -136,6 +143,8 @@ def promote(
         decision = _decide(store, settings, checked, alias, plugins, observer, warnings)
         if expected is not ...:
             _check_expected(decision.incumbent, expected, candidate, alias)
+        if verdict is not None and decision.verdict != verdict:
+            raise VerdictChangedError(decision)
         grounds = decision.evidence(force)
         if decision.failed and not force:
             if not dry_run:

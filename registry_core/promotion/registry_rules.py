@@ -88,7 +88,7 @@ class RuleChanges(Sequence[RuleChange]):
 
 def file_rules(settings: Settings) -> dict[str, SetRule]:
     """The rules of plugins.toml, by alias."""
-    file = str(settings.file)
+    file = str(settings.file or "")
     return {
         alias: SetRule(alias, rule, "plugins.toml", file)
         for alias, rule in settings.promotion.items()

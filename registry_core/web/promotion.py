@@ -1,7 +1,8 @@
 """The pages on which an alias moves: what the gate says comes before the button.
 
-A form carries the version that had the alias when the page was made. If another one has it by the
-time the form is sent, nothing moves, and the page shows what the gate says now.
+A form carries the version that had the alias when the page was made, and a digest of the verdict.
+If either is another by the time the form is sent, nothing moves, and the page shows what the gate
+says now.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import RedirectResponse, Response
 
 from registry_core.errors import AliasMovedError, MlregError, UsageError
-from registry_core.promotion.gates import PromotionRefusedError, format_comparison
+from registry_core.promotion.gates import (
+    PromotionRefusedError,
+    VerdictChangedError,
+    format_comparison,
+)
 from registry_core.promotion.promote import PromotionResult
 from registry_core.refs import check_alias_name, check_model_name
 from registry_core.web.access import form_of
@@ -44,10 +49,12 @@ def plan_promotion(site: Site, request: Request) -> View:
 
 
 def promote(site: Site, request: Request) -> Response:
-    """Move an alias to a version, unless it moved since the verdict was shown."""
+    """Move an alias to a version, unless it moved or the verdict changed since it was shown."""
     version = site.registry.version(reference_of(request))
     form = form_of(request)
     alias = parsed(check_alias_name, form.get("alias", ""))
+    if not (verdict := form.get("verdict")):
+        raise Malformed(UsageError("The form has no verdict.", "Load the page again."))
 
     def move(expected: int | None) -> PromotionResult:
         return site.registry.promote(
@@ -56,6 +63,7 @@ def promote(site: Site, request: Request) -> Response:
             reason=form.get("reason", "").strip(),
             force=form.get("force") == "yes",
             expected=expected,
+            verdict=verdict,
         )
 
     def again(error: MlregError) -> View:
@@ -146,7 +154,8 @@ def _promotion(
             "is_held": not found.promotion.changed,
             "expected": _expected(found),
             "failure": failure,
-            "is_stale": isinstance(failure, AliasMovedError),
+            "verdict": decision.verdict if decision else "",
+            "is_stale": isinstance(failure, (AliasMovedError, VerdictChangedError)),
             "reason": (form or {}).get("reason", ""),
         },
         content if failure is None else {**content, "error": failure.to_json()},

@@ -25,6 +25,7 @@ from registry_core.errors import (
     StorageError,
     UsageError,
 )
+from registry_core.promotion.gates import VerdictChangedError
 from registry_core.reports import charts
 from registry_core.reports.html import render_sections
 
@@ -45,6 +46,7 @@ _Found = TypeVar("_Found")
 _STATUS: Sequence[tuple[type[MlregError], int]] = (
     (AliasMovedError, 409),
     (RuleChangedError, 409),
+    (VerdictChangedError, 409),
     (BusyError, 503),
     (UsageError, 400),
     (RefusedError, 422),

@@ -25,6 +25,8 @@ DONE = [
     "history flowers@production --at 2030-01-01",
     "compare flowers@1 flowers@2",
     "report flowers@1 flowers@2",
+    "card flowers@1",
+    "bom flowers@1",
     "runs",
     "promote flowers@1 production --dry-run",
     "promote flowers@1 production",
@@ -96,6 +98,11 @@ FAILED = [
     ("import flowers absent.keras --dry-run", 2, "absent.keras"),
     ("evaluate flowers@1 --split nothing", 2, "nothing"),
     ("reproduce flowers@99", 2, "99"),
+    ("predict flowers@99 rows.csv", 2, "99"),
+    ("predict flowers@1 absent.csv", 3, "mlreg_inputs"),
+    ("report flowers@99", 2, "99"),
+    ("card flowers@99", 2, "99"),
+    ("bom flowers@99", 2, "99"),
     ("resume nothing", 2, "nothing"),
 ]
 
@@ -118,7 +125,7 @@ def mlreg_data():
 
 
 # tested with a trainer, here or where they are tested otherwise
-TRAINING = {"run", "resume", "reproduce", "evaluate", "import"}
+TRAINING = {"run", "resume", "reproduce", "evaluate", "import", "predict"}
 
 
 def commands(group=None, path=()):

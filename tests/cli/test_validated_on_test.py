@@ -46,7 +46,7 @@ def test_a_run_that_watches_the_test_split_says_so(tmp_path, capsys, plugin):
     version, manifest, said, result = ran(tmp_path, plugin)
     assert "The validation split is the test split itself" in said
     assert result.validated_on_test
-    show_version(version, manifest, [version])
+    show_version(version, manifest, [version], None)
     assert "30 train, 12 test, validation is the test split itself;" in capsys.readouterr().out
 
 
@@ -56,7 +56,7 @@ def test_a_validation_split_of_its_own_is_counted(tmp_path, capsys):
     version, manifest, said, result = ran(tmp_path, TABLE_PLUGIN)
     assert not any("itself" in line for line in said)
     assert not result.validated_on_test
-    show_version(version, manifest, [version])
+    show_version(version, manifest, [version], None)
     assert "30 train, 12 test, 6 validation;" in capsys.readouterr().out
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 from starlette.routing import Route
-from web_helpers import HOME, HOSTILE, browser, form_token, make_world, signed_in
+from web_helpers import HOME, HOSTILE, browser, form_token, hidden_fields, make_world, signed_in
 
 from registry_core.web.access import HEADERS
 
@@ -211,12 +211,12 @@ def test_a_field_that_no_page_reads_is_harmless_everywhere(world, inside):
 
 
 def test_odd_words_in_a_form_are_refused(world, inside):
-    """An alias, an expected holder."""
+    """An alias, an expected holder, a verdict."""
     before = world.rows()
-    token = form_token(inside.get("/models/flowers/3/promote?alias=staging").text)
-    for field in ("alias", "expected"):
+    shown = hidden_fields(inside.get("/models/flowers/3/promote?alias=staging").text)
+    for field in ("alias", "expected", "verdict"):
         for odd in [*ODD, ""]:
-            form = {"form": token, "alias": "staging", "expected": "none", field: odd}
+            form = shown | {field: odd}
             answer = inside.post("/models/flowers/3/promote", form)
             assert answer.status in (400, 409), (field, odd)
             assert "<script>alert" not in answer.text

@@ -179,3 +179,27 @@ def test_the_page_of_a_run_follows_it_until_it_ends(browser, site, signed_in):
     count = len(asked)
     page.wait_for_timeout(2_500)
     assert len(asked) == count >= 2
+
+
+def test_a_hidden_tab_asks_for_nothing(browser, site, signed_in):
+    """As the browser says that it is hidden; shown again, it goes on."""
+    (state, home), (_, world) = signed_in, site
+    page = browser.new_context(storage_state=state).new_page()
+    asked = []
+    page.on("request", lambda request: request.url.endswith("/live") and asked.append(request.url))
+    with world.registry.store.start_run("flowers") as run:
+        run.begin({"model": "flowers", "preset": "quick", "config": {"epochs": 3}})
+        page.goto(f"{home}/runs/{run.id}")
+        page.clock.install()
+        page.reload()
+        hide = """hidden => {
+            Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+        page.evaluate(hide, True)
+        page.clock.run_for(60_000)
+        assert asked == []
+        page.evaluate(hide, False)
+        with page.expect_response("**/live"):
+            page.clock.run_for(2_000)
+        assert len(asked) == 1

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cli_helpers import fill
 from starlette.routing import Route
-from web_helpers import GROUP, HOME, TOKEN, World, browser, form_token, make_world, signed_in
+from web_helpers import (
+    GROUP,
+    HOME,
+    TOKEN,
+    World,
+    browser,
+    hidden_fields,
+    make_world,
+    signed_in,
+)
 
 import registry_core.web
 from registry_core.errors import PluginError
+from registry_core.promotion import gates
 from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
 from registry_core.settings import Settings
@@ -174,6 +185,8 @@ def test_a_damaged_version_is_shown_as_such_and_takes_nothing_down(tmp_path):
     page = inside.get("/models/flowers/4")
     assert page.status == 200
     assert 'role="alert"' in page.text
+    assert ">Promote</a>" in inside.get("/models/flowers/3").text
+    assert ">Promote</a>" not in inside.get("/models/flowers/5").text
     assert inside.get("/models/flowers/4.json").json["errors"][0]["exit_status"] == 6
     assert inside.get("/models/flowers").status == 200
     assert inside.get("/compare?ref=flowers@3&ref=flowers@4").status == 200
@@ -270,8 +283,7 @@ def test_below_a_proxys_path_every_link_has_it(world):
         links = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
         assert links
         assert all(link.startswith("/team/mlreg/") for link in links)
-    token = form_token(outside.get("/models/flowers/3/promote?alias=canary").text)
-    form = {"form": token, "alias": "canary", "expected": "none"}
+    form = hidden_fields(outside.get("/models/flowers/3/promote?alias=canary").text)
     answer = outside.post(
         "/team/mlreg/models/flowers/3/promote", form, origin="https://models.example.org"
     )
@@ -284,7 +296,7 @@ def test_below_a_proxys_path_every_link_has_it(world):
 def change(inside, address: str, **fields: str):
     """Send the form of a page, with some fields filled in."""
     page = inside.get(address).text
-    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+    hidden = hidden_fields(page)
     return inside.post(address.partition("?")[0], hidden | fields)
 
 
@@ -296,6 +308,7 @@ def test_the_verdict_comes_before_the_button_and_a_refusal_needs_a_reason(tmp_pa
     address = "/models/flowers/1/promote?alias=production"
     page = inside.get(address).text
     assert page.index("test_accuracy at least 0.65") < page.index("<button")
+    assert "<h3>Rule of this program</h3>" in page  # not of a file
     assert "Promote despite failed checks" in page
     assert "The gate refuses it" in page
     assert change(inside, address).status == 422
@@ -324,7 +337,7 @@ def test_an_alias_that_moved_since_the_page_was_shown_is_not_moved_again(tmp_pat
     world = make_world(tmp_path)
     inside = signed_in(world)
     stale = inside.get("/models/flowers/3/promote?alias=production").text
-    form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', stale))
+    form = hidden_fields(stale)
     assert form["expected"] == "2"
     assert change(inside, "/models/flowers/6/promote?alias=production").status == 303
     before = world.rows()
@@ -335,9 +348,57 @@ def test_an_alias_that_moved_since_the_page_was_shown_is_not_moved_again(tmp_pat
     back = {"form": form["form"], "expected": "2"}
     assert inside.post("/models/flowers/aliases/production/rollback", back).status == 409
     assert world.rows() == before
-    again = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', answer.text))
+    again = hidden_fields(answer.text)
     assert inside.post("/models/flowers/3/promote", again).status == 303
     assert world.registry.version("flowers@production").version == 3
+
+
+def test_a_verdict_that_changed_since_the_page_was_shown_moves_nothing(tmp_path):
+    """409 with what the gate says now, also with force; sent again from that page, it moves."""
+    world = make_world(tmp_path)
+    inside = signed_in(world)
+    address, target = "/models/flowers/3/promote?alias=canary", "/models/flowers/3/promote"
+    allowed = hidden_fields(inside.get(address).text)
+    world.registry.set_rule("canary", floor={"test_accuracy": 0.95})
+    before = world.rows()
+    force = {"force": "yes", "reason": "seen"}
+    for form in (allowed, allowed | force):
+        answer = inside.post(target, form)
+        assert answer.status == 409
+        assert "has changed since it was shown" in answer.text
+        assert "The gate refuses it" in answer.text
+        assert "test_accuracy at least 0.95" in answer.text
+    assert world.rows() == before
+    refused = hidden_fields(answer.text)
+    assert refused["expected"] == allowed["expected"] == "none"
+    world.registry.set_rule("canary", floor={"test_accuracy": 0.99})
+    assert inside.post(target, refused | force).status == 409  # it was overruled for another check
+    shown = hidden_fields(inside.get(address).text)
+    assert inside.post(target, shown | force).status == 303
+    rows = [row.action for row in world.registry.history("flowers@canary")]
+    assert rows == ["promoted", "rule set", "rule set"]
+
+
+def test_an_objection_that_a_plugin_found_meanwhile_moves_nothing(tmp_path, monkeypatch):
+    """The names and the values of what fails count, whoever checks it."""
+    world = make_world(tmp_path)
+    inside = signed_in(world)
+    evaluate, found = gates.evaluate_gates, ["0.31"]
+
+    def objecting(*words, **options):
+        decision = evaluate(*words, **options)
+        checks = [gates.Check("drift below 0.2", False, value, "plugin drift") for value in found]
+        return replace(decision, checks=[*decision.checks, *checks])
+
+    monkeypatch.setattr(gates, "evaluate_gates", objecting)
+    page = hidden_fields(inside.get("/models/flowers/3/promote?alias=canary").text)
+    form = page | {"force": "yes", "reason": "seen"}
+    found[:] = ["0.47"]
+    answer = inside.post("/models/flowers/3/promote", form)
+    assert answer.status == 409
+    assert "0.47" in answer.text
+    found[:] = ["0.31"]
+    assert inside.post("/models/flowers/3/promote", form).status == 303
 
 
 def test_the_first_holder_of_an_alias_is_expected_as_well(tmp_path):
@@ -347,10 +408,7 @@ def test_the_first_holder_of_an_alias_is_expected_as_well(tmp_path):
     pages = [
         inside.get(f"/models/flowers/{number}/promote?alias=canary").text for number in (3, 3, 4)
     ]
-    forms = [
-        dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
-        for page in pages
-    ]
+    forms = [hidden_fields(page) for page in pages]
     statuses = [
         inside.post(f"/models/flowers/{number}/promote", form, origin=HOME).status
         for number, form in zip((3, 3, 4), forms, strict=True)
