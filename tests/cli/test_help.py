@@ -58,6 +58,7 @@ def test_every_help_line_is_short_and_a_sentence(path, command):
         assert line.endswith("."), line
 
 
+@pytest.mark.exhaustive(keep=20)
 @pytest.mark.gate(keep=4)
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=NAMES)
 def test_a_help_page_fits_the_terminal_in_ascii(page, path, command):

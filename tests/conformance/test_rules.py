@@ -29,6 +29,7 @@ def test_every_rule_has_a_plugin_that_breaks_it():
     assert sorted(BROKEN) == sorted(BY_ID)
 
 
+@pytest.mark.exhaustive(keep=8)
 @pytest.mark.gate(keep=4)
 @pytest.mark.parametrize("rule", LIGHT)
 def test_exactly_the_broken_rule_fails(rule):

@@ -208,6 +208,7 @@ def berry_esseen(gains: np.ndarray, tail: int) -> float:
     return float(0.4748 * third / math.sqrt(draws))
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", GAINS)
 def test_resampling_only_the_tail_matches_scipys_bootstrap_within_the_documented_error(name):

@@ -426,6 +426,7 @@ def test_the_validation_split_is_measured_once_if_a_report_asks(tmp_path, body, 
     assert project.backend.calls.count("evaluate") == measured
 
 
+@pytest.mark.exhaustive(keep=4)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "reason"),
@@ -589,6 +590,7 @@ def test_an_augmentation_that_is_no_function_is_refused_before_the_model(tmp_pat
     assert "(inputs, batch) -> inputs" in error.remedy
 
 
+@pytest.mark.exhaustive(keep=10)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("method", "stage"),
@@ -743,6 +745,7 @@ def killed_while(method: str, project: Project) -> None:
     assert in_child(lambda: project.run(backend=Killed)) == -9
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize("method", ["fit", "evaluate", "save", "check_saved"])
 def test_a_run_killed_at_any_stage_leaves_no_version(tmp_path, method):

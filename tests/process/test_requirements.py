@@ -44,6 +44,7 @@ def lacking(folder, *names):
     return {"PYTHONPATH": str(folder / "lacking")}
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.processes
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ def test_loading_a_model_says_how_to_install_keras(project):
     assert INSTALL in done.stderr
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.processes
 @pytest.mark.parametrize(

@@ -328,7 +328,7 @@ def _go_on(registry: Registry, *lines: Sequence[str]) -> None:
     assert numbers[0] > 2
 
 
-@pytest.mark.exhaustive(keep=20)
+@pytest.mark.exhaustive(keep=8)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("target", "form"), CASES)
 def test_what_should_not_be_there_harms_nobody(registry, template, target, form):
@@ -341,7 +341,7 @@ def test_what_should_not_be_there_harms_nobody(registry, template, target, form)
     _go_on(registry)
 
 
-@pytest.mark.exhaustive(keep=20)
+@pytest.mark.exhaustive(keep=8)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(("target", "form"), CASES)
 def test_a_rebuild_beside_what_should_not_be_there_is_a_way_on(registry, template, target, form):

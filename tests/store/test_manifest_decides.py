@@ -155,6 +155,7 @@ def _everything(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.exhaustive(keep=80)
 @pytest.mark.gate(keep=40)
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("change", ALL)

@@ -82,6 +82,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.exhaustive(keep=6)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("shape", INPUTS, ids=str)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
