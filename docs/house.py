@@ -22,6 +22,7 @@ ROOMS = (
     "web",
     "terminal",
     "registry",
+    "registry_runs",
     "registry_predict",
     "registry_reader",
     "registry_lists",

@@ -38,8 +38,11 @@ def as_typed(value: object) -> str:
 
 
 def number(value: float) -> str:
-    """Four significant digits: 0.7801, 12.31, 1.235e-07."""
-    return f"{value:.4g}" if abs(value) < 1 or value >= 10_000 else f"{value:.2f}"
+    """A number for a table: 1.235e-07, 0.7801, 12.31, 17,650, 1.765e+07."""
+    magnitude = abs(value)
+    if 10_000 <= magnitude < 10_000_000:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if 1 <= magnitude < 10_000 else f"{value:.4g}"
 
 
 def fraction(name: str, value: float) -> str:
@@ -53,11 +56,10 @@ def spread(name: str, sample: SummaryStats) -> str:
     mean = fraction(name, sample.mean)
     if sample.std is None:
         return mean
-    decimals = 0 if "e" in mean else len(mean.partition(".")[2])
-    deviation = f"{sample.std:.{decimals}f}"
-    if not float(deviation):
-        deviation = number(sample.std)  # smaller than the rounding of the mean
-    return f"{mean} ± {deviation}"
+    decimals = len(mean.partition(".")[2])
+    if "e" in mean or not round(sample.std, decimals):  # smaller than the rounding of the mean
+        return f"{mean} ± {number(sample.std)}"
+    return f"{mean} ± {sample.std:,.{decimals}f}"
 
 
 def signed(name: str, difference: float) -> str:
@@ -68,7 +70,7 @@ def signed(name: str, difference: float) -> str:
 def epochs_of(training: Mapping[str, Any]) -> str:
     """How many epochs ran: `50 epochs`, or `12 of 50 epochs`."""
     ran, of = training["epochs"], training["of"]
-    return f"{ran:,} epochs" if ran == of else f"{ran:,} of {of:,} epochs"
+    return counted(ran, "epoch") if ran == of else f"{ran:,} of {counted(of, 'epoch')}"
 
 
 def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:

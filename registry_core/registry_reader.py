@@ -58,10 +58,10 @@ class RegistryReader(RegistryLists):
             IntegrityError: the manifest or the results are damaged.
         """
         from registry_core.reports.card import render_card
-        from registry_core.reports.known import read_known
+        from registry_core.reports.sources import read_version
 
         version = self.version(reference)
-        return results.ModelCard(version.ref, render_card(read_known(self.store, version)))
+        return results.ModelCard(version.ref, render_card(read_version(self.store, version)))
 
     def bom(self, reference: Reference) -> results.BillOfMaterials:
         """A version's bill of materials, in the format CycloneDX 1.6.
@@ -71,10 +71,10 @@ class RegistryReader(RegistryLists):
             IntegrityError: the manifest or the results are damaged.
         """
         from registry_core.reports.bom import render_bom
-        from registry_core.reports.known import read_known
+        from registry_core.reports.sources import read_version
 
         version = self.version(reference)
-        return results.BillOfMaterials(version.ref, render_bom(read_known(self.store, version)))
+        return results.BillOfMaterials(version.ref, render_bom(read_version(self.store, version)))
 
     def compare(
         self, references: Iterable[Reference], observer: Observer | None = None

@@ -157,11 +157,6 @@ def registry_place(option: Path | None, settings: Settings) -> RegistryPlace:
         return RegistryPlace(Path(folder).expanduser())
 
 
-def registry_folder(option: Path | None, settings: Settings) -> Path:
-    """The registry's folder."""
-    return registry_place(option, settings).folder
-
-
 def cache_folder(name: str) -> Path:
     """The folder for a dataset plugin's downloads: in $MLREG_CACHE, or the user's cache folder.
 

@@ -11,7 +11,7 @@ from registry_core.settings import (
     cache_folder,
     find_settings,
     read_settings,
-    registry_folder,
+    registry_place,
 )
 
 
@@ -135,14 +135,14 @@ def test_the_registry_folder_has_an_order_of_precedence(tmp_path, monkeypatch):
     settings = Settings(registry=tmp_path / "by file")
     monkeypatch.setenv("MLREG_HOME", str(tmp_path / "by environment"))
     option = tmp_path / "by option"
-    assert registry_folder(option, settings) == option
-    assert registry_folder(None, settings) == tmp_path / "by environment"
+    assert registry_place(option, settings).folder == option
+    assert registry_place(None, settings).folder == tmp_path / "by environment"
     monkeypatch.setenv("MLREG_HOME", "~/registry é")
-    assert registry_folder(None, settings) == Path(os.environ["HOME"]) / "registry é"
+    assert registry_place(None, settings).folder == Path(os.environ["HOME"]) / "registry é"
     monkeypatch.setenv("MLREG_HOME", "")
-    assert registry_folder(None, settings) == tmp_path / "by file"
+    assert registry_place(None, settings).folder == tmp_path / "by file"
     monkeypatch.delenv("MLREG_HOME")
-    default = registry_folder(None, Settings())
+    default = registry_place(None, Settings()).folder
     assert default.name == "mlreg"
     assert Path(os.environ["HOME"]) in default.parents
 
@@ -162,7 +162,7 @@ def test_the_home_of_an_unknown_user_is_a_usage_error(monkeypatch, variable):
     """The message names the setting; a full path would work."""
     monkeypatch.setenv(variable, "~nosuch/place")
     with pytest.raises(UsageError) as caught:
-        registry_folder(None, Settings()) if variable == "MLREG_HOME" else cache_folder("flowers")
+        registry_place(None, Settings()) if variable == "MLREG_HOME" else cache_folder("flowers")
     assert caught.value.what == (
         f"{variable} is '~nosuch/place', and '~nosuch' has no home folder on this machine."
     )
@@ -171,7 +171,7 @@ def test_the_home_of_an_unknown_user_is_a_usage_error(monkeypatch, variable):
 def test_a_home_path_is_expanded_in_the_option_and_the_file(tmp_path):
     """A shell leaves `--registry=~/folder` unchanged."""
     home = Path(os.environ["HOME"])
-    assert registry_folder(Path("~/place"), Settings()) == home / "place"
+    assert registry_place(Path("~/place"), Settings()).folder == home / "place"
     error = refused(tmp_path, '[registry]\npath = "~nosuch/place"\n')
     assert "'~nosuch' has no home folder" in error.what
 
@@ -181,7 +181,7 @@ def test_a_user_without_a_home_gets_the_variable_to_set(monkeypatch):
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # nobody has an entry
     with pytest.raises(UsageError, match="Your home folder is not known") as caught:
-        registry_folder(None, Settings())
+        registry_place(None, Settings())
     assert "MLREG_HOME" in caught.value.command
     with pytest.raises(UsageError, match="Your home folder is not known"):
         cache_folder("flowers")

@@ -69,9 +69,9 @@ def _complete(shell: str) -> None:
 
 def _run(words: Sequence[str]) -> int:
     streams.escape_unencodable()
-    register_commands(words)
     session.begin(words)
     try:
+        register_commands(words)
         with plugin_guard.warnings_to(_warn), prepared_environment():
             status = app(args=words, prog_name="mlreg", standalone_mode=False)
         if status == 128 + signal.SIGINT:  # Typer's status for Ctrl-C before the command began

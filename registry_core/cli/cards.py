@@ -23,6 +23,9 @@ OutputOption = Annotated[
     ),
 ]
 
+# where both go without -o
+_STDOUT = Path("-")
+
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
 
@@ -39,6 +42,7 @@ def card(
     card.not-for and card.license of a version add what only a person knows.
     """
     made = session.open().card(parse_words(reference))
+    out = None if out == _STDOUT else out
     if out is not None:
         _write(made.text, out, overwrite, f"mlreg card {made.version} -o")
     if as_json:
@@ -62,6 +66,7 @@ def bom(
     libraries and metrics, as CycloneDX 1.6 in JSON.
     """
     made = session.open().bom(parse_words(reference))
+    out = None if out == _STDOUT else out
     if out is not None:
         _write(made.text, out, overwrite, f"mlreg bom {made.version} -o")
     if as_json:

@@ -27,6 +27,7 @@ from registry_core.cli.options import (
 )
 from registry_core.cli.registered import show_registered, show_registered_group, watched
 from registry_core.errors import UsageError
+from registry_core.formatting import counted
 
 if TYPE_CHECKING:
     from registry_core.lifecycle.seeds import Place
@@ -183,8 +184,8 @@ def _show_plan(plan: RunPlan, as_json: bool) -> None:
         which = f"seeds {config.seed} to {plan.seeds[-1]}"
         versions = f"them as the next {len(plan)} versions"
     output.print_text(
-        f"Would train {spec.dataset} with preset {spec.preset}{times}: {config.epochs} epochs, "
-        f"batches of {config.batch_size}, {which};\n"
+        f"Would train {spec.dataset} with preset {spec.preset}{times}: "
+        f"{counted(config.epochs, 'epoch')}, batches of {config.batch_size}, {which};\n"
         f"and register {versions} of '{spec.model}' in {plan.registry}."
     )
 

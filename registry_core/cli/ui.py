@@ -42,7 +42,7 @@ def ui(
 ) -> None:
     """Show the registry in a browser on this machine.
 
-    The address works once, for one browser. Ctrl-C stops the server.
+    The address works once; another one is printed for the next browser. Ctrl-C stops the server.
     """
     from registry_core.process.interrupts import stop_on_signals
     from registry_core.process.requirements import require_extra
@@ -54,7 +54,15 @@ def ui(
     with tempfile.TemporaryDirectory() as folder, stop_on_signals() as interrupts:
         interrupts.outcome = "The server has ended."
 
+        is_first = True
+
         def ready(place: Place) -> None:
+            nonlocal is_first
+            if not is_first:
+                for url in (place.url, *place.proxied):
+                    output.print_note(f"For another browser: {url}")
+                return
+            is_first = False
             output.print_note(f"Registry: {registry.folder}")
             output.print_text(place.url)
             streams.out().flush()

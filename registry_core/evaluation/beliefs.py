@@ -69,7 +69,7 @@ class Quantity:
         """The number with six digits or more: 317,719; 0.00123457; 1,250,400."""
         if self.value is None:
             return "not finite"
-        is_large = 1e6 <= abs(self.value) < 1e15
+        is_large = 1e5 <= abs(self.value) < 1e15
         return f"{self.value:,.0f}" if is_large else f"{self.value:,.6g}"
 
     def to_json(self) -> dict[str, Any]:

@@ -13,15 +13,23 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from registry_core.evaluation.per_example_results import CONFIDENCES, PerExampleResults
+from registry_core.evaluation.per_example_results import (
+    ACCURACY,
+    CONFIDENCES,
+    LOSS,
+    PerExampleResults,
+)
 from registry_core.tasks import Regression, Task
 
 # The 97.5 % quantile of the normal distribution.
 _Z = 1.959963984540054
+
+# A metric is the mean of the recorded values if it is this near, relative to the larger.
+_NEAR = 1e-3
 
 # Residuals: how many points are kept for a scatter plot, and the bars of their histogram.
 MAX_POINTS = 2_000
@@ -178,6 +186,39 @@ def metric_interval(results: PerExampleResults) -> Interval | None:
     squares = math.fsum((value - mean) ** 2 for value in values)
     margin = _Z * math.sqrt(squares / (len(values) - 1) / len(values))
     return Interval(mean - margin, mean + margin)
+
+
+def metric_intervals(
+    metrics: Mapping[str, float], results: PerExampleResults | None
+) -> dict[str, Interval]:
+    """The interval of each metric whose value for each test example is recorded.
+
+    Args:
+        metrics: `test_accuracy` and the like -> value.
+        results: of the same version; None without a record.
+    """
+    if results is None:
+        return {}
+    found: dict[str, Interval] = {}
+    candidates = [results.objective_or_default, LOSS]
+    if results.correct is not None:
+        candidates.append(ACCURACY)
+    for objective in candidates:
+        of_it = results
+        if objective != results.objective_or_default:
+            # older records have no objective: accuracy follows from what is right
+            own = None if objective is ACCURACY else objective
+            of_it = replace(results, objective=own, values=None)
+        name, mean = f"test_{objective.name}", of_it.mean()
+        value = metrics.get(name)
+        if value is None or mean is None or name in found:
+            continue
+        # a metric may be weighted, a loss may have other terms: then it is not this mean
+        if abs(mean - value) <= _NEAR * max(abs(value), abs(mean)) and (
+            ends := metric_interval(of_it)
+        ):
+            found[name] = ends
+    return found
 
 
 # --- classes and labels -------------------------------------------------------------------------

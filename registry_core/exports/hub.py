@@ -11,7 +11,7 @@ from pathlib import Path
 from registry_core.exports.figures import write_figures
 from registry_core.records import FIGURES_FOLDER, Version
 from registry_core.reports.card import render_card
-from registry_core.reports.known import read_known
+from registry_core.reports.sources import read_version
 from registry_core.store import Store
 
 
@@ -22,6 +22,6 @@ def add_documents(store: Store, version: Version, folder: Path) -> None:
         IntegrityError: a file of the version is damaged.
         OSError: they cannot be written.
     """
-    card = render_card(read_known(store, version), hub=True)
+    card = render_card(read_version(store, version), hub=True)
     (folder / "README.md").write_text(card, "utf-8")
     write_figures(store, version, folder / FIGURES_FOLDER)

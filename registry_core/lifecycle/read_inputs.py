@@ -89,7 +89,7 @@ class InputReader:
                 return self._one_by_one(files)
             if _is_bug(error) and not self._has_read:
                 raise
-            found = ReadExamples((), None, [Unreadable(files[0].name, _reason(error))])
+            found = ReadExamples((), None, [Unreadable(files[0].name, _reason(error, files[0]))])
         self._has_read = self._has_read or bool(found.names)
         return found
 
@@ -104,7 +104,7 @@ class InputReader:
                 if _is_fatal(error):
                     raise
                 bug = bug or (error if _is_bug(error) else None)
-                unreadable.append(Unreadable(file.name, _reason(error)))
+                unreadable.append(Unreadable(file.name, _reason(error, file)))
                 continue
             names += found.names
             unreadable += found.unreadable
@@ -226,14 +226,20 @@ def _is_bug(error: MlregError) -> bool:
     return isinstance(error, PluginError) and isinstance(error.__cause__, (*_BUGS, type(None)))
 
 
-def _reason(error: MlregError) -> str:
+def _reason(error: MlregError, file: InputFile) -> str:
     """Why a file cannot be read, without the plugin's name if the reason is in the file."""
     cause = error.__cause__
     if isinstance(error, DataError) or cause is None:
-        return " ".join(filter(None, (error.what, error.remedy)))
-    if _is_bug(error):
-        return error.what
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
+        sentences = filter(None, (error.what, error.remedy))
+        said = " ".join(
+            each if each.endswith((".", "?", "!")) else f"{each}." for each in sentences
+        )
+    elif _is_bug(error):
+        said = error.what
+    else:
+        said = f"{type(cause).__name__}: {' '.join(str(cause).split())}"
+    # standard input has a name of its own, and its copy a path that means nothing
+    return said.replace(str(file.path), file.name)
 
 
 def _joined(inputs: Sequence[Any]) -> Any:

@@ -27,9 +27,6 @@ from registry_core.records import EXAMPLES_FILE, REPORT_FILE, SECTIONS_FILE
 from registry_core.sections import Section
 from registry_core.types import Observer, RunResult
 
-# The page holds figures of plugins up to this size together; the others are files of the version.
-MAX_FIGURE_BYTES = 400_000
-
 REGISTERED_ALL_THE_SAME = " The version is registered all the same."
 
 
@@ -132,13 +129,8 @@ def save_report(
     with optional("The report is missing", observer):
         from registry_core.reports import render_run_report  # Jinja2 loads here
 
-        pictures: dict[str, bytes] = {}
-        left = MAX_FIGURE_BYTES
-        for figure in figures:
-            if figure.suffix == ".png" and figure.stat().st_size <= left:
-                pictures[figure.relative_to(files).as_posix()] = figure.read_bytes()
-                left -= figure.stat().st_size
-        page = render_run_report(record, artifacts.results, examples, sections, pictures)
+        by_path = {figure.relative_to(files).as_posix(): figure for figure in figures}
+        page = render_run_report(record, artifacts.results, examples, sections, by_path)
         _write(files / REPORT_FILE, page.encode())
 
 

@@ -48,7 +48,8 @@ class StopRequest:
             if signal.getsignal(signum) != self.receive:
                 # during training no hook returns, so the plugin guard cannot restore it
                 signal.signal(signum, self.receive)
-                warn(f"A plugin replaced the handler of {signum.name}; it was restored.")
+                if self.signum is None:  # a server's own handlers are gone with it
+                    warn(f"A plugin replaced the handler of {signum.name}; it was restored.")
         if self.signum is not None:
             raise Interrupted(self.signum, self.outcome)
 

@@ -51,11 +51,6 @@ def err() -> TextIO:
     return _claimed.err if _claimed else _or_nowhere(sys.stderr)
 
 
-def is_claimed() -> bool:
-    """Whether a command runs."""
-    return _claimed is not None
-
-
 def claim(quiet: bool = False) -> None:
     """Send what others print to stderr from now on; does nothing if it is done already.
 

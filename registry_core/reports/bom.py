@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from registry_core.formatting import as_typed
 from registry_core.records import MODEL_FILE
-from registry_core.reports.known import KnownVersion, output_line, signature_lines
+from registry_core.reports.sources import VersionSource
+from registry_core.reports.wording import output_line, signature_lines
 from registry_core.tasks import Other
 
 SPEC_VERSION = "1.6"
@@ -23,16 +24,16 @@ _SCHEMA = f"http://cyclonedx.org/schema/bom-{SPEC_VERSION}.schema.json"
 _FEW_LIBRARIES = ("tensorflow", "keras", "numpy", "mlreg")
 
 
-def render_bom(known: KnownVersion) -> dict[str, Any]:
+def render_bom(source: VersionSource) -> dict[str, Any]:
     """The bill of materials as JSON.
 
     Args:
-        known: the version, and what is recorded of it.
+        source: the version, and what is recorded of it.
     """
-    version, environment = known.version, known.manifest.get("environment", {})
-    model, data = _model(known), _data(known)
+    version, environment = source.version, source.manifest.get("environment", {})
+    model, data = _model(source), _data(source)
     libraries = [_library(name, number) for name, number in _libraries(environment).items()]
-    plugins = [_plugin(each) for each in known.manifest.get("plugins", ())]
+    plugins = [_plugin(each) for each in source.manifest.get("plugins", ())]
     parts = [*data, *plugins, *libraries]
     tool = {"type": "application", "name": "mlreg", **_version_of(environment.get("mlreg"))}
     return {
@@ -54,8 +55,8 @@ def render_bom(known: KnownVersion) -> dict[str, Any]:
     }
 
 
-def _model(known: KnownVersion) -> dict[str, Any]:
-    version, manifest = known.version, known.manifest
+def _model(source: VersionSource) -> dict[str, Any]:
+    version, manifest = source.version, source.manifest
     files = [
         {"type": "file", "name": each.path, "hashes": _sha256(each.sha256)}
         for each in version.files
@@ -78,28 +79,28 @@ def _model(known: KnownVersion) -> dict[str, Any]:
         "name": version.model,
         "version": str(version.version),
         **({"hashes": _sha256(stored.sha256)} if stored else {}),
-        "modelCard": _model_card(known),
+        "modelCard": _model_card(source),
         "components": files,
         "properties": _properties(facts),
     }
 
 
-def _model_card(known: KnownVersion) -> dict[str, Any]:
-    task, test = known.task, known.splits.get("test", {})
+def _model_card(source: VersionSource) -> dict[str, Any]:
+    task, test = source.task, source.splits.get("test", {})
     parameters: dict[str, Any] = {
-        "datasets": [{"ref": _data_ref(known, name)} for name in known.splits],
+        "datasets": [{"ref": _data_ref(source, name)} for name in source.splits],
     }
     if task is not None and not isinstance(task, Other):
         parameters["task"] = task.kind
-        if not known.imported:  # it was trained on inputs with targets
+        if not source.imported:  # it was trained on inputs with targets
             parameters["approach"] = {"type": "supervised"}
     if inputs := signature_lines(test.get("inputs")):
         parameters["inputs"] = [{"format": line} for line in inputs]
     if output := output_line(task):
         parameters["outputs"] = [{"format": output}]
-    intervals = known.intervals()
+    intervals = source.intervals
     measured = []
-    for name, value in known.version.metrics.items():
+    for name, value in source.version.metrics.items():
         metric: dict[str, Any] = {
             "type": name.removeprefix("test_"),
             "value": repr(value),
@@ -117,11 +118,11 @@ def _model_card(known: KnownVersion) -> dict[str, Any]:
     }
 
 
-def _data(known: KnownVersion) -> list[dict[str, Any]]:
+def _data(source: VersionSource) -> list[dict[str, Any]]:
     """A component for each split."""
-    source = known.manifest.get("data", {}).get("source")
+    origin = source.manifest.get("data", {}).get("source")
     found = []
-    for name, split in known.splits.items():
+    for name, split in source.splits.items():
         facts = {
             "examples": str(split["examples"]),
             "fingerprint": split["fingerprint"],
@@ -132,9 +133,9 @@ def _data(known: KnownVersion) -> list[dict[str, Any]]:
         found.append(
             {
                 "type": "data",
-                "bom-ref": _data_ref(known, name),
-                "name": f"{known.version.dataset}, {name} split",
-                **({"description": source} if source else {}),
+                "bom-ref": _data_ref(source, name),
+                "name": f"{source.version.dataset}, {name} split",
+                **({"description": origin} if origin else {}),
                 **({"hashes": _sha256(digest[1])} if digest else {}),
                 "data": [
                     {
@@ -148,8 +149,8 @@ def _data(known: KnownVersion) -> list[dict[str, Any]]:
     return found
 
 
-def _data_ref(known: KnownVersion, split: str) -> str:
-    return f"data:{known.version.dataset}/{split}"
+def _data_ref(source: VersionSource, split: str) -> str:
+    return f"data:{source.version.dataset}/{split}"
 
 
 def _libraries(environment: Mapping[str, Any]) -> dict[str, str]:

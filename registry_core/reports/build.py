@@ -9,7 +9,7 @@ from registry_core.reports import decisions, learning, mistakes, overview
 from registry_core.reports.report import Report
 from registry_core.reports.sources import ReportSource
 from registry_core.reports.wording import damaged, shown
-from registry_core.sections import Block, Picture, Section
+from registry_core.sections import Block, Picture, Section, Text
 
 
 def build_report(source: ReportSource) -> Report:
@@ -41,6 +41,8 @@ def _of_plugins(source: ReportSource) -> list[Section]:
     found: list[Section] = []
     if problem := source.problems.get("sections"):
         found.append(Section("Sections of plugins", [damaged("What plugins wrote", problem)]))
+    if said := source.omitted.get("sections"):
+        found.append(Section("Sections of plugins", [Text(said)]))
     found += source.plugin_sections
     blocks: list[Block] = []
     if problem := source.problems.get("figures"):
@@ -48,6 +50,8 @@ def _of_plugins(source: ReportSource) -> list[Section]:
     for path, content in source.pictures.items():
         name = path.rpartition("/")[2].removesuffix(".png")
         blocks.append(Picture(content, f"Figure of a plugin: {name}", path))
+    if said := source.omitted.get("figures"):
+        blocks.append(Text(said))
     if blocks:
         found.append(Section("Figures", blocks))
     return found

@@ -29,14 +29,10 @@ from registry_core.formatting import (
 )
 from registry_core.records import FIGURES_FOLDER, MODEL_FILE, LedgerAction, LedgerRow, Version
 from registry_core.refs import series
-from registry_core.reports.known import (
-    KnownVersion,
-    limits,
-    output_line,
-    signature_lines,
-    task_line,
-)
+from registry_core.reports.limits import limits
 from registry_core.reports.markdown import bullets, code, escaped, paragraph, table, yaml
+from registry_core.reports.sources import VersionSource
+from registry_core.reports.wording import output_line, signature_lines, task_line
 
 # Texts that a person adds with `mlreg tag`; the first two are sections of the card.
 INTENDED_USE, NOT_FOR, LICENSE = "card.intended-use", "card.not-for", "card.license"
@@ -48,40 +44,39 @@ _MOVES = {
     LedgerAction.RELEASED.value: "released",
 }
 _NOT_RECORDED = "Not recorded."
-_SPLITS = ("train", "validation", "test")
 # A table of classes has at most this many rows.
 _MOST_CLASSES = 100
 
 
-def render_card(known: KnownVersion, hub: bool = False) -> str:
+def render_card(source: VersionSource, hub: bool = False) -> str:
     """The card of a version.
 
     Args:
-        known: the version, and what is recorded of it.
+        source: the version, and what is recorded of it.
         hub: whether it stands in a folder for the Hub, beside the unpacked model.
     """
-    version, manifest = known.version, known.manifest
+    version, manifest = source.version, source.manifest
     parts = [
-        f"---\n{yaml(_metadata(known))}---",
+        f"---\n{yaml(_metadata(source))}---",
         f"# {version.ref}",
-        _summary(known),
+        _summary(source),
         "## Intended use",
-        _by_tag(known, INTENDED_USE),
+        _by_tag(source, INTENDED_USE),
         "### Not intended for",
-        _by_tag(known, NOT_FOR),
+        _by_tag(source, NOT_FOR),
         "## Metrics",
-        *_metrics(known),
+        *_metrics(source),
         "## Data",
-        *_data(known),
+        *_data(source),
         "## Training",
-        *_training(known),
+        *_training(source),
         "## Promotions",
-        _promotions(known),
+        _promotions(source),
         "## Limits",
-        bullets([*limits(known), "Fairness, and data other than the test split: not measured."]),
+        bullets([*limits(source), "Fairness, and data other than the test split: not measured."]),
         "## How to load it",
-        *_loading(known, hub),
-        *(_figures(known) if hub else ()),
+        *_loading(source, hub),
+        *(_figures(source) if hub else ()),
         "## Record",
         _facts(
             [
@@ -99,9 +94,9 @@ def render_card(known: KnownVersion, hub: bool = False) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _metadata(known: KnownVersion) -> dict[str, Any]:
+def _metadata(source: VersionSource) -> dict[str, Any]:
     """The block at the top, with the fields of the Hub's model card specification."""
-    version, task = known.version, known.task
+    version, task = source.version, source.task
     kind = task.kind if task is not None else "other"
     found: dict[str, Any] = {"library_name": "keras", "tags": ["keras", "mlreg", kind]}
     if license_name := version.tags.get(LICENSE):
@@ -117,11 +112,11 @@ def _metadata(known: KnownVersion) -> dict[str, Any]:
     return found
 
 
-def _summary(known: KnownVersion) -> str:
-    version, objective = known.version, known.manifest["objective"]
-    what = task_line(known.task)
+def _summary(source: VersionSource) -> str:
+    version, objective = source.version, source.manifest["objective"]
+    what = task_line(source.task)
     best = better_when(objective["metric"], objective["direction"], objective.get("unit", ""))
-    made = "imported from a file" if known.imported else f"preset {version.preset}"
+    made = "imported from a file" if source.imported else f"preset {version.preset}"
     rows = [
         ("model", f"{version.model}, version {version.version}, a Keras model"),
         ("task", what or None),
@@ -134,14 +129,14 @@ def _summary(known: KnownVersion) -> str:
     return _facts(rows)
 
 
-def _by_tag(known: KnownVersion, tag: str) -> str:
-    text = known.version.tags.get(tag, "").strip()
+def _by_tag(source: VersionSource, tag: str) -> str:
+    text = source.version.tags.get(tag, "").strip()
     return paragraph(text) if text else _NOT_RECORDED
 
 
-def _metrics(known: KnownVersion) -> Iterable[str]:
-    version, intervals = known.version, known.intervals()
-    examples = known.splits.get("test", {}).get("examples")
+def _metrics(source: VersionSource) -> Iterable[str]:
+    version, intervals = source.version, source.intervals
+    examples = source.splits.get("test", {}).get("examples")
     of = "an unknown number of examples" if examples is None else counted(examples, "example")
     yield f"Of the registered model, on the test split of {of}. Intervals are of 95 %."
     yield table(
@@ -151,22 +146,22 @@ def _metrics(known: KnownVersion) -> Iterable[str]:
             for name, value in version.metrics.items()
         ],
     )
-    if len(known.together) > 1:
-        means = [(n, spread(n, stats)) for n, stats in metrics_of(known.together).items()]
-        numbers = [each.version for each in known.together]
+    if len(source.group) > 1:
+        means = [(n, spread(n, stats)) for n, stats in metrics_of(source.group).items()]
+        numbers = [each.version for each in source.group]
         yield (
             f"Mean and standard deviation of {series(version.model, numbers)}, which differ in "
             "their seed alone:"
         )
         yield table(["metric", "mean ± deviation"], means)
-    yield from _details(known)
+    yield from _details(source)
 
 
-def _details(known: KnownVersion) -> Iterable[str]:
-    task, results = known.task, known.results
+def _details(source: VersionSource) -> Iterable[str]:
+    task, results = source.task, source.results
     if results is None:
         return
-    if known.class_names and (scores := class_scores(results, known.class_names)):
+    if source.class_names and (scores := class_scores(results, source.class_names)):
         rows = [
             (
                 each.name,
@@ -199,37 +194,36 @@ def _details(known: KnownVersion) -> Iterable[str]:
         )
 
 
-def _data(known: KnownVersion) -> Iterable[str]:
-    manifest, splits = known.manifest, known.splits
+def _data(source: VersionSource) -> Iterable[str]:
+    manifest, splits = source.manifest, source.splits
     example: Mapping[str, Any] = next(iter(splits.values()), {})
     yield _facts(
         [
-            ("dataset", known.version.dataset),
+            ("dataset", source.version.dataset),
             ("source", manifest.get("data", {}).get("source") or None),
             ("inputs", "; ".join(signature_lines(example.get("inputs"))) or None),
             ("targets", "; ".join(signature_lines(example.get("targets"))) or None),
-            ("output", output_line(known.task) or None),
-            *([("classes", ", ".join(known.class_names))] if known.class_names else []),
+            ("output", output_line(source.task) or None),
+            *([("classes", ", ".join(source.class_names))] if source.class_names else []),
         ]
     )
-    names = sorted(splits, key=lambda n: _SPLITS.index(n) if n in _SPLITS else len(_SPLITS))
     same = validation_split(splits)
     rows = [
         (
             f"{name} (the {same} split itself)" if name == "validation" and same else name,
-            f"{splits[name]['examples']:,}",
-            splits[name]["fingerprint"],
+            f"{split['examples']:,}",
+            split["fingerprint"],
         )
-        for name in names
+        for name, split in splits.items()
     ]
     yield table(["split", "examples", "fingerprint"], rows)
 
 
-def _training(known: KnownVersion) -> Iterable[str]:
-    manifest, version = known.manifest, known.version
+def _training(source: VersionSource) -> Iterable[str]:
+    manifest, version = source.manifest, source.version
     environment = manifest.get("environment", {})
-    if known.imported:
-        of = known.imported
+    if source.imported:
+        of = source.imported
         yield "Not recorded: the model was imported."
         yield _facts(
             [
@@ -267,10 +261,10 @@ def _training(known: KnownVersion) -> Iterable[str]:
     )
 
 
-def _promotions(known: KnownVersion) -> str:
+def _promotions(source: VersionSource) -> str:
     rows = [
-        (when(row.at), row.alias, _move(row, known.version), row.reason)
-        for row in known.rows
+        (when(row.at), row.alias, _move(row, source.version), row.reason)
+        for row in source.moves
         if row.action in _MOVES
     ]
     if not rows:
@@ -286,9 +280,9 @@ def _move(row: LedgerRow, version: Version) -> str:
     return f"{_MOVES[row.action]}, although a check failed" if forced else _MOVES[row.action]
 
 
-def _loading(known: KnownVersion, hub: bool) -> Iterable[str]:
-    ref = known.version.ref
-    custom = [each["name"] for each in known.manifest.get("custom_objects") or ()]
+def _loading(source: VersionSource, hub: bool) -> Iterable[str]:
+    ref = source.version.ref
+    custom = [each["name"] for each in source.manifest.get("custom_objects") or ()]
     if hub:
         yield code(
             "import keras\n\n"
@@ -303,19 +297,19 @@ def _loading(known: KnownVersion, hub: bool) -> Iterable[str]:
         yield f"Or as a file of its own, without mlreg: `mlreg export {ref} -o model.keras`."
     yield "The model takes the dataset's raw inputs: preprocessing is part of it."
     if custom:
-        modules = {each["module"] for each in known.manifest["custom_objects"]}
+        modules = {each["module"] for each in source.manifest["custom_objects"]}
         yield (
             f"It has custom objects ({escaped(', '.join(custom))}): import "
             f"{escaped(', '.join(sorted(filter(None, modules))) or 'the code that has them')} "
             "before Keras loads it."
         )
-    if known.version.file(MODEL_FILE) is None:
+    if source.version.file(MODEL_FILE) is None:
         yield "The version has no model file."
 
 
-def _figures(known: KnownVersion) -> Iterable[str]:
+def _figures(source: VersionSource) -> Iterable[str]:
     """The figures, which are in the same folder as the card."""
-    paths = [each.path for each in known.version.files if each.path.endswith(".png")]
+    paths = [each.path for each in source.version.files if each.path.endswith(".png")]
     shown = [path for path in paths if path.startswith(f"{FIGURES_FOLDER}/")]
     if shown:
         yield "## Figures"

@@ -13,7 +13,7 @@ from registry_core.formatting import fraction, signed
 from registry_core.promotion.gates import format_comparison, format_p_value
 from registry_core.reports.changed_hands import changed_hands
 from registry_core.reports.learning import compared_curves, group_curves
-from registry_core.reports.overview import MAX_CLASSES, MAX_SETTINGS, intervals
+from registry_core.reports.overview import MAX_CLASSES, MAX_SETTINGS
 from registry_core.reports.report import Report
 from registry_core.reports.sources import ReportSource
 from registry_core.reports.wording import (
@@ -114,7 +114,7 @@ def _groups(
 
 def _metrics(sources: Sequence[ReportSource], compared: SideBySide) -> Section:
     names = [version.ref for version in compared.versions]
-    found = [intervals(source.metrics, source.results) for source in sources]
+    found = [source.intervals for source in sources]
     rows = []
     for metric, values in compared.metrics.items():
         cells = [

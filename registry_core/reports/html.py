@@ -49,12 +49,10 @@ def render_page(report: Report) -> str:
 
 def render_sections(sections: Sequence[Section]) -> Markup:
     """Sections as HTML with headings of level 2, for a page that has the theme's style."""
-    return _rendered("sections.html", sections)
+    from markupsafe import Markup
 
-
-def render_contents(sections: Sequence[Section]) -> Markup:
-    """A list of links to the sections that `render_sections` makes."""
-    return _rendered("contents.html", sections)
+    text = _environment().get_template("sections.html").render(sections=named(sections))
+    return Markup(text)  # noqa: S704 - the template escaped what it shows
 
 
 def named(sections: Sequence[Section]) -> list[tuple[str, Section]]:
@@ -70,13 +68,6 @@ def named(sections: Sequence[Section]) -> list[tuple[str, Section]]:
         taken.add(name)
         found.append((name, section))
     return found
-
-
-def _rendered(template: str, sections: Sequence[Section]) -> Markup:
-    from markupsafe import Markup
-
-    text = _environment().get_template(template).render(sections=named(sections))
-    return Markup(text)  # noqa: S704 - the template escaped what it shows
 
 
 @cache
@@ -142,5 +133,7 @@ def _is_number(value: object) -> bool:
 
 
 def _number(value: float) -> str:
-    """An integer with separators, anything else with six significant digits."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+    """An integer with separators, anything else with six significant digits or all whole ones."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if 1e5 <= abs(value) < 1e15 else f"{value:,.6g}"

@@ -25,7 +25,7 @@ def learning_curves(source: ReportSource) -> Section:
     history = recorded_history(source.manifest)
     if not history:
         said = "No learning curves are recorded."
-        if source.manifest.get("imported"):
+        if source.imported:
             said = "An imported model was not trained here: it has no learning curves."
         return Section("Learning curves", [Text(said)])
     same = _validated_on(source)
@@ -33,17 +33,16 @@ def learning_curves(source: ReportSource) -> Section:
     if same is not None:
         blocks.append(
             Text(
-                f"The validation split is the {same} split: these curves are measured on the "
-                f"{same} examples."
+                f"The validation split is the {same} split itself: the validation curves are "
+                f"measured on the {same} examples."
             )
         )
-    validation = f"validation (the {same} split)" if same else "validation"
     names = ordered_metrics(history)
     for metric in names[:MAX_CHARTS]:
         if metric == LEARNING_RATE:
             blocks.append(_chart(metric, [("learning rate", history[metric])]))
             continue
-        lines = [("training", metric), (validation, f"val_{metric}")]
+        lines = [("training", metric), ("validation", f"val_{metric}")]
         blocks.append(
             _chart(metric, [(name, history[key]) for name, key in lines if key in history])
         )
@@ -139,11 +138,10 @@ def title_of(metric: str) -> str:
 
 
 def _validated_on(source: ReportSource) -> str | None:
-    if source.manifest.get("imported"):
+    if source.imported:
         return None
-    splits = source.data.get("splits") or {}
     try:
-        return validation_split(splits)
+        return validation_split(source.splits)
     except (KeyError, TypeError):  # an older record without fingerprints
         return None
 

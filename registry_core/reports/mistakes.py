@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry_core.errors import MlregError
 from registry_core.evaluation.parts import part_names
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.evaluation.shown_examples import ShownExample
@@ -48,7 +47,7 @@ from registry_core.sections import (
     Table,
     Text,
 )
-from registry_core.tasks import Task, task_from_json
+from registry_core.tasks import Task
 
 # A matrix and bars show at most this many classes, a table more; a section this many targets.
 MAX_MATRIX = 40
@@ -76,20 +75,9 @@ def mistakes(source: ReportSource) -> list[Section]:
         *_classes(results, part_names(source.manifest)),
         *_calibration(results),
         *_overlaps(results, part_names(source.manifest)),
-        *_quantities(results, task_of(source)),
+        *_quantities(results, source.task),
     ]
     return found or [_losses(results)]
-
-
-def task_of(source: ReportSource) -> Task | None:
-    """The task in the record; None in older records and in those that cannot be read."""
-    recorded = source.data.get("task")
-    if not recorded:
-        return None
-    try:
-        return task_from_json(recorded)
-    except (MlregError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _classes(results: PerExampleResults, names: Sequence[str]) -> list[Section]:
@@ -338,15 +326,11 @@ def worst(source: ReportSource) -> list[Section]:
         if source.results is None and not source.problems:
             return []
         return [Section("Worst mistakes", [Text("No examples are recorded for this version.")])]
-    return [
-        Section(
-            "Worst mistakes",
-            [
-                Text("The test examples with the greatest loss or error, the worst first."),
-                Gallery([item_of(example) for example in source.examples]),
-            ],
-        )
-    ]
+    said = "The test examples with the greatest loss or error, the worst first."
+    if more := source.omitted.get("examples"):
+        said = f"{said} {more}"
+    items = [item_of(example) for example in source.examples]
+    return [Section("Worst mistakes", [Text(said), Gallery(items)])]
 
 
 def item_of(example: ShownExample, *more: tuple[str, str]) -> GalleryItem:

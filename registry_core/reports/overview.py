@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from registry_core.data.recorded import validation_split
 from registry_core.evaluation.groups import metrics_of
-from registry_core.evaluation.per_example_results import ACCURACY, LOSS, PerExampleResults
-from registry_core.evaluation.task_summary import Interval, metric_interval
 from registry_core.formatting import (
     better_when,
     counted,
@@ -40,10 +38,6 @@ MAX_CLASSES = 200
 MAX_SETTINGS = 300
 MAX_MEMBERS = 100
 
-# A mean of recorded values is this metric if it is as near as this; a loss may have other terms.
-_NEAR = 1e-3
-
-_SPLITS = ("train", "validation", "test")
 _LIBRARIES = ("python", "tensorflow", "keras", "numpy", "mlreg")
 
 
@@ -60,7 +54,7 @@ def summary(source: ReportSource) -> Section:
 def metrics_table(source: ReportSource) -> list[Block]:
     if not source.metrics:
         return [Text("No metrics are recorded.")]
-    found = intervals(source.metrics, source.results)
+    found = source.intervals
     rows = [
         (name, fraction(name, value), interval(name, found.get(name)))
         for name, value in source.metrics.items()
@@ -77,41 +71,15 @@ def metrics_table(source: ReportSource) -> list[Block]:
     return blocks
 
 
-def intervals(
-    metrics: Mapping[str, float], results: PerExampleResults | None
-) -> dict[str, Interval]:
-    """The interval of each metric whose value for each example is recorded."""
-    if results is None:
-        return {}
-    found: dict[str, Interval] = {}
-    candidates = [results.objective_or_default, LOSS]
-    if results.correct is not None:
-        candidates.append(ACCURACY)
-    for objective in candidates:
-        of_it = results
-        if objective != results.objective_or_default:
-            # older records have no objective: accuracy follows from what is right
-            own = None if objective is ACCURACY else objective
-            of_it = replace(results, objective=own, values=None)
-        name, mean = f"test_{objective.name}", of_it.mean()
-        value = metrics.get(name)
-        if value is None or mean is None or name in found:
-            continue
-        if abs(mean - value) <= _NEAR * max(abs(value), abs(mean)) and (
-            ends := metric_interval(of_it)
-        ):
-            found[name] = ends
-    return found
-
-
 def _facts(source: ReportSource) -> list[tuple[str, str]]:
     version, manifest = source.version, source.manifest
     facts: list[tuple[str, str]] = []
     if version:
+        tags = [f"{key}={value}" if value else key for key, value in version.tags.items()]
         facts += [
             ("created", when(version.created)),
             ("aliases", ", ".join(version.aliases) or "none"),
-            ("tags", ", ".join(f"{key}={value}" for key, value in version.tags.items()) or "none"),
+            ("tags", ", ".join(tags) or "none"),
         ]
     dataset = version.dataset if version else manifest.get("dataset")
     preset = version.preset if version else manifest.get("preset")
@@ -214,20 +182,18 @@ def members_table(members: Sequence[Any]) -> Table:
 
 def data(source: ReportSource) -> Section:
     """The splits with their sizes and fingerprints, and the classes."""
-    recorded = source.data
-    splits: Mapping[str, Any] = recorded.get("splits") or {}
+    recorded, splits = source.data, source.splits
     if not splits:
         return Section("Data", [Text("The data is not recorded.")])
-    order = sorted(splits, key=lambda n: _SPLITS.index(n) if n in _SPLITS else len(_SPLITS))
     rows = [
         (
             name,
-            splits[name].get("examples"),
-            shape_of(splits[name].get("inputs"), "examples"),
-            shape_of(splits[name].get("targets"), "examples"),
-            clip(splits[name].get("fingerprint") or "none"),
+            split.get("examples"),
+            shape_of(split.get("inputs"), "examples"),
+            shape_of(split.get("targets"), "examples"),
+            clip(split.get("fingerprint") or "none"),
         )
-        for name in order
+        for name, split in splits.items()
     ]
     blocks: list[Block] = [
         Table(("split", "examples", "inputs", "targets", "fingerprint"), rows),
@@ -263,7 +229,7 @@ def configuration(source: ReportSource) -> Section:
     """The settings that the run was made with."""
     config = source.config
     if not config:
-        imported = bool(source.manifest.get("imported"))
+        imported = bool(source.imported)
         said = "An imported model has no settings." if imported else "No settings are recorded."
         return Section("Configuration", [Text(said)])
     rows = [(clip(key), setting(value)) for key, value in sorted(config.items())]
@@ -290,7 +256,7 @@ def environment(source: ReportSource) -> Section:
         if recorded.get(name)
     ]
     for name, value in (recorded.get("variables") or {}).items():
-        facts.append((name, value))
+        facts.append((name, _without_paths(value)))
     if git := recorded.get("git"):
         changed = ", with uncommitted changes" if git.get("dirty") else ""
         facts.append(("git", f"{git.get('commit')}{changed}"))
@@ -298,6 +264,11 @@ def environment(source: ReportSource) -> Section:
     if plugins := _plugins(source.manifest.get("plugins")):
         blocks.append(Table(("plugin", "module", "package"), plugins, "Plugins of the run"))
     return Section("Environment", blocks)
+
+
+def _without_paths(value: str) -> str:
+    """The value of a variable; a page that is sent around names no folder of a machine."""
+    return "set to a path" if re.search(r"[/\\~]", value) else value
 
 
 def _plugins(recorded: Any) -> list[tuple[str, str, str]]:
@@ -323,7 +294,7 @@ def files(source: ReportSource) -> list[Section]:
 
 def loading(source: ReportSource) -> Section:
     """How to load the model, and what it takes."""
-    splits = source.data.get("splits") or {}
+    splits = source.splits
     split = splits.get("test") or splits.get("train") or {}
     name = source.name
     blocks: list[Block] = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from registry_core.errors import MlregError, one_line
 from registry_core.formatting import as_typed, counted, fraction
 from registry_core.sections import Section, Text
+from registry_core.tasks import Classification, MultiLabel, Regression, Segmentation, Task
 
 if TYPE_CHECKING:
     from registry_core.evaluation.task_summary import Interval
@@ -121,3 +122,60 @@ def shape_of(described: Any, axis: str = "batch") -> str:
     if isinstance(described, list | tuple):
         return "; ".join(shape_of(each, axis) for each in described)
     return "not recorded"
+
+
+def task_line(task: Task | None) -> str:
+    """`classification into 10 classes`; empty if the task is not recorded or is none of ours."""
+    if isinstance(task, Classification):
+        return f"classification into {len(task.class_names):,} classes"
+    if isinstance(task, MultiLabel):
+        return f"multi-label classification with {len(task.label_names):,} labels"
+    if isinstance(task, Segmentation):
+        return f"segmentation into {len(task.class_names):,} classes"
+    if isinstance(task, Regression):
+        names = ", ".join(task.target_names)
+        return f"regression of {names}" if names else "regression"
+    return ""
+
+
+def output_line(task: Task | None) -> str:
+    """What a person gets from an output: `one of 10 classes`; empty if it is not known."""
+    if isinstance(task, Classification):
+        return f"one of {len(task.class_names):,} classes"
+    if isinstance(task, MultiLabel):
+        return f"any of {len(task.label_names):,} labels"
+    if isinstance(task, Segmentation):
+        return f"one of {len(task.class_names):,} classes for each place"
+    if isinstance(task, Regression):
+        units = [unit for unit in task.units if unit]
+        of = (
+            [f"{n} in {u}" for n, u in zip(task.target_names, units, strict=False)] if units else []
+        )
+        return ", ".join(of or task.target_names) or "a quantity"
+    return ""
+
+
+def signature_lines(signature: Any, name: str = "") -> list[str]:
+    """`uint8 (8, 8, 1)`; a line for each part of a nesting; empty if nothing is recorded.
+
+    Args:
+        signature: `inputs` or `targets` of a split.
+        name: of the part that it describes.
+    """
+    if isinstance(signature, Mapping) and not {"shape", "dtype"} <= signature.keys():
+        parts = [signature_lines(inner, key) for key, inner in signature.items()]
+        return [line for part in parts for line in part]
+    if isinstance(signature, list | tuple):
+        parts = [signature_lines(inner, str(place)) for place, inner in enumerate(signature)]
+        return [line for part in parts for line in part]
+    if not isinstance(signature, Mapping):
+        return []
+    shape = signature["shape"]
+    sizes = "of unknown shape" if shape is None else _sizes(shape)
+    line = f"{signature['dtype'] or 'values'} {sizes}".strip()
+    return [f"{name}: {line}" if name else line]
+
+
+def _sizes(shape: Sequence[int | None]) -> str:
+    sizes = ", ".join("any" if size is None else str(size) for size in shape)
+    return f"({sizes}{',' * (len(shape) == 1)})" if shape else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
@@ -43,27 +43,30 @@ HEADERS = {
 
 
 class Session:
-    """The one session of a server; it begins when the one-time token is used.
+    """The one session of a server; a browser enters it with a token that works once.
 
     Args:
-        token: the one-time token.
+        token: the first one.
         cookie: the cookie's name.
+        renewed: is told the next token each time that one was used.
     """
 
-    def __init__(self, token: str, cookie: str) -> None:
+    def __init__(self, token: str, cookie: str, renewed: Callable[[str], object]) -> None:
         self.cookie = cookie
+        self._renewed = renewed
         self.form_token = secrets.token_urlsafe(32)
         self._secret = secrets.token_urlsafe(32)
-        self._token: str | None = token
+        self._token = token
         self._lock = threading.Lock()
 
     def begin(self, token: str) -> str | None:
         """The cookie's value, if this is the token and nobody used it before."""
         with self._lock:
-            if self._token is None or not _equal(token, self._token):
+            if not _equal(token, self._token):
                 return None
-            self._token = None
-            return self._secret
+            self._token = secrets.token_urlsafe(32)
+        self._renewed(self._token)
+        return self._secret
 
     def has(self, value: str) -> bool:
         """Whether a cookie is that of the session."""
@@ -151,8 +154,7 @@ class Access:
             "You are not signed in here."
             if token is None
             else "That address was used already, or is of a server that has stopped.",
-            "Open the address that `mlreg ui` printed. It works once: for another browser, stop "
-            "the command and start it again.",
+            "Open the address that `mlreg ui` printed last. Each address works once.",
             f'<p>If this browser is signed in: <a href="{escape(here)}">open the page</a>.</p>',
         )
 

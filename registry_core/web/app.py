@@ -39,6 +39,7 @@ def make_app(
     allowed_hosts: Collection[str] = (),
     root_path: str = "",
     token: str | None = None,
+    renewed: Callable[[str], object] = lambda token: None,
 ) -> Starlette:
     """The pages of a registry as an ASGI application.
 
@@ -48,11 +49,12 @@ def make_app(
         allowed_hosts: further values of `Host`, such as a proxy's; one without a port is also
             answered with the server's.
         root_path: the path below which a proxy shows the pages.
-        token: what begins the session, once; None is a random one, so that nobody can.
+        token: what lets a browser in, once; None is a random one, so that nobody can.
+        renewed: is told the next token each time that one was used.
     """
     root = root_path.rstrip("/")
     # browsers send cookies to every port of a host, so that each server needs a name of its own
-    session = Session(token or secrets.token_urlsafe(32), f"mlreg-{port}")
+    session = Session(token or secrets.token_urlsafe(32), f"mlreg-{port}", renewed)
     site = Site(registry, root, session.form_token)
     hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", *allowed_hosts)}
     hosts |= set(allowed_hosts)

@@ -57,7 +57,8 @@ def serve(
         port: the port; 0 is a free one.
         allowed_hosts: names by which a proxy may ask, with a port if it has another one.
         root_path: the path below which a proxy shows the pages.
-        ready: is told where, once connections are accepted.
+        ready: is told where, once connections are accepted; and again for another browser, each
+            time that an address was used.
 
     Raises:
         UsageError: an argument is malformed, or the address cannot be had.
@@ -72,12 +73,19 @@ def serve(
 
         real_port = listener.getsockname()[1]
         token = secrets.token_urlsafe(32)
+
+        def tell(token: str) -> None:
+            end = f"/?token={token}"
+            proxied = [f"https://{name}{root_path.rstrip('/')}{end}" for name in allowed_hosts]
+            ready(Place(real_port, f"http://{LOOPBACK}:{real_port}{end}", proxied))
+
         app = make_app(
             registry,
             port=real_port,
             allowed_hosts=allowed_hosts,
             root_path=root_path,
             token=token,
+            renewed=tell,
         )
         config = uvicorn.Config(
             app,
@@ -90,9 +98,7 @@ def serve(
             proxy_headers=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        end = f"/?token={token}"
-        proxied = [f"https://{name}{root_path.rstrip('/')}{end}" for name in allowed_hosts]
-        ready(Place(real_port, f"http://{LOOPBACK}:{real_port}{end}", proxied))
+        tell(token)
         uvicorn.Server(config).run(sockets=[listener])
 
 

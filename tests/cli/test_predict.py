@@ -100,6 +100,25 @@ def test_standard_input_becomes_rows_of_csv(run):
     ]
 
 
+def test_a_line_break_in_a_name_is_within_quotes_in_csv(run, tmp_path):
+    names = ["line\nbreak.csv", "return\r.csv"]
+    for name in names:
+        (tmp_path / name).write_text("1,1\n")
+    (done,) = run(["predict", "flowers@1", *names, "--csv", "--top", "1"])
+    rows = list(csv.reader(io.StringIO(done.stdout, newline="")))
+    assert [row[:2] for row in rows[1:]] == [[f"{name}:1", "versicolor"] for name in names]
+
+
+def test_what_is_wrong_with_standard_input_names_no_copy_of_it(run, tmp_path):
+    """Its copy's path means nothing to a user. A reason and what would work are two sentences."""
+    fails = "\n    from registry_core import DataError"
+    fails += "\n    raise DataError(f'{paths[0]} is torn', 'Mend it')\n    import numpy as np"
+    reads = READS_FILES.replace("\n    import numpy as np", fails)
+    write_plugin(tmp_path, "flowers_plugin", TABLE_PLUGIN + reads)
+    (done,) = run(["predict", "flowers@1", "-"], given="1,1\n")
+    assert "stdin was not predicted: stdin is torn. Mend it." in done.stderr
+
+
 def test_the_page_shows_each_example_and_what_could_not_be_read(run, tmp_path):
     """It is not written over a file, unless that is asked for; names cannot be HTML."""
     (tmp_path / "<b>\n.csv").write_text("1,1\n")

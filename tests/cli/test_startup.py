@@ -87,6 +87,18 @@ def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
         assert not names & (HEAVY | {"pydantic", "platformdirs"}), line
 
 
+def test_ctrl_c_while_commands_are_imported_is_no_traceback(monkeypatch, capsys):
+    """Most of a start is importing, so that is when an impatient Ctrl-C comes."""
+    from registry_core.cli import run_command
+
+    def impatient(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("registry_core.cli.register_commands", impatient)
+    assert run_command(["list"]) == 130
+    assert capsys.readouterr().err == "\nStopped by SIGINT.\n"
+
+
 def test_list_imports_no_room_that_listing_does_not_need(project):
     """Neither plugins nor training, and of tables only its own."""
     code = (
@@ -96,9 +108,9 @@ def test_list_imports_no_room_that_listing_does_not_need(project):
     names = python("-c", code, cwd=project).stderr.split()
     rooms = {name.split(".")[1] for name in names if "." in name}
     needed = {
-        "cli", "terminal", "registry", "registry_predict", "registry_reader", "registry_lists",
-        "results", "store", "process", "formatting", "settings", "rules", "version_query", "refs",
-        "cursor", "records", "errors",
+        "cli", "terminal", "registry", "registry_runs", "registry_predict", "registry_reader",
+        "registry_lists", "results", "store", "process", "formatting", "settings", "rules",
+        "version_query", "refs", "cursor", "records", "errors",
     }  # fmt: skip
     assert rooms <= needed
     assert "registry_core.store.audit" not in names

@@ -349,6 +349,18 @@ def test_a_file_without_the_columns_of_training_is_refused(tmp_path, head, said)
         read_new_rows([few], config(), signature(inputs))
 
 
+@pytest.mark.parametrize("content", [b"town\ncaf\xe9\n", b'"town\nAa\n'])
+def test_new_rows_that_cannot_be_read_name_what_the_version_takes(tmp_path, content):
+    """`mlreg predict` has no -p, so no setting is suggested."""
+    (tmp_path / "houses.csv").write_text(cells())
+    inputs, _ = make_inputs(read_table(config(), tmp_path), config(), print)
+    few = tmp_path / "few.csv"
+    few.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_new_rows([few], config(), signature(inputs))
+    assert caught.value.remedy == "The version takes utf-8, with cells separated by ','."
+
+
 # --- the whole ----------------------------------------------------------------------------------
 
 # without the plugin's folder on the path: the model needs Keras alone

@@ -225,6 +225,10 @@ def test_texts_to_predict_are_lines_or_a_column(tmp_path):
     plain.write_bytes(b"caf\xe9")
     with pytest.raises(DataError, match="not utf-8: byte 3"):
         read_new_texts([plain], chosen)
+    table.write_bytes(b"review\ncaf\xe9\n")
+    with pytest.raises(DataError) as caught:  # `mlreg predict` has no -p
+        read_new_texts([table], chosen)
+    assert caught.value.remedy == "The version takes utf-8."
 
 
 _FOLDER = tempfile.TemporaryDirectory()

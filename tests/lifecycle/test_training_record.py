@@ -49,6 +49,7 @@ def test_what_is_not_ordinary_is_told(end, epochs, facts):
     """In the words of `show` and of the end of a run."""
     training = {"epochs": epochs, "of": 12, **end.to_json()}
     assert training_facts(training) == facts
+    assert epochs_of({"epochs": 1, "of": 1}) == "1 epoch"
     assert epochs_of(training) == ("12 epochs" if epochs == 12 else "3 of 12 epochs")
 
 

@@ -17,8 +17,7 @@ try:
         os.system("echo library; echo library >&2")
         logging.error("library")
         warnings.warn("library")
-        if streams.is_claimed():
-            print("ours", file=streams.err())
+        {shown}
         raise ValueError
 except ValueError:
     pass
@@ -30,7 +29,7 @@ logging.error("logged after")
 
 def test_nothing_of_a_library_is_printed_or_logged():
     """Neither from Python, C code or a child process; afterwards all is as before."""
-    done = forked_python("-c", PROGRAM.format(claim=""))
+    done = forked_python("-c", PROGRAM.format(claim="", shown=""))
     assert done.status == 0, done.stderr
     assert "library" not in done.stdout + done.stderr
     assert done.stdout == "after\n"
@@ -39,7 +38,8 @@ def test_nothing_of_a_library_is_printed_or_logged():
 
 def test_mlregs_own_output_is_still_seen():
     """During a command it goes through descriptors of its own."""
-    done = forked_python("-c", PROGRAM.format(claim="streams.claim()"))
+    shown = 'print("ours", file=streams.err())'
+    done = forked_python("-c", PROGRAM.format(claim="streams.claim()", shown=shown))
     assert done.status == 0, done.stderr
     assert "library" not in done.stdout + done.stderr
     assert done.stdout == "after\n"

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from registry_core.errors import Interrupted
+from registry_core.process import guard as plugin_guard
 from registry_core.process.interrupts import STOPPING, stop_on_signals
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -42,6 +43,18 @@ def test_outside_training_a_signal_stops_at_once(signum):
     assert caught.value.signum == signum
     assert caught.value.exit_status == STATUS[signum]
     assert str(caught.value) == signal.Signals(signum).name
+
+
+def test_the_end_of_a_server_with_handlers_of_its_own_is_no_warning():
+    """The terminal that closed may not take one, and nobody has to act."""
+    warned = []
+    with plugin_guard.warnings_to(warned.append), stop_on_signals() as stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(Interrupted) as caught:
+            send(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGINT) == stop.receive
+    assert caught.value.exit_status == STATUS[signal.SIGHUP]
+    assert warned == []
 
 
 @pytest.mark.parametrize("signum", STATUS)

@@ -80,6 +80,12 @@ def test_metrics_have_the_interval_of_the_test_examples(registry):
     assert facts(section(report, "Summary"))["objective"] == "test_accuracy, higher is better"
 
 
+def test_tags_are_written_as_they_are_typed(registry):
+    registry.tag(publish_zoo(registry.store), {"reviewed": "", "quality": "good"})
+    tags = facts(section(registry.report("zoo@1"), "Summary"))["tags"]
+    assert set(tags.split(", ")) == {"reviewed", "quality=good"}
+
+
 def test_a_metric_that_is_not_the_mean_of_the_examples_has_no_interval(registry):
     """Such as a loss with a term for the size of the weights."""
     metrics = {"test_accuracy": 0.75, "test_loss": 1.9}
@@ -108,7 +114,7 @@ def test_curves_that_are_measured_on_the_test_split_say_so(registry):
     found = section(registry.report(publish_zoo(registry.store, data=data)), "Learning curves")
     assert "The validation split is the test split" in said(found)
     (loss, _) = blocks(found, LineChart)
-    assert [line.name for line in loss.series] == ["training", "validation (the test split)"]
+    assert [line.name for line in loss.series] == ["training", "validation"]
 
 
 def test_ten_thousand_epochs_are_drawn_as_a_thousand(registry):
@@ -295,6 +301,14 @@ def test_loading_names_the_version_and_its_inputs(registry):
     found = section(registry.report(publish_zoo(registry.store)), "How to load it")
     assert facts(found)["inputs"] == "uint8 (batch, 8, 8, 1)"
     assert any('load("zoo@1")' in block.text for block in found.blocks if block.kind == "code")
+
+
+def test_the_environment_names_no_folder_of_the_machine(registry):
+    """A page is sent around; the manifest keeps the values."""
+    variables = {"TF_CONFIG": "/home/user/tf.json", "OMP_NUM_THREADS": "2"}
+    version = publish_zoo(registry.store, environment={"variables": variables})
+    found = facts(section(registry.report(version), "Environment"))
+    assert found == {"TF_CONFIG": "set to a path", "OMP_NUM_THREADS": "2"}
 
 
 def test_a_part_of_the_record_in_another_form_takes_its_section_down_alone(registry):

@@ -172,6 +172,9 @@ def test_a_card_goes_to_the_terminal_or_to_a_file_that_is_new(one, tmp_path, cap
     around = ["--registry", str(one.store.folder)]
     assert run_command([*around, "card", "flowers@1"]) == 0
     shown = capsys.readouterr().out
+    for document in ("card", "bom"):
+        assert run_command([*around, document, "flowers@1", "-o", "-"]) == 0
+    assert capsys.readouterr().out.startswith(shown)
     assert run_command([*around, "card", "flowers@1", "-o", "README.md"]) == 0
     assert (tmp_path / "README.md").read_text() == shown
     assert run_command([*around, "card", "flowers@1", "-o", "README.md"]) == 2

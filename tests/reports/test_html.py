@@ -7,11 +7,20 @@ import re
 
 import pytest
 from cli_helpers import python
-from report_helpers import CLASSES, Page, described, publish_hostile, publish_zoo
+from report_helpers import (
+    CLASSES,
+    PNG,
+    Page,
+    described,
+    example,
+    publish_hostile,
+    publish_zoo,
+)
 
 from registry_core.registry import Registry
-from registry_core.reports import render_run_report
-from registry_core.reports.html import render_contents, render_page, render_sections
+from registry_core.reports import MAX_PAGE_BYTES, render_run_report
+from registry_core.reports.html import render_page, render_sections
+from registry_core.reports.report import Report
 from registry_core.sections import Code, Section, Text
 from registry_core.settings import Settings
 from registry_core.tasks import Classification
@@ -87,11 +96,11 @@ def test_headings_and_contents_name_each_section_once(registry):
 def test_sections_of_the_same_title_have_names_of_their_own():
     """Also those whose title has no letter that an id may have."""
     sections = [Section(title, [Text("x")]) for title in ("A b", "a-B", "!", "?", "A b")]
-    page = Page(render_sections(sections))
-    assert [each["id"] for each in page.named("section")] == [
+    html = render_page(Report("a", "b", sections))
+    assert [each["id"] for each in Page(html).named("section")] == [
         "section-a-b", "section-a-b-2", "section", "section-2", "section-a-b-3"
     ]  # fmt: skip
-    assert 'href="#section-a-b-3"' in render_contents(sections)
+    assert 'href="#section-a-b-3"' in html
 
 
 def test_what_would_hide_or_turn_text_is_shown_as_its_code():
@@ -132,6 +141,35 @@ def test_a_run_has_a_report_before_it_has_a_number(registry):
     assert version.run in page.text
     assert "zoo@1" not in page.text
     assert "Mistakes by class" in page.text
+
+
+@pytest.mark.parametrize(
+    ("section_bytes", "picture_bytes", "pictures", "said"),
+    [
+        (0, 0, 4, ["1 more figure of plugins"]),
+        (980_000, 0, 2, ["3 more figures of plugins"]),
+        (980_000, 300_000, 2, ["3 more figures", "too large with them"]),
+        (0, 900_000, 0, ["3 more figures", "too large with their pictures"]),
+    ],
+)
+def test_a_page_is_bounded_and_says_what_it_leaves_out(
+    registry, tmp_path, section_bytes, picture_bytes, pictures, said
+):
+    """Figures of plugins first, then their sections, then the pictures of examples."""
+    figures = {}
+    for name in ("a", "b", "c"):
+        figures[f"figures/{name}.png"] = tmp_path / f"{name}.png"
+        figures[f"figures/{name}.png"].write_bytes(PNG + bytes(195_000))
+    record = registry.store.manifest(publish_zoo(registry.store))
+    examples = [example(2, picture=PNG + bytes(picture_bytes))] * 2
+    own = [Code("x" * 20_000)] * (section_bytes // 20_000)
+    sections = [Section("Own", own)] if own else []
+    page = render_run_report(record, None, examples, sections, figures)
+    assert len(page.encode()) <= MAX_PAGE_BYTES
+    for words in said:
+        assert words in page
+    assert page.count("too large") == len(said)
+    assert page.count("data:image/png") == pictures
 
 
 def test_the_json_of_a_report_is_its_sections(registry):

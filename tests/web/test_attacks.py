@@ -109,6 +109,20 @@ def test_the_token_works_once(world):
     assert "set-cookie" not in again.headers
 
 
+def test_each_token_that_was_used_is_followed_by_another(world):
+    """A second browser enters with it, once; a wrong token brings none."""
+    tokens = []
+    first = browser(world, renewed=tokens.append)
+    assert first.get("/?token=wrong").status == 403
+    assert tokens == []
+    assert first.get("/?token=one-time").status == 200
+    first.cookies.clear()
+    assert [first.get(f"/?token={tokens[0]}").status for _ in range(2)] == [200, 200]
+    first.cookies.clear()
+    assert first.get(f"/?token={tokens[0]}").status == 403
+    assert len(set(tokens)) == 2
+
+
 def test_two_servers_share_no_session(world):
     """The cookie of one is not that of another, nor the token of its forms."""
     first, second = signed_in(world), browser(world)

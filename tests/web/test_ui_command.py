@@ -63,6 +63,7 @@ def test_the_address_is_printed_and_ctrl_c_stops_the_server_at_once(tmp_path):
         assert home in said
         assert f"-L {url.port}:127.0.0.1:{url.port} -p 2222 " in said
         assert "@10.0.0.7" in said
+        assert f"For another browser: http://127.0.0.1:{url.port}/?token=" in said
         assert said.endswith("Stopped by SIGINT. The server has ended.\n")
         assert "Traceback" not in said
     finally:

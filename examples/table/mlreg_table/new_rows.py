@@ -50,7 +50,7 @@ def read_new_rows(
         )
     counts, names, unreadable, parts = [], [], [], []
     for path in paths:
-        frame = read_file(path, config)
+        frame = read_file(path, config, is_fixed=True)
         inputs, problems = _inputs(frame, config, signature)
         good = np.array([number not in problems for number in range(len(frame))], bool)
         parts.append({name: values[good] for name, values in inputs.items()})

@@ -47,14 +47,23 @@ def read_table(config: TableConfig, data_dir: Path | None) -> pd.DataFrame:
     return frame
 
 
-def read_file(file: Path, config: TableConfig) -> pd.DataFrame:
+def read_file(file: Path, config: TableConfig, *, is_fixed: bool = False) -> pd.DataFrame:
     """Read a CSV or Parquet file, whatever columns it has.
+
+    Args:
+        file: to read.
+        config: missing, separator, encoding.
+        is_fixed: whether the configuration is that of a version, so that nobody can change it.
 
     Raises:
         UsageError: there is no such encoding.
         DataError: the file cannot be read, or two columns have one name.
     """
-    frame = _parquet(file) if file.suffix.lower() in (".parquet", ".pq") else _csv(file, config)
+    frame = (
+        _parquet(file)
+        if file.suffix.lower() in (".parquet", ".pq")
+        else _csv(file, config, is_fixed)
+    )
     frame.columns = [str(name).strip() for name in frame.columns]
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
@@ -62,9 +71,10 @@ def read_file(file: Path, config: TableConfig) -> pd.DataFrame:
     return frame
 
 
-def _csv(file: Path, config: TableConfig) -> pd.DataFrame:
+def _csv(file: Path, config: TableConfig, is_fixed: bool) -> pd.DataFrame:
     import pandas as pd
 
+    taken = f"The version takes {config.encoding}, with cells separated by {config.separator!r}."
     encoding = "utf-8-sig" if config.encoding.lower() == "utf-8" else config.encoding
     try:
         frame = pd.read_csv(
@@ -86,14 +96,16 @@ def _csv(file: Path, config: TableConfig) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise DataError(
             f"{file} is not {config.encoding}: byte {error.start}.",
-            "Name its encoding: -p encoding=latin-1.",
+            taken if is_fixed else "Name its encoding: -p encoding=latin-1.",
         ) from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{file} is empty.", "A CSV file starts with a line of names.") from None
     except (pd.errors.ParserError, OSError) as error:
         raise DataError(
             f"{file} cannot be read as CSV: {str(error).strip()}",
-            f"Are its cells separated by {config.separator!r}? If not: -p 'separator=;'.",
+            taken
+            if is_fixed
+            else f"Are its cells separated by {config.separator!r}? If not: -p 'separator=;'.",
         ) from None
 
 

@@ -41,7 +41,7 @@ def read_new_texts(paths: Sequence[Path], config: TextConfig) -> Examples:
 
 
 def _of_table(path: Path, config: TextConfig) -> list[tuple[int, str]]:
-    texts = read_file(path, config)
+    texts = read_file(path, config, is_fixed=True)
     if config.text not in texts.columns:
         raise DataError(
             f"It has no column '{config.text}'.", f"Columns: {', '.join(map(str, texts.columns))}."

@@ -64,12 +64,13 @@ def read_texts(config: TextConfig, data_dir: Path | None) -> pd.DataFrame:
     return frame
 
 
-def read_file(file: Path, config: TextConfig) -> pd.DataFrame:
+def read_file(file: Path, config: TextConfig, *, is_fixed: bool = False) -> pd.DataFrame:
     """Read a CSV or JSONL file; all cells are texts, and a missing one is None or NaN.
 
     Args:
         file: the file.
         config: separator, encoding.
+        is_fixed: whether the configuration is that of a version, so that nobody can change it.
 
     Raises:
         UsageError: there is no such encoding.
@@ -93,7 +94,9 @@ def read_file(file: Path, config: TextConfig) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise DataError(
             f"{file} is not {config.encoding}: byte {error.start}.",
-            "Name its encoding: -p encoding=latin-1.",
+            f"The version takes {config.encoding}."
+            if is_fixed
+            else "Name its encoding: -p encoding=latin-1.",
         ) from None
     except (ValueError, OSError) as error:  # pandas's own errors are ValueErrors
         raise DataError(

@@ -136,7 +136,8 @@ def _cells(each: Prediction, several: bool) -> Iterator[object]:
 
 def _line(cells: Sequence[object]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(
+    # a cell is quoted for what is in the line's end, so this is cut off and not left out
+    csv.writer(text, lineterminator="\r\n").writerow(
         [escape_surrogates(cell) if isinstance(cell, str) else cell for cell in cells]
     )
-    return text.getvalue()
+    return text.getvalue().removesuffix("\r\n")

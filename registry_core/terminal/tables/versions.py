@@ -10,6 +10,7 @@ from rich.text import Text
 from registry_core.formatting import (
     age,
     better_when,
+    counted,
     duration,
     epochs_of,
     fraction,
@@ -278,7 +279,7 @@ def _origin(version: Version, manifest: Mapping[str, Any]) -> tuple[str, str]:
             f"loss: {imported['loss']}"
         )
     epochs = len(manifest["epoch_seconds"])
-    ran = epochs_of(manifest["training"]) if "training" in manifest else f"{epochs} epochs"
+    ran = epochs_of(manifest["training"]) if "training" in manifest else counted(epochs, "epoch")
     fit = version.seconds.get("fit", 0.0)
     throughput = epochs * manifest["data"]["splits"]["train"]["examples"] / fit if fit else 0.0
     return "training", f"{ran}, {throughput:,.0f} examples/s, validation included"
