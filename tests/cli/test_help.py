@@ -78,6 +78,7 @@ def test_a_wide_terminal_is_used(page):
     assert len(page(["run"], 200).splitlines()) < len(page(["run"], 80).splitlines())
 
 
+@pytest.mark.gate(keep=14)
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=NAMES)
 def test_every_example_can_be_typed(path, command):
     """Each is a command line that the parser accepts."""

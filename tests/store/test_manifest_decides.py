@@ -220,6 +220,7 @@ def test_an_alias_that_was_moved_by_hand_is_not_exported(registry, tmp_path, how
     assert list(tmp_path.iterdir()) == [registry.folder]
 
 
+@pytest.mark.gate(keep=6)
 @pytest.mark.parametrize("how", ALIASES)
 @pytest.mark.parametrize(
     "words",
@@ -313,7 +314,7 @@ def test_a_forged_manifest_is_a_problem_of_the_audit(forged):
 # --- what goes on --------------------------------------------------------------------------------
 
 
-@pytest.mark.gate(keep=5)
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("change", READABLE)
 def test_listing_works_with_a_changed_row(registry, change):
     """They are for finding; one changed row does not hide the others."""

@@ -120,6 +120,7 @@ def test_a_registry_on_a_read_only_mount_is_read_and_says_why_it_is_not_written(
         subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.gate
 def test_a_reader_without_the_plugin_is_told_what_needs_it(copied, tmp_path):
     """Listing, showing, exporting need none; measuring and training again do, and say which."""
     registry = copied / "models"

@@ -383,6 +383,7 @@ def test_a_version_that_another_umask_closed_is_not_called_damaged(crowd, projec
         works(careful.mlreg("verify"), "OK: nothing is damaged.")
 
 
+@pytest.mark.gate
 def test_what_a_killed_command_of_one_user_left_half_done_is_undone_by_the_other(
     crowd, project, group_folder
 ):

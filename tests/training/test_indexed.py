@@ -108,6 +108,7 @@ def splits(name: str, source) -> DataSplits:
 # --- order ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", ["source", "function"])
 def test_an_epoch_has_the_order_that_arrays_have(kind):
     """A permutation of all examples, by the run's seed and the epoch."""

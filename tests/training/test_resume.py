@@ -425,7 +425,7 @@ def test_a_damaged_checkpoint_restarts_the_run(kinds, stopped_at):
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -465,6 +465,7 @@ def test_a_diverged_loss_is_not_saved(training, keras, stopped_at):
     assert checkpoints.checkpoint.read_bytes() == content
 
 
+@pytest.mark.gate
 def test_checkpoints_are_plain_json_and_arrays(stopped_at):
     """Nothing in them can run code."""
     state = read_state(stopped_at(1, 4).checkpoint)

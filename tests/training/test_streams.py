@@ -195,6 +195,7 @@ def test_the_element_specification_of_a_stream_is_checked_first():
         assert reached == "data"
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("after", ["", "prefetch", "map", "unbatch"])
 def test_a_batched_stream_is_told_to_unbatch(after):
     """Also where targets are quantities; rows of a series that were cut by `batch` are examples."""

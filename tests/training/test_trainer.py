@@ -649,6 +649,7 @@ def test_a_saved_model_passes_its_check_and_another_does_not(training, keras, sa
         trainer.check_saved(small(keras), file, DATA.test)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("damage", [b"", b"no archive", None])
 def test_a_file_that_is_not_a_model_cannot_be_loaded(training, saved, tmp_path, damage):
     """Empty, garbage, truncated."""
