@@ -58,6 +58,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.gate
 def test_a_program_runs_groups_reproduces_and_evaluates(tmp_path):
     """Nothing is shown, and signals stay the program's own."""
     write_project(tmp_path)

@@ -6,6 +6,7 @@ package outside its folder. Installed libraries are recorded by their versions i
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
@@ -48,7 +49,7 @@ def describe_code(plugins: Mapping[str, ModuleType], folder: Path) -> dict[str, 
     for name, module in sorted([*sys.modules.items()], key=lambda item: item[0]):
         file = _file(module)
         top = name.partition(".")[0]
-        if file is None or (real := file.resolve()) in known or top in {*_HOST, "__main__"}:
+        if file is None or (real := _real(file)) in known or top in {*_HOST, "__main__"}:
             continue
         own = top in tops or any(
             is_beside(path, place) for path in {file, real} for place in places
@@ -141,6 +142,12 @@ def _file(module: object) -> Path | None:
         return Path(named).absolute() if isinstance(named, str) and named else None
     except Exception:  # a lazy module's attribute may raise
         return None
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _real(file: Path) -> Path:
+    """The file without links. Thousands of modules are asked for it, at each end of a run."""
+    return file.resolve()
 
 
 def _digest(file: Path) -> str | None:

@@ -11,6 +11,7 @@ def convolved(values, taps, outputs):
     return np.correlate(np.pad(values, 1), taps, "valid")[:outputs]
 
 
+@pytest.mark.gate(keep=12)
 @pytest.mark.parametrize("largest_tile", range(1, LARGEST_TILE + 1))
 @pytest.mark.parametrize(("size", "outputs"), [(1, 1), (3, 3), (7, 6), (7, 7), (15, 14), (31, 30)])
 def test_one_axis_matches_numpys_correlation(size, outputs, largest_tile):

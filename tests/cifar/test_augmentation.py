@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy import ndimage, stats
+import scipy
 
 from cifar_plugin.baseline.config import BaselineConfig
 from registry_core.types import Batch
@@ -152,7 +152,8 @@ def test_any_shape_rotates_about_its_centre(transform, shape):
         read = np.tensordot(turn, grid + np.array([shift_y, shift_x])[:, None, None], 1) + centre
         channels = np.moveaxis(image.astype(np.float64), -1, 0)
         expected = np.stack(
-            [ndimage.map_coordinates(c, read, order=1, mode="nearest") for c in channels], axis=-1
+            [scipy.ndimage.map_coordinates(c, read, order=1, mode="nearest") for c in channels],
+            axis=-1,
         )
         expected = expected[:, ::-1] if flip else expected
         assert np.abs(picture - expected).max() < GREY_LEVELS
@@ -169,16 +170,16 @@ def test_parameters_have_keras_distribution(generator):
         (ours.flip.astype(float), "flip_horizontal"),
     ):
         sample = [float(parameters[name]) for parameters in theirs]
-        assert stats.ks_2samp(values, sample).pvalue > 0.001, name
+        assert scipy.stats.ks_2samp(values, sample).pvalue > 0.001, name
 
 
 def test_parameters_are_continuous_over_their_range():
     """Uniform, with fractions of pixels, and half of the images flipped."""
     ours = drawn((1, 2))
     for values, bound in ((np.rad2deg(ours.angle), 15.0), (ours.shift_x, 3.2), (ours.shift_y, 3.2)):
-        assert stats.kstest(values, stats.uniform(-bound, 2 * bound).cdf).pvalue > 0.001
+        assert scipy.stats.kstest(values, scipy.stats.uniform(-bound, 2 * bound).cdf).pvalue > 0.001
         assert np.abs(values).max() <= bound * (1 + 1e-6)
-    assert stats.binomtest(int(ours.flip.sum()), DRAWS).pvalue > 0.001
+    assert scipy.stats.binomtest(int(ours.flip.sum()), DRAWS).pvalue > 0.001
     assert np.mean(ours.shift_x == np.round(ours.shift_x)) < 0.001
 
 

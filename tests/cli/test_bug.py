@@ -43,7 +43,7 @@ def test_a_traceback_that_is_shown_is_not_asked_for_again():
     assert error.command == "mlreg env"
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("lines", "where"),

@@ -216,6 +216,7 @@ def test_what_plugins_print_is_on_stderr(told):
     assert "verified" in told["data verify flowers"].stderr
 
 
+@pytest.mark.gate
 def test_a_dry_run_says_what_would_be_done(told):
     """What is planned, and that it is only planned."""
     plan = told["run flowers --dry-run --seeds 3"].json
@@ -229,6 +230,7 @@ def test_a_dry_run_says_what_would_be_done(told):
         assert told[f"{words} --dry-run"].json["dry_run"] is True
 
 
+@pytest.mark.gate
 def test_a_refused_promotion_is_beside_the_error(told):
     """The decision with its grounds, and the error that came of it, in one object."""
     found = told["promote flowers@1 gated"].json

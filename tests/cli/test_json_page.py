@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from cli_helpers import python
+from cli_helpers import forked_python
 from fakes import READS_FILES, TABLE_PLUGIN, write_plugin, write_settings
 
 pytestmark = pytest.mark.processes
@@ -160,7 +160,7 @@ def printed(folder: Path) -> list[tuple[str, str, dict]]:
         file.write("[promotion.staging]\nfloor = { test_accuracy = 0.1 }\n")
     sound(folder / "sound.keras")
     lines = json.dumps([line for _, line in LINES])
-    done = python("-c", SCRIPT, cwd=folder, given=lines)
+    done = forked_python("-c", SCRIPT, cwd=folder, given=lines)
     assert done.status == 0, done.stderr
     found = []
     for (section, line), told in zip(LINES, done.json, strict=True):

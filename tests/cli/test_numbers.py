@@ -83,7 +83,7 @@ def test_every_command_with_a_number_is_asked():
     }
 
 
-@pytest.mark.exhaustive(keep=30)
+@pytest.mark.exhaustive(keep=10)
 @pytest.mark.gate
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:24])
 @pytest.mark.parametrize(("path", "option"), OPTIONS, ids=lambda each: "".join(each))

@@ -293,7 +293,7 @@ def run_in(odd: Odd, folder: Path, lines: list[str]) -> tuple[dict[str, int], st
     return json.loads(told.read_text()), written.read_bytes().decode(errors="replace")
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_no_surroundings_make_a_bug_of_a_command_that_reads(original, tmp_path, name):
@@ -322,6 +322,7 @@ CHANGING = {
 }
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", ["no stdin", "no streams", "the C locale"])
 def test_what_changes_something_needs_nobody_at_a_keyboard(original, tmp_path, name):
@@ -347,7 +348,8 @@ raise SystemExit(0 if statuses == [0, 0, 2, 2, 2, 0] else 1)
 """
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.exhaustive(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("names", ["stdin", "stdout", "stderr", "stdin stdout stderr"])
 def test_a_program_without_streams_can_run_commands(original, names):
     """A service may have None in place of a stream; the status says what came of the command."""
@@ -356,6 +358,7 @@ def test_a_program_without_streams_can_run_commands(original, names):
     assert "A bug in mlreg" not in done.stderr
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_run_is_shown_with_what_the_terminal_has(tmp_path, encoding):

@@ -134,23 +134,23 @@ def test_the_page_shows_each_example_and_what_could_not_be_read(run, tmp_path):
     assert "<script" not in page
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+def test_what_makes_no_sense_is_refused_before_anything_is_read(run):
+    refused = [
         (["flowers@1"], "No file is named."),
         (["flowers", "1"], "No file is named."),
         (["flowers@1", "a.csv", "--csv", "--json"], "exclude each other"),
         (["flowers@9", "a.csv"], "flowers"),
         (["flowers@1", "a.csv", "--review", "no/page.html"], "does not exist"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_before_anything_is_read(run, words, said):
-    (done,) = run(["predict", *words])
-    assert done.status == 2
-    assert said in done.stderr
-    assert "Preparing" not in done.stderr
+    ]
+    for (words, said), done in zip(
+        refused, run(*(["predict", *words] for words, _ in refused)), strict=True
+    ):
+        assert done.status == 2, words
+        assert said in done.stderr
+        assert "Preparing" not in done.stderr
 
 
+@pytest.mark.gate
 def test_an_interrupt_says_that_nothing_changed(run, tmp_path):
     """As for `evaluate`."""
     reads = "import os, signal\n    os.kill(os.getpid(), signal.SIGINT)\n"

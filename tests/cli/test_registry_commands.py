@@ -879,7 +879,7 @@ def test_plugins_are_listed_without_being_imported(tmp_path):
     assert "\x1b" not in table.stdout + table.stderr
 
 
-@pytest.mark.gate(keep=5)
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("content", "place"),
     [

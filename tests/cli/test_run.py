@@ -551,6 +551,7 @@ def test_a_run_of_a_group_is_what_it_would_have_been_alone(drawing):
     assert content(folder, "together", 4) != content(folder, "first", 1)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_group_is_told_as_versions_and_their_means(drawing):

@@ -88,12 +88,14 @@ def _equal(then, now):
     return isclose(then, now, rel_tol=1e-9) if isinstance(then, float) else then == now
 
 
+@pytest.mark.gate(keep=10)
 @pytest.mark.parametrize("name", sorted(file.stem for file in RECORDED.glob("*.json")))
 def test_json_has_every_key_and_value_that_it_had(project, name):
     """Other programs read this; sentences may be reworded and keys added."""
     check_recorded(project, name)
 
 
+@pytest.mark.gate(keep=4)
 @pytest.mark.parametrize(
     ("line", "shown"),
     [

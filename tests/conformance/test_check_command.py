@@ -99,7 +99,7 @@ def test_json_has_each_rule_beside_the_error(project):
     assert failed["splits-valid"]["remedy"]
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -126,6 +126,7 @@ def test_a_plugin_that_ends_the_process_fails_that_rule_alone(project):
     assert len(found["rules"]) == len(rules_for("dataset", quick=True))
 
 
+@pytest.mark.gate
 def test_data_that_is_read_with_tensorflow_is_left_to_the_whole_check(project):
     """`--quick` does not wait for TensorFlow."""
     reads = "@hookimpl\ndef mlreg_dataset():\n    import tensorflow\n"
@@ -139,6 +140,7 @@ def test_data_that_is_read_with_tensorflow_is_left_to_the_whole_check(project):
     assert set(skipped.values()) == {"Its data is read with TensorFlow: leave out --quick."}
 
 
+@pytest.mark.gate
 def test_an_extension_is_checked_by_the_rules_that_are_for_it(project):
     folder = project(kind="extensions", text=COUNTING_EXTENSION)
     found = check(folder, "--json").json
@@ -150,6 +152,7 @@ def test_an_extension_is_checked_by_the_rules_that_are_for_it(project):
     assert_error(check(folder, "--preset", "baseline"), 2, "is an extension")
 
 
+@pytest.mark.gate
 def test_a_path_is_where_the_user_is(project):
     """`-p` and `--data-dir` name files of the user's folder, though the check has its own."""
     reads = """

@@ -29,7 +29,8 @@ def test_every_rule_has_a_plugin_that_breaks_it():
     assert sorted(BROKEN) == sorted(BY_ID)
 
 
-@pytest.mark.gate(keep=8)
+@pytest.mark.exhaustive(keep=8)
+@pytest.mark.gate(keep=4)
 @pytest.mark.parametrize("rule", LIGHT)
 def test_exactly_the_broken_rule_fails(rule):
     """A rule that needs no TensorFlow; what to do is said."""
@@ -39,7 +40,7 @@ def test_exactly_the_broken_rule_fails(rule):
     assert found[rule].remedy
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(

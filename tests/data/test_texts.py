@@ -42,6 +42,7 @@ def test_equal_texts_have_one_fingerprint_whatever_holds_them():
     assert len({fingerprint(split) for split in (held[0], *others, column)}) == 4
 
 
+@pytest.mark.gate
 @given(st.lists(st.text(max_size=4), min_size=1, max_size=4), st.lists(st.text(max_size=4)))
 def test_different_texts_have_different_fingerprints(first, second):
     """The boundaries between texts count."""

@@ -8,9 +8,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize, stats
 
 from registry_core.errors import UsageError
 from registry_core.evaluation.paired_tests import (
@@ -44,7 +44,7 @@ def test_the_exact_test_equals_scipys_binomial_test(first, second):
     if first + second == 0:
         assert exact_mcnemar(first, second) == 1.0
         return
-    expected = stats.binomtest(first, first + second, 0.5).pvalue
+    expected = scipy.stats.binomtest(first, first + second, 0.5).pvalue
     assert exact_mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
 
 
@@ -63,7 +63,7 @@ def test_the_exact_test_is_accurate_far_out_in_the_tail():
 )
 def test_the_exact_test_of_many_disagreements_equals_scipys(first, second):
     """Above ten thousand the tail is summed in floats, accurate to nine digits."""
-    expected = stats.binomtest(first, first + second, 0.5).pvalue
+    expected = scipy.stats.binomtest(first, first + second, 0.5).pvalue
     assert exact_mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
     assert exact_mcnemar(second, first) == exact_mcnemar(first, second)
 
@@ -76,7 +76,7 @@ def test_the_interval_ends_where_the_score_test_rejects(first, second, others, c
     low, high = tango_interval(first, second, examples, confidence)
     estimate = (first - second) / examples
     assert -1 <= low <= estimate <= high <= 1
-    quantile = stats.norm.ppf(0.5 + confidence / 2)
+    quantile = scipy.stats.norm.ppf(0.5 + confidence / 2)
     for end, sign in ((low, 1), (high, -1)):
         if abs(end) > 1 - 1e-6 or end == estimate:
             continue
@@ -104,7 +104,7 @@ def independent_score(first: int, second: int, examples: int, difference: float)
         return total
 
     least, most = max(0.0, -difference), (1 - difference) / 2
-    found = optimize.minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         unlikely, bounds=(least, most), method="bounded", options={"xatol": 1e-14}
     ).x
     variance = (2 * found + difference - difference**2) / examples
@@ -140,7 +140,7 @@ def test_classifiers_are_compared_example_by_example():
     assert found.difference == pytest.approx(ours.mean() - theirs.mean())
     assert found.low < found.difference < found.high
     table = [0, found.only_candidate, found.only_incumbent, 0]
-    assert found.p_value == pytest.approx(stats.binomtest(table[1], sum(table), 0.5).pvalue)
+    assert found.p_value == pytest.approx(scipy.stats.binomtest(table[1], sum(table), 0.5).pvalue)
 
 
 def test_identical_predictions_have_no_difference():
@@ -158,7 +158,7 @@ def test_a_regression_is_compared_by_its_losses():
     ours = theirs - generator.normal(0.05, 0.4, 800)
     found = compare(measured(ours), measured(theirs))
     gains = theirs.astype("<f4").astype(float) - ours.astype("<f4").astype(float)
-    expected = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+    expected = scipy.stats.ttest_1samp(gains, 0).confidence_interval(0.95)
     width = expected.high - expected.low
     assert found.test == "paired bootstrap"
     assert found.difference == pytest.approx(gains.mean())
@@ -167,6 +167,7 @@ def test_a_regression_is_compared_by_its_losses():
     assert found == compare(measured(ours), measured(theirs))  # seeded
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("examples", [1, 7, 801, 4001])
 def test_the_draws_of_a_full_bootstrap_never_change(examples):
     """Bit for bit: decisions in a ledger can be recomputed."""
@@ -204,17 +205,18 @@ def berry_esseen(gains: np.ndarray, tail: int) -> float:
     if not bulk.std():
         return 0.0
     third = (np.abs(bulk - bulk.mean()) ** 3).mean() / bulk.std() ** 3
-    draws = stats.binom.ppf(1e-6, len(gains), 1 - tail / len(gains))
+    draws = scipy.stats.binom.ppf(1e-6, len(gains), 1 - tail / len(gains))
     return float(0.4748 * third / math.sqrt(draws))
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", GAINS)
 def test_resampling_only_the_tail_matches_scipys_bootstrap_within_the_documented_error(name):
     """A tenth of 5,000 examples is resampled: same distribution, same interval."""
     examples, tail = 5000, 500
     gains = GAINS[name](np.random.default_rng(6), examples)
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         (gains,),
         np.mean,
         n_resamples=BOOTSTRAP_RESAMPLES,
@@ -224,7 +226,7 @@ def test_resampling_only_the_tail_matches_scipys_bootstrap_within_the_documented
     )
     means = tail_resampled_means(gains, tail=tail)
     noise = math.sqrt(2 / BOOTSTRAP_RESAMPLES * math.log(2 / 1e-3) / 2)  # of two samples, to 0.1 %
-    apart = stats.ks_2samp(means, found.bootstrap_distribution).statistic
+    apart = scipy.stats.ks_2samp(means, found.bootstrap_distribution).statistic
     assert apart <= berry_esseen(gains, tail) + noise
     assert apart <= 0.03
     interval = found.confidence_interval
@@ -238,7 +240,7 @@ def test_an_outlier_has_the_effect_that_it_has_in_a_bootstrap():
     """It is drawn never, once, twice: a skewed distribution, unlike a normal interval."""
     gains = one_outlier(np.random.default_rng(6), 5000)
     low = np.quantile(tail_resampled_means(gains, tail=500), 0.025)
-    normal = stats.norm(gains.mean(), gains.std() / math.sqrt(len(gains)))
+    normal = scipy.stats.norm(gains.mean(), gains.std() / math.sqrt(len(gains)))
     assert low > normal.ppf(0.025) + 0.2
 
 
@@ -278,7 +280,7 @@ def test_two_million_examples_are_compared_in_seconds_and_little_memory():
     found = compare(*packed)
     assert time.process_time() - began < 30
     gains = theirs.astype(float) - ours.astype(float)
-    expected = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+    expected = scipy.stats.ttest_1samp(gains, 0).confidence_interval(0.95)
     width = expected.high - expected.low
     assert (found.low, found.high) == pytest.approx(expected, abs=0.05 * width)
     tracemalloc.start()
@@ -300,7 +302,7 @@ def test_two_million_predictions_are_compared_in_seconds():
     found = compare(classified(ours), classified(theirs))
     assert time.process_time() - began < 10
     assert found.only_candidate + found.only_incumbent > 900_000
-    expected = stats.binomtest(
+    expected = scipy.stats.binomtest(
         found.only_candidate, found.only_candidate + found.only_incumbent, 0.5
     ).pvalue
     assert found.p_value == pytest.approx(expected, rel=1e-9)

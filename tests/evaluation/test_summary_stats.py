@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from registry_core.evaluation.summary_stats import (
     difference_of_means,
@@ -28,8 +28,10 @@ accuracies = st.lists(st.floats(0, 1), min_size=2, max_size=12)
 def test_tails_and_quantiles_equal_scipys(degrees):
     """Probabilities from 1e-12 to 0.999, degrees of freedom from one to a million."""
     for tails in TAILS:
-        value = stats.t.isf(tails / 2, degrees)
-        assert student_tails(value, degrees) == pytest.approx(2 * stats.t.sf(value, degrees), 1e-10)
+        value = scipy.stats.t.isf(tails / 2, degrees)
+        assert student_tails(value, degrees) == pytest.approx(
+            2 * scipy.stats.t.sf(value, degrees), 1e-10
+        )
         assert student_tails(-value, degrees) == student_tails(value, degrees)
         assert student_quantile(tails, degrees) == pytest.approx(value, rel=1e-9)
 
@@ -39,7 +41,7 @@ def test_the_quantile_inverts_the_tails(degrees, tails):
     """Also between the points of the grid."""
     found = student_quantile(tails, degrees)
     assert student_tails(found, degrees) == pytest.approx(tails, rel=1e-9)
-    assert 2 * stats.t.sf(found, degrees) == pytest.approx(tails, rel=1e-9)
+    assert 2 * scipy.stats.t.sf(found, degrees) == pytest.approx(tails, rel=1e-9)
 
 
 def test_one_and_two_degrees_of_freedom_match_their_closed_forms():
@@ -53,7 +55,7 @@ def test_one_and_two_degrees_of_freedom_match_their_closed_forms():
 
 def test_extreme_statistics_do_not_fail():
     """Very large ones, zero, and infinity."""
-    assert student_tails(1e6, 20) == pytest.approx(2 * stats.t.sf(1e6, 20), rel=1e-10)
+    assert student_tails(1e6, 20) == pytest.approx(2 * scipy.stats.t.sf(1e6, 20), rel=1e-10)
     assert student_tails(0, 4) == student_tails(1e-300, 4) == 1.0
     assert student_tails(1e200, 20) == student_tails(math.inf, 4) == 0.0
 
@@ -66,7 +68,7 @@ def test_summarize_equals_scipy(values):
     assert found.mean == pytest.approx(np.mean(values))
     assert found.std == pytest.approx(np.std(values, ddof=1), rel=1e-6, abs=1e-12)
     if np.std(values) > 1e-12:
-        expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+        expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.9)
         assert (found.low, found.high) == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
@@ -90,7 +92,7 @@ def test_the_difference_of_means_equals_scipys_welch_test(ours, theirs):
     found = difference_of_means(summarize(ours), summarize(theirs))
     if max(np.std(ours), np.std(theirs)) < 1e-6:
         return
-    expected = stats.ttest_ind(ours, theirs, equal_var=False)
+    expected = scipy.stats.ttest_ind(ours, theirs, equal_var=False)
     interval = expected.confidence_interval(0.95)
     assert found.not_comparable_reason == ""
     assert found.difference == pytest.approx(np.mean(ours) - np.mean(theirs))
@@ -113,7 +115,7 @@ def test_a_side_without_variance_leaves_the_other_sides_degrees_of_freedom():
     steady, varying = [0.5] * 4, [0.51, 0.55, 0.52]
     found = difference_of_means(summarize(varying), summarize(steady))
     assert found.degrees_of_freedom == pytest.approx(2)
-    expected = stats.ttest_1samp(varying, 0.5).pvalue
+    expected = scipy.stats.ttest_1samp(varying, 0.5).pvalue
     assert found.p_value == pytest.approx(expected, rel=1e-9)
 
 
@@ -136,7 +138,9 @@ def test_without_a_test_there_is_a_reason(ours, theirs, why):
 def test_a_deviation_whose_square_underflows_still_counts():
     """Small is not zero."""
     found = difference_of_means(summarize([1e-200, 3e-200]), summarize([7e-200, 9e-200]))
-    assert found.p_value == pytest.approx(stats.ttest_ind([1, 3], [7, 9], equal_var=False).pvalue)
+    assert found.p_value == pytest.approx(
+        scipy.stats.ttest_ind([1, 3], [7, 9], equal_var=False).pvalue
+    )
 
 
 @pytest.mark.gate

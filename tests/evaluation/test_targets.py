@@ -137,7 +137,7 @@ class MeasuresAccuracy(FakeBackend):
         )
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("plugin", "metric"), [(TABLE_PLUGIN, "test_accuracy"), (SEVERAL, "test_example_f1")]
 )

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from registry_core.errors import IntegrityError
 from registry_core.evaluation.packing import pack_results
@@ -69,7 +69,7 @@ def test_a_share_has_wilsons_interval(counts):
     """SciPy's, at none and at all right too."""
     right, examples = counts
     found = wilson(right, examples)
-    theirs = binomtest(right, examples).proportion_ci(0.95, "wilson")
+    theirs = scipy.stats.binomtest(right, examples).proportion_ci(0.95, "wilson")
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     assert 0 <= found.low <= right / examples <= found.high <= 1
 

@@ -6,11 +6,10 @@ import json
 
 import numpy as np
 import pytest
+import scipy
 from cli_helpers import keras_mlreg
 from example_projects import example_project, manifest_of
 from PIL import Image
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 from registry_core.config import RunConfig
 from registry_core.errors import UsageError
@@ -28,7 +27,9 @@ def overconfident(examples: int, seed: int, classes: int = 3, temperature: float
     """Logits that are too large by a factor, and the classes that happened."""
     random = np.random.default_rng(seed)
     honest = random.normal(0, 1.5, (examples, classes))
-    truth = np.array([random.choice(classes, p=row) for row in softmax(honest, axis=1)])
+    truth = np.array(
+        [random.choice(classes, p=row) for row in scipy.special.softmax(honest, axis=1)]
+    )
     return honest * temperature, truth
 
 
@@ -114,7 +115,7 @@ def test_expected_calibration_error_equals_a_plain_loop(bins):
     from mlreg_calibration.measures import measure
 
     logits, truth = overconfident(700, seed=bins)
-    probabilities = softmax(logits, axis=1)
+    probabilities = scipy.special.softmax(logits, axis=1)
     inside: dict[int, list[tuple[float, bool]]] = {}
     for row, true in zip(probabilities, truth, strict=True):
         place = int(np.ceil(row.max() * bins)) - 1
@@ -123,7 +124,7 @@ def test_expected_calibration_error_equals_a_plain_loop(bins):
         abs(sum(right for _, right in each) - sum(sure for sure, _ in each))
         for each in inside.values()
     ) / len(truth)
-    found = measure(log_softmax(logits, axis=1), truth, bins)
+    found = measure(scipy.special.log_softmax(logits, axis=1), truth, bins)
     assert found.expected_calibration_error == pytest.approx(expected, abs=1e-12)
 
 
@@ -140,13 +141,15 @@ def test_the_temperature_has_the_least_negative_log_likelihood(temperature):
     from mlreg_calibration.measures import fit_temperature
 
     logits, truth = overconfident(500, seed=3, temperature=temperature)
-    logs = log_softmax(logits, axis=1)
+    logs = scipy.special.log_softmax(logits, axis=1)
 
     def likelihood(log_temperature: float) -> float:
-        scaled = log_softmax(logs / np.exp(log_temperature), axis=1)
+        scaled = scipy.special.log_softmax(logs / np.exp(log_temperature), axis=1)
         return -scaled[np.arange(len(truth)), truth].mean()
 
-    best = minimize_scalar(likelihood, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9})
+    best = scipy.optimize.minimize_scalar(
+        likelihood, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9}
+    )
     assert fit_temperature(logs, truth) == pytest.approx(np.exp(best.x), rel=1e-4)
     assert fit_temperature(logs, truth) == pytest.approx(temperature, rel=0.25)
 
@@ -154,7 +157,7 @@ def test_the_temperature_has_the_least_negative_log_likelihood(temperature):
 def test_the_temperature_of_a_model_that_is_always_right_or_wrong_stays_in_its_bounds():
     from mlreg_calibration.measures import TEMPERATURES, fit_temperature
 
-    logs = log_softmax(np.array([[3.0, 0.0], [0.0, 3.0]]), axis=1)
+    logs = scipy.special.log_softmax(np.array([[3.0, 0.0], [0.0, 3.0]]), axis=1)
     assert fit_temperature(logs, np.array([0, 1])) == pytest.approx(TEMPERATURES[0])
     assert fit_temperature(logs, np.array([1, 0])) == pytest.approx(TEMPERATURES[1])
     assert fit_temperature(np.full((4, 2), np.log(0.5)), np.array([0, 1, 1, 0])) == 1
@@ -164,11 +167,11 @@ def test_probabilities_and_logits_give_the_same_numbers():
     from mlreg_calibration.measures import log_probabilities
 
     logits, _ = overconfident(50, seed=5)
-    expected = log_softmax(logits, axis=1)
+    expected = scipy.special.log_softmax(logits, axis=1)
     assert np.allclose(log_probabilities(logits, 0.5), expected)
-    assert np.allclose(log_probabilities(softmax(logits, axis=1), 0.5), expected)
+    assert np.allclose(log_probabilities(scipy.special.softmax(logits, axis=1), 0.5), expected)
     one = logits[:, :1]
-    two = log_softmax(np.concatenate([0 * one, one], axis=1), axis=1)
+    two = scipy.special.log_softmax(np.concatenate([0 * one, one], axis=1), axis=1)
     assert np.allclose(log_probabilities(one, 0.0), two)
     assert np.allclose(log_probabilities(1 / (1 + np.exp(-one)), 0.5), two)
     assert np.isfinite(log_probabilities(np.array([[1.0, 0.0]]), 0.5)).all()

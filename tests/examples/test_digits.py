@@ -69,6 +69,7 @@ assert len(seen) == 25
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

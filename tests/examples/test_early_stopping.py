@@ -82,6 +82,7 @@ def test_a_run_that_does_not_improve_is_stopped_and_keeps_its_best_weights(tmp_p
     assert stopped["not_repeatable"] == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes
@@ -101,6 +102,7 @@ def test_a_run_that_is_interrupted_and_resumed_stops_at_the_same_epoch(tmp_path)
         assert resumed[key] == never_stopped[key]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

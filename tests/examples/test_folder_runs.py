@@ -83,6 +83,7 @@ def test_a_run_learns_names_what_it_left_out_and_resumes_to_the_same_weights(tmp
     assert sum(right) / len(right) > 0.9
 
 
+@pytest.mark.exhaustive
 def test_a_backbone_is_frozen_and_trained_only_in_the_phase_that_is_for_it(tmp_path):
     """Its batch normalization keeps its statistics in both."""
     store = example_project(tmp_path, "folder")

@@ -93,6 +93,7 @@ def test_the_log_is_a_file_of_the_version_and_has_every_epoch_once_after_a_resum
     assert epochs_logged(kept / "validation", "epoch_accuracy") == [0, 1, 2, 3]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

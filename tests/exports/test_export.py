@@ -342,7 +342,7 @@ def saved(keras, tmp_path_factory):
     return save
 
 
-@pytest.mark.exhaustive(keep=12)
+@pytest.mark.exhaustive(keep=6)
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", FAMILIES)
@@ -445,6 +445,7 @@ def test_a_model_without_example_inputs_is_not_exported(training, keras, tmp_pat
             training.export_model(tmp_path / "model.keras", "h5", tmp_path / "model.h5")
 
 
+@pytest.mark.exhaustive(keep=8)
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", FAMILIES)

@@ -83,6 +83,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(project):
     assert len(project.observer.warnings) == 3
 
 
+@pytest.mark.gate
 def test_if_nothing_can_be_read_no_model_is_loaded(project):
     """TensorFlow need not start to say that a file is missing."""
     project.backend = None
@@ -102,12 +103,14 @@ def test_a_folder_is_read_in_order_without_hidden_and_other_files(project):
     assert [each.name for each in found.unreadable] == [str(folder / "gone.csv")]
 
 
+@pytest.mark.gate
 def test_a_folder_without_files_to_read_is_named(project):
     (project.folder / "new").mkdir()
     found = project.predict(project.folder / "new")
     assert [each.why for each in found.unreadable] == ["The folder has no file that ends in .csv."]
 
 
+@pytest.mark.gate
 def test_many_files_are_read_and_predicted_in_batches(project):
     """A batch holds as many examples as asked for, whether from one file or from many."""
     files = [lines(project.folder / f"{number}.csv", number % 3) for number in range(7)]
@@ -133,6 +136,7 @@ def test_standard_input_is_read_as_the_plugin_reads_its_first_kind(project):
         project.predict("-", "-", stdin=stdin)
 
 
+@pytest.mark.gate
 def test_a_pipe_is_read_once_and_whole(project):
     """A plugin that reads a file twice, as after an error, finds it there again."""
     pipe = project.folder / "pipe"
@@ -179,6 +183,7 @@ def test_a_plugin_without_the_hook_says_what_to_add(project):
     assert "mlreg_inputs(paths, config)" in caught.value.remedy
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -226,12 +231,14 @@ def test_rows_that_cannot_be_read_are_named_and_the_file_goes_on(tmp_path):
     assert found.unreadable[0].name == f"{tmp_path / 'x.csv'}:2"
 
 
+@pytest.mark.gate
 def test_names_with_line_breaks_stay_what_they_are(project):
     """What shows them escapes them."""
     file = lines(project.folder / "a\n<b>.csv", 1)
     assert project.predict(file).predictions[0].name == f"{file}:1"
 
 
+@pytest.mark.gate
 def test_no_file_and_senseless_numbers_are_refused(project):
     with pytest.raises(UsageError, match="No file is named"):
         project.predict()

@@ -83,7 +83,8 @@ def test_without_sections_there_is_no_file_of_them(tmp_path):
     assert project.observer.warnings == []
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.exhaustive(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -128,7 +129,8 @@ def test_more_sections_than_a_report_may_have_are_left_out(tmp_path):
     assert version.file("report/sections.json").size < 500_000
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.exhaustive(keep=2)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("error", "says"),
     [

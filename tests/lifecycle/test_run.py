@@ -408,6 +408,7 @@ def test_an_extension_adds_its_figures_to_the_hosts(tmp_path):
     assert figures(project.run()) == ["figures/history.png", "figures/more.txt"]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "measured", "written"),
     [
@@ -425,6 +426,7 @@ def test_the_validation_split_is_measured_once_if_a_report_asks(tmp_path, body, 
     assert project.backend.calls.count("evaluate") == measured
 
 
+@pytest.mark.exhaustive(keep=4)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "reason"),
@@ -460,7 +462,7 @@ def test_a_report_that_fails_costs_a_warning_not_the_version(tmp_path, body, rea
     assert project.observer.stages == STAGES
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "error",
     [OSError(28, "No space left on device"), ValueError("bad font"), MemoryError()],
@@ -588,6 +590,7 @@ def test_an_augmentation_that_is_no_function_is_refused_before_the_model(tmp_pat
     assert "(inputs, batch) -> inputs" in error.remedy
 
 
+@pytest.mark.exhaustive(keep=10)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("method", "stage"),
@@ -638,7 +641,7 @@ def test_a_diverged_run_keeps_its_checkpoint(tmp_path):
     assert read_state(run.checkpoint)["epoch"] == 1
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
     """The batch is finished and reported; the run can be resumed."""
@@ -742,7 +745,8 @@ def killed_while(method: str, project: Project) -> None:
     assert in_child(lambda: project.run(backend=Killed)) == -9
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.exhaustive(keep=2)
+@pytest.mark.gate
 @pytest.mark.parametrize("method", ["fit", "evaluate", "save", "check_saved"])
 def test_a_run_killed_at_any_stage_leaves_no_version(tmp_path, method):
     """What it had written lies under runs/ only; what it does not take to go on is swept next."""

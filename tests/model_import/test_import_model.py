@@ -52,7 +52,7 @@ def watched(tmp_path):
         yield made
 
 
-@pytest.mark.exhaustive(keep=12)
+@pytest.mark.exhaustive(keep=6)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_without_touching_anything(name, watched, tmp_path):
@@ -293,7 +293,7 @@ def refusals(request, tmp_path_factory):
     }  # fmt: skip
 
 
-@pytest.mark.exhaustive(keep=12)
+@pytest.mark.exhaustive(keep=4)
 @pytest.mark.gate
 @pytest.mark.processes
 @pytest.mark.parametrize("name", HOSTILE)
@@ -335,6 +335,7 @@ def test_a_dry_run_loads_the_model_and_says_what_would_be_done(tmp_path):
 # --- with Keras ---------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["lambda-activation", "lambda-layer", "pickled"])
@@ -611,7 +612,7 @@ def used(project):
 SPARSE = "sparse_categorical_crossentropy of its outputs as"
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(

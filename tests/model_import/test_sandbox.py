@@ -72,6 +72,7 @@ print(done, repr(said))
     assert done.stdout == "[1] ''\n", done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @linux
 @pytest.mark.processes
@@ -159,6 +160,7 @@ def acting(monkeypatch, tmp_path):
     return act
 
 
+@pytest.mark.exhaustive(keep=6)
 @pytest.mark.gate(keep=5)
 @pytest.mark.processes
 @pytest.mark.parametrize(
@@ -340,6 +342,7 @@ def test_the_command_refuses_and_says_how_to_allow_more(project):
     assert store.models() == store.unfinished_runs() == []
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @linux
 @pytest.mark.tensorflow

@@ -20,6 +20,7 @@ from registry_core.types import DataSplits
 # --- broken in a call ---
 
 
+@pytest.mark.gate(keep=14)
 @pytest.mark.parametrize("what", ["KeyError('petal')", "SystemExit(0)", "BaseException('odd')"])
 @pytest.mark.parametrize("hook", HOOKS)
 def test_an_exception_in_a_hook_names_plugin_hook_file_and_line(tmp_path, hook, what):

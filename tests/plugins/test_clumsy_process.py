@@ -38,6 +38,7 @@ STREAMS = {
 }
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("way", STREAMS)
 def test_a_hook_that_closes_the_streams_is_named_and_the_run_continues(project, way):
@@ -53,7 +54,8 @@ def test_a_hook_that_closes_the_streams_is_named_and_the_run_continues(project, 
         assert "later" in done.stderr
 
 
-@pytest.mark.gate(keep=3)
+@pytest.mark.exhaustive(keep=4)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("end", [64, 256, 4096])
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report"])
 def test_a_hook_that_closes_mlregs_files_stops_the_run(project, hook, end):
@@ -80,6 +82,7 @@ def test_a_notification_hook_that_closes_files_keeps_the_version(project):
     )
 
 
+@pytest.mark.gate
 def test_files_closed_one_by_one_are_a_plugin_error(project):
     """A loop that spares some descriptors is noticed when the file is used."""
     code = (
@@ -109,6 +112,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_registered"])
 def test_a_hooks_changes_to_the_process_are_restored(project, hook):
@@ -198,6 +202,7 @@ def test_the_guard_is_cheap():
     assert least < 1e-3
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("hook", ["import", "mlreg_dataset", "mlreg_model"])
 def test_ctrl_c_stops_a_run_whose_plugin_handles_the_signal(project, hook):
@@ -247,6 +252,7 @@ LEFT = {
 }
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize("way", LEFT)
 def test_a_plugins_threads_do_not_block_the_command(project, way):
@@ -259,6 +265,7 @@ def test_a_plugins_threads_do_not_block_the_command(project, way):
     assert_registered(done, folder, "Warning: A plugin left", said)
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     "code",
@@ -286,6 +293,7 @@ def test_a_thread_that_ends_soon_is_waited_for(project):
     assert (folder / "done").exists()
 
 
+@pytest.mark.gate
 def test_atexit_functions_run_despite_daemon_threads(project):
     """A daemon thread does not prevent others' cleanup."""
     code = "threading.Thread(target=time.sleep, args=[600], daemon=True).start()"

@@ -36,6 +36,7 @@ UNWRITABLE = [
 ]
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("old", "new", "status", "said"), UNWRITABLE)
 def test_a_lone_surrogate_is_refused_before_training(project, old, new, status, said):
@@ -70,6 +71,7 @@ def test_an_exception_with_invalid_unicode_does_not_break_the_list_of_runs(proje
     assert "torn" in shown.json["runs"][0]["failed"]
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("words", ["runs", "runs --json", "runs -q"])
 def test_an_older_record_with_invalid_unicode_is_shown(project, words):
@@ -184,7 +186,7 @@ RAISES = {
 }
 
 
-@pytest.mark.exhaustive(keep=15)
+@pytest.mark.exhaustive(keep=8)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("what", RAISES)
@@ -207,6 +209,7 @@ def test_any_exception_of_a_hook_is_a_plugin_error(tmp_path, what, hook):
     assert len(str(caught.value)) < 1500
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     "what",
@@ -268,6 +271,7 @@ def test_a_value_that_raises_on_access_is_a_plugin_error(project, what):
     )
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("words", ["fetch", "verify", "path"])
 def test_a_cache_that_raises_is_a_plugin_error(project, words):

@@ -44,7 +44,8 @@ def lacking(folder, *names):
     return {"PYTHONPATH": str(folder / "lacking")}
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.exhaustive(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.processes
 @pytest.mark.parametrize(
     "words",
@@ -76,7 +77,8 @@ def test_loading_a_model_says_how_to_install_keras(project):
     assert INSTALL in done.stderr
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.exhaustive(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("name", "told"),

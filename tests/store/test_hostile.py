@@ -328,7 +328,7 @@ def _go_on(registry: Registry, *lines: Sequence[str]) -> None:
     assert numbers[0] > 2
 
 
-@pytest.mark.exhaustive(keep=20)
+@pytest.mark.exhaustive(keep=8)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("target", "form"), CASES)
 def test_what_should_not_be_there_harms_nobody(registry, template, target, form):
@@ -341,7 +341,7 @@ def test_what_should_not_be_there_harms_nobody(registry, template, target, form)
     _go_on(registry)
 
 
-@pytest.mark.exhaustive(keep=20)
+@pytest.mark.exhaustive(keep=8)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(("target", "form"), CASES)
 def test_a_rebuild_beside_what_should_not_be_there_is_a_way_on(registry, template, target, form):
@@ -368,7 +368,7 @@ def misnamed(request, registry) -> tuple[Registry, str]:
     return registry, name
 
 
-@pytest.mark.gate(keep=7)
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("words", [["runs"], ["runs", "-q"]], ids=" ".join)
 def test_a_runs_name_is_never_shown_as_it_stands(misnamed, words):
     registry, name = misnamed
@@ -412,7 +412,7 @@ LINES = {
 
 
 @pytest.mark.exhaustive(keep=5)
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("at", [0, -1], ids=["first", "last"])
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_of_the_ledger_that_is_none_is_damage_and_no_bug(registry, line, at):

@@ -72,6 +72,7 @@ def test_a_registry_that_was_moved_works_in_its_new_place(copied, tmp_path):
     assert_works(tmp_path / "somewhere else")
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     "copy",
@@ -89,6 +90,7 @@ def test_a_copy_works_whatever_became_of_the_modes(made, tmp_path, copy):
     assert_works(tmp_path / "there")
 
 
+@pytest.mark.gate
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_a_registry_on_a_read_only_mount_is_read_and_says_why_it_is_not_written(made, tmp_path):
     """As a snapshot, a container's volume or a squashed image is, for root too."""
@@ -118,6 +120,7 @@ def test_a_registry_on_a_read_only_mount_is_read_and_says_why_it_is_not_written(
         subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.gate
 def test_a_reader_without_the_plugin_is_told_what_needs_it(copied, tmp_path):
     """Listing, showing, exporting need none; measuring and training again do, and say which."""
     registry = copied / "models"

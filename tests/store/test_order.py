@@ -151,7 +151,8 @@ def _must_go_on(behind: int, ledger: str, head: str) -> bool:
     return behind == 0 and ledger in ("whole", "torn") and head == "whole"
 
 
-@pytest.mark.gate(keep=128)
+@pytest.mark.exhaustive(keep=40)
+@pytest.mark.gate(keep=20)
 @pytest.mark.parametrize("behind", BEHIND, ids=BEHIND.get)
 @pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize(("head", "writer"), [*product(["whole"], WRITERS), *OTHERS])

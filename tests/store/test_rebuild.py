@@ -72,7 +72,7 @@ def damage_index(store, how: str) -> None:
 DAMAGES = ["missing", "empty", "header zeroed", "page flipped", "truncated", "text"]
 
 
-@pytest.mark.gate(keep=5)
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_index_comes_back_as_it_was(store, how):
     """Versions, numbers, aliases, tags, removals and the ledger are what they were."""
@@ -273,7 +273,7 @@ def test_another_programs_database_is_not_moved(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["registry.sqlite3"]
 
 
-@pytest.mark.gate(keep=4)
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("step", [5, 15, 25, 50, 100])
 def test_a_full_disk_leaves_the_old_index(store, step):
     """While the new one is made, the old one is where it was."""

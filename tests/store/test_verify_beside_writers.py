@@ -328,7 +328,7 @@ def test_one_manifest_that_cannot_be_read_is_one_problem(unreadable):
     assert _as_somebody(look) == 0
 
 
-@pytest.mark.gate(keep=7)
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize(
     "words", [["list"], ["list", "flowers"], ["list", "flowers", "--json"]], ids=" ".join
 )

@@ -336,7 +336,7 @@ def test_with_umask_077_nobody_else_reads_and_nobody_speaks_of_registering(
         works(one.mlreg("verify"), "OK: nothing is damaged.")
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("part", ["objects/ledger.head", "ledger.jsonl", "objects/sha256/SHARD"])
 def test_a_part_that_another_umask_closed_is_told_before_anything_is_trained(
     crowd, project, group_folder, part
@@ -383,6 +383,7 @@ def test_a_version_that_another_umask_closed_is_not_called_damaged(crowd, projec
         works(careful.mlreg("verify"), "OK: nothing is damaged.")
 
 
+@pytest.mark.gate
 def test_what_a_killed_command_of_one_user_left_half_done_is_undone_by_the_other(
     crowd, project, group_folder
 ):

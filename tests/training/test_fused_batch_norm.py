@@ -82,7 +82,8 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.gate(keep=4)
+@pytest.mark.exhaustive(keep=6)
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("shape", INPUTS, ids=str)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_outputs_gradients_and_moving_statistics_equal_kerass(

@@ -108,6 +108,7 @@ def splits(name: str, source) -> DataSplits:
 # --- order ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", ["source", "function"])
 def test_an_epoch_has_the_order_that_arrays_have(kind):
     """A permutation of all examples, by the run's seed and the epoch."""
@@ -140,6 +141,7 @@ def test_examples_are_read_by_several_threads_at_once():
     assert source.at_once > 1
 
 
+@pytest.mark.gate
 def test_an_indexed_split_trains_to_the_weights_that_arrays_give():
     """And is measured alike; a list of pairs is a source, too."""
     arrays = [ArraySplit(*examples(count, count)) for count in (50, 20, 9)]
@@ -225,7 +227,8 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.gate(keep=2)
+@pytest.mark.exhaustive(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", ["train", "test"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_example_is_named_by_its_index(name, fault):

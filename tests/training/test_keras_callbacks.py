@@ -142,7 +142,7 @@ def test_a_callback_without_its_package_says_what_is_missing(outcome, name):
         assert name in HERE
 
 
-@pytest.mark.exhaustive(keep=4)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", HERE)
 def test_stopped_and_resumed_it_ends_in_the_same_weights(outcome, monitor, name):

@@ -37,8 +37,8 @@ def load(training, tmp_path):
     return load
 
 
-@pytest.mark.exhaustive(keep=3)
-@pytest.mark.gate(keep=1)
+@pytest.mark.exhaustive(keep=2)
+@pytest.mark.gate
 @pytest.mark.parametrize("name", PLUGINS)
 def test_every_nesting_is_trained_registered_and_measured_again(name, backend, load, tmp_path):
     """The mean loss of the examples is the registered loss; a second evaluation is identical."""
@@ -73,6 +73,7 @@ def test_a_stopped_run_ends_with_the_same_weights(name, backend, tmp_path, monke
     assert made.manifest(resumed)["resumed"] == 1
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate
 @pytest.mark.parametrize("form", ["savedmodel", "keras", "h5"])
 @pytest.mark.parametrize("name", ["inputs in a dict", "inputs in a tuple", "two outputs"])
@@ -118,6 +119,7 @@ def test_the_record_says_how_examples_are_nested(backend, tmp_path):
     )
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", ["two outputs", "inputs in a dict", "texts", "a stream of dicts"])
 def test_a_model_of_several_inputs_or_outputs_can_be_imported(name, backend, load, tmp_path):

@@ -59,7 +59,7 @@ def trained(training, model, folder, split=None, test=None, augmentation=None):
     return trainer.evaluate(model, model, data.test)
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("weights", [None, np.linspace(0, 2, 270)], ids=["plain", "weighted"])
 @pytest.mark.parametrize(

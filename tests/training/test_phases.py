@@ -119,7 +119,7 @@ def test_stopped_in_each_phase_and_between_them_it_ends_in_the_same_weights(fits
     assert resumed.warnings == []
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("place", EVERYWHERE, ids=str)
 @pytest.mark.parametrize(
@@ -182,6 +182,7 @@ def test_a_phase_without_changes_is_no_phase(fits):
     assert (ended.digest, ended.history.metrics) == (plain.digest, plain.history.metrics)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_callback_that_stops_ends_every_phase(fits, keras):
     """Training ends once; resumed, nothing is left to train."""
@@ -274,6 +275,7 @@ def test_a_callback_can_freeze_layers_before_the_first_batch(fits, keras):
     assert (ended.model.layers[0].get_weights()[0] == ended.callbacks[0].before).all()
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     ("hook", "does", "said"),

@@ -70,6 +70,7 @@ def order_of(epoch: list) -> list[int]:
     return [index for (_, _, _, indices), _ in epoch for index in indices]
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_epoch_does_not_depend_on_earlier_ones(made, kind):
@@ -84,6 +85,7 @@ def test_an_epoch_does_not_depend_on_earlier_ones(made, kind):
     assert epoch_of(through, 0) == epochs[0]
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_epoch_has_the_remaining_batches(made, kind):
@@ -109,6 +111,7 @@ def test_every_example_occurs_once_per_epoch(made, kind):
         assert sorted(order_of(epoch)) == list(range(10))
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_inputs_targets_and_indices_stay_together(made, kind):
     """Each index is its example's place in the training split."""
@@ -160,6 +163,7 @@ def test_an_augmentation_gets_the_documented_types(made, tf):
     assert len(seen) >= len(KINDS)
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_augmentation_changes_inputs_and_never_targets(made, kind):
     """Labels are out of its reach."""
@@ -186,6 +190,7 @@ def test_the_autotuner_is_off_and_the_order_is_kept(made, pipeline, kind):
         assert dataset.options().deterministic is True
 
 
+@pytest.mark.gate(keep=5)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("examples", "sizes"), [(1, [1]), (250, [250]), (501, [250, 250, 1])])
 def test_evaluation_keeps_the_splits_own_order(pipeline, kind, examples, sizes):

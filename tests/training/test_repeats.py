@@ -198,7 +198,7 @@ def callbacks_by_kind(keras, tf):
     }
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     "kind",
@@ -473,6 +473,7 @@ def test_a_variable_shared_by_callback_and_augmentation_is_restored(fits, keras,
     assert_same(fits(augmentation=augmentation, callbacks=lambda run_dir: [Stronger()]))
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     ("kind", "named", "when"),

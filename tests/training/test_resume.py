@@ -258,6 +258,7 @@ def test_checkpoints_can_follow_every_batch_and_every_epoch(at_every_batch):
     ]
 
 
+@pytest.mark.gate
 def test_a_run_stopped_after_every_batch_and_epoch_ends_as_if_never_stopped(
     kinds, at_every_batch, tmp_path
 ):
@@ -298,6 +299,7 @@ def test_only_the_remaining_batches_are_trained(kinds, stopped_at):
     assert resumed.history.epoch_seconds[1] > 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_stream_stopped_within_an_epoch_ends_as_if_never_stopped(kinds, tmp_path):
     """The examples that were done are skipped; after the last batch, all of them."""
@@ -422,7 +424,8 @@ def test_a_damaged_checkpoint_restarts_the_run(kinds, stopped_at):
     assert "The run starts from the beginning" in ended.observer.warnings[0]
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.exhaustive(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -462,6 +465,7 @@ def test_a_diverged_loss_is_not_saved(training, keras, stopped_at):
     assert checkpoints.checkpoint.read_bytes() == content
 
 
+@pytest.mark.gate
 def test_checkpoints_are_plain_json_and_arrays(stopped_at):
     """Nothing in them can run code."""
     state = read_state(stopped_at(1, 4).checkpoint)

@@ -100,6 +100,7 @@ def regression(name: str, split) -> DataSplits:
 SPLITS = ("train", "test", "validation")
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize(("field", "value"), [("inputs", np.nan), ("targets", np.inf)])
@@ -112,6 +113,7 @@ def test_non_finite_numbers_are_reported_with_their_index(name, field, value):
     assert reached == ("fit" if name == "train" else "data")
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("label", [3, -1])
@@ -122,7 +124,7 @@ def test_invalid_labels_are_reported_with_their_index(name, label):
     assert "from 0 to 2" in error.remedy
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("found", [0, 138, 199])
@@ -133,6 +135,7 @@ def test_a_stream_with_too_few_examples_is_reported_with_both_numbers(name, foun
     assert reached == ("fit" if name == "train" and found else "data")
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_stream_with_too_many_examples_is_reported(name):
@@ -142,6 +145,7 @@ def test_a_stream_with_too_many_examples_is_reported(name):
     assert "dataset.take(200)" in error.remedy
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("place", [0, 150])
@@ -153,6 +157,7 @@ def test_a_stream_that_raises_is_reported_with_index_and_reason(name, place):
     )
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", SPLITS)
 def test_an_example_of_another_shape_is_reported_with_its_index(name):
@@ -190,6 +195,7 @@ def test_the_element_specification_of_a_stream_is_checked_first():
         assert reached == "data"
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("after", ["", "prefetch", "map", "unbatch"])
 def test_a_batched_stream_is_told_to_unbatch(after):
     """Also where targets are quantities; rows of a series that were cut by `batch` are examples."""
@@ -224,6 +230,7 @@ def test_a_series_that_is_cut_into_rows_by_batch_has_single_examples():
 # --- another order -------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_stream_with_a_changing_order_is_reported(name):

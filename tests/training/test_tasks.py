@@ -113,7 +113,8 @@ CASES = {
 }
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.exhaustive(keep=3)
+@pytest.mark.gate
 @pytest.mark.parametrize("name", CASES)
 def test_every_task_trains_and_is_recorded_by_its_objective(name, tmp_path, keras_backend):
     """The objective is a metric, is better than by chance, and has a value for each example."""
@@ -130,6 +131,7 @@ def test_every_task_trains_and_is_recorded_by_its_objective(name, tmp_path, kera
     assert set(figures) <= drawn
 
 
+@pytest.mark.gate
 def test_keras_reads_a_single_logit_as_a_probability_and_mlreg_does_not(tmp_path, keras_backend):
     """`metrics=["accuracy"]` compares a logit with 0.5: 0.3 would be a no."""
     model = (
@@ -149,6 +151,7 @@ def test_keras_reads_a_single_logit_as_a_probability_and_mlreg_does_not(tmp_path
     assert any("Keras's accuracy is 0.0000" in text for text in made.observer.warnings)
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize(
     ("task", "targets", "layers", "loss", "said"),
     [
@@ -320,6 +323,7 @@ def changed(array, place, value):
     return array
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("data", "said"),
     [

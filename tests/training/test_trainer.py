@@ -129,6 +129,7 @@ def test_an_observer_receives_every_epoch_with_its_metrics(fitted):
     assert all("loss" in measured for _, measured in observer.batches)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_without_validation_there_are_training_metrics_only(fitted):
     """Only what was measured on training."""
@@ -161,6 +162,7 @@ def test_a_schedule_sets_each_epochs_rate_and_is_recorded(fitted, one_step_a_cal
     assert rates == pytest.approx([0.01] * 10 + [0.001] * 5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_rate_of_zero_trains_nothing(fitted):
     """The recorded rate is the one that is used."""
@@ -174,6 +176,7 @@ def test_a_rate_of_zero_trains_nothing(fitted):
     assert fitted(schedule=lambda epoch: 0.0, model=model, epochs=1).weights == untouched
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("schedule", [lambda: 0.1, lambda epoch, rate: rate, lambda *, rate: 0.1])
 def test_a_schedule_with_other_arguments_is_the_plugins_fault(training, schedule):
@@ -248,6 +251,7 @@ def test_a_loss_that_is_nan_stops_the_run_and_names_epoch_and_batch(fitted, tf, 
     assert len(observer.epochs) == 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_loss_that_becomes_infinite_stops_the_run(fitted, tf):
     """Infinity is no better than NaN."""
@@ -457,6 +461,7 @@ def evaluated(training, keras, model, split, trained=None):
 SPARSE, CATEGORICAL, BINARY = "SparseCategorical", "Categorical", "Binary"
 
 
+@pytest.mark.exhaustive(keep=5)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY, "regression", "two targets"])
@@ -644,6 +649,7 @@ def test_a_saved_model_passes_its_check_and_another_does_not(training, keras, sa
         trainer.check_saved(small(keras), file, DATA.test)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("damage", [b"", b"no archive", None])
 def test_a_file_that_is_not_a_model_cannot_be_loaded(training, saved, tmp_path, damage):
     """Empty, garbage, truncated."""

@@ -115,7 +115,8 @@ def test_the_classes_of_one_hot_targets_and_of_each_position_are_weighed(tf):
     assert class_weighing(None)(tf.eye(3)) == ()
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.exhaustive(keep=2)
+@pytest.mark.gate
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 def test_weights_count_in_validation_and_evaluation_and_class_weights_do_not(
     container, training, keras
@@ -137,6 +138,7 @@ def test_weights_count_in_validation_and_evaluation_and_class_weights_do_not(
     assert evaluation.losses == pytest.approx(plain.losses * WEIGHTS, rel=1e-6)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("weight", "said"),
     [(-1.0, "weights are negative: the first is in example 5"), (np.nan, "example 5 has NaN")],

@@ -73,8 +73,9 @@ def addresses(world) -> dict[str, str]:
     }
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.parametrize(
-    ("width", "scheme"), [(1280, "light"), (390, "dark"), (1280, "dark"), (390, "light")]
+    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "dark"), (390, "light")]
 )
 def test_every_page_in_a_browser(browser, site, signed_in, width, scheme, tmp_path):
     """No error, no request elsewhere, nothing wider than the window, no violation for axe."""
