@@ -234,15 +234,17 @@ def _training(source: VersionSource) -> Iterable[str]:
         )
         return
     training = manifest.get("training")
-    ran = len(manifest["epoch_seconds"])
-    stopped_early = training and training["epochs"] != training["of"]
+    ran = len(manifest.get("epoch_seconds") or ())
+    epochs = f"{ran:,}" if ran else None
+    if training and training["epochs"] != training["of"]:
+        epochs = epochs_of(training)
     libraries = [n for n in ("python", "tensorflow", "keras", "numpy", "mlreg") if n in environment]
     git = environment.get("git")
     yield _facts(
         [
             ("preset", version.preset),
             ("seed", str(version.seed)),
-            ("epochs", epochs_of(training) if training and stopped_early else f"{ran:,}"),
+            ("epochs", epochs),
             *(training_facts(training) if training else ()),
             ("resumed", counted(manifest["resumed"], "time") if manifest.get("resumed") else "no"),
             ("time", stages_line(version.seconds) or None),

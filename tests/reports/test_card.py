@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -14,6 +15,8 @@ from registry_core.cli import run_command
 from registry_core.lifecycle.seeds import plan_group
 from registry_core.lifecycle.spec import spec_from_preset
 from registry_core.registry import Registry
+from registry_core.reports.card import render_card
+from registry_core.reports.sources import read_version
 from registry_core.rules import PromotionRule
 from registry_core.settings import Settings
 
@@ -71,6 +74,15 @@ def test_what_is_not_recorded_is_said_to_be_not_recorded(one):
     assert found["Promotions"] == "None."
     assert "license" not in card.split("---")[1]
     assert "One run with one seed" in found["Limits"]
+
+
+def test_epochs_that_are_not_recorded_are_not_none_at_all(one):
+    """A manifest that lacks their times, as a fixture or another program may write it."""
+    (version,) = one.store.versions("flowers")
+    source = read_version(one.store, version)
+    manifest = {k: v for k, v in source.manifest.items() if k not in ("epoch_seconds", "training")}
+    card = render_card(replace(source, manifest=manifest))
+    assert rows(sections(card)["Training"])["epochs"] == ["not recorded"]
 
 
 def test_tags_add_what_only_a_person_knows(one, tmp_path):
