@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
 
 from registry_core.data.model_fit import misfit, single_output
 from registry_core.data.nesting import is_nested, map_parts, named_parts, parts_of
@@ -42,6 +43,9 @@ _QUANTISED = re.compile(
 
 # raised as they are, rather than as a model that does not fit
 _OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
+
+# Keras's own list of the variables that have no values yet.
+_PENDING = "uninitialized_variables"
 
 # Number of test examples that a model predicts before it is evaluated.
 _EXAMPLES = 32
@@ -211,10 +215,15 @@ def _count_values(path: Path) -> int:
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
     config["compile_config"] = None
-    # in this scope variables have shapes but no values, so no layer can fill the memory
-    with keras.StatelessScope(initialize_variables=False):
-        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        return sum(math.prod(each.shape) for each in model.variables)
+    pending = list(get_global_attribute(_PENDING, []))
+    try:
+        # in this scope variables have shapes but no values, so no layer can fill the memory
+        with keras.StatelessScope(initialize_variables=False):
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            return sum(math.prod(each.shape) for each in model.variables)
+    finally:
+        # otherwise Keras would give them values together with those of the next model
+        set_global_attribute(_PENDING, pending)
 
 
 def _check_inputs(model: keras.Model, inputs: Any) -> None:

@@ -481,6 +481,22 @@ def test_a_model_that_is_larger_than_its_weights_is_never_built(training, tmp_pa
         backend.load(file, inspect(file).numbers)
 
 
+@pytest.mark.tensorflow
+def test_a_refused_model_leaves_nothing_for_keras_to_build_later(training, keras, tmp_path):
+    """Keras remembers variables without values, and makes them with the next model's."""
+
+    class Same(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    file = tmp_path / "model.keras"
+    archive(file, members(model(dense(units=10**12))))
+    with pytest.raises(IntegrityError):
+        training.KerasBackend(RunConfig()).load(file, inspect(file).numbers)
+    built = keras.Sequential([keras.layers.Input((2,)), Same(), keras.layers.Dense(3)])
+    assert built.count_params() == 9
+
+
 def held_against(training, keras, outputs, targets, class_names=(), **compiled):
     """What `check_compatibility` says of a model with that many outputs, on two numbers."""
     built = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(outputs)])
