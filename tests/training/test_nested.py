@@ -11,7 +11,7 @@ from nested_plugins import PLUGINS, project, stopping_backend
 
 from registry_core.errors import Interrupted, UsageError
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
-from registry_core.exports import FORMATS, export
+from registry_core.exports import ExportRequest, export
 from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.reevaluate import evaluate, spec_of_data
 from registry_core.lifecycle.spec import spec_from_preset
@@ -85,7 +85,8 @@ def test_a_model_of_several_inputs_or_outputs_is_exported(name, form, backend, t
     load_export = tf.saved_model.load if form == "savedmodel" else keras.saving.load_model
     made = project(tmp_path, name)
     version = made.run(backend=backend)
-    path = export(made.store, version, form, tmp_path / f"exported{FORMATS[form]}")
+    request = ExportRequest(form, tmp_path / f"exported.{form}")
+    path = export(made.store, version, request).path
     points, sizes = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
     inputs = {
         "inputs in a dict": {"points": points, "sizes": sizes},
