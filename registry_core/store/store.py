@@ -10,14 +10,14 @@ from pathlib import Path
 
 from registry_core.store.labels import Labels
 from registry_core.store.local.state import FolderState, state_of
-from registry_core.store.publishing import Publishing
 from registry_core.store.queries import Queries
 from registry_core.store.removals import Removals
 from registry_core.store.rules import Rules
 from registry_core.store.transactions import Transactions
+from registry_core.store.transfers import Transfers
 
 
-class Store(Queries, Labels, Publishing):
+class Store(Queries, Labels, Transfers):
     """The registry in a folder. Opens nothing until a method is called.
 
     Args:
@@ -29,7 +29,7 @@ class Store(Queries, Labels, Publishing):
         access = Transactions(folder, busy_seconds)
         Queries.__init__(self, access)
         Labels.__init__(self, access)
-        Publishing.__init__(self, access)
+        Transfers.__init__(self, access)
         self.folder = folder
         self.busy_seconds = busy_seconds
         self.removals = Removals(access)

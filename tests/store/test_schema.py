@@ -40,6 +40,7 @@ def old(tmp_path):
     store.move_alias(first, "staging")
     store.release_alias("dummy", "staging")
     with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
+        connection.execute("DROP TABLE origins")
         connection.execute("DROP TABLE rules")
         connection.execute("DROP TABLE held")
         connection.execute("DROP TABLE stretches")

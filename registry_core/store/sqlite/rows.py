@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry_core.records import FileRecord, LedgerRow, Version
+from registry_core.records import FileRecord, LedgerRow, Origin, Version
 from registry_core.store.interfaces import IndexEntry
 from registry_core.store.ledger import from_json
 from registry_core.store.manifest import read_json
@@ -22,7 +22,8 @@ ENTRY_COLUMNS = (
     f"FROM files WHERE files.{_OF_VERSION}), "
     f"(SELECT json_group_array(alias) FROM aliases WHERE {_OF_VERSION}), "
     f"(SELECT json_group_object(key, value) FROM tags WHERE {_OF_VERSION}), "
-    f"(SELECT json_array(at, collected) FROM removals WHERE {_OF_VERSION})"
+    f"(SELECT json_array(at, collected) FROM removals WHERE {_OF_VERSION}), "
+    f"(SELECT origin FROM origins WHERE {_OF_VERSION})"
 )
 _LEDGER_FIELDS = (
     "number", "at", "who", "action", "model", "version", "alias", "previous", "reason",
@@ -71,7 +72,7 @@ class Rows:
         """
         model, number, created, run, group, digest, summary, objective, score, *parts = row
         fields = self._json(summary)
-        files, aliases, tags, removal = (part and self._json(part) for part in parts)
+        files, aliases, tags, removal, came = (part and self._json(part) for part in parts)
         try:
             if not (isinstance(number, int) and isinstance(fields["metrics"], dict)):
                 raise TypeError(f"version {number} of {model}")
@@ -90,6 +91,7 @@ class Rows:
                 group=group,
                 aliases=tuple(sorted(aliases)),
                 tags=dict(sorted(tags.items())),
+                origin=Origin.from_json(came),
             )
             removed, collected = removal or (None, "")
             return IndexEntry(version, removed, collected, objective, score)

@@ -154,7 +154,7 @@ class SqliteWriteTransaction(SqliteReadTransaction):
             return False
         for statement in ALLOW_DELETE:
             self._connection.execute(statement)
-        for table in ("files", "versions"):
+        for table in ("files", "versions", "origins"):
             self._execute(
                 f"DELETE FROM {table} WHERE model = :model AND number = :number",
                 model=model,
