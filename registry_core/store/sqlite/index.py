@@ -13,9 +13,9 @@ from registry_core.store.sql.dialect import Damaged
 from registry_core.store.sql.read import SqlReadTransaction
 from registry_core.store.sqlite.database import Database
 from registry_core.store.sqlite.dialect import SQLITE
-from registry_core.store.sqlite.errors import translate_sqlite_errors
+from registry_core.store.sqlite.errors import damaged_index, translate_sqlite_errors
 from registry_core.store.sqlite.write import SqliteWriteTransaction
-from registry_core.store.storage_errors import DATABASE, damaged_index
+from registry_core.store.storage_errors import DATABASE
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import IndexState

@@ -18,8 +18,8 @@ from registry_core.store.local.disk import copy_new
 from registry_core.store.local.folders import check_regular, open_file, opened
 from registry_core.store.sql.rows import LEDGER_COLUMNS, Rows
 from registry_core.store.sqlite.dialect import SQLITE
-from registry_core.store.sqlite.errors import code_of, translate_sqlite_errors
-from registry_core.store.storage_errors import DATABASE, damaged_index
+from registry_core.store.sqlite.errors import code_of, damaged_index, translate_sqlite_errors
+from registry_core.store.storage_errors import DATABASE
 
 if TYPE_CHECKING:
     from registry_core.records import LedgerRow, Version
