@@ -1,4 +1,4 @@
-"""What the store needs from a backend: an index, objects by their content, workspaces of runs.
+"""What the store needs from a backend: index, objects, a copy of the ledger, workspaces.
 
 SQLite and a folder implement them; another database or an object store can take their place.
 tests/store/test_contract.py has what each implementation must hold to.
@@ -13,6 +13,7 @@ from registry_core.store.interfaces.index import (
     VersionKey,
     WriteTransaction,
 )
+from registry_core.store.interfaces.ledger_copy import LedgerCopy, RowKey
 from registry_core.store.interfaces.objects import ObjectInfo, Objects
 from registry_core.store.interfaces.workspaces import (
     Intents,
@@ -28,10 +29,12 @@ __all__ = [
     "IndexEntry",
     "IndexState",
     "Intents",
+    "LedgerCopy",
     "Leftover",
     "ObjectInfo",
     "Objects",
     "ReadTransaction",
+    "RowKey",
     "RunKey",
     "VersionKey",
     "Workspace",
