@@ -115,7 +115,7 @@ def team_parts(
         return Parts(
             folder,
             index,
-            _load("s3.cache", "CachedObjects")(objects),
+            _load("s3.cache", "CachedObjects")(objects, cache_gb),
             _load("postgres.leases", "LeasedWorkspaces")(runs, index),
             _load("s3.ledger_objects", "LedgerObjects")(objects),
             f"{without_password(index_url)} and {objects_url}",
