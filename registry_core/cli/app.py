@@ -298,6 +298,7 @@ _FILES = {
     "gc": "maintenance",
     "verify": "maintenance",
     "init": "init",
+    "registry": "registry_setup",
     "plugins": "plugins",
     "data": "data",
     "help": "help",
@@ -312,7 +313,7 @@ PANELS = {
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
-    "Setup": ("init", "plugins", "data", "env", "help"),
+    "Setup": ("init", "registry", "plugins", "data", "env", "help"),
 }
 
 
