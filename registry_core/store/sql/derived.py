@@ -1,4 +1,4 @@
-"""Tables that follow from the ledger, so that no command reads all of it.
+"""Tables that follow from the ledger and the versions, so that no command reads all of them.
 
 `held` has the places that an alias can roll back through; see `store.aliases`. NULL stands for a
 time when the alias was on no version.
@@ -9,6 +9,10 @@ search finds a time among a million rows in twenty steps.
 
 `rules` has, for each alias that has a rule, the row that set it. Rows about rules have no model, so
 an index finds them among a million others.
+
+`origins` has where each copied version was registered first, by the row that registered it here.
+
+`sort_keys` follows from the versions: what they are sorted and filtered by.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store import aliases
 from registry_core.store.aliases import moves_alias, places_after
 from registry_core.store.clock import SKEW_SECONDS, clock_went_back, later
+from registry_core.store.manifest import canonical, origin_of
 from registry_core.store.sql.dialect import Connection
 
 
@@ -44,6 +49,7 @@ def follow(connection: Connection, row: LedgerRow) -> None:
     _follow_alias(connection, row)
     _follow_clock(connection, row)
     _follow_rule(connection, row)
+    _follow_origin(connection, row)
 
 
 def _follow_alias(connection: Connection, row: _Row | LedgerRow) -> None:
@@ -90,6 +96,12 @@ def _follow_rule(connection: Connection, row: _Row | LedgerRow) -> None:
         connection.execute("DELETE FROM rules WHERE alias = ?", (row.alias,))
 
 
+def _follow_origin(connection: Connection, row: LedgerRow) -> None:
+    if row.action == LedgerAction.REGISTERED and (origin := origin_of(row)):
+        query = "INSERT INTO origins VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        connection.execute(query, (row.model, row.version, canonical(origin.to_json()).decode()))
+
+
 def ranges_until(connection: Connection, until: str) -> Iterator[tuple[int, int]]:
     """Ranges of row numbers, newest first, that hold every row up to a time, and few others.
 
@@ -116,8 +128,9 @@ def fill(connection: Connection, schema: int) -> None:
         for fields in connection.execute(f"{_ROWS} WHERE {MOVES} ORDER BY number").fetchall():
             _follow_alias(connection, _Row(*fields))
         fill_clock(connection)
-    for fields in connection.execute(f"{_ROWS} WHERE model = '' ORDER BY number").fetchall():
-        _follow_rule(connection, _Row(*fields))
+    if schema < 3:
+        for fields in connection.execute(f"{_ROWS} WHERE model = '' ORDER BY number").fetchall():
+            _follow_rule(connection, _Row(*fields))
 
 
 def fill_clock(connection: Connection) -> None:

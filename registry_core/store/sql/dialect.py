@@ -40,6 +40,8 @@ class Dialect:
         json_rows: an array as JSON text, of one value of each of many rows: `f({})`.
         json_array: an array, as a value inside another one: `f({})`.
         pairs: a query for the pairs of texts in a JSON array of pairs, the parameter `pairs`.
+        numbers: a query for the numbers in a JSON array, the parameter `numbers`.
+        sort_keys: a query for the rows of `sort_keys` that the versions should have.
         incumbent: the text `incumbent` of the evidence of a row of the ledger.
         compared: the text `comparison.fingerprint` of that evidence.
         no_limit: the LIMIT that is none.
@@ -49,6 +51,8 @@ class Dialect:
     json_rows: str
     json_array: str
     pairs: str
+    numbers: str
+    sort_keys: str
     incumbent: str
     compared: str
     no_limit: int | None
@@ -57,8 +61,8 @@ class Dialect:
     def entry_columns(self) -> str:
         """One row has all of a version.
 
-        Its files, aliases, tags and removal are JSON, so that a listing is one statement and not
-        one more for each of these tables.
+        Its files, aliases, tags, removal and origin are JSON, so that a listing is one statement
+        and not one more for each of these tables.
         """
         of_version = "model = versions.model AND number = versions.number"
         file, removal = (
@@ -70,6 +74,7 @@ class Dialect:
             "aliases": self.json_rows.format("alias"),
             "tags": self.json_object.format("key, value"),
             "removals": removal,
+            "origins": self.json_rows.format("origin"),
         }
         columns = "versions.model, versions.number, created, run, grouped, digest, summary, "
         columns += "objective, score"
