@@ -107,7 +107,8 @@ class SqlReadTransaction(LedgerQueries):
 
     def by_run(self, name: str, limit: int) -> list[Version]:
         return self._versions(
-            f"{_PRESENT} AND substr(run, length(run) - length(:name) + 1) = :name "
+            f"{_PRESENT} AND :name <> '' "
+            "AND substr(run, length(run) - length(:name) + 1) = :name "
             "ORDER BY rowid DESC LIMIT :limit",
             name=name,
             limit=limit,
