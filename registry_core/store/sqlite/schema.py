@@ -4,8 +4,9 @@ Works with SQLite 3.38 and later, whose JSON functions one index needs.
 
 Schema 2 added what keeps every command from reading a model's whole ledger: two tables, and five
 indexes. Schema 3 added the promotion rules: an mlreg that does not know them, and would promote
-without them, refuses the index. An older index is read as it is, and brought up to date by the next
-command that writes.
+without them, refuses the index. Schema 4 added the keys that versions are sorted and filtered by,
+so that a page of a long list reads little more than it shows. An older index is read as it is, and
+brought up to date by the next command that writes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from registry_core.store.sqlite.dialect import SQLITE
 
 # "mlrg": `file registry.sqlite3` shows it, and it tells our file from another program's
 APPLICATION_ID = 0x6D6C7267
-SCHEMA = 3
+SCHEMA = 4
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
 # the ledger's indexes serve history and decisions. A higher `score` is always better. A removed
@@ -180,8 +181,18 @@ WHERE alias IS NOT NULL AND previous IS NOT NULL;
 CREATE INDEX ledger_of_comparisons ON ledger (model, {SQLITE.incumbent}, {SQLITE.compared}, version)
 WHERE {SQLITE.compared} IS NOT NULL;
 """
+# What versions are sorted and filtered by; see store/sort_keys.py.
+_SORT_KEYS = """
+CREATE TABLE sort_keys (
+    model TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (model, key, value, number)
+) WITHOUT ROWID;
+"""
 # What each schema added to the one before it.
-ADDED = {2: "".join(DERIVED[2]) + _INDEXES, 3: "".join(DERIVED[3])}
+ADDED = {2: "".join(DERIVED[2]) + _INDEXES, 3: "".join(DERIVED[3]), 4: _SORT_KEYS}
 
 _REFUSED = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}
