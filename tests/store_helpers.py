@@ -194,6 +194,7 @@ _ADDED = {
     ],
     3: ["TABLE rules"],
     4: ["TABLE sort_keys"],
+    5: ["TABLE origins"],
 }
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from registry_core.settings import without_password
 from registry_core.store.postgres.errors import translate_postgres_errors
+from registry_core.urls import without_password
 
 _DEFAULT_SCHEMA = "mlreg"
 # what a connection has unless the URL says otherwise; in seconds

@@ -10,6 +10,8 @@ search finds a time among a million rows in twenty steps.
 `rules` has, for each alias that has a rule, the row that set it. Rows about rules have no model, so
 an index finds them among a million others.
 
+`origins` has where each copied version was registered first, by the row that registered it here.
+
 `sort_keys` follows from the versions: what they are sorted and filtered by.
 """
 
@@ -22,6 +24,7 @@ from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store import aliases
 from registry_core.store.aliases import moves_alias, places_after
 from registry_core.store.clock import SKEW_SECONDS, clock_went_back, later
+from registry_core.store.manifest import canonical, origin_of
 from registry_core.store.sql.dialect import Connection
 
 
@@ -46,6 +49,7 @@ def follow(connection: Connection, row: LedgerRow) -> None:
     _follow_alias(connection, row)
     _follow_clock(connection, row)
     _follow_rule(connection, row)
+    _follow_origin(connection, row)
 
 
 def _follow_alias(connection: Connection, row: _Row | LedgerRow) -> None:
@@ -90,6 +94,12 @@ def _follow_rule(connection: Connection, row: _Row | LedgerRow) -> None:
         connection.execute(query, (row.alias, row.number))
     elif row.action == LedgerAction.RULE_REMOVED:
         connection.execute("DELETE FROM rules WHERE alias = ?", (row.alias,))
+
+
+def _follow_origin(connection: Connection, row: LedgerRow) -> None:
+    if row.action == LedgerAction.REGISTERED and (origin := origin_of(row)):
+        query = "INSERT INTO origins VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        connection.execute(query, (row.model, row.version, canonical(origin.to_json()).decode()))
 
 
 def ranges_until(connection: Connection, until: str) -> Iterator[tuple[int, int]]:

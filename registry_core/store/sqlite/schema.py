@@ -5,8 +5,9 @@ Works with SQLite 3.38 and later, whose JSON functions one index needs.
 Schema 2 added what keeps every command from reading a model's whole ledger: two tables, and five
 indexes. Schema 3 added the promotion rules: an mlreg that does not know them, and would promote
 without them, refuses the index. Schema 4 added the keys that versions are sorted and filtered by,
-so that a page of a long list reads little more than it shows. An older index is read as it is, and
-brought up to date by the next command that writes.
+so that a page of a long list reads little more than it shows. Schema 5 added where a version came
+from: an mlreg that does not know it would take the manifest of a copied version for a wrong one. An
+older index is read as it is, and brought up to date by the next command that writes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from registry_core.store.sqlite.dialect import SQLITE
 
 # "mlrg": `file registry.sqlite3` shows it, and it tells our file from another program's
 APPLICATION_ID = 0x6D6C7267
-SCHEMA = 4
+SCHEMA = 5
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
 # the ledger's indexes serve history and decisions. A higher `score` is always better. A removed
@@ -147,7 +148,8 @@ BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 
 # Tables that follow from the ledger, by the schema that added them; see derived.py. In `held`, NULL
 # stands for a time when the alias was on no version. `rules` has the row of the ledger that set the
-# rule of an alias; only that row says what the rule is.
+# rule of an alias; only that row says what the rule is. `origins` has where a copied version was
+# registered first, as JSON.
 DERIVED = {
     2: (
         """CREATE TABLE held (
@@ -169,6 +171,15 @@ DERIVED = {
         """CREATE TABLE rules (
     alias TEXT NOT NULL PRIMARY KEY,
     row INTEGER NOT NULL
+) WITHOUT ROWID;
+""",
+    ),
+    5: (
+        """CREATE TABLE origins (
+    model TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    PRIMARY KEY (model, number)
 ) WITHOUT ROWID;
 """,
     ),
@@ -194,7 +205,12 @@ CREATE TABLE sort_keys (
 ) WITHOUT ROWID;
 """
 # What each schema added to the one before it.
-ADDED = {2: "".join(DERIVED[2]) + _INDEXES, 3: "".join(DERIVED[3]), 4: _SORT_KEYS}
+ADDED = {
+    2: "".join(DERIVED[2]) + _INDEXES,
+    3: "".join(DERIVED[3]),
+    4: _SORT_KEYS,
+    5: "".join(DERIVED[5]),
+}
 
 _REFUSED = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}
