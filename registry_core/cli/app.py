@@ -301,6 +301,7 @@ _FILES = {
     "registry": "registry_setup",
     "plugins": "plugins",
     "data": "data",
+    "sign": "signing",
     "help": "help",
     "env": "env",
     "ui": "ui",
@@ -310,7 +311,7 @@ _FILES = {
 PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history", "report", "ui"),
-    "Release": ("promote", "rollback", "alias", "tag", "rules"),
+    "Release": ("promote", "rollback", "alias", "tag", "rules", "sign"),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "registry", "plugins", "data", "env", "help"),

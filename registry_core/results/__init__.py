@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from registry_core.results.runs import RunPlan as RunPlan
     from registry_core.results.setup import RegistryGrants as RegistryGrants
     from registry_core.results.setup import RegistrySetup as RegistrySetup
+    from registry_core.results.signatures import SignedVersion as SignedVersion
+    from registry_core.results.signatures import VerifiedVersion as VerifiedVersion
     from registry_core.results.versions import ModelList as ModelList
     from registry_core.results.versions import RemovedVersions as RemovedVersions
     from registry_core.results.versions import VersionDetails as VersionDetails
@@ -62,9 +64,11 @@ _MODULES = {
     "RemovedVersions": "versions",
     "RestoredVersion": "changes",
     "RunPlan": "runs",
+    "SignedVersion": "signatures",
     "TaggedVersion": "changes",
     "Verification": "files",
     "VerifiedData": "plugins",
+    "VerifiedVersion": "signatures",
     "VersionDetails": "versions",
     "VersionList": "versions",
 }

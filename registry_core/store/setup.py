@@ -23,7 +23,9 @@ def set_up(store: Store) -> bool:
     access = Transactions(store.parts, store.busy_seconds)
     with access.translate_storage_errors("setting up the registry", outcome="Nothing was made."):
         if not store.parts.in_folder:
-            from registry_core.store.s3.probe import probe
+            from importlib import import_module
+
+        probe = import_module("registry_core.store.s3.probe").probe
 
             probe(store.parts.objects_place)
     made = store.parts.index.state() == "missing"
