@@ -25,9 +25,7 @@ def set_up(store: Store) -> bool:
         if not store.parts.in_folder:
             from importlib import import_module
 
-        probe = import_module("registry_core.store.s3.probe").probe
-
-            probe(store.parts.objects_place)
+            import_module("registry_core.store.s3.probe").probe(store.parts.objects_place)
     made = store.parts.index.state() == "missing"
     with access.writing("setting up the registry", create=True, outcome="Nothing was made."):
         access.blobs.prepare()
