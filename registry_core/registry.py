@@ -329,7 +329,7 @@ class Registry(RegistrySigner):
         from registry_core.store.postgres.grants import ROLES
         from registry_core.store.setup import grants
 
-        return results.RegistryGrants(self.place.name, ROLES, grants(self.store))
+        return results.RegistryGrants(self.place.name, ROLES, grants(self.place))
 
     def discard_runs(self, names: Iterable[str]) -> results.DiscardedRuns:
         """Delete the files of stopped runs.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from registry_core.cli.app import Commands, app, session
 from registry_core.cli.options import JsonOption, QuietOption
 from registry_core.terminal import output
@@ -10,12 +12,14 @@ group = Commands(help="Set up a registry, or a team's registry.")
 app.add_typer(group, name="registry")
 
 
-@group.command(
-    examples=(
-        "mlreg registry init",
-        "MLREG_INDEX=postgresql://db/models MLREG_OBJECTS=s3://models mlreg registry init",
-    )
-)
+@group.callback(invoke_without_command=True)
+def registry(context: typer.Context) -> None:
+    """Set up a registry, or a team's registry."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@group.command(examples=("mlreg registry init",))
 def init(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Make the registry, or bring its tables up to date.
 
@@ -34,7 +38,7 @@ def init(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
             output.print_hint(f"To give roles to users: mlreg registry grants | psql {done.index}")
 
 
-@group.command(examples=("mlreg registry grants", "mlreg registry grants | psql mlreg"))
+@group.command(examples=("mlreg registry grants",))
 def grants(as_json: JsonOption = False) -> None:
     """Print the SQL for the roles of a team's registry.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from registry_core.store.transactions import Transactions
 
 if TYPE_CHECKING:
+    from registry_core.places import RegistryPlace
     from registry_core.store.store import Store
 
 
@@ -33,11 +34,16 @@ def set_up(store: Store) -> bool:
     return made
 
 
-def grants(store: Store) -> str:
-    """The SQL that gives roles to the users of a team's registry."""
+def grants(place: RegistryPlace) -> str:
+    """The SQL that makes the roles of a team's registry. Connects to nothing.
+
+    Raises:
+        UsageError: a library is not installed.
+    """
+    from registry_core.process.requirements import require_extra
+
+    require_extra("team", "A team's registry")
     from registry_core.store.postgres import grants as roles
     from registry_core.store.postgres.index import PostgresIndex
 
-    index = store.parts.index
-    assert isinstance(index, PostgresIndex)  # noqa: S101 - the caller looked
-    return roles.grants(index.schema)
+    return roles.grants(PostgresIndex(place.index, busy_seconds=0).schema)
