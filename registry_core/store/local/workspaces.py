@@ -29,6 +29,7 @@ from registry_core.errors import BusyError, IntegrityError, MlregError, UsageErr
 from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
 from registry_core.store.interfaces.workspaces import Intents, Leftover, RunKey, Workspaces
+from registry_core.store.local.disk import make_folders
 from registry_core.store.local.folders import names_in, open_file, open_folder, opened
 from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import RUNS
@@ -69,8 +70,11 @@ class LocalWorkspaces(Workspaces):
         self._busy_seconds = busy_seconds
 
     def prepare(self) -> None:
-        with opened(self._registry, RUNS, create=True):
-            pass
+        try:
+            with opened(self._registry, RUNS, create=True):
+                pass
+        except FileNotFoundError:  # a team's registry has nothing here but its runs
+            make_folders(self._registry / RUNS)
 
     def create(self, model: str, leave: Callable[[Any], None]) -> LocalWorkspace:
         started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
