@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from registry_core.lifecycle.run_curves import RunCurves
     from registry_core.lifecycle.run_list import RunList, RunProgress
     from registry_core.promotion.registry_rules import RuleList
+    from registry_core.promotion.requests import RequestList
 
 Reference = str | Ref | Version
 
@@ -227,6 +228,16 @@ class RegistryLists:
         from registry_core.promotion.registry_rules import list_rules
 
         return list_rules(self.store, self.settings)
+
+    def requests(self) -> RequestList:
+        """The promotions that were asked for and wait for approval, oldest first.
+
+        Raises:
+            DamagedIndexError: the index and the ledger differ on a request.
+        """
+        from registry_core.promotion.requests import list_requests
+
+        return list_requests(self.store)
 
     def runs(
         self, limit: int = 10, *, after: str | None = None, all_unfinished: bool = False

@@ -290,6 +290,9 @@ _FILES = {
     "bom": "cards",
     "promote": "promotion",
     "rollback": "promotion",
+    "requests": "requests",
+    "approve": "requests",
+    "decline": "requests",
     "rules": "rules",
     "alias": "tags",
     "tag": "tags",
@@ -309,7 +312,10 @@ _FILES = {
 PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history", "report", "ui"),
-    "Release": ("promote", "rollback", "alias", "tag", "rules"),
+    "Release": (
+        *("promote", "rollback", "alias", "tag", "rules"),
+        *("requests", "approve", "decline"),
+    ),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "plugins", "data", "env", "help"),

@@ -17,10 +17,16 @@ from registry_core.cli.options import (
     TargetArgument,
     YesOption,
 )
+from registry_core.errors import RefusedError
 from registry_core.promotion.gates import PromotionRefusedError
 from registry_core.promotion.promote import PromotionResult
 from registry_core.terminal import output
-from registry_core.terminal.tables.promotion import show_decision, show_metrics, show_promotion
+from registry_core.terminal.tables.promotion import (
+    show_decision,
+    show_metrics,
+    show_promotion,
+    show_request,
+)
 
 
 @app.command(
@@ -28,6 +34,7 @@ from registry_core.terminal.tables.promotion import show_decision, show_metrics,
         "mlreg promote cifar10@3 staging",
         "mlreg promote cifar10@3 production --dry-run",
         'mlreg promote cifar10@3 production --reason "better on all classes"',
+        "mlreg promote cifar10@3 production --request",
     )
 )
 def promote(
@@ -36,6 +43,7 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Promote despite failed checks; needs --reason.")
     ] = False,
+    request: Annotated[bool, typer.Option("--request", help="Ask others to approve it.")] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -52,27 +60,13 @@ def promote(
         output.print_note("No plugins.toml here: only installed plugins check the promotion.")
     try:
         with report_progress(quiet) as observer:
-            found = registry.promote(
+            move = registry.request_promotion if request else registry.promote
+            found = move(
                 version, alias, reason=reason, force=force, dry_run=dry_run, observer=observer
             )
     except PromotionRefusedError as refusal:
-        found = PromotionResult.of_refusal(refusal, dry_run)
-        _print_warnings(found)
-        if as_json:
-            output.print_json(found.to_json())
-        if as_json or quiet:
-            raise
-        show_decision(refusal.decision)
-        raise refusal.briefly() from refusal
-    _print_warnings(found)
-    if as_json:
-        output.print_json(found.to_json())
-    elif quiet:
-        output.print_references([found.version.ref])
-    elif found.decision:
-        if found.changed:
-            show_decision(found.decision)
-        show_promotion(found.promotion, found.decision.failed, dry_run)
+        raise shown_refusal(refusal, dry_run, as_json, quiet) from refusal
+    show_result(found, as_json, quiet)
 
 
 @app.command(examples=("mlreg rollback cifar10@production",))
@@ -96,6 +90,36 @@ def rollback(
         if found.unchecked_rules:
             output.print_text(f"A rollback does not check the rule for '{alias}'.")
         show_promotion(found.promotion, [], dry_run)
+
+
+def shown_refusal(
+    refusal: PromotionRefusedError, dry_run: bool, as_json: bool, quiet: bool
+) -> RefusedError:
+    """Show the decision of a refusal; returns the error without what is shown."""
+    found = PromotionResult.of_refusal(refusal, dry_run)
+    _print_warnings(found)
+    if as_json:
+        output.print_json(found.to_json())
+    if as_json or quiet:
+        return refusal
+    show_decision(refusal.decision)
+    return refusal.briefly()
+
+
+def show_result(found: PromotionResult, as_json: bool, quiet: bool) -> None:
+    """Show what became of a promotion, a request or an approval."""
+    _print_warnings(found)
+    if as_json:
+        output.print_json(found.to_json())
+    elif quiet:
+        output.print_references([found.version.ref])
+    elif found.decision:
+        if found.changed or found.is_waiting:
+            show_decision(found.decision)
+        if found.is_waiting and found.request:
+            show_request(found.request, found.approvals, found.dry_run)
+        else:
+            show_promotion(found.promotion, found.decision.failed, found.dry_run)
 
 
 def _print_warnings(found: PromotionResult) -> None:

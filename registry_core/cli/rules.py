@@ -130,6 +130,10 @@ def set_rule(
             callback=finite,
         ),
     ] = None,
+    approvals: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Require that N other people approve; 0 is none."),
+    ] = None,
     requires_none: Annotated[
         bool, typer.Option("--requires-none", help="Require no other alias.")
     ] = False,
@@ -152,6 +156,7 @@ def set_rule(
         alpha=alpha,
         requires=[] if requires_none else requires,
         rollback_days=rollback_days,
+        approvals=approvals,
         reason=reason,
         dry_run=dry_run,
     )

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from registry_core.store.labels import Labels
 from registry_core.store.local.state import FolderState, state_of
 from registry_core.store.publishing import Publishing
 from registry_core.store.queries import Queries
 from registry_core.store.removals import Removals
+from registry_core.store.requests import Requests
 from registry_core.store.rules import Rules
 from registry_core.store.transactions import Transactions
 
 
-class Store(Queries, Labels, Publishing):
+class Store(Queries, Requests, Publishing):
     """The registry in a folder. Opens nothing until a method is called.
 
     Args:
@@ -28,7 +28,7 @@ class Store(Queries, Labels, Publishing):
     def __init__(self, folder: Path, busy_seconds: float = 30.0) -> None:
         access = Transactions(folder, busy_seconds)
         Queries.__init__(self, access)
-        Labels.__init__(self, access)
+        Requests.__init__(self, access)
         Publishing.__init__(self, access)
         self.folder = folder
         self.busy_seconds = busy_seconds

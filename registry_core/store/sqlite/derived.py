@@ -9,6 +9,8 @@ search finds a time among a million rows in twenty steps.
 
 `rules` has, for each alias that has a rule, the row that set it. Rows about rules have no model, so
 an index finds them among a million others.
+
+`requests` has the rows of the requests that wait for approval; see `store.approvals`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import NamedTuple
 
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store.aliases import moves_alias, places_after
+from registry_core.store.approvals import CHANGES, opens_request, request_key
 from registry_core.store.clock import SKEW_SECONDS, clock_went_back, later
 from registry_core.store.sqlite.schema import DERIVED, MOVES, SCHEMA
 
@@ -42,6 +45,7 @@ def follow(connection: sqlite3.Connection, row: LedgerRow) -> None:
     _follow_alias(connection, row)
     _follow_clock(connection, row)
     _follow_rule(connection, row)
+    _follow_request(connection, row)
 
 
 def _follow_alias(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
@@ -84,6 +88,14 @@ def _follow_rule(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
         connection.execute(query, (row.alias, row.number, row.number))
     elif row.action == LedgerAction.RULE_REMOVED:
         connection.execute("DELETE FROM rules WHERE alias = ?", (row.alias,))
+
+
+def _follow_request(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
+    if row.action not in CHANGES or (key := request_key(row)) is None:
+        return
+    connection.execute("DELETE FROM requests WHERE model = ? AND alias = ? AND version = ?", key)
+    if opens_request(row):
+        connection.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", (row.number, *key))
 
 
 def ranges_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[int, int]]:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow, Version
+from registry_core.store.ledger import account_name
 from registry_core.store.sqlite import derived
 from registry_core.store.sqlite.rows import LEDGER_COLUMNS, Rows
 from registry_core.store.sqlite.schema import COMPARED, INCUMBENT, MOVES
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import RequestKey
 
 _ROWS = f"SELECT {LEDGER_COLUMNS} FROM ledger"
 
 
 class LedgerQueries(Rows):
     """The part of a `ReadTransaction` that is about the ledger."""
+
+    @property
+    def who(self) -> str:
+        return account_name()
 
     def ledger(
         self,
@@ -109,6 +118,10 @@ class LedgerQueries(Rows):
         )
         rows = map(self._ledger_row, self._all(query))
         return {row.alias: row for row in rows if row.alias is not None}
+
+    def requests(self) -> dict[RequestKey, int]:
+        query = "SELECT model, alias, version, number FROM requests ORDER BY number"
+        return {(model, alias, version): n for model, alias, version, n in self._all(query)}
 
     def last_lost_row(self) -> int:
         query = (

@@ -4,8 +4,8 @@ Works with SQLite 3.38 and later, whose JSON functions one index needs.
 
 Schema 2 added what keeps every command from reading a model's whole ledger: two tables, and five
 indexes. Schema 3 added the promotion rules: an mlreg that does not know them, and would promote
-without them, refuses the index. An older index is read as it is, and brought up to date by the next
-command that writes.
+without them, refuses the index. Schema 5 added the requests for promotions that others approve. An
+older index is read as it is, and brought up to date by the next command that writes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from registry_core.store import aliases
 
 # "mlrg": `file registry.sqlite3` shows it, and it tells our file from another program's
 APPLICATION_ID = 0x6D6C7267
-SCHEMA = 3
+SCHEMA = 5
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
 # the ledger's indexes serve history and decisions. A higher `score` is always better. A removed
@@ -143,7 +143,7 @@ BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 
 # Tables that follow from the ledger, by the schema that added them; see derived.py. In `held`, NULL
 # stands for a time when the alias was on no version. `rules` has the row of the ledger that set the
-# rule of an alias; only that row says what the rule is.
+# rule of an alias; only that row says what the rule is. `requests` has the rows of open requests.
 DERIVED = {
     2: (
         """CREATE TABLE held (
@@ -168,6 +168,17 @@ DERIVED = {
 ) WITHOUT ROWID;
 """,
     ),
+    4: (),
+    5: (
+        """CREATE TABLE requests (
+    number INTEGER NOT NULL PRIMARY KEY,
+    model TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    UNIQUE (model, alias, version)
+);
+""",
+    ),
 }
 
 MOVES = "action IN ({})".format(", ".join(f"'{action}'" for action in aliases.MOVES))
@@ -183,7 +194,12 @@ CREATE INDEX ledger_of_comparisons ON ledger (model, {INCUMBENT}, {COMPARED}, ve
 WHERE {COMPARED} IS NOT NULL;
 """
 # What each schema added to the one before it.
-ADDED = {2: "".join(DERIVED[2]) + _INDEXES, 3: "".join(DERIVED[3])}
+ADDED = {
+    2: "".join(DERIVED[2]) + _INDEXES,
+    3: "".join(DERIVED[3]),
+    4: "".join(DERIVED[4]),
+    5: "".join(DERIVED[5]),
+}
 
 _REFUSED = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}

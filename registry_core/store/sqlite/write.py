@@ -126,7 +126,7 @@ class SqliteWriteTransaction(SqliteReadTransaction):
         )
 
     def append(self, event: Event) -> LedgerRow:
-        row = next_row(event, self._last)
+        row = next_row(event, self._last, self.who)
         self.insert(row)
         return row
 

@@ -62,6 +62,9 @@ def _what(row: LedgerRow) -> str:
         return "the index was rebuilt"
     if row.action == LedgerAction.REFUSED:
         return f"{subject} was refused as {row.alias}"
+    if row.action in (LedgerAction.REQUESTED, LedgerAction.APPROVED, LedgerAction.DECLINED):
+        number = row.evidence.get("request", row.number)
+        return f"{subject} was {row.action} as {row.alias} (request {number})"
     if row.action == LedgerAction.RELEASED:
         return f"{row.model}@{row.alias} was deleted; it was {subject}"
     if row.action == LedgerAction.TAGGED:
