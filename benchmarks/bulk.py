@@ -12,6 +12,7 @@ from pathlib import Path
 from registry_core.records import LedgerAction
 from registry_core.store.ledger import Event
 from registry_core.store.manifest import Objective
+from registry_core.store.parts import folder_parts
 from registry_core.store.transactions import Transactions
 
 
@@ -24,7 +25,7 @@ def copy_versions(folder: Path, last: int, random_metrics: bool = False) -> None
         random_metrics: give each copy metrics of its own, from the same seed each time.
     """
     draw = random.Random(0)
-    with Transactions(folder, 30).writing("multiplying") as index:
+    with Transactions(folder_parts(folder, 30), 30).writing("multiplying") as index:
         entry = index.entry("bench", 1)
         assert entry is not None
         objective = Objective("test_accuracy", "max")

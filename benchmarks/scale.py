@@ -74,9 +74,10 @@ def promote_by_turns(folder: Path, rows: int) -> None:
     """Promote the two versions of a model in turn, to fill the ledger."""
     from registry_core.records import LedgerAction
     from registry_core.store.ledger import Event
+    from registry_core.store.parts import folder_parts
     from registry_core.store.transactions import Transactions
 
-    with Transactions(folder, 30).writing("promoting by turns") as index:
+    with Transactions(folder_parts(folder, 30), 30).writing("promoting by turns") as index:
         last = index.last_ledger_row()
         number = last[0] if last else 0
         while number < rows:

@@ -10,6 +10,7 @@ and those that train, are inherited. What they need is imported when a method is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
@@ -41,11 +42,11 @@ def open_registry(path: str | Path | None = None) -> Registry:
     settings = find_settings()
     place = registry_place(Path(path) if path is not None else None, settings)
     # absolute, because a plugin may change the working directory
-    return Registry(place.folder.absolute(), settings, place.named_by)
+    return Registry(replace(place, folder=place.folder.absolute()), settings)
 
 
 class Registry(RegistryRunner):
-    """Models, versions, aliases and runs in one folder; see `RegistryReader` for references."""
+    """Models, versions, aliases and runs of one registry; see `RegistryReader` for references."""
 
     def promote(
         self,
@@ -393,7 +394,7 @@ class Registry(RegistryRunner):
             found, damaged = Audit(), True
         if not (rebuild and damaged):
             return results.Verification(found)
-        rebuilt = rebuild_if_damaged(self.folder, dry_run=dry_run)
+        rebuilt = rebuild_if_damaged(self.store, dry_run)
         if not (rebuilt and dry_run):
             return results.Verification(audit(self.store), rebuilt)
         return results.Verification(Audit(), rebuilt, dry_run)

@@ -17,6 +17,7 @@ from registry_core.records import LedgerRow, RunLog, UnfinishedRun, Version
 from registry_core.refs import Ref, check_alias_name, parse_ref
 from registry_core.settings import RegistryPlace, Settings
 from registry_core.store import Store
+from registry_core.store.parts import parts_at
 from registry_core.version_query import format_cursor, parse_query
 
 if TYPE_CHECKING:
@@ -37,30 +38,29 @@ def _one_more(limit: int | None) -> int | None:
 
 
 class RegistryLists:
-    """Models, versions, aliases and runs in one folder, to list.
+    """Models, versions, aliases and runs of one registry, to list.
 
     Args:
-        folder: the folder of the registry.
+        place: where the registry is; a path is its folder.
         settings: the content of plugins.toml.
-        named_by: what names the folder, as in `RegistryPlace`.
     """
 
-    def __init__(self, folder: Path, settings: Settings, named_by: str = "") -> None:
-        self.folder = folder
+    def __init__(self, place: Path | RegistryPlace, settings: Settings) -> None:
+        self.place = place if isinstance(place, RegistryPlace) else RegistryPlace(place)
+        self.folder = self.place.folder
         self.settings = settings
-        self.place = RegistryPlace(folder, named_by)
         self._check: Callable[[RegistryPlace, str], None] | None = None
 
     @cached_property
     def store(self) -> Store:
-        """The store in the folder."""
-        store = Store(self.folder)
+        """What the registry is kept in."""
+        store = Store(parts_at(self.place))
         if self._check is not None:
             self._check(self.place, store.state())
         return store
 
     def require(self, check: Callable[[RegistryPlace, str], None]) -> Self:
-        """Check the folder when it is first used, not now.
+        """Check the place when it is first used, not now.
 
         Args:
             check: takes the place and `Store.state()`; raises where no registry is there.

@@ -27,15 +27,14 @@ if TYPE_CHECKING:
 
 
 class RegistryReader(RegistryLists):
-    """Models, versions, aliases and runs in one folder, to look at.
+    """Models, versions, aliases and runs of one registry, to look at.
 
     A reference is `flowers@3`, `flowers@production`, `flowers@latest`, `flowers@best`, or a
     `Version`; a name alone is its latest version.
 
     Args:
-        folder: the folder of the registry.
+        place: where the registry is; a path is its folder.
         settings: the content of plugins.toml.
-        named_by: what names the folder, as in `RegistryPlace`.
     """
 
     def show(self, reference: Reference) -> results.VersionDetails:

@@ -115,16 +115,28 @@ def read_settings(file: Path) -> Settings:
 
 @dataclass(frozen=True)
 class RegistryPlace:
-    """The registry's folder, and what chose it.
+    """Where the registry is, and what chose it.
 
     Args:
-        folder: the registry's folder; it may not exist yet.
+        folder: the registry's folder; it may not exist yet. Of a team's registry, the folder of
+            this machine that runs write into.
         named_by: what names it: `--registry`, `MLREG_HOME`, or the path of plugins.toml; empty for
             the default, the user's data folder.
+        index: the URL of a team's database, perhaps with a password; empty for a folder.
+        objects: the URL of a team's objects; empty for a folder.
     """
 
     folder: Path
     named_by: str = ""
+    index: str = ""
+    objects: str = ""
+
+    @property
+    def name(self) -> str:
+        """The registry as it can be shown: its folder, or both URLs without a password."""
+        if not self.index:
+            return str(self.folder)
+        return f"{without_password(self.index)} and {self.objects}"
 
     @property
     def reason(self) -> str:
@@ -132,6 +144,15 @@ class RegistryPlace:
         if self.named_by:
             return f"named by {self.named_by}"
         return "the default, as neither --registry, MLREG_HOME nor a plugins.toml names one"
+
+
+def without_password(url: str) -> str:
+    """A URL as it can be shown: without a password, and without parameters."""
+    from urllib.parse import urlsplit, urlunsplit
+
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))
 
 
 def registry_place(option: Path | None, settings: Settings) -> RegistryPlace:

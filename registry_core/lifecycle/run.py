@@ -75,7 +75,7 @@ def run(spec: RunSpec, store: Store, context: RunContext) -> Version:
         observer = ObserverPair(observer, ProgressWriter(folder, observer))
         inside = replace(context, observer=observer, began=began)
         say_what(spec, folder.id, observer)
-        context.observer.say(f"Registry: {store.folder}")  # not logged: a registry can be moved
+        context.observer.say(f"Registry: {store.place}")  # not logged: a registry can be moved
         if context.tensorboard is not None:
             context.observer.say(
                 f"TensorBoard: tensorboard --logdir {shlex.quote(str(context.tensorboard))}"

@@ -78,7 +78,7 @@ def import_model(
         raise_if_requested=interrupts.raise_if_requested, warn=observer.warn
     )
     with store.start_run(spec.model) as folder:
-        observer.say(f"Registry: {store.folder}")
+        observer.say(f"Registry: {store.place}")
         own = folder.files / MODEL_FILE
         needed_bytes = file.stat().st_size if file.is_file() else 0
         with translate_storage_errors(

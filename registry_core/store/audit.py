@@ -28,7 +28,6 @@ from registry_core.store.transactions import Transactions
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import ReadTransaction, VersionKey
-    from registry_core.store.local.ledger_file import Seen
     from registry_core.store.store import Store
 
 # How many files are read in parallel before the next ones are queried.
@@ -82,14 +81,14 @@ def audit(store: Store) -> Audit:
     Raises:
         IntegrityError: the index itself cannot be read.
     """
-    access = Transactions(store.folder, store.busy_seconds)
+    access = Transactions(store.parts, store.busy_seconds)
     with access.snapshot("verifying the registry") as (view, seen):
         return _Reader(access, view).read(seen)
 
 
 def index_problems(store: Store) -> list[IntegrityError]:
     """The problems of index and ledger; no file of a version is read."""
-    access = Transactions(store.folder, store.busy_seconds)
+    access = Transactions(store.parts, store.busy_seconds)
     with access.snapshot("verifying the index") as (view, seen):
         reader = _Reader(access, view)
         reader.read_ledger(seen)
@@ -110,7 +109,7 @@ class _Reader:
         self._stretches: list[tuple[int, int, str]] = []
         self.found = Audit()
 
-    def read(self, seen: Seen) -> Audit:
+    def read(self, seen: Any) -> Audit:
         self.read_ledger(seen)
         damaged = self._read_files()
         self.read_versions(damaged)
@@ -120,11 +119,11 @@ class _Reader:
 
     # --- the ledger, and the tables that follow from it ------------------------------------------
 
-    def read_ledger(self, seen: Seen) -> None:
+    def read_ledger(self, seen: Any) -> None:
         if head := self._view.last_ledger_row():
             self.found.rows, self.found.head = head
         try:
-            self._access.ledger_file.verify(self._view, seen, self._follow)
+            self._access.ledger_copy.verify(self._view, seen, self._follow)
         except IntegrityError as error:
             self.found.problems.append(error)
             return  # so the right content of the tables is not known
@@ -243,6 +242,7 @@ class _Reader:
 
     def find_unknown_manifests(self) -> None:
         """Count the files that nothing refers to, and report manifests that the index lacks."""
+        parts = self._access.parts
         for digest in self._access.unneeded(self._view):
             # a run may be about to refer to it, or have done so since the index was copied
             if digest in self._access.runs.intended():
@@ -253,7 +253,9 @@ class _Reader:
             self.found.orphans += 1
             if not is_manifest:
                 continue
-            self.found.problems.append(unknown_manifest(self._access.folder, digest))
+            self.found.problems.append(
+                unknown_manifest(parts.index_place, parts.objects_place, digest)
+            )
 
     def _report(self, problem: IntegrityError, what: str) -> None:
         message = problem.what.replace("{what}", what, 1)

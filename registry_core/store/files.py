@@ -125,7 +125,7 @@ class VersionFiles:
         """The first file of a version that the user may not read; None if all can be read."""
         for digest in (version.digest, *(record.sha256 for record in version.files)):
             if not self._blobs.readable(digest):
-                return self._access.folder / self._blobs.place(digest)
+                return self._access.parts.folder / self._blobs.place(digest)
         return None
 
     def check(

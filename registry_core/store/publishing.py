@@ -264,8 +264,8 @@ class Publishing:
         try:
             doing = f"withdrawing a version of {run.model}"
             with self._access.writing(doing, sweep=False, catch_up=False) as index:
-                # a row that is in ledger.jsonl was seen by another writer, so it stays
-                seen = self._access.ledger_file.has(index.last_ledger_row())
+                # a row that is in the second copy was seen by another writer, so it stays
+                seen = self._access.ledger_copy.has(index.last_ledger_row())
                 withdrawn = not seen and index.withdraw(run.model, run.id)
         except MlregError:
             return

@@ -205,10 +205,10 @@ class Queries:
             return view.last_ledger_row()
 
     def verify_ledger(self) -> None:
-        """Recompute the ledger's chain, and compare the index with ledger.jsonl.
+        """Recompute the ledger's chain, and compare the index with its second copy.
 
         Raises:
             DamagedIndexError: names the first row that was changed.
         """
         with self._access.snapshot("verifying the ledger") as (view, seen):
-            self._access.ledger_file.verify(view, seen)
+            self._access.ledger_copy.verify(view, seen)

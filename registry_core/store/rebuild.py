@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store.audit import index_problems
 from registry_core.store.ledger import Event
+from registry_core.store.local.ledger_file import LedgerFile
 from registry_core.store.local.replacement import exclusively, read_head, replace_index
+from registry_core.store.parts import folder_parts
 from registry_core.store.replay import Replay
 from registry_core.store.salvage import Salvage
 from registry_core.store.sqlite.index import SqliteIndex
@@ -62,7 +65,7 @@ class Rebuilt:
 
 
 def rebuild(folder: Path, busy_seconds: float = 30.0, dry_run: bool = False) -> Rebuilt:
-    """Make a new index, and replace the old one with it.
+    """Make a new index of a registry in a folder, and replace the old one with it.
 
     Args:
         folder: the registry.
@@ -78,13 +81,19 @@ def rebuild(folder: Path, busy_seconds: float = 30.0, dry_run: bool = False) -> 
         return _rebuild(access, busy_seconds, dry_run)
 
 
-def rebuild_if_damaged(
-    folder: Path, busy_seconds: float = 30.0, dry_run: bool = False
-) -> Rebuilt | None:
-    """The same if the index is damaged when nobody else can write; else None."""
-    with _entered(folder, busy_seconds) as access:
+def rebuild_if_damaged(store: Store, dry_run: bool = False) -> Rebuilt | None:
+    """The same if the index is damaged when nobody else can write; else None.
+
+    The index of a team's registry is not replaced: it gets what it lacks, in one transaction.
+    """
+    if not store.parts.in_folder:
+        recovery = import_module("registry_core.store.s3.recovery")
+        recovered: Rebuilt | None = recovery.recover(store, dry_run)
+        return recovered
+    busy_seconds = store.busy_seconds
+    with _entered(store.folder, busy_seconds) as access:
         try:
-            damaged = bool(index_problems(Store(folder, busy_seconds)))
+            damaged = bool(index_problems(store))
         except IntegrityError:
             damaged = True
         return _rebuild(access, busy_seconds, dry_run) if damaged else None
@@ -93,7 +102,7 @@ def rebuild_if_damaged(
 @contextmanager
 def _entered(folder: Path, busy_seconds: float) -> Iterator[Transactions]:
     """The registry, with no other process that writes to it."""
-    access = Transactions(folder, busy_seconds)
+    access = Transactions(folder_parts(folder, busy_seconds), busy_seconds)
     with (
         access.translate_storage_errors("rebuilding the index", outcome="The old index was kept."),
         _something_to_rebuild_from(access),
@@ -116,14 +125,15 @@ def _check_not_newer(folder: Path, busy_seconds: float) -> None:
 
 def _rebuild(access: Transactions, busy_seconds: float, dry_run: bool) -> Rebuilt:
     with access.runs.create("rebuild", _leave) as scratch:
-        head = read_head(access.ledger_file)
+        ledger_file = LedgerFile(access.parts.folder, busy_seconds)
+        head = read_head(ledger_file)
         with gathered(scratch.path / "gathered.sqlite3") as rows:
-            salvage = Salvage(rows, access.ledger_file, scratch.path)
+            salvage = Salvage(rows, ledger_file, scratch.path)
             with SqliteIndex(scratch.path, busy_seconds).write(create=True) as index:
                 done = _Replacement(access, index, rows, salvage).make(head)
         if not dry_run:
             done.old_index, done.old_ledger = replace_index(
-                access.folder, scratch.path / DATABASE, access.ledger_file
+                access.parts.folder, scratch.path / DATABASE, ledger_file
             )
     return done
 
@@ -284,9 +294,9 @@ def _leave(scratch: Workspace) -> None:
 @contextmanager
 def _something_to_rebuild_from(access: Transactions) -> Iterator[None]:
     """Refuse if the file in the index's place may be another program's."""
-    if not access.blobs.holds_any() and not access.ledger_file.exists():
+    if not access.blobs.holds_any() and not access.ledger_copy.exists():
         raise UsageError(
-            f"{access.folder} has neither objects/ nor ledger.jsonl to make an index from.",
+            f"{access.parts.folder} has neither objects/ nor ledger.jsonl to make an index from.",
             "Nothing was changed. Name the right folder with --registry.",
         )
     yield

@@ -6,14 +6,18 @@ One place, so that every command reports a full disk in the same words. Nothing 
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 from pathlib import Path
 
-from registry_core.errors import BusyError, DamagedIndexError, MlregError, StorageError
-from registry_core.store.local.permissions import denied
+from registry_core.errors import (
+    BusyError,
+    DamagedIndexError,
+    MlregError,
+    RefusedError,
+    StorageError,
+)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -30,9 +34,10 @@ class Fault(Enum):
 
     BUSY = auto()  # another process holds its lock
     FULL = auto()  # the disk is full
-    FAILING = auto()  # the disk, or a permission
+    FAILING = auto()  # the disk or the connection, or a permission of the file system
     UNCONFIRMED = auto()  # a commit took place, and the disk did not confirm it
     REFUSED = auto()  # it does not allow what was written
+    DENIED = auto()  # the user's role in the database may not do this
 
 
 class IndexFault(Exception):  # noqa: N818 - an error once it is known what was being done
@@ -41,13 +46,29 @@ class IndexFault(Exception):  # noqa: N818 - an error once it is known what was 
     Args:
         fault: which it is.
         why: what the database says.
-        file: the file whose lock is held by another process.
+        where: the file whose lock is held by another process; or the URL of a database, as it
+            may be shown.
+        holder: who holds the lock, for a database that says so.
+        remedy: what would work, for a database that knows; a sentence.
+        command: what to type next, the same.
     """
 
-    def __init__(self, fault: Fault, why: str, file: Path) -> None:
+    def __init__(
+        self,
+        fault: Fault,
+        why: str,
+        where: Path | str,
+        *,
+        holder: str = "",
+        remedy: str = "",
+        command: str = "",
+    ) -> None:
         super().__init__(why)
         self.fault = fault
-        self.file = file
+        self.where = where
+        self.holder = holder or "another client"
+        self.remedy = remedy
+        self.command = command
 
 
 @contextmanager
@@ -58,10 +79,12 @@ def translate_storage_errors(
     needed_bytes: int = 0,
     outcome: str = "",
 ) -> Iterator[None]:
-    """Turn what the index and the file system raise inside into errors of ours.
+    """Turn what the index, the objects and the file system raise inside into errors of ours.
+
+    An OSError whose file is a URL is about an object store, and not about the folder.
 
     Args:
-        folder: the registry.
+        folder: the registry, or what it has on this machine.
         doing: what is being done, to follow "while": `publishing flowers`.
         busy_seconds: how long a lock was waited for.
         needed_bytes: how much is about to be written, if that is known.
@@ -71,38 +94,57 @@ def translate_storage_errors(
     Raises:
         BusyError: another process held the index for too long.
         StorageError: the disk is full, read-only, or failing, or a permission is missing.
+        RefusedError: the user's role in the database may not do this.
         DamagedIndexError: the index is damaged.
     """
     try:
         yield
     except IndexFault as error:
+        if isinstance(error.where, str):
+            raise _of_database(error, error.where, doing, busy_seconds, outcome) from error
         raise _of_index(error, folder, doing, busy_seconds, needed_bytes, outcome) from error
     except OSError as error:
+        if isinstance(error.filename, str) and "://" in error.filename:
+            raise _of_object_store(error, doing, outcome) from error
+        from registry_core.store.local import folder_errors
+        from registry_core.store.local.permissions import denied
+
         if error.errno in _FULL:
-            raise _full(folder, doing, needed_bytes, outcome) from error
+            raise folder_errors.full(folder, doing, needed_bytes, outcome) from error
         refused = denied(folder, error, bool(outcome), outcome)
         if refused is not None:
             raise refused from error
         why = error.strerror or str(error)
-        raise _failing(folder, doing, why, error.filename, outcome) from error
+        raise folder_errors.failing(folder, doing, why, error.filename, outcome) from error
 
 
-def damaged_index(folder: Path, how: str) -> DamagedIndexError:
-    """The index cannot be trusted. The message names what is still intact."""
+def damaged_index(index: str, objects: str, how: str) -> DamagedIndexError:
+    """The index cannot be trusted. The message names what is still intact.
+
+    Args:
+        index: which index, as in `Parts.index_place`.
+        objects: where the versions' files are, as in `Parts.objects_place`.
+        how: what is wrong with it, to follow its name: `is empty`.
+    """
     return DamagedIndexError(
-        f"The index {folder / DATABASE} {how}.",
-        f"It was not changed. Every version is still intact under {folder / 'objects'}: rebuild "
-        f"the index from them, or restore {DATABASE} from a copy.",
+        f"The index {index} {how}.",
+        f"It was not changed. Every version is still intact under {objects}: rebuild the index "
+        f"from them, or restore {_name(index)} from a copy.",
         REBUILD,
     )
 
 
-def outdated_index(folder: Path, row: tuple[int, str] | None, where: str) -> DamagedIndexError:
-    """A file beside the index has a row of the ledger that the index lacks or has differently."""
+def outdated_index(index: str, row: tuple[int, str] | None, where: str) -> DamagedIndexError:
+    """What is beside the objects has a row of the ledger that the index lacks or has differently.
+
+    Args:
+        index: which index, as in `Parts.index_place`.
+        row: the row.
+        where: what has it.
+    """
     number = row[0] if row else 0
     return DamagedIndexError(
-        f"The index {folder / DATABASE} is an older copy: it does not have row {number} of "
-        f"{where}.",
+        f"The index {index} is an older copy: it does not have row {number} of {where}.",
         "Nothing was changed. Restore the newer index from a copy, or rebuild it.",
         REBUILD,
     )
@@ -122,14 +164,18 @@ def contradicted(what: str, by: str) -> DamagedIndexError:
     )
 
 
-def unknown_manifest(folder: Path, digest: str) -> DamagedIndexError:
-    """There is a version's manifest in objects/, and the index does not have the version."""
+def unknown_manifest(index: str, objects: str, digest: str) -> DamagedIndexError:
+    """There is a version's manifest among the objects, and the index does not have the version."""
     return DamagedIndexError(
-        f"{folder / 'objects'} has the manifest {digest} of a version that the index does not "
-        "know.",
-        f"{DATABASE} is older than the files beside it. `mlreg gc` spares that version.",
+        f"{objects} has the manifest {digest} of a version that the index does not know.",
+        f"{_name(index)} is older than the files beside it. `mlreg gc` spares that version.",
         REBUILD,
     )
+
+
+def _name(index: str) -> str:
+    """`registry.sqlite3` for the path of a file; a database's URL stays."""
+    return index if "://" in index else Path(index).name
 
 
 def _of_index(
@@ -140,92 +186,78 @@ def _of_index(
     needed_bytes: int,
     outcome: str,
 ) -> MlregError:
+    from registry_core.store.local import folder_errors
+    from registry_core.store.local.permissions import denied
+
+    file = Path(error.where)
     match error.fault:
         case Fault.BUSY:
-            return busy(error.file, doing, busy_seconds, outcome)
+            return folder_errors.busy(file, doing, busy_seconds, outcome)
         case Fault.FULL:
-            return _full(folder, doing, needed_bytes, outcome)
+            return folder_errors.full(folder, doing, needed_bytes, outcome)
         case Fault.UNCONFIRMED:
-            return _unconfirmed(folder, doing)
-        case Fault.FAILING:
+            return folder_errors.unconfirmed(folder, doing)
+        case Fault.FAILING | Fault.DENIED:
             refused = denied(folder, None, bool(outcome), outcome)
-            return refused or _failing(folder, doing, str(error), error.file.name, outcome)
+            return refused or folder_errors.failing(folder, doing, str(error), file.name, outcome)
         case Fault.REFUSED:
-            return MlregError(f"The index refused what was written while {doing}: {error}.")
+            return _refused(error, doing)
 
 
-def busy(file: Path, doing: str, busy_seconds: float, outcome: str = "") -> BusyError:
-    """Another process holds a file of the registry's."""
-    waits = "Wait until it is done, or stop it: its lock goes with it."
-    return BusyError(
-        f"The registry {file.parent} was locked for {busy_seconds:g} s by {holder(file)}, "
-        f"while {doing}.",
-        f"{outcome} {waits}".lstrip(),
-    )
+def _of_database(
+    error: IndexFault, url: str, doing: str, busy_seconds: float, outcome: str
+) -> MlregError:
+    command = error.command
+
+    def remedy(otherwise: str) -> str:
+        return f"{outcome} {error.remedy or otherwise}".strip()
+
+    match error.fault:
+        case Fault.BUSY:
+            return BusyError(
+                f"{url} was locked for {busy_seconds:g} s by {error.holder}, while {doing}.",
+                remedy("Wait until it is done, or stop it: its lock goes with it."),
+                command,
+            )
+        case Fault.FULL:
+            return StorageError(
+                f"The disk of {url} is full, while {doing}: {error}.",
+                remedy("Free some space on the database's server."),
+                command,
+            )
+        case Fault.UNCONFIRMED:
+            return UnconfirmedError(
+                f"The connection to {url} was lost while {doing}, and whether the change was "
+                "committed is not known.",
+                error.remedy or "List the versions, and repeat the command if it is missing.",
+                command or "mlreg list",
+            )
+        case Fault.FAILING:
+            verb = "write to" if outcome else "read"
+            return StorageError(
+                f"Cannot {verb} {url}, while {doing}: {error}.",
+                remedy("Check the connection and the database's server."),
+                command or "mlreg env",
+            )
+        case Fault.DENIED:
+            return RefusedError(f"{_sentence(str(error))}, while {doing}.", remedy(""), command)
+        case Fault.REFUSED:
+            return _refused(error, doing)
 
 
-def _full(folder: Path, doing: str, needed_bytes: int, outcome: str) -> StorageError:
-    needed = f"{needed_bytes} bytes are needed, " if needed_bytes else ""
-    try:
-        status = os.statvfs(folder)
-        free = f"{status.f_bavail * status.f_frsize} bytes are free"
-    except OSError:
-        free = "how many bytes are free is not known"
-    return StorageError(
-        f"The disk of {folder} is full, while {doing}: {needed}{free}.",
-        f"{outcome} Free some space, or use another registry.".lstrip(),
-        f"df -h {_quoted(folder)}",
-    )
+def _refused(error: IndexFault, doing: str) -> MlregError:
+    return MlregError(f"The index refused what was written while {doing}: {error}.")
 
 
-def _failing(folder: Path, doing: str, why: str, where: object, outcome: str) -> StorageError:
-    place = f" ({where})" if where else ""
+def _of_object_store(error: OSError, doing: str, outcome: str) -> StorageError:
     verb = "write to" if outcome else "read"
+    why = error.strerror or str(error)
     return StorageError(
-        f"Cannot {verb} {folder}, while {doing}: {why}{place}.",
-        f"{outcome} Check the disk and the folder, or use another registry.".lstrip(),
-        f"ls -ld {_quoted(folder)}",
+        f"Cannot {verb} {error.filename}, while {doing}: {why}.",
+        f"{outcome} Check the object store, its address and your access to it.".lstrip(),
+        "mlreg env",
     )
 
 
-def _unconfirmed(folder: Path, doing: str) -> UnconfirmedError:
-    return UnconfirmedError(
-        f"The disk did not confirm what was written to {folder}, while {doing}.",
-        "The change may be complete now, but a power cut can still undo it. Check the disk, then "
-        "list the versions, and repeat the command if the change is missing.",
-        "mlreg list",
-    )
-
-
-def holder(file: Path) -> str:
-    """Which process locks a file, as far as /proc tells."""
-    unknown = "another process"
-    try:
-        inode = file.stat().st_ino
-        locks = Path("/proc/locks").read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return unknown
-    # "1: POSIX  ADVISORY  WRITE 4391 fe:00:2255078 1073741825 1073741825"; the writer first,
-    # because readers let go by themselves
-    rows = [row.split() for row in locks]
-    held = [row for row in rows if len(row) > 5 and row[5].endswith(f":{inode}")]
-    held.sort(key=lambda row: row[3] != "WRITE")
-    for row in held:
-        if row[4].isdecimal() and int(row[4]) != os.getpid():
-            return f"process {row[4]}{_command(row[4])}"
-    return unknown
-
-
-def _command(process: str) -> str:
-    try:
-        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return ""
-    line = b" ".join(words).decode("utf-8", "replace").strip()
-    return f" ({ascii(line[:80])[1:-1]})" if line else ""
-
-
-def _quoted(folder: Path) -> str:
-    import shlex
-
-    return shlex.quote(str(folder))
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".")

@@ -7,8 +7,9 @@ A version appears completely or not at all. Nothing here knows how a model was t
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from registry_core.store.local.state import FolderState, state_of
+from registry_core.store.parts import Parts, parts_of
 from registry_core.store.publishing import Publishing
 from registry_core.store.queries import Queries
 from registry_core.store.removals import Removals
@@ -16,25 +17,38 @@ from registry_core.store.requests import Requests
 from registry_core.store.rules import Rules
 from registry_core.store.transactions import Transactions
 
+PlaceState = Literal["ready", "empty", "missing", "file", "foreign"]
+
 
 class Store(Queries, Requests, Publishing):
-    """The registry in a folder. Opens nothing until a method is called.
+    """A registry. Opens nothing until a method is called.
 
     Args:
-        folder: the registry; need not exist. It stores no absolute path.
+        place: its folder, which need not exist and stores no absolute path; or its parts.
         busy_seconds: how long to wait for another process's lock.
     """
 
-    def __init__(self, folder: Path, busy_seconds: float = 30.0) -> None:
-        access = Transactions(folder, busy_seconds)
+    def __init__(self, place: Path | Parts, busy_seconds: float = 30.0) -> None:
+        self.parts = parts_of(place, busy_seconds)
+        access = Transactions(self.parts, busy_seconds)
         Queries.__init__(self, access)
         Requests.__init__(self, access)
         Publishing.__init__(self, access)
-        self.folder = folder
+        self.folder = self.parts.folder
         self.busy_seconds = busy_seconds
         self.removals = Removals(access)
         self.rules = Rules(access)
 
-    def state(self) -> FolderState:
-        """What is in the registry's place."""
-        return state_of(self.folder)
+    @property
+    def place(self) -> str:
+        """The registry, for messages."""
+        return self.parts.place
+
+    def state(self) -> PlaceState:
+        """What is in the registry's place; of a team's registry, of the index."""
+        if self.parts.in_folder:
+            from registry_core.store.local.state import state_of
+
+            return state_of(self.folder)
+        with self._access.translate_storage_errors("looking for the registry"):
+            return "missing" if self.parts.index.state() == "missing" else "ready"

@@ -1,7 +1,7 @@
 """Transactions on a registry: one consistent view to read, or exclusive writing.
 
 What all of them share: errors become errors of ours, the remains of killed runs are removed first,
-and new rows of the ledger are also written to ledger.jsonl. What is read or written is the
+and new rows of the ledger are also written to its second copy. What is read or written is the
 caller's affair.
 """
 
@@ -9,38 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import MlregError
 from registry_core.store import collection
 from registry_core.store import manifest as manifests
-from registry_core.store.local.ledger_file import LedgerFile, Seen
-from registry_core.store.local.objects import LocalObjects
-from registry_core.store.local.workspaces import LocalWorkspaces
-from registry_core.store.sqlite.index import SqliteIndex
 from registry_core.store.storage_errors import IndexFault, translate_storage_errors
 
 if TYPE_CHECKING:
     from registry_core.records import LedgerRow
-    from registry_core.store.interfaces import Index, Leftover, ReadTransaction, WriteTransaction
+    from registry_core.store.interfaces import Leftover, ReadTransaction, WriteTransaction
+    from registry_core.store.parts import Parts
 
 
 class Transactions:
-    """The parts of the registry in a folder, and its transactions.
+    """The parts of a registry, and its transactions.
 
     Args:
-        folder: the registry; need not exist. It stores no absolute path.
-        busy_seconds: how long to wait for another process's lock.
+        parts: the registry.
+        busy_seconds: how long another process's lock is waited for, for messages.
     """
 
-    def __init__(self, folder: Path, busy_seconds: float) -> None:
-        self.folder = folder
-        self.blobs = LocalObjects(folder)
-        self.runs = LocalWorkspaces(folder, busy_seconds)
-        self.ledger_file = LedgerFile(folder, busy_seconds)
+    def __init__(self, parts: Parts, busy_seconds: float) -> None:
+        self.parts = parts
+        self.blobs = parts.blobs
+        self.runs = parts.runs
+        self.ledger_copy = parts.ledger_copy
         self._busy_seconds = busy_seconds
-        self._index: Index = SqliteIndex(folder, busy_seconds)
+        self._index = parts.index
 
     def translate_storage_errors(self, doing: str, needed_bytes: int = 0, outcome: str = "") -> Any:
         """Turn what the index and the file system raise inside into errors of ours.
@@ -51,7 +47,7 @@ class Transactions:
             outcome: the state after an error, as a sentence; empty for reading.
         """
         return translate_storage_errors(
-            self.folder, doing, self._busy_seconds, needed_bytes, outcome
+            self.parts.folder, doing, self._busy_seconds, needed_bytes, outcome
         )
 
     @contextmanager
@@ -77,37 +73,38 @@ class Transactions:
             needed_bytes: how much is about to be written, if that is known.
             create: create the registry if it is missing.
             sweep: first remove the remains of killed runs.
-            catch_up: first write the rows that a killed writer did not write to ledger.jsonl.
+            catch_up: first write the rows that a killed writer did not write to the second
+                copy of the ledger.
             outcome: the state after an error, as a sentence.
         """
         with self.translate_storage_errors(doing, needed_bytes, outcome):
             announced = False
             with self._index.write(create) as index:
-                self.ledger_file.check(index, lambda: self._unknown(index), catch_up)
+                self.ledger_copy.check(index, lambda: self._unknown(index), catch_up)
                 if sweep:
                     self._sweep(index)
                 before = index.last_ledger_row()
                 yield index
                 after = index.last_ledger_row()
                 if announced := bool(index.appended):
-                    self.ledger_file.announce(before, after)
+                    self.ledger_copy.announce(before, after)
             if announced:
                 # The commit is valid even if this fails: the next writer tries again.
                 with suppress(OSError, IndexFault, MlregError):
-                    self.ledger_file.extend(list(index.appended), self._rows_after)
+                    self.ledger_copy.extend(list(index.appended), self._rows_after)
 
     @contextmanager
-    def snapshot(self, doing: str) -> Iterator[tuple[ReadTransaction, Seen]]:
+    def snapshot(self, doing: str) -> Iterator[tuple[ReadTransaction, Any]]:
         """A copy of the index at one moment, which blocks no writer while it is read.
 
         Args:
             doing: what is being done, to follow "while".
 
         Yields:
-            The copy, and the state of ledger.jsonl just before it was made.
+            The copy, and the state of the ledger's second copy just before it was made.
         """
         with self.translate_storage_errors(doing):
-            seen = self.ledger_file.seen()
+            seen = self.ledger_copy.seen()
             with self._index.snapshot() as view:
                 yield view, seen
 
@@ -116,7 +113,7 @@ class Transactions:
         return collection.unneeded(self.blobs, view)
 
     def _unknown(self, index: WriteTransaction) -> Iterator[str]:
-        """Manifests in objects/ that the index does not know, and no run is about to register."""
+        """Manifests that the index does not know, and no run is about to register."""
         intended = self.runs.intended()
         for digest in self.unneeded(index):
             if digest not in intended and manifests.found(self.blobs, digest):

@@ -1,4 +1,4 @@
-"""What the store needs from a backend: an index, objects by their content, workspaces of runs.
+"""What the store needs from a backend: index, objects, a copy of the ledger, workspaces.
 
 SQLite and a folder implement them; another database or an object store can take their place.
 tests/store/test_contract.py has what each implementation must hold to.
@@ -14,6 +14,7 @@ from registry_core.store.interfaces.index import (
     VersionKey,
     WriteTransaction,
 )
+from registry_core.store.interfaces.ledger_copy import LedgerCopy, RowKey
 from registry_core.store.interfaces.objects import ObjectInfo, Objects
 from registry_core.store.interfaces.workspaces import (
     Intents,
@@ -29,11 +30,13 @@ __all__ = [
     "IndexEntry",
     "IndexState",
     "Intents",
+    "LedgerCopy",
     "Leftover",
     "ObjectInfo",
     "Objects",
     "ReadTransaction",
     "RequestKey",
+    "RowKey",
     "RunKey",
     "VersionKey",
     "Workspace",

@@ -26,7 +26,7 @@ from registry_core.store.local.ledger_head import HEAD_FILE, Head, LedgerHead, P
 from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import OBJECTS
 from registry_core.store.manifest import LIMIT_BYTES, canonical, read_json
-from registry_core.store.storage_errors import REBUILD, outdated_index, unknown_manifest
+from registry_core.store.storage_errors import DATABASE, REBUILD, outdated_index, unknown_manifest
 
 if TYPE_CHECKING:
     from registry_core.records import LedgerRow
@@ -75,6 +75,7 @@ class LedgerFile:
     def __init__(self, folder: Path, busy_seconds: float) -> None:
         self._folder = folder
         self._busy_seconds = busy_seconds
+        self._index = str(folder / DATABASE)
         self.path = folder / LEDGER_FILE
         self.head = LedgerHead(folder)
 
@@ -104,13 +105,13 @@ class LedgerFile:
         if head and newest != head.after and (head.committed or newest != head.before):
             if newest and head.after and newest[0] > head.after[0]:
                 raise self._outdated_objects(head)
-            raise outdated_index(self._folder, head.after, f"{OBJECTS}/{HEAD_FILE}")
+            raise outdated_index(self._index, head.after, f"{OBJECTS}/{HEAD_FILE}")
         end = self._end()
         if newest is not None or end is not None or head is not None:
             self._check_end(view, head, newest, end, catch_up)
         if head is None or newest != head.after:
             for digest in unknown():
-                raise unknown_manifest(self._folder, digest)
+                raise unknown_manifest(self._index, str(self._folder / OBJECTS), digest)
         if head is None and newest is not None:
             self.head.set(newest)
 
@@ -132,7 +133,7 @@ class LedgerFile:
     ) -> None:
         last = (end.last.number, end.last.digest) if end and end.last else None
         if last and view.ledger_digest(last[0]) != last[1]:
-            raise outdated_index(self._folder, last, LEDGER_FILE)
+            raise outdated_index(self._index, last, LEDGER_FILE)
         torn = end is not None and (end.torn or end.damaged)
         if last == newest and not torn:
             return
@@ -196,9 +197,9 @@ class LedgerFile:
         if head and head.committed and head.after:
             number, digest = head.after
             if view.ledger_digest(number) != digest:
-                raise outdated_index(self._folder, head.after, f"{OBJECTS}/{HEAD_FILE}")
+                raise outdated_index(self._index, head.after, f"{OBJECTS}/{HEAD_FILE}")
         if last and view.ledger_digest(last.number) != last.digest:
-            raise outdated_index(self._folder, (last.number, last.digest), LEDGER_FILE)
+            raise outdated_index(self._index, (last.number, last.digest), LEDGER_FILE)
         if behind and not self._may_lack(behind, newest):
             raise self._damaged(self._end(), behind - 1)
 

@@ -9,7 +9,7 @@ import fcntl
 import time
 from pathlib import Path
 
-from registry_core.store.storage_errors import busy
+from registry_core.store.local.folder_errors import busy
 
 _SECONDS_OF_A_WAIT = 0.005
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from registry_core.store.local.ledger_file import LEDGER_FILE
 from registry_core.store.local.objects import OBJECTS, RUNS
 from registry_core.store.storage_errors import DATABASE
 
-FolderState = Literal["ready", "empty", "missing", "file", "foreign"]
+if TYPE_CHECKING:
+    from registry_core.store.store import PlaceState
 
 
-def state_of(folder: Path) -> FolderState:
+def state_of(folder: Path) -> PlaceState:
     """Look at the names in a folder; `foreign` is a folder with other files.
 
     A registry that is damaged, or that may not be read, is `ready`: using it says what is wrong.

@@ -19,8 +19,9 @@ from registry_core.store.local.disk import make_folders
 from registry_core.store.local.folders import check_regular, opened
 from registry_core.store.local.objects import LocalObjects
 from registry_core.store.sqlite import derived
+from registry_core.store.sqlite.errors import damaged_index
 from registry_core.store.sqlite.schema import ADDED, APPLICATION_ID, SCHEMA, STATEMENTS
-from registry_core.store.storage_errors import DATABASE, damaged_index
+from registry_core.store.storage_errors import DATABASE
 
 # Up to 1 MiB the whole file is checked whenever it is opened, in about a millisecond; a larger one
 # is checked where it is read.

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry_core.store.storage_errors import DATABASE, Fault, IndexFault, damaged_index
+from registry_core.errors import DamagedIndexError
+from registry_core.store.local.objects import OBJECTS
+from registry_core.store.storage_errors import DATABASE, Fault, IndexFault
+from registry_core.store.storage_errors import damaged_index as damaged
 
 _FAULTS = {
     sqlite3.SQLITE_BUSY: Fault.BUSY,
@@ -20,6 +23,11 @@ _FAULTS = {
     sqlite3.SQLITE_PERM: Fault.FAILING,
     sqlite3.SQLITE_AUTH: Fault.FAILING,
 }
+
+
+def damaged_index(folder: Path, how: str) -> DamagedIndexError:
+    """The index of the registry in a folder cannot be trusted; `how` follows its name."""
+    return damaged(str(folder / DATABASE), str(folder / OBJECTS), how)
 
 
 @contextmanager

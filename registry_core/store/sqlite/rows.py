@@ -11,7 +11,7 @@ from registry_core.records import FileRecord, LedgerRow, Version
 from registry_core.store.interfaces import IndexEntry
 from registry_core.store.ledger import from_json
 from registry_core.store.manifest import read_json
-from registry_core.store.storage_errors import damaged_index
+from registry_core.store.sqlite.errors import damaged_index
 
 _OF_VERSION = "model = versions.model AND number = versions.number"
 # One row has all of a version. Its files, aliases and tags are JSON, so that a listing is one

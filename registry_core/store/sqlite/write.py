@@ -11,10 +11,10 @@ from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store.ledger import Event, next_row
 from registry_core.store.manifest import Objective, canonical
 from registry_core.store.sqlite import derived
+from registry_core.store.sqlite.errors import damaged_index
 from registry_core.store.sqlite.read import SqliteReadTransaction
 from registry_core.store.sqlite.rows import LEDGER_INSERT
 from registry_core.store.sqlite.schema import ALLOW_DELETE, REFUSE_DELETE
-from registry_core.store.storage_errors import damaged_index
 
 
 class SqliteWriteTransaction(SqliteReadTransaction):

@@ -1,0 +1,138 @@
+"""What a registry is made of: an index, objects, workspaces and a second copy of the ledger.
+
+A folder has all of them. A team's registry has its index in PostgreSQL and its objects in
+S3-compatible storage; runs write into a folder of this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry_core.errors import UsageError
+from registry_core.settings import RegistryPlace, without_password
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import Index, LedgerCopy, Objects, Workspaces
+
+INSTALL = "pip install 'mlreg[team]'"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one registry. Opening them costs nothing until they are used.
+
+    Args:
+        folder: what the registry has on this machine: everything, or the workspaces of runs.
+        index: models, versions, aliases and the ledger.
+        blobs: the files of versions.
+        runs: where runs write.
+        ledger_copy: the rows of the ledger, beside the objects.
+        place: the registry, for messages; without a password.
+        index_place: the index, for messages.
+        objects_place: the objects, for messages.
+        in_folder: whether the folder has everything.
+    """
+
+    folder: Path
+    index: Index
+    blobs: Objects
+    runs: Workspaces
+    ledger_copy: LedgerCopy
+    place: str
+    index_place: str
+    objects_place: str
+    in_folder: bool = True
+
+
+def parts_of(place: Path | Parts, busy_seconds: float) -> Parts:
+    """The parts of a registry in a folder, or those that are given."""
+    return place if isinstance(place, Parts) else folder_parts(place, busy_seconds)
+
+
+def parts_at(place: RegistryPlace, busy_seconds: float = 30.0) -> Parts:
+    """The parts of the registry at a place.
+
+    Raises:
+        UsageError: as `team_parts`.
+    """
+    if place.index:
+        return team_parts(place.folder, place.index, place.objects, busy_seconds)
+    return folder_parts(place.folder, busy_seconds)
+
+
+def folder_parts(folder: Path, busy_seconds: float) -> Parts:
+    """The parts of a registry in a folder.
+
+    Args:
+        folder: the registry; need not exist. It stores no absolute path.
+        busy_seconds: how long to wait for another process's lock.
+    """
+    from registry_core.store.local.ledger_file import LedgerFile
+    from registry_core.store.local.objects import OBJECTS, LocalObjects
+    from registry_core.store.local.workspaces import LocalWorkspaces
+    from registry_core.store.sqlite.index import SqliteIndex
+    from registry_core.store.storage_errors import DATABASE
+
+    return Parts(
+        folder,
+        SqliteIndex(folder, busy_seconds),
+        LocalObjects(folder),
+        LocalWorkspaces(folder, busy_seconds),
+        LedgerFile(folder, busy_seconds),
+        str(folder),
+        str(folder / DATABASE),
+        str(folder / OBJECTS),
+    )
+
+
+def team_parts(folder: Path, index_url: str, objects_url: str, busy_seconds: float) -> Parts:
+    """The parts of a team's registry.
+
+    Args:
+        folder: the folder of this machine that runs write into; need not exist.
+        index_url: `postgresql://…`.
+        objects_url: `s3://bucket/prefix`.
+        busy_seconds: how long to wait for another client's lock.
+
+    Raises:
+        UsageError: a library is not installed, or a URL is malformed.
+    """
+    from registry_core.store.local.workspaces import LocalWorkspaces
+
+    with _libraries():
+        index = _load("postgres.index", "PostgresIndex")(index_url, busy_seconds)
+        objects = _load("s3.objects", "S3Objects")(objects_url)
+        runs = LocalWorkspaces(folder, busy_seconds)
+        return Parts(
+            folder,
+            index,
+            _load("s3.cache", "CachedObjects")(objects),
+            _load("postgres.leases", "LeasedWorkspaces")(runs, index),
+            _load("s3.ledger_objects", "LedgerObjects")(objects),
+            f"{without_password(index_url)} and {objects_url}",
+            without_password(index_url),
+            objects_url,
+            in_folder=False,
+        )
+
+
+def _load(module: str, name: str) -> Any:
+    return getattr(import_module(f"registry_core.store.{module}"), name)
+
+
+@contextmanager
+def _libraries() -> Iterator[None]:
+    """Turn a library that is not installed into a UsageError that says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"A team's registry needs {error.name}, which is not installed.",
+            "It is in the extra 'team'.",
+            INSTALL,
+        ) from error
