@@ -18,9 +18,9 @@ from registry_core.errors import NewerSchemaError, StorageError
 from registry_core.store.local.disk import make_folders
 from registry_core.store.local.folders import check_regular, opened
 from registry_core.store.local.objects import LocalObjects
-from registry_core.store.sqlite import derived
+from registry_core.store.sql import derived
 from registry_core.store.sqlite.errors import damaged_index
-from registry_core.store.sqlite.schema import ADDED, APPLICATION_ID, SCHEMA, STATEMENTS
+from registry_core.store.sqlite.schema import ADDED, APPLICATION_ID, DERIVED, SCHEMA, STATEMENTS
 from registry_core.store.storage_errors import DATABASE
 
 # Up to 1 MiB the whole file is checked whenever it is opened, in about a millisecond; a larger one
@@ -46,7 +46,7 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One consistent view. Creates nothing; a registry that is missing reads as empty."""
         opened = self._open_for_reading() if self._exists() else None
-        with closing(opened or _empty()) as connection:
+        with closing(opened or empty()) as connection:
             yield connection
 
     @contextmanager
@@ -170,7 +170,7 @@ class Database:
             if schema is not None:
                 self._check_pages(connection)
                 if schema < SCHEMA:
-                    derived.make_temporary(connection, schema)
+                    _make_temporary(connection, schema)
                 return connection
             self._check_new()
         except sqlite3.OperationalError as error:
@@ -254,7 +254,16 @@ def _bring_up_to_date(connection: sqlite3.Connection, schema: int) -> None:
     derived.fill(connection, schema)
 
 
-def _empty() -> sqlite3.Connection:
+def _make_temporary(connection: sqlite3.Connection, schema: int) -> None:
+    """Create and fill the tables that an older index lacks, for this connection alone."""
+    for number in range(schema + 1, SCHEMA + 1):
+        for statement in DERIVED[number]:
+            connection.execute(statement.replace("CREATE", "CREATE TEMP", 1))
+    derived.fill(connection, schema)
+
+
+def empty() -> sqlite3.Connection:
+    """An index of nothing, in memory."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(STATEMENTS)
     connection.execute(f"PRAGMA user_version = {SCHEMA}")

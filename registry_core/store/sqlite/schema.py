@@ -10,7 +10,8 @@ older index is read as it is, and brought up to date by the next command that wr
 
 from __future__ import annotations
 
-from registry_core.store import aliases
+from registry_core.store.sql.derived import MOVES
+from registry_core.store.sqlite.dialect import SQLITE
 
 # "mlrg": `file registry.sqlite3` shows it, and it tells our file from another program's
 APPLICATION_ID = 0x6D6C7267
@@ -181,17 +182,14 @@ DERIVED = {
     ),
 }
 
-MOVES = "action IN ({})".format(", ".join(f"'{action}'" for action in aliases.MOVES))
-COMPARED = "json_extract(evidence, '$.comparison.fingerprint')"
-INCUMBENT = "json_extract(evidence, '$.incumbent')"
 _INDEXES = f"""
 CREATE INDEX ledger_by_model ON ledger (model);
 CREATE INDEX ledger_of_moves ON ledger (model, alias, number, at) WHERE {MOVES};
 CREATE INDEX ledger_of_holders ON ledger (model, version, alias) WHERE {MOVES};
 CREATE INDEX ledger_of_losses ON ledger (model, previous, at)
 WHERE alias IS NOT NULL AND previous IS NOT NULL;
-CREATE INDEX ledger_of_comparisons ON ledger (model, {INCUMBENT}, {COMPARED}, version)
-WHERE {COMPARED} IS NOT NULL;
+CREATE INDEX ledger_of_comparisons ON ledger (model, {SQLITE.incumbent}, {SQLITE.compared}, version)
+WHERE {SQLITE.compared} IS NOT NULL;
 """
 # What each schema added to the one before it.
 ADDED = {

@@ -1,4 +1,4 @@
-"""Reading models, versions, aliases and objects from SQLite. Rows of the ledger: `ledger.py`."""
+"""Reading models, versions, aliases and objects from an index. Rows of the ledger: `ledger.py`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from registry_core.records import ModelSummary, Removal, Version
-from registry_core.store.sqlite.find import Find
-from registry_core.store.sqlite.ledger import LedgerQueries
-from registry_core.store.sqlite.rows import ENTRY_COLUMNS
+from registry_core.store.sql.find import Find
+from registry_core.store.sql.ledger import LedgerQueries
 from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ _NEWEST = 50
 _TOGETHER = 500
 
 
-class SqliteReadTransaction(LedgerQueries):
-    """One consistent view of a SQLite index, as `ReadTransaction` describes it."""
+class SqlReadTransaction(LedgerQueries):
+    """One consistent view of an index, as `ReadTransaction` describes it."""
 
     def model_names(self) -> list[str]:
         return [name for (name,) in self._all("SELECT name FROM models ORDER BY name")]
@@ -39,12 +38,13 @@ class SqliteReadTransaction(LedgerQueries):
     def models(self) -> list[ModelSummary]:
         # CROSS JOIN: driven by the models, so that the newest version of each is found by an index
         present = _PRESENT.replace("versions.", "same.")
+        aliases = self._dialect.json_object.format("alias, number")
         query = (
             f"SELECT (SELECT count(*) FROM versions WHERE model = name) "
             "- (SELECT count(*) FROM removals WHERE model = name), "
-            "(SELECT json_group_object(alias, number) FROM aliases WHERE model = name), "
-            f"{ENTRY_COLUMNS} FROM models CROSS JOIN versions ON versions.rowid = ("
-            "SELECT rowid FROM versions AS same "
+            f"(SELECT {aliases} FROM aliases WHERE model = name), "
+            f"{self._dialect.entry_columns} FROM models CROSS JOIN versions "
+            "WHERE versions.rowid = (SELECT rowid FROM versions AS same "
             f"WHERE same.model = name AND {present} ORDER BY number DESC LIMIT 1) ORDER BY name"
         )
         found = []
@@ -59,7 +59,7 @@ class SqliteReadTransaction(LedgerQueries):
     ) -> list[Version]:
         find = Find(query, self._objective_of_all(model) if query.metrics else None)
         terms = ["model = :model", _PRESENT, *find.conditions()]
-        values = {"model": model, "limit": -1 if limit is None else limit}
+        values = {"model": model, "limit": self._dialect.limit(limit)}
         if query.after is not None:
             place = f"SELECT {find.key} FROM versions WHERE model = :model AND number = :number"
             last = self._first(place, model=model, number=query.after, **find.values)
@@ -76,11 +76,11 @@ class SqliteReadTransaction(LedgerQueries):
 
     def metric_names(self, model: str) -> list[str]:
         query = (
-            "SELECT DISTINCT key FROM (SELECT summary FROM versions "
-            f"WHERE {_PRESENT} AND model = :model ORDER BY number DESC LIMIT :some) "
-            "JOIN json_each(summary, '$.metrics')"
+            f"SELECT summary FROM versions WHERE {_PRESENT} AND model = :model "
+            "ORDER BY number DESC LIMIT :some"
         )
-        return [name for (name,) in self._all(query, model=model, some=_NEWEST)]
+        rows = self._all(query, model=model, some=_NEWEST)
+        return list({name: 0 for (summary,) in rows for name in self._json(summary)["metrics"]})
 
     def _objective_of_all(self, model: str) -> str | None:
         """The objective that all versions of a model have, also removed ones; else None."""
@@ -107,7 +107,8 @@ class SqliteReadTransaction(LedgerQueries):
 
     def by_run(self, name: str, limit: int) -> list[Version]:
         return self._versions(
-            f"{_PRESENT} AND substr(run, -length(:name)) = :name ORDER BY rowid DESC LIMIT :limit",
+            f"{_PRESENT} AND substr(run, length(run) - length(:name) + 1) = :name "
+            "ORDER BY rowid DESC LIMIT :limit",
             name=name,
             limit=limit,
         )
@@ -147,10 +148,9 @@ class SqliteReadTransaction(LedgerQueries):
     def groups(self, groups: Iterable[tuple[str, str]]) -> list[Version]:
         # "grouped <> ''", because SQLite uses the partial index only with the index's condition
         return self._versions(
-            f"{_PRESENT} AND grouped <> '' AND (model, grouped) IN (SELECT "
-            "json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:groups)) "
+            f"{_PRESENT} AND grouped <> '' AND (model, grouped) IN ({self._dialect.pairs}) "
             "ORDER BY rowid",
-            groups=json.dumps([list(each) for each in groups]),
+            pairs=json.dumps([list(each) for each in groups]),
         )
 
     def removals(self, model: str) -> list[Removal]:
@@ -203,7 +203,7 @@ class SqliteReadTransaction(LedgerQueries):
         last = 0
         while True:
             query = (
-                f"SELECT rowid, {ENTRY_COLUMNS} FROM versions "
+                f"SELECT rowid, {self._dialect.entry_columns} FROM versions "
                 "WHERE rowid > :last ORDER BY rowid LIMIT :some"
             )
             rows = self._all(query, last=last, some=_TOGETHER)
@@ -215,11 +215,13 @@ class SqliteReadTransaction(LedgerQueries):
 
     def each_blob(self) -> Iterator[tuple[str, int]]:
         query = (
-            "SELECT sha256, max(size) FROM "
-            f"(SELECT sha256, size FROM files WHERE {_NOT_COLLECTED} "
-            f"UNION ALL SELECT sha256, {1 << 62} FROM evidence) GROUP BY sha256"
+            "SELECT sha256, max(size) FROM (SELECT sha256, size FROM files "
+            f"WHERE {_NOT_COLLECTED} AND sha256 >= :first AND sha256 < :past "
+            f"UNION ALL SELECT sha256, {1 << 62} FROM evidence "
+            "WHERE sha256 >= :first AND sha256 < :past) AS blobs GROUP BY sha256"
         )
-        yield from self._execute(query)
+        for digit in "0123456789abcdef":  # "g" follows every hex digit
+            yield from self._all(query, first=digit, past=f"{digit}g")
 
     def each_removal(self) -> Iterator[tuple[VersionKey, tuple[str, str]]]:
         for model, number, *times in self._execute(

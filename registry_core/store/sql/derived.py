@@ -15,15 +15,15 @@ an index finds them among a million others.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from registry_core.records import LedgerAction, LedgerRow
+from registry_core.store import aliases
 from registry_core.store.aliases import moves_alias, places_after
 from registry_core.store.approvals import CHANGES, opens_request, request_key
 from registry_core.store.clock import SKEW_SECONDS, clock_went_back, later
-from registry_core.store.sqlite.schema import DERIVED, MOVES, SCHEMA
+from registry_core.store.sql.dialect import Connection
 
 
 class _Row(NamedTuple):
@@ -37,10 +37,12 @@ class _Row(NamedTuple):
     alias: str | None
 
 
+# The rows that move or delete an alias.
+MOVES = "action IN ({})".format(", ".join(f"'{action}'" for action in aliases.MOVES))
 _ROWS = "SELECT number, at, action, model, version, alias FROM ledger"
 
 
-def follow(connection: sqlite3.Connection, row: LedgerRow) -> None:
+def follow(connection: Connection, row: LedgerRow) -> None:
     """Update all tables with a row that is added now."""
     _follow_alias(connection, row)
     _follow_clock(connection, row)
@@ -48,7 +50,7 @@ def follow(connection: sqlite3.Connection, row: LedgerRow) -> None:
     _follow_request(connection, row)
 
 
-def _follow_alias(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
+def _follow_alias(connection: Connection, row: _Row | LedgerRow) -> None:
     if not moves_alias(row):
         return
     place = {"model": row.model, "alias": row.alias}
@@ -69,36 +71,43 @@ def _follow_alias(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None
         connection.execute(query, {**place, "depth": depth, "number": number})
 
 
-def _follow_clock(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
+def _follow_clock(connection: Connection, row: _Row | LedgerRow) -> None:
     query = "SELECT first, latest FROM stretches ORDER BY first DESC LIMIT 1"
     first, latest = connection.execute(query).fetchone() or (None, "")
     if first is None or clock_went_back(latest, row.at):
         query = "INSERT INTO stretches (first, last, latest) VALUES (?, ?, ?)"
         connection.execute(query, (row.number, row.number, row.at))
     else:
-        query = "UPDATE stretches SET last = ?, latest = max(latest, ?) WHERE first = ?"
-        connection.execute(query, (row.number, row.at, first))
+        query = "UPDATE stretches SET last = ?, latest = ? WHERE first = ?"
+        connection.execute(query, (row.number, max(latest, row.at), first))
 
 
-def _follow_rule(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
+def _follow_rule(connection: Connection, row: _Row | LedgerRow) -> None:
     if row.model or row.alias is None:
         return
     if row.action == LedgerAction.RULE_SET:
-        query = "INSERT INTO rules VALUES (?, ?) ON CONFLICT (alias) DO UPDATE SET row = ?"
-        connection.execute(query, (row.alias, row.number, row.number))
+        query = (
+            "INSERT INTO rules VALUES (?, ?) ON CONFLICT (alias) DO UPDATE SET row = excluded.row"
+        )
+        connection.execute(query, (row.alias, row.number))
     elif row.action == LedgerAction.RULE_REMOVED:
         connection.execute("DELETE FROM rules WHERE alias = ?", (row.alias,))
 
 
-def _follow_request(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
+def _follow_request(connection: Connection, row: _Row | LedgerRow) -> None:
     if row.action not in CHANGES or (key := request_key(row)) is None:
         return
-    connection.execute("DELETE FROM requests WHERE model = ? AND alias = ? AND version = ?", key)
+    values = dict(zip(("model", "alias", "version"), key, strict=True))
+    connection.execute(
+        "DELETE FROM requests WHERE model = :model AND alias = :alias AND version = :version",
+        values,
+    )
     if opens_request(row):
-        connection.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", (row.number, *key))
+        query = "INSERT INTO requests VALUES (:number, :model, :alias, :version)"
+        connection.execute(query, {**values, "number": row.number})
 
 
-def ranges_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[int, int]]:
+def ranges_until(connection: Connection, until: str) -> Iterator[tuple[int, int]]:
     """Ranges of row numbers, newest first, that hold every row up to a time, and few others.
 
     Every row after a range, to the end of its stretch, is later than `until`.
@@ -118,15 +127,7 @@ def ranges_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[i
             yield first, low - 1
 
 
-def make_temporary(connection: sqlite3.Connection, schema: int) -> None:
-    """Create and fill the tables that an older index lacks, for this connection alone."""
-    for number in range(schema + 1, SCHEMA + 1):
-        for statement in DERIVED[number]:
-            connection.execute(statement.replace("CREATE", "CREATE TEMP", 1))
-    fill(connection, schema)
-
-
-def fill(connection: sqlite3.Connection, schema: int) -> None:
+def fill(connection: Connection, schema: int) -> None:
     """Fill the tables that this schema lacked from the whole ledger."""
     if schema < 2:
         for fields in connection.execute(f"{_ROWS} WHERE {MOVES} ORDER BY number").fetchall():
@@ -136,7 +137,7 @@ def fill(connection: sqlite3.Connection, schema: int) -> None:
         _follow_rule(connection, _Row(*fields))
 
 
-def fill_clock(connection: sqlite3.Connection) -> None:
+def fill_clock(connection: Connection) -> None:
     """Fill `stretches` again from the whole ledger."""
     connection.execute("DELETE FROM stretches")
     for fields in connection.execute(f"{_ROWS} ORDER BY number").fetchall():
