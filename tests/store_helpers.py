@@ -10,12 +10,14 @@ import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from registry_core.errors import MlregError
 from registry_core.records import Version
 from registry_core.store import Store
+from registry_core.store.sqlite.schema import DERIVED, SCHEMA
 
 CALLS = ("fsync", "rename", "replace", "unlink", "rmdir", "mkdir", "write", "fchmod", "open")
 
@@ -178,3 +180,13 @@ def no_space() -> None:
 
 def failing_disk() -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def as_schema(store: Store, number: int) -> None:
+    """Take away the tables that later schemas added to an index."""
+    with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
+        for later in range(number + 1, SCHEMA + 1):
+            for statement in DERIVED[later]:
+                connection.execute(f"DROP TABLE {statement.split()[2]}")
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.commit()

@@ -123,10 +123,11 @@ class Requests(Labels):
             request = replace(request, approvals=[*request.approvals, row])
             if len(request.approvals) < needed:
                 return request, None
-            grounds["requested_by"] = request.row.who
-            grounds["approved_by"] = [each.who for each in request.approvals]
-            why = request.row.reason
-            return request, set_alias(index, move, LedgerAction.PROMOTED, why, grounds)
+            approvers = [each.who for each in request.approvals]
+            people = {"requested_by": request.row.who, "approved_by": approvers}
+            return request, set_alias(
+                index, move, LedgerAction.PROMOTED, request.row.reason, grounds | people
+            )
 
     def decline(self, number: int, reason: str) -> PromotionRequest:
         """Decline a request, which ends it.

@@ -6,13 +6,14 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from store_helpers import assert_whole, publish
+from store_helpers import as_schema, assert_whole, publish
 
 from registry_core.errors import DamagedIndexError, RuleChangedError
 from registry_core.rules import PromotionRule
 from registry_core.store import Store
 from registry_core.store.audit import audit
 from registry_core.store.rebuild import rebuild
+from registry_core.store.sqlite.schema import SCHEMA
 
 STRICT = PromotionRule(floor={"test_accuracy": 0.75}, requires=["staging"])
 MILD = PromotionRule(versus_incumbent="off")
@@ -45,10 +46,7 @@ def changed_by_hand(store, *statements: str) -> None:
 
 def as_schema_2(store) -> None:
     """The index as it was before there were rules."""
-    with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
-        connection.execute("DROP TABLE rules")
-        connection.execute("PRAGMA user_version = 2")
-        connection.commit()
+    as_schema(store, 2)
 
 
 def test_a_rule_is_a_row_of_the_ledger(store):
@@ -153,7 +151,7 @@ def test_a_registry_from_before_rules_is_read_as_it_is_and_brought_up_to_date(st
     assert audit(store).problems == []
     with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
         schema = connection.execute("PRAGMA user_version").fetchone()[0]
-    assert schema == 3, "an mlreg that knows no rules would promote without asking them"
+    assert schema == SCHEMA, "an mlreg that knows no rules would promote without asking them"
 
 
 def test_rules_survive_an_index_made_by_an_older_mlreg(store):
