@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 from promotion_helpers import EXAMPLES, damage, held_by, promote, publish
-from store_helpers import as_schema, assert_whole
+from store_helpers import assert_whole, make_older
 
 from registry_core.errors import DamagedIndexError, IntegrityError, RefusedError, UsageError
 from registry_core.plugins.manager import PluginSet
@@ -382,7 +382,7 @@ def test_a_registry_of_an_older_mlreg_has_no_requests(tmp_path):
     """It is read as it is, and the next command that writes brings it up to date."""
     registry = Registry(tmp_path / "registry", Settings())
     promote(registry, publish(registry, 800))
-    as_schema(registry.store, 3)
+    make_older(registry.folder, 4)
     assert list(registry.requests()) == []
     registry.set_rule("production", approvals=1, versus_incumbent="off")
     approve(registry, ask(registry, publish(registry, 900)))

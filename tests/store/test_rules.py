@@ -6,14 +6,13 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from store_helpers import as_schema, assert_whole, publish
+from store_helpers import assert_whole, make_older, publish
 
 from registry_core.errors import DamagedIndexError, RuleChangedError
 from registry_core.rules import PromotionRule
 from registry_core.store import Store
 from registry_core.store.audit import audit
 from registry_core.store.rebuild import rebuild
-from registry_core.store.sqlite.schema import SCHEMA
 
 STRICT = PromotionRule(floor={"test_accuracy": 0.75}, requires=["staging"])
 MILD = PromotionRule(versus_incumbent="off")
@@ -42,11 +41,6 @@ def changed_by_hand(store, *statements: str) -> None:
         for statement in statements:
             connection.execute(statement)
         connection.commit()
-
-
-def as_schema_2(store) -> None:
-    """The index as it was before there were rules."""
-    as_schema(store, 2)
 
 
 def test_a_rule_is_a_row_of_the_ledger(store):
@@ -139,7 +133,7 @@ def test_an_alias_does_not_move_by_a_rule_that_has_changed(store):
 
 def test_a_registry_from_before_rules_is_read_as_it_is_and_brought_up_to_date(store):
     """It has no rules; the next writer makes their table, and loses nothing."""
-    as_schema_2(store)
+    make_older(store.folder, 2)
     before = (store.folder / "registry.sqlite3").read_bytes()
     ledger = store.ledger()
     assert store.rules.current() == {}
@@ -151,13 +145,13 @@ def test_a_registry_from_before_rules_is_read_as_it_is_and_brought_up_to_date(st
     assert audit(store).problems == []
     with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
         schema = connection.execute("PRAGMA user_version").fetchone()[0]
-    assert schema == SCHEMA, "an mlreg that knows no rules would promote without asking them"
+    assert schema > 2, "an mlreg that knows no rules would promote without asking them"
 
 
 def test_rules_survive_an_index_made_by_an_older_mlreg(store):
     """It rebuilds without their table, from a ledger that has them."""
     set_rule(store, STRICT)
-    as_schema_2(store)
+    make_older(store.folder, 2)
     assert rules(store) == {"production": STRICT.to_json()}
     assert audit(store).problems == []
     publish(store, content=b"another")

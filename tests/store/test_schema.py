@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from store_helpers import as_schema, assert_whole, publish
+from store_helpers import assert_whole, make_older, publish
 
 from registry_core.errors import DamagedIndexError
 from registry_core.refs import parse_ref
@@ -16,14 +16,6 @@ from registry_core.store import Store
 from registry_core.store.audit import audit
 from registry_core.store.rebuild import rebuild
 from registry_core.store.sqlite.schema import SCHEMA
-
-NEW = (
-    "ledger_by_model",
-    "ledger_of_moves",
-    "ledger_of_holders",
-    "ledger_of_losses",
-    "ledger_of_comparisons",
-)
 
 
 def schema_of(store) -> int:
@@ -40,11 +32,7 @@ def old(tmp_path):
         store.move_alias(version, "production")
     store.move_alias(first, "staging")
     store.release_alias("dummy", "staging")
-    as_schema(store, 1)
-    with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
-        for name in NEW:
-            connection.execute(f"DROP INDEX {name}")
-        connection.commit()
+    make_older(store.folder, 1)
     (store.folder / "objects" / "ledger.head").unlink()
     for blob in store.folder.glob("objects/sha256/??/*"):
         blob.chmod(0o400)

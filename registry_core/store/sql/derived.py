@@ -1,4 +1,4 @@
-"""Tables that follow from the ledger, so that no command reads all of it.
+"""Tables that follow from the ledger and the versions, so that no command reads all of them.
 
 `held` has the places that an alias can roll back through; see `store.aliases`. NULL stands for a
 time when the alias was on no version.
@@ -11,6 +11,8 @@ search finds a time among a million rows in twenty steps.
 an index finds them among a million others.
 
 `requests` has the rows of the requests that wait for approval; see `store.approvals`.
+
+`sort_keys` follows from the versions: what they are sorted and filtered by.
 """
 
 from __future__ import annotations
@@ -133,8 +135,9 @@ def fill(connection: Connection, schema: int) -> None:
         for fields in connection.execute(f"{_ROWS} WHERE {MOVES} ORDER BY number").fetchall():
             _follow_alias(connection, _Row(*fields))
         fill_clock(connection)
-    for fields in connection.execute(f"{_ROWS} WHERE model = '' ORDER BY number").fetchall():
-        _follow_rule(connection, _Row(*fields))
+    if schema < 3:
+        for fields in connection.execute(f"{_ROWS} WHERE model = '' ORDER BY number").fetchall():
+            _follow_rule(connection, _Row(*fields))
 
 
 def fill_clock(connection: Connection) -> None:

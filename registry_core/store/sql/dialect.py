@@ -40,6 +40,8 @@ class Dialect:
         json_rows: an array as JSON text, of one value of each of many rows: `f({})`.
         json_array: an array, as a value inside another one: `f({})`.
         pairs: a query for the pairs of texts in a JSON array of pairs, the parameter `pairs`.
+        numbers: a query for the numbers in a JSON array, the parameter `numbers`.
+        sort_keys: a query for the rows of `sort_keys` that the versions should have.
         incumbent: the text `incumbent` of the evidence of a row of the ledger.
         compared: the text `comparison.fingerprint` of that evidence.
         no_limit: the LIMIT that is none.
@@ -49,6 +51,8 @@ class Dialect:
     json_rows: str
     json_array: str
     pairs: str
+    numbers: str
+    sort_keys: str
     incumbent: str
     compared: str
     no_limit: int | None

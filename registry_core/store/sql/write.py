@@ -8,6 +8,7 @@ from typing import Any
 from registry_core.records import LedgerRow, Version
 from registry_core.store.ledger import Event, next_row
 from registry_core.store.manifest import Objective, canonical
+from registry_core.store.sort_keys import sort_keys
 from registry_core.store.sql import derived
 from registry_core.store.sql.dialect import Connection, Damaged, Dialect
 from registry_core.store.sql.read import SqlReadTransaction
@@ -87,6 +88,10 @@ class SqlWriteTransaction(SqlReadTransaction):
         self._connection.executemany(
             "INSERT INTO files (model, number, path, size, sha256) VALUES (?, ?, ?, ?, ?)",
             [(version.model, version.version, f.path, f.size, f.sha256) for f in version.files],
+        )
+        self._connection.executemany(
+            "INSERT INTO sort_keys (model, number, key, value) VALUES (?, ?, ?, ?)",
+            [(version.model, version.version, *each) for each in sort_keys(version).items()],
         )
 
     def set_alias(self, model: str, alias: str, number: int) -> None:

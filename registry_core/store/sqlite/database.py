@@ -19,6 +19,7 @@ from registry_core.store.local.disk import make_folders
 from registry_core.store.local.folders import check_regular, opened
 from registry_core.store.local.objects import LocalObjects
 from registry_core.store.sql import derived
+from registry_core.store.sqlite.dialect import SQLITE
 from registry_core.store.sqlite.errors import damaged_index
 from registry_core.store.sqlite.schema import ADDED, APPLICATION_ID, DERIVED, SCHEMA, STATEMENTS
 from registry_core.store.storage_errors import DATABASE
@@ -252,14 +253,20 @@ def _bring_up_to_date(connection: sqlite3.Connection, schema: int) -> None:
         for statement in _split(ADDED[number]):
             connection.execute(statement)
     derived.fill(connection, schema)
+    if schema < 4:
+        columns = "model, key, value, number"
+        connection.execute(f"INSERT INTO sort_keys ({columns}) {SQLITE.sort_keys}")
 
 
 def _make_temporary(connection: sqlite3.Connection, schema: int) -> None:
-    """Create and fill the tables that an older index lacks, for this connection alone."""
+    """Create and fill what an older index lacks, for this connection alone."""
     for number in range(schema + 1, SCHEMA + 1):
-        for statement in DERIVED[number]:
+        for statement in DERIVED.get(number, ()):
             connection.execute(statement.replace("CREATE", "CREATE TEMP", 1))
     derived.fill(connection, schema)
+    if schema < 4:
+        view = f"CREATE TEMP VIEW sort_keys (model, key, value, number) AS {SQLITE.sort_keys}"
+        connection.execute(view)
 
 
 def empty() -> sqlite3.Connection:

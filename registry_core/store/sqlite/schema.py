@@ -4,8 +4,10 @@ Works with SQLite 3.38 and later, whose JSON functions one index needs.
 
 Schema 2 added what keeps every command from reading a model's whole ledger: two tables, and five
 indexes. Schema 3 added the promotion rules: an mlreg that does not know them, and would promote
-without them, refuses the index. Schema 5 added the requests for promotions that others approve. An
-older index is read as it is, and brought up to date by the next command that writes.
+without them, refuses the index. Schema 4 added the keys that versions are sorted and filtered by,
+so that a page of a long list reads little more than it shows. Schema 5 added requests for
+promotions that others approve, and what is to be told of a promotion. An older index is read as it
+is, and brought up to date by the next command that writes.
 """
 
 from __future__ import annotations
@@ -145,6 +147,8 @@ BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 # Tables that follow from the ledger, by the schema that added them; see derived.py. In `held`, NULL
 # stands for a time when the alias was on no version. `rules` has the row of the ledger that set the
 # rule of an alias; only that row says what the rule is. `requests` has the rows of open requests.
+# `deliveries` has the rows that receivers are told of; it does not follow from the ledger, and is
+# here because an older index has nothing of it.
 DERIVED = {
     2: (
         """CREATE TABLE held (
@@ -169,7 +173,6 @@ DERIVED = {
 ) WITHOUT ROWID;
 """,
     ),
-    4: (),
     5: (
         """CREATE TABLE requests (
     number INTEGER NOT NULL PRIMARY KEY,
@@ -178,6 +181,16 @@ DERIVED = {
     version INTEGER NOT NULL,
     UNIQUE (model, alias, version)
 );
+""",
+        """CREATE TABLE deliveries (
+    receiver TEXT NOT NULL,
+    row INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (receiver, row)
+) WITHOUT ROWID;
 """,
     ),
 }
@@ -191,11 +204,21 @@ WHERE alias IS NOT NULL AND previous IS NOT NULL;
 CREATE INDEX ledger_of_comparisons ON ledger (model, {SQLITE.incumbent}, {SQLITE.compared}, version)
 WHERE {SQLITE.compared} IS NOT NULL;
 """
+# What versions are sorted and filtered by; see store/sort_keys.py.
+_SORT_KEYS = """
+CREATE TABLE sort_keys (
+    model TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (model, key, value, number)
+) WITHOUT ROWID;
+"""
 # What each schema added to the one before it.
 ADDED = {
     2: "".join(DERIVED[2]) + _INDEXES,
     3: "".join(DERIVED[3]),
-    4: "".join(DERIVED[4]),
+    4: _SORT_KEYS,
     5: "".join(DERIVED[5]),
 }
 
