@@ -14,7 +14,7 @@ from registry_core.cli.options import (
     ReasonOption,
     WideOption,
 )
-from registry_core.cli.promotion import show_result, shown_refusal
+from registry_core.cli.promoted import show_result, shown_refusal
 from registry_core.promotion.gates import PromotionRefusedError
 from registry_core.terminal import output
 from registry_core.terminal.tables.promotion import show_requests
