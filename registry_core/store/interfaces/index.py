@@ -137,6 +137,10 @@ class ReadTransaction(Protocol):
         """Up to five versions whose digest begins with `prefix`."""
         ...
 
+    def copy_of(self, model: str, digest: str) -> IndexEntry | None:
+        """The newest version of a model that has this manifest, removed or not."""
+        ...
+
     def groups(self, groups: Iterable[tuple[str, str]]) -> list[Version]:
         """The versions of some groups, each a model and a group's id; oldest first."""
         ...

@@ -12,6 +12,8 @@ an index finds them among a million others.
 
 `requests` has the rows of the requests that wait for approval; see `store.approvals`.
 
+`origins` has where each copied version was registered first, by the row that registered it here.
+
 `sort_keys` follows from the versions: what they are sorted and filtered by.
 """
 
@@ -25,6 +27,7 @@ from registry_core.store import aliases
 from registry_core.store.aliases import moves_alias, places_after
 from registry_core.store.approvals import CHANGES, opens_request, request_key
 from registry_core.store.clock import SKEW_SECONDS, clock_went_back, later
+from registry_core.store.manifest import canonical, origin_of
 from registry_core.store.sql.dialect import Connection
 
 
@@ -50,6 +53,7 @@ def follow(connection: Connection, row: LedgerRow) -> None:
     _follow_clock(connection, row)
     _follow_rule(connection, row)
     _follow_request(connection, row)
+    _follow_origin(connection, row)
 
 
 def _follow_alias(connection: Connection, row: _Row | LedgerRow) -> None:
@@ -107,6 +111,12 @@ def _follow_request(connection: Connection, row: _Row | LedgerRow) -> None:
     if opens_request(row):
         query = "INSERT INTO requests VALUES (:number, :model, :alias, :version)"
         connection.execute(query, {**values, "number": row.number})
+
+
+def _follow_origin(connection: Connection, row: LedgerRow) -> None:
+    if row.action == LedgerAction.REGISTERED and (origin := origin_of(row)):
+        query = "INSERT INTO origins VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        connection.execute(query, (row.model, row.version, canonical(origin.to_json()).decode()))
 
 
 def ranges_until(connection: Connection, until: str) -> Iterator[tuple[int, int]]:

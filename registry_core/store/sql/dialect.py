@@ -61,8 +61,8 @@ class Dialect:
     def entry_columns(self) -> str:
         """One row has all of a version.
 
-        Its files, aliases, tags and removal are JSON, so that a listing is one statement and not
-        one more for each of these tables.
+        Its files, aliases, tags, removal and origin are JSON, so that a listing is one statement
+        and not one more for each of these tables.
         """
         of_version = "model = versions.model AND number = versions.number"
         file, removal = (
@@ -74,6 +74,7 @@ class Dialect:
             "aliases": self.json_rows.format("alias"),
             "tags": self.json_object.format("key, value"),
             "removals": removal,
+            "origins": self.json_rows.format("origin"),
         }
         columns = "versions.model, versions.number, created, run, grouped, digest, summary, "
         columns += "objective, score"

@@ -150,6 +150,10 @@ class SqlReadTransaction(LedgerQueries):
             past=prefix + "g",
         )
 
+    def copy_of(self, model: str, digest: str) -> IndexEntry | None:
+        where = "model = :model AND digest = :digest ORDER BY number DESC LIMIT 1"
+        return next(self._entries(where, model=model, digest=digest), None)
+
     def groups(self, groups: Iterable[tuple[str, str]]) -> list[Version]:
         # "grouped <> ''", because SQLite uses the partial index only with the index's condition
         return self._versions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from registry_core.records import FileRecord, LedgerRow, Version
+from registry_core.records import FileRecord, LedgerRow, Origin, Version
 from registry_core.store.interfaces import IndexEntry
 from registry_core.store.ledger import from_json
 from registry_core.store.manifest import read_json
@@ -60,7 +60,7 @@ class Rows:
         """
         model, number, created, run, group, digest, summary, objective, score, *parts = row
         fields = self._json(summary)
-        files, aliases, tags, removals = map(self._json, parts)
+        files, aliases, tags, removals, origins = map(self._json, parts)
         try:
             if not (isinstance(number, int) and isinstance(fields["metrics"], dict)):
                 raise TypeError(f"version {number} of {model}")
@@ -79,6 +79,7 @@ class Rows:
                 group=group,
                 aliases=tuple(sorted(aliases)),
                 tags=dict(sorted(tags.items())),
+                origin=Origin.from_json(self._json(origins[0])) if origins else None,
             )
             removed, collected = removals[0] if removals else (None, "")
             return IndexEntry(version, removed, collected, objective, score)

@@ -25,7 +25,7 @@ class SqliteWriteTransaction(SqlWriteTransaction):
             return False
         for statement in ALLOW_DELETE:
             self._connection.execute(statement)
-        for table in ("files", "sort_keys", "versions"):
+        for table in ("files", "sort_keys", "versions", "origins"):
             self._execute(
                 f"DELETE FROM {table} WHERE model = :model AND number = :number",
                 model=model,
