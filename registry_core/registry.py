@@ -123,6 +123,7 @@ class Registry(RegistryRunner):
         dry_run: bool = False,
         plugins: PluginSet | None = None,
         observer: Observer | None = None,
+        expected: int | EllipsisType | None = ...,
         verdict: str | None = None,
     ) -> PromotionResult:
         """Ask others to approve the promotion of a version to a protected alias.
@@ -135,6 +136,7 @@ class Registry(RegistryRunner):
             dry_run: decide, and record nothing.
             plugins: whose checks are asked; None is the version's plugin and the extensions.
             observer: is told the progress of a long comparison.
+            expected: number of the version that has the alias, or None; `...` is any.
             verdict: of the decision that a person saw; None is any.
 
         Returns:
@@ -143,6 +145,7 @@ class Registry(RegistryRunner):
         Raises:
             UsageError: no rule asks for approval, or this was asked for already.
             PromotionRefusedError: a check failed.
+            AliasMovedError: it is not on the `expected` version.
             VerdictChangedError: other checks fail, or other rules apply.
             IntegrityError: a file of the version is damaged.
         """
@@ -163,6 +166,7 @@ class Registry(RegistryRunner):
             dry_run=dry_run,
             observer=observer,
             warnings=warnings,
+            expected=expected,
             verdict=verdict,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import EllipsisType
 from typing import Any
 
 from registry_core.errors import (
@@ -23,6 +24,7 @@ from registry_core.promotion import gates
 from registry_core.promotion.gates import Decision, PromotionRefusedError, VerdictChangedError
 from registry_core.promotion.promote import (
     PromotionResult,
+    check_expected,
     decide,
     find_holder,
     notify_plugins,
@@ -81,6 +83,7 @@ def request_promotion(
     dry_run: bool = False,
     observer: Observer | None = None,
     warnings: Sequence[str] = (),
+    expected: int | EllipsisType | None = ...,
     verdict: str | None = None,
 ) -> PromotionResult:
     """Ask others to approve the promotion of a version to a protected alias.
@@ -96,12 +99,15 @@ def request_promotion(
         dry_run: decide, and record nothing.
         observer: is told the progress of a long comparison.
         warnings: kept with the decision, before those about rules.
+        expected: the number of the version that has the alias, None for no version; `...` accepts
+            any.
         verdict: `Decision.verdict` of the decision that the caller has seen; None accepts any.
 
     Raises:
         UsageError: the alias needs no approval, is on the version already, or this was asked for
             already.
         PromotionRefusedError: a check failed; the ledger has it.
+        AliasMovedError: the alias is not on the expected version.
         VerdictChangedError: other checks fail than those that the caller has seen.
         IntegrityError: a file of the version is damaged.
     """
@@ -122,6 +128,8 @@ def request_promotion(
         )
     checked = store.check(candidate, keep=[OUTCOMES_FILE])
     decision = decide(store, settings, checked, alias, plugins, observer, warnings)
+    if expected is not ...:
+        check_expected(decision.incumbent, expected, candidate, alias)
     if verdict is not None and decision.verdict != verdict:
         raise VerdictChangedError(decision)
     evidence = _evidence(decision, force)
@@ -142,6 +150,21 @@ def list_requests(store: Store) -> RequestList:
     return RequestList(
         [replace(each, outdated=outdated_reason(store, each)) for each in store.requests()]
     )
+
+
+def find_request(store: Store, number: int) -> PromotionRequest:
+    """An open request; UsageError: there is none of that number."""
+    request = store.request(number)
+    return replace(request, outdated=outdated_reason(store, request))
+
+
+def why_not(request: PromotionRequest, account: str) -> str:
+    """Why an account cannot approve a request, as sentences; empty if it can."""
+    try:
+        check_approver(request, account)
+    except RefusedError as error:
+        return f"{error.what} {error.remedy}"
+    return ""
 
 
 def approve(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing, contextmanager
-from unittest.mock import patch
+from contextlib import closing
 
 import pytest
-from promotion_helpers import EXAMPLES, damage, held_by, promote, publish
+from promotion_helpers import EXAMPLES, by, damage, held_by, promote, publish
 from store_helpers import assert_whole, make_older
 
 from registry_core.errors import DamagedIndexError, IntegrityError, RefusedError, UsageError
@@ -18,19 +17,10 @@ from registry_core.promotion.requests import OutdatedRequestError
 from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
 from registry_core.settings import Settings, read_settings
-from registry_core.store import ledger
 from registry_core.store.audit import audit
 from registry_core.store.rebuild import rebuild
 
 NO_PLUGINS = PluginSet(None, [])
-
-
-@contextmanager
-def by(who: str):
-    """What is done inside is done from another account."""
-    with patch.dict("os.environ", LOGNAME=who):
-        assert ledger.account_name() == who
-        yield
 
 
 @pytest.fixture
