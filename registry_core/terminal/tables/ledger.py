@@ -94,7 +94,8 @@ def _requirements(rule: object, alias: str) -> list[str]:
 
 def _reason(row: LedgerRow) -> str:
     parts = [row.reason] if row.reason else []
-    overruled = " (overruled)" if row.evidence.get("forced") else ""
+    is_forced = row.action == LedgerAction.PROMOTED and row.evidence.get("forced")
+    overruled = " (overruled)" if is_forced else ""
     for check in row.evidence.get("checks", []):
         if not check["passed"]:
             parts.append(f"{check['name']}: {check['found']}{overruled}")
