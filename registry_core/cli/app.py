@@ -301,8 +301,10 @@ _FILES = {
     "gc": "maintenance",
     "verify": "maintenance",
     "init": "init",
+    "registry": "registry_setup",
     "plugins": "plugins",
     "data": "data",
+    "sign": "signing",
     "help": "help",
     "env": "env",
     "ui": "ui",
@@ -314,11 +316,11 @@ PANELS = {
     "Look": ("list", "show", "compare", "history", "report", "ui"),
     "Release": (
         *("promote", "rollback", "alias", "tag", "rules"),
-        *("requests", "approve", "decline"),
+        *("requests", "approve", "decline", "sign"),
     ),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
-    "Setup": ("init", "plugins", "data", "env", "help"),
+    "Setup": ("init", "registry", "plugins", "data", "env", "help"),
 }
 
 

@@ -57,7 +57,7 @@ def list_rules(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     elif rules:
         show_rules(rules, rules.holders, rules.meant)
     else:
-        output.print_text(f"No alias has a rule in {registry.folder}.")
+        output.print_text(f"No alias has a rule in {registry.place.name}.")
         output.print_hint("To set one: mlreg rules set production --floor test_accuracy=0.75")
     for alias in rules.conflicting:
         output.print_warning(
@@ -72,6 +72,7 @@ def list_rules(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
         "mlreg rules set production --floor test_accuracy=0.75",
         "mlreg rules set production --versus not-worse --margin 0.01 --requires staging",
         "mlreg rules set production --ceiling test_mae=2.5",
+        "mlreg rules set production --signed-by release.pub",
     ),
 )
 def set_rule(
@@ -134,6 +135,14 @@ def set_rule(
         int | None,
         typer.Option(metavar="N", min=0, help="Require that N other people approve; 0 is none."),
     ] = None,
+    signed_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY",
+            help="Require a signature by this public key; off requires none.",
+            autocompletion=completed_by("files"),
+        ),
+    ] = None,
     requires_none: Annotated[
         bool, typer.Option("--requires-none", help="Require no other alias.")
     ] = False,
@@ -157,6 +166,7 @@ def set_rule(
         requires=[] if requires_none else requires,
         rollback_days=rollback_days,
         approvals=approvals,
+        signed_by=[] if signed_by == ["off"] else signed_by,
         reason=reason,
         dry_run=dry_run,
     )
@@ -216,7 +226,7 @@ def _show(registry: Registry, changes: RuleChanges, as_json: bool, quiet: bool) 
     else:
         show_rule_changes(changes, changes.dry_run)
         if not changes.dry_run and any(change.changed for change in changes):
-            output.print_hint(f"Kept in {registry.folder}: it applies from every folder.")
+            output.print_hint(f"Kept in {registry.place.name}: it applies from every folder.")
     for warning in changes.warnings:
         output.print_warning(warning)
 

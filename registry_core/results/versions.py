@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from registry_core.records import (
     ModelSummary,
     Removal,
+    Signature,
     Version,
 )
 from registry_core.results.listing import Listing
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class ModelList(Listing[ModelSummary]):
     """The models of a registry, by name."""
 
-    registry: Path
+    registry: str
     models: Sequence[ModelSummary]
 
     @property
@@ -31,7 +32,7 @@ class ModelList(Listing[ModelSummary]):
 
     def to_json(self) -> dict[str, Any]:
         models = [summary.to_json() for summary in self.models]
-        return {"registry": str(self.registry), "models": models}
+        return {"registry": self.registry, "models": models}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class VersionList(Listing[Version]):
     """Versions of one model, newest first unless they are sorted otherwise.
 
     Args:
-        registry: the registry's folder.
+        registry: the registry, as it is shown: its folder, or both URLs of a team's.
         versions: the versions.
         next: the place in the list where the limit cut it, for `after`; None at its end.
         groups: the versions of each group that one of these belongs to, by the group's id.
@@ -50,7 +51,7 @@ class VersionList(Listing[Version]):
         best_by: by what, as in `test_mae, lower is better`.
     """
 
-    registry: Path
+    registry: str
     versions: Sequence[Version]
     next: str | None = None
     groups: Mapping[str, Sequence[Version]] = field(default_factory=dict)
@@ -65,7 +66,7 @@ class VersionList(Listing[Version]):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "registry": str(self.registry),
+            "registry": self.registry,
             "versions": [version.to_json() for version in self.versions],
             "tags": {each.ref: dict(each.tags) for each in self.versions if each.tags},
             "groups": {each.ref: each.group for each in self.versions if each.group},
@@ -89,17 +90,22 @@ class RemovedVersions(Listing[Removal]):
 
 @dataclass(frozen=True)
 class VersionDetails:
-    """A version, its manifest, and the versions of its group, itself among them."""
+    """A version, its manifest, the versions of its group, itself among them, and its signatures.
+
+    The signatures are those that the ledger has; whether they are valid was not checked.
+    """
 
     version: Version
     manifest: Mapping[str, Any]
     together: Sequence[Version]
+    signatures: Sequence[Signature] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
             "version": self.version.to_json(),
             "tags": dict(self.version.tags),
             "together": [each.ref for each in self.together],
+            "signatures": [signature.to_json() for signature in self.signatures],
             "training": self.manifest.get("training"),
             "manifest": dict(self.manifest),
         }

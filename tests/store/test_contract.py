@@ -12,7 +12,7 @@ from contextlib import suppress
 from hashlib import sha256
 
 import pytest
-from store_backends import BACKENDS, Backend
+from store_backends import BACKENDS, EACH_BACKEND, Backend
 from store_helpers import in_child, kill, publish
 
 from registry_core.errors import BusyError, IntegrityError, MlregError, UsageError
@@ -27,7 +27,7 @@ BEGAN = {"model": "dummy", "dataset": "dummy", "preset": "quick", "config": {"ep
 MISSING = "0" * 64
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=EACH_BACKEND)
 def backend(request, tmp_path) -> Backend:
     return BACKENDS[request.param](tmp_path)
 
