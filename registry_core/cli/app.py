@@ -290,6 +290,9 @@ _FILES = {
     "bom": "cards",
     "promote": "promotion",
     "rollback": "promotion",
+    "requests": "requests",
+    "approve": "requests",
+    "decline": "requests",
     "rules": "rules",
     "alias": "tags",
     "tag": "tags",
@@ -311,7 +314,10 @@ _FILES = {
 PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history", "report", "ui"),
-    "Release": ("promote", "rollback", "alias", "tag", "rules", "sign"),
+    "Release": (
+        *("promote", "rollback", "alias", "tag", "rules"),
+        *("requests", "approve", "decline", "sign"),
+    ),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "registry", "plugins", "data", "env", "help"),

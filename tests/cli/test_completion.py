@@ -31,6 +31,7 @@ FREE = {
     "--max-seconds",
     "--at",
     "--margin",
+    "--approvals",
     "--rollback-days",
     "--alpha",
     "--port",
