@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -42,6 +43,46 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The version that a copied one was registered as first, in another registry.
+
+    Args:
+        registry: which registry: the digest of the first row of its ledger, in hex.
+        model: the registered name there.
+        version: the number there.
+    """
+
+    registry: str
+    model: str
+    version: int
+
+    @property
+    def ref(self) -> str:
+        return f"{self.model}@{self.version}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "ref": self.ref}
+
+    @classmethod
+    def from_json(cls, value: object) -> Origin | None:
+        """What `to_json` returned; None for anything else."""
+        if not isinstance(value, Mapping):
+            return None
+        registry, model, version = (value.get(key) for key in ("registry", "model", "version"))
+        if not (
+            isinstance(registry, str)
+            and re.fullmatch(r"[0-9a-f]{64}", registry)
+            and isinstance(model, str)
+            and re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", model)
+            and isinstance(version, int)
+            and version > 0
+        ):
+            return None
+        origin = cls(registry, model, version)
+        return origin if dict(value) == origin.to_json() else None
+
+
+@dataclass(frozen=True)
 class Version:
     """An immutable, numbered result of one run, with its present aliases and tags.
 
@@ -60,6 +101,7 @@ class Version:
         group: the runs of one `run --seeds` share it; empty for a run of its own.
         aliases: the aliases that it holds now.
         tags: its tags now, key -> value.
+        origin: where it was registered first; None where it was here.
     """
 
     model: str
@@ -76,6 +118,7 @@ class Version:
     group: str = ""
     aliases: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
 
     @property
     def ref(self) -> str:
@@ -100,6 +143,7 @@ class Version:
             "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in self.files],
             "digest": self.digest,
             "run": self.run,
+            **({"origin": self.origin.to_json()} if self.origin else {}),
         }
 
 

@@ -46,12 +46,16 @@ def check_registration(view: ReadTransaction, version: Version) -> Rank:
         The version's objective and score, by the index.
 
     Raises:
-        DamagedIndexError: the row has another digest, or was changed.
+        DamagedIndexError: the row has another digest or origin, or was changed.
     """
     found = view.registration(version)
     if found is not None:
         row, objective, score = found
-        if is_intact(row) and row.evidence.get("digest") == version.digest:
+        if (
+            is_intact(row)
+            and row.evidence.get("digest") == version.digest
+            and manifests.origin_of(row) == version.origin
+        ):
             return objective, score
     raise contradicted(version.ref, "the ledger")
 
@@ -81,8 +85,13 @@ def read_manifest(blobs: Objects, version: Version, rank: Rank) -> dict[str, Any
         ) from error
     objective = manifests.objective(manifest)
     expected = str(objective), objective.score(recorded.metrics)
-    if rank != expected or recorded != replace(
-        version, files=list(version.files), aliases=(), tags={}
-    ):
+    if rank != expected or recorded != _as_recorded(version):
         raise contradicted(version.ref, "its manifest")
     return manifest
+
+
+def _as_recorded(version: Version) -> Version:
+    """What the manifest has of a version: the model and the number that it was given first."""
+    own = replace(version, files=list(version.files), aliases=(), tags={}, origin=None)
+    origin = version.origin
+    return replace(own, model=origin.model, version=origin.version) if origin else own

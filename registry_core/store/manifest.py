@@ -10,14 +10,15 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import PluginError, UsageError
-from registry_core.records import FileRecord, Version
+from registry_core.records import FileRecord, Origin, Version
 from registry_core.refs import shown
 
 if TYPE_CHECKING:
+    from registry_core.records import LedgerRow
     from registry_core.store.interfaces.objects import Objects
 
 SCHEMA = 1
@@ -209,19 +210,52 @@ def parse(content: bytes, digest: str) -> tuple[Version, dict[str, Any]]:
     return version, manifest
 
 
+def origin_of(row: LedgerRow) -> Origin | None:
+    """Where the version of a `registered` row was registered first; None where it was here."""
+    return Origin.from_json(row.evidence.get("origin"))
+
+
+def registered_by(row: LedgerRow, recorded: Version) -> Version | None:
+    """The version that a `registered` row made of a manifest.
+
+    The manifest of a copied version has the model and the number that the version was given first.
+
+    Args:
+        row: the row.
+        recorded: the version that `parse` found in the manifest.
+
+    Returns:
+        None if the manifest is another version's.
+    """
+    origin = origin_of(row)
+    first = (origin.model, origin.version) if origin else (row.model, row.version)
+    if row.version is None or (recorded.model, recorded.version) != first:
+        return None
+    return replace(recorded, model=row.model, version=row.version, origin=origin)
+
+
 def found(blobs: Objects, digest: str) -> tuple[Version, dict[str, Any]] | None:
     """The manifest in an object, as `parse` returns it; None if it is damaged or not a manifest."""
     content = blobs.read_small(digest, LIMIT_BYTES)
     if content is None or not content.startswith(b'{"'):
         return None
     try:
-        version, manifest = parse(content, digest)
-        record = {key: value for key, value in manifest.items() if key not in _OURS}
-        check_record(record)
-        if content != build(version, record):
-            return None
+        return parse_strictly(content, digest)
     except (ValueError, KeyError, TypeError, PluginError):
         return None
+
+
+def parse_strictly(content: bytes, digest: str) -> tuple[Version, dict[str, Any]]:
+    """As `parse`, and only what `build` writes.
+
+    Raises:
+        ValueError, KeyError, TypeError, PluginError: mlreg would not have written it.
+    """
+    version, manifest = parse(content, digest)
+    record = {key: value for key, value in manifest.items() if key not in _OURS}
+    check_record(record)
+    if content != build(version, record):
+        raise ValueError("it is not what mlreg would have written")
     return version, manifest
 
 

@@ -173,7 +173,7 @@ class Publishing:
             with self._access.writing(doing, needed_bytes, outcome=_NOT_REGISTERED) as index:
                 version = self._register(index, run, record, staged, reason)
         except UnconfirmedError as error:
-            self._withdraw(run, error)
+            self._withdraw(run.model, run.id, error)
             raise
         with suppress(OSError):  # the version is registered, and refers to all that was intended
             run.committed()
@@ -220,23 +220,38 @@ class Publishing:
         self._check_present(digests)
         content = manifests.build(version, record)
         version = replace(version, digest=sha256_hex(content))
+        return self._insert(index, run, version, content, digests, {}, reason)
+
+    def _insert(
+        self,
+        index: WriteTransaction,
+        run: Workspace,
+        version: Version,
+        content: bytes,
+        digests: Sequence[str],
+        evidence: Mapping[str, Any],
+        reason: str,
+    ) -> Version:
+        """Put a manifest, and insert its version and the row of the ledger.
+
+        Args:
+            index: commits when the caller's transaction ends.
+            run: the run's folder.
+            version: with its number and the digest of its manifest.
+            content: of the manifest.
+            digests: of the objects that the version refers to, which are there.
+            evidence: for the row, beside the digest.
+            reason: why, for the ledger.
+        """
         with opened(run.path, STAGED, create=True) as folder:
             write_new(folder, "manifest.json", content, durable=False)
         run.write_intent(digests, version.digest)
         self._blobs.put(version.digest, run.path / STAGED / "manifest.json")
-        index.add_version(version, manifests.check_record(record))
-        evidence = {"digest": version.digest}
-        index.append(
-            Event(
-                LedgerAction.REGISTERED,
-                run.model,
-                version.version,
-                reason=reason,
-                evidence=evidence,
-            )
-        )
+        index.add_version(version, manifests.objective(manifests.read_json(content)))
+        event = Event(LedgerAction.REGISTERED, version.model, version.version, reason=reason)
+        index.append(replace(event, evidence={"digest": version.digest, **evidence}))
         # as every reader will see it from now on
-        return lookup.by_number(index, run.model, version.version)
+        return lookup.by_number(index, version.model, version.version)
 
     def _check_present(self, digests: Sequence[str]) -> None:
         """Look once more, under the lock, whether every object of the new version is there.
@@ -253,20 +268,25 @@ class Publishing:
                     "mlreg runs",
                 )
 
-    def _withdraw(self, run: Workspace, error: UnconfirmedError) -> None:
+    def _withdraw(self, model: str, run: str, error: UnconfirmedError) -> None:
         """Undo a commit that the disk did not confirm, so that no version appears.
 
         Its objects are deleted when the run's context is left.
+
+        Args:
+            model: the registered name.
+            run: the run that the version is of.
+            error: why the commit is not confirmed.
 
         Raises:
             StorageError: it was undone. Without an error the version is there, unconfirmed.
         """
         try:
-            doing = f"withdrawing a version of {run.model}"
+            doing = f"withdrawing a version of {model}"
             with self._access.writing(doing, sweep=False, catch_up=False) as index:
                 # a row that is in the second copy was seen by another writer, so it stays
                 seen = self._access.ledger_copy.has(index.last_ledger_row())
-                withdrawn = not seen and index.withdraw(run.model, run.id)
+                withdrawn = not seen and index.withdraw(model, run)
         except MlregError:
             return
         if withdrawn:
@@ -274,7 +294,7 @@ class Publishing:
                 error.what,
                 "The version was withdrawn; earlier versions are unchanged. Check the disk, or use "
                 "another registry.",
-                f"mlreg list {run.model}",
+                f"mlreg list {model}",
             ) from error
 
     def _leave(self, run: Workspace) -> None:

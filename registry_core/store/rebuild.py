@@ -9,15 +9,16 @@ files are kept under other names.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import IntegrityError, MlregError, NewerSchemaError, UsageError
-from registry_core.records import LedgerAction, LedgerRow, Version
+from registry_core.records import LedgerAction, LedgerRow, Origin, Version
 from registry_core.store import manifest as manifests
+from registry_core.store.arrivals import CARRIED, carried_rows, registrations
 from registry_core.store.audit import index_problems
 from registry_core.store.ledger import Event
 from registry_core.store.local.ledger_file import LedgerFile
@@ -156,6 +157,7 @@ class _Replacement:
         self._known: set[VersionKey] = set()
         self._told: set[VersionKey] = set()
         self._registered_last: dict[str, int] = {}
+        self._copies: list[tuple[Version, dict[str, Any], Origin, str]] = []
         self._done = Rebuilt()
 
     def make(self, head: Head | None) -> Rebuilt:
@@ -181,6 +183,7 @@ class _Replacement:
         for model, number in sorted(self._told - self._known):
             self._done.lost.setdefault(f"{model}@{number}", _WITHOUT_MANIFEST)
         self._reserve(lost_rows)
+        self._register_copies()
         self._write_state()
         evidence = {
             "found": self._done.found,
@@ -202,10 +205,11 @@ class _Replacement:
         self._gathered.drop_manifest(str(digest))
         if key in self._known:
             return
-        if found is None or (found[0].model, found[0].version) != key:
+        version = manifests.registered_by(row, found[0]) if found else None
+        if found is None or version is None:
             self._done.lost[f"{row.model}@{number}"] = _WITHOUT_MANIFEST
         else:
-            self._add(*found)
+            self._add(version, found[1])
 
     def _add(self, version: Version, manifest: Mapping[str, Any]) -> None:
         self._index.reserve_number(version.model, version.version)
@@ -216,11 +220,16 @@ class _Replacement:
     def _find_the_rest(self) -> None:
         """Register the versions that no row mentions, if their numbers are free."""
         unfinished = self._access.runs.intended()
-        for digest in self._gathered.manifests():
+        pending = [digest for digest in self._gathered.manifests() if digest not in unfinished]
+        copied = self._find_origins() if pending else {}
+        for digest in pending:
             found = manifests.found(self._access.blobs, digest)
-            if digest in unfinished or found is None:
+            if found is None:
                 continue
             version, manifest = found
+            if digest in copied:
+                self._copies.append((version, manifest, *copied[digest]))
+                continue
             key = version.model, version.version
             if key in self._known or version.ref in self._done.lost:
                 name = f"{version.ref} ({digest[:12]})"
@@ -233,6 +242,34 @@ class _Replacement:
                 *key,
                 reason="found by a rebuild of the index",
                 evidence={"digest": digest},
+            )
+            self._index.append(event)
+
+    def _find_origins(self) -> dict[str, tuple[Origin, str]]:
+        """The manifests of copied versions whose rows are lost, by the rows that came with them."""
+        origins: dict[str, tuple[Origin, str]] = {}
+        for digest in self._access.unneeded(self._index):
+            content = self._access.blobs.read_small(digest, manifests.LIMIT_BYTES)
+            if content is not None and content.startswith(CARRIED):
+                with suppress(ValueError, KeyError, TypeError):
+                    found = registrations(*carried_rows(content))
+                    origins |= {each: (origin, digest) for each, origin in found.items()}
+        return origins
+
+    def _register_copies(self) -> None:
+        """Register the copied versions that no row mentions; each gets a new number."""
+        for recorded, manifest, origin, rows in self._copies:
+            number = self._index.take_number(recorded.model)
+            version = replace(recorded, version=number, origin=origin)
+            self._add(version, manifest)
+            self._done.found.append(version.ref)
+            evidence = {"digest": version.digest, "origin": origin.to_json(), "blobs": [rows]}
+            event = Event(
+                LedgerAction.REGISTERED,
+                version.model,
+                number,
+                reason="found by a rebuild of the index",
+                evidence=evidence,
             )
             self._index.append(event)
 

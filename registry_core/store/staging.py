@@ -1,4 +1,4 @@
-"""The files of a version before it has a number: copied and hashed.
+"""The files of a version before it has a number here: copied and hashed.
 
 A version consists of the registry's own copies. The code that wrote a file may still have it open,
 may continue to write it in a thread, or may have made it a hard link to a file of the user's. None
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from registry_core.errors import IntegrityError, PluginError
 from registry_core.records import FileRecord
 from registry_core.refs import shown
-from registry_core.store.local.disk import copy_new
+from registry_core.store.local.disk import copy_new, write_stream
 from registry_core.store.local.folders import open_file, opened
 
 # The folder of the copies in a run's folder, from which they are put into objects/.
@@ -39,7 +40,7 @@ def check_files(files: Mapping[str, Path]) -> int:
     """
     total = 0
     for path, source in files.items():
-        _check_path(path)
+        check_path(path)
         try:
             status = source.lstat()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -77,6 +78,36 @@ def stage(files: Mapping[str, Path], run: Path) -> list[Staged]:
     return staged
 
 
+def stage_streams(
+    records: Iterable[FileRecord], read: Callable[[FileRecord], BinaryIO], run: Path
+) -> list[Staged]:
+    """Copy what arrives from elsewhere into the run's folder, and hash it.
+
+    Args:
+        records: what each file has to be; of equal files, one is copied.
+        read: opens a file by its record; it is closed here.
+        run: the run's folder.
+
+    Raises:
+        IntegrityError: a file has another size or digest.
+    """
+    staged = []
+    distinct = {record.sha256: record for record in records}
+    with opened(run, STAGED, create=True) as folder:
+        for number, record in enumerate(distinct.values()):
+            name = f"{number}{PurePosixPath(record.path).suffix[:16]}"
+            with read(record) as stream:
+                found = write_stream(stream, folder, name, record.size)
+            if found != (record.size, record.sha256):
+                raise IntegrityError(
+                    f"{shown(record.path)} arrived with {found[0]:,} bytes and sha256 {found[1]}; "
+                    f"it should have {record.size:,} and {record.sha256}.",
+                    "Nothing was registered. Check the registry or the archive it comes from.",
+                )
+            staged.append(Staged(record, run / STAGED / name))
+    return staged
+
+
 def _open(path: str, source: Path, run: Path) -> int:
     source, run = source.absolute(), run.absolute()
     # in the run's folder no link is followed on the way either: it would lead out of there
@@ -97,7 +128,8 @@ def _irregular(path: str, source: Path) -> PluginError:
     )
 
 
-def _check_path(path: str) -> None:
+def check_path(path: str) -> None:
+    """Raise PluginError if this cannot be the path of a file inside a version."""
     parts = PurePosixPath(path).parts
     plain = (
         path

@@ -11,16 +11,16 @@ from typing import Literal
 
 from registry_core.store.labels import Labels
 from registry_core.store.parts import Parts, parts_of
-from registry_core.store.publishing import Publishing
 from registry_core.store.queries import Queries
 from registry_core.store.removals import Removals
 from registry_core.store.rules import Rules
 from registry_core.store.transactions import Transactions
+from registry_core.store.transfers import Transfers
 
 PlaceState = Literal["ready", "empty", "missing", "file", "foreign"]
 
 
-class Store(Queries, Labels, Publishing):
+class Store(Queries, Labels, Transfers):
     """A registry. Opens nothing until a method is called.
 
     Args:
@@ -33,7 +33,7 @@ class Store(Queries, Labels, Publishing):
         access = Transactions(self.parts, busy_seconds)
         Queries.__init__(self, access)
         Labels.__init__(self, access)
-        Publishing.__init__(self, access)
+        Transfers.__init__(self, access)
         self.folder = self.parts.folder
         self.busy_seconds = busy_seconds
         self.removals = Removals(access)

@@ -145,10 +145,10 @@ def test_a_sweep_never_deletes_an_object_of_a_publisher(store):
 
 
 def _die_while_publishing(store, number):
-    from registry_core.store.sqlite.write import SqliteWriteTransaction
+    from registry_core.store.sql.write import SqlWriteTransaction
 
     def die(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    SqliteWriteTransaction.add_version = die
+    SqlWriteTransaction.add_version = die
     publish(store, content=b"shared %d" % number)

@@ -190,9 +190,9 @@ def test_what_a_killed_run_left_makes_no_version(store):
     """Its files lie in objects/, announced and never committed."""
 
     def die() -> None:
-        from registry_core.store.sqlite.write import SqliteWriteTransaction
+        from registry_core.store.sql.write import SqlWriteTransaction
 
-        SqliteWriteTransaction.add_version = lambda *_: kill()
+        SqlWriteTransaction.add_version = lambda *_: kill()
         publish(store, content=b"unfinished")
 
     assert in_child(die) == -9

@@ -197,7 +197,7 @@ def test_a_writer_need_not_wait_for_an_audit(store, monkeypatch):
 @pytest.mark.processes
 def test_an_audit_needs_no_more_memory_for_more_versions(tmp_path, monkeypatch):
     """Only problems are kept: eight times the versions need nearly the same memory."""
-    monkeypatch.setattr("registry_core.store.sqlite.read._TOGETHER", 50)  # looked up at once
+    monkeypatch.setattr("registry_core.store.sql.read._TOGETHER", 50)  # looked up at once
     # one thread or four may hold a buffer at one moment: theirs is not what is measured
     monkeypatch.setattr("registry_core.store.interfaces.objects.CHUNK_BYTES", 1 << 10)
     peaks = []

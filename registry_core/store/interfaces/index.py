@@ -130,6 +130,10 @@ class ReadTransaction(Protocol):
         """Up to five versions whose digest begins with `prefix`."""
         ...
 
+    def copy_of(self, model: str, digest: str) -> IndexEntry | None:
+        """The newest version of a model that has this manifest, removed or not."""
+        ...
+
     def groups(self, groups: Iterable[tuple[str, str]]) -> list[Version]:
         """The versions of some groups, each a model and a group's id; oldest first."""
         ...
@@ -263,6 +267,10 @@ class ReadTransaction(Protocol):
 
     def each_removal(self) -> Iterator[tuple[VersionKey, tuple[str, str]]]:
         """Every removed version; when it was removed, and when it was collected."""
+        ...
+
+    def mislisted(self) -> list[VersionKey]:
+        """The versions that lists would sort or filter by another value than they have."""
         ...
 
     def all_tags(self) -> dict[VersionKey, dict[str, str]]:

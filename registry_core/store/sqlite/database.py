@@ -18,9 +18,10 @@ from registry_core.errors import NewerSchemaError, StorageError
 from registry_core.store.local.disk import make_folders
 from registry_core.store.local.folders import check_regular, opened
 from registry_core.store.local.objects import LocalObjects
-from registry_core.store.sqlite import derived
+from registry_core.store.sql import derived
+from registry_core.store.sqlite.dialect import SQLITE
 from registry_core.store.sqlite.errors import damaged_index
-from registry_core.store.sqlite.schema import ADDED, APPLICATION_ID, SCHEMA, STATEMENTS
+from registry_core.store.sqlite.schema import ADDED, APPLICATION_ID, DERIVED, SCHEMA, STATEMENTS
 from registry_core.store.storage_errors import DATABASE
 
 # Up to 1 MiB the whole file is checked whenever it is opened, in about a millisecond; a larger one
@@ -46,7 +47,7 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One consistent view. Creates nothing; a registry that is missing reads as empty."""
         opened = self._open_for_reading() if self._exists() else None
-        with closing(opened or _empty()) as connection:
+        with closing(opened or empty()) as connection:
             yield connection
 
     @contextmanager
@@ -170,7 +171,7 @@ class Database:
             if schema is not None:
                 self._check_pages(connection)
                 if schema < SCHEMA:
-                    derived.make_temporary(connection, schema)
+                    _make_temporary(connection, schema)
                 return connection
             self._check_new()
         except sqlite3.OperationalError as error:
@@ -252,9 +253,24 @@ def _bring_up_to_date(connection: sqlite3.Connection, schema: int) -> None:
         for statement in _split(ADDED[number]):
             connection.execute(statement)
     derived.fill(connection, schema)
+    if schema < 4:
+        columns = "model, key, value, number"
+        connection.execute(f"INSERT INTO sort_keys ({columns}) {SQLITE.sort_keys}")
 
 
-def _empty() -> sqlite3.Connection:
+def _make_temporary(connection: sqlite3.Connection, schema: int) -> None:
+    """Create and fill what an older index lacks, for this connection alone."""
+    for number in range(schema + 1, SCHEMA + 1):
+        for statement in DERIVED.get(number, ()):
+            connection.execute(statement.replace("CREATE", "CREATE TEMP", 1))
+    derived.fill(connection, schema)
+    if schema < 4:
+        view = f"CREATE TEMP VIEW sort_keys (model, key, value, number) AS {SQLITE.sort_keys}"
+        connection.execute(view)
+
+
+def empty() -> sqlite3.Connection:
+    """An index of nothing, in memory."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(STATEMENTS)
     connection.execute(f"PRAGMA user_version = {SCHEMA}")

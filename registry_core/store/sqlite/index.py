@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry_core.store.sql.dialect import Damaged
+from registry_core.store.sql.read import SqlReadTransaction
 from registry_core.store.sqlite.database import Database
-from registry_core.store.sqlite.errors import translate_sqlite_errors
-from registry_core.store.sqlite.read import SqliteReadTransaction
+from registry_core.store.sqlite.dialect import SQLITE
+from registry_core.store.sqlite.errors import damaged_index, translate_sqlite_errors
 from registry_core.store.sqlite.write import SqliteWriteTransaction
 from registry_core.store.storage_errors import DATABASE
 
@@ -29,19 +32,20 @@ class SqliteIndex:
     def __init__(self, folder: Path, busy_seconds: float) -> None:
         self._folder = folder
         self._database = Database(folder, busy_seconds)
+        self._damaged: Damaged = partial(damaged_index, folder)
 
     @contextmanager
-    def read(self) -> Iterator[SqliteReadTransaction]:
+    def read(self) -> Iterator[SqlReadTransaction]:
         with translate_sqlite_errors(self._folder), self._database.reading() as connection:
-            yield SqliteReadTransaction(connection, self._folder)
+            yield SqlReadTransaction(connection, SQLITE, self._damaged)
 
     @contextmanager
     def write(self, create: bool = False) -> Iterator[SqliteWriteTransaction]:
         with translate_sqlite_errors(self._folder), self._database.writing(create) as connection:
-            yield SqliteWriteTransaction(connection, self._folder)
+            yield SqliteWriteTransaction(connection, SQLITE, self._damaged)
 
     @contextmanager
-    def snapshot(self) -> Iterator[SqliteReadTransaction]:
+    def snapshot(self) -> Iterator[SqlReadTransaction]:
         import tempfile
 
         with (
@@ -49,7 +53,7 @@ class SqliteIndex:
             tempfile.TemporaryDirectory() as folder,
             self._database.snapshot(Path(folder) / DATABASE) as connection,
         ):
-            yield SqliteReadTransaction(connection, self._folder)
+            yield SqlReadTransaction(connection, SQLITE, self._damaged)
 
     def state(self) -> IndexState:
         if not os.path.lexists(self._folder / DATABASE):

@@ -9,14 +9,16 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import IntegrityError, MlregError
 from registry_core.store.local.disk import copy_new
 from registry_core.store.local.folders import check_regular, open_file, opened
-from registry_core.store.sqlite.errors import code_of, translate_sqlite_errors
-from registry_core.store.sqlite.rows import LEDGER_COLUMNS, Rows
+from registry_core.store.sql.rows import LEDGER_COLUMNS, Rows
+from registry_core.store.sqlite.dialect import SQLITE
+from registry_core.store.sqlite.errors import code_of, damaged_index, translate_sqlite_errors
 from registry_core.store.storage_errors import DATABASE
 
 if TYPE_CHECKING:
@@ -171,7 +173,7 @@ def old_index(registry: Path, scratch: Path) -> Iterator[OldIndex | None]:
         return
     with suppress(sqlite3.Error), closing(sqlite3.connect(copy)) as old:
         old.text_factory = lambda content: content.decode("utf-8", "replace")
-        yield OldIndex(old, registry)
+        yield OldIndex(old, SQLITE, partial(damaged_index, registry))
 
 
 def _copy_index(registry: Path, copy: Path) -> bool:

@@ -4,17 +4,20 @@ Works with SQLite 3.38 and later, whose JSON functions one index needs.
 
 Schema 2 added what keeps every command from reading a model's whole ledger: two tables, and five
 indexes. Schema 3 added the promotion rules: an mlreg that does not know them, and would promote
-without them, refuses the index. An older index is read as it is, and brought up to date by the next
-command that writes.
+without them, refuses the index. Schema 4 added the keys that versions are sorted and filtered by,
+so that a page of a long list reads little more than it shows. Schema 5 added where a version came
+from: an mlreg that does not know it would take the manifest of a copied version for a wrong one. An
+older index is read as it is, and brought up to date by the next command that writes.
 """
 
 from __future__ import annotations
 
-from registry_core.store import aliases
+from registry_core.store.sql.derived import MOVES
+from registry_core.store.sqlite.dialect import SQLITE
 
 # "mlrg": `file registry.sqlite3` shows it, and it tells our file from another program's
 APPLICATION_ID = 0x6D6C7267
-SCHEMA = 3
+SCHEMA = 5
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
 # the ledger's indexes serve history and decisions. A higher `score` is always better. A removed
@@ -143,7 +146,8 @@ BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 
 # Tables that follow from the ledger, by the schema that added them; see derived.py. In `held`, NULL
 # stands for a time when the alias was on no version. `rules` has the row of the ledger that set the
-# rule of an alias; only that row says what the rule is.
+# rule of an alias; only that row says what the rule is. `origins` has where a copied version was
+# registered first, as JSON.
 DERIVED = {
     2: (
         """CREATE TABLE held (
@@ -168,22 +172,43 @@ DERIVED = {
 ) WITHOUT ROWID;
 """,
     ),
+    5: (
+        """CREATE TABLE origins (
+    model TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    PRIMARY KEY (model, number)
+) WITHOUT ROWID;
+""",
+    ),
 }
 
-MOVES = "action IN ({})".format(", ".join(f"'{action}'" for action in aliases.MOVES))
-COMPARED = "json_extract(evidence, '$.comparison.fingerprint')"
-INCUMBENT = "json_extract(evidence, '$.incumbent')"
 _INDEXES = f"""
 CREATE INDEX ledger_by_model ON ledger (model);
 CREATE INDEX ledger_of_moves ON ledger (model, alias, number, at) WHERE {MOVES};
 CREATE INDEX ledger_of_holders ON ledger (model, version, alias) WHERE {MOVES};
 CREATE INDEX ledger_of_losses ON ledger (model, previous, at)
 WHERE alias IS NOT NULL AND previous IS NOT NULL;
-CREATE INDEX ledger_of_comparisons ON ledger (model, {INCUMBENT}, {COMPARED}, version)
-WHERE {COMPARED} IS NOT NULL;
+CREATE INDEX ledger_of_comparisons ON ledger (model, {SQLITE.incumbent}, {SQLITE.compared}, version)
+WHERE {SQLITE.compared} IS NOT NULL;
+"""
+# What versions are sorted and filtered by; see store/sort_keys.py.
+_SORT_KEYS = """
+CREATE TABLE sort_keys (
+    model TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (model, key, value, number)
+) WITHOUT ROWID;
 """
 # What each schema added to the one before it.
-ADDED = {2: "".join(DERIVED[2]) + _INDEXES, 3: "".join(DERIVED[3])}
+ADDED = {
+    2: "".join(DERIVED[2]) + _INDEXES,
+    3: "".join(DERIVED[3]),
+    4: _SORT_KEYS,
+    5: "".join(DERIVED[5]),
+}
 
 _REFUSED = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}

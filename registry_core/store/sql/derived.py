@@ -1,4 +1,4 @@
-"""Tables that follow from the ledger, so that no command reads all of it.
+"""Tables that follow from the ledger and the versions, so that no command reads all of them.
 
 `held` has the places that an alias can roll back through; see `store.aliases`. NULL stands for a
 time when the alias was on no version.
@@ -9,18 +9,23 @@ search finds a time among a million rows in twenty steps.
 
 `rules` has, for each alias that has a rule, the row that set it. Rows about rules have no model, so
 an index finds them among a million others.
+
+`origins` has where each copied version was registered first, by the row that registered it here.
+
+`sort_keys` follows from the versions: what they are sorted and filtered by.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from registry_core.records import LedgerAction, LedgerRow
+from registry_core.store import aliases
 from registry_core.store.aliases import moves_alias, places_after
 from registry_core.store.clock import SKEW_SECONDS, clock_went_back, later
-from registry_core.store.sqlite.schema import DERIVED, MOVES, SCHEMA
+from registry_core.store.manifest import canonical, origin_of
+from registry_core.store.sql.dialect import Connection
 
 
 class _Row(NamedTuple):
@@ -34,17 +39,20 @@ class _Row(NamedTuple):
     alias: str | None
 
 
+# The rows that move or delete an alias.
+MOVES = "action IN ({})".format(", ".join(f"'{action}'" for action in aliases.MOVES))
 _ROWS = "SELECT number, at, action, model, version, alias FROM ledger"
 
 
-def follow(connection: sqlite3.Connection, row: LedgerRow) -> None:
+def follow(connection: Connection, row: LedgerRow) -> None:
     """Update all tables with a row that is added now."""
     _follow_alias(connection, row)
     _follow_clock(connection, row)
     _follow_rule(connection, row)
+    _follow_origin(connection, row)
 
 
-def _follow_alias(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
+def _follow_alias(connection: Connection, row: _Row | LedgerRow) -> None:
     if not moves_alias(row):
         return
     place = {"model": row.model, "alias": row.alias}
@@ -65,28 +73,36 @@ def _follow_alias(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None
         connection.execute(query, {**place, "depth": depth, "number": number})
 
 
-def _follow_clock(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
+def _follow_clock(connection: Connection, row: _Row | LedgerRow) -> None:
     query = "SELECT first, latest FROM stretches ORDER BY first DESC LIMIT 1"
     first, latest = connection.execute(query).fetchone() or (None, "")
     if first is None or clock_went_back(latest, row.at):
         query = "INSERT INTO stretches (first, last, latest) VALUES (?, ?, ?)"
         connection.execute(query, (row.number, row.number, row.at))
     else:
-        query = "UPDATE stretches SET last = ?, latest = max(latest, ?) WHERE first = ?"
-        connection.execute(query, (row.number, row.at, first))
+        query = "UPDATE stretches SET last = ?, latest = ? WHERE first = ?"
+        connection.execute(query, (row.number, max(latest, row.at), first))
 
 
-def _follow_rule(connection: sqlite3.Connection, row: _Row | LedgerRow) -> None:
+def _follow_rule(connection: Connection, row: _Row | LedgerRow) -> None:
     if row.model or row.alias is None:
         return
     if row.action == LedgerAction.RULE_SET:
-        query = "INSERT INTO rules VALUES (?, ?) ON CONFLICT (alias) DO UPDATE SET row = ?"
-        connection.execute(query, (row.alias, row.number, row.number))
+        query = (
+            "INSERT INTO rules VALUES (?, ?) ON CONFLICT (alias) DO UPDATE SET row = excluded.row"
+        )
+        connection.execute(query, (row.alias, row.number))
     elif row.action == LedgerAction.RULE_REMOVED:
         connection.execute("DELETE FROM rules WHERE alias = ?", (row.alias,))
 
 
-def ranges_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[int, int]]:
+def _follow_origin(connection: Connection, row: LedgerRow) -> None:
+    if row.action == LedgerAction.REGISTERED and (origin := origin_of(row)):
+        query = "INSERT INTO origins VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        connection.execute(query, (row.model, row.version, canonical(origin.to_json()).decode()))
+
+
+def ranges_until(connection: Connection, until: str) -> Iterator[tuple[int, int]]:
     """Ranges of row numbers, newest first, that hold every row up to a time, and few others.
 
     Every row after a range, to the end of its stretch, is later than `until`.
@@ -106,25 +122,18 @@ def ranges_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[i
             yield first, low - 1
 
 
-def make_temporary(connection: sqlite3.Connection, schema: int) -> None:
-    """Create and fill the tables that an older index lacks, for this connection alone."""
-    for number in range(schema + 1, SCHEMA + 1):
-        for statement in DERIVED[number]:
-            connection.execute(statement.replace("CREATE", "CREATE TEMP", 1))
-    fill(connection, schema)
-
-
-def fill(connection: sqlite3.Connection, schema: int) -> None:
+def fill(connection: Connection, schema: int) -> None:
     """Fill the tables that this schema lacked from the whole ledger."""
     if schema < 2:
         for fields in connection.execute(f"{_ROWS} WHERE {MOVES} ORDER BY number").fetchall():
             _follow_alias(connection, _Row(*fields))
         fill_clock(connection)
-    for fields in connection.execute(f"{_ROWS} WHERE model = '' ORDER BY number").fetchall():
-        _follow_rule(connection, _Row(*fields))
+    if schema < 3:
+        for fields in connection.execute(f"{_ROWS} WHERE model = '' ORDER BY number").fetchall():
+            _follow_rule(connection, _Row(*fields))
 
 
-def fill_clock(connection: sqlite3.Connection) -> None:
+def fill_clock(connection: Connection) -> None:
     """Fill `stretches` again from the whole ledger."""
     connection.execute("DELETE FROM stretches")
     for fields in connection.execute(f"{_ROWS} ORDER BY number").fetchall():

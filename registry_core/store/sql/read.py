@@ -1,4 +1,4 @@
-"""Reading models, versions, aliases and objects from SQLite. Rows of the ledger: `ledger.py`."""
+"""Reading models, versions, aliases and objects from an index. Rows of the ledger: `ledger.py`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from registry_core.records import ModelSummary, Removal, Version
-from registry_core.store.sqlite.find import Find
-from registry_core.store.sqlite.ledger import LedgerQueries
-from registry_core.store.sqlite.rows import ENTRY_COLUMNS
+from registry_core.store.sort_keys import key_of, sort_keys
+from registry_core.store.sql.find import Find
+from registry_core.store.sql.ledger import LedgerQueries
 from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ _NEWEST = 50
 _TOGETHER = 500
 
 
-class SqliteReadTransaction(LedgerQueries):
-    """One consistent view of a SQLite index, as `ReadTransaction` describes it."""
+class SqlReadTransaction(LedgerQueries):
+    """One consistent view of an index, as `ReadTransaction` describes it."""
 
     def model_names(self) -> list[str]:
         return [name for (name,) in self._all("SELECT name FROM models ORDER BY name")]
@@ -39,12 +39,13 @@ class SqliteReadTransaction(LedgerQueries):
     def models(self) -> list[ModelSummary]:
         # CROSS JOIN: driven by the models, so that the newest version of each is found by an index
         present = _PRESENT.replace("versions.", "same.")
+        aliases = self._dialect.json_object.format("alias, number")
         query = (
             f"SELECT (SELECT count(*) FROM versions WHERE model = name) "
             "- (SELECT count(*) FROM removals WHERE model = name), "
-            "(SELECT json_group_object(alias, number) FROM aliases WHERE model = name), "
-            f"{ENTRY_COLUMNS} FROM models CROSS JOIN versions ON versions.rowid = ("
-            "SELECT rowid FROM versions AS same "
+            f"(SELECT {aliases} FROM aliases WHERE model = name), "
+            f"{self._dialect.entry_columns} FROM models CROSS JOIN versions "
+            "WHERE versions.rowid = (SELECT rowid FROM versions AS same "
             f"WHERE same.model = name AND {present} ORDER BY number DESC LIMIT 1) ORDER BY name"
         )
         found = []
@@ -57,42 +58,45 @@ class SqliteReadTransaction(LedgerQueries):
     def versions(
         self, model: str, limit: int | None = None, query: VersionQuery = EVERY_VERSION
     ) -> list[Version]:
-        find = Find(query, self._objective_of_all(model) if query.metrics else None)
-        terms = ["model = :model", _PRESENT, *find.conditions()]
-        values = {"model": model, "limit": -1 if limit is None else limit}
-        if query.after is not None:
-            place = f"SELECT {find.key} FROM versions WHERE model = :model AND number = :number"
-            last = self._first(place, model=model, number=query.after, **find.values)
-            terms.append(find.after(last))
-        where = " AND ".join(terms)
-        if limit is not None and query.order.key != "version":
-            # only those that are returned are read as a whole
-            chosen = (
-                f"SELECT number FROM versions WHERE {where} ORDER BY {find.order()} LIMIT :limit"
+        if query.order.key == "version":
+            find = Find(query)
+            order = f"versions.number{' DESC' if query.order.descending else ''}"
+            return self._versions(
+                f"model = :model AND versions.number IN ({find.by_number()}) ORDER BY {order}",
+                model=model,
+                limit=self._dialect.limit(limit),
+                **find.values,
             )
-            where = f"model = :model AND versions.number IN ({chosen})"
-        found = f"{where} ORDER BY {find.order()} LIMIT :limit"
-        return self._versions(found, **values, **find.values)
+        numbers = self._numbers_by_key(model, limit, query)
+        found = self._versions(
+            f"model = :model AND versions.number IN ({self._dialect.numbers})",
+            model=model,
+            numbers=json.dumps(numbers),
+        )
+        by_number = {version.version: version for version in found}
+        return [by_number[number] for number in numbers]
+
+    def _numbers_by_key(self, model: str, limit: int | None, query: VersionQuery) -> list[int]:
+        last = None
+        if query.after is not None and (entry := self.entry(model, query.after)):
+            last = sort_keys(entry.version).get(key_of(query.order.key))
+        find = Find(query, last)
+        found: list[int] = []
+        for statement in (find.by_key(), find.without_key()):
+            left = None if limit is None else limit - len(found)
+            if statement and left != 0:
+                values = {"model": model, "limit": self._dialect.limit(left), **find.values}
+                rows = self._all(statement, **values)
+                found += [number for (number,) in rows]
+        return found
 
     def metric_names(self, model: str) -> list[str]:
         query = (
-            "SELECT DISTINCT key FROM (SELECT summary FROM versions "
-            f"WHERE {_PRESENT} AND model = :model ORDER BY number DESC LIMIT :some) "
-            "JOIN json_each(summary, '$.metrics')"
+            f"SELECT summary FROM versions WHERE {_PRESENT} AND model = :model "
+            "ORDER BY number DESC LIMIT :some"
         )
-        return [name for (name,) in self._all(query, model=model, some=_NEWEST)]
-
-    def _objective_of_all(self, model: str) -> str | None:
-        """The objective that all versions of a model have, also removed ones; else None."""
-        ends = [
-            self._first(
-                f"SELECT objective FROM versions WHERE model = :model ORDER BY objective{order} "
-                "LIMIT 1",
-                model=model,
-            )
-            for order in ("", " DESC")
-        ]
-        return ends[0] if ends[0] == ends[1] else None
+        rows = self._all(query, model=model, some=_NEWEST)
+        return list({name: 0 for (summary,) in rows for name in self._json(summary)["metrics"]})
 
     def newest(self, limit: int, before: VersionKey | None = None) -> list[Version]:
         model, number = before or (None, None)
@@ -107,7 +111,9 @@ class SqliteReadTransaction(LedgerQueries):
 
     def by_run(self, name: str, limit: int) -> list[Version]:
         return self._versions(
-            f"{_PRESENT} AND substr(run, -length(:name)) = :name ORDER BY rowid DESC LIMIT :limit",
+            f"{_PRESENT} AND :name <> '' "
+            "AND substr(run, length(run) - length(:name) + 1) = :name "
+            "ORDER BY rowid DESC LIMIT :limit",
             name=name,
             limit=limit,
         )
@@ -144,13 +150,16 @@ class SqliteReadTransaction(LedgerQueries):
             past=prefix + "g",
         )
 
+    def copy_of(self, model: str, digest: str) -> IndexEntry | None:
+        where = "model = :model AND digest = :digest ORDER BY number DESC LIMIT 1"
+        return next(self._entries(where, model=model, digest=digest), None)
+
     def groups(self, groups: Iterable[tuple[str, str]]) -> list[Version]:
         # "grouped <> ''", because SQLite uses the partial index only with the index's condition
         return self._versions(
-            f"{_PRESENT} AND grouped <> '' AND (model, grouped) IN (SELECT "
-            "json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:groups)) "
+            f"{_PRESENT} AND grouped <> '' AND (model, grouped) IN ({self._dialect.pairs}) "
             "ORDER BY rowid",
-            groups=json.dumps([list(each) for each in groups]),
+            pairs=json.dumps([list(each) for each in groups]),
         )
 
     def removals(self, model: str) -> list[Removal]:
@@ -203,7 +212,7 @@ class SqliteReadTransaction(LedgerQueries):
         last = 0
         while True:
             query = (
-                f"SELECT rowid, {ENTRY_COLUMNS} FROM versions "
+                f"SELECT rowid, {self._dialect.entry_columns} FROM versions "
                 "WHERE rowid > :last ORDER BY rowid LIMIT :some"
             )
             rows = self._all(query, last=last, some=_TOGETHER)
@@ -215,17 +224,28 @@ class SqliteReadTransaction(LedgerQueries):
 
     def each_blob(self) -> Iterator[tuple[str, int]]:
         query = (
-            "SELECT sha256, max(size) FROM "
-            f"(SELECT sha256, size FROM files WHERE {_NOT_COLLECTED} "
-            f"UNION ALL SELECT sha256, {1 << 62} FROM evidence) GROUP BY sha256"
+            "SELECT sha256, max(size) FROM (SELECT sha256, size FROM files "
+            f"WHERE {_NOT_COLLECTED} AND sha256 >= :first AND sha256 < :past "
+            f"UNION ALL SELECT sha256, {1 << 62} FROM evidence "
+            "WHERE sha256 >= :first AND sha256 < :past) AS blobs GROUP BY sha256"
         )
-        yield from self._execute(query)
+        for digit in "0123456789abcdef":  # "g" follows every hex digit
+            yield from self._all(query, first=digit, past=f"{digit}g")
 
     def each_removal(self) -> Iterator[tuple[VersionKey, tuple[str, str]]]:
         for model, number, *times in self._execute(
             "SELECT model, number, at, collected FROM removals"
         ):
             yield (model, number), (times[0], times[1])
+
+    def mislisted(self) -> list[VersionKey]:
+        stored = "SELECT model, key, value, number FROM sort_keys"
+        sides = ((stored, self._dialect.sort_keys), (self._dialect.sort_keys, stored))
+        wrong = " UNION ".join(
+            f"SELECT model, number FROM (SELECT * FROM ({one}) EXCEPT SELECT * FROM ({other}))"
+            for one, other in sides
+        )
+        return [(model, number) for model, number in self._all(wrong)]
 
     def all_tags(self) -> dict[VersionKey, dict[str, str]]:
         found: dict[VersionKey, dict[str, str]] = {}

@@ -1,15 +1,17 @@
-"""Reading the ledger, and the tables that follow from it, from SQLite."""
+"""Reading the ledger, and the tables that follow from it, from an index."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from registry_core.records import LedgerAction, LedgerRow, Version
-from registry_core.store.sqlite import derived
-from registry_core.store.sqlite.rows import LEDGER_COLUMNS, Rows
-from registry_core.store.sqlite.schema import COMPARED, INCUMBENT, MOVES
+from registry_core.store.sql import derived
+from registry_core.store.sql.derived import MOVES
+from registry_core.store.sql.rows import LEDGER_COLUMNS, Rows
 
 _ROWS = f"SELECT {LEDGER_COLUMNS} FROM ledger"
+# How many rows are read by one statement, where all are read.
+_TOGETHER = 1000
 
 
 class LedgerQueries(Rows):
@@ -29,14 +31,16 @@ class LedgerQueries(Rows):
         if before is not None:
             given["before"] = before
             terms.append("number < :before")
-        where = " AND ".join(terms) or "1"
+        where = " AND ".join(terms) or "TRUE"
         query = f"{_ROWS} WHERE {where} ORDER BY number DESC LIMIT :limit"
-        rows = self._all(query, **given, limit=-1 if limit is None else limit)
+        rows = self._all(query, **given, limit=self._dialect.limit(limit))
         return [self._ledger_row(row) for row in rows]
 
     def ledger_after(self, number: int) -> Iterator[LedgerRow]:
-        query = f"{_ROWS} WHERE number > :number ORDER BY number"
-        return map(self._ledger_row, self._execute(query, number=number))
+        query = f"{_ROWS} WHERE number > :number ORDER BY number LIMIT :some"
+        while rows := self._all(query, number=number, some=_TOGETHER):
+            yield from map(self._ledger_row, rows)
+            number = rows[-1][0]
 
     def last_ledger_row(self) -> tuple[int, str] | None:
         rows = self._all("SELECT number, digest FROM ledger ORDER BY number DESC LIMIT 1")
@@ -50,10 +54,10 @@ class LedgerQueries(Rows):
     def registration(self, version: Version) -> tuple[LedgerRow, str, float] | None:
         row = self._execute(
             # the number first, so that an index on the ledger serves the search
-            f"SELECT objective, score, {LEDGER_COLUMNS} FROM versions "
-            "CROSS JOIN ledger ON ledger.number = (SELECT number FROM ledger WHERE model = :model "
+            f"SELECT objective, score, {LEDGER_COLUMNS} FROM versions CROSS JOIN ledger "
+            "WHERE ledger.number = (SELECT number FROM ledger WHERE model = :model "
             f"AND version = :number AND action = '{LedgerAction.REGISTERED}' LIMIT 1) "
-            "WHERE versions.model = :model AND versions.number = :number",
+            "AND versions.model = :model AND versions.number = :number",
             model=version.model,
             number=version.version,
         ).fetchone()
@@ -103,9 +107,10 @@ class LedgerQueries(Rows):
         query = (
             f"WITH RECURSIVE each_alias (name) AS ({next_alias} UNION ALL "
             f"SELECT ({next_alias} AND alias > name) FROM each_alias WHERE name IS NOT NULL) "
-            f"SELECT {LEDGER_COLUMNS} FROM each_alias CROSS JOIN ledger ON ledger.number = "
+            f"SELECT {LEDGER_COLUMNS} FROM each_alias CROSS JOIN ledger "
+            "WHERE ledger.number = "
             "(SELECT number FROM ledger WHERE model = '' AND alias = name AND alias IS NOT NULL "
-            "ORDER BY number DESC LIMIT 1) WHERE name IS NOT NULL"
+            "ORDER BY number DESC LIMIT 1) AND name IS NOT NULL"
         )
         rows = map(self._ledger_row, self._all(query))
         return {row.alias: row for row in rows if row.alias is not None}
@@ -126,10 +131,11 @@ class LedgerQueries(Rows):
         return [f"{model}@{number}" for model, number in self._all(query)]
 
     def compared_before(self, candidate: Version, incumbent: Version, fingerprint: str) -> int:
+        compared = self._dialect.compared
         query = (
             f"SELECT count(DISTINCT version) FROM ledger WHERE model = :model "
-            f"AND {INCUMBENT} = :incumbent AND {COMPARED} = :fingerprint "
-            f"AND {COMPARED} IS NOT NULL AND version <> :candidate"
+            f"AND {self._dialect.incumbent} = :incumbent AND {compared} = :fingerprint "
+            f"AND {compared} IS NOT NULL AND version <> :candidate"
         )
         return int(
             self._first(

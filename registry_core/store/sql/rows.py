@@ -1,29 +1,16 @@
-"""Rows of SQLite as the registry's values, and the columns that they are read from."""
+"""Rows of an index as the registry's values, and the columns that they are read from."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from registry_core.records import FileRecord, LedgerRow, Version
+from registry_core.records import FileRecord, LedgerRow, Origin, Version
 from registry_core.store.interfaces import IndexEntry
 from registry_core.store.ledger import from_json
 from registry_core.store.manifest import read_json
-from registry_core.store.sqlite.errors import damaged_index
+from registry_core.store.sql.dialect import Connection, Cursor, Damaged, Dialect
 
-_OF_VERSION = "model = versions.model AND number = versions.number"
-# One row has all of a version. Its files, aliases and tags are JSON, so that a listing is one
-# statement and not one more for each of these tables.
-ENTRY_COLUMNS = (
-    "versions.model, versions.number, created, run, grouped, digest, summary, objective, score, "
-    "(SELECT json_group_array(json_array(path, size, sha256)) "
-    f"FROM files WHERE files.{_OF_VERSION}), "
-    f"(SELECT json_group_array(alias) FROM aliases WHERE {_OF_VERSION}), "
-    f"(SELECT json_group_object(key, value) FROM tags WHERE {_OF_VERSION}), "
-    f"(SELECT json_array(at, collected) FROM removals WHERE {_OF_VERSION})"
-)
 _LEDGER_FIELDS = (
     "number", "at", "who", "action", "model", "version", "alias", "previous", "reason",
     "evidence", "previous_digest", "digest",
@@ -37,14 +24,16 @@ class Rows:
 
     Args:
         connection: the connection.
-        folder: the registry, for error messages.
+        dialect: of its database.
+        damaged: says how the index is damaged.
     """
 
-    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, damaged: Damaged) -> None:
         self._connection = connection
-        self._folder = folder
+        self._dialect = dialect
+        self._damaged = damaged
 
-    def _execute(self, query: str, **values: Any) -> sqlite3.Cursor:
+    def _execute(self, query: str, **values: Any) -> Cursor:
         return self._connection.execute(query, values)
 
     def _all(self, query: str, **values: Any) -> list[Any]:
@@ -57,21 +46,21 @@ class Rows:
 
     def _entries(self, where: str, **values: Any) -> Iterator[IndexEntry]:
         """The versions that a condition names, in one statement."""
-        query = f"SELECT {ENTRY_COLUMNS} FROM versions WHERE {where}"
+        query = f"SELECT {self._dialect.entry_columns} FROM versions WHERE {where}"
         return map(self._entry, self._all(query, **values))
 
     def _versions(self, where: str, **values: Any) -> list[Version]:
         return [entry.version for entry in self._entries(where, **values)]
 
     def _entry(self, row: tuple[Any, ...]) -> IndexEntry:
-        """The version in the values of `ENTRY_COLUMNS`.
+        """The version in the values of `Dialect.entry_columns`.
 
         Raises:
             DamagedIndexError: they are not those of a version.
         """
         model, number, created, run, group, digest, summary, objective, score, *parts = row
         fields = self._json(summary)
-        files, aliases, tags, removal = (part and self._json(part) for part in parts)
+        files, aliases, tags, removals, origins = map(self._json, parts)
         try:
             if not (isinstance(number, int) and isinstance(fields["metrics"], dict)):
                 raise TypeError(f"version {number} of {model}")
@@ -90,11 +79,12 @@ class Rows:
                 group=group,
                 aliases=tuple(sorted(aliases)),
                 tags=dict(sorted(tags.items())),
+                origin=Origin.from_json(self._json(origins[0])) if origins else None,
             )
-            removed, collected = removal or (None, "")
+            removed, collected = removals[0] if removals else (None, "")
             return IndexEntry(version, removed, collected, objective, score)
-        except (KeyError, TypeError) as error:
-            raise damaged_index(self._folder, f"is damaged ({error})") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged(f"is damaged ({error})") from error
 
     def _ledger_row(self, row: tuple[Any, ...]) -> LedgerRow:
         """The row in the values of `LEDGER_COLUMNS`.
@@ -106,10 +96,10 @@ class Rows:
         try:
             return from_json({**fields, "evidence": self._json(fields["evidence"])})
         except ValueError as error:
-            raise damaged_index(self._folder, f"is damaged ({error})") from error
+            raise self._damaged(f"is damaged ({error})") from error
 
     def _json(self, text: str) -> Any:
         try:
             return read_json(text.encode())
         except (ValueError, AttributeError) as error:
-            raise damaged_index(self._folder, f"is damaged ({error})") from error
+            raise self._damaged(f"is damaged ({error})") from error

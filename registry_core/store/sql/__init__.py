@@ -1,0 +1,1 @@
+"""The statements of an index, which SQLite and PostgreSQL both know."""

@@ -1,0 +1,91 @@
+"""What differs between databases that know the same SQL.
+
+Statements are written once, with `:name` or `?` for values, for any database that has such a
+connection. Both store texts by code point and integers of 64 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from registry_core.errors import DamagedIndexError
+
+
+class Cursor(Protocol):
+    """The rows that a statement found."""
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """A connection inside a transaction."""
+
+    def execute(self, statement: str, values: Any = ..., /) -> Cursor: ...
+
+    def executemany(self, statement: str, values: Iterable[Any], /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What one database calls what all of them have.
+
+    Args:
+        json_object: an object as JSON text, of two columns of many rows: `f({})`.
+        json_rows: an array as JSON text, of one value of each of many rows: `f({})`.
+        json_array: an array, as a value inside another one: `f({})`.
+        pairs: a query for the pairs of texts in a JSON array of pairs, the parameter `pairs`.
+        numbers: a query for the numbers in a JSON array, the parameter `numbers`.
+        sort_keys: a query for the rows of `sort_keys` that the versions should have.
+        incumbent: the text `incumbent` of the evidence of a row of the ledger.
+        compared: the text `comparison.fingerprint` of that evidence.
+        no_limit: the LIMIT that is none.
+    """
+
+    json_object: str
+    json_rows: str
+    json_array: str
+    pairs: str
+    numbers: str
+    sort_keys: str
+    incumbent: str
+    compared: str
+    no_limit: int | None
+
+    @property
+    def entry_columns(self) -> str:
+        """One row has all of a version.
+
+        Its files, aliases, tags, removal and origin are JSON, so that a listing is one statement
+        and not one more for each of these tables.
+        """
+        of_version = "model = versions.model AND number = versions.number"
+        file, removal = (
+            self.json_rows.format(self.json_array.format(names))
+            for names in ("path, size, sha256", "at, collected")
+        )
+        parts = {
+            "files": file,
+            "aliases": self.json_rows.format("alias"),
+            "tags": self.json_object.format("key, value"),
+            "removals": removal,
+            "origins": self.json_rows.format("origin"),
+        }
+        columns = "versions.model, versions.number, created, run, grouped, digest, summary, "
+        columns += "objective, score"
+        for table, part in parts.items():
+            columns += f", (SELECT {part} FROM {table} WHERE {table}.{of_version})"
+        return columns
+
+    def limit(self, limit: int | None) -> int | None:
+        """A LIMIT; None is none."""
+        return self.no_limit if limit is None else limit
+
+
+# Says how an index is damaged.
+Damaged = Callable[[str], DamagedIndexError]
