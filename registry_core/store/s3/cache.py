@@ -42,6 +42,7 @@ class CachedObjects(Objects):
         self._made: Kept | None = None
         self._asked_in_vain = -_SECONDS_OFFLINE
         self._warned = False
+        self._has_asked = False
 
     def stored(self) -> Objects:
         return self._objects
@@ -56,6 +57,7 @@ class CachedObjects(Objects):
         descriptor = self._kept.open(digest)
         if descriptor is None:
             return self._opened(digest, what, limit_bytes)
+        self._ask_once(digest)
         size = os.fstat(descriptor).st_size
         if limit_bytes is not None and size > limit_bytes:
             os.close(descriptor)
@@ -123,6 +125,16 @@ class CachedObjects(Objects):
         checked = cast(CheckedStream, stream)
         draft = self._kept.draft(checked.size)
         return stream if draft is None else cast(BinaryIO, _Copied(checked, digest, draft))
+
+    def _ask_once(self, digest: str) -> None:
+        """Find out whether the server can be reached, so that a read without it says so."""
+        if self._has_asked:
+            return
+        self._has_asked = True
+        try:
+            self._objects.bucket.reach(self._objects.key(digest))
+        except OSError as error:
+            self._note(error)
 
     def _is_offline(self) -> bool:
         return time.monotonic() - self._asked_in_vain < _SECONDS_OFFLINE

@@ -81,6 +81,22 @@ class Bucket:
         self._store: S3Store | None = None
         self._owner: int | None = None
 
+    def reach(self, key: str) -> None:
+        """Ask for an object once, without patience.
+
+        Raises:
+            OSError: the server refuses it, or does not answer at once.
+        """
+        from obstore import head
+        from obstore.exceptions import BaseError
+
+        try:
+            head(self._opened(patient=False), key)
+        except FileNotFoundError:
+            pass
+        except BaseError as error:
+            raise as_os_error(error, f"{self.place}/{key}") from error
+
     def head(self, key: str) -> Stored | None:
         """What the server says of an object; None if it has none."""
 
@@ -230,8 +246,11 @@ class Bucket:
         if "NoSuchBucket" in str(error):
             raise as_os_error(error, f"s3://{self._bucket}") from error
 
-    def _opened(self) -> S3Store:
+    def _opened(self, patient: bool = True) -> S3Store:
         """The client, made at the first request.
+
+        Args:
+            patient: one that tries again, and keeps its connections for the next requests.
 
         Raises:
             StorageError: this process was forked from one that made requests.
@@ -245,6 +264,8 @@ class Bucket:
                 f"{self.place} cannot be used in a process forked from one that used S3.",
                 "Start the process with multiprocessing's start method `spawn`.",
             )
+        if not patient:
+            return _connect(self._bucket, self._prefix, account(), 0, "2s")
         if self._store is None or self._owner != _process:
             self._owner = _process
             self._store = _connect(self._bucket, self._prefix, account())
@@ -257,7 +278,9 @@ def forget_process() -> None:
     _process = None
 
 
-def _connect(bucket: str, prefix: str, account: Account) -> S3Store:
+def _connect(
+    bucket: str, prefix: str, account: Account, retries: int = 4, seconds: str = "120s"
+) -> S3Store:
     from datetime import timedelta
 
     from obstore.store import S3Store
@@ -273,10 +296,10 @@ def _connect(bucket: str, prefix: str, account: Account) -> S3Store:
             "allow_http": account.allow_http,
             "connect_timeout": "5s",
             "read_timeout": "60s",
-            "timeout": "120s",
+            "timeout": seconds,
         },
         retry_config={
-            "max_retries": 4,
+            "max_retries": retries,
             "retry_timeout": timedelta(seconds=_SECONDS),
             "backoff": {
                 "init_backoff": timedelta(milliseconds=100),

@@ -55,7 +55,7 @@ class S3Objects(Objects):
                     f"{digest}, found sha256 {content.sha256} ({content.size} bytes).",
                     "It was not stored. Something else writes to the folders of runs.",
                 )
-            key = _key(digest)
+            key = self.key(digest)
             found = self.bucket.head(key)
             if found and content.matches(found):
                 if time.time() - found.at < FRESH_SECONDS:
@@ -70,7 +70,7 @@ class S3Objects(Objects):
 
     def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
         what = what or digest
-        key = _key(digest)
+        key = self.key(digest)
         found = self.bucket.get(key, 0, PIECE_BYTES)
         if found is None:
             raise self._damaged(digest, what, "no file")
@@ -88,7 +88,7 @@ class S3Objects(Objects):
         return cast(BinaryIO, stream)
 
     def stat(self, digest: str) -> ObjectInfo | None:
-        found = self.bucket.head(_key(digest))
+        found = self.bucket.head(self.key(digest))
         return ObjectInfo(digest, found.size, found.at) if found else None
 
     def stamp(self, digest: str) -> object:
@@ -103,11 +103,11 @@ class S3Objects(Objects):
         Raises:
             OSError: the server refuses to tell, or cannot be reached.
         """
-        found = self.bucket.head(_key(digest))
+        found = self.bucket.head(self.key(digest))
         return (found.tag, found.size, found.at) if found and found.tag else None
 
     def delete(self, *digests: str) -> None:
-        self.bucket.delete(_key(digest) for digest in sorted(digests))
+        self.bucket.delete(self.key(digest) for digest in sorted(digests))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         if len(prefix) < 2:
@@ -117,13 +117,17 @@ class S3Objects(Objects):
         for found in self.bucket.list(folder, after if prefix else ""):
             digest = found.key.rpartition("/")[2]
             if digest.startswith(prefix):
-                if _is_digest(digest) and found.key == _key(digest):
+                if _is_digest(digest) and found.key == self.key(digest):
                     yield ObjectInfo(digest, found.size, found.at)
             elif digest > prefix:
                 return
 
+    def key(self, digest: str) -> str:
+        """The name of an object below the prefix."""
+        return f"{FOLDER}/{digest[:2]}/{digest}"
+
     def place(self, digest: str) -> str:
-        return f"{self.bucket.place}/{_key(digest)}"
+        return f"{self.bucket.place}/{self.key(digest)}"
 
     def readable(self, digest: str) -> bool:
         return True  # reading it says what the server refuses
@@ -151,7 +155,7 @@ class S3Objects(Objects):
         """
         if tag is not None and tag in content.tags:
             return
-        if tag is None and (found := self.bucket.head(_key(digest))) and content.matches(found):
+        if tag is None and (found := self.bucket.head(self.key(digest))) and content.matches(found):
             return
         # a tag that is no MD5: the server encrypts with keys of its own
         try:
@@ -223,10 +227,6 @@ def _summed(stream: BinaryIO) -> _Content:
     joined = hashlib.md5(b"".join(pieces), usedforsecurity=False).hexdigest()
     small = None if kept is None else b"".join(kept)
     return _Content(size, sha256.hexdigest(), (whole.hexdigest(), f"{joined}-{len(pieces)}"), small)
-
-
-def _key(digest: str) -> str:
-    return f"{FOLDER}/{digest[:2]}/{digest}"
 
 
 def _is_digest(name: str) -> bool:

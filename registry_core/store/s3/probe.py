@@ -31,7 +31,8 @@ def probe(url: str) -> None:
     key = f"{folder}/object"
     first, second = os.urandom(1000), os.urandom(1000)
     try:
-        if bucket.create(key, first) is None:
+        # where the answer to the first try was lost, the second one finds what it wrote
+        if bucket.create(key, first) is None and bucket.read(key, _LIMIT_BYTES) != first:
             raise _refused(bucket, "says that a new object is there already")
         if bucket.create(key, second) is not None:
             raise _refused(bucket, "says yes when an object that is there already is created")
@@ -54,6 +55,6 @@ def probe(url: str) -> None:
 def _refused(bucket: Bucket, why: str) -> StorageError:
     return StorageError(
         f"{bucket.place} {why}.",
-        "Versions would not be safe there. Use a store with create-if-absent (If-None-Match: *) and "
-        "strong consistency, such as Amazon S3, MinIO, Ceph, SeaweedFS or Cloudflare R2.",
+        "Versions would not be safe there. Use a store with create-if-absent (If-None-Match: *) "
+        "and strong consistency, such as Amazon S3, MinIO, Ceph, SeaweedFS or Cloudflare R2.",
     )
