@@ -22,8 +22,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import pytest
 from team_servers import free_port, kill_group, start_server
+
+from registry_core.store.s3 import client
+from registry_core.store.s3.client import Bucket
 
 KEY, READER, SECRET = "tester", "reader", "not-a-secret"
 BUCKET = "registries"
@@ -110,34 +112,41 @@ class S3Server:
 
 @functools.cache
 def s3() -> S3Server:
-    """The server of this test process; started by the first call."""
+    """The server of this test process, and what a client finds in the environment.
+
+    It is started by the first call.
+    """
     server = S3Server()
     server.start()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= environment(server.endpoint)
+    Bucket(f"s3://{BUCKET}").create("bucket-made-by-a-put", b"")
+    _library_copy(server.folder)
+    os.register_at_fork(after_in_child=_use_obstore_in_child)
     return server
 
 
-def use_s3(monkeypatch: pytest.MonkeyPatch, endpoint: str, key: str = KEY) -> None:
-    """Set what a client finds in the environment."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
+def environment(endpoint: str, key: str = KEY) -> dict[str, str]:
+    """What a client finds in the environment."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+    }
 
 
-def use_obstore_in_child() -> None:
+def _use_obstore_in_child() -> None:
     """Let a forked child make requests though its parent did.
 
     Its parent's threads are not there, for which a request would wait for ever. So the child loads
     obstore's library once more, from a copy, which makes threads of its own.
     """
-    from registry_core.store.s3 import client
-
     for name in [name for name in sys.modules if name.partition(".")[0] == "obstore"]:
         del sys.modules[name]
     name = "obstore._obstore"
-    loader = importlib.machinery.ExtensionFileLoader(name, str(_library_copy()))
+    loader = importlib.machinery.ExtensionFileLoader(name, str(_library_copy(s3().folder)))
     spec = importlib.util.spec_from_loader(name, loader)
     assert spec is not None
     library = importlib.util.module_from_spec(spec)
@@ -147,11 +156,11 @@ def use_obstore_in_child() -> None:
 
 
 @functools.cache
-def _library_copy() -> Path:
+def _library_copy(folder: Path) -> Path:
     import obstore
 
     original = next(Path(str(obstore.__file__)).parent.glob("_obstore*.so"))
-    return Path(shutil.copy(original, s3().folder / original.name))
+    return Path(shutil.copy(original, folder / original.name))
 
 
 def _identity(key: str) -> dict[str, object]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from s3_server import s3
 
 from registry_core.store import Store
 from registry_core.store.interfaces import Index, Objects, Workspaces
 from registry_core.store.local.objects import LocalObjects
 from registry_core.store.local.workspaces import LocalWorkspaces
+from registry_core.store.parts import folder_parts
+from registry_core.store.s3.cache import CachedObjects
+from registry_core.store.s3.ledger_objects import LedgerObjects
+from registry_core.store.s3.objects import S3Objects
 from registry_core.store.sqlite.index import SqliteIndex
 
 
@@ -51,4 +57,41 @@ def sqlite_and_folder(folder: Path) -> Backend:
     )
 
 
-BACKENDS = {"SQLite and a folder": sqlite_and_folder}
+def sqlite_and_s3(folder: Path) -> Backend:
+    registry = folder / "registry"
+    registry.mkdir()
+    url = s3().fresh_url()
+
+    def objects() -> CachedObjects:
+        return CachedObjects(S3Objects(url))
+
+    def store() -> Store:
+        parts = folder_parts(registry, busy_seconds=30)
+        return Store(
+            replace(
+                parts,
+                blobs=objects(),
+                ledger_copy=LedgerObjects(S3Objects(url)),
+                objects_place=url,
+                in_folder=False,
+            )
+        )
+
+    return Backend(
+        objects,
+        lambda: LocalWorkspaces(registry, busy_seconds=5),
+        lambda: SqliteIndex(registry, busy_seconds=0.2),
+        store,
+        lambda digest: damage_object(url, digest),
+    )
+
+
+def damage_object(url: str, digest: str) -> None:
+    """Change the first byte of an object on an S3 server."""
+    objects = S3Objects(url)
+    content = objects.bucket.read(objects.key(digest), 1 << 30)
+    assert content is not None
+    objects.bucket.replace(objects.key(digest), bytes([content[0] ^ 1]) + content[1:])
+
+
+BACKENDS = {"SQLite and a folder": sqlite_and_folder, "SQLite and S3": sqlite_and_s3}

@@ -28,6 +28,7 @@ Found = TypeVar("Found")
 PIECE_BYTES = 8 << 20
 _AT_ONCE = 4
 _TRIES = 3
+BACKOFF_MILLISECONDS = 100
 _SECONDS = 30.0  # until nothing is tried again
 _DELETED_AT_ONCE = 200
 _LISTED_AT_ONCE = 1000
@@ -238,7 +239,7 @@ class Bucket:
                 late = time.monotonic() - began > _SECONDS
                 if tried == _TRIES or late or not is_retried(error):
                     raise as_os_error(error, f"{self.place}/{key}") from error
-            time.sleep(0.1 * 2**tried)
+            time.sleep(BACKOFF_MILLISECONDS / 1000 * 2**tried)
         raise AssertionError
 
     def _check_bucket(self, error: Exception, key: str) -> None:
@@ -302,8 +303,8 @@ def _connect(
             "max_retries": retries,
             "retry_timeout": timedelta(seconds=_SECONDS),
             "backoff": {
-                "init_backoff": timedelta(milliseconds=100),
-                "max_backoff": timedelta(seconds=3),
+                "init_backoff": timedelta(milliseconds=BACKOFF_MILLISECONDS),
+                "max_backoff": timedelta(milliseconds=30 * BACKOFF_MILLISECONDS),
                 "base": 2,
             },
         },

@@ -81,7 +81,7 @@ def _recover(access: Transactions, copy: LedgerObjects, dry_run: bool) -> Rebuil
             copy.announce(before, index.last_ledger_row())
     except _DryRunError:
         return rebuilt
-    copy.write_again(_rows(access, {*lacking}, rows.last))
+    copy.write_again(_rows(access, {*lacking, *rows.lost}, rows.last))
     return rebuilt
 
 
@@ -127,12 +127,14 @@ class _NewRows:
 
     Attributes:
         last: the number of the last one that was read.
+        lost: the numbers up to it of which none was.
     """
 
     def __init__(self, copy: LedgerObjects, newest: RowKey) -> None:
         self._copy = copy
         self._number, self._digest = newest or (0, BEFORE_THE_FIRST)
         self.last = self._number
+        self.lost: list[int] = []
         self.not_taken: list[int] = []
         self.last_numbers: dict[str, int] = {}
 
@@ -147,6 +149,7 @@ class _NewRows:
         for row in self._intact():
             if row.number > number + 1:
                 lost.append((number + 1, row.number - 1))
+                self.lost += range(number + 1, row.number)
             elif row.previous_digest != digest:
                 raise self._other_history(row.number)
             number, digest = row.number, row.digest
