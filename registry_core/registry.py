@@ -20,7 +20,7 @@ from registry_core.errors import IntegrityError
 from registry_core.places import registry_place
 from registry_core.refs import Ref, parse_ref
 from registry_core.registry_lists import Reference
-from registry_core.registry_runs import RegistryRunner
+from registry_core.registry_signatures import RegistrySigner
 from registry_core.settings import find_settings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def open_registry(path: str | Path | None = None) -> Registry:
     return Registry(replace(place, folder=place.folder.absolute()), settings)
 
 
-class Registry(RegistryRunner):
+class Registry(RegistrySigner):
     """Models, versions, aliases and runs of one registry; see `RegistryReader` for references."""
 
     def promote(
@@ -189,8 +189,8 @@ class Registry(RegistryRunner):
             ceiling: metric -> its largest value; None requires none.
             reason: kept in the ledger.
             dry_run: return what would be done, and change nothing.
-            changes: `versus_incumbent`, `margin`, `alpha`, `requires`, `rollback_days`, as fields
-                of `PromotionRule`; what is left out, or None, stays.
+            changes: `versus_incumbent`, `margin`, `alpha`, `requires`, `rollback_days`,
+                `signed_by`, as fields of `PromotionRule`; what is left out, or None, stays.
 
         Raises:
             UsageError: a value cannot be part of a rule, or it is a floor for a metric that is
@@ -235,7 +235,7 @@ class Registry(RegistryRunner):
             reason,
             dry_run,
             file=str(self.settings.file),
-            file_rules=file_rules(self.settings),
+            file_rules=file_rules(self.settings, read_keys=False),
         )
         return results.RemovedVersion(version, dry_run)
 

@@ -13,7 +13,7 @@ SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
 SETTINGS += ["learning_rate=", "units="]
 SORT_KEYS = ["test_accuracy", "test_loss", "version", "created", "seed", "preset", "dataset"]
 SORT_KEYS += [f"-{key}" for key in SORT_KEYS]
-FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "hub", "figures"]
+FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "hub", "figures", "files"]
 SPLITS = ["test", "validation", "train"]
 
 # an empty list means that nothing is completed, not even files
@@ -116,6 +116,11 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg bom flowers@2 --output=so", ["sound.keras"]),
     ("mlreg rm flowers@", REFERENCES),
     ("mlreg restore ", ["flowers@1"]),
+    ("mlreg sign flowers@", REFERENCES),
+    ("mlreg sign flowers@2 --key so", ["sound.keras"]),
+    ("mlreg verify flowers@", REFERENCES),
+    ("mlreg verify flowers@2 --key so", ["sound.keras"]),
+    ("mlreg rules set production --signed-by so", ["sound.keras"]),
     ("mlreg data fetch ", ["cifar10", "flowers"]),
     ("mlreg data fetch cifar10 --data-dir so", ["sound.keras"]),
     ("mlreg data verify ", ["cifar10", "flowers"]),

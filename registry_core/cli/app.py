@@ -300,6 +300,7 @@ _FILES = {
     "init": "init",
     "plugins": "plugins",
     "data": "data",
+    "sign": "signing",
     "help": "help",
     "env": "env",
     "ui": "ui",
@@ -309,7 +310,7 @@ _FILES = {
 PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history", "report", "ui"),
-    "Release": ("promote", "rollback", "alias", "tag", "rules"),
+    "Release": ("promote", "rollback", "alias", "tag", "rules", "sign"),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "plugins", "data", "env", "help"),

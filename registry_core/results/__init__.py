@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from registry_core.results.runs import RegisteredGroup as RegisteredGroup
     from registry_core.results.runs import RegisteredVersion as RegisteredVersion
     from registry_core.results.runs import RunPlan as RunPlan
+    from registry_core.results.signatures import SignedVersion as SignedVersion
+    from registry_core.results.signatures import VerifiedVersion as VerifiedVersion
     from registry_core.results.versions import ModelList as ModelList
     from registry_core.results.versions import RemovedVersions as RemovedVersions
     from registry_core.results.versions import VersionDetails as VersionDetails
@@ -58,9 +60,11 @@ _MODULES = {
     "RemovedVersions": "versions",
     "RestoredVersion": "changes",
     "RunPlan": "runs",
+    "SignedVersion": "signatures",
     "TaggedVersion": "changes",
     "Verification": "files",
     "VerifiedData": "plugins",
+    "VerifiedVersion": "signatures",
     "VersionDetails": "versions",
     "VersionList": "versions",
 }

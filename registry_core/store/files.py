@@ -44,6 +44,12 @@ class VersionFiles:
         """
         return self._manifest(version, self._blobs)
 
+    def manifest_content(self, version: Version) -> bytes:
+        """The manifest as it was written, checked against its digest."""
+        what = f"The manifest of {version.ref}"
+        with self._access.translate_storage_errors(f"reading {version.ref}"):
+            return self._blobs.read(version.digest, what, manifests.LIMIT_BYTES)
+
     def read(self, version: Version, path: str) -> bytes:
         """The content of one file of a version, checked.
 

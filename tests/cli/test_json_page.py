@@ -71,6 +71,10 @@ LINES = [
     ("export", "export flowers@1"),
     ("card", "card flowers@1"),
     ("bom", "bom flowers@1"),
+    ("", "!__import__('signing_helpers').write_keys(Path(), 'key') and None"),
+    ("sign", "sign flowers@1 --key key.pem"),
+    ("verify MODEL@VERSION", "verify flowers@1 --key key.pub"),
+    ("rules set", "rules set staging --signed-by key.pub"),
     ("rules remove", "rules remove production --yes"),
     ("verify", "verify"),
     ("", "!os.remove('registry/registry.sqlite3')"),
@@ -89,6 +93,7 @@ LINES = [
 # Runs the lines with a backend and an examiner that need no TensorFlow; tells what each printed.
 SCRIPT = f"""
 import contextlib, functools, io, json, os, sys, types
+from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import fakes
 from registry_core import Registry, running

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -62,6 +63,7 @@ class Bucket:
 
     Raises:
         UsageError: it is not such a URL.
+        ModuleNotFoundError: obstore, which is in an extra, is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -78,6 +80,8 @@ class Bucket:
                 f"s3://{self._bucket}/{self._prefix} cannot have options after it.",
                 "Regions and addresses belong in the environment: AWS_REGION, AWS_ENDPOINT_URL.",
             )
+        if find_spec("obstore") is None:
+            raise ModuleNotFoundError("obstore is not installed", name="obstore")
         self.place = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
         self._store: S3Store | None = None
         self._owner: int | None = None

@@ -91,7 +91,10 @@ class SqlWriteTransaction(SqlReadTransaction):
         )
         self._connection.executemany(
             "INSERT INTO sort_keys (model, number, key, value) VALUES (?, ?, ?, ?)",
-            [(version.model, version.version, *each) for each in sort_keys(version).items()],
+            [
+                (version.model, version.version, key, self._dialect.sort_value(value))
+                for key, value in sort_keys(version).items()
+            ],
         )
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
