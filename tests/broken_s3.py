@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 
 # what a call can meet; "answer lost": the server does it, and the client learns nothing of it
 FAULTS = ("500", "503", "refused", "answer lost", "cut off")
-_SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+_METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
+_SLOW_DOWN = (
+    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+)
 
 
 class BrokenS3:
@@ -33,7 +36,8 @@ class BrokenS3:
         self.on_call: Callable[[int], None] = lambda number: None
         self._fault = ""
         self._first, self._last = 0, 0
-        handler = type("Handler", (_Handler,), {"proxy": self})
+        methods = {f"do_{method}": _Handler.call for method in _METHODS}
+        handler = type("Handler", (_Handler,), {"proxy": self, **methods})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -95,12 +99,14 @@ class BrokenS3:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     proxy: BrokenS3
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""
 
-    def _call(self) -> None:
+    def call(self) -> None:
+        """Make one call, unless it meets a fault."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.proxy.next_fault(f"{self.command} {self.path}")
         if fault in ("500", "503"):
@@ -109,9 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "refused":
             self.close_connection = True
             return
-        status, headers, content = self.proxy.forward(
-            self.command, self.path, self.headers, body
-        )
+        status, headers, content = self.proxy.forward(self.command, self.path, self.headers, body)
         if status == 412 and self.proxy.second_create:
             tag = hashlib.md5(body, usedforsecurity=False).hexdigest()
             status, headers, content = 200, [("ETag", f'"{tag}"')], b""
@@ -121,8 +125,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(status, headers, content, cut_off=True)
         else:
             self._answer(status, headers, content)
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _call
 
     def _answer(
         self, status: int, headers: list[tuple[str, str]], content: bytes, cut_off: bool = False

@@ -6,6 +6,7 @@ a promotion and a collection read what the server has; see `stored`.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import time
@@ -134,7 +135,8 @@ class CachedObjects(Objects):
         try:
             self._objects.bucket.reach(self._objects.key(digest))
         except OSError as error:
-            self._note(error)
+            if error.errno == errno.EHOSTUNREACH:
+                self._note(error)
 
     def _is_offline(self) -> bool:
         return time.monotonic() - self._asked_in_vain < _SECONDS_OFFLINE
