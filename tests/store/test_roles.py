@@ -1,4 +1,4 @@
-"""Every role of a team's registry tries every deed, over a real PostgreSQL.
+"""Every role of a team's registry tries every deed, over a real PostgreSQL and S3.
 
 `python tests/store/test_roles.py` writes the table of docs/team.md.
 """
@@ -10,13 +10,13 @@ import itertools
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from s3_server import s3
 from store_helpers import publish
 from team_servers import postgresql
 
@@ -25,11 +25,9 @@ from registry_core.records import LedgerAction, Version
 from registry_core.rules import PromotionRule
 from registry_core.store import Store
 from registry_core.store.audit import audit
-from registry_core.store.local.workspaces import LocalWorkspaces
-from registry_core.store.parts import folder_parts
+from registry_core.store.parts import team_parts
 from registry_core.store.postgres.grants import KEEPER, PROMOTER, READER, TRAINER, grants
 from registry_core.store.postgres.index import PostgresIndex
-from registry_core.store.postgres.leases import LeasedWorkspaces
 
 PAGE = Path(__file__).parents[2] / "docs" / "team.md"
 
@@ -46,8 +44,7 @@ class Team:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "objects").mkdir()
-        self.url = postgresql().fresh_url()
+        self.url, self.objects = postgresql().fresh_url(), s3().fresh_url()
         self.schema = PostgresIndex(self.url, 1).schema
         self.owner = self.store("postgres")
         publish(self.owner, "first")
@@ -67,21 +64,8 @@ class Team:
 
     def store(self, name: str) -> Store:
         """The registry as one user has it on a machine of their own."""
-        parts = folder_parts(self.folder / "objects", busy_seconds=30)
-        index = PostgresIndex(self.url_of(name), busy_seconds=30)
-        local = LocalWorkspaces(self.folder / f"runs of {name}", busy_seconds=30)
-        place = index.database.place
-        return Store(
-            replace(
-                parts,
-                folder=self.folder / f"runs of {name}",
-                index=index,
-                runs=LeasedWorkspaces(local, index),
-                place=place,
-                index_place=place,
-                in_folder=False,
-            )
-        )
+        folder = self.folder / f"runs of {name}"
+        return Store(team_parts(folder, self.url_of(name), self.objects, busy_seconds=30))
 
     def model(self) -> str:
         return f"model{next(self._numbers)}"
