@@ -185,6 +185,7 @@ class LocalWorkspaces(Workspaces):
 
         Only inside a write transaction, which keeps out intents that name a manifest.
         """
+        make_folders(self._registry)
         with opened(self._registry, RUNS, create=True) as runs:
             lock(runs, self._registry / RUNS, "reading what runs publish", self._busy_seconds)
             yield self._read_intents(apart_from)
