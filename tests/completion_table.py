@@ -31,6 +31,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg plugins new leaves --kind t", ["table", "text"]),
     ("mlreg plugins new leaves --into reg", ["registry"]),
     ("mlreg init reg", ["registry"]),
+    ("mlreg registry ", ["init", "grants"]),
     ("mlreg run --pr", ["--preset", "--print-config"]),
     ("mlreg run ", ["cifar10", "flowers"]),
     ("mlreg run flowers --preset ", ["baseline", "quick"]),

@@ -298,6 +298,7 @@ _FILES = {
     "gc": "maintenance",
     "verify": "maintenance",
     "init": "init",
+    "registry": "registry_setup",
     "plugins": "plugins",
     "data": "data",
     "sign": "signing",
@@ -313,7 +314,7 @@ PANELS = {
     "Release": ("promote", "rollback", "alias", "tag", "rules", "sign"),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
-    "Setup": ("init", "plugins", "data", "env", "help"),
+    "Setup": ("init", "registry", "plugins", "data", "env", "help"),
 }
 
 

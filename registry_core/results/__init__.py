@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from registry_core.results.runs import RegisteredGroup as RegisteredGroup
     from registry_core.results.runs import RegisteredVersion as RegisteredVersion
     from registry_core.results.runs import RunPlan as RunPlan
+    from registry_core.results.setup import RegistryGrants as RegistryGrants
+    from registry_core.results.setup import RegistrySetup as RegistrySetup
     from registry_core.results.signatures import SignedVersion as SignedVersion
     from registry_core.results.signatures import VerifiedVersion as VerifiedVersion
     from registry_core.results.versions import ModelList as ModelList
@@ -55,6 +57,8 @@ _MODULES = {
     "PluginList": "plugins",
     "RegisteredGroup": "runs",
     "RegisteredVersion": "runs",
+    "RegistryGrants": "setup",
+    "RegistrySetup": "setup",
     "ReleasedAlias": "changes",
     "RemovedVersion": "changes",
     "RemovedVersions": "versions",

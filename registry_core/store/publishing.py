@@ -183,7 +183,8 @@ class Publishing:
         """Create or reopen a run's folder in a transaction; undone if that is not committed."""
         run = None
         try:
-            with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED):
+            with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED) as index:
+                index.require(LedgerAction.REGISTERED)
                 self._blobs.prepare()
                 self._access.runs.prepare()
                 run = folder()

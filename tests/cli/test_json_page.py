@@ -22,6 +22,8 @@ pytestmark = pytest.mark.processes
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 
+TEAM = "MLREG_INDEX='postgresql://db.example/models', MLREG_OBJECTS='s3://models/team'"
+
 # A section of the page, and the command lines that it is about, in this order. `{stopped}` is the
 # id of a stopped run; a line that begins with ! is Python.
 LINES = [
@@ -80,6 +82,10 @@ LINES = [
     ("", "!os.remove('registry/registry.sqlite3')"),
     ("verify", "verify --rebuild"),
     ("init", "init below"),
+    ("registry init", "registry init"),
+    ("", f"!os.environ.update({TEAM})"),
+    ("registry grants", "registry grants"),
+    ("", "!os.environ.update(MLREG_INDEX='', MLREG_OBJECTS='')"),
     ("plugins new", "plugins new leaves --kind table"),
     ("plugins list", "plugins list"),
     ("plugins show", "plugins show flowers"),

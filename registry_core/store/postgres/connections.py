@@ -11,14 +11,15 @@ import re
 import socket
 import threading
 import weakref
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from registry_core.store.postgres import grants
 from registry_core.store.postgres.errors import translate_postgres_errors
 from registry_core.urls import without_password
 
@@ -51,14 +52,29 @@ class Statements:
 
     def execute(self, statement: str, values: Any = (), /) -> psycopg.Cursor[Any]:
         cursor = psycopg.ClientCursor(self._connection)
-        return cursor.execute(_translated(statement), values)
+        with self._granted(statement, values):
+            return cursor.execute(_translated(statement), values)
 
     def executemany(self, statement: str, values: Iterable[Any], /) -> None:
         """The statement for each of the values, all in one message to the server."""
         cursor = psycopg.ClientCursor(self._connection)
         translated = _translated(statement)
         if each := [cursor.mogrify(translated, one) for one in values]:
-            cursor.execute(";".join(each).encode())
+            with self._granted(statement):
+                cursor.execute(";".join(each).encode())
+
+    @property
+    def user(self) -> str:
+        """The user that connected, whatever role it took since."""
+        return self._connection.info.user
+
+    @contextmanager
+    def _granted(self, statement: str, values: Any = ()) -> Iterator[None]:
+        """Say what a statement would have done that the user's role does not have."""
+        try:
+            yield
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise grants.denied(self.user, statement, values) from error
 
 
 class Connections:

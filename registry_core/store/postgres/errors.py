@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import psycopg
 
 from registry_core.errors import DamagedIndexError, UsageError
+from registry_core.store.postgres.grants import NotGrantedError, denied
 from registry_core.store.storage_errors import Fault, IndexFault
 from registry_core.store.storage_errors import damaged_index as damaged
 
@@ -19,7 +20,6 @@ _FAULTS = {
     "57014": (Fault.BUSY, "Try again, or raise the server's statement_timeout."),
     "40001": (Fault.BUSY, "Try again."),
     "40P01": (Fault.BUSY, "Try again."),
-    "42501": (Fault.DENIED, "Ask who manages the database for the role."),
     "25006": (Fault.FAILING, "The server only reads: use the address of the one that also writes."),
     "25P03": (Fault.FAILING, "The server ended the transaction, as it did nothing for too long."),
     "57P": (Fault.FAILING, "The server was stopped. Try again once it runs."),
@@ -39,6 +39,7 @@ _REFUSALS = {
     "too many clients": "Try again, or let the server accept more connections.",
     "starting up": "Try again in a moment.",
 }
+_DENIED = "42501"
 _DAMAGED = ("42P01", "42703", "XX001", "XX002")
 
 
@@ -62,6 +63,8 @@ def translate_postgres_errors(place: str, user: str) -> Iterator[None]:
     """
     try:
         yield
+    except NotGrantedError as error:
+        raise _not_granted(error, place) from error
     except psycopg.Error as error:
         raise _translated(error, place, user) from error
 
@@ -73,14 +76,19 @@ def _translated(error: psycopg.Error, place: str, user: str) -> Exception:
         return _without_state(error, message, place)
     if state in ("22P05", "22021"):
         return _has_nul()
+    if state == _DENIED:
+        return _not_granted(denied(user, ""), place)
     if state in _DAMAGED:
         return damaged_index(place, f"is damaged ({message})")
     fault, remedy = _FAULTS.get(state) or next(
         (found for part, found in _FAULTS.items() if state.startswith(part)), (Fault.FAILING, "")
     )
-    if fault is Fault.DENIED:
-        message = f"role {user!r} may not do this ({message})"
     return IndexFault(fault, message, place, remedy=remedy)
+
+
+def _not_granted(error: NotGrantedError, place: str) -> IndexFault:
+    why = f"{error.why} in {place}"
+    return IndexFault(Fault.DENIED, why, place, remedy=error.remedy, command=error.command)
 
 
 def _without_state(error: psycopg.Error, message: str, place: str) -> Exception:
