@@ -1,0 +1,162 @@
+"""Copying versions into a registry, one after another.
+
+Each is registered by a transaction of its own, so whatever stops this leaves whole versions, and
+the next time the rest is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from registry_core.errors import (
+    DamagedIndexError,
+    IntegrityError,
+    MlregError,
+    RefusedError,
+)
+from registry_core.records import MODEL_FILE
+from registry_core.store.arrivals import Arrival, check_parcel
+from registry_core.store.manifest import read_json
+from registry_core.transfer.examination import ModelExaminer, custom_names
+from registry_core.transfer.streams import Reading
+
+if TYPE_CHECKING:
+    from registry_core.records import Version
+    from registry_core.store import Store
+    from registry_core.transfer.sources import Source, Wanted
+    from registry_core.types import Progress
+
+# copied: it is a new version here. there: it was here already. mended: so it was, and files of it
+# that were missing or damaged were put again. removed: it was removed here, and can be restored.
+State = Literal["copied", "there", "mended", "removed", "refused"]
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What became of one version.
+
+    Args:
+        source: its reference where it comes from.
+        digest: of its manifest.
+        state: what was done, or with a dry run would be.
+        version: the version here; None if there is none yet.
+        size: of its files, in bytes; 0 where that was not read.
+        mended: the files that were put again.
+        error: why it was refused.
+    """
+
+    source: str
+    digest: str
+    state: State
+    version: Version | None = None
+    size: int = 0
+    mended: tuple[str, ...] = ()
+    error: MlregError | None = None
+
+
+@dataclass(frozen=True)
+class Copying:
+    """Copies versions from one place to a registry.
+
+    Args:
+        source: where they come from.
+        target: where they go.
+        examine: checks the file of each model.
+        progress: is told what is copied.
+        name: the model to register them under; empty is the name that each has.
+        reason: why, for the ledger.
+        thoroughly: read every file of a version that is there already, to find damaged ones;
+            otherwise only sizes are compared.
+        dry_run: only say what would be done.
+    """
+
+    source: Source
+    target: Store
+    examine: ModelExaminer
+    progress: Progress
+    name: str = ""
+    reason: str = ""
+    thoroughly: bool = True
+    dry_run: bool = False
+
+    def copy(self, wanted: Iterable[Wanted], total: int) -> list[Copied]:
+        """Copy versions in their order; one that is damaged or refused does not stop the others.
+
+        Raises:
+            MlregError: a place cannot be read or written. What was copied by then stays.
+        """
+        done: list[Copied] = []
+        examined: set[str] = set()
+        for each in wanted:
+            number = f" ({len(done) + 1:,} of {total:,})" if total > 1 else ""
+            try:
+                done.append(self._copy(each, f"{each.ref}{number}", examined))
+            except DamagedIndexError:
+                raise  # of the registry, not of a version
+            except (IntegrityError, RefusedError) as error:
+                done.append(Copied(each.ref, each.digest, "refused", error=_named(error, each.ref)))
+        return done
+
+    def _copy(self, wanted: Wanted, label: str, examined: set[str]) -> Copied:
+        model = self.name or wanted.model
+        entry = self.target.copy_of(model, wanted.digest)
+        if entry is not None and entry.removed is not None:
+            return Copied(wanted.ref, wanted.digest, "removed", entry.version)
+        if self.dry_run:
+            version = entry.version if entry else None
+            size = 0 if entry else self._size(wanted)
+            return Copied(wanted.ref, wanted.digest, "there" if entry else "copied", version, size)
+        arrival = arriving(self.source, wanted, label, self.progress)
+        size = sum(file.size for file in arrival.recorded.files)
+        if entry is not None:
+            mended = tuple(self.target.mend(entry.version, arrival, self.thoroughly))
+            state: State = "mended" if mended else "there"
+            return Copied(wanted.ref, wanted.digest, state, entry.version, size, mended)
+
+        def examine(file: Path, recorded: Version) -> None:
+            record = recorded.file(MODEL_FILE)
+            weights = record.sha256 if record else ""
+            if weights not in examined and not self.target.refers_to(weights):
+                self.examine(file, custom_names(read_json(arrival.parcel.manifest)))
+            examined.add(weights)
+
+        version, new = self.target.receive(arrival, model, examine, self.reason)
+        return Copied(wanted.ref, wanted.digest, "copied" if new else "there", version, size)
+
+    def _size(self, wanted: Wanted) -> int:
+        arrival = check_parcel(self.source.parcel(wanted))
+        return sum(file.size for file in arrival.recorded.files)
+
+
+def arriving(source: Source, wanted: Wanted, label: str, progress: Progress) -> Arrival:
+    """A version of a source, checked, whose files tell the progress as they are read.
+
+    Raises:
+        IntegrityError: it is damaged, or mlreg did not write it so.
+    """
+    parcel = source.parcel(wanted)
+    arrival = check_parcel(parcel)
+    if arrival.recorded.digest != wanted.digest:
+        raise IntegrityError(
+            f"{wanted.ref} arrived as another version: its manifest has sha256 "
+            f"{arrival.recorded.digest}, not {wanted.digest}.",
+            "Nothing of it was registered.",
+        )
+    total = sum(file.size for file in (*arrival.recorded.files, *arrival.evidence))
+    reading = Reading(label, total, source.place, progress)
+
+    def read(digest: str, what: str, limit_bytes: int) -> BinaryIO:
+        return reading.watched(lambda: parcel.read(digest, what, limit_bytes))
+
+    return replace(arrival, parcel=replace(parcel, read=read))
+
+
+def _named(error: MlregError, ref: str) -> MlregError:
+    """The error, which says what version it is about."""
+    if ref in error.what:
+        return error
+    kind = IntegrityError if isinstance(error, IntegrityError) else RefusedError
+    return kind(f"{ref} was not copied. {error.what}", error.remedy, error.command)

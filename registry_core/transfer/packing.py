@@ -1,0 +1,46 @@
+"""Writing versions into an archive file, which appears whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry_core.exports.outputs import Output
+from registry_core.store.local.disk import sync_folder
+from registry_core.transfer.archive import ENDING, ArchiveWriter
+from registry_core.transfer.copying import Copied, arriving
+
+if TYPE_CHECKING:
+    from registry_core.transfer.sources import Source, Wanted
+    from registry_core.types import Progress
+
+
+def output(file: Path, overwrite: bool) -> Output:
+    """The archive's place; `check` refuses one that cannot be written."""
+    fallback = Path.cwd() / f"versions{ENDING}"
+    return Output(file, False, overwrite, "mlreg pack --all -o", fallback)
+
+
+def pack(
+    source: Source, wanted: Sequence[Wanted], place: Output, progress: Progress
+) -> list[Copied]:
+    """Write versions into an archive.
+
+    Raises:
+        UsageError, StorageError: the archive cannot be written.
+        IntegrityError: a version is damaged; nothing was written.
+    """
+    done: list[Copied] = []
+    with place.draft(ENDING) as draft:
+        with draft.open("xb") as stream:
+            writer = ArchiveWriter(stream)
+            for each in wanted:
+                number = f" ({len(done) + 1:,} of {len(wanted):,})" if len(wanted) > 1 else ""
+                arrival = arriving(source, each, f"{each.ref}{number}", progress)
+                writer.add(arrival)
+                size = sum(file.size for file in arrival.recorded.files)
+                done.append(Copied(each.ref, each.digest, "copied", None, size))
+            writer.end()
+    sync_folder(place.path.absolute().parent)
+    return done
