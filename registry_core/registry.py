@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from registry_core import results
 from registry_core.errors import IntegrityError
+from registry_core.places import registry_place
 from registry_core.refs import Ref, parse_ref
 from registry_core.registry_lists import Reference
 from registry_core.registry_runs import RegistryRunner
-from registry_core.settings import find_settings, registry_place
+from registry_core.settings import find_settings
 
 if TYPE_CHECKING:
     from registry_core.plugins.manager import PluginSet

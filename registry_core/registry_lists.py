@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Self
 
 from registry_core import results
 from registry_core.formatting import better_when
+from registry_core.places import RegistryPlace
 from registry_core.records import LedgerRow, RunLog, UnfinishedRun, Version
 from registry_core.refs import Ref, check_alias_name, parse_ref
-from registry_core.settings import RegistryPlace, Settings
+from registry_core.settings import Settings
 from registry_core.store import Store
 from registry_core.store.parts import parts_at
 from registry_core.version_query import format_cursor, parse_query
@@ -80,7 +81,7 @@ class RegistryLists:
 
     def models(self) -> results.ModelList:
         """Every model, by name."""
-        return results.ModelList(self.folder, self.store.models())
+        return results.ModelList(self.place.name, self.store.models())
 
     def model_names(self) -> list[str]:
         """Every registered name, also of models that have no version left."""
@@ -121,14 +122,14 @@ class RegistryLists:
         if found and len(more) > len(found):
             next_page = format_cursor(model, query.order, found[-1].version)
         if not check_files:
-            return results.VersionList(self.folder, found, next_page)
+            return results.VersionList(self.place.name, found, next_page)
         one_of_each = {version.group: version for version in found if version.group}
         damaged = {version.ref: self.store.damaged(version) for version in found}
         unreadable = {version.ref: self.store.unreadable(version) for version in found}
         best, objective = self.store.best(model) or (None, "")
         direction, _, metric = objective.partition(" ")
         return results.VersionList(
-            self.folder,
+            self.place.name,
             found,
             next_page,
             {group: self.store.group(version) for group, version in one_of_each.items()},

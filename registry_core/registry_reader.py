@@ -221,7 +221,7 @@ class RegistryReader(RegistryLists):
         from registry_core.evaluation.groups import metrics_of
 
         versions = self.store.group_versions(model, group)
-        return results.RegisteredGroup(versions, self.folder, metrics_of(versions))
+        return results.RegisteredGroup(versions, self.place.name, metrics_of(versions))
 
     def per_example_results(self, version: Version) -> PerExampleResults | None:
         """A version's results on its test split, example by example; None without a record.

@@ -40,7 +40,7 @@ class RegistryRunner(RegistryPredictor):
 
         with runner(self.store, self.settings) as ready:
             specs, _ = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
-        return results.RunPlan(specs, self.folder)
+        return results.RunPlan(specs, self.place.name)
 
     def run(
         self,
@@ -104,7 +104,7 @@ class RegistryRunner(RegistryPredictor):
             specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
             logs = log_folder(tensorboard)
             versions = ready.run_group(specs, plugins, observe_each, logs)
-        return results.RegisteredGroup(versions, self.folder, metrics_of(versions))
+        return results.RegisteredGroup(versions, self.place.name, metrics_of(versions))
 
     def resume(
         self,
@@ -228,4 +228,4 @@ class RegistryRunner(RegistryPredictor):
         with runner(self.store, self.settings, observer, interrupts) as ready:
             (spec,), _ = ready.plan(dataset, preset, None, None, name, data_dir)
             size, sha256 = ready.examine(spec, Path(file), limits)
-        return results.ExaminedFile(spec, self.folder, Path(file), size, sha256)
+        return results.ExaminedFile(spec, self.place.name, Path(file), size, sha256)

@@ -1,4 +1,4 @@
-"""plugins.toml, and the folders of the registry and the cache.
+"""plugins.toml, and the folders of the user: for data, and for the cache.
 
 Knows the file's schema and the environment variables. Imports no plugin.
 """
@@ -6,6 +6,7 @@ Knows the file's schema and the environment variables. Imports no plugin.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -22,11 +23,26 @@ SETTINGS_FILE = "plugins.toml"
 
 # section -> known keys; None allows any key with a text as its value
 _SCHEMA: Mapping[str, Sequence[str] | None] = {
-    "registry": ("path", "rollback_days"),
+    "registry": ("path", "index", "objects", "rollback_days", "cache_gb"),
     "plugins": None,
     "extensions": None,
-    "promotion": None,  # checked by `_promotion_rules`: its keys are aliases, its values tables
+    "promotion": None,
+    "remotes": None,
 }
+# sections whose keys are names and whose values are tables; each is checked where it is read
+_OF_TABLES = ("promotion", "remotes")
+_REMOTE_KEYS = ("path", "index", "objects")
+# the size of the cache of a team's objects on this machine, if the file does not say
+CACHE_GB = 10.0
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Another registry that plugins.toml names: a folder, or both halves of a team's registry."""
+
+    path: Path | None = None
+    index: str = ""
+    objects: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,12 +51,17 @@ class Settings:
 
     Args:
         file: the file that was read; None without one.
-        registry: the registry's folder; None if the file names none.
+        registry: the registry's folder; None if the file names none. Beside `index`, the folder
+            that runs write into.
         plugins: dataset plugin's name -> module.
         extensions: extension's name -> module.
         promotion: alias -> its rule, which applies in addition to the registry's own.
         rollback_days: for how many days a version that lost any alias cannot be removed; None if
             the file does not say.
+        index: the URL of a team's index, without a password; empty if the file names none.
+        objects: the URL of a team's objects; empty if the file names none.
+        remotes: name -> another registry, to push to and pull from.
+        cache_gb: how much of a team's objects is kept on this machine, in GB.
     """
 
     file: Path | None = None
@@ -49,6 +70,10 @@ class Settings:
     extensions: Mapping[str, str] = field(default_factory=dict)
     promotion: Mapping[str, PromotionRule] = field(default_factory=dict)
     rollback_days: float | None = None
+    index: str = ""
+    objects: str = ""
+    remotes: Mapping[str, Remote] = field(default_factory=dict)
+    cache_gb: float = CACHE_GB
 
     @property
     def folder(self) -> Path:
@@ -101,8 +126,8 @@ def read_settings(file: Path) -> Settings:
         said = str(error).replace("end of document", f"{end}, the end")
         raise UsageError(f"{file} is not valid TOML: {said}.") from error
     _check(tables, text, file)
-    path = tables.get("registry", {}).get("path")
-    days = tables.get("registry", {}).get("rollback_days")
+    registry = tables.get("registry", {})
+    path, days = registry.get("path"), registry.get("rollback_days")
     return Settings(
         file=file,
         registry=file.parent / expand_home(path, f"[registry] path in {file}") if path else None,
@@ -110,72 +135,23 @@ def read_settings(file: Path) -> Settings:
         extensions=tables.get("extensions", {}),
         promotion=_promotion_rules(tables.get("promotion", {}), days, text, file),
         rollback_days=days,
+        index=registry.get("index", ""),
+        objects=registry.get("objects", ""),
+        remotes=_remotes(tables.get("remotes", {}), text, file),
+        cache_gb=registry.get("cache_gb", CACHE_GB),
     )
 
 
-@dataclass(frozen=True)
-class RegistryPlace:
-    """Where the registry is, and what chose it.
-
-    Args:
-        folder: the registry's folder; it may not exist yet. Of a team's registry, the folder of
-            this machine that runs write into.
-        named_by: what names it: `--registry`, `MLREG_HOME`, or the path of plugins.toml; empty for
-            the default, the user's data folder.
-        index: the URL of a team's database, perhaps with a password; empty for a folder.
-        objects: the URL of a team's objects; empty for a folder.
-    """
-
-    folder: Path
-    named_by: str = ""
-    index: str = ""
-    objects: str = ""
-
-    @property
-    def name(self) -> str:
-        """The registry as it can be shown: its folder, or both URLs without a password."""
-        if not self.index:
-            return str(self.folder)
-        return f"{without_password(self.index)} and {self.objects}"
-
-    @property
-    def reason(self) -> str:
-        """Why this folder, as the end of a sentence."""
-        if self.named_by:
-            return f"named by {self.named_by}"
-        return "the default, as neither --registry, MLREG_HOME nor a plugins.toml names one"
-
-
-def without_password(url: str) -> str:
-    """A URL as it can be shown: without a password, and without parameters."""
-    from urllib.parse import urlsplit, urlunsplit
-
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))
-
-
-def registry_place(option: Path | None, settings: Settings) -> RegistryPlace:
-    """Find the registry: the option, MLREG_HOME, plugins.toml, or the user's data folder.
-
-    Args:
-        option: the value of `--registry`, or None.
-        settings: the content of plugins.toml.
+def data_folder(variable: str) -> Path:
+    """The user's data folder for mlreg.
 
     Raises:
-        UsageError: the path starts with `~` or `~user`, and that user has no home folder.
+        UsageError: HOME is not known; the message names the variable to set.
     """
-    if option is not None:
-        return RegistryPlace(expand_home(str(option), "--registry"), "--registry")
-    if home := os.environ.get("MLREG_HOME"):
-        return RegistryPlace(expand_home(home, "MLREG_HOME"), "MLREG_HOME")
-    if settings.registry is not None:
-        return RegistryPlace(settings.registry, str(settings.file))
     import platformdirs  # takes 11 ms, so only if it is needed
 
-    with _homeless("MLREG_HOME"):
-        folder = platformdirs.user_data_dir("mlreg", appauthor=False)
-        return RegistryPlace(Path(folder).expanduser())
+    with _homeless(variable):
+        return Path(platformdirs.user_data_dir("mlreg", appauthor=False)).expanduser()
 
 
 def cache_folder(name: str) -> Path:
@@ -263,19 +239,79 @@ def _check(tables: Mapping[str, Any], text: str, file: Path) -> None:
             raise _unknown(section, list(_SCHEMA), text, file)
         if not isinstance(table, dict):
             raise _misplaced(f"'{section}' is a section, not a value", section, text, file)
-        if section == "promotion":
+        if section in _OF_TABLES:
             continue
         known = _SCHEMA[section]
         for key, value in table.items():
             if known is not None and key not in known:
                 raise _unknown(key, list(known), text, file, section)
-            if key == "rollback_days" and known is not None:
-                wrong = wrong_value(key, value, "")
-            else:
-                text_only = f"must be a text, not {type(value).__name__}"
-                wrong = None if isinstance(value, str) else text_only
+            wrong = _wrong_setting(key, value) if known is not None else _wrong_text(value)
             if wrong:
                 raise _misplaced(f"'{key}' {wrong}", key, text, file, section)
+    _check_halves(tables.get("registry", {}), text, file, "registry")
+
+
+def _wrong_setting(key: str, value: Any) -> str | None:
+    """What is wrong with a value of [registry]; None if nothing is."""
+    if key == "rollback_days":
+        return wrong_value(key, value, "")
+    if key == "cache_gb":
+        positive = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        return None if positive and value < math.inf else "must be a number above 0"
+    return _wrong_text(value)
+
+
+def _wrong_text(value: Any) -> str | None:
+    return None if isinstance(value, str) else f"must be a text, not {type(value).__name__}"
+
+
+def _check_halves(table: Mapping[str, Any], text: str, file: Path, section: str) -> None:
+    """Check the URLs of a team's registry, which come in pairs and have no password."""
+    if not {"index", "objects"} & table.keys():
+        return
+    from registry_core.urls import has_password, index_problem, objects_problem, without_password
+
+    for key, other, problem_of in (
+        ("index", "objects", index_problem),
+        ("objects", "index", objects_problem),
+    ):
+        url = table.get(key)
+        if url is None:
+            continue
+        if problem := problem_of(url):
+            raise _misplaced(f"'{key}' {problem}", key, text, file, section)
+        if has_password(url):
+            raise UsageError(
+                f"{file}, {_place(key, text, section)}: '{key}' has a password.",
+                "This file is read by everyone who has the project. Put the password into "
+                f'~/.pgpass or PGPASSWORD, and write: {key} = "{without_password(url)}"',
+                "man 5 pgpass",
+            )
+        if other not in table:
+            raise _misplaced(f"'{key}' needs '{other}' beside it", key, text, file, section)
+
+
+def _remotes(tables: Mapping[str, Any], text: str, file: Path) -> Mapping[str, Remote]:
+    remotes = {}
+    for name, table in tables.items():
+        section = f"remotes.{name}"
+        if not isinstance(table, dict):
+            raise _misplaced(f"'{name}' is a section, [{section}]", name, text, file)
+        if not is_alias_name(name):
+            raise _misplaced(f"'{name}' cannot name a remote", name, text, file)
+        for key, value in table.items():
+            if key not in _REMOTE_KEYS:
+                raise _unknown(key, list(_REMOTE_KEYS), text, file, section)
+            if wrong := _wrong_text(value):
+                raise _misplaced(f"'{key}' {wrong}", key, text, file, section)
+        _check_halves(table, text, file, section)
+        path, index = table.get("path"), table.get("index", "")
+        if bool(path) == bool(index):
+            what = f"'{name}' has {'both' if path else 'neither'} a path {'and' if path else 'nor'}"
+            raise _misplaced(f"{what} an index", name, text, file)
+        folder = file.parent / expand_home(path, f"[{section}] path in {file}") if path else None
+        remotes[name] = Remote(folder, index, table.get("objects", ""))
+    return remotes
 
 
 def _promotion_rules(

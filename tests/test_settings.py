@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from registry_core.errors import UsageError
+from registry_core.places import named_registry, registry_place
 from registry_core.settings import (
     Settings,
     cache_folder,
     find_settings,
     read_settings,
-    registry_place,
 )
 
 
@@ -145,6 +145,127 @@ def test_the_registry_folder_has_an_order_of_precedence(tmp_path, monkeypatch):
     default = registry_place(None, Settings()).folder
     assert default.name == "mlreg"
     assert Path(os.environ["HOME"]) in default.parents
+
+
+INDEX, OBJECTS = "postgresql://db.example/models", "s3://models/team"
+
+
+def test_a_team_registry_is_named_by_the_file_or_the_environment(tmp_path, monkeypatch):
+    """The option and MLREG_HOME still name a folder; the environment overrides the file."""
+    text = f'[registry]\nindex = "{INDEX}"\nobjects = "{OBJECTS}"\ncache_gb = 2.5\n'
+    settings = read_settings(written(tmp_path, text))
+    place = registry_place(None, settings)
+    assert (place.index, place.objects, place.cache_gb) == (INDEX, OBJECTS, 2.5)
+    assert place.name == f"{INDEX} and {OBJECTS}"
+    assert place.folder.parent.name == "team"
+    assert registry_place(tmp_path, settings).index == ""
+    monkeypatch.setenv("MLREG_INDEX", "postgresql://ann:secret@db.example/other")
+    other = registry_place(None, settings)
+    assert other.objects == OBJECTS
+    assert other.name == f"postgresql://ann@db.example/other and {OBJECTS}"
+    assert other.folder != place.folder
+    monkeypatch.delenv("MLREG_INDEX")
+    monkeypatch.setenv("MLREG_HOME", str(tmp_path))
+    assert registry_place(None, settings).index == ""
+
+
+def test_runs_of_a_team_registry_write_where_the_file_says(tmp_path):
+    """`path` beside `index` is the folder of this machine."""
+    text = f'[registry]\nindex = "{INDEX}"\nobjects = "{OBJECTS}"\npath = "scratch"\n'
+    assert registry_place(None, read_settings(written(tmp_path, text))).folder == (
+        tmp_path / "scratch"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"MLREG_INDEX": INDEX}, "nothing names the objects beside it"),
+        ({"MLREG_OBJECTS": OBJECTS}, "nothing names the index beside it"),
+        ({"MLREG_INDEX": INDEX, "MLREG_HOME": "/kept"}, "MLREG_HOME and MLREG_INDEX are both set"),
+        ({"MLREG_INDEX": "mysql://a:secret@b/c", "MLREG_OBJECTS": OBJECTS}, "must begin with post"),
+        ({"MLREG_INDEX": "postgresql://[a/b", "MLREG_OBJECTS": OBJECTS}, "is no URL"),
+        ({"MLREG_INDEX": INDEX, "MLREG_OBJECTS": "s3:bucket"}, "must be s3://BUCKET"),
+        ({"MLREG_INDEX": INDEX, "MLREG_OBJECTS": "s3://key:secret@b"}, "belong to the environment"),
+        ({"MLREG_INDEX": INDEX, "MLREG_OBJECTS": "s3://b/a//c"}, "has an empty part"),
+    ],
+)
+def test_half_of_a_team_registry_is_refused_and_no_password_is_shown(monkeypatch, variables, said):
+    """Before anything connects."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=said) as caught:
+        registry_place(None, Settings())
+    assert "secret" not in f"{caught.value.what} {caught.value.remedy} {caught.value.command}"
+
+
+@pytest.mark.parametrize("table", ["registry", "remotes.hospital"])
+@pytest.mark.parametrize(
+    ("index", "objects"),
+    [
+        ("postgresql://ann:secret@db.example/models", OBJECTS),
+        ("postgresql://db.example/models?password=secret", OBJECTS),
+        (INDEX, "s3://key:secret@models/team"),
+    ],
+)
+def test_a_password_in_plugins_toml_is_refused_with_its_place(tmp_path, table, index, objects):
+    """The message shows how to write the line, without the password."""
+    error = refused(tmp_path, f'[{table}]\nindex = "{index}"\nobjects = "{objects}"\n')
+    assert f"line {2 if 'secret' in index else 3}, column 1" in error.what
+    assert "secret" not in f"{error.what} {error.remedy} {error.command}"
+    if index != INDEX:
+        assert "PGPASSWORD" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        (f'[registry]\nindex = "{INDEX}"\n', "line 2, column 1", "needs 'objects' beside it"),
+        (f'[registry]\nobjects = "{OBJECTS}"\n', "line 2, column 1", "needs 'index' beside it"),
+        (
+            '[registry]\nindex = "mysql://a/b"\n',
+            "line 2, column 1",
+            "must begin with postgresql://",
+        ),
+        ("[registry]\ncache_gb = 0\n", "line 2, column 1", "must be a number above 0"),
+        ("[remotes]\na = 'b'\n", "line 2, column 1", "'a' is a section, [remotes.a]"),
+        ("[remotes.A]\npath = 'b'\n", "line 1, column 10", "'A' cannot name a remote"),
+        ("[remotes.a]\n", "line 1, column 10", "'a' has neither a path nor an index"),
+        ("[remotes.a]\npaht = 'b'\n", "line 2, column 1", "'paht' is not a known key"),
+        ("[remotes.a]\npath = 3\n", "line 2, column 1", "'path' must be a text, not int"),
+        (
+            f"[remotes.a]\npath = 'b'\nindex = '{INDEX}'\nobjects = '{OBJECTS}'\n",
+            "line 1, column 10",
+            "'a' has both a path and an index",
+        ),
+    ],
+)
+def test_errors_about_other_registries_have_line_and_column(tmp_path, text, place, said):
+    """For one half of a team's registry, and for remotes."""
+    error = refused(tmp_path, text)
+    assert place in error.what
+    assert said in error.what
+
+
+def test_a_command_names_another_registry_by_its_remote_or_its_folder(tmp_path, monkeypatch):
+    """A word that is neither is not made a folder by mistake."""
+    text = (
+        f'[remotes.team]\nindex = "{INDEX}"\nobjects = "{OBJECTS}"\n[remotes.lab]\npath = "lab"\n'
+    )
+    settings = read_settings(written(tmp_path, text))
+    team = named_registry("team", settings)
+    assert (team.index, team.objects) == (INDEX, OBJECTS)
+    assert team.reason == f"named by [remotes.team] in {settings.file}"
+    assert named_registry("lab", settings).folder == tmp_path / "lab"
+    monkeypatch.chdir(tmp_path)
+    assert named_registry("./new", settings).folder == Path("new")
+    (tmp_path / "there").mkdir()
+    assert named_registry("there", settings).folder == Path("there")
+    with pytest.raises(UsageError, match="no remote 'taem'") as caught:
+        named_registry("taem", settings)
+    assert "lab, team" in caught.value.remedy
+    with pytest.raises(UsageError, match="not a URL of postgresql"):
+        named_registry(INDEX, settings)
 
 
 def test_the_cache_folder_is_the_users_or_from_mlreg_cache(tmp_path, monkeypatch):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import shlex
 
 from registry_core.errors import UsageError
+from registry_core.places import RegistryPlace
 from registry_core.registry import Registry
-from registry_core.settings import RegistryPlace
 from registry_core.terminal import output
 
 # a preset of this name, by convention, takes little time
@@ -29,6 +29,9 @@ def check_registry(place: RegistryPlace, state: str, needs_versions: bool = True
     Raises:
         UsageError: no registry is there.
     """
+    if place.index:
+        _check_team(place, state)
+        return
     folder = place.folder
     if state == "file":
         raise UsageError(
@@ -54,6 +57,15 @@ def check_registry(place: RegistryPlace, state: str, needs_versions: bool = True
         )
 
 
+def _check_team(place: RegistryPlace, state: str) -> None:
+    if state == "missing":
+        raise UsageError(
+            f"No registry in {place.name}: it was not set up yet.",
+            f"It is {place.reason}. Setting it up once makes its tables.",
+            "mlreg registry init",
+        )
+
+
 def note_empty(registry: Registry, what: str) -> None:
     """Note that a registry has none of something yet, and why this registry was used.
 
@@ -61,7 +73,7 @@ def note_empty(registry: Registry, what: str) -> None:
         registry: the registry.
         what: what it has none of: `models`.
     """
-    output.print_note(f"No {what} in {registry.folder} yet ({registry.place.reason}).")
+    output.print_note(f"No {what} in {registry.place.name} yet ({registry.place.reason}).")
     output.print_hint(f"Try: mlreg {_first_run()}")
 
 

@@ -34,7 +34,7 @@ def show_registered(version: Version, registry: Registry, as_json: bool, quiet: 
     from registry_core.terminal import output
 
     if as_json:
-        output.print_json(RegisteredVersion(version, registry.folder).to_json())
+        output.print_json(RegisteredVersion(version, registry.place.name).to_json())
     elif quiet:
         output.print_references([version.ref])
     else:

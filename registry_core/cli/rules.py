@@ -57,7 +57,7 @@ def list_rules(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     elif rules:
         show_rules(rules, rules.holders, rules.meant)
     else:
-        output.print_text(f"No alias has a rule in {registry.folder}.")
+        output.print_text(f"No alias has a rule in {registry.place.name}.")
         output.print_hint("To set one: mlreg rules set production --floor test_accuracy=0.75")
     for alias in rules.conflicting:
         output.print_warning(
@@ -211,7 +211,7 @@ def _show(registry: Registry, changes: RuleChanges, as_json: bool, quiet: bool) 
     else:
         show_rule_changes(changes, changes.dry_run)
         if not changes.dry_run and any(change.changed for change in changes):
-            output.print_hint(f"Kept in {registry.folder}: it applies from every folder.")
+            output.print_hint(f"Kept in {registry.place.name}: it applies from every folder.")
     for warning in changes.warnings:
         output.print_warning(warning)
 

@@ -63,7 +63,7 @@ def ui(
                     output.print_note(f"For another browser: {url}")
                 return
             is_first = False
-            output.print_note(f"Registry: {registry.folder}")
+            output.print_note(f"Registry: {registry.place.name}")
             output.print_text(place.url)
             streams.out().flush()
             for url in place.proxied:

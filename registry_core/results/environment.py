@@ -54,17 +54,28 @@ def _or_problem(ask: Callable[[], Any]) -> Any:
 
 
 def _registry(registry: RegistryReader) -> dict[str, Any]:
-    exists = os.path.isdir(registry.folder)  # noqa: PTH112 - never raises
+    from registry_core.urls import without_password
+
+    place = registry.place
     found = {
-        "folder": str(registry.folder),
-        "reason": registry.place.reason,
-        "exists": exists,
+        "folder": str(place.folder),
+        "index": without_password(place.index) or None,
+        "objects": place.objects or None,
+        "reason": place.reason,
+        "exists": False,
+        "models": None,
     }
 
-    def models() -> dict[str, Any]:
-        return {"models": len(registry.models())}
+    def content() -> dict[str, Any]:
+        if place.index and registry.store.state() == "missing":
+            return {}
+        return {"exists": True, "models": len(registry.models())}
 
-    return {**found, "models": None, **(_or_problem(models) if exists else {})}
+    if place.index:
+        return {**found, **_or_problem(content)}
+    if not os.path.isdir(place.folder):  # noqa: PTH112 - never raises
+        return found
+    return {**found, "exists": True, **_or_problem(content)}
 
 
 def _settings() -> dict[str, Any]:

@@ -23,11 +23,11 @@ class RunPlan(Listing["RunSpec"]):
 
     Args:
         specs: one for each seed, in order.
-        registry: the folder that the versions would go to.
+        registry: where the versions would go.
     """
 
     specs: Sequence[RunSpec]
-    registry: Path
+    registry: str
 
     @property
     def _items(self) -> Sequence[RunSpec]:
@@ -55,14 +55,14 @@ class ExaminedFile:
 
     Args:
         spec: the plugin and preset that it would be measured with, and the name it would get.
-        registry: the folder that the version would go to.
+        registry: where the version would go.
         file: the file.
         size: of the file, in bytes.
         sha256: of the file, in hex.
     """
 
     spec: RunSpec
-    registry: Path
+    registry: str
     file: Path
     size: int
     sha256: str
@@ -83,13 +83,13 @@ def _planned(spec: RunSpec) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """A new version, and the folder of its registry."""
+    """A new version, and where it is."""
 
     version: Version
-    registry: Path
+    registry: str
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": self.version.to_json(), "registry": str(self.registry)}
+        return {"version": self.version.to_json(), "registry": self.registry}
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,12 @@ class RegisteredGroup(Listing[Version]):
 
     Args:
         versions: one for each seed.
-        registry: the folder of their registry.
+        registry: where they are.
         summary: metric -> mean, standard deviation and interval over the versions.
     """
 
     versions: Sequence[Version]
-    registry: Path
+    registry: str
     summary: Mapping[str, SummaryStats]
 
     @property
@@ -114,6 +114,6 @@ class RegisteredGroup(Listing[Version]):
         return {
             "versions": [version.to_json() for version in self.versions],
             "group": self.versions[0].group,
-            "registry": str(self.registry),
+            "registry": self.registry,
             "summary": {name: found.to_json() for name, found in self.summary.items()},
         }

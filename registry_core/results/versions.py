@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ModelList(Listing[ModelSummary]):
     """The models of a registry, by name."""
 
-    registry: Path
+    registry: str
     models: Sequence[ModelSummary]
 
     @property
@@ -31,7 +31,7 @@ class ModelList(Listing[ModelSummary]):
 
     def to_json(self) -> dict[str, Any]:
         models = [summary.to_json() for summary in self.models]
-        return {"registry": str(self.registry), "models": models}
+        return {"registry": self.registry, "models": models}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class VersionList(Listing[Version]):
     """Versions of one model, newest first unless they are sorted otherwise.
 
     Args:
-        registry: the registry's folder.
+        registry: the registry, as it is shown: its folder, or both URLs of a team's.
         versions: the versions.
         next: the place in the list where the limit cut it, for `after`; None at its end.
         groups: the versions of each group that one of these belongs to, by the group's id.
@@ -50,7 +50,7 @@ class VersionList(Listing[Version]):
         best_by: by what, as in `test_mae, lower is better`.
     """
 
-    registry: Path
+    registry: str
     versions: Sequence[Version]
     next: str | None = None
     groups: Mapping[str, Sequence[Version]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class VersionList(Listing[Version]):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "registry": str(self.registry),
+            "registry": self.registry,
             "versions": [version.to_json() for version in self.versions],
             "tags": {each.ref: dict(each.tags) for each in self.versions if each.tags},
             "groups": {each.ref: each.group for each in self.versions if each.group},

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import UsageError
-from registry_core.settings import RegistryPlace, without_password
+from registry_core.places import RegistryPlace
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import Index, LedgerCopy, Objects, Workspaces
@@ -61,7 +61,7 @@ def parts_at(place: RegistryPlace, busy_seconds: float = 30.0) -> Parts:
         UsageError: as `team_parts`.
     """
     if place.index:
-        return team_parts(place.folder, place.index, place.objects, busy_seconds)
+        return team_parts(place.folder, place.index, place.objects, busy_seconds, place.cache_gb)
     return folder_parts(place.folder, busy_seconds)
 
 
@@ -90,7 +90,9 @@ def folder_parts(folder: Path, busy_seconds: float) -> Parts:
     )
 
 
-def team_parts(folder: Path, index_url: str, objects_url: str, busy_seconds: float) -> Parts:
+def team_parts(
+    folder: Path, index_url: str, objects_url: str, busy_seconds: float, cache_gb: float = 10.0
+) -> Parts:
     """The parts of a team's registry.
 
     Args:
@@ -98,11 +100,13 @@ def team_parts(folder: Path, index_url: str, objects_url: str, busy_seconds: flo
         index_url: `postgresql://…`.
         objects_url: `s3://bucket/prefix`.
         busy_seconds: how long to wait for another client's lock.
+        cache_gb: how much of the objects is kept on this machine, in GB.
 
     Raises:
         UsageError: a library is not installed, or a URL is malformed.
     """
     from registry_core.store.local.workspaces import LocalWorkspaces
+    from registry_core.urls import without_password
 
     with _libraries():
         index = _load("postgres.index", "PostgresIndex")(index_url, busy_seconds)
@@ -111,7 +115,7 @@ def team_parts(folder: Path, index_url: str, objects_url: str, busy_seconds: flo
         return Parts(
             folder,
             index,
-            _load("s3.cache", "CachedObjects")(objects),
+            _load("s3.cache", "CachedObjects")(objects, cache_gb),
             _load("postgres.leases", "LeasedWorkspaces")(runs, index),
             _load("s3.ledger_objects", "LedgerObjects")(objects),
             f"{without_password(index_url)} and {objects_url}",

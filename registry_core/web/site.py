@@ -112,7 +112,7 @@ class Site:
             file_url=self.file_url,
             evidence=_evidence,
             form_token=self.form_token,
-            registry=str(self.registry.folder),
+            registry=self.registry.place.name,
             draw=charts.draw,
             sparkline=charts.sparkline,
             render_sections=render_sections,

@@ -9,8 +9,9 @@ import pytest
 from cli_helpers import assert_error, faked, fill, in_turn
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
+from registry_core.places import registry_place
 from registry_core.registry import open_registry
-from registry_core.settings import Settings, registry_place
+from registry_core.settings import Settings
 
 pytestmark = pytest.mark.processes
 

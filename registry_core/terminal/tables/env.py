@@ -46,7 +46,12 @@ def show_environment(found: Mapping[str, Any]) -> None:
 def _show_place(label: str, place: Mapping[str, Any], state: str = "") -> None:
     """Show a folder on its own line, so that it can be copied; below it, why it was chosen."""
     if "folder" in place:
-        _show(label, place["folder"])
+        halves = [place[half] for half in ("index", "objects") if place.get(half)]
+        for each in halves or [place["folder"]]:
+            _show(label, each)
+            label = ""
+        if halves:
+            _show("", f"runs write to {place['folder']}")
         _show_list("", [place["reason"], *([state] if state else [])], separator="; ")
         label = ""
     _show_problem(label, place)
