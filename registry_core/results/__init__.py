@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from registry_core.results.runs import RegisteredGroup as RegisteredGroup
     from registry_core.results.runs import RegisteredVersion as RegisteredVersion
     from registry_core.results.runs import RunPlan as RunPlan
+    from registry_core.results.transfers import TransferredVersions as TransferredVersions
     from registry_core.results.versions import ModelList as ModelList
     from registry_core.results.versions import RemovedVersions as RemovedVersions
     from registry_core.results.versions import VersionDetails as VersionDetails
@@ -59,6 +60,7 @@ _MODULES = {
     "RestoredVersion": "changes",
     "RunPlan": "runs",
     "TaggedVersion": "changes",
+    "TransferredVersions": "transfers",
     "Verification": "files",
     "VerifiedData": "plugins",
     "VersionDetails": "versions",

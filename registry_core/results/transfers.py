@@ -46,7 +46,8 @@ class TransferredVersions:
         named = ", ".join(refused[:_NAMED]) + (", …" if len(refused) > _NAMED else "")
         return (kind or type(errors[0]))(
             f"{len(refused)} versions were not copied: {named}.",
-            "The others were. The reason of each is above.",
+            f"{'The others were' if self.count('refused') < len(self.versions) else 'None was'}. "
+            "The reason of each is above.",
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -232,7 +232,7 @@ class ArchiveSource:
             for each in value["versions"]:
                 packed = _packed(each)
                 found[packed.wanted.ref] = packed
-            if not (isinstance(registry, str) and _DIGEST.fullmatch(registry) or not found):
+            if not isinstance(registry, str) or (found and not _DIGEST.fullmatch(registry)):
                 raise ValueError("it does not say which registry it is of")
             if len(found) != len(value["versions"]):
                 raise ValueError("it has a version twice")

@@ -6,7 +6,7 @@ the next time the rest is copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -82,7 +82,7 @@ class Copying:
     thoroughly: bool = True
     dry_run: bool = False
 
-    def copy(self, wanted: Iterable[Wanted], total: int) -> list[Copied]:
+    def copy(self, wanted: Sequence[Wanted]) -> list[Copied]:
         """Copy versions in their order; one that is damaged or refused does not stop the others.
 
         Raises:
@@ -91,9 +91,9 @@ class Copying:
         done: list[Copied] = []
         examined: set[str] = set()
         for each in wanted:
-            number = f" ({len(done) + 1:,} of {total:,})" if total > 1 else ""
+            label = label_of(each, len(done), len(wanted))
             try:
-                done.append(self._copy(each, f"{each.ref}{number}", examined))
+                done.append(self._copy(each, label, examined))
             except DamagedIndexError:
                 raise  # of the registry, not of a version
             except (IntegrityError, RefusedError) as error:
@@ -107,7 +107,7 @@ class Copying:
             return Copied(wanted.ref, wanted.digest, "removed", entry.version)
         if self.dry_run:
             version = entry.version if entry else None
-            size = 0 if entry else self._size(wanted)
+            size = 0 if entry else size_of(self.source, wanted)
             return Copied(wanted.ref, wanted.digest, "there" if entry else "copied", version, size)
         arrival = arriving(self.source, wanted, label, self.progress)
         size = sum(file.size for file in arrival.recorded.files)
@@ -126,9 +126,15 @@ class Copying:
         version, new = self.target.receive(arrival, model, examine, self.reason)
         return Copied(wanted.ref, wanted.digest, "copied" if new else "there", version, size)
 
-    def _size(self, wanted: Wanted) -> int:
-        arrival = check_parcel(self.source.parcel(wanted))
-        return sum(file.size for file in arrival.recorded.files)
+
+def label_of(wanted: Wanted, done: int, total: int) -> str:
+    """What the progress shows: `cifar10@3 (2 of 200)`."""
+    return f"{wanted.ref} ({done + 1:,} of {total:,})" if total > 1 else wanted.ref
+
+
+def size_of(source: Source, wanted: Wanted) -> int:
+    """The size of a version's files, in bytes."""
+    return sum(file.size for file in check_parcel(source.parcel(wanted)).recorded.files)
 
 
 def arriving(source: Source, wanted: Wanted, label: str, progress: Progress) -> Arrival:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from registry_core.exports.outputs import Output
 from registry_core.store.local.disk import sync_folder
 from registry_core.transfer.archive import ENDING, ArchiveWriter
-from registry_core.transfer.copying import Copied, arriving
+from registry_core.transfer.copying import Copied, arriving, label_of, size_of
 
 if TYPE_CHECKING:
     from registry_core.transfer.sources import Source, Wanted
@@ -23,24 +23,27 @@ def output(file: Path, overwrite: bool) -> Output:
 
 
 def pack(
-    source: Source, wanted: Sequence[Wanted], place: Output, progress: Progress
+    source: Source, wanted: Sequence[Wanted], place: Output, progress: Progress, dry_run: bool
 ) -> list[Copied]:
-    """Write versions into an archive.
+    """Write versions into an archive; with a dry run, only say which.
 
     Raises:
         UsageError, StorageError: the archive cannot be written.
         IntegrityError: a version is damaged; nothing was written.
     """
+    if dry_run:
+        return [
+            Copied(each.ref, each.digest, "copied", None, size_of(source, each)) for each in wanted
+        ]
     done: list[Copied] = []
-    with place.draft(ENDING) as draft:
-        with draft.open("xb") as stream:
-            writer = ArchiveWriter(stream)
-            for each in wanted:
-                number = f" ({len(done) + 1:,} of {len(wanted):,})" if len(wanted) > 1 else ""
-                arrival = arriving(source, each, f"{each.ref}{number}", progress)
-                writer.add(arrival)
-                size = sum(file.size for file in arrival.recorded.files)
-                done.append(Copied(each.ref, each.digest, "copied", None, size))
-            writer.end()
+    with place.draft(ENDING) as draft, draft.open("xb") as stream:
+        writer = ArchiveWriter(stream)
+        for each in wanted:
+            label = label_of(each, len(done), len(wanted))
+            arrival = arriving(source, each, label, progress)
+            writer.add(arrival)
+            size = sum(file.size for file in arrival.recorded.files)
+            done.append(Copied(each.ref, each.digest, "copied", None, size))
+        writer.end()
     sync_folder(place.path.absolute().parent)
     return done
