@@ -293,6 +293,10 @@ _FILES = {
     "rules": "rules",
     "alias": "tags",
     "tag": "tags",
+    "push": "transfers",
+    "pull": "transfers",
+    "pack": "transfers",
+    "unpack": "transfers",
     "rm": "maintenance",
     "restore": "maintenance",
     "gc": "maintenance",
@@ -311,6 +315,7 @@ PANELS = {
     "Look": ("list", "show", "compare", "history", "report", "ui"),
     "Release": ("promote", "rollback", "alias", "tag", "rules"),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
+    "Share": ("push", "pull", "pack", "unpack"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "plugins", "data", "env", "help"),
 }

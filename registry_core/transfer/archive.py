@@ -159,13 +159,14 @@ class ArchiveSource:
                 f"{shown(str(file))[1:-1]} cannot be read: {reason}.",
                 "Name an archive that `mlreg pack` wrote.",
             ) from error
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise UsageError(
+                f"{file} is not a regular file.", "Name an archive that `mlreg pack` wrote."
+            )
         self._stream = os.fdopen(descriptor, "rb")
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise UsageError(
-                    f"{file} is not a regular file.", "Name an archive that `mlreg pack` wrote."
-                )
             self._members = self._scan(status.st_size)
         except BaseException:
             self._stream.close()

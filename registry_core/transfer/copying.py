@@ -21,13 +21,12 @@ from registry_core.records import MODEL_FILE
 from registry_core.store.arrivals import Arrival, check_parcel
 from registry_core.store.manifest import read_json
 from registry_core.transfer.examination import ModelExaminer, custom_names
-from registry_core.transfer.streams import Reading
+from registry_core.transfer.streams import QuietAtFirst, Reading
 
 if TYPE_CHECKING:
     from registry_core.records import Version
     from registry_core.store import Store
     from registry_core.transfer.sources import Source, Wanted
-    from registry_core.types import Progress
 
 # copied: it is a new version here. there: it was here already. mended: so it was, and files of it
 # that were missing or damaged were put again. removed: it was removed here, and can be restored.
@@ -76,7 +75,7 @@ class Copying:
     source: Source
     target: Store
     examine: ModelExaminer
-    progress: Progress
+    progress: QuietAtFirst
     name: str = ""
     reason: str = ""
     thoroughly: bool = True
@@ -137,7 +136,7 @@ def size_of(source: Source, wanted: Wanted) -> int:
     return sum(file.size for file in check_parcel(source.parcel(wanted)).recorded.files)
 
 
-def arriving(source: Source, wanted: Wanted, label: str, progress: Progress) -> Arrival:
+def arriving(source: Source, wanted: Wanted, label: str, progress: QuietAtFirst) -> Arrival:
     """A version of a source, checked, whose files tell the progress as they are read.
 
     Raises:
@@ -165,4 +164,7 @@ def _named(error: MlregError, ref: str) -> MlregError:
     if ref in error.what:
         return error
     kind = IntegrityError if isinstance(error, IntegrityError) else RefusedError
-    return kind(f"{ref} was not copied. {error.what}", error.remedy, error.command)
+    return kind(
+        f"{ref} was not copied. {error.what}",
+        "Nothing of it was registered. Look at the version where it comes from.",
+    )

@@ -13,7 +13,7 @@ from registry_core.transfer.copying import Copied, arriving, label_of, size_of
 
 if TYPE_CHECKING:
     from registry_core.transfer.sources import Source, Wanted
-    from registry_core.types import Progress
+    from registry_core.transfer.streams import QuietAtFirst
 
 
 def output(file: Path, overwrite: bool) -> Output:
@@ -23,7 +23,7 @@ def output(file: Path, overwrite: bool) -> Output:
 
 
 def pack(
-    source: Source, wanted: Sequence[Wanted], place: Output, progress: Progress, dry_run: bool
+    source: Source, wanted: Sequence[Wanted], place: Output, progress: QuietAtFirst, dry_run: bool
 ) -> list[Copied]:
     """Write versions into an archive; with a dry run, only say which.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -11,6 +12,26 @@ from registry_core.errors import StorageError
 
 if TYPE_CHECKING:
     from registry_core.types import Progress
+
+
+# What takes less time is not worth a line.
+_QUIET_SECONDS = 1.0
+
+
+class QuietAtFirst:
+    """A progress that shows nothing of what is done soon.
+
+    Args:
+        progress: is told about the rest.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._shown_from = time.monotonic() + _QUIET_SECONDS
+
+    def step(self, what: str, done: int, total: int) -> None:
+        if time.monotonic() > self._shown_from:
+            self._progress.step(what, done, total)
 
 
 class Reading:
@@ -23,7 +44,7 @@ class Reading:
         progress: is told how much was read.
     """
 
-    def __init__(self, what: str, total: int, place: str, progress: Progress) -> None:
+    def __init__(self, what: str, total: int, place: str, progress: QuietAtFirst) -> None:
         self._what, self._total, self._place = what, total, place
         self._progress = progress
         self._done = 0
