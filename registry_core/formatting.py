@@ -150,7 +150,7 @@ def when(moment: str) -> str:
 
 
 def copy_of(origin: Origin) -> str:
-    """Where a copied version was registered first: `cifar10@3 of registry 0f3a9b2c1d4e`."""
+    """Where a copied version was registered first: `flowers@3 of registry 0f3a9b2c1d4e`."""
     return f"{origin.ref} of registry {origin.registry[:12]}"
 
 

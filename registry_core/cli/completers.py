@@ -100,9 +100,9 @@ def _versions_and_registry(typed: Mapping[str, Any], incomplete: str) -> Iterabl
     """References, and after the first word remotes; folders where nothing fits."""
     from registry_core.settings import find_settings
 
-    words, models = typed["words"], _registry().model_names()
-    named = models if typed.get("every") else _one_reference(incomplete)
-    return [*named, *find_settings().remotes] if words or typed.get("every") else named
+    if typed.get("every"):
+        return [*_registry().model_names(), *find_settings().remotes]
+    return [*_one_reference(incomplete), *(find_settings().remotes if typed["words"] else ())]
 
 
 def _removed(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:

@@ -127,7 +127,7 @@ class Copying:
 
 
 def label_of(wanted: Wanted, done: int, total: int) -> str:
-    """What the progress shows: `cifar10@3 (2 of 200)`."""
+    """What the progress shows: `flowers@3 (2 of 200)`."""
     return f"{wanted.ref} ({done + 1:,} of {total:,})" if total > 1 else wanted.ref
 
 
