@@ -301,6 +301,30 @@ class Promotion:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """A signature of a version, by the row of the ledger that records it.
+
+    Args:
+        key: the fingerprint of the public key, which is also the digest of the key's object.
+        digest: sha256 of the signature, in hex.
+        row: the number of the ledger's row.
+        at: UTC time, ISO 8601.
+        who: the account that signed.
+        reason: the reason that the user gave.
+    """
+
+    key: str
+    digest: str
+    row: int
+    at: str
+    who: str
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
 class Objection:
     """A reason against a promotion, from `mlreg_check_promotion`.
 
@@ -325,6 +349,7 @@ class LedgerAction(StrEnum):
     RESTORED = "restored"
     COLLECTED = "collected"
     TAGGED = "tagged"
+    SIGNED = "signed"
     RULE_SET = "rule set"
     RULE_REMOVED = "rule removed"
     REBUILT = "rebuilt"

@@ -17,7 +17,7 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from registry_core import results
-from registry_core.errors import IntegrityError
+from registry_core.errors import IntegrityError, UsageError
 from registry_core.places import registry_place
 from registry_core.refs import Ref, parse_ref
 from registry_core.registry_lists import Reference
@@ -190,8 +190,8 @@ class Registry(RegistryTransfers):
             ceiling: metric -> its largest value; None requires none.
             reason: kept in the ledger.
             dry_run: return what would be done, and change nothing.
-            changes: `versus_incumbent`, `margin`, `alpha`, `requires`, `rollback_days`, as fields
-                of `PromotionRule`; what is left out, or None, stays.
+            changes: `versus_incumbent`, `margin`, `alpha`, `requires`, `rollback_days`,
+                `signed_by`, as fields of `PromotionRule`; what is left out, or None, stays.
 
         Raises:
             UsageError: a value cannot be part of a rule, or it is a floor for a metric that is
@@ -236,7 +236,7 @@ class Registry(RegistryTransfers):
             reason,
             dry_run,
             file=str(self.settings.file),
-            file_rules=file_rules(self.settings),
+            file_rules=file_rules(self.settings, read_keys=False),
         )
         return results.RemovedVersion(version, dry_run)
 
@@ -298,6 +298,39 @@ class Registry(RegistryTransfers):
         if not (rebuilt and dry_run):
             return results.Verification(audit(self.store), rebuilt)
         return results.Verification(Audit(), rebuilt, dry_run)
+
+    def set_up(self) -> results.RegistrySetup:
+        """Make the registry if it is not there, and bring the tables of an older one up to date.
+
+        The object store of a team's registry is tried first.
+
+        Raises:
+            StorageError: it cannot be written, or versions would not be safe in the object store.
+            RefusedError: this user may not make tables.
+        """
+        from registry_core.store.setup import set_up
+        from registry_core.urls import without_password
+
+        made, place = set_up(self.store), self.place
+        return results.RegistrySetup(place.name, made, without_password(place.index), place.objects)
+
+    def grants(self) -> results.RegistryGrants:
+        """The SQL that makes the roles of a team's registry, each with what it may do.
+
+        Raises:
+            UsageError: the registry is a folder.
+        """
+        if not self.place.index:
+            raise UsageError(
+                f"{self.place.name} is a folder: its permissions say who may do what.",
+                "Roles are for a team's registry, which MLREG_INDEX and MLREG_OBJECTS name, or "
+                "[registry] in plugins.toml.",
+                "export MLREG_INDEX=postgresql://HOST/DATABASE MLREG_OBJECTS=s3://BUCKET/PREFIX",
+            )
+        from registry_core.store.postgres.grants import ROLES
+        from registry_core.store.setup import grants
+
+        return results.RegistryGrants(self.place.name, ROLES, grants(self.place))
 
     def discard_runs(self, names: Iterable[str]) -> results.DiscardedRuns:
         """Delete the files of stopped runs.

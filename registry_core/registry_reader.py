@@ -38,7 +38,7 @@ class RegistryReader(RegistryLists):
     """
 
     def show(self, reference: Reference) -> results.VersionDetails:
-        """A version with its manifest and its group.
+        """A version with its manifest, its group and its signatures, which are not checked.
 
         Raises:
             UsageError: nothing has the reference.
@@ -46,7 +46,10 @@ class RegistryReader(RegistryLists):
         """
         version = self.version(reference)
         return results.VersionDetails(
-            version, self.store.manifest(version), self.store.group(version)
+            version,
+            self.store.manifest(version),
+            self.store.group(version),
+            self.store.signatures.of(version),
         )
 
     def card(self, reference: Reference) -> results.ModelCard:
@@ -164,7 +167,8 @@ class RegistryReader(RegistryLists):
             reference: the version.
             form: `keras`, `h5`, `onnx` or `litert` for a file; `savedmodel` for a folder named
                 after the version's number, in the folder `output`; `hub` for a folder as the
-                Hugging Face Hub has it; `figures` for a folder. None is what the output's name ends
+                Hugging Face Hub has it; `figures` for a folder of them; `files` for a folder with
+                all registered files and the signatures. None is what the output's name ends
                 in.
             output: the file or folder; None makes a name from the model and its number.
             overwrite: replace a regular file; a folder that is not empty is never replaced.

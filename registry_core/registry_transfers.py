@@ -14,7 +14,7 @@ from registry_core.places import RegistryPlace, named_registry
 from registry_core.records import Version
 from registry_core.refs import check_new_model_name, parse_ref, shown
 from registry_core.registry_lists import Reference, RegistryLists
-from registry_core.registry_runs import RegistryRunner
+from registry_core.registry_signatures import RegistrySigner
 
 if TYPE_CHECKING:
     from registry_core.store import Store
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Other = str | Path | RegistryLists
 
 
-class RegistryTransfers(RegistryRunner):
+class RegistryTransfers(RegistrySigner):
     """Copies versions from and to other registries and archives.
 
     A copy keeps its digest, gets the next number where it arrives, and records where it was

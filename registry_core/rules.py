@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # How similar a misspelt alias is to the right one; "prod" and "production" are still similar.
 _NEAR = 0.55
 
+# Of a public key, as `sha256sum` prints it for the PEM file.
+FINGERPRINT = re.compile("[0-9a-f]{64}")
+
 VERSUS = ("not-worse", "better", "off")
 
 # The default number of days for which a version that lost an alias cannot be removed.
@@ -43,6 +46,8 @@ class PromotionRule:
         requires: aliases that the version must hold or have held.
         rollback_days: for how many days a version that lost the alias cannot be removed; None is
             ROLLBACK_DAYS.
+        signed_by: public keys, one of which must have signed the version. A rule of the registry
+            has fingerprints; one in plugins.toml may name files, relative to its folder.
     """
 
     floor: Mapping[str, float] = field(default_factory=dict)
@@ -52,11 +57,13 @@ class PromotionRule:
     requires: Sequence[str] = ()
     rollback_days: float | None = None
     ceiling: Mapping[str, float] = field(default_factory=dict)
+    signed_by: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The rule as JSON, normalized: equal rules give equal values.
 
-        There is a `ceiling` only if the rule has one, so that an older mlreg reads all others.
+        `ceiling` and `signed_by` are only there if the rule has them, so that an older mlreg reads
+        all others.
         """
         most = {metric: float(self.ceiling[metric]) for metric in sorted(self.ceiling)}
         return {
@@ -67,6 +74,7 @@ class PromotionRule:
             "margin": float(self.margin),
             "requires": sorted(set(self.requires)),
             "rollback_days": None if self.rollback_days is None else float(self.rollback_days),
+            **({"signed_by": sorted(set(self.signed_by))} if self.signed_by else {}),
         }
 
     @classmethod
@@ -94,6 +102,8 @@ class PromotionRule:
         asked = [f"{metric} at least {least:g}" for metric, least in sorted(self.floor.items())]
         asked += [f"{metric} at most {most:g}" for metric, most in sorted(self.ceiling.items())]
         asked += [f"holds or has held {alias}" for alias in sorted(set(self.requires))]
+        if self.signed_by:
+            asked.append(f"signed by {signers(self.signed_by)}")
         if self.versus_incumbent == "not-worse":
             asked.append(
                 f"not worse than the version that holds it by more than {self.margin:g} "
@@ -107,6 +117,14 @@ class PromotionRule:
                 f"a version that held it {days if self.rollback_days else 'can be removed at once'}"
             )
         return asked
+
+
+def signers(keys: Sequence[str]) -> str:
+    """`key 3f9a2c…`, or `one of 2 keys (3f9a2c…, key.pub)`: fingerprints are shortened."""
+    short = [f"{key[:12]}…" if FINGERPRINT.fullmatch(key) else key for key in sorted(set(keys))]
+    if len(short) == 1:
+        return f"key {short[0]}"
+    return f"one of {len(short)} keys ({', '.join(short)})"
 
 
 KEYS = tuple(PromotionRule.__dataclass_fields__)
@@ -398,6 +416,9 @@ def wrong_value(key: str, value: Any, alias: str) -> str | None:
         good = value is None or (_is_number(value) and value >= 0)
         return None if good else "must be a number of days, 0 or more"
     good = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    if key == "signed_by":
+        good = good and all(name.strip() for name in value)
+        return None if good else 'must be a list of public keys: ["key.pub"]'
     if not good:
         return 'must be a list of aliases: ["staging"]'
     if alias in value:

@@ -13,7 +13,7 @@ SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
 SETTINGS += ["learning_rate=", "units="]
 SORT_KEYS = ["test_accuracy", "test_loss", "version", "created", "seed", "preset", "dataset"]
 SORT_KEYS += [f"-{key}" for key in SORT_KEYS]
-FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "hub", "figures"]
+FORMATS = ["keras", "h5", "savedmodel", "onnx", "litert", "hub", "figures", "files"]
 SPLITS = ["test", "validation", "train"]
 
 # an empty list means that nothing is completed, not even files
@@ -31,6 +31,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg plugins new leaves --kind t", ["table", "text"]),
     ("mlreg plugins new leaves --into reg", ["registry"]),
     ("mlreg init reg", ["registry"]),
+    ("mlreg registry ", ["init", "grants"]),
     ("mlreg run --pr", ["--preset", "--print-config"]),
     ("mlreg run ", ["cifar10", "flowers"]),
     ("mlreg run flowers --preset ", ["baseline", "quick"]),
@@ -130,6 +131,11 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg unpack sound.keras --name tr", ["trees"]),
     ("mlreg rm flowers@", REFERENCES),
     ("mlreg restore ", ["flowers@1"]),
+    ("mlreg sign flowers@", REFERENCES),
+    ("mlreg sign flowers@2 --key so", ["sound.keras"]),
+    ("mlreg verify flowers@", REFERENCES),
+    ("mlreg verify flowers@2 --key so", ["sound.keras"]),
+    ("mlreg rules set production --signed-by so", ["sound.keras"]),
     ("mlreg data fetch ", ["cifar10", "flowers"]),
     ("mlreg data fetch cifar10 --data-dir so", ["sound.keras"]),
     ("mlreg data verify ", ["cifar10", "flowers"]),

@@ -302,8 +302,10 @@ _FILES = {
     "gc": "maintenance",
     "verify": "maintenance",
     "init": "init",
+    "registry": "registry_setup",
     "plugins": "plugins",
     "data": "data",
+    "sign": "signing",
     "help": "help",
     "env": "env",
     "ui": "ui",
@@ -313,11 +315,11 @@ _FILES = {
 PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history", "report", "ui"),
-    "Release": ("promote", "rollback", "alias", "tag", "rules"),
+    "Release": ("promote", "rollback", "alias", "tag", "rules", "sign"),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Share": ("push", "pull", "pack", "unpack"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
-    "Setup": ("init", "plugins", "data", "env", "help"),
+    "Setup": ("init", "registry", "plugins", "data", "env", "help"),
 }
 
 

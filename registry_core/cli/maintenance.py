@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,8 +19,10 @@ from registry_core.cli.options import (
     confirm,
     finite,
 )
+from registry_core.errors import UsageError
+from registry_core.formatting import when
 from registry_core.process import streams
-from registry_core.refs import parse_target
+from registry_core.refs import parse_target, parse_words
 from registry_core.terminal import output
 from registry_core.terminal.tables.maintenance import (
     collection_line,
@@ -127,8 +130,30 @@ def gc(
             output.print_hint(f"Files of {runs} are kept: mlreg runs")
 
 
-@app.command(examples=("mlreg verify", "mlreg verify --rebuild --dry-run"))
+@app.command(
+    examples=(
+        "mlreg verify",
+        "mlreg verify --rebuild --dry-run",
+        "mlreg verify cifar10@3 --key release.pub",
+    )
+)
 def verify(
+    reference: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL@VERSION]",
+            help="With --key: the version whose signature is checked.",
+            autocompletion=completed_by("references"),
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Check that this public key has signed the version.",
+            autocompletion=completed_by("files"),
+        ),
+    ] = None,
     rebuild: Annotated[
         bool,
         typer.Option("--rebuild", help="Make a new index, if this one is damaged."),
@@ -136,7 +161,13 @@ def verify(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every file and record for damage."""
+    """Check every file and record, or one version's signature.
+
+    With a version and --key, its files are read, and the key must have signed them.
+    """
+    if reference or key:
+        _verify_signature(reference or [], key, rebuild, as_json)
+        return
     found = session.open().verify(rebuild=rebuild, dry_run=dry_run)
     if as_json:
         output.print_json(found.to_json())
@@ -154,6 +185,24 @@ def verify(
         output.print_warning(f"Not in the new index: {ref}: {reason}.")
     if found.error:
         raise found.error
+
+
+def _verify_signature(words: list[str], key: Path | None, rebuild: bool, as_json: bool) -> None:
+    """`mlreg verify MODEL@VERSION --key FILE`."""
+    if not words or key is None or rebuild:
+        raise UsageError(
+            "A version's signature is checked with a reference and --key, without --rebuild.",
+            "Without both, every file and record is checked.",
+            f"mlreg verify {' '.join(words) or 'MODEL@VERSION'} --key {key or 'FILE'}",
+        )
+    found = session.open().verify_signature(parse_words(words), key)
+    if as_json:
+        output.print_json(found.to_json())
+        return
+    for each in found.signatures:
+        output.print_text(
+            f"OK: {found.version.ref} is signed by key {each.key}, {when(each.at)}, by {each.who}."
+        )
 
 
 def _command_line(older_than: float, keep_last: int, lost: bool) -> str:

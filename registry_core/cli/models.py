@@ -71,6 +71,7 @@ def evaluate(
         "mlreg export cifar10@3 --format savedmodel -o serving/cifar10",
         "mlreg export cifar10@3 --format litert --int8",
         "mlreg export cifar10@3 --format figures",
+        "mlreg export cifar10@3 --format files",
     )
 )
 def export(
@@ -80,7 +81,7 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="Write keras, h5, savedmodel, onnx, litert, hub or figures.",
+            help="The format, as in keras, onnx, savedmodel, hub, files.",
             autocompletion=completed_by("formats"),
         ),
     ] = None,

@@ -72,6 +72,7 @@ def list_rules(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
         "mlreg rules set production --floor test_accuracy=0.75",
         "mlreg rules set production --versus not-worse --margin 0.01 --requires staging",
         "mlreg rules set production --ceiling test_mae=2.5",
+        "mlreg rules set production --signed-by release.pub",
     ),
 )
 def set_rule(
@@ -130,6 +131,14 @@ def set_rule(
             callback=finite,
         ),
     ] = None,
+    signed_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY",
+            help="Require a signature by this public key; off requires none.",
+            autocompletion=completed_by("files"),
+        ),
+    ] = None,
     requires_none: Annotated[
         bool, typer.Option("--requires-none", help="Require no other alias.")
     ] = False,
@@ -152,6 +161,7 @@ def set_rule(
         alpha=alpha,
         requires=[] if requires_none else requires,
         rollback_days=rollback_days,
+        signed_by=[] if signed_by == ["off"] else signed_by,
         reason=reason,
         dry_run=dry_run,
     )

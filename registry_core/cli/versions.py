@@ -257,7 +257,7 @@ def _show(registry: Registry, ref: Ref, as_json: bool) -> Version:
     except MlregError as error:  # the rest of the version can be shown
         output.print_warning(error.what)
         results = None
-    show_version(version, details.manifest, details.together, results)
+    show_version(version, details.manifest, details.together, results, details.signatures)
     if version.file(LOG_FILE):
         output.print_hint(f"Its log: mlreg show {version.ref} --log")
     return version

@@ -18,6 +18,7 @@ from registry_core.evaluation.export_check import ExportCheck, QuantizedTest
 from registry_core.evaluation.packing import pack_results
 from registry_core.evaluation.paired_tests import compare, resampling_progress
 from registry_core.exports.figures import write_figures
+from registry_core.exports.files import write_files
 from registry_core.exports.formats import EXTRAS, FORMATS, check_int8, choose_format
 from registry_core.exports.hub import add_documents
 from registry_core.exports.outputs import Output
@@ -71,7 +72,7 @@ class ExportRequest:
     Args:
         form: one of `FORMATS`; None derives it from the path. `savedmodel` writes a folder named
             after the version's number, which TensorFlow Serving finds in the folder `path`;
-            `hub` and `figures` write a folder; the others write a file.
+            `hub`, `figures` and `files` write a folder; the others write a file.
         path: the output; None makes a name in the working folder from model and version.
         overwrite: replace an existing regular file; a folder with content is never replaced.
         int8: write a `litert` model in 8-bit integers, and test what that costs.
@@ -115,7 +116,7 @@ def export(
     check_int8(form, request.int8, request.path, version.ref)
     output = _output(version, form, request)
     output.check()
-    if form not in ("keras", "figures"):
+    if form not in ("keras", "figures", "files"):
         require_keras()
     if form in EXTRAS:
         require_extra(EXTRAS[form], f"The format {form}")
@@ -123,6 +124,8 @@ def export(
     with output.draft(FORMATS[form]) as draft:
         if form == "figures":
             write_figures(store, version, draft)
+        elif form == "files":
+            write_files(store, version, draft)
         elif form == "keras":
             store.copy_out(version, MODEL_FILE, draft)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from registry_core.errors import IntegrityError
+from registry_core.exports.files import copy_inside
 from registry_core.records import FIGURES_FOLDER, Version
 from registry_core.store import Store
 
@@ -17,12 +17,4 @@ def write_figures(store: Store, version: Version, draft: Path) -> None:
         path = PurePosixPath(file.path)
         if path.parts[0] != FIGURES_FOLDER:
             continue
-        if ".." in path.parts or path.is_absolute():
-            raise IntegrityError(
-                f"A figure of {version.ref} has a path that leads out of it: {file.path!r:.80}.",
-                "Nothing was written.",
-                "mlreg verify",
-            )
-        place = draft.joinpath(*path.parts[1:])
-        place.parent.mkdir(parents=True, exist_ok=True)
-        store.copy_out(version, file.path, place)
+        copy_inside(store, version, file.path, PurePosixPath(*path.parts[1:]), draft)

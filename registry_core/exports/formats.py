@@ -17,6 +17,7 @@ FORMATS = {
     "litert": ".tflite",
     "hub": "",
     "figures": "",
+    "files": "",
 }
 
 # format -> the extra that installs what writes and runs it

@@ -26,6 +26,8 @@ EXTRAS = {
     "tensorboard": {"tensorboard": "TensorBoard"},
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
     "litert": {"ai_edge_litert": "ai-edge-litert"},
+    "team": {"psycopg": "psycopg", "obstore": "obstore"},
+    "sign": {"model_signing": "model-signing", "OpenSSL": "pyOpenSSL"},
     "ui": {"starlette": "Starlette", "uvicorn": "uvicorn"},
 }
 

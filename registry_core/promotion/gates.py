@@ -30,8 +30,10 @@ from registry_core.evaluation.paired_tests import (
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
 from registry_core.formatting import counted, fraction, signed
 from registry_core.plugins.manager import PluginSet
-from registry_core.records import Objection, Version
+from registry_core.promotion.signature_checks import check_signed_by
+from registry_core.records import Objection, Signature, Version
 from registry_core.rules import PromotionRule, SetRule
+from registry_core.signing.versions import CheckSignatures
 
 if TYPE_CHECKING:
     from registry_core.types import Observer
@@ -67,6 +69,7 @@ class Decision:
         decided_before: other candidates that were compared with this incumbent on this test split.
         fingerprint: of the test split; empty if no rule depends on the comparison.
         warnings: shown with the decision: rules that differ, plugins that are missing.
+        signatures: those that satisfied a rule.
     """
 
     candidate: Version
@@ -80,6 +83,7 @@ class Decision:
     decided_before: int = 0
     fingerprint: str = ""
     warnings: Sequence[str] = ()
+    signatures: Sequence[Signature] = ()
 
     @property
     def failed(self) -> list[Check]:
@@ -127,6 +131,10 @@ class Decision:
             compared = (self.candidate, self.incumbent)
             files = [each.file(OUTCOMES_FILE) for each in compared if each]
             evidence["blobs"] = [file.sha256 for file in files if file]
+        if self.signatures:
+            evidence["signatures"] = [each.to_json() for each in self.signatures]
+            blobs = [blob for each in self.signatures for blob in (each.digest, each.key)]
+            evidence["blobs"] = list(dict.fromkeys([*evidence.get("blobs", ()), *blobs]))
         return evidence
 
 
@@ -191,6 +199,7 @@ def evaluate_gates(
     plugins: PluginSet,
     past: PastDecisions,
     per_example_results: Callable[[Version], PerExampleResults | None],
+    check_signatures: CheckSignatures,
     observer: Observer | None = None,
     warnings: Sequence[str] = (),
 ) -> Decision:
@@ -205,29 +214,37 @@ def evaluate_gates(
         past: earlier decisions.
         per_example_results: reads a version's results on its test split; returns None if none
             were recorded.
+        check_signatures: checks a version's signatures; only called if a rule asks for one.
         observer: shown the progress of a long comparison.
         warnings: stored in the decision.
 
     Raises:
         PluginError: a plugin's check failed to run; a check that did not run has not passed.
-        IntegrityError: recorded results are damaged, and a rule asks for a comparison.
+        IntegrityError: recorded results are damaged, and a rule asks for a comparison; or a
+            signature is, and a rule asks for one.
+        UsageError: a rule asks for a signature, and what verifies one is not installed.
     """
     pair = _Pair(candidate, incumbent, past, per_example_results, observer)
     checks: list[Check] = []
+    signatures: list[Signature] = []
     for each in rules:
         required = _within_limits(candidate, each.rule) + _has_held(candidate, each.rule, past)
+        if each.rule.signed_by:
+            name, found, signature = check_signed_by(candidate, each.rule, check_signatures)
+            required.append(Check(name, signature is not None, found))
+            signatures += [signature] if signature else []
         if each.rule.versus_incumbent != "off":
             required.append(pair.check(each.rule))
         checks += [replace(check, source=each.place) for check in required]
     asked_plugins = plugins.providers("mlreg_check_promotion")
     arguments = {"candidate": candidate, "incumbent": incumbent, "alias": alias}
-    for name in asked_plugins:
-        found: list[Objection] = plugins.collect(
-            "mlreg_check_promotion", Objection, only=name, **arguments
+    for plugin in asked_plugins:
+        objections: list[Objection] = plugins.collect(
+            "mlreg_check_promotion", Objection, only=plugin, **arguments
         )
         checks += [
-            Check(_storable(each.check), False, _storable(each.reason), f"plugin {name}")
-            for each in found
+            Check(_storable(each.check), False, _storable(each.reason), f"plugin {plugin}")
+            for each in objections
         ]
     return Decision(
         candidate,
@@ -241,6 +258,7 @@ def evaluate_gates(
         pair.decided_before if pair.decides else 0,
         pair.fingerprint if pair.decides else "",
         warnings,
+        list(dict.fromkeys(signatures)),
     )
 
 

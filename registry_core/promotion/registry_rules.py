@@ -23,6 +23,7 @@ from registry_core.rules import (
     wrong_way,
 )
 from registry_core.settings import Settings
+from registry_core.signing.keys import fingerprints
 from registry_core.store import Store
 
 
@@ -86,22 +87,45 @@ class RuleChanges(Sequence[RuleChange]):
         }
 
 
-def file_rules(settings: Settings) -> dict[str, SetRule]:
-    """The rules of plugins.toml, by alias."""
+def file_rules(settings: Settings, read_keys: bool = True) -> dict[str, SetRule]:
+    """The rules of plugins.toml, by alias.
+
+    Args:
+        settings: has the rules.
+        read_keys: replace the key files that a rule names by fingerprints.
+
+    Raises:
+        UsageError: a public key that a rule names cannot be read.
+    """
     file = str(settings.file or "")
-    return {
-        alias: SetRule(alias, rule, "plugins.toml", file)
-        for alias, rule in settings.promotion.items()
-    }
+    found = settings.promotion
+    if read_keys:
+        found = {alias: _with_fingerprints(rule, settings, alias) for alias, rule in found.items()}
+    return {alias: SetRule(alias, rule, "plugins.toml", file) for alias, rule in found.items()}
 
 
-def rules_in_force(store: Store, settings: Settings) -> list[SetRule]:
+def _with_fingerprints(rule: PromotionRule, settings: Settings, alias: str) -> PromotionRule:
+    """The rule, with the fingerprints of the key files that it names."""
+    if not rule.signed_by:
+        return rule
+    folder = settings.file.parent if settings.file else Path.cwd()
+    place = f"signed_by for '{alias}' in {settings.file or 'this program'}"
+    return replace(rule, signed_by=fingerprints(rule.signed_by, folder, place))
+
+
+def rules_in_force(store: Store, settings: Settings, read_keys: bool = True) -> list[SetRule]:
     """The rules that apply from this folder, by alias; of one alias the registry's first.
+
+    Args:
+        store: the registry.
+        settings: has the rules of plugins.toml.
+        read_keys: as for `file_rules`.
 
     Raises:
         DamagedIndexError: a rule of the registry is damaged.
+        UsageError: a public key that a rule names cannot be read.
     """
-    kept, file = store.rules.current(), file_rules(settings)
+    kept, file = store.rules.current(), file_rules(settings, read_keys)
     return [each for alias in sorted({*kept, *file}) for each in rules.applying(alias, kept, file)]
 
 
@@ -144,6 +168,8 @@ def set_rule(
         if wrong := wrong_value(key, value, alias):
             option = {"versus_incumbent": "versus"}.get(key, key).replace("_", "-")
             raise UsageError(f"--{option} {wrong}.", "", "mlreg rules set --help")
+    if keys := settings.get("signed_by"):  # a file may be elsewhere tomorrow
+        settings = {**settings, "signed_by": fingerprints(keys, Path.cwd(), "--signed-by")}
 
     _refuse_wrong_way(store, alias, set_limits)
 
@@ -198,7 +224,7 @@ def sync_rules(store: Store, settings: Settings, reason: str, dry_run: bool) -> 
             "A rule can be set in the registry itself.",
             "mlreg rules set production",
         )
-    wanted = dict(settings.promotion)
+    wanted = {alias: each.rule for alias, each in file_rules(settings).items()}
     changes = store.rules.change(lambda _: wanted, reason, str(file), dry_run)
     kept = [alias for alias in store.rules.current() if alias not in wanted]
     warnings = _alias_warnings(store, changes)

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from registry_core.results.runs import RegisteredGroup as RegisteredGroup
     from registry_core.results.runs import RegisteredVersion as RegisteredVersion
     from registry_core.results.runs import RunPlan as RunPlan
+    from registry_core.results.setup import RegistryGrants as RegistryGrants
+    from registry_core.results.setup import RegistrySetup as RegistrySetup
+    from registry_core.results.signatures import SignedVersion as SignedVersion
+    from registry_core.results.signatures import VerifiedVersion as VerifiedVersion
     from registry_core.results.transfers import TransferredVersions as TransferredVersions
     from registry_core.results.versions import ModelList as ModelList
     from registry_core.results.versions import RemovedVersions as RemovedVersions
@@ -54,15 +58,19 @@ _MODULES = {
     "PluginList": "plugins",
     "RegisteredGroup": "runs",
     "RegisteredVersion": "runs",
+    "RegistryGrants": "setup",
+    "RegistrySetup": "setup",
     "ReleasedAlias": "changes",
     "RemovedVersion": "changes",
     "RemovedVersions": "versions",
     "RestoredVersion": "changes",
     "RunPlan": "runs",
+    "SignedVersion": "signatures",
     "TaggedVersion": "changes",
     "TransferredVersions": "transfers",
     "Verification": "files",
     "VerifiedData": "plugins",
+    "VerifiedVersion": "signatures",
     "VersionDetails": "versions",
     "VersionList": "versions",
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from registry_core.records import (
     ModelSummary,
     Removal,
+    Signature,
     Version,
 )
 from registry_core.results.listing import Listing
@@ -89,17 +90,22 @@ class RemovedVersions(Listing[Removal]):
 
 @dataclass(frozen=True)
 class VersionDetails:
-    """A version, its manifest, and the versions of its group, itself among them."""
+    """A version, its manifest, the versions of its group, itself among them, and its signatures.
+
+    The signatures are those that the ledger has; whether they are valid was not checked.
+    """
 
     version: Version
     manifest: Mapping[str, Any]
     together: Sequence[Version]
+    signatures: Sequence[Signature] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
             "version": self.version.to_json(),
             "tags": dict(self.version.tags),
             "together": [each.ref for each in self.together],
+            "signatures": [signature.to_json() for signature in self.signatures],
             "training": self.manifest.get("training"),
             "manifest": dict(self.manifest),
         }

@@ -6,20 +6,15 @@ S3-compatible storage; runs write into a folder of this machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry_core.errors import UsageError
 from registry_core.places import RegistryPlace
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import Index, LedgerCopy, Objects, Workspaces
-
-INSTALL = "pip install 'mlreg[team]'"
 
 
 @dataclass(frozen=True)
@@ -105,38 +100,26 @@ def team_parts(
     Raises:
         UsageError: a library is not installed, or a URL is malformed.
     """
+    from registry_core.process.requirements import require_extra
     from registry_core.store.local.workspaces import LocalWorkspaces
     from registry_core.urls import without_password
 
-    with _libraries():
-        index = _load("postgres.index", "PostgresIndex")(index_url, busy_seconds)
-        objects = _load("s3.objects", "S3Objects")(objects_url)
-        runs = LocalWorkspaces(folder, busy_seconds)
-        return Parts(
-            folder,
-            index,
-            _load("s3.cache", "CachedObjects")(objects, cache_gb),
-            _load("postgres.leases", "LeasedWorkspaces")(runs, index),
-            _load("s3.ledger_objects", "LedgerObjects")(objects),
-            f"{without_password(index_url)} and {objects_url}",
-            without_password(index_url),
-            objects_url,
-            in_folder=False,
-        )
+    require_extra("team", "A team's registry")
+    index = _load("postgres.index", "PostgresIndex")(index_url, busy_seconds)
+    objects = _load("s3.objects", "S3Objects")(objects_url)
+    runs = LocalWorkspaces(folder, busy_seconds)
+    return Parts(
+        folder,
+        index,
+        _load("s3.cache", "CachedObjects")(objects, cache_gb),
+        _load("postgres.leases", "LeasedWorkspaces")(runs, index),
+        _load("s3.ledger_objects", "LedgerObjects")(objects),
+        f"{without_password(index_url)} and {objects_url}",
+        without_password(index_url),
+        objects_url,
+        in_folder=False,
+    )
 
 
 def _load(module: str, name: str) -> Any:
     return getattr(import_module(f"registry_core.store.{module}"), name)
-
-
-@contextmanager
-def _libraries() -> Iterator[None]:
-    """Turn a library that is not installed into a UsageError that says what to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"A team's registry needs {error.name}, which is not installed.",
-            "It is in the extra 'team'.",
-            INSTALL,
-        ) from error

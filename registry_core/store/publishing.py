@@ -183,7 +183,8 @@ class Publishing:
         """Create or reopen a run's folder in a transaction; undone if that is not committed."""
         run = None
         try:
-            with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED):
+            with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED) as index:
+                index.require(LedgerAction.REGISTERED)
                 self._blobs.prepare()
                 self._access.runs.prepare()
                 run = folder()
@@ -217,7 +218,7 @@ class Publishing:
             group=record.get("group", ""),
         )
         digests = list(dict.fromkeys(file.record.sha256 for file in staged))
-        self._check_present(digests)
+        self.check_present(digests)
         content = manifests.build(version, record)
         version = replace(version, digest=sha256_hex(content))
         return self._insert(index, run, version, content, digests, {}, reason)
@@ -253,7 +254,7 @@ class Publishing:
         # as every reader will see it from now on
         return lookup.by_number(index, version.model, version.version)
 
-    def _check_present(self, digests: Sequence[str]) -> None:
+    def check_present(self, digests: Sequence[str]) -> None:
         """Look once more, under the lock, whether every object of the new version is there.
 
         Raises:

@@ -173,6 +173,7 @@ class Removals:
             with self._access.reading("looking for what is lost") as view:
                 self._check_lost(view)
         with self._access.writing("collecting removed versions") as index:
+            index.require(LedgerAction.COLLECTED)
             found = _collectable(index, older_than_days, keep_last)
             collected = []
             for removal in found:
@@ -193,6 +194,7 @@ class Removals:
                 ) as index,
                 self._access.runs.intents() as intents,
             ):
+                index.require(LedgerAction.COLLECTED)
                 here = index.unreferenced(some)
                 going = Deletable(self._access.blobs, intents, known).of(here)
                 size += sum(self._access.blobs.size(digest) or 0 for digest in going)
@@ -253,7 +255,7 @@ class Removals:
             if (self._access.blobs.size(digest) or 0) > manifests.LIMIT_BYTES:
                 continue
             try:
-                self._access.blobs.verify(digest, digest)
+                self._access.blobs.stored().verify(digest, digest)
             except IntegrityError:
                 if self._access.blobs.stat(digest) is not None:  # nothing deleted it meanwhile
                     return digest

@@ -14,6 +14,7 @@ from registry_core.store.parts import Parts, parts_of
 from registry_core.store.queries import Queries
 from registry_core.store.removals import Removals
 from registry_core.store.rules import Rules
+from registry_core.store.signatures import Signatures
 from registry_core.store.transactions import Transactions
 from registry_core.store.transfers import Transfers
 
@@ -38,6 +39,7 @@ class Store(Queries, Labels, Transfers):
         self.busy_seconds = busy_seconds
         self.removals = Removals(access)
         self.rules = Rules(access)
+        self.signatures = Signatures(access)
 
     @property
     def place(self) -> str:

@@ -126,7 +126,7 @@ class Transfers(Publishing):
                         return entry.version, False
                     number = index.take_number(model)
                     version = replace(recorded, model=model, version=number, origin=arrival.origin)
-                    self._check_present([*copies])
+                    self.check_present([*copies])
                     content = arrival.parcel.manifest
                     version = self._insert(
                         index, run, version, content, [*copies], evidence, reason

@@ -20,6 +20,7 @@ from registry_core.errors import (
 from registry_core.records import MODEL_FILE
 from registry_core.store.arrivals import Arrival, check_parcel
 from registry_core.store.manifest import read_json
+from registry_core.store.signatures import read_signature
 from registry_core.transfer.examination import ModelExaminer, custom_names
 from registry_core.transfer.streams import QuietAtFirst, Reading
 
@@ -43,7 +44,7 @@ class Copied:
         state: what was done, or with a dry run would be.
         version: the version here; None if there is none yet.
         size: of its files, in bytes; 0 where that was not read.
-        mended: the files that were put again.
+        mended: the files that were put again, and the signatures that were added.
         error: why it was refused.
     """
 
@@ -111,9 +112,12 @@ class Copying:
         arrival = arriving(self.source, wanted, label, self.progress)
         size = sum(file.size for file in arrival.recorded.files)
         if entry is not None:
-            mended = tuple(self.target.mend(entry.version, arrival, self.thoroughly))
+            mended = [
+                *self.target.mend(entry.version, arrival, self.thoroughly),
+                *self._copy_signatures(arrival, entry.version),
+            ]
             state: State = "mended" if mended else "there"
-            return Copied(wanted.ref, wanted.digest, state, entry.version, size, mended)
+            return Copied(wanted.ref, wanted.digest, state, entry.version, size, tuple(mended))
 
         def examine(file: Path, recorded: Version) -> None:
             record = recorded.file(MODEL_FILE)
@@ -123,7 +127,30 @@ class Copying:
             examined.add(weights)
 
         version, new = self.target.receive(arrival, model, examine, self.reason)
+        self._copy_signatures(arrival, version)
         return Copied(wanted.ref, wanted.digest, "copied" if new else "there", version, size)
+
+    def _copy_signatures(self, arrival: Arrival, version: Version) -> list[str]:
+        """Add the signatures that came with a version; whether they are valid is asked when used.
+
+        Returns:
+            Those that were not there yet, in words.
+        """
+        came = [found for row in arrival.rows if (found := read_signature(row))]
+        if not came:
+            return []
+        there = {(each.key, each.digest) for each in self.target.signatures.of(version)}
+        added = []
+        records = {record.sha256: record for record in arrival.evidence}
+        for each in came:
+            wanted = [records.get(each.digest), records.get(each.key)]
+            if (each.key, each.digest) in there or None in wanted:
+                continue
+            contents = [arrival.read_small(record) for record in wanted if record]
+            self.target.signatures.add(version, contents[0], contents[1], each.reason)
+            there.add((each.key, each.digest))
+            added.append(f"signature by {each.key[:12]}")
+        return added
 
 
 def label_of(wanted: Wanted, done: int, total: int) -> str:

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.processes
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 
+TEAM = "MLREG_INDEX='postgresql://db.example/models', MLREG_OBJECTS='s3://models/team'"
+
 # A section of the page, and the command lines that it is about, in this order. `{stopped}` is the
 # id of a stopped run; a line that begins with ! is Python.
 LINES = [
@@ -71,6 +73,10 @@ LINES = [
     ("export", "export flowers@1"),
     ("card", "card flowers@1"),
     ("bom", "bom flowers@1"),
+    ("", "!__import__('signing_helpers').write_keys(Path(), 'key') and None"),
+    ("sign", "sign flowers@1 --key key.pem"),
+    ("verify MODEL@VERSION", "verify flowers@1 --key key.pub"),
+    ("rules set", "rules set staging --signed-by key.pub"),
     ("push", "push flowers@1 ./other"),
     ("pull", "pull --all ./other --dry-run"),
     ("pack", "pack flowers@1 -o versions.mlreg"),
@@ -81,6 +87,10 @@ LINES = [
     ("", "!os.remove('registry/registry.sqlite3')"),
     ("verify", "verify --rebuild"),
     ("init", "init below"),
+    ("registry init", "registry init"),
+    ("", f"!os.environ.update({TEAM})"),
+    ("registry grants", "registry grants"),
+    ("", "!os.environ.update(MLREG_INDEX='', MLREG_OBJECTS='')"),
     ("plugins new", "plugins new leaves --kind table"),
     ("plugins list", "plugins list"),
     ("plugins show", "plugins show flowers"),
@@ -94,6 +104,7 @@ LINES = [
 # Runs the lines with a backend and an examiner that need no TensorFlow; tells what each printed.
 SCRIPT = f"""
 import contextlib, functools, io, json, os, sys, types
+from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import fakes
 from registry_core import Registry, running

@@ -28,6 +28,7 @@ HEAVY = {
     "typer": {"cli"},
     "pluggy": {"plugins"},
     "sqlite3": {"store/sqlite", "process/machine"},  # its version is shown
+    "psycopg": {"store/postgres"},
     "pydantic": {"config"},
     "h5py": {"model_import"},
     "pytest": {"conformance/pytest_checks"},

@@ -12,7 +12,7 @@ from dataclasses import replace
 from operator import eq, ge, gt, le, lt, ne
 
 import pytest
-from store_backends import BACKENDS
+from store_backends import BACKENDS, EACH_BACKEND
 from store_helpers import make_older, publish, record
 
 from registry_core.errors import UsageError
@@ -39,7 +39,7 @@ ODD = ("a.b", 'quo"te', "back\\slash", "brackets[0]", "ümlaut", "$", "test_accu
 KEYS = ("version", "created", "seed", "preset", "dataset", "test_accuracy", "test_loss", *ODD)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=EACH_BACKEND)
 def index(request, tmp_path):
     return BACKENDS[request.param](tmp_path).index()
 

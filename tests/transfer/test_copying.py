@@ -193,6 +193,26 @@ def test_what_is_no_registry_is_refused(mine, tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_signatures_travel(mine, theirs, tmp_path):
+    """With the version, or later; each once. Whether they are valid is asked where a rule asks."""
+    sign = mine.store.signatures.add
+    first = sign(mine.version("dummy@2"), b"a signature", b"a key")
+    mine.push(["dummy@2"], theirs, examine=accepts)
+    copy = theirs.version("dummy@1")
+    (arrived,) = theirs.store.signatures.of(copy)
+    assert (arrived.key, arrived.digest) == (first.key, first.digest)
+    assert theirs.store.signatures.contents(copy, arrived, 100) == (b"a signature", b"a key")
+    sign(mine.version("dummy@2"), b"another", b"another key")
+    found = mine.push(["dummy@2"], theirs, examine=accepts).versions[0]
+    assert (found.state, len(found.mended)) == ("mended", 1)
+    assert mine.push(["dummy@2"], theirs, examine=accepts).versions[0].state == "there"
+    theirs.pack(["dummy@1"], tmp_path / "signed.mlreg")
+    far = Registry(tmp_path / "far", Settings())
+    far.unpack(tmp_path / "signed.mlreg", examine=accepts)
+    assert len(far.store.signatures.of(far.version("dummy@1"))) == 2
+    assert audit(far.store).problems == audit(theirs.store).problems == []
+
+
 # --- the file of the model ----------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:
-    from registry_core.records import LedgerRow, ModelSummary, Removal, Version
+    from registry_core.records import LedgerAction, LedgerRow, ModelSummary, Removal, Version
     from registry_core.store.ledger import Event
     from registry_core.store.manifest import Objective
 
@@ -332,6 +332,16 @@ class WriteTransaction(ReadTransaction, Protocol):
 
     def collect(self, version: Version, at: str) -> None:
         """Mark the files of a removed version as deleted for good; its manifest stays."""
+        ...
+
+    def require(self, action: LedgerAction) -> None:
+        """Refuse now what `append` of such a row would refuse, where users have roles.
+
+        For what is done apart from the ledger, or long before its row.
+
+        Raises:
+            IndexFault: the user's role does not have it.
+        """
         ...
 
     def append(self, event: Event) -> LedgerRow:

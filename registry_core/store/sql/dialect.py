@@ -31,6 +31,10 @@ class Connection(Protocol):
     def executemany(self, statement: str, values: Iterable[Any], /) -> object: ...
 
 
+def _itself(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True)
 class Dialect:
     """What one database calls what all of them have.
@@ -45,6 +49,7 @@ class Dialect:
         incumbent: the text `incumbent` of the evidence of a row of the ledger.
         compared: the text `comparison.fingerprint` of that evidence.
         no_limit: the LIMIT that is none.
+        sort_value: what a value of `sort_keys` is as a parameter.
     """
 
     json_object: str
@@ -56,6 +61,7 @@ class Dialect:
     incumbent: str
     compared: str
     no_limit: int | None
+    sort_value: Callable[[Any], Any] = _itself
 
     @property
     def entry_columns(self) -> str:

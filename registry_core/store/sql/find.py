@@ -6,6 +6,7 @@ one by number that asks for equal values reads the rows of one of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from registry_core.store.sort_keys import key_of
@@ -23,11 +24,18 @@ class Find:
 
     Args:
         query: what is looked for.
+        sort_value: what a value of `sort_keys` is as a parameter.
         last: what the version that the list continues after has for the key of the order.
     """
 
-    def __init__(self, query: VersionQuery, last: str | int | float | None = None) -> None:
+    def __init__(
+        self,
+        query: VersionQuery,
+        sort_value: Callable[[Any], Any],
+        last: str | int | float | None = None,
+    ) -> None:
         self._query = query
+        self._sort_value = sort_value
         self._last = last
         self.values: dict[str, Any] = {}
 
@@ -55,7 +63,7 @@ class Find:
         if after is not None and self._last is None:
             return None
         if after is not None:
-            last, number = self._value(self._last), self._value(after)
+            last, number = self._value(self._sort_value(self._last)), self._value(after)
             if descending:  # as the primary key has them, so that the search begins there
                 terms.append(f"(listed.value, listed.number) < ({last}, {number})")
             else:
@@ -99,8 +107,8 @@ class Find:
         if operator == PRESENT:
             return key
         if not isinstance(value, tuple):
-            return f"{key} AND {column} {operator} {self._value(value)}"
-        first, last = map(self._value, value)
+            return f"{key} AND {column} {operator} {self._value(self._sort_value(value))}"
+        first, last = (self._value(self._sort_value(end)) for end in value)
         if operator in ("=", "!="):
             return f"{key} AND {column} {'NOT ' * (operator == '!=')}BETWEEN {first} AND {last}"
         return f"{key} AND {column} {operator} {first if operator in ('<', '>=') else last}"

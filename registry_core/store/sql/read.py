@@ -59,7 +59,7 @@ class SqlReadTransaction(LedgerQueries):
         self, model: str, limit: int | None = None, query: VersionQuery = EVERY_VERSION
     ) -> list[Version]:
         if query.order.key == "version":
-            find = Find(query)
+            find = Find(query, self._dialect.sort_value)
             order = f"versions.number{' DESC' if query.order.descending else ''}"
             return self._versions(
                 f"model = :model AND versions.number IN ({find.by_number()}) ORDER BY {order}",
@@ -80,7 +80,7 @@ class SqlReadTransaction(LedgerQueries):
         last = None
         if query.after is not None and (entry := self.entry(model, query.after)):
             last = sort_keys(entry.version).get(key_of(query.order.key))
-        find = Find(query, last)
+        find = Find(query, self._dialect.sort_value, last)
         found: list[int] = []
         for statement in (find.by_key(), find.without_key()):
             left = None if limit is None else limit - len(found)
@@ -242,7 +242,8 @@ class SqlReadTransaction(LedgerQueries):
         stored = "SELECT model, key, value, number FROM sort_keys"
         sides = ((stored, self._dialect.sort_keys), (self._dialect.sort_keys, stored))
         wrong = " UNION ".join(
-            f"SELECT model, number FROM (SELECT * FROM ({one}) EXCEPT SELECT * FROM ({other}))"
+            f"SELECT model, number FROM "
+            f"(SELECT * FROM ({one}) AS one EXCEPT SELECT * FROM ({other}) AS other) AS wrong"
             for one, other in sides
         )
         return [(model, number) for model, number in self._all(wrong)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from registry_core.records import LedgerRow, Version
+from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store.ledger import Event, next_row
 from registry_core.store.manifest import Objective, canonical
 from registry_core.store.sort_keys import sort_keys
@@ -91,7 +91,10 @@ class SqlWriteTransaction(SqlReadTransaction):
         )
         self._connection.executemany(
             "INSERT INTO sort_keys (model, number, key, value) VALUES (?, ?, ?, ?)",
-            [(version.model, version.version, *each) for each in sort_keys(version).items()],
+            [
+                (version.model, version.version, key, self._dialect.sort_value(value))
+                for key, value in sort_keys(version).items()
+            ],
         )
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
@@ -130,6 +133,9 @@ class SqlWriteTransaction(SqlReadTransaction):
             "DELETE FROM tags WHERE model = ? AND number = ? AND key = ?",
             [(*place, key) for key in removed],
         )
+
+    def require(self, action: LedgerAction) -> None:
+        """Nothing to do: who can write to the file may do everything."""
 
     def append(self, event: Event) -> LedgerRow:
         row = next_row(event, self._last)

@@ -104,7 +104,9 @@ CREATE TABLE ledger (
 );
 CREATE INDEX ledger_by_version ON ledger (model, version);
 CREATE INDEX ledger_by_alias ON ledger (model, alias) WHERE alias IS NOT NULL;
+"""
 
+_TRIGGERS = """
 CREATE TRIGGER holders_stay BEFORE INSERT ON removals
 WHEN EXISTS (SELECT 1 FROM aliases WHERE model = NEW.model AND number = NEW.number)
 BEGIN SELECT RAISE (ABORT, 'what holds an alias is not removed'); END;
@@ -222,6 +224,7 @@ _REASONS = {
 }
 STATEMENTS = (
     TABLES
+    + _TRIGGERS
     + "".join(ADDED.values())
     + "".join(
         _REFUSED.format(table=table, verb=verb, reason=reason)

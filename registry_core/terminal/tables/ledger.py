@@ -66,6 +66,8 @@ def _what(row: LedgerRow) -> str:
         return f"{row.model}@{row.alias} was deleted; it was {subject}"
     if row.action == LedgerAction.TAGGED:
         return f"{subject} was tagged {tags_line(row.evidence)}"
+    if row.action == LedgerAction.SIGNED:
+        return f"{subject} was signed by key {str(row.evidence.get('key'))[:12]}…"
     if origin := Origin.from_json(row.evidence.get("origin")):
         return f"{subject} was {row.action}, a copy of {copy_of(origin)}"
     return f"{subject} was {row.action}"

@@ -38,7 +38,7 @@ from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
     from registry_core.evaluation.per_example_results import PerExampleResults
-    from registry_core.records import ModelSummary, Removal, Version
+    from registry_core.records import ModelSummary, Removal, Signature, Version
 
 # the order of the splits; others follow
 _SPLITS = ("train", "test", "validation")
@@ -134,6 +134,7 @@ def show_version(
     manifest: Mapping[str, Any],
     together: Sequence[Version],
     results: PerExampleResults | None,
+    signatures: Sequence[Signature] = (),
 ) -> None:
     """Show a version's facts, how it learned, what it gets wrong, and its files.
 
@@ -142,6 +143,7 @@ def show_version(
         manifest: its manifest.
         together: all versions of its group, including itself.
         results: its results on the test split; None if they were not recorded.
+        signatures: those that the ledger has.
     """
     from registry_core.terminal.tables.quality import show_quality  # a list needs none of it
 
@@ -150,7 +152,9 @@ def show_version(
     if version.aliases:
         title.append(f"  {', '.join(version.aliases)}", "green")
     console.print(title)
-    console.print(facts_table(_facts(version, manifest, together)))
+    facts = _facts(version, manifest, together)
+    facts += [("signed", _signed(each)) for each in signatures]
+    console.print(facts_table(facts))
     show_quality(manifest, results)
     console.print()
     files = new_table(key_column("file"), Column("size"), Column("sha256"))
@@ -235,6 +239,11 @@ def _facts(
     if missing := manifest.get("figures_missing"):
         facts.append(("figures", f"missing: {missing}"))
     return [*facts, ("run", version.run), ("digest", version.digest)]
+
+
+def _signed(signature: Signature) -> str:
+    reason = f": {signature.reason}" if signature.reason else ""
+    return f"{when(signature.at)} by {signature.who}, with key {signature.key}{reason}"
 
 
 def _objective(objective: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Signatures of versions, in the OpenSSF model-signing format."""
