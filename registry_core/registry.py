@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from registry_core.plugins.manager import PluginSet
     from registry_core.promotion.promote import PromotionResult
     from registry_core.promotion.registry_rules import RuleChanges
-    from registry_core.records import Version
+    from registry_core.records import PromotionRequest, Version
     from registry_core.types import Observer
 
 
@@ -115,6 +115,112 @@ class Registry(RegistryTransfers):
             "its checks were not asked."
         ]
 
+    def request_promotion(
+        self,
+        reference: Reference,
+        alias: str,
+        *,
+        reason: str = "",
+        force: bool = False,
+        dry_run: bool = False,
+        plugins: PluginSet | None = None,
+        observer: Observer | None = None,
+        expected: int | EllipsisType | None = ...,
+        verdict: str | None = None,
+    ) -> PromotionResult:
+        """Ask others to approve the promotion of a version to a protected alias.
+
+        Args:
+            reference: the version.
+            alias: the alias.
+            reason: for the ledger.
+            force: ask for it despite failed checks, with a reason.
+            dry_run: decide, and record nothing.
+            plugins: whose checks are asked; None is the version's plugin and the extensions.
+            observer: is told the progress of a long comparison.
+            expected: number of the version that has the alias, or None; `...` is any.
+            verdict: of the decision that a person saw; None is any.
+
+        Returns:
+            The decision; its `request` has the number that `approve` and `decline` take.
+
+        Raises:
+            UsageError: no rule asks for approval, or this was asked for already.
+            PromotionRefusedError: a check failed.
+            AliasMovedError: it is not on the `expected` version.
+            VerdictChangedError: other checks fail, or other rules apply.
+            IntegrityError: a file of the version is damaged.
+        """
+        from registry_core.promotion.requests import request_promotion
+
+        version = self.version(reference)
+        warnings: list[str] = []
+        if plugins is None:
+            plugins, warnings = self._plugins_asked(version)
+        return request_promotion(
+            self.store,
+            self.settings,
+            version,
+            alias,
+            plugins=plugins,
+            reason=reason,
+            force=force,
+            dry_run=dry_run,
+            observer=observer,
+            warnings=warnings,
+            expected=expected,
+            verdict=verdict,
+        )
+
+    def approve(
+        self,
+        number: int,
+        *,
+        reason: str = "",
+        dry_run: bool = False,
+        plugins: PluginSet | None = None,
+        observer: Observer | None = None,
+        verdict: str | None = None,
+    ) -> PromotionResult:
+        """Approve a request; the last approval that it needs moves the alias.
+
+        Args:
+            number: of the request.
+            reason: for the ledger.
+            dry_run: decide, and record nothing.
+            plugins: whose checks are asked; None is the version's plugin and the extensions.
+            observer: is told the progress of a long comparison.
+            verdict: of the decision that a person saw; None is any.
+
+        Raises:
+            UsageError: there is no such open request.
+            RefusedError: this account asked for it or approved it, or the request is outdated.
+            PromotionRefusedError: a check fails by now.
+            VerdictChangedError: other checks fail, or other rules apply.
+            IntegrityError: a file of the version is damaged.
+        """
+        from registry_core.promotion.requests import approve
+
+        def find_plugins(version: Version) -> tuple[PluginSet, list[str]]:
+            return self._plugins_asked(version) if plugins is None else (plugins, [])
+
+        return approve(
+            self.store,
+            self.settings,
+            number,
+            find_plugins,
+            reason=reason,
+            dry_run=dry_run,
+            observer=observer,
+            verdict=verdict,
+        )
+
+    def decline(self, number: int, *, reason: str) -> PromotionRequest:
+        """Decline a request, or withdraw one's own; UsageError: it is not open."""
+        from registry_core.promotion.requests import decline
+
+        return decline(self.store, number, reason)
+
     def rollback(
         self,
         model: str,
@@ -191,7 +297,8 @@ class Registry(RegistryTransfers):
             reason: kept in the ledger.
             dry_run: return what would be done, and change nothing.
             changes: `versus_incumbent`, `margin`, `alpha`, `requires`, `rollback_days`,
-                `signed_by`, as fields of `PromotionRule`; what is left out, or None, stays.
+                `approvals`, `signed_by`, as fields of `PromotionRule`; what is left out, or None,
+                stays.
 
         Raises:
             UsageError: a value cannot be part of a rule, or it is a floor for a metric that is

@@ -7,6 +7,8 @@ from pathlib import Path
 from cli_helpers import fill, stop
 from fakes import write_project
 
+from registry_core.records import LedgerAction
+
 REFERENCES = ["flowers@production", "flowers@latest", "flowers@best", "flowers@3", "flowers@2"]
 SELECTORS = ["production", "latest", "best", "3", "2"]
 SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
@@ -88,6 +90,8 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg rules set production --versus ", ["not-worse", "better", "off"]),
     ("mlreg rules set production --requires s", ["staging"]),
     ("mlreg rules remove ", ["production", "staging"]),
+    ("mlreg approve ", ["8"]),
+    ("mlreg decline ", ["8"]),
     ("mlreg tag flowers@", REFERENCES),
     ("mlreg tag flowers@2 ", ["data=clean", "reviewed"]),
     ("mlreg tag flowers@2 --remove ", ["data", "reviewed"]),
@@ -159,6 +163,7 @@ def make_project(folder: Path) -> None:
     store.move_alias(second, "production", "", {}, holder=None)
     store.tag(second, {"data": "clean", "reviewed": ""}, [], "")
     store.removals.remove(first, 0)
+    store.note(LedgerAction.REQUESTED, "flowers", 2, "staging")
     runs = sorted((stop(store), stop(store)), reverse=True)
     for words in (words for line, words in COMPLETED if line in STOPPED_RUNS):
         words[:] = runs

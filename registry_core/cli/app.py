@@ -290,6 +290,9 @@ _FILES = {
     "bom": "cards",
     "promote": "promotion",
     "rollback": "promotion",
+    "requests": "requests",
+    "approve": "requests",
+    "decline": "requests",
     "rules": "rules",
     "alias": "tags",
     "tag": "tags",
@@ -315,7 +318,10 @@ _FILES = {
 PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history", "report", "ui"),
-    "Release": ("promote", "rollback", "alias", "tag", "rules", "sign"),
+    "Release": (
+        *("promote", "rollback", "alias", "tag", "rules"),
+        *("requests", "approve", "decline", "sign"),
+    ),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Share": ("push", "pull", "pack", "unpack"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),

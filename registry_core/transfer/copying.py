@@ -114,7 +114,7 @@ class Copying:
         if entry is not None:
             mended = [
                 *self.target.mend(entry.version, arrival, self.thoroughly),
-                *self._copy_signatures(arrival, entry.version),
+                *self._add_signatures(arrival, entry.version),
             ]
             state: State = "mended" if mended else "there"
             return Copied(wanted.ref, wanted.digest, state, entry.version, size, tuple(mended))
@@ -127,14 +127,13 @@ class Copying:
             examined.add(weights)
 
         version, new = self.target.receive(arrival, model, examine, self.reason)
-        self._copy_signatures(arrival, version)
         return Copied(wanted.ref, wanted.digest, "copied" if new else "there", version, size)
 
-    def _copy_signatures(self, arrival: Arrival, version: Version) -> list[str]:
-        """Add the signatures that came with a version; whether they are valid is asked when used.
+    def _add_signatures(self, arrival: Arrival, version: Version) -> list[str]:
+        """Add the signatures that a version got since it was copied; returns them, in words.
 
-        Returns:
-            Those that were not there yet, in words.
+        Those that it had then are in the rows that came with it. Whether one is valid is asked
+        where a rule asks for it.
         """
         came = [found for row in arrival.rows if (found := read_signature(row))]
         if not came:

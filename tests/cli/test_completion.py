@@ -32,6 +32,7 @@ FREE = {
     "--max-seconds",
     "--at",
     "--margin",
+    "--approvals",
     "--rollback-days",
     "--alpha",
     "--port",

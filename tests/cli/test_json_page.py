@@ -25,7 +25,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 TEAM = "MLREG_INDEX='postgresql://db.example/models', MLREG_OBJECTS='s3://models/team'"
 
 # A section of the page, and the command lines that it is about, in this order. `{stopped}` is the
-# id of a stopped run; a line that begins with ! is Python.
+# id of a stopped run, `{request}` the number of an open request; what begins with ! is Python.
 LINES = [
     ("run", "run flowers --preset quick"),
     ("run --seeds", "run flowers --seeds 2 --seed 3"),
@@ -52,6 +52,14 @@ LINES = [
     ("rules sync", "rules sync --yes"),
     ("promote", "promote flowers@2 production --reason better"),
     ("promote", "promote flowers@3 staging --dry-run"),
+    ("rules set", "rules set canary --approvals 1 --versus off"),
+    ("promote", "promote flowers@3 canary --request --reason better"),
+    ("requests", "requests"),
+    ("", "!os.environ.update(LOGNAME='somebody-else')"),
+    ("approve", "approve {request} --reason agreed"),
+    ("promote", "promote flowers@2 canary --request"),
+    ("decline", "decline {request} --reason worse"),
+    ("", "!os.environ.pop('LOGNAME')"),
     ("rollback", "rollback flowers@production"),
     ("alias", "alias flowers"),
     ("alias --remove", "alias flowers@production --remove"),
@@ -142,6 +150,9 @@ for line in json.load(sys.stdin):
         continue
     if "{{stopped}}" in line:
         line = line.replace("{{stopped}}", json.loads(run("runs")[1])["runs"][0]["id"])
+    if "{{request}}" in line:
+        open_requests = json.loads(run("requests")[1])["requests"]
+        line = line.replace("{{request}}", str(open_requests[0]["number"]))
     told.append(run(line))
 json.dump(told, sys.__stdout__)
 """

@@ -201,6 +201,7 @@ def test_signatures_travel(mine, theirs, tmp_path):
     copy = theirs.version("dummy@1")
     (arrived,) = theirs.store.signatures.of(copy)
     assert (arrived.key, arrived.digest) == (first.key, first.digest)
+    assert len(theirs.store.ledger("dummy", 1)) == 1, "it is in the rows that came with it"
     assert theirs.store.signatures.contents(copy, arrived, 100) == (b"a signature", b"a key")
     sign(mine.version("dummy@2"), b"another", b"another key")
     found = mine.push(["dummy@2"], theirs, examine=accepts).versions[0]

@@ -62,6 +62,9 @@ def _what(row: LedgerRow) -> str:
         return "the index was rebuilt"
     if row.action == LedgerAction.REFUSED:
         return f"{subject} was refused as {row.alias}"
+    if row.action in (LedgerAction.REQUESTED, LedgerAction.APPROVED, LedgerAction.DECLINED):
+        number = row.evidence.get("request", row.number)
+        return f"{subject} was {row.action} as {row.alias} (request {number})"
     if row.action == LedgerAction.RELEASED:
         return f"{row.model}@{row.alias} was deleted; it was {subject}"
     if row.action == LedgerAction.TAGGED:
@@ -95,7 +98,8 @@ def _requirements(rule: object, alias: str) -> list[str]:
 
 def _reason(row: LedgerRow) -> str:
     parts = [row.reason] if row.reason else []
-    overruled = " (overruled)" if row.evidence.get("forced") else ""
+    is_forced = row.action == LedgerAction.PROMOTED and row.evidence.get("forced")
+    overruled = " (overruled)" if is_forced else ""
     for check in row.evidence.get("checks", []):
         if not check["passed"]:
             parts.append(f"{check['name']}: {check['found']}{overruled}")
