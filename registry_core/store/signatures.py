@@ -48,7 +48,7 @@ class Signatures:
         doing = f"looking for signatures of {version.ref}"
         with self._access.reading(doing) as view:
             rows = view.ledger(version.model, version.version)
-        found = [signature for row in rows if (signature := _read(row))]
+        found = [signature for row in rows if (signature := read_signature(row))]
         if version.origin:
             with self._access.translate_storage_errors(doing):
                 found += self._carried(rows)
@@ -65,7 +65,7 @@ class Signatures:
             content = self._access.blobs.read_small(digest, LIMIT_BYTES)
             with suppress(ValueError, KeyError, TypeError):
                 registry, theirs = carried_rows(content or b"")
-                read = [signature for row in theirs if (signature := _read(row))]
+                read = [signature for row in theirs if (signature := read_signature(row))]
                 found += [replace(signature, registry=registry) for signature in read]
                 pending += [each for each in _carriers(theirs) if each not in pending]
                 del pending[_LIMIT_COPIES:]
@@ -140,7 +140,7 @@ def _carriers(rows: Sequence[LedgerRow]) -> list[str]:
     ]
 
 
-def _read(row: LedgerRow) -> Signature | None:
+def read_signature(row: LedgerRow) -> Signature | None:
     """The signature that a row records; None if it records none."""
     if row.action != LedgerAction.SIGNED or not is_intact(row):
         return None
