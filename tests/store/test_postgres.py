@@ -244,7 +244,7 @@ def test_without_a_search_path_the_schema_is_called_mlreg(server):
 )
 def test_what_is_written_stays_whatever_sql_is_typed(tmp_path, statement):
     """By anybody who is not the tables' owner with ALTER TABLE."""
-    backend = BACKENDS["PostgreSQL and a folder"](tmp_path)
+    backend = BACKENDS["PostgreSQL and S3"](tmp_path)
     store = backend.store()
     store.move_alias(publish(store), "production")
     index = store.parts.index
