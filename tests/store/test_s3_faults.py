@@ -6,6 +6,7 @@ gate draws some, and says by which MLREG_POINTS_SEED.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -15,13 +16,15 @@ from pathlib import Path
 import pytest
 from broken_s3 import FAULTS
 from s3_server import s3
-from store_helpers import publish, referenced
+from store_helpers import in_child, kill, publish, referenced
 from team_servers import postgresql
 
 from registry_core.errors import MlregError, StorageError
 from registry_core.store import Store, collection
 from registry_core.store.audit import audit
 from registry_core.store.parts import team_parts
+from registry_core.store.s3.client import Bucket
+from registry_core.store.sql.write import SqlWriteTransaction
 
 pytestmark = pytest.mark.gate
 
@@ -93,6 +96,30 @@ def test_a_server_that_breaks_down_loses_nothing_acknowledged(proxy, drawn, tmp_
             here |= {removal.version.ref for removal in store.removals.of("dummy")}
             assert {*acknowledged, next_one.ref} <= here
             assert_nothing_lost(store)
+
+
+def test_who_may_not_delete_objects_can_write_after_a_killed_run(tmp_path, monkeypatch):
+    """What the run left is deleted by the next writer who may."""
+    store = team_store(tmp_path / "registry")
+    publish(store)
+
+    def die() -> None:
+        monkeypatch.setattr(SqlWriteTransaction, "add_version", lambda *a: kill())
+        publish(store, content=b"never")
+
+    assert in_child(die) == -9
+
+    def denied(self, keys):
+        raise PermissionError(errno.EACCES, "the S3 server does not allow it", store.place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "delete", denied)
+        removed = publish(store, content=b"2")
+        assert (removed.version, audit(store).problems) == (2, [])
+        store.removals.remove(removed)
+        with pytest.raises(StorageError, match="does not allow"):
+            store.removals.collect(0, 0)
+    assert_nothing_lost(store)
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from __future__ import annotations
 import pytest
 from s3_helpers import store_on_s3
 from store_helpers import publish
+from team_servers import postgresql
 
 from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerAction
 from registry_core.store import Store
 from registry_core.store.audit import audit
+from registry_core.store.parts import team_parts
 from registry_core.store.rebuild import rebuild_if_damaged
 from registry_core.store.s3 import client
 from registry_core.store.s3.ledger_objects import LedgerObjects
@@ -72,6 +74,24 @@ def test_an_empty_index_is_made_from_the_objects(url, tmp_path):
     # the first index is older now, and says so
     with pytest.raises(DamagedIndexError, match="older"):
         publish(store)
+
+
+def test_an_empty_index_in_postgresql_is_made_from_the_objects(url, tmp_path):
+    def store() -> Store:
+        return Store(team_parts(tmp_path, postgresql().fresh_url(), url, 30))
+
+    first = store()
+    versions = [publish(first, content=b"%d" % number) for number in range(3)]
+    first.move_alias(versions[1], "production")
+    first.tag(versions[0], {"reviewed": "yes"})
+    first.removals.remove(versions[2])
+    new = store()
+    assert rebuild_if_damaged(new, dry_run=True).versions == 3
+    assert new.model_names() == []
+    rebuild_if_damaged(new)
+    assert state_of(new) == state_of(first)
+    assert audit(new).problems == []
+    assert publish(new, content=b"4").version == 4
 
 
 def test_objects_that_are_older_than_the_index_are_found(url, tmp_path):
