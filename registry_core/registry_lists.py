@@ -111,7 +111,7 @@ class RegistryLists:
             sort: version, created, seed, preset, dataset or a metric; with a `-` in front, the
                 largest comes first. Versions without the metric come last.
             after: `next` of the page before, sorted in the same way; or a version's number.
-            check_files: find groups, and damage that names and sizes of files show.
+            check_files: find groups, and damage that names and sizes of files in a folder show.
 
         Raises:
             UsageError: there is no such model or metric, or one of the texts cannot be read.
@@ -125,8 +125,9 @@ class RegistryLists:
         if not check_files:
             return results.VersionList(self.place.name, found, next_page)
         one_of_each = {version.group: version for version in found if version.group}
-        damaged = {version.ref: self.store.damaged(version) for version in found}
-        unreadable = {version.ref: self.store.unreadable(version) for version in found}
+        near = found if self.store.parts.in_folder else []  # each file would be a request
+        damaged = {version.ref: self.store.damaged(version) for version in near}
+        unreadable = {version.ref: self.store.unreadable(version) for version in near}
         best, objective = self.store.best(model) or (None, "")
         direction, _, metric = objective.partition(" ")
         return results.VersionList(

@@ -224,7 +224,7 @@ class Runner:
         plugins = KnownPlugins(self.settings).load(version.dataset)
         spec = spec_of_data(plugins, manifest, _path(data_dir))
         _check_training()
-        self.store.check(version)
+        self.store.check(version, here=True)
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
         return evaluate(spec, recorded, split, load_model, self._context(plugins))
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from s3_server import s3
 from team_servers import postgresql
 
 from registry_core.store import Store
 from registry_core.store.interfaces import Index, Objects, Workspaces
 from registry_core.store.local.objects import LocalObjects
 from registry_core.store.local.workspaces import LocalWorkspaces
-from registry_core.store.parts import folder_parts
+from registry_core.store.parts import Parts, team_parts
 from registry_core.store.postgres.index import PostgresIndex
-from registry_core.store.postgres.leases import LeasedWorkspaces
+from registry_core.store.s3.objects import S3Objects
 from registry_core.store.sqlite.index import SqliteIndex
 
 
@@ -29,6 +30,7 @@ class Backend:
         index: the same of its index.
         store: the same of the whole.
         damage: changes the content of an object behind the implementation's back.
+        tick_seconds: how coarse the clock is that its objects' ages are taken from.
     """
 
     objects: Callable[[], Objects]
@@ -36,6 +38,7 @@ class Backend:
     index: Callable[[], Index]
     store: Callable[[], Store]
     damage: Callable[[str], None]
+    tick_seconds: float = 0.02
 
 
 def sqlite_and_folder(folder: Path) -> Backend:
@@ -60,36 +63,40 @@ def sqlite_and_folder_at(registry: Path) -> Backend:
     )
 
 
-def postgresql_and_folder(folder: Path) -> Backend:
-    """The index and the leases of a team's registry, with its objects in a folder."""
+def postgresql_and_s3(folder: Path) -> Backend:
+    """A team's registry, of which this machine has the workspaces."""
     registry = folder / "registry"
-    registry.mkdir()
-    url = postgresql().fresh_url()
-    index = lambda: PostgresIndex(url, busy_seconds=0.2)  # noqa: E731
-    local = sqlite_and_folder_at(registry)
+    index_url, objects_url = postgresql().fresh_url(), s3().fresh_url()
+
+    def parts(busy_seconds: float = 30) -> Parts:
+        registry.mkdir(exist_ok=True)
+        return team_parts(registry, index_url, objects_url, busy_seconds)
 
     def workspaces() -> Workspaces:
-        with PostgresIndex(url, 5).write(create=True):
+        with PostgresIndex(index_url, 5).write(create=True):
             pass  # runs begin in a registry that is there
-        return LeasedWorkspaces(local.workspaces(), PostgresIndex(url, 5))
+        return parts(5).runs
 
-    def store() -> Store:
-        parts = folder_parts(registry, busy_seconds=30)
-        whole = PostgresIndex(url, busy_seconds=30)
-        runs = LeasedWorkspaces(parts.runs, whole)
-        place = whole.database.place
-        return Store(
-            replace(parts, index=whole, runs=runs, place=place, index_place=place, in_folder=False)
-        )
-
-    return Backend(local.objects, workspaces, index, store, local.damage)
+    return Backend(
+        lambda: parts().blobs,
+        workspaces,
+        lambda: PostgresIndex(index_url, busy_seconds=0.2),
+        lambda: Store(parts()),
+        lambda digest: damage_object(objects_url, digest),
+        tick_seconds=1.0,
+    )
 
 
-BACKENDS = {
-    "SQLite and a folder": sqlite_and_folder,
-    "PostgreSQL and a folder": postgresql_and_folder,
-}
-# for a fixture; what needs a server belongs to the gate
+def damage_object(url: str, digest: str) -> None:
+    """Change the first byte of an object on an S3 server."""
+    objects = S3Objects(url)
+    content = objects.bucket.read(objects.key(digest), 1 << 30)
+    assert content is not None
+    objects.bucket.replace(objects.key(digest), bytes([content[0] ^ 1]) + content[1:])
+
+
+BACKENDS = {"SQLite and a folder": sqlite_and_folder, "PostgreSQL and S3": postgresql_and_s3}
+# for a fixture; what needs servers belongs to the gate
 EACH_BACKEND = [
     pytest.param(name, marks=[pytest.mark.gate] if "PostgreSQL" in name else [])
     for name in BACKENDS

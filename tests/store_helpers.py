@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sqlite3
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -54,7 +55,7 @@ def publish(
 
 
 def blobs(store: Store) -> set[str]:
-    return {path.name for path in store.folder.glob("objects/sha256/??/*")}
+    return {info.digest for info in store.parts.blobs.list()}
 
 
 def referenced(store: Store) -> set[str]:
@@ -142,8 +143,8 @@ def wait_for(process: int) -> int:
 def break_at(number: int, fault: Callable[[], None]) -> None:
     """Let every call that changes the disk count, and the one of that number meet a fault.
 
-    For the rest of this process, so only in a child. SQLite's own calls are out of reach here;
-    instead each of its statements counts, the commit among them.
+    For the rest of this process, so only in a child. A database's own calls are out of reach here;
+    instead each statement counts, the commit among them.
     """
     count = itertools.count(1)
 
@@ -168,6 +169,8 @@ def break_at(number: int, fault: Callable[[], None]) -> None:
     for name in CALLS:
         setattr(os, name, counted(getattr(os, name)))
     sqlite3.connect = lambda *args, **options: connect(*args, factory=Counted, **options)
+    if psycopg := sys.modules.get("psycopg"):
+        psycopg.Cursor.execute = counted(psycopg.Cursor.execute)
 
 
 def kill() -> None:

@@ -102,7 +102,7 @@ class _Reader:
 
     def __init__(self, access: Transactions, view: ReadTransaction) -> None:
         self._access = access
-        self._blobs = access.blobs
+        self._blobs = access.blobs.stored()
         self._view = view
         self._replay = Replay()
         self._reported_lost: set[str] = set()

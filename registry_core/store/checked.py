@@ -24,6 +24,9 @@ class CheckedStream(io.RawIOBase):
         digest: sha256 that the content should have, in hex.
         size: of the content, in bytes.
         damaged: the error for a content that is something else, which it is told.
+
+    Attributes:
+        checked: whether all of it was read, and has the digest.
     """
 
     def __init__(
@@ -37,9 +40,10 @@ class CheckedStream(io.RawIOBase):
         import hashlib  # 9 ms, which a command that only lists need not wait for
 
         self._read, self._close = read, close
-        self._digest, self._size, self._damaged = digest, size, damaged
+        self._digest, self.size, self._damaged = digest, size, damaged
         self._hash = hashlib.sha256()
         self._count = 0
+        self.checked = False
 
     def readable(self) -> bool:
         return True
@@ -57,10 +61,11 @@ class CheckedStream(io.RawIOBase):
         piece = self._read(size)
         self._hash.update(piece)
         self._count += len(piece)
-        if not piece or self._count >= self._size:
+        if not piece or self._count >= self.size:
             found = self._hash.hexdigest()
             if found != self._digest:
                 raise self._damaged(f"sha256 {found} ({self._count} bytes)")
+            self.checked = True
         return piece
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]

@@ -42,11 +42,7 @@ class VersionFiles:
         Raises:
             IntegrityError: the manifest, the ledger's row or the index was changed.
         """
-        doing = f"reading {version.ref}"
-        with self._access.reading(doing) as view:
-            rank = check_registration(view, version)
-        with self._access.translate_storage_errors(doing):
-            return read_manifest(self._blobs, version, rank)
+        return self._manifest(version, self._blobs)
 
     def manifest_content(self, version: Version) -> bytes:
         """The manifest as it was written, checked against its digest."""
@@ -139,6 +135,7 @@ class VersionFiles:
         version: Version,
         files: Sequence[FileRecord] | None = None,
         keep: Collection[str] = (),
+        here: bool = False,
     ) -> CheckedVersion:
         """Read the manifest of a version and its files, each once.
 
@@ -146,6 +143,7 @@ class VersionFiles:
             version: the version.
             files: which of its files; None is all.
             keep: paths of files whose content is kept in what is returned.
+            here: whether copies on this machine will do, of objects that are elsewhere.
 
         Returns:
             Proof of what was read, for `move_alias`.
@@ -154,15 +152,16 @@ class VersionFiles:
             IntegrityError: names the file that has another digest, and both digests.
         """
         doing = f"checking {version.ref}"
-        stamps: dict[str, object] = {version.digest: self._blobs.stamp(version.digest)}
-        self.manifest(version)
+        blobs = self._blobs if here else self._blobs.stored()
+        stamps: dict[str, object] = {version.digest: blobs.stamp(version.digest)}
+        self._manifest(version, blobs)
         contents = {}
         with self._access.translate_storage_errors(doing):
             for record in version.files if files is None else files:
                 kept: list[bytes] = []
                 write = kept.append if record.path in keep else None
-                stamps[record.sha256] = self._blobs.stamp(record.sha256)
-                self._verify(version, record, write)
+                stamps[record.sha256] = blobs.stamp(record.sha256)
+                self._verify(version, record, write, blobs)
                 if write:
                     contents[record.path] = b"".join(kept)
         return CheckedVersion(version, stamps, contents)
@@ -177,24 +176,35 @@ class VersionFiles:
         Raises:
             IntegrityError: as `check`.
         """
-        version = checked.version
+        version, blobs = checked.version, self._blobs.stored()
 
         def changed(digest: str) -> bool:
             stamp = checked.stamps.get(digest)
-            return stamp is None or stamp != self._blobs.stamp(digest)
+            return stamp is None or stamp != blobs.stamp(digest)
 
         rank = check_registration(view, version)
         if changed(version.digest):
-            read_manifest(self._blobs, version, rank)
+            read_manifest(blobs, version, rank)
         for record in version.files:
             if changed(record.sha256):
-                self._verify(version, record)
+                self._verify(version, record, None, blobs)
+
+    def _manifest(self, version: Version, blobs: Objects) -> dict[str, Any]:
+        doing = f"reading {version.ref}"
+        with self._access.reading(doing) as view:
+            rank = check_registration(view, version)
+        with self._access.translate_storage_errors(doing):
+            return read_manifest(blobs, version, rank)
 
     def _verify(
-        self, version: Version, record: FileRecord, write: Callable[[bytes], object] | None = None
+        self,
+        version: Version,
+        record: FileRecord,
+        write: Callable[[bytes], object] | None = None,
+        blobs: Objects | None = None,
     ) -> None:
         what = f"{record.path} of {version.ref}"
-        self._blobs.verify(record.sha256, what, write, limit_bytes=record.size)
+        (blobs or self._blobs).verify(record.sha256, what, write, limit_bytes=record.size)
 
 
 def _file(version: Version, path: str) -> FileRecord:

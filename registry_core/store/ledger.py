@@ -15,10 +15,12 @@ from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store.clock import utc_now
 from registry_core.store.local.disk import sha256_hex
-from registry_core.store.manifest import as_unicode, canonical
+from registry_core.store.manifest import LIMIT_BYTES, as_unicode, canonical, read_json
 from registry_core.store.storage_errors import REBUILD
 
 BEFORE_THE_FIRST = "0" * 64
+# A row's evidence is bounded like a manifest; every character of it may be escaped.
+LIMIT_LINE_BYTES = 8 * LIMIT_BYTES
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "number": (int,),
@@ -87,6 +89,19 @@ def from_json(value: Any) -> LedgerRow:
         if not isinstance(value[name], kinds) or isinstance(value[name], bool):
             raise ValueError(f"its {name} is a {type(value[name]).__name__}")
     return LedgerRow(**value)
+
+
+def line(row: LedgerRow) -> bytes:
+    """A row as a line of JSON."""
+    return canonical(row.to_json()) + b"\n"
+
+
+def parsed(content: bytes) -> LedgerRow | None:
+    """The row in a line; None if it is not one. Its digest is not checked."""
+    try:
+        return from_json(read_json(content))
+    except ValueError:
+        return None
 
 
 def is_intact(row: LedgerRow) -> bool:

@@ -8,12 +8,12 @@ files are kept under other names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from registry_core.errors import IntegrityError, MlregError, NewerSchemaError, UsageError
 from registry_core.records import LedgerAction, LedgerRow, Origin, Version
@@ -25,6 +25,7 @@ from registry_core.store.local.ledger_file import LedgerFile
 from registry_core.store.local.replacement import exclusively, read_head, replace_index
 from registry_core.store.parts import folder_parts
 from registry_core.store.replay import Replay
+from registry_core.store.restoring import restore_state
 from registry_core.store.salvage import Salvage
 from registry_core.store.sqlite.index import SqliteIndex
 from registry_core.store.sqlite.rescue import Gathered, gathered
@@ -131,7 +132,8 @@ def _rebuild(access: Transactions, busy_seconds: float, dry_run: bool) -> Rebuil
         with gathered(scratch.path / "gathered.sqlite3") as rows:
             salvage = Salvage(rows, ledger_file, scratch.path)
             with SqliteIndex(scratch.path, busy_seconds).write(create=True) as index:
-                done = _Replacement(access, index, rows, salvage).make(head)
+                _gather_manifests(access, rows)
+                done = Replacement(access, index, rows, salvage).make(head)
         if not dry_run:
             done.old_index, done.old_ledger = replace_index(
                 access.parts.folder, scratch.path / DATABASE, ledger_file
@@ -139,29 +141,66 @@ def _rebuild(access: Transactions, busy_seconds: float, dry_run: bool) -> Rebuil
     return done
 
 
-class _Replacement:
-    """A new index, made row by row and version by version."""
+class FoundManifests(Protocol):
+    """Manifests among the objects."""
+
+    def manifests(self) -> Iterable[str]:
+        """Those that were not dropped, by digest, in the order of their numbers."""
+        ...
+
+    def drop_manifest(self, digest: str) -> None:
+        """A row mentions it."""
+        ...
+
+
+class FoundRows(Protocol):
+    """Rows of the ledger."""
+
+    not_taken: list[int]
+    last_numbers: dict[str, int]
+
+    def choose(self, head: Head | None) -> list[tuple[int, int]]:
+        """Choose a row for each number; returns the ranges of numbers that have none."""
+        ...
+
+    def rows(self) -> Iterator[LedgerRow]:
+        """The chosen rows in order, and rows in place of those that are lost."""
+        ...
+
+
+class Replacement:
+    """An index that gets what it lacks, row by row and version by version.
+
+    Args:
+        access: the registry.
+        index: the index; it may have the first rows and their versions.
+        gathered: manifests, among them those that no row mentions.
+        salvage: the rows that the index lacks.
+        replay: the state by the rows that it has.
+        known: the versions that it has.
+    """
 
     def __init__(
         self,
         access: Transactions,
         index: WriteTransaction,
-        gathered: Gathered,
-        salvage: Salvage,
+        gathered: FoundManifests,
+        salvage: FoundRows,
+        replay: Replay | None = None,
+        known: Iterable[VersionKey] = (),
     ) -> None:
         self._access = access
         self._index = index
         self._gathered = gathered
         self._salvage = salvage
-        self._replay = Replay()
-        self._known: set[VersionKey] = set()
+        self._replay = replay or Replay()
+        self._known: set[VersionKey] = set(known)
         self._told: set[VersionKey] = set()
         self._registered_last: dict[str, int] = {}
         self._copies: list[tuple[Version, dict[str, Any], Origin, str]] = []
         self._done = Rebuilt()
 
     def make(self, head: Head | None) -> Rebuilt:
-        self._gather_manifests()
         lost_rows = self._salvage.choose(head)
         taken = set(self._salvage.not_taken)
         for first, last in lost_rows:
@@ -184,7 +223,7 @@ class _Replacement:
             self._done.lost.setdefault(f"{model}@{number}", _WITHOUT_MANIFEST)
         self._reserve(lost_rows)
         self._register_copies()
-        self._write_state()
+        self._done.lost |= restore_state(self._index, self._replay)
         evidence = {
             "found": self._done.found,
             "lost": self._done.lost,
@@ -192,11 +231,6 @@ class _Replacement:
         }
         self._index.append(Event(LedgerAction.REBUILT, "", evidence=evidence))
         return self._done
-
-    def _gather_manifests(self) -> None:
-        for info in self._access.blobs.list():
-            if found := manifests.found(self._access.blobs, info.digest):
-                self._gathered.add_manifest(found[0])
 
     def _register(self, row: LedgerRow, number: int) -> None:
         digest = row.evidence.get("digest")
@@ -290,37 +324,11 @@ class _Replacement:
         """Whether there is a file that may be the rest of a lost version."""
         return any(True for _ in self._access.unneeded(self._index))
 
-    def _write_state(self) -> None:
-        """Write the aliases, removals and tags by the rows, for the versions that exist."""
-        for key, removed in self._replay.removed.items():
-            if key in self._known:
-                version = self._version(key)
-                self._index.remove(version, removed.at)
-                if removed.collected:
-                    self._index.collect(version, removed.collected)
-        for key, tags in self._replay.tags.items():
-            if key in self._known:
-                self._index.tag(self._version(key), tags, ())
-        for (model, alias), number in self._replay.aliases.items():
-            if (model, number) in self._known:
-                self._index.set_alias(model, alias, number)
-            else:
-                self._done.lost[f"{model}@{alias}"] = f"what held it, {model}@{number}, is lost"
-        self._release()
 
-    def _release(self) -> None:
-        """Add a row for each alias that is on no version, though its last row says otherwise."""
-        for (model, alias), number in self._replay.moved_last.items():
-            held = self._replay.aliases.get((model, alias))
-            if number is not None and (held is None or (model, held) not in self._known):
-                reason = "its version was lost, or was removed by then"
-                event = Event(LedgerAction.RELEASED, model, number, alias, number, reason)
-                self._index.append(event)
-
-    def _version(self, key: VersionKey) -> Version:
-        entry = self._index.entry(*key)
-        assert entry is not None  # noqa: S101 - it was added above
-        return entry.version
+def _gather_manifests(access: Transactions, gathered: Gathered) -> None:
+    for info in access.blobs.list():
+        if found := manifests.found(access.blobs, info.digest):
+            gathered.add_manifest(found[0])
 
 
 def _leave(scratch: Workspace) -> None:

@@ -255,7 +255,7 @@ class Removals:
             if (self._access.blobs.size(digest) or 0) > manifests.LIMIT_BYTES:
                 continue
             try:
-                self._access.blobs.verify(digest, digest)
+                self._access.blobs.stored().verify(digest, digest)
             except IntegrityError:
                 if self._access.blobs.stat(digest) is not None:  # nothing deleted it meanwhile
                     return digest

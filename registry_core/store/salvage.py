@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from registry_core.errors import IntegrityError
 from registry_core.records import LedgerAction, LedgerRow
-from registry_core.store.ledger import BEFORE_THE_FIRST, is_intact, lost_row
-from registry_core.store.local.ledger_file import LedgerFile, line, parsed
+from registry_core.store.ledger import BEFORE_THE_FIRST, is_intact, line, lost_row, parsed
+from registry_core.store.local.ledger_file import LedgerFile
 from registry_core.store.sqlite.rescue import Gathered, old_index
 
 if TYPE_CHECKING:

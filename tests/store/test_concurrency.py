@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from store_backends import BACKENDS, EACH_BACKEND
 from store_helpers import assert_whole, in_child, publish, start_child, wait_for
 
 from registry_core.errors import BusyError
@@ -21,12 +22,19 @@ def store(tmp_path):
     return Store(tmp_path / "registry")
 
 
+@pytest.fixture(params=EACH_BACKEND)
+def any_store(request, tmp_path):
+    return BACKENDS[request.param](tmp_path).store()
+
+
 def _at(moment):
     time.sleep(max(0.0, moment - time.monotonic()))
 
 
 @pytest.mark.gate
-def test_four_processes_publish_a_hundred_versions_without_gap_or_double(store):
+def test_four_processes_publish_a_hundred_versions_without_gap_or_double(any_store):
+    store = any_store
+
     def publish_some(name):
         for number in range(25):
             publish(store, content=b"%d %d" % (name, number % 3))
@@ -54,7 +62,8 @@ def test_two_first_commands_make_one_schema(tmp_path):
 
 
 @pytest.mark.gate
-def test_an_alias_has_exactly_one_holder_at_any_instant(store):
+def test_an_alias_has_exactly_one_holder_at_any_instant(any_store):
+    store = any_store
     versions = [publish(store) for _ in range(2)]
     store.move_alias(versions[0], "production")
 
@@ -126,8 +135,9 @@ def test_the_next_command_goes_on_when_a_holder_is_killed(store, holder):
 
 
 @pytest.mark.gate
-def test_a_sweep_never_deletes_an_object_of_a_publisher(store):
+def test_a_sweep_never_deletes_an_object_of_a_publisher(any_store):
     """Runs die after putting the same objects that others are registering."""
+    store = any_store
     publish(store)
 
     def die_often():

@@ -5,6 +5,7 @@ import os
 import sqlite3
 
 import pytest
+from store_backends import BACKENDS, EACH_BACKEND
 from store_helpers import (
     assert_whole,
     blob,
@@ -35,6 +36,13 @@ def store(tmp_path):
     return store
 
 
+@pytest.fixture(params=EACH_BACKEND)
+def any_store(request, tmp_path):
+    store = BACKENDS[request.param](tmp_path).store()
+    store.move_alias(publish(store, content=b"first"), "production")
+    return store
+
+
 def _broken_publish(store, number, fault):
     break_at(number, fault)
     publish(store, content=b"second")
@@ -47,7 +55,8 @@ def _steps():
 
 @pytest.mark.exhaustive
 @pytest.mark.gate
-def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(store):
+def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(any_store):
+    store = any_store
     whole = {1}
     per_example_results = []
     for number in _steps():
@@ -207,7 +216,8 @@ def test_a_writer_killed_inside_a_commit_is_undone_by_the_next_reader(store):
 
 
 @pytest.mark.gate
-def test_a_promotion_killed_at_any_step_moves_the_alias_or_does_not(store):
+def test_a_promotion_killed_at_any_step_moves_the_alias_or_does_not(any_store):
+    store = any_store
     publish(store)
 
     def promote(number, target):

@@ -100,6 +100,10 @@ class Objects(Protocol):
         """Whether the user has the permission to read an object; a missing one counts as such."""
         ...
 
+    def stored(self) -> Objects:
+        """The same objects, without copies of them that this machine keeps."""
+        return self
+
     def size(self, digest: str) -> int | None:
         """An object's size in bytes; None if it is missing."""
         info = self.stat(digest)

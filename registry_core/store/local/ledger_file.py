@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from registry_core.errors import DamagedIndexError
-from registry_core.store.ledger import Chain, from_json
+from registry_core.store.ledger import LIMIT_LINE_BYTES, Chain, line, parsed
 from registry_core.store.local.disk import write_all
 from registry_core.store.local.folders import open_file, opened
 from registry_core.store.local.ledger_head import HEAD_FILE, Head, LedgerHead, Place
 from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import OBJECTS
-from registry_core.store.manifest import LIMIT_BYTES, canonical, read_json
 from registry_core.store.storage_errors import DATABASE, REBUILD, outdated_index, unknown_manifest
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from registry_core.store.interfaces import ReadTransaction
 
 LEDGER_FILE = "ledger.jsonl"
-# A row's evidence is bounded like a manifest; every character of it may be escaped.
-LIMIT_LINE_BYTES = 8 * LIMIT_BYTES
 _TAIL_BYTES = 1 << 14
 _SECONDS_OF_A_WAIT = 0.005
 # From a commit to its line in the file, on a disk that is busy.
@@ -396,19 +393,6 @@ class _Lines:
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
-
-
-def line(row: LedgerRow) -> bytes:
-    """A row as a line of the file."""
-    return canonical(row.to_json()) + b"\n"
-
-
-def parsed(content: bytes) -> LedgerRow | None:
-    """The row in a line; None if it is not one. Its digest is not checked."""
-    try:
-        return from_json(read_json(content))
-    except ValueError:
-        return None
 
 
 def _inode(folder: int) -> int | None:

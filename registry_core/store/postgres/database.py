@@ -125,6 +125,7 @@ class Database:
         """
         path = f"SET LOCAL search_path TO {_quoted(self.schema)}, pg_temp"
         message = "; ".join((script[0], path, *script[1:], "SELECT schema FROM about"))
+        schema: int | None
         while True:
             connection, was_used = self.connections.take()
             try:
@@ -136,7 +137,8 @@ class Database:
                 break
             except _MISSING:
                 connection.execute("ROLLBACK")
-                return self._begin_without_schema(connection, *script), None
+                schema = self._begin_carefully(connection, *script)
+                break
             except psycopg.errors.LockNotAvailable as error:
                 self._end(connection)
                 raise self._busy(script) from error
@@ -148,7 +150,7 @@ class Database:
             except BaseException:
                 self._end(connection)
                 raise
-        if schema > SCHEMA:
+        if schema is not None and schema > SCHEMA:
             self._end(connection)
             raise NewerSchemaError(
                 f"{self.place} has schema {schema}; this mlreg knows schema {SCHEMA}.",
@@ -157,24 +159,23 @@ class Database:
             )
         return connection, schema
 
-    def _begin_without_schema(
-        self, connection: psycopg.Connection[Any], *script: str
-    ) -> psycopg.Connection[Any]:
-        """The same transaction where the index is missing, or hidden from this role."""
+    def _begin_carefully(self, connection: psycopg.Connection[Any], *script: str) -> int | None:
+        """Begin the same transaction where the index was missing, or is hidden from this role."""
+        path = f"SET LOCAL search_path TO {_quoted(self.schema)}, pg_temp"
+        message = "; ".join((script[0], path, *script[1:]))
         try:
-            path = f"SET LOCAL search_path TO {_quoted(self.schema)}, pg_temp"
-            message = "; ".join((script[0], path, *script[1:]))
             psycopg.ClientCursor(connection).execute(message.encode())
-            hidden = connection.execute(
+            # another client may have made it while this one waited for the lock
+            if connection.execute("SELECT to_regclass('about')").fetchall() != [(None,)]:
+                return int(connection.execute("SELECT schema FROM about").fetchall()[0][0])
+            query = (
                 "SELECT 1 FROM pg_namespace WHERE nspname = %s "
-                "AND NOT has_schema_privilege(oid, 'USAGE')",
-                (self.schema,),
-            ).fetchone()
-            if hidden:
-                raise psycopg.errors.InsufficientPrivilege(
-                    f"permission denied for schema {self.schema}"
-                )
-            return connection
+                "AND NOT has_schema_privilege(oid, 'USAGE')"
+            )
+            if connection.execute(query, (self.schema,)).fetchone():
+                why = f"permission denied for schema {self.schema}"
+                raise psycopg.errors.InsufficientPrivilege(why)
+            return None
         except BaseException:
             self._end(connection)
             raise

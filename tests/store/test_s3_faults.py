@@ -1,0 +1,110 @@
+"""An S3 server that breaks one call, or all from one call on: nothing acknowledged is lost.
+
+Each call of registering, promoting, removing and collecting has its turn with `--exhaustive`; the
+gate draws some, and says by which MLREG_POINTS_SEED.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from broken_s3 import FAULTS
+from s3_helpers import team_store
+from s3_server import s3
+from store_helpers import publish, referenced
+
+from registry_core.errors import MlregError, StorageError
+from registry_core.store import Store
+from registry_core.store.audit import audit
+
+pytestmark = pytest.mark.gate
+
+
+SEED = os.environ["MLREG_POINTS_SEED"]
+_counted: list[str] = []
+
+
+def deeds(store: Store) -> None:
+    """Register, promote, remove and collect."""
+    first, second = publish(store, content=b"first"), publish(store, content=b"second")
+    store.move_alias(first, "production")
+    store.removals.remove(second)
+    store.removals.collect(0, 0)
+
+
+@pytest.fixture
+def drawn(proxy, tmp_path, pytestconfig) -> Callable[[str], list[int]]:
+    """The calls to break, as numbers: all of them, or in the gate one in thirty."""
+    if not _counted:
+        proxy.start_counting()
+        deeds(team_store(tmp_path / "counted", s3().fresh_url()))
+        _counted.extend(proxy.calls)
+
+    def draw(fault: str) -> list[int]:
+        numbers = range(1, len(_counted) + 1)
+        if pytestconfig.option.exhaustive:
+            return list(numbers)
+        return sorted(random.Random(f"{SEED} {fault}").sample(numbers, len(_counted) // 30 + 1))
+
+    return draw
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_call_that_breaks_once_is_made_again(proxy, drawn, tmp_path, fault):
+    """Whichever it is, nobody notices."""
+    for number in drawn(fault):
+        store = team_store(tmp_path / f"registry-{number}", s3().fresh_url())
+        with told(number), proxy.broken(fault, number, number):
+            deeds(store)
+        with told(number):
+            assert_nothing_lost(store)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_server_that_breaks_down_loses_nothing_acknowledged(proxy, drawn, tmp_path, fault):
+    """At whichever call: a version is whole or not there, and the next writer tidies up."""
+    for number in drawn(f"{fault} for good"):
+        store = team_store(tmp_path / f"registry-{number}", s3().fresh_url())
+        acknowledged: list[str] = []
+        with told(number), proxy.broken(fault, number):
+            try:
+                acknowledged.append(publish(store, content=b"first").ref)
+                acknowledged.append(publish(store, content=b"second").ref)
+                store.move_alias(store.versions("dummy")[-1], "production")
+                store.removals.remove(store.versions("dummy")[0])
+                store.removals.collect(0, 0)
+            except MlregError as error:
+                assert isinstance(error, StorageError), error
+        with told(number):
+            next_one = publish(store, content=b"next")
+            here = {version.ref for version in store.versions("dummy")}
+            here |= {removal.version.ref for removal in store.removals.of("dummy")}
+            assert {*acknowledged, next_one.ref} <= here
+            assert_nothing_lost(store)
+
+
+@contextmanager
+def told(number: int) -> Iterator[None]:
+    """Say which call was broken, where something fails."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"call {number}, {_counted[number - 1]}, MLREG_POINTS_SEED={SEED}")
+        raise
+
+
+def assert_nothing_lost(store: Store) -> None:
+    """Every version is whole, and after a collection nothing else lies about."""
+    publish(store, model="another")
+    found = audit(store)
+    assert found.problems == []
+    for model in store.model_names():
+        for version in store.versions(model):
+            store.check(version)
+    stored = {info.digest for info in store.parts.blobs.list()}
+    assert referenced(store) <= stored
+    assert found.orphans == len(stored - referenced(store))
