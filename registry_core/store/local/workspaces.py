@@ -29,6 +29,7 @@ from registry_core.errors import BusyError, IntegrityError, MlregError, UsageErr
 from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
 from registry_core.store.interfaces.workspaces import Intents, Leftover, RunKey, Workspaces
+from registry_core.store.local.disk import make_folders
 from registry_core.store.local.folders import names_in, open_file, open_folder, opened
 from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import RUNS
@@ -69,6 +70,7 @@ class LocalWorkspaces(Workspaces):
         self._busy_seconds = busy_seconds
 
     def prepare(self) -> None:
+        make_folders(self._registry)  # of a team's registry, nothing else makes it
         with opened(self._registry, RUNS, create=True):
             pass
 
@@ -181,6 +183,7 @@ class LocalWorkspaces(Workspaces):
 
         Only inside a write transaction, which keeps out intents that name a manifest.
         """
+        make_folders(self._registry)
         with opened(self._registry, RUNS, create=True) as runs:
             lock(runs, self._registry / RUNS, "reading what runs publish", self._busy_seconds)
             yield self._read_intents(apart_from)
