@@ -39,5 +39,6 @@ POSTGRES = Dialect(
     incumbent="(CAST(evidence AS json) #>> '{incumbent}')",
     compared="(CAST(evidence AS json) #>> '{comparison,fingerprint}')",
     no_limit=None,
+    account="SELECT CAST(session_user AS text)",
     sort_value=Jsonb,
 )

@@ -34,7 +34,7 @@ _EVERY_WRITER = {
     "evidence": "INSERT",
     "stretches": "INSERT, UPDATE",
     "requests": "INSERT, DELETE",
-    "deliveries": "INSERT",
+    "deliveries": "INSERT, UPDATE",
     "leases": "INSERT, UPDATE, DELETE",
 }
 _WRITES: Mapping[str, Mapping[str, str]] = {
@@ -51,7 +51,6 @@ _WRITES: Mapping[str, Mapping[str, str]] = {
         "aliases": "INSERT, UPDATE, DELETE",
         "held": "INSERT, DELETE",
         "tags": "INSERT, UPDATE, DELETE",
-        "deliveries": "INSERT, UPDATE",
     },
     KEEPER: {
         "removals": "INSERT, UPDATE, DELETE",
@@ -61,17 +60,23 @@ _WRITES: Mapping[str, Mapping[str, str]] = {
 }
 # The keeper may write every row, also one that somebody else wrote first: a recovery copies them.
 _ACTIONS: Mapping[str, Sequence[str]] = {
-    TRAINER: (LedgerAction.REGISTERED, "requested", "signed"),
+    # a request that the checks refuse is noted as refused
+    TRAINER: (
+        LedgerAction.REGISTERED,
+        LedgerAction.REQUESTED,
+        LedgerAction.REFUSED,
+        LedgerAction.SIGNED,
+    ),
     PROMOTER: (
         LedgerAction.PROMOTED,
         LedgerAction.ROLLED_BACK,
         LedgerAction.RELEASED,
         LedgerAction.REFUSED,
         LedgerAction.TAGGED,
-        "requested",
-        "approved",
-        "declined",
-        "signed",
+        LedgerAction.REQUESTED,
+        LedgerAction.APPROVED,
+        LedgerAction.DECLINED,
+        LedgerAction.SIGNED,
     ),
 }
 
@@ -82,15 +87,15 @@ _REMOVE = ("remove, restore or collect versions", KEEPER)
 _RULE = ("change promotion rules", KEEPER)
 _OF_ACTION: Mapping[str, tuple[str, str]] = {
     LedgerAction.REGISTERED: _REGISTER,
-    "requested": ("ask for promotions", TRAINER),
-    "signed": ("sign versions", TRAINER),
+    LedgerAction.REQUESTED: ("ask for promotions", TRAINER),
+    LedgerAction.SIGNED: ("sign versions", TRAINER),
     LedgerAction.PROMOTED: _MOVE,
     LedgerAction.ROLLED_BACK: _MOVE,
     LedgerAction.RELEASED: _MOVE,
     LedgerAction.REFUSED: _MOVE,
     LedgerAction.TAGGED: ("tag versions", PROMOTER),
-    "approved": ("approve requests", PROMOTER),
-    "declined": ("decline requests", PROMOTER),
+    LedgerAction.APPROVED: ("approve requests", PROMOTER),
+    LedgerAction.DECLINED: ("decline requests", PROMOTER),
     LedgerAction.REMOVED: _REMOVE,
     LedgerAction.RESTORED: _REMOVE,
     LedgerAction.COLLECTED: _REMOVE,
@@ -101,11 +106,12 @@ _OF_TABLE: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("models", "versions", "files", "sort_keys", "origins"), _REGISTER),
     **dict.fromkeys(("aliases", "held"), _MOVE),
     "tags": _OF_ACTION[LedgerAction.TAGGED],
-    "requests": _OF_ACTION["requested"],
+    "requests": _OF_ACTION[LedgerAction.REQUESTED],
     "removals": _REMOVE,
     "rules": _RULE,
-    **dict.fromkeys(("leases", "evidence", "stretches"), ("write to the registry", TRAINER)),
-    "deliveries": ("note what a promotion set off", PROMOTER),
+    **dict.fromkeys(
+        ("leases", "evidence", "stretches", "deliveries"), ("write to the registry", TRAINER)
+    ),
 }
 _READ = ("read the registry", READER)
 _REPAIR = ("repair the registry", KEEPER)

@@ -49,6 +49,7 @@ class Dialect:
         incumbent: the text `incumbent` of the evidence of a row of the ledger.
         compared: the text `comparison.fingerprint` of that evidence.
         no_limit: the LIMIT that is none.
+        account: a query for the account of the connection; empty where a database has none.
         sort_value: what a value of `sort_keys` is as a parameter.
     """
 
@@ -61,6 +62,7 @@ class Dialect:
     incumbent: str
     compared: str
     no_limit: int | None
+    account: str = ""
     sort_value: Callable[[Any], Any] = _itself
 
     @property

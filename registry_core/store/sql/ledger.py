@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow, Version
@@ -22,9 +23,10 @@ _TOGETHER = 1000
 class LedgerQueries(Rows):
     """The part of a `ReadTransaction` that is about the ledger."""
 
-    @property
+    @cached_property
     def who(self) -> str:
-        return account_name()
+        query = self._dialect.account
+        return str(self._first(query)) if query else account_name()
 
     def ledger(
         self,
