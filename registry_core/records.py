@@ -311,6 +311,7 @@ class Signature:
         at: UTC time, ISO 8601.
         who: the account that signed.
         reason: the reason that the user gave.
+        registry: the other registry whose ledger has the row, as in `Origin`; empty for this one.
     """
 
     key: str
@@ -319,6 +320,7 @@ class Signature:
     at: str
     who: str
     reason: str = ""
+    registry: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))

@@ -4,7 +4,8 @@
     >>> model = open_registry().load("flowers@production")
 
 The verbs here change what a registry has: aliases, tags, rules, versions. Those that only look,
-and those that train, are inherited. What they need is imported when a method is called.
+those that train, and those that copy versions between registries are inherited. What they need is
+imported when a method is called.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from registry_core.errors import IntegrityError, UsageError
 from registry_core.places import registry_place
 from registry_core.refs import Ref, parse_ref
 from registry_core.registry_lists import Reference
-from registry_core.registry_signatures import RegistrySigner
+from registry_core.registry_transfers import RegistryTransfers
 from registry_core.settings import find_settings
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def open_registry(path: str | Path | None = None) -> Registry:
     return Registry(replace(place, folder=place.folder.absolute()), settings)
 
 
-class Registry(RegistrySigner):
+class Registry(RegistryTransfers):
     """Models, versions, aliases and runs of one registry; see `RegistryReader` for references."""
 
     def promote(

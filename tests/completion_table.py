@@ -119,6 +119,20 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg card flowers@2 -o so", ["sound.keras"]),
     ("mlreg bom flowers@", REFERENCES),
     ("mlreg bom flowers@2 --output=so", ["sound.keras"]),
+    ("mlreg push flowers@", REFERENCES),
+    ("mlreg push flowers@2 te", ["team"]),
+    ("mlreg push flowers@2 reg", ["registry"]),
+    ("mlreg push --all ", ["flowers", "trees", "team"]),
+    ("mlreg push flowers@2 team --name tr", ["trees"]),
+    ("mlreg pull flowers@", REFERENCES),
+    ("mlreg pull flowers@2 te", ["team"]),
+    ("mlreg pull flowers@2 so", ["sound.keras"]),
+    ("mlreg pull flowers@2 team --name tr", ["trees"]),
+    ("mlreg pack flowers@", REFERENCES),
+    ("mlreg pack flowers@2 -o so", ["sound.keras"]),
+    ("mlreg pack flowers@2 --output=so", ["sound.keras"]),
+    ("mlreg unpack so", ["sound.keras"]),
+    ("mlreg unpack sound.keras --name tr", ["trees"]),
     ("mlreg rm flowers@", REFERENCES),
     ("mlreg restore ", ["flowers@1"]),
     ("mlreg sign flowers@", REFERENCES),
@@ -142,7 +156,7 @@ def make_project(folder: Path) -> None:
     """Two models, an alias, tags, a removed version, two stopped runs, a plugin, a model file."""
     write_project(folder)
     with (folder / "plugins.toml").open("a") as settings:
-        settings.write('[registry]\npath = "registry"\n')
+        settings.write('[registry]\npath = "registry"\n[remotes.team]\npath = "shared"\n')
     store = fill(folder / "registry", 0.5, 0.6, 0.7, dataset="flowers")
     fill(folder / "registry", 0.5, model="trees")
     _, second, first = store.versions("flowers")

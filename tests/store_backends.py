@@ -10,6 +10,7 @@ import pytest
 from s3_server import s3
 from team_servers import postgresql
 
+from registry_core.places import RegistryPlace
 from registry_core.store import Store
 from registry_core.store.interfaces import Index, Objects, Workspaces
 from registry_core.store.local.objects import LocalObjects
@@ -30,6 +31,8 @@ class Backend:
         index: the same of its index.
         store: the same of the whole.
         damage: changes the content of an object behind the implementation's back.
+        place: where the registry is.
+        lose_index: deletes the index behind the implementation's back.
         tick_seconds: how coarse the clock is that its objects' ages are taken from.
     """
 
@@ -38,6 +41,8 @@ class Backend:
     index: Callable[[], Index]
     store: Callable[[], Store]
     damage: Callable[[str], None]
+    place: RegistryPlace
+    lose_index: Callable[[], None]
     tick_seconds: float = 0.02
 
 
@@ -60,6 +65,8 @@ def sqlite_and_folder_at(registry: Path) -> Backend:
         lambda: SqliteIndex(registry, busy_seconds=0.2),
         lambda: Store(registry),
         damage,
+        RegistryPlace(registry),
+        lambda: (registry / "registry.sqlite3").unlink(),
     )
 
 
@@ -83,8 +90,16 @@ def postgresql_and_s3(folder: Path) -> Backend:
         lambda: PostgresIndex(index_url, busy_seconds=0.2),
         lambda: Store(parts()),
         lambda digest: damage_object(objects_url, digest),
+        RegistryPlace(registry, "", index_url, objects_url),
+        lambda: drop(index_url),
         tick_seconds=1.0,
     )
+
+
+def drop(index_url: str) -> None:
+    """Delete the schema of an index, and all in it."""
+    with postgresql().connect() as admin:
+        admin.execute(f"DROP SCHEMA {PostgresIndex(index_url, 5).schema} CASCADE")
 
 
 def damage_object(url: str, digest: str) -> None:

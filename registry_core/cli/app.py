@@ -296,6 +296,10 @@ _FILES = {
     "rules": "rules",
     "alias": "tags",
     "tag": "tags",
+    "push": "transfers",
+    "pull": "transfers",
+    "pack": "transfers",
+    "unpack": "transfers",
     "rm": "maintenance",
     "restore": "maintenance",
     "gc": "maintenance",
@@ -319,6 +323,7 @@ PANELS = {
         *("requests", "approve", "decline", "sign"),
     ),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
+    "Share": ("push", "pull", "pack", "unpack"),
     "Housekeeping": ("rm", "restore", "gc", "verify"),
     "Setup": ("init", "registry", "plugins", "data", "env", "help"),
 }

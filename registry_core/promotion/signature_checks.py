@@ -16,7 +16,8 @@ def check_signed_by(
     listed = [each for each in checked if each.signature.key in rule.signed_by]
     for each in listed:
         if not each.wrong:
-            by = f"key {each.signature.key[:12]}…, row {each.signature.row} of the ledger"
+            ledger = "another registry's ledger" if each.signature.registry else "the ledger"
+            by = f"key {each.signature.key[:12]}…, row {each.signature.row} of {ledger}"
             return wanted, by, each.signature
     if listed:
         wrong = "; ".join(f"that by {signers([x.signature.key])}: {x.wrong}" for x in listed)

@@ -16,6 +16,7 @@ from registry_core.evaluation.task_summary import class_scores, residuals
 from registry_core.formatting import (
     as_typed,
     better_when,
+    copy_of,
     counted,
     duration,
     epochs_of,
@@ -81,6 +82,7 @@ def render_card(source: VersionSource, hub: bool = False) -> str:
         _facts(
             [
                 ("version", f"{version.ref}, registered {when(version.created)}"),
+                *([("copy of", copy_of(version.origin))] if version.origin else []),
                 ("digest of the manifest", f"sha256:{version.digest}"),
                 ("weights", manifest.get("weights")),
                 ("run", version.run),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import registry_core
@@ -62,6 +63,7 @@ def _registry(registry: RegistryReader) -> dict[str, Any]:
         "index": without_password(place.index) or None,
         "objects": place.objects or None,
         "reason": place.reason,
+        "mount": None if place.index else _mount(place.folder),
         "exists": False,
         "models": None,
     }
@@ -76,6 +78,14 @@ def _registry(registry: RegistryReader) -> dict[str, Any]:
     if not os.path.isdir(place.folder):  # noqa: PTH112 - never raises
         return found
     return {**found, "exists": True, **_or_problem(content)}
+
+
+def _mount(folder: Path) -> str | None:
+    """The file system that a folder is on, where other machines may have the folder too."""
+    from registry_core.store.local.mounts import mount_of
+
+    mount = mount_of(folder)
+    return str(mount) if mount and mount.locks != "local" else None
 
 
 def _settings() -> dict[str, Any]:

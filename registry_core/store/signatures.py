@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow, Signature, Version
 from registry_core.store import lookup
+from registry_core.store.arrivals import blobs_of, carried_rows
 from registry_core.store.ledger import Event, is_intact
 from registry_core.store.local.disk import sha256_hex
+from registry_core.store.manifest import LIMIT_BYTES
 from registry_core.store.publishing import Publishing
 from registry_core.store.storage_errors import contradicted
 
 if TYPE_CHECKING:
     from registry_core.store.transactions import Transactions
+
+# A copy of a copy carries the rows of all the registries before it; this many are read.
+_LIMIT_COPIES = 16
 
 _UNSIGNED = "No signature was recorded."
 
@@ -35,10 +41,35 @@ class Signatures:
         self._access = access
 
     def of(self, version: Version) -> list[Signature]:
-        """The signatures that the ledger has of a version, newest first; none is checked here."""
-        with self._access.reading(f"looking for signatures of {version.ref}") as view:
+        """The signatures that the ledger has of a version, newest first; none is checked here.
+
+        A copy has those of the version that it was copied from, too: they are of the same files.
+        """
+        doing = f"looking for signatures of {version.ref}"
+        with self._access.reading(doing) as view:
             rows = view.ledger(version.model, version.version)
-        return [found for row in rows if (found := _read(row))]
+        found = [signature for row in rows if (signature := read_signature(row))]
+        if version.origin:
+            with self._access.translate_storage_errors(doing):
+                found += self._carried(rows)
+        return list({each.digest: each for each in reversed(found)}.values())[::-1]
+
+    def _carried(self, rows: Sequence[LedgerRow]) -> list[Signature]:
+        """The signatures in the rows of other ledgers that came with a copy, or a copy of a copy.
+
+        What is damaged is passed over: an audit reports it.
+        """
+        found: list[Signature] = []
+        pending = _carriers(rows)
+        for digest in pending:  # grows below
+            content = self._access.blobs.read_small(digest, LIMIT_BYTES)
+            with suppress(ValueError, KeyError, TypeError):
+                registry, theirs = carried_rows(content or b"")
+                read = [signature for row in theirs if (signature := read_signature(row))]
+                found += [replace(signature, registry=registry) for signature in read]
+                pending += [each for each in _carriers(theirs) if each not in pending]
+                del pending[_LIMIT_COPIES:]
+        return found
 
     def contents(self, version: Version, signature: Signature, limit_bytes: int) -> Sequence[bytes]:
         """A signature and its public key, each checked against its digest.
@@ -71,7 +102,7 @@ class Signatures:
         doing = f"signing {version.ref}"
         contents = {sha256_hex(content): content for content in (signature, public_key)}
         publishing = Publishing(self._access)
-        with publishing.start_run(version.model) as run:
+        with publishing.start_run(version.model, LedgerAction.SIGNED) as run:
             with self._access.translate_storage_errors(doing, outcome=_UNSIGNED):
                 run.write_intent([*contents])
                 for number, (digest, content) in enumerate(contents.items()):
@@ -100,12 +131,21 @@ class Signatures:
         )
 
 
-def _read(row: LedgerRow) -> Signature | None:
+def _carriers(rows: Sequence[LedgerRow]) -> list[str]:
+    """The objects that have the rows of another ledger, by the rows that registered copies."""
+    return [
+        blobs[0]
+        for row in rows
+        if row.action == LedgerAction.REGISTERED and (blobs := blobs_of([row]))
+    ]
+
+
+def read_signature(row: LedgerRow) -> Signature | None:
     """The signature that a row records; None if it records none."""
-    blobs, key = row.evidence.get("blobs"), row.evidence.get("key")
-    if row.action != LedgerAction.SIGNED or not is_intact(row) or not isinstance(blobs, list):
+    if row.action != LedgerAction.SIGNED or not is_intact(row):
         return None
+    key, blobs = row.evidence.get("key"), blobs_of([row])
     others = [blob for blob in blobs if blob != key]
     if not isinstance(key, str) or key not in blobs or len(others) != 1:
         return None
-    return Signature(key, str(others[0]), row.number, row.at, row.who, row.reason)
+    return Signature(key, others[0], row.number, row.at, row.who, row.reason)

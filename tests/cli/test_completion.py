@@ -24,6 +24,7 @@ FREE = {
     "--limit",
     "--after",
     "--before",
+    "--since",
     "--reason",
     "--older-than",
     "--keep-last",

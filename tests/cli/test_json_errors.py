@@ -9,6 +9,7 @@ import pytest
 from cli_helpers import damage, faked, fill, in_turn, mlreg, newest, python, start_faked, stop
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 from hostile_files import sound
+from signing_helpers import write_keys
 from typer.main import get_command
 
 from registry_core.cli.app import app, register_commands
@@ -42,6 +43,8 @@ DONE = [
     "alias flowers",
     "alias flowers production --remove",
     "tag flowers@2 reviewed",
+    "sign flowers@2 --key release.pem",
+    "verify flowers@2 --key release.pub",
     "rm flowers@3 --dry-run",
     "rm flowers@3",
     "restore flowers@3",
@@ -88,6 +91,12 @@ FAILED = [
     ("restore flowers@1", 2, ""),
     ("gc --older-than -1", 2, "-1"),
     ("verify --nothing", 2, "--nothing"),
+    ("verify flowers@1", 2, "--key"),
+    ("verify --key release.pub", 2, "--key"),
+    ("verify flowers@1 --key release.pub", 9, "has no signature"),
+    ("sign flowers@1", 2, "--key"),
+    ("sign flowers@1 --key release.pub", 2, "public key"),
+    ("rules set staging --signed-by absent.pub", 2, "absent.pub"),
     ("export flowers@1 --format nothing", 2, "nothing"),
     ("plugins nothing", 2, "nothing"),
     ("nothing", 2, "nothing"),
@@ -167,6 +176,7 @@ def project(tmp_path_factory):
     stop(store)
     stop(store)
     sound(folder / "sound.keras")
+    write_keys(folder, "release")
     return folder
 
 

@@ -85,6 +85,11 @@ LINES = [
     ("sign", "sign flowers@1 --key key.pem"),
     ("verify MODEL@VERSION", "verify flowers@1 --key key.pub"),
     ("rules set", "rules set staging --signed-by key.pub"),
+    ("push", "push flowers@1 ./other"),
+    ("pull", "pull --all ./other --dry-run"),
+    ("pack", "pack flowers@1 -o versions.mlreg"),
+    ("unpack", "unpack versions.mlreg --name trees"),
+    ("show", "show trees@1"),
     ("rules remove", "rules remove production --yes"),
     ("verify", "verify"),
     ("", "!os.remove('registry/registry.sqlite3')"),
@@ -113,6 +118,7 @@ import fakes
 from registry_core import Registry, running
 from registry_core.cli import run_command
 from registry_core.model_import.limits import Limits
+from registry_core.transfer import examination
 
 running.load_backend, running.standard_report = fakes.FakeBackend, fakes.standard_report
 found = types.SimpleNamespace(numbers=1, keras_version="3")
@@ -120,6 +126,7 @@ running.Runner._examiner = lambda self, limits: types.SimpleNamespace(
     inspect=lambda file: found, trial_run=lambda file, config, data: Limits(1 << 33, 60.0)
 )
 Registry.load = lambda self, reference: None
+examination.examine_in_process = lambda progress: lambda file, custom: None
 
 
 def run(line):

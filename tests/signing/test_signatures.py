@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from registry_core.settings import Settings, read_settings
 from registry_core.signing import openssf
 from registry_core.signing.keys import fingerprint, read_public_key
 from registry_core.store import Store
+from registry_core.store.arrivals import check_parcel
 from registry_core.store.publishing import Publishing
 
 
@@ -137,6 +140,33 @@ def test_a_signer_that_is_interrupted_or_killed_leaves_nothing(tmp_path, keys, m
     registered.tag(version, {"swept": "by this"})
     assert_whole(registered.store)
     assert registered.store.signatures.of(version) == []
+
+
+def test_a_copy_in_another_registry_takes_its_signatures_with_it(tmp_path, keys):
+    """Also a copy of a copy; a rule there is satisfied, and gc and the audit keep them."""
+    stores = [Store(tmp_path / name) for name in ("first", "second", "third")]
+    first = registry(tmp_path / "first")
+    version = publish(first, 900)
+    signature = first.sign(version, keys[0]).signature
+    stores[0] = first.store
+    for source, target in pairwise(stores):
+        version = target.receive(check_parcel(source.parcel(version)), "copy", lambda *_: None)[0]
+        assert target.signatures.of(version) == [replace(signature, registry=source_id(first))]
+    rules = {"production": PromotionRule(signed_by=[signature.key])}
+    third = Registry(stores[2].folder, Settings(promotion=rules))
+    (check,) = [
+        each for each in promote(third, version).checks if each.passed and "sign" in each.name
+    ]
+    assert check.found.endswith("row 2 of another registry's ledger")
+    assert third.verify_signature(version, keys[1]).signatures
+    assert not third.verify().audit.problems
+    for digest in blobs(third.store):
+        age(third.store, digest)
+    assert third.collect().collection.blobs == 0
+
+
+def source_id(registered) -> str:
+    return str(registered.store.registry_id())
 
 
 # --- the format -------------------------------------------------------------------------------

@@ -10,17 +10,21 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from store_backends import BACKENDS, sqlite_and_folder_at
 from store_helpers import assert_whole, blob, publish, scored
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
+from registry_core.places import RegistryPlace
 from registry_core.refs import Ref, parse_ref
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.store import Store
 from registry_core.store.audit import audit
-from registry_core.store.rebuild import rebuild
+from registry_core.store.rebuild import rebuild_if_damaged
 
 ALIASES = ["production", "staging"]
+# no argument of a command has a NUL, and PostgreSQL stores none
+_TYPED = st.characters(exclude_characters="\0")
 
 
 @dataclass
@@ -36,17 +40,20 @@ class Expected:
 class Registries(RuleBasedStateMachine):
     """Register, promote, roll back, release, tag, delete, restore, collect, corrupt, reopen."""
 
+    backend_name = "SQLite and a folder"
+
     def __init__(self):
         super().__init__()
         self.scratch = tempfile.TemporaryDirectory()
-        self.open(Path(self.scratch.name) / "registry")
+        self.backend = BACKENDS[self.backend_name](Path(self.scratch.name))
+        self.open(self.backend.place)
         self.versions: dict[tuple[str, int], Expected] = {}
         self.held: dict[tuple[str, str], list[int | None]] = {}
         self.damaged: dict[bytes, str] = {}  # content -> its blob
         self.events = 0
 
-    def open(self, folder: Path) -> None:
-        self.registry = Registry(folder, Settings(rollback_days=0))
+    def open(self, place: RegistryPlace) -> None:
+        self.registry = Registry(place, Settings(rollback_days=0))
         self.store: Store = self.registry.store
 
     def draw(self, data, *states: str) -> tuple[str, int]:
@@ -127,7 +134,7 @@ class Registries(RuleBasedStateMachine):
         self.events += 1
 
     @any_in("here")
-    @rule(data=st.data(), key=st.sampled_from(["owner", "note"]), value=st.text(max_size=5))
+    @rule(data=st.data(), key=st.sampled_from(["owner", "note"]), value=st.text(_TYPED, max_size=5))
     def tag(self, data, key, value):
         model, number = self.draw(data, "here")
         version = self.store.resolve(parse_ref(model, str(number)))
@@ -195,34 +202,43 @@ class Registries(RuleBasedStateMachine):
     def corrupt(self, data, cut):
         model, number = self.draw(data, "here", "removed")
         version = self.store.resolve(parse_ref(model, str(number)), removed=True)
-        file = blob(self.store, version.file("model.keras").sha256)
+        digest = version.file("model.keras").sha256
         content = self.versions[model, number].content
+        if content not in self.damaged:
+            self.damage(digest, content[:-1] if cut else content[::-1] + b"!")
+        self.damaged[content] = digest
+
+    def damage(self, digest: str, content: bytes) -> None:
+        file = blob(self.store, digest)
         file.chmod(0o600)
-        file.write_bytes(content[:-1] if cut else content[::-1] + b"!")
-        self.damaged[content] = file.name
+        file.write_bytes(content)
 
     @precondition(lambda self: self.damaged)
     @rule()
     def mend(self):
         """What was damaged is put back from a copy."""
         content, digest = self.damaged.popitem()
-        blob(self.store, digest).write_bytes(content)
+        copy = Path(self.scratch.name) / "copy"
+        copy.write_bytes(content)
+        self.backend.objects().put(digest, copy)
 
     @rule()
     def reopen(self):
-        self.open(self.store.folder)
+        self.open(self.registry.place)
 
-    @precondition(lambda self: self.versions)
+    @precondition(lambda self: self.versions and self.store.parts.in_folder)
     @rule()
     def move_the_folder(self):
         target = self.store.folder.with_name(self.store.folder.name + "x")
-        self.open(self.store.folder.rename(target))
+        self.store.folder.rename(target)
+        self.backend = sqlite_and_folder_at(target)
+        self.open(self.backend.place)
 
     @precondition(lambda self: self.versions)
     @rule()
     def lose_the_index(self):
-        (self.store.folder / "registry.sqlite3").unlink()
-        done = rebuild(self.store.folder)
+        self.backend.lose_index()
+        done = rebuild_if_damaged(self.store)
         assert (done.found, done.lost) == ([], {})
         self.events += 1
 
@@ -282,3 +298,26 @@ class TestManyRegistries(Registries.TestCase):
     """The same, for minutes."""
 
     settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+
+
+class TeamRegistries(Registries):
+    """The same commands over PostgreSQL and S3."""
+
+    backend_name = "PostgreSQL and S3"
+
+    def damage(self, digest: str, content: bytes) -> None:
+        self.backend.damage(digest)
+
+
+@pytest.mark.gate
+class TestTeamRegistries(TeamRegistries.TestCase):
+    """A few, as each command asks two servers."""
+
+    settings = settings(max_examples=3, stateful_step_count=15, deadline=None)
+
+
+@pytest.mark.endurance
+class TestManyTeamRegistries(TeamRegistries.TestCase):
+    """The same, for minutes."""
+
+    settings = settings(max_examples=100, stateful_step_count=50, deadline=None)

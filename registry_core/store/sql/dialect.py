@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from registry_core.errors import DamagedIndexError
+from registry_core.store.ledger import account_name
 
 
 class Cursor(Protocol):
@@ -35,6 +36,10 @@ def _itself(value: Any) -> Any:
     return value
 
 
+def _of_system(connection: Connection) -> str:
+    return account_name()
+
+
 @dataclass(frozen=True)
 class Dialect:
     """What one database calls what all of them have.
@@ -49,8 +54,8 @@ class Dialect:
         incumbent: the text `incumbent` of the evidence of a row of the ledger.
         compared: the text `comparison.fingerprint` of that evidence.
         no_limit: the LIMIT that is none.
-        account: a query for the account of the connection; empty where a database has none.
         sort_value: what a value of `sort_keys` is as a parameter.
+        account: the account that rows are written by, of a connection.
     """
 
     json_object: str
@@ -62,8 +67,8 @@ class Dialect:
     incumbent: str
     compared: str
     no_limit: int | None
-    account: str = ""
     sort_value: Callable[[Any], Any] = _itself
+    account: Callable[[Connection], str] = _of_system
 
     @property
     def entry_columns(self) -> str:

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow, Version
-from registry_core.store.ledger import account_name
 from registry_core.store.sql import derived
 from registry_core.store.sql.derived import MOVES
 from registry_core.store.sql.rows import LEDGER_COLUMNS, Rows
@@ -25,8 +24,7 @@ class LedgerQueries(Rows):
 
     @cached_property
     def who(self) -> str:
-        query = self._dialect.account
-        return str(self._first(query)) if query else account_name()
+        return self._dialect.account(self._connection)
 
     def ledger(
         self,

@@ -52,7 +52,9 @@ def _show_place(label: str, place: Mapping[str, Any], state: str = "") -> None:
             label = ""
         if halves:
             _show("", f"runs write to {place['folder']}")
-        _show_list("", [place["reason"], *([state] if state else [])], separator="; ")
+        mount = [f"on {place['mount']}"] if place.get("mount") else []
+        facts = [place["reason"], *mount, *([state] if state else [])]
+        _show_list("", facts, separator="; ")
         label = ""
     _show_problem(label, place)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry_core.formatting import literal
-from registry_core.records import LedgerAction, LedgerRow
+from registry_core.formatting import copy_of, literal
+from registry_core.records import LedgerAction, LedgerRow, Origin
 from registry_core.rules import PromotionRule
 from registry_core.terminal.output import stdout
 from registry_core.terminal.tables.table import Column, key_column, new_table, tags_line, time_cell
@@ -71,6 +71,8 @@ def _what(row: LedgerRow) -> str:
         return f"{subject} was tagged {tags_line(row.evidence)}"
     if row.action == LedgerAction.SIGNED:
         return f"{subject} was signed by key {str(row.evidence.get('key'))[:12]}…"
+    if origin := Origin.from_json(row.evidence.get("origin")):
+        return f"{subject} was {row.action}, a copy of {copy_of(origin)}"
     return f"{subject} was {row.action}"
 
 
