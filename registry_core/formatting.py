@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from registry_core.evaluation.summary_stats import SummaryStats
-    from registry_core.records import Version
+    from registry_core.records import Origin, Version
 
 _SHARES = frozenset(("f1", "iou"))
 _CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -147,6 +147,11 @@ def stages_line(seconds: Mapping[str, float]) -> str:
 def when(moment: str) -> str:
     """An ISO 8601 time as `2026-03-05 09:14 UTC`."""
     return f"{moment[:10]} {moment[11:16]} UTC"
+
+
+def copy_of(origin: Origin) -> str:
+    """Where a copied version was registered first: `flowers@3 of registry 0f3a9b2c1d4e`."""
+    return f"{origin.ref} of registry {origin.registry[:12]}"
 
 
 def age(moment: str, now: datetime | None = None) -> str:

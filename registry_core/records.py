@@ -351,6 +351,9 @@ class LedgerAction(StrEnum):
     RESTORED = "restored"
     COLLECTED = "collected"
     TAGGED = "tagged"
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    DECLINED = "declined"
     SIGNED = "signed"
     RULE_SET = "rule set"
     RULE_REMOVED = "rule removed"
@@ -393,3 +396,66 @@ class LedgerRow:
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "evidence": dict(self.evidence)}
+
+
+@dataclass(frozen=True)
+class PromotionRequest:
+    """A promotion that was asked for, and that others have to approve.
+
+    Args:
+        row: the row of the ledger that asked for it; its number is the request's.
+        approvals: the rows that approved it, oldest first.
+        outdated: why it cannot be approved any more, as a sentence; empty if it can.
+    """
+
+    row: LedgerRow
+    approvals: Sequence[LedgerRow] = ()
+    outdated: str = ""
+
+    @property
+    def number(self) -> int:
+        return self.row.number
+
+    @property
+    def ref(self) -> str:
+        return f"{self.row.model}@{self.row.version}"
+
+    @property
+    def alias(self) -> str:
+        return str(self.row.alias)
+
+    @property
+    def needed(self) -> int:
+        """How many people besides the one who asked have to approve it."""
+        needed = self.row.evidence.get("approvals")
+        return needed if isinstance(needed, int) and needed > 0 else 1
+
+    @property
+    def incumbent(self) -> str | None:
+        """Reference of the version that held the alias when it was asked for."""
+        incumbent = self.row.evidence.get("incumbent")
+        return incumbent if isinstance(incumbent, str) else None
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether it asks to overrule failed checks."""
+        return bool(self.row.evidence.get("forced"))
+
+    def to_json(self) -> dict[str, Any]:
+        row = self.row
+        return {
+            "number": row.number,
+            "ref": self.ref,
+            "alias": self.alias,
+            "incumbent": self.incumbent,
+            "at": row.at,
+            "who": row.who,
+            "reason": row.reason,
+            "forced": self.is_forced,
+            "needed": self.needed,
+            "approvals": [
+                {"row": each.number, "at": each.at, "who": each.who, "reason": each.reason}
+                for each in self.approvals
+            ],
+            "outdated": self.outdated,
+        }

@@ -4,7 +4,8 @@
     >>> model = open_registry().load("flowers@production")
 
 The verbs here change what a registry has: aliases, tags, rules, versions. Those that only look,
-and those that train, are inherited. What they need is imported when a method is called.
+those that train, and those that copy versions between registries are inherited. What they need is
+imported when a method is called.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from registry_core.errors import IntegrityError, UsageError
 from registry_core.places import registry_place
 from registry_core.refs import Ref, parse_ref
 from registry_core.registry_lists import Reference
-from registry_core.registry_signatures import RegistrySigner
+from registry_core.registry_transfers import RegistryTransfers
 from registry_core.settings import find_settings
 
 if TYPE_CHECKING:
     from registry_core.plugins.manager import PluginSet
     from registry_core.promotion.promote import PromotionResult
     from registry_core.promotion.registry_rules import RuleChanges
-    from registry_core.records import Version
+    from registry_core.records import PromotionRequest, Version
     from registry_core.types import Observer
 
 
@@ -46,7 +47,7 @@ def open_registry(path: str | Path | None = None) -> Registry:
     return Registry(replace(place, folder=place.folder.absolute()), settings)
 
 
-class Registry(RegistrySigner):
+class Registry(RegistryTransfers):
     """Models, versions, aliases and runs of one registry; see `RegistryReader` for references."""
 
     def promote(
@@ -113,6 +114,112 @@ class Registry(RegistrySigner):
             f"The plugin '{version.dataset}' is not installed here: if it checks promotions, "
             "its checks were not asked."
         ]
+
+    def request_promotion(
+        self,
+        reference: Reference,
+        alias: str,
+        *,
+        reason: str = "",
+        force: bool = False,
+        dry_run: bool = False,
+        plugins: PluginSet | None = None,
+        observer: Observer | None = None,
+        expected: int | EllipsisType | None = ...,
+        verdict: str | None = None,
+    ) -> PromotionResult:
+        """Ask others to approve the promotion of a version to a protected alias.
+
+        Args:
+            reference: the version.
+            alias: the alias.
+            reason: for the ledger.
+            force: ask for it despite failed checks, with a reason.
+            dry_run: decide, and record nothing.
+            plugins: whose checks are asked; None is the version's plugin and the extensions.
+            observer: is told the progress of a long comparison.
+            expected: number of the version that has the alias, or None; `...` is any.
+            verdict: of the decision that a person saw; None is any.
+
+        Returns:
+            The decision; its `request` has the number that `approve` and `decline` take.
+
+        Raises:
+            UsageError: no rule asks for approval, or this was asked for already.
+            PromotionRefusedError: a check failed.
+            AliasMovedError: it is not on the `expected` version.
+            VerdictChangedError: other checks fail, or other rules apply.
+            IntegrityError: a file of the version is damaged.
+        """
+        from registry_core.promotion.requests import request_promotion
+
+        version = self.version(reference)
+        warnings: list[str] = []
+        if plugins is None:
+            plugins, warnings = self._plugins_asked(version)
+        return request_promotion(
+            self.store,
+            self.settings,
+            version,
+            alias,
+            plugins=plugins,
+            reason=reason,
+            force=force,
+            dry_run=dry_run,
+            observer=observer,
+            warnings=warnings,
+            expected=expected,
+            verdict=verdict,
+        )
+
+    def approve(
+        self,
+        number: int,
+        *,
+        reason: str = "",
+        dry_run: bool = False,
+        plugins: PluginSet | None = None,
+        observer: Observer | None = None,
+        verdict: str | None = None,
+    ) -> PromotionResult:
+        """Approve a request; the last approval that it needs moves the alias.
+
+        Args:
+            number: of the request.
+            reason: for the ledger.
+            dry_run: decide, and record nothing.
+            plugins: whose checks are asked; None is the version's plugin and the extensions.
+            observer: is told the progress of a long comparison.
+            verdict: of the decision that a person saw; None is any.
+
+        Raises:
+            UsageError: there is no such open request.
+            RefusedError: this account asked for it or approved it, or the request is outdated.
+            PromotionRefusedError: a check fails by now.
+            VerdictChangedError: other checks fail, or other rules apply.
+            IntegrityError: a file of the version is damaged.
+        """
+        from registry_core.promotion.requests import approve
+
+        def find_plugins(version: Version) -> tuple[PluginSet, list[str]]:
+            return self._plugins_asked(version) if plugins is None else (plugins, [])
+
+        return approve(
+            self.store,
+            self.settings,
+            number,
+            find_plugins,
+            reason=reason,
+            dry_run=dry_run,
+            observer=observer,
+            verdict=verdict,
+        )
+
+    def decline(self, number: int, *, reason: str) -> PromotionRequest:
+        """Decline a request, or withdraw one's own; UsageError: it is not open."""
+        from registry_core.promotion.requests import decline
+
+        return decline(self.store, number, reason)
 
     def rollback(
         self,
@@ -190,7 +297,8 @@ class Registry(RegistrySigner):
             reason: kept in the ledger.
             dry_run: return what would be done, and change nothing.
             changes: `versus_incumbent`, `margin`, `alpha`, `requires`, `rollback_days`,
-                `signed_by`, as fields of `PromotionRule`; what is left out, or None, stays.
+                `approvals`, `signed_by`, as fields of `PromotionRule`; what is left out, or None,
+                stays.
 
         Raises:
             UsageError: a value cannot be part of a rule, or it is a floor for a metric that is

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from registry_core import results
 from registry_core.formatting import better_when
 from registry_core.places import RegistryPlace
-from registry_core.records import LedgerRow, RunLog, UnfinishedRun, Version
+from registry_core.records import LedgerRow, PromotionRequest, RunLog, UnfinishedRun, Version
 from registry_core.refs import Ref, check_alias_name, parse_ref
 from registry_core.settings import Settings
 from registry_core.store import Store
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from registry_core.lifecycle.run_curves import RunCurves
     from registry_core.lifecycle.run_list import RunList, RunProgress
     from registry_core.promotion.registry_rules import RuleList
+    from registry_core.promotion.requests import RequestList
 
 Reference = str | Ref | Version
 
@@ -229,6 +230,26 @@ class RegistryLists:
         from registry_core.promotion.registry_rules import list_rules
 
         return list_rules(self.store, self.settings)
+
+    def requests(self) -> RequestList:
+        """The promotions that were asked for and wait for approval, oldest first.
+
+        Raises:
+            DamagedIndexError: the index and the ledger differ on a request.
+        """
+        from registry_core.promotion.requests import list_requests
+
+        return list_requests(self.store)
+
+    def request(self, number: int) -> PromotionRequest:
+        """An open request; UsageError: there is none of that number."""
+        from registry_core.promotion.requests import find_request
+
+        return find_request(self.store, number)
+
+    def account(self) -> str:
+        """The account that a row of the ledger written now would name."""
+        return self.store.account()
 
     def runs(
         self, limit: int = 10, *, after: str | None = None, all_unfinished: bool = False

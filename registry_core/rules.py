@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # How similar a misspelt alias is to the right one; "prod" and "production" are still similar.
 _NEAR = 0.55
 
+# More people than this approve nothing; a larger number is a mistake.
+_MOST = 20
 # Of a public key, as `sha256sum` prints it for the PEM file.
 FINGERPRINT = re.compile("[0-9a-f]{64}")
 
@@ -46,6 +48,7 @@ class PromotionRule:
         requires: aliases that the version must hold or have held.
         rollback_days: for how many days a version that lost the alias cannot be removed; None is
             ROLLBACK_DAYS.
+        approvals: how many people besides the one who asks have to approve a promotion.
         signed_by: public keys, one of which must have signed the version. A rule of the registry
             has fingerprints; one in plugins.toml may name files, relative to its folder.
     """
@@ -57,13 +60,14 @@ class PromotionRule:
     requires: Sequence[str] = ()
     rollback_days: float | None = None
     ceiling: Mapping[str, float] = field(default_factory=dict)
+    approvals: int = 0
     signed_by: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The rule as JSON, normalized: equal rules give equal values.
 
-        `ceiling` and `signed_by` are only there if the rule has them, so that an older mlreg reads
-        all others.
+        `ceiling`, `approvals` and `signed_by` are only there if the rule has them, so that an older
+        mlreg reads all others.
         """
         most = {metric: float(self.ceiling[metric]) for metric in sorted(self.ceiling)}
         return {
@@ -74,6 +78,7 @@ class PromotionRule:
             "margin": float(self.margin),
             "requires": sorted(set(self.requires)),
             "rollback_days": None if self.rollback_days is None else float(self.rollback_days),
+            **({"approvals": self.approvals} if self.approvals else {}),
             **({"signed_by": sorted(set(self.signed_by))} if self.signed_by else {}),
         }
 
@@ -111,6 +116,8 @@ class PromotionRule:
             )
         elif self.versus_incumbent == "better":
             asked.append(f"better than the version that holds it (p < {self.alpha:g})")
+        if self.approvals:
+            asked.append(f"approved by {others(self.approvals)}")
         if self.rollback_days is not None:
             days = f"cannot be removed for {format_days(self.rollback_days)}"
             asked.append(
@@ -313,6 +320,16 @@ def rollback_days(
     return RollbackDays(days, f"{remedy}, the default; {changes}.")
 
 
+def others(number: int) -> str:
+    """`another person`, `2 other people`: who has to approve."""
+    return "another person" if number == 1 else f"{number} other people"
+
+
+def approvals_needed(rules: Iterable[SetRule]) -> int:
+    """How many others have to approve a promotion by some rules; 0 if no rule asks for any."""
+    return max((each.rule.approvals for each in rules), default=0)
+
+
 def format_days(days: float) -> str:
     """`1 day`, `7.5 days`, `1,000 days`."""
     return f"{days:,.15g} day{'' if days == 1 else 's'}"
@@ -412,6 +429,9 @@ def wrong_value(key: str, value: Any, alias: str) -> str | None:
         return None if _is_number(value) and 0 < value < 1 else "must be a number between 0 and 1"
     if key == "margin":
         return None if _is_number(value) and value >= 0 else "must be a number, 0 or more"
+    if key == "approvals":
+        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+        return None if good else f"must be a whole number of people, 0 to {_MOST}"
     if key == "rollback_days":
         good = value is None or (_is_number(value) and value >= 0)
         return None if good else "must be a number of days, 0 or more"

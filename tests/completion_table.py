@@ -7,6 +7,8 @@ from pathlib import Path
 from cli_helpers import fill, stop
 from fakes import write_project
 
+from registry_core.records import LedgerAction
+
 REFERENCES = ["flowers@production", "flowers@latest", "flowers@best", "flowers@3", "flowers@2"]
 SELECTORS = ["production", "latest", "best", "3", "2"]
 SETTINGS = ["epochs=", "batch_size=", "seed=", "deterministic=", "precision="]
@@ -88,6 +90,8 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg rules set production --versus ", ["not-worse", "better", "off"]),
     ("mlreg rules set production --requires s", ["staging"]),
     ("mlreg rules remove ", ["production", "staging"]),
+    ("mlreg approve ", ["8"]),
+    ("mlreg decline ", ["8"]),
     ("mlreg tag flowers@", REFERENCES),
     ("mlreg tag flowers@2 ", ["data=clean", "reviewed"]),
     ("mlreg tag flowers@2 --remove ", ["data", "reviewed"]),
@@ -115,6 +119,20 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg card flowers@2 -o so", ["sound.keras"]),
     ("mlreg bom flowers@", REFERENCES),
     ("mlreg bom flowers@2 --output=so", ["sound.keras"]),
+    ("mlreg push flowers@", REFERENCES),
+    ("mlreg push flowers@2 te", ["team"]),
+    ("mlreg push flowers@2 reg", ["registry"]),
+    ("mlreg push --all ", ["flowers", "trees", "team"]),
+    ("mlreg push flowers@2 team --name tr", ["trees"]),
+    ("mlreg pull flowers@", REFERENCES),
+    ("mlreg pull flowers@2 te", ["team"]),
+    ("mlreg pull flowers@2 so", ["sound.keras"]),
+    ("mlreg pull flowers@2 team --name tr", ["trees"]),
+    ("mlreg pack flowers@", REFERENCES),
+    ("mlreg pack flowers@2 -o so", ["sound.keras"]),
+    ("mlreg pack flowers@2 --output=so", ["sound.keras"]),
+    ("mlreg unpack so", ["sound.keras"]),
+    ("mlreg unpack sound.keras --name tr", ["trees"]),
     ("mlreg rm flowers@", REFERENCES),
     ("mlreg restore ", ["flowers@1"]),
     ("mlreg sign flowers@", REFERENCES),
@@ -138,13 +156,14 @@ def make_project(folder: Path) -> None:
     """Two models, an alias, tags, a removed version, two stopped runs, a plugin, a model file."""
     write_project(folder)
     with (folder / "plugins.toml").open("a") as settings:
-        settings.write('[registry]\npath = "registry"\n')
+        settings.write('[registry]\npath = "registry"\n[remotes.team]\npath = "shared"\n')
     store = fill(folder / "registry", 0.5, 0.6, 0.7, dataset="flowers")
     fill(folder / "registry", 0.5, model="trees")
     _, second, first = store.versions("flowers")
     store.move_alias(second, "production", "", {}, holder=None)
     store.tag(second, {"data": "clean", "reviewed": ""}, [], "")
     store.removals.remove(first, 0)
+    store.note(LedgerAction.REQUESTED, "flowers", 2, "staging")
     runs = sorted((stop(store), stop(store)), reverse=True)
     for words in (words for line, words in COMPLETED if line in STOPPED_RUNS):
         words[:] = runs

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
 import numpy as np
 from store_helpers import blob, scored
 
@@ -9,8 +13,17 @@ from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExamp
 from registry_core.plugins.manager import PluginSet
 from registry_core.registry import Registry
 from registry_core.settings import Settings
+from registry_core.store.ledger import account_name
 
 EXAMPLES = 1000
+
+
+@contextmanager
+def by(who: str) -> Iterator[None]:
+    """What is done inside is done from another account."""
+    with patch.dict("os.environ", LOGNAME=who):
+        assert account_name() == who
+        yield
 
 
 def registry(folder, **rules) -> Registry:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from cli_helpers import damage, fill, stop
 
+from registry_core.plugins.manager import PluginSet
 from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
 from registry_core.settings import Settings
@@ -69,12 +72,19 @@ def make_world(folder: Path, **rules: PromotionRule) -> World:
     damaged_run = stop(store)
     (where / "runs" / damaged_run / "run.json").write_text("{")
     world = World(Registry(where, Settings(promotion=rules)), run, damaged_run)
+    world.registry.set_rule("stable", approvals=1, versus_incumbent="off")
+    with patch.dict(os.environ, LOGNAME="ann"):
+        asked = world.registry.request_promotion(
+            "flowers@1", "stable", reason=HOSTILE, plugins=PluginSet(None, [])
+        )
+    assert asked.request is not None
     world.words = {
         "name": "flowers",
         "selector": "2",
         "alias": "production",
         "group": GROUP,
         "run": run,
+        "number": str(asked.request.number),
         "path": "figures/loss.png",
         "file": "live.js",
     }

@@ -96,6 +96,15 @@ def _many_references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]
     return [*_selectors(words[-1]), *found] if bare else found
 
 
+def _versions_and_registry(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    """References, and after the first word remotes; folders where nothing fits."""
+    from registry_core.settings import find_settings
+
+    if typed.get("every"):
+        return [*_registry().model_names(), *find_settings().remotes]
+    return [*_one_reference(incomplete), *(find_settings().remotes if typed["words"] else ())]
+
+
 def _removed(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     registry, words = _registry(), typed["reference"]
     if len(words) == 1 and "@" not in words[0]:
@@ -289,6 +298,7 @@ _COMPLETERS: dict[str, _Complete] = {
     "targets": _targets,
     "reference, files": _before_files,
     "many references": _many_references,
+    "versions and registry": _versions_and_registry,
     "removed versions": _removed,
     "tagging": _tagging,
     "tag keys": _tag_keys,
@@ -326,7 +336,8 @@ def complete(kind: str, context: typer.Context, incomplete: str) -> list[str | t
         try:
             words = dict.fromkeys(_COMPLETERS[kind](context.params, incomplete))
             found = [word for word in words if word.startswith(incomplete)]
-            is_file = kind == "reference, files" and context.params["words"] and not found
+            places = kind in ("reference, files", "versions and registry")
+            is_file = places and context.params["words"] and not found
             return [(incomplete, "\0files")] if is_file else [*found]
         except Exception:
             return []

@@ -85,6 +85,8 @@ def _walk(words: list[str], incomplete: str) -> list[_Item]:
                 pending = None if equals else option
                 if equals:
                     typed.give(option, value)
+            elif option is not None:
+                typed.give(option, True)
         elif hasattr(context.command, "commands"):
             inner = context.command.commands.get(word)
             if inner is None:
@@ -125,10 +127,10 @@ class _Typed:
         context.params.clear()
         context.params.update({each.name: [] for each in self.arguments if each.nargs == -1})
 
-    def give(self, option: Any, value: str) -> None:
+    def give(self, option: Any, value: str | bool) -> None:
         """The value of an option; that of --registry is used at once."""
         if option.name == "registry":
-            session.registry = Path(value).expanduser()
+            session.registry = Path(str(value)).expanduser()
         self.context.params[option.name] = value
 
     def place(self, word: str) -> None:

@@ -17,10 +17,10 @@ from registry_core.cli.options import (
     TargetArgument,
     YesOption,
 )
+from registry_core.cli.promoted import show_result, shown_refusal
 from registry_core.promotion.gates import PromotionRefusedError
-from registry_core.promotion.promote import PromotionResult
 from registry_core.terminal import output
-from registry_core.terminal.tables.promotion import show_decision, show_metrics, show_promotion
+from registry_core.terminal.tables.promotion import show_metrics, show_promotion
 
 
 @app.command(
@@ -28,6 +28,7 @@ from registry_core.terminal.tables.promotion import show_decision, show_metrics,
         "mlreg promote cifar10@3 staging",
         "mlreg promote cifar10@3 production --dry-run",
         'mlreg promote cifar10@3 production --reason "better on all classes"',
+        "mlreg promote cifar10@3 production --request",
     )
 )
 def promote(
@@ -36,6 +37,7 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Promote despite failed checks; needs --reason.")
     ] = False,
+    request: Annotated[bool, typer.Option("--request", help="Ask others to approve it.")] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -52,27 +54,13 @@ def promote(
         output.print_note("No plugins.toml here: only installed plugins check the promotion.")
     try:
         with report_progress(quiet) as observer:
-            found = registry.promote(
+            move = registry.request_promotion if request else registry.promote
+            found = move(
                 version, alias, reason=reason, force=force, dry_run=dry_run, observer=observer
             )
     except PromotionRefusedError as refusal:
-        found = PromotionResult.of_refusal(refusal, dry_run)
-        _print_warnings(found)
-        if as_json:
-            output.print_json(found.to_json())
-        if as_json or quiet:
-            raise
-        show_decision(refusal.decision)
-        raise refusal.briefly() from refusal
-    _print_warnings(found)
-    if as_json:
-        output.print_json(found.to_json())
-    elif quiet:
-        output.print_references([found.version.ref])
-    elif found.decision:
-        if found.changed:
-            show_decision(found.decision)
-        show_promotion(found.promotion, found.decision.failed, dry_run)
+        raise shown_refusal(refusal, dry_run, as_json, quiet) from refusal
+    show_result(found, as_json, quiet)
 
 
 @app.command(examples=("mlreg rollback cifar10@production",))
@@ -96,8 +84,3 @@ def rollback(
         if found.unchecked_rules:
             output.print_text(f"A rollback does not check the rule for '{alias}'.")
         show_promotion(found.promotion, [], dry_run)
-
-
-def _print_warnings(found: PromotionResult) -> None:
-    for warning in found.decision.warnings if found.decision else ():
-        output.print_warning(warning)

@@ -131,6 +131,10 @@ def set_rule(
             callback=finite,
         ),
     ] = None,
+    approvals: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Require that N other people approve; 0 is none."),
+    ] = None,
     signed_by: Annotated[
         list[str] | None,
         typer.Option(
@@ -161,6 +165,7 @@ def set_rule(
         alpha=alpha,
         requires=[] if requires_none else requires,
         rollback_days=rollback_days,
+        approvals=approvals,
         signed_by=[] if signed_by == ["off"] else signed_by,
         reason=reason,
         dry_run=dry_run,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+from collections.abc import Collection
 from typing import Any
 
 from registry_core.errors import RefusedError
@@ -75,8 +76,12 @@ _NUMBER_TYPE = re.compile(
 )
 
 
-def check_config(config: Any) -> None:
+def check_config(config: Any, custom: Collection[str] = ()) -> None:
     """Check every object that the configuration would create, at any depth.
+
+    Args:
+        config: the configuration of a model.
+        custom: registered names of objects that are allowed beside Keras's own.
 
     Raises:
         RefusedError: an object is not Keras's own, holds code, or reads a file.
@@ -89,7 +94,7 @@ def check_config(config: Any) -> None:
             raise malformed(f"has a {CONFIG} of more than {_LIMIT_DEPTH} levels")
         if isinstance(item, dict):
             if "class_name" in item:
-                _check_object(item, kind)
+                _check_object(item, kind, custom)
             if isinstance(item.get("vocabulary"), str):
                 raise RefusedError(
                     f"A layer would read its vocabulary from {shorten(item['vocabulary'])}.",
@@ -110,7 +115,7 @@ def _kind(key: str) -> str:
     return _KINDS.get(key) or _KINDS.get(name) or ""
 
 
-def _check_object(item: dict[str, Any], kind: str) -> None:
+def _check_object(item: dict[str, Any], kind: str, custom: Collection[str]) -> None:
     name, module, config = item["class_name"], item.get("module"), item.get("config")
     if not isinstance(name, str):
         raise malformed(f"has a {CONFIG} with an object whose class is {shorten(name)}")
@@ -125,6 +130,8 @@ def _check_object(item: dict[str, Any], kind: str) -> None:
             raise malformed(f"has a value of the type {shorten(dtype)}")
         return
     named = item.get("registered_name")
+    if (config if name == "function" else named) in custom:
+        return
     if name == "function" and isinstance(config, str) and ">" in config:
         kind = "a function" if kind == "a layer" else kind
         raise _custom_object(kind, config.rpartition(">")[2], config)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,15 +62,21 @@ class Examiner:
     raise_if_requested: Callable[[], None] = lambda: None
     warn: Callable[[str], None] = lambda text: None
 
-    def inspect(self, file: Path) -> ModelFile:
+    def inspect(self, file: Path, custom: Collection[str] = ()) -> ModelFile:
         """The result of `model_file.inspect`, without opening the file in this process.
+
+        Args:
+            file: the `.keras` file.
+            custom: registered names of classes and functions that are not Keras's own, and that
+                the file may name: their code comes from a plugin, never from the file.
 
         Raises:
             RefusedError: the file contains code, refers to something outside itself, or exceeds
                 the limits on memory or time.
             IntegrityError: it is not a `.keras` file, or it is damaged.
         """
-        return self._run(file, {"load": False}, self._limits(file))[0]
+        task = {"load": False, "custom": sorted(custom)}
+        return self._run(file, task, self._limits(file))[0]
 
     def trial_run(self, file: Path, config: RunConfig, data: DataSplits | None = None) -> Limits:
         """Check a file, load the model and predict a batch, as the import will.

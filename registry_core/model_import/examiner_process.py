@@ -32,9 +32,9 @@ def main(task: Mapping[str, Any]) -> None:
 
     Args:
         task: `file`, `parent`, `answer`, `memory_bytes`, `seconds`, and `load`: whether to load
-            the model. For loading also `seed` and `deterministic` of the configuration,
-            `examples` (a file of inputs and targets), and the number of `batches` that have to be
-            predicted within `split_seconds`.
+            the model. Perhaps `custom`, as `inspect` takes it. For loading also `seed` and
+            `deterministic` of the configuration, `examples` (a file of inputs and targets), and the
+            number of `batches` that have to be predicted within `split_seconds`.
     """
     answer = os.fdopen(task["answer"], "w")
     sandbox.die_with(task["parent"])
@@ -59,7 +59,7 @@ def _examine(task: Mapping[str, Any], file: Path, answer: TextIO) -> dict[str, A
 
     limits = task["memory_bytes"], task["seconds"]
     unlimited = sandbox.limit_use(*limits, final=False)
-    found = inspect(file)
+    found = inspect(file, task.get("custom", ()))
     report = {
         "unlimited": unlimited,
         "keras_version": found.keras_version,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import struct
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -46,11 +47,12 @@ class ModelFile:
     numbers: int
 
 
-def inspect(file: Path) -> ModelFile:
+def inspect(file: Path, custom: Collection[str] = ()) -> ModelFile:
     """Check that a file is safe for Keras to open. It must not change before it is loaded.
 
     Args:
         file: a regular file of any name.
+        custom: registered names of classes and functions that it may have beside Keras's own.
 
     Raises:
         RefusedError: the file contains code, or refers to something outside itself.
@@ -71,7 +73,7 @@ def inspect(file: Path) -> ModelFile:
             raise malformed("is not a .keras file: it is not a zip archive")
         try:
             with zipfile.ZipFile(stream) as archive:
-                return _inspect(archive, stream, file.stat().st_size)
+                return _inspect(archive, stream, file.stat().st_size, custom)
         except MlregError:
             raise
         except Exception as error:
@@ -81,7 +83,9 @@ def inspect(file: Path) -> ModelFile:
             ) from error
 
 
-def _inspect(archive: zipfile.ZipFile, stream: BinaryIO, size: int) -> ModelFile:
+def _inspect(
+    archive: zipfile.ZipFile, stream: BinaryIO, size: int, custom: Collection[str]
+) -> ModelFile:
     _check_generation(archive)
     members = check_members(archive, size)
     metadata = read_json(archive, members[METADATA])
@@ -91,7 +95,7 @@ def _inspect(archive: zipfile.ZipFile, stream: BinaryIO, size: int) -> ModelFile
     config = read_json(archive, members[CONFIG])
     if not isinstance(config, dict) or "class_name" not in config:
         raise malformed(f"has a {CONFIG} that describes no model")
-    check_config(config)
+    check_config(config, custom)
     for member in members.values():
         if member.filename not in LIMIT_BYTES:
             with archive.open(member) as content:  # raises at its end where the CRC is wrong

@@ -32,7 +32,7 @@ from registry_core.formatting import counted, fraction, signed
 from registry_core.plugins.manager import PluginSet
 from registry_core.promotion.signature_checks import check_signed_by
 from registry_core.records import Objection, Signature, Version
-from registry_core.rules import PromotionRule, SetRule
+from registry_core.rules import PromotionRule, SetRule, approvals_needed
 from registry_core.signing.versions import CheckSignatures
 
 if TYPE_CHECKING:
@@ -95,6 +95,11 @@ class Decision:
         return next((each.row for each in self.rules if each.source == "registry"), None)
 
     @property
+    def approvals(self) -> int:
+        """How many others have to approve the promotion; 0 if the alias is not protected."""
+        return approvals_needed(self.rules)
+
+    @property
     def verdict(self) -> str:
         """A short digest of what fails and of the rules: after a change, it is another one."""
         failed = [(check.source, check.name, check.found) for check in self.failed]
@@ -119,6 +124,8 @@ class Decision:
                 "incumbent": dict(self.incumbent.metrics) if self.incumbent else None,
             },
         }
+        if self.approvals:
+            evidence["approvals"] = self.approvals
         if self.comparison:
             evidence["comparison"] = asdict(self.comparison)
         elif self.not_compared:
@@ -152,11 +159,12 @@ class PromotionRefusedError(RefusedError):
     def __init__(self, decision: Decision) -> None:
         failures = "; ".join(f"{check.name}: {check.found}" for check in decision.failed)
         candidate, alias = decision.candidate.ref, decision.alias
+        ask = "--request " if decision.approvals else ""
         holder = f"{decision.incumbent.ref} still" if decision.incumbent else "No version"
         super().__init__(
             f"{counted_failures(decision)}: {failures}.",
             f"{holder} holds {alias}. To promote {candidate} anyway, give a reason.",
-            f"mlreg promote {candidate} {alias} --force --reason '…'",
+            f"mlreg promote {candidate} {alias} {ask}--force --reason '…'",
         )
         self.decision = decision
 

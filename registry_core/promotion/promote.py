@@ -11,7 +11,13 @@ from functools import partial
 from types import EllipsisType
 from typing import Any
 
-from registry_core.errors import AliasMovedError, MlregError, RuleChangedError, UsageError
+from registry_core.errors import (
+    AliasMovedError,
+    MlregError,
+    RefusedError,
+    RuleChangedError,
+    UsageError,
+)
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE
 from registry_core.evaluation.recorded import read_per_example_results
 from registry_core.plugins.manager import PluginSet
@@ -23,9 +29,9 @@ from registry_core.promotion.gates import (
     VerdictChangedError,
 )
 from registry_core.promotion.registry_rules import file_rules, rules_in_force
-from registry_core.records import LedgerAction, Promotion, Version
+from registry_core.records import LedgerAction, Promotion, PromotionRequest, Version
 from registry_core.refs import Ref, check_alias_name
-from registry_core.rules import SetRule, applying, rule_warnings
+from registry_core.rules import SetRule, applying, approvals_needed, others, rule_warnings
 from registry_core.settings import Settings
 from registry_core.signing.versions import signature_checks
 from registry_core.store import CheckedVersion, Store
@@ -33,6 +39,17 @@ from registry_core.types import Observer
 
 # How often a promotion is decided again where others move the alias at the same time.
 _DECISIONS = 10
+
+
+class ApprovalNeededError(RefusedError):
+    """An alias is protected: others have to approve a promotion."""
+
+    def __init__(self, candidate: Version, alias: str, needed: int) -> None:
+        super().__init__(
+            f"'{alias}' is protected: {others(needed)} must approve a promotion.",
+            f"{candidate.ref} was not promoted. Ask for it; --force overrules checks alone.",
+            f"mlreg promote {candidate.ref} {alias} --request",
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,7 @@ class PromotionResult:
         dry_run: nothing was changed.
         refused: the alias stays where it is, because checks failed.
         unchecked_rules: the rules for the alias that a rollback did not check.
+        request: the request that this made, approved or looked at; None for a plain promotion.
     """
 
     promotion: Promotion
@@ -54,6 +72,18 @@ class PromotionResult:
     dry_run: bool = False
     refused: bool = False
     unchecked_rules: Sequence[SetRule] = ()
+    request: PromotionRequest | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the alias stays where it is until others have approved."""
+        return self.request is not None and len(self.request.approvals) < self.approvals
+
+    @property
+    def approvals(self) -> int:
+        """How many others have to approve; 0 if the alias is not protected."""
+        now = self.decision.approvals if self.decision else 0
+        return max(now, self.request.needed if self.request else 0)
 
     @property
     def alias(self) -> str:
@@ -69,7 +99,7 @@ class PromotionResult:
 
     @property
     def changed(self) -> bool:
-        return self.promotion.changed and not self.refused
+        return self.promotion.changed and not (self.refused or self.is_waiting)
 
     @classmethod
     def of_refusal(cls, error: PromotionRefusedError, dry_run: bool = False) -> PromotionResult:
@@ -86,6 +116,8 @@ class PromotionResult:
                 "warnings": list(self.decision.warnings),
                 "decision": self.decision.evidence(self.forced),
             }
+        if self.request:
+            found["request"] = self.request.to_json()
         return {**found, "dry_run": self.dry_run}
 
 
@@ -125,6 +157,7 @@ def promote(
         verdict: `Decision.verdict` of the decision that the caller has seen; None accepts any.
 
     Raises:
+        ApprovalNeededError: somebody else has to approve it; `request_promotion` asks for that.
         PromotionRefusedError: a check failed; the ledger has it, and the alias has not moved.
         AliasMovedError: the alias is not on the expected version; it has not moved again.
         VerdictChangedError: other checks fail, or there are other rules, also with `force`.
@@ -133,17 +166,21 @@ def promote(
     gates.check_force(force, reason)
     check_alias_name(alias)
     if expected is not ...:
-        _check_expected(find_holder(store, candidate.model, alias), expected, candidate, alias)
+        check_expected(find_holder(store, candidate.model, alias), expected, candidate, alias)
     if alias in candidate.aliases:
         holder = find_holder(store, candidate.model, alias)  # checked against the ledger
         if holder and holder.version == candidate.version:
             same = Promotion(alias, holder, holder)
             return PromotionResult(same, Decision(holder, holder, alias, ()), force, dry_run)
+    if not dry_run:
+        check_unprotected(rules_for(store, settings, alias), candidate, alias)
     checked = store.check(candidate, keep=[OUTCOMES_FILE])
     for _ in range(_DECISIONS):
-        decision = _decide(store, settings, checked, alias, plugins, observer, warnings)
+        decision = decide(store, settings, checked, alias, plugins, observer, warnings)
+        if not dry_run:  # again, by the rule that decided
+            check_unprotected(decision.rules, candidate, alias)
         if expected is not ...:
-            _check_expected(decision.incumbent, expected, candidate, alias)
+            check_expected(decision.incumbent, expected, candidate, alias)
         if verdict is not None and decision.verdict != verdict:
             raise VerdictChangedError(decision)
         grounds = decision.evidence(force)
@@ -168,7 +205,7 @@ def promote(
         except (AliasMovedError, RuleChangedError) as error:
             outdated = error  # decided about another holder, or by another rule: decide again
         else:
-            _notify(plugins, promotion)
+            notify_plugins(plugins, promotion)
             return PromotionResult(promotion, decision, force)
     raise outdated
 
@@ -214,7 +251,7 @@ def rollback(
         raise _nothing_before(store, model, alias, holder)
     earlier = resolve(Ref(model, "number", str(held[-2])))
     if expected is not ...:
-        _check_expected(holder, expected, earlier, alias)
+        check_expected(holder, expected, earlier, alias)
     checked = store.check(earlier)
     if dry_run:
         planned = Promotion(alias, earlier, holder)
@@ -234,7 +271,7 @@ def find_holder(store: Store, model: str, alias: str) -> Version | None:
         return None
 
 
-def _check_expected(
+def check_expected(
     holder: Version | None, expected: int | None, candidate: Version, alias: str
 ) -> None:
     """Refuse to move an alias of which the caller has seen another holder."""
@@ -266,7 +303,18 @@ def _nothing_before(store: Store, model: str, alias: str, holder: Version | None
     )
 
 
-def _decide(
+def rules_for(store: Store, settings: Settings, alias: str) -> list[SetRule]:
+    """The rules that a promotion to an alias must satisfy now."""
+    return applying(alias, store.rules.current(), file_rules(settings))
+
+
+def check_unprotected(rules: Sequence[SetRule], candidate: Version, alias: str) -> None:
+    """Raise ApprovalNeededError if a rule says that others approve a promotion."""
+    if needed := approvals_needed(rules):
+        raise ApprovalNeededError(candidate, alias, needed)
+
+
+def decide(
     store: Store,
     settings: Settings,
     checked: CheckedVersion,
@@ -275,6 +323,7 @@ def _decide(
     observer: Observer | None,
     warnings: Sequence[str],
 ) -> Decision:
+    """What the gate says about a version whose files were read, by the present rules."""
     candidate = checked.version
     sources = store.rules.current(), file_rules(settings)
     return gates.evaluate_gates(
@@ -318,7 +367,7 @@ def _missing_plugins(store: Store, model: str, alias: str, plugins: PluginSet) -
     ]
 
 
-def _notify(plugins: PluginSet, promotion: Promotion) -> None:
+def notify_plugins(plugins: PluginSet, promotion: Promotion) -> None:
     """Tell the plugins; what they raise is a warning, as the alias has moved."""
     if not promotion.changed:
         return

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from registry_core.formatting import as_typed
+from registry_core.formatting import as_typed, copy_of
 from registry_core.records import MODEL_FILE
 from registry_core.reports.sources import VersionSource
 from registry_core.reports.wording import output_line, signature_lines
@@ -67,6 +67,7 @@ def _model(source: VersionSource) -> dict[str, Any]:
         "seed": str(version.seed),
         "run": version.run,
         "manifest-sha256": version.digest,
+        "copy-of": copy_of(version.origin) if version.origin else None,
         "weights": manifest.get("weights"),
         "device": manifest.get("environment", {}).get("device"),
         "python": manifest.get("environment", {}).get("python"),

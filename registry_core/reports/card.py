@@ -16,6 +16,7 @@ from registry_core.evaluation.task_summary import class_scores, residuals
 from registry_core.formatting import (
     as_typed,
     better_when,
+    copy_of,
     counted,
     duration,
     epochs_of,
@@ -81,6 +82,7 @@ def render_card(source: VersionSource, hub: bool = False) -> str:
         _facts(
             [
                 ("version", f"{version.ref}, registered {when(version.created)}"),
+                *([("copy of", copy_of(version.origin))] if version.origin else []),
                 ("digest of the manifest", f"sha256:{version.digest}"),
                 ("weights", manifest.get("weights")),
                 ("run", version.run),
@@ -278,8 +280,13 @@ def _move(row: LedgerRow, version: Version) -> str:
     """What a row of the ledger says of the version: `promoted`, `replaced by flowers@4`."""
     if row.version not in (version.version, None):
         return f"replaced by {row.model}@{row.version}"
-    forced = row.evidence.get("forced")
-    return f"{_MOVES[row.action]}, although a check failed" if forced else _MOVES[row.action]
+    what = _MOVES[row.action]
+    if row.evidence.get("forced"):
+        what += ", although a check failed"
+    approvers = row.evidence.get("approved_by")
+    if isinstance(approvers, list) and approvers:
+        what += f", approved by {', '.join(map(str, approvers))}"
+    return what
 
 
 def _loading(source: VersionSource, hub: bool) -> Iterable[str]:

@@ -20,7 +20,12 @@ _DECISIONS = (
     LedgerAction.PROMOTED,
     LedgerAction.REFUSED,
     LedgerAction.ROLLED_BACK,
+    LedgerAction.REQUESTED,
+    LedgerAction.APPROVED,
+    LedgerAction.DECLINED,
 )
+# What was decided without moving the alias; its evidence names the version that held it.
+_UNMOVED = (LedgerAction.REFUSED, LedgerAction.REQUESTED, LedgerAction.APPROVED)
 
 
 def gates(source: ReportSource) -> list[Section]:
@@ -70,7 +75,7 @@ def outcome(row: LedgerRow) -> str:
 def _decision(row: LedgerRow) -> list[Block]:
     evidence: Mapping[str, Any] = row.evidence
     before = f"{row.model}@{row.previous}" if row.previous else "no version"
-    if row.action == LedgerAction.REFUSED:
+    if row.action in _UNMOVED:
         before = str(evidence.get("incumbent") or "no version")
     facts = [
         ("alias", str(row.alias)),
@@ -78,12 +83,19 @@ def _decision(row: LedgerRow) -> list[Block]:
         ("when", when(row.at)),
         ("who", row.who),
         ("reason", row.reason or "none given"),
-        ("before" if row.action != LedgerAction.REFUSED else "holder", before),
     ]
+    if row.action != LedgerAction.DECLINED:
+        facts.append(("holder" if row.action in _UNMOVED else "before", before))
+    if request := evidence.get("request"):
+        facts.append(("request", str(request)))
+    if isinstance(approvers := evidence.get("approved_by"), list):
+        facts.append(("approved by", ", ".join(map(str, approvers))))
     blocks: list[Block] = [Facts([(name, clip(value)) for name, value in facts])]
     checks = evidence.get("checks")
     if isinstance(checks, list) and checks:
         blocks.append(_checks(row, checks))
+    elif row.action == LedgerAction.DECLINED:
+        return blocks
     elif row.action == LedgerAction.ROLLED_BACK:
         blocks.append(Text("A rollback checks no rule."))
     else:

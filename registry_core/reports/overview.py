@@ -11,6 +11,7 @@ from registry_core.data.recorded import validation_split
 from registry_core.evaluation.groups import metrics_of
 from registry_core.formatting import (
     better_when,
+    copy_of,
     counted,
     epochs_of,
     fraction,
@@ -81,6 +82,8 @@ def _facts(source: ReportSource) -> list[tuple[str, str]]:
             ("aliases", ", ".join(version.aliases) or "none"),
             ("tags", ", ".join(tags) or "none"),
         ]
+        if version.origin:
+            facts.append(("copy of", copy_of(version.origin)))
     dataset = version.dataset if version else manifest.get("dataset")
     preset = version.preset if version else manifest.get("preset")
     seed = version.seed if version else manifest.get("seed")

@@ -18,6 +18,7 @@ from registry_core.errors import IntegrityError, MlregError
 from registry_core.records import FileRecord, LedgerAction, LedgerRow, Origin, Version
 from registry_core.refs import NAME, shown
 from registry_core.store import manifest as manifests
+from registry_core.store.interfaces.objects import CHUNK_BYTES
 from registry_core.store.ledger import from_json, is_intact
 from registry_core.store.local.disk import sha256_hex
 from registry_core.store.staging import check_path
@@ -77,6 +78,29 @@ class Arrival:
     recorded: Version
     origin: Origin
     evidence: Sequence[FileRecord] = ()
+
+    @property
+    def rows(self) -> list[LedgerRow]:
+        """The rows of the other ledger about the version, oldest first."""
+        return carried_rows(self.parcel.rows)[1]
+
+    def read_small(self, record: FileRecord) -> bytes:
+        """A small object that came with it, checked.
+
+        Raises:
+            IntegrityError: it is larger than a manifest can be, or has another digest.
+        """
+        content = b""
+        if record.size <= manifests.LIMIT_BYTES:
+            with self.open(record) as stream:
+                while len(content) <= record.size and (piece := stream.read(CHUNK_BYTES)):
+                    content += piece
+        if sha256_hex(content) != record.sha256:
+            raise IntegrityError(
+                f"A file that came with {self.parcel.ref} is too large, or damaged.",
+                "Check the registry or the archive it comes from.",
+            )
+        return content
 
     def open(self, record: FileRecord) -> BinaryIO:
         """A file of it, the manifest and the evidence among them, as it arrives."""

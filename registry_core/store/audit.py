@@ -166,6 +166,8 @@ class _Reader:
         for alias in _differing(self._view.rules(), self._replay.rules):
             raise contradicted(f"the promotion rule for {alias}", "the ledger")
         rules.current(self._view)  # raises if one is malformed
+        for model, alias, number in _differing(self._view.requests(), self._replay.requests):
+            raise contradicted(f"the request for {model}@{number} as {alias}", "the ledger")
         tags = {key: each for key, each in self._replay.tags.items() if self._is_known(key)}
         for model, number in _differing(self._view.all_tags(), tags):
             raise contradicted(f"the tags of {model}@{number}", "the ledger")

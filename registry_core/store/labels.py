@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import AliasMovedError, RuleChangedError, UsageError
 from registry_core.records import LedgerAction, LedgerRow, Promotion, Version
@@ -16,6 +16,9 @@ from registry_core.store.confirm import CheckedVersion
 from registry_core.store.files import VersionFiles
 from registry_core.store.ledger import Event
 from registry_core.store.storage_errors import contradicted
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import WriteTransaction
 
 
 class Labels(VersionFiles):
@@ -54,29 +57,45 @@ class Labels(VersionFiles):
         check_alias_name(alias)
         manifests.check_json(evidence or {}, "evidence")
         checked = version if isinstance(version, CheckedVersion) else self.check(version)
-        model, number = checked.version.model, checked.version.version
         with self._access.writing(f"moving {alias} to {checked.version.ref}") as index:
-            present = lookup.by_number(index, model, number)
-            if present.digest != checked.version.digest:
-                raise contradicted(present.ref, "its manifest")
-            self.check_again(index, checked)
-            before = lookup.holder(index, model, alias)
-            if holder is not ... and _number(before) != _number(holder):
-                raise AliasMovedError(
-                    f"{model}@{alias} was moved to version {_number(before)} in the meantime.",
-                    "It was not moved again: the decision was about another holder.",
-                    f"mlreg history {model}@{alias}",
-                )
-            if rule is not ... and rules.row_of(index, alias) != rule:
-                raise RuleChangedError(
-                    f"The rule for {alias} was changed in the meantime.",
-                    "The alias was not moved: the decision was made by another rule.",
-                    "mlreg rules",
-                )
-            index.set_alias(model, alias, number)
-            index.append(Event(action, model, number, alias, _number(before), reason, evidence))
-        previous = _without(before, alias) if before and before.version != number else before
-        return Promotion(alias, _with(present, alias), previous)
+            move = self._check_move(index, checked, alias, holder, rule)
+            return set_alias(index, move, action, reason, evidence)
+
+    def _check_move(
+        self,
+        index: WriteTransaction,
+        checked: CheckedVersion,
+        alias: str,
+        holder: Version | EllipsisType | None,
+        rule: int | EllipsisType | None,
+    ) -> Promotion:
+        """The move of an alias that is to follow, if a decision about it is still valid.
+
+        Raises:
+            AliasMovedError: the alias is on another version by now.
+            RuleChangedError: the alias has another rule by now.
+            UsageError: the version was removed.
+            IntegrityError: a file was damaged meanwhile.
+        """
+        model, number = checked.version.model, checked.version.version
+        present = lookup.by_number(index, model, number)
+        if present.digest != checked.version.digest:
+            raise contradicted(present.ref, "its manifest")
+        self.check_again(index, checked)
+        before = lookup.holder(index, model, alias)
+        if holder is not ... and _number(before) != _number(holder):
+            raise AliasMovedError(
+                f"{model}@{alias} was moved to version {_number(before)} in the meantime.",
+                "It was not moved again: the decision was about another holder.",
+                f"mlreg history {model}@{alias}",
+            )
+        if rule is not ... and rules.row_of(index, alias) != rule:
+            raise RuleChangedError(
+                f"The rule for {alias} was changed in the meantime.",
+                "The alias was not moved: the decision was made by another rule.",
+                "mlreg rules",
+            )
+        return Promotion(alias, present, before)
 
     def release_alias(self, model: str, alias: str, reason: str = "") -> Version:
         """Delete an alias.
@@ -146,6 +165,24 @@ class Labels(VersionFiles):
             return index.append(
                 Event(action, model, version, alias, reason=reason, evidence=evidence)
             )
+
+
+def set_alias(
+    index: WriteTransaction,
+    move: Promotion,
+    action: LedgerAction,
+    reason: str,
+    evidence: Mapping[str, Any] | None,
+) -> Promotion:
+    """Move an alias as was decided, with its row of the ledger."""
+    version, before, alias = move.version, move.previous, move.alias
+    index.set_alias(version.model, alias, version.version)
+    index.append(
+        Event(action, version.model, version.version, alias, _number(before), reason, evidence)
+    )
+    if before and before.version != version.version:
+        before = _without(before, alias)
+    return Promotion(alias, _with(version, alias), before)
 
 
 def _number(version: Version | None) -> int | None:

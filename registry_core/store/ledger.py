@@ -51,18 +51,19 @@ class Event:
     evidence: Mapping[str, Any] | None = None
 
 
-def next_row(event: Event, last: tuple[int, str] | None) -> LedgerRow:
+def next_row(event: Event, last: tuple[int, str] | None, who: str) -> LedgerRow:
     """The row of the ledger for an event.
 
     Args:
         event: what happened.
         last: number and digest of the last row; None for an empty ledger.
+        who: the account that writes.
     """
     number, previous_digest = last or (0, BEFORE_THE_FIRST)
     row = LedgerRow(
         number=number + 1,
         at=utc_now(),
-        who=_who(),
+        who=who,
         action=LedgerAction(event.action).value,
         model=event.model,
         version=event.version,
@@ -198,7 +199,8 @@ def broken(number: int, why: str) -> DamagedIndexError:
     )
 
 
-def _who() -> str:
+def account_name() -> str:
+    """The name of the user who runs this process."""
     import getpass
 
     try:

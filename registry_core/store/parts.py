@@ -7,9 +7,8 @@ S3-compatible storage; runs write into a folder of this machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from registry_core.places import RegistryPlace
 
@@ -105,21 +104,22 @@ def team_parts(
     from registry_core.urls import without_password
 
     require_extra("team", "A team's registry")
-    index = _load("postgres.index", "PostgresIndex")(index_url, busy_seconds)
-    objects = _load("s3.objects", "S3Objects")(objects_url)
+    from registry_core.store.postgres.index import PostgresIndex
+    from registry_core.store.postgres.leases import LeasedWorkspaces
+    from registry_core.store.s3.cache import CachedObjects
+    from registry_core.store.s3.ledger_objects import LedgerObjects
+    from registry_core.store.s3.objects import S3Objects
+
+    index, objects = PostgresIndex(index_url, busy_seconds), S3Objects(objects_url)
     runs = LocalWorkspaces(folder, busy_seconds)
     return Parts(
         folder,
         index,
-        _load("s3.cache", "CachedObjects")(objects, cache_gb),
-        _load("postgres.leases", "LeasedWorkspaces")(runs, index),
-        _load("s3.ledger_objects", "LedgerObjects")(objects),
+        CachedObjects(objects, cache_gb),
+        LeasedWorkspaces(runs, index),
+        LedgerObjects(objects),
         f"{without_password(index_url)} and {objects_url}",
         without_password(index_url),
         objects_url,
         in_folder=False,
     )
-
-
-def _load(module: str, name: str) -> Any:
-    return getattr(import_module(f"registry_core.store.{module}"), name)

@@ -60,19 +60,26 @@ class Publishing:
         self._access = access
         self._blobs: Objects = access.blobs
 
-    def start_run(self, model: str) -> Workspace:
+    def start_run(self, model: str, action: LedgerAction = LedgerAction.REGISTERED) -> Workspace:
         """A folder for a run to write into. Creates the registry if it is missing.
 
         Writes a transaction and a file first, so that a registry that cannot store the result
         says so before anything is trained.
 
+        Args:
+            model: the registered name.
+            action: what the ledger will say that the run did.
+
         Raises:
             UsageError: `model` cannot be a name.
+            RefusedError: this user's role does not have it.
             StorageError: the registry cannot be written.
         """
         check_model_name(model)
         doing, create = f"starting a run of {model}", True
-        return self._enter(doing, create, lambda: self._access.runs.create(model, self._leave))
+        return self._enter(
+            doing, create, action, lambda: self._access.runs.create(model, self._leave)
+        )
 
     def reopen_run(self, run_id: str) -> Workspace:
         """The folder of a run that ended without a version, to resume it.
@@ -83,7 +90,12 @@ class Publishing:
             StorageError: the registry cannot be written.
         """
         doing = f"reopening {run_id}"
-        return self._enter(doing, False, lambda: self._access.runs.reopen(run_id, self._leave))
+        return self._enter(
+            doing,
+            False,
+            LedgerAction.REGISTERED,
+            lambda: self._access.runs.reopen(run_id, self._leave),
+        )
 
     def unfinished_runs(self) -> list[UnfinishedRun]:
         """The runs that have begun and made no version, running or not; oldest first."""
@@ -179,12 +191,14 @@ class Publishing:
             run.committed()
         return version
 
-    def _enter(self, doing: str, create: bool, folder: Callable[[], Workspace]) -> Workspace:
+    def _enter(
+        self, doing: str, create: bool, action: LedgerAction, folder: Callable[[], Workspace]
+    ) -> Workspace:
         """Create or reopen a run's folder in a transaction; undone if that is not committed."""
         run = None
         try:
             with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED) as index:
-                index.require(LedgerAction.REGISTERED)
+                index.require(action)
                 self._blobs.prepare()
                 self._access.runs.prepare()
                 run = folder()

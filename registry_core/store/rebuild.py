@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -89,9 +88,9 @@ def rebuild_if_damaged(store: Store, dry_run: bool = False) -> Rebuilt | None:
     The index of a team's registry is not replaced: it gets what it lacks, in one transaction.
     """
     if not store.parts.in_folder:
-        recovery = import_module("registry_core.store.s3.recovery")
-        recovered: Rebuilt | None = recovery.recover(store, dry_run)
-        return recovered
+        from registry_core.store.s3.recovery import recover
+
+        return recover(store, dry_run)
     busy_seconds = store.busy_seconds
     with _entered(store.folder, busy_seconds) as access:
         try:

@@ -1,4 +1,4 @@
-"""The state of a registry, folded from the rows of its ledger: aliases, removals, tags, rules.
+"""The state of a registry, folded from its ledger: aliases, removals, tags, rules, requests.
 
 The index keeps the same in tables. A rebuild has nothing but the rows, and an audit compares the
 tables with them. Where rows are lost, those that are left still imply something: a version that was
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store.aliases import holder_after, moves_alias
+from registry_core.store.approvals import CHANGES, opens_request, request_key
 
 if TYPE_CHECKING:
-    from registry_core.store.interfaces import AliasKey, VersionKey
+    from registry_core.store.interfaces import AliasKey, RequestKey, VersionKey
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Replay:
         removed: the versions that are removed.
         tags: the tags of each version that has some.
         rules: for each alias that has a rule, the row that set it.
+        requests: for each request that waits for approval, the row that asked.
     """
 
     def __init__(self) -> None:
@@ -44,10 +46,12 @@ class Replay:
         self.removed: dict[VersionKey, Removed] = {}
         self.tags: dict[VersionKey, dict[str, str]] = {}
         self.rules: dict[str, int] = {}
+        self.requests: dict[RequestKey, int] = {}
         self._holding: dict[VersionKey, set[AliasKey]] = {}
 
     def follow(self, row: LedgerRow) -> None:
-        """Add the next row; only those about aliases, removals, tags and rules count."""
+        """Add the next row; only those about what this class has count."""
+        self._follow_request(row)
         if row.version is None:
             self._follow_rule(row)
             return
@@ -83,6 +87,13 @@ class Replay:
             self.rules[row.alias] = row.number
         elif row.action == LedgerAction.RULE_REMOVED:
             self.rules.pop(row.alias, None)
+
+    def _follow_request(self, row: LedgerRow) -> None:
+        if row.action not in CHANGES or (key := request_key(row)) is None:
+            return
+        self.requests.pop(key, None)
+        if opens_request(row):
+            self.requests[key] = row.number
 
     def _hold(self, alias: AliasKey, number: int) -> None:
         if (alias[0], number) not in self.removed:

@@ -24,9 +24,9 @@ def set_up(store: Store) -> bool:
     access = Transactions(store.parts, store.busy_seconds)
     with access.translate_storage_errors("setting up the registry", outcome="Nothing was made."):
         if not store.parts.in_folder:
-            from importlib import import_module
+            from registry_core.store.s3.probe import probe
 
-            import_module("registry_core.store.s3.probe").probe(store.parts.objects_place)
+            probe(store.parts.objects_place)
     made = store.parts.index.state() == "missing"
     with access.writing("setting up the registry", create=True, outcome="Nothing was made."):
         access.blobs.prepare()

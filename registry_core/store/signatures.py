@@ -49,7 +49,7 @@ class Signatures:
         with self._access.reading(doing) as view:
             rows = view.signed(version.model, version.version)
             registered = view.registration(version) if version.origin else None
-        found = [signature for row in rows if (signature := _read(row))]
+        found = [signature for row in rows if (signature := read_signature(row))]
         if registered:
             with self._access.translate_storage_errors(doing):
                 found += self._carried([registered[0]])
@@ -66,7 +66,7 @@ class Signatures:
             content = self._access.blobs.read_small(digest, LIMIT_BYTES)
             with suppress(ValueError, KeyError, TypeError):
                 registry, theirs = carried_rows(content or b"")
-                read = [signature for row in theirs if (signature := _read(row))]
+                read = [signature for row in theirs if (signature := read_signature(row))]
                 found += [replace(signature, registry=registry) for signature in read]
                 pending += [each for each in _carriers(theirs) if each not in pending]
                 del pending[_LIMIT_COPIES:]
@@ -103,7 +103,7 @@ class Signatures:
         doing = f"signing {version.ref}"
         contents = {sha256_hex(content): content for content in (signature, public_key)}
         publishing = Publishing(self._access)
-        with publishing.start_run(version.model) as run:
+        with publishing.start_run(version.model, LedgerAction.SIGNED) as run:
             with self._access.translate_storage_errors(doing, outcome=_UNSIGNED):
                 run.write_intent([*contents])
                 for number, (digest, content) in enumerate(contents.items()):
@@ -141,7 +141,7 @@ def _carriers(rows: Sequence[LedgerRow]) -> list[str]:
     ]
 
 
-def _read(row: LedgerRow) -> Signature | None:
+def read_signature(row: LedgerRow) -> Signature | None:
     """The signature that a row records; None if it records none."""
     if row.action != LedgerAction.SIGNED or not is_intact(row):
         return None

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from registry_core.store.labels import Labels
 from registry_core.store.parts import Parts, parts_of
 from registry_core.store.queries import Queries
 from registry_core.store.removals import Removals
+from registry_core.store.requests import Requests
 from registry_core.store.rules import Rules
 from registry_core.store.signatures import Signatures
 from registry_core.store.transactions import Transactions
@@ -21,7 +21,7 @@ from registry_core.store.transfers import Transfers
 PlaceState = Literal["ready", "empty", "missing", "file", "foreign"]
 
 
-class Store(Queries, Labels, Transfers):
+class Store(Queries, Requests, Transfers):
     """A registry. Opens nothing until a method is called.
 
     Args:
@@ -33,7 +33,7 @@ class Store(Queries, Labels, Transfers):
         self.parts = parts_of(place, busy_seconds)
         access = Transactions(self.parts, busy_seconds)
         Queries.__init__(self, access)
-        Labels.__init__(self, access)
+        Requests.__init__(self, access)
         Transfers.__init__(self, access)
         self.folder = self.parts.folder
         self.busy_seconds = busy_seconds

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from registry_core.errors import MlregError, UsageError
-from registry_core.web import compare, ledger, models, promotion, runs
+from registry_core.web import compare, ledger, models, promotion, requests, runs
 from registry_core.web.access import Access, Session
 from registry_core.web.site import Malformed, Site, status_of, twins
 
@@ -83,6 +83,10 @@ def routes(site: Site) -> list[Route]:
         *twins(site, "/", models.list_models),
         *twins(site, "/compare", compare.compare),
         *twins(site, "/ledger", ledger.show_ledger),
+        *twins(site, "/requests", requests.list_requests),
+        at("/requests/{number}/approve", requests.approve, "POST"),
+        at("/requests/{number}/decline", requests.decline, "POST"),
+        *twins(site, "/requests/{number}", requests.show_request),
         *twins(site, "/runs", runs.list_runs),
         at("/runs/{run}/live", runs.show_live),
         *twins(site, "/runs/{run}", runs.show_run),

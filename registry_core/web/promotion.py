@@ -20,6 +20,7 @@ from registry_core.promotion.gates import (
 )
 from registry_core.promotion.promote import PromotionResult
 from registry_core.refs import check_alias_name, check_model_name
+from registry_core.rules import others
 from registry_core.web.access import form_of
 from registry_core.web.models import reference_of
 from registry_core.web.site import Malformed, View, number, parsed, status_of
@@ -56,8 +57,12 @@ def promote(site: Site, request: Request) -> Response:
     if not (verdict := form.get("verdict")):
         raise Malformed(UsageError("The form has no verdict.", "Load the page again."))
 
+    verb = site.registry.promote
+    if form.get("request") == "yes":
+        verb = site.registry.request_promotion
+
     def move(expected: int | None) -> PromotionResult:
-        return site.registry.promote(
+        return verb(
             version,
             alias,
             reason=form.get("reason", "").strip(),
@@ -109,6 +114,8 @@ def _change(
             found = move(holder)
     except MlregError as error:
         return site.page(again(error))
+    if found.request:
+        return RedirectResponse(site.url("requests", found.request.number), 303)
     version = found.version
     return RedirectResponse(
         site.url("models", version.model, version.version, moved=found.alias), 303
@@ -135,32 +142,40 @@ def _promotion(
             return View(
                 "error.html", {"title": "Error", "error": error}, {"error": error.to_json()}, status
             )
-    decision = found.decision
-    difference = ""
-    if decision and decision.comparison and decision.incumbent:
-        refs = decision.candidate.ref, decision.incumbent.ref
-        difference = format_comparison(decision.comparison, *refs)
     content = found.to_json()
     return View(
         "promote.html",
         {
+            **of_decision(found),
             "title": f"Promote {version.ref} to {alias}",
             "version": version,
             "alias": alias,
-            "found": found,
-            "decision": decision,
-            "difference": difference,
-            "sources": dict.fromkeys(check.source for check in decision.checks) if decision else {},
             "is_held": not found.promotion.changed,
             "expected": _expected(found),
             "failure": failure,
-            "verdict": decision.verdict if decision else "",
             "is_stale": isinstance(failure, (AliasMovedError, VerdictChangedError)),
             "reason": (form or {}).get("reason", ""),
         },
         content if failure is None else {**content, "error": failure.to_json()},
         status,
     )
+
+
+def of_decision(found: PromotionResult) -> dict[str, Any]:
+    """What a page shows of a decision."""
+    decision = found.decision
+    difference = ""
+    if decision and decision.comparison and decision.incumbent:
+        refs = decision.candidate.ref, decision.incumbent.ref
+        difference = format_comparison(decision.comparison, *refs)
+    return {
+        "found": found,
+        "decision": decision,
+        "difference": difference,
+        "sources": dict.fromkeys(check.source for check in decision.checks) if decision else {},
+        "verdict": decision.verdict if decision else "",
+        "approvers": others(found.approvals) if found.approvals else "",
+    }
 
 
 def _rollback(

@@ -25,7 +25,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 TEAM = "MLREG_INDEX='postgresql://db.example/models', MLREG_OBJECTS='s3://models/team'"
 
 # A section of the page, and the command lines that it is about, in this order. `{stopped}` is the
-# id of a stopped run; a line that begins with ! is Python.
+# id of a stopped run, `{request}` the number of an open request; what begins with ! is Python.
 LINES = [
     ("run", "run flowers --preset quick"),
     ("run --seeds", "run flowers --seeds 2 --seed 3"),
@@ -52,6 +52,14 @@ LINES = [
     ("rules sync", "rules sync --yes"),
     ("promote", "promote flowers@2 production --reason better"),
     ("promote", "promote flowers@3 staging --dry-run"),
+    ("rules set", "rules set canary --approvals 1 --versus off"),
+    ("promote", "promote flowers@3 canary --request --reason better"),
+    ("requests", "requests"),
+    ("", "!os.environ.update(LOGNAME='somebody-else')"),
+    ("approve", "approve {request} --reason agreed"),
+    ("promote", "promote flowers@2 canary --request"),
+    ("decline", "decline {request} --reason worse"),
+    ("", "!os.environ.pop('LOGNAME')"),
     ("rollback", "rollback flowers@production"),
     ("alias", "alias flowers"),
     ("alias --remove", "alias flowers@production --remove"),
@@ -77,6 +85,11 @@ LINES = [
     ("sign", "sign flowers@1 --key key.pem"),
     ("verify MODEL@VERSION", "verify flowers@1 --key key.pub"),
     ("rules set", "rules set staging --signed-by key.pub"),
+    ("push", "push flowers@1 ./other"),
+    ("pull", "pull --all ./other --dry-run"),
+    ("pack", "pack flowers@1 -o versions.mlreg"),
+    ("unpack", "unpack versions.mlreg --name trees"),
+    ("show", "show trees@1"),
     ("rules remove", "rules remove production --yes"),
     ("verify", "verify"),
     ("", "!os.remove('registry/registry.sqlite3')"),
@@ -105,6 +118,7 @@ import fakes
 from registry_core import Registry, running
 from registry_core.cli import run_command
 from registry_core.model_import.limits import Limits
+from registry_core.transfer import examination
 
 running.load_backend, running.standard_report = fakes.FakeBackend, fakes.standard_report
 found = types.SimpleNamespace(numbers=1, keras_version="3")
@@ -112,6 +126,7 @@ running.Runner._examiner = lambda self, limits: types.SimpleNamespace(
     inspect=lambda file: found, trial_run=lambda file, config, data: Limits(1 << 33, 60.0)
 )
 Registry.load = lambda self, reference: None
+examination.examine_in_process = lambda progress: lambda file, custom: None
 
 
 def run(line):
@@ -135,6 +150,9 @@ for line in json.load(sys.stdin):
         continue
     if "{{stopped}}" in line:
         line = line.replace("{{stopped}}", json.loads(run("runs")[1])["runs"][0]["id"])
+    if "{{request}}" in line:
+        open_requests = json.loads(run("requests")[1])["requests"]
+        line = line.replace("{{request}}", str(open_requests[0]["number"]))
     told.append(run(line))
 json.dump(told, sys.__stdout__)
 """

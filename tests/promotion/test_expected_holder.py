@@ -32,18 +32,18 @@ def test_a_holder_that_changes_during_the_decision_is_not_decided_about_again(
     registered = registry(tmp_path, production=PromotionRule(floor={"test_accuracy": 0.003}))
     first, second, third = (publish(registered, right) for right in (3, 4, 5))
     promote(registered, first)
-    decide = promotion_story._decide
+    decide = promotion_story.decide
 
     def moved_meanwhile(*arguments):
-        monkeypatch.setattr(promotion_story, "_decide", decide)
+        monkeypatch.setattr(promotion_story, "decide", decide)
         promote(registered, second)
         return decide(*arguments)
 
-    monkeypatch.setattr(promotion_story, "_decide", moved_meanwhile)
+    monkeypatch.setattr(promotion_story, "decide", moved_meanwhile)
     with pytest.raises(AliasMovedError):
         promote(registered, third, expected=1)
     assert held_by(registered) == 2
-    monkeypatch.setattr(promotion_story, "_decide", moved_meanwhile)
+    monkeypatch.setattr(promotion_story, "decide", moved_meanwhile)
     promote(registered, third)
     assert held_by(registered) == 3
     with pytest.raises(AliasMovedError):

@@ -180,15 +180,15 @@ def test_a_promotion_is_decided_again_if_the_holder_changed_meanwhile(tmp_path, 
     registered = registry(tmp_path, production=PromotionRule(margin=0.01))
     weak, strong, middling = (publish(registered, right) for right in (700, 900, 800))
     promote(registered, weak)
-    decide = promotion_story._decide
+    decide = promotion_story.decide
 
     def decide_and_be_overtaken(*parts):
         decision = decide(*parts)
-        monkeypatch.setattr(promotion_story, "_decide", decide)
+        monkeypatch.setattr(promotion_story, "decide", decide)
         registered.store.move_alias(strong, "production")
         return decision
 
-    monkeypatch.setattr(promotion_story, "_decide", decide_and_be_overtaken)
+    monkeypatch.setattr(promotion_story, "decide", decide_and_be_overtaken)
     with pytest.raises(PromotionRefusedError, match=f"not worse than {strong.ref}"):
         promote(registered, middling)
     assert held_by(registered) == strong.version

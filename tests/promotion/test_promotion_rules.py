@@ -109,15 +109,15 @@ def test_a_promotion_is_decided_again_if_the_rule_changed_meanwhile(tmp_path, mo
     """The rule at the time of the move applies."""
     registered = registry(tmp_path)
     version = publish(registered, 500)
-    decide = promotion_story._decide
+    decide = promotion_story.decide
 
     def decide_and_be_overtaken(*parts):
         decision = decide(*parts)
-        monkeypatch.setattr(promotion_story, "_decide", decide)
+        monkeypatch.setattr(promotion_story, "decide", decide)
         set_rule(registry(tmp_path), "production", FLOOR)
         return decision
 
-    monkeypatch.setattr(promotion_story, "_decide", decide_and_be_overtaken)
+    monkeypatch.setattr(promotion_story, "decide", decide_and_be_overtaken)
     with pytest.raises(PromotionRefusedError, match="1 of 1 check failed"):
         promote(registered, version)
     with pytest.raises(UsageError):

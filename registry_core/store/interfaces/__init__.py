@@ -10,6 +10,7 @@ from registry_core.store.interfaces.index import (
     IndexEntry,
     IndexState,
     ReadTransaction,
+    RequestKey,
     VersionKey,
     WriteTransaction,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "ObjectInfo",
     "Objects",
     "ReadTransaction",
+    "RequestKey",
     "RowKey",
     "RunKey",
     "VersionKey",

@@ -23,6 +23,8 @@ IndexState = Literal["missing", "empty", "ready"]
 # A model and a number; a model and an alias.
 VersionKey = tuple[str, int]
 AliasKey = tuple[str, str]
+# The model, alias and version of a request for a promotion.
+RequestKey = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Index(Protocol):
 
 class ReadTransaction(Protocol):
     """One consistent view of the index. A listing is one statement, whatever its length."""
+
+    @property
+    def who(self) -> str:
+        """The account that rows are written by: the user's name, or the database's own."""
+        ...
 
     # --- models and versions; removed versions are left out unless the method says otherwise -----
 
@@ -161,6 +168,13 @@ class ReadTransaction(Protocol):
 
     def rules(self) -> dict[str, int]:
         """Each alias that has a rule, and the row of the ledger that set it, by the index."""
+        ...
+
+    def requests(self) -> dict[RequestKey, int]:
+        """Each request that waits for approval, and the row that asked, by the index.
+
+        Oldest first.
+        """
         ...
 
     # --- the ledger ------------------------------------------------------------------------------

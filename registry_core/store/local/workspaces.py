@@ -70,9 +70,11 @@ class LocalWorkspaces(Workspaces):
         self._busy_seconds = busy_seconds
 
     def prepare(self) -> None:
-        make_folders(self._registry)  # of a team's registry, nothing else makes it
-        with opened(self._registry, RUNS, create=True):
-            pass
+        try:
+            with opened(self._registry, RUNS, create=True):
+                pass
+        except FileNotFoundError:  # a team's registry has nothing here but its runs
+            make_folders(self._registry / RUNS)
 
     def create(self, model: str, leave: Callable[[Any], None]) -> LocalWorkspace:
         started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

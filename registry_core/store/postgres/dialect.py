@@ -5,7 +5,7 @@ from __future__ import annotations
 from psycopg.types.json import Jsonb
 
 from registry_core.store.sort_keys import METRICS
-from registry_core.store.sql.dialect import Dialect
+from registry_core.store.sql.dialect import Connection, Dialect
 
 # as JSON, so that one column has numbers and texts, each in its order
 _SORT_KEYS = " UNION ALL ".join(
@@ -28,6 +28,12 @@ _SORT_KEYS = " UNION ALL ".join(
     )
 )
 
+
+def _session_user(connection: Connection) -> str:
+    """Who connected, whatever role they took since: a policy of the ledger asks for this name."""
+    return str(connection.execute("SELECT CAST(session_user AS text)").fetchone()[0])
+
+
 POSTGRES = Dialect(
     json_object="coalesce(CAST(json_object_agg({}) AS text), '{{}}')",
     json_rows="coalesce(CAST(json_agg({}) AS text), '[]')",
@@ -40,4 +46,5 @@ POSTGRES = Dialect(
     compared="(CAST(evidence AS json) #>> '{comparison,fingerprint}')",
     no_limit=None,
     sort_value=Jsonb,
+    account=_session_user,
 )

@@ -10,6 +10,8 @@ search finds a time among a million rows in twenty steps.
 `rules` has, for each alias that has a rule, the row that set it. Rows about rules have no model, so
 an index finds them among a million others.
 
+`requests` has the rows of the requests that wait for approval; see `store.approvals`.
+
 `origins` has where each copied version was registered first, by the row that registered it here.
 
 `sort_keys` follows from the versions: what they are sorted and filtered by.
@@ -23,6 +25,7 @@ from typing import NamedTuple
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store import aliases
 from registry_core.store.aliases import moves_alias, places_after
+from registry_core.store.approvals import CHANGES, opens_request, request_key
 from registry_core.store.clock import SKEW_SECONDS, clock_went_back, later
 from registry_core.store.manifest import canonical, origin_of
 from registry_core.store.sql.dialect import Connection
@@ -49,6 +52,7 @@ def follow(connection: Connection, row: LedgerRow) -> None:
     _follow_alias(connection, row)
     _follow_clock(connection, row)
     _follow_rule(connection, row)
+    _follow_request(connection, row)
     _follow_origin(connection, row)
 
 
@@ -94,6 +98,19 @@ def _follow_rule(connection: Connection, row: _Row | LedgerRow) -> None:
         connection.execute(query, (row.alias, row.number))
     elif row.action == LedgerAction.RULE_REMOVED:
         connection.execute("DELETE FROM rules WHERE alias = ?", (row.alias,))
+
+
+def _follow_request(connection: Connection, row: _Row | LedgerRow) -> None:
+    if row.action not in CHANGES or (key := request_key(row)) is None:
+        return
+    values = dict(zip(("model", "alias", "version"), key, strict=True))
+    connection.execute(
+        "DELETE FROM requests WHERE model = :model AND alias = :alias AND version = :version",
+        values,
+    )
+    if opens_request(row):
+        query = "INSERT INTO requests VALUES (:number, :model, :alias, :version)"
+        connection.execute(query, {**values, "number": row.number})
 
 
 def _follow_origin(connection: Connection, row: LedgerRow) -> None:

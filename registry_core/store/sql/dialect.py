@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from registry_core.errors import DamagedIndexError
+from registry_core.store.ledger import account_name
 
 
 class Cursor(Protocol):
@@ -35,6 +36,10 @@ def _itself(value: Any) -> Any:
     return value
 
 
+def _of_system(connection: Connection) -> str:
+    return account_name()
+
+
 @dataclass(frozen=True)
 class Dialect:
     """What one database calls what all of them have.
@@ -50,6 +55,7 @@ class Dialect:
         compared: the text `comparison.fingerprint` of that evidence.
         no_limit: the LIMIT that is none.
         sort_value: what a value of `sort_keys` is as a parameter.
+        account: the account that rows are written by, of a connection.
     """
 
     json_object: str
@@ -62,6 +68,7 @@ class Dialect:
     compared: str
     no_limit: int | None
     sort_value: Callable[[Any], Any] = _itself
+    account: Callable[[Connection], str] = _of_system
 
     @property
     def entry_columns(self) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store.sql import derived
 from registry_core.store.sql.derived import MOVES
 from registry_core.store.sql.rows import LEDGER_COLUMNS, Rows
+
+if TYPE_CHECKING:
+    from registry_core.store.interfaces import RequestKey
 
 _ROWS = f"SELECT {LEDGER_COLUMNS} FROM ledger"
 # How many rows are read by one statement, where all are read.
@@ -16,6 +20,10 @@ _TOGETHER = 1000
 
 class LedgerQueries(Rows):
     """The part of a `ReadTransaction` that is about the ledger."""
+
+    @property
+    def who(self) -> str:
+        return self._dialect.account(self._connection)
 
     def ledger(
         self,
@@ -121,6 +129,10 @@ class LedgerQueries(Rows):
         )
         rows = map(self._ledger_row, self._all(query))
         return {row.alias: row for row in rows if row.alias is not None}
+
+    def requests(self) -> dict[RequestKey, int]:
+        query = "SELECT model, alias, version, number FROM requests ORDER BY number"
+        return {(model, alias, version): n for model, alias, version, n in self._all(query)}
 
     def last_lost_row(self) -> int:
         query = (

@@ -138,7 +138,7 @@ class SqlWriteTransaction(SqlReadTransaction):
         """Nothing to do: who can write to the file may do everything."""
 
     def append(self, event: Event) -> LedgerRow:
-        row = next_row(event, self._last)
+        row = next_row(event, self._last, self.who)
         self.insert(row)
         return row
 

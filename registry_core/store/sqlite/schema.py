@@ -6,8 +6,10 @@ Schema 2 added what keeps every command from reading a model's whole ledger: two
 indexes. Schema 3 added the promotion rules: an mlreg that does not know them, and would promote
 without them, refuses the index. Schema 4 added the keys that versions are sorted and filtered by,
 so that a page of a long list reads little more than it shows. Schema 5 added where a version came
-from: an mlreg that does not know it would take the manifest of a copied version for a wrong one. An
-older index is read as it is, and brought up to date by the next command that writes.
+from, requests for promotions that others approve, and what is to be told of a promotion: an mlreg
+that does not know it would take the manifest of a copied version for a wrong one, and promote
+without approval. An older index is read as it is, and brought up to date by the next command that
+writes.
 """
 
 from __future__ import annotations
@@ -148,8 +150,10 @@ BEGIN SELECT RAISE (ABORT, 'a number is never used again'); END;
 
 # Tables that follow from the ledger, by the schema that added them; see derived.py. In `held`, NULL
 # stands for a time when the alias was on no version. `rules` has the row of the ledger that set the
-# rule of an alias; only that row says what the rule is. `origins` has where a copied version was
-# registered first, as JSON.
+# rule of an alias; only that row says what the rule is. `requests` has the rows of open requests.
+# `origins` has where a copied version was registered first, as JSON. `deliveries` has the rows that
+# receivers are told of; it does not follow from the ledger, and is here because an older index has
+# nothing of it.
 DERIVED = {
     2: (
         """CREATE TABLE held (
@@ -175,6 +179,24 @@ DERIVED = {
 """,
     ),
     5: (
+        """CREATE TABLE requests (
+    number INTEGER NOT NULL PRIMARY KEY,
+    model TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    UNIQUE (model, alias, version)
+);
+""",
+        """CREATE TABLE deliveries (
+    receiver TEXT NOT NULL,
+    row INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (receiver, row)
+) WITHOUT ROWID;
+""",
         """CREATE TABLE origins (
     model TEXT NOT NULL,
     number INTEGER NOT NULL,

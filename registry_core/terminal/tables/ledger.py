@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry_core.formatting import literal
-from registry_core.records import LedgerAction, LedgerRow
+from registry_core.formatting import copy_of, literal
+from registry_core.records import LedgerAction, LedgerRow, Origin
 from registry_core.rules import PromotionRule
 from registry_core.terminal.output import stdout
 from registry_core.terminal.tables.table import Column, key_column, new_table, tags_line, time_cell
@@ -62,12 +62,17 @@ def _what(row: LedgerRow) -> str:
         return "the index was rebuilt"
     if row.action == LedgerAction.REFUSED:
         return f"{subject} was refused as {row.alias}"
+    if row.action in (LedgerAction.REQUESTED, LedgerAction.APPROVED, LedgerAction.DECLINED):
+        number = row.evidence.get("request", row.number)
+        return f"{subject} was {row.action} as {row.alias} (request {number})"
     if row.action == LedgerAction.RELEASED:
         return f"{row.model}@{row.alias} was deleted; it was {subject}"
     if row.action == LedgerAction.TAGGED:
         return f"{subject} was tagged {tags_line(row.evidence)}"
     if row.action == LedgerAction.SIGNED:
         return f"{subject} was signed by key {str(row.evidence.get('key'))[:12]}…"
+    if origin := Origin.from_json(row.evidence.get("origin")):
+        return f"{subject} was {row.action}, a copy of {copy_of(origin)}"
     return f"{subject} was {row.action}"
 
 
@@ -93,7 +98,8 @@ def _requirements(rule: object, alias: str) -> list[str]:
 
 def _reason(row: LedgerRow) -> str:
     parts = [row.reason] if row.reason else []
-    overruled = " (overruled)" if row.evidence.get("forced") else ""
+    is_forced = row.action == LedgerAction.PROMOTED and row.evidence.get("forced")
+    overruled = " (overruled)" if is_forced else ""
     for check in row.evidence.get("checks", []):
         if not check["passed"]:
             parts.append(f"{check['name']}: {check['found']}{overruled}")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from registry_core.formatting import counted, fraction, signed, when
+from registry_core.formatting import counted, fraction, literal, signed, when
+from registry_core.rules import others
 from registry_core.terminal.output import stdout
-from registry_core.terminal.tables.table import Column, Table, key_column, new_table
+from registry_core.terminal.tables.table import Column, Table, key_column, new_table, time_cell
 from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
     from registry_core.promotion.gates import Check, Decision
-    from registry_core.records import Promotion, Version
+    from registry_core.records import Promotion, PromotionRequest, Version
     from registry_core.rules import PromotionRule, RuleChange, SetRule
 
 
@@ -37,6 +38,9 @@ def show_decision(decision: Decision) -> None:
     places = {rule.place for rule in decision.rules}
     for source in dict.fromkeys(c.source for c in decision.checks if c.source not in places):
         _show_checks(f"{source}:", [c for c in decision.checks if c.source == source])
+    if decision.approvals:
+        line = f"'{decision.alias}' is protected: {others(decision.approvals)} must approve."
+        console.print(safe_text(line))
 
 
 def show_metrics(version: Version, holder: Version | None, alias: str) -> None:
@@ -70,6 +74,55 @@ def show_promotion(promotion: Promotion, overruled: Sequence[Check], dry_run: bo
         checks = counted(len(overruled), "failed check")
         would = "would be " if dry_run else ""
         stdout().print(safe_text(f"Overruled by --force: {checks} {would}".rstrip(), "yellow"))
+
+
+def show_request(request: PromotionRequest, needed: int, dry_run: bool) -> None:
+    """Show what a request waits for, and who can go on."""
+    given, what = len(request.approvals), f"{request.ref} as {request.alias}"
+    if dry_run:
+        stdout().print(
+            safe_text(f"Request {request.number}, {what}: {given} of {needed} approvals.")
+        )
+        return
+    stdout().print(
+        safe_text(
+            f"Request {request.number}: {what} waits for {others(needed - given)} to approve it.",
+            "yellow",
+        )
+    )
+    stdout().print(safe_text(f"They type: mlreg approve {request.number}"))
+
+
+def show_requests(requests: Sequence[PromotionRequest], wide: bool = False) -> None:
+    """Show a line for each request, oldest first: what was asked for, by whom, and its state."""
+    table = new_table(
+        key_column("request"),
+        Column("version", hideable=False),
+        Column("alias", hideable=False),
+        Column("before"),
+        Column("approvals", hideable=False),
+        Column("asked"),
+        Column("who"),
+        Column("reason", "anywhere"),
+        wide=wide,
+    )
+    for each in requests:
+        state = f"{len(each.approvals)} of {each.needed}"
+        table.add_row(
+            safe_text(str(each.number), "bold"),
+            safe_text(each.ref, "bold"),
+            safe_text(each.alias, "green"),
+            safe_text(each.incumbent or ""),
+            safe_text("outdated", "yellow") if each.outdated else safe_text(state),
+            time_cell(each.row.at),
+            safe_text(each.row.who),
+            safe_text(literal(each.row.reason)),
+        )
+    stdout().print(table)
+    for each in requests:
+        if each.outdated:
+            line = f"Request {each.number} is outdated: {each.outdated}"
+            stdout().print(safe_text(line, "yellow"))
 
 
 def show_rules(

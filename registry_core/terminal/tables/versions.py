@@ -10,6 +10,7 @@ from rich.text import Text
 from registry_core.formatting import (
     age,
     better_when,
+    copy_of,
     counted,
     duration,
     epochs_of,
@@ -218,6 +219,7 @@ def _facts(
     versions = ", ".join(f"{lib} {environment[lib]}" for lib in libraries if lib in environment)
     facts = [
         ("created", when(version.created)),
+        *([("copy of", copy_of(version.origin))] if version.origin else []),
         ("metrics", ", ".join(f"{n} {fraction(n, v)}" for n, v in version.metrics.items())),
         ("objective", _objective(manifest["objective"])),
         ("preset", f"{version.dataset} {version.preset}, seed {version.seed}"),

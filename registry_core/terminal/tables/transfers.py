@@ -1,0 +1,56 @@
+"""What became of versions that were pushed, pulled, packed or unpacked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registry_core.formatting import counted, size
+from registry_core.terminal.output import print_hint, print_text, stdout
+from registry_core.terminal.tables.table import Column, key_column, new_table
+from registry_core.terminal.text import safe_text
+
+if TYPE_CHECKING:
+    from registry_core.results import TransferredVersions
+    from registry_core.transfer.copying import Copied
+
+
+def show_transfer(found: TransferredVersions) -> None:
+    """Show a line for each version, and how many were copied."""
+    if not found.versions:
+        print_hint(f"{found.source} has no such versions.")
+        return
+    table = new_table(
+        key_column("version"),
+        Column("there", hideable=False),
+        Column("what", "between words", hideable=False),
+        Column("size"),
+    )
+    for each in found.versions:
+        table.add_row(
+            safe_text(each.source, "bold"),
+            safe_text(each.version.ref if each.version else ""),
+            safe_text(_what(each, found.dry_run)),
+            safe_text(size(each.size) if each.size else ""),
+        )
+    stdout().print(table)
+    copied = [each for each in found.versions if each.state == "copied"]
+    verb = "would be copied" if found.dry_run else "copied"
+    total = size(sum(each.size for each in copied))
+    print_text(f"{counted(len(copied), 'version')} ({total}) {verb} to {found.target}")
+    for each in found.versions:
+        if each.state == "removed" and each.version is not None:
+            print_hint(f"To have it back, there: mlreg restore {each.version.ref}")
+            break
+
+
+def _what(copied: Copied, dry_run: bool) -> str:
+    match copied.state:
+        case "copied":
+            return "would be copied" if dry_run else "copied"
+        case "there":
+            return "is there already"
+        case "mended":
+            return f"was there; put again: {', '.join(copied.mended)}"
+        case "removed":
+            return "was removed there"
+    return "refused"

@@ -1,0 +1,49 @@
+"""Writing versions into an archive file, which appears whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry_core.exports.outputs import Output
+from registry_core.store.local.disk import sync_folder
+from registry_core.transfer.archive import ENDING, ArchiveWriter
+from registry_core.transfer.copying import Copied, arriving, label_of, size_of
+
+if TYPE_CHECKING:
+    from registry_core.transfer.sources import Source, Wanted
+    from registry_core.transfer.streams import QuietAtFirst
+
+
+def output(file: Path, overwrite: bool) -> Output:
+    """The archive's place; `check` refuses one that cannot be written."""
+    fallback = Path.cwd() / f"versions{ENDING}"
+    return Output(file, False, overwrite, "mlreg pack --all -o", fallback)
+
+
+def pack(
+    source: Source, wanted: Sequence[Wanted], place: Output, progress: QuietAtFirst, dry_run: bool
+) -> list[Copied]:
+    """Write versions into an archive; with a dry run, only say which.
+
+    Raises:
+        UsageError, StorageError: the archive cannot be written.
+        IntegrityError: a version is damaged; nothing was written.
+    """
+    if dry_run:
+        return [
+            Copied(each.ref, each.digest, "copied", None, size_of(source, each)) for each in wanted
+        ]
+    done: list[Copied] = []
+    with place.draft(ENDING) as draft, draft.open("xb") as stream:
+        writer = ArchiveWriter(stream)
+        for each in wanted:
+            label = label_of(each, len(done), len(wanted))
+            arrival = arriving(source, each, label, progress)
+            writer.add(arrival)
+            size = sum(file.size for file in arrival.recorded.files)
+            done.append(Copied(each.ref, each.digest, "copied", None, size))
+        writer.end()
+    sync_folder(place.path.absolute().parent)
+    return done
