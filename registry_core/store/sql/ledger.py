@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow, Version
@@ -21,7 +22,7 @@ _TOGETHER = 1000
 class LedgerQueries(Rows):
     """The part of a `ReadTransaction` that is about the ledger."""
 
-    @property
+    @cached_property
     def who(self) -> str:
         return self._dialect.account(self._connection)
 
@@ -70,6 +71,13 @@ class LedgerQueries(Rows):
             number=version.version,
         ).fetchone()
         return (self._ledger_row(row[2:]), row[0], row[1]) if row else None
+
+    def signed(self, model: str, version: int) -> list[LedgerRow]:
+        query = (
+            f"{_ROWS} WHERE model = :model AND version = :version "
+            f"AND action = '{LedgerAction.SIGNED}' ORDER BY number DESC"
+        )
+        return [self._ledger_row(row) for row in self._all(query, model=model, version=version)]
 
     def move(self, model: str, alias: str, until: str | None = None) -> LedgerRow | None:
         # the number first, from an index that has no more than it takes to find it
