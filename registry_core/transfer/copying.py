@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from registry_core.errors import (
     DamagedIndexError,
     IntegrityError,
+    MissingRoleError,
     MlregError,
     RefusedError,
 )
@@ -94,7 +95,7 @@ class Copying:
             label = label_of(each, len(done), len(wanted))
             try:
                 done.append(self._copy(each, label, examined))
-            except DamagedIndexError:
+            except (DamagedIndexError, MissingRoleError):
                 raise  # of the registry, not of a version
             except (IntegrityError, RefusedError) as error:
                 done.append(Copied(each.ref, each.digest, "refused", error=_named(error, each.ref)))
