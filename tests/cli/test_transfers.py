@@ -5,11 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_helpers import assert_error, forked_mlreg, in_turn
+from cli_helpers import assert_error, forked_mlreg, forked_python, in_turn
 from hostile_files import archive, dense, keras_object, members, model, sound
 from store_helpers import blob, record
 
 from registry_core.store import Store
+
+# Ctrl-C, while the second version is copied.
+INTERRUPTED = """
+import itertools, sys
+from registry_core.cli import main
+from registry_core.store import Store
+
+count, whole = itertools.count(), Store.receive
+
+def receive(*given):
+    if next(count):
+        raise KeyboardInterrupt
+    return whole(*given)
+
+Store.receive = receive
+main(sys.argv[1:])
+"""
 
 pytestmark = pytest.mark.processes
 
@@ -89,6 +106,16 @@ def test_a_refused_version_is_named_and_the_others_are_copied(store):
     assert done.status == 6
     assert [each["state"] for each in done.json["versions"]] == ["there", "there", "refused"]
     assert done.json["error"]["exit_status"] == 6
+
+
+def test_ctrl_c_says_what_it_leaves(store):
+    """Whole versions, which the same command passes over."""
+    done = forked_python("-c", INTERRUPTED, "push", "--all", "./theirs", MLREG_HOME="mine")
+    assert done.status == 130
+    assert "What was copied by then stays" in done.stderr
+    done = forked_mlreg("push", "--all", "./theirs", MLREG_HOME="mine")
+    assert "1 version" in done.stdout
+    assert "1 was there already" in done.stdout
 
 
 def test_a_dry_run_says_what_would_be_copied(store):
