@@ -30,7 +30,7 @@ _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "32MB",
-    "max_connections": "120",
+    "max_connections": "200",
     "listen_addresses": "127.0.0.1",
     "logging_collector": "off",
     "log_statement": "none",
@@ -82,9 +82,14 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 class PostgresServer:
-    """One PostgreSQL server with an empty data folder. Nothing is started yet."""
+    """One PostgreSQL server with an empty data folder. Nothing is started yet.
 
-    def __init__(self) -> None:
+    Args:
+        settings: of the server, by name, which differ from those that make tests fast.
+    """
+
+    def __init__(self, settings: dict[str, str] | None = None) -> None:
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._programs = _postgresql_programs()
         self._user = _other_user()
         # the socket's path must be short, and the other user must reach the folder
@@ -119,7 +124,11 @@ class PostgresServer:
         for name in ("postmaster.pid", f".s.PGSQL.{self.port}.lock"):
             for folder in (self.folder / "data", self.folder):
                 (folder / name).unlink(missing_ok=True)
-        settings = {**_SETTINGS, "port": str(self.port), "unix_socket_directories": self.folder}
+        settings = {
+            **self._settings,
+            "port": str(self.port),
+            "unix_socket_directories": self.folder,
+        }
         command = [str(self._programs / "postgres"), "-D", str(self.folder / "data")]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
@@ -131,10 +140,17 @@ class PostgresServer:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """KILL the server and all of its processes."""
+        """KILL the server and all of its processes, each of which is a group of its own."""
         assert self._process is not None
+        server = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        children = [int(child) for child in server.read_text().split()]
         kill_group(self._process)
         self._process = None
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        while any(_is_running(child) for child in children):
+            time.sleep(0.001)
 
     def remove(self) -> None:
         """Kill it, and delete its folder. A forked child leaves both alone."""
@@ -176,6 +192,14 @@ def postgresql() -> PostgresServer:
     server = PostgresServer()
     server.make()
     return server
+
+
+def _is_running(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
 
 
 def _postgresql_programs() -> Path:
