@@ -197,7 +197,7 @@ _ADDED = {
     ],
     3: ["TABLE rules"],
     4: ["TABLE sort_keys"],
-    5: ["TABLE requests", "TABLE deliveries", "TABLE origins"],
+    5: ["INDEX ledger_of_signatures", "TABLE requests", "TABLE deliveries", "TABLE origins"],
 }
 
 

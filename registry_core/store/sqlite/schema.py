@@ -226,12 +226,16 @@ CREATE TABLE sort_keys (
     PRIMARY KEY (model, key, value, number)
 ) WITHOUT ROWID;
 """
+# A version has few signatures, and may have any number of other rows.
+_SIGNED = """
+CREATE INDEX ledger_of_signatures ON ledger (model, version, number) WHERE action = 'signed';
+"""
 # What each schema added to the one before it.
 ADDED = {
     2: "".join(DERIVED[2]) + _INDEXES,
     3: "".join(DERIVED[3]),
     4: _SORT_KEYS,
-    5: "".join(DERIVED[5]),
+    5: "".join(DERIVED[5]) + _SIGNED,
 }
 
 _REFUSED = """
