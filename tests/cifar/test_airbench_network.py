@@ -151,6 +151,7 @@ def test_convolutions_are_initialized_to_the_identity():
     assert 0.1 < np.abs(others).max() <= 1 / 6 and np.unique(others).size == others.size
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_the_whitening_kernel_is_fixed():
     """It is computed from images before training; only its bias is trained."""
@@ -165,6 +166,7 @@ def test_the_whitening_kernel_is_fixed():
     assert (layer.bias.numpy() != bias).any()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_the_registered_model_predicts_as_the_trained_one(model):
     """One view, in other layers, gives the same logits."""

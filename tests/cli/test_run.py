@@ -686,6 +686,7 @@ def broken(tmp_path_factory):
     return folder, cache(lambda name: keras_mlreg(*lines[name], cwd=folder)), [*lines]
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("hook", HOOKS)
@@ -698,6 +699,7 @@ def test_a_hook_that_raises_is_named(broken, hook):
     assert ("epoch 1/2" in done.stderr) == (hook == "mlreg_inference_model")
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
@@ -716,6 +718,7 @@ def test_code_of_a_plugin_that_keras_calls_is_named_too(broken, name):
     assert_error(done, 3, f"'{name}_inside'", hook, f"{name}_inside_plugin.py, line {line}.")
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", NO_MODEL)
@@ -833,6 +836,7 @@ def stopped(request, tmp_path_factory):
     return ends
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("signum", STATUS, ids=lambda signum: signum.name)

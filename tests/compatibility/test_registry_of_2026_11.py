@@ -88,6 +88,7 @@ def _equal(then, now):
     return isclose(then, now, rel_tol=1e-9) if isinstance(then, float) else then == now
 
 
+@pytest.mark.exhaustive(keep=18)
 @pytest.mark.gate(keep=10)
 @pytest.mark.parametrize("name", sorted(file.stem for file in RECORDED.glob("*.json")))
 def test_json_has_every_key_and_value_that_it_had(project, name):
@@ -95,6 +96,7 @@ def test_json_has_every_key_and_value_that_it_had(project, name):
     check_recorded(project, name)
 
 
+@pytest.mark.exhaustive(keep=6)
 @pytest.mark.gate(keep=4)
 @pytest.mark.parametrize(
     ("line", "shown"),

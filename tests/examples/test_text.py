@@ -173,6 +173,7 @@ print(model(texts).numpy().argmax(axis=1).tolist())
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

@@ -184,7 +184,7 @@ def saved(keras, tmp_path_factory):
     return save
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("form", ["onnx", "litert"])
@@ -234,6 +234,7 @@ def test_a_model_that_does_not_follow_the_float_one_is_refused(
         assert not follows(floats, [other])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_recurrent_layers_get_8_bit_weights_alone(training, saved, tmp_path):
@@ -248,6 +249,7 @@ def test_recurrent_layers_get_8_bit_weights_alone(training, saved, tmp_path):
     assert check.batch == exported.batch == 1
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
@@ -261,6 +263,7 @@ def test_text_models_are_refused_with_what_would_work(training, saved, tmp_path,
     assert "savedmodel" in caught.value.remedy
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("form", ["h5", "savedmodel", "onnx", "litert"])

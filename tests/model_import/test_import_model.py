@@ -628,7 +628,7 @@ def used(project):
 SPARSE = "sparse_categorical_crossentropy of its outputs as"
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(

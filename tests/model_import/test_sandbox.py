@@ -309,6 +309,7 @@ def test_errors_are_the_same_as_in_this_process(keras, data, tmp_path):
         Examiner().trial_run(file, RunConfig())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_split_that_would_take_hours_is_refused(keras, data, tmp_path, monkeypatch):

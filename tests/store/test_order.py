@@ -151,7 +151,7 @@ def _must_go_on(behind: int, ledger: str, head: str) -> bool:
     return behind == 0 and ledger in ("whole", "torn") and head == "whole"
 
 
-@pytest.mark.exhaustive(keep=40)
+@pytest.mark.exhaustive(keep=10)
 @pytest.mark.gate(keep=20)
 @pytest.mark.parametrize("behind", BEHIND, ids=BEHIND.get)
 @pytest.mark.parametrize("ledger", LEDGERS)

@@ -410,6 +410,7 @@ def test_a_writer_that_waited_for_a_rebuild_writes_into_the_new_index_or_is_busy
         assert audit(story.store).problems == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.processes
 def test_a_sound_index_is_not_rebuilt_beside_writers(story):

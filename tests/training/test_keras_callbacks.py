@@ -215,6 +215,7 @@ def test_a_backup_of_another_run_is_not_loaded(training, keras, tmp_path):
     assert (again.digest, again.history.metrics) == (first.digest, first.history.metrics)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_log_has_the_rows_of_the_epochs_that_are_done(outcome):
     """Killed after a checkpoint, a run does epochs again: their rows are not there twice."""

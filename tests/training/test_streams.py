@@ -100,7 +100,7 @@ def regression(name: str, split) -> DataSplits:
 SPLITS = ("train", "test", "validation")
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize(("field", "value"), [("inputs", np.nan), ("targets", np.inf)])
@@ -113,7 +113,7 @@ def test_non_finite_numbers_are_reported_with_their_index(name, field, value):
     assert reached == ("fit" if name == "train" else "data")
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("label", [3, -1])
@@ -124,7 +124,7 @@ def test_invalid_labels_are_reported_with_their_index(name, label):
     assert "from 0 to 2" in error.remedy
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("found", [0, 138, 199])
@@ -145,7 +145,7 @@ def test_a_stream_with_too_many_examples_is_reported(name):
     assert "dataset.take(200)" in error.remedy
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize("place", [0, 150])
@@ -195,6 +195,7 @@ def test_the_element_specification_of_a_stream_is_checked_first():
         assert reached == "data"
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("after", ["", "prefetch", "map", "unbatch"])
 def test_a_batched_stream_is_told_to_unbatch(after):
@@ -307,6 +308,7 @@ def test_an_error_of_the_augmentation_is_not_blamed_on_the_stream():
         trainer.fit(Assembly(data, model, augment, None, []), Recorder(), StopRequest(), Nowhere())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_run_with_an_invalid_stream_is_a_data_error(tmp_path):
     """Nothing is registered, and the plugin's model is not blamed."""

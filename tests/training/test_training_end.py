@@ -58,6 +58,7 @@ def test_early_stopping_is_named_with_its_monitor_and_patience(end, keras, resto
     assert told.weights_changed_by == ("EarlyStopping" if restore else "")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_best_weights_are_put_back_without_an_early_stop_too(end, keras):
     """Keras restores them when training ends, whatever ended it."""
@@ -71,6 +72,7 @@ def test_best_weights_are_put_back_without_an_early_stop_too(end, keras):
     assert told.weights_changed_by == "EarlyStopping"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_another_callback_is_named_by_its_class(end, keras):
     """It stopped the training, or put back what a ModelCheckpoint kept."""
@@ -101,6 +103,7 @@ def test_another_callback_is_named_by_its_class(end, keras):
     assert "LoadBest" in told.weights_changed_by
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("swaps", [True, False])
 def test_averaged_weights_are_of_no_epoch(end, keras, swaps):
