@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import count, product
+from itertools import product
 from pathlib import Path
 
 import pytest
 from registry_model import is_whole, whole_rows
-from store_helpers import break_at, in_child, kill, publish, start_child, wait_for
+from store_helpers import break_at, in_child, kill, publish, start_child, steps, wait_for
 
 from registry_core.errors import BusyError, IntegrityError
 from registry_core.refs import parse_ref
@@ -260,11 +260,11 @@ def test_the_head_names_the_newest_row(tmp_path):
 
 
 @pytest.mark.gate
-def test_a_writer_killed_at_any_step_stops_no_other(tmp_path):
+def test_a_writer_killed_at_any_step_stops_no_other(tmp_path, pytestconfig):
     """The head may name a row that was never committed; the next writer continues."""
     store = Store(tmp_path / "registry")
     versions = [publish(store), publish(store, content=b"other")]
-    for step in count(1):
+    for step in steps(pytestconfig, 3):
 
         def die(number: int = step) -> None:
             break_at(number, kill)

@@ -272,20 +272,25 @@ def test_a_stream_with_random_changes_is_reported():
 # --- what is sound -------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
-def test_streams_give_the_same_results_as_arrays():
+@pytest.mark.parametrize("kind", ["endless", "plain", "of unknown length", "shuffled"])
+def test_streams_give_the_same_results_as_arrays(kind):
     """Endless ones are cut; a validation split may be the test split itself."""
     import tensorflow as tf
 
-    inputs, classes = examples(60)
-    data = tf.data.Dataset.from_tensor_slices((inputs, classes))
-    for train in (data, data.repeat(), data.filter(lambda *example: True), data.shuffle(9, seed=1,
-                  reshuffle_each_iteration=False)):  # fmt: skip
-        test = stream(*examples(300, 5))
-        parts = DataSplits(StreamSplit(train, 60, "drawn"), test, test, NAMES)
-        assert run(parts, epochs=2) == ("done", None)
-        mixed = DataSplits(StreamSplit(train, 60, "drawn"), ArraySplit(*examples(9)), None, NAMES)
-        assert run(mixed) == ("done", None)
+    data = tf.data.Dataset.from_tensor_slices(examples(60))
+    train = {
+        "endless": data.repeat(),
+        "plain": data,
+        "of unknown length": data.filter(lambda *example: True),
+        "shuffled": data.shuffle(9, seed=1, reshuffle_each_iteration=False),
+    }[kind]
+    test = stream(*examples(300, 5))
+    parts = DataSplits(StreamSplit(train, 60, "drawn"), test, test, NAMES)
+    assert run(parts, epochs=2) == ("done", None)
+    mixed = DataSplits(StreamSplit(train, 60, "drawn"), ArraySplit(*examples(9)), None, NAMES)
+    assert run(mixed) == ("done", None)
 
 
 @pytest.mark.gate
