@@ -189,7 +189,7 @@ def test_predictions_are_means_over_six_views(model):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.processes
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])

@@ -142,7 +142,7 @@ def test_a_callback_without_its_package_says_what_is_missing(outcome, name):
         assert name in HERE
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", HERE)
 @pytest.mark.parametrize("place", [WITHIN, BETWEEN], ids=["within", "between"])
@@ -201,6 +201,7 @@ def test_every_callback_that_keras_ships_has_its_row(keras):
     assert keras.__version__.startswith(f"{version}.")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_backup_of_another_run_is_not_loaded(training, keras, tmp_path):
     """BackupAndRestore would load it; the host decides where a run starts."""

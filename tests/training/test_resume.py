@@ -407,6 +407,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_warning(kinds, stopped_at):
     assert "No space left on device" in ended.observer.warnings[0]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_checkpoint_that_cannot_be_written_does_not_prevent_stopping(kinds, stopped_at):
     """The last good checkpoint is kept; the signal is not lost."""

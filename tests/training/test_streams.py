@@ -157,7 +157,7 @@ def test_a_stream_that_raises_is_reported_with_index_and_reason(name, place):
     )
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("name", SPLITS)
 def test_an_example_of_another_shape_is_reported_with_its_index(name):
@@ -218,6 +218,7 @@ def test_a_batched_stream_is_told_to_unbatch(after):
         assert "dataset.unbatch()" in error.remedy
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_series_that_is_cut_into_rows_by_batch_has_single_examples():
     """An example is a row of inputs and the number that follows it."""

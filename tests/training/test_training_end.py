@@ -26,6 +26,7 @@ def end(training, tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_training_that_runs_to_its_end_has_the_last_epochs_weights(end):
     told = end(lambda run_dir: [])
