@@ -85,6 +85,7 @@ def test_the_plugins_that_ship_keep_every_rule(plugin, folder, preset, monkeypat
     assert skipped <= reports | {rule for rule in BY_ID if "augmentation" in rule}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_an_extension_keeps_the_rules_that_are_for_it():

@@ -77,6 +77,7 @@ def test_a_warm_up_by_batch_is_where_it_should_be(called, keras):
     assert ended.history.metrics["learning_rate"] == pytest.approx([0.006, 0.012, 0.018])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_resumed_epoch_keeps_its_batch_numbers(called, keras):
     """Whoever acts at a batch of a number acts there."""

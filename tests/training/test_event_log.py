@@ -43,6 +43,7 @@ def logged(training, tmp_path_factory):
     return fits, fits.whole(), points(fits.run_dir() / "log")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_the_log_is_that_of_keras_and_the_run_is_the_same_without_it(training, tmp_path, logged):
     """The same tags, steps and values as the callback writes, and bit for bit the same weights."""

@@ -233,6 +233,7 @@ def test_two_fits_of_one_seed_are_equal_to_the_bit(fitted):
     assert [w.tobytes() for w in first.get_weights()] == [w.tobytes() for w in again.get_weights()]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_fitted_model_loads_with_plain_keras(fitted, keras, tmp_path):
     """Its outputs equal those of the model in memory."""

@@ -121,7 +121,7 @@ def test_the_record_says_how_examples_are_nested(backend, tmp_path):
     )
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("name", ["two outputs", "inputs in a dict", "texts", "a stream of dicts"])
 def test_a_model_of_several_inputs_or_outputs_can_be_imported(name, backend, load, tmp_path):

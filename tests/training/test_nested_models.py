@@ -139,6 +139,7 @@ def test_a_model_with_steps_of_its_own_takes_several_inputs(override, training, 
     assert found.metrics["loss"] == pytest.approx(factor * found.losses.mean(), rel=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_an_inference_model_of_several_outputs_is_compiled_like_the_trained_one(
     training, keras, tmp_path

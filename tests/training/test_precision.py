@@ -8,7 +8,7 @@ from registry_core.config import RunConfig, dtype_policy
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize(
     ("precision", "compute", "optimizer"),

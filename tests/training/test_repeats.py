@@ -381,6 +381,7 @@ def test_a_training_step_that_draws_repeats(fits, keras, tf, kind):
     assert_same(fits(model_class=lambda: steps_by_kind(keras, tf, kind)))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_training_step_that_draws_with_tf_random_is_named_before_training(fits, keras, tf):
     """Its state cannot be read."""

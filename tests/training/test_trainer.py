@@ -94,6 +94,7 @@ def test_one_seed_gives_one_model_and_another_seed_another(fitted):
     assert first.weights != other.weights
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_steps_per_call_do_not_change_the_result(fitted, monkeypatch):
     """Five steps per epoch, by one, two or all per call: the same model."""
@@ -524,6 +525,7 @@ def test_regularisation_is_part_of_the_loss_but_not_of_the_example_losses(traini
     assert found.metrics["loss"] == pytest.approx(found.losses.mean() + penalty, rel=1e-5)
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("own", [False, True])
 def test_every_example_is_predicted_once_without_a_custom_test_step(training, keras, tf, own):
@@ -743,6 +745,7 @@ def mlreg_inference_model(model):
 """
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broken):
