@@ -167,11 +167,12 @@ class _Page:
 
     def __init__(self, ref: Ref, path: Path, overwrite: bool) -> None:
         from registry_core.exports.outputs import Output
+        from registry_core.reports.html import ENDINGS
         from registry_core.reports.review import Review
 
         command = f"mlreg predict {ref} FILE --review"
         fallback = path.with_name(f"{path.stem}-2{path.suffix}")
-        self._output = Output(path, False, overwrite, command, fallback)
+        self._output = Output(path, False, overwrite, command, fallback, endings=ENDINGS)
         with _named_by_review():
             self._output.check()
         self._review = Review()
@@ -184,8 +185,8 @@ class _Page:
     def write(self, found: Predictions) -> None:
         lost = [(each.name, each.why) for each in found.unreadable]
         text = self._review.page(found.version.ref, found.score, lost)
-        with _named_by_review(), self._output.draft(".html") as draft:
-            draft.write_text(text, "utf-8")
+        with _named_by_review():
+            self._output.write_text(text)
         output.print_note(f"Wrote {self._output.path}")
 
 
