@@ -70,7 +70,7 @@ class Output:
         """
         if str(self._named) == "-":
             raise self._refused(
-                "Exports cannot go to standard output: '-' is not a file.", "Name a file with -o."
+                "A file is written, and '-' means standard output.", "Name a file with -o."
             )
         self._check_ending()
         try:
