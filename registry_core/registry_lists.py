@@ -78,9 +78,17 @@ class RegistryLists:
         ref = parse_ref(reference) if isinstance(reference, str) else reference
         return self.store.resolve(ref)
 
-    def models(self) -> results.ModelList:
-        """Every model, by name."""
-        return results.ModelList(self.folder, self.store.models())
+    def models(self, limit: int | None = None, *, after: str = "") -> results.ModelList:
+        """Models, by name.
+
+        Args:
+            limit: the most models to return; None is all.
+            after: `next` of the page before: only models whose names come after it.
+        """
+        more = self.store.models(_one_more(limit), after)
+        found = more[:limit]
+        next_page = found[-1].name if found and len(more) > len(found) else None
+        return results.ModelList(self.folder, found, next_page)
 
     def model_names(self) -> list[str]:
         """Every registered name, also of models that have no version left."""
