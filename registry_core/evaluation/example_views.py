@@ -132,7 +132,7 @@ def _is_picture(array: np.ndarray) -> bool:
 
 
 def _row(parts: list[tuple[str, np.ndarray]]) -> tuple[tuple[str, Value], ...]:
-    """The values of scalars and short vectors, up to `MAX_NAMES`; the last entry counts the others."""
+    """The values of scalars and short vectors, up to `MAX_NAMES`, and how many more there are."""
     row: list[tuple[str, Value]] = []
     for name, array in parts:
         if array.size == 1:

@@ -59,11 +59,8 @@ def list_models(site: Site, request: Request) -> View:
 
 def _model_row(site: Site, summary: ModelSummary) -> ModelRow:
     alerts: list[MlregError] = []
-    found = attempt(lambda: site.registry.versions(summary.name, limit=1, check_files=True), alerts)
-    error = alerts[0] if alerts else None
-    if found is None:
-        return ModelRow(summary, None, "", error)
-    return ModelRow(summary, found.best, found.best_by, error)
+    best, by = attempt(lambda: site.registry.best(summary.name), alerts) or (None, "")
+    return ModelRow(summary, best, by, alerts[0] if alerts else None)
 
 
 def list_versions(site: Site, request: Request) -> View:
