@@ -10,12 +10,14 @@ import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from registry_core.errors import MlregError
 from registry_core.records import Version
 from registry_core.store import Store
+from registry_core.store.sqlite.schema import SCHEMA
 
 CALLS = ("fsync", "rename", "replace", "unlink", "rmdir", "mkdir", "write", "fchmod", "open")
 
@@ -178,3 +180,28 @@ def no_space() -> None:
 
 def failing_disk() -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+# What each schema of the index added to the one before it.
+_ADDED = {
+    2: [
+        "TABLE held",
+        "TABLE stretches",
+        *(
+            f"INDEX ledger_{name}"
+            for name in ("by_model", "of_moves", "of_holders", "of_losses", "of_comparisons")
+        ),
+    ],
+    3: ["TABLE rules"],
+    4: ["TABLE sort_keys"],
+}
+
+
+def make_older(folder: Path, schema: int) -> None:
+    """Turn a registry's index into one of an earlier schema."""
+    with closing(sqlite3.connect(folder / "registry.sqlite3")) as connection:
+        for number in range(schema + 1, SCHEMA + 1):
+            for what in _ADDED[number]:
+                connection.execute(f"DROP {what}")
+        connection.execute(f"PRAGMA user_version = {schema}")
+        connection.commit()

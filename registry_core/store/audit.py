@@ -162,6 +162,8 @@ class _Reader:
                 raise contradicted(f"the removal of {key[0]}@{key[1]}", "the ledger")
         if self._view.stretches() != self._stretches:
             raise contradicted("when the clock went back", "the ledger")
+        for model, number in self._view.mislisted():
+            raise contradicted(f"what {model}@{number} is sorted by", "the version")
         for alias in _differing(self._view.rules(), self._replay.rules):
             raise contradicted(f"the promotion rule for {alias}", "the ledger")
         rules.current(self._view)  # raises if one is malformed

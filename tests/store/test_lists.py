@@ -6,19 +6,23 @@ An index is compared with plain Python over the same versions.
 from __future__ import annotations
 
 import random
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from operator import eq, ge, gt, le, lt, ne
 
 import pytest
 from store_backends import BACKENDS
-from store_helpers import publish, record
+from store_helpers import make_older, publish, record
 
 from registry_core.errors import UsageError
 from registry_core.records import LedgerAction, Version
 from registry_core.registry_reader import RegistryReader
 from registry_core.settings import Settings
+from registry_core.store.audit import audit
 from registry_core.store.ledger import Event
 from registry_core.store.manifest import Objective
+from registry_core.store.sqlite.index import SqliteIndex
 from registry_core.version_query import (
     PRESENT,
     Condition,
@@ -238,10 +242,45 @@ def test_older_rows_of_the_ledger_follow_a_number(index):
         assert [row.version for row in view.ledger("dummy", version=2, before=100)] == [2]
 
 
+@pytest.mark.parametrize("schema", [1, 3])
+def test_an_index_of_an_earlier_mlreg_gives_the_same_lists(tmp_path, schema):
+    """Before it is written to, and after, when the keys of its versions are in a table."""
+    index = SqliteIndex(tmp_path, busy_seconds=1)
+    versions = fill(index, 30)
+    make_older(tmp_path, schema)
+    for _ in range(2):
+        with index.read() as view:
+            for key in KEYS:
+                for where in ([], [parse_condition("preset!=quick")], [parse_condition("seed=1")]):
+                    query = VersionQuery(where, Order(key))
+                    found = view.versions("dummy", None, query)
+                    assert [v.version for v in found] == expected(versions, query)
+        with index.write():
+            pass
+
+
+def test_verify_finds_a_version_that_lists_sort_wrongly(registry):
+    with closing(sqlite3.connect(registry.store.folder / "registry.sqlite3")) as connection:
+        connection.execute("UPDATE sort_keys SET value = 9 WHERE key = 'seed' AND number = 3")
+        connection.commit()
+    (problem,) = audit(registry.store).problems
+    assert "what dummy@3 is sorted by" in problem.what
+
+
 @pytest.mark.gate
-@pytest.mark.parametrize("sort", ["-version", "-test_accuracy", "test_accuracy"])
-def test_a_page_by_number_or_objective_takes_the_same_steps_in_a_long_list(tmp_path, sort):
+@pytest.mark.parametrize(
+    ("sort", "where"),
+    [
+        *((f"{sign}{key}", ()) for key in ("version", "test_accuracy") for sign in ("", "-")),
+        ("-created", ()),
+        ("-preset", ()),
+        ("-version", ("dataset=one",)),
+        ("-test_accuracy", ("dataset=one",)),
+    ],
+)
+def test_a_page_takes_the_same_steps_in_a_long_list(tmp_path, sort, where):
     """Its first page, and one from the middle: the index is not read through."""
+    conditions = [parse_condition(text) for text in where]
     steps = {}
     for count in (60, 1500):
         (tmp_path / str(count)).mkdir()
@@ -253,7 +292,7 @@ def test_a_page_by_number_or_objective_takes_the_same_steps_in_a_long_list(tmp_p
             for after in (None, middle.version):
                 taken = []
                 connection.set_progress_handler(lambda taken=taken: taken.append(1) or 0, 10)
-                view.versions("dummy", 5, VersionQuery((), parse_order(sort), after))
+                view.versions("dummy", 5, VersionQuery(conditions, parse_order(sort), after))
                 connection.set_progress_handler(None, 0)
                 steps.setdefault(after is None, []).append(len(taken))
     for few, many in steps.values():

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from store_helpers import assert_whole, publish
+from store_helpers import assert_whole, make_older, publish
 
 from registry_core.errors import DamagedIndexError, RuleChangedError
 from registry_core.rules import PromotionRule
@@ -40,14 +40,6 @@ def changed_by_hand(store, *statements: str) -> None:
             connection.execute(f"DROP TRIGGER {table}")
         for statement in statements:
             connection.execute(statement)
-        connection.commit()
-
-
-def as_schema_2(store) -> None:
-    """The index as it was before there were rules."""
-    with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
-        connection.execute("DROP TABLE rules")
-        connection.execute("PRAGMA user_version = 2")
         connection.commit()
 
 
@@ -141,7 +133,7 @@ def test_an_alias_does_not_move_by_a_rule_that_has_changed(store):
 
 def test_a_registry_from_before_rules_is_read_as_it_is_and_brought_up_to_date(store):
     """It has no rules; the next writer makes their table, and loses nothing."""
-    as_schema_2(store)
+    make_older(store.folder, 2)
     before = (store.folder / "registry.sqlite3").read_bytes()
     ledger = store.ledger()
     assert store.rules.current() == {}
@@ -153,13 +145,13 @@ def test_a_registry_from_before_rules_is_read_as_it_is_and_brought_up_to_date(st
     assert audit(store).problems == []
     with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
         schema = connection.execute("PRAGMA user_version").fetchone()[0]
-    assert schema == 3, "an mlreg that knows no rules would promote without asking them"
+    assert schema > 2, "an mlreg that knows no rules would promote without asking them"
 
 
 def test_rules_survive_an_index_made_by_an_older_mlreg(store):
     """It rebuilds without their table, from a ledger that has them."""
     set_rule(store, STRICT)
-    as_schema_2(store)
+    make_older(store.folder, 2)
     assert rules(store) == {"production": STRICT.to_json()}
     assert audit(store).problems == []
     publish(store, content=b"another")

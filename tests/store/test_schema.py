@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from store_helpers import assert_whole, publish
+from store_helpers import assert_whole, make_older, publish
 
 from registry_core.errors import DamagedIndexError
 from registry_core.refs import parse_ref
@@ -15,14 +15,7 @@ from registry_core.settings import Settings
 from registry_core.store import Store
 from registry_core.store.audit import audit
 from registry_core.store.rebuild import rebuild
-
-NEW = (
-    "ledger_by_model",
-    "ledger_of_moves",
-    "ledger_of_holders",
-    "ledger_of_losses",
-    "ledger_of_comparisons",
-)
+from registry_core.store.sqlite.schema import SCHEMA
 
 
 def schema_of(store) -> int:
@@ -39,14 +32,7 @@ def old(tmp_path):
         store.move_alias(version, "production")
     store.move_alias(first, "staging")
     store.release_alias("dummy", "staging")
-    with closing(sqlite3.connect(store.folder / "registry.sqlite3")) as connection:
-        connection.execute("DROP TABLE rules")
-        connection.execute("DROP TABLE held")
-        connection.execute("DROP TABLE stretches")
-        for name in NEW:
-            connection.execute(f"DROP INDEX {name}")
-        connection.execute("PRAGMA user_version = 1")
-        connection.commit()
+    make_older(store.folder, 1)
     (store.folder / "objects" / "ledger.head").unlink()
     for blob in store.folder.glob("objects/sha256/??/*"):
         blob.chmod(0o400)
@@ -73,7 +59,7 @@ def test_the_next_writer_brings_it_up_to_date(old):
     before = (old.folder / "registry.sqlite3").read_bytes()
     ledger = old.ledger()
     assert publish(old).version == 3
-    assert schema_of(old) == 3
+    assert schema_of(old) == SCHEMA
     assert old.ledger()[1:] == ledger
     registry = Registry(old.folder, Settings())
     assert registry.rollback("dummy", "production").version.version == 1

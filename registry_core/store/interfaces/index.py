@@ -270,6 +270,10 @@ class ReadTransaction(Protocol):
         """Every removed version; when it was removed, and when it was collected."""
         ...
 
+    def mislisted(self) -> list[VersionKey]:
+        """The versions that lists would sort or filter by another value than they have."""
+        ...
+
     def all_tags(self) -> dict[VersionKey, dict[str, str]]:
         """The tags of every version that has some."""
         ...

@@ -1,4 +1,4 @@
-"""Tables that follow from the ledger, so that no command reads all of it.
+"""Tables that follow from the ledger and the versions, so that no command reads all of them.
 
 `held` has the places that an alias can roll back through; see `store.aliases`. NULL stands for a
 time when the alias was on no version.
@@ -9,6 +9,8 @@ search finds a time among a million rows in twenty steps.
 
 `rules` has, for each alias that has a rule, the row that set it. Rows about rules have no model, so
 an index finds them among a million others.
+
+`sort_keys` follows from the versions: what they are sorted and filtered by.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import NamedTuple
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store.aliases import moves_alias, places_after
 from registry_core.store.clock import SKEW_SECONDS, clock_went_back, later
-from registry_core.store.sqlite.schema import DERIVED, MOVES, SCHEMA
+from registry_core.store.sqlite.schema import DERIVED, MOVES, SCHEMA, SORT_KEYS_OF_VERSIONS
 
 
 class _Row(NamedTuple):
@@ -107,21 +109,32 @@ def ranges_until(connection: sqlite3.Connection, until: str) -> Iterator[tuple[i
 
 
 def make_temporary(connection: sqlite3.Connection, schema: int) -> None:
-    """Create and fill the tables that an older index lacks, for this connection alone."""
+    """Create and fill what an older index lacks, for this connection alone."""
     for number in range(schema + 1, SCHEMA + 1):
-        for statement in DERIVED[number]:
+        for statement in DERIVED.get(number, ()):
             connection.execute(statement.replace("CREATE", "CREATE TEMP", 1))
-    fill(connection, schema)
+    if schema < 4:
+        view = f"CREATE TEMP VIEW sort_keys (model, key, value, number) AS {SORT_KEYS_OF_VERSIONS}"
+        connection.execute(view)
+    _fill_from_ledger(connection, schema)
 
 
 def fill(connection: sqlite3.Connection, schema: int) -> None:
-    """Fill the tables that this schema lacked from the whole ledger."""
+    """Fill the tables that this schema lacked."""
+    _fill_from_ledger(connection, schema)
+    if schema < 4:
+        columns = "model, key, value, number"
+        connection.execute(f"INSERT INTO sort_keys ({columns}) {SORT_KEYS_OF_VERSIONS}")
+
+
+def _fill_from_ledger(connection: sqlite3.Connection, schema: int) -> None:
     if schema < 2:
         for fields in connection.execute(f"{_ROWS} WHERE {MOVES} ORDER BY number").fetchall():
             _follow_alias(connection, _Row(*fields))
         fill_clock(connection)
-    for fields in connection.execute(f"{_ROWS} WHERE model = '' ORDER BY number").fetchall():
-        _follow_rule(connection, _Row(*fields))
+    if schema < 3:
+        for fields in connection.execute(f"{_ROWS} WHERE model = '' ORDER BY number").fetchall():
+            _follow_rule(connection, _Row(*fields))
 
 
 def fill_clock(connection: sqlite3.Connection) -> None:

@@ -1,119 +1,112 @@
-"""The SQL of a `VersionQuery`: conditions, order, and the place that a list continues after.
+"""The SQL of a `VersionQuery`: which versions of a model, and in what order.
 
-A metric is read from the JSON of each version: 100,000 versions take about a tenth of a second.
-Where all versions of a model have one objective, its metric is read from the index of scores.
+A list by a key reads the rows of that key in `sort_keys` in their order, and stops at its limit;
+one by number that asks for equal values reads the rows of one of them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
-from registry_core.version_query import PRESENT, Condition, Order, VersionQuery
+from registry_core.store.sort_keys import key_of
+from registry_core.version_query import PRESENT, Condition, VersionQuery
 
-_FIELDS = {
-    "version": "versions.number",
-    "created": "created",
-    "group": "grouped",
-    "seed": "json_extract(summary, '$.seed')",
-    "preset": "json_extract(summary, '$.preset')",
-    "dataset": "json_extract(summary, '$.dataset')",
-}
-_SCORES = {"max": "score", "min": "-score"}
+_NOT_REMOVED = (
+    "NOT EXISTS (SELECT 1 FROM removals "
+    "WHERE removals.model = :model AND removals.number = listed.number)"
+)
+_LISTED = f"listed.model = :model AND {_NOT_REMOVED}"
 
 
 class Find:
-    """The parts of a statement that finds versions of one model.
+    """The statements that find the numbers of versions, for the parameters `model` and `limit`.
 
     Args:
         query: what is looked for.
-        objective: that all versions of the model have, as `max test_accuracy`; or None.
+        last: what the version that the list continues after has for the key of the order.
     """
 
-    def __init__(self, query: VersionQuery, objective: str | None) -> None:
+    def __init__(self, query: VersionQuery, last: str | int | float | None = None) -> None:
         self._query = query
-        self._objective = objective or ""
-        self._metrics: dict[str, str] = {}
+        self._last = last
         self.values: dict[str, Any] = {}
 
-    @property
-    def key(self) -> str:
-        """What the versions are sorted by, as an expression."""
-        return self._expression(self._query.order.key)
+    def by_number(self) -> str:
+        """The versions in the order of their numbers."""
+        order, where = self._query.order, list(self._query.where)
+        source, terms = "versions", []
+        for condition in where:
+            if condition.operator == "=" and not (
+                condition.is_tag or condition.key == "version" or isinstance(condition.value, tuple)
+            ):
+                where.remove(condition)
+                source, terms = "sort_keys", [self._row(condition)]
+                break
+        terms += map(self._condition, where)
+        if self._query.after is not None:
+            sign = "<" if order.descending else ">"
+            terms.append(f"listed.number {sign} {self._value(self._query.after)}")
+        return self._select(source, terms, f"listed.number{' DESC' if order.descending else ''}")
 
-    def order(self) -> str:
-        """The terms of ORDER BY."""
-        order = self._query.order
-        if order.key == "version":
-            return f"versions.number{' DESC' if order.descending else ''}"
-        if self._by_score(order.key):
-            return f"score{' DESC' if self._high_scores_first(order) else ''}, versions.number DESC"
-        direction = "DESC" if order.descending else "ASC"
-        return f"{self.key} {direction} NULLS LAST, versions.number DESC"
-
-    def conditions(self) -> Iterator[str]:
-        """The terms of WHERE, beside the model, that each version meets."""
-        if self._by_score(self._query.order.key):
-            yield f"objective = {self._value(self._objective)}"
-        elif self._query.order.key != "version":
-            # true of all, and without it SQLite visits them in the order of their scores
-            yield "versions.number > 0"
-        for condition in self._query.where:
-            yield self._tag(condition) if condition.is_tag else self._comparison(condition)
-
-    def after(self, last: Any) -> str:
-        """The term of WHERE for what follows one version.
-
-        Args:
-            last: what `key` is for that version.
-        """
-        order, number = self._query.order, self._value(self._query.after)
-        if order.key == "version":
-            return f"versions.number {'<' if order.descending else '>'} {number}"
-        if last is None:
-            return f"{self.key} IS NULL AND versions.number < {number}"
-        value = self._value(last)
-        if not self._by_score(order.key):
-            # a row of values, so that a metric is read from the JSON once; NULL follows all values
-            before, sign = ("<", "") if order.descending else (">", "-")
-            places = f"({self.key}, {sign}versions.number) {before} ({value}, {sign}{number})"
-            return f"coalesce({places}, 1)"
-        # as the index has it, so that it begins there
-        score = value if self._objective.startswith("max ") else f"-{value}"
-        beyond = "<" if self._high_scores_first(order) else ">"
-        return f"score {beyond}= {score} AND (score {beyond} {score} OR versions.number < {number})"
-
-    def _by_score(self, key: str) -> bool:
-        return bool(self._objective) and self._objective.partition(" ")[2] == key
-
-    def _high_scores_first(self, order: Order) -> bool:
-        return order.descending == self._objective.startswith("max ")
-
-    def _expression(self, key: str) -> str:
-        if key in _FIELDS:
-            return _FIELDS[key]
-        if self._by_score(key):
-            return _SCORES[self._objective.partition(" ")[0]]
-        if key not in self._metrics:
-            if re.search(r'["\\\x00-\x1f]', key):  # what the path of a JSON function cannot have
-                each = "SELECT value FROM json_each(summary, '$.metrics')"
-                self._metrics[key] = f"({each} WHERE key = {self._value(key)})"
+    def by_key(self) -> str | None:
+        """The versions that have the key, in the order of its values; None if none is left."""
+        descending, after = self._query.order.descending, self._query.after
+        terms = [self._key(self._query.order.key), *map(self._condition, self._query.where)]
+        if after is not None and self._last is None:
+            return None
+        if after is not None:
+            last, number = self._value(self._last), self._value(after)
+            if descending:  # as the primary key has them, so that the search begins there
+                terms.append(f"(listed.value, listed.number) < ({last}, {number})")
             else:
-                path = self._value(f'$.metrics."{key}"')
-                self._metrics[key] = f"json_extract(summary, {path})"
-        return self._metrics[key]
+                beyond = f"listed.value > {last} OR listed.number < {number}"
+                terms.append(f"listed.value >= {last} AND ({beyond})")
+        order = f"listed.value{' DESC' if descending else ''}, listed.number DESC"
+        return self._select("sort_keys", terms, order)
 
-    def _comparison(self, condition: Condition) -> str:
-        what, operator, value = self._expression(condition.key), condition.operator, condition.value
+    def without_key(self) -> str:
+        """The versions that lack the key, newest first: the end of a list by that key."""
+        key = self._value(key_of(self._query.order.key))
+        having = f"SELECT number FROM sort_keys WHERE model = :model AND key = {key}"
+        terms = [f"listed.number NOT IN ({having})", *map(self._condition, self._query.where)]
+        if self._query.after is not None and self._last is None:
+            terms.append(f"listed.number < {self._value(self._query.after)}")
+        return self._select("versions", terms, "listed.number DESC")
+
+    def _select(self, source: str, terms: list[str], order: str) -> str:
+        where = " AND ".join([_LISTED, *terms])
+        return (
+            f"SELECT listed.number FROM {source} AS listed WHERE {where} "
+            f"ORDER BY {order} LIMIT :limit"
+        )
+
+    def _condition(self, condition: Condition) -> str:
+        if condition.is_tag:
+            return self._tag(condition)
+        if condition.key == "version":
+            return f"listed.number {condition.operator} {self._value(condition.value)}"
+        row = "SELECT number FROM sort_keys AS other WHERE other.model = :model AND " + self._row(
+            condition, "other"
+        )
+        if condition.operator == "=" and not isinstance(condition.value, tuple):
+            return f"EXISTS ({row} AND other.number = listed.number)"
+        return f"listed.number IN ({row})"
+
+    def _row(self, condition: Condition, table: str = "listed") -> str:
+        """What the row of a version that meets the condition has."""
+        key, value = self._key(condition.key, table), condition.value
+        column, operator = f"{table}.value", condition.operator
         if operator == PRESENT:
-            return f"{what} IS NOT NULL"
+            return key
         if not isinstance(value, tuple):
-            return f"{what} {operator} {self._value(value)}"
+            return f"{key} AND {column} {operator} {self._value(value)}"
         first, last = map(self._value, value)
         if operator in ("=", "!="):
-            return f"{what} {'NOT ' * (operator == '!=')}BETWEEN {first} AND {last}"
-        return f"{what} {operator} {first if operator in ('<', '>=') else last}"
+            return f"{key} AND {column} {'NOT ' * (operator == '!=')}BETWEEN {first} AND {last}"
+        return f"{key} AND {column} {operator} {first if operator in ('<', '>=') else last}"
+
+    def _key(self, name: str, table: str = "listed") -> str:
+        return f"{table}.key = {self._value(key_of(name))}"
 
     def _tag(self, condition: Condition) -> str:
         """Versions without the tag are among those whose tag has another value."""
@@ -121,7 +114,7 @@ class Find:
         tagged = f"SELECT number FROM tags WHERE tags.model = :model AND key = {key}"
         if condition.operator != PRESENT:
             tagged += f" AND value = {value}"
-        return f"versions.number {'NOT ' * (condition.operator == '!=')}IN ({tagged})"
+        return f"listed.number {'NOT ' * (condition.operator == '!=')}IN ({tagged})"
 
     def _value(self, value: Any) -> str:
         """A parameter with this value."""

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from registry_core.records import ModelSummary, Removal, Version
+from registry_core.store.sort_keys import key_of, sort_keys
 from registry_core.store.sqlite.find import Find
 from registry_core.store.sqlite.ledger import LedgerQueries
 from registry_core.store.sqlite.rows import ENTRY_COLUMNS
+from registry_core.store.sqlite.schema import SORT_KEYS_OF_VERSIONS
 from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:
@@ -59,22 +61,36 @@ class SqliteReadTransaction(LedgerQueries):
     def versions(
         self, model: str, limit: int | None = None, query: VersionQuery = EVERY_VERSION
     ) -> list[Version]:
-        find = Find(query, self._objective_of_all(model) if query.metrics else None)
-        terms = ["model = :model", _PRESENT, *find.conditions()]
-        values = {"model": model, "limit": -1 if limit is None else limit}
-        if query.after is not None:
-            place = f"SELECT {find.key} FROM versions WHERE model = :model AND number = :number"
-            last = self._first(place, model=model, number=query.after, **find.values)
-            terms.append(find.after(last))
-        where = " AND ".join(terms)
-        if limit is not None and query.order.key != "version":
-            # only those that are returned are read as a whole
-            chosen = (
-                f"SELECT number FROM versions WHERE {where} ORDER BY {find.order()} LIMIT :limit"
+        if query.order.key == "version":
+            find = Find(query)
+            order = f"versions.number{' DESC' if query.order.descending else ''}"
+            return self._versions(
+                f"model = :model AND versions.number IN ({find.by_number()}) ORDER BY {order}",
+                model=model,
+                limit=_limit(limit),
+                **find.values,
             )
-            where = f"model = :model AND versions.number IN ({chosen})"
-        found = f"{where} ORDER BY {find.order()} LIMIT :limit"
-        return self._versions(found, **values, **find.values)
+        numbers = self._numbers_by_key(model, limit, query)
+        found = self._versions(
+            "model = :model AND versions.number IN (SELECT value FROM json_each(:numbers))",
+            model=model,
+            numbers=json.dumps(numbers),
+        )
+        by_number = {version.version: version for version in found}
+        return [by_number[number] for number in numbers]
+
+    def _numbers_by_key(self, model: str, limit: int | None, query: VersionQuery) -> list[int]:
+        last = None
+        if query.after is not None and (entry := self.entry(model, query.after)):
+            last = sort_keys(entry.version).get(key_of(query.order.key))
+        find = Find(query, last)
+        found: list[int] = []
+        for statement in (find.by_key(), find.without_key()):
+            left = _limit(limit) if limit is None else limit - len(found)
+            if statement and left:
+                rows = self._all(statement, model=model, limit=left, **find.values)
+                found += [number for (number,) in rows]
+        return found
 
     def metric_names(self, model: str) -> list[str]:
         query = (
@@ -83,18 +99,6 @@ class SqliteReadTransaction(LedgerQueries):
             "JOIN json_each(summary, '$.metrics')"
         )
         return [name for (name,) in self._all(query, model=model, some=_NEWEST)]
-
-    def _objective_of_all(self, model: str) -> str | None:
-        """The objective that all versions of a model have, also removed ones; else None."""
-        ends = [
-            self._first(
-                f"SELECT objective FROM versions WHERE model = :model ORDER BY objective{order} "
-                "LIMIT 1",
-                model=model,
-            )
-            for order in ("", " DESC")
-        ]
-        return ends[0] if ends[0] == ends[1] else None
 
     def newest(self, limit: int, before: VersionKey | None = None) -> list[Version]:
         model, number = before or (None, None)
@@ -229,6 +233,15 @@ class SqliteReadTransaction(LedgerQueries):
         ):
             yield (model, number), (times[0], times[1])
 
+    def mislisted(self) -> list[VersionKey]:
+        stored = "SELECT model, key, value, number FROM sort_keys"
+        sides = ((stored, SORT_KEYS_OF_VERSIONS), (SORT_KEYS_OF_VERSIONS, stored))
+        wrong = " UNION ".join(
+            f"SELECT model, number FROM (SELECT * FROM ({one}) EXCEPT SELECT * FROM ({other}))"
+            for one, other in sides
+        )
+        return [(model, number) for model, number in self._all(wrong)]
+
     def all_tags(self) -> dict[VersionKey, dict[str, str]]:
         found: dict[VersionKey, dict[str, str]] = {}
         for model, number, key, value in self._execute(
@@ -236,3 +249,8 @@ class SqliteReadTransaction(LedgerQueries):
         ):
             found.setdefault((model, number), {})[key] = value
         return found
+
+
+def _limit(limit: int | None) -> int:
+    """A LIMIT; a negative one is none."""
+    return -1 if limit is None else limit

@@ -4,17 +4,19 @@ Works with SQLite 3.38 and later, whose JSON functions one index needs.
 
 Schema 2 added what keeps every command from reading a model's whole ledger: two tables, and five
 indexes. Schema 3 added the promotion rules: an mlreg that does not know them, and would promote
-without them, refuses the index. An older index is read as it is, and brought up to date by the next
-command that writes.
+without them, refuses the index. Schema 4 added the keys that versions are sorted and filtered by,
+so that a page of a long list reads little more than it shows. An older index is read as it is, and
+brought up to date by the next command that writes.
 """
 
 from __future__ import annotations
 
 from registry_core.store import aliases
+from registry_core.store.sort_keys import METRICS
 
 # "mlrg": `file registry.sqlite3` shows it, and it tells our file from another program's
 APPLICATION_ID = 0x6D6C7267
-SCHEMA = 3
+SCHEMA = 4
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
 # the ledger's indexes serve history and decisions. A higher `score` is always better. A removed
@@ -182,8 +184,37 @@ WHERE alias IS NOT NULL AND previous IS NOT NULL;
 CREATE INDEX ledger_of_comparisons ON ledger (model, {INCUMBENT}, {COMPARED}, version)
 WHERE {COMPARED} IS NOT NULL;
 """
+# What versions are sorted and filtered by; see store/sort_keys.py.
+_SORT_KEYS = """
+CREATE TABLE sort_keys (
+    model TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (model, key, value, number)
+) WITHOUT ROWID;
+"""
+# Its rows, by the versions: an older index is read through them, and filled with them.
+SORT_KEYS_OF_VERSIONS = " UNION ALL ".join(
+    (
+        *(
+            f"SELECT model, '{key}' AS key, {value} AS value, number FROM versions "
+            f"WHERE {value} IS NOT NULL"
+            for key, value in {
+                "created": "created",
+                "group": "grouped",
+                **{
+                    key: f"json_extract(summary, '$.{key}')"
+                    for key in ("preset", "dataset", "seed")
+                },
+            }.items()
+        ),
+        f"SELECT model, '{METRICS}' || key, json_each.value, number "
+        "FROM versions, json_each(summary, '$.metrics') WHERE json_each.value IS NOT NULL",
+    )
+)
 # What each schema added to the one before it.
-ADDED = {2: "".join(DERIVED[2]) + _INDEXES, 3: "".join(DERIVED[3])}
+ADDED = {2: "".join(DERIVED[2]) + _INDEXES, 3: "".join(DERIVED[3]), 4: _SORT_KEYS}
 
 _REFUSED = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}

@@ -10,6 +10,7 @@ from typing import Any
 from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store.ledger import Event, next_row
 from registry_core.store.manifest import Objective, canonical
+from registry_core.store.sort_keys import sort_keys
 from registry_core.store.sqlite import derived
 from registry_core.store.sqlite.read import SqliteReadTransaction
 from registry_core.store.sqlite.rows import LEDGER_INSERT
@@ -87,6 +88,10 @@ class SqliteWriteTransaction(SqliteReadTransaction):
             "INSERT INTO files (model, number, path, size, sha256) VALUES (?, ?, ?, ?, ?)",
             [(version.model, version.version, f.path, f.size, f.sha256) for f in version.files],
         )
+        self._connection.executemany(
+            "INSERT INTO sort_keys (model, number, key, value) VALUES (?, ?, ?, ?)",
+            [(version.model, version.version, *each) for each in sort_keys(version).items()],
+        )
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         self._execute(
@@ -154,7 +159,7 @@ class SqliteWriteTransaction(SqliteReadTransaction):
             return False
         for statement in ALLOW_DELETE:
             self._connection.execute(statement)
-        for table in ("files", "versions"):
+        for table in ("files", "sort_keys", "versions"):
             self._execute(
                 f"DELETE FROM {table} WHERE model = :model AND number = :number",
                 model=model,
