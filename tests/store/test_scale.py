@@ -190,6 +190,21 @@ def test_a_list_of_models_asks_few_questions(many):
     assert more.statements <= few.statements + 10, (few, more)
 
 
+def test_a_page_of_models_reads_no_more_models_than_it_shows(many):
+    """The first page and one from the middle, beside ten models and beside a thousand."""
+    few, more = (Store(folder) for folder in many)
+    names = more.model_names()
+    assert [each.name for each in more.models(5, names[500])] == names[501:506]
+    costs = [
+        _cost(partial(store.models, 5, after)) for store in (few, more) for after in ("", "model1")
+    ]
+    costs.append(_cost(partial(more.models, 5, names[500])))
+    least, largest = min(cost.steps for cost in costs), max(cost.steps for cost in costs)
+    assert largest <= TIMES * least + 1000, costs
+    whole = _cost(more.models)
+    assert whole.steps > 10 * largest, (whole, largest)
+
+
 def test_a_list_of_models_is_what_each_model_says(many, tmp_path):
     """Versions, newest, aliases; removed ones do not count, nor does a model without any."""
     folder = shutil.copytree(many[0], tmp_path / "registry")

@@ -38,7 +38,7 @@ class SqliteReadTransaction(LedgerQueries):
     def model_names(self) -> list[str]:
         return [name for (name,) in self._all("SELECT name FROM models ORDER BY name")]
 
-    def models(self) -> list[ModelSummary]:
+    def models(self, limit: int | None = None, after: str = "") -> list[ModelSummary]:
         # CROSS JOIN: driven by the models, so that the newest version of each is found by an index
         present = _PRESENT.replace("versions.", "same.")
         query = (
@@ -47,10 +47,12 @@ class SqliteReadTransaction(LedgerQueries):
             "(SELECT json_group_object(alias, number) FROM aliases WHERE model = name), "
             f"{ENTRY_COLUMNS} FROM models CROSS JOIN versions ON versions.rowid = ("
             "SELECT rowid FROM versions AS same "
-            f"WHERE same.model = name AND {present} ORDER BY number DESC LIMIT 1) ORDER BY name"
+            f"WHERE same.model = name AND {present} ORDER BY number DESC LIMIT 1) "
+            "WHERE name > :after ORDER BY name LIMIT :limit"
         )
+        most = -1 if limit is None else limit
         found = []
-        for count, aliases, *fields in self._all(query):
+        for count, aliases, *fields in self._all(query, after=after, limit=most):
             latest = self._entry(tuple(fields)).version
             numbers = dict(sorted(self._json(aliases).items()))
             found.append(ModelSummary(latest.model, count, latest, numbers))
