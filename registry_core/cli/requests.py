@@ -70,7 +70,7 @@ def approve(
     show_result(found, as_json, quiet)
 
 
-@app.command(examples=('mlreg decline 12 --reason "worse on small images"',))
+@app.command(examples=('mlreg decline 12 --reason "worse on new customers"',))
 def decline(
     number: RequestArgument,
     reason: ReasonOption = "",

@@ -34,7 +34,7 @@ _EVERY_WRITER = {
     "evidence": "INSERT",
     "stretches": "INSERT, UPDATE",
     "requests": "INSERT, DELETE",
-    "deliveries": "INSERT",
+    "deliveries": "INSERT, UPDATE",
     "leases": "INSERT, UPDATE, DELETE",
 }
 _WRITES: Mapping[str, Mapping[str, str]] = {
@@ -51,7 +51,6 @@ _WRITES: Mapping[str, Mapping[str, str]] = {
         "aliases": "INSERT, UPDATE, DELETE",
         "held": "INSERT, DELETE",
         "tags": "INSERT, UPDATE, DELETE",
-        "deliveries": "INSERT, UPDATE",
     },
     KEEPER: {
         "removals": "INSERT, UPDATE, DELETE",
@@ -61,7 +60,13 @@ _WRITES: Mapping[str, Mapping[str, str]] = {
 }
 # The keeper may write every row, also one that somebody else wrote first: a recovery copies them.
 _ACTIONS: Mapping[str, Sequence[str]] = {
-    TRAINER: (LedgerAction.REGISTERED, LedgerAction.REQUESTED, LedgerAction.SIGNED),
+    # a request that the checks refuse is noted as refused
+    TRAINER: (
+        LedgerAction.REGISTERED,
+        LedgerAction.REQUESTED,
+        LedgerAction.REFUSED,
+        LedgerAction.SIGNED,
+    ),
     PROMOTER: (
         LedgerAction.PROMOTED,
         LedgerAction.ROLLED_BACK,
@@ -104,8 +109,9 @@ _OF_TABLE: Mapping[str, tuple[str, str]] = {
     "requests": _OF_ACTION[LedgerAction.REQUESTED],
     "removals": _REMOVE,
     "rules": _RULE,
-    **dict.fromkeys(("leases", "evidence", "stretches"), ("write to the registry", TRAINER)),
-    "deliveries": ("note what a promotion set off", PROMOTER),
+    **dict.fromkeys(
+        ("leases", "evidence", "stretches", "deliveries"), ("write to the registry", TRAINER)
+    ),
 }
 _READ = ("read the registry", READER)
 _REPAIR = ("repair the registry", KEEPER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow, Version
@@ -21,7 +22,7 @@ _TOGETHER = 1000
 class LedgerQueries(Rows):
     """The part of a `ReadTransaction` that is about the ledger."""
 
-    @property
+    @cached_property
     def who(self) -> str:
         return self._dialect.account(self._connection)
 
