@@ -59,15 +59,13 @@ def blobs(store: Store) -> set[str]:
 
 
 def referenced(store: Store) -> set[str]:
-    """What versions and signatures are made of; of what was collected, the manifests."""
-    needed = set()
+    """What versions and rows refer to; of versions that were collected, the manifests."""
+    needed = {digest for row in store.ledger() for digest in row.evidence.get("blobs", ())}
     for model in store.model_names():
         removals = store.removals.of(model)
         whole = [*store.versions(model), *(r.version for r in removals if not r.collected)]
         needed |= {file.sha256 for version in whole for file in version.files}
         needed |= {version.digest for version in whole}
-        signatures = [each for version in whole for each in store.signatures.of(version)]
-        needed |= {digest for each in signatures for digest in (each.digest, each.key)}
         needed |= {removal.version.digest for removal in removals}
     return needed
 
