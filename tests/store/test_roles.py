@@ -298,11 +298,25 @@ def test_the_grants_can_be_run_again():
     assert outcome(team, "tag", "pia") == "yes"
 
 
+def test_the_page_has_the_table_that_the_tests_hold():
+    """Each cell of it is tried above."""
+    assert f"{_BEGIN}\n{table()}{_END}" in PAGE.read_text("utf-8")
+
+
+_BEGIN, _END = "<!-- roles: written by tests/store/test_roles.py -->", "<!-- end of roles -->"
+
+
 def table() -> str:
-    """The table of docs/team.md, by the rules; the tests hold each cell."""
+    """The table of docs/team.md, by the rules that the tests hold."""
     heads = ["reader", "trainer", "promoter", "keeper"]
     rows = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for what, (needs, _) in _DEEDS.items():
         cells = ["yes" if f"mlreg_{head}" in INCLUDED[needs] else "–" for head in heads]
         rows.append(f"| {what} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    before, _, rest = PAGE.read_text("utf-8").partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    PAGE.write_text(f"{before}{_BEGIN}\n{table()}{_END}{after}", "utf-8")
