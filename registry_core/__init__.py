@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from registry_core.errors import DataError as DataError
     from registry_core.errors import IntegrityError as IntegrityError
     from registry_core.errors import Interrupted as Interrupted
+    from registry_core.errors import MissingRoleError as MissingRoleError
     from registry_core.errors import MlregError as MlregError
     from registry_core.errors import NewerSchemaError as NewerSchemaError
     from registry_core.errors import PluginError as PluginError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from registry_core.records import LedgerRow as LedgerRow
     from registry_core.records import ModelSummary as ModelSummary
     from registry_core.records import Objection as Objection
+    from registry_core.records import Origin as Origin
     from registry_core.records import Promotion as Promotion
     from registry_core.records import Removal as Removal
     from registry_core.records import RunLog as RunLog
@@ -107,6 +109,7 @@ _MODULES = {
     "DataError": "errors",
     "IntegrityError": "errors",
     "Interrupted": "errors",
+    "MissingRoleError": "errors",
     "MlregError": "errors",
     "NewerSchemaError": "errors",
     "PluginError": "errors",
@@ -129,6 +132,7 @@ _MODULES = {
     "LedgerRow": "records",
     "ModelSummary": "records",
     "Objection": "records",
+    "Origin": "records",
     "Promotion": "records",
     "Removal": "records",
     "RunLog": "records",

@@ -192,11 +192,8 @@ def verify(
 
 def _opened(rebuild: bool) -> Registry:
     """The registry; a team's index may be missing if it can be made from the objects."""
-    if rebuild:
-        registry = session.open(create=True)
-        if registry.place.index and registry.store.ledger_is_kept():
-            return registry
-    return session.open()
+    registry = session.open(create=True)
+    return registry if rebuild and registry.place.index else session.open()
 
 
 def _verify_signature(words: list[str], key: Path | None, rebuild: bool, as_json: bool) -> None:

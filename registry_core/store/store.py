@@ -46,11 +46,6 @@ class Store(Queries, Requests, Transfers):
         """The registry, for messages."""
         return self.parts.place
 
-    def ledger_is_kept(self) -> bool:
-        """Whether there are rows of the ledger beside the objects."""
-        with self._access.translate_storage_errors("looking for the ledger"):
-            return self.parts.ledger_copy.exists()
-
     def state(self) -> PlaceState:
         """What is in the registry's place; of a team's registry, of the index."""
         if self.parts.in_folder:
