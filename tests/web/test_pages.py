@@ -218,7 +218,7 @@ def test_a_plugin_that_fails_is_an_error_of_its_page_alone(world, monkeypatch):
 def test_a_bug_is_a_page_without_a_traceback(world, monkeypatch):
     """The terminal has it."""
 
-    def broken():
+    def broken(*given, **options):
         raise RuntimeError("secret detail")
 
     inside = signed_in(world)
