@@ -226,12 +226,15 @@ CREATE TABLE sort_keys (
     PRIMARY KEY (model, key, value, number)
 ) WITHOUT ROWID;
 """
+_UNDONE = """
+CREATE INDEX deliveries_undone ON deliveries (row, receiver) WHERE state <> 'delivered';
+"""
 # What each schema added to the one before it.
 ADDED = {
     2: "".join(DERIVED[2]) + _INDEXES,
     3: "".join(DERIVED[3]),
     4: _SORT_KEYS,
-    5: "".join(DERIVED[5]),
+    5: "".join(DERIVED[5]) + _UNDONE,
 }
 
 _REFUSED = """
