@@ -69,16 +69,16 @@ def wrong_value(key: str, value: Any) -> str | None:
         value: its value in TOML.
     """
     if key == "command":
-        good = isinstance(value, list) and value and all(isinstance(w, str) for w in value)
-        if not good or not value[0] or any("\0" in word for word in value):
+        words = isinstance(value, list) and all(isinstance(word, str) for word in value)
+        if not words or not value or not value[0] or any("\0" in word for word in value):
             return 'must be a list of a program and its arguments: ["/usr/bin/notify", "team"]'
         return None
     if key == "events":
-        good = isinstance(value, list) and value and all(each in EVENTS for each in value)
-        return None if good else f"must be a list of {', '.join(EVENTS)}"
+        known = isinstance(value, list) and value and all(each in EVENTS for each in value)
+        return None if known else f"must be a list of {', '.join(EVENTS)}"
     if key in ("url_env", "secret_env"):
-        good = isinstance(value, str) and _VARIABLE.fullmatch(value)
-        return None if good else "must be the name of an environment variable"
+        named = isinstance(value, str) and _VARIABLE.fullmatch(value)
+        return None if named else "must be the name of an environment variable"
     if key == "url":
         return url_problem(value) if isinstance(value, str) else "must be a text"
     if key == "retries":

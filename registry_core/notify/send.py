@@ -40,9 +40,7 @@ def send(receiver: Receiver, content: Mapping[str, Any], folder: Path) -> str:
         wrong = f"{receiver.url_env} {problem}" if problem else ""
     secret = os.environ.get(receiver.secret_env, "") if receiver.secret_env else ""
     if receiver.secret_env and not secret:
-        wrong = (
-            wrong or f"{receiver.secret_env} is not set, and nothing is sent without a signature"
-        )
+        wrong = wrong or f"{receiver.secret_env} is not set; nothing is sent without a signature"
     return wrong or _within(receiver.timeout, url, content, secret)
 
 
