@@ -18,7 +18,7 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from registry_core import results
-from registry_core.errors import IntegrityError, UsageError
+from registry_core.errors import IntegrityError, MlregError, UsageError
 from registry_core.places import registry_place
 from registry_core.refs import Ref, parse_ref
 from registry_core.registry_lists import Reference
@@ -109,13 +109,17 @@ class Registry(RegistryTransfers):
     @contextmanager
     def _receivers_told(self, dry_run: bool = False) -> Iterator[None]:
         """Tell receivers afterwards of what is done inside, also of a refusal."""
+        refusal: MlregError | None = None
         try:
             yield
-        finally:
-            if self.settings.receivers and not dry_run:
-                from registry_core.notify.deliver import deliver_afterwards
+        except MlregError as error:
+            refusal = error
+        if self.settings.receivers and not dry_run:
+            from registry_core.notify.deliver import deliver_afterwards
 
-                deliver_afterwards(self.store, self.settings)
+            deliver_afterwards(self.store, self.settings)
+        if refusal is not None:
+            raise refusal
 
     def deliveries(self, limit: int | None = None) -> DeliveryList:
         """What receivers were told of the ledger, of the newest rows first.
