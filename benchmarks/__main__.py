@@ -19,6 +19,7 @@ NAMES = (
     "startup",
     "streams",
     "table",
+    "team",
     "throughput",
     "web",
 )

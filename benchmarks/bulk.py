@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from registry_core.records import LedgerAction
+from registry_core.store.interfaces import WriteTransaction
 from registry_core.store.ledger import Event
 from registry_core.store.manifest import Objective
 from registry_core.store.parts import folder_parts
@@ -24,29 +25,33 @@ def copy_versions(folder: Path, last: int, random_metrics: bool = False) -> None
         last: the number of the last copy.
         random_metrics: give each copy metrics of its own, from the same seed each time.
     """
-    draw = random.Random(0)
     with Transactions(folder_parts(folder, 30), 30).writing("multiplying") as index:
-        entry = index.entry("bench", 1)
-        assert entry is not None
-        objective = Objective("test_accuracy", "max")
-        for number in range(2, last + 1):
-            digest = os.urandom(32).hex()
-            metrics: Mapping[str, float] = entry.version.metrics
-            if random_metrics:
-                metrics = {name: draw.random() for name in metrics}
-            copy = replace(
-                entry.version,
-                version=index.take_number("bench"),
-                seed=number,
-                digest=digest,
-                files=(),
-                metrics=metrics,
-                run=f"20200101T000000Z-{number:08x}",
-            )
-            index.add_version(copy, objective)
-            index.append(
-                Event(LedgerAction.REGISTERED, "bench", number, evidence={"digest": digest})
-            )
+        add_copies(index, last - 1, random_metrics)
+
+
+def add_copies(index: WriteTransaction, count: int, random_metrics: bool = False) -> None:
+    """Register copies of `bench@1` inside a transaction, as `copy_versions` does."""
+    draw = random.Random(0)
+    entry = index.entry("bench", 1)
+    assert entry is not None
+    objective = Objective("test_accuracy", "max")
+    for _ in range(count):
+        number = index.take_number("bench")
+        digest = os.urandom(32).hex()
+        metrics: Mapping[str, float] = entry.version.metrics
+        if random_metrics:
+            metrics = {name: draw.random() for name in metrics}
+        copy = replace(
+            entry.version,
+            version=number,
+            seed=number,
+            digest=digest,
+            files=(),
+            metrics=metrics,
+            run=f"20200101T000000Z-{number:08x}",
+        )
+        index.add_version(copy, objective)
+        index.append(Event(LedgerAction.REGISTERED, "bench", number, evidence={"digest": digest}))
 
 
 def stop_runs(folder: Path, count: int) -> list[str]:

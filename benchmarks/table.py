@@ -200,6 +200,28 @@ def _registry(result: Result) -> Iterator[str]:
         )
 
 
+def _team(result: Result) -> Iterator[str]:
+    """Wall time, as most of it passes in the servers."""
+    for name, row in _rows(result, "call").items():
+        yield _line(
+            f"a team's registry, {name}: {result['versions']:,} versions",
+            f"{row['many_ms']} ms",
+            f"{row['few_ms']} ms: with {result['few']}",
+            row["ratio"],
+            result,
+            result["rounds"],
+        )
+    for name, row in _rows(result, "operation").items():
+        yield _line(
+            f"a team's registry, {name}",
+            f"{row['mlreg_ms']} ms",
+            f"{row['mlflow_ms']} ms: MLflow {result['mlflow']} with the same PostgreSQL and S3",
+            row["ratio"],
+            result,
+            result["rounds"],
+        )
+
+
 def _scale(result: Result) -> Iterator[str]:
     """CPU time; for reading, also wall time, because several threads read."""
     for row in result["rows"]:
@@ -311,4 +333,5 @@ _LINES: Mapping[str, Callable[[Result], Iterator[str]]] = {
     "lists": _lists,
     "cli": _cli,
     "registry": _registry,
+    "team": _team,
 }

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from registry_core.records import LedgerRow as LedgerRow
     from registry_core.records import ModelSummary as ModelSummary
     from registry_core.records import Objection as Objection
+    from registry_core.records import Origin as Origin
     from registry_core.records import Promotion as Promotion
     from registry_core.records import Removal as Removal
     from registry_core.records import RunLog as RunLog
@@ -129,6 +130,7 @@ _MODULES = {
     "LedgerRow": "records",
     "ModelSummary": "records",
     "Objection": "records",
+    "Origin": "records",
     "Promotion": "records",
     "Removal": "records",
     "RunLog": "records",

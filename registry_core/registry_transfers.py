@@ -133,14 +133,12 @@ class RegistryTransfers(RegistrySigner):
         from registry_core.lifecycle.observers import SilentObserver
         from registry_core.transfer import packing
         from registry_core.transfer.sources import RegistrySource
-        from registry_core.transfer.streams import QuietAtFirst
 
         place = packing.output(Path(file), overwrite)
         place.check()
         source = RegistrySource(self.store)
         wanted = _wanted(source, references, everything, since)
-        told = QuietAtFirst(progress or SilentObserver())
-        packed = packing.pack(source, wanted, place, told, dry_run)
+        packed = packing.pack(source, wanted, place, progress or SilentObserver(), dry_run)
         return results.TransferredVersions(source.place, str(file), packed, dry_run)
 
     def unpack(
@@ -193,11 +191,10 @@ def _copying(
     from registry_core.lifecycle.observers import SilentObserver
     from registry_core.transfer.copying import Copying
     from registry_core.transfer.examination import examine_in_process
-    from registry_core.transfer.streams import QuietAtFirst
 
     progress = progress or SilentObserver()
     examine = examine or examine_in_process(progress)
-    return Copying(source, target, examine, QuietAtFirst(progress), thoroughly=thoroughly)
+    return Copying(source, target, examine, progress, thoroughly=thoroughly)
 
 
 def _transfer(copying: Copying, wanted: list[Wanted]) -> results.TransferredVersions:

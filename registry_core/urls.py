@@ -57,4 +57,6 @@ def without_password(url: str) -> str:
     user, at, host = parts.netloc.rpartition("@")
     kept = [(key, value) for key, value in parse_qsl(parts.query) if key not in _SECRETS]
     query = urlencode(kept, safe="/=,:@")
-    return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, query, ""))
+    shown = urlunsplit(("", user.partition(":")[0] + at + host, parts.path, query, ""))
+    # an address without a host, which PostgreSQL takes for this machine, keeps its slashes
+    return f"{parts.scheme}:{shown if shown.startswith('//') else f'//{shown}'}"

@@ -20,7 +20,7 @@ def content_of(tmp_path: Path, content: bytes) -> tuple[str, Path]:
     return digest, path
 
 
-def team_store(folder: Path, url: str, index: Path | None = None) -> Store:
+def store_on_s3(folder: Path, url: str, index: Path | None = None) -> Store:
     """A registry with its objects on S3 and its index in a folder."""
     folder.mkdir(exist_ok=True)
     (index or folder).mkdir(exist_ok=True)

@@ -59,8 +59,8 @@ def blobs(store: Store) -> set[str]:
 
 
 def referenced(store: Store) -> set[str]:
-    """What versions are made of; of those that were collected, the manifests."""
-    needed = set()
+    """What versions and rows refer to; of versions that were collected, the manifests."""
+    needed = {digest for row in store.ledger() for digest in row.evidence.get("blobs", ())}
     for model in store.model_names():
         removals = store.removals.of(model)
         whole = [*store.versions(model), *(r.version for r in removals if not r.collected)]
@@ -197,7 +197,7 @@ _ADDED = {
     ],
     3: ["TABLE rules"],
     4: ["TABLE sort_keys"],
-    5: ["TABLE requests", "TABLE deliveries", "TABLE origins"],
+    5: ["INDEX ledger_of_signatures", "TABLE requests", "TABLE deliveries", "TABLE origins"],
 }
 
 

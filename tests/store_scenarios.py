@@ -19,6 +19,7 @@ from registry_core.errors import MlregError
 from registry_core.refs import Ref
 from registry_core.rules import PromotionRule
 from registry_core.store import Store, translate_storage_errors
+from registry_core.store.arrivals import check_parcel
 from registry_core.store.rebuild import rebuild
 
 
@@ -82,10 +83,25 @@ def _go_on(store: Store) -> None:
 
 RULE = PromotionRule(floor={"test_accuracy": 0.75})
 
+
+def _beside_another(store: Store) -> None:
+    """The same, and another registry that has a version."""
+    _three(store)
+    publish(Store(store.folder.with_name("other")), content=b"theirs", what=scored(0.6))
+
+
+def _receive(store: Store) -> None:
+    """Copy the version of the other registry."""
+    other = Store(store.folder.with_name("other"))
+    arrival = check_parcel(other.parcel(_number(other, 1)))
+    store.receive(arrival, "dummy", lambda file, version: None)
+
+
 SCENARIOS = {
     "first publish": Scenario(lambda store: None, lambda store: publish(store, content=b"new")),
     "publish": Scenario(_three, lambda store: publish(store, content=b"new")),
     "publish what is there": Scenario(_three, lambda store: publish(store, content=b"two")),
+    "copying": Scenario(_beside_another, _receive),
     "promotion": Scenario(_three, lambda s: s.move_alias(_number(s, 2), "production", "better")),
     "refusal": Scenario(_three, lambda store: store.note("refused", "dummy", 2, "production")),
     "rule": Scenario(_three, lambda s: s.rules.change(lambda before: {"production": RULE})),

@@ -13,6 +13,7 @@ from registry_core.settings import (
     find_settings,
     read_settings,
 )
+from registry_core.urls import without_password
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -167,6 +168,21 @@ def test_a_team_registry_is_named_by_the_file_or_the_environment(tmp_path, monke
     monkeypatch.delenv("MLREG_INDEX")
     monkeypatch.setenv("MLREG_HOME", str(tmp_path))
     assert registry_place(None, settings).index == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql:///models", "postgresql:///models"),
+        ("postgresql://ann:secret@db.example:5433/m", "postgresql://ann@db.example:5433/m"),
+        ("postgresql:///m?host=/run&password=secret", "postgresql:///m?host=/run"),
+        ("postgresql://a,b/m?sslpassword=secret", "postgresql://a,b/m"),
+        ("postgresql://[::1]/m", "postgresql://[::1]/m"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url, shown):
+    """Everything else stays as it was written."""
+    assert without_password(url) == shown
 
 
 def test_runs_of_a_team_registry_write_where_the_file_says(tmp_path):

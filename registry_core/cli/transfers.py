@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,7 @@ import typer
 
 from registry_core.cli.app import app, completed_by, session
 from registry_core.cli.options import DryRunOption, JsonOption, NameOption, QuietOption
-from registry_core.errors import UsageError
+from registry_core.errors import Interrupted, UsageError
 from registry_core.refs import Ref, parse_many, parse_model
 from registry_core.terminal import output
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from registry_core.results import TransferredVersions
+    from registry_core.types import Observer
+
+_STAYS = "What was copied by then stays; the same command copies the rest."
 
 WordsArgument = Annotated[
     list[str],
@@ -66,12 +71,10 @@ def push(
     A copy keeps its digest, gets the next number there, and says where it came from. A version that
     is there already is not copied again; missing or damaged files of it are. Aliases and tags stay.
     """
-    from registry_core.terminal.progress import report_progress
-
     registry = session.open()
     named, to = _split(words, "push")
     refs = _parse(named, every, registry.model_names(), "push", to)
-    with report_progress(quiet) as observer:
+    with _progress(quiet, _STAYS) as observer:
         found = registry.push(
             refs,
             to,
@@ -107,12 +110,10 @@ def pull(
     The versions are named as they are there. Everything that arrives is checked: digests, the
     manifest, and the model's file as `mlreg import` checks it.
     """
-    from registry_core.terminal.progress import report_progress
-
     registry = session.open(create=True)
     named, source = _split(words, "pull")
     refs = _parse(named, every, None, "pull", source)
-    with report_progress(quiet) as observer:
+    with _progress(quiet, _STAYS) as observer:
         found = registry.pull(
             refs,
             source,
@@ -165,11 +166,9 @@ def pack(
     The file is a tar archive of the versions' files, their manifests, and what the ledger has about
     them. It appears complete or not at all.
     """
-    from registry_core.terminal.progress import report_progress
-
     registry = session.open()
     refs = _parse(references or [], every, registry.model_names(), "pack", f"-o {out}")
-    with report_progress(quiet) as observer:
+    with _progress(quiet, "No archive was written.") as observer:
         found = registry.pack(
             refs,
             out,
@@ -202,14 +201,24 @@ def unpack(
 
     Nothing of the archive is trusted; what is damaged or refused does not stop the rest.
     """
-    from registry_core.terminal.progress import report_progress
-
     registry = session.open(create=True)
-    with report_progress(quiet) as observer:
+    with _progress(quiet, _STAYS) as observer:
         found = registry.unpack(
             file, name=name or "", reason=reason, dry_run=dry_run, progress=observer
         )
     _show(found, as_json, quiet)
+
+
+@contextmanager
+def _progress(quiet: bool, outcome: str) -> Iterator[Observer]:
+    """The observer that fits stderr; Ctrl-C says what it leaves."""
+    from registry_core.terminal.progress import report_progress
+
+    with report_progress(quiet) as observer:
+        try:
+            yield observer
+        except KeyboardInterrupt as error:
+            raise Interrupted(signal.SIGINT, outcome) from error
 
 
 def _split(words: Sequence[str], command: str) -> tuple[Sequence[str], str]:

@@ -179,8 +179,7 @@ class Publishing:
         copies = {file.record.sha256: file.path for file in staged}
         with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
             run.write_intent([*copies])
-            for digest, copy in copies.items():
-                self._blobs.put(digest, copy)
+            self._blobs.put_all(copies)
         try:
             with self._access.writing(doing, needed_bytes, outcome=_NOT_REGISTERED) as index:
                 version = self._register(index, run, record, staged, reason)
@@ -275,13 +274,12 @@ class Publishing:
             StorageError: something deleted one after this run put it, and without regard to its
                 intent: an mlreg from before there were intents, or a person.
         """
-        for digest in digests:
-            if self._blobs.stat(digest) is None:
-                raise StorageError(
-                    f"{self._blobs.place(digest)} was deleted before its version was registered.",
-                    f"{_NOT_REGISTERED} Run no older mlreg on this registry, and publish again.",
-                    "mlreg runs",
-                )
+        for digest in self._blobs.missing(digests):
+            raise StorageError(
+                f"{self._blobs.place(digest)} was deleted before its version was registered.",
+                f"{_NOT_REGISTERED} Run no older mlreg on this registry, and publish again.",
+                "mlreg runs",
+            )
 
     def _withdraw(self, model: str, run: str, error: UnconfirmedError) -> None:
         """Undo a commit that the disk did not confirm, so that no version appears.

@@ -47,11 +47,12 @@ class Signatures:
         """
         doing = f"looking for signatures of {version.ref}"
         with self._access.reading(doing) as view:
-            rows = view.ledger(version.model, version.version)
+            rows = view.signed(version.model, version.version)
+            registered = view.registration(version) if version.origin else None
         found = [signature for row in rows if (signature := read_signature(row))]
-        if version.origin:
+        if registered:
             with self._access.translate_storage_errors(doing):
-                found += self._carried(rows)
+                found += self._carried([registered[0]])
         return list({each.digest: each for each in reversed(found)}.values())[::-1]
 
     def _carried(self, rows: Sequence[LedgerRow]) -> list[Signature]:

@@ -165,11 +165,12 @@ class Transfers(Publishing):
         return [file.path for file in damaged]
 
     def _is_damaged(self, file: FileRecord, thoroughly: bool) -> bool:
+        blobs = self._blobs.stored()
         with self._access.translate_storage_errors("checking what is here"):
             if not thoroughly:
-                return self._blobs.size(file.sha256) != file.size
+                return blobs.size(file.sha256) != file.size
             try:
-                self._blobs.verify(file.sha256, file.path, limit_bytes=file.size)
+                blobs.verify(file.sha256, file.path, limit_bytes=file.size)
             except IntegrityError:
                 return True
             return False

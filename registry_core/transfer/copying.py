@@ -17,17 +17,19 @@ from registry_core.errors import (
     MlregError,
     RefusedError,
 )
+from registry_core.formatting import counted
 from registry_core.records import MODEL_FILE
 from registry_core.store.arrivals import Arrival, check_parcel
 from registry_core.store.manifest import read_json
 from registry_core.store.signatures import read_signature
 from registry_core.transfer.examination import ModelExaminer, custom_names
-from registry_core.transfer.streams import QuietAtFirst, Reading
+from registry_core.transfer.streams import CopyProgress, Reading
 
 if TYPE_CHECKING:
     from registry_core.records import Version
     from registry_core.store import Store
     from registry_core.transfer.sources import Source, Wanted
+    from registry_core.types import Progress
 
 # copied: it is a new version here. there: it was here already. mended: so it was, and files of it
 # that were missing or damaged were put again. removed: it was removed here, and can be restored.
@@ -76,7 +78,7 @@ class Copying:
     source: Source
     target: Store
     examine: ModelExaminer
-    progress: QuietAtFirst
+    progress: Progress
     name: str = ""
     reason: str = ""
     thoroughly: bool = True
@@ -90,17 +92,17 @@ class Copying:
         """
         done: list[Copied] = []
         examined: set[str] = set()
+        progress = progress_of(wanted, self.progress)
         for each in wanted:
-            label = label_of(each, len(done), len(wanted))
             try:
-                done.append(self._copy(each, label, examined))
+                done.append(self._copy(each, progress, examined))
             except DamagedIndexError:
                 raise  # of the registry, not of a version
             except (IntegrityError, RefusedError) as error:
                 done.append(Copied(each.ref, each.digest, "refused", error=_named(error, each.ref)))
         return done
 
-    def _copy(self, wanted: Wanted, label: str, examined: set[str]) -> Copied:
+    def _copy(self, wanted: Wanted, progress: CopyProgress, examined: set[str]) -> Copied:
         model = self.name or wanted.model
         entry = self.target.copy_of(model, wanted.digest)
         if entry is not None and entry.removed is not None:
@@ -109,9 +111,10 @@ class Copying:
             version = entry.version if entry else None
             size = 0 if entry else size_of(self.source, wanted)
             return Copied(wanted.ref, wanted.digest, "there" if entry else "copied", version, size)
-        arrival = arriving(self.source, wanted, label, self.progress)
+        arrival = arriving(self.source, wanted, progress)
         size = sum(file.size for file in arrival.recorded.files)
         if entry is not None:
+            progress.add(wanted.size)
             mended = [
                 *self.target.mend(entry.version, arrival, self.thoroughly),
                 *self._add_signatures(arrival, entry.version),
@@ -152,9 +155,11 @@ class Copying:
         return added
 
 
-def label_of(wanted: Wanted, done: int, total: int) -> str:
-    """What the progress shows: `flowers@3 (2 of 200)`."""
-    return f"{wanted.ref} ({done + 1:,} of {total:,})" if total > 1 else wanted.ref
+def progress_of(wanted: Sequence[Wanted], progress: Progress) -> CopyProgress:
+    """The progress of copying versions."""
+    what = wanted[0].ref if len(wanted) == 1 else counted(len(wanted), "version")
+    total = 0 if any(not each.size for each in wanted) else sum(each.size for each in wanted)
+    return CopyProgress(what, total, progress)
 
 
 def size_of(source: Source, wanted: Wanted) -> int:
@@ -162,7 +167,7 @@ def size_of(source: Source, wanted: Wanted) -> int:
     return sum(file.size for file in check_parcel(source.parcel(wanted)).recorded.files)
 
 
-def arriving(source: Source, wanted: Wanted, label: str, progress: QuietAtFirst) -> Arrival:
+def arriving(source: Source, wanted: Wanted, progress: CopyProgress) -> Arrival:
     """A version of a source, checked, whose files tell the progress as they are read.
 
     Raises:
@@ -176,8 +181,7 @@ def arriving(source: Source, wanted: Wanted, label: str, progress: QuietAtFirst)
             f"{arrival.recorded.digest}, not {wanted.digest}.",
             "Nothing of it was registered.",
         )
-    total = sum(file.size for file in (*arrival.recorded.files, *arrival.evidence))
-    reading = Reading(label, total, source.place, progress)
+    reading = Reading(source.place, progress)
 
     def read(digest: str, what: str, limit_bytes: int) -> BinaryIO:
         return reading.watched(lambda: parcel.read(digest, what, limit_bytes))

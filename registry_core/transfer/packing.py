@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from registry_core.exports.outputs import Output
 from registry_core.store.local.disk import sync_folder
 from registry_core.transfer.archive import ENDING, ArchiveWriter
-from registry_core.transfer.copying import Copied, arriving, label_of, size_of
+from registry_core.transfer.copying import Copied, arriving, progress_of, size_of
 
 if TYPE_CHECKING:
     from registry_core.transfer.sources import Source, Wanted
-    from registry_core.transfer.streams import QuietAtFirst
+    from registry_core.types import Progress
 
 
 def output(file: Path, overwrite: bool) -> Output:
@@ -23,7 +23,7 @@ def output(file: Path, overwrite: bool) -> Output:
 
 
 def pack(
-    source: Source, wanted: Sequence[Wanted], place: Output, progress: QuietAtFirst, dry_run: bool
+    source: Source, wanted: Sequence[Wanted], place: Output, progress: Progress, dry_run: bool
 ) -> list[Copied]:
     """Write versions into an archive; with a dry run, only say which.
 
@@ -36,11 +36,11 @@ def pack(
             Copied(each.ref, each.digest, "copied", None, size_of(source, each)) for each in wanted
         ]
     done: list[Copied] = []
+    told = progress_of(wanted, progress)
     with place.draft(ENDING) as draft, draft.open("xb") as stream:
         writer = ArchiveWriter(stream)
         for each in wanted:
-            label = label_of(each, len(done), len(wanted))
-            arrival = arriving(source, each, label, progress)
+            arrival = arriving(source, each, told)
             writer.add(arrival)
             size = sum(file.size for file in arrival.recorded.files)
             done.append(Copied(each.ref, each.digest, "copied", None, size))

@@ -26,11 +26,13 @@ class Wanted:
         model: the registered name, where it comes from.
         number: its number there.
         digest: of its manifest.
+        size: of its files, in bytes; 0 if it is not known yet.
     """
 
     model: str
     number: int
     digest: str
+    size: int = 0
 
     @property
     def ref(self) -> str:
@@ -130,4 +132,5 @@ class RegistrySource:
 
 
 def _wanted(version: Version) -> Wanted:
-    return Wanted(version.model, version.version, version.digest)
+    size = sum(file.size for file in version.files)
+    return Wanted(version.model, version.version, version.digest, size)

@@ -13,41 +13,42 @@ from registry_core.errors import StorageError
 if TYPE_CHECKING:
     from registry_core.types import Progress
 
-
 # What takes less time is not worth a line.
 _QUIET_SECONDS = 1.0
 
 
-class QuietAtFirst:
-    """A progress that shows nothing of what is done soon.
+class CopyProgress:
+    """How much of all versions was copied.
 
     Args:
-        progress: is told about the rest.
+        what: is copied: `3 versions`.
+        total: their size, in bytes; 0 if it is not known.
+        progress: is told, from a second on.
     """
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, what: str, total: int, progress: Progress) -> None:
+        self._what, self._total, self._progress = what, total, progress
+        self._done = 0
         self._shown_from = time.monotonic() + _QUIET_SECONDS
 
-    def step(self, what: str, done: int, total: int) -> None:
+    def add(self, count: int) -> None:
+        """So many bytes more were copied, or need not be."""
+        self._done += count
         if time.monotonic() > self._shown_from:
-            self._progress.step(what, done, total)
+            total = max(self._total, self._done) if self._total else None
+            self._progress.step(self._what, self._done, total)
 
 
 class Reading:
     """Reads the files of one version.
 
     Args:
-        what: is copied, for the progress.
-        total: size of all of its files, in bytes.
         place: where they come from, for messages.
         progress: is told how much was read.
     """
 
-    def __init__(self, what: str, total: int, place: str, progress: QuietAtFirst) -> None:
-        self._what, self._total, self._place = what, total, place
-        self._progress = progress
-        self._done = 0
+    def __init__(self, place: str, progress: CopyProgress) -> None:
+        self._place, self._progress = place, progress
 
     def watched(self, read: Callable[[], BinaryIO]) -> BinaryIO:
         """A file that is opened now.
@@ -63,8 +64,7 @@ class Reading:
     def read(self, stream: BinaryIO, size: int) -> bytes:
         with self._translated():
             piece = stream.read(size)
-        self._done += len(piece)
-        self._progress.step(self._what, self._done, max(self._total, self._done))
+        self._progress.add(len(piece))
         return piece
 
     @contextmanager

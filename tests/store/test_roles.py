@@ -21,8 +21,11 @@ from store_helpers import publish
 from team_servers import postgresql
 
 from registry_core.errors import MlregError, RefusedError
+from registry_core.places import RegistryPlace
 from registry_core.records import LedgerAction, Version
+from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
+from registry_core.settings import Settings
 from registry_core.store import Store
 from registry_core.store.audit import audit
 from registry_core.store.parts import team_parts
@@ -49,6 +52,8 @@ class Team:
         self.owner = self.store("postgres")
         publish(self.owner, "first")
         self._numbers = itertools.count(1)
+        self.elsewhere = Registry(folder / "elsewhere", Settings())
+        publish(self.elsewhere.store, "dummy")
         with postgresql().connect() as connection:
             connection.execute(grants(self.schema))
             for user, role in USERS.items():
@@ -134,6 +139,17 @@ def _verify(team: Team, store: Store, user: str) -> object:
 @deed("train and register a version", TRAINER)
 def _run(team: Team, store: Store, user: str) -> object:
     return publish(store, team.model())
+
+
+@deed("copy a version from another registry", TRAINER)
+def _copy(team: Team, store: Store, user: str) -> object:
+    place = RegistryPlace(store.folder, "", team.url_of(user), team.objects)
+    target = Registry(place, Settings())
+    accepts = lambda *_: None  # noqa: E731 - its file is no model
+    found = team.elsewhere.push(["dummy@1"], target, name=team.model(), examine=accepts)
+    if found.error:
+        raise found.error
+    return found
 
 
 @deed("promote", PROMOTER)
@@ -298,11 +314,25 @@ def test_the_grants_can_be_run_again():
     assert outcome(team, "tag", "pia") == "yes"
 
 
+def test_the_page_has_the_table_that_the_tests_hold():
+    """Each cell of it is tried above."""
+    assert f"{_BEGIN}\n{table()}{_END}" in PAGE.read_text("utf-8")
+
+
+_BEGIN, _END = "<!-- roles: written by tests/store/test_roles.py -->", "<!-- end of roles -->"
+
+
 def table() -> str:
-    """The table of docs/team.md, by the rules; the tests hold each cell."""
+    """The table of docs/team.md, by the rules that the tests hold."""
     heads = ["reader", "trainer", "promoter", "keeper"]
     rows = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for what, (needs, _) in _DEEDS.items():
         cells = ["yes" if f"mlreg_{head}" in INCLUDED[needs] else "–" for head in heads]
         rows.append(f"| {what} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    before, _, rest = PAGE.read_text("utf-8").partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    PAGE.write_text(f"{before}{_BEGIN}\n{table()}{_END}{after}", "utf-8")

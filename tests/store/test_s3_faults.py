@@ -6,20 +6,25 @@ gate draws some, and says by which MLREG_POINTS_SEED.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from broken_s3 import FAULTS
-from s3_helpers import team_store
 from s3_server import s3
-from store_helpers import publish, referenced
+from store_helpers import in_child, kill, publish, referenced
+from team_servers import postgresql
 
 from registry_core.errors import MlregError, StorageError
-from registry_core.store import Store
+from registry_core.store import Store, collection
 from registry_core.store.audit import audit
+from registry_core.store.parts import team_parts
+from registry_core.store.s3.client import Bucket
+from registry_core.store.sql.write import SqlWriteTransaction
 
 pytestmark = pytest.mark.gate
 
@@ -36,12 +41,18 @@ def deeds(store: Store) -> None:
     store.removals.collect(0, 0)
 
 
+def team_store(folder: Path) -> Store:
+    """A team's registry of its own."""
+    folder.mkdir()
+    return Store(team_parts(folder, postgresql().fresh_url(), s3().fresh_url(), 30))
+
+
 @pytest.fixture
 def drawn(proxy, tmp_path, pytestconfig) -> Callable[[str], list[int]]:
     """The calls to break, as numbers: all of them, or in the gate one in thirty."""
     if not _counted:
         proxy.start_counting()
-        deeds(team_store(tmp_path / "counted", s3().fresh_url()))
+        deeds(team_store(tmp_path / "counted"))
         _counted.extend(proxy.calls)
 
     def draw(fault: str) -> list[int]:
@@ -57,7 +68,7 @@ def drawn(proxy, tmp_path, pytestconfig) -> Callable[[str], list[int]]:
 def test_a_call_that_breaks_once_is_made_again(proxy, drawn, tmp_path, fault):
     """Whichever it is, nobody notices."""
     for number in drawn(fault):
-        store = team_store(tmp_path / f"registry-{number}", s3().fresh_url())
+        store = team_store(tmp_path / f"registry-{number}")
         with told(number), proxy.broken(fault, number, number):
             deeds(store)
         with told(number):
@@ -68,7 +79,7 @@ def test_a_call_that_breaks_once_is_made_again(proxy, drawn, tmp_path, fault):
 def test_a_server_that_breaks_down_loses_nothing_acknowledged(proxy, drawn, tmp_path, fault):
     """At whichever call: a version is whole or not there, and the next writer tidies up."""
     for number in drawn(f"{fault} for good"):
-        store = team_store(tmp_path / f"registry-{number}", s3().fresh_url())
+        store = team_store(tmp_path / f"registry-{number}")
         acknowledged: list[str] = []
         with told(number), proxy.broken(fault, number):
             try:
@@ -85,6 +96,30 @@ def test_a_server_that_breaks_down_loses_nothing_acknowledged(proxy, drawn, tmp_
             here |= {removal.version.ref for removal in store.removals.of("dummy")}
             assert {*acknowledged, next_one.ref} <= here
             assert_nothing_lost(store)
+
+
+def test_who_may_not_delete_objects_can_write_after_a_killed_run(tmp_path, monkeypatch):
+    """What the run left is deleted by the next writer who may."""
+    store = team_store(tmp_path / "registry")
+    publish(store)
+
+    def die() -> None:
+        monkeypatch.setattr(SqlWriteTransaction, "add_version", lambda *a: kill())
+        publish(store, content=b"never")
+
+    assert in_child(die) == -9
+
+    def denied(self, keys):
+        raise PermissionError(errno.EACCES, "the S3 server does not allow it", store.place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "delete", denied)
+        removed = publish(store, content=b"2")
+        assert (removed.version, audit(store).problems) == (2, [])
+        store.removals.remove(removed)
+        with pytest.raises(StorageError, match="does not allow"):
+            store.removals.collect(0, 0)
+    assert_nothing_lost(store)
 
 
 @contextmanager
@@ -105,6 +140,7 @@ def assert_nothing_lost(store: Store) -> None:
     for model in store.model_names():
         for version in store.versions(model):
             store.check(version)
-    stored = {info.digest for info in store.parts.blobs.list()}
-    assert referenced(store) <= stored
-    assert found.orphans == len(stored - referenced(store))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collection, "GRACE_SECONDS", 0)
+        store.removals.collect(0, 0)
+    assert {info.digest for info in store.parts.blobs.list()} == referenced(store)

@@ -122,6 +122,14 @@ def test_a_store_that_creates_twice_is_refused_by_name(url, proxy):
     assert list(S3Objects(url).bucket.list("probe")) == []
 
 
+def test_a_store_that_may_not_be_written_says_so(url, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
+    with pytest.raises(PermissionError, match="does not allow"):
+        probe(url)
+    with pytest.raises(PermissionError, match="does not allow"):
+        S3Objects(url).delete("ab" * 32)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_probe_is_not_misled_by_a_call_that_breaks(url, proxy, fault):
     probe(url)

@@ -233,6 +233,10 @@ class ReadTransaction(Protocol):
         """
         ...
 
+    def signed(self, model: str, version: int) -> list[LedgerRow]:
+        """The rows that record signatures of a version, newest first."""
+        ...
+
     def move(self, model: str, alias: str, until: str | None = None) -> LedgerRow | None:
         """The last row that moved or released an alias; None without one.
 

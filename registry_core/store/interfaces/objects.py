@@ -7,7 +7,7 @@ error of a library of its own; the store adds what was being done, and what is t
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -62,6 +62,15 @@ class Objects(Protocol):
         """
         ...
 
+    def put_all(self, sources: Mapping[str, Path]) -> None:
+        """Put several files, each under its digest; when one fails, others may have been put.
+
+        Raises:
+            IntegrityError: as `put`.
+        """
+        for digest, source in sources.items():
+            self.put(digest, source)
+
     def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
         """The content, compared with the digest when the last byte has been read.
 
@@ -108,6 +117,10 @@ class Objects(Protocol):
         """An object's size in bytes; None if it is missing."""
         info = self.stat(digest)
         return info.size if info else None
+
+    def missing(self, digests: Iterable[str]) -> Iterable[str]:
+        """Those of some objects that are missing."""
+        return (digest for digest in digests if self.stat(digest) is None)
 
     def holds_any(self) -> bool:
         """Whether there is an object at all."""

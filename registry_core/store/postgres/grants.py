@@ -202,6 +202,7 @@ def grants(schema: str) -> str:
         "-- upgrade; then give each user one role:  GRANT mlreg_trainer TO anna;",
         *(f"--   {role:<15} {text}" for role, text in ROLES.items()),
         "BEGIN;",
+        "SET LOCAL client_min_messages = warning;",
         "DO $$",
         "DECLARE role text;",
         "BEGIN",

@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -54,6 +54,9 @@ class CachedObjects(Objects):
     def put(self, digest: str, source: Path) -> None:
         self._objects.put(digest, source)
 
+    def put_all(self, sources: Mapping[str, Path]) -> None:
+        self._objects.put_all(sources)
+
     def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
         descriptor = self._kept.open(digest)
         if descriptor is None:
@@ -95,6 +98,9 @@ class CachedObjects(Objects):
         except OSError as error:
             self._note(error)
             return None
+
+    def missing(self, digests: Iterable[str]) -> Iterable[str]:
+        return self._objects.missing(digests)
 
     def delete(self, *digests: str) -> None:
         self._objects.delete(*digests)

@@ -270,7 +270,7 @@ class Bucket:
                 "Start the process with multiprocessing's start method `spawn`.",
             )
         if not patient:
-            return _connect(self._bucket, self._prefix, account(), 0, "2s")
+            return _connect(self._bucket, self._prefix, account(), 1, "2s")
         if self._store is None or self._owner != _process:
             self._owner = _process
             self._store = _connect(self._bucket, self._prefix, account())

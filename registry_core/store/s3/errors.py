@@ -15,6 +15,7 @@ UNREACHABLE = (errno.EHOSTUNREACH, errno.EREMOTEIO)
 # Codes of S3 in the body of a refusal.
 _CODES: Mapping[str, tuple[int, str]] = {
     "NoSuchBucket": (errno.ENXIO, "there is no such bucket"),
+    "AccessDenied": (errno.EACCES, "the S3 server does not allow it"),
     "InvalidAccessKeyId": (errno.EACCES, "the access key is not known there"),
     "SignatureDoesNotMatch": (errno.EACCES, "the secret key does not belong to the access key"),
     "ExpiredToken": (errno.EACCES, "the session token has expired"),
@@ -25,7 +26,7 @@ _CODES: Mapping[str, tuple[int, str]] = {
     "BadDigest": (errno.EREMOTEIO, "the upload arrived damaged"),
 }
 _STATUS = re.compile(r"non-2xx status code: (\d{3}) ?([^:]*)")
-_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+_CODE = re.compile(r"(?:<Code>|\(code: )(\w{1,64})")
 
 
 def is_retried(error: Exception) -> bool:

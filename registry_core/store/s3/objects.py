@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -19,6 +20,7 @@ from registry_core.store.s3.client import PIECE_BYTES, Bucket, Stored
 FOLDER = "objects/sha256"
 # A smaller file is sent by one request, which the server refuses if the object is there already.
 ONE_REQUEST_BYTES = 32 << 20
+_AT_ONCE = 4
 # How old an object may be that counts as put now: a collection spares what is younger than twice
 # as much, and a publisher's lease whatever its age.
 FRESH_SECONDS = 1800.0
@@ -68,6 +70,11 @@ class S3Objects(Objects):
             tag = self.bucket.replace(key, source if small is None else small)
             self._check_stored(digest, tag, content)
 
+    def put_all(self, sources: Mapping[str, Path]) -> None:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for _ in pool.map(self.put, sources.keys(), sources.values()):
+                pass
+
     def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
         what = what or digest
         key = self.key(digest)
@@ -105,6 +112,12 @@ class S3Objects(Objects):
         """
         found = self.bucket.head(self.key(digest))
         return (found.tag, found.size, found.at) if found and found.tag else None
+
+    def missing(self, digests: Iterable[str]) -> Iterable[str]:
+        asked = list(digests)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = pool.map(self.stat, asked)
+            return [digest for digest, info in zip(asked, found, strict=True) if info is None]
 
     def delete(self, *digests: str) -> None:
         self.bucket.delete(self.key(digest) for digest in sorted(digests))

@@ -8,6 +8,7 @@ reads from a cache.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from registry_core.errors import StorageError
 from registry_core.store.s3.client import Bucket
@@ -46,8 +47,11 @@ def probe(url: str) -> None:
         bucket.replace(key, second)
         if bucket.read(key, _LIMIT_BYTES) != second:
             raise _refused(bucket, "reads back what was there before")
-    finally:
-        bucket.delete([key])
+    except BaseException:
+        with suppress(OSError):
+            bucket.delete([key])
+        raise
+    bucket.delete([key])
     if bucket.head(key) is not None:
         raise _refused(bucket, "still has what was deleted")
 

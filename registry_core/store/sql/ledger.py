@@ -72,6 +72,13 @@ class LedgerQueries(Rows):
         ).fetchone()
         return (self._ledger_row(row[2:]), row[0], row[1]) if row else None
 
+    def signed(self, model: str, version: int) -> list[LedgerRow]:
+        query = (
+            f"{_ROWS} WHERE model = :model AND version = :version "
+            f"AND action = '{LedgerAction.SIGNED}' ORDER BY number DESC"
+        )
+        return [self._ledger_row(row) for row in self._all(query, model=model, version=version)]
+
     def move(self, model: str, alias: str, until: str | None = None) -> LedgerRow | None:
         # the number first, from an index that has no more than it takes to find it
         query = (

@@ -154,7 +154,7 @@ class SqlWriteTransaction(SqlReadTransaction):
     def insert(self, row: LedgerRow) -> None:
         self._connection.executemany(
             "INSERT INTO evidence (sha256) VALUES (?) ON CONFLICT DO NOTHING",
-            [(digest,) for digest in _blobs_of(row)],
+            [(digest,) for digest in blobs_of(row)],
         )
         fields = {**vars(row), "evidence": canonical(row.evidence).decode()}
         self._connection.execute(LEDGER_INSERT, list(fields.values()))
@@ -167,7 +167,7 @@ def _key(version: Version) -> dict[str, Any]:
     return {"model": version.model, "number": version.version}
 
 
-def _blobs_of(row: LedgerRow) -> list[str]:
+def blobs_of(row: LedgerRow) -> list[str]:
     """The objects that a row refers to, by its evidence."""
     digests = row.evidence.get("blobs", [])
     return [digest for digest in digests if isinstance(digest, str)] if digests else []

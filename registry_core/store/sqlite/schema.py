@@ -226,7 +226,9 @@ CREATE TABLE sort_keys (
     PRIMARY KEY (model, key, value, number)
 ) WITHOUT ROWID;
 """
-_UNDONE = """
+# A version has few signatures, and may have any number of other rows.
+_LATER_INDEXES = """
+CREATE INDEX ledger_of_signatures ON ledger (model, version, number) WHERE action = 'signed';
 CREATE INDEX deliveries_undone ON deliveries (row, receiver) WHERE state <> 'delivered';
 """
 # What each schema added to the one before it.
@@ -234,7 +236,7 @@ ADDED = {
     2: "".join(DERIVED[2]) + _INDEXES,
     3: "".join(DERIVED[3]),
     4: _SORT_KEYS,
-    5: "".join(DERIVED[5]) + _UNDONE,
+    5: "".join(DERIVED[5]) + _LATER_INDEXES,
 }
 
 _REFUSED = """

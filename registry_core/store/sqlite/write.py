@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry_core.records import LedgerAction
 from registry_core.store.sql import derived
 from registry_core.store.sql.read import SqlReadTransaction
-from registry_core.store.sql.write import SqlWriteTransaction
+from registry_core.store.sql.write import SqlWriteTransaction, blobs_of
 from registry_core.store.sqlite.schema import ALLOW_DELETE, REFUSE_DELETE
 
 
@@ -31,7 +31,15 @@ class SqliteWriteTransaction(SqlWriteTransaction):
                 model=model,
                 number=number,
             )
-        self._execute("DELETE FROM ledger WHERE number = (SELECT max(number) FROM ledger)")
+        row = self.ledger(model, number, limit=1)[0]
+        self._execute("DELETE FROM ledger WHERE number = :number", number=row.number)
+        for digest in blobs_of(row):
+            # reads the whole ledger, but only after a disk failed while a version was copied
+            self._execute(
+                "DELETE FROM evidence WHERE sha256 = :digest "
+                "AND NOT EXISTS (SELECT 1 FROM ledger WHERE instr(evidence, :digest))",
+                digest=digest,
+            )
         derived.fill_clock(self._connection)
         for statement in REFUSE_DELETE:
             self._connection.execute(statement)

@@ -19,28 +19,38 @@ def show_transfer(found: TransferredVersions) -> None:
     if not found.versions:
         print_hint(f"{found.source} has no such versions.")
         return
+    copies = any(each.version for each in found.versions)
     table = new_table(
         key_column("version"),
-        Column("there", hideable=False),
+        *([Column("copy", hideable=False)] if copies else []),
         Column("what", "between words", hideable=False),
         Column("size"),
     )
     for each in found.versions:
+        copy = safe_text(each.version.ref if each.version else "")
         table.add_row(
             safe_text(each.source, "bold"),
-            safe_text(each.version.ref if each.version else ""),
+            *([copy] if copies else []),
             safe_text(_what(each, found.dry_run)),
             safe_text(size(each.size) if each.size else ""),
         )
     stdout().print(table)
-    copied = [each for each in found.versions if each.state == "copied"]
-    verb = "would be copied" if found.dry_run else "copied"
-    total = size(sum(each.size for each in copied))
-    print_text(f"{counted(len(copied), 'version')} ({total}) {verb} to {found.target}")
+    print_text(_total(found))
     for each in found.versions:
         if each.state == "removed" and each.version is not None:
             print_hint(f"To have it back, there: mlreg restore {each.version.ref}")
             break
+
+
+def _total(found: TransferredVersions) -> str:
+    """`3 versions (450.0 MB) copied to /mnt/backup; 2 were there already`."""
+    copied = [each for each in found.versions if each.state == "copied"]
+    total = size(sum(each.size for each in copied))
+    verb = "would be copied" if found.dry_run else "copied"
+    done = f"{counted(len(copied), 'version')} ({total}) {verb}" if copied else f"Nothing {verb}"
+    before = found.count("there", "mended")
+    there = f"; {before} {'was' if before == 1 else 'were'} there already" if before else ""
+    return f"{done} to {found.target}{there}"
 
 
 def _what(copied: Copied, dry_run: bool) -> str:
