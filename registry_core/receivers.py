@@ -5,7 +5,6 @@ Only what they say, and whether it can be meant; nothing is sent here.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -121,6 +120,8 @@ def url_problem(url: str) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine."""
+    import ipaddress  # takes 2 ms, and every command reads plugins.toml
+
     if host == "localhost":
         return True
     try:

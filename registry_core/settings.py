@@ -313,7 +313,7 @@ def _receivers(tables: Mapping[str, Any], text: str, file: Path) -> Sequence[Rec
         if wrong := receivers.wrong_section(table):
             raise _misplaced(f"[{section}] {wrong}", section, text, file)
         found.append(Receiver(name, **table))
-    return found
+    return tuple(found)
 
 
 def _remotes(tables: Mapping[str, Any], text: str, file: Path) -> Mapping[str, Remote]:

@@ -8,7 +8,7 @@ import typer
 
 from registry_core.cli.app import app, session
 from registry_core.cli.options import JsonOption, LimitOption, QuietOption, WideOption
-from registry_core.errors import RefusedError
+from registry_core.errors import StorageError
 from registry_core.terminal import output
 from registry_core.terminal.tables.deliveries import show_deliveries
 
@@ -40,7 +40,7 @@ def notify(
             output.print_hint("[notify.NAME] in plugins.toml names one; see docs/notify.md.")
     if retry and (failed := [each for each in found if each.delivery.error]):
         first = failed[0].delivery
-        raise RefusedError(
+        raise StorageError(
             f"{len(failed)} of {len(found)} were not delivered; '{first.receiver}': {first.error}.",
             "They stay in the outbox.",
             "mlreg notify --retry",
