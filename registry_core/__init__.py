@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from registry_core.errors import DataError as DataError
     from registry_core.errors import IntegrityError as IntegrityError
     from registry_core.errors import Interrupted as Interrupted
+    from registry_core.errors import MissingRoleError as MissingRoleError
     from registry_core.errors import MlregError as MlregError
     from registry_core.errors import NewerSchemaError as NewerSchemaError
     from registry_core.errors import PluginError as PluginError
@@ -108,6 +109,7 @@ _MODULES = {
     "DataError": "errors",
     "IntegrityError": "errors",
     "Interrupted": "errors",
+    "MissingRoleError": "errors",
     "MlregError": "errors",
     "NewerSchemaError": "errors",
     "PluginError": "errors",

@@ -117,6 +117,10 @@ class RefusedError(MlregError):
     exit_status = 9
 
 
+class MissingRoleError(RefusedError):
+    """The database user lacks the role for it; the message names the role that may."""
+
+
 class Interrupted(BaseException):
     """A signal asked the run to stop.
 

@@ -166,5 +166,5 @@ def _team_place(
             )
     if folder is None:
         key = hashlib.sha256(f"{without_password(index)}\n{objects}".encode()).hexdigest()[:12]
-        folder = data_folder("XDG_DATA_HOME") / "team" / key
+        folder = data_folder("XDG_DATA_HOME", "mlreg-team") / key
     return RegistryPlace(folder, named_by, index, objects, cache_gb)

@@ -80,9 +80,17 @@ class RegistryLists:
         ref = parse_ref(reference) if isinstance(reference, str) else reference
         return self.store.resolve(ref)
 
-    def models(self) -> results.ModelList:
-        """Every model, by name."""
-        return results.ModelList(self.place.name, self.store.models())
+    def models(self, limit: int | None = None, *, after: str = "") -> results.ModelList:
+        """Models, by name.
+
+        Args:
+            limit: the most models to return; None is all.
+            after: `next` of the page before: only models whose names come after it.
+        """
+        more = self.store.models(_one_more(limit), after)
+        found = more[:limit]
+        next_page = found[-1].name if found and len(more) > len(found) else None
+        return results.ModelList(self.place.name, found, next_page)
 
     def model_names(self) -> list[str]:
         """Every registered name, also of models that have no version left."""
@@ -128,8 +136,7 @@ class RegistryLists:
         near = found if self.store.parts.in_folder else []  # each file would be a request
         damaged = {version.ref: self.store.damaged(version) for version in near}
         unreadable = {version.ref: self.store.unreadable(version) for version in near}
-        best, objective = self.store.best(model) or (None, "")
-        direction, _, metric = objective.partition(" ")
+        best, best_by = self.best(model)
         return results.VersionList(
             self.place.name,
             found,
@@ -138,8 +145,14 @@ class RegistryLists:
             {ref: problems for ref, problems in damaged.items() if problems},
             {ref: place for ref, place in unreadable.items() if place},
             best,
-            better_when(metric, direction) if best else "",
+            best_by,
         )
+
+    def best(self, model: str) -> tuple[Version | None, str]:
+        """The version that `model@best` means, and by what; None and "" if nothing ranks them."""
+        best, objective = self.store.best(model) or (None, "")
+        direction, _, metric = objective.partition(" ")
+        return best, better_when(metric, direction) if best else ""
 
     def metric_names(self, model: str) -> list[str]:
         """The metrics of a model's newest versions, which a list can be sorted by."""

@@ -148,8 +148,8 @@ def read_settings(file: Path) -> Settings:
     )
 
 
-def data_folder(variable: str) -> Path:
-    """The user's data folder for mlreg.
+def data_folder(variable: str, name: str = "mlreg") -> Path:
+    """The user's data folder for mlreg, or for a part of it.
 
     Raises:
         UsageError: HOME is not known; the message names the variable to set.
@@ -157,7 +157,7 @@ def data_folder(variable: str) -> Path:
     import platformdirs  # takes 11 ms, so only if it is needed
 
     with _homeless(variable):
-        return Path(platformdirs.user_data_dir("mlreg", appauthor=False)).expanduser()
+        return Path(platformdirs.user_data_dir(name, appauthor=False)).expanduser()
 
 
 def cache_folder(name: str) -> Path:

@@ -30,17 +30,20 @@ class FreshEnvironment:
 
     Args:
         folder: where it is made.
+
+    Attributes:
+        packages: the folder that pip installs into.
     """
 
     def __init__(self, folder: Path) -> None:
         venv.create(folder, symlinks=True)
         self._bin = folder / "bin"
-        (site,) = folder.glob("lib/python*/site-packages")
+        (self.packages,) = folder.glob("lib/python*/site-packages")
         # a path file in one of these folders is read as well: an editable install has one
         found = [path for path in sys.path if Path(path).name == "site-packages"]
         lines = [f"import site; site.addsitedir({path!r})" for path in found]
         lines.append(str(Path(registry_core.__file__).parents[1]))
-        (site / "what_the_tests_have.pth").write_text("\n".join(lines) + "\n")
+        (self.packages / "what_the_tests_have.pth").write_text("\n".join(lines) + "\n")
         for command in ("mlreg", "pip", "pytest"):
             script = self._bin / command
             script.write_text(f'#!/bin/sh\nexec "{self._bin}/python" -m {command} "$@"\n')

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 from fakes import TABLE_PLUGIN, FakeBackend, Recorder, run_context, standard_report, write_project
-from hostile_files import sound
+from hostile_files import ExaminerHere, sound
 from store_helpers import leftovers
 
 from registry_core.errors import Interrupted
@@ -151,7 +151,7 @@ class Project:
 
     def import_model(self, **choices):
         spec, file = spec_from_preset(self.plugins, **choices), sound(self.folder / "model.keras")
-        return import_model(spec, file, self.store, self.context())
+        return import_model(spec, file, self.store, self.context(), ExaminerHere())
 
     # --- what is recorded ------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import random
 import signal
 import sqlite3
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from registry_core.errors import MlregError
 from registry_core.records import Version
@@ -138,6 +141,18 @@ def start_child(action: Callable[[], object]) -> int:
 
 def wait_for(process: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def steps(config: pytest.Config, one_in: int) -> range:
+    """The numbers of steps to break at: all with --exhaustive, else one in so many, drawn.
+
+    More than anything here has. MLREG_POINTS_SEED draws the same ones again.
+    """
+    if config.option.exhaustive:
+        return range(1, 500)
+    seed = os.environ["MLREG_POINTS_SEED"]
+    print(f"MLREG_POINTS_SEED={seed}")
+    return range(random.Random(seed).randint(1, one_in), 500, one_in)
 
 
 def break_at(number: int, fault: Callable[[], None]) -> None:

@@ -158,7 +158,7 @@ def test_a_team_registry_is_named_by_the_file_or_the_environment(tmp_path, monke
     place = registry_place(None, settings)
     assert (place.index, place.objects, place.cache_gb) == (INDEX, OBJECTS, 2.5)
     assert place.name == f"{INDEX} and {OBJECTS}"
-    assert place.folder.parent.name == "team"
+    assert place.folder.parent.name == "mlreg-team"
     assert registry_place(tmp_path, settings).index == ""
     monkeypatch.setenv("MLREG_INDEX", "postgresql://ann:secret@db.example/other")
     other = registry_place(None, settings)

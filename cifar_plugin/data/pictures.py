@@ -10,7 +10,7 @@ import numpy as np
 
 from cifar_plugin.config import IMAGE_SHAPE
 from cifar_plugin.data.arrays import Bytes
-from mlreg import Progress
+from mlreg import DataError, Progress
 
 # what Pillow calls them -> what their names end in
 FORMATS = {
@@ -29,7 +29,7 @@ _WHITE = (255, 255, 255)
 def read_pictures(paths: Sequence[Path], progress: Progress) -> Bytes:
     """Decode pictures of any size.
 
-    Of a picture that is no square, the middle is taken; one of another size is resized. What is
+    A picture that is not square is cropped to its middle; one of another size is resized. What is
     transparent becomes white. A 32 × 32 picture keeps every pixel.
 
     Args:
@@ -40,11 +40,24 @@ def read_pictures(paths: Sequence[Path], progress: Progress) -> Bytes:
         (pictures, 32, 32, 3) uint8, RGB.
 
     Raises:
-        OSError: a file cannot be read, is no picture of a known format, or is cut short.
-        ValueError, SyntaxError: it is damaged.
-        PIL.Image.DecompressionBombError: it has more pixels than Pillow regards as safe.
+        DataError: a file cannot be read, is no picture of a known format, is damaged, or has more
+            pixels than Pillow regards as safe.
     """
-    return np.stack([_read(path, progress) for path in paths])
+    return np.stack([_read_or_say_why(path, progress) for path in paths])
+
+
+def _read_or_say_why(path: Path, progress: Progress) -> Bytes:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return _read(path, progress)
+    except UnidentifiedImageError:
+        raise DataError(f"It is not a picture that can be read: {', '.join(FORMATS)}.") from None
+    except Image.DecompressionBombError:
+        raise DataError("It has too many pixels to be decoded safely.") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"It is damaged or cannot be read: {reason}.") from error
 
 
 def _read(path: Path, progress: Progress) -> Bytes:
@@ -64,8 +77,8 @@ def _read(path: Path, progress: Progress) -> Bytes:
                 image = Image.alpha_composite(image, layer).convert("RGB")
             if image.size != (width, height):
                 progress.say(
-                    f"pictures of other sizes are made {width} × {height}, from the middle of what "
-                    "is no square"
+                    f"Pictures of other sizes are cropped to a square and resized to "
+                    f"{width} × {height}"
                 )
                 image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     return np.asarray(image)

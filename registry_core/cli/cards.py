@@ -26,6 +26,10 @@ OutputOption = Annotated[
 # where both go without -o
 _STDOUT = Path("-")
 
+# what the names of the files may end in
+_MARKDOWN = (".md", ".markdown", ".txt")
+_JSON = (".json",)
+
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
 
@@ -44,7 +48,7 @@ def card(
     made = session.open().card(parse_words(reference))
     out = None if out == _STDOUT else out
     if out is not None:
-        _write(made.text, out, overwrite, f"mlreg card {made.version} -o")
+        _write(made.text, out, overwrite, f"mlreg card {made.version} -o", _MARKDOWN)
     if as_json:
         output.print_json({**made.to_json(), "path": None if out is None else str(out)})
     elif out is None:
@@ -68,7 +72,7 @@ def bom(
     made = session.open().bom(parse_words(reference))
     out = None if out == _STDOUT else out
     if out is not None:
-        _write(made.text, out, overwrite, f"mlreg bom {made.version} -o")
+        _write(made.text, out, overwrite, f"mlreg bom {made.version} -o", _JSON)
     if as_json:
         output.print_json({**made.to_json(), "path": None if out is None else str(out)})
     elif out is None:
@@ -77,10 +81,8 @@ def bom(
         output.print_text(f"Wrote the bill of materials of {made.version} to {out}")
 
 
-def _write(text: str, path: Path, overwrite: bool, command: str) -> None:
+def _write(text: str, path: Path, overwrite: bool, command: str, endings: tuple[str, ...]) -> None:
     """Write a document; it appears complete or not at all."""
     from registry_core.exports.outputs import Output
 
-    place = Output(path, folder=False, overwrite=overwrite, command=command, fallback=path)
-    with place.draft() as draft:
-        draft.write_text(text, "utf-8")
+    Output(path, False, overwrite, command, fallback=path, endings=endings).write_text(text)

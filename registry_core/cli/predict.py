@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from registry_core.lifecycle.predict import Predictions
     from registry_core.registry import Registry
+
+# A command to type has at most this many words of the user.
+_NAMED = 4
 
 # More than any model has, and than any memory holds: what a typing error may be.
 _MOST = 1_000_000
@@ -91,7 +95,7 @@ def predict(
         raise UsageError("--csv and --json exclude each other.", "Leave one out.")
     registry = session.open()
     ref, paths = _reference_and_paths(words, registry)
-    page = _Page(ref, review, overwrite) if review is not None else None
+    page = _Page(words, review, overwrite) if review is not None else None
     live = not (as_csv and streams.out().isatty())
     show = _csv if as_csv else _answers if quiet else None
     with watched(quiet or not live) as (observer, interrupts):
@@ -160,18 +164,20 @@ class _Page:
     """The page of `--review`.
 
     Args:
-        ref: the version, as it was typed.
+        words: the version and the files, as they were typed.
         path: where to write it.
         overwrite: whether it may replace a file.
     """
 
-    def __init__(self, ref: Ref, path: Path, overwrite: bool) -> None:
+    def __init__(self, words: Sequence[str], path: Path, overwrite: bool) -> None:
         from registry_core.exports.outputs import Output
+        from registry_core.reports.html import ENDINGS
         from registry_core.reports.review import Review
 
-        command = f"mlreg predict {ref} FILE --review"
-        fallback = path.with_name(f"{path.stem}-2{path.suffix}")
-        self._output = Output(path, False, overwrite, command, fallback)
+        named = shlex.join(words) if len(words) <= _NAMED else f"{shlex.quote(words[0])} FILE"
+        command = f"mlreg predict {named} --review"
+        fallback = Path("review.html") if str(path) == "-" else path
+        self._output = Output(path, False, overwrite, command, fallback, endings=ENDINGS)
         with _named_by_review():
             self._output.check()
         self._review = Review()
@@ -184,8 +190,8 @@ class _Page:
     def write(self, found: Predictions) -> None:
         lost = [(each.name, each.why) for each in found.unreadable]
         text = self._review.page(found.version.ref, found.score, lost)
-        with _named_by_review(), self._output.draft(".html") as draft:
-            draft.write_text(text, "utf-8")
+        with _named_by_review():
+            self._output.write_text(text)
         output.print_note(f"Wrote {self._output.path}")
 
 

@@ -57,7 +57,8 @@ def report(
 
     The report is one HTML file that needs no network: curves, mistakes, data, settings, promotion
     checks. Without -o, its name is made of the model and the numbers. With --json, the content is
-    printed, and written only with -o or --open.
+    printed, and written only with -o or --open. If a damaged file leaves it incomplete, it is
+    written all the same, and the exit status is 6.
     """
     from registry_core.terminal.progress import report_progress
 
@@ -79,6 +80,8 @@ def report(
         from registry_core.cli.opening import open_file
 
         open_file(path)
+    if found.error is not None:
+        raise found.error
 
 
 def file_stem(versions: Sequence[str]) -> str:
@@ -95,8 +98,9 @@ def file_stem(versions: Sequence[str]) -> str:
 def _write(found: Report, path: Path, usual: Path, overwrite: bool) -> None:
     """Write the page; it appears complete or not at all."""
     from registry_core.exports.outputs import Output
+    from registry_core.reports.html import ENDINGS
 
     command = f"mlreg report {shlex.join(found.versions)} -o"
-    place = Output(path, folder=False, overwrite=overwrite, command=command, fallback=usual)
-    with place.draft() as draft:
-        draft.write_text(found.to_html(), "utf-8")
+    place = Output(path, False, overwrite, command, fallback=usual, endings=ENDINGS)
+    place.check()
+    place.write_text(found.to_html())

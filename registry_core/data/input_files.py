@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -47,10 +48,12 @@ class Unreadable:
     Args:
         name: of the file, or of a part of it: `houses.csv:3`.
         why: in a sentence.
+        command: what to type to look into it; empty if nothing is known.
     """
 
     name: str
     why: str
+    command: str = ""
 
     def to_json(self) -> dict[str, str]:
         return {"name": self.name, "why": self.why}
@@ -112,25 +115,26 @@ def _of_path(
     first = source.stdin_suffix or next(iter(suffixes), "")
     try:
         if name == STANDARD_INPUT and source.stdin is not None:
-            yield _copied(source.stdin.fileno(), STDIN_NAME, folder, first, check)
+            yield _filled(_copied(source.stdin.fileno(), STDIN_NAME, folder, first, check))
             return
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
             yield from _of_folder(path, suffixes)
         elif stat.S_ISREG(found.st_mode):
-            yield InputFile(path, name, found.st_size)
+            yield _filled(InputFile(path, name, found.st_size))
         elif stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode):
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                yield _copied(descriptor, name, folder, path.suffix or first, check)
+                yield _filled(_copied(descriptor, name, folder, path.suffix or first, check))
             finally:
                 os.close(descriptor)
         else:
             yield Unreadable(name, "It is neither a file nor a folder.")
     except FileNotFoundError:
-        yield Unreadable(name, "There is no such file.")
+        above = next(each for each in path.parents if each.exists() or each == each.parent)
+        yield Unreadable(name, "There is no such file.", _listing(above))
     except (OSError, ValueError) as error:  # a ValueError for a zero byte in a name
-        yield Unreadable(name, _reason(error))
+        yield Unreadable(name, _reason(error), _listing(path.parent))
 
 
 def _of_folder(top: Path, suffixes: Sequence[str]) -> Iterator[InputFile | Unreadable]:
@@ -145,17 +149,27 @@ def _of_folder(top: Path, suffixes: Sequence[str]) -> Iterator[InputFile | Unrea
             try:
                 found = path.stat()
             except OSError as error:
-                yield Unreadable(str(path), _reason(error))
+                yield Unreadable(str(path), _reason(error), _listing(path.parent))
                 some = True
                 continue
             if stat.S_ISREG(found.st_mode):
-                yield InputFile(path, str(path), found.st_size)
+                yield _filled(InputFile(path, str(path), found.st_size))
                 some = True
     for problem in problems:
-        yield Unreadable(str(problem.filename), _reason(problem))
+        yield Unreadable(str(problem.filename), _reason(problem), _listing(top))
     if not some and not problems:
         kinds = f" that ends in {', '.join(suffixes)}" if suffixes else ""
-        yield Unreadable(str(top), f"The folder has no file{kinds}.")
+        yield Unreadable(str(top), f"The folder has no file{kinds}.", _listing(top))
+
+
+def _filled(file: InputFile) -> InputFile | Unreadable:
+    """The file, unless it is empty: no plugin has to tell that from a damaged one."""
+    return file if file.size else Unreadable(file.name, "It is empty.")
+
+
+def _listing(folder: Path) -> str:
+    """The command that shows what is in a folder, and who may read it."""
+    return f"ls -l {shlex.quote(str(folder))}"
 
 
 def _fits(name: str, suffixes: Sequence[str]) -> bool:

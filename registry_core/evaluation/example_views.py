@@ -132,7 +132,7 @@ def _is_picture(array: np.ndarray) -> bool:
 
 
 def _row(parts: list[tuple[str, np.ndarray]]) -> tuple[tuple[str, Value], ...]:
-    """The values of scalars and short vectors, up to `MAX_NAMES`."""
+    """The values of scalars and short vectors, up to `MAX_NAMES`, and how many more there are."""
     row: list[tuple[str, Value]] = []
     for name, array in parts:
         if array.size == 1:
@@ -142,9 +142,8 @@ def _row(parts: list[tuple[str, np.ndarray]]) -> tuple[tuple[str, Value], ...]:
                 (f"{name or 'input'}[{place}]", _cell(value))
                 for place, value in enumerate(array.tolist())
             ]
-        if len(row) >= MAX_NAMES:
-            break
-    return tuple(row[:MAX_NAMES])
+    more = len(row) - MAX_NAMES
+    return (*row[:MAX_NAMES], ("not shown", f"{more:,} more")) if more > 0 else tuple(row)
 
 
 def _cell(value: Any) -> Value:

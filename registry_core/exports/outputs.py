@@ -48,6 +48,8 @@ class Output:
         fallback: a path that would work, for the same line.
         numbered: the destination is a numbered folder in the folder that the user named, which may
             hold others and is made if it does not exist: what TensorFlow Serving watches.
+        endings: extensions that the name may have, with the usual one first; a name without an
+            extension is fine too. Empty takes any.
     """
 
     path: Path
@@ -56,18 +58,21 @@ class Output:
     command: str
     fallback: Path
     numbered: bool = False
+    endings: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse a path that cannot be written, before anything is computed for it.
 
         Raises:
-            UsageError: something exists there that is not replaced, or the path is invalid.
+            UsageError: something exists there that is not replaced, the path is invalid, or its
+                name is that of another kind of file.
             StorageError: the path cannot be examined.
         """
         if str(self._named) == "-":
             raise self._refused(
-                "Exports cannot go to standard output: '-' is not a file.", "Name a file with -o."
+                "A file is written, and '-' means standard output.", "Name a file with -o."
             )
+        self._check_ending()
         try:
             if self.numbered:
                 self._check_numbered()
@@ -102,10 +107,26 @@ class Output:
         except OSError as error:
             raise self._failed(error) from error
 
+    def write_text(self, text: str) -> None:
+        """Write a text in UTF-8, as `draft` does."""
+        with self.draft(self.path.suffix) as draft:
+            draft.write_text(text, "utf-8")
+
     @property
     def _named(self) -> Path:
         """The path that the user named."""
         return self.path.parent if self.numbered else self.path
+
+    def _check_ending(self) -> None:
+        ending = self.path.suffix.lower()
+        if not self.endings or not ending or ending in self.endings:
+            return
+        right = _free(self.path.with_suffix(self.endings[0]))
+        raise UsageError(
+            f"{shown(self.path.name)} would hold another kind of file than its name says.",
+            f"Name a file that ends in {' or '.join(self.endings)} with -o.",
+            f"{self.command} {shlex.quote(str(right))}",
+        )
 
     def _check_numbered(self) -> None:
         around = self._named

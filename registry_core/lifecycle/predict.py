@@ -67,15 +67,18 @@ class Predictions:
         if not lost:
             return None
         if not found:
-            what = "it" if lost == 1 else f"any of the {lost:,}"
-            return DataError(
-                f"Nothing was predicted: {self.version.ref} could not read {what}.",
-                "The reasons are above." if lost > 1 else self.unreadable[0].why,
+            what = self.unreadable[0].name if lost == 1 else f"all {lost:,} inputs"
+            predicted = f"Nothing was predicted: {what} could not be read."
+        else:
+            predicted = (
+                f"{counted(lost, 'input')} could not be read; {counted(found, 'example')} "
+                f"{'was' if found == 1 else 'were'} predicted."
             )
+        command = next((each.command for each in self.unreadable if each.command), "")
         return DataError(
-            f"{counted(lost, 'input')} could not be read; {counted(found, 'example')} "
-            f"{'was' if found == 1 else 'were'} predicted.",
-            "The reasons are above.",
+            predicted,
+            self.unreadable[0].why if lost == 1 else "The reasons are above.",
+            command or "mlreg predict --help",
         )
 
     def to_json(self) -> dict[str, Any]:

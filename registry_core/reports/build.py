@@ -33,7 +33,8 @@ def build_report(source: ReportSource) -> Report:
         *shown("How to load it", overview.loading, source),
     ]
     versions = [source.version.ref] if source.version else []
-    return Report(source.name, overview.subtitle(source), sections, versions)
+    problems = list(dict.fromkeys(source.problems.values()))
+    return Report(source.name, overview.subtitle(source), sections, versions, problems)
 
 
 def _of_plugins(source: ReportSource) -> list[Section]:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from registry_core.evaluation.summary_stats import MeanDifference
     from registry_core.types import Observer
 
+# what a comparison shows of each version; see `ReportSource.problems`
+_READ = ("manifest", "results", "examples", "group")
+
 _MEASURES = {
     "accuracy": ("class", "Recall of each class"),
     "f1": ("label", "F1 of each label"),
@@ -88,7 +91,10 @@ def compare_report(
     ]
     title = f"{', '.join(others)} against {baseline}"
     made = dict.fromkeys(f"{each.dataset}, preset {each.preset}" for each in compared.versions)
-    return Report(clip(title, 200), clip("; ".join(made)), sections, names)
+    problems = dict.fromkeys(
+        problem for source in sources for part, problem in source.problems.items() if part in _READ
+    )
+    return Report(clip(title, 200), clip("; ".join(made)), sections, names, list(problems))
 
 
 def _groups(

@@ -28,6 +28,9 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+# what the file's name may end in
+ENDINGS = (".html", ".htm")
+
 # what the file may load: its own style, and pictures that are inside it
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "

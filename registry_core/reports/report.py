@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from registry_core.errors import IntegrityError
+from registry_core.formatting import counted
+from registry_core.reports.wording import VERIFY
 from registry_core.sections import Section
 
 
@@ -18,12 +21,27 @@ class Report:
         subtitle: a line below it.
         sections: from top to bottom.
         versions: the references of the versions; empty for a run that is not registered yet.
+        problems: what could not be read, as sentences; empty if the report is complete.
     """
 
     title: str
     subtitle: str
     sections: Sequence[Section]
     versions: Sequence[str] = ()
+    problems: Sequence[str] = ()
+
+    @property
+    def error(self) -> IntegrityError | None:
+        """The error that sums up what could not be read; None if the report is complete."""
+        if not self.problems:
+            return None
+        more = len(self.problems) - 1
+        return IntegrityError(
+            f"The report of {self.title} is not complete: {self.problems[0]}"
+            + (f" (and {counted(more, 'more problem')})" if more else ""),
+            "It says what is missing, and has the rest.",
+            VERIFY,
+        )
 
     def to_html(self) -> str:
         """The report as one HTML file that loads nothing from elsewhere."""
@@ -37,4 +55,5 @@ class Report:
             "subtitle": self.subtitle,
             "versions": list(self.versions),
             "sections": [section.to_json() for section in self.sections],
+            "problems": list(self.problems),
         }

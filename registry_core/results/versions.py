@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelList(Listing[ModelSummary]):
-    """The models of a registry, by name."""
+    """The models of a registry, by name.
+
+    Args:
+        registry: the registry's folder.
+        models: the models.
+        next: the last one's name if the limit cut the list there, for `after`; None at its end.
+    """
 
     registry: str
     models: Sequence[ModelSummary]
+    next: str | None = None
 
     @property
     def _items(self) -> Sequence[ModelSummary]:

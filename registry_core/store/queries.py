@@ -27,10 +27,10 @@ class Queries:
     def __init__(self, access: Transactions) -> None:
         self._access = access
 
-    def models(self) -> list[ModelSummary]:
-        """Every model, by name."""
+    def models(self, limit: int | None = None, after: str = "") -> list[ModelSummary]:
+        """Models by name, at most `limit` of those whose names come after `after`."""
         with self._access.reading("listing models") as view:
-            return view.models()
+            return view.models(limit, after)
 
     def model_names(self) -> list[str]:
         """Every registered name, whether or not it still has versions."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from registry_core.errors import (
     BusyError,
     DamagedIndexError,
+    MissingRoleError,
     MlregError,
-    RefusedError,
     StorageError,
 )
 
@@ -94,7 +94,7 @@ def translate_storage_errors(
     Raises:
         BusyError: another process held the index for too long.
         StorageError: the disk is full, read-only, or failing, or a permission is missing.
-        RefusedError: the user's role in the database may not do this.
+        MissingRoleError: the user's role in the database may not do this.
         DamagedIndexError: the index is damaged.
     """
     try:
@@ -240,7 +240,7 @@ def _of_database(
                 command or "mlreg env",
             )
         case Fault.DENIED:
-            return RefusedError(f"{_sentence(str(error))}, while {doing}.", remedy(""), command)
+            return MissingRoleError(f"{_sentence(str(error))}, while {doing}.", remedy(""), command)
         case Fault.REFUSED:
             return _refused(error, doing)
 

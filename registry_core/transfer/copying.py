@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from registry_core.errors import (
     DamagedIndexError,
     IntegrityError,
+    MissingRoleError,
     MlregError,
     RefusedError,
 )
@@ -96,7 +97,7 @@ class Copying:
         for each in wanted:
             try:
                 done.append(self._copy(each, progress, examined))
-            except DamagedIndexError:
+            except (DamagedIndexError, MissingRoleError):
                 raise  # of the registry, not of a version
             except (IntegrityError, RefusedError) as error:
                 done.append(Copied(each.ref, each.digest, "refused", error=_named(error, each.ref)))

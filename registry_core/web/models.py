@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from registry_core.errors import MlregError, UsageError
 from registry_core.refs import Ref, check_model_name, parse_ref
-from registry_core.results import ModelList, VersionList
+from registry_core.results import VersionList
 from registry_core.web.site import PAGE_ROWS, View, attempt, parsed
 
 if TYPE_CHECKING:
@@ -40,33 +40,27 @@ class ModelRow:
 
 
 def list_models(site: Site, request: Request) -> View:
-    """Every model: its versions, the latest one, its aliases, the best metric."""
-    found = site.registry.models()
+    """A page of models: their versions, the latest one, their aliases, the best metric."""
     after = request.query_params.get("after", "")
     if after:
         parsed(check_model_name, after)
-    later = [summary for summary in found if summary.name > after]
-    shown = later[:PAGE_ROWS]
-    rest = shown[-1].name if len(later) > len(shown) else None
+    found = site.registry.models(PAGE_ROWS, after=after)
     return View(
         "models.html",
         {
             "title": "Models",
-            "rows": [_model_row(site, summary) for summary in shown],
-            "next": site.url(after=rest) if rest else None,
+            "rows": [_model_row(site, summary) for summary in found],
+            "next": site.url(after=found.next) if found.next else None,
             "first": site.url() if after else None,
         },
-        {**ModelList(found.registry, shown).to_json(), "next": rest},
+        {**found.to_json(), "next": found.next},
     )
 
 
 def _model_row(site: Site, summary: ModelSummary) -> ModelRow:
     alerts: list[MlregError] = []
-    found = attempt(lambda: site.registry.versions(summary.name, limit=1, check_files=True), alerts)
-    error = alerts[0] if alerts else None
-    if found is None:
-        return ModelRow(summary, None, "", error)
-    return ModelRow(summary, found.best, found.best_by, error)
+    best, by = attempt(lambda: site.registry.best(summary.name), alerts) or (None, "")
+    return ModelRow(summary, best, by, alerts[0] if alerts else None)
 
 
 def list_versions(site: Site, request: Request) -> View:
@@ -167,6 +161,7 @@ def show_version(site: Site, request: Request) -> View:
             "damage": checked.damaged.get(version.ref, ()) if checked else (),
             "unreadable": checked.unreadable.get(version.ref) if checked else None,
             "group": version.group if details and len(details.together) > 1 else "",
+            "signatures": details.signatures if details else (),
             "report": report,
             "alerts": list({str(error): error for error in alerts}.values()),
             # what an address says is shown only if it is so

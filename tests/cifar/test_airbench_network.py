@@ -1,10 +1,8 @@
 """The network as it is trained, and as it is registered in layers of Keras's own."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from cli_helpers import keras_python
 
 from cifar_plugin.airbench.config import PRESETS, AirbenchConfig
 from registry_core.types import ArraySplit, DataSplits
@@ -151,6 +149,7 @@ def test_convolutions_are_initialized_to_the_identity():
     assert 0.1 < np.abs(others).max() <= 1 / 6 and np.unique(others).size == others.size
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_the_whitening_kernel_is_fixed():
     """It is computed from images before training; only its bias is trained."""
@@ -165,6 +164,7 @@ def test_the_whitening_kernel_is_fixed():
     assert (layer.bias.numpy() != bias).any()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_the_registered_model_predicts_as_the_trained_one(model):
     """One view, in other layers, gives the same logits."""
@@ -189,28 +189,28 @@ def test_predictions_are_means_over_six_views(model):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.processes
-def test_the_registered_model_loads_without_the_plugin(model, tmp_path):
-    """In a process with only Keras, from both formats, compiled."""
-    images = noise(10, seed=2)
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_the_registered_model_loads_without_the_plugin(model, tmp_path, name):
+    """In a process without it, compiled."""
+    images = noise(4, seed=2)
     inference = registered(model)
     np.save(tmp_path / "images.npy", images)
     np.save(tmp_path / "expected.npy", inference.predict(images, verbose=0))
-    inference.save(tmp_path / "model.keras")
-    inference.save(tmp_path / "model.h5")
+    inference.save(tmp_path / name)
     script = (
         "import sys, numpy as np, keras\n"
         "images, expected = np.load('images.npy'), np.load('expected.npy')\n"
-        "for name in ('model.keras', 'model.h5'):\n"
-        "    model = keras.saving.load_model(name, safe_mode=True)\n"
-        "    np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-5)\n"
-        "    measured = model.evaluate(images, np.arange(10), verbose=0, return_dict=True)\n"
-        "    assert set(measured) == {'loss', 'accuracy'}, measured\n"
+        "model = keras.saving.load_model(sys.argv[1], safe_mode=True)\n"
+        "np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-5)\n"
+        "measured = model.evaluate(images, np.arange(4), verbose=0, return_dict=True)\n"
+        "assert set(measured) == {'loss', 'accuracy'}, measured\n"
         "assert not [name for name in sys.modules if name.startswith('cifar_plugin')]\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
+    done = keras_python("-c", script, name, cwd=tmp_path)
+    assert done.status == 0, done.stderr
 
 
 @pytest.mark.gate

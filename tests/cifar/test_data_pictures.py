@@ -8,6 +8,7 @@ from PIL import Image
 
 from cifar_plugin.data.pictures import read_pictures
 from cifar_plugin.plugin import mlreg_input_suffixes
+from mlreg import DataError
 
 
 class Progress:
@@ -50,7 +51,7 @@ def test_of_a_wide_picture_the_middle_is_taken_and_resized(read):
     image = read(Image.fromarray(pixels))
     assert (image.shape, image.dtype) == ((32, 32, 3), np.uint8)
     assert (image[4:-4, 4:-4] == (0, 255, 0)).all()
-    assert "made 32 × 32" in read.said[0]
+    assert "resized to 32 × 32" in read.said[0]
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "LA", "CMYK", "I;16"])
@@ -83,11 +84,23 @@ def test_a_turned_photograph_is_read_upright(read):
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
-def test_what_is_no_picture_raises(tmp_path, content):
+def test_what_is_no_picture_is_said_with_the_formats_that_can_be_read(tmp_path, content):
+    """Not with the name of an exception."""
     file = tmp_path / "x.png"
     file.write_bytes(content)
-    with pytest.raises((OSError, ValueError, SyntaxError)):
+    with pytest.raises(DataError, match=r"not a picture that can be read: PNG, JPEG.*TIFF\."):
         read_pictures([file], Progress())
+
+
+def test_a_picture_that_is_cut_short_or_too_large_is_said_to_be_so(tmp_path, monkeypatch):
+    """A small file can hold more pixels than memory does."""
+    noise(32, 32).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:1500])
+    with pytest.raises(DataError, match=r"It is damaged or cannot be read: .*truncated"):
+        read_pictures([tmp_path / "cut.png"], Progress())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(DataError, match="too many pixels"):
+        read_pictures([tmp_path / "whole.png"], Progress())
 
 
 def test_a_folders_pictures_are_known_by_their_names():

@@ -183,7 +183,7 @@ def extended(line: str, words: list[str]) -> str:
     return line[:start] + os.path.commonprefix(words)  # noqa: RUF071 - of letters
 
 
-@pytest.mark.exhaustive(keep=5)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("line", "words"), COMPLETED, ids=[line for line, _ in COMPLETED])
 def test_bash_completes_it(bash, line, words):
@@ -199,7 +199,7 @@ def test_bash_completes_it(bash, line, words):
         assert listed == [word[cut:] for word in words]
 
 
-@pytest.mark.exhaustive(keep=5)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize(("line", "words"), COMPLETED, ids=[line for line, _ in COMPLETED])
 def test_zsh_completes_it(zsh, line, words):
@@ -212,7 +212,7 @@ def test_zsh_completes_it(zsh, line, words):
         assert "flowers_plugin.py" not in listed
 
 
-@pytest.mark.exhaustive(keep=5)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize(("line", "words"), COMPLETED, ids=[line for line, _ in COMPLETED])
 def test_fish_completes_it(fish, line, words):
@@ -224,6 +224,7 @@ def test_fish_completes_it(fish, line, words):
     ]
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_an_installed_script_completes_in_a_new_shell(project, tmp_path, shell):

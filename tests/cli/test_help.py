@@ -58,7 +58,7 @@ def test_every_help_line_is_short_and_a_sentence(path, command):
         assert line.endswith("."), line
 
 
-@pytest.mark.exhaustive(keep=20)
+@pytest.mark.exhaustive(keep=6)
 @pytest.mark.gate(keep=4)
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=NAMES)
 def test_a_help_page_fits_the_terminal_in_ascii(page, path, command):
@@ -78,6 +78,7 @@ def test_a_wide_terminal_is_used(page):
     assert len(page(["run"], 200).splitlines()) < len(page(["run"], 80).splitlines())
 
 
+@pytest.mark.exhaustive(keep=20)
 @pytest.mark.gate(keep=14)
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=NAMES)
 def test_every_example_can_be_typed(path, command):

@@ -293,7 +293,7 @@ def run_in(odd: Odd, folder: Path, lines: list[str]) -> tuple[dict[str, int], st
     return json.loads(told.read_text()), written.read_bytes().decode(errors="replace")
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_no_surroundings_make_a_bug_of_a_command_that_reads(original, tmp_path, name):

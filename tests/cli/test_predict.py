@@ -141,6 +141,14 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(run):
         (["flowers@1", "a.csv", "--csv", "--json"], "exclude each other"),
         (["flowers@9", "a.csv"], "flowers"),
         (["flowers@1", "a.csv", "--review", "no/page.html"], "does not exist"),
+        (
+            ["flowers@1", "a.csv", "--review", "page.csv"],
+            "Try: mlreg predict flowers@1 a.csv --review page.html",
+        ),
+        (
+            ["flowers@1", "a.csv", "--review", "-"],
+            "Try: mlreg predict flowers@1 a.csv --review review.html",
+        ),
     ]
     for (words, said), done in zip(
         refused, run(*(["predict", *words] for words, _ in refused)), strict=True

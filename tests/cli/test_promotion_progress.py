@@ -54,7 +54,7 @@ def store(request, tmp_path):
     return store
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("words", ["promote dummy@2 production --json", "compare dummy@1 dummy@2"])
 def test_a_long_comparison_says_how_far_it_is_and_a_signal_stops_it(store, words):
@@ -78,7 +78,7 @@ def test_a_long_comparison_says_how_far_it_is_and_a_signal_stops_it(store, words
     assert [row.version for row in store.ledger("dummy", alias="production")] == [1]
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("option", ["-q", "--json"])
 def test_a_comparison_that_takes_seconds_writes_its_result_alone(store, option):

@@ -700,6 +700,7 @@ BAD_NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
 def test_a_bad_name_is_refused_and_nothing_is_written(store, capfd, name):
@@ -783,6 +784,7 @@ def test_mlreg_alone_shows_what_it_can_do():
     assert forked_mlreg("--version").stdout.count(".") == 2
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=3)
 @pytest.mark.parametrize(
     ("words", "unbuffered"),
@@ -879,6 +881,7 @@ def test_plugins_are_listed_without_being_imported(tmp_path):
     assert "\x1b" not in table.stdout + table.stderr
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("content", "place"),

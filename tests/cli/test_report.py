@@ -7,6 +7,7 @@ import getpass
 import pytest
 from cli_helpers import assert_error, damage, fill, in_turn
 from report_helpers import Page
+from store_helpers import blob
 
 pytestmark = pytest.mark.processes
 
@@ -50,6 +51,22 @@ def test_a_report_is_written_beside_the_user(ask, tmp_path):
     }  # fmt: skip
 
 
+def test_a_name_that_says_another_kind_of_file_is_refused(ask, tmp_path):
+    """A report is HTML, a card Markdown: a program would open `report.pdf` in vain."""
+    (tmp_path / "r.html").touch()
+    pdf, plain = ask("flowers@1 -o r.pdf", "flowers@1 -o r")
+    assert_error(pdf, 2, "'r.pdf' would hold another kind of file", "report flowers@1 -o r-2.html")
+    assert plain.status == 0
+    card, bom = in_turn(
+        [["card", "flowers@1", "-o", "c.html"], ["bom", "flowers@1", "-o", "b.xml"]],
+        tmp_path,
+        MLREG_HOME=str(tmp_path / "registry"),
+    )
+    assert_error(card, 2, "Name a file that ends in .md", "mlreg card flowers@1 -o c.md")
+    assert_error(bom, 2, "Name a file that ends in .json", "mlreg bom flowers@1 -o b.json")
+    assert {each.name for each in tmp_path.iterdir()} == {"r", "r.html", "registry"}
+
+
 def test_json_is_the_content_and_writes_nothing_that_was_not_asked_for(ask, tmp_path):
     """With -o it is written too."""
     shown, written = ask("flowers@1 --json", "flowers@1 flowers@2 --json -o both.html")
@@ -60,11 +77,24 @@ def test_json_is_the_content_and_writes_nothing_that_was_not_asked_for(ask, tmp_
     assert [each.name for each in tmp_path.glob("*.html")] == ["both.html"]
 
 
-def test_a_damaged_version_has_a_report(ask, store):
-    """It is the place where a person learns of the damage."""
-    damage(store, store.versions("flowers")[0], "figures/loss.png")
-    (done,) = ask("flowers@3")
-    assert done.status == 0
+def test_a_damaged_version_has_a_report(ask, store, tmp_path):
+    """A script learns of the damage by the status, unless the report does not show that file."""
+    damage(store, store.versions("flowers")[0])
+    record = blob(store, store.versions("flowers")[1].digest)
+    record.chmod(0o600)
+    record.write_bytes(b"{}")
+    whole, torn, both = ask("flowers@3", "flowers@2", "flowers@3 flowers@2 --json")
+    assert (whole.status, whole.stderr) == (0, "")
+    assert_error(
+        torn,
+        6,
+        "The report of flowers@2 is not complete",
+        "Try: mlreg verify",
+        shown="Wrote the report of flowers@2 to flowers-2.html",
+    )
+    assert "cannot be read" in Page((tmp_path / "flowers-2.html").read_text("utf-8")).text
+    assert both.status == 6
+    assert len(both.json["problems"]) == 1
 
 
 def test_without_a_display_open_says_where_the_file_is_and_how_to_get_it(ask, tmp_path):

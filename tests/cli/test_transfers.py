@@ -90,6 +90,7 @@ def test_what_is_missing_on_the_command_line_is_asked_for(store):
     assert not Path("theirs").exists()
 
 
+@pytest.mark.gate
 def test_a_refused_version_is_named_and_the_others_are_copied(store):
     """Status 9 for code in a file, and 6 for damage, also beside what was refused."""
     with store.start_run("flowers") as run:
@@ -108,6 +109,7 @@ def test_a_refused_version_is_named_and_the_others_are_copied(store):
     assert done.json["error"]["exit_status"] == 6
 
 
+@pytest.mark.gate
 def test_ctrl_c_says_what_it_leaves(store):
     """Whole versions, which the same command passes over."""
     done = forked_python("-c", INTERRUPTED, "push", "--all", "./theirs", MLREG_HOME="mine")
@@ -118,6 +120,7 @@ def test_ctrl_c_says_what_it_leaves(store):
     assert "1 was there already" in done.stdout
 
 
+@pytest.mark.gate
 def test_a_dry_run_says_what_would_be_copied(store):
     (done,) = lines("push --all ./theirs -n")
     assert "would be copied" in done.stdout

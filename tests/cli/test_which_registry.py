@@ -40,6 +40,7 @@ LOOKING = [
 ]
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("named_by", ["--registry", "MLREG_HOME"])
 def test_a_named_registry_that_is_not_there_is_an_error_of_every_command(tmp_path, named_by):
@@ -112,6 +113,7 @@ def test_the_registry_of_a_plugins_toml_is_named_with_the_file(tmp_path):
     assert (done.status, done.stderr.strip()[:9]) == (0, "No models")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_run_tells_in_which_registry_its_version_is(tmp_path):
     """So that `cd / ; mlreg list`, which looks into another one, is no riddle."""

@@ -99,6 +99,7 @@ def test_json_has_each_rule_beside_the_error(project):
     assert failed["splits-valid"]["remedy"]
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("words", "named"),

@@ -214,6 +214,7 @@ def test_cells_count_the_examples_of_true_rows_and_predicted_columns(tmp_path, f
     assert title == "pets tiny: true and predicted classes, 50.0% of 4 test examples right"
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("classes", "numbered"), [(2, True), (20, True), (21, False), (100, False)]

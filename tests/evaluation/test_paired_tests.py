@@ -56,6 +56,7 @@ def test_the_exact_test_is_accurate_far_out_in_the_tail():
     assert exact_mcnemar(0, 50_000) == 0.0
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     ("first", "second"),
@@ -209,7 +210,7 @@ def berry_esseen(gains: np.ndarray, tail: int) -> float:
     return float(0.4748 * third / math.sqrt(draws))
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", GAINS)
 def test_resampling_only_the_tail_matches_scipys_bootstrap_within_the_documented_error(name):
@@ -255,6 +256,7 @@ def test_many_identical_losses_have_no_difference():
     assert found.p_value == 2 / (BOOTSTRAP_RESAMPLES + 1)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_the_name_of_the_test_says_that_only_the_tail_is_resampled():
     """From 50,001 examples on; below that the name is the one in existing ledgers."""
@@ -269,6 +271,7 @@ def test_the_name_of_the_test_says_that_only_the_tail_is_resampled():
     assert (tail.low, tail.high) == pytest.approx((whole.low, whole.high), abs=0.05 * width)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_two_million_examples_are_compared_in_seconds_and_little_memory():
     """The interval agrees with the t-test's, for any order of the examples."""

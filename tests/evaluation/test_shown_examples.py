@@ -198,7 +198,7 @@ def test_a_huge_text_is_shortened():
 
 
 def test_columns_and_short_vectors_are_rows():
-    """Names and values, at most thirty."""
+    """Names and values, at most thirty, and how many more there are."""
     columns = {
         "area": np.float32(81.3),
         "rooms": np.array([3]),
@@ -220,7 +220,8 @@ def test_columns_and_short_vectors_are_rows():
     )
     assert seen(np.array([1.5, 2.0])).row == (("input[0]", 1.5), ("input[1]", 2.0))
     assert seen(np.float32(0.5)).row == (("input", 0.5),)
-    assert len(seen({str(number): np.float32(0) for number in range(99)}).row) == 30
+    row = seen({str(number): np.float32(0) for number in range(99)}).row
+    assert (len(row), row[-1]) == (31, ("not shown", "69 more"))
 
 
 def test_a_picture_with_columns_has_both():

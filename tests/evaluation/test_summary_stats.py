@@ -143,6 +143,7 @@ def test_a_deviation_whose_square_underflows_still_counts():
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_intervals_have_their_nominal_coverage():
     """Of 2,000 Welch intervals of 95 %, five runs against three, 93.5 to 97 % contain the truth."""

@@ -80,6 +80,7 @@ def test_pictures_are_shifted_by_whole_pixels_each_by_its_own(tmp_path):
     assert done.status == 0, done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

@@ -61,6 +61,7 @@ RUN = ["run", "spirals", "-p", "epochs=9", "-q"]
 NEVER = {"MLREG_EARLY_STOPPING_PATIENCE": "3", "MLREG_EARLY_STOPPING_MIN_DELTA": "10"}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

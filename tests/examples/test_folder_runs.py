@@ -53,6 +53,7 @@ def draw_colours(folder: Path, examples: int = 60) -> None:
             Image.fromarray(pixels.astype("uint8")).save(folder / name / f"{number}.png")
 
 
+@pytest.mark.exhaustive
 def test_a_run_learns_names_what_it_left_out_and_resumes_to_the_same_weights(tmp_path):
     whole, paused = tmp_path / "whole", tmp_path / "paused"
     manifests = []

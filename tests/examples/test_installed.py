@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PACKAGES = sorted(file.parent.name for file in EXAMPLES.glob("*/pyproject.toml"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.processes
 def test_examples_are_found_where_they_are_installed(tmp_path):

@@ -16,7 +16,7 @@ TESTED = sorted(file.parent.name for file in EXAMPLES.glob("*/test_*.py"))
 pytestmark = [pytest.mark.gate, pytest.mark.tensorflow, pytest.mark.processes]
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("example", TESTED)
 def test_an_example_keeps_every_rule(example, tmp_path):
     """None is skipped but those about hooks that it does not have; an extension has fewer."""

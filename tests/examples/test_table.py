@@ -251,7 +251,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         (cells().replace(",", ";"), {}, UsageError, ["a single column", "'separator=;'"]),
         (cells(5), {}, DataError, ["has 5 rows", "20"]),
         ("", {}, DataError, ["is empty"]),
-        (cells().encode("latin-1"), {}, DataError, ["is not utf-8", "encoding=latin-1"]),
+        (cells().encode("latin-1"), {}, DataError, ["is not text in utf-8", "encoding=latin-1"]),
         (cells(), {"encoding": "utf-9"}, UsageError, ["no encoding 'utf-9'"]),
         ("a,b\n1,2\n1,2,3\n", {}, DataError, ["cannot be read as CSV", "line 3"]),
         ("a,b\n1,2,3\n1,2,3\n", {}, DataError, ["more cells than the first line"]),
@@ -326,10 +326,10 @@ def test_a_row_that_cannot_be_predicted_is_named_and_the_others_are_read(tmp_pat
     read = read_new_rows([few], config(), signature(inputs))
     assert read.names == ["1"]
     assert [(row, why) for _, row, why in read.unreadable] == [
-        ("2", "'Area (m²)' is 'wide', no finite number"),
-        ("3", "'Area (m²)' is missing, and it was never in training"),
-        ("4", "'rooms' is '1e99', no finite number"),
-        ("5", "'garden' is 'no', no finite number"),
+        ("2", "'Area (m²)' is 'wide', not a finite number"),
+        ("3", "'Area (m²)' is missing, which no training row had"),
+        ("4", "'rooms' is '1e99', not a finite number"),
+        ("5", "'garden' is 'no', not a finite number"),
     ]
 
 

@@ -71,6 +71,7 @@ def epochs_logged(folder: Path, tag: str) -> list[int]:
     return [each.step for each in events]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

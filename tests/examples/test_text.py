@@ -173,6 +173,7 @@ print(model(texts).numpy().argmax(axis=1).tolist())
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes
@@ -223,7 +224,7 @@ def test_texts_to_predict_are_lines_or_a_column(tmp_path):
     with pytest.raises(DataError, match="no column 'review'"):
         read_new_texts([table], chosen)
     plain.write_bytes(b"caf\xe9")
-    with pytest.raises(DataError, match="not utf-8: byte 3"):
+    with pytest.raises(DataError, match="not text in utf-8: byte 3 is not valid"):
         read_new_texts([plain], chosen)
     table.write_bytes(b"review\ncaf\xe9\n")
     with pytest.raises(DataError) as caught:  # `mlreg predict` has no -p

@@ -342,7 +342,7 @@ def saved(keras, tmp_path_factory):
     return save
 
 
-@pytest.mark.exhaustive(keep=6)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", FAMILIES)
@@ -387,6 +387,7 @@ def test_a_refusal_names_what_h5_cannot_hold(keras, saved, tmp_path, name, held)
     assert [path.name for path in tmp_path.iterdir()] == ["registry"]
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["convolutions", "two inputs", "contrast", "flips"])

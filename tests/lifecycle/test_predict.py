@@ -67,7 +67,7 @@ def test_each_row_gets_the_best_classes_with_probabilities(project):
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_goes_on(project):
-    """A file of words, one that is missing and one without rows do not stop the others."""
+    """A file of words, one that is missing and an empty one do not stop the others."""
     good = lines(project.folder / "good.csv", 1)
     bad, empty = project.folder / "bad.csv", project.folder / "empty.csv"
     bad.write_text("a,b\n")
@@ -75,9 +75,9 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(project):
     found = project.predict(bad, good, project.folder / "none.csv", empty)
     assert [each.answer for each in found] == ["versicolor"]
     reasons = {each.name: each.why for each in found.unreadable}
-    assert list(reasons) == [str(project.folder / "none.csv"), str(bad), str(empty)]
+    assert list(reasons) == [str(project.folder / "none.csv"), str(empty), str(bad)]
     assert reasons[str(bad)] == "ValueError: could not convert string to float: 'a'"
-    assert reasons[str(empty)] == "It holds no example."
+    assert reasons[str(empty)] == "It is empty."
     assert isinstance(found.error, DataError)
     assert found.error.what == "3 inputs could not be read; 1 example was predicted."
     assert len(project.observer.warnings) == 3
@@ -89,7 +89,12 @@ def test_if_nothing_can_be_read_no_model_is_loaded(project):
     project.backend = None
     found = project.predict(project.folder / "none.csv")
     assert project.backend is None
-    assert found.error.what == "Nothing was predicted: flowers@1 could not read it."
+    missing = project.folder / "none.csv"
+    assert str(found.error).splitlines() == [
+        f"Nothing was predicted: {missing} could not be read.",
+        "There is no such file.",
+        f"Try: ls -l {project.folder}",
+    ]
 
 
 def test_a_folder_is_read_in_order_without_hidden_and_other_files(project):

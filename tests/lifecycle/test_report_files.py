@@ -83,7 +83,7 @@ def test_without_sections_there_is_no_file_of_them(tmp_path):
     assert project.observer.warnings == []
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "says"),

@@ -55,6 +55,7 @@ def test_a_setting_that_is_another_is_named(project):
     assert found.first_epoch is None
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(("swapped", "verdict"), [([0], "within noise"), (range(9), "different")])
 def test_the_paired_test_tells_noise_from_a_difference(project, swapped, verdict):
@@ -67,6 +68,7 @@ def test_the_paired_test_tells_noise_from_a_difference(project, swapped, verdict
     assert found.to_json()["comparison"]["test"] == "exact McNemar"
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     ("losses", "epoch"),

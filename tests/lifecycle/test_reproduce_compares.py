@@ -319,6 +319,7 @@ def test_an_identical_one_says_what_was_compared_too(project, capsys):
 # --- with Keras ---------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_keras_settings_and_edited_modules_are_named_by_the_command(keras_project):

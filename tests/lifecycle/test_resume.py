@@ -39,7 +39,7 @@ def what_counts(project, version):
     }
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("place", [(0, 0), (0, 2), (1, 0), (1, 1), (2, 2)])
 def test_a_run_stopped_anywhere_and_resumed_is_the_one_never_stopped(project, place):
@@ -59,7 +59,7 @@ def test_a_run_stopped_anywhere_and_resumed_is_the_one_never_stopped(project, pl
     assert_whole(project.store)
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("method", ["fit", "evaluate", "digest", "save", "check_saved"])
 def test_a_run_killed_at_any_stage_and_resumed_is_the_one_never_stopped(project, method):

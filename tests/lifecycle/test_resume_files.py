@@ -104,58 +104,69 @@ def project(tmp_path_factory):
 
 
 RUN = ["run", "toy", "-q"]
+STOPS = {
+    "within an epoch": ["3:1"],  # it has four batches, done by two at once
+    "between epochs": ["3:end"],
+    "before there are weights": ["0:1"],
+    "with nothing left but to load them": ["4:end"],
+    "again and again": ["0:1", "0:end", "2:3", "3:end", "4:1", "4:end"],
+}
 
 
 @pytest.fixture(scope="module")
-def ended(project):
-    """A run that was never stopped, five that were, and one that broke; in one process."""
-    stops = (
-        ["3:1"],  # within an epoch: it has four batches, done by two at once
-        ["3:end"],  # between epochs
-        ["0:1"],  # before there are any weights
-        ["4:end"],  # with nothing left but to load them
-        ["0:1", "0:end", "2:3", "3:end", "4:1", "4:end"],
-    )
-    lines = [RUN]
-    for places in stops:
-        lines.append([*RUN, "-p", f"stops={json.dumps(places)}"])
-        lines += [["resume", "-q"] for _ in places]
-    lines += [[*RUN, "-p", "breaks=true"], ["resume", "-q"]]
-    done = in_turn(lines, cwd=project, keras=True)
-    (broken,) = Store(project / "registry").unfinished_runs()
-    named = ["resume", broken.id, "-q"]
-    return [*lines, named], [*done, *in_turn([named], cwd=project, keras=True)]
+def whole(project):
+    """The manifest of a run that was never stopped, and what its callbacks found."""
+    (done,) = in_turn([RUN], cwd=project, keras=True)
+    assert done.status == 0, done.stderr
+    return manifest(project), found(done)
 
 
-@pytest.mark.gate
-def test_a_resumed_run_with_its_best_weights_on_disk_ends_as_if_never_stopped(project, ended):
-    """Within an epoch, between epochs, again and again: the weights of the best epoch."""
-    lines, done = ended
-    for words, each in zip(lines[:-3], done[:-3], strict=True):
-        assert each.status in (0, 143), (words, each.stderr)
+def manifest(project):
+    """Of the newest version; nothing else is left."""
     store = Store(project / "registry")
-    manifests = [store.manifest(version) for version in reversed(list(store.versions("toy")))]
-    assert [manifest["resumed"] for manifest in manifests] == [0, 1, 1, 1, 1, 6, 0]
-    assert len({manifest["weights"] for manifest in manifests}) == 1
-    losses = manifests[0]["history"]["val_loss"]
-    assert min(losses) < losses[-1]  # else the last weights would do
     assert store.unfinished_runs() == []
     assert list((project / "registry" / "runs").iterdir()) == []
+    return store.manifest(store.versions("toy", limit=1)[0])
+
+
+def found(*done):
+    """What the callbacks found in run_dir, each time that a command made them."""
+    lines = [line for each in done for line in each.stderr.splitlines()]
+    return [line.removeprefix("FOUND ") for line in lines if "FOUND" in line]
+
+
+NOTHING, BEST = "[]", "['best.weights.h5']"
+
+
+@pytest.mark.exhaustive(keep=1)
+@pytest.mark.gate
+@pytest.mark.parametrize("name", STOPS)
+def test_a_resumed_run_with_its_best_weights_on_disk_ends_as_if_never_stopped(project, whole, name):
+    """The weights of the best epoch; callbacks find what they wrote where a run goes on."""
+    places = STOPS[name]
+    lines = [[*RUN, "-p", f"stops={json.dumps(places)}"], *(["resume", "-q"] for _ in places)]
+    done = in_turn(lines, cwd=project, keras=True)
+    assert [each.status for each in done] == [143] * len(places) + [0], done[-1].stderr
+    resumed, (never_stopped, found_by_whole) = manifest(project), whole
+    assert (never_stopped["resumed"], resumed["resumed"]) == (0, len(places))
+    assert resumed["weights"] == never_stopped["weights"]
+    losses = never_stopped["history"]["val_loss"]
+    assert min(losses) < losses[-1]  # else the last weights would do
+    # stopped in the first epoch, there is a checkpoint and no weights yet
+    first = NOTHING if places[0] == "0:1" else BEST
+    assert found_by_whole == [NOTHING]
+    assert found(*done) == [NOTHING, first, *(BEST for _ in places[1:])]
 
 
 @pytest.mark.gate
-def test_callbacks_find_what_they_wrote_where_a_run_goes_on_and_nothing_where_it_begins(ended):
-    """A run that broke before its first checkpoint begins anew if named, in an empty folder."""
-    _, done = ended
-    found = [line for each in done for line in each.stderr.splitlines() if "FOUND" in line]
-    nothing, best = "FOUND []", "FOUND ['best.weights.h5']"
-    once = [nothing, best]
-    # stopped in the first epoch, there is a checkpoint and no weights yet
-    first = [nothing, nothing]
-    often = [*first, best, best, best, best, best]
-    assert found == [nothing, *once, *once, *first, *once, *often, nothing, nothing]
-    broken, unnamed, mended = done[-3:]
+def test_a_run_that_broke_before_its_first_checkpoint_begins_anew_if_named(project):
+    """In an empty folder."""
+    broken, unnamed = in_turn([[*RUN, "-p", "breaks=true"], ["resume", "-q"]], project, keras=True)
+    (run,) = Store(project / "registry").unfinished_runs()
+    (mended,) = in_turn([["resume", run.id, "-q"]], project, keras=True)
     assert broken.status == 3
     assert unnamed.status == 2
     assert "have no checkpoint: start them again, or name one" in unnamed.stderr
     assert mended.status == 0
+    assert found(broken, mended) == [NOTHING, NOTHING]
+    assert manifest(project)["resumed"] == 0

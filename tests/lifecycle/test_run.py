@@ -408,6 +408,7 @@ def test_an_extension_adds_its_figures_to_the_hosts(tmp_path):
     assert figures(project.run()) == ["figures/history.png", "figures/more.txt"]
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "measured", "written"),
@@ -426,7 +427,7 @@ def test_the_validation_split_is_measured_once_if_a_report_asks(tmp_path, body, 
     assert project.backend.calls.count("evaluate") == measured
 
 
-@pytest.mark.exhaustive(keep=4)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("body", "reason"),
@@ -462,6 +463,7 @@ def test_a_report_that_fails_costs_a_warning_not_the_version(tmp_path, body, rea
     assert project.observer.stages == STAGES
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     "error",
@@ -503,6 +505,7 @@ def test_plugins_are_notified_of_a_new_version(tmp_path):
     assert sys.modules["counter_extension"].seen == ["flowers@1"]
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("what", ["RuntimeError('down')", "SystemExit(1)", "KeyError('x')"])
 def test_a_notice_that_raises_costs_a_warning(tmp_path, what):
@@ -590,7 +593,7 @@ def test_an_augmentation_that_is_no_function_is_refused_before_the_model(tmp_pat
     assert "(inputs, batch) -> inputs" in error.remedy
 
 
-@pytest.mark.exhaustive(keep=10)
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("method", "stage"),
@@ -616,6 +619,7 @@ def test_whatever_stops_a_run_leaves_no_version(tmp_path, method, stage, error):
     assert project.observer.stages[-1] == stage
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("method", ["initial_learning_rate", "check", "fit", "evaluate"])
 def test_what_keras_raises_over_a_plugins_model_is_the_plugins_fault(tmp_path, method):
@@ -641,6 +645,7 @@ def test_a_diverged_run_keeps_its_checkpoint(tmp_path):
     assert read_state(run.checkpoint)["epoch"] == 1
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
@@ -658,6 +663,7 @@ def test_a_signal_in_training_stops_at_the_batchs_end(tmp_path, signum):
     )
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_signal_while_registering_never_denies_a_version(tmp_path, times):
@@ -745,7 +751,7 @@ def killed_while(method: str, project: Project) -> None:
     assert in_child(lambda: project.run(backend=Killed)) == -9
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("method", ["fit", "evaluate", "save", "check_saved"])
 def test_a_run_killed_at_any_stage_leaves_no_version(tmp_path, method):

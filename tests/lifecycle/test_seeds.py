@@ -129,6 +129,7 @@ def test_a_first_run_that_fails_leaves_nothing(plugins, store):
     assert store.models() == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_stop_in_mid_group_says_what_stays(plugins, store):
     """The run that was stopped can be gone on with, in its group; the others are named."""

@@ -19,6 +19,7 @@ KEEPING = TABLE_PLUGIN + hook(
 )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_an_ordinary_training_is_recorded_and_not_talked_about(tmp_path):
     """All epochs, the last one's weights; an imported model has no such record."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import EXAMPLE, assert_error, mlreg, start
+from cli_helpers import EXAMPLE, assert_error, keras_mlreg, start
 from fakes import write_settings
 from greedy_files import greedy, rewrite
 from hostile_files import sound
@@ -277,14 +277,16 @@ def data():
     return DataSplits(split, split, class_names=("a", "b", "c"))
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_a_valid_model_passes_with_and_without_data(keras, data, tmp_path):
+@pytest.mark.parametrize("with_data", [True, False])
+def test_a_valid_model_passes_with_and_without_data(keras, data, tmp_path, with_data):
     """The result equals that of this process; nothing is left beside the file."""
     file = sound(tmp_path / "model.keras")
     assert Examiner().inspect(file) == inspect(file)
-    for given in (data, None):
-        assert Examiner().trial_run(file, RunConfig(), given).memory_bytes > 2e9
+    given = data if with_data else None
+    assert Examiner().trial_run(file, RunConfig(), given).memory_bytes > 2e9
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
@@ -309,6 +311,7 @@ def test_errors_are_the_same_as_in_this_process(keras, data, tmp_path):
         Examiner().trial_run(file, RunConfig())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_split_that_would_take_hours_is_refused(keras, data, tmp_path, monkeypatch):
@@ -329,15 +332,16 @@ def project(keras, tmp_path):
     return tmp_path
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.tensorflow
-def test_the_command_refuses_and_says_how_to_allow_more(project):
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["import", "dry run"])
+def test_the_command_refuses_and_says_how_to_allow_more(project, dry):
     """Status 9 in three lines; nothing is registered, and no run is left."""
-    for dry in ([], ["--dry-run"]):
-        line = ["import", "spirals", "model.keras", "--max-seconds", "5", *dry]
-        done = mlreg(*line, cwd=project)
-        assert_error(done, 9, "needs more than 5 s", "trust")
-        assert done.stderr.endswith("Try: mlreg import spirals model.keras --max-seconds 10\n")
+    line = ["import", "spirals", "model.keras", "--max-seconds", "1", *dry]
+    done = keras_mlreg(*line, cwd=project, FORKED_EXAMINER="1")
+    assert_error(done, 9, "needs more than 1 s", "trust")
+    assert done.stderr.endswith("Try: mlreg import spirals model.keras --max-seconds 2\n")
     store = Store(project / "registry")
     assert store.models() == store.unfinished_runs() == []
 

@@ -41,7 +41,7 @@ PRINTS = {
 }
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("way", PRINTS)
 def test_a_plugins_output_goes_to_stderr(project, way):
@@ -51,7 +51,7 @@ def test_a_plugins_output_goes_to_stderr(project, way):
     assert_registered(done, folder, "noise")
 
 
-@pytest.mark.exhaustive(keep=4)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report", "mlreg_registered"])
 def test_output_of_every_hook_goes_to_stderr(project, hook):
@@ -127,7 +127,7 @@ def test_a_table_is_as_wide_as_the_terminal_that_stdout_is(project, columns):
     assert any("train time" in line for line in lines) == (columns == 150)
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_encoding_can_show_any_text(project, encoding):

@@ -38,7 +38,7 @@ STREAMS = {
 }
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("way", STREAMS)
 def test_a_hook_that_closes_the_streams_is_named_and_the_run_continues(project, way):
@@ -54,7 +54,7 @@ def test_a_hook_that_closes_the_streams_is_named_and_the_run_continues(project, 
         assert "later" in done.stderr
 
 
-@pytest.mark.exhaustive(keep=4)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("end", [64, 256, 4096])
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report"])
@@ -112,7 +112,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_registered"])
 def test_a_hooks_changes_to_the_process_are_restored(project, hook):
@@ -252,7 +252,7 @@ LEFT = {
 }
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("way", LEFT)
 def test_a_plugins_threads_do_not_block_the_command(project, way):
@@ -265,7 +265,7 @@ def test_a_plugins_threads_do_not_block_the_command(project, way):
     assert_registered(done, folder, "Warning: A plugin left", said)
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     "code",

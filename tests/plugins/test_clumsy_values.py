@@ -209,7 +209,7 @@ def test_any_exception_of_a_hook_is_a_plugin_error(tmp_path, what, hook):
     assert len(str(caught.value)) < 1500
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     "what",

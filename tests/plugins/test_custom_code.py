@@ -165,6 +165,7 @@ def test_the_modules_of_a_models_own_classes_are_recorded(project):
     ]  # fmt: skip
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_every_command_that_loads_it_imports_them_first(project):

@@ -132,6 +132,7 @@ def test_keras_with_another_backend_is_refused(project):
     assert "Keras was imported with the backend jax" in done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

@@ -344,6 +344,13 @@ def test_bars_start_at_zero_and_negative_ones_go_left():
     assert "–" in texts(chart) and cells(chart)[1] == ["up", "2", "1", "3"]
 
 
+def test_the_axis_of_counts_has_no_halves():
+    """Two examples are at most; there is no half of one."""
+    svg = draw(BarChart("Answers", [Bar("good", 2), Bar("bad", 1)], "examples"))
+    assert ">2<" in svg
+    assert "0.5" not in re.sub(r'="[^"]*"', "", svg)
+
+
 def test_a_bar_beyond_the_top_ends_there():
     """`top` is the axis's end."""
     chart = BarChart("Recall", (Bar("a", 0.5), Bar("b", 7.0)), top=1.0)

@@ -60,6 +60,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.parametrize(("report", "width", "scheme"), SCREENS)
 def test_a_report_can_be_read_on_every_screen(browser, folder, report, width, scheme):
     """No error, no request elsewhere, nothing too wide, no violation of axe-core's rules."""

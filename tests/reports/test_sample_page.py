@@ -22,6 +22,7 @@ def address(tmp_path_factory):
     return file.as_uri()
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.parametrize(
     ("width", "scheme"),
     [

@@ -18,6 +18,7 @@ from store_helpers import (
     publish,
     record,
     referenced,
+    steps,
 )
 
 from registry_core.errors import PluginError, StorageError
@@ -48,18 +49,13 @@ def _broken_publish(store, number, fault):
     publish(store, content=b"second")
 
 
-def _steps():
-    """Enough numbers for every step of a publish; a test stops at the first that meets none."""
-    return range(1, 500)
-
-
 @pytest.mark.exhaustive
 @pytest.mark.gate
-def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(any_store):
+def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(any_store, pytestconfig):
     store = any_store
     whole = {1}
     per_example_results = []
-    for number in _steps():
+    for number in steps(pytestconfig, 1):
         status = in_child(lambda at=number: _broken_publish(store, at, kill))
         versions = store.versions("dummy")
         for version in versions:
@@ -85,8 +81,8 @@ def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(any_store):
 @pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(("fault", "needed"), [(no_space, "bytes are free"), (failing_disk, "")])
-def test_a_publish_refused_by_the_disk_at_any_step_leaves_none(store, fault, needed):
-    for number in _steps():
+def test_a_publish_refused_by_the_disk_at_any_step_leaves_none(store, fault, needed, pytestconfig):
+    for number in steps(pytestconfig, 6):
         before = len(store.versions("dummy"))
 
         def refused(at=number):
@@ -216,7 +212,7 @@ def test_a_writer_killed_inside_a_commit_is_undone_by_the_next_reader(store):
 
 
 @pytest.mark.gate
-def test_a_promotion_killed_at_any_step_moves_the_alias_or_does_not(any_store):
+def test_a_promotion_killed_at_any_step_moves_the_alias_or_does_not(any_store, pytestconfig):
     store = any_store
     publish(store)
 
@@ -225,7 +221,7 @@ def test_a_promotion_killed_at_any_step_moves_the_alias_or_does_not(any_store):
         store.move_alias(store.resolve(parse_ref(f"dummy@{target}")), "production")
 
     holder = 1
-    for number in _steps():
+    for number in steps(pytestconfig, 3):
         target = 3 - holder
         status = in_child(lambda at=number, to=target: promote(at, to))
         found = store.resolve(parse_ref("dummy@production")).version

@@ -44,6 +44,7 @@ def answer(store, until: str) -> int | None:
     return row.version if row and row.action != "released" else None
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("seed", range(8))
 def test_the_holder_at_any_time_is_what_all_rows_say(tmp_path, clock, seed):

@@ -328,7 +328,7 @@ def _go_on(registry: Registry, *lines: Sequence[str]) -> None:
     assert numbers[0] > 2
 
 
-@pytest.mark.exhaustive(keep=8)
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("target", "form"), CASES)
 def test_what_should_not_be_there_harms_nobody(registry, template, target, form):
@@ -341,7 +341,7 @@ def test_what_should_not_be_there_harms_nobody(registry, template, target, form)
     _go_on(registry)
 
 
-@pytest.mark.exhaustive(keep=8)
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(("target", "form"), CASES)
 def test_a_rebuild_beside_what_should_not_be_there_is_a_way_on(registry, template, target, form):
@@ -368,6 +368,7 @@ def misnamed(request, registry) -> tuple[Registry, str]:
     return registry, name
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("words", [["runs"], ["runs", "-q"]], ids=" ".join)
 def test_a_runs_name_is_never_shown_as_it_stands(misnamed, words):
@@ -377,6 +378,7 @@ def test_a_runs_name_is_never_shown_as_it_stands(misnamed, words):
     _assert_printable(ended, name)
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=2)
 def test_a_run_with_such_a_name_can_be_discarded(misnamed):
     """By its name, or by the end of it; and it is told of without the name's own characters."""
@@ -411,7 +413,7 @@ LINES = {
 }
 
 
-@pytest.mark.exhaustive(keep=5)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("at", [0, -1], ids=["first", "last"])
 @pytest.mark.parametrize("line", LINES)

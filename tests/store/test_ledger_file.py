@@ -160,6 +160,7 @@ def test_a_line_that_was_changed_in_the_middle_is_found_and_repaired(store):
     assert_the_same(store)
 
 
+@pytest.mark.exhaustive(keep=20)
 @pytest.mark.gate(keep=7)
 @pytest.mark.parametrize("how", ["whole", *SPOILED])
 @pytest.mark.parametrize("transactions", [1, 2, 4])

@@ -155,7 +155,7 @@ def _everything(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.exhaustive(keep=80)
+@pytest.mark.exhaustive(keep=20)
 @pytest.mark.gate(keep=40)
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("change", ALL)
@@ -220,6 +220,7 @@ def test_an_alias_that_was_moved_by_hand_is_not_exported(registry, tmp_path, how
     assert list(tmp_path.iterdir()) == [registry.folder]
 
 
+@pytest.mark.exhaustive(keep=6)
 @pytest.mark.gate(keep=6)
 @pytest.mark.parametrize("how", ALIASES)
 @pytest.mark.parametrize(
@@ -314,6 +315,7 @@ def test_a_forged_manifest_is_a_problem_of_the_audit(forged):
 # --- what goes on --------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive(keep=6)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("change", READABLE)
 def test_listing_works_with_a_changed_row(registry, change):

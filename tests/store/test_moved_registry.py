@@ -72,7 +72,7 @@ def test_a_registry_that_was_moved_works_in_its_new_place(copied, tmp_path):
     assert_works(tmp_path / "somewhere else")
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     "copy",

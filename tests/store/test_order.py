@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import count, product
+from itertools import product
 from pathlib import Path
 
 import pytest
 from registry_model import is_whole, whole_rows
-from store_helpers import break_at, in_child, kill, publish, start_child, wait_for
+from store_helpers import break_at, in_child, kill, publish, start_child, steps, wait_for
 
 from registry_core.errors import BusyError, IntegrityError
 from registry_core.refs import parse_ref
@@ -151,7 +151,7 @@ def _must_go_on(behind: int, ledger: str, head: str) -> bool:
     return behind == 0 and ledger in ("whole", "torn") and head == "whole"
 
 
-@pytest.mark.exhaustive(keep=40)
+@pytest.mark.exhaustive(keep=10)
 @pytest.mark.gate(keep=20)
 @pytest.mark.parametrize("behind", BEHIND, ids=BEHIND.get)
 @pytest.mark.parametrize("ledger", LEDGERS)
@@ -260,11 +260,11 @@ def test_the_head_names_the_newest_row(tmp_path):
 
 
 @pytest.mark.gate
-def test_a_writer_killed_at_any_step_stops_no_other(tmp_path):
+def test_a_writer_killed_at_any_step_stops_no_other(tmp_path, pytestconfig):
     """The head may name a row that was never committed; the next writer continues."""
     store = Store(tmp_path / "registry")
     versions = [publish(store), publish(store, content=b"other")]
-    for step in count(1):
+    for step in steps(pytestconfig, 3):
 
         def die(number: int = step) -> None:
             break_at(number, kill)

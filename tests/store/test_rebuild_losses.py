@@ -384,6 +384,7 @@ def _held_by_another(index: Path) -> Callable[[], None]:
     return let_go
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.processes
 def test_a_writer_that_waited_for_a_rebuild_writes_into_the_new_index_or_is_busy(story):
@@ -410,6 +411,7 @@ def test_a_writer_that_waited_for_a_rebuild_writes_into_the_new_index_or_is_busy
         assert audit(story.store).problems == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.processes
 def test_a_sound_index_is_not_rebuilt_beside_writers(story):

@@ -27,6 +27,7 @@ from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
 from registry_core.settings import Settings
 from registry_core.store import Store
+from registry_core.store.arrivals import check_parcel
 from registry_core.store.audit import audit
 from registry_core.store.parts import team_parts
 from registry_core.store.postgres.grants import KEEPER, PROMOTER, READER, TRAINER, grants
@@ -150,6 +151,13 @@ def _copy(team: Team, store: Store, user: str) -> object:
     if found.error:
         raise found.error
     return found
+
+
+@deed("push or pull a version into it", TRAINER)
+def _receive(team: Team, store: Store, user: str) -> object:
+    other = Store(team.folder / f"other of {user}")
+    arrival = check_parcel(other.parcel(publish(other, team.model())))
+    return store.receive(arrival, arrival.parcel.model, lambda file, version: None)
 
 
 @deed("promote", PROMOTER)

@@ -1,6 +1,7 @@
 """What a command costs does not grow with a model's past, nor a list's with the number of models.
 
-MLREG_LEDGER_ROWS says how long the long past is (300,000 rows if it is not set).
+The long past has 30,000 ledger rows, and 300,000 with --exhaustive; MLREG_LEDGER_ROWS says another
+number.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ from registry_core.store import Store
 
 pytestmark = [pytest.mark.processes, pytest.mark.gate]
 
-ROWS = int(os.environ.get("MLREG_LEDGER_ROWS", "300000"))
-MODELS = 1000
+MODELS = 200
 TIMES = 1.5
 STEPS_AT_ONCE = 50
 TRIES = 3
@@ -117,13 +117,15 @@ def _command(folder: Path, words: list[str]) -> Callable[[], None]:
 
 
 @pytest.fixture(scope="module")
-def registries(tmp_path_factory) -> tuple[Path, Path]:
+def registries(tmp_path_factory, pytestconfig) -> tuple[Path, Path]:
     """Two registries, alike but for the length of their past."""
+    usual = 300_000 if pytestconfig.option.exhaustive else 30_000
+    rows = int(os.environ.get("MLREG_LEDGER_ROWS", usual))
     folder = tmp_path_factory.mktemp("scale")
     small = with_promotions(folder / "small", PROMOTIONS + 2)
-    large = with_promotions(folder / "large", ROWS)
+    large = with_promotions(folder / "large", rows)
     assert len(small.ledger()) == PROMOTIONS + 2
-    assert large.ledger_head()[0] == ROWS
+    assert large.ledger_head()[0] == rows
     for store in (small, large):
         assert store.aliases("dummy")["production"] in (1, 2)
     return small.folder, large.folder
@@ -182,10 +184,25 @@ def many(tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.mark.exhaustive
 def test_a_list_of_models_asks_few_questions(many):
-    """As many statements for a thousand models as for ten, but for a few."""
+    """As many statements for hundreds of models as for ten, but for a few."""
     few, more = (_cost(Store(folder).models) for folder in many)
     assert len(Store(many[1]).models()) == MODELS
     assert more.statements <= few.statements + 10, (few, more)
+
+
+def test_a_page_of_models_reads_no_more_models_than_it_shows(many):
+    """The first page and one from the middle, beside ten models and beside a thousand."""
+    few, more = (Store(folder) for folder in many)
+    names = more.model_names()
+    assert [each.name for each in more.models(5, names[500])] == names[501:506]
+    costs = [
+        _cost(partial(store.models, 5, after)) for store in (few, more) for after in ("", "model1")
+    ]
+    costs.append(_cost(partial(more.models, 5, names[500])))
+    least, largest = min(cost.steps for cost in costs), max(cost.steps for cost in costs)
+    assert largest <= TIMES * least + 1000, costs
+    whole = _cost(more.models)
+    assert whole.steps > 10 * largest, (whole, largest)
 
 
 def test_a_list_of_models_is_what_each_model_says(many, tmp_path):

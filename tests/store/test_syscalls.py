@@ -72,6 +72,7 @@ def traced():
         yield [stack.enter_context(TracedScenarios()) for _ in range(os.cpu_count() or 1)]
 
 
+@pytest.mark.exhaustive(keep=17)
 @pytest.mark.gate(keep=9)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -108,6 +108,7 @@ def test_a_rebuild_keeps_where_a_version_came_from(there, here):
     assert audit(here).problems == []
 
 
+@pytest.mark.gate
 def test_a_rebuild_finds_a_copy_whose_row_is_lost(there, here):
     """Its manifest has a number of the other registry, so it gets a new one here."""
     copy = copied(there, here)
@@ -134,6 +135,7 @@ def test_files_that_are_missing_or_damaged_are_put_again(there, here):
     assert audit(here).problems == []
 
 
+@pytest.mark.gate
 def test_a_version_whose_files_were_deleted_for_good_can_be_copied_again(there, here):
     copy = copied(there, here)
     here.removals.remove(copy)
@@ -193,6 +195,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.gate(keep=3)
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
 def test_a_manifest_that_mlreg_would_not_have_written_is_refused(there, change):
     """Though a row of the other ledger has its digest."""
@@ -222,6 +225,7 @@ def test_rows_that_do_not_fit_are_refused(there):
         check_parcel(replace(parcel, blobs={sha256_hex(b"x"): 1}))
 
 
+@pytest.mark.gate
 def test_many_rows_are_carried_in_bounds(there, here, monkeypatch):
     """The registration always is; of the others, the newest."""
     version = there.resolve(parse_ref("dummy@3"))
@@ -237,6 +241,7 @@ def test_many_rows_are_carried_in_bounds(there, here, monkeypatch):
     assert check_parcel(parcel).origin.version == 3
 
 
+@pytest.mark.gate
 def test_a_copied_folder_knows_what_the_original_has(there, tmp_path):
     """Both have one first row; a version that only one of them has is copied."""
     shutil.copytree(there.folder, tmp_path / "twin")

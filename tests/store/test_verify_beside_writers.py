@@ -159,6 +159,7 @@ def test_many_audits_beside_eight_writers_raise_no_false_alarm(store, capsys):
         print(f"\n{audits} audits beside {len(acts)} writers in {MINUTES:g} min: no false alarm")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.processes
 def test_a_writer_that_is_killed_beside_an_audit_raises_no_false_alarm(store):
@@ -328,6 +329,7 @@ def test_one_manifest_that_cannot_be_read_is_one_problem(unreadable):
     assert _as_somebody(look) == 0
 
 
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=3)
 @pytest.mark.parametrize(
     "words", [["list"], ["list", "flowers"], ["list", "flowers", "--json"]], ids=" ".join

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.processes]
 RUN = ["run", "spirals", "--preset", "quick", "--epochs", "4"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_killed_run_is_resumed_to_the_same_bits(tmp_path):
     """Weights, history, metrics and answers of a run that nobody stopped."""

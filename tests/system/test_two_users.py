@@ -336,6 +336,7 @@ def test_with_umask_077_nobody_else_reads_and_nobody_speaks_of_registering(
         works(one.mlreg("verify"), "OK: nothing is damaged.")
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("part", ["objects/ledger.head", "ledger.jsonl", "objects/sha256/SHARD"])
 def test_a_part_that_another_umask_closed_is_told_before_anything_is_trained(

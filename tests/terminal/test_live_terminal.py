@@ -68,6 +68,7 @@ def test_the_live_view_disappears_and_the_epochs_stay(project):
         assert sum(line.startswith(start) for line in lines) == 1, (start, lines)
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"CI": "true"}])
 def test_a_terminal_that_cannot_be_redrawn_gets_lines(project, environment):

@@ -19,6 +19,7 @@ def counting(keras, hook, numbers):
     return keras.callbacks.LambdaCallback(**{hook: lambda batch, logs: numbers.append(batch)})
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     ("hook", "batches"),
@@ -60,6 +61,7 @@ def test_a_model_that_was_compiled_with_steps_per_execution_keeps_it(called, ker
     assert numbers == [0, 3] * EPOCHS
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_warm_up_by_batch_is_where_it_should_be(called, keras):
     """The rate of each batch, and of the last one, as it was set."""
@@ -75,6 +77,7 @@ def test_a_warm_up_by_batch_is_where_it_should_be(called, keras):
     assert ended.history.metrics["learning_rate"] == pytest.approx([0.006, 0.012, 0.018])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_resumed_epoch_keeps_its_batch_numbers(called, keras):
     """Whoever acts at a batch of a number acts there."""

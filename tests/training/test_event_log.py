@@ -43,6 +43,7 @@ def logged(training, tmp_path_factory):
     return fits, fits.whole(), points(fits.run_dir() / "log")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_the_log_is_that_of_keras_and_the_run_is_the_same_without_it(training, tmp_path, logged):
     """The same tags, steps and values as the callback writes, and bit for bit the same weights."""
@@ -76,6 +77,7 @@ def test_a_resumed_run_has_every_point_once(logged, places):
     assert resumed.warnings == whole.warnings
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_what_was_written_after_the_checkpoint_is_not_there_twice(training, tmp_path, logged):
     """A killed run leaves events that no checkpoint knows: they are cut off."""
@@ -93,6 +95,7 @@ def test_what_was_written_after_the_checkpoint_is_not_there_twice(training, tmp_
     assert points(run_dir / "log") == logged[2]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_log_that_was_removed_begins_anew_with_a_warning(training, tmp_path, logged):
     """The run goes on, and its log has the epochs that follow."""
@@ -123,6 +126,7 @@ def test_a_log_that_cannot_be_written_stops_no_run(training, tmp_path, logged):
     assert ended.digest == logged[1].digest
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

@@ -82,7 +82,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.exhaustive(keep=6)
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("shape", INPUTS, ids=str)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -225,6 +225,7 @@ def test_a_fit_ends_with_the_weights_of_plain_keras(fitted, fused, monkeypatch):
         assert history.metrics[name] == pytest.approx(values, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_two_fits_of_one_seed_are_equal_to_the_bit(fitted):
     """Whatever kernels are chosen."""
@@ -232,6 +233,7 @@ def test_two_fits_of_one_seed_are_equal_to_the_bit(fitted):
     assert [w.tobytes() for w in first.get_weights()] == [w.tobytes() for w in again.get_weights()]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_fitted_model_loads_with_plain_keras(fitted, keras, tmp_path):
     """Its outputs equal those of the model in memory."""

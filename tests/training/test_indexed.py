@@ -108,6 +108,7 @@ def splits(name: str, source) -> DataSplits:
 # --- order ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", ["source", "function"])
 def test_an_epoch_has_the_order_that_arrays_have(kind):
@@ -157,6 +158,7 @@ def test_a_smaller_number_takes_the_first_examples():
     assert sorted(seen) == list(range(20))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_grains_random_access_sources_are_splits():
     """A `RandomAccessDataSource`, and a `MapDataset` that changes its examples."""
@@ -227,7 +229,7 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("name", ["train", "test"])
 @pytest.mark.parametrize("fault", FAULTS)

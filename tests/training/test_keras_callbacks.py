@@ -142,28 +142,28 @@ def test_a_callback_without_its_package_says_what_is_missing(outcome, name):
         assert name in HERE
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", HERE)
-def test_stopped_and_resumed_it_ends_in_the_same_weights(outcome, monitor, name):
+@pytest.mark.parametrize("place", [WITHIN, BETWEEN], ids=["within", "between"])
+def test_stopped_and_resumed_it_ends_in_the_same_weights(outcome, monitor, name, place):
     """Within an epoch and between two: digest, history, what it wrote and sent."""
     fits = outcome(name)
     del monitor.received[:]
     whole, sent = fits.whole(), list(monitor.received)
-    for place in (WITHIN, BETWEEN):
-        del monitor.received[:]
-        if name == "EarlyStopping" and place == BETWEEN:
-            place = (1, 0)  # it stops training after the second epoch
-        resumed = fits.resumed(place)
-        assert resumed.warnings == whole.warnings == []
-        assert resumed.history.not_repeatable == []
-        assert resumed.history.metrics == whole.history.metrics
-        assert resumed.digest == whole.digest
-        assert monitor.received == sent
-        if name.partition(",")[0] not in PACKAGES:  # theirs have times in them, and go later
-            assert names(fits.run_dir(place)) == names(fits.run_dir())
-        log = fits.run_dir() / "log.csv"
-        assert not log.exists() or log.read_text() == (fits.run_dir(place) / log.name).read_text()
+    del monitor.received[:]
+    if name == "EarlyStopping" and place == BETWEEN:
+        place = (1, 0)  # it stops training after the second epoch
+    resumed = fits.resumed(place)
+    assert resumed.warnings == whole.warnings == []
+    assert resumed.history.not_repeatable == []
+    assert resumed.history.metrics == whole.history.metrics
+    assert resumed.digest == whole.digest
+    assert monitor.received == sent
+    if name.partition(",")[0] not in PACKAGES:  # theirs have times in them, and go later
+        assert names(fits.run_dir(place)) == names(fits.run_dir())
+    log = fits.run_dir() / "log.csv"
+    assert not log.exists() or log.read_text() == (fits.run_dir(place) / log.name).read_text()
     assert (len(sent) == 3) == (name == "RemoteMonitor")
 
 
@@ -201,6 +201,7 @@ def test_every_callback_that_keras_ships_has_its_row(keras):
     assert keras.__version__.startswith(f"{version}.")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_backup_of_another_run_is_not_loaded(training, keras, tmp_path):
     """BackupAndRestore would load it; the host decides where a run starts."""
@@ -215,6 +216,7 @@ def test_a_backup_of_another_run_is_not_loaded(training, keras, tmp_path):
     assert (again.digest, again.history.metrics) == (first.digest, first.history.metrics)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_log_has_the_rows_of_the_epochs_that_are_done(outcome):
     """Killed after a checkpoint, a run does epochs again: their rows are not there twice."""

@@ -108,6 +108,7 @@ def test_a_metric_of_very_many_values_is_refused_before_training(made, tmp_path)
     assert "mlreg_report" in caught.value.remedy
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_metric_that_is_not_finite_is_named_and_training_has_not_diverged(made, value):
@@ -126,6 +127,7 @@ def test_a_metric_that_is_not_finite_is_named_and_training_has_not_diverged(made
     assert "metrics=" in caught.value.remedy
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_part_that_is_not_finite_is_named(made):
     """By the name that it would have in the version."""

@@ -37,7 +37,7 @@ def load(training, tmp_path):
     return load
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", PLUGINS)
 def test_every_nesting_is_trained_registered_and_measured_again(name, backend, load, tmp_path):
@@ -56,7 +56,7 @@ def test_every_nesting_is_trained_registered_and_measured_again(name, backend, l
     assert again.verdict == "identical"
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize(
     "name", ["a stream of dicts", "inputs in a dict", "two outputs", "a stream with weights"]
@@ -73,7 +73,7 @@ def test_a_stopped_run_ends_with_the_same_weights(name, backend, tmp_path, monke
     assert made.manifest(resumed)["resumed"] == 1
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("form", ["savedmodel", "keras", "h5"])
 @pytest.mark.parametrize("name", ["inputs in a dict", "inputs in a tuple", "two outputs"])
@@ -104,6 +104,7 @@ def test_a_model_of_several_inputs_or_outputs_is_exported(name, form, backend, t
         assert tuple(found.shape) == (4, 3)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_the_record_says_how_examples_are_nested(backend, tmp_path):
     """Inputs, targets and weights by name, as JSON."""
@@ -120,7 +121,7 @@ def test_the_record_says_how_examples_are_nested(backend, tmp_path):
     )
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("name", ["two outputs", "inputs in a dict", "texts", "a stream of dicts"])
 def test_a_model_of_several_inputs_or_outputs_can_be_imported(name, backend, load, tmp_path):

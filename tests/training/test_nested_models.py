@@ -59,7 +59,7 @@ def trained(training, model, folder, split=None, test=None, augmentation=None):
     return trainer.evaluate(model, model, data.test)
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("weights", [None, np.linspace(0, 2, 270)], ids=["plain", "weighted"])
 @pytest.mark.parametrize(
@@ -112,6 +112,7 @@ def test_an_output_without_a_loss_needs_no_target(training, keras, tmp_path):
     assert found.targets.shape == (270,)
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("override", ["test_step", "compute_loss"])
 def test_a_model_with_steps_of_its_own_takes_several_inputs(override, training, keras, tmp_path):
@@ -138,6 +139,7 @@ def test_a_model_with_steps_of_its_own_takes_several_inputs(override, training, 
     assert found.metrics["loss"] == pytest.approx(factor * found.losses.mean(), rel=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_an_inference_model_of_several_outputs_is_compiled_like_the_trained_one(
     training, keras, tmp_path
@@ -157,6 +159,7 @@ def test_an_inference_model_of_several_outputs_is_compiled_like_the_trained_one(
 # --- what is refused -----------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_an_augmentation_must_return_every_input(training, keras, tf, tmp_path):
     """The same names and shapes; another dtype is allowed."""

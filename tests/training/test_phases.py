@@ -108,6 +108,7 @@ def test_the_frozen_layers_keep_their_weights_until_they_are_unfrozen(fits):
     assert (whole.model.layers[0].get_weights()[0] != first["kernels"][0]).any()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_stopped_in_each_phase_and_between_them_it_ends_in_the_same_weights(fits):
     """Within an epoch, at its last batch, at the end of a phase, and with nothing left to train."""
@@ -171,6 +172,7 @@ def test_each_place_alone_and_each_way_to_prepare(fits, keras, tf, kind, place):
     assert resumed.history.end.to_json() == whole.history.end.to_json()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_phase_without_changes_is_no_phase(fits):
     """Two phases that prepare nothing end in the weights of one."""
@@ -210,6 +212,7 @@ def refused(fits, prepare) -> PluginError:
     return caught.value
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_unfreezing_without_compiling_is_refused(fits):
     """Keras's optimizer would fail in the step, by the name of a variable."""
@@ -234,6 +237,7 @@ def test_a_phase_that_trains_nothing_is_refused(fits):
     assert "nothing to train" in refused(fits, freeze_all).what
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_phases_with_other_metrics_are_refused(fits):
     """A history has one value of each metric for each epoch."""

@@ -64,6 +64,7 @@ def done(project):
     return in_turn(lines, cwd=project, keras=True)
 
 
+@pytest.mark.exhaustive
 def test_a_run_in_phases_resumes_to_the_same_weights(project, done):
     stopped, resumed, *_, whole, _ = done
     assert (stopped.status, resumed.status, whole.status) == (143, 0, 0), resumed.stderr
@@ -76,6 +77,7 @@ def test_a_run_in_phases_resumes_to_the_same_weights(project, done):
     assert "epochs 4 to 6, trains 1,251 of 1,251 parameters" in resumed.stderr
 
 
+@pytest.mark.exhaustive
 def test_how_the_training_ended_is_told_everywhere(done):
     """At the end of the run, in `show` and as JSON."""
     _, resumed, shown, as_json, *_ = done
@@ -97,6 +99,7 @@ def test_how_the_training_ended_is_told_everywhere(done):
     assert "stopped by EarlyStopping: loss did not improve for 3 epochs" in words
 
 
+@pytest.mark.exhaustive
 def test_kept_files_are_files_of_the_version(project, done):
     """With their sizes said; the best weights in run_dir are gone with it."""
     _, resumed, *_ = done
@@ -110,6 +113,7 @@ def test_kept_files_are_files_of_the_version(project, done):
     assert re.search(r"Kept from the callbacks, .* kept/log\.csv", resumed.stderr)
 
 
+@pytest.mark.exhaustive
 def test_phases_that_do_not_add_up_are_refused(done):
     """`-p epochs=1` leaves nothing for the head."""
     refused = done[-1]

@@ -70,7 +70,7 @@ def order_of(epoch: list) -> list[int]:
     return [index for (_, _, _, indices), _ in epoch for index in indices]
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_epoch_does_not_depend_on_earlier_ones(made, kind):
@@ -85,7 +85,7 @@ def test_an_epoch_does_not_depend_on_earlier_ones(made, kind):
     assert epoch_of(through, 0) == epochs[0]
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_epoch_has_the_remaining_batches(made, kind):
@@ -121,6 +121,7 @@ def test_inputs_targets_and_indices_stay_together(made, kind):
         assert epoch == 5
 
 
+@pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_order_differs_between_epochs_and_between_seeds(made, kind):
@@ -190,6 +191,7 @@ def test_the_autotuner_is_off_and_the_order_is_kept(made, pipeline, kind):
         assert dataset.options().deterministic is True
 
 
+@pytest.mark.exhaustive(keep=5)
 @pytest.mark.gate(keep=5)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("examples", "sizes"), [(1, [1]), (250, [250]), (501, [250, 250, 1])])

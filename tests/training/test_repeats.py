@@ -252,6 +252,7 @@ def fits_in(fits, kind, name):
     return made
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_warning_is_repeated_on_resume_and_recorded_once(fits, keras):
     """Also if nothing is left to train."""
@@ -320,6 +321,7 @@ def test_a_layer_that_draws_without_a_generator_of_its_own_repeats(fits, keras, 
     assert_same(fits(layers=layers))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_layer_that_draws_with_tf_random_is_named_before_training(fits, keras, tf):
     """A run that is not stopped repeats."""
@@ -341,6 +343,7 @@ def test_a_layer_that_draws_with_tf_random_is_named_before_training(fits, keras,
     assert resumed.digest != whole.digest  # else there would be nothing to tell
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_model_that_runs_eagerly_repeats_with_tf_random_too(fits, keras, tf):
     """Outside of functions, TensorFlow's generator can be read."""
@@ -370,7 +373,7 @@ def steps_by_kind(keras, tf, kind):
     return Noisy
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("kind", ["keras", "numpy", "python"])
 def test_a_training_step_that_draws_repeats(fits, keras, tf, kind):
@@ -378,6 +381,7 @@ def test_a_training_step_that_draws_repeats(fits, keras, tf, kind):
     assert_same(fits(model_class=lambda: steps_by_kind(keras, tf, kind)))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_training_step_that_draws_with_tf_random_is_named_before_training(fits, keras, tf):
     """Its state cannot be read."""
@@ -438,7 +442,7 @@ def augmentations_by_kind(keras, tf):
     }
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("kind", ["layers", "unseeded", "generator"])
 def test_an_augmentation_draws_by_the_seed_of_its_batch(fits, keras, tf, kind):
@@ -446,6 +450,7 @@ def test_an_augmentation_draws_by_the_seed_of_its_batch(fits, keras, tf, kind):
     assert_same(fits(augmentation=augmentations_by_kind(keras, tf)[kind]))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_an_augmentation_and_a_layer_do_not_share_keras_global_generator(fits, keras, tf):
     """Batches are made ahead: they would race for it."""
@@ -457,6 +462,7 @@ def test_an_augmentation_and_a_layer_do_not_share_keras_global_generator(fits, k
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_variable_shared_by_callback_and_augmentation_is_restored(fits, keras, tf):
     """It belongs to no callback and no model."""

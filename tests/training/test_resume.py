@@ -249,6 +249,7 @@ def stopped_at(at_every_batch, tmp_path):
     return make
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_checkpoints_can_follow_every_batch_and_every_epoch(at_every_batch):
     """Every few minutes, and where it costs little; here always."""
@@ -258,6 +259,7 @@ def test_checkpoints_can_follow_every_batch_and_every_epoch(at_every_batch):
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_run_stopped_after_every_batch_and_epoch_ends_as_if_never_stopped(
     kinds, at_every_batch, tmp_path
@@ -331,6 +333,7 @@ def test_every_optimizer_and_callback_resumes(kinds, name, tmp_path):
     assert len(whole.observer.epochs) == EPOCHS
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_callback_may_end_training_when_the_signal_arrives(training, keras, tmp_path):
     """The shortened epoch is repeated, and shortened again."""
@@ -348,6 +351,7 @@ def test_a_callback_may_end_training_when_the_signal_arrives(training, keras, tm
     assert kind.fit(checkpoints).what_counts == whole.what_counts
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_callbacks_own_backup_does_not_move_the_epoch(training, keras, tmp_path):
     """It is from an epoch after the checkpoint, or from the end of training."""
@@ -371,6 +375,7 @@ def test_a_callbacks_own_backup_does_not_move_the_epoch(training, keras, tmp_pat
 # --- what is kept, and when ----------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_short_epochs_share_checkpoints_and_the_last_one_has_one(training, keras, tmp_path):
     """Checkpoints may take a hundredth of the time."""
@@ -402,6 +407,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_warning(kinds, stopped_at):
     assert "No space left on device" in ended.observer.warnings[0]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_checkpoint_that_cannot_be_written_does_not_prevent_stopping(kinds, stopped_at):
     """The last good checkpoint is kept; the signal is not lost."""

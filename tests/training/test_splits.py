@@ -141,7 +141,7 @@ CONTAINERS = (
 )
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("seed", SEEDS)
@@ -151,7 +151,7 @@ def test_every_seed_trains_every_container(container, seed, tmp_path):
     train(DataSplits(*splits, class_names=NAMES), "numbers", "class numbers", tmp_path, seed)
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 @pytest.mark.parametrize("kind", TARGETS)
@@ -166,7 +166,7 @@ def test_every_kind_of_target_trains_with_the_default_configuration(container, k
     train(DataSplits(*parts[:2], class_names=names, task=task), "numbers", kind, tmp_path)
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("inputs", ["texts", "bytes"])

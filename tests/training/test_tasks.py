@@ -113,7 +113,7 @@ CASES = {
 }
 
 
-@pytest.mark.exhaustive(keep=3)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", CASES)
 def test_every_task_trains_and_is_recorded_by_its_objective(name, tmp_path, keras_backend):

@@ -26,6 +26,7 @@ def end(training, tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_training_that_runs_to_its_end_has_the_last_epochs_weights(end):
     told = end(lambda run_dir: [])
@@ -58,6 +59,7 @@ def test_early_stopping_is_named_with_its_monitor_and_patience(end, keras, resto
     assert told.weights_changed_by == ("EarlyStopping" if restore else "")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_best_weights_are_put_back_without_an_early_stop_too(end, keras):
     """Keras restores them when training ends, whatever ended it."""
@@ -71,6 +73,7 @@ def test_best_weights_are_put_back_without_an_early_stop_too(end, keras):
     assert told.weights_changed_by == "EarlyStopping"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_another_callback_is_named_by_its_class(end, keras):
     """It stopped the training, or put back what a ModelCheckpoint kept."""
@@ -101,6 +104,7 @@ def test_another_callback_is_named_by_its_class(end, keras):
     assert "LoadBest" in told.weights_changed_by
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("swaps", [True, False])
 def test_averaged_weights_are_of_no_epoch(end, keras, swaps):

@@ -71,7 +71,7 @@ def digest_of(model) -> list[list]:
     return [np.asarray(weight.value).tolist() for weight in model.weights]
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 @pytest.mark.parametrize("kind", ["example", "class", "example and class"])
@@ -115,7 +115,7 @@ def test_the_classes_of_one_hot_targets_and_of_each_position_are_weighed(tf):
     assert class_weighing(None)(tf.eye(3)) == ()
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 def test_weights_count_in_validation_and_evaluation_and_class_weights_do_not(
@@ -138,6 +138,7 @@ def test_weights_count_in_validation_and_evaluation_and_class_weights_do_not(
     assert evaluation.losses == pytest.approx(plain.losses * WEIGHTS, rel=1e-6)
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("weight", "said"),

@@ -68,6 +68,7 @@ def test_it_is_a_tar_file_in_which_each_object_is_once(packed):
     assert [each["version"] for each in contents["versions"]] == [1, 2, 3]
 
 
+@pytest.mark.gate
 def test_equal_versions_give_an_equal_file(mine, packed, tmp_path):
     second = tmp_path / "second.mlreg"
     mine.pack([], second, everything=True)
@@ -83,6 +84,7 @@ def test_versions_of_an_archive_are_pulled_by_number_or_digest(mine, far, packed
         far.pull(["dummy@production"], packed, examine=accepts)
 
 
+@pytest.mark.gate
 def test_a_copy_travels_on_through_an_archive(mine, far, packed, tmp_path):
     """It still says where it was registered first, and comes home as what it was."""
     far.unpack(packed, name="renamed", examine=accepts)
@@ -102,6 +104,7 @@ def test_a_damaged_version_is_not_packed(mine, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.gate
 def test_a_file_is_replaced_only_if_that_is_asked_for(mine, packed):
     with pytest.raises(UsageError, match="already exists"):
         mine.pack(["dummy@1"], packed)
@@ -110,6 +113,7 @@ def test_a_file_is_replaced_only_if_that_is_asked_for(mine, packed):
         assert [wanted.ref for wanted in archive.every()] == ["dummy@1"]
 
 
+@pytest.mark.gate
 def test_a_dry_run_writes_nothing(mine, tmp_path, far, packed):
     found = mine.pack([], tmp_path / "other.mlreg", everything=True, dry_run=True)
     assert [each.size for each in found.versions] == [21, 21, 21]
@@ -118,6 +122,7 @@ def test_a_dry_run_writes_nothing(mine, tmp_path, far, packed):
     assert not far.folder.exists()
 
 
+@pytest.mark.gate
 def test_an_archive_that_is_cut_off_is_refused_wherever_that_is(far, packed, tmp_path):
     content = packed.read_bytes()
     part = tmp_path / "part.mlreg"
@@ -131,6 +136,7 @@ def test_an_archive_that_is_cut_off_is_refused_wherever_that_is(far, packed, tmp
     assert not far.folder.exists()
 
 
+@pytest.mark.gate
 def test_a_changed_byte_is_noticed_wherever_it_is(far, packed, tmp_path):
     """What is not affected is copied whole; the rest is refused, with status 6."""
     content = packed.read_bytes()
@@ -221,6 +227,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.gate(keep=4)
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_archive_is_refused_before_anything_is_written(change, far, packed):
     rewritten(packed, lambda members: members)
@@ -250,6 +257,7 @@ LYING = {
 }
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("change", LYING.values(), ids=LYING)
 def test_a_version_that_an_archive_lies_about_is_refused(change, far, packed):
     """Each version is judged by itself."""

@@ -68,6 +68,7 @@ def test_all_versions_are_copied_in_the_order_of_registration(mine, theirs):
     assert audit(theirs.store).problems == []
 
 
+@pytest.mark.gate
 def test_only_what_was_registered_since_a_time_is_copied(mine, theirs):
     """By the ledger: a copy was made before it was registered."""
     now = datetime.now(UTC)
@@ -92,6 +93,7 @@ def test_a_version_is_pulled_by_what_it_is_called_there(mine, theirs):
         theirs.pull(["dummy@staging"], mine, examine=accepts)
 
 
+@pytest.mark.gate
 def test_a_copy_can_have_another_name(mine, theirs):
     found = mine.push(["dummy@2", "dummy@3"], theirs, name="berlin", examine=accepts)
     assert [each.version.ref for each in found.versions] == ["berlin@1", "berlin@2"]
@@ -108,6 +110,7 @@ def test_a_dry_run_changes_nothing(mine, theirs):
     assert not theirs.folder.exists()
 
 
+@pytest.mark.gate
 def test_a_removed_version_is_not_copied_again(mine, theirs):
     """It can be restored; once its files are gone, it is copied."""
     mine.push(["dummy@2"], theirs, examine=accepts)
@@ -193,6 +196,7 @@ def test_what_is_no_registry_is_refused(mine, tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.gate
 def test_signatures_travel(mine, theirs, tmp_path):
     """With the version, or later; each once. Whether they are valid is asked where a rule asks."""
     sign = mine.store.signatures.add
@@ -238,6 +242,7 @@ def test_the_model_is_examined_as_an_import_is(mine, theirs):
     assert audit(theirs.store).orphans == 0
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_classes_that_the_manifest_names_are_allowed(mine, theirs):
     """They come from a plugin when the model is loaded; others are refused as in an import."""
@@ -251,6 +256,7 @@ def test_classes_that_the_manifest_names_are_allowed(mine, theirs):
     assert [each.state for each in mine.push(["real@2"], second).versions] == ["refused"]
 
 
+@pytest.mark.gate
 def test_a_file_is_examined_once(mine, theirs):
     """Two versions with one model, and one whose model is there already."""
     seen = []

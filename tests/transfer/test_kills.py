@@ -45,8 +45,8 @@ def mine(tmp_path):
     return registry
 
 
-@pytest.mark.exhaustive(keep=40)
-@pytest.mark.gate(keep=6)
+@pytest.mark.exhaustive(keep=16)
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize("step", range(1, 160))
 def test_a_push_that_is_killed_at_a_step_leaves_whole_versions(mine, tmp_path, step):
     """What was registered stays, nothing else lies about, and the next push copies the rest."""

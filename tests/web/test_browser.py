@@ -73,7 +73,7 @@ def addresses(world) -> dict[str, str]:
     }
 
 
-@pytest.mark.exhaustive(keep=2)
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "dark"), (390, "light")]
 )

@@ -79,7 +79,7 @@ def _inputs(
             inputs[name + KNOWN] = known.astype("float32")
             continue
         for row in np.flatnonzero(~known):
-            why = f"'{column}' is missing, and it was never in training"
+            why = f"'{column}' is missing, which no training row had"
             problems.setdefault(int(row), why)
     return inputs, problems
 
@@ -137,5 +137,5 @@ def _numbers(values: pd.Series, column: str, problems: Problems) -> tuple[np.nda
         numbers = pd.to_numeric(texts, errors="coerce").fillna(truth).to_numpy("float64")
     usable = np.abs(numbers) <= np.finfo("float32").max
     for row in np.flatnonzero(known & ~usable):
-        problems.setdefault(int(row), f"'{column}' is {values.iloc[row]!r}, no finite number")
+        problems.setdefault(int(row), f"'{column}' is {values.iloc[row]!r}, not a finite number")
     return known, np.where(usable, numbers, 0)

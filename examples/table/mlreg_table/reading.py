@@ -95,7 +95,7 @@ def _csv(file: Path, config: TableConfig, is_fixed: bool) -> pd.DataFrame:
         ) from None
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{file} is not {config.encoding}: byte {error.start}.",
+            f"{file} is not text in {config.encoding}: byte {error.start:,} is not valid.",
             taken if is_fixed else "Name its encoding: -p encoding=latin-1.",
         ) from None
     except pd.errors.EmptyDataError:

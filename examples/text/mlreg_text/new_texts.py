@@ -55,6 +55,8 @@ def _lines(path: Path, config: TextConfig) -> list[tuple[int, str]]:
     try:
         lines = path.read_text(encoding).split("\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"It is not {config.encoding}: byte {error.start}.") from None
+        raise DataError(
+            f"It is not text in {config.encoding}: byte {error.start:,} is not valid."
+        ) from None
     stripped = ((number, line.strip()) for number, line in enumerate(lines, start=1))
     return [(number, line) for number, line in stripped if line]

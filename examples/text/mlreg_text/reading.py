@@ -93,7 +93,7 @@ def read_file(file: Path, config: TextConfig, *, is_fixed: bool = False) -> pd.D
         ) from None
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{file} is not {config.encoding}: byte {error.start}.",
+            f"{file} is not text in {config.encoding}: byte {error.start:,} is not valid.",
             f"The version takes {config.encoding}."
             if is_fixed
             else "Name its encoding: -p encoding=latin-1.",

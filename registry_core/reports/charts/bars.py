@@ -130,7 +130,8 @@ def _draw_thin(drawing: Drawing, chart: BarChart, bars: Sequence[Bar]) -> None:
 
 def _draw_axis(drawing: Drawing, chart: BarChart, axis: Scale, top: float, bottom: float) -> None:
     grid = ""
-    for value, text in axis.ticks(min(5, columns_for(axis))):
+    counts = all(isinstance(bar.value, int) for bar in chart.bars)
+    for value, text in axis.ticks(min(5, columns_for(axis)), whole=counts):
         x = axis.place(value)
         grid += f"M{at(x)} {at(top)}V{at(bottom)}"
         drawing.text(x, bottom + 13, minus(text), anchor="middle")

@@ -94,8 +94,13 @@ class ReadTransaction(Protocol):
         """Every registered name, whether or not it still has versions."""
         ...
 
-    def models(self) -> list[ModelSummary]:
-        """Every model that has a version, by name."""
+    def models(self, limit: int | None = None, after: str = "") -> list[ModelSummary]:
+        """Models that have a version, by name.
+
+        Args:
+            limit: the largest number of models; None is all.
+            after: only models whose names come after this one.
+        """
         ...
 
     def versions(

@@ -36,7 +36,7 @@ class SqlReadTransaction(LedgerQueries):
     def model_names(self) -> list[str]:
         return [name for (name,) in self._all("SELECT name FROM models ORDER BY name")]
 
-    def models(self) -> list[ModelSummary]:
+    def models(self, limit: int | None = None, after: str = "") -> list[ModelSummary]:
         # CROSS JOIN: driven by the models, so that the newest version of each is found by an index
         present = _PRESENT.replace("versions.", "same.")
         aliases = self._dialect.json_object.format("alias, number")
@@ -45,11 +45,13 @@ class SqlReadTransaction(LedgerQueries):
             "- (SELECT count(*) FROM removals WHERE model = name), "
             f"(SELECT {aliases} FROM aliases WHERE model = name), "
             f"{self._dialect.entry_columns} FROM models CROSS JOIN versions "
-            "WHERE versions.rowid = (SELECT rowid FROM versions AS same "
-            f"WHERE same.model = name AND {present} ORDER BY number DESC LIMIT 1) ORDER BY name"
+            "WHERE name > :after AND versions.rowid = (SELECT rowid FROM versions AS same "
+            f"WHERE same.model = name AND {present} ORDER BY number DESC LIMIT 1) "
+            "ORDER BY name LIMIT :limit"
         )
+        most = self._dialect.limit(limit)
         found = []
-        for count, aliases, *fields in self._all(query):
+        for count, aliases, *fields in self._all(query, after=after, limit=most):
             latest = self._entry(tuple(fields)).version
             numbers = dict(sorted(self._json(aliases).items()))
             found.append(ModelSummary(latest.model, count, latest, numbers))
