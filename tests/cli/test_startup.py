@@ -110,8 +110,8 @@ def test_list_imports_no_room_that_listing_does_not_need(project):
     needed = {
         "cli", "terminal", "registry", "registry_runs", "registry_predict", "registry_reader",
         "registry_lists", "registry_signatures", "registry_transfers", "results", "store",
-        "process", "formatting", "places", "settings", "rules", "version_query", "refs", "cursor",
-        "records", "errors",
+        "process", "formatting", "places", "settings", "receivers", "rules", "version_query",
+        "refs", "cursor", "records", "errors",
     }  # fmt: skip
     assert rooms <= needed
     assert "registry_core.store.audit" not in names
