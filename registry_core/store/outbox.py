@@ -91,7 +91,8 @@ class Outbox:
     def finish(self, delivery: Delivery, error: str) -> Delivery:
         """Note what became of an attempt: an error, or none."""
         state = "failed" if error else "delivered"
-        done = replace(delivery, state=state, at=utc_now(), error=error[:_LONGEST_ERROR])
+        text = error.replace("\0", " ")[:_LONGEST_ERROR]  # PostgreSQL stores no NUL
+        done = replace(delivery, state=state, at=utc_now(), error=text)
         with self._access.writing("noting what a receiver was told") as index:
             index.put_delivery(done)
         return done
