@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow, Signature, Version
 from registry_core.store import lookup
-from registry_core.store.arrivals import blobs_of, carried_rows
-from registry_core.store.ledger import Event, is_intact
+from registry_core.store.ledger import Event, blobs_of, is_intact
 from registry_core.store.local.disk import sha256_hex
 from registry_core.store.manifest import LIMIT_BYTES
 from registry_core.store.publishing import Publishing
@@ -60,6 +59,8 @@ class Signatures:
 
         What is damaged is passed over: an audit reports it.
         """
+        from registry_core.store.arrivals import carried_rows
+
         found: list[Signature] = []
         pending = _carriers(rows)
         for digest in pending:  # grows below
