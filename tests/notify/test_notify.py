@@ -312,6 +312,18 @@ def test_a_command_that_fails_says_why_and_one_that_hangs_is_ended(tmp_path, war
         pytest.fail("the command's child still runs")
 
 
+def test_what_a_command_says_is_stored_whatever_its_bytes(tmp_path, warnings):
+    """Not UTF-8, without an end, with zero bytes."""
+    script = r"printf 'a\000b \377 \303' >&2; head -c 100000 /dev/zero | tr '\0' x >&2; exit 1"
+    registry = registry_of(tmp_path, Receiver("odd", command=["sh", "-c", script]))
+    zero = Receiver("zero", command=["sh", "-c", r"printf 'a\000b \377' >&2; exit 1"])
+    promote(registry, publish(registry, 800))
+    promote(registry_of(tmp_path, zero), publish(registry, 900))
+    errors = {each.delivery.receiver: each.delivery.error for each in registry.deliveries()}
+    assert errors["zero"] == "ended with status 1: a\ufffdb \ufffd"
+    assert len(errors["odd"]) == 300
+
+
 def test_nothing_is_sent_without_the_key_or_the_address(tmp_path, server, warnings, monkeypatch):
     """Variables that are not set, and an address in one that nothing may be sent to."""
     monkeypatch.delenv("NO_KEY", raising=False)
