@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from registry_core.promotion.gates import Decision as Decision
     from registry_core.promotion.gates import PromotionRefusedError as PromotionRefusedError
     from registry_core.promotion.gates import VerdictChangedError as VerdictChangedError
+    from registry_core.promotion.promote import ApprovalNeededError as ApprovalNeededError
+    from registry_core.promotion.requests import OutdatedRequestError as OutdatedRequestError
     from registry_core.records import FileRecord as FileRecord
     from registry_core.records import GarbageCollection as GarbageCollection
     from registry_core.records import LedgerRow as LedgerRow
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from registry_core.records import Objection as Objection
     from registry_core.records import Origin as Origin
     from registry_core.records import Promotion as Promotion
+    from registry_core.records import PromotionRequest as PromotionRequest
     from registry_core.records import Removal as Removal
     from registry_core.records import RunLog as RunLog
     from registry_core.records import UnfinishedRun as UnfinishedRun
@@ -127,6 +130,8 @@ _MODULES = {
     "Decision": "promotion.gates",
     "PromotionRefusedError": "promotion.gates",
     "VerdictChangedError": "promotion.gates",
+    "ApprovalNeededError": "promotion.promote",
+    "OutdatedRequestError": "promotion.requests",
     "FileRecord": "records",
     "GarbageCollection": "records",
     "LedgerRow": "records",
@@ -134,6 +139,7 @@ _MODULES = {
     "Objection": "records",
     "Origin": "records",
     "Promotion": "records",
+    "PromotionRequest": "records",
     "Removal": "records",
     "RunLog": "records",
     "UnfinishedRun": "records",

@@ -117,6 +117,17 @@ class Story:
         number = int(self._ref(model, which).selector or 0)
         self.store.note("refused", model, number, alias, "not yet")
 
+    def ask(self, model: str, which: int, alias: str) -> None:
+        """Ask for a promotion, on whatever grounds."""
+        number = int(self._ref(model, which).selector or 0)
+        self.store.note("requested", model, number, alias, "please")
+
+    def decline(self, model: str, which: int, alias: str) -> None:
+        number = int(self._ref(model, which).selector or 0)
+        for request in self.store.requests():
+            if (request.row.model, request.row.version, request.alias) == (model, number, alias):
+                self.store.decline(request.number, "no")
+
     def _ref(self, model: str, which: int) -> Ref:
         """One of the versions that were ever made, whichever number is given."""
         numbers = [number for name, number in self.versions if name == model]

@@ -218,6 +218,13 @@ def hidden_fields(page: str) -> dict[str, str]:
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
 
 
+def change(inside: Browser, address: str, **fields: str) -> Answer:
+    """Send the form of a page, with some fields filled in."""
+    page = inside.get(address).text
+    hidden = hidden_fields(page)
+    return inside.post(address.partition("?")[0], hidden | fields)
+
+
 def form_token(page: str) -> str:
     """The token of the form on a page."""
     return re.findall(r'name="form" value="([^"]+)"', page)[0]

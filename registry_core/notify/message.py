@@ -25,7 +25,7 @@ def message(
     """What happened, as JSON; docs/notify.md describes the keys.
 
     Args:
-        delivery: to whom, and the how manieth attempt.
+        delivery: to whom, and which attempt this is.
         row: of the ledger.
         version: that the row is about; None if it is not there any more.
         registry: where the registry is, without a password.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from registry_core.errors import escape_surrogates
 from registry_core.receivers import Receiver, event_of
 from registry_core.records import Delivery, LedgerRow
 from registry_core.store.clock import later, utc_now
@@ -91,8 +92,9 @@ class Outbox:
     def finish(self, delivery: Delivery, error: str) -> Delivery:
         """Note what became of an attempt: an error, or none."""
         state = "failed" if error else "delivered"
-        text = error.replace("\0", " ")[:_LONGEST_ERROR]  # PostgreSQL stores no NUL
-        done = replace(delivery, state=state, at=utc_now(), error=text)
+        # a database may store neither U+0000 nor half a character
+        told = escape_surrogates(error.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+        done = replace(delivery, state=state, at=utc_now(), error=told[:_LONGEST_ERROR])
         with self._access.writing("noting what a receiver was told") as index:
             index.put_delivery(done)
         return done

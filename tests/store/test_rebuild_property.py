@@ -52,6 +52,8 @@ _steps = st.lists(
         st.tuples(st.just("bring_back"), _models, _which, _aliases),
         st.tuples(st.just("collect"), st.integers(0, 1)),
         st.tuples(st.just("refuse"), _models, _which, _aliases),
+        st.tuples(st.just("ask"), _models, _which, _aliases),
+        st.tuples(st.just("decline"), _models, _which, _aliases),
     ),
     min_size=6,
     max_size=20,
