@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> None:
                 Path(folder),
                 _schema(index, "beside"),
                 f"{objects}/beside",
-                {1: options.listed, 100: options.large},
+                {100: options.large, 1: options.listed},  # an alias is set on one of 1 MB
                 options.rounds,
             )
             counts |= {"listed": options.listed, "large": options.large}
