@@ -394,7 +394,7 @@ class Registry(RegistryTransfers):
 
         try:
             found = audit(self.store)
-            damaged = found.index_damaged
+            damaged = found.index_damaged or (rebuild and self.store.state() == "missing")
         except IntegrityError:
             if not rebuild:
                 raise

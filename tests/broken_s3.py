@@ -115,7 +115,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "refused":
             self.close_connection = True
             return
-        status, headers, content = self.proxy.forward(self.command, self.path, self.headers, body)
+        try:
+            answer = self.proxy.forward(self.command, self.path, self.headers, body)
+        except OSError:  # the server is not there
+            self.close_connection = True
+            return
+        status, headers, content = answer
         if status == 412 and self.proxy.second_create:
             tag = hashlib.md5(body, usedforsecurity=False).hexdigest()
             status, headers, content = 200, [("ETag", f'"{tag}"')], b""

@@ -49,6 +49,7 @@ class S3Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self._owner = os.getpid()
+        self._was_ready = False
         s3_port = free_port()
         self.endpoint = f"http://127.0.0.1:{s3_port}"
         (self.folder / "data").mkdir()
@@ -73,7 +74,10 @@ class S3Server:
         atexit.register(self.remove)
 
     def start(self) -> None:
-        """Start, again if it was killed, and wait until it answers. The address stays the same."""
+        """Start, again if it was killed, and wait until it answers. The address stays the same.
+
+        The environment says where it is and who asks.
+        """
         log = self.folder / "log"
         self._process = start_server(self._command, log)
         until = time.monotonic() + _SECONDS_TO_START
@@ -100,14 +104,24 @@ class S3Server:
         return f"s3://{BUCKET}/{os.getpid()}/{next(self._numbers)}"
 
     def _answers(self) -> bool:
-        """Whether it takes requests. It makes the bucket when something is put into it."""
+        """Whether it stores something, and still has what it stored before it was killed.
+
+        It makes the bucket when something is put into it.
+        """
         try:
             urllib.request.urlopen(self.endpoint, timeout=5)
         except urllib.error.HTTPError:
-            return True  # it wants to know who asks
+            pass  # it wants to know who asks
         except OSError:
             return False
-        return True
+        try:
+            bucket = Bucket(f"s3://{BUCKET}")
+            if not self._was_ready:
+                bucket.replace("is-ready", b"content")
+                self._was_ready = True
+            return bucket.read("is-ready", 100) == b"content"
+        except OSError:
+            return False
 
 
 @functools.cache
@@ -117,11 +131,10 @@ def s3() -> S3Server:
     It is started by the first call.
     """
     server = S3Server()
-    server.start()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= environment(server.endpoint)
-    Bucket(f"s3://{BUCKET}").create("bucket-made-by-a-put", b"")
+    server.start()
     _library_copy(server.folder)
     os.register_at_fork(after_in_child=_use_obstore_in_child)
     return server

@@ -107,6 +107,7 @@ SCENARIOS = {
     "rule": Scenario(_three, lambda s: s.rules.change(lambda before: {"production": RULE})),
     "release": Scenario(_three, lambda store: store.release_alias("dummy", "production")),
     "tag": Scenario(_three, lambda s: s.tag(_number(s, 2), {"reviewed": ""}, ["owner"])),
+    "signing": Scenario(_three, lambda s: s.signatures.add(_number(s, 2), b"signature", b"key")),
     "removal": Scenario(_three, lambda s: s.removals.remove(_number(s, 3), rollback_days=30)),
     "restoring": Scenario(
         _two_removed, lambda store: store.removals.restore(Ref("dummy", "number", "3"))

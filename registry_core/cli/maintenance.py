@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +30,9 @@ from registry_core.terminal.tables.maintenance import (
     show_collection,
     show_rebuilt,
 )
+
+if TYPE_CHECKING:
+    from registry_core.registry import Registry
 
 
 @app.command(examples=('mlreg rm cifar10@3 --reason "wrong labels"',))
@@ -168,7 +171,7 @@ def verify(
     if reference or key:
         _verify_signature(reference or [], key, rebuild, as_json)
         return
-    found = session.open().verify(rebuild=rebuild, dry_run=dry_run)
+    found = _opened(rebuild).verify(rebuild=rebuild, dry_run=dry_run)
     if as_json:
         output.print_json(found.to_json())
     else:
@@ -185,6 +188,12 @@ def verify(
         output.print_warning(f"Not in the new index: {ref}: {reason}.")
     if found.error:
         raise found.error
+
+
+def _opened(rebuild: bool) -> Registry:
+    """The registry; a team's index may be missing if it can be made from the objects."""
+    registry = session.open(create=True)
+    return registry if rebuild and registry.place.index else session.open()
 
 
 def _verify_signature(words: list[str], key: Path | None, rebuild: bool, as_json: bool) -> None:

@@ -161,6 +161,7 @@ def show_version(site: Site, request: Request) -> View:
             "damage": checked.damaged.get(version.ref, ()) if checked else (),
             "unreadable": checked.unreadable.get(version.ref) if checked else None,
             "group": version.group if details and len(details.together) > 1 else "",
+            "signatures": details.signatures if details else (),
             "report": report,
             "alerts": list({str(error): error for error in alerts}.values()),
             # what an address says is shown only if it is so

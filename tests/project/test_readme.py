@@ -58,7 +58,7 @@ def test_the_table_of_hooks_names_no_hook_that_does_not_exist():
 def test_every_option_in_the_commands_of_a_page_exists(page):
     """A reader can type each command as it is shown."""
     for line in re.findall(r"^\$ (?:.*&& )?mlreg (.*)$", page.read_text(), re.MULTILINE):
-        words = line.partition("#")[0].split()
+        words = re.split(r"#| \| ", line)[0].split()
         command = [word for word in words[: 1 + (words[0] in GROUPS)] if word[0] != "-"]
         known = help_of(*command)
         for option in (word for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)):

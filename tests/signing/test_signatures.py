@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from promotion_helpers import damage, held_by, promote, publish, registry
 from signing_helpers import of_file, write_keys
+from store_backends import BACKENDS, EACH_BACKEND
 from store_helpers import age, assert_whole, blob, blobs, in_child
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
@@ -167,6 +168,31 @@ def test_a_copy_in_another_registry_takes_its_signatures_with_it(tmp_path, keys)
 
 def source_id(registered) -> str:
     return str(registered.store.registry_id())
+
+
+@pytest.mark.parametrize("name", EACH_BACKEND)
+def test_any_kind_of_registry_keeps_signatures(tmp_path, keys, others, name, monkeypatch):
+    """Through the verbs: signing, a rule that refuses, a promotion, damage, a lost index."""
+    backend = BACKENDS[name](tmp_path)
+    rule = PromotionRule(signed_by=[of_file(keys[1])])
+    backend.store().rules.change(lambda _: {"production": rule})
+    registered = Registry(backend.place, Settings())
+    version = publish(registered, 900)
+    registered.sign(version, others[0])
+    with pytest.raises(PromotionRefusedError, match="not listed"):
+        promote(registered, version)
+    signature = registered.sign(version, keys[0]).signature
+    promote(registered, version)
+    assert not registered.verify().audit.problems
+    backend.lose_index()
+    registered.verify(rebuild=True)
+    again = Registry(backend.place, Settings())
+    assert again.show(version.ref).signatures[0] == signature
+    assert again.verify_signature(version.ref, keys[1]).signatures == [signature]
+    backend.damage(signature.digest)
+    monkeypatch.setenv("MLREG_CACHE", str(tmp_path / "empty"))  # the right content is in the other
+    with pytest.raises(IntegrityError):
+        Registry(backend.place, Settings()).verify_signature(version.ref, keys[1])
 
 
 # --- the format -------------------------------------------------------------------------------

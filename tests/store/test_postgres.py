@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -309,6 +310,18 @@ def test_a_transaction_whose_connection_is_lost_changed_nothing(server, url):
         index.append(Event(LedgerAction.TAGGED, "dummy", 1))
     assert "stopped" in caught.value.remedy
     assert read(url) == []
+
+
+def test_a_view_outlasts_the_servers_patience_with_idle_transactions(url):
+    """An audit reads objects for hours between two statements."""
+    write(url)
+    impatient = f"{url}%20-cidle_in_transaction_session_timeout%3D100ms"
+    with PostgresIndex(impatient, 5).snapshot() as view:
+        time.sleep(0.4)
+        assert len(view.ledger()) == 1
+    with PostgresIndex(impatient, 5).connect() as connection:
+        shown = connection.execute("SHOW idle_in_transaction_session_timeout").fetchone()
+    assert shown == ("100ms",)
 
 
 class _LostAtCommit(psycopg.Connection):

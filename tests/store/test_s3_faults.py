@@ -10,7 +10,7 @@ import errno
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from registry_core.errors import MlregError, StorageError
 from registry_core.store import Store, collection
 from registry_core.store.audit import audit
 from registry_core.store.parts import team_parts
+from registry_core.store.s3 import client
 from registry_core.store.s3.client import Bucket
 from registry_core.store.sql.write import SqlWriteTransaction
 
@@ -96,6 +97,28 @@ def test_a_server_that_breaks_down_loses_nothing_acknowledged(proxy, drawn, tmp_
             here |= {removal.version.ref for removal in store.removals.of("dummy")}
             assert {*acknowledged, next_one.ref} <= here
             assert_nothing_lost(store)
+
+
+@pytest.mark.endurance
+def test_a_server_that_is_killed_keeps_what_was_acknowledged(proxy, tmp_path, monkeypatch):
+    """At some call of a publish; it comes back with what it had."""
+    store = team_store(tmp_path / "registry")
+    acknowledged = [publish(store)]
+    monkeypatch.setattr(client, "BACKOFF_MILLISECONDS", 100)
+    drawing = random.Random(SEED)
+    for number in range(5):
+        killed_at = drawing.randint(1, 15)
+        proxy.start_counting()
+        proxy.on_call = lambda call, at=killed_at: s3().kill() if call == at else None
+        with suppress(StorageError):
+            acknowledged.append(publish(store, content=b"%d" % number))
+        proxy.on_call = lambda call: None
+        s3().start()
+        acknowledged.append(publish(store, content=b"after %d" % number))
+        assert {version.ref for version in acknowledged} <= {
+            version.ref for version in store.versions("dummy")
+        }
+    assert_nothing_lost(store)
 
 
 def test_who_may_not_delete_objects_can_write_after_a_killed_run(tmp_path, monkeypatch):

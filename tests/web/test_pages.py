@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import fill
 from promotion_helpers import by
+from signing_helpers import of_file, write_keys
 from starlette.routing import Route
 from web_helpers import (
     GROUP,
@@ -416,6 +417,26 @@ def test_the_first_holder_of_an_alias_is_expected_as_well(tmp_path):
     ]
     assert statuses == [303, 409, 409]
     assert world.registry.version("flowers@canary").version == 3
+
+
+# --- signatures ----------------------------------------------------------------------------------
+
+
+def test_who_signed_a_version_is_on_its_page_and_an_unsigned_one_cannot_be_promoted(tmp_path):
+    """The page shows what the ledger has, and how to check it; the rule checks it."""
+    private, public = write_keys(tmp_path, "release")
+    rule = PromotionRule(signed_by=[of_file(public)], versus_incumbent="off")
+    world = make_world(tmp_path, production=rule)
+    inside = signed_in(world)
+    address = "/models/flowers/3/promote?alias=production"
+    assert "Signed" not in inside.get("/models/flowers/3").text
+    assert "not signed" in inside.get(address).text
+    world.registry.sign("flowers@3", private)
+    page = inside.get("/models/flowers/3").text
+    assert f"<code>{of_file(public)[:12]}…</code>" in page
+    assert "mlreg verify flowers@3 --key FILE" in page
+    assert "not signed" not in inside.get(address).text
+    assert change(inside, address).headers["location"] == "/models/flowers/3?moved=production"
 
 
 # --- approvals -----------------------------------------------------------------------------------

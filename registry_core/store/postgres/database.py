@@ -36,6 +36,8 @@ _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', true) "
     "WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
 )
+# an audit reads objects for hours between two statements
+_PATIENT = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 
@@ -60,7 +62,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Statements | None]:
         """A view of one moment; None if there is no index."""
-        connection, schema = self._begin(_READ)
+        connection, schema = self._begin(_READ, _PATIENT)
         try:
             if schema is not None and schema < SCHEMA:
                 raise self._is_older(schema)

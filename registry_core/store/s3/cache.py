@@ -155,8 +155,8 @@ class CachedObjects(Objects):
         if not self._warned:
             self._warned = True
             guard.warn(
-                f"{self._objects.bucket.place} cannot be reached ({error.strerror}). What this "
-                "machine read from it before is read from its cache."
+                f"{self._objects.bucket.place}: {error.strerror}. What this machine read from "
+                "there before is read from its cache."
             )
         return True
 

@@ -166,7 +166,7 @@ class S3Objects(Objects):
         Raises:
             IntegrityError: it has something else; that is deleted.
         """
-        if tag is not None and tag in content.tags:
+        if tag == content.tag:
             return
         if tag is None and (found := self.bucket.head(self.key(digest))) and content.matches(found):
             return
@@ -192,18 +192,18 @@ class _Content(NamedTuple):
     Args:
         size: in bytes.
         sha256: in hex.
-        tags: what a server may call it: its MD5, or that of its pieces' MD5s and their number.
+        tag: what a server calls it: its MD5, or that of its pieces' MD5s and their number.
         small: the whole; None if it is sent in pieces.
     """
 
     size: int
     sha256: str
-    tags: tuple[str, str]
+    tag: str
     small: bytes | None
 
     def matches(self, found: Stored) -> bool:
         """Whether an object has this content, by what the server says."""
-        return found.size == self.size and found.tag in self.tags
+        return found.size == self.size and found.tag == self.tag
 
 
 class _Pieces:
@@ -227,19 +227,21 @@ def _summed(stream: BinaryIO) -> _Content:
     """Read a file once, piece by piece as it will be sent."""
     import hashlib
 
-    sha256, whole, pieces = hashlib.sha256(), hashlib.md5(usedforsecurity=False), []
-    kept: list[bytes] | None = []
-    size = 0
+    is_small = os.fstat(stream.fileno()).st_size <= ONE_REQUEST_BYTES
+    sha256, size = hashlib.sha256(), 0
+    kept: list[bytes] = []
+    md5s: list[bytes] = []
     while piece := stream.read(PIECE_BYTES):
         size += len(piece)
         sha256.update(piece)
-        whole.update(piece)
-        pieces.append(hashlib.md5(piece, usedforsecurity=False).digest())
-        if kept is not None:
-            kept = None if size > ONE_REQUEST_BYTES else [*kept, piece]
-    joined = hashlib.md5(b"".join(pieces), usedforsecurity=False).hexdigest()
-    small = None if kept is None else b"".join(kept)
-    return _Content(size, sha256.hexdigest(), (whole.hexdigest(), f"{joined}-{len(pieces)}"), small)
+        if is_small:
+            kept.append(piece)
+        else:
+            md5s.append(hashlib.md5(piece, usedforsecurity=False).digest())
+    small = b"".join(kept) if is_small else None
+    md5 = hashlib.md5(b"".join(md5s) if small is None else small, usedforsecurity=False)
+    tag = md5.hexdigest() if is_small else f"{md5.hexdigest()}-{len(md5s)}"
+    return _Content(size, sha256.hexdigest(), tag, small)
 
 
 def _is_digest(name: str) -> bool:

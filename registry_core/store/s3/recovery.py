@@ -51,8 +51,8 @@ def recover(store: Store, dry_run: bool = False) -> Rebuilt | None:
         if store.parts.index.state() != "ready" and not copy.exists():
             raise UsageError(
                 f"{copy.place} has no rows to make an index from.",
-                "Nothing was changed. Check the URL of the objects.",
-                "mlreg env",
+                "Nothing was changed. Check the URL of the objects, or set up a new registry.",
+                "mlreg registry init",
             )
         try:
             if store.parts.index.state() == "ready" and not index_problems(store):
