@@ -17,13 +17,13 @@ from registry_core.errors import IntegrityError
 from registry_core.records import MODEL_FILE, FileRecord, Version
 from registry_core.refs import check_new_model_name
 from registry_core.store import manifest as manifests
-from registry_core.store.arrivals import Arrival, Parcel, blobs_of, carried_rows, carry_rows
 from registry_core.store.confirm import check_registration, read_manifest
 from registry_core.store.publishing import Publishing
 from registry_core.store.staging import stage_streams
 from registry_core.store.storage_errors import UnconfirmedError
 
 if TYPE_CHECKING:
+    from registry_core.store.arrivals import Arrival, Parcel
     from registry_core.store.interfaces import IndexEntry, ReadTransaction
 
 _NOT_COPIED = "The version was not copied; earlier versions are unchanged."
@@ -56,6 +56,9 @@ class Transfers(Publishing):
         Raises:
             IntegrityError: its manifest is damaged, or contradicts the index or the ledger.
         """
+        # no other command needs it
+        from registry_core.store.arrivals import Parcel, blobs_of, carried_rows, carry_rows
+
         doing = f"copying {version.ref}"
         with self._access.reading(doing) as view:
             rank = check_registration(view, version)
