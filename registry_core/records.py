@@ -399,6 +399,27 @@ class LedgerRow:
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """What a receiver is told of a row of the ledger, and what became of it.
+
+    Args:
+        receiver: its name, as in `[notify.NAME]`.
+        row: the number of the row.
+        state: `pending`, `trying`, `failed` or `delivered`.
+        attempts: how often it was tried.
+        at: when its state changed last: UTC, ISO 8601.
+        error: why the last attempt failed; empty if it did not.
+    """
+
+    receiver: str
+    row: int
+    state: str = "pending"
+    attempts: int = 0
+    at: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class PromotionRequest:
     """A promotion that was asked for, and that others have to approve.
 

@@ -10,14 +10,15 @@ imported when a method is called.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from registry_core import results
-from registry_core.errors import IntegrityError, UsageError
+from registry_core.errors import IntegrityError, MlregError, UsageError
 from registry_core.places import registry_place
 from registry_core.refs import Ref, parse_ref
 from registry_core.registry_lists import Reference
@@ -25,6 +26,7 @@ from registry_core.registry_transfers import RegistryTransfers
 from registry_core.settings import find_settings
 
 if TYPE_CHECKING:
+    from registry_core.notify.deliver import DeliveryList
     from registry_core.plugins.manager import PluginSet
     from registry_core.promotion.promote import PromotionResult
     from registry_core.promotion.registry_rules import RuleChanges
@@ -88,20 +90,52 @@ class Registry(RegistryTransfers):
         warnings: list[str] = []
         if plugins is None:
             plugins, warnings = self._plugins_asked(version)
-        return promote(
-            self.store,
-            self.settings,
-            version,
-            alias,
-            plugins=plugins,
-            reason=reason,
-            force=force,
-            dry_run=dry_run,
-            observer=observer,
-            warnings=warnings,
-            expected=expected,
-            verdict=verdict,
-        )
+        with self._receivers_told(dry_run):
+            return promote(
+                self.store,
+                self.settings,
+                version,
+                alias,
+                plugins=plugins,
+                reason=reason,
+                force=force,
+                dry_run=dry_run,
+                observer=observer,
+                warnings=warnings,
+                expected=expected,
+                verdict=verdict,
+            )
+
+    @contextmanager
+    def _receivers_told(self, dry_run: bool = False) -> Iterator[None]:
+        """Tell receivers afterwards of what is done inside, also of a refusal."""
+        refusal: MlregError | None = None
+        try:
+            yield
+        except MlregError as error:
+            refusal = error
+        if self.settings.receivers and not dry_run:
+            from registry_core.notify.deliver import deliver_afterwards
+
+            deliver_afterwards(self.store, self.settings)
+        if refusal is not None:
+            raise refusal
+
+    def deliveries(self, limit: int | None = None) -> DeliveryList:
+        """What receivers were told of the ledger, of the newest rows first.
+
+        Args:
+            limit: the most to return; None is all.
+        """
+        from registry_core.notify.deliver import list_deliveries
+
+        return list_deliveries(self.store, self.settings, limit)
+
+    def retry_deliveries(self) -> DeliveryList:
+        """Try everything again that a receiver was not told; UsageError: there is no receiver."""
+        from registry_core.notify.deliver import retry
+
+        return retry(self.store, self.settings)
 
     def _plugins_asked(self, version: Version) -> tuple[PluginSet, list[str]]:
         """The plugins whose checks are asked, and a warning if the version's is not here."""
@@ -157,20 +191,21 @@ class Registry(RegistryTransfers):
         warnings: list[str] = []
         if plugins is None:
             plugins, warnings = self._plugins_asked(version)
-        return request_promotion(
-            self.store,
-            self.settings,
-            version,
-            alias,
-            plugins=plugins,
-            reason=reason,
-            force=force,
-            dry_run=dry_run,
-            observer=observer,
-            warnings=warnings,
-            expected=expected,
-            verdict=verdict,
-        )
+        with self._receivers_told(dry_run):
+            return request_promotion(
+                self.store,
+                self.settings,
+                version,
+                alias,
+                plugins=plugins,
+                reason=reason,
+                force=force,
+                dry_run=dry_run,
+                observer=observer,
+                warnings=warnings,
+                expected=expected,
+                verdict=verdict,
+            )
 
     def approve(
         self,
@@ -204,22 +239,24 @@ class Registry(RegistryTransfers):
         def find_plugins(version: Version) -> tuple[PluginSet, list[str]]:
             return self._plugins_asked(version) if plugins is None else (plugins, [])
 
-        return approve(
-            self.store,
-            self.settings,
-            number,
-            find_plugins,
-            reason=reason,
-            dry_run=dry_run,
-            observer=observer,
-            verdict=verdict,
-        )
+        with self._receivers_told(dry_run):
+            return approve(
+                self.store,
+                self.settings,
+                number,
+                find_plugins,
+                reason=reason,
+                dry_run=dry_run,
+                observer=observer,
+                verdict=verdict,
+            )
 
     def decline(self, number: int, *, reason: str) -> PromotionRequest:
         """Decline a request, or withdraw one's own; UsageError: it is not open."""
         from registry_core.promotion.requests import decline
 
-        return decline(self.store, number, reason)
+        with self._receivers_told():
+            return decline(self.store, number, reason)
 
     def rollback(
         self,
@@ -241,16 +278,17 @@ class Registry(RegistryTransfers):
         """
         from registry_core.promotion.promote import rollback
 
-        return rollback(
-            self.store,
-            self.settings,
-            model,
-            alias,
-            self.version,
-            reason=reason,
-            dry_run=dry_run,
-            expected=expected,
-        )
+        with self._receivers_told(dry_run):
+            return rollback(
+                self.store,
+                self.settings,
+                model,
+                alias,
+                self.version,
+                reason=reason,
+                dry_run=dry_run,
+                expected=expected,
+            )
 
     def release(self, model: str, alias: str, *, reason: str = "") -> results.ReleasedAlias:
         """Delete an alias; a rollback brings it back.
@@ -258,7 +296,8 @@ class Registry(RegistryTransfers):
         Raises:
             UsageError: there is no such alias.
         """
-        return results.ReleasedAlias(alias, self.store.release_alias(model, alias, reason))
+        with self._receivers_told():
+            return results.ReleasedAlias(alias, self.store.release_alias(model, alias, reason))
 
     def tag(
         self,

@@ -55,7 +55,7 @@ class RegistryLists:
     @cached_property
     def store(self) -> Store:
         """What the registry is kept in."""
-        store = Store(parts_at(self.place))
+        store = Store(parts_at(self.place), receivers=self.settings.receivers)
         if self._check is not None:
             self._check(self.place, store.state())
         return store

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from registry_core import receivers
 from registry_core.errors import UsageError
+from registry_core.receivers import Receiver
 from registry_core.rules import KEYS, PromotionRule, is_alias_name, wrong_value
 
 SETTINGS_FILE = "plugins.toml"
@@ -28,9 +30,10 @@ _SCHEMA: Mapping[str, Sequence[str] | None] = {
     "extensions": None,
     "promotion": None,
     "remotes": None,
+    "notify": None,
 }
 # sections whose keys are names and whose values are tables; each is checked where it is read
-_OF_TABLES = ("promotion", "remotes")
+_OF_TABLES = ("promotion", "remotes", "notify")
 _REMOTE_KEYS = ("path", "index", "objects")
 # the size of the cache of a team's objects on this machine, if the file does not say
 CACHE_GB = 10.0
@@ -61,6 +64,7 @@ class Settings:
         index: the URL of a team's index, without a password; empty if the file names none.
         objects: the URL of a team's objects; empty if the file names none.
         remotes: name -> another registry, to push to and pull from.
+        receivers: who is told of what happens to aliases.
         cache_gb: how much of a team's objects is kept on this machine, in GB.
     """
 
@@ -74,6 +78,7 @@ class Settings:
     objects: str = ""
     remotes: Mapping[str, Remote] = field(default_factory=dict)
     cache_gb: float = CACHE_GB
+    receivers: Sequence[Receiver] = ()
 
     @property
     def folder(self) -> Path:
@@ -138,6 +143,7 @@ def read_settings(file: Path) -> Settings:
         index=registry.get("index", ""),
         objects=registry.get("objects", ""),
         remotes=_remotes(tables.get("remotes", {}), text, file),
+        receivers=_receivers(tables.get("notify", {}), text, file),
         cache_gb=registry.get("cache_gb", CACHE_GB),
     )
 
@@ -289,6 +295,25 @@ def _check_halves(table: Mapping[str, Any], text: str, file: Path, section: str)
             )
         if other not in table:
             raise _misplaced(f"'{key}' needs '{other}' beside it", key, text, file, section)
+
+
+def _receivers(tables: Mapping[str, Any], text: str, file: Path) -> Sequence[Receiver]:
+    found = []
+    for name, table in tables.items():
+        section = f"notify.{name}"
+        if not isinstance(table, dict):
+            raise _misplaced(f"'{name}' is a section, [{section}]", name, text, file)
+        if not receivers.is_receiver_name(name):
+            raise _misplaced(f"'{name}' cannot name a receiver", name, text, file)
+        for key, value in table.items():
+            if key not in receivers.KEYS:
+                raise _unknown(key, list(receivers.KEYS), text, file, section)
+            if wrong := receivers.wrong_value(key, value):
+                raise _misplaced(f"'{key}' {wrong}", key, text, file, section)
+        if wrong := receivers.wrong_section(table):
+            raise _misplaced(f"[{section}] {wrong}", section, text, file)
+        found.append(Receiver(name, **table))
+    return tuple(found)
 
 
 def _remotes(tables: Mapping[str, Any], text: str, file: Path) -> Mapping[str, Remote]:

@@ -293,6 +293,7 @@ _FILES = {
     "requests": "requests",
     "approve": "requests",
     "decline": "requests",
+    "notify": "notify",
     "rules": "rules",
     "alias": "tags",
     "tag": "tags",
@@ -320,7 +321,7 @@ PANELS = {
     "Look": ("list", "show", "compare", "history", "report", "ui"),
     "Release": (
         *("promote", "rollback", "alias", "tag", "rules"),
-        *("requests", "approve", "decline", "sign"),
+        *("requests", "approve", "decline", "notify", "sign"),
     ),
     "Use": ("predict", "export", "import", "evaluate", "card", "bom"),
     "Share": ("push", "pull", "pack", "unpack"),

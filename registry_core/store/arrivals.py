@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from registry_core.errors import IntegrityError, MlregError
 from registry_core.records import FileRecord, LedgerAction, LedgerRow, Origin, Version
 from registry_core.refs import NAME, shown
 from registry_core.store import manifest as manifests
 from registry_core.store.interfaces.objects import CHUNK_BYTES
-from registry_core.store.ledger import from_json, is_intact
+from registry_core.store.ledger import DIGEST, LIMIT_BLOBS, blobs_of, from_json, is_intact
 from registry_core.store.local.disk import sha256_hex
 from registry_core.store.staging import check_path
 
@@ -31,8 +31,6 @@ EVIDENCE = "evidence of the other ledger"
 CARRIED = b'{"carried":'
 
 _LIMIT_FILES = 100_000
-_LIMIT_BLOBS = 10_000
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _SCHEMA = 1
 
 
@@ -174,18 +172,9 @@ def carried_rows(content: bytes) -> tuple[str, list[LedgerRow]]:
     for row in rows:
         if not is_intact(row):
             raise ValueError(f"row {row.number} of the other ledger was changed")
-    if not _DIGEST.fullmatch(value["carried"]["registry"]):
+    if not DIGEST.fullmatch(value["carried"]["registry"]):
         raise ValueError("the rows of the other ledger do not name their registry")
     return value["carried"]["registry"], rows
-
-
-def blobs_of(rows: Iterable[LedgerRow]) -> list[str]:
-    """The objects that rows refer to, by their evidence."""
-    digests: dict[Any, None] = {}
-    for row in rows:
-        named = row.evidence.get("blobs")
-        digests |= dict.fromkeys(each for each in named or () if isinstance(each, str))
-    return [digest for digest in digests if _DIGEST.fullmatch(digest)][:_LIMIT_BLOBS]
 
 
 def _size(row: LedgerRow) -> int:
@@ -212,7 +201,7 @@ def _check_manifest(content: bytes) -> Version:
         check_path(file.path)
         if isinstance(file.size, bool) or not 0 <= file.size < 2**62:
             raise ValueError(f"{file.path} has {file.size} bytes")
-        if not _DIGEST.fullmatch(file.sha256):
+        if not DIGEST.fullmatch(file.sha256):
             raise ValueError(f"the digest of {file.path} is {shown(str(file.sha256))}")
     if len({file.path for file in version.files}) != len(version.files):
         raise ValueError("two of its files have one path")
@@ -221,7 +210,7 @@ def _check_manifest(content: bytes) -> Version:
 
 def _origin_by_rows(parcel: Parcel, digest: str) -> Origin:
     """Where a version was registered first, by the row that registered it where it comes from."""
-    if len(parcel.rows) > manifests.LIMIT_BYTES or len(parcel.blobs) > _LIMIT_BLOBS:
+    if len(parcel.rows) > manifests.LIMIT_BYTES or len(parcel.blobs) > LIMIT_BLOBS:
         raise ValueError("there is too much of the other ledger")
     registry, rows = carried_rows(parcel.rows)
     if registry != parcel.registry:

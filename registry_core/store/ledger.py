@@ -7,6 +7,7 @@ is the index's affair.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,9 @@ from registry_core.store.manifest import LIMIT_BYTES, as_unicode, canonical, rea
 from registry_core.store.storage_errors import REBUILD
 
 BEFORE_THE_FIRST = "0" * 64
+DIGEST = re.compile(r"[0-9a-f]{64}")
+# how many objects the rows about one version may refer to
+LIMIT_BLOBS = 10_000
 # A row's evidence is bounded like a manifest; every character of it may be escaped.
 LIMIT_LINE_BYTES = 8 * LIMIT_BYTES
 
@@ -208,3 +212,12 @@ def account_name() -> str:
     except (KeyError, OSError):  # a container's user often has neither name nor LOGNAME
         name = str(os.getuid())
     return as_unicode(name)
+
+
+def blobs_of(rows: Iterable[LedgerRow]) -> list[str]:
+    """The objects that rows refer to, by their evidence."""
+    digests: dict[Any, None] = {}
+    for row in rows:
+        named = row.evidence.get("blobs")
+        digests |= dict.fromkeys(each for each in named or () if isinstance(each, str))
+    return [digest for digest in digests if DIGEST.fullmatch(digest)][:LIMIT_BLOBS]

@@ -133,11 +133,23 @@ def _rebuild(access: Transactions, busy_seconds: float, dry_run: bool) -> Rebuil
             with SqliteIndex(scratch.path, busy_seconds).write(create=True) as index:
                 _gather_manifests(access, rows)
                 done = Replacement(access, index, rows, salvage).make(head)
+                _keep_outbox(access, index)
         if not dry_run:
             done.old_index, done.old_ledger = replace_index(
                 access.parts.folder, scratch.path / DATABASE, ledger_file
             )
     return done
+
+
+def _keep_outbox(access: Transactions, index: WriteTransaction) -> None:
+    """Take over what receivers are to be told, if the old index can be read; it is in no row."""
+    with suppress(MlregError, IndexFault, OSError):
+        with access.parts.index.read() as view:
+            deliveries = view.deliveries()
+        last = (index.last_ledger_row() or (0, ""))[0]
+        for each in deliveries:
+            if each.row <= last:
+                index.put_delivery(each)
 
 
 class FoundManifests(Protocol):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from registry_core.records import LedgerAction, LedgerRow, Signature, Version
 from registry_core.store import lookup
-from registry_core.store.ledger import Event, is_intact
+from registry_core.store.ledger import Event, blobs_of, is_intact
 from registry_core.store.local.disk import sha256_hex
 from registry_core.store.manifest import LIMIT_BYTES
 from registry_core.store.publishing import Publishing
@@ -59,7 +59,7 @@ class Signatures:
 
         What is damaged is passed over: an audit reports it.
         """
-        from registry_core.store.arrivals import carried_rows  # only copies need it
+        from registry_core.store.arrivals import carried_rows
 
         found: list[Signature] = []
         pending = _carriers(rows)
@@ -135,8 +135,6 @@ class Signatures:
 
 def _carriers(rows: Sequence[LedgerRow]) -> list[str]:
     """The objects that have the rows of another ledger, by the rows that registered copies."""
-    from registry_core.store.arrivals import blobs_of
-
     return [
         blobs[0]
         for row in rows
@@ -148,8 +146,6 @@ def read_signature(row: LedgerRow) -> Signature | None:
     """The signature that a row records; None if it records none."""
     if row.action != LedgerAction.SIGNED or not is_intact(row):
         return None
-    from registry_core.store.arrivals import blobs_of
-
     key, blobs = row.evidence.get("key"), blobs_of([row])
     others = [blob for blob in blobs if blob != key]
     if not isinstance(key, str) or key not in blobs or len(others) != 1:

@@ -6,9 +6,12 @@ A version appears completely or not at all. Nothing here knows how a model was t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from registry_core.receivers import Receiver
+from registry_core.store.outbox import Outbox
 from registry_core.store.parts import Parts, parts_of
 from registry_core.store.queries import Queries
 from registry_core.store.removals import Removals
@@ -27,11 +30,17 @@ class Store(Queries, Requests, Transfers):
     Args:
         place: its folder, which need not exist and stores no absolute path; or its parts.
         busy_seconds: how long to wait for another process's lock.
+        receivers: who is told of what happens to aliases.
     """
 
-    def __init__(self, place: Path | Parts, busy_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        place: Path | Parts,
+        busy_seconds: float = 30.0,
+        receivers: Sequence[Receiver] = (),
+    ) -> None:
         self.parts = parts_of(place, busy_seconds)
-        access = Transactions(self.parts, busy_seconds)
+        access = Transactions(self.parts, busy_seconds, receivers)
         Queries.__init__(self, access)
         Requests.__init__(self, access)
         Transfers.__init__(self, access)
@@ -39,6 +48,7 @@ class Store(Queries, Requests, Transfers):
         self.busy_seconds = busy_seconds
         self.removals = Removals(access)
         self.rules = Rules(access)
+        self.outbox = Outbox(access)
         self.signatures = Signatures(access)
 
     @property

@@ -7,16 +7,17 @@ caller's affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import MlregError
-from registry_core.store import collection
+from registry_core.store import collection, outbox
 from registry_core.store import manifest as manifests
 from registry_core.store.storage_errors import IndexFault, translate_storage_errors
 
 if TYPE_CHECKING:
+    from registry_core.receivers import Receiver
     from registry_core.records import LedgerRow
     from registry_core.store.interfaces import Leftover, ReadTransaction, WriteTransaction
     from registry_core.store.parts import Parts
@@ -28,15 +29,19 @@ class Transactions:
     Args:
         parts: the registry.
         busy_seconds: how long another process's lock is waited for, for messages.
+        receivers: who is told of rows that are added to the ledger.
     """
 
-    def __init__(self, parts: Parts, busy_seconds: float) -> None:
+    def __init__(
+        self, parts: Parts, busy_seconds: float, receivers: Sequence[Receiver] = ()
+    ) -> None:
         self.parts = parts
         self.blobs = parts.blobs
         self.runs = parts.runs
         self.ledger_copy = parts.ledger_copy
         self._busy_seconds = busy_seconds
         self._index = parts.index
+        self._receivers = receivers
 
     def translate_storage_errors(self, doing: str, needed_bytes: int = 0, outcome: str = "") -> Any:
         """Turn what the index and the file system raise inside into errors of ours.
@@ -87,6 +92,7 @@ class Transactions:
                 yield index
                 after = index.last_ledger_row()
                 if announced := bool(index.appended):
+                    outbox.note(index, self._receivers)
                     self.ledger_copy.announce(before, after)
             if announced:
                 # The commit is valid even if this fails: the next writer tries again.

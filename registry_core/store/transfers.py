@@ -18,6 +18,7 @@ from registry_core.records import MODEL_FILE, FileRecord, Version
 from registry_core.refs import check_new_model_name
 from registry_core.store import manifest as manifests
 from registry_core.store.confirm import check_registration, read_manifest
+from registry_core.store.ledger import blobs_of
 from registry_core.store.publishing import Publishing
 from registry_core.store.staging import stage_streams
 from registry_core.store.storage_errors import UnconfirmedError
@@ -56,8 +57,7 @@ class Transfers(Publishing):
         Raises:
             IntegrityError: its manifest is damaged, or contradicts the index or the ledger.
         """
-        # no other command needs it
-        from registry_core.store.arrivals import Parcel, blobs_of, carried_rows, carry_rows
+        from registry_core.store.arrivals import Parcel, carried_rows, carry_rows
 
         doing = f"copying {version.ref}"
         with self._access.reading(doing) as view:

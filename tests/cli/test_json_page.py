@@ -60,6 +60,8 @@ LINES = [
     ("promote", "promote flowers@2 canary --request"),
     ("decline", "decline {request} --reason worse"),
     ("", "!os.environ.pop('LOGNAME')"),
+    ("notify", "notify"),
+    ("notify", "notify --retry"),
     ("rollback", "rollback flowers@production"),
     ("alias", "alias flowers"),
     ("alias --remove", "alias flowers@production --remove"),
@@ -187,6 +189,7 @@ def printed(folder: Path) -> list[tuple[str, str, dict]]:
     settings = write_settings(folder, {"flowers": "flowers_plugin"}, registry="registry")
     with settings.file.open("a") as file:
         file.write("[promotion.staging]\nfloor = { test_accuracy = 0.1 }\n")
+        file.write('[notify.pager]\ncommand = ["true"]\n')
     sound(folder / "sound.keras")
     lines = json.dumps([line for _, line in LINES])
     done = forked_python("-c", SCRIPT, cwd=folder, given=lines)

@@ -99,22 +99,31 @@ def test_ctrl_c_while_commands_are_imported_is_no_traceback(monkeypatch, capsys)
     assert capsys.readouterr().err == "\nStopped by SIGINT.\n"
 
 
+# what a team's registry alone needs
+TEAM = (
+    "registry_core.store.postgres", "registry_core.store.s3", "registry_core.urls", "psycopg",
+    "obstore",
+)  # fmt: skip
+
+
 def test_list_imports_no_room_that_listing_does_not_need(project):
     """Neither plugins nor training, and of tables only its own."""
     code = (
         "import sys; from registry_core.cli import run_command; run_command(['list']); "
-        "print(*sorted(n for n in sys.modules if n.startswith('registry_core')), file=sys.stderr)"
+        "wanted = ('registry_core', 'psycopg', 'obstore'); "
+        "print(*sorted(n for n in sys.modules if n.startswith(wanted)), file=sys.stderr)"
     )
     names = python("-c", code, cwd=project).stderr.split()
     rooms = {name.split(".")[1] for name in names if "." in name}
     needed = {
         "cli", "terminal", "registry", "registry_runs", "registry_predict", "registry_reader",
         "registry_lists", "registry_signatures", "registry_transfers", "results", "store",
-        "process", "formatting", "places", "settings", "rules", "version_query", "refs", "cursor",
-        "records", "errors",
+        "process", "formatting", "places", "settings", "receivers", "rules", "version_query",
+        "refs", "cursor", "records", "errors",
     }  # fmt: skip
     assert rooms <= needed
     assert "registry_core.store.audit" not in names
+    assert not [name for name in names if name.startswith(TEAM)]
     tables = {name for name in names if name.startswith("registry_core.terminal.tables.")}
     assert tables <= {f"registry_core.terminal.tables.{name}" for name in ("table", "versions")}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -16,7 +17,7 @@ from store_backends import BACKENDS, EACH_BACKEND, Backend
 from store_helpers import in_child, kill, publish
 
 from registry_core.errors import BusyError, IntegrityError, MlregError, UsageError
-from registry_core.records import FileRecord, LedgerAction, Version
+from registry_core.records import Delivery, FileRecord, LedgerAction, Version
 from registry_core.refs import parse_ref
 from registry_core.store.audit import audit
 from registry_core.store.interfaces import Index, RunKey, Workspaces
@@ -278,6 +279,48 @@ def test_an_index_knows_what_its_versions_refer_to(backend):
         assert view.needed(weights[:2]) == {
             d for d in (weights, made.digest) if d[:2] == weights[:2]
         }
+
+
+def test_an_index_knows_the_open_requests(backend):
+    """One for a version and an alias: declined, promoted or asked again, an older one ends."""
+    index = backend.index()
+    made = register(index)
+
+    def add(action: LedgerAction) -> int:
+        with index.write() as transaction:
+            return transaction.append(Event(action, made.model, made.version, "production")).number
+
+    for ends in (LedgerAction.DECLINED, LedgerAction.PROMOTED):
+        add(LedgerAction.REQUESTED)
+        number = add(LedgerAction.REQUESTED)
+        add(LedgerAction.APPROVED)
+        with index.read() as view:
+            assert view.requests() == {("dummy", "production", 1): number}
+            (row,) = view.ledger(limit=1)
+            assert row.who == view.who
+        add(ends)
+        with index.read() as view:
+            assert view.requests() == {}
+
+
+def test_an_index_keeps_an_outbox(backend):
+    """What is not delivered, oldest first; everything, newest first."""
+    index = backend.index()
+    register(index)
+    first, second = (Delivery(name, 1, at="2026-01-01T00:00:00Z") for name in ("a", "b"))
+    last = Delivery("a", 2, "failed", 3, "2026-01-01T00:00:00Z", "no answer")
+    with index.write() as transaction:
+        for each in (second, last, first):
+            transaction.put_delivery(each)
+    with index.read() as view:
+        assert view.deliveries(undone=True) == [first, second, last]
+        assert view.deliveries(limit=1) == [last]
+    done = replace(first, state="delivered", attempts=1)
+    with index.write() as transaction:
+        transaction.put_delivery(done)
+    with index.read() as view:
+        assert view.deliveries(undone=True) == [second, last]
+        assert view.deliveries() == [last, done, second]
 
 
 # --- workspaces ----------------------------------------------------------------------------------

@@ -313,7 +313,7 @@ class TeamRegistries(Registries):
 class TestTeamRegistries(TeamRegistries.TestCase):
     """A few, as each command asks two servers."""
 
-    settings = settings(max_examples=3, stateful_step_count=15, deadline=None)
+    settings = settings(max_examples=2, stateful_step_count=15, deadline=None)
 
 
 @pytest.mark.endurance

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:
-    from registry_core.records import LedgerAction, LedgerRow, ModelSummary, Removal, Version
+    from registry_core.records import (
+        Delivery,
+        LedgerAction,
+        LedgerRow,
+        ModelSummary,
+        Removal,
+        Version,
+    )
     from registry_core.store.ledger import Event
     from registry_core.store.manifest import Objective
 
@@ -179,6 +186,15 @@ class ReadTransaction(Protocol):
         """Each request that waits for approval, and the row that asked, by the index.
 
         Oldest first.
+        """
+        ...
+
+    def deliveries(self, limit: int | None = None, undone: bool = False) -> list[Delivery]:
+        """What receivers are told, newest row first; with `undone`, oldest row first.
+
+        Args:
+            limit: the most to return; None is all.
+            undone: only what was not delivered.
         """
         ...
 
@@ -365,6 +381,10 @@ class WriteTransaction(ReadTransaction, Protocol):
         Raises:
             IndexFault: the user's role does not have it.
         """
+        ...
+
+    def put_delivery(self, delivery: Delivery) -> None:
+        """Add what a receiver is to be told, or replace it."""
         ...
 
     def append(self, event: Event) -> LedgerRow:

@@ -9,8 +9,6 @@ import fcntl
 import time
 from pathlib import Path
 
-from registry_core.store.local.folder_errors import busy
-
 _SECONDS_OF_A_WAIT = 0.005
 
 
@@ -37,5 +35,7 @@ def lock(
             return
         except BlockingIOError as error:
             if time.monotonic() >= until:
+                from registry_core.store.local.folder_errors import busy
+
                 raise busy(file, doing, busy_seconds) from error
             time.sleep(_SECONDS_OF_A_WAIT)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from registry_core.records import LedgerAction, LedgerRow, Version
+from registry_core.records import Delivery, LedgerAction, LedgerRow, Version
 from registry_core.store.sql import derived
 from registry_core.store.sql.derived import MOVES
 from registry_core.store.sql.rows import LEDGER_COLUMNS, Rows
@@ -134,6 +134,14 @@ class LedgerQueries(Rows):
     def requests(self) -> dict[RequestKey, int]:
         query = "SELECT model, alias, version, number FROM requests ORDER BY number"
         return {(model, alias, version): n for model, alias, version, n in self._all(query)}
+
+    def deliveries(self, limit: int | None = None, undone: bool = False) -> list[Delivery]:
+        where, order = ("WHERE state <> 'delivered'", "row") if undone else ("", "row DESC")
+        query = (
+            f"SELECT receiver, row, state, attempts, at, error FROM deliveries {where} "
+            f"ORDER BY {order}, receiver LIMIT :limit"
+        )
+        return [Delivery(*row) for row in self._all(query, limit=self._dialect.limit(limit))]
 
     def last_lost_row(self) -> int:
         query = (

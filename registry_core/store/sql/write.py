@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from registry_core.records import LedgerAction, LedgerRow, Version
+from registry_core.records import Delivery, LedgerAction, LedgerRow, Version
 from registry_core.store.ledger import Event, next_row
 from registry_core.store.manifest import Objective, canonical
 from registry_core.store.sort_keys import sort_keys
@@ -136,6 +136,15 @@ class SqlWriteTransaction(SqlReadTransaction):
 
     def require(self, action: LedgerAction) -> None:
         """Nothing to do: who can write to the file may do everything."""
+
+    def put_delivery(self, delivery: Delivery) -> None:
+        self._execute(
+            "INSERT INTO deliveries (receiver, row, state, attempts, at, error) "
+            "VALUES (:receiver, :row, :state, :attempts, :at, :error) "
+            "ON CONFLICT (receiver, row) DO UPDATE SET state = excluded.state, "
+            "attempts = excluded.attempts, at = excluded.at, error = excluded.error",
+            **vars(delivery),
+        )
 
     def append(self, event: Event) -> LedgerRow:
         row = next_row(event, self._last, self.who)

@@ -18,7 +18,6 @@ from registry_core.errors import NewerSchemaError, StorageError
 from registry_core.store.local.disk import make_folders
 from registry_core.store.local.folders import check_regular, opened
 from registry_core.store.local.objects import LocalObjects
-from registry_core.store.local.shared_folders import check_shared
 from registry_core.store.sql import derived
 from registry_core.store.sqlite.dialect import SQLITE
 from registry_core.store.sqlite.errors import damaged_index
@@ -60,6 +59,8 @@ class Database:
         Args:
             create: create the registry if it is missing.
         """
+        from registry_core.store.local.shared_folders import check_shared
+
         check_shared(self._folder)
         if not self._exists():
             if not create:

@@ -227,15 +227,16 @@ CREATE TABLE sort_keys (
 ) WITHOUT ROWID;
 """
 # A version has few signatures, and may have any number of other rows.
-_SIGNED = """
+_LATER_INDEXES = """
 CREATE INDEX ledger_of_signatures ON ledger (model, version, number) WHERE action = 'signed';
+CREATE INDEX deliveries_undone ON deliveries (row, receiver) WHERE state <> 'delivered';
 """
 # What each schema added to the one before it.
 ADDED = {
     2: "".join(DERIVED[2]) + _INDEXES,
     3: "".join(DERIVED[3]),
     4: _SORT_KEYS,
-    5: "".join(DERIVED[5]) + _SIGNED,
+    5: "".join(DERIVED[5]) + _LATER_INDEXES,
 }
 
 _REFUSED = """
