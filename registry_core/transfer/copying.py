@@ -24,6 +24,7 @@ from registry_core.store.arrivals import Arrival, check_parcel
 from registry_core.store.manifest import read_json
 from registry_core.store.signatures import read_signature
 from registry_core.transfer.examination import ModelExaminer, custom_names
+from registry_core.transfer.record_check import check_record
 from registry_core.transfer.streams import CopyProgress, Reading
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ class Copying:
             return Copied(wanted.ref, wanted.digest, "there" if entry else "copied", version, size)
         arrival = arriving(self.source, wanted, progress)
         size = sum(file.size for file in arrival.recorded.files)
+        manifest = read_json(arrival.parcel.manifest)
+        check_record(manifest, wanted.ref)
         if entry is not None:
             progress.add(wanted.size)
             mended = [
@@ -127,7 +130,7 @@ class Copying:
             record = recorded.file(MODEL_FILE)
             weights = record.sha256 if record else ""
             if weights not in examined and not self.target.refers_to(weights):
-                self.examine(file, custom_names(read_json(arrival.parcel.manifest)))
+                self.examine(file, custom_names(manifest))
             examined.add(weights)
 
         version, new = self.target.receive(arrival, model, examine, self.reason)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from cli_helpers import assert_error, forked_mlreg, forked_python, in_turn
 from hostile_files import archive, dense, keras_object, members, model, sound
-from store_helpers import blob, record
+from store_helpers import blob
+from transfer_helpers import record
 
 from registry_core.store import Store
 
@@ -49,13 +50,14 @@ def lines(*typed: str):
 
 def test_a_version_is_pushed_pulled_packed_and_unpacked(store):
     """Each says what it did; the second time, that it was done before."""
-    first, again, pulled, packed, unpacked, history = lines(
+    first, again, pulled, packed, unpacked, history, shown = lines(
         "push flowers@2 ./theirs",
         "push --all ./theirs",
         "pull flowers@1 ./theirs --name roses",
         "pack --all flowers -o flowers.mlreg",
         "unpack flowers.mlreg -q",
         "history roses",
+        "show roses@1",
     )
     theirs = Path("theirs").absolute()
     assert "copied" in first.stdout
@@ -66,6 +68,7 @@ def test_a_version_is_pushed_pulled_packed_and_unpacked(store):
     assert "2 versions" in packed.stdout
     assert unpacked.stdout == "flowers@1\nflowers@2\n"
     assert "roses@1 was registered, a copy of flowers@2 of registry" in history.stdout
+    assert "copy of     flowers@2 of registry" in shown.stdout
     assert Path("flowers.mlreg").is_file()
 
 

@@ -14,6 +14,9 @@ from make_registry import PROJECT, unpack
 
 from registry_core import open_registry
 from registry_core.cli import run_command
+from registry_core.registry import Registry
+from registry_core.settings import Settings
+from registry_core.store.audit import audit
 
 HERE = Path(__file__).parent
 ARCHIVE = HERE / "registry-2026-11.tar.gz"
@@ -271,3 +274,17 @@ def same_environment(reproduction) -> bool:
     return not [
         each for each in reproduction["drift"] if each["kind"] in kinds or each["what"] in DECIDES
     ]
+
+
+@pytest.mark.gate
+def test_its_versions_can_be_copied(project):
+    """Whatever made them; each is shown as before, and says where it came from."""
+    old, new = Registry(project / "registry", Settings()), Registry(project / "new", Settings())
+    found = old.push([], new, everything=True, examine=lambda file, custom: None)
+    assert {each.state for each in found.versions} == {"copied"}
+    assert len(found.versions) > 3
+    for each in found.versions:
+        manifest = new.show(each.version).to_json()["manifest"]
+        assert manifest == old.show(each.source).to_json()["manifest"]
+        assert new.version(each.version.ref).origin.ref == each.source
+    assert audit(new.store).problems == []

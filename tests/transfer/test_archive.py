@@ -9,7 +9,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from store_helpers import blob, publish
+from store_helpers import blob
+from transfer_helpers import publish
 
 from registry_core.errors import IntegrityError, MlregError, UsageError
 from registry_core.registry import Registry

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from hostile_files import archive, dense, keras_object, members, model, sound
-from store_helpers import blob, publish, record
+from store_helpers import blob
+from transfer_helpers import DATA, SPLIT, publish, record
 
 from registry_core.errors import IntegrityError, RefusedError, StorageError, UsageError
 from registry_core.records import Origin
@@ -216,6 +217,34 @@ def test_signatures_travel(mine, theirs, tmp_path):
     far.unpack(tmp_path / "signed.mlreg", examine=accepts)
     assert len(far.store.signatures.of(far.version("dummy@1"))) == 2
     assert audit(far.store).problems == audit(theirs.store).problems == []
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+@pytest.mark.gate(keep=2)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": None},
+        {"config": "epochs=1"},
+        {"epoch_seconds": ["1"]},
+        {"data": {**DATA, "splits": []}},
+        {"data": {**DATA, "splits": {"train": SPLIT}}},
+        {"data": {**DATA, "splits": {"test": {**SPLIT, "examples": "30"}}}},
+        {"environment": [1]},
+        {"imported": {"file": "m.keras"}},
+        {"custom_objects": {}},
+    ],
+    ids=str,
+)
+def test_a_record_that_no_run_wrote_is_refused(mine, theirs, change):
+    """Commands that show a version rely on what a run records."""
+    publish(mine.store, "odd", what=record(**change))
+    found = mine.push(["odd"], theirs, everything=True, examine=accepts)
+    assert [each.state for each in found.versions] == ["refused"]
+    assert isinstance(found.error, IntegrityError)
+    assert "odd@1 was not copied: its record" in found.error.what
 
 
 # --- the file of the model ----------------------------------------------------------------------

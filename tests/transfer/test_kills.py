@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 import pytest
 from store_backends import postgresql_and_s3
-from store_helpers import break_at, in_child, kill, publish, record
+from store_helpers import break_at, in_child, kill
+from transfer_helpers import publish, record
 
 from registry_core.registry import Registry
 from registry_core.settings import Settings

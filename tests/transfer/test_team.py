@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from store_backends import postgresql_and_s3
-from store_helpers import publish, start_child, wait_for
+from store_helpers import start_child, wait_for
+from transfer_helpers import publish
 
 from registry_core.errors import UsageError
 from registry_core.registry import Registry
