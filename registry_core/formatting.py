@@ -47,8 +47,12 @@ def number(value: float) -> str:
 
 def fraction(name: str, value: float) -> str:
     """A metric's value; one between 0 and 1, such as an accuracy, always has four decimals."""
-    is_share = "accuracy" in name or not _SHARES.isdisjoint(name.split("_"))
-    return f"{value:.4f}" if is_share else number(value)
+    return f"{value:.4f}" if is_share(name) else number(value)
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a share of something, between 0 and 1, by its name."""
+    return "accuracy" in name or not _SHARES.isdisjoint(name.split("_"))
 
 
 def spread(name: str, sample: SummaryStats) -> str:

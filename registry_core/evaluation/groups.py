@@ -12,9 +12,11 @@ from typing import Any
 from registry_core.evaluation.summary_stats import (
     MeanDifference,
     SummaryStats,
+    clip_interval,
     difference_of_means,
     summarize,
 )
+from registry_core.formatting import is_share
 from registry_core.records import Version
 from registry_core.refs import series
 
@@ -81,11 +83,22 @@ def group_of(versions: Sequence[Version], manifests: Sequence[Mapping[str, Any]]
 
 
 def metrics_of(versions: Sequence[Version]) -> dict[str, SummaryStats]:
-    """Each metric summarised over the versions that have it."""
+    """Each metric summarised over the versions that have it.
+
+    The interval of an accuracy, F1 or IoU is cut at 0 and 1.
+    """
     names = dict.fromkeys(name for version in versions for name in version.metrics)
+    values = {name: [v.metrics[name] for v in versions if name in v.metrics] for name in names}
+    found = {name: summarize(measured) for name, measured in values.items()}
     return {
-        name: summarize([v.metrics[name] for v in versions if name in v.metrics]) for name in names
+        name: clip_interval(stats, 0, 1) if _are_shares(name, values[name]) else stats
+        for name, stats in found.items()
     }
+
+
+def _are_shares(name: str, values: Sequence[float]) -> bool:
+    """Whether the metric lies between 0 and 1; a plugin's accuracy may be in percent."""
+    return is_share(name) and all(0 <= value <= 1 for value in values)
 
 
 def differences_of(groups: Sequence[Group]) -> list[GroupDifference]:
@@ -100,8 +113,9 @@ def _difference(group: Group, baseline: Group) -> GroupDifference:
     if group.test_splits != baseline.test_splits:
         return GroupDifference(group, baseline, {}, "they were evaluated on different test splits")
     ours, theirs = group.metrics, baseline.metrics
-    return GroupDifference(
-        group,
-        baseline,
-        {name: difference_of_means(ours[name], theirs[name]) for name in ours if name in theirs},
-    )
+    found = {name: difference_of_means(ours[name], theirs[name]) for name in ours if name in theirs}
+    measured = [*group.versions, *baseline.versions]
+    for name, difference in found.items():
+        if _are_shares(name, [each.metrics[name] for each in measured if name in each.metrics]):
+            found[name] = clip_interval(difference, -1, 1)
+    return GroupDifference(group, baseline, found)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from registry_core.errors import UsageError, safe_repr
 from registry_core.evaluation.per_example_results import PerExampleResults
@@ -89,6 +89,21 @@ class Comparison:
     only_incumbent: int | None = None
     direction: Direction = "max"
     unit: str = ""
+
+    @property
+    def level(self) -> float:
+        """The significance level that belongs to the interval: 0.05 for one of 95 %."""
+        return round(1 - self.confidence, 12)
+
+    def verdict(self, level: float) -> Literal["better", "worse", "undecided"]:
+        """What the test says of the candidate at a significance level.
+
+        The p-value decides, not the interval: Tango's interval may leave out 0 where the exact
+        test is not significant.
+        """
+        if not self.p_value < level or not self.difference:
+            return "undecided"
+        return "better" if self.difference > 0 else "worse"
 
 
 def not_comparable_reason(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 CONFIDENCE = 0.95
 
@@ -78,6 +78,19 @@ class MeanDifference:
             "degrees_of_freedom": self.degrees_of_freedom,
             "why_not": self.not_comparable_reason,
         }
+
+
+_Interval = TypeVar("_Interval", SummaryStats, MeanDifference)
+
+
+def clip_interval(found: _Interval, lowest: float, highest: float) -> _Interval:
+    """The same summary, its interval cut at the values that the quantity can have.
+
+    The interval covers the true value as often as before, because this lies between the bounds.
+    """
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(found.low, lowest), high=min(found.high, highest))
 
 
 def summarize(values: Sequence[float], confidence: float = CONFIDENCE) -> SummaryStats:

@@ -338,7 +338,7 @@ class _Pair:
         level = rule.alpha / (self.decided_before + 1)
         comparison = self._compare(self._results, self._incumbent, level)
         if rule.versus_incumbent == "better":
-            passed = comparison.difference > 0 and comparison.p_value < level
+            passed = comparison.verdict(level) == "better"
         else:
             passed = comparison.low > -rule.margin
         line = format_comparison(comparison, self._candidate.ref, self._incumbent.ref)

@@ -93,11 +93,14 @@ def _items(places: Sequence[int], wrong: ReportSource, said: str) -> list[Galler
 
 
 def _listed(baseline: ReportSource, source: ReportSource, each: Difference) -> list[Block]:
-    """A row for each example, with its true class and what both predict."""
+    """A row for each example, with its true class and what both predict, where it is recorded."""
     names = part_names(source.manifest)
     results = source.results, baseline.results
     ours, theirs = ([] if each is None else each.predicted_classes() or [] for each in results)
     expected = (source.results.expected_classes() if source.results else None) or []
+
+    classes_of = {"true": expected, source.name: ours, baseline.name: theirs}
+    recorded = {name: classes for name, classes in classes_of.items() if classes}
 
     def named(classes: Sequence[int], place: int) -> str:
         if place >= len(classes):
@@ -112,12 +115,11 @@ def _listed(baseline: ReportSource, source: ReportSource, each: Difference) -> l
     ):
         if not places:
             continue
-        rows = [
-            (place, named(expected, place), named(ours, place), named(theirs, place))
+        rows: list[tuple[int | str, ...]] = [
+            (place, *(named(classes, place) for classes in recorded.values()))
             for place in places[:MAX_LISTED]
         ]
         total = counted(len(places), "example")
         shown = f"the first {MAX_LISTED} of {total}" if len(places) > MAX_LISTED else total
-        columns = ("test example", "true", source.name, baseline.name)
-        blocks.append(Table(columns, rows, f"{title}: {shown}"))
+        blocks.append(Table(("test example", *recorded), rows, f"{title}: {shown}"))
     return blocks

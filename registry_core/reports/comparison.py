@@ -180,15 +180,14 @@ def _not_compared(difference: Difference, sources: Sequence[ReportSource]) -> st
 
 
 def verdict(comparison: Comparison, name: str, baseline: str) -> str:
-    """What the test says, as a sentence."""
+    """What the test says, as a sentence; it decides as a promotion that requires `better` does."""
     examples = f"the {comparison.examples:,} examples of this test split"
-    if comparison.low > 0:
-        return f"{name} is better than {baseline} on {examples}."
-    if comparison.high < 0:
-        return f"{name} is worse than {baseline} on {examples}."
+    found = comparison.verdict(comparison.level)
+    if found != "undecided":
+        return f"{name} is {found} than {baseline} on {examples}."
+    p_value, level = format_p_value(comparison.p_value), f"{comparison.level:g}"
     return (
-        f"{name} and {baseline} cannot be told apart on {examples}: the interval of their "
-        "difference includes 0."
+        f"{name} and {baseline} cannot be told apart on {examples}: {p_value} is not below {level}."
     )
 
 

@@ -150,6 +150,23 @@ def test_only_metrics_of_both_groups_are_compared(registered):
     assert set(found.group_differences[0].metrics) == {"test_accuracy", "test_loss"}
 
 
+def test_the_interval_of_an_accuracy_stays_between_0_and_1(registered):
+    """Two runs determine a mean badly. An interval of percents is left as it is."""
+    make(registered, [0.70, 0.80], "one")
+    make(registered, [0.10, 0.95], "two")
+    make(registered, [70.0, 80.0], "percent")
+    found = registered.compare(["dummy@1", "dummy@3", "dummy@5"])
+    ends = [(each.metrics["test_accuracy"].low, each.metrics["test_accuracy"].high)
+            for each in found.groups]  # fmt: skip
+    assert ends[0] == (pytest.approx(0.1147, abs=1e-4), 1)
+    assert ends[1] == (0, 1)
+    assert ends[2][1] > 100
+    near, far = (each.metrics["test_accuracy"] for each in found.group_differences)
+    assert (near.low, near.high) == (-1, 1)
+    assert far.high > 1
+    assert registered.group("dummy", "one").summary == found.groups[0].metrics
+
+
 def test_the_json_is_complete(registered):
     """Finite numbers and null."""
     make(registered, FIRST, "one")

@@ -152,6 +152,17 @@ def test_identical_predictions_have_no_difference():
     assert found.low < 0 < found.high
 
 
+def test_the_p_value_decides_what_a_comparison_says():
+    """Also where the interval leaves out 0; and a level of its own may be asked for."""
+    ours, theirs = np.ones(40, bool), np.arange(40) >= 5
+    found = compare(classified(ours), classified(theirs))
+    assert found.low > 0
+    assert found.p_value == 0.0625
+    assert (found.level, found.verdict(found.level)) == (0.05, "undecided")
+    assert found.verdict(0.1) == "better"
+    assert compare(classified(theirs), classified(ours)).verdict(0.1) == "worse"
+
+
 def test_a_regression_is_compared_by_its_losses():
     """The bootstrap interval agrees with the paired t-test's; a smaller loss is better."""
     generator = np.random.default_rng(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from cli_helpers import damage
 from report_helpers import (
@@ -19,6 +21,7 @@ from report_helpers import (
 )
 
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE
+from registry_core.promotion.gates import PromotionRefusedError
 from registry_core.registry import Registry
 from registry_core.sections import Gallery, LineChart, Table
 from registry_core.settings import Settings
@@ -101,6 +104,32 @@ def test_thousands_of_examples_that_changed_hands_are_listed_in_part(registry):
     assert "zoo@2 is better than zoo@1" in said(section(report, "Paired test"))
     report = registry.report("zoo@2", "zoo@1")
     assert "zoo@1 is worse than zoo@2" in said(section(report, "Paired test"))
+
+
+def test_the_sentence_says_what_the_gate_would_decide(registry):
+    """Five gained of 40, none lost: the interval leaves out 0, but p is 0.0625."""
+    data = described(Classification(("a", "b")))
+    for predicted in ([1] * 5 + [0] * 35, [0] * 40):
+        publish(registry.store, classified([0] * 40, predicted), data=data)
+    text = said(section(registry.report("zoo@1", "zoo@2"), "Paired test"))
+    assert "95 % interval +0.0" in text
+    assert "cannot be told apart on the 40 examples of this test split: p = 0.062 is not" in text
+    assert "below 0.05" in text
+    registry.set_rule("production", versus_incumbent="better")
+    registry.promote("zoo@1", "production")
+    with pytest.raises(PromotionRefusedError, match=r"better than zoo@1.*p = 0\.062"):
+        registry.promote("zoo@2", "production")
+
+
+def test_columns_that_were_not_recorded_are_left_out(registry):
+    """Which examples changed hands is known without the predictions."""
+    data = described(Classification(("a", "b")))
+    for predicted in ([1, 0, 0], [0, 0, 0]):
+        results = replace(classified([0] * 3, predicted), predicted=None, expected=None)
+        publish(registry.store, results, data=data)
+    found = section(registry.report("zoo@1", "zoo@2"), "Examples that changed hands")
+    gained = blocks(found, Table)[1]
+    assert (gained.columns, gained.rows) == (("test example",), ((0,),))
 
 
 def test_settings_curves_and_classes_are_compared(compared):
