@@ -102,6 +102,7 @@ class Version:
         aliases: the aliases that it holds now.
         tags: its tags now, key -> value.
         origin: where it was registered first; None where it was here.
+        signed: whether the ledger has a signature of it, valid or not.
     """
 
     model: str
@@ -119,6 +120,7 @@ class Version:
     aliases: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     origin: Origin | None = None
+    signed: bool = field(default=False, compare=False)
 
     @property
     def ref(self) -> str:

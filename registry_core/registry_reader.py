@@ -49,7 +49,7 @@ class RegistryReader(RegistryLists):
             version,
             self.store.manifest(version),
             self.store.group(version),
-            self.store.signatures.of(version),
+            self.store.signatures.of(version) if version.signed or version.origin else [],
         )
 
     def card(self, reference: Reference) -> results.ModelCard:

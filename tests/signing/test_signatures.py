@@ -54,7 +54,7 @@ def test_a_signed_version_verifies_with_its_public_key_alone(tmp_path, keys, oth
     assert signed.changed
     assert signed.signature.key == of_file(keys[1])
     found = registered.verify_signature("dummy@1", keys[1])
-    assert found.signatures == [signed.signature] == registered.show(version).signatures
+    assert found.signatures == [signed.signature] == registered.show("dummy@1").signatures
     with pytest.raises(RefusedError, match="no signature by key") as caught:
         registered.verify_signature(version, others[1])
     assert caught.value.exit_status == 9

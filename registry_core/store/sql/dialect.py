@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from registry_core.errors import DamagedIndexError
+from registry_core.records import LedgerAction
 from registry_core.store.ledger import account_name
 
 
@@ -93,7 +94,11 @@ class Dialect:
         columns += "objective, score"
         for table, part in parts.items():
             columns += f", (SELECT {part} FROM {table} WHERE {table}.{of_version})"
-        return columns
+        signed = (
+            "SELECT 1 FROM ledger WHERE ledger.model = versions.model "
+            f"AND version = versions.number AND action = '{LedgerAction.SIGNED}'"
+        )
+        return f"{columns}, EXISTS ({signed})"
 
     def limit(self, limit: int | None) -> int | None:
         """A LIMIT; None is none."""

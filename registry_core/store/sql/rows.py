@@ -58,7 +58,7 @@ class Rows:
         Raises:
             DamagedIndexError: they are not those of a version.
         """
-        model, number, created, run, group, digest, summary, objective, score, *parts = row
+        model, number, created, run, group, digest, summary, objective, score, *parts, signed = row
         fields = self._json(summary)
         files, aliases, tags, removals, origins = map(self._json, parts)
         try:
@@ -80,6 +80,7 @@ class Rows:
                 aliases=tuple(sorted(aliases)),
                 tags=dict(sorted(tags.items())),
                 origin=Origin.from_json(self._json(origins[0])) if origins else None,
+                signed=bool(signed),
             )
             removed, collected = removals[0] if removals else (None, "")
             return IndexEntry(version, removed, collected, objective, score)
