@@ -49,7 +49,9 @@ def has_password(url: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    """A URL as it can be shown; of a malformed one nothing is."""
+    """A URL as it can be shown; of a malformed one nothing is, and none stays none."""
+    if not url:
+        return ""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -117,8 +117,9 @@ def test_the_index_holds_what_the_rows_say(registry, seed):
 def test_the_actions_are_the_words_of_the_format():
     """The strings are in every registry that was ever made."""
     assert sorted(LedgerAction) == [
-        "collected", "lost", "promoted", "rebuilt", "refused", "registered", "released", "removed",
-        "restored", "rolled back", "rule removed", "rule set", "tagged",
+        "approved", "collected", "declined", "lost", "promoted", "rebuilt", "refused", "registered",
+        "released", "removed", "requested", "restored", "rolled back", "rule removed", "rule set",
+        "signed", "tagged",
     ]  # fmt: skip
 
 
