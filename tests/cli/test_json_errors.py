@@ -120,7 +120,7 @@ FAILED = [
     ("registry grants", 2, "is a folder"),
     ("push flowers@99 ./other", 2, "99"),
     ("push flowers@1 ./other", 6, "not a .keras file"),
-    ("pull flowers@99 other", 2, "other"),
+    ("pull flowers@99 ./absent", 2, "absent"),
     ("pack flowers@99 -o absent.mlreg", 2, "99"),
     ("unpack absent.mlreg", 2, "absent.mlreg"),
     ("predict flowers@99 rows.csv", 2, "99"),
