@@ -108,8 +108,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         asked.add("exhaustive")
     of_default = _examples(items, "gate")
     examples = {"gate": of_default, "exhaustive": of_default | _examples(items, "exhaustive")}
-    kept, left_out = [], []
+    # `--gate -m gate` goes with a default run, and repeats none of its tests
+    done = of_default if config.option.gate and config.option.markexpr == "gate" else set()
+    kept, left_out = [], [item for item in items if item in done]
     for item in items:
+        if item in done:
+            continue
         long = [
             marker
             for marker in _LONG

@@ -47,7 +47,7 @@ def predict(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL[@VERSION] FILE…",
+            metavar="MODEL[@VERSION] FILE...",
             help="A version, and files or folders; - is standard input.",
             autocompletion=completed_by("reference, files"),
         ),

@@ -538,6 +538,7 @@ def content(folder: Path, model: str, number: int) -> dict[str, bytes]:
     return parts | {"outcomes.json": store.read(version, "outcomes.json")}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_run_of_a_group_is_what_it_would_have_been_alone(drawing):
@@ -740,6 +741,7 @@ def test_a_loss_that_is_lost_ends_the_run(broken):
     assert "spirals" not in {model.name for model in Store(folder / "registry").models()}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_report_that_fails_costs_a_warning(broken):

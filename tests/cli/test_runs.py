@@ -227,6 +227,7 @@ def spirals(tmp_path_factory):
     return folder, ends, states, dict(zip(lines, told, strict=True))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tensorflow
 def test_a_run_that_was_stopped_says_how_to_go_on(spirals):
     """143, and the command to type; a killed one says nothing; both are listed as interrupted."""
@@ -238,6 +239,7 @@ def test_a_run_that_was_stopped_says_how_to_go_on(spirals):
     assert state == states["killed"][1] == "interrupted"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tensorflow
 def test_a_run_that_was_resumed_is_the_one_never_stopped(spirals):
     """Weights, history and metrics; from where it was, under its own id."""
@@ -265,6 +267,7 @@ def test_a_run_that_was_resumed_is_the_one_never_stopped(spirals):
     assert blobs(store) == referenced(store)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tensorflow
 def test_a_version_trained_again_is_identical(spirals):
     """One that was resumed, as JSON."""

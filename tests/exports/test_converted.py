@@ -146,6 +146,7 @@ def test_8_bit_integers_are_tested_against_the_float_model(project, tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == ["shown.tflite", "small.tflite"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

@@ -119,6 +119,7 @@ def test_the_data_is_loaded_by_the_settings_of_the_record(project):
     assert (plan.preset, plan.config.units, plan.config.epochs) == ("gone", 16, 1)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_an_imported_model_is_measured_as_when_it_was_imported(project):
     """By the settings its data was loaded with, and by the loss that suited it."""

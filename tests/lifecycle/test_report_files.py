@@ -46,6 +46,7 @@ def test_the_report_is_a_file_of_the_version(tmp_path):
     assert len(page) < 100_000
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_an_imported_model_has_a_report_too(tmp_path):
     """It was measured as any other."""

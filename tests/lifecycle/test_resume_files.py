@@ -158,6 +158,7 @@ def test_a_resumed_run_with_its_best_weights_on_disk_ends_as_if_never_stopped(pr
     assert found(*done) == [NOTHING, first, *(BEST for _ in places[1:])]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_run_that_broke_before_its_first_checkpoint_begins_anew_if_named(project):
     """In an empty folder."""

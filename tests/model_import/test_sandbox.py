@@ -98,6 +98,7 @@ except OSError:
     assert done.stdout in ("not reached False\n", "reached True\n"), done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @linux
 @pytest.mark.processes
@@ -346,7 +347,7 @@ def test_the_command_refuses_and_says_how_to_allow_more(project, dry):
     assert store.models() == store.unfinished_runs() == []
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @linux
 @pytest.mark.tensorflow

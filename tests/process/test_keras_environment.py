@@ -31,6 +31,7 @@ except UsageError as error:
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_hook_that_imports_keras_first_gets_tensorflow(tmp_path):

@@ -28,7 +28,7 @@ def run_with_notes(folder: Path, name: str, *words: str, **environment: str):
     return done, [json.loads(line) for line in notes.read_text().splitlines()]
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", streams.KINDS)
 def test_a_run_killed_in_mid_epoch_and_resumed_is_the_one_never_stopped(kind, tmp_path):
     """Equal weights, and memory that does not grow with what was read."""

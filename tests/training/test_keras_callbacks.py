@@ -142,7 +142,7 @@ def test_a_callback_without_its_package_says_what_is_missing(outcome, name):
         assert name in HERE
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("name", HERE)
 @pytest.mark.parametrize("place", [WITHIN, BETWEEN], ids=["within", "between"])

@@ -74,6 +74,7 @@ class Seen:
         return [Notes()]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_callbacks_see_one_training(fits):
     """It begins once and ends once, with the epochs of all phases; the head alone learns first."""
@@ -250,6 +251,7 @@ def test_phases_with_other_metrics_are_refused(fits):
     assert "same metrics" in error.remedy
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_other_phases_than_those_of_the_checkpoint_are_refused(fits, tmp_path):
     """The variables of the checkpoint belong to a phase."""
@@ -266,6 +268,7 @@ def test_other_phases_than_those_of_the_checkpoint_are_refused(fits, tmp_path):
 # --- callbacks that do it themselves -------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_callback_can_freeze_layers_before_the_first_batch(fits, keras):
     """The step is not traced yet; that worked before there were phases."""

@@ -225,6 +225,7 @@ def told(ended) -> str:
     return warning
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_state_that_cannot_be_saved_is_reported_before_training(fits, keras):
     """A generator's position, a global of the module: named with the callback."""
@@ -306,7 +307,7 @@ def layers_by_kind(keras, tf):
     return {"global": Global, "elsewhere": Elsewhere, "untracked": untracked, "tf": Stateful}
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("kind", ["global", "elsewhere", "untracked"])
 def test_a_layer_that_draws_without_a_generator_of_its_own_repeats(fits, keras, tf, kind):

@@ -104,7 +104,7 @@ def test_another_callback_is_named_by_its_class(end, keras):
     assert "LoadBest" in told.weights_changed_by
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("swaps", [True, False])
 def test_averaged_weights_are_of_no_epoch(end, keras, swaps):
