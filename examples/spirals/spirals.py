@@ -1,6 +1,6 @@
 """Three interleaved spirals in the plane: a dataset plugin in one file, nothing to download."""
 
-from mlreg import ArraySplit, DataSplits, Examples, RunConfig, hookimpl
+from mlreg import ArraySplit, DataError, DataSplits, Examples, RunConfig, hookimpl
 
 
 class SpiralsConfig(RunConfig):
@@ -81,5 +81,8 @@ def mlreg_inputs(paths):
     """Read points for `mlreg predict`: a line has x and y, with a comma between them."""
     import numpy as np
 
-    tables = [np.loadtxt(path, "float32", delimiter=",", ndmin=2) for path in paths]
+    try:
+        tables = [np.loadtxt(path, "float32", delimiter=",", ndmin=2) for path in paths]
+    except ValueError as error:
+        raise DataError(f"A line is not two numbers: {error}.") from None
     return Examples(np.concatenate(tables), counts=[len(table) for table in tables])

@@ -132,6 +132,8 @@ def explain(error: Any, words: Sequence[str]) -> UsageError:
     parameter = getattr(error, "param", None)
     if hasattr(error, "possibilities") and context is not None:
         return _unknown_option(error.option_name, context, words)
+    if hasattr(error, "option_name") and context is None:  # the parser knows no context
+        return _without_value(error.option_name, words)
     if hasattr(error, "param_type") and parameter is not None:
         return _missing(parameter, context, words)
     if context is not None and hasattr(context.command, "commands"):
@@ -141,6 +143,14 @@ def explain(error: Any, words: Sequence[str]) -> UsageError:
                 f"{path} needs a command.", f"Commands: {', '.join(names)}.", f"{path} --help"
             )
     return UsageError(error.format_message(), command=f"{path} --help")
+
+
+def _without_value(option: str, words: Sequence[str]) -> UsageError:
+    named = next((word for word in words if word in command_names()), None)
+    path = f"mlreg {named}" if named else "mlreg"
+    return UsageError(
+        f"{shown(option)} needs a value.", f"Write it after {option}.", f"{path} --help"
+    )
 
 
 def _unknown_option(option: str, context: Any, words: Sequence[str]) -> UsageError:
@@ -160,11 +170,14 @@ def _unknown_option(option: str, context: Any, words: Sequence[str]) -> UsageErr
         for name in each.opts
         if name.startswith("--") and not getattr(each, "hidden", False)
     }
-    near = difflib.get_close_matches(option, options, n=1, cutoff=0.6)
+    # without the dashes, which all options share
+    bare = {each.removeprefix("--"): each for each in options}
+    near = difflib.get_close_matches(option.lstrip("-"), bare, n=1, cutoff=0.6)
     if not near:
         return UsageError(what, "", f"{path} --help")
-    fixed = [_replaced(word, option, near[0]) for word in words]
-    return UsageError(what, f"Did you mean {near[0]}?", _line(fixed))
+    meant = bare[near[0]]
+    fixed = [_replaced(word, option, meant) for word in words]
+    return UsageError(what, f"Did you mean {meant}?", _line(fixed))
 
 
 def _as_setting(option: str, key: str, words: Sequence[str]) -> str:

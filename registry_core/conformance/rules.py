@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from registry_core.conformance import datasets, fitting, importing, models, side_effects
+from registry_core.conformance import datasets, fitting, importing, models, reading, side_effects
 from registry_core.conformance.rule import Rule
 from registry_core.errors import UsageError
 
 RULES: tuple[Rule, ...] = (
     *importing.RULES,
     *datasets.RULES,
+    *reading.RULES,
+    datasets.data_repeats_elsewhere,
     *models.RULES,
     *fitting.RULES,
     *side_effects.RULES,

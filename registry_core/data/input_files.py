@@ -163,7 +163,9 @@ def _of_folder(top: Path, suffixes: Sequence[str]) -> Iterator[InputFile | Unrea
 
 
 def _filled(file: InputFile) -> InputFile | Unreadable:
-    """The file, unless it is empty: no plugin has to tell that from a damaged one."""
+    """The file, unless it is empty or barred: no plugin has to tell that from a damaged one."""
+    if not os.access(file.path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        return Unreadable(file.name, "Permission denied.", _listing(file.path.parent))
     return file if file.size else Unreadable(file.name, "It is empty.")
 
 

@@ -81,13 +81,13 @@ class InputReader:
             PluginError: the plugin fails for a reason of its own, or breaks the contract.
         """
         try:
-            found = self._read(files)
+            found = self.read_at_once(files)
         except MlregError as error:
             if _is_fatal(error):
                 raise
             if len(files) > 1:
                 return self._one_by_one(files)
-            if _is_bug(error) and not self._has_read:
+            if is_bug(error) and not self._has_read:
                 raise
             found = ReadExamples((), None, [Unreadable(files[0].name, _reason(error, files[0]))])
         self._has_read = self._has_read or bool(found.names)
@@ -99,11 +99,11 @@ class InputReader:
         bug: MlregError | None = None
         for file in files:
             try:
-                found = self._read([file])
+                found = self.read_at_once([file])
             except MlregError as error:
                 if _is_fatal(error):
                     raise
-                bug = bug or (error if _is_bug(error) else None)
+                bug = bug or (error if is_bug(error) else None)
                 unreadable.append(Unreadable(file.name, _reason(error, file)))
                 continue
             names += found.names
@@ -115,7 +115,12 @@ class InputReader:
         self._has_read = self._has_read or bool(names)
         return ReadExamples(names, _joined(inputs), unreadable)
 
-    def _read(self, files: Sequence[InputFile]) -> ReadExamples:
+    def read_at_once(self, files: Sequence[InputFile]) -> ReadExamples:
+        """The examples of some files, by one call of the hook.
+
+        Raises:
+            MlregError: one of them cannot be read, or the plugin fails or breaks the contract.
+        """
         returned = self._plugins.call(
             HOOK,
             paths=[file.path for file in files],
@@ -222,7 +227,8 @@ def _is_fatal(error: MlregError) -> bool:
     return isinstance(error, ContractError | TrainingError) or error.exit_status in (2, 7, 8)
 
 
-def _is_bug(error: MlregError) -> bool:
+def is_bug(error: MlregError) -> bool:
+    """Whether the plugin itself is wrong, whatever the file."""
     return isinstance(error, PluginError) and isinstance(error.__cause__, (*_BUGS, type(None)))
 
 
@@ -234,7 +240,7 @@ def _reason(error: MlregError, file: InputFile) -> str:
         said = " ".join(
             each if each.endswith((".", "?", "!")) else f"{each}." for each in sentences
         )
-    elif _is_bug(error):
+    elif is_bug(error):
         said = error.what
     else:
         said = f"{type(cause).__name__}: {' '.join(str(cause).split())}"

@@ -768,7 +768,9 @@ def test_a_wrong_command_line_is_told_in_our_words():
         (["show", "a", "b", "c"], ["Too many words: 'c'"]),
         (["plugins"], ["needs a command", "list", "Try: mlreg plugins --help"]),
         (["data"], ["needs a command", "fetch", "Try: mlreg data --help"]),
-        (["--registry"], ["--registry", "Try: mlreg --help"]),
+        (["--registry"], ["'--registry' needs a value", "Try: mlreg --help"]),
+        (["run", "a", "--tensorboard"], ["'--tensorboard' needs a value", "mlreg run --help"]),
+        (["export", "a@1", "--as", "onnx"], ["no option '--as'", "Try: mlreg export --help"]),
     ]
     assert_error(forked_mlreg(*expected[0][0]), 2, *expected[0][1])
     for (_, named), done in zip(expected, in_turn([words for words, _ in expected]), strict=True):

@@ -1,6 +1,6 @@
 """A plugin that keeps every rule and has every optional hook. Each broken one changes one thing."""
 
-from mlreg import ArraySplit, DataSplits, RunConfig, Section, Text, hookimpl
+from mlreg import ArraySplit, DataError, DataSplits, RunConfig, Section, Text, hookimpl
 
 
 class SoundConfig(RunConfig):
@@ -66,6 +66,22 @@ def classifier(learning_rate, *layers, units=3):
 @hookimpl
 def mlreg_model(learning_rate):
     return classifier(learning_rate)
+
+
+@hookimpl
+def mlreg_input_suffixes():
+    return [".csv"]
+
+
+@hookimpl
+def mlreg_inputs(paths):
+    import numpy as np
+
+    try:
+        rows = [path.read_text().strip().split(",") for path in paths]
+        return np.array(rows, "float32").reshape(-1, 2)
+    except ValueError as error:
+        raise DataError(f"It is no point: {error}.") from None
 
 
 @hookimpl

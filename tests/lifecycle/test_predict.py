@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
+from cli_helpers import without_roots_rights
 from fakes import READS_FILES, TABLE_PLUGIN
 from lifecycle_helpers import Project, hook
 
@@ -257,3 +260,21 @@ def test_a_version_of_an_earlier_mlreg_predicts_too(project):
     del manifest["data"]["task"], manifest["data"]["splits"]["test"]["inputs"]
     found = project.predict(lines(project.folder / "new.csv", 2), manifest=manifest)
     assert [each.answer for each in found] == ["virginica"]
+
+
+def test_a_file_that_may_not_be_read_is_named_with_the_command_that_shows_why(tmp_path):
+    """Before a plugin sees it: to that, it would look damaged. The other files are found."""
+    barred, read = tmp_path / "barred.csv", tmp_path / "read.csv"
+    for file in (barred, read):
+        file.write_text("1,2\n")
+    barred.chmod(0)
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from registry_core.data.input_files import InputSource, find_files\n"
+        "found, lost = find_files(InputSource(sys.argv[1:]), [], Path('none'), lambda: None)\n"
+        "print([each.name for each in found], [(e.name, e.why, e.command) for e in lost])\n"
+    )
+    words = [*without_roots_rights(), sys.executable, "-c", program, str(barred), str(read)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    said = [(str(barred), "Permission denied.", f"ls -l {tmp_path}")]
+    assert done.stdout == f"{[str(read)]} {said}\n"
