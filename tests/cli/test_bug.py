@@ -14,7 +14,7 @@ WORDS = ["show", "flowers@1", "--json", "it's a name"]
 
 _BUG = (
     "import sys\nfrom registry_core.cli import main\nfrom registry_core.store import Store\n"
-    "def models(self):\n    raise {error}\n"
+    "def models(*_):\n    raise {error}\n"
     "Store.models = models\nmain(sys.argv[1:])\n"
 )
 

@@ -254,7 +254,7 @@ def test_a_bug_of_ours_is_told_in_json(tmp_path):
     """1, and what it was."""
     code = (
         "import sys\nfrom registry_core.cli import main\nfrom registry_core.store import Store\n"
-        "def models(self):\n    raise KeyError('a bug')\n"
+        "def models(*_):\n    raise KeyError('a bug')\n"
         "Store.models = models\nmain(['list', '--json'])\n"
     )
     done = python("-c", code, cwd=tmp_path)

@@ -64,6 +64,7 @@ def test_a_table_has_the_answer_its_probability_and_what_else_was_likely(run):
     assert " ".join(rows[2]) == "a.csv:2 virginica 0.8000 setosa 0.1000, versicolor 0.1000"
 
 
+@pytest.mark.gate
 def test_a_version_may_be_a_word_of_its_own(run):
     """A number, `latest`, or an alias of the model that is no file's name."""
     by_number, by_alias, as_file = run(
@@ -100,6 +101,7 @@ def test_standard_input_becomes_rows_of_csv(run):
     ]
 
 
+@pytest.mark.gate
 def test_a_line_break_in_a_name_is_within_quotes_in_csv(run, tmp_path):
     names = ["line\nbreak.csv", "return\r.csv"]
     for name in names:
@@ -109,6 +111,7 @@ def test_a_line_break_in_a_name_is_within_quotes_in_csv(run, tmp_path):
     assert [row[:2] for row in rows[1:]] == [[f"{name}:1", "versicolor"] for name in names]
 
 
+@pytest.mark.gate
 def test_what_is_wrong_with_standard_input_names_no_copy_of_it(run, tmp_path):
     """Its copy's path means nothing to a user. A reason and what would work are two sentences."""
     fails = "\n    from registry_core import DataError"

@@ -90,6 +90,7 @@ def test_strict_and_expected_failures_decide_what_fails(project):
     assert (done.status, done.stdout) == (3, "imports\n")
 
 
+@pytest.mark.gate
 def test_json_has_each_rule_beside_the_error(project):
     found = check(project(BREAKS_TWO), "--json").json
     assert found["passed"] is False
@@ -203,6 +204,7 @@ def mlreg_dataset():
         os.kill(child, 0)
 
 
+@pytest.mark.gate
 def test_a_file_that_is_made_anywhere_is_noticed(project, tmp_path):
     """Beside the plugin, in another folder, from the import on; not in mlreg's cache."""
     elsewhere = tmp_path / "elsewhere"

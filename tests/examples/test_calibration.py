@@ -253,6 +253,7 @@ def test_a_wrong_number_of_bins_is_refused(tmp_path, monkeypatch, value):
         report(tmp_path, *overconfident(10, seed=1))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

@@ -33,6 +33,7 @@ def test_the_same_again_is_identical_and_nothing_is_written(project):
     )  # fmt: skip
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_it_is_trained_by_the_records_settings_whatever_the_presets_say_today(project):
     """And where the preset is gone."""
@@ -139,6 +140,7 @@ def test_a_signal_stops_it_and_nothing_was_changed(project):
     assert project.store.unfinished_runs() == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_version_that_was_resumed_is_reproduced_like_any_other(project):
     """Its record does not depend on where it was stopped."""

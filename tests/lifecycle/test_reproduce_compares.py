@@ -266,6 +266,7 @@ def test_a_variable_that_was_set_is_named(project, monkeypatch):
     assert kinds(found.drift) == [("environment variable", "TF_DETERMINISTIC_OPS")]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_where_nothing_known_changed_the_cause_is_not_known(project, capsys):
     """And what was not looked at is said; nothing vouches for that."""
@@ -307,6 +308,7 @@ def test_what_the_record_says_cannot_repeat_is_a_known_cause(project, capsys):
     assert "cause not known" not in said
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_an_identical_one_says_what_was_compared_too(project, capsys):
     show_reproduction(project.reproduce(project.run()))

@@ -72,6 +72,7 @@ def test_a_hook_that_closes_mlregs_files_stops_the_run(project, hook, end):
     assert forked_mlreg("verify", cwd=folder).status == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_notification_hook_that_closes_files_keeps_the_version(project):
     """The version was registered before; the plugin is named and the version shown."""
@@ -82,6 +83,7 @@ def test_a_notification_hook_that_closes_files_keeps_the_version(project):
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_files_closed_one_by_one_are_a_plugin_error(project):
     """A loop that spares some descriptors is noticed when the file is used."""
@@ -284,6 +286,7 @@ def test_daemon_threads_end_with_the_command(project, code):
     assert "A plugin left" not in done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_thread_that_ends_soon_is_waited_for(project):
     """Its work is done, and there is no message."""

@@ -274,7 +274,7 @@ class Registries(RuleBasedStateMachine):
 
 
 TestRegistries = Registries.TestCase
-TestRegistries.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
+TestRegistries.settings = settings(max_examples=8, stateful_step_count=20, deadline=None)
 
 
 @pytest.mark.endurance

@@ -2,8 +2,8 @@
 
 A kill comes before its call is carried out; so the next point's kill is the one after it.
 
-`--exhaustive` takes every call; the gate draws one in eight, the default run
-one in thirty-two of every third scenario.
+`--exhaustive` takes every call; the default run draws one in thirty-two of some
+scenarios, and the gate, which comes after it, one in eight of others.
 What they drew with is in MLREG_POINTS_SEED, which draws the same ones again.
 """
 

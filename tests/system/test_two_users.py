@@ -431,6 +431,7 @@ def test_a_registry_that_was_given_to_another_user_is_theirs(crowd, project, gro
         assert_error(one.mlreg("list"), 8, f"Cannot read {registry}", f"user {STRANGER}")
 
 
+@pytest.mark.gate
 def test_a_cache_of_downloaded_data_serves_the_group(crowd):
     """Who may read it needs no download; who may write it mends it; nobody else is misled."""
     cache = crowd.folder("cache", ONE, GROUP, 0o2775)

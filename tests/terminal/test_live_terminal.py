@@ -80,6 +80,7 @@ def test_a_terminal_that_cannot_be_redrawn_gets_lines(project, environment):
     assert "Training …" in shown
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_group_shows_the_current_run_and_the_total(project):
     """The line above the bar names the run; each version leaves a line."""

@@ -66,6 +66,7 @@ def made():
 PARTS = ("f1_score_0", "f1_score_1", "f1_score_2", "high", "low", "own_0_0", "own_0_1")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_metric_of_several_values_is_named_by_its_parts(made):
     """F1Score, a dict, a matrix: in the history, the live view and the evaluation."""

@@ -135,7 +135,7 @@ def test_a_stream_with_too_few_examples_is_reported_with_both_numbers(name, foun
     assert reached == ("fit" if name == "train" and found else "data")
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_stream_with_too_many_examples_is_reported(name):
@@ -294,6 +294,7 @@ def test_streams_give_the_same_results_as_arrays(kind):
     assert run(mixed) == ("done", None)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_an_error_of_the_augmentation_is_not_blamed_on_the_stream():
     """The stream is read again without a fault, and TensorFlow's error is raised as it is."""

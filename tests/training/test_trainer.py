@@ -462,7 +462,7 @@ def evaluated(training, keras, model, split, trained=None):
 SPARSE, CATEGORICAL, BINARY = "SparseCategorical", "Categorical", "Binary"
 
 
-@pytest.mark.exhaustive(keep=5)
+@pytest.mark.exhaustive(keep=3)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY, "regression", "two targets"])
