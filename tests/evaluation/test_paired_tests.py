@@ -38,6 +38,7 @@ def measured(losses: np.ndarray, fingerprint: str = "sha256:a") -> PerExampleRes
     return PerExampleResults(len(losses), fingerprint, losses.astype("<f4").tobytes())
 
 
+@settings(deadline=None)
 @given(counts, counts)
 def test_the_exact_test_equals_scipys_binomial_test(first, second):
     """McNemar's exact test is a binomial test of the disagreements."""
@@ -112,6 +113,7 @@ def independent_score(first: int, second: int, examples: int, difference: float)
     return ((first - second) / examples - difference) / math.sqrt(variance)
 
 
+@settings(deadline=None)
 @given(counts, counts, st.integers(1, 5000))
 def test_swapping_the_sides_mirrors_the_interval(first, second, others):
     """Neither side is favoured."""
