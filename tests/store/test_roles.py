@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import transfer_helpers
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -27,7 +28,6 @@ from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
 from registry_core.settings import Settings
 from registry_core.store import Store
-from registry_core.store.arrivals import check_parcel
 from registry_core.store.audit import audit
 from registry_core.store.parts import team_parts
 from registry_core.store.postgres.grants import KEEPER, PROMOTER, READER, TRAINER, grants
@@ -54,7 +54,7 @@ class Team:
         publish(self.owner, "first")
         self._numbers = itertools.count(1)
         self.elsewhere = Registry(folder / "elsewhere", Settings())
-        publish(self.elsewhere.store, "dummy")
+        transfer_helpers.publish(self.elsewhere.store, "dummy")
         with postgresql().connect() as connection:
             connection.execute(grants(self.schema))
             for user, role in USERS.items():
@@ -151,13 +151,6 @@ def _copy(team: Team, store: Store, user: str) -> object:
     if found.error:
         raise found.error
     return found
-
-
-@deed("push or pull a version into it", TRAINER)
-def _receive(team: Team, store: Store, user: str) -> object:
-    other = Store(team.folder / f"other of {user}")
-    arrival = check_parcel(other.parcel(publish(other, team.model())))
-    return store.receive(arrival, arrival.parcel.model, lambda file, version: None)
 
 
 @deed("promote", PROMOTER)

@@ -199,7 +199,7 @@ def grants(schema: str) -> str:
     place = quoted(schema)
     lines = [
         "-- Roles of a registry of mlreg. Run this as the owner of its tables, again after an",
-        "-- upgrade; then give each user one role:  GRANT mlreg_trainer TO anna;",
+        "-- upgrade; then give each user one role:  GRANT mlreg_trainer TO user_name;",
         *(f"--   {role:<15} {text}" for role, text in ROLES.items()),
         "BEGIN;",
         "SET LOCAL client_min_messages = warning;",
