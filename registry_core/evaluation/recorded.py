@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from registry_core.evaluation.comparison import SideBySide, side_by_side
 from registry_core.evaluation.groups import Group, group_of
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
 from registry_core.records import Version
 from registry_core.store import CheckedVersion, Store
-from registry_core.types import Observer
+
+if TYPE_CHECKING:
+    from registry_core.types import Observer
 
 
 def read_per_example_results(
