@@ -44,6 +44,7 @@ def test_flips_alternate_between_epochs():
     assert 430 < turns[0].sum() < 570
 
 
+@pytest.mark.gate
 def test_flips_depend_on_the_image_not_the_batch():
     """On the run's seed and the image's index."""
     images = noise(100)

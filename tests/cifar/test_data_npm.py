@@ -107,6 +107,7 @@ def test_a_missing_npm_is_reported(tmp_path: Path) -> None:
         small_cache(tmp_path).fetch(Told())
 
 
+@pytest.mark.gate
 def test_an_npm_that_hangs_is_killed(tmp_path: Path) -> None:
     """After the time limit, and also if mlreg is interrupted."""
     (tmp_path / "scratch").mkdir()

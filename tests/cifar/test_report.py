@@ -21,6 +21,7 @@ def finished(**metrics):
     )
 
 
+@pytest.mark.gate
 def test_a_run_writes_its_four_figures(tmp_path):
     """Their names are fixed, so that a page or a script can point to them."""
     assert not hasattr(plugin, "mlreg_report")  # it would replace the host's report

@@ -67,7 +67,7 @@ def parameters() -> set[tuple[str, str]]:
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("first", range(4))
 def test_each_line_is_completed_with_its_words(project, first):
     """The table that is also tried in the real shells; file names are the shell's to complete."""

@@ -225,7 +225,7 @@ def test_fish_completes_it(fish, line, words):
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_an_installed_script_completes_in_a_new_shell(project, tmp_path, shell):
     """`mlreg --install-completion`, then a shell with its own start files."""

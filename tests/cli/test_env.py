@@ -80,6 +80,7 @@ def test_everything_is_told_in_a_moment_and_without_tensorflow(project):
     assert (states["flowers"], states["weeds"]) == ("ok", "missing")
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_a_place_that_cannot_be_is_told_beside_what_can(project):
     """What is wrong is what one asks `env` for; it is shown, with status 0."""

@@ -79,7 +79,7 @@ def test_a_wide_terminal_is_used(page):
 
 
 @pytest.mark.exhaustive(keep=20)
-@pytest.mark.gate(keep=14)
+@pytest.mark.gate
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=NAMES)
 def test_every_example_can_be_typed(path, command):
     """Each is a command line that the parser accepts."""
@@ -95,6 +95,7 @@ def test_every_example_can_be_typed(path, command):
         assert command.epilog, "every command shows an example"
 
 
+@pytest.mark.gate
 def test_help_is_a_command_too(capsys):
     """`mlreg help`, of a command, and of a command of a group."""
     for path in ([], ["run"], ["data"], ["data", "fetch"]):

@@ -345,6 +345,7 @@ def mlreg_inference_model():
         assert "asked" in done.stderr
 
 
+@pytest.mark.gate
 def test_a_reader_that_leaves_gets_no_complaint(tmp_path):
     """`mlreg … --json | head -0`: no message, for an error its own status."""
     for words, status in (("list", 0), ("list nothing", 2)):

@@ -91,6 +91,7 @@ def test_gc_asks_before_anything_goes_for_good(ask, store):
     assert (after.json["problems"], after.json["orphans"], after.json["versions"]) == ([], 0, 3)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("answer", "status"), [(b"n\n", 2), (b"y\n", 0)])
 def test_gc_on_a_terminal_does_what_the_person_says(store, answer, status):
     store.removals.remove(newest(store), 30)
@@ -111,6 +112,7 @@ def test_gc_on_a_terminal_does_what_the_person_says(store, answer, status):
     assert bool(store.removals.of("flowers")[0].collected) == (status == 0)
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     "words", [["--older-than", "-1"], ["--keep-last", "-1"], ["--older-than", "x"]]
 )

@@ -117,6 +117,7 @@ def test_nothing_is_collected_by_a_number_that_nobody_can_mean(folder, answers):
     assert [removal.collected for removal in store.removals.of("flowers")] == [""]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("key", ["epochs", "batch_size", "seed"])
 def test_settings_of_the_host_are_bounded_before_tensorflow_is(folder, key):
     """2, and which setting; 64 bits would overflow after the data was loaded."""

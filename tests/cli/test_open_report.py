@@ -23,6 +23,7 @@ def registry(tmp_path, monkeypatch):
     return ["--registry", str(project.store.folder)]
 
 
+@pytest.mark.gate
 def test_a_report_is_opened_beside_what_is_shown(registry, monkeypatch, capsys):
     """In a folder that is the user's alone; what show prints is the same."""
     opened = []

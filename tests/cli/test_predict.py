@@ -54,6 +54,7 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.gate
 def test_a_table_has_the_answer_its_probability_and_what_else_was_likely(run):
     done, wide = run(["predict", "flowers@production", "a.csv"], ["predict", "flowers", "a.csv"])
     assert done.status == 0
@@ -91,6 +92,7 @@ def test_what_cannot_be_read_ends_with_status_4_after_the_rest(run):
     assert none.stdout == ""
 
 
+@pytest.mark.gate
 def test_standard_input_becomes_rows_of_csv(run):
     """A row of names comes first; numbers are as precise as the model's."""
     (done,) = run(["predict", "flowers@1", "-", "--csv", "--top", "1"], given="1,1\n0,0\n")
@@ -137,6 +139,7 @@ def test_the_page_shows_each_example_and_what_could_not_be_read(run, tmp_path):
     assert "<script" not in page
 
 
+@pytest.mark.gate
 def test_what_makes_no_sense_is_refused_before_anything_is_read(run):
     refused = [
         (["flowers@1"], "No file is named."),

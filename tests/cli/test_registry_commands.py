@@ -270,6 +270,7 @@ def test_a_reason_is_shown_literally(ask, store):
     assert store.ledger(limit=1)[0].reason == reason
 
 
+@pytest.mark.gate
 def test_a_reason_that_is_no_unicode_is_kept_and_shown(store):
     """A byte that is not UTF-8 reaches ledger and screen as an escape."""
     mlreg_words = [sys.executable, "-m", "registry_core", "--registry", str(store.folder)]
@@ -426,6 +427,7 @@ def test_who_held_an_alias_then_can_be_asked(ask):
     assert_error(ask("history", "flowers", "--at", "2020-05-03"), 2, "needs an alias")
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.parametrize(
     ("rule", "why"),
     [
@@ -787,7 +789,7 @@ def test_mlreg_alone_shows_what_it_can_do():
 
 
 @pytest.mark.exhaustive(keep=2)
-@pytest.mark.gate(keep=3)
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("words", "unbuffered"),
     [(["list"], ""), (["list"], "1"), (["list", "flowers", "--json"], "1"), (["--help"], "")],
@@ -823,6 +825,7 @@ def test_a_log_that_nobody_reads_any_longer_stops_nothing(store):
     assert holder(store) == 2
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_error(store, closed):
     """A service manager may start mlreg without stdout."""

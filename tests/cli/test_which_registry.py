@@ -41,7 +41,7 @@ LOOKING = [
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("named_by", ["--registry", "MLREG_HOME"])
 def test_a_named_registry_that_is_not_there_is_an_error_of_every_command(tmp_path, named_by):
     """Status 2, with the path and what names it; no folder is made."""

@@ -156,6 +156,7 @@ def test_rules_still_refuse_promotions(project):
     assert mlreg("rm", "points@3").status != 0
 
 
+@pytest.mark.gate
 def test_index_is_rebuilt(project):
     """From the objects and the ledger; every command shows the same afterwards."""
     (project / "registry" / "registry.sqlite3").unlink()

@@ -101,7 +101,7 @@ def test_json_has_each_rule_beside_the_error(project):
 
 
 @pytest.mark.exhaustive(keep=2)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -118,6 +118,7 @@ def test_a_mistake_is_status_2_and_names_the_nearest(project, words, named):
     assert_error(done, 2, named)
 
 
+@pytest.mark.gate
 def test_a_plugin_that_ends_the_process_fails_that_rule_alone(project):
     """The other rules are checked in a new process."""
     ends = "import os\n@hookimpl\ndef mlreg_dataset():\n    os._exit(0)\n"
@@ -178,6 +179,7 @@ def mlreg_dataset(config, data_dir):
     assert (done.status, done.stdout) == (0, ""), done.stderr
 
 
+@pytest.mark.gate
 def test_ctrl_c_ends_the_check_and_leaves_nothing(project, tmp_path):
     """Neither a process nor a folder."""
     temporary, here = tmp_path / "temporary", tmp_path / "pid"

@@ -314,6 +314,7 @@ def by_task(task, outputs, targets, threshold=0.5):
     return RunResult("wine", "wine", "tiny", config, history, {}, evaluation, names, task=task)
 
 
+@pytest.mark.gate
 def test_one_unit_for_two_classes_gets_a_confusion_matrix(tmp_path, figures):
     """A logit above 0, or a probability above 0.5, is the second class."""
     task, targets = Classification(("no", "yes")), np.array([0, 1, 1, 0])
@@ -340,6 +341,7 @@ def test_labels_get_precision_and_recall(tmp_path, figures):
     assert shown == ["0.667", "0.000", "none", "0.667", "0.000", "none"]
 
 
+@pytest.mark.gate
 def test_each_target_of_a_regression_has_its_name_and_unit(tmp_path, figures):
     """On both axes of its own figures."""
     true = np.array([[20.0, 1e5], [40, 2e5], [60, 3e5]])

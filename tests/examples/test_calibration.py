@@ -193,6 +193,7 @@ def test_an_overconfident_model_is_measured_and_its_temperature_comes_from_valid
     assert len(before["bins"]) == record["bins"] == 15
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("more", "why"),
     [
@@ -210,6 +211,7 @@ def test_without_a_validation_split_of_its_own_there_is_no_temperature(tmp_path,
     assert record["temperature_missing"] == why
 
 
+@pytest.mark.gate
 def test_one_hot_targets_and_one_output_for_two_classes_are_taken(tmp_path):
     logits, truth = overconfident(200, seed=1)
     numbers = report(tmp_path, logits, truth)

@@ -388,7 +388,7 @@ def test_a_refusal_names_what_h5_cannot_hold(keras, saved, tmp_path, name, held)
 
 
 @pytest.mark.exhaustive(keep=2)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["convolutions", "two inputs", "contrast", "flips"])
 def test_an_exported_savedmodel_has_the_outputs_of_predict(keras, saved, tmp_path, name):

@@ -165,6 +165,7 @@ def test_waiting_for_a_pipe_ends_when_a_signal_asks_to_stop(project):
         project.predict(pipe)
 
 
+@pytest.mark.gate
 def test_inputs_of_another_shape_are_refused_with_what_was_expected(project):
     """The record says what the model takes; a file of three columns is named, not predicted."""
     file = project.folder / "three.csv"
@@ -209,6 +210,7 @@ def test_a_bug_of_the_plugin_is_not_taken_for_unreadable_files(tmp_path, body, s
         project.predict(*files)
 
 
+@pytest.mark.gate
 def test_the_hook_gets_the_recorded_settings_and_signature(tmp_path):
     """Not those of today's preset."""
     reads = hook(

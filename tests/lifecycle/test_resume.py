@@ -216,6 +216,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_is_not_offered(project):
     assert find_stopped_run(project.store, failed.id).id == failed.id  # asked for by its name
 
 
+@pytest.mark.gate
 def test_the_data_folder_is_remembered_by_all_that_load_the_data_again(project, tmp_path):
     """`--data-dir` of the run is that of evaluate and reproduce too, while it exists."""
     folder = tmp_path / "photographs"

@@ -239,6 +239,7 @@ def test_a_list_shows_a_small_curve_of_each_version(project):
     assert run_curves._thinned([1.0, 2.0]) == [1.0, 2.0]
 
 
+@pytest.mark.gate
 def test_a_damaged_version_has_no_curve_and_takes_no_other_down(project):
     damaged, whole = project.run(), project.run()
     objects = project.store.folder / "objects" / "sha256" / damaged.digest[:2]

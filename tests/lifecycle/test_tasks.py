@@ -85,6 +85,7 @@ def best(made):
     return Registry(made.folder / "registry", Settings()).version("flowers@best").version
 
 
+@pytest.mark.gate
 def test_versions_with_different_losses_are_compared_in_the_targets_unit(tmp_path):
     """Their loss functions differ by a factor; the error in years decides, and `best` by it."""
     made = project(tmp_path, AGES, "task=Regression(('age',), 'years')")

@@ -24,6 +24,7 @@ class Logged(Project):
         return replace(super().context(*arguments), tensorboard=self.logs)
 
 
+@pytest.mark.gate
 def test_each_run_has_a_folder_of_its_own_and_the_version_no_trace_of_it(tmp_path):
     """By model and run. It is not a setting: the records differ in nothing."""
     project = Logged(tmp_path)

@@ -251,6 +251,7 @@ def test_a_redirect_is_not_followed(tmp_path, server, warnings, status):
     assert f"the answer was {status}; redirects are not followed" in warnings[0]
 
 
+@pytest.mark.gate
 def test_a_receiver_that_does_not_answer_holds_nothing_up(tmp_path, server, warnings):
     """Nor one that refuses the connection, nor one that answers byte by byte."""
     with socket.create_server(("127.0.0.1", 0)) as slow, socket.socket() as closed:

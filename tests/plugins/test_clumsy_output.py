@@ -52,7 +52,7 @@ def test_a_plugins_output_goes_to_stderr(project, way):
 
 
 @pytest.mark.exhaustive(keep=2)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("hook", ["import", *HOOKS, "mlreg_report", "mlreg_registered"])
 def test_output_of_every_hook_goes_to_stderr(project, hook):
     """Also at import; with -q, stdout has only the version's reference."""
@@ -64,6 +64,7 @@ def test_output_of_every_hook_goes_to_stderr(project, hook):
     assert "noise" in done.stderr
 
 
+@pytest.mark.gate
 def test_a_plugins_output_is_in_order_with_mlregs(project):
     """A log of stderr reads in the order of events."""
     folder = project(

@@ -39,7 +39,7 @@ STREAMS = {
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("way", STREAMS)
 def test_a_hook_that_closes_the_streams_is_named_and_the_run_continues(project, way):
     """The version is registered and shown; closed streams lead to stderr again."""
@@ -268,7 +268,7 @@ def test_a_plugins_threads_do_not_block_the_command(project, way):
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "code",
     [

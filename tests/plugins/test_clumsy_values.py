@@ -210,7 +210,7 @@ def test_any_exception_of_a_hook_is_a_plugin_error(tmp_path, what, hook):
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "what",
     ["raise Mute()", "raise Partial()", "raise Textless('x')", "deep()", "raise Base('all')"],

@@ -87,6 +87,7 @@ def test_a_project_is_clean_for_ruff(tmp_path, name):
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_setting_of_a_project_has_a_meaning_and_bounds(tmp_path, monkeypatch, kind):
     """Numbers have bounds, presets a claim."""
@@ -293,6 +294,7 @@ def test_init_never_overwrites(tmp_path):
     assert (tmp_path / "plugins.toml").read_text() == "# mine\n"
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_the_commands_write_list_and_refuse(tmp_path):
     """As text, as JSON, as names alone, and as a plan."""

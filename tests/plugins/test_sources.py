@@ -82,7 +82,7 @@ def distribution(folder, name, entry_points, metadata=None):
     return place
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("entry_points", "metadata"),
     [

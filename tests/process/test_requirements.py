@@ -98,6 +98,7 @@ def test_a_missing_plugin_differs_from_a_missing_dependency(project, name, told)
     assert "pip install cv2" not in done.stderr
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_a_dataset_in_other_letters_is_recognized(project):
     """`run FLOWERS` means flowers."""
@@ -118,6 +119,7 @@ def test_a_clock_before_1980_is_refused_before_training(project):
     assert "drawn" not in done.stderr
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_keras_with_another_backend_is_refused(project):
     """A program that imported Keras with another backend cannot train with mlreg."""

@@ -97,6 +97,7 @@ def test_importing_the_package_imports_nothing_heavy(package):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("package", ["mlreg", "registry_core"])
 def test_python_m_is_the_command(package):
     """`python -m mlreg` is `mlreg`, and so is the host's own package."""

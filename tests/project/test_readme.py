@@ -54,6 +54,7 @@ def test_the_table_of_hooks_names_no_hook_that_does_not_exist():
     assert set(re.findall(r"`(mlreg_\w+)\(", PLUGINS)) == set(HOOKS)
 
 
+@pytest.mark.gate(keep=4)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_option_in_the_commands_of_a_page_exists(page):
     """A reader can type each command as it is shown."""

@@ -36,6 +36,7 @@ def bom_of(project: Project, reference: str = "flowers@1"):
     return Registry(project.store.folder, Settings()).bom(reference)
 
 
+@pytest.mark.gate
 def test_a_bill_of_materials_is_valid_and_names_what_the_version_is_made_of(one, version):
     made = bom_of(one)
     assert problems(made.text) is None

@@ -185,6 +185,7 @@ def charts_of(names, values):
     ]
 
 
+@pytest.mark.gate(keep=12)
 @pytest.mark.parametrize("place", range(9))
 @pytest.mark.parametrize(
     "name",
@@ -306,6 +307,7 @@ def test_a_shortened_text_fits():
     assert cut.endswith("…") and width(cut) <= 60
 
 
+@pytest.mark.gate
 def test_20_000_points_are_thinned_and_no_peak_is_lost():
     """A bounded picture that says what was left out."""
     values = [math.sin(step / 500) for step in range(20_000)]
@@ -398,6 +400,7 @@ def test_negative_numbers_have_a_colour_of_their_own():
     }
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("count", "labels"), [(1, True), (40, True), (41, False), (1_000, False)])
 def test_a_heatmap_of_many_classes_stays_readable(count, labels):
     """Beyond 40 without names; beyond 100 several classes in one square."""

@@ -143,6 +143,7 @@ def test_a_run_has_a_report_before_it_has_a_number(registry):
     assert "Mistakes by class" in page.text
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("section_bytes", "picture_bytes", "pictures", "said"),
     [

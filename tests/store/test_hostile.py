@@ -342,7 +342,7 @@ def test_what_should_not_be_there_harms_nobody(registry, template, target, form)
 
 
 @pytest.mark.exhaustive(keep=3)
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate
 @pytest.mark.parametrize(("target", "form"), CASES)
 def test_a_rebuild_beside_what_should_not_be_there_is_a_way_on(registry, template, target, form):
     """It ends soon, too; a writer goes on after it, or once the thing itself is gone."""
@@ -379,7 +379,7 @@ def test_a_runs_name_is_never_shown_as_it_stands(misnamed, words):
 
 
 @pytest.mark.exhaustive(keep=2)
-@pytest.mark.gate(keep=2)
+@pytest.mark.gate
 def test_a_run_with_such_a_name_can_be_discarded(misnamed):
     """By its name, or by the end of it; and it is told of without the name's own characters."""
     registry, name = misnamed

@@ -156,7 +156,7 @@ def _everything(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.exhaustive(keep=20)
-@pytest.mark.gate(keep=40)
+@pytest.mark.gate(keep=10)
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("change", ALL)
 def test_a_version_whose_row_was_changed_by_hand_is_not_used(registry, tmp_path, change, use):
@@ -175,6 +175,7 @@ def test_a_version_whose_row_was_changed_by_hand_is_not_used(registry, tmp_path,
 READABLE = {name: change for name, change in ALL.items() if name != "a summary that is none"}
 
 
+@pytest.mark.gate(keep=6)
 @pytest.mark.parametrize("change", [*READABLE, *RANKS])
 def test_a_changed_row_of_one_version_affects_no_other(registry, change):
     """Its neighbour is used as ever, and the audit names what is wrong."""

@@ -64,7 +64,7 @@ def test_the_log_is_that_of_keras_and_the_run_is_the_same_without_it(training, t
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "places", [(WITHIN,), (BETWEEN,), (WITHIN, BETWEEN)], ids=["within", "between", "twice"]
 )

@@ -242,6 +242,7 @@ def test_a_faulty_example_is_named_by_its_index(name, fault):
     assert reached == ("fit" if name == "train" else "data")
 
 
+@pytest.mark.gate
 def test_a_fault_of_a_function_is_named_by_its_index():
     """TensorFlow's operations know no Python line."""
     import tensorflow as tf

@@ -60,7 +60,7 @@ def trained(training, model, folder, split=None, test=None, augmentation=None):
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("weights", [None, np.linspace(0, 2, 270)], ids=["plain", "weighted"])
 @pytest.mark.parametrize(
     "compiled",
@@ -208,6 +208,7 @@ def stream(inputs, *others, says=None) -> StreamSplit:
     return StreamSplit(dataset, says or len(dataset), "drawn")
 
 
+@pytest.mark.gate
 def test_a_fault_in_a_stream_is_reported_with_the_name_of_the_part(training, tf):
     """Not finite, another shape, another example the second time."""
     trainer = training.KerasTrainer(RunConfig())

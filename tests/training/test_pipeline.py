@@ -183,6 +183,7 @@ def test_without_an_augmentation_inputs_keep_their_bytes(pipeline):
         assert (part == inputs[targets]).all()
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_autotuner_is_off_and_the_order_is_kept(made, pipeline, kind):
     """Its thread would hold up the end of every epoch (TensorFlow 2.21)."""

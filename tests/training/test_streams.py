@@ -101,7 +101,7 @@ SPLITS = ("train", "test", "validation")
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("name", SPLITS)
 @pytest.mark.parametrize(("field", "value"), [("inputs", np.nan), ("targets", np.inf)])
 def test_non_finite_numbers_are_reported_with_their_index(name, field, value):

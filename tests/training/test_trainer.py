@@ -526,7 +526,7 @@ def test_regularisation_is_part_of_the_loss_but_not_of_the_example_losses(traini
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("own", [False, True])
 def test_every_example_is_predicted_once_without_a_custom_test_step(training, keras, tf, own):
     """A custom test step gets a second pass, and its metrics are recorded."""
@@ -651,7 +651,7 @@ def test_a_saved_model_passes_its_check_and_another_does_not(training, keras, sa
         trainer.check_saved(small(keras), file, DATA.test)
 
 
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("damage", [b"", b"no archive", None])
 def test_a_file_that_is_not_a_model_cannot_be_loaded(training, saved, tmp_path, damage):
     """Empty, garbage, truncated."""

@@ -72,7 +72,7 @@ def digest_of(model) -> list[list]:
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("container", ["arrays", "stream"])
 @pytest.mark.parametrize("kind", ["example", "class", "example and class"])
 def test_weights_train_as_in_plain_keras(kind, container, training, keras, tf):
@@ -139,7 +139,7 @@ def test_weights_count_in_validation_and_evaluation_and_class_weights_do_not(
 
 
 @pytest.mark.exhaustive(keep=1)
-@pytest.mark.gate(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("weight", "said"),
     [(-1.0, "weights are negative: the first is in example 5"), (np.nan, "example 5 has NaN")],

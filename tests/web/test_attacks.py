@@ -208,6 +208,7 @@ def test_odd_words_in_every_part_of_every_address_find_nothing(world, inside):
     assert world.rows() == before
 
 
+@pytest.mark.gate
 def test_odd_words_in_every_field_of_a_query_are_harmless(world, inside):
     """A page or an error; never a bug, and never the word itself as HTML."""
     for path, fields in READ.items():
@@ -226,6 +227,7 @@ def test_a_field_that_no_page_reads_is_harmless_everywhere(world, inside):
         assert "<script>alert" not in answer.text or _is_text(answer)
 
 
+@pytest.mark.gate
 def test_odd_words_in_a_form_are_refused(world, inside):
     """An alias, an expected holder, a verdict."""
     before = world.rows()
