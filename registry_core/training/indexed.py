@@ -22,9 +22,13 @@ _WORKERS = max(1, os.cpu_count() or 1)
 
 # How long the end of a program waits for examples that are being read.
 _END_SECONDS = 5.0
+# A thread of TensorFlow that has not called for so long has nothing left to ask for: its buffers
+# are full of errors.
+_QUIET_SECONDS = 0.3
 
 _ending = threading.Event()
 _reading: set[object] = set()
+_last_call = -_QUIET_SECONDS
 
 
 @atexit.register
@@ -32,8 +36,8 @@ def _stop_reading() -> None:
     """Read nothing more: TensorFlow's threads that need Python would block Python's teardown."""
     _ending.set()
     until = time.monotonic() + _END_SECONDS
-    while _reading and time.monotonic() < until:
-        time.sleep(0.05)
+    while (now := time.monotonic()) < until and (_reading or now - _last_call < _QUIET_SECONDS):
+        time.sleep(0.02)
 
 
 class Reader:
@@ -91,6 +95,8 @@ class Reader:
         return fault
 
     def _read(self, index: Any) -> list[np.ndarray]:
+        global _last_call
+        _last_call = time.monotonic()
         if _ending.is_set():
             raise RuntimeError("the program ends")
         call = object()
@@ -102,6 +108,7 @@ class Reader:
             self._fault = error
             raise
         finally:
+            _last_call = time.monotonic()
             _reading.discard(call)
         return [np.asarray(part) for part in parts_of(example)]
 
