@@ -173,6 +173,7 @@ def test_the_registered_model_predicts_as_the_trained_one(model):
     np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_predictions_are_means_over_six_views(model):
     """Weight 1/2 for the image, 1/4 for each translation, each with its mirror image."""

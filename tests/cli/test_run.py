@@ -403,6 +403,7 @@ def test_another_seed_gives_other_weights(first, spirals):
     assert one.file("outcomes.json").sha256 != other.file("outcomes.json").sha256
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_settings_from_the_command_line_are_trained_with(spirals):

@@ -378,6 +378,7 @@ print(json.dumps([price(), price(rooms=9.0), price(town="Nowhere"), price(area=1
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.processes

@@ -304,6 +304,7 @@ def test_refused_files_leave_nothing_in_the_registry(refusals):
     assert refusals["seconds"] < 120
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_dry_run_loads_the_model_and_says_what_would_be_done(tmp_path):

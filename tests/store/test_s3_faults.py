@@ -65,6 +65,8 @@ def drawn(proxy, tmp_path, pytestconfig) -> Callable[[str], list[int]]:
     return draw
 
 
+@pytest.mark.exhaustive(keep=2)
+@pytest.mark.gate
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_call_that_breaks_once_is_made_again(proxy, drawn, tmp_path, fault):
     """Whichever it is, nobody notices."""
@@ -76,6 +78,8 @@ def test_a_call_that_breaks_once_is_made_again(proxy, drawn, tmp_path, fault):
             assert_nothing_lost(store)
 
 
+@pytest.mark.exhaustive(keep=2)
+@pytest.mark.gate
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_server_that_breaks_down_loses_nothing_acknowledged(proxy, drawn, tmp_path, fault):
     """At whichever call: a version is whole or not there, and the next writer tidies up."""

@@ -182,6 +182,7 @@ def a_day(one: Person, other: Person, project: Path, registry: Path) -> None:
     stopped(one, project)  # so that the modes of a run's folder can be looked at
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_two_users_and_a_group_share_a_registry_for_a_day(crowd, project, group_folder):
     """setgid and umask 002: all that is made has the group, the bit, and its right to write."""

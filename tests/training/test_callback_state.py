@@ -43,6 +43,7 @@ class Meter:
         self.values = list(values)
 
 
+@pytest.mark.exhaustive(keep=6)
 @pytest.mark.gate
 @pytest.mark.parametrize(
     "value",

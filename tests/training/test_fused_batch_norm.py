@@ -212,6 +212,7 @@ def fitted(keras):
     return fit
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_fit_ends_with_the_weights_of_plain_keras(fitted, fused, monkeypatch):
     """Sixteen steps of Adam on convolution, pooling and both normalisations."""
