@@ -63,7 +63,9 @@ def read_key_file(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(
-            f"The key {path} cannot be read: {reason}.", "Name a file in PEM form."
+            f"The key {path} cannot be read: {reason}.",
+            "Name a file in PEM form.",
+            f"ls -l {shlex.quote(str(path.parent))}",
         ) from error
     if len(content) > LIMIT_BYTES:
         raise UsageError(f"{path} is too large for a key.", "Name a file in PEM form.")

@@ -158,12 +158,15 @@ class ArchiveSource:
             raise UsageError(
                 f"{shown(str(file))[1:-1]} cannot be read: {reason}.",
                 "Name an archive that `mlreg pack` wrote.",
+                "mlreg unpack --help",
             ) from error
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise UsageError(
-                f"{file} is not a regular file.", "Name an archive that `mlreg pack` wrote."
+                f"{file} is not a regular file.",
+                "Name an archive that `mlreg pack` wrote.",
+                "mlreg unpack --help",
             )
         self._stream = os.fdopen(descriptor, "rb")
         try:
