@@ -86,14 +86,12 @@ class LiveView:
     # --- events of the run -------------------------------------------------------------------
 
     def say(self, text: str) -> None:
-        self._print(safe_text(text))
+        self._live.print_above(safe_text(text))
 
     def warn(self, text: str) -> None:
-        self._print(safe_text("Warning: ", "yellow bold").append_text(safe_text(text, "default")))
-
-    def _print(self, text: Text) -> None:
-        """Print above the view, wrapped between words."""
-        self._console.print(text, soft_wrap=False, overflow="fold")
+        self._live.print_above(
+            safe_text("Warning: ", "yellow bold").append_text(safe_text(text, "default"))
+        )
 
     def step(self, what: str, done: int, total: int | None = None) -> None:
         of = f" of {size(total)}" if total else ""

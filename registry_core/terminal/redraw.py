@@ -13,13 +13,14 @@ from rich.control import Control
 from rich.live import Live
 from rich.live_render import LiveRender
 from rich.segment import ControlType, Segment
+from rich.text import Text
 
 # Erase from the cursor to the end of the line, and to the end of the screen.
 _ERASE_REST = Segment("\x1b[K", None, [(ControlType.ERASE_IN_LINE, 0)])
 _ERASE_BELOW = Segment("\x1b[J", None, [(ControlType.ERASE_IN_LINE, 0)])
 
 
-def redrawn(view: ConsoleRenderable, console: Console) -> Live:
+def redrawn(view: ConsoleRenderable, console: Console) -> OverwritingLive:
     """What draws a view four times a second once it is started, and removes it when it stops."""
     live = OverwritingLive(
         console=console,
@@ -36,6 +37,14 @@ class OverwritingLive(Live):
 
     Only where a message takes the place of the view is the view erased first.
     """
+
+    def print_above(self, text: Text) -> None:
+        """Print above the view, wrapped between words, from any thread.
+
+        No frame is drawn in between: it would take this text's place.
+        """
+        with self._lock:
+            self.console.print(text, soft_wrap=False, overflow="fold")
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         if isinstance(self._live_render, RewrappedRender):

@@ -100,13 +100,15 @@ def _draw(drawing: Drawing, points: Sequence[tuple[float, float]], order: int | 
 def _draw_ticks(drawing: Drawing, scales: dict[int, Scale], rows: dict[int, float]) -> None:
     """The ticks above the lines, each text on a ground of its own."""
     for place, scale in scales.items():
-        ticks = scale.ticks(min(5, columns_for(scale)))
-        marks = "".join(f"M{at(scale.place(value))} {at(rows[place] - 3)}v6" for value, _ in ticks)
+        marks, end = "", 0.0
+        for value, text in scale.ticks(min(5, columns_for(scale))):
+            x, half = scale.place(value), width(text) / 2
+            if x - half < end:  # those of a logarithmic axis are not evenly spaced
+                continue
+            end = x + half + 8
+            marks += f"M{at(x)} {at(rows[place] - 3)}v6"
+            drawing.text(x, rows[place] + 14, minus(text), "name tick", anchor="middle")
         drawing.add(f'<path class="axis" d="{marks}"/>')
-        for value, text in ticks:
-            drawing.text(
-                scale.place(value), rows[place] + 14, minus(text), "name tick", anchor="middle"
-            )
 
 
 def _shown(axis: Axis, value: Value) -> str | float | None:
