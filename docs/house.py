@@ -33,6 +33,7 @@ ROOMS = (
     "conformance",
     "transfer",
     "model_import",
+    "executors",
     "lifecycle",
     "exports",
     "reports",
