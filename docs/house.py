@@ -34,6 +34,7 @@ ROOMS = (
     "transfer",
     "model_import",
     "sweeps",
+    "executors",
     "lifecycle",
     "exports",
     "reports",
