@@ -11,7 +11,6 @@ from registry_core.formatting import (
     counted,
     duration,
     fraction,
-    signed,
     when,
 )
 
@@ -167,20 +166,17 @@ def next_steps(sweep: Sweep) -> list[str]:
 def evidence_line(found: Mapping[str, Any]) -> str:
     """What a version's manifest says of the sweep that it was picked from, in one line.
 
-    `best of 12 trials by val_accuracy (0.4812, 0.0111 better than on the test split); sweep
-    ab12cd34, trial 7`
+    `sweep ab12cd34: best of 12 trials by val_accuracy (0.4812; 0.0111 better than on test)`
     """
     metric, rank, trials = str(found["metric"]), found.get("rank"), found["trials"]
-    place = "best" if rank == 1 else f"rank {rank}"
-    value, test = found.get("value"), found.get("test_value")
-    said = ""
+    place = "best" if rank == 1 else f"trial {found['trial']}, rank {rank}"
+    value, test, said = found.get("value"), found.get("test_value"), ""
     if isinstance(value, int | float):
         said = f" ({fraction(metric, value)}"
         if isinstance(test, int | float):
-            difference = value - test if found["direction"] == "maximize" else test - value
-            said += f" on validation, {signed(metric, difference)} optimism"
+            gain = value - test if found["direction"] == "maximize" else test - value
+            side = "better" if gain >= 0 else "worse"
+            said += f"; {fraction(metric, abs(gain))} {side} than on test"
         said += ")"
-    return (
-        f"{place} of {counted(trials, 'trial')} by {metric}{said}; sweep {str(found['id'])[-8:]}, "
-        f"trial {found['trial']}"
-    )
+    sweep = str(found["id"])[-8:]
+    return f"sweep {sweep}: {place} of {counted(trials, 'trial')} by {metric}{said}"

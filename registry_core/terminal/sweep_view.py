@@ -31,12 +31,11 @@ from registry_core.terminal.live_words import (
 )
 from registry_core.terminal.output import print_warning, stderr
 from registry_core.terminal.pace import Pace
-from registry_core.terminal.progress import can_redraw
+from registry_core.terminal.progress import can_redraw, report_progress
 from registry_core.terminal.redraw import redrawn
 from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
-    from registry_core.sweeps.interface import SweepObserver
     from registry_core.sweeps.record import Sweep, Trial
     from registry_core.types import Observer
 
@@ -45,7 +44,7 @@ _SHOWN = 8
 
 
 @contextmanager
-def sweep_progress(quiet: bool = False) -> Iterator[SweepObserver]:
+def sweep_progress(quiet: bool = False) -> Iterator[SweepLines | SweepView]:
     """Yield the observer of a sweep that fits stderr: live on a terminal, lines elsewhere.
 
     Args:
@@ -84,6 +83,12 @@ class SweepLines:
             self._sweep = self._sweep.with_trial(trial)
             self._write("  ".join(ended_parts(self._sweep, trial, best)))
 
+    @contextmanager
+    def observe_run(self, what: str) -> Iterator[Observer]:
+        """Yield the observer of a run that is not a trial, such as the winner's registration."""
+        with report_progress(label=what) as observer:
+            yield observer
+
     def say(self, text: str) -> None:
         self._write(text)
 
@@ -96,6 +101,11 @@ class QuietSweep(SweepLines):
 
     def __init__(self) -> None:
         super().__init__(lambda text: None)
+
+    @contextmanager
+    def observe_run(self, what: str) -> Iterator[Observer]:
+        with report_progress(quiet=True) as observer:
+            yield observer
 
 
 class _TrialMessages(SilentObserver):
@@ -176,8 +186,6 @@ class SweepView:
         with self._lock:
             self._sweep, self._best = sweep, sweep.best
         self.say(opening_line(sweep))
-        if not self._live.is_started and len(sweep.told) < sweep.count:
-            self._live.start(refresh=True)
 
     def trial_started(self, trial: Trial) -> Observer:
         running = _RunningTrial(trial, self, self._clock)
@@ -185,6 +193,8 @@ class SweepView:
             self._running[trial.number] = running
             if self._sweep is not None:
                 self._sweep = self._sweep.with_trial(trial)
+        if not self._live.is_started:
+            self._live.start(refresh=True)
         return running
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
@@ -200,6 +210,13 @@ class SweepView:
         self._live.print_above(safe_text(line, "bold" if is_best else ""))
         if len(sweep.told) >= sweep.count:
             self.close()
+
+    @contextmanager
+    def observe_run(self, what: str) -> Iterator[Observer]:
+        """Show a run that is not a trial, such as the winner's registration, in place of trials."""
+        self.close()
+        with report_progress(label=what) as observer:
+            yield observer
 
     def say(self, text: str) -> None:
         self._live.print_above(safe_text(text))
