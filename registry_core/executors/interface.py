@@ -84,9 +84,7 @@ class Executor(Protocol):
 
     slots: int
 
-    def start(
-        self, job: Job, kept: Mapping[str, Path], record: Mapping[str, Any] | None
-    ) -> None:
+    def start(self, job: Job, kept: Mapping[str, Path], record: Mapping[str, Any] | None) -> None:
         """Start a job, or another attempt at it.
 
         Args:
