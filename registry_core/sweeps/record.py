@@ -104,6 +104,7 @@ class Sweep:
         confirmations: `{"seed", "version", "value", "test"}` of the winner's other seeds.
         importance: setting -> its share of what the settings explain; empty while unknown.
         stopped: why no more trials were asked for: `minutes`, `exhausted`; empty otherwise.
+        seconds: how long it has run, in all processes that worked on it.
     """
 
     id: str
@@ -136,6 +137,7 @@ class Sweep:
     confirmations: Sequence[Mapping[str, Any]] = ()
     importance: Mapping[str, float] = field(default_factory=dict)
     stopped: str = ""
+    seconds: float = 0.0
 
     @property
     def told(self) -> list[Trial]:
