@@ -9,7 +9,7 @@ import pytest
 from fakes import TABLE_PLUGIN
 from lifecycle_helpers import hook
 from store_helpers import in_child, kill, leftovers
-from sweep_helpers import SPACE, LearningBackend, SweepProject, essence
+from sweep_project import SPACE, LearningBackend, SweepProject, essence
 
 from registry_core.errors import (
     BusyError,
