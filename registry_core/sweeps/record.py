@@ -174,7 +174,7 @@ class Sweep:
     def with_trial(self, trial: Trial) -> Sweep:
         """The same sweep with one trial added or replaced."""
         others = [each for each in self.trials if each.number != trial.number]
-        return replace(self, trials=sorted([*others, trial], key=lambda each: each.number))
+        return replace(self, trials=tuple(sorted([*others, trial], key=lambda each: each.number)))
 
     def settings_json(self) -> dict[str, Any]:
         """All but the trials, as it is kept."""
