@@ -91,6 +91,8 @@ def facts_of(sweep: Sweep) -> list[tuple[str, str]]:
     if seconds := sum(trial.seconds for trial in sweep.trials):
         at_once = f", {sweep.parallel} at a time" if sweep.parallel > 1 else ""
         facts.append(("time in trials", f"{duration(seconds)}{at_once}"))
+    if sweep.seconds:
+        facts.append(("whole sweep", duration(sweep.seconds)))
     facts.append(("started", when(sweep.created)))
     if why := _STOPPED.get(sweep.stopped):
         facts.append(("ended early", why))
