@@ -30,6 +30,28 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where runs run, and what each gets. The default is this process, one after another.
+
+    Args:
+        on: `local`, or a Ray cluster: `ray`, `ray://HOST:PORT` or `HOST:PORT`.
+        parallel: how many runs at a time; None is one, and on a cluster as many as its cores allow.
+        resources: what each run gets.
+        stall_minutes: a worker that says nothing for so long is replaced; None waits for ever.
+    """
+
+    on: str = "local"
+    parallel: int | None = None
+    resources: Resources = Resources()
+    stall_minutes: float | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether runs need no process of their own."""
+        return self == Placement(parallel=self.parallel) and (self.parallel or 1) == 1
+
+
+@dataclass(frozen=True)
 class Job:
     """One run, to be trained somewhere.
 
@@ -85,12 +107,13 @@ class Executor(Protocol):
     slots: int
 
     def start(
-        self, job: Job, kept: Mapping[str, Path], record: Mapping[str, Any] | None
+        self, job: Job, folder: Path, kept: Mapping[str, Path], record: Mapping[str, Any] | None
     ) -> None:
         """Start a job, or another attempt at it.
 
         Args:
             job: what to run.
+            folder: an empty one on this machine, for what comes back until the job has ended.
             kept: path -> file that was kept of an earlier attempt; empty for a new run.
             record: what `begin` recorded then; None for a new run.
 
