@@ -33,6 +33,7 @@ ROOMS = (
     "conformance",
     "transfer",
     "model_import",
+    "sweeps",
     "executors",
     "lifecycle",
     "exports",
