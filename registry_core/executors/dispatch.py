@@ -10,11 +10,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 from registry_core.errors import IntegrityError, MlregError, TrainingError, one_line
 from registry_core.executors.interface import CHECKPOINT, Event, Executor, Job
@@ -25,7 +25,7 @@ from registry_core.lifecycle.run_log import ObserverPair, logged
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.process.interrupts import StopRequest
 from registry_core.records import KEPT_FOLDER
-from registry_core.store import Store, Workspace, translate_storage_errors
+from registry_core.store import translate_storage_errors
 from registry_core.store.local.run_files import HOSTS_OWN, WORKER
 from registry_core.types import Observer
 
@@ -33,6 +33,26 @@ from registry_core.types import Observer
 ATTEMPTS = 3
 
 _SECONDS_OF_A_LOOK = 0.25
+
+
+class RunFolder(Protocol):
+    """Where a run is kept: in the store, or nowhere for longer than it takes."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def files(self) -> Path: ...
+    @property
+    def record(self) -> Mapping[str, Any] | None: ...
+    @property
+    def checkpoint(self) -> Path | None: ...
+    def begin(self, record: Mapping[str, Any]) -> None: ...
+    def keep(self, write: Callable[[BinaryIO], object]) -> None: ...
+    def log(self, line: str, last: bool = False) -> None: ...
+    def log_epoch(self, line: str) -> None: ...
+    def set_progress(self, content: str) -> None: ...
 
 
 @dataclass
@@ -54,7 +74,7 @@ class Active:
 
     key: int
     job: Job
-    folder: Workspace
+    folder: RunFolder
     observer: Observer
     stack: ExitStack
     record: Mapping[str, Any] | None
@@ -80,7 +100,7 @@ class Dispatch:
     """Starts runs, keeps what they send, and takes up what is lost.
 
     Args:
-        store: has the runs' folders.
+        place: the registry's folder, for messages about its disk.
         executor: runs them.
         interrupts: says whether a signal asked to stop.
         options: plain data that every job gets.
@@ -90,14 +110,14 @@ class Dispatch:
 
     def __init__(
         self,
-        store: Store,
+        place: Path,
         executor: Executor,
         interrupts: StopRequest,
         options: Mapping[str, Any],
         stall_minutes: float | None = None,
         stay: Mapping[str, Any] | None = None,
     ) -> None:
-        self._store = store
+        self._place_of_all = place
         self._executor = executor
         self._interrupts = interrupts
         self._options = options
@@ -117,8 +137,8 @@ class Dispatch:
         key: int,
         spec: RunSpec,
         observer: Observer,
+        opened: AbstractContextManager[RunFolder],
         kind: str = "run",
-        run: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> str:
         """Start a run, or resume one; returns its id.
@@ -127,8 +147,8 @@ class Dispatch:
             key: what `wait` calls it.
             spec: what to run.
             observer: hears of it.
+            opened: the run's folder, which was made or reopened; it is left here or by `wait`.
             kind: of the job.
-            run: the id of the run to resume; None starts a new one.
             options: of this job alone.
 
         Raises:
@@ -136,11 +156,11 @@ class Dispatch:
         """
         stack = ExitStack()
         with stack:
-            opened = self._store.reopen_run(run) if run else self._store.start_run(spec.model)
             folder = stack.enter_context(opened)
             observer = stack.enter_context(logged(observer, folder, of_plugins=False))
             observer = ObserverPair(observer, ProgressWriter(folder, observer))
-            say_what(spec, folder.id, observer)
+            if kind == "run":
+                say_what(spec, folder.id, observer)
             job = Job(folder.id, kind, spec.to_json(), {**self._options, **(options or {})}, 0)
             active = Active(key, job, folder, observer, ExitStack(), folder.record)
             self._start(active)
@@ -228,7 +248,7 @@ class Dispatch:
 
     def _fail(self, active: Active, error: Exception) -> None:
         try:
-            with translate_storage_errors(self._store.folder, "keeping what the run makes"):
+            with translate_storage_errors(self._place_of_all, "keeping what the run makes"):
                 raise error
         except MlregError as translated:
             active.error = translated

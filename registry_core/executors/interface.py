@@ -8,7 +8,7 @@ lost worker costs what came after the last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,7 +48,10 @@ class Placement:
     @property
     def is_here(self) -> bool:
         """Whether runs need no process of their own."""
-        return self == Placement(parallel=self.parallel) and (self.parallel or 1) == 1
+        return replace(self, parallel=None) == HERE and (self.parallel or 1) == 1
+
+
+HERE = Placement()
 
 
 @dataclass(frozen=True)

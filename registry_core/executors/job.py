@@ -15,9 +15,10 @@ from registry_core.evaluation.per_example_results import OUTCOMES_FILE
 from registry_core.executors.interface import CHECKPOINT, Job
 from registry_core.executors.messages import Send, SendingObserver, digests_of, files_in
 from registry_core.lifecycle.backend import TrainingBackend
-from registry_core.lifecycle.context import RunContext
+from registry_core.lifecycle.context import RunContext, draw_standard_figures
 from registry_core.lifecycle.publishing import files_below, kept_files
 from registry_core.lifecycle.record import Artifacts
+from registry_core.lifecycle.reproduce import retrained
 from registry_core.lifecycle.run import execute, make_version
 from registry_core.lifecycle.spec import RunSpec, spec_from_json
 from registry_core.plugins.manager import KnownPlugins, PluginSet
@@ -37,6 +38,10 @@ def load_backend(config: RunConfig) -> TrainingBackend:
     from registry_core.training import KerasBackend  # TensorFlow loads here
 
     return KerasBackend(config)
+
+
+# Draws the figures of a dataset whose plugin has no report; tests draw none.
+standard_report = draw_standard_figures
 
 
 class WorkerWorkspace:
@@ -133,8 +138,9 @@ def run_job(
             observer,
             interrupts,
             settings.folder,
-            began=began,
-            tensorboard=Path(logs) if logs else None,
+            standard_report,
+            began,
+            Path(logs) if logs else None,
         )
         workspace = WorkerWorkspace(job.id, folder, record, send)
         if job.kind == "trial":
@@ -142,7 +148,7 @@ def run_job(
             return
         artifacts = execute(spec, workspace, context)
         if job.kind == "reproduce":
-            send_retrained(artifacts, workspace, send)
+            _send_retrained(artifacts, workspace, send)
             return
         made = make_version(artifacts, workspace, folder, context)
         made.load_check({MODEL_FILE: workspace.files / MODEL_FILE})
@@ -161,20 +167,14 @@ def _trial(
     send("finished", {"result": result.to_json()}, {})
 
 
-def send_retrained(artifacts: Artifacts, workspace: WorkerWorkspace, send: Send) -> None:
+def _send_retrained(artifacts: Artifacts, workspace: WorkerWorkspace, send: Send) -> None:
     """Send what `compare_retrained` compares with a version's record."""
+    found = retrained(artifacts)
     file = workspace.files / OUTCOMES_FILE
-    file.write_bytes(artifacts.results.to_json())
-    history = artifacts.history
-    retrained = {
-        "origin": artifacts.origin,
-        "history": {name: list(values) for name, values in history.metrics.items()},
-        "metrics": artifacts.metrics,
-        "weights": artifacts.weights,
-        "not_repeatable": [each.to_json() for each in history.not_repeatable],
-    }
+    file.write_bytes(found.results.to_json())
     files = {OUTCOMES_FILE: file}
-    send("finished", {"retrained": retrained, "digests": digests_of(files)}, files)
+    facts = {name: value for name, value in vars(found).items() if name != "results"}
+    send("finished", {"retrained": facts, "digests": digests_of(files)}, files)
 
 
 # --- plugins -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.executors.interface import Event, Job, Resources
-from registry_core.executors.process import COMMAND, WorkerProcess, threads_environment
+from registry_core.executors.process import WorkerProcess, threads_environment
 
 # How long a process that ended may go unnoticed while something that it started holds its pipe.
 _SECONDS_OF_A_LOOK = 0.25
@@ -35,7 +35,7 @@ class LocalExecutor:
         slots: how many jobs at a time.
         resources: what each job gets.
         devices: for each slot the GPUs that its jobs may use; None leaves them all alike.
-        command: what a worker's process is started with.
+        command: what a worker's process is started with; None is `process.COMMAND`.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LocalExecutor:
         slots: int,
         resources: Resources,
         devices: Sequence[Sequence[str]] | None = None,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] | None = None,
     ) -> None:
         self.slots = slots
         self._resources = resources

@@ -99,9 +99,9 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
     notes = [str(note) for note in getattr(error, "__notes__", ())]
     if isinstance(error, MlregError):
         # a plugin's own class has the host's class that it derives from
-        kinds = [each.__name__ for each in type(error).__mro__ if each.__module__ == errors.__name__]
+        known = [each for each in type(error).__mro__ if each.__module__ == errors.__name__]
         return {
-            "class": kinds[0],
+            "class": known[0].__name__,
             "what": errors.escape_surrogates(error.what),
             "remedy": errors.escape_surrogates(error.remedy),
             "command": errors.escape_surrogates(error.command),

@@ -45,14 +45,12 @@ class WorkerProcess:
     """A worker in a process group of its own.
 
     Args:
-        environment: variables to set for it.
-        command: what to start; it takes the arguments of `worker.main`.
+        variables: of the environment, to set for it.
+        command: what to start; it takes the arguments of `worker.main`. None is COMMAND.
     """
 
-    def __init__(
-        self, environment: Mapping[str, str], command: Sequence[str] = COMMAND
-    ) -> None:
-        self._output = tempfile.TemporaryFile()
+    def __init__(self, variables: Mapping[str, str], command: Sequence[str] | None = None) -> None:
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         events, its_events = os.pipe()
         its_control, control = os.pipe()
         # a signal for the death of a thread is what the kernel sends
@@ -60,13 +58,13 @@ class WorkerProcess:
         parent = os.getpid() if is_main else 0
         try:
             self._process = subprocess.Popen(
-                [*command, str(its_events), str(its_control), str(parent)],
+                [*(command or COMMAND), str(its_events), str(its_control), str(parent)],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=(its_events, its_control),
                 start_new_session=True,
-                env={**os.environ, **environment},
+                env={**os.environ, **variables},
             )
         except BaseException:
             os.close(events)

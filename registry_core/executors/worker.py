@@ -65,9 +65,7 @@ def _do(command: Mapping[str, Any], stream: Any, interrupts: StopRequest) -> boo
 
     lock = threading.Lock()  # plugins' threads may warn
     try:
-        run_job(
-            Job(**command["job"]), Path(command["folder"]), command["record"], send, interrupts
-        )
+        run_job(Job(**command["job"]), Path(command["folder"]), command["record"], send, interrupts)
     except Interrupted:
         send("stopped", {}, {})
         return False

@@ -157,9 +157,7 @@ class LogFolder(Protocol):
 
 
 @contextmanager
-def logged(
-    observer: Observer, folder: LogFolder, of_plugins: bool = True
-) -> Iterator[Observer]:
+def logged(observer: Observer, folder: LogFolder, of_plugins: bool = True) -> Iterator[Observer]:
     """An observer that passes everything on and writes the log, and why the run ended.
 
     If the log cannot be written, there is a warning, and the run continues without it.
