@@ -27,7 +27,7 @@ from registry_core.errors import (
     is_unicode,
 )
 from registry_core.evaluation.recorded import read_per_example_results
-from registry_core.executors.interface import HERE, Placement, Resources
+from registry_core.executors.interface import HERE, Placement
 from registry_core.exports.export import ExportData
 from registry_core.formatting import registration
 from registry_core.lifecycle import run as lifecycle
@@ -216,7 +216,7 @@ class Runner:
         version: Version,
         overrides: Mapping[str, Any] | None,
         data_dir: str | Path | None,
-        placement: Placement = HERE,
+        placement: Placement | None = None,
     ) -> Reproduction:
         """Train a version again, compare it with its record, and register nothing."""
         manifest = self.store.manifest(version)
@@ -224,6 +224,7 @@ class Runner:
         custom_code.check_here(version.ref, manifest, self.settings)
         plugins = KnownPlugins(self.settings).load(version.dataset)
         spec = spec_from_record(plugins, manifest, _path(data_dir), overrides)
+        placement = placement or HERE
         if placement.on == "local":
             _check_training()
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
@@ -400,7 +401,7 @@ def _placement_of(stopped: UnfinishedRun) -> Placement:
     recorded = stopped.record.get("resources")
     if not isinstance(recorded, dict):
         return HERE
-    return Placement(resources=Resources(recorded.get("cpus"), recorded.get("gpus")))
+    return Placement(cpus=recorded.get("cpus"), gpus=recorded.get("gpus"))
 
 
 def _path(given: str | Path | None) -> Path | None:

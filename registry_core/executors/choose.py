@@ -32,7 +32,8 @@ def make_executor(placement: Placement, jobs: int, observer: Observer) -> Execut
 
         return RayExecutor(placement.on, placement.parallel, placement.resources, jobs, observer)
     slots = min(placement.parallel or 1, jobs)
-    resources = _fitted(placement.resources, slots, observer)
+    resources = placement.resources
+    _check_machine(resources, slots, observer)
     gpus = resources.gpus
     if not gpus:
         return LocalExecutor(slots, resources)
@@ -67,16 +68,16 @@ def resources_for(placement: Placement, jobs: int) -> Resources:
 def _check(placement: Placement) -> None:
     for option, value, least in (
         ("--parallel", placement.parallel, 1),
-        ("--cpus", placement.resources.cpus, 1),
-        ("--gpus", placement.resources.gpus, 0),
+        ("--cpus", placement.cpus, 1),
+        ("--gpus", placement.gpus, 0),
         ("--stall-minutes", placement.stall_minutes, 0.01),
     ):
         if value is not None and not value >= least:
             raise UsageError(f"{option} {value} is too small.", f"The smallest is {least}.")
 
 
-def _fitted(resources: Resources, slots: int, observer: Observer) -> Resources:
-    """The resources, if the machine can bear so many runs; a warning if it only just can."""
+def _check_machine(resources: Resources, slots: int, observer: Observer) -> None:
+    """Refuse more runs than the memory can bear, and warn of more than the cores can."""
     cores = usable_cores()
     if resources.cpus is not None and slots * resources.cpus > cores:
         observer.warn(
@@ -92,4 +93,3 @@ def _fitted(resources: Resources, slots: int, observer: Observer) -> Resources:
             f"A process with TensorFlow takes {size(LEAST_BYTES)} before it trains. "
             f"--parallel {fits} may fit.",
         )
-    return resources

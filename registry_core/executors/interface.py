@@ -36,14 +36,22 @@ class Placement:
     Args:
         on: `local`, or a Ray cluster: `ray`, `ray://HOST:PORT` or `HOST:PORT`.
         parallel: how many runs at a time; None is one, and on a cluster as many as its cores allow.
-        resources: what each run gets.
+        cpus: how many cores each run gets; TensorFlow's threads are held to them. None: on this
+            machine the runs at a time share its cores evenly, on a cluster each gets one.
+        gpus: how many GPUs each run gets; None leaves it to TensorFlow.
         stall_minutes: a worker that says nothing for so long is replaced; None waits for ever.
     """
 
     on: str = "local"
     parallel: int | None = None
-    resources: Resources = Resources()
+    cpus: int | None = None
+    gpus: int | None = None
     stall_minutes: float | None = None
+
+    @property
+    def resources(self) -> Resources:
+        """What each run gets, as far as it was said."""
+        return Resources(self.cpus, self.gpus)
 
     @property
     def is_here(self) -> bool:

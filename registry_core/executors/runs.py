@@ -244,7 +244,8 @@ def dispatching(
         jobs: how many there are, as far as that is known.
     """
     resources = resources_for(placement, jobs)
-    executor = make_executor(replace(placement, resources=resources), jobs, context.observer)
+    placed = replace(placement, cpus=resources.cpus, gpus=resources.gpus)
+    executor = make_executor(placed, jobs, context.observer)
     logs = context.tensorboard
     options = {
         **options_from(settings),

@@ -15,7 +15,7 @@ from lifecycle_helpers import Project
 
 from registry_core.errors import Interrupted, MlregError, PluginError, TrainingError
 from registry_core.executors import process
-from registry_core.executors.interface import Placement, Resources
+from registry_core.executors.interface import Placement
 from registry_core.executors.runs import run_all
 from registry_core.lifecycle.seeds import plan_group
 from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
@@ -37,7 +37,7 @@ def project(tmp_path, monkeypatch):
 
 def run_group(project, runs=2, parallel=2, stall_minutes=None, specs=None, **choices):
     specs = specs or plan_group(spec_from_preset(project.plugins, **choices), runs)
-    placement = Placement("local", parallel, Resources(), stall_minutes)
+    placement = Placement(parallel=parallel, stall_minutes=stall_minutes)
     return run_all(specs, project.store, project.settings, project.context(), placement, None)
 
 
