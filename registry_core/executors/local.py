@@ -104,7 +104,7 @@ class LocalExecutor:
             process.close()
             self._devices.append(devices)
         devices = self._devices.pop(0)
-        environment = threads_environment(self._resources, devices)
+        environment = {**os.environ, **threads_environment(self._resources, devices)}
         return WorkerProcess(environment, self._command), devices
 
     def _look(self, seconds: float) -> None:

@@ -45,11 +45,13 @@ class WorkerProcess:
     """A worker in a process group of its own.
 
     Args:
-        variables: of the environment, to set for it.
+        environment: all variables that it gets.
         command: what to start; it takes the arguments of `worker.main`. None is COMMAND.
     """
 
-    def __init__(self, variables: Mapping[str, str], command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], command: Sequence[str] | None = None
+    ) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         events, its_events = os.pipe()
         its_control, control = os.pipe()
@@ -64,7 +66,7 @@ class WorkerProcess:
                 stderr=self._output,
                 pass_fds=(its_events, its_control),
                 start_new_session=True,
-                env={**os.environ, **variables},
+                env=environment,
             )
         except BaseException:
             os.close(events)
@@ -90,11 +92,11 @@ class WorkerProcess:
     def start(self, job: Job, folder: Path, record: Mapping[str, Any] | None) -> None:
         """Send a job; does nothing if the process has ended, which its events say."""
         command = {"do": "run", "job": job.to_json(), "folder": str(folder), "record": record}
-        self._write(json.dumps(command))
+        self.write(json.dumps(command))
 
     def stop(self) -> None:
         """Ask it to stop after its batch."""
-        self._write('{"do": "stop"}')
+        self.write('{"do": "stop"}')
 
     def read(self) -> list[dict[str, Any]]:
         """What it said since it was last asked; does not wait."""
@@ -144,7 +146,8 @@ class WorkerProcess:
                 os.close(descriptor)
         self._output.close()
 
-    def _write(self, line: str) -> None:
+    def write(self, line: str) -> None:
+        """Send a line; does nothing if the process has ended."""
         with suppress(BrokenPipeError):
             content = line.encode() + b"\n"
             while content:

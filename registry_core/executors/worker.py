@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     """
     events, control, parent = map(int, arguments)
     if parent:
-        _die_with(parent)
+        die_with(parent)
     for descriptor in (events, control):
         os.set_inheritable(descriptor, False)
     interrupts = StopRequest()
@@ -87,7 +87,7 @@ def _listen(control: int, jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel end this process when its parent ends, even while it holds Python's lock."""
     libc = ctypes.CDLL(None, use_errno=True)
     if hasattr(libc, "prctl"):
