@@ -47,20 +47,25 @@ class WorkerProcess:
     Args:
         environment: all variables that it gets.
         command: what to start; it takes the arguments of `worker.main`. None is COMMAND.
+        scratch: a folder that it deletes when this process ends; None deletes nothing.
     """
 
     def __init__(
-        self, environment: Mapping[str, str], command: Sequence[str] | None = None
+        self,
+        environment: Mapping[str, str],
+        command: Sequence[str] | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         events, its_events = os.pipe()
         its_control, control = os.pipe()
-        # a signal for the death of a thread is what the kernel sends
-        is_main = threading.current_thread() is threading.main_thread()
-        parent = os.getpid() if is_main else 0
+        # the kernel sends its signal when the thread ends that started the process
+        by_signal = threading.current_thread() is threading.main_thread() and scratch is None
+        parent = os.getpid() if by_signal else 0
+        arguments = [its_events, its_control, parent, *([] if scratch is None else [scratch])]
         try:
             self._process = subprocess.Popen(
-                [*(command or COMMAND), str(its_events), str(its_control), str(parent)],
+                [*(command or COMMAND), *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,

@@ -35,8 +35,14 @@ class RelayActor:
     def __init__(self, variables: Mapping[str, str]) -> None:
         kept = {name for name in result_variables() if name != _OF_RAY}
         self._environment = {n: v for n, v in os.environ.items() if n not in kept} | {**variables}
-        self._folder = Path(tempfile.mkdtemp(prefix="mlreg-"))
+        self._made: Path | None = None
         self._process: WorkerProcess | None = None
+
+    @property
+    def _folder(self) -> Path:
+        if self._made is None:
+            self._made = Path(tempfile.mkdtemp(prefix="mlreg-worker-"))
+        return self._made
 
     def about(self) -> dict[str, str]:
         """Where this is, and which mlreg."""
@@ -58,7 +64,7 @@ class RelayActor:
         (self._folder / "run").mkdir(exist_ok=True)
         if self._process is None or self._process.has_ended():
             self._end()
-            self._process = WorkerProcess(self._environment)
+            self._process = WorkerProcess(self._environment, scratch=self._folder)
         self._process.start(Job(**job), self._folder, record)
 
     def poll(self, seconds: float) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -30,10 +31,12 @@ def main(arguments: list[str]) -> int:
     """Do jobs until there are no more.
 
     Args:
-        arguments: the descriptor for events, the one that jobs come from, and the process to die
-            with; 0 if it was a thread that may end before its process does.
+        arguments: the descriptor for events, the one that jobs come from, the process to die with,
+            or 0 if it was a thread that may end before its process does; and a folder to delete
+            then.
     """
-    events, control, parent = map(int, arguments)
+    events, control, parent = map(int, arguments[:3])
+    scratch = arguments[3] if len(arguments) > 3 else None
     if parent:
         die_with(parent)
     for descriptor in (events, control):
@@ -41,7 +44,7 @@ def main(arguments: list[str]) -> int:
     interrupts = StopRequest()
     interrupts.listen([signal.SIGINT])
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(control, jobs), daemon=True).start()
+    threading.Thread(target=_listen, args=(control, jobs, scratch), daemon=True).start()
     with os.fdopen(events, "w", encoding="utf-8") as stream:
         while True:
             try:
@@ -75,7 +78,9 @@ def _do(command: Mapping[str, Any], stream: Any, interrupts: StopRequest) -> boo
     return True
 
 
-def _listen(control: int, jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
+def _listen(
+    control: int, jobs: queue.SimpleQueue[dict[str, Any]], scratch: str | None
+) -> None:
     """Take jobs and requests to stop; end this process, and what it started, with its parent."""
     with os.fdopen(control, encoding="utf-8") as stream:
         for line in stream:
@@ -84,6 +89,8 @@ def _listen(control: int, jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
                 jobs.put(command)
             else:
                 os.kill(os.getpid(), signal.SIGINT)
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
 
 
