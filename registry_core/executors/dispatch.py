@@ -128,6 +128,11 @@ class Dispatch:
         self._stopping = False
 
     @property
+    def slots(self) -> int:
+        """How many runs go on at a time."""
+        return self._executor.slots
+
+    @property
     def free(self) -> int:
         """How many runs can be started now."""
         return max(0, self._executor.slots - len(self._active))

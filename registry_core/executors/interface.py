@@ -117,13 +117,9 @@ class Executor(Protocol):
 
     slots: int
 
-<<<<<<< HEAD
     def start(
         self, job: Job, folder: Path, kept: Mapping[str, Path], record: Mapping[str, Any] | None
     ) -> None:
-=======
-    def start(self, job: Job, kept: Mapping[str, Path], record: Mapping[str, Any] | None) -> None:
->>>>>>> main
         """Start a job, or another attempt at it.
 
         Args:

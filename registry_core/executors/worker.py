@@ -78,9 +78,7 @@ def _do(command: Mapping[str, Any], stream: Any, interrupts: StopRequest) -> boo
     return True
 
 
-def _listen(
-    control: int, jobs: queue.SimpleQueue[dict[str, Any]], scratch: str | None
-) -> None:
+def _listen(control: int, jobs: queue.SimpleQueue[dict[str, Any]], scratch: str | None) -> None:
     """Take jobs and requests to stop; end this process, and what it started, with its parent."""
     with os.fdopen(control, encoding="utf-8") as stream:
         for line in stream:
