@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from executors_head import COMMAND, run_group
 from fakes import TABLE_PLUGIN
 from lifecycle_helpers import Project
 
 from registry_core.errors import Interrupted, MlregError, PluginError, TrainingError
 from registry_core.executors import process
-from registry_core.executors.interface import Placement
-from registry_core.executors.runs import run_all
 from registry_core.lifecycle.seeds import plan_group
 from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
 
@@ -25,20 +25,13 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    worker = Path(__file__).parents[1] / "fake_worker.py"
-    monkeypatch.setattr(process, "COMMAND", (sys.executable, str(worker)))
+    monkeypatch.setattr(process, "COMMAND", COMMAND)
     faults = tmp_path / "faults"
     faults.mkdir()
     monkeypatch.setenv("MLREG_FAKE_FAULTS", str(faults))
     project = Project(tmp_path)
     project.faults = faults
     return project
-
-
-def run_group(project, runs=2, parallel=2, stall_minutes=None, specs=None, **choices):
-    specs = specs or plan_group(spec_from_preset(project.plugins, **choices), runs)
-    placement = Placement(parallel=parallel, stall_minutes=stall_minutes)
-    return run_all(specs, project.store, project.settings, project.context(), placement, None)
 
 
 def group_ends(project):
@@ -151,34 +144,15 @@ def test_a_worker_dies_with_the_process_that_started_it(project, tmp_path):
     (project.faults / "0").write_text("slow")
     script = tmp_path / "head.py"
     script.write_text(
-        f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from pathlib import Path
-from executors.test_local import run_group
-from registry_core.executors import process
-from lifecycle_helpers import Project
-process.COMMAND = {process.COMMAND!r}
-project = Project.__new__(Project)
-from registry_core.settings import read_settings
-from registry_core.plugins.manager import KnownPlugins
-from registry_core.store import Store
-from registry_core.process.interrupts import StopRequest
-from fakes import Recorder
-folder = Path({str(tmp_path)!r})
-project.folder = folder
-project.settings = read_settings(folder / "plugins.toml")
-project.plugins = KnownPlugins(project.settings).load("flowers")
-project.store, project.observer = Store(folder / "registry"), Recorder()
-project.stop, project.backend = StopRequest(), None
-run_group(project, overrides={{"epochs": 400}})
-"""
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from pathlib import Path\n"
+        "from executors_head import run_head\n"
+        f"run_head(Path({str(tmp_path)!r}))\n"
     )
-    import subprocess
-
     head = subprocess.Popen([sys.executable, str(script)])
     try:
-        wait_for(lambda: [*project.faults.glob("*.slow")] or head.poll() is not None)
+        kept = "registry/runs/*/checkpoint.zip"
+        wait_for(lambda: [*project.folder.glob(kept)] or head.poll() is not None)
         workers = children_of(head.pid)
         assert workers
     finally:
