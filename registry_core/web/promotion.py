@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import RedirectResponse, Response
 
 from registry_core.errors import AliasMovedError, MlregError, UsageError
-from registry_core.promotion.gates import (
-    PromotionRefusedError,
-    VerdictChangedError,
-    format_comparison,
-)
+from registry_core.promotion.gates import PromotionRefusedError, VerdictChangedError
 from registry_core.promotion.promote import PromotionResult
 from registry_core.refs import check_alias_name, check_model_name
 from registry_core.rules import others
@@ -164,14 +160,10 @@ def _promotion(
 def of_decision(found: PromotionResult) -> dict[str, Any]:
     """What a page shows of a decision."""
     decision = found.decision
-    difference = ""
-    if decision and decision.comparison and decision.incumbent:
-        refs = decision.candidate.ref, decision.incumbent.ref
-        difference = format_comparison(decision.comparison, *refs)
     return {
         "found": found,
         "decision": decision,
-        "difference": difference,
+        "difference": decision.difference if decision else "",
         "sources": dict.fromkeys(check.source for check in decision.checks) if decision else {},
         "verdict": decision.verdict if decision else "",
         "approvers": others(found.approvals) if found.approvals else "",
