@@ -133,6 +133,12 @@ class GroupCandidate:
         """The option of `mlreg promote` that asks for the same."""
         return "--group" if self.by == MEDIAN else f"--member {self.chosen.ref}"
 
+    def note(self, version: Version) -> str:
+        """What is said beside a version of the group: that it is chosen, or was removed."""
+        if version.version == self.chosen.version:
+            return "chosen by hand" if self.by == BY_HAND else "chosen: the median"
+        return "removed" if version.version in self.recorded.removed else ""
+
     def choice(self) -> str:
         """Which version it is, and how it was chosen, as a sentence."""
         return f"{self.chosen.ref} stands {format_group_choice(self.to_json())}."
@@ -155,8 +161,8 @@ class GroupCandidate:
         found, recorded = [], self.recorded
         if recorded.removed:
             found.append(
-                f"Of the group, {recorded.gone} was removed; its test value still counts, so that "
-                "removing a poor run does not make a recipe better."
+                f"Removed versions still count in the group's mean, so that removing a poor run "
+                f"does not make a recipe better: {recorded.gone}."
             )
         if self.by == BY_HAND:
             wanted = recorded.objective

@@ -8,6 +8,7 @@ says now.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import RedirectResponse, Response
@@ -35,14 +36,15 @@ def plan_promotion(site: Site, request: Request) -> View:
     version = site.registry.version(reference_of(request))
     alias = request.query_params.get("alias", "").strip()
     if not alias:
-        aliases = site.registry.aliases(version.model)
-        title = f"Promote {version.ref}"
-        return View(
-            "choose_alias.html",
-            {"title": title, "version": version, "aliases": aliases},
-            {"version": version.to_json(), "aliases": dict(aliases)},
-        )
-    return _promotion(site, version, parsed(check_alias_name, alias))
+        return _choose(site, version)
+    alias = parsed(check_alias_name, alias)
+    asked = _group_asked(version, request.query_params)
+    try:
+        return _promotion(site, version, alias, asked)
+    except UsageError as error:  # of the group: there is none, or none of it can be chosen
+        if not asked:
+            raise
+        return _choose(site, version, alias, error)
 
 
 def promote(site: Site, request: Request) -> Response:
@@ -52,6 +54,7 @@ def promote(site: Site, request: Request) -> Response:
     alias = parsed(check_alias_name, form.get("alias", ""))
     if not (verdict := form.get("verdict")):
         raise Malformed(UsageError("The form has no verdict.", "Load the page again."))
+    asked = _group_asked(version, form)
 
     verb = site.registry.promote
     if form.get("request") == "yes":
@@ -61,6 +64,8 @@ def promote(site: Site, request: Request) -> Response:
         return verb(
             version,
             alias,
+            member=asked.member,
+            group=asked.group,
             reason=form.get("reason", "").strip(),
             force=form.get("force") == "yes",
             expected=expected,
@@ -68,9 +73,61 @@ def promote(site: Site, request: Request) -> Response:
         )
 
     def again(error: MlregError) -> View:
-        return _promotion(site, version, alias, error, status_of(request, error), form)
+        return _promotion(site, version, alias, asked, error, status_of(request, error), form)
 
     return _change(site, form, move, again)
+
+
+@dataclass(frozen=True)
+class _GroupAsked:
+    """Whether a version's group is to be promoted, and by which version of it.
+
+    Args:
+        word: as in addresses and forms: empty, `median`, or the number of a version.
+        member: the reference of that version; None is the median one.
+    """
+
+    word: str = ""
+    member: str | None = None
+
+    @property
+    def group(self) -> bool:
+        return bool(self.word)
+
+    def __bool__(self) -> bool:
+        return self.group
+
+
+def _group_asked(version: Version, fields: Mapping[str, str]) -> _GroupAsked:
+    word = fields.get("group", "")
+    if word in ("", "median"):
+        return _GroupAsked(word)
+    if (chosen := number(word)) is None:
+        raise Malformed(UsageError("A group is promoted by a version's number, or by 'median'."))
+    return _GroupAsked(word, f"{version.model}@{chosen}")
+
+
+def _choose(
+    site: Site, version: Version, alias: str = "", failure: MlregError | None = None
+) -> View:
+    """The page that asks for the alias, and whether the version's group is promoted."""
+    aliases = site.registry.aliases(version.model)
+    members = site.registry.store.group(version)
+    content = {"version": version.to_json(), "aliases": dict(aliases)}
+    usual = "production" if not aliases or "production" in aliases else ""
+    return View(
+        "choose_alias.html",
+        {
+            "title": f"Promote {version.ref}",
+            "version": version,
+            "aliases": aliases,
+            "alias": alias or usual,
+            "members": members if len(members) > 1 else [],
+            "failure": failure,
+        },
+        content if failure is None else {**content, "error": failure.to_json()},
+        200 if failure is None else 422,
+    )
 
 
 def plan_rollback(site: Site, request: Request) -> View:
@@ -122,6 +179,7 @@ def _promotion(
     site: Site,
     version: Version,
     alias: str,
+    asked: _GroupAsked,
     failure: MlregError | None = None,
     status: int = 200,
     form: Mapping[str, str] | None = None,
@@ -129,7 +187,9 @@ def _promotion(
     """The page of a promotion, with the error of the form that was sent, if it failed."""
     with site.changing:
         try:
-            found = site.registry.promote(version, alias, dry_run=True)
+            found = site.registry.promote(
+                version, alias, member=asked.member, group=asked.group, dry_run=True
+            )
         except PromotionRefusedError as refusal:
             found = PromotionResult.of_refusal(refusal, dry_run=True)
         except MlregError as error:
@@ -139,12 +199,16 @@ def _promotion(
                 "error.html", {"title": "Error", "error": error}, {"error": error.to_json()}, status
             )
     content = found.to_json()
+    members = [] if asked else site.registry.store.group(version)
     return View(
         "promote.html",
         {
             **of_decision(found),
-            "title": f"Promote {version.ref} to {alias}",
-            "version": version,
+            "title": f"Promote {found.version.ref} to {alias}{', for its group' if asked else ''}",
+            "version": found.version,
+            "named": version,
+            "group_asked": asked.word,
+            "members": members if len(members) > 1 else [],
             "alias": alias,
             "is_held": not found.promotion.changed,
             "expected": _expected(found),

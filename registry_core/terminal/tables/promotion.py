@@ -49,21 +49,18 @@ def _show_group(evidence: GroupEvidence) -> None:
     table = new_table(key_column("version"), Column("seed"), *by, Column(metric), Column(""))
     for each in recorded.versions:
         value = values.get(each.version)
-        notes = ["chosen"] if each.version == candidate.chosen.version else []
-        notes += ["removed"] if each.version in recorded.removed else []
         table.add_row(
             safe_text(each.ref, "bold"),
             safe_text(str(each.seed)),
             *([safe_text(_value(candidate.metric, value))] if by else []),
             safe_text(_value(metric, each.metrics.get(metric))),
-            safe_text(", ".join(notes), "green"),
+            safe_text(candidate.note(each), "green"),
         )
     stdout().print(table)
     for side in (recorded, evidence.incumbent):
         if side and metric in side.group.metrics:
             mean = spread(metric, side.group.metrics[metric])
             stdout().print(safe_text(f"{side.name}: mean {metric} {mean}"))
-    stdout().print(safe_text(candidate.choice()))
 
 
 def show_metrics(version: Version, holder: Version | None, alias: str) -> None:
