@@ -7,7 +7,7 @@ says now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +107,20 @@ def _group_asked(version: Version, fields: Mapping[str, str]) -> _GroupAsked:
     return _GroupAsked(word, f"{version.model}@{chosen}")
 
 
+def _members(site: Site, version: Version) -> Sequence[Version]:
+    """The versions of a version's group; none of a version that was made alone."""
+    if not version.group:
+        return []
+    found = site.registry.group(version.model, version.group).versions
+    return found if len(found) > 1 else []
+
+
 def _choose(
     site: Site, version: Version, alias: str = "", failure: MlregError | None = None
 ) -> View:
     """The page that asks for the alias, and whether the version's group is promoted."""
     aliases = site.registry.aliases(version.model)
-    members = site.registry.store.group(version)
+    members = _members(site, version)
     content = {"version": version.to_json(), "aliases": dict(aliases)}
     usual = "production" if not aliases or "production" in aliases else ""
     return View(
@@ -122,7 +130,7 @@ def _choose(
             "version": version,
             "aliases": aliases,
             "alias": alias or usual,
-            "members": members if len(members) > 1 else [],
+            "members": members,
             "failure": failure,
         },
         content if failure is None else {**content, "error": failure.to_json()},
@@ -199,7 +207,7 @@ def _promotion(
                 "error.html", {"title": "Error", "error": error}, {"error": error.to_json()}, status
             )
     content = found.to_json()
-    members = [] if asked else site.registry.store.group(version)
+    members = [] if asked else _members(site, version)
     return View(
         "promote.html",
         {
@@ -208,7 +216,7 @@ def _promotion(
             "version": found.version,
             "named": version,
             "group_asked": asked.word,
-            "members": members if len(members) > 1 else [],
+            "members": members,
             "alias": alias,
             "is_held": not found.promotion.changed,
             "expected": _expected(found),
