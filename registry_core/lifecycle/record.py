@@ -14,6 +14,7 @@ from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.environment import describe_environment
 from registry_core.lifecycle.spec import RunSpec
+from registry_core.lifecycle.sweep_evidence import is_evidence, with_test_value
 from registry_core.plugins.source_digests import libraries
 from registry_core.records import Version
 from registry_core.store.manifest import check_json
@@ -177,6 +178,8 @@ def build_record(
         "code": origin["code"],
         "environment": origin["environment"],
     }
+    if spec.sweep and is_evidence(spec.sweep):
+        record["sweep"] = with_test_value(spec.sweep, artifacts.metrics)
     if artifacts.imported is None:
         return {**record, "weights": artifacts.weights}
     del record["training"]
