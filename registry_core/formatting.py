@@ -158,6 +158,31 @@ def copy_of(origin: Origin) -> str:
     return f"{origin.ref} of registry {origin.registry[:12]}"
 
 
+def parent_of(manifest: Mapping[str, Any]) -> str:
+    """The version whose weights a training started with, `cifar10@3`; empty without one."""
+    parent = manifest.get(PARENT)
+    return str(parent.get("ref", "")) if isinstance(parent, Mapping) else ""
+
+
+def parent_facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a record says of the version whose weights the training started with.
+
+    `starts from`: `cifar10@3 (manifest 0f3a9b2c1d4e), 12 of 14 layers, 268,650 of 269,322
+    parameters`.
+    """
+    ref, parent = parent_of(manifest), manifest.get(PARENT)
+    if not ref or not isinstance(parent, Mapping):
+        return []
+    line = f"{ref} (manifest {str(parent.get('digest'))[:12]})"
+    taken, fresh = parent.get("taken"), parent.get("fresh")
+    if isinstance(taken, Sequence) and isinstance(fresh, Mapping):
+        line += f", {len(taken):,} of {counted(len(taken) + len(fresh), 'layer')}"
+    some, every = parent.get("parameters"), parent.get("of_parameters")
+    if isinstance(some, int) and isinstance(every, int):
+        line += f", {some:,} of {every:,} parameters"
+    return [("starts from", line)]
+
+
 def age(moment: str, now: datetime | None = None) -> str:
     """The age of an ISO 8601 time: `just now`, `5 min ago`, `2 h ago`, `3 days ago`.
 

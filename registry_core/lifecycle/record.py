@@ -15,7 +15,7 @@ from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.environment import describe_environment
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.plugins.source_digests import libraries
-from registry_core.records import Version
+from registry_core.records import PARENT, Version
 from registry_core.store.manifest import check_json
 from registry_core.types import DataSplits, Evaluation, History, TrainingEnd
 
@@ -92,7 +92,11 @@ def measure(
 
 
 def build_origin(
-    spec: RunSpec, data: Mapping[str, Any], backend: TrainingBackend, context: RunContext
+    spec: RunSpec,
+    data: Mapping[str, Any],
+    backend: TrainingBackend,
+    context: RunContext,
+    parent: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a run begins with: everything that decides its result.
 
@@ -101,6 +105,7 @@ def build_origin(
         data: what `describe` says of the splits.
         backend: trains.
         context: the plugins, and the folder whose modules are recorded beside them.
+        parent: what `start_model` returned.
 
     Raises:
         PluginError: a part of it is not JSON: a version would be refused after training.
@@ -117,6 +122,7 @@ def build_origin(
         "plugins": context.plugins.describe(),
         "code": context.plugins.describe_code(context.project),
         "environment": {**describe_environment(context.project), **backend.environment()},
+        **({} if parent is None else {PARENT: parent}),
     }
     check_json({name: value for name, value in origin.items() if name != "data_dir"}, "record")
     return origin
@@ -169,6 +175,7 @@ def build_record(
         "plugins": origin["plugins"],
         "code": origin["code"],
         "environment": origin["environment"],
+        **({PARENT: origin[PARENT]} if PARENT in origin else {}),
     }
     if artifacts.imported is None:
         return {**record, "weights": artifacts.weights}
@@ -189,6 +196,14 @@ def training_line(artifacts: Artifacts) -> str:
     facts = training_facts(training)
     told = [f"{what}: {value}" for what, value in facts]
     return f"Trained {epochs_of(training)}; {'; '.join(told)}" if facts else ""
+
+
+def reason_of(artifacts: Artifacts) -> str:
+    """What the ledger says of how the version began; empty if there is nothing to say."""
+    if artifacts.imported:
+        return f"imported from {artifacts.imported['file']}"
+    parent = artifacts.origin.get(PARENT)
+    return f"starts from {parent['ref']}" if parent else ""
 
 
 def _training(spec: RunSpec, history: History) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from registry_core.lifecycle.record import (
     build_origin,
     build_record,
     measure,
+    reason_of,
     training_line,
 )
 from registry_core.lifecycle.report_files import save_examples, save_report, save_sections
@@ -124,7 +125,7 @@ def _execute(
             data = backend.check_data(data)
         assembly = assemble(spec, data, backend, workspace, context)
 
-    origin = build_origin(spec, described, backend, context)
+    origin = build_origin(spec, described, backend, context, assembly.parent)
     warn_of_changes(spec, workspace.record, origin, observer)
     say_where(origin, workspace, observer)
     warn_of_overruled(origin["environment"], observer)
@@ -234,7 +235,7 @@ def publish(
             load_check=lambda staged: artifacts.backend.check_saved(
                 artifacts.model, staged[MODEL_FILE], artifacts.data.test
             ),
-            reason=f"imported from {artifacts.imported['file']}" if artifacts.imported else "",
+            reason=reason_of(artifacts),
         )
         interrupts.outcome = f"{version.ref} was registered before."
     return version

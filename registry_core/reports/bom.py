@@ -69,6 +69,7 @@ def _model(source: VersionSource) -> dict[str, Any]:
         "manifest-sha256": version.digest,
         "copy-of": copy_of(version.origin) if version.origin else None,
         "weights": manifest.get("weights"),
+        "starts-from": parent_of(manifest) or None,
         "device": manifest.get("environment", {}).get("device"),
         "python": manifest.get("environment", {}).get("python"),
         "platform": manifest.get("environment", {}).get("platform"),

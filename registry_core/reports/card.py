@@ -22,6 +22,7 @@ from registry_core.formatting import (
     epochs_of,
     fraction,
     number,
+    parent_facts,
     size,
     spread,
     stages_line,
@@ -246,6 +247,7 @@ def _training(source: VersionSource) -> Iterable[str]:
         [
             ("preset", version.preset),
             ("seed", str(version.seed)),
+            *parent_facts(manifest),
             ("epochs", epochs),
             *(training_facts(training) if training else ()),
             ("resumed", counted(manifest["resumed"], "time") if manifest.get("resumed") else "no"),

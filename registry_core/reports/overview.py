@@ -97,7 +97,7 @@ def _facts(source: ReportSource) -> list[tuple[str, str]]:
     model = version.file(MODEL_FILE) if version else None
     if model:
         facts.append(("model file", size(model.size)))
-    facts += _origin(manifest)
+    facts += [*_origin(manifest), *parent_facts(manifest)]
     seconds = version.seconds if version else manifest.get("seconds") or {}
     if seconds:
         facts.append(("times", stages_line(seconds)))

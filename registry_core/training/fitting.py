@@ -24,6 +24,7 @@ from registry_core.training.fused_batch_norm import fused_normalisation
 from registry_core.training.history_callback import HistoryCallback
 from registry_core.training.phases import phase_line, prepare_phases
 from registry_core.training.pipeline import TrainingBatches, evaluation_batches
+from registry_core.training.replicas import built_before
 from registry_core.training.resume import CheckpointCallback, read_resume_state
 from registry_core.types import Assembly, Checkpoints, History, Observer, Phase, Schedule
 
@@ -102,7 +103,7 @@ def fit(
                 model, assembly.callbacks, config.batch_size, batches.steps
             )
             validation = None if data.validation is None else evaluation_batches(data.validation)
-            with fused_normalisation(model):
+            with fused_normalisation(model), built_before(model):
                 create_variables()
                 model.fit(
                     batches.dataset,

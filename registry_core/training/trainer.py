@@ -32,11 +32,12 @@ from registry_core.training.evaluation import (
     evaluate_model,
 )
 from registry_core.training.fitting import fit, rate_in_epoch
-from registry_core.training.model_files import check_saved, save_model
+from registry_core.training.model_files import check_saved, load_model, save_model
 from registry_core.training.per_example_loss import per_example_loss
 from registry_core.training.pipeline import evaluation_batches, first_batch, first_examples
 from registry_core.training.precision import PrecisionSettings
 from registry_core.training.prediction import Predictor
+from registry_core.training.random_draws import preserve_random_states
 from registry_core.training.stream_checks import (
     CheckedStream,
     check_repeatable,
@@ -50,6 +51,7 @@ from registry_core.training.task_outputs import (
     output_misfit,
     yes_threshold,
 )
+from registry_core.training.weights_transfer import take_weights
 from registry_core.types import (
     Assembly,
     Augmentation,
@@ -61,6 +63,7 @@ from registry_core.types import (
     Observer,
     Schedule,
     Split,
+    WeightTransfer,
 )
 
 
@@ -172,6 +175,23 @@ class KerasTrainer:
         if assembly.augmentation is not None:
             inputs, _ = first_examples(assembly.data.train, 2)
             _check_augmentation(assembly.augmentation, inputs)
+
+    def take_weights(self, model: keras.Model, split: Split, path: Path) -> WeightTransfer:
+        """Give a model the weights of a saved one that fit it; see `weights_transfer`.
+
+        Args:
+            model: is built if it is not, and changed in place.
+            split: whose inputs it takes.
+            path: the saved model, checked against its digest.
+
+        Raises:
+            TrainingError: memory ran out.
+        """
+        with _explain_out_of_memory(self._config):
+            if not model.built:
+                model(first_examples(split, 2)[0], training=False)
+            with preserve_random_states():  # a resumed run does not load it
+                return take_weights(model, load_model(path))
 
     def check(self, assembly: Assembly, folder: Path) -> None:
         """Find errors before the first epoch that would otherwise show after the last.
