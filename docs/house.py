@@ -33,6 +33,8 @@ ROOMS = (
     "conformance",
     "transfer",
     "model_import",
+    "sweeps",
+    "executors",
     "lifecycle",
     "exports",
     "reports",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from registry_core.records import PARENT
 
 if TYPE_CHECKING:
     from registry_core.evaluation.summary_stats import SummaryStats
@@ -140,6 +142,7 @@ def stages_line(seconds: Mapping[str, float]) -> str:
         "model": "model",
         "fit": "training",
         "evaluate": "evaluation",
+        "validate": "evaluation",
         "save": "saving",
         "plot": "figures",
     }

@@ -249,7 +249,9 @@ class FakeBackend:
         return WeightTransfer(
             taken,
             {
-                name: f"({saved[name]}) there, ({model[name]}) here" if name in saved else "not there"
+                name: f"({saved[name]}) there, ({model[name]}) here"
+                if name in saved
+                else "not there"
                 for name in names
                 if name not in taken
             },

@@ -178,7 +178,13 @@ def start_model(
     _warn_of_other_classes(start, parent.manifest, data, context.observer)
     origin = {"origin": parent.origin.to_json()} if parent.origin else {}
     name, _, number = start.ref.partition("@")
-    return {**start.to_json(), "model": name, "version": int(number), **origin, **transfer.to_json()}
+    return {
+        **start.to_json(),
+        "model": name,
+        "version": int(number),
+        **origin,
+        **transfer.to_json(),
+    }
 
 
 def _has_checkpoint(workspace: Workspace) -> bool:

@@ -91,6 +91,8 @@ class RunSpec:
         data: split -> its `examples` and `fingerprint`, if they are known. A run refuses other
             data.
         start_from: the version whose weights the model starts with; None for its own.
+        sweep: what a trial belongs to: `{"id", "trial"}`; and what is recorded of its sweep with
+            the version that it becomes. None for another run.
     """
 
     model: str
@@ -103,6 +105,7 @@ class RunSpec:
     code: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Mapping[str, Any]] | None = None
     start_from: StartFrom | None = None
+    sweep: Mapping[str, Any] | None = None
 
     def summary(self) -> dict[str, Any]:
         """Names and configuration, as `mlreg run --dry-run --json` shows them."""
@@ -124,6 +127,7 @@ class RunSpec:
             "code": dict(self.code),
             "data": None if self.data is None else {k: dict(v) for k, v in self.data.items()},
             "start_from": None if self.start_from is None else self.start_from.to_json(),
+            **({"sweep": dict(self.sweep)} if self.sweep else {}),
         }
 
 
@@ -190,7 +194,9 @@ def spec_from_run(plugins: PluginSet, run: UnfinishedRun, data_dir: Path | None 
     record = run.record
     spec = spec_from_record(plugins, record, data_dir)
     data = record.get("data", {}).get("splits")
-    return replace(spec, group=record["group"], resumes=run.id, data=data)
+    return replace(
+        spec, group=record["group"], resumes=run.id, data=data, sweep=record.get("sweep")
+    )
 
 
 def spec_from_record(
@@ -248,6 +254,7 @@ def spec_from_json(plugins: PluginSet, record: Mapping[str, Any]) -> RunSpec:
         code=record["code"],
         data=record["data"],
         start_from=StartFrom.from_json(record["start_from"]) if record["start_from"] else None,
+        sweep=record.get("sweep"),
     )
 
 

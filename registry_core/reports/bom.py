@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from registry_core.formatting import as_typed, copy_of
+from registry_core.formatting import as_typed, copy_of, parent_of
 from registry_core.records import MODEL_FILE
 from registry_core.reports.sources import VersionSource
 from registry_core.reports.wording import output_line, signature_lines

@@ -15,6 +15,7 @@ from registry_core.formatting import (
     counted,
     epochs_of,
     fraction,
+    parent_facts,
     size,
     stages_line,
     training_facts,

@@ -107,11 +107,7 @@ def _kind(variable: keras.Variable) -> str:
 
 def _layers(model: keras.Model) -> dict[str, _Weights]:
     """Every layer that has weights of its own, by its path: `block/conv`."""
-    return {
-        path: own
-        for path, layer in _walk(model, "", set())
-        if (own := _own_weights(layer))
-    }
+    return {path: own for path, layer in _walk(model, "", set()) if (own := _own_weights(layer))}
 
 
 def _part_names(model: keras.Model) -> list[str]:
