@@ -38,6 +38,7 @@ from registry_core.training.pipeline import evaluation_batches, first_batch, fir
 from registry_core.training.precision import PrecisionSettings
 from registry_core.training.prediction import Predictor
 from registry_core.training.random_draws import preserve_random_states
+from registry_core.training.replicas import Replicas, gpu_devices
 from registry_core.training.stream_checks import (
     CheckedStream,
     check_repeatable,
@@ -72,14 +73,21 @@ class KerasTrainer:
 
     Args:
         config: the run's configuration.
+        gpus: how many GPUs a fit is spread over; None leaves them to TensorFlow, which uses one.
+
+    Raises:
+        UsageError: there are not as many.
     """
 
     model_type = keras.Model
     callback_type = keras.callbacks.Callback
     _made_before = False
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, gpus: int | None = None) -> None:
         self._config = config
+        self._gpus = gpus
+        devices = gpu_devices(gpus) if gpus and gpus > 1 else ()
+        self._replicas = Replicas(devices, config.deterministic)
         self._streams: list[CheckedStream] = []
         self._task: Task | None = None
         if KerasTrainer._made_before:
@@ -252,6 +260,8 @@ class KerasTrainer:
             Interrupted: a signal asked to stop.
         """
         split = assembly.data.train
+        if self._replicas.count > 1:
+            self._replicas.check_batches(len(split), self._config.batch_size)
         with _explain_out_of_memory(self._config), stream_errors(self._streams):
             return fit(
                 self._config,
@@ -260,6 +270,7 @@ class KerasTrainer:
                 stop,
                 checkpoints,
                 lambda: _create_variables(assembly.model, *first_examples(split, 2)),
+                self._replicas,
             )
 
     def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:
