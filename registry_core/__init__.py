@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from registry_core.rules import PromotionRule as PromotionRule
     from registry_core.rules import RuleChange as RuleChange
     from registry_core.rules import SetRule as SetRule
+    from registry_core.sections import Axis as Axis
     from registry_core.sections import Bar as Bar
     from registry_core.sections import BarChart as BarChart
     from registry_core.sections import Block as Block
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from registry_core.sections import Heatmap as Heatmap
     from registry_core.sections import Histogram as Histogram
     from registry_core.sections import LineChart as LineChart
+    from registry_core.sections import ParallelCoordinates as ParallelCoordinates
     from registry_core.sections import Picture as Picture
     from registry_core.sections import Scatter as Scatter
     from registry_core.sections import Section as Section
@@ -151,6 +153,7 @@ _MODULES = {
     "PromotionRule": "rules",
     "RuleChange": "rules",
     "SetRule": "rules",
+    "Axis": "sections",
     "Bar": "sections",
     "BarChart": "sections",
     "Block": "sections",
@@ -161,6 +164,7 @@ _MODULES = {
     "Heatmap": "sections",
     "Histogram": "sections",
     "LineChart": "sections",
+    "ParallelCoordinates": "sections",
     "Picture": "sections",
     "Scatter": "sections",
     "Section": "sections",
