@@ -259,6 +259,10 @@ class FakeBackend:
             *(len(taken), len(names), 10 * len(taken), 10 * len(names)),
         )
 
+    def metric_names(self, assembly: Assembly) -> Sequence[str]:
+        self._called("metric_names")
+        return ["loss", "accuracy"]
+
     def fit(
         self, assembly: Assembly, observer: Observer, stop: StopRequest, checkpoints: Checkpoints
     ) -> History:

@@ -81,6 +81,9 @@ class TrainingBackend(Protocol):
             path: the saved model.
         """
 
+    def metric_names(self, assembly: Assembly) -> Sequence[str]:
+        """What is measured after each epoch, without a prefix: such as `loss` and `accuracy`."""
+
     # --- training and evaluation ----------------------------------------------------------------
 
     def fit(

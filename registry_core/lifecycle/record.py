@@ -14,6 +14,7 @@ from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.environment import describe_environment
 from registry_core.lifecycle.spec import RunSpec
+from registry_core.lifecycle.sweep_evidence import is_evidence, with_test_value
 from registry_core.plugins.source_digests import libraries
 from registry_core.records import PARENT, Version
 from registry_core.store.manifest import check_json
@@ -184,6 +185,8 @@ def build_record(
         "environment": origin["environment"],
         **({PARENT: origin[PARENT]} if PARENT in origin else {}),
     }
+    if spec.sweep and is_evidence(spec.sweep):
+        record["sweep"] = with_test_value(spec.sweep, artifacts.metrics)
     if artifacts.imported is None:
         return {**record, "weights": artifacts.weights}
     del record["training"]
@@ -203,14 +206,6 @@ def training_line(artifacts: Artifacts) -> str:
     facts = training_facts(training)
     told = [f"{what}: {value}" for what, value in facts]
     return f"Trained {epochs_of(training)}; {'; '.join(told)}" if facts else ""
-
-
-def reason_of(artifacts: Artifacts) -> str:
-    """What the ledger says of how the version began; empty if there is nothing to say."""
-    if artifacts.imported:
-        return f"imported from {artifacts.imported['file']}"
-    parent = artifacts.origin.get(PARENT)
-    return f"starts from {parent['ref']}" if parent else ""
 
 
 def _training(spec: RunSpec, history: History) -> dict[str, Any]:
