@@ -35,7 +35,7 @@ class Pruner:
         )
         # Hyperband draws a trial's bracket by the study's name and the trial's number
         study = optuna.create_study(
-            study_name=options.sweep,
+            study_name=f"seed {options.seed}",
             direction="minimize" if options.direction == "minimize" else "maximize",
             sampler=optuna.samplers.RandomSampler(seed=0),
             pruner=pruner,

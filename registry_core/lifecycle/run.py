@@ -42,6 +42,7 @@ from registry_core.lifecycle.run_curves import ProgressWriter
 from registry_core.lifecycle.run_log import ObserverPair, logged
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
+from registry_core.lifecycle.sweep_evidence import is_evidence, reason_of
 from registry_core.plugins import custom_code
 from registry_core.records import KEPT_FOLDER, MODEL_FILE, Version
 from registry_core.store import Store, translate_storage_errors
@@ -196,8 +197,18 @@ def make_version(
         lambda files: artifacts.backend.check_saved(
             artifacts.model, files[MODEL_FILE], artifacts.data.test
         ),
-        f"imported from {artifacts.imported['file']}" if artifacts.imported else "",
+        _reason(artifacts),
     )
+
+
+def _reason(artifacts: Artifacts) -> str:
+    """Why the version is registered, for the ledger; empty for a run of its own."""
+    if artifacts.imported:
+        return f"imported from {artifacts.imported['file']}"
+    sweep, start = artifacts.spec.sweep, artifacts.spec.start_from
+    reasons = [f"starts from {start.ref}"] if start else []
+    reasons += [reason_of(sweep)] if sweep and is_evidence(sweep) else []
+    return "; ".join(reasons)
 
 
 def register(

@@ -104,6 +104,7 @@ class Sweep:
         confirmations: `{"seed", "version", "value", "test"}` of the winner's other seeds.
         importance: setting -> its share of what the settings explain; empty while unknown.
         stopped: why no more trials were asked for: `minutes`, `exhausted`; empty otherwise.
+        seconds: how long it has run, in all processes that worked on it.
     """
 
     id: str
@@ -136,6 +137,7 @@ class Sweep:
     confirmations: Sequence[Mapping[str, Any]] = ()
     importance: Mapping[str, float] = field(default_factory=dict)
     stopped: str = ""
+    seconds: float = 0.0
 
     @property
     def told(self) -> list[Trial]:
@@ -172,7 +174,7 @@ class Sweep:
     def with_trial(self, trial: Trial) -> Sweep:
         """The same sweep with one trial added or replaced."""
         others = [each for each in self.trials if each.number != trial.number]
-        return replace(self, trials=sorted([*others, trial], key=lambda each: each.number))
+        return replace(self, trials=tuple(sorted([*others, trial], key=lambda each: each.number)))
 
     def settings_json(self) -> dict[str, Any]:
         """All but the trials, as it is kept."""
