@@ -242,7 +242,7 @@ class Runner:
 
             context = self._context(plugins)
             self.interrupts.outcome = "Nothing was changed."
-            found = retrain(spec, self.settings, context, placement)
+            found = retrain(spec, self.store, self.settings, context, placement)
             return compare_retrained(found, recorded, context)
         with tempfile.TemporaryDirectory() as folder:
             workspace = EphemeralWorkspace(Path(folder))

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from registry_core.errors import IntegrityError, MlregError, TrainingError, one_line
-from registry_core.executors.interface import CHECKPOINT, Event, Executor, Job
+from registry_core.executors.interface import CHECKPOINT, PARENT_FOLDER, Event, Executor, Job
 from registry_core.executors.messages import digest_of, error_from_json, files_in, observe
 from registry_core.lifecycle.messages import say_what
+from registry_core.lifecycle.parents import copy_parent
 from registry_core.lifecycle.run_curves import ProgressWriter
 from registry_core.lifecycle.run_log import ObserverPair, logged
-from registry_core.lifecycle.spec import RunSpec
+from registry_core.lifecycle.spec import RunSpec, StartFrom
 from registry_core.process.interrupts import StopRequest
 from registry_core.records import KEPT_FOLDER
-from registry_core.store import translate_storage_errors
+from registry_core.store import Store, translate_storage_errors
 from registry_core.store.local.run_files import HOSTS_OWN, WORKER
 from registry_core.types import Observer
 
@@ -64,6 +65,7 @@ class Active:
         job: as it was started last.
         folder: the run's, in the registry.
         observer: hears of it, writes its log and its progress.
+        start_from: the version whose weights it starts with; None for its own.
         stack: closes the folder and the log.
         record: what `begin` got, if it did.
         losses: how often it was lost since its last checkpoint.
@@ -76,6 +78,7 @@ class Active:
     job: Job
     folder: RunFolder
     observer: Observer
+    start_from: StartFrom | None
     stack: ExitStack
     record: Mapping[str, Any] | None
     losses: int = 0
@@ -100,7 +103,7 @@ class Dispatch:
     """Starts runs, keeps what they send, and takes up what is lost.
 
     Args:
-        place: the registry's folder, for messages about its disk.
+        store: has the versions that runs start from.
         executor: runs them.
         interrupts: says whether a signal asked to stop.
         options: plain data that every job gets.
@@ -110,14 +113,14 @@ class Dispatch:
 
     def __init__(
         self,
-        place: Path,
+        store: Store,
         executor: Executor,
         interrupts: StopRequest,
         options: Mapping[str, Any],
         stall_minutes: float | None = None,
         stay: Mapping[str, Any] | None = None,
     ) -> None:
-        self._place_of_all = place
+        self._store = store
         self._executor = executor
         self._interrupts = interrupts
         self._options = options
@@ -167,7 +170,7 @@ class Dispatch:
             if kind == "run":
                 say_what(spec, folder.id, observer)
             job = Job(folder.id, kind, spec.to_json(), {**self._options, **(options or {})}, 0)
-            active = Active(key, job, folder, observer, ExitStack(), folder.record)
+            active = Active(key, job, folder, observer, spec.start_from, ExitStack(), folder.record)
             self._start(active)
             active.stack = stack.pop_all()
             self._active[folder.id] = active
@@ -253,7 +256,7 @@ class Dispatch:
 
     def _fail(self, active: Active, error: Exception) -> None:
         try:
-            with translate_storage_errors(self._place_of_all, "keeping what the run makes"):
+            with translate_storage_errors(self._store.folder, "keeping what the run makes"):
                 raise error
         except MlregError as translated:
             active.error = translated
@@ -297,6 +300,11 @@ class Dispatch:
         kept: dict[str, Path] = {}
         if (checkpoint := active.folder.checkpoint) is not None:
             kept = files_in(active.folder.path, HOSTS_OWN) | {CHECKPOINT: checkpoint}
+        elif active.start_from is not None:
+            brought = folder / PARENT_FOLDER
+            brought.mkdir()
+            files = copy_parent(self._store, active.start_from, brought)
+            kept = {f"{PARENT_FOLDER}/{file.name}": file for file in files}
         self._executor.start(active.job, folder, kept, active.record)
 
     # --- what is kept ------------------------------------------------------------------------

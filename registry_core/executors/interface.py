@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 # The checkpoint, among the files of a run that were kept; others are what its callbacks wrote.
 CHECKPOINT = "checkpoint.zip"
+# The folder of the version whose weights a new run starts with.
+PARENT_FOLDER = "parent"
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from typing import Any, BinaryIO
 from registry_core.config import RunConfig
 from registry_core.errors import MlregError, PluginError
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE
-from registry_core.executors.interface import CHECKPOINT, Job
+from registry_core.executors.interface import CHECKPOINT, PARENT_FOLDER, Job
 from registry_core.executors.messages import Send, SendingObserver, digests_of, files_in
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, draw_standard_figures
+from registry_core.lifecycle.parents import parents_below
 from registry_core.lifecycle.publishing import files_below, kept_files
 from registry_core.lifecycle.record import Artifacts
 from registry_core.lifecycle.reproduce import retrained
@@ -29,7 +30,7 @@ from registry_core.records import KEPT_FOLDER, MODEL_FILE
 from registry_core.settings import SETTINGS_FILE, Settings, current_folder
 
 # What the host writes in a run's folder; everything else there is of the plugins' callbacks.
-HOSTS_OWN = frozenset({CHECKPOINT, f"{CHECKPOINT}.new", "files", "untrained.keras"})
+HOSTS_OWN = frozenset({CHECKPOINT, f"{CHECKPOINT}.new", "files", "untrained.keras", PARENT_FOLDER})
 _SHOWN_DIGITS = 12
 
 
@@ -141,6 +142,7 @@ def run_job(
             standard_report,
             began,
             Path(logs) if logs else None,
+            open_parent=parents_below(folder / "run" / PARENT_FOLDER, settings),
         )
         workspace = WorkerWorkspace(job.id, folder, record, send)
         if job.kind == "trial":

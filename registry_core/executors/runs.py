@@ -225,19 +225,19 @@ def run_all(
         MlregError: one failed, or none can be started.
         Interrupted: a signal asked to stop.
     """
-    with dispatching(store.folder, settings, context, placement, len(specs)) as dispatch:
+    with dispatching(store, settings, context, placement, len(specs)) as dispatch:
         context.observer.say(f"Registry: {store.place}")
         return Runs(specs, store, dispatch, context, observe_each).run()
 
 
 @contextmanager
 def dispatching(
-    place: Path, settings: Settings, context: RunContext, placement: Placement, jobs: int
+    store: Store, settings: Settings, context: RunContext, placement: Placement, jobs: int
 ) -> Iterator[Dispatch]:
     """What runs several jobs where `placement` says; no process is left when the block ends.
 
     Args:
-        place: the registry's folder.
+        store: the registry.
         settings: which plugins there are.
         context: its observer hears warnings; its interrupts stop everything.
         placement: where the jobs run.
@@ -254,7 +254,7 @@ def dispatching(
     }
     # who resumes the run gives it the same threads
     stay = {"resources": vars(resources)} if resources != Resources() else {}
-    dispatch = Dispatch(place, executor, context.interrupts, options, placement.stall_minutes, stay)
+    dispatch = Dispatch(store, executor, context.interrupts, options, placement.stall_minutes, stay)
     try:
         yield dispatch
     finally:
@@ -262,19 +262,20 @@ def dispatching(
 
 
 def retrain(
-    spec: RunSpec, settings: Settings, context: RunContext, placement: Placement
+    spec: RunSpec, store: Store, settings: Settings, context: RunContext, placement: Placement
 ) -> Retrained:
     """Train again where `placement` says, and return what is compared; nothing is kept.
 
     Args:
         spec: what to train.
+        store: has the version that it starts from, if it does.
         settings: which plugins there are.
         context: what a run needs.
         placement: where to train.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
-        dispatching(Path(folder), settings, context, placement, 1) as dispatch,
+        dispatching(store, settings, context, placement, 1) as dispatch,
     ):
         dispatch.start(0, spec, context.observer, EphemeralFolder(Path(folder)), "reproduce")
         ended = dispatch.wait()

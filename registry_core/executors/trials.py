@@ -80,5 +80,5 @@ def worker_trials(
         jobs: how many trials there are.
         observe: gives the observer of a trial, by its number.
     """
-    with dispatching(store.folder, settings, context, placement, jobs) as dispatch:
+    with dispatching(store, settings, context, placement, jobs) as dispatch:
         yield WorkerTrials(store, dispatch, dispatch.slots, observe)
