@@ -271,6 +271,14 @@ def test_verify_finds_a_version_that_lists_sort_wrongly(registry):
     assert "what dummy@3 is sorted by" in problem.what
 
 
+def test_verify_finds_a_wrong_number_of_versions(registry):
+    with closing(sqlite3.connect(registry.store.folder / "registry.sqlite3")) as connection:
+        connection.execute("UPDATE models SET present = present + 1")
+        connection.commit()
+    (problem,) = audit(registry.store).problems
+    assert "how many versions dummy has" in problem.what
+
+
 @pytest.mark.gate
 @pytest.mark.parametrize(
     ("sort", "where"),

@@ -24,6 +24,11 @@ _NOT_COLLECTED = (
     "NOT EXISTS (SELECT 1 FROM removals WHERE removals.model = files.model "
     "AND removals.number = files.number AND collected <> '')"
 )
+# What `models.present` keeps: how many versions of a model were not removed.
+COUNTED = (
+    "(SELECT count(*) FROM versions WHERE model = name) "
+    "- (SELECT count(*) FROM removals WHERE model = name)"
+)
 # The versions whose metrics are the names that a list can be sorted by.
 _NEWEST = 50
 # How many versions an audit reads by one statement.
@@ -41,9 +46,7 @@ class SqlReadTransaction(LedgerQueries):
         present = _PRESENT.replace("versions.", "same.")
         aliases = self._dialect.json_object.format("alias, number")
         query = (
-            f"SELECT (SELECT count(*) FROM versions WHERE model = name) "
-            "- (SELECT count(*) FROM removals WHERE model = name), "
-            f"(SELECT {aliases} FROM aliases WHERE model = name), "
+            f"SELECT present, (SELECT {aliases} FROM aliases WHERE model = name), "
             f"{self._dialect.entry_columns} FROM models CROSS JOIN versions "
             "WHERE name > :after AND versions.rowid = (SELECT rowid FROM versions AS same "
             f"WHERE same.model = name AND {present} ORDER BY number DESC LIMIT 1) "
@@ -249,6 +252,10 @@ class SqlReadTransaction(LedgerQueries):
             for one, other in sides
         )
         return [(model, number) for model, number in self._all(wrong)]
+
+    def miscounted(self) -> list[str]:
+        query = f"SELECT name FROM models WHERE present <> {COUNTED} ORDER BY name"
+        return [name for (name,) in self._all(query)]
 
     def all_tags(self) -> dict[VersionKey, dict[str, str]]:
         found: dict[VersionKey, dict[str, str]] = {}
