@@ -48,6 +48,7 @@ def test_it_is_read_and_verified_without_a_change(old):
     assert old.held("dummy", "production") == [1, 2]
     assert [row.version for row in registry.holders("dummy")] == [2]
     assert old.read(registry.version("dummy@production"), "model.keras") == b"two"
+    assert [model.versions for model in old.models()] == [2]
     assert audit(old).problems == []
     after = {path: path.read_bytes() for path in old.folder.rglob("*") if path.is_file()}
     assert after == before
@@ -61,6 +62,7 @@ def test_the_next_writer_brings_it_up_to_date(old):
     assert publish(old).version == 3
     assert schema_of(old) == SCHEMA
     assert old.ledger()[1:] == ledger
+    assert [model.versions for model in old.models()] == [3]
     registry = Registry(old.folder, Settings())
     assert registry.rollback("dummy", "production").version.version == 1
     assert registry.rollback("dummy", "production").version.version == 2

@@ -29,9 +29,19 @@ _IDLE_MINUTES = 15
 # How long a server that was lost during a commit is waited for, at least.
 _RECONNECT_SECONDS = 20.0
 
-# Each statement has an index that serves it in its order, whatever the statistics are: to collect
-# all rows that one finds, and to sort them, is what a server does that takes them to be few.
-_IN_ORDER = "SET LOCAL enable_bitmapscan = off"
+# Each statement finds its rows one by one, each by an index, as in SQLite, which has no other plan.
+# Any other is better for few rows alone, and a server takes a table for small until it counts it.
+_ROW_BY_ROW = "; ".join(
+    f"SET LOCAL {setting} = off"
+    for setting in (
+        "enable_seqscan",
+        "enable_bitmapscan",
+        "enable_hashjoin",
+        "enable_mergejoin",
+        "enable_material",
+        "jit",  # compiles what a plan without an index, of a small table, seems to cost then
+    )
+)
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 # a server that confirms a commit before it is durable is told not to; more than that stays
@@ -129,7 +139,7 @@ class Database:
         All in one message. A connection that the server closed while it was not used is replaced.
         """
         path = f"SET LOCAL search_path TO {_quoted(self.schema)}, pg_temp"
-        begin = (script[0], path, _IN_ORDER, *script[1:])
+        begin = (script[0], path, _ROW_BY_ROW, *script[1:])
         message = "; ".join((*begin, "SELECT schema FROM about"))
         schema: int | None
         while True:

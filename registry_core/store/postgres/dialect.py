@@ -45,6 +45,7 @@ POSTGRES = Dialect(
     incumbent="(CAST(evidence AS json) #>> '{incumbent}')",
     compared="(CAST(evidence AS json) #>> '{comparison,fingerprint}')",
     no_limit=None,
+    among="({} IN ({})) IS TRUE",  # as no join: the rows are read once, into a hash table
     sort_value=Jsonb,
     account=_session_user,
 )

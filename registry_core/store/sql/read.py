@@ -64,14 +64,9 @@ class SqlReadTransaction(LedgerQueries):
         self, model: str, limit: int | None = None, query: VersionQuery = EVERY_VERSION
     ) -> list[Version]:
         if query.order.key == "version":
-            find = Find(query, self._dialect.sort_value)
-            order = f"versions.number{' DESC' if query.order.descending else ''}"
-            return self._versions(
-                f"model = :model AND versions.number IN ({find.by_number()}) ORDER BY {order}",
-                model=model,
-                limit=self._dialect.limit(limit),
-                **find.values,
-            )
+            find = Find(query, self._dialect)
+            where, most = find.by_number(), self._dialect.limit(limit)
+            return self._versions(where, model=model, limit=most, **find.values)
         numbers = self._numbers_by_key(model, limit, query)
         found = self._versions(
             f"model = :model AND versions.number IN ({self._dialect.numbers})",
@@ -85,7 +80,7 @@ class SqlReadTransaction(LedgerQueries):
         last = None
         if query.after is not None and (entry := self.entry(model, query.after)):
             last = sort_keys(entry.version).get(key_of(query.order.key))
-        find = Find(query, self._dialect.sort_value, last)
+        find = Find(query, self._dialect, last)
         found: list[int] = []
         for statement in (find.by_key(), find.without_key()):
             left = None if limit is None else limit - len(found)
