@@ -22,6 +22,8 @@ from registry_core.store.transactions import Transactions
 if TYPE_CHECKING:
     from registry_core.store.postgres.index import PostgresIndex
 
+# How many rows are kept in memory, at most.
+_TOGETHER = 10_000
 _OBJECTIVE = Objective("test_accuracy", "max")
 
 
@@ -55,31 +57,33 @@ def copy_rows(index: PostgresIndex, last: int) -> None:
     PostgreSQL reads each table's rows as one stream, and the counters are set once: 100,000
     changes of one row within a transaction would leave so many that each must pass over.
     """
-    from registry_core.store.postgres.dialect import POSTGRES
+    from psycopg.types.json import Jsonb
 
     with index.write() as view:
         entry, newest, who = view.entry("bench", 1), view.last_ledger_row(), view.who
         (model,) = view.models()
     assert entry is not None and newest is not None
     draw = random.Random(newest[0])
-    rows: dict[str, list[Any]] = {"versions": [], "sort_keys": [], "ledger": []}
-    for number in range(model.latest.version + 1, last + 1):
-        copy = _copy(entry.version, number, draw)
-        rows["versions"].append(version_row(copy, _OBJECTIVE))
-        rows["sort_keys"] += [
-            {"model": "bench", "number": number, "key": key, "value": POSTGRES.sort_value(value)}
-            for key, value in sort_keys(copy).items()
-        ]
-        row = next_row(_registered(copy), newest, who)
-        newest = row.number, row.digest
-        rows["ledger"].append(vars(row) | {"evidence": canonical(row.evidence).decode()})
     with closing(index.connect()) as connection, connection.transaction():
         connection.execute(f"SET LOCAL search_path TO {index.schema}")
-        for table, content in rows.items():
-            statement = f"COPY {table} ({', '.join(content[0])}) FROM STDIN"
-            with connection.cursor() as cursor, cursor.copy(statement) as stream:
-                for each in content:
-                    stream.write_row(tuple(each.values()))
+        first = model.latest.version + 1
+        for begin in range(first, last + 1, _TOGETHER):
+            rows: dict[str, list[Any]] = {"versions": [], "sort_keys": [], "ledger": []}
+            for number in range(begin, min(begin + _TOGETHER, last + 1)):
+                copy = _copy(entry.version, number, draw)
+                rows["versions"].append(version_row(copy, _OBJECTIVE))
+                rows["sort_keys"] += [
+                    {"model": "bench", "number": number, "key": key, "value": Jsonb(value)}
+                    for key, value in sort_keys(copy).items()
+                ]
+                row = next_row(_registered(copy), newest, who)
+                newest = row.number, row.digest
+                rows["ledger"].append(vars(row) | {"evidence": canonical(row.evidence).decode()})
+            for table, content in rows.items():
+                statement = f"COPY {table} ({', '.join(content[0])}) FROM STDIN"
+                with connection.cursor() as cursor, cursor.copy(statement) as stream:
+                    for each in content:
+                        stream.write_row(tuple(each.values()))
         connection.execute("UPDATE models SET last_version = %s", (last,))
         connection.execute("UPDATE stretches SET last = %s, latest = %s", (row.number, row.at))
 
