@@ -140,6 +140,7 @@ def stages_line(seconds: Mapping[str, float]) -> str:
         "model": "model",
         "fit": "training",
         "evaluate": "evaluation",
+        "validate": "evaluation",
         "save": "saving",
         "plot": "figures",
     }

@@ -309,6 +309,10 @@ class Runner:
             self.observer.warn,
         )
 
+    def context_of(self, plugins: PluginSet) -> RunContext:
+        """What a run with these plugins needs."""
+        return self._context(plugins)
+
     def _context(self, plugins: PluginSet) -> RunContext:
         return RunContext(
             plugins,

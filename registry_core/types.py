@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
+from registry_core.errors import PluginError
+
 if TYPE_CHECKING:
     import keras
     import numpy as np
@@ -116,6 +118,30 @@ class IndexedSplit:
 
     def __len__(self) -> int:
         return len(self.source) if self.examples is None else self.examples
+
+
+class SealedSplit:
+    """The test split of a trial: whatever reads an example of it is refused.
+
+    Not a `Split`, so that what handles splits leaves it alone.
+    """
+
+    class_weights = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise _sealed(f"reads `data.test.{name}`")
+
+    def __len__(self) -> int:
+        raise _sealed("asks for the number of its examples")
+
+
+def _sealed(what: str) -> PluginError:
+    return PluginError(
+        f"The test split is sealed while a sweep tries settings, and a plugin {what}.",
+        "Build models and augmentations from the training split alone: data.train.",
+    )
 
 
 Split = ArraySplit | StreamSplit | IndexedSplit

@@ -79,6 +79,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg promote flowers@", REFERENCES),
     ("mlreg promote flowers@2 ", ["production", "staging"]),
     ("mlreg promote flowers 2 s", ["staging"]),
+    ("mlreg promote flowers@2 staging --member flowers@", REFERENCES),
     ("mlreg rollback fl", ["flowers@production"]),
     ("mlreg rollback flowers ", ["production"]),
     ("mlreg alias ", ["flowers", "trees"]),

@@ -233,6 +233,10 @@ class FakeBackend:
         assert folder.is_dir()
         self.assembly = assembly
 
+    def metric_names(self, assembly: Assembly) -> Sequence[str]:
+        self._called("metric_names")
+        return ["loss", "accuracy"]
+
     def fit(
         self, assembly: Assembly, observer: Observer, stop: StopRequest, checkpoints: Checkpoints
     ) -> History:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 from registry_core.config import RunConfig
 from registry_core.data.arrays import with_arrays
 from registry_core.data.checks import check_splits, steps
 from registry_core.data.targets import resolve_task
-from registry_core.errors import PluginError, safe_repr
+from registry_core.errors import DataError, PluginError, safe_repr
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, Workspace
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.plugins.attribution import why_not_callable
 from registry_core.records import KEPT_FOLDER
-from registry_core.types import Assembly, DataSplits, Phase
+from registry_core.types import Assembly, DataSplits, Phase, SealedSplit, Split
 
 
 def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
@@ -33,6 +35,35 @@ def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
     )
     with context.plugins.attribute_errors("mlreg_dataset"):
         data = resolve_task(with_arrays(data))
+        warnings = check_splits(data)
+    for warning in warnings:
+        context.observer.warn(warning)
+    return data
+
+
+def load_sealed_data(spec: RunSpec, context: RunContext) -> DataSplits:
+    """The same for a trial, whose test split is sealed before anything of it is read.
+
+    Raises:
+        DataError: it cannot be used, or there is no validation split of its own.
+        PluginError: the plugin failed.
+    """
+    data: DataSplits = context.plugins.call(
+        "mlreg_dataset",
+        DataSplits,
+        config=spec.config,
+        data_dir=spec.data_dir,
+        progress=context.observer,
+    )
+    if data.validation is None or data.validation is data.test:
+        raise DataError(
+            "A trial needs a validation split of its own.",
+            "The dataset plugin has to hold out examples of the training split.",
+        )
+    with context.plugins.attribute_errors("mlreg_dataset"):
+        # the task is found by validation targets, which are of the same kind
+        known = resolve_task(with_arrays(replace(data, test=data.validation)))
+        data = replace(known, test=cast(Split, SealedSplit()))
         warnings = check_splits(data)
     for warning in warnings:
         context.observer.warn(warning)

@@ -71,6 +71,9 @@ class TrainingBackend(Protocol):
             folder: where a file may be written and read again.
         """
 
+    def metric_names(self, assembly: Assembly) -> Sequence[str]:
+        """What is measured after each epoch, without a prefix: such as `loss` and `accuracy`."""
+
     # --- training and evaluation ----------------------------------------------------------------
 
     def fit(

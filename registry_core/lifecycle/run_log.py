@@ -24,6 +24,7 @@ STAGES = {
     "model": "Preparing the model",
     "fit": "Training",
     "evaluate": "Evaluating on the test split",
+    "validate": "Evaluating on the validation split",
     "save": "Saving",
     "plot": "Drawing the figures",
     "register": "Registering",

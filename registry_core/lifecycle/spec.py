@@ -52,6 +52,8 @@ class RunSpec:
         code: plugin -> the digest of its code when this was decided. A run warns of other code.
         data: split -> its `examples` and `fingerprint`, if they are known. A run refuses other
             data.
+        sweep: what a trial belongs to: `{"id", "trial"}`; and what is recorded of its sweep with
+            the version that it becomes. None for another run.
     """
 
     model: str
@@ -63,6 +65,7 @@ class RunSpec:
     resumes: str = ""
     code: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Mapping[str, Any]] | None = None
+    sweep: Mapping[str, Any] | None = None
 
     def summary(self) -> dict[str, Any]:
         """Names and configuration, as `mlreg run --dry-run --json` shows them."""
@@ -83,6 +86,7 @@ class RunSpec:
             "resumes": self.resumes,
             "code": dict(self.code),
             "data": None if self.data is None else {k: dict(v) for k, v in self.data.items()},
+            **({"sweep": dict(self.sweep)} if self.sweep else {}),
         }
 
 
@@ -149,7 +153,9 @@ def spec_from_run(plugins: PluginSet, run: UnfinishedRun, data_dir: Path | None 
     record = run.record
     spec = spec_from_record(plugins, record, data_dir)
     data = record.get("data", {}).get("splits")
-    return replace(spec, group=record["group"], resumes=run.id, data=data)
+    return replace(
+        spec, group=record["group"], resumes=run.id, data=data, sweep=record.get("sweep")
+    )
 
 
 def spec_from_record(
@@ -200,6 +206,7 @@ def spec_from_json(plugins: PluginSet, record: Mapping[str, Any]) -> RunSpec:
         resumes=record["resumes"],
         code=record["code"],
         data=record["data"],
+        sweep=record.get("sweep"),
     )
 
 

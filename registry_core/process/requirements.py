@@ -28,6 +28,7 @@ EXTRAS = {
     "litert": {"ai_edge_litert": "ai-edge-litert"},
     "team": {"psycopg": "psycopg", "obstore": "obstore"},
     "sign": {"model_signing": "model-signing", "OpenSSL": "pyOpenSSL"},
+    "sweep": {"optuna": "Optuna"},
     "ui": {"starlette": "Starlette", "uvicorn": "uvicorn"},
 }
 

@@ -30,6 +30,7 @@ from registry_core.training.evaluation import (
     check_metric_finite,
     check_metrics,
     evaluate_model,
+    metric_names,
 )
 from registry_core.training.fitting import fit, rate_in_epoch
 from registry_core.training.model_files import check_saved, save_model
@@ -198,6 +199,12 @@ class KerasTrainer:
             check_metrics(model, inputs, targets)
             check_objective(model, data.task)
             self.check_savable(assembly, folder)
+
+    def metric_names(self, assembly: Assembly) -> list[str]:
+        """What is measured after each epoch: the loss, and the metrics of the compiled model."""
+        inputs, targets = first_batch(assembly.data.train, 2)[:2]
+        with _explain_out_of_memory(self._config):
+            return ["loss", *metric_names(assembly.model, inputs, targets)]
 
     def check_savable(self, assembly: Assembly, folder: Path) -> None:
         """Save the model to a temporary file, load it, and compare the outputs.

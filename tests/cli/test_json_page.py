@@ -52,6 +52,7 @@ LINES = [
     ("rules sync", "rules sync --yes"),
     ("promote", "promote flowers@2 production --reason better"),
     ("promote", "promote flowers@3 staging --dry-run"),
+    ("promote", "promote flowers@2 production --member flowers@3 --dry-run"),
     ("rules set", "rules set canary --approvals 1 --versus off"),
     ("promote", "promote flowers@3 canary --request --reason better"),
     ("requests", "requests"),
