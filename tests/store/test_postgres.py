@@ -25,6 +25,7 @@ from registry_core.records import FileRecord, LedgerAction, Version
 from registry_core.store.ledger import Event
 from registry_core.store.manifest import Objective
 from registry_core.store.postgres import database, schema
+from registry_core.store.postgres.grants import grants
 from registry_core.store.postgres.index import PostgresIndex
 from registry_core.store.postgres.write import PostgresWriteTransaction
 from registry_core.store.storage_errors import UnconfirmedError, translate_storage_errors
@@ -259,6 +260,22 @@ def test_an_index_of_schema_5_gets_the_number_of_versions_of_each_model(url):
         with index.read() as view:
             assert [model.versions for model in view.models()] == [expected]
             assert view.miscounted() == []
+
+
+def test_only_the_owner_brings_an_older_schema_up_to_date(server, url, role):
+    """Another writer is told so, and changes nothing."""
+    index = PostgresIndex(url, 5)
+    with index.connect() as connection:
+        connection.execute(f"SET search_path TO {index.schema}")
+        connection.execute(_TO_SCHEMA_5.encode())
+    settings_of(server, grants(index.schema))
+    settings_of(server, f"GRANT mlreg_keeper TO {role}")
+    with pytest.raises(RefusedError, match="change the tables") as caught:
+        write(as_user(url, role))
+    assert caught.value.command == "mlreg registry init"
+    write(url)
+    write(as_user(url, role))
+    assert read(url) == [2, 1]
 
 
 def register(writing: PostgresWriteTransaction) -> None:

@@ -80,3 +80,17 @@ def test_it_can_be_rebuilt(old):
     assert [row.digest for row in old.ledger()][1:] == holders
     assert old.resolve(parse_ref("dummy@production")).version == 2
     assert audit(old).problems == []
+
+
+@pytest.mark.parametrize("schema", range(1, SCHEMA))
+def test_every_older_index_has_the_numbers_of_versions(tmp_path, schema):
+    """Counted while it is read, and kept from the next change on."""
+    store = Store(tmp_path / "registry")
+    first, *_ = [publish(store, content=content) for content in (b"one", b"two", b"three")]
+    store.removals.remove(first, 0)
+    make_older(store.folder, schema)
+    assert [model.versions for model in store.models()] == [2]
+    store.removals.restore(parse_ref(first.ref))
+    assert schema_of(store) == SCHEMA
+    assert [model.versions for model in store.models()] == [3]
+    assert audit(store).problems == []

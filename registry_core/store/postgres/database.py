@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from registry_core.errors import IntegrityError, MlregError, NewerSchemaError, UsageError
+from registry_core.store.postgres import grants
 from registry_core.store.postgres.connections import Connections, Statements
 from registry_core.store.postgres.errors import damaged_index, translate_postgres_errors
 from registry_core.store.postgres.schema import MIGRATIONS, SCHEMA, STATEMENTS
@@ -305,7 +306,11 @@ class Database:
         for number in range(schema + 1, SCHEMA + 1):
             if number not in MIGRATIONS:
                 raise damaged_index(self.place, f"has schema {schema}, not {SCHEMA}")
-            connection.execute(MIGRATIONS[number].encode())
+            try:
+                connection.execute(MIGRATIONS[number].encode())
+            except psycopg.errors.InsufficientPrivilege as error:
+                user = Statements(connection).user
+                raise grants.denied(user, MIGRATIONS[number]) from error
             connection.execute("UPDATE about SET schema = %s", (number,))
 
     def _is_older(self, schema: int) -> IntegrityError:
