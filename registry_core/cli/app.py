@@ -105,7 +105,6 @@ class Commands(typer.Typer):
         options.setdefault("epilog", "\n".join(examples) or None)
         return super().command(name, cls=_Command, **options)
 
-
     def click_command(self) -> Any:
         """The Click command of what has been registered; made again only when there is more."""
         size = len(self.registered_commands) + len(self.registered_groups)
