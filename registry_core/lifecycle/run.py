@@ -14,17 +14,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from registry_core.data.checks import describe
 from registry_core.formatting import metrics_line
-from registry_core.lifecycle.assembly import assemble, load_data
 from registry_core.lifecycle.context import RunContext, Workspace
-from registry_core.lifecycle.messages import (
-    refuse_other_data,
-    say_what,
-    say_where,
-    warn_of_changes,
-    warn_of_overruled,
-)
+from registry_core.lifecycle.fitting import NOTHING_REGISTERED, fit_model
+from registry_core.lifecycle.messages import say_what
 from registry_core.lifecycle.publishing import (
     MadeVersion,
     VersionFolder,
@@ -40,7 +33,6 @@ from registry_core.lifecycle.publishing import (
 from registry_core.lifecycle.record import (
     Artifacts,
     add_late_imports,
-    build_origin,
     build_record,
     measure,
     training_line,
@@ -50,12 +42,11 @@ from registry_core.lifecycle.run_curves import ProgressWriter
 from registry_core.lifecycle.run_log import ObserverPair, logged
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
+from registry_core.lifecycle.sweep_evidence import is_evidence, reason_of
 from registry_core.plugins import custom_code
 from registry_core.records import KEPT_FOLDER, MODEL_FILE, Version
 from registry_core.store import Store, translate_storage_errors
 from registry_core.store import Workspace as StoreWorkspace
-
-NOTHING_REGISTERED = "Nothing was registered."
 
 
 def run(spec: RunSpec, store: Store, context: RunContext) -> Version:
@@ -106,72 +97,29 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         Interrupted: a signal asked to stop.
     """
     with ExitStack() as stack:
-        return _execute(spec, workspace, context, stack)
-
-
-def _execute(
-    spec: RunSpec, workspace: Workspace, context: RunContext, stack: ExitStack
-) -> Artifacts:
-    """Do what `execute` says; the contexts on the stack end after it."""
-    plugins, observer, interrupts = context.plugins, context.observer, context.interrupts
-    stages = Stages(observer)
-    with stages.timed("data"):
-        data = load_data(spec, context)
-        with plugins.attribute_errors("mlreg_dataset"):
-            described = describe(data, observer)
-        refuse_other_data(spec, workspace.record, described)
-
-    with stages.timed("model"):
-        backend = context.load_backend(spec.config)
-        stack.enter_context(backend.precision())
-        with plugins.attribute_errors("mlreg_dataset"):
-            data = backend.check_data(data)
-        assembly = assemble(spec, data, backend, workspace, context)
-
-    origin = build_origin(spec, described, backend, context)
-    warn_of_changes(spec, workspace.record, origin, observer)
-    say_where(origin, workspace, observer)
-    warn_of_overruled(origin["environment"], observer)
-    workspace.begin(origin)
-    if workspace.id:
-        interrupts.outcome = (
-            f"{NOTHING_REGISTERED[:-1]}; `mlreg resume {workspace.id[-8:]}` resumes it."
+        stages = Stages(context.observer)
+        fitted = fit_model(spec, workspace, context, stages, stack)
+        with (
+            stages.timed("evaluate"),
+            context.plugins.attribute_errors("mlreg_inference_model"),
+        ):
+            inference = fitted.inference_model(spec, context)
+            backend, data = fitted.backend, fitted.data
+            evaluation = backend.evaluate(inference, fitted.trained, data.test)
+        results, metrics = measure(evaluation, data, fitted.described, context)
+        return Artifacts(
+            spec,
+            backend,
+            data,
+            add_late_imports(fitted.origin, context),
+            fitted.history,
+            inference,
+            evaluation,
+            results,
+            metrics,
+            stages.seconds,
+            backend.digest(inference),
         )
-    provided = {
-        "mlreg_callbacks": assembly.callbacks,
-        "mlreg_scheduler": [assembly.schedule],
-        "mlreg_phases": [phase.prepare for phase in assembly.phases],
-    }
-    with (
-        stages.timed("fit"),
-        plugins.attribute_errors("mlreg_model", provided),
-        interrupts.defer_interrupts(),
-    ):
-        history = backend.fit(assembly, observer, interrupts, workspace)
-
-    with stages.timed("evaluate"), plugins.attribute_errors("mlreg_inference_model"):
-        inference = plugins.call(
-            "mlreg_inference_model",
-            (backend.model_type, type(None)),
-            config=spec.config,
-            model=assembly.model,
-        )
-        inference = assembly.model if inference is None else inference
-        evaluation = backend.evaluate(inference, assembly.model, data.test)
-    results, metrics = measure(evaluation, data, described, context)
-    return Artifacts(
-        spec,
-        backend,
-        data,
-        add_late_imports(origin, context),
-        history,
-        inference,
-        evaluation,
-        results,
-        metrics,
-        stages.seconds,
-        backend.digest(inference),
-    )
 
 
 def publish(
@@ -249,8 +197,18 @@ def make_version(
         lambda files: artifacts.backend.check_saved(
             artifacts.model, files[MODEL_FILE], artifacts.data.test
         ),
-        f"imported from {artifacts.imported['file']}" if artifacts.imported else "",
+        _reason(artifacts),
     )
+
+
+def _reason(artifacts: Artifacts) -> str:
+    """Why the version is registered, for the ledger; empty for a run of its own."""
+    if artifacts.imported:
+        return f"imported from {artifacts.imported['file']}"
+    sweep, start = artifacts.spec.sweep, artifacts.spec.start_from
+    reasons = [f"starts from {start.ref}"] if start else []
+    reasons += [reason_of(sweep)] if sweep and is_evidence(sweep) else []
+    return "; ".join(reasons)
 
 
 def register(
