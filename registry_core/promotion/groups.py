@@ -32,11 +32,13 @@ class RecordedGroup:
         group: every version that was ever registered, oldest first; or a version made alone.
         manifests: of each version.
         removed: the numbers of those that were removed.
+        unfinished: the ids of the group's runs that made no version, or none yet.
     """
 
     group: Group
     manifests: Sequence[Mapping[str, Any]]
     removed: frozenset[int] = frozenset()
+    unfinished: Sequence[str] = ()
 
     @property
     def versions(self) -> Sequence[Version]:
@@ -79,6 +81,7 @@ class RecordedGroup:
                 }
                 for each in self.versions
             ],
+            "unfinished": list(self.unfinished),
             "summary": stats.to_json() if stats else None,
         }
 
@@ -164,6 +167,11 @@ class GroupCandidate:
                 f"Removed versions still count in the group's mean, so that removing a poor run "
                 f"does not make a recipe better: {recorded.gone}."
             )
+        for run in recorded.unfinished:
+            found.append(
+                f"Run {run} of the group made no version, or none yet, so it does not count: if it "
+                "failed, the mean is too good."
+            )
         if self.by == BY_HAND:
             wanted = recorded.objective
             scores = {
@@ -187,7 +195,12 @@ def read_group(store: Store, version: Version) -> RecordedGroup:
     """
     members, removed = _members(store, version)
     manifests = [store.manifest(each) for each in members]
-    return RecordedGroup(group_of(members, manifests), manifests, removed)
+    unfinished = [
+        run.id
+        for run in (store.unfinished_runs() if version.group else ())
+        if run.record.get("group") == version.group
+    ]
+    return RecordedGroup(group_of(members, manifests), manifests, removed, unfinished)
 
 
 def group_size(store: Store, version: Version) -> int:

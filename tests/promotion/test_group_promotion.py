@@ -7,6 +7,7 @@ import json
 import pytest
 from group_helpers import publish_group
 from promotion_helpers import by, damage, held_by, promote, publish, registry
+from store_backends import postgresql_and_s3
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
 from registry_core.evaluation.groups import difference_of
@@ -15,7 +16,9 @@ from registry_core.promotion.gates import PromotionRefusedError, VerdictChangedE
 from registry_core.promotion.groups import read_group
 from registry_core.promotion.promote import ApprovalNeededError
 from registry_core.promotion.requests import OutdatedRequestError
+from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
+from registry_core.settings import Settings
 from registry_core.store.audit import audit
 
 OLD = (0.700, 0.704, 0.698, 0.702, 0.696)
@@ -387,6 +390,22 @@ def test_a_holder_whose_other_versions_were_removed_can_still_be_compared(tmp_pa
     assert held_by(found) == 9
 
 
+def test_a_run_of_the_group_that_made_no_version_is_said(tmp_path):
+    """Without the seed that failed, a group looks better than its recipe."""
+    found = registry(tmp_path)
+    group = publish_group(found, NEW, VALIDATION)
+    runs = []
+    for of in ("one", "another"):
+        with found.store.start_run("dummy") as run, pytest.raises(ZeroDivisionError):
+            run.begin({"group": of, "model": "dummy"})
+            runs.append(run.id)
+            raise ZeroDivisionError
+    decision = promote(found, group[0], group=True)
+    (warning,) = decision.warnings
+    assert warning.startswith(f"Run {runs[0]} of the group made no version, or none yet")
+    assert last_row(found).evidence["group"]["candidate"]["unfinished"] == [runs[0]]
+
+
 def test_a_damaged_version_is_not_promoted(tmp_path):
     """Its files are read before the alias moves."""
     found = registry(tmp_path)
@@ -493,3 +512,25 @@ def test_a_removed_version_outdates_a_request_only_if_another_one_is_the_median_
     found.remove(group[4].ref)
     with pytest.raises(RefusedError, match=r"dummy@1 is the median version of the group by now"):
         approve(found, request)
+
+
+@pytest.mark.gate
+@pytest.mark.processes
+def test_a_group_is_promoted_in_a_teams_registry(tmp_path):
+    """Over PostgreSQL and S3; a removed version counts, and so do earlier comparisons."""
+    backend = postgresql_and_s3(tmp_path / "team")
+    with backend.index().write(create=True):
+        pass
+    rule = PromotionRule(versus_incumbent="better")
+    found = Registry(backend.place, Settings(promotion={"production": rule}))
+    first = publish_group(found, OLD, VALIDATION, group="old")
+    promote(found, first[0], group=True)
+    slightly = publish_group(found, [value + 0.002 for value in OLD], VALIDATION, group="near")
+    with pytest.raises(PromotionRefusedError):
+        promote(found, slightly[0], group=True)
+    group = publish_group(found, NEW, VALIDATION, group="new")
+    found.remove(group[0].ref)
+    decision = promote(found, group[1], group=True)
+    assert decision.decided_before == 1
+    assert decision.group.candidate.recorded.removed == {group[0].version}
+    assert held_by(found) == decision.candidate.version

@@ -82,3 +82,12 @@ def test_a_group_that_is_asked_for_is_shown_to_whoever_approves(world):
     assert asked.status == 303
     page = inside.get(asked.headers["location"]).text
     assert "dummy@4 stands for its group" in page
+
+
+def test_the_page_of_a_group_leads_to_its_promotion(world):
+    """Where the group is chosen already, and the alias is asked for."""
+    inside = signed_in(world)
+    assert "/models/dummy/4/promote?group=median" in inside.get("/models/dummy/groups/new").text
+    page = inside.get("/models/dummy/4/promote?group=median").text
+    assert '<option value="median" selected>' in page
+    assert 'value="production"' in page
