@@ -135,7 +135,7 @@ def _choose(
             "aliases": aliases,
             "alias": alias or usual,
             "members": members,
-            "selected": asked.word if failure is None else "",
+            "selected": str(members[0].version) if failure and members else asked.word,
             "failure": failure,
         },
         content if failure is None else {**content, "error": failure.to_json()},

@@ -11,6 +11,7 @@ from store_backends import postgresql_and_s3
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
 from registry_core.evaluation.groups import difference_of
+from registry_core.evaluation.wording import format_row_group
 from registry_core.plugins.manager import PluginSet
 from registry_core.promotion.gates import PromotionRefusedError, VerdictChangedError
 from registry_core.promotion.groups import read_group
@@ -358,6 +359,30 @@ def test_the_registrys_rule_keeps_the_number_of_seeds(tmp_path):
             found.set_rule("production", seeds=wrong)
     found.set_rule("production", seeds=0)
     assert "seeds" not in found.rules()[0].rule.to_json()
+
+
+# --- what is shown later -------------------------------------------------------------------------
+
+
+def test_history_and_the_report_tell_the_story_of_a_group(tmp_path):
+    """Which group it was, which version stands for it by what value, and the comparison."""
+    found, group = two_groups(tmp_path, versus_incumbent="better")
+    promote(found, group[0], group=True)
+    row = last_row(found)
+    story = "for its group dummy@6 … dummy@10, the median of 5 by val_accuracy 0.6200"
+    assert format_row_group(row.evidence) == story
+    text = json.dumps(found.report("dummy@9").to_json(), ensure_ascii=False)
+    assert story in text
+    assert "Against the group of dummy@4: mean test_accuracy +0.0124, 95 % interval" in text
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [({}, ""), ({"group": None}, ""), ({"group": {"chosen": 3}}, "for its group")],
+)
+def test_a_row_of_a_newer_mlreg_is_told_as_far_as_it_can_be_read(evidence, said):
+    """Nothing fails because of it."""
+    assert format_row_group(evidence) == said
 
 
 # --- removed, damaged and changed ----------------------------------------------------------------

@@ -46,6 +46,7 @@ def test_a_group_is_promoted_after_its_versions_and_the_choice_were_shown(world)
     assert (moved.status, moved.headers["location"]) == (303, "/models/dummy/4?moved=production")
     row = world.registry.history("dummy@production")[0]
     assert row.evidence["group"]["chosen_by"] == "median"
+    assert "For its group dummy@4 … dummy@6, the median of 3" in inside.get("/ledger").text
 
 
 def test_a_group_that_grew_since_the_page_was_shown_is_not_promoted(world):
@@ -66,7 +67,7 @@ def test_without_a_median_the_page_asks_for_a_version(world):
     page = inside.get("/models/dummy/8/promote?alias=staging&group=median")
     assert page.status == 422
     assert "the validation split of dummy@7 is the test split" in page.text
-    assert '<option value="8">' in page.text
+    assert '<option value="7" selected>' in page.text
     change(inside, "/models/dummy/8/promote?alias=staging&group=8")
     assert world.registry.version("dummy@staging").version == 8
     row = world.registry.history("dummy@staging")[0]
