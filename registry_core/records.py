@@ -20,6 +20,9 @@ REPORT_FILE = "report.html"
 EXAMPLES_FILE = "report/examples.json"
 SECTIONS_FILE = "report/sections.json"
 
+# Key in a record: the version whose weights a run started with.
+PARENT = "parent"
+
 # Settings that the records of earlier mlregs do not have -> what they were then.
 EARLIER_SETTINGS = {"precision": "float32"}
 

@@ -31,6 +31,7 @@ LINES = [
     ("run --seeds", "run flowers --seeds 2 --seed 3"),
     ("run --dry-run", "run flowers --dry-run"),
     ("run --dry-run", "run flowers --dry-run --seeds 2"),
+    ("run --dry-run", "run flowers --dry-run --from flowers@3"),
     ("run --print-config", "run flowers --print-config"),
     ("run --print-config", "run flowers --print-config --seeds 2"),
     ("", "!stop()"),
