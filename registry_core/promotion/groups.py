@@ -15,7 +15,7 @@ from registry_core.data.recorded import validation_split
 from registry_core.errors import UsageError
 from registry_core.evaluation.groups import Group, group_of
 from registry_core.evaluation.wording import format_group_choice
-from registry_core.records import EARLIER_SETTINGS, Version
+from registry_core.records import EARLIER_SETTINGS, PARENT, Version
 from registry_core.refs import series
 from registry_core.store import Store
 from registry_core.store.manifest import Objective, objective
@@ -305,7 +305,7 @@ def _validation_value(manifest: Mapping[str, Any], metric: str) -> float | None:
 
 
 def _recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What every version of a group has in common: dataset, preset, settings, plugins' code."""
+    """What every version of a group has in common: dataset, preset, settings, code, parent."""
     config = {key: value for key, value in manifest.get("config", {}).items() if key != "seed"}
     plugins = {
         f"the code of {each['name']}": each.get("code_sha256")
@@ -313,4 +313,6 @@ def _recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
     measured = objective(manifest)
     made = {"dataset": manifest.get("dataset"), "preset": manifest.get("preset")}
-    return {**made, **EARLIER_SETTINGS, **config, **plugins, "the objective": str(measured)}
+    parent = (manifest.get(PARENT) or {}).get("digest")
+    others = {"the version to start from": parent, "the objective": str(measured)}
+    return {**made, **EARLIER_SETTINGS, **config, **plugins, **others}

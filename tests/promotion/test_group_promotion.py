@@ -292,6 +292,9 @@ def test_versions_that_differ_in_more_than_their_seed_are_no_group(tmp_path):
     plugins = {"plugins": lambda place: [{"name": "flowers", "code_sha256": "ab"[place > 0]}]}
     assert fails(group="b", **plugins) == "the code of flowers differs between dummy@4 and dummy@5"
     assert fails(group="c", seed=1) == "dummy@7 and dummy@8 have the same seed"
+    parents = {"parent": lambda place: {"digest": "ab"[place > 1]}}
+    found_other = "the version to start from differs between dummy@10 and dummy@12"
+    assert fails(group="d", **parents) == found_other
     assert last_row(found).evidence["forced"]
 
 
