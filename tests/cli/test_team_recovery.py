@@ -64,3 +64,13 @@ def test_without_the_object_store_reads_go_on_and_writes_are_refused(team, tmp_p
         assert read.status == 0, read.stderr
         assert target.read_bytes() == b"weights"
         assert read.stderr.count("cannot be reached") == (place is not team)
+
+
+def test_a_database_that_is_missing_is_said_by_each_command(team):
+    """Also by the one that makes the tables: the database is made by its server's administrator."""
+    absent = {**team, "MLREG_INDEX": postgresql().superuser_url.removesuffix("postgres") + "absent"}
+    for words in (["list"], ["registry", "init"], ["verify", "--rebuild"]):
+        refused = forked_mlreg(*words, **absent)
+        assert refused.status == 8
+        assert 'database "absent" does not exist' in refused.stderr
+        assert "Check the user's and the database's name in the address." in refused.stderr
