@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+import pytest
+from s3_server import environment, s3
+
+from registry_core.store.s3 import client
+
 # what a call can meet; "answer lost": the server does it, and the client learns nothing of it
 FAULTS = ("500", "503", "refused", "answer lost", "cut off")
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
@@ -145,3 +150,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2] if cut_off else content)
         if cut_off:
             self.close_connection = True
+
+
+@pytest.fixture
+def proxy(monkeypatch) -> Iterator[BrokenS3]:
+    """A proxy that is used instead of the S3 server, by clients that wait for almost nothing."""
+    made = BrokenS3(s3().endpoint)
+    monkeypatch.setattr(client, "BACKOFF_MILLISECONDS", 1)
+    for name, value in environment(made.endpoint).items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.close()
