@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry_core import results
 from registry_core.errors import UsageError
 from registry_core.places import RegistryPlace, named_registry
-from registry_core.records import Version
-from registry_core.refs import check_new_model_name, parse_ref, shown
+from registry_core.refs import check_new_model_name
 from registry_core.registry_lists import Reference, RegistryLists
 from registry_core.registry_signatures import RegistrySigner
 
 if TYPE_CHECKING:
     from registry_core.store import Store
-    from registry_core.transfer.copying import Copying
     from registry_core.transfer.examination import ModelExaminer
-    from registry_core.transfer.sources import Source, Wanted
+    from registry_core.transfer.selection import Selection
+    from registry_core.transfer.sources import Source
     from registry_core.types import Progress
 
 # A remote of plugins.toml, a folder, or a registry that is open.
@@ -63,13 +63,22 @@ class RegistryTransfers(RegistrySigner):
             UsageError: a reference names no version, or there is no such remote.
             StorageError: a registry cannot be read or written; what was copied by then stays.
         """
+        from registry_core.transfer.selection import Selection
         from registry_core.transfer.sources import RegistrySource
 
         source, target = RegistrySource(self.store), self.other(to).store
         _check_target(target)
-        wanted = _wanted(source, references, everything, since)
-        copying = _copying(source, target, progress, examine, thoroughly=not everything)
-        return _transfer(replace(copying, name=name, reason=reason, dry_run=dry_run), wanted)
+        return _copy(
+            Selection.of(references, everything, since),
+            source,
+            target,
+            name=name,
+            reason=reason,
+            dry_run=dry_run,
+            progress=progress,
+            examine=examine,
+            thoroughly=not everything,
+        )
 
     def pull(
         self,
@@ -95,19 +104,26 @@ class RegistryTransfers(RegistrySigner):
             StorageError: a registry cannot be read or written; what was copied by then stays.
         """
         from registry_core.transfer.archive import ArchiveSource
+        from registry_core.transfer.selection import Selection
         from registry_core.transfer.sources import RegistrySource
 
-        def copy(source: Source) -> results.TransferredVersions:
-            wanted = _wanted(source, references, everything, since)
-            copying = _copying(source, self.store, progress, examine, thoroughly=not everything)
-            return _transfer(replace(copying, name=name, reason=reason, dry_run=dry_run), wanted)
-
+        copy = partial(
+            _copy,
+            Selection.of(references, everything, since),
+            target=self.store,
+            name=name,
+            reason=reason,
+            dry_run=dry_run,
+            progress=progress,
+            examine=examine,
+            thoroughly=not everything,
+        )
         if isinstance(source, str | Path) and Path(source).is_file():
             with ArchiveSource(Path(source)) as archive:
-                return copy(archive)
+                return copy(source=archive)
         store = self.other(source).store
         _check_source(store)
-        return copy(RegistrySource(store))
+        return copy(source=RegistrySource(store))
 
     def pack(
         self,
@@ -132,12 +148,14 @@ class RegistryTransfers(RegistrySigner):
         """
         from registry_core.lifecycle.observers import SilentObserver
         from registry_core.transfer import packing
+        from registry_core.transfer.selection import Selection
         from registry_core.transfer.sources import RegistrySource
 
-        place = packing.output(Path(file), overwrite)
+        selection = Selection.of(references, everything, since)
+        place = packing.output(Path(file), overwrite, f"mlreg pack{selection.words} -o")
         place.check()
         source = RegistrySource(self.store)
-        wanted = _wanted(source, references, everything, since)
+        wanted = selection.among(source)
         packed = packing.pack(source, wanted, place, progress or SilentObserver(), dry_run)
         return results.TransferredVersions(source.place, str(file), packed, dry_run)
 
@@ -161,11 +179,20 @@ class RegistryTransfers(RegistrySigner):
             StorageError: the registry cannot be written; what was copied by then stays.
         """
         from registry_core.transfer.archive import ArchiveSource
+        from registry_core.transfer.selection import Selection
 
         with ArchiveSource(Path(file)) as archive:
-            wanted = _wanted(archive, (), True, None)
-            copying = _copying(archive, self.store, progress, examine)
-            return _transfer(replace(copying, name=name, reason=reason, dry_run=dry_run), wanted)
+            return _copy(
+                Selection(everything=True),
+                archive,
+                self.store,
+                name=name,
+                reason=reason,
+                dry_run=dry_run,
+                progress=progress,
+                examine=examine,
+                thoroughly=True,
+            )
 
     def other(self, named: Other) -> RegistryLists:
         """Another registry.
@@ -181,65 +208,31 @@ class RegistryTransfers(RegistrySigner):
         return RegistryLists(replace(place, folder=place.folder.absolute()), self.settings)
 
 
-def _copying(
+def _copy(
+    selection: Selection,
     source: Source,
     target: Store,
+    *,
+    name: str,
+    reason: str,
+    dry_run: bool,
     progress: Progress | None,
     examine: ModelExaminer | None,
-    thoroughly: bool = True,
-) -> Copying:
+    thoroughly: bool,
+) -> results.TransferredVersions:
+    """Copy versions to a registry; `thoroughly` reads every byte of those that are there."""
     from registry_core.lifecycle.observers import SilentObserver
     from registry_core.transfer.copying import Copying
     from registry_core.transfer.examination import examine_in_process
 
+    if name:
+        check_new_model_name(name)
+    wanted = selection.among(source)
     progress = progress or SilentObserver()
     examine = examine or examine_in_process(progress)
-    return Copying(source, target, examine, progress, thoroughly=thoroughly)
-
-
-def _transfer(copying: Copying, wanted: list[Wanted]) -> results.TransferredVersions:
-    if copying.name:
-        check_new_model_name(copying.name)
+    copying = Copying(source, target, examine, progress, name, reason, thoroughly, dry_run)
     done = copying.copy(wanted)
-    return results.TransferredVersions(
-        copying.source.place, copying.target.place, done, copying.dry_run
-    )
-
-
-def _wanted(
-    source: Source, references: Iterable[Reference], everything: bool, since: datetime | None
-) -> list[Wanted]:
-    """The versions that are to be copied, each once.
-
-    Raises:
-        UsageError: a reference names no version; or without `everything`, it is a name alone.
-    """
-    texts = [each.ref if isinstance(each, Version) else each for each in references]
-    refs = [parse_ref(each) if isinstance(each, str) else each for each in texts]
-    if not everything:
-        if since is not None:
-            raise UsageError("--since is for --all.", "Leave one of the two out.")
-        for ref in refs:
-            if ref.selector is None:
-                raise UsageError(
-                    f"Which version of {ref.model}?",
-                    f"Name one, such as {ref.model}@latest, or add --all for all of them.",
-                )
-        return list(dict.fromkeys(map(source.find, refs)))
-    models = source.model_names()
-    for ref in refs:
-        if ref.selector is not None:
-            raise UsageError(
-                f"{ref} is one version, and --all means every version.", "Leave one of the two out."
-            )
-        if ref.model not in models:
-            raise UsageError(
-                f"There is no model {shown(ref.model)} in {source.place}.",
-                f"Models: {', '.join(models[:10]) or 'none'}.",
-            )
-    named = {ref.model for ref in refs}
-    moment = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since else ""
-    return [each for each in source.every(moment) if not named or each.model in named]
+    return results.TransferredVersions(source.place, target.place, done, dry_run)
 
 
 def _check_source(store: Store) -> None:
