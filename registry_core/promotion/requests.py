@@ -136,7 +136,8 @@ def request_promotion(
     if decision.failed and not force:
         if not dry_run:
             number = candidate.version
-            store.note(LedgerAction.REFUSED, candidate.model, number, alias, reason, evidence)
+            refused, needs = LedgerAction.REFUSED, LedgerAction.REQUESTED
+            store.note(refused, candidate.model, number, alias, reason, evidence, needs)
         raise PromotionRefusedError(decision)
     planned = Promotion(alias, candidate, decision.incumbent)
     if dry_run:
