@@ -1,7 +1,7 @@
 """Copying to and from a team's registry whose S3 server breaks a call, or all from one call on.
 
-Each call of a copy has its turn with `--exhaustive`; the gate draws one for each fault, and says by
-which MLREG_POINTS_SEED.
+Each call of a copy has its turn with `--exhaustive`; the gate draws one for some faults, and says
+by which MLREG_POINTS_SEED.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ def ways(request, proxy, tmp_path, monkeypatch, pytestconfig):
     return make, draw
 
 
+@pytest.mark.exhaustive(keep=4)
+@pytest.mark.gate
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_call_that_breaks_once_stops_no_copy(ways, proxy: BrokenS3, fault):
     """Whichever it is: each version is copied, once."""
@@ -121,6 +123,8 @@ def test_a_call_that_breaks_once_stops_no_copy(ways, proxy: BrokenS3, fault):
         copies.finish()
 
 
+@pytest.mark.exhaustive(keep=4)
+@pytest.mark.gate
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_copy_that_a_server_breaks_off_is_finished_by_the_next_one(ways, proxy: BrokenS3, fault):
     """At whichever call: what was copied by then is whole and stays, none is there twice."""

@@ -75,6 +75,7 @@ def _recover(access: Transactions, copy: LedgerObjects, dry_run: bool) -> Rebuil
             done = Replacement(access, index, _Unmentioned(access, index), rows, replay, known)
             rebuilt = done.make(None)
             rebuilt.versions = sum(1 for _ in index.each_entry())
+            rebuilt.rows += newest[0] if newest else 0
             if dry_run:
                 raise _DryRunError
             before = _last_stored(index, lacking, newest, rows.last)
