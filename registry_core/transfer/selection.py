@@ -45,7 +45,7 @@ class Selection:
 
     @property
     def words(self) -> str:
-        """As it is typed after a command's name: ` --all cifar10`."""
+        """As it is typed after a command's name: ` --all MODEL`."""
         words = ["--all"] if self.everything else []
         words += map(str, self.refs)
         words += ["--since", self.since.isoformat()] if self.since else []

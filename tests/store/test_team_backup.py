@@ -87,6 +87,7 @@ def test_an_index_older_than_its_objects_gets_what_it_lacks(team):
     assert rebuilt is not None
     assert rebuilt.lost == {}
     assert (rebuilt.versions, rebuilt.rows) == (2, len(before)), "also what the index had"
+    assert rebuilt.added == before[1::-1]
     assert audit(restored).problems == []
     assert [version.version for version in restored.versions("dummy")] == [2, 1]
     assert restored.aliases("dummy") == {"production": 2}
