@@ -270,13 +270,13 @@ def evaluate_gates(
     )
 
 
-def check_force(force: bool, reason: str) -> None:
-    """Raise UsageError if `force` is given without a reason."""
+def check_force(force: bool, reason: str, command: str) -> None:
+    """Raise UsageError if `force` is given without a reason; `command` is what was typed."""
     if force and not reason.strip():
         raise UsageError(
             "--force needs a reason.",
             "Say why the failed checks do not matter; the ledger records it.",
-            "--reason '…'",
+            f"{command} --force --reason '…'",
         )
 
 

@@ -163,7 +163,7 @@ def promote(
         VerdictChangedError: other checks fail, or there are other rules, also with `force`.
         IntegrityError: a file of the version is damaged; the alias has not moved.
     """
-    gates.check_force(force, reason)
+    gates.check_force(force, reason, f"mlreg promote {candidate.ref} {alias}")
     check_alias_name(alias)
     if expected is not ...:
         check_expected(find_holder(store, candidate.model, alias), expected, candidate, alias)

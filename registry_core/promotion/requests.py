@@ -111,7 +111,7 @@ def request_promotion(
         VerdictChangedError: other checks fail than those that the caller has seen.
         IntegrityError: a file of the version is damaged.
     """
-    gates.check_force(force, reason)
+    gates.check_force(force, reason, f"mlreg promote {candidate.ref} {alias} --request")
     check_alias_name(alias)
     holder = find_holder(store, candidate.model, alias)
     if holder and holder.version == candidate.version:

@@ -146,9 +146,9 @@ def test_force_that_overrules_nothing_is_not_recorded_as_force():
 def test_force_needs_a_reason(reason):
     """Without force, no reason is needed."""
     with pytest.raises(UsageError, match="--force needs a reason"):
-        check_force(True, reason)
-    check_force(False, reason)
-    check_force(True, "measured by hand")
+        check_force(True, reason, "mlreg promote dummy@1 production")
+    check_force(False, reason, "")
+    check_force(True, "measured by hand", "")
 
 
 def test_a_refusal_says_what_failed_and_how_to_overrule():
