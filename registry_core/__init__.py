@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from registry_core.errors import UsageError as UsageError
     from registry_core.evaluation.beliefs import Prediction as Prediction
     from registry_core.evaluation.comparison import SideBySide as SideBySide
+    from registry_core.executors.interface import Placement as Placement
     from registry_core.lifecycle.predict import Predictions as Predictions
     from registry_core.plugins.hookspecs import hookimpl as hookimpl
     from registry_core.process.requirements import MissingLibraryError as MissingLibraryError
-    from registry_core.promotion.gates import Check as Check
     from registry_core.promotion.gates import Decision as Decision
     from registry_core.promotion.gates import PromotionRefusedError as PromotionRefusedError
     from registry_core.promotion.gates import VerdictChangedError as VerdictChangedError
+    from registry_core.promotion.pairs import Check as Check
     from registry_core.promotion.promote import ApprovalNeededError as ApprovalNeededError
     from registry_core.promotion.requests import OutdatedRequestError as OutdatedRequestError
     from registry_core.records import FileRecord as FileRecord
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from registry_core.rules import PromotionRule as PromotionRule
     from registry_core.rules import RuleChange as RuleChange
     from registry_core.rules import SetRule as SetRule
+    from registry_core.sections import Axis as Axis
     from registry_core.sections import Bar as Bar
     from registry_core.sections import BarChart as BarChart
     from registry_core.sections import Block as Block
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from registry_core.sections import Heatmap as Heatmap
     from registry_core.sections import Histogram as Histogram
     from registry_core.sections import LineChart as LineChart
+    from registry_core.sections import ParallelCoordinates as ParallelCoordinates
     from registry_core.sections import Picture as Picture
     from registry_core.sections import Scatter as Scatter
     from registry_core.sections import Section as Section
@@ -123,6 +126,7 @@ _MODULES = {
     "UsageError": "errors",
     "Prediction": "evaluation.beliefs",
     "SideBySide": "evaluation.comparison",
+    "Placement": "executors.interface",
     "Predictions": "lifecycle.predict",
     "hookimpl": "plugins.hookspecs",
     "MissingLibraryError": "process.requirements",
@@ -151,6 +155,7 @@ _MODULES = {
     "PromotionRule": "rules",
     "RuleChange": "rules",
     "SetRule": "rules",
+    "Axis": "sections",
     "Bar": "sections",
     "BarChart": "sections",
     "Block": "sections",
@@ -161,6 +166,7 @@ _MODULES = {
     "Heatmap": "sections",
     "Histogram": "sections",
     "LineChart": "sections",
+    "ParallelCoordinates": "sections",
     "Picture": "sections",
     "Scatter": "sections",
     "Section": "sections",

@@ -128,6 +128,20 @@ def dtype_policy(config: RunConfig) -> str | None:
     return config.precision if own == RunConfig.model_fields["precision"].annotation else None
 
 
+def resolve_key(config: RunConfig, key: str) -> str:
+    """The name of a setting that a key means, which may be an alias.
+
+    Raises:
+        UsageError: there is no such setting.
+    """
+    return ".".join(_names(config, key))
+
+
+def setting_at(config: RunConfig, key: str) -> Any:
+    """The value of a setting, as JSON; raises as `resolve_key`."""
+    return _value_at(config.values(), _names(config, key))
+
+
 def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
     """Split `key=value` texts from the command line.
 

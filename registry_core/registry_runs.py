@@ -14,6 +14,7 @@ from registry_core.registry_lists import Reference
 from registry_core.registry_predict import RegistryPredictor
 
 if TYPE_CHECKING:
+    from registry_core.executors.interface import Placement
     from registry_core.lifecycle.reevaluate import Reevaluation
     from registry_core.lifecycle.reproduce import Reproduction
     from registry_core.process.interrupts import StopRequest
@@ -34,12 +35,14 @@ class RegistryRunner(RegistryPredictor):
         seeds: int | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        start_from: Reference | None = None,
     ) -> results.RunPlan:
         """What `run` would do with the same arguments; raises the same errors of usage."""
         from registry_core.running import runner
 
+        parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings) as ready:
-            specs, _ = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
+            specs, _ = ready.plan(dataset, preset, overrides, seeds, name, data_dir, parent)
         return results.RunPlan(specs, self.place.name)
 
     def run(
@@ -50,7 +53,9 @@ class RegistryRunner(RegistryPredictor):
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        start_from: Reference | None = None,
         tensorboard: str | Path | None = None,
+        placement: Placement | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
@@ -62,7 +67,10 @@ class RegistryRunner(RegistryPredictor):
             overrides: setting -> value, instead of the preset's.
             name: the model's name; None is the plugin's.
             data_dir: a file or folder that has the data; None leaves it to the plugin.
+            start_from: the version whose weights the model starts with, where names and shapes
+                fit; None starts with its own.
             tensorboard: a folder for its TensorBoard log; None writes none.
+            placement: where it runs, and what it gets; None is this process.
             observer: receives progress and warnings; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
 
@@ -72,9 +80,13 @@ class RegistryRunner(RegistryPredictor):
         """
         from registry_core.running import log_folder, runner
 
+        parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings, observer, interrupts) as ready:
-            (spec,), plugins = ready.plan(dataset, preset, overrides, None, name, data_dir)
-            return ready.run(spec, plugins, log_folder(tensorboard))
+            (spec,), plugins = ready.plan(dataset, preset, overrides, None, name, data_dir, parent)
+            logs = log_folder(tensorboard)
+            if placement is None or placement.is_here:
+                return ready.run(spec, plugins, logs)
+            return ready.run_placed([spec], plugins, placement, None, logs)[0]
 
     def run_group(
         self,
@@ -85,25 +97,34 @@ class RegistryRunner(RegistryPredictor):
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        start_from: Reference | None = None,
         tensorboard: str | Path | None = None,
+        placement: Placement | None = None,
+        observer: Observer | None = None,
         observe_each: ObserveEach | None = None,
         interrupts: StopRequest | None = None,
     ) -> results.RegisteredGroup:
         """Run with several seeds, one version for each; they form a group.
 
         `seeds` says how many, from the configuration's seed on. `observe_each` takes which run it
-        is and gives a context with its observer. The other arguments are those of `run`.
+        is and gives a context with its observer; `observer` hears of what concerns all of them.
+        With `placement.parallel` several contexts are open at a time. The other arguments are those
+        of `run`.
 
         Raises:
-            MlregError: as for `run`; it names the run. Versions of earlier runs stay.
+            MlregError: as for `run`; it names the run. Versions of other runs stay.
         """
         from registry_core.evaluation.groups import metrics_of
         from registry_core.running import log_folder, runner
 
-        with runner(self.store, self.settings, None, interrupts) as ready:
-            specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
+        parent = None if start_from is None else self.version(start_from)
+        with runner(self.store, self.settings, observer, interrupts) as ready:
+            specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir, parent)
             logs = log_folder(tensorboard)
-            versions = ready.run_group(specs, plugins, observe_each, logs)
+            if placement is None or placement.is_here:
+                versions = ready.run_group(specs, plugins, observe_each, logs)
+            else:
+                versions = ready.run_placed(specs, plugins, placement, observe_each, logs)
         return results.RegisteredGroup(versions, self.place.name, metrics_of(versions))
 
     def resume(
@@ -137,6 +158,7 @@ class RegistryRunner(RegistryPredictor):
         *,
         overrides: Mapping[str, Any] | None = None,
         data_dir: str | Path | None = None,
+        placement: Placement | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Reproduction:
@@ -152,7 +174,7 @@ class RegistryRunner(RegistryPredictor):
 
         version = self.version(reference)
         with runner(self.store, self.settings, observer, interrupts) as ready:
-            return ready.reproduce(version, overrides, data_dir)
+            return ready.reproduce(version, overrides, data_dir, placement)
 
     def evaluate(
         self,

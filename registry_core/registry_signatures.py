@@ -7,10 +7,10 @@ from pathlib import Path
 from registry_core import results
 from registry_core.errors import RefusedError
 from registry_core.registry_lists import Reference
-from registry_core.registry_runs import RegistryRunner
+from registry_core.registry_sweeps import RegistrySweeper
 
 
-class RegistrySigner(RegistryRunner):
+class RegistrySigner(RegistrySweeper):
     """Signs versions and verifies their signatures; needs the extra `sign`."""
 
     def sign(

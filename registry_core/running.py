@@ -27,6 +27,7 @@ from registry_core.errors import (
     is_unicode,
 )
 from registry_core.evaluation.recorded import read_per_example_results
+from registry_core.executors.interface import HERE, Placement
 from registry_core.exports.export import ExportData
 from registry_core.formatting import registration
 from registry_core.lifecycle import run as lifecycle
@@ -34,6 +35,7 @@ from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, draw_standard_figures
 from registry_core.lifecycle.observers import SilentObserver
+from registry_core.lifecycle.parents import find_parent, parents_in, start_from_version
 from registry_core.lifecycle.predict import Choices, Predictions, predict
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.reevaluate import Reevaluation, evaluate, spec_of_data
@@ -41,6 +43,7 @@ from registry_core.lifecycle.reproduce import (
     EphemeralWorkspace,
     Reproduction,
     check_reproducible,
+    compare_retrained,
     reproduce,
 )
 from registry_core.lifecycle.seeds import Place, plan_group, run_group
@@ -122,10 +125,16 @@ class Runner:
         seeds: int | None,
         name: str | None,
         data_dir: str | Path | None,
+        parent: Version | None = None,
     ) -> tuple[list[RunSpec], PluginSet]:
-        """What would be run, one for each seed, and the plugins that run it."""
+        """What would be run, one for each seed, and the plugins that run it.
+
+        `parent` is the version to start from.
+        """
         plugins = KnownPlugins(self.settings).load(dataset)
         spec = spec_from_preset(plugins, preset, overrides, name, _path(data_dir))
+        if parent is not None:
+            spec = replace(spec, start_from=start_from_version(parent))
         return [spec] if seeds is None else plan_group(spec, seeds), plugins
 
     def run(self, spec: RunSpec, plugins: PluginSet, tensorboard: Path | None = None) -> Version:
@@ -154,6 +163,22 @@ class Runner:
 
         return run_group(specs, run_one)
 
+    def run_placed(
+        self,
+        specs: Sequence[RunSpec],
+        plugins: PluginSet,
+        placement: Placement,
+        observe_each: ObserveEach | None = None,
+        tensorboard: Path | None = None,
+    ) -> list[Version]:
+        """Train and register versions in processes of their own, or on a cluster."""
+        from registry_core.executors.runs import run_all
+
+        if placement.on == "local":
+            _check_training()
+        context = replace(self._context(plugins), tensorboard=tensorboard)
+        return run_all(specs, self.store, self.settings, context, placement, observe_each)
+
     def resume(
         self,
         stopped: UnfinishedRun,
@@ -176,7 +201,11 @@ class Runner:
         custom_code.check_here(f"Run {stopped.id}", stopped.record, self.settings)
         plugins = KnownPlugins(self.settings).load(stopped.record["dataset"])
         spec = spec_from_run(plugins, stopped, _path(data_dir))
-        return self.run(spec, plugins, self._logs_of(stopped, tensorboard))
+        logs = self._logs_of(stopped, tensorboard)
+        placement = _placement_of(stopped)
+        if placement.is_here:
+            return self.run(spec, plugins, logs)
+        return self.run_placed([spec], plugins, placement, None, logs)[0]
 
     def _logs_of(self, stopped: UnfinishedRun, tensorboard: str | Path | None) -> Path | None:
         """The folder for the TensorBoard log of a resumed run."""
@@ -190,7 +219,11 @@ class Runner:
             return None
 
     def reproduce(
-        self, version: Version, overrides: Mapping[str, Any] | None, data_dir: str | Path | None
+        self,
+        version: Version,
+        overrides: Mapping[str, Any] | None,
+        data_dir: str | Path | None,
+        placement: Placement | None = None,
     ) -> Reproduction:
         """Train a version again, compare it with its record, and register nothing."""
         manifest = self.store.manifest(version)
@@ -198,8 +231,19 @@ class Runner:
         custom_code.check_here(version.ref, manifest, self.settings)
         plugins = KnownPlugins(self.settings).load(version.dataset)
         spec = spec_from_record(plugins, manifest, _path(data_dir), overrides)
-        _check_training()
+        if spec.start_from is not None:
+            find_parent(self.store, spec.start_from)  # UsageError before the data is loaded
+        placement = placement or HERE
+        if placement.on == "local":
+            _check_training()
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
+        if not placement.is_here:
+            from registry_core.executors.runs import retrain
+
+            context = self._context(plugins)
+            self.interrupts.outcome = "Nothing was changed."
+            found = retrain(spec, self.store, self.settings, context, placement)
+            return compare_retrained(found, recorded, context)
         with tempfile.TemporaryDirectory() as folder:
             workspace = EphemeralWorkspace(Path(folder))
             return reproduce(spec, recorded, workspace, self._context(plugins))
@@ -309,6 +353,10 @@ class Runner:
             self.observer.warn,
         )
 
+    def context_of(self, plugins: PluginSet) -> RunContext:
+        """What a run with these plugins needs."""
+        return self._context(plugins)
+
     def _context(self, plugins: PluginSet) -> RunContext:
         return RunContext(
             plugins,
@@ -318,6 +366,7 @@ class Runner:
             self.settings.folder,
             standard_report,
             self.began,
+            open_parent=parents_in(self.store, self.settings),
         )
 
 
@@ -359,6 +408,14 @@ def log_folder(given: str | Path | None) -> Path | None:
             "Name a folder that you may write to.",
         ) from error
     return folder
+
+
+def _placement_of(stopped: UnfinishedRun) -> Placement:
+    """Where a stopped run goes on: on this machine, with as many cores and GPUs as it had."""
+    recorded = stopped.record.get("resources")
+    if not isinstance(recorded, dict):
+        return HERE
+    return Placement(cpus=recorded.get("cpus"), gpus=recorded.get("gpus"))
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -77,12 +77,14 @@ class Series:
         values: one for each x; None, and what is not finite, leaves a gap.
         low: the lower end of an interval around each value; empty for none.
         high: the upper end.
+        only_points: whether to draw points without a line between them.
     """
 
     name: str
     values: Sequence[float | None]
     low: Sequence[float | None] = ()
     high: Sequence[float | None] = ()
+    only_points: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,18 @@ class Heatmap:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Points with finite coordinates; `diagonal` draws the line on which y equals x."""
+    """Points with finite coordinates.
+
+    Args:
+        title: what is shown.
+        points: x and y of each.
+        x_label: with its unit.
+        y_label: with its unit.
+        diagonal: whether to draw the line on which y equals x.
+        x_is_log: whether the horizontal axis is logarithmic.
+        x_names: what x = 0, 1, 2… stand for; empty for an axis of numbers.
+        marked: the places of points to emphasize, such as the best one.
+    """
 
     kind: ClassVar[str] = "scatter"
     title: str
@@ -165,6 +178,42 @@ class Scatter:
     x_label: str = ""
     y_label: str = ""
     diagonal: bool = False
+    x_is_log: bool = False
+    x_names: Sequence[str] = ()
+    marked: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of parallel coordinates.
+
+    Args:
+        name: what is measured.
+        is_log: whether it is logarithmic.
+        names: what 0, 1, 2… stand for; empty for an axis of numbers.
+    """
+
+    name: str
+    is_log: bool = False
+    names: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ParallelCoordinates:
+    """A line for each of many things, through its value on each of several axes.
+
+    Args:
+        title: what is shown.
+        axes: in order; the axes are drawn one below the other.
+        lines: each with one value for each axis; None leaves the axis out.
+        marked: the places of lines to emphasize; the first most.
+    """
+
+    kind: ClassVar[str] = "parallel"
+    title: str
+    axes: Sequence[Axis]
+    lines: Sequence[Series]
+    marked: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -215,6 +264,7 @@ Block = (
     | BarChart
     | Heatmap
     | Scatter
+    | ParallelCoordinates
     | Histogram
     | Picture
     | Gallery
@@ -231,6 +281,7 @@ _BLOCKS: dict[str, type[Any]] = {
         BarChart,
         Heatmap,
         Scatter,
+        ParallelCoordinates,
         Histogram,
         Picture,
         Gallery,
@@ -239,9 +290,13 @@ _BLOCKS: dict[str, type[Any]] = {
 # fields that hold values of a class of their own
 _PARTS: dict[tuple[str, str], type[Any]] = {
     ("line", "series"): Series,
+    ("parallel", "axes"): Axis,
+    ("parallel", "lines"): Series,
     ("bars", "bars"): Bar,
     ("gallery", "items"): GalleryItem,
 }
+# left out of the JSON where they have their default, so that an earlier mlreg can read it
+_LATER = frozenset(("only_points", "x_is_log", "x_names", "marked"))
 
 
 @dataclass(frozen=True)
@@ -333,7 +388,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if hasattr(value, "__dataclass_fields__"):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        kept = [
+            each
+            for each in fields(value)
+            if each.name not in _LATER or getattr(value, each.name) != each.default
+        ]
+        return {each.name: _plain(getattr(value, each.name)) for each in kept}
     return value
 
 
@@ -412,7 +472,7 @@ def _converted(value: Any, hint: Any, name: str) -> Any:
 # how a type is named in a message
 _NAMES: dict[Any, str] = {
     str: "a text", int: "an integer", float: "a number", bool: "True or False", bytes: "a PNG",
-    Series: "a Series", Bar: "a Bar", GalleryItem: "a GalleryItem",
+    Series: "a Series", Axis: "an Axis", Bar: "a Bar", GalleryItem: "a GalleryItem",
 }  # fmt: skip
 
 
@@ -470,6 +530,13 @@ def _disagreement(block: Any) -> str:
         lengths |= {len(block.x)} if block.x else set()
         if len(lengths) > 1:
             return "series, intervals or x of different lengths"
+    if isinstance(block, ParallelCoordinates):
+        for line in block.lines:
+            if len(line.values) != len(block.axes):
+                return f"{len(block.axes)} axes and a line of {len(line.values)} values"
+        if len(block.axes) * len(block.lines) > MAX_CELLS:
+            cells = len(block.axes) * len(block.lines)
+            return f"{cells:,} values; {MAX_CELLS:,} are allowed"
     if isinstance(block, Heatmap):
         if len(block.values) != len(block.rows):
             return f"{len(block.rows)} names of rows and {len(block.values)} rows of values"

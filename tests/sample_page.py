@@ -10,7 +10,17 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from registry_core.reports import charts
-from registry_core.sections import Bar, BarChart, Heatmap, Histogram, LineChart, Scatter, Series
+from registry_core.sections import (
+    Axis,
+    Bar,
+    BarChart,
+    Heatmap,
+    Histogram,
+    LineChart,
+    ParallelCoordinates,
+    Scatter,
+    Series,
+)
 
 THEME = Path(charts.__file__).parents[1] / "theme.css"
 CLASSES = (
@@ -228,6 +238,59 @@ def odd() -> list[charts.Chart]:
         ),
         Scatter("20,000 points", cloud, "first component", "second component"),
         Scatter("Few points", ((1, 2), (3, 1), (2, 8), (4, 4))),
+        *searched(),
+    ]
+
+
+def searched() -> list[charts.Chart]:
+    """What a search over settings shows."""
+    drawn = random.Random(5)
+    rates = [10 ** drawn.uniform(-4, -2) for _ in range(24)]
+    sizes = [drawn.randrange(3) for _ in rates]
+    accuracy = [
+        0.6 - 0.1 * abs(math.log10(rate) + 3) - 0.02 * size + drawn.gauss(0, 0.02)
+        for rate, size in zip(rates, sizes, strict=True)
+    ]
+    best = max(range(24), key=lambda each: accuracy[each])
+    so_far = [max(accuracy[: each + 1]) for each in range(24)]
+    dropout = [drawn.uniform(0.1, 0.5) for _ in rates]
+    rows = zip(rates, sizes, dropout, accuracy, strict=True)
+    return [
+        LineChart(
+            "Values by trial",
+            (Series("best so far", so_far), Series("trial", accuracy, only_points=True)),
+            x_label="trial",
+        ),
+        ParallelCoordinates(
+            "Settings and values",
+            (
+                Axis("learning_rate", is_log=True),
+                Axis("batch_size", names=("32", "64", "128")),
+                Axis("dropout_of_the_last_layers"),
+                Axis("val_accuracy"),
+            ),
+            [
+                Series(f"trial {place}", (*row[:3], row[3] if place % 7 else None))
+                for place, row in enumerate(rows, start=1)
+            ],
+            (best, 0, 3),
+        ),
+        Scatter(
+            "Value by learning rate",
+            list(zip(rates, accuracy, strict=True)),
+            "learning_rate",
+            "val_accuracy",
+            x_is_log=True,
+            marked=(best,),
+        ),
+        Scatter(
+            "Value by batch size",
+            list(zip(map(float, sizes), accuracy, strict=True)),
+            "batch_size",
+            "val_accuracy",
+            x_names=("32", "64", "128"),
+            marked=(best,),
+        ),
     ]
 
 

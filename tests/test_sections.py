@@ -18,6 +18,7 @@ from registry_core.sections import (
     MAX_ROWS,
     MAX_TEXT,
     PNG_SIGNATURE,
+    Axis,
     Bar,
     BarChart,
     Code,
@@ -27,6 +28,7 @@ from registry_core.sections import (
     Heatmap,
     Histogram,
     LineChart,
+    ParallelCoordinates,
     Picture,
     Scatter,
     Section,
@@ -49,6 +51,15 @@ EVERYTHING = Section(
         BarChart("recall", [Bar("cat", 0.5, 0.25, 0.75, "980 examples"), Bar("dog", None)], "", 1),
         Heatmap("confusion", ["a", "b"], ["c"], [[1], [2.5]], "true", "predicted", by_row=True),
         Scatter("price", [(1.0, 2.0), (3.0, 4.0)], "true", "predicted", diagonal=True),
+        Scatter("slice", [(0.1, 2.0), (1.0, 4.0)], x_is_log=True, marked=[1]),
+        Scatter("slice", [(0.0, 2.0), (1.0, 4.0)], x_names=["32", "64"]),
+        LineChart("value", [Series("trial", [1.0, 2.0], only_points=True)]),
+        ParallelCoordinates(
+            "settings",
+            [Axis("rate", is_log=True), Axis("size", names=["32", "64"]), Axis("value")],
+            [Series("trial 1", [0.1, 1, None]), Series("trial 2", [0.01, 0, 0.5])],
+            [1],
+        ),
         Histogram("errors", [0, 1, 2.5], [3, 4]),
         Picture(PNG, "a cat", "example 17"),
         Gallery([GalleryItem("17", PNG, "", [("truth", "cat")]), GalleryItem("18", text="word")]),
@@ -136,6 +147,12 @@ def test_numbers_of_numpy_become_pythons():
         ([Heatmap("t", ["a"] * 201, ["b"] * 200, [[1] * 200] * 201)], "40,000 are allowed"),
         ([Scatter("t", [(1, math.inf)])], "must be finite"),
         ([Scatter("t", [(1, 2, 3)])], "must be 2 values"),
+        ([ParallelCoordinates("t", [Axis("a")], [Series("b", [1, 2])])], "a line of 2 values"),
+        ([ParallelCoordinates("t", ["a"], [])], "must be an Axis"),
+        (
+            [ParallelCoordinates("t", [Axis("a")] * 201, [Series("b", [1] * 201)] * 200)],
+            "40,000 are allowed",
+        ),
         ([Histogram("t", [0, 1], [1, 2])], "2 edges and 2 counts"),
         ([Histogram("t", [1, 0], [1])], "not in order"),
         ([Histogram("t", [0, 1], [0.5])], "must be an integer"),
@@ -152,6 +169,14 @@ def test_what_no_report_can_show_is_refused(blocks, says):
     assert says in f"{caught.value}"
     assert "'mistakes'" in caught.value.what
     assert caught.value.remedy
+
+
+def test_an_ordinary_chart_is_kept_as_earlier_mlregs_kept_it():
+    """So they can read it: what a chart can have since then is written only where it is used."""
+    made = Section("t", [Scatter("t", [(1, 2)]), LineChart("t", [Series("a", [1])])])
+    scatter, line = made.to_json()["blocks"]
+    assert set(scatter) == {"kind", "title", "points", "x_label", "y_label", "diagonal"}
+    assert set(line["series"][0]) == {"name", "values", "low", "high"}
 
 
 @pytest.mark.parametrize("title", ["", "  ", None, 7, "\udc80", "x" * 201])

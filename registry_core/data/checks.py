@@ -23,6 +23,7 @@ from registry_core.types import (
     DataSplits,
     IndexedSplit,
     Progress,
+    SealedSplit,
     Split,
     StreamSplit,
 )
@@ -67,8 +68,13 @@ def check_splits(data: DataSplits) -> list[str]:
 
 
 def named_splits(data: DataSplits) -> dict[str, Split]:
-    """The splits by name; without validation if it is the test split itself."""
+    """The splits by name; without validation if it is the test split itself.
+
+    A sealed test split is left out.
+    """
     splits = {"train": data.train, "test": data.test}
+    if isinstance(data.test, SealedSplit):
+        del splits["test"]
     if data.validation is not None and data.validation is not data.test:
         splits["validation"] = data.validation
     return splits

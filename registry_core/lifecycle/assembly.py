@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 from registry_core.config import RunConfig
 from registry_core.data.arrays import with_arrays
 from registry_core.data.checks import check_splits, steps
 from registry_core.data.targets import resolve_task
-from registry_core.errors import PluginError, safe_repr
+from registry_core.errors import DataError, PluginError, safe_repr
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, Workspace
+from registry_core.lifecycle.parents import start_model
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.plugins.attribution import why_not_callable
 from registry_core.records import KEPT_FOLDER
-from registry_core.types import Assembly, DataSplits, Phase
+from registry_core.types import Assembly, DataSplits, Phase, SealedSplit, Split
 
 
 def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
@@ -33,6 +36,35 @@ def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
     )
     with context.plugins.attribute_errors("mlreg_dataset"):
         data = resolve_task(with_arrays(data))
+        warnings = check_splits(data)
+    for warning in warnings:
+        context.observer.warn(warning)
+    return data
+
+
+def load_sealed_data(spec: RunSpec, context: RunContext) -> DataSplits:
+    """The same for a trial, whose test split is sealed before anything of it is read.
+
+    Raises:
+        DataError: it cannot be used, or there is no validation split of its own.
+        PluginError: the plugin failed.
+    """
+    data: DataSplits = context.plugins.call(
+        "mlreg_dataset",
+        DataSplits,
+        config=spec.config,
+        data_dir=spec.data_dir,
+        progress=context.observer,
+    )
+    if data.validation is None or data.validation is data.test:
+        raise DataError(
+            "A trial needs a validation split of its own.",
+            "The dataset plugin has to hold out examples of the training split.",
+        )
+    with context.plugins.attribute_errors("mlreg_dataset"):
+        # the task is found by validation targets, which are of the same kind
+        known = resolve_task(with_arrays(replace(data, test=data.validation)))
+        data = replace(known, test=cast(Split, SealedSplit()))
         warnings = check_splits(data)
     for warning in warnings:
         context.observer.warn(warning)
@@ -87,6 +119,7 @@ def assemble(
 
     Raises:
         PluginError: one of them is not what the contract says, or cannot be trained and saved.
+        UsageError: the version whose weights the model starts with is gone, or does not fit.
     """
     config, plugins = spec.config, context.plugins
     augmentation = plugins.call("mlreg_augmentation", config=config, data=data)
@@ -102,6 +135,8 @@ def assemble(
     model = plugins.call(
         "mlreg_model", backend.model_type, config=config, data=data, learning_rate=learning_rate
     )
+    # before the callbacks, which may copy the weights
+    parent = start_model(model, spec, data, backend, workspace, context)
     if plugins.providers("mlreg_callbacks"):
         (workspace.path / KEPT_FOLDER).mkdir(exist_ok=True)
     callbacks = plugins.collect(
@@ -112,7 +147,7 @@ def assemble(
     logs = context.tensorboard
     event_log = None if logs is None else logs / spec.model / workspace.id
     assembly = Assembly(
-        data, model, augmentation, schedule, callbacks, tuple(phases or ()), event_log
+        data, model, augmentation, schedule, callbacks, tuple(phases or ()), event_log, parent
     )
     with plugins.attribute_errors("mlreg_augmentation"):
         backend.check_augmentation(assembly)

@@ -79,7 +79,10 @@ def refuse_other_data(
     """
     known = [spec.data, began_with["data"]["splits"] if began_with else None]
     for splits in filter(None, known):
-        for change in changed_data(splits, data["splits"]):
+        # the examples to train on may depend on what a sweep searches
+        names = splits if spec.sweep else data["splits"]
+        now = {name: split for name, split in data["splits"].items() if name in names}
+        for change in changed_data(splits, now):
             what, need = "was specified for", "This run"
             if spec.resumes:
                 what, need = "began with", "A resumed run"

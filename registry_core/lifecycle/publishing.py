@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from registry_core.data.recorded import validation_split
 from registry_core.errors import IntegrityError, MlregError, PluginError, one_line
@@ -22,6 +22,33 @@ from registry_core.types import Evaluation, Observer, RunResult
 
 # The line about kept files names the largest ones.
 _NAMED = 3
+
+
+class VersionFolder(Protocol):
+    """Where a run writes the files of its version."""
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+
+    @property
+    def files(self) -> Path:
+        """The folder for them."""
+
+
+@dataclass(frozen=True)
+class MadeVersion:
+    """A version whose files are written, and which is not registered yet.
+
+    Args:
+        record: what its manifest says beside the files.
+        load_check: loads the files once more, given path -> file; raises if that does not work.
+        reason: why it is registered, for the ledger.
+    """
+
+    record: Mapping[str, Any]
+    load_check: Callable[[Mapping[str, Path]], None]
+    reason: str = ""
 
 
 def save_model(artifacts: Artifacts, files: Path, context: RunContext) -> list[dict[str, Any]]:

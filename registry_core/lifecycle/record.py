@@ -14,8 +14,9 @@ from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.environment import describe_environment
 from registry_core.lifecycle.spec import RunSpec
+from registry_core.lifecycle.sweep_evidence import is_evidence, with_test_value
 from registry_core.plugins.source_digests import libraries
-from registry_core.records import Version
+from registry_core.records import PARENT, Version
 from registry_core.store.manifest import check_json
 from registry_core.types import DataSplits, Evaluation, History, TrainingEnd
 
@@ -69,30 +70,40 @@ class Artifacts:
 
 
 def measure(
-    evaluation: Evaluation, data: DataSplits, described: Mapping[str, Any], context: RunContext
+    evaluation: Evaluation,
+    data: DataSplits,
+    described: Mapping[str, Any],
+    context: RunContext,
+    split: str = "test",
 ) -> tuple[PerExampleResults, dict[str, float]]:
-    """The results for each test example, and the version's metrics with the objective among them.
+    """The results for each example, and the version's metrics with the objective among them.
 
     Args:
-        evaluation: on the test split.
+        evaluation: on the split.
         data: the splits, with their task.
         described: what `describe` says of them.
         context: its observer hears a warning.
+        split: `test`, or `validation`, whose metrics are `val_loss`, …
 
     Raises:
         PluginError: the objective cannot be computed.
     """
     assert data.task is not None  # noqa: S101 - load_data found it
     with context.plugins.attribute_errors("mlreg_dataset"):
-        results = pack_results(evaluation, data.task, described["splits"]["test"]["fingerprint"])
-        metrics, warning = metrics_of(evaluation, data.task, results, "test")
+        results = pack_results(evaluation, data.task, described["splits"][split]["fingerprint"])
+        prefix = "val" if split == "validation" else split
+        metrics, warning = metrics_of(evaluation, data.task, results, prefix)
     if warning:
         context.observer.warn(warning)
     return results, metrics
 
 
 def build_origin(
-    spec: RunSpec, data: Mapping[str, Any], backend: TrainingBackend, context: RunContext
+    spec: RunSpec,
+    data: Mapping[str, Any],
+    backend: TrainingBackend,
+    context: RunContext,
+    parent: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a run begins with: everything that decides its result.
 
@@ -101,6 +112,7 @@ def build_origin(
         data: what `describe` says of the splits.
         backend: trains.
         context: the plugins, and the folder whose modules are recorded beside them.
+        parent: what `start_model` returned.
 
     Raises:
         PluginError: a part of it is not JSON: a version would be refused after training.
@@ -110,6 +122,7 @@ def build_origin(
         "dataset": spec.dataset,
         "preset": spec.preset,
         "group": spec.group,
+        **({"sweep": {key: spec.sweep[key] for key in ("id", "trial")}} if spec.sweep else {}),
         "config": spec.config.values(),
         "data_dir": None if spec.data_dir is None else str(spec.data_dir.absolute()),
         **({"tensorboard": str(context.tensorboard)} if context.tensorboard else {}),
@@ -117,6 +130,7 @@ def build_origin(
         "plugins": context.plugins.describe(),
         "code": context.plugins.describe_code(context.project),
         "environment": {**describe_environment(context.project), **backend.environment()},
+        **({} if parent is None else {PARENT: parent}),
     }
     check_json({name: value for name, value in origin.items() if name != "data_dir"}, "record")
     return origin
@@ -169,7 +183,10 @@ def build_record(
         "plugins": origin["plugins"],
         "code": origin["code"],
         "environment": origin["environment"],
+        **({PARENT: origin[PARENT]} if PARENT in origin else {}),
     }
+    if spec.sweep and is_evidence(spec.sweep):
+        record["sweep"] = with_test_value(spec.sweep, artifacts.metrics)
     if artifacts.imported is None:
         return {**record, "weights": artifacts.weights}
     del record["training"]

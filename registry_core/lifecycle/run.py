@@ -1,7 +1,8 @@
 """How a run goes: data, model, fit, evaluate, save, plot, register.
 
-`execute` trains and measures, in whatever process; `publish` makes a version of what it returns;
-`run` does both in a run folder of the store. What is trained comes from the plugins, how from the
+`execute` trains and measures, in whatever process; `make_version` writes the files of a version,
+in the same one; `register` makes a version of them, in the process that has the store; `run` does
+all of it in a run folder of the store. What is trained comes from the plugins, how from the
 backend, where it is kept from the store. Nothing here knows TensorFlow.
 """
 
@@ -11,19 +12,15 @@ import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
-from registry_core.data.checks import describe
 from registry_core.formatting import metrics_line
-from registry_core.lifecycle.assembly import assemble, load_data
 from registry_core.lifecycle.context import RunContext, Workspace
-from registry_core.lifecycle.messages import (
-    refuse_other_data,
-    say_what,
-    say_where,
-    warn_of_changes,
-    warn_of_overruled,
-)
+from registry_core.lifecycle.fitting import NOTHING_REGISTERED, fit_model
+from registry_core.lifecycle.messages import say_what
 from registry_core.lifecycle.publishing import (
+    MadeVersion,
+    VersionFolder,
     draw_figures,
     files_below,
     kept_files,
@@ -36,7 +33,6 @@ from registry_core.lifecycle.publishing import (
 from registry_core.lifecycle.record import (
     Artifacts,
     add_late_imports,
-    build_origin,
     build_record,
     measure,
     training_line,
@@ -46,12 +42,11 @@ from registry_core.lifecycle.run_curves import ProgressWriter
 from registry_core.lifecycle.run_log import ObserverPair, logged
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
+from registry_core.lifecycle.sweep_evidence import is_evidence, reason_of
 from registry_core.plugins import custom_code
 from registry_core.records import KEPT_FOLDER, MODEL_FILE, Version
 from registry_core.store import Store, translate_storage_errors
 from registry_core.store import Workspace as StoreWorkspace
-
-NOTHING_REGISTERED = "Nothing was registered."
 
 
 def run(spec: RunSpec, store: Store, context: RunContext) -> Version:
@@ -102,72 +97,29 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
         Interrupted: a signal asked to stop.
     """
     with ExitStack() as stack:
-        return _execute(spec, workspace, context, stack)
-
-
-def _execute(
-    spec: RunSpec, workspace: Workspace, context: RunContext, stack: ExitStack
-) -> Artifacts:
-    """Do what `execute` says; the contexts on the stack end after it."""
-    plugins, observer, interrupts = context.plugins, context.observer, context.interrupts
-    stages = Stages(observer)
-    with stages.timed("data"):
-        data = load_data(spec, context)
-        with plugins.attribute_errors("mlreg_dataset"):
-            described = describe(data, observer)
-        refuse_other_data(spec, workspace.record, described)
-
-    with stages.timed("model"):
-        backend = context.load_backend(spec.config)
-        stack.enter_context(backend.precision())
-        with plugins.attribute_errors("mlreg_dataset"):
-            data = backend.check_data(data)
-        assembly = assemble(spec, data, backend, workspace, context)
-
-    origin = build_origin(spec, described, backend, context)
-    warn_of_changes(spec, workspace.record, origin, observer)
-    say_where(origin, workspace, observer)
-    warn_of_overruled(origin["environment"], observer)
-    workspace.begin(origin)
-    if workspace.id:
-        interrupts.outcome = (
-            f"{NOTHING_REGISTERED[:-1]}; `mlreg resume {workspace.id[-8:]}` resumes it."
+        stages = Stages(context.observer)
+        fitted = fit_model(spec, workspace, context, stages, stack)
+        with (
+            stages.timed("evaluate"),
+            context.plugins.attribute_errors("mlreg_inference_model"),
+        ):
+            inference = fitted.inference_model(spec, context)
+            backend, data = fitted.backend, fitted.data
+            evaluation = backend.evaluate(inference, fitted.trained, data.test)
+        results, metrics = measure(evaluation, data, fitted.described, context)
+        return Artifacts(
+            spec,
+            backend,
+            data,
+            add_late_imports(fitted.origin, context),
+            fitted.history,
+            inference,
+            evaluation,
+            results,
+            metrics,
+            stages.seconds,
+            backend.digest(inference),
         )
-    provided = {
-        "mlreg_callbacks": assembly.callbacks,
-        "mlreg_scheduler": [assembly.schedule],
-        "mlreg_phases": [phase.prepare for phase in assembly.phases],
-    }
-    with (
-        stages.timed("fit"),
-        plugins.attribute_errors("mlreg_model", provided),
-        interrupts.defer_interrupts(),
-    ):
-        history = backend.fit(assembly, observer, interrupts, workspace)
-
-    with stages.timed("evaluate"), plugins.attribute_errors("mlreg_inference_model"):
-        inference = plugins.call(
-            "mlreg_inference_model",
-            (backend.model_type, type(None)),
-            config=spec.config,
-            model=assembly.model,
-        )
-        inference = assembly.model if inference is None else inference
-        evaluation = backend.evaluate(inference, assembly.model, data.test)
-    results, metrics = measure(evaluation, data, described, context)
-    return Artifacts(
-        spec,
-        backend,
-        data,
-        add_late_imports(origin, context),
-        history,
-        inference,
-        evaluation,
-        results,
-        metrics,
-        stages.seconds,
-        backend.digest(inference),
-    )
 
 
 def publish(
@@ -187,13 +139,32 @@ def publish(
         MlregError: of the kind that is at fault. No version was registered.
         Interrupted: a signal asked to stop; its outcome says whether a version was registered.
     """
-    model, observer, interrupts = artifacts.spec.model, context.observer, context.interrupts
-    nothing = interrupts.outcome
+    made = make_version(artifacts, folder, store.folder, context)
+    return register(made, store, folder, context)
+
+
+def make_version(
+    artifacts: Artifacts, folder: VersionFolder, place: Path, context: RunContext
+) -> MadeVersion:
+    """Save the model, draw the figures and write the report: the files of a version.
+
+    Args:
+        artifacts: what `execute` returned.
+        folder: where the files are written.
+        place: what a message about a full disk names.
+        context: that of `execute`; it says when the command began.
+
+    Raises:
+        MlregError: of the kind that is at fault.
+        Interrupted: a signal asked to stop.
+    """
+    model, observer = artifacts.spec.model, context.observer
+    nothing = context.interrupts.outcome
     stages = Stages(observer, artifacts.seconds)
     extra: dict[str, object] = {}
     with (
         stages.timed("save"),
-        translate_storage_errors(store.folder, "saving the model", outcome=nothing),
+        translate_storage_errors(place, "saving the model", outcome=nothing),
     ):
         if artifacts.imported is None:  # an imported model's file is in the folder already
             extra[custom_code.KEY] = save_model(artifacts, folder.files, context)
@@ -221,20 +192,52 @@ def publish(
         folder.files,
         observer,
     )
-    with translate_storage_errors(store.folder, "keeping the run's log", outcome=nothing):
+    return MadeVersion(
+        record,
+        lambda files: artifacts.backend.check_saved(
+            artifacts.model, files[MODEL_FILE], artifacts.data.test
+        ),
+        _reason(artifacts),
+    )
+
+
+def _reason(artifacts: Artifacts) -> str:
+    """Why the version is registered, for the ledger; empty for a run of its own."""
+    if artifacts.imported:
+        return f"imported from {artifacts.imported['file']}"
+    sweep, start = artifacts.spec.sweep, artifacts.spec.start_from
+    reasons = [f"starts from {start.ref}"] if start else []
+    reasons += [reason_of(sweep)] if sweep and is_evidence(sweep) else []
+    return "; ".join(reasons)
+
+
+def register(
+    made: MadeVersion, store: Store, folder: StoreWorkspace, context: RunContext
+) -> Version:
+    """Register the files in a run's folder, and its log, as the next version.
+
+    Args:
+        made: what `make_version` returned, in this process or in another.
+        store: where the version goes.
+        folder: the run's folder in it, still open, with the version's files.
+        context: its observer hears warnings.
+
+    Raises:
+        MlregError: of the kind that is at fault. No version was registered.
+        Interrupted: a signal asked to stop; its outcome says whether a version was registered.
+    """
+    observer, interrupts = context.observer, context.interrupts
+    with translate_storage_errors(
+        store.folder, "keeping the run's log", outcome=interrupts.outcome
+    ):
         save_log(folder, observer)
     files = files_below(folder.files, observer)
     files |= kept_files(folder.path / KEPT_FOLDER, observer)
+    model = folder.model
     interrupts.outcome = f"It was being registered: `mlreg list {model}` says whether it was."
     with interrupts.defer_interrupts():
         version = store.publish(
-            folder,
-            record,
-            files,
-            load_check=lambda staged: artifacts.backend.check_saved(
-                artifacts.model, staged[MODEL_FILE], artifacts.data.test
-            ),
-            reason=f"imported from {artifacts.imported['file']}" if artifacts.imported else "",
+            folder, made.record, files, load_check=made.load_check, reason=made.reason
         )
         interrupts.outcome = f"{version.ref} was registered before."
     return version

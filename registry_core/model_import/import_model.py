@@ -21,9 +21,10 @@ from registry_core.data.checks import describe
 from registry_core.errors import RefusedError, UsageError
 from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.context import RunContext
+from registry_core.lifecycle.fitting import NOTHING_REGISTERED
 from registry_core.lifecycle.publishing import notify
 from registry_core.lifecycle.record import Artifacts, build_origin, measure
-from registry_core.lifecycle.run import NOTHING_REGISTERED, publish
+from registry_core.lifecycle.run import publish
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
 from registry_core.model_import import Examiner, Limits, bounded_memory

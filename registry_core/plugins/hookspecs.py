@@ -429,8 +429,8 @@ def mlreg_report_sections(result: RunResult) -> Sequence[Section]:  # type: igno
     Returns:
         The sections, from top to bottom; an empty list where none fits the task. The blocks of a
         section are `Text`, `Code`, `Facts`, `Table`, `LineChart`, `BarChart`, `Heatmap`, `Scatter`,
-        `Histogram`, `Picture` and `Gallery`. Numbers may be Python's or NumPy's. All plugins
-        together may add 20 sections of 500 kB.
+        `ParallelCoordinates`, `Histogram`, `Picture` and `Gallery`. Numbers may be Python's or
+        NumPy's. All plugins together may add 20 sections of 500 kB.
 
     Example:
         from mlreg import Bar, BarChart, Section, Text, hookimpl

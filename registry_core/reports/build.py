@@ -8,6 +8,7 @@ from __future__ import annotations
 from registry_core.reports import decisions, learning, mistakes, overview
 from registry_core.reports.report import Report
 from registry_core.reports.sources import ReportSource
+from registry_core.reports.sweep_evidence import sweep_section
 from registry_core.reports.wording import damaged, shown
 from registry_core.sections import Block, Picture, Section, Text
 
@@ -23,6 +24,7 @@ def build_report(source: ReportSource) -> Report:
         *shown("Mistakes", mistakes.mistakes, source),
         *shown("Worst mistakes", mistakes.worst, source),
         *shown("Group", overview.group, source),
+        *shown("Sweep", sweep_section, source),
         *shown("Sections of plugins", _of_plugins, source),
         *shown("Data", overview.data, source),
         *shown("Configuration", overview.configuration, source),

@@ -15,6 +15,7 @@ from registry_core.formatting import (
     counted,
     epochs_of,
     fraction,
+    parent_facts,
     size,
     stages_line,
     training_facts,
@@ -23,6 +24,7 @@ from registry_core.formatting import (
 from registry_core.records import MODEL_FILE
 from registry_core.refs import series
 from registry_core.reports.sources import ReportSource
+from registry_core.reports.sweep_words import evidence_line
 from registry_core.reports.wording import (
     clip,
     damaged,
@@ -97,7 +99,7 @@ def _facts(source: ReportSource) -> list[tuple[str, str]]:
     model = version.file(MODEL_FILE) if version else None
     if model:
         facts.append(("model file", size(model.size)))
-    facts += _origin(manifest)
+    facts += [*_origin(manifest), *parent_facts(manifest)]
     seconds = version.seconds if version else manifest.get("seconds") or {}
     if seconds:
         facts.append(("times", stages_line(seconds)))
@@ -135,6 +137,8 @@ def _origin(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts = [("training", counted(len(epochs), "epoch"))]
     if resumed := manifest.get("resumed"):
         facts.append(("resumed", counted(resumed, "time")))
+    if found := manifest.get("sweep"):
+        facts.append(("picked by", evidence_line(found)))
     return facts
 
 

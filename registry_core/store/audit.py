@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from registry_core.errors import DamagedIndexError, IntegrityError
+from registry_core.errors import DamagedIndexError, IntegrityError, UsageError
 from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store import manifest as manifests
 from registry_core.store import rules
@@ -115,6 +116,7 @@ class _Reader:
         self.read_versions(damaged)
         self._read_evidence(damaged)
         self.find_unknown_manifests()
+        self._read_sweeps()
         return self.found
 
     # --- the ledger, and the tables that follow from it ------------------------------------------
@@ -258,6 +260,15 @@ class _Reader:
             self.found.problems.append(
                 unknown_manifest(parts.index_place, parts.objects_place, digest)
             )
+
+    def _read_sweeps(self) -> None:
+        """Read the sweeps of this machine; other users' are left out."""
+        for sweep_id in self._access.parts.sweeps.ids():
+            with suppress(PermissionError, UsageError):
+                self._collect(partial(self._read_sweep, sweep_id))
+
+    def _read_sweep(self, sweep_id: str) -> None:
+        self._access.parts.sweeps.read(sweep_id)
 
     def _report(self, problem: IntegrityError, what: str) -> None:
         message = problem.what.replace("{what}", what, 1)

@@ -14,6 +14,7 @@ from registry_core.places import RegistryPlace
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import Index, LedgerCopy, Objects, Workspaces
+    from registry_core.store.interfaces.sweeps import SweepFolders
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Parts:
         index: models, versions, aliases and the ledger.
         blobs: the files of versions.
         runs: where runs write.
+        sweeps: where sweeps are kept, on this machine.
         ledger_copy: the rows of the ledger, beside the objects.
         place: the registry, for messages; without a password.
         index_place: the index, for messages.
@@ -36,6 +38,7 @@ class Parts:
     index: Index
     blobs: Objects
     runs: Workspaces
+    sweeps: SweepFolders
     ledger_copy: LedgerCopy
     place: str
     index_place: str
@@ -68,6 +71,7 @@ def folder_parts(folder: Path, busy_seconds: float) -> Parts:
     """
     from registry_core.store.local.ledger_file import LedgerFile
     from registry_core.store.local.objects import OBJECTS, LocalObjects
+    from registry_core.store.local.sweeps import LocalSweeps
     from registry_core.store.local.workspaces import LocalWorkspaces
     from registry_core.store.sqlite.index import SqliteIndex
     from registry_core.store.storage_errors import DATABASE
@@ -77,6 +81,7 @@ def folder_parts(folder: Path, busy_seconds: float) -> Parts:
         SqliteIndex(folder, busy_seconds),
         LocalObjects(folder),
         LocalWorkspaces(folder, busy_seconds),
+        LocalSweeps(folder),
         LedgerFile(folder, busy_seconds),
         str(folder),
         str(folder / DATABASE),
@@ -100,6 +105,7 @@ def team_parts(
         UsageError: a library is not installed, or a URL is malformed.
     """
     from registry_core.process.requirements import require_extra
+    from registry_core.store.local.sweeps import LocalSweeps
     from registry_core.store.local.workspaces import LocalWorkspaces
     from registry_core.urls import without_password
 
@@ -117,6 +123,7 @@ def team_parts(
         index,
         CachedObjects(objects, cache_gb),
         LeasedWorkspaces(runs, index),
+        LocalSweeps(folder),
         LedgerObjects(objects),
         f"{without_password(index_url)} and {objects_url}",
         without_password(index_url),

@@ -18,6 +18,7 @@ from registry_core.store.removals import Removals
 from registry_core.store.requests import Requests
 from registry_core.store.rules import Rules
 from registry_core.store.signatures import Signatures
+from registry_core.store.sweeps import Sweeps
 from registry_core.store.transactions import Transactions
 from registry_core.store.transfers import Transfers
 
@@ -50,6 +51,7 @@ class Store(Queries, Requests, Transfers):
         self.rules = Rules(access)
         self.outbox = Outbox(access)
         self.signatures = Signatures(access)
+        self.sweeps = Sweeps(access)
 
     @property
     def place(self) -> str:

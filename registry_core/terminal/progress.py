@@ -36,7 +36,7 @@ def report_progress(
         yield QuietReporter()
         return
     console = stderr()
-    if streams.err().isatty() and not console.is_dumb_terminal and not _is_ci():
+    if can_redraw(console):
         with LiveView(console, label, group) as view, warnings_to(view.warn):
             yield view
     else:
@@ -44,6 +44,11 @@ def report_progress(
         if label:
             lines.say(label)
         yield lines
+
+
+def can_redraw(console: Console) -> bool:
+    """Whether stderr is a terminal on which lines can be drawn again."""
+    return streams.err().isatty() and not console.is_dumb_terminal and not _is_ci()
 
 
 def _is_ci() -> bool:

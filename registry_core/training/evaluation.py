@@ -56,6 +56,20 @@ def check_metrics(model: keras.Model, inputs: Any, targets: Any) -> None:
     model.reset_metrics()
 
 
+def metric_names(model: keras.Model, inputs: Any, targets: Any) -> list[str]:
+    """The names of a compiled model's metrics, as a history has them; without the loss.
+
+    Args:
+        model: compiled.
+        inputs: of a few examples.
+        targets: of the same.
+    """
+    model.compute_metrics(inputs, targets, model(inputs, training=False))
+    names = [name for name in as_numbers(model.get_metrics_result()) if name != "loss"]
+    model.reset_metrics()
+    return names
+
+
 def check_metric_finite(name: str, value: float, place: str) -> None:
     """Raise TrainingError if a metric other than the loss is not finite."""
     if not math.isfinite(value):

@@ -31,6 +31,7 @@ _STAGES = {
     "model": "preparing the model",
     "fit": "training",
     "evaluate": "evaluating",
+    "validate": "evaluating",
     "save": "saving",
     "plot": "drawing the figures",
     "register": "registering",

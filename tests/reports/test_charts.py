@@ -18,11 +18,13 @@ from registry_core.reports.charts.lines import spread_out
 from registry_core.reports.charts.scales import scale_of
 from registry_core.reports.charts.words import at, number, shortened, width
 from registry_core.sections import (
+    Axis,
     Bar,
     BarChart,
     Heatmap,
     Histogram,
     LineChart,
+    ParallelCoordinates,
     Scatter,
     Series,
     Text,
@@ -182,11 +184,32 @@ def charts_of(names, values):
         Scatter(names[0], list(zip(values, values[::-1], strict=True)), names[0], names[-1]),
         Scatter(names[0], list(zip(values, values, strict=True)), diagonal=True),
         Histogram(names[0], [*values, values[0]], values, names[0]),
+        Scatter(
+            names[0],
+            list(zip(values, values, strict=True)),
+            names[0],
+            diagonal=True,
+            x_is_log=True,
+            marked=(0, 7),
+        ),
+        Scatter(
+            names[0], [(place, v) for place, v in enumerate(values)], x_names=names, marked=[0]
+        ),
+        ParallelCoordinates(
+            names[0],
+            [Axis(names[0]), Axis(names[-1], is_log=True), Axis(names[0], names=names)],
+            [Series(names[0], (value, value, place)) for place, value in enumerate(values)],
+            (1, 0, 99),
+        ),
+        LineChart(names[0], [Series(name, values, only_points=True) for name in names]),
     ]
 
 
+KINDS = 13
+
+
 @pytest.mark.gate(keep=12)
-@pytest.mark.parametrize("place", range(9))
+@pytest.mark.parametrize("place", range(KINDS))
 @pytest.mark.parametrize(
     "name",
     [
@@ -208,7 +231,7 @@ def test_any_name_is_shown_as_text(name, place):
     assert "\x00" not in drawn and "\x1b" not in drawn
 
 
-@pytest.mark.parametrize("place", range(9))
+@pytest.mark.parametrize("place", range(KINDS))
 def test_the_same_data_give_the_same_bytes(place):
     """So that a report of the same version is the same file."""
     first, second = (charts_of(["a", "b"], [1.0, None, 2.5])[place] for _ in range(2))
@@ -224,7 +247,7 @@ ODD = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(ODD, min_size=1, max_size=12), st.integers(0, 8))
+@given(st.lists(ODD, min_size=1, max_size=12), st.integers(0, KINDS - 1))
 @example([8.988465674310462e307, 8.988465674310463e307], 1)
 @example([8.988465674311579e307, 8.98846567431158e307], 8)
 def test_any_numbers_are_drawn(values, place):
@@ -241,6 +264,9 @@ def test_any_numbers_are_drawn(values, place):
         Heatmap("t", (), (), ()),
         Heatmap("t", (), (), ((), ())),
         Scatter("t", ()),
+        ParallelCoordinates("t", (), ()),
+        ParallelCoordinates("t", (Axis("a"),), ()),
+        ParallelCoordinates("t", (Axis("a", is_log=True),), (Series("b", (-1.0,)),)),
         Histogram("t", (), ()),
         Histogram("t", (1.0,), ()),
     ],
@@ -334,6 +360,54 @@ def test_20_000_points_of_a_plane_are_counted_in_squares():
     sizes = re.findall(r"h([\d.]+)v", paths(chart, "density")[0])
     assert len(sizes) < 20_000 and set(sizes) == {"1.8", "2.7", "3.5", "4.3", "5.0"}
     assert "20,000 points: each square" in tree(chart).findtext("p")
+
+
+def test_a_line_of_parallel_coordinates_goes_through_its_value_on_each_axis():
+    """The ends of an axis are the lowest and the highest value; the best line is the last drawn."""
+    axes = [Axis("rate", is_log=True), Axis("size", names=["32", "64"]), Axis("accuracy")]
+    lines = [Series("trial 1", (0.01, 1, 0.9)), Series("trial 2", (0.0001, 0, 0.5))]
+    chart = ParallelCoordinates("Settings", axes, lines, [0])
+    (best,), (other,) = paths(chart, "line s1 best"), paths(chart, "line s0")
+    ends = [re.findall(r"([\d.]+) [\d.]+", each) for each in (best, other)]
+    (rate, size, accuracy), (low_rate, low_size, low_accuracy) = (map(float, each) for each in ends)
+    assert rate == accuracy == 456 and low_rate == low_accuracy < low_size < size < 456
+    assert [each for each in texts(chart) if each in ("rate", "size", "accuracy", "32", "64")] == [
+        *("rate", "size", "accuracy"),
+        *("32", "64"),
+    ]
+    assert cells(chart)[1] == ["trial 1", "0.0100", "64", "0.9"]
+    assert "trial 1: rate 0.01, size 64, accuracy 0.9." in tree(chart).find("svg").findtext("desc")
+
+
+def test_a_line_of_parallel_coordinates_skips_an_axis_without_a_value():
+    """A trial that was pruned has settings, and no value."""
+    chart = ParallelCoordinates(
+        "Settings",
+        [Axis("a"), Axis("b"), Axis("c")],
+        [Series("t", (1, None, 2)), Series("u", (0, 5, 1))],
+    )
+    skips, whole = paths(chart, "line s0")
+    assert skips.count("L") == 1 and whole.count("L") == 2
+
+
+def test_points_can_stand_on_a_logarithmic_axis_or_on_one_with_names():
+    """As the values of a search's trials by one of its settings."""
+    chart = Scatter("t", [(0.001, 1), (0.01, 2), (0.1, 3)], x_is_log=True, marked=[2])
+    (path,) = paths(chart, "points few s1")
+    first, middle, last = sorted(
+        float(each.split()[0]) for each in path[1:].removesuffix("h0").split("h0M")
+    )
+    assert middle - first == pytest.approx(last - middle, abs=0.2)
+    (ring,) = (each for each in tree(chart).iter("circle"))
+    assert float(ring.get("cx")) == last
+    named = Scatter("t", [(0, 1), (1, 2)], x_names=["relu", "gelu"])
+    assert {"relu", "gelu"} < set(texts(named)) and cells(named)[2] == ["gelu", "2"]
+
+
+def test_a_series_of_points_has_no_line():
+    """Values that do not follow from each other are not joined."""
+    chart = LineChart("t", [Series("a", [1, 2, 3], only_points=True), Series("b", [1, 2, 3])])
+    assert not paths(chart, "line s1") and len(paths(chart, "line s2")) == 2  # and in its name
 
 
 def test_bars_start_at_zero_and_negative_ones_go_left():

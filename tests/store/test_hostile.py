@@ -18,6 +18,7 @@ import shutil
 import signal
 import stat
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -248,17 +249,25 @@ def commands(registry: Registry, *lines: Sequence[str]) -> list[Ended]:
     reading, writing = os.pipe()
     process = os.fork()
     if process == 0:
-        with contextlib.suppress(BaseException):
+        try:
             os.close(reading)
             _run_all(registry, lines, writing)
-        os._exit(0)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
     os.close(writing)
     try:
-        return _hear(reading, lines)
+        heard = _hear(reading, lines)
     finally:
         os.close(reading)
         os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
+        _, ended = os.waitpid(process, 0)
+    if len(heard) < len(lines):
+        code = os.waitstatus_to_exitcode(ended)
+        pytest.fail(f"mlreg {' '.join(lines[len(heard)])} died with {code}, after {heard}")
+    return heard
 
 
 def _run_all(registry: Registry, lines: Sequence[Sequence[str]], writing: int) -> None:
@@ -280,6 +289,7 @@ def _run_all(registry: Registry, lines: Sequence[Sequence[str]], writing: int) -
 
 
 def _hear(reading: int, lines: Sequence[Sequence[str]]) -> list[Ended]:
+    """What the child tells; fewer than the lines if it died."""
     heard = b""
     for number, words in enumerate(lines):
         until = time.monotonic() + SECONDS
@@ -289,8 +299,12 @@ def _hear(reading: int, lines: Sequence[Sequence[str]]) -> list[Ended]:
                 pytest.fail(f"mlreg {' '.join(words)} did not end within {SECONDS:g} s")
             piece = os.read(reading, 1 << 16)
             if not piece:
-                pytest.fail(f"mlreg {' '.join(words)} died")
+                return _ended(heard)
             heard += piece
+    return _ended(heard)
+
+
+def _ended(heard: bytes) -> list[Ended]:
     return [Ended(*json.loads(line)) for line in heard.splitlines()]
 
 

@@ -17,7 +17,8 @@ from cli_helpers import FAKED, faked, mlreg, process_environment
 from fakes import write_project
 from rich.console import Console
 
-from registry_core.terminal.live import LiveView, _RewrappedRender
+from registry_core.terminal.live import LiveView
+from registry_core.terminal.redraw import RewrappedRender
 
 pytestmark = pytest.mark.processes
 
@@ -109,7 +110,7 @@ def test_the_view_is_erased_after_the_terminal_became_narrower():
     view = LiveView(console)
     view.stage_began("model")
     view.__exit__()
-    render = _RewrappedRender(view, console)
+    render = RewrappedRender(view, console)
     render._line_widths, render._shape = [60, 30, 81], (80, 3)
     console.width = 40
     render.position_cursor()

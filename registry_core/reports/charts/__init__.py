@@ -15,18 +15,27 @@ from markupsafe import Markup
 from registry_core.reports.charts.bars import bar_chart
 from registry_core.reports.charts.heatmap import heatmap
 from registry_core.reports.charts.lines import line_chart, sparkline
+from registry_core.reports.charts.parallel import parallel_coordinates
 from registry_core.reports.charts.points import histogram, scatter
-from registry_core.sections import BarChart, Heatmap, Histogram, LineChart, Scatter
+from registry_core.sections import (
+    BarChart,
+    Heatmap,
+    Histogram,
+    LineChart,
+    ParallelCoordinates,
+    Scatter,
+)
 
 __all__ = ["Chart", "draw", "is_chart", "sparkline"]
 
-Chart = LineChart | BarChart | Heatmap | Scatter | Histogram
+Chart = LineChart | BarChart | Heatmap | Scatter | ParallelCoordinates | Histogram
 
 _DRAWN_BY: dict[type[Any], Callable[[Any], Markup]] = {
     LineChart: line_chart,
     BarChart: bar_chart,
     Heatmap: heatmap,
     Scatter: scatter,
+    ParallelCoordinates: parallel_coordinates,
     Histogram: histogram,
 }
 

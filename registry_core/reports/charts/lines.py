@@ -201,9 +201,10 @@ def _draw_line(drawing: Drawing, plot: Plot, line: Line, *, marked: bool) -> Non
     count = sum(len(run) for run in runs)
     drawn = [_thinned(run, max(8, _DRAWN * len(run) // max(count, _DRAWN))) for run in runs]
     path = "".join(f"M{_path(run)}" for run in drawn if len(run) > 1)
-    if path:
+    if path and not line.series.only_points:
         drawing.add(f'<path class="line {line.css}"{line.dash} d="{path}"/>')
     # a point between two gaps has no line to be seen by
+    marked = marked or line.series.only_points
     alone = [each for run in runs for each in run if marked or len(run) == 1]
     if alone:
         dots = "".join(f"M{at(x)} {at(y)}h0" for x, y in alone[:_DRAWN])
@@ -266,8 +267,15 @@ def _write_names(
     places = spread_out(wanted, plot.top + 2, plot.bottom - 2, _LINE)
     for line, y in zip(named, places, strict=True):
         x = plot.right + 8
-        drawing.add(f'<path class="line {line.css}"{line.dash} d="M{at(x)} {at(y)}h18"/>')
+        drawing.add(_sample(line, x, y, 18))
         drawing.text(x + 23, y, labels[line.place])
+
+
+def _sample(line: Line, x: float, y: float, wide: float) -> str:
+    """A piece of a line, or a point of it, to stand beside its name."""
+    if line.series.only_points:
+        return f'<path class="dots {line.css}" d="M{at(x + wide / 2)} {at(y)}h0"/>'
+    return f'<path class="line {line.css}"{line.dash} d="M{at(x)} {at(y)}h{at(wide)}"/>'
 
 
 def _add_readouts(drawing: Drawing, plot: Plot, chart: LineChart, lines: Sequence[Line]) -> None:
@@ -304,7 +312,7 @@ def _key(lines: Sequence[Line]) -> str:
     """The names in full, below the picture."""
     items = "".join(
         f'<li><svg aria-hidden="true" viewBox="0 0 24 8" width="24" height="8">'
-        f'<path class="line {line.css}"{line.dash} d="M1 4h22"/></svg> '
+        f"{_sample(line, 1, 4, 22)}</svg> "
         f"<bdi>{html(line.series.name[:300])}</bdi></li>"
         for line in lines
     )

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from registry_core.reports.charts.axes import Plot, draw_axes, draw_diagonal, plot_for, readout
 from registry_core.reports.charts.figure import WIDTH, Drawing, Numbers, empty
-from registry_core.reports.charts.scales import Scale, scale_of
+from registry_core.reports.charts.scales import Scale, named_scale, scale_of
 from registry_core.reports.charts.words import at, finite, number
 from registry_core.sections import Histogram, Scatter
 
@@ -22,41 +22,56 @@ _BINS = 200
 def scatter(chart: Scatter) -> Markup:
     """Draw points; many of them as squares that are larger where there are more."""
     pairs = [(finite(x), finite(y)) for x, y in chart.points]
-    known = [(x, y) for x, y in pairs if x is not None and y is not None]
+    places = [
+        place
+        for place, (x, y) in enumerate(pairs)
+        if x is not None and y is not None and not (chart.x_is_log and x <= 0)
+    ]
+    known = [(x, y) for x, y in (pairs[each] for each in places) if x is not None and y is not None]
     if not known:
         return empty("scatter", chart.title)
     drawing = Drawing("scatter", chart.title)
     xs, ys = [x for x, _ in known], [y for _, y in known]
-    if chart.diagonal:
+    diagonal = chart.diagonal and not (chart.x_is_log or chart.x_names)
+    if diagonal:
         xs = ys = [*xs, *ys]
 
     def make_x(start: float, end: float) -> Scale:
-        return scale_of(xs, start, end, rounded=True)
+        if chart.x_names:
+            return named_scale(chart.x_names, start, end)
+        return scale_of(xs, start, end, is_log=chart.x_is_log, rounded=True)
 
     def make_y(start: float, end: float) -> Scale:
         return scale_of(ys, start, end, rounded=True)
 
-    height = 320.0 if chart.diagonal else 240.0
+    height = 320.0 if diagonal else 240.0
     plot = plot_for(make_x, make_y, height=height, named=bool(chart.y_label))
     drawing.height = draw_axes(drawing, plot, chart.x_label, chart.y_label)
-    if chart.diagonal:
+    if diagonal:
         draw_diagonal(drawing, plot)
     if len(known) <= _SINGLE:
-        places = sorted({tuple(map(at, plot.point(x, y))) for x, y in known})
-        dots = "".join(f"M{x} {y}h0" for x, y in places)
-        css = "points few" if len(places) <= 100 else "points"
+        drawn = sorted({tuple(map(at, plot.point(x, y))) for x, y in known})
+        dots = "".join(f"M{x} {y}h0" for x, y in drawn)
+        css = "points few" if len(drawn) <= 100 else "points"
         drawing.add(f'<path class="{css} s1" d="{dots}"/>')
     else:
         _draw_squares(drawing, plot, known)
+    for place in sorted(set(chart.marked) & set(places)):
+        x, y = map(at, plot.point(*known[places.index(place)]))
+        drawing.add(f'<circle class="ring" cx="{x}" cy="{y}" r="7" fill="none"/>')
     if lost := len(pairs) - len(known):
-        drawing.notes.append(f"{lost:,} points have no finite place.")
+        drawing.notes.append(f"{lost:,} points have no place on the axes.")
+    across = f"from {number(min(x for x, _ in known))} to {number(max(x for x, _ in known))}"
+    if chart.x_names:
+        across = f"one of {len(chart.x_names):,} names"
     drawing.sentence = (
-        f"{len(known):,} points; {chart.x_label or 'x'} from {number(min(x for x, _ in known))} to "
-        f"{number(max(x for x, _ in known))}, {chart.y_label or 'y'} from "
+        f"{len(known):,} points; {chart.x_label or 'x'} {across}, {chart.y_label or 'y'} from "
         f"{number(min(y for _, y in known))} to {number(max(y for _, y in known))}."
     )
     columns = [chart.x_label or "x", chart.y_label or "y"]
-    return drawing.figure(Numbers(columns, known, "points"))
+    names = dict(enumerate(chart.x_names))
+    rows = [(names.get(int(x), "") if names else x, y) for x, y in known]
+    return drawing.figure(Numbers(columns, rows, "points"))
 
 
 def _draw_squares(drawing: Drawing, plot: Plot, known: list[tuple[float, float]]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from registry_core.reports.charts.words import number, power
+from registry_core.reports.charts.words import number, power, shortened
 
 # Beyond these, sums and differences of floats overflow or vanish; an axis counts in a unit then.
 _HUGE, _TINY = 1e150, 1e-150
@@ -82,6 +82,32 @@ class Scale:
         return power(value * self.unit, min(max(spread + 2, 1), 15))
 
 
+@dataclass(frozen=True)
+class Named(Scale):
+    """An axis whose places 0, 1, 2… have names.
+
+    Args:
+        names: of the places.
+    """
+
+    names: Sequence[str] = ()
+
+    def ticks(self, most: int, *, whole: bool = False) -> list[tuple[float, str]]:
+        """As many names as there is room for, cut where they are too long."""
+        every = math.ceil(len(self.names) / max(most, 1))
+        taken = self.names[::every]
+        room = abs(self.end - self.start) / max(len(taken), 1) - 8
+        return [
+            (float(place * every), shortened(name, room) or "–") for place, name in enumerate(taken)
+        ]
+
+
+def named_scale(names: Sequence[str], start: float, end: float) -> Named:
+    """An axis with a place for each name, and half a step of room at both ends."""
+    last = len(names) - 1
+    return Named(-0.5, last + 0.5, start, end, names=names)
+
+
 def scale_of(
     values: Iterable[float],
     start: float,
@@ -132,12 +158,12 @@ def _step(rough: float) -> float:
 
 
 def _decades(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten, every second or third if there are many; with 2 and 5 if there are few."""
+    """Powers of ten, every second or third if there are many; others between if there are few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, math.ceil((last - first) / max(most - 1, 1)))
     exponents = [each for each in range(first, last + 1, every) if -308 <= each <= 308]
     found: list[float] = []
-    for factors in ((1.0, 2.0, 5.0), (1.0,)):
+    for factors in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
         values = (factor * 10.0**exponent for exponent in exponents for factor in factors)
         found = [each for each in values if low * (1 - 1e-9) <= each <= high * (1 + 1e-9)]
         if len(found) <= most + 1:

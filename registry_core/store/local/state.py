@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from registry_core.store.local.ledger_file import LEDGER_FILE
 from registry_core.store.local.objects import OBJECTS, RUNS
+from registry_core.store.local.sweeps import SWEEPS
 from registry_core.store.storage_errors import DATABASE
 
 if TYPE_CHECKING:
@@ -29,4 +30,4 @@ def state_of(folder: Path) -> PlaceState:
         return "ready"
     if not names:
         return "empty"
-    return "ready" if {DATABASE, LEDGER_FILE, OBJECTS, RUNS} & names else "foreign"
+    return "ready" if {DATABASE, LEDGER_FILE, OBJECTS, RUNS, SWEEPS} & names else "foreign"

@@ -15,6 +15,7 @@ from registry_core.formatting import (
     duration,
     epochs_of,
     fraction,
+    parent_facts,
     size,
     stages_line,
     training_facts,
@@ -228,6 +229,8 @@ def _facts(
         ("config", config),
         ("data", f"{splits}; from {data['source'] or 'the plugin'}"),
         _origin(version, manifest),
+        *parent_facts(manifest),
+        *_picked_by(manifest),
         *(training_facts(manifest["training"]) if "training" in manifest else []),
         ("stages", stages_line(version.seconds)),
         ("libraries", versions),
@@ -269,6 +272,15 @@ def _group_facts(version: Version, together: Sequence[Version]) -> list[tuple[st
         ("group", f"made together with {series(version.model, others)}"),
         ("group mean", f"{format_means(together)}, n = {len(together)}"),
     ]
+
+
+def _picked_by(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The sweep whose trial the version is."""
+    if not (found := manifest.get("sweep")):
+        return []
+    from registry_core.reports.sweep_words import evidence_line  # most versions need none of it
+
+    return [("picked by", evidence_line(found))]
 
 
 def _metric_cells(version: Version, names: Sequence[str]) -> list[Text]:

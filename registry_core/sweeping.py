@@ -1,0 +1,405 @@
+"""The verbs that search over settings: start a sweep, resume it, register one of its trials.
+
+What can be refused is refused before TensorFlow is imported, and what the data say before anything
+is trained. How a sweep goes is in `registry_core.sweeps`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from registry_core.errors import UsageError
+from registry_core.formatting import counted
+from registry_core.lifecycle.context import RunContext
+from registry_core.lifecycle.spec import RunSpec, spec_from_preset, spec_from_record
+from registry_core.lifecycle.trial import TrialRunner
+from registry_core.lifecycle.trial_data import TrialMetrics, describe_for_sweep
+from registry_core.plugins.manager import KnownPlugins, PluginSet
+from registry_core.process.requirements import require_extra, require_keras
+from registry_core.rules import direction_of
+from registry_core.running import Runner
+from registry_core.store.clock import utc_now
+from registry_core.sweeps.ask import check_sampler
+from registry_core.sweeps.interface import SilentSweepObserver, SweepObserver
+from registry_core.sweeps.loop import SweepLoop
+from registry_core.sweeps.one_after_another import OneAfterAnother
+from registry_core.sweeps.record import MAXIMIZE, MINIMIZE, Sweep
+from registry_core.sweeps.space import combinations, parse_space, written
+from registry_core.sweeps.state import SweepState, create_sweep, reopen_sweep
+from registry_core.sweeps.winner import ObserveRun, Winner, check_complete
+from registry_core.types import Observer
+
+# More trials than this are a typing error: at a minute each they take a week.
+MOST_TRIALS = 10_000
+DEFAULT_TRIALS = 20
+
+# Runs the trials of a sweep; None: in this process, one after another.
+MakeRunner = Callable[[Sweep, RunContext, Callable[[int], Observer]], TrialRunner]
+
+
+@dataclass(frozen=True)
+class SweepChoices:
+    """What a user chooses of a sweep.
+
+    Args:
+        overrides: key -> what `-p` has: a value, a range, choices.
+        trials: how many; None is every combination of a grid, or 20.
+        sampler: `tpe`, `random` or `grid`.
+        metric: such as `val_loss`, or `val_score:max`; empty takes the task's objective.
+        prune: `median` or `hyperband`; None prunes nothing.
+        minutes: after which no new trial begins.
+        register: `best`, `none` or the number of a trial.
+        confirm: with how many other seeds the winner is trained.
+        parallel: how many trials run at a time.
+        executor: `local` or `ray`.
+        cpus: of each run; None leaves it to TensorFlow.
+        gpus: of each run; None leaves it to TensorFlow.
+        name: of the sweep in plugins.toml.
+    """
+
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    trials: int | None = None
+    sampler: str = "tpe"
+    metric: str = ""
+    prune: str | None = None
+    minutes: float | None = None
+    register: str = "best"
+    confirm: int = 0
+    parallel: int = 1
+    executor: str = "local"
+    cpus: int | None = None
+    gpus: int | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Who hears of a sweep, and of the runs that register its winner."""
+
+    sweep: SweepObserver = field(default_factory=SilentSweepObserver)
+    run: ObserveRun | None = None
+
+
+def plan_sweep(
+    ready: Runner,
+    dataset: str,
+    preset: str | None,
+    choices: SweepChoices,
+    name: str | None,
+    data_dir: Path | None,
+) -> tuple[RunSpec, PluginSet, Sweep]:
+    """What would be searched, as far as settings and options say it.
+
+    Raises:
+        UsageError: a value, an option or a combination of them is not possible.
+    """
+    plugins = KnownPlugins(ready.settings).load(dataset)
+    preset_spec = spec_from_preset(plugins, preset, None, name, data_dir)
+    space, fixed = parse_space(preset_spec.config, choices.overrides)
+    if not space:
+        raise UsageError(
+            "Nothing is searched: no setting has a range or a list of choices.",
+            "A range is written 1e-4..1e-2:log, choices 32,64,128.",
+            f"mlreg sweep {dataset} -p batch_size=16,32,64",
+        )
+    spec = spec_from_preset(plugins, preset, fixed, name, data_dir)
+    sampler, pruner = choices.sampler, choices.prune
+    check_sampler(space, sampler, pruner)
+    every = combinations(space)
+    count = choices.trials
+    if count is None:
+        count = every if sampler == "grid" and every else min(DEFAULT_TRIALS, every or MOST_TRIALS)
+    _check_numbers(choices, count)
+    metric, direction = _metric_and_direction(choices.metric)
+    sweep = Sweep(
+        id="",
+        model=spec.model,
+        dataset=dataset,
+        preset=spec.preset,
+        created=utc_now(),
+        state="running",
+        config=spec.config.values(),
+        space=space,
+        metric=metric,
+        direction=direction,
+        sampler=sampler,
+        pruner=pruner,
+        seed=spec.config.seed,
+        count=count if every is None else min(count, every),
+        parallel=choices.parallel,
+        minutes=choices.minutes,
+        executor=choices.executor,
+        cpus=choices.cpus,
+        gpus=choices.gpus,
+        register=choices.register,
+        confirm=choices.confirm,
+        code=spec.code,
+        data_dir=None if spec.data_dir is None else str(spec.data_dir),
+        name=choices.name,
+    )
+    return spec, plugins, sweep
+
+
+def start_sweep(
+    ready: Runner,
+    planned: tuple[RunSpec, PluginSet, Sweep],
+    watchers: Watchers,
+    make_runner: MakeRunner | None = None,
+) -> Sweep:
+    """Search, and register the winner.
+
+    Raises:
+        UsageError: there is no validation split, or the metric is not measured.
+        MlregError: of the kind that is at fault; what was told before is kept.
+        Interrupted: a signal asked to stop; the sweep can be resumed.
+    """
+    spec, plugins, sweep = planned
+    _check_training()
+    context = ready.context_of(plugins)
+    ready.interrupts.outcome = "Nothing was tried."
+    watchers.sweep.say("Looking at the data, and at what the model measures")
+    splits, metrics = describe_for_sweep(spec, context, command_of(sweep))
+    sweep = _with_metric(replace(sweep, data=splits), metrics)
+    with create_sweep(ready.store, sweep) as state:
+        return _go_on(ready, state, spec, context, watchers, make_runner)
+
+
+def resume_sweep(
+    ready: Runner,
+    sweep_id: str,
+    watchers: Watchers,
+    make_runner: MakeRunner | None = None,
+    register: str | None = None,
+    confirm: int | None = None,
+) -> Sweep:
+    """Go on with a sweep where it was stopped.
+
+    Args:
+        ready: runs plugins.
+        sweep_id: its whole id.
+        watchers: hear of it.
+        make_runner: as for `start_sweep`.
+        register: registers this in place of what was asked for; None leaves it.
+        confirm: the same for the number of other seeds.
+
+    Raises:
+        UsageError: there is no such sweep, or nothing is left to do.
+        BusyError: another process runs it.
+        MlregError: as `start_sweep`.
+    """
+    with reopen_sweep(ready.store, sweep_id) as state:
+        sweep = state.sweep
+        plugins = KnownPlugins(ready.settings).load(sweep.dataset)
+        spec = spec_from_record(plugins, _record_of(sweep))
+        spec = replace(spec, code=dict(sweep.code))
+        if register is not None and register.isdigit():
+            check_complete(sweep, int(register))
+        _check_training()
+        changes = {"register": register, "confirm": confirm}
+        state.change(state="running", **{k: v for k, v in changes.items() if v is not None})
+        return _go_on(ready, state, spec, ready.context_of(plugins), watchers, make_runner)
+
+
+def _go_on(
+    ready: Runner,
+    state: SweepState,
+    spec: RunSpec,
+    context: RunContext,
+    watchers: Watchers,
+    make_runner: MakeRunner | None,
+) -> Sweep:
+    short = state.sweep.id[-8:]
+    ready.interrupts.outcome = (
+        f"What it tried is kept, and nothing was registered; `mlreg resume {short}` resumes it."
+    )
+    watchers.sweep.sweep_started(state.sweep)
+
+    def observe(number: int) -> Observer:
+        return watchers.sweep.trial_started(state.trial(number))
+
+    make = make_runner or _in_this_process(ready)
+    with _closing(make(state.sweep, context, observe)) as runner:
+        SweepLoop(state, ready.store, spec, runner, watchers.sweep).run()
+        _weigh(state)
+        winner = Winner(
+            state,
+            ready.store,
+            spec,
+            context,
+            runner,
+            watchers.sweep,
+            watchers.run or (lambda what: nullcontext(ready.observer)),
+        )
+        number = _to_register(state.sweep)
+        if number is not None:
+            ready.interrupts.outcome = (
+                f"The trials are done; `mlreg resume {short}` registers the winner."
+            )
+            version = winner.register(number)
+            if state.sweep.confirm:
+                ready.interrupts.outcome = (
+                    f"{version.ref} is registered; `mlreg resume {short}` trains the other seeds."
+                )
+                winner.confirm(number, state.sweep.confirm)
+    state.change(state="complete")
+    return state.sweep
+
+
+def _to_register(sweep: Sweep) -> int | None:
+    """The trial to register; None for none.
+
+    Raises:
+        UsageError: a trial is named that is not complete.
+    """
+    if sweep.register == "none":
+        return None
+    if sweep.register.isdigit():
+        return check_complete(sweep, int(sweep.register)).number
+    return None if sweep.best is None else sweep.best.number
+
+
+def _weigh(state: SweepState) -> None:
+    """Keep which settings mattered, if that can be said."""
+    from registry_core.sweeps.importance import importance
+
+    state.change(importance=importance(state.sweep))
+
+
+def _in_this_process(ready: Runner) -> MakeRunner:
+    def make(sweep: Sweep, context: RunContext, observe: Callable[[int], Observer]) -> TrialRunner:
+        return OneAfterAnother(ready.store, context, observe)
+
+    return make
+
+
+@contextmanager
+def _closing(runner: TrialRunner) -> Iterator[TrialRunner]:
+    try:
+        yield runner
+    finally:
+        runner.close()
+
+
+# --- what is checked ----------------------------------------------------------------------------
+
+
+def _check_training() -> None:
+    require_keras()
+    require_extra("sweep", "`mlreg sweep`")
+
+
+def _check_numbers(choices: SweepChoices, count: int) -> None:
+    if not 1 <= count <= MOST_TRIALS:
+        raise UsageError(
+            f"--trials {count:,} is not possible.", f"A sweep has 1 to {MOST_TRIALS:,} trials."
+        )
+    if choices.parallel < 1:
+        raise UsageError(f"--parallel {choices.parallel} is too few.", "At least 1.")
+    if choices.minutes is not None and not choices.minutes > 0:
+        raise UsageError(f"--minutes {choices.minutes:g} is too few.", "Name a number above 0.")
+    if choices.confirm < 0:
+        raise UsageError(f"--confirm {choices.confirm} is too few.", "0 trains no other seed.")
+    register = choices.register
+    if register not in ("best", "none") and not register.isdigit():
+        raise UsageError(
+            f"--register {register} is not possible.",
+            "It is best, none, or the number of a trial.",
+        )
+    if register.isdigit() and int(register) >= count:
+        raise UsageError(
+            f"--register {register} names none of the {counted(count, 'trial')}.",
+            f"They are numbered from 0 to {count - 1}.",
+        )
+    if choices.confirm and register == "none":
+        raise UsageError(
+            "--confirm needs a winner, and --register none registers none.",
+            "Leave one of them out.",
+        )
+
+
+def _metric_and_direction(text: str) -> tuple[str, str]:
+    """The metric and its direction, as far as they were chosen; empty for what was not."""
+    metric, _, direction = text.partition(":")
+    if metric.startswith("test_"):
+        raise UsageError(
+            f"A sweep cannot go by {metric}: it never looks at the test split.",
+            "Name a metric of the validation split.",
+            f"--metric val_{metric.removeprefix('test_')}",
+        )
+    if direction not in ("", "max", "min"):
+        raise UsageError(
+            f"--metric {text}: '{direction}' is no direction.",
+            "It is max if more is better, min if less is.",
+            f"--metric {metric}:max",
+        )
+    if metric and not metric.startswith("val_"):
+        metric = f"val_{metric}"
+    return metric, {"": "", "max": MAXIMIZE, "min": MINIMIZE}[direction]
+
+
+def _with_metric(sweep: Sweep, known: TrialMetrics) -> Sweep:
+    """The sweep with its metric and direction, checked by what a trial will measure.
+
+    Raises:
+        UsageError: it is not measured, or its direction is not known.
+    """
+    objective = known.objective
+    metric = sweep.metric or f"val_{objective.name}"
+    if metric not in known.names:
+        raise UsageError(
+            f"The model does not measure {metric}.",
+            f"It measures {', '.join(known.names)}.",
+            f"{command_of(replace(sweep, metric=''))} --metric {known.names[0]}",
+        )
+    if sweep.pruner is not None and metric.removeprefix("val_") not in known.in_epochs:
+        raise UsageError(
+            f"{metric} is not measured after each epoch, so no trial can be pruned by it.",
+            f"After each epoch: {', '.join(f'val_{name}' for name in known.in_epochs)}.",
+            command_of(replace(sweep, pruner=None)),
+        )
+    direction = sweep.direction
+    if not direction:
+        found = (
+            objective.direction
+            if metric == f"val_{objective.name}"
+            else direction_of(metric.removeprefix("val_"))
+        )
+        if found is None:
+            raise UsageError(
+                f"Whether more or less of {metric} is better is not known.",
+                "Say it: max if more is better, min if less is.",
+                f"{command_of(replace(sweep, metric=''))} --metric {metric}:max",
+            )
+        direction = MAXIMIZE if found == "max" else MINIMIZE
+    return replace(sweep, metric=metric, direction=direction)
+
+
+def command_of(sweep: Sweep) -> str:
+    """The command that starts such a sweep, as far as its space and settings go."""
+    words = ["mlreg", "sweep", sweep.dataset, "--preset", sweep.preset]
+    for key, each in sweep.space.items():
+        words += ["-p", f"{key}={written(each)}"]
+    if sweep.metric:
+        direction = {MAXIMIZE: ":max", MINIMIZE: ":min"}.get(sweep.direction, "")
+        words += ["--metric", f"{sweep.metric}{direction}"]
+    if sweep.sampler != "tpe":
+        words += ["--sampler", sweep.sampler]
+    if sweep.pruner:
+        words += ["--prune", sweep.pruner]
+    return shlex.join([*words, "--trials", str(sweep.count)])
+
+
+def _record_of(sweep: Sweep) -> dict[str, Any]:
+    """The sweep as the record of a run, for `spec_from_record`."""
+    return {
+        "model": sweep.model,
+        "dataset": sweep.dataset,
+        "preset": sweep.preset,
+        "config": sweep.config,
+        "data_dir": sweep.data_dir,
+    }
