@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from registry_core import results
 from registry_core.errors import UsageError
@@ -19,7 +18,7 @@ from registry_core.registry_signatures import RegistrySigner
 if TYPE_CHECKING:
     from registry_core.store import Store
     from registry_core.transfer.examination import ModelExaminer
-    from registry_core.transfer.selection import Selection
+    from registry_core.transfer.selection import TransferArguments
     from registry_core.transfer.sources import Source
     from registry_core.types import Progress
 
@@ -36,8 +35,10 @@ class RegistryTransfers(RegistrySigner):
 
     Each method takes references, which name versions; with `everything` they are names of models,
     and no name means all models. `since` leaves out what was registered earlier; it has a time
-    zone. `progress` is told what is copied. `examine` checks the file of each model before it is
-    registered; None does what `import_model` does, without loading the model.
+    zone. Versions are registered under `name`, if it is not empty, with `reason` in the ledger
+    there. `dry_run` only returns what would be done. `progress` is told what is copied. `examine`
+    checks the file of each model before it is registered; None does what `import_model` does,
+    without loading the model.
     """
 
     def push(
@@ -45,58 +46,46 @@ class RegistryTransfers(RegistrySigner):
         references: Iterable[Reference],
         to: Other,
         *,
-        everything: bool = False,
-        since: datetime | None = None,
-        name: str = "",
-        reason: str = "",
-        dry_run: bool = False,
         progress: Progress | None = None,
         examine: ModelExaminer | None = None,
+        **options: Unpack[TransferArguments],
     ) -> results.TransferredVersions:
         """Copy versions to another registry, which is made if its folder does not exist.
 
-        `to` is a remote of plugins.toml, a folder, or a registry. They are registered there under
-        `name`, if it is not empty, with `reason` in the ledger. `dry_run` only returns what would
-        be done. For the other arguments see the class.
+        Args:
+            references: of versions, or with `everything` of models.
+            to: a remote of plugins.toml, a folder, or a registry.
+            progress: is told what is copied.
+            examine: checks the file of each model.
+            options: `everything`, `since`, `name`, `reason` and `dry_run`, as the class says.
 
         Raises:
             UsageError: a reference names no version, or there is no such remote.
             StorageError: a registry cannot be read or written; what was copied by then stays.
         """
-        from registry_core.transfer.selection import Selection
         from registry_core.transfer.sources import RegistrySource
 
-        source, target = RegistrySource(self.store), self.other(to).store
+        target = self.other(to).store
         _check_target(target)
-        return _copy(
-            Selection.of(references, everything, since),
-            source,
-            target,
-            name=name,
-            reason=reason,
-            dry_run=dry_run,
-            progress=progress,
-            examine=examine,
-            thoroughly=not everything,
-        )
+        return _copy(RegistrySource(self.store), target, references, options, progress, examine)
 
     def pull(
         self,
         references: Iterable[Reference],
         source: Other,
         *,
-        everything: bool = False,
-        since: datetime | None = None,
-        name: str = "",
-        reason: str = "",
-        dry_run: bool = False,
         progress: Progress | None = None,
         examine: ModelExaminer | None = None,
+        **options: Unpack[TransferArguments],
     ) -> results.TransferredVersions:
         """Copy versions of another registry, or of an archive, into this one.
 
-        `source` is a remote of plugins.toml, a folder, an archive, or a registry; the references
-        are those of versions there. The other arguments are those of `push`.
+        Args:
+            references: of versions there, or with `everything` of models.
+            source: a remote of plugins.toml, a folder, an archive, or a registry.
+            progress: is told what is copied.
+            examine: checks the file of each model.
+            options: `everything`, `since`, `name`, `reason` and `dry_run`, as the class says.
 
         Raises:
             UsageError: a reference names no version, or there is no such registry.
@@ -104,26 +93,14 @@ class RegistryTransfers(RegistrySigner):
             StorageError: a registry cannot be read or written; what was copied by then stays.
         """
         from registry_core.transfer.archive import ArchiveSource
-        from registry_core.transfer.selection import Selection
         from registry_core.transfer.sources import RegistrySource
 
-        copy = partial(
-            _copy,
-            Selection.of(references, everything, since),
-            target=self.store,
-            name=name,
-            reason=reason,
-            dry_run=dry_run,
-            progress=progress,
-            examine=examine,
-            thoroughly=not everything,
-        )
         if isinstance(source, str | Path) and Path(source).is_file():
             with ArchiveSource(Path(source)) as archive:
-                return copy(source=archive)
+                return _copy(archive, self.store, references, options, progress, examine)
         store = self.other(source).store
         _check_source(store)
-        return copy(source=RegistrySource(store))
+        return _copy(RegistrySource(store), self.store, references, options, progress, examine)
 
     def pack(
         self,
@@ -179,20 +156,15 @@ class RegistryTransfers(RegistrySigner):
             StorageError: the registry cannot be written; what was copied by then stays.
         """
         from registry_core.transfer.archive import ArchiveSource
-        from registry_core.transfer.selection import Selection
 
+        options: TransferArguments = {
+            "everything": True,
+            "name": name,
+            "reason": reason,
+            "dry_run": dry_run,
+        }
         with ArchiveSource(Path(file)) as archive:
-            return _copy(
-                Selection(everything=True),
-                archive,
-                self.store,
-                name=name,
-                reason=reason,
-                dry_run=dry_run,
-                progress=progress,
-                examine=examine,
-                thoroughly=True,
-            )
+            return _copy(archive, self.store, (), options, progress, examine, thoroughly=True)
 
     def other(self, named: Other) -> RegistryLists:
         """Another registry.
@@ -209,30 +181,47 @@ class RegistryTransfers(RegistrySigner):
 
 
 def _copy(
-    selection: Selection,
     source: Source,
     target: Store,
-    *,
-    name: str,
-    reason: str,
-    dry_run: bool,
+    references: Iterable[Reference],
+    options: TransferArguments,
     progress: Progress | None,
     examine: ModelExaminer | None,
-    thoroughly: bool,
+    thoroughly: bool = False,
 ) -> results.TransferredVersions:
-    """Copy versions to a registry; `thoroughly` reads every byte of those that are there."""
+    """Copy versions to a registry.
+
+    Args:
+        source: where they come from.
+        target: where they go.
+        references: of them.
+        options: what the caller said.
+        progress: is told what is copied; None tells nobody.
+        examine: checks the file of each model.
+        thoroughly: also of all versions, read every byte of those that are there.
+    """
     from registry_core.lifecycle.observers import SilentObserver
     from registry_core.transfer.copying import Copying
     from registry_core.transfer.examination import examine_in_process
+    from registry_core.transfer.selection import Selection
 
+    name, dry_run = options.get("name", ""), options.get("dry_run", False)
     if name:
         check_new_model_name(name)
-    wanted = selection.among(source)
+    everything = options.get("everything", False)
+    wanted = Selection.of(references, everything, options.get("since")).among(source)
     progress = progress or SilentObserver()
-    examine = examine or examine_in_process(progress)
-    copying = Copying(source, target, examine, progress, name, reason, thoroughly, dry_run)
-    done = copying.copy(wanted)
-    return results.TransferredVersions(source.place, target.place, done, dry_run)
+    copying = Copying(
+        source,
+        target,
+        examine or examine_in_process(progress),
+        progress,
+        name,
+        options.get("reason", ""),
+        thoroughly or not everything,
+        dry_run,
+    )
+    return results.TransferredVersions(source.place, target.place, copying.copy(wanted), dry_run)
 
 
 def _check_source(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Which versions of a source are to be copied."""
+"""Which versions of a source are to be copied, and how: the arguments that all copying shares."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from registry_core.errors import UsageError
 from registry_core.records import Version
@@ -14,6 +14,16 @@ from registry_core.refs import Ref, parse_ref, shown
 
 if TYPE_CHECKING:
     from registry_core.transfer.sources import Source, Wanted
+
+
+class TransferArguments(TypedDict, total=False):
+    """Keywords of `Registry.push` and `pull`."""
+
+    everything: bool
+    since: datetime | None
+    name: str
+    reason: str
+    dry_run: bool
 
 
 @dataclass(frozen=True)
