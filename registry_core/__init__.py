@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from registry_core.lifecycle.predict import Predictions as Predictions
     from registry_core.plugins.hookspecs import hookimpl as hookimpl
     from registry_core.process.requirements import MissingLibraryError as MissingLibraryError
-    from registry_core.promotion.gates import Check as Check
     from registry_core.promotion.gates import Decision as Decision
     from registry_core.promotion.gates import PromotionRefusedError as PromotionRefusedError
     from registry_core.promotion.gates import VerdictChangedError as VerdictChangedError
+    from registry_core.promotion.pairs import Check as Check
     from registry_core.promotion.promote import ApprovalNeededError as ApprovalNeededError
     from registry_core.promotion.requests import OutdatedRequestError as OutdatedRequestError
     from registry_core.records import FileRecord as FileRecord

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from registry_core.records import PARENT
 
 if TYPE_CHECKING:
     from registry_core.evaluation.summary_stats import SummaryStats
@@ -157,6 +159,31 @@ def when(moment: str) -> str:
 def copy_of(origin: Origin) -> str:
     """Where a copied version was registered first: `flowers@3 of registry 0f3a9b2c1d4e`."""
     return f"{origin.ref} of registry {origin.registry[:12]}"
+
+
+def parent_of(manifest: Mapping[str, Any]) -> str:
+    """The version whose weights a training started with, `cifar10@3`; empty without one."""
+    parent = manifest.get(PARENT)
+    return str(parent.get("ref", "")) if isinstance(parent, Mapping) else ""
+
+
+def parent_facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a record says of the version whose weights the training started with.
+
+    `starts from`: `cifar10@3 (manifest 0f3a9b2c1d4e), 12 of 14 layers, 268,650 of 269,322
+    parameters`.
+    """
+    ref, parent = parent_of(manifest), manifest.get(PARENT)
+    if not ref or not isinstance(parent, Mapping):
+        return []
+    line = f"{ref} (manifest {str(parent.get('digest'))[:12]})"
+    taken, fresh = parent.get("taken"), parent.get("fresh")
+    if isinstance(taken, Sequence) and isinstance(fresh, Mapping):
+        line += f", {len(taken):,} of {counted(len(taken) + len(fresh), 'layer')}"
+    some, every = parent.get("parameters"), parent.get("of_parameters")
+    if isinstance(some, int) and isinstance(every, int):
+        line += f", {some:,} of {every:,} parameters"
+    return [("starts from", line)]
 
 
 def age(moment: str, now: datetime | None = None) -> str:

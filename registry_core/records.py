@@ -20,6 +20,9 @@ REPORT_FILE = "report.html"
 EXAMPLES_FILE = "report/examples.json"
 SECTIONS_FILE = "report/sections.json"
 
+# Key in a record: the version whose weights a run started with.
+PARENT = "parent"
+
 # Settings that the records of earlier mlregs do not have -> what they were then.
 EARLIER_SETTINGS = {"precision": "float32"}
 
@@ -464,8 +467,24 @@ class PromotionRequest:
         """Whether it asks to overrule failed checks."""
         return bool(self.row.evidence.get("forced"))
 
+    @property
+    def group(self) -> list[str]:
+        """References of the group that it is about; empty if it is about a version alone."""
+        versions = self._group.get("candidate", {}).get("versions", [])
+        return [each["ref"] for each in versions]
+
+    @property
+    def chosen_by(self) -> str:
+        """How the version was chosen from its group: `median` or `hand`; empty without a group."""
+        return str(self._group.get("chosen_by", ""))
+
+    @property
+    def _group(self) -> Mapping[str, Any]:
+        return self.row.evidence.get("group") or {}
+
     def to_json(self) -> dict[str, Any]:
         row = self.row
+        group = {"group": self.group, "chosen_by": self.chosen_by} if self.group else {}
         return {
             "number": row.number,
             "ref": self.ref,
@@ -481,4 +500,5 @@ class PromotionRequest:
                 for each in self.approvals
             ],
             "outdated": self.outdated,
+            **group,
         }

@@ -10,12 +10,12 @@ imported when a method is called.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from registry_core import results
 from registry_core.errors import IntegrityError, MlregError, UsageError
@@ -28,6 +28,7 @@ from registry_core.settings import find_settings
 if TYPE_CHECKING:
     from registry_core.notify.deliver import DeliveryList
     from registry_core.plugins.manager import PluginSet
+    from registry_core.promotion.options import PromotionArguments
     from registry_core.promotion.promote import PromotionResult
     from registry_core.promotion.registry_rules import RuleChanges
     from registry_core.records import PromotionRequest, Version
@@ -57,53 +58,96 @@ class Registry(RegistryTransfers):
         reference: Reference,
         alias: str,
         *,
-        reason: str = "",
-        force: bool = False,
-        dry_run: bool = False,
+        member: Reference | None = None,
         plugins: PluginSet | None = None,
         observer: Observer | None = None,
-        expected: int | EllipsisType | None = ...,
-        verdict: str | None = None,
+        **options: Unpack[PromotionArguments],
     ) -> PromotionResult:
         """Move an alias to a version if its rules are satisfied and no plugin objects.
 
         Args:
-            reference: the version.
+            reference: the version, or any of the group that is to be promoted.
             alias: the alias.
-            reason: for the ledger.
-            force: overrule failed checks, with a reason.
-            dry_run: decide, and change nothing.
+            member: the version of a group that takes the alias; None is the median one by
+                validation.
             plugins: whose checks are asked; None is the version's plugin and the extensions.
-            observer: is told the progress of a long comparison.
-            expected: number of the version that has the alias, or None; `...` is any.
-            verdict: of the decision that a person saw; None is any.
+            observer: is told the progress of a long comparison, and which version of a group is
+                chosen.
+            options: fields of `PromotionOptions`: `reason`, `force`, `dry_run`, `expected`,
+                `verdict`, and `group`, which promotes the version's group.
 
         Raises:
             PromotionRefusedError: a check failed.
             AliasMovedError: it is not on the `expected` version.
             VerdictChangedError: other checks fail, or other rules apply.
+            UsageError: there is no such group, or none of its versions can be chosen.
             IntegrityError: a file of the version is damaged.
         """
         from registry_core.promotion.promote import promote
 
+        return self._ask_gate(promote, reference, alias, member, plugins, observer, options)
+
+    def request_promotion(
+        self,
+        reference: Reference,
+        alias: str,
+        *,
+        member: Reference | None = None,
+        plugins: PluginSet | None = None,
+        observer: Observer | None = None,
+        **options: Unpack[PromotionArguments],
+    ) -> PromotionResult:
+        """Ask others to approve the promotion of a version to a protected alias.
+
+        Args:
+            reference: as for `promote`, and so are the others.
+            alias: the alias.
+            member: the version of a group.
+            plugins: whose checks are asked.
+            observer: is told the progress.
+            options: `force` asks for it despite failed checks.
+
+        Returns:
+            The decision; its `request` has the number that `approve` and `decline` take.
+
+        Raises:
+            UsageError: no rule asks for approval, or this was asked for already.
+            MlregError: as from `promote`.
+        """
+        from registry_core.promotion.requests import request_promotion
+
+        ask = request_promotion
+        return self._ask_gate(ask, reference, alias, member, plugins, observer, options)
+
+    def _ask_gate(
+        self,
+        ask: Callable[..., PromotionResult],
+        reference: Reference,
+        alias: str,
+        member: Reference | None,
+        plugins: PluginSet | None,
+        observer: Observer | None,
+        arguments: PromotionArguments,
+    ) -> PromotionResult:
+        """Promote or request, with the plugins that are asked about the version."""
+        from registry_core.promotion.options import PromotionOptions
+
         version = self.version(reference)
+        chosen = None if member is None else self.version(member)
+        options = PromotionOptions(**arguments, member=chosen)
         warnings: list[str] = []
         if plugins is None:
             plugins, warnings = self._plugins_asked(version)
-        with self._receivers_told(dry_run):
-            return promote(
+        with self._receivers_told(options.dry_run):
+            return ask(
                 self.store,
                 self.settings,
                 version,
                 alias,
+                options,
                 plugins=plugins,
-                reason=reason,
-                force=force,
-                dry_run=dry_run,
                 observer=observer,
                 warnings=warnings,
-                expected=expected,
-                verdict=verdict,
             )
 
     @contextmanager
@@ -148,64 +192,6 @@ class Registry(RegistryTransfers):
             f"The plugin '{version.dataset}' is not installed here: if it checks promotions, "
             "its checks were not asked."
         ]
-
-    def request_promotion(
-        self,
-        reference: Reference,
-        alias: str,
-        *,
-        reason: str = "",
-        force: bool = False,
-        dry_run: bool = False,
-        plugins: PluginSet | None = None,
-        observer: Observer | None = None,
-        expected: int | EllipsisType | None = ...,
-        verdict: str | None = None,
-    ) -> PromotionResult:
-        """Ask others to approve the promotion of a version to a protected alias.
-
-        Args:
-            reference: the version.
-            alias: the alias.
-            reason: for the ledger.
-            force: ask for it despite failed checks, with a reason.
-            dry_run: decide, and record nothing.
-            plugins: whose checks are asked; None is the version's plugin and the extensions.
-            observer: is told the progress of a long comparison.
-            expected: number of the version that has the alias, or None; `...` is any.
-            verdict: of the decision that a person saw; None is any.
-
-        Returns:
-            The decision; its `request` has the number that `approve` and `decline` take.
-
-        Raises:
-            UsageError: no rule asks for approval, or this was asked for already.
-            PromotionRefusedError: a check failed.
-            AliasMovedError: it is not on the `expected` version.
-            VerdictChangedError: other checks fail, or other rules apply.
-            IntegrityError: a file of the version is damaged.
-        """
-        from registry_core.promotion.requests import request_promotion
-
-        version = self.version(reference)
-        warnings: list[str] = []
-        if plugins is None:
-            plugins, warnings = self._plugins_asked(version)
-        with self._receivers_told(dry_run):
-            return request_promotion(
-                self.store,
-                self.settings,
-                version,
-                alias,
-                plugins=plugins,
-                reason=reason,
-                force=force,
-                dry_run=dry_run,
-                observer=observer,
-                warnings=warnings,
-                expected=expected,
-                verdict=verdict,
-            )
 
     def approve(
         self,
@@ -336,8 +322,8 @@ class Registry(RegistryTransfers):
             reason: kept in the ledger.
             dry_run: return what would be done, and change nothing.
             changes: `versus_incumbent`, `margin`, `alpha`, `requires`, `rollback_days`,
-                `approvals`, `signed_by`, as fields of `PromotionRule`; what is left out, or None,
-                stays.
+                `approvals`, `signed_by`, `seeds`, as fields of `PromotionRule`; what is left out,
+                or None, stays.
 
         Raises:
             UsageError: a value cannot be part of a rule, or it is a floor for a metric that is

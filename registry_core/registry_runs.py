@@ -34,12 +34,14 @@ class RegistryRunner(RegistryPredictor):
         seeds: int | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        start_from: Reference | None = None,
     ) -> results.RunPlan:
         """What `run` would do with the same arguments; raises the same errors of usage."""
         from registry_core.running import runner
 
+        parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings) as ready:
-            specs, _ = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
+            specs, _ = ready.plan(dataset, preset, overrides, seeds, name, data_dir, parent)
         return results.RunPlan(specs, self.place.name)
 
     def run(
@@ -50,6 +52,7 @@ class RegistryRunner(RegistryPredictor):
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        start_from: Reference | None = None,
         tensorboard: str | Path | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
@@ -62,6 +65,8 @@ class RegistryRunner(RegistryPredictor):
             overrides: setting -> value, instead of the preset's.
             name: the model's name; None is the plugin's.
             data_dir: a file or folder that has the data; None leaves it to the plugin.
+            start_from: the version whose weights the model starts with, where names and shapes
+                fit; None starts with its own.
             tensorboard: a folder for its TensorBoard log; None writes none.
             observer: receives progress and warnings; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
@@ -72,8 +77,9 @@ class RegistryRunner(RegistryPredictor):
         """
         from registry_core.running import log_folder, runner
 
+        parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings, observer, interrupts) as ready:
-            (spec,), plugins = ready.plan(dataset, preset, overrides, None, name, data_dir)
+            (spec,), plugins = ready.plan(dataset, preset, overrides, None, name, data_dir, parent)
             return ready.run(spec, plugins, log_folder(tensorboard))
 
     def run_group(
@@ -85,6 +91,7 @@ class RegistryRunner(RegistryPredictor):
         overrides: Mapping[str, Any] | None = None,
         name: str | None = None,
         data_dir: str | Path | None = None,
+        start_from: Reference | None = None,
         tensorboard: str | Path | None = None,
         observe_each: ObserveEach | None = None,
         interrupts: StopRequest | None = None,
@@ -100,8 +107,9 @@ class RegistryRunner(RegistryPredictor):
         from registry_core.evaluation.groups import metrics_of
         from registry_core.running import log_folder, runner
 
+        parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings, None, interrupts) as ready:
-            specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir)
+            specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir, parent)
             logs = log_folder(tensorboard)
             versions = ready.run_group(specs, plugins, observe_each, logs)
         return results.RegisteredGroup(versions, self.place.name, metrics_of(versions))

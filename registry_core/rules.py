@@ -23,6 +23,8 @@ _NEAR = 0.55
 
 # More people than this approve nothing; a larger number is a mistake.
 _MOST = 20
+# As many runs as `mlreg run --seeds` makes at most.
+_MOST_SEEDS = 1000
 # Of a public key, as `sha256sum` prints it for the PEM file.
 FINGERPRINT = re.compile("[0-9a-f]{64}")
 
@@ -51,6 +53,7 @@ class PromotionRule:
         approvals: how many people besides the one who asks have to approve a promotion.
         signed_by: public keys, one of which must have signed the version. A rule of the registry
             has fingerprints; one in plugins.toml may name files, relative to its folder.
+        seeds: how many versions a group must have that is promoted; 0 also allows a version alone.
     """
 
     floor: Mapping[str, float] = field(default_factory=dict)
@@ -62,12 +65,13 @@ class PromotionRule:
     ceiling: Mapping[str, float] = field(default_factory=dict)
     approvals: int = 0
     signed_by: Sequence[str] = ()
+    seeds: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The rule as JSON, normalized: equal rules give equal values.
 
-        `ceiling`, `approvals` and `signed_by` are only there if the rule has them, so that an older
-        mlreg reads all others.
+        `ceiling`, `approvals`, `signed_by` and `seeds` are only there if the rule has them, so that
+        an older mlreg reads all others.
         """
         most = {metric: float(self.ceiling[metric]) for metric in sorted(self.ceiling)}
         return {
@@ -80,6 +84,7 @@ class PromotionRule:
             "rollback_days": None if self.rollback_days is None else float(self.rollback_days),
             **({"approvals": self.approvals} if self.approvals else {}),
             **({"signed_by": sorted(set(self.signed_by))} if self.signed_by else {}),
+            **({"seeds": self.seeds} if self.seeds else {}),
         }
 
     @classmethod
@@ -109,6 +114,8 @@ class PromotionRule:
         asked += [f"holds or has held {alias}" for alias in sorted(set(self.requires))]
         if self.signed_by:
             asked.append(f"signed by {signers(self.signed_by)}")
+        if self.seeds:
+            asked.append(f"a group of at least {self.seeds} seeds")
         if self.versus_incumbent == "not-worse":
             asked.append(
                 f"not worse than the version that holds it by more than {self.margin:g} "
@@ -432,6 +439,10 @@ def wrong_value(key: str, value: Any, alias: str) -> str | None:
     if key == "approvals":
         good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
         return None if good else f"must be a whole number of people, 0 to {_MOST}"
+    if key == "seeds":
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        good = whole and (value == 0 or 2 <= value <= _MOST_SEEDS)
+        return None if good else f"must be a whole number of seeds, 2 to {_MOST_SEEDS}; 0 is none"
     if key == "rollback_days":
         good = value is None or (_is_number(value) and value >= 0)
         return None if good else "must be a number of days, 0 or more"

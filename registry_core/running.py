@@ -34,6 +34,7 @@ from registry_core.lifecycle.assembly import load_data
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, draw_standard_figures
 from registry_core.lifecycle.observers import SilentObserver
+from registry_core.lifecycle.parents import find_parent, parents_in, start_from_version
 from registry_core.lifecycle.predict import Choices, Predictions, predict
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.reevaluate import Reevaluation, evaluate, spec_of_data
@@ -122,10 +123,16 @@ class Runner:
         seeds: int | None,
         name: str | None,
         data_dir: str | Path | None,
+        parent: Version | None = None,
     ) -> tuple[list[RunSpec], PluginSet]:
-        """What would be run, one for each seed, and the plugins that run it."""
+        """What would be run, one for each seed, and the plugins that run it.
+
+        `parent` is the version to start from.
+        """
         plugins = KnownPlugins(self.settings).load(dataset)
         spec = spec_from_preset(plugins, preset, overrides, name, _path(data_dir))
+        if parent is not None:
+            spec = replace(spec, start_from=start_from_version(parent))
         return [spec] if seeds is None else plan_group(spec, seeds), plugins
 
     def run(self, spec: RunSpec, plugins: PluginSet, tensorboard: Path | None = None) -> Version:
@@ -198,6 +205,8 @@ class Runner:
         custom_code.check_here(version.ref, manifest, self.settings)
         plugins = KnownPlugins(self.settings).load(version.dataset)
         spec = spec_from_record(plugins, manifest, _path(data_dir), overrides)
+        if spec.start_from is not None:
+            find_parent(self.store, spec.start_from)  # UsageError before the data is loaded
         _check_training()
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
         with tempfile.TemporaryDirectory() as folder:
@@ -322,6 +331,7 @@ class Runner:
             self.settings.folder,
             standard_report,
             self.began,
+            open_parent=parents_in(self.store, self.settings),
         )
 
 

@@ -351,6 +351,8 @@ class Assembly:
         callbacks: Keras callbacks, in the order in which they are called.
         phases: of the training; empty if it has none. Their epochs add up to those of the run.
         event_log: the folder of the run's TensorBoard log; None writes none.
+        parent: what is recorded of the version whose weights the model starts with; None for a
+            model that starts with its own.
     """
 
     data: DataSplits
@@ -360,6 +362,42 @@ class Assembly:
     callbacks: Sequence[keras.callbacks.Callback]
     phases: Sequence[Phase] = ()
     event_log: Path | None = None
+    parent: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class WeightTransfer:
+    """Which layers of a model took the weights of a saved one.
+
+    Args:
+        taken: the layers that took them, by path: `block_1/conv`.
+        fresh: layer that kept its own -> why: `kernel (128, 10) there, (128, 5) here`.
+        unused: layers of the saved model that no layer took.
+        variables: how many variables were taken.
+        of_variables: of how many of the model.
+        parameters: how many numbers they have.
+        of_parameters: of how many of the model.
+        part: the part of the model that took them; empty if that is all of it.
+        source: the part of the saved model that has them; empty if that is all of it.
+    """
+
+    taken: Sequence[str]
+    fresh: Mapping[str, str]
+    unused: Sequence[str]
+    variables: int
+    of_variables: int
+    parameters: int
+    of_parameters: int
+    part: str = ""
+    source: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **vars(self),
+            "taken": list(self.taken),
+            "fresh": dict(self.fresh),
+            "unused": list(self.unused),
+        }
 
 
 @dataclass(frozen=True)

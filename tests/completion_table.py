@@ -43,6 +43,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg run flowers --preset quick -p epochs=", ["epochs=1"]),
     ("mlreg run flowers -p deterministic=", ["deterministic=true", "deterministic=false"]),
     ("mlreg run flowers --name ", ["flowers", "trees", "cifar10"]),
+    ("mlreg run flowers --from fl", REFERENCES),
     ("mlreg run flowers --data-dir so", ["sound.keras"]),
     ("mlreg run flowers --epochs ", []),
     ("mlreg runs --discard ", []),  # filled by name_runs
@@ -79,6 +80,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg promote flowers@", REFERENCES),
     ("mlreg promote flowers@2 ", ["production", "staging"]),
     ("mlreg promote flowers 2 s", ["staging"]),
+    ("mlreg promote flowers@2 staging --member flowers@", REFERENCES),
     ("mlreg rollback fl", ["flowers@production"]),
     ("mlreg rollback flowers ", ["production"]),
     ("mlreg alias ", ["flowers", "trees"]),

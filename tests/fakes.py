@@ -35,6 +35,7 @@ from registry_core.types import (
     RunResult,
     Schedule,
     Split,
+    WeightTransfer,
 )
 
 # Three classes of flowers, two measurements each: 30 examples to learn from, 12 to test on.
@@ -232,6 +233,31 @@ class FakeBackend:
         self._called("check")
         assert folder.is_dir()
         self.assembly = assembly
+
+    def take_weights(self, model: Any, split: Split, path: Path) -> WeightTransfer:
+        """A model's layers are its numbers: `units` fits an equal one, all others of that name."""
+        self._called("take_weights")
+        saved = self._read(path) or {}
+        names = [name for name in model if name != "from"]
+        taken = [
+            name
+            for name in names
+            if name in saved and (name != "units" or saved[name] == model[name])
+        ]
+        if taken:
+            model["from"] = sha256(path.read_bytes()).hexdigest()
+        return WeightTransfer(
+            taken,
+            {
+                name: f"({saved[name]}) there, ({model[name]}) here"
+                if name in saved
+                else "not there"
+                for name in names
+                if name not in taken
+            },
+            [name for name in saved if name not in taken and name != "from"],
+            *(len(taken), len(names), 10 * len(taken), 10 * len(names)),
+        )
 
     def metric_names(self, assembly: Assembly) -> Sequence[str]:
         self._called("metric_names")

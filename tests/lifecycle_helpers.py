@@ -14,6 +14,7 @@ from store_helpers import leftovers
 
 from registry_core.errors import Interrupted
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
+from registry_core.lifecycle.parents import parents_in
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.reevaluate import evaluate, spec_of_data
 from registry_core.lifecycle.reproduce import EphemeralWorkspace, reproduce
@@ -100,9 +101,10 @@ class Project:
             self.backend = backend(config)
             return self.backend
 
-        return run_context(
+        context = run_context(
             self.plugins, self.folder, load_backend, self.observer, self.stop, report
         )
+        return replace(context, open_parent=parents_in(self.store, self.settings))
 
     # --- what is done in it ----------------------------------------------------------------------
 

@@ -112,6 +112,16 @@ ParameterOption = Annotated[
     ),
 ]
 
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="MODEL@VERSION",
+        help="Start with the weights of this version.",
+        autocompletion=completed_by("references"),
+    ),
+]
+
 NameOption = Annotated[
     str | None,
     typer.Option(

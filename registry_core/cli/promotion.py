@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from registry_core.cli.aliases import alias_words, confirm_new_alias, promoted_words
-from registry_core.cli.app import app, session
+from registry_core.cli.app import app, completed_by, session
 from registry_core.cli.options import (
     AliasArgument,
     DryRunOption,
@@ -19,6 +19,7 @@ from registry_core.cli.options import (
 )
 from registry_core.cli.promoted import show_result, shown_refusal
 from registry_core.promotion.gates import PromotionRefusedError
+from registry_core.refs import parse_ref
 from registry_core.terminal import output
 from registry_core.terminal.tables.promotion import show_metrics, show_promotion
 
@@ -29,6 +30,7 @@ from registry_core.terminal.tables.promotion import show_metrics, show_promotion
         "mlreg promote cifar10@3 production --dry-run",
         'mlreg promote cifar10@3 production --reason "better on all classes"',
         "mlreg promote cifar10@3 production --request",
+        "mlreg promote cifar10@3 production --group --dry-run",
     )
 )
 def promote(
@@ -38,6 +40,17 @@ def promote(
         bool, typer.Option("--force", help="Promote despite failed checks; needs --reason.")
     ] = False,
     request: Annotated[bool, typer.Option("--request", help="Ask others to approve it.")] = False,
+    group: Annotated[
+        bool, typer.Option("--group", help="Promote its group, by the median version.")
+    ] = False,
+    member: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL@VERSION",
+            help="Promote its group, by this version.",
+            autocompletion=completed_by("references"),
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -56,7 +69,14 @@ def promote(
         with report_progress(quiet) as observer:
             move = registry.request_promotion if request else registry.promote
             found = move(
-                version, alias, reason=reason, force=force, dry_run=dry_run, observer=observer
+                version,
+                alias,
+                reason=reason,
+                force=force,
+                dry_run=dry_run,
+                group=group,
+                member=None if member is None else parse_ref(member),
+                observer=observer,
             )
     except PromotionRefusedError as refusal:
         raise shown_refusal(refusal, dry_run, as_json, quiet) from refusal

@@ -135,6 +135,10 @@ def set_rule(
         int | None,
         typer.Option(metavar="N", min=0, help="Require that N other people approve; 0 is none."),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Require a group of N seeds; 0 requires none."),
+    ] = None,
     signed_by: Annotated[
         list[str] | None,
         typer.Option(
@@ -166,6 +170,7 @@ def set_rule(
         requires=[] if requires_none else requires,
         rollback_days=rollback_days,
         approvals=approvals,
+        seeds=seeds,
         signed_by=[] if signed_by == ["off"] else signed_by,
         reason=reason,
         dry_run=dry_run,

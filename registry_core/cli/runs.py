@@ -17,6 +17,7 @@ from registry_core.cli.options import (
     DataDirOption,
     DatasetArgument,
     DryRunOption,
+    FromOption,
     JsonOption,
     NameOption,
     OpenOption,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         "mlreg run cifar10",
         "mlreg run cifar10 --preset quick -p batch_size=64 --seed 7",
         "mlreg run cifar10 --preset quick --seeds 5",
+        "mlreg run cifar10 --from cifar10@3 --epochs 5",
         "mlreg run cifar10 --preset quick --print-config",
     )
 )
@@ -60,6 +62,7 @@ def run(
         int | None,
         typer.Option(metavar="N", help="Train N times, one version for each seed."),
     ] = None,
+    start_from: FromOption = None,
     name: NameOption = None,
     data_dir: DataDirOption = None,
     tensorboard: TensorboardOption = None,
@@ -91,7 +94,12 @@ def run(
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     overrides.update(_given("epochs", epochs, overrides) | _given("seed", seed, overrides))
     registry = session.open(create=True)
-    what: dict[str, Any] = {"overrides": overrides, "name": name, "data_dir": data_dir}
+    what: dict[str, Any] = {
+        "overrides": overrides,
+        "name": name,
+        "data_dir": data_dir,
+        "start_from": start_from,
+    }
     if print_config or dry_run:
         plan = registry.plan_run(dataset, preset, seeds=seeds, **what)
         (_print_config if print_config else _show_plan)(plan, as_json)
@@ -163,6 +171,8 @@ def _print_config(plan: RunPlan, as_json: bool) -> None:
     output.print_text(f"# mlreg run {spec.dataset} --preset {spec.preset}")
     if spec.config.about:
         output.print_text(f"# {spec.config.about}")
+    if spec.start_from:
+        output.print_text(f"# starts from {spec.start_from.ref}")
     if spec.group:
         output.print_text(
             f"# {len(plan)} runs: this one, and the same with seeds {seeds[1]} to {seeds[-1]}"
@@ -187,6 +197,7 @@ def _show_plan(plan: RunPlan, as_json: bool) -> None:
         f"Would train {spec.dataset} with preset {spec.preset}{times}: "
         f"{counted(config.epochs, 'epoch')}, batches of {config.batch_size}, {which};\n"
         f"and register {versions} of '{spec.model}' in {plan.registry}."
+        + (f"\nIt would start from {spec.start_from.ref}." if spec.start_from else "")
     )
 
 

@@ -14,7 +14,7 @@ from registry_core.evaluation.groups import Group, GroupDifference, differences_
 from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
 from registry_core.evaluation.parts import by_part, part_names
 from registry_core.evaluation.per_example_results import PerExampleResults
-from registry_core.records import EARLIER_SETTINGS, Version
+from registry_core.records import EARLIER_SETTINGS, PARENT, Version
 
 if TYPE_CHECKING:
     from registry_core.types import Observer
@@ -138,6 +138,8 @@ def _settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
     libraries = {name: environment.get(name) for name in ("tensorflow", "keras", "python")}
     made = {"dataset": manifest.get("dataset"), "preset": manifest.get("preset")}
+    if parent := manifest.get(PARENT):
+        made["parent"] = f"{parent['ref']}, weights {parent['sha256'][:12]}"
     config = manifest.get("config", {})
     return {**made, **(EARLIER_SETTINGS if config else {}), **config, **splits, **libraries}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry_core.evaluation.summary_stats import (
+    CONFIDENCE,
     MeanDifference,
     SummaryStats,
     clip_interval,
@@ -103,17 +104,28 @@ def _are_shares(name: str, values: Sequence[float]) -> bool:
 
 def differences_of(groups: Sequence[Group]) -> list[GroupDifference]:
     """Each group but the first, compared with the first."""
-    return [_difference(group, groups[0]) for group in groups[1:]]
+    return [difference_of(group, groups[0]) for group in groups[1:]]
 
 
-def _difference(group: Group, baseline: Group) -> GroupDifference:
+def difference_of(group: Group, baseline: Group, confidence: float = CONFIDENCE) -> GroupDifference:
+    """A group compared with the baseline, by Welch's test of each metric's mean.
+
+    Args:
+        group: the group.
+        baseline: the group that it is compared with.
+        confidence: level of the intervals, above 0 and below 1.
+    """
     # a plugin may draw its test split by the seed: equal seeds then give equal sets of splits
     if None in group.test_splits | baseline.test_splits:
         return GroupDifference(group, baseline, {}, "their test splits were not recorded")
     if group.test_splits != baseline.test_splits:
         return GroupDifference(group, baseline, {}, "they were evaluated on different test splits")
     ours, theirs = group.metrics, baseline.metrics
-    found = {name: difference_of_means(ours[name], theirs[name]) for name in ours if name in theirs}
+    found = {
+        name: difference_of_means(ours[name], theirs[name], confidence)
+        for name in ours
+        if name in theirs
+    }
     measured = [*group.versions, *baseline.versions]
     for name, difference in found.items():
         if _are_shares(name, [each.metrics[name] for each in measured if name in each.metrics]):

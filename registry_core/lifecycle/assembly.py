@@ -13,6 +13,7 @@ from registry_core.data.targets import resolve_task
 from registry_core.errors import DataError, PluginError, safe_repr
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, Workspace
+from registry_core.lifecycle.parents import start_model
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.plugins.attribution import why_not_callable
 from registry_core.records import KEPT_FOLDER
@@ -118,6 +119,7 @@ def assemble(
 
     Raises:
         PluginError: one of them is not what the contract says, or cannot be trained and saved.
+        UsageError: the version whose weights the model starts with is gone, or does not fit.
     """
     config, plugins = spec.config, context.plugins
     augmentation = plugins.call("mlreg_augmentation", config=config, data=data)
@@ -133,6 +135,8 @@ def assemble(
     model = plugins.call(
         "mlreg_model", backend.model_type, config=config, data=data, learning_rate=learning_rate
     )
+    # before the callbacks, which may copy the weights
+    parent = start_model(model, spec, data, backend, workspace, context)
     if plugins.providers("mlreg_callbacks"):
         (workspace.path / KEPT_FOLDER).mkdir(exist_ok=True)
     callbacks = plugins.collect(
@@ -143,7 +147,7 @@ def assemble(
     logs = context.tensorboard
     event_log = None if logs is None else logs / spec.model / workspace.id
     assembly = Assembly(
-        data, model, augmentation, schedule, callbacks, tuple(phases or ()), event_log
+        data, model, augmentation, schedule, callbacks, tuple(phases or ()), event_log, parent
     )
     with plugins.attribute_errors("mlreg_augmentation"):
         backend.check_augmentation(assembly)

@@ -23,6 +23,7 @@ from registry_core.types import (
     Observer,
     Schedule,
     Split,
+    WeightTransfer,
 )
 
 
@@ -69,6 +70,15 @@ class TrainingBackend(Protocol):
         Args:
             assembly: everything that training needs.
             folder: where a file may be written and read again.
+        """
+
+    def take_weights(self, model: Any, split: Split, path: Path) -> WeightTransfer:
+        """Give a model the weights of a saved one that fit it.
+
+        Args:
+            model: as `mlreg_model` returned it; is changed in place.
+            split: whose inputs it takes.
+            path: the saved model.
         """
 
     def metric_names(self, assembly: Assembly) -> Sequence[str]:

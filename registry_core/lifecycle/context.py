@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from registry_core.config import RunConfig
 from registry_core.lifecycle.backend import TrainingBackend
+from registry_core.lifecycle.spec import StartFrom
 from registry_core.plugins.manager import PluginSet
 from registry_core.process.interrupts import StopRequest
+from registry_core.records import Origin
 from registry_core.types import Checkpoints, Observer, RunResult
 
 # Draws the host's own figures into a folder, for a dataset whose plugin has no report.
@@ -25,6 +28,25 @@ def draw_standard_figures(result: RunResult, out_dir: Path) -> Sequence[Path]:
 
 
 @dataclass(frozen=True)
+class ParentModel:
+    """A version that is open for a run to start from.
+
+    Args:
+        file: its model, checked.
+        manifest: its manifest.
+        origin: where it was registered first; None if that is not known.
+    """
+
+    file: Path
+    manifest: Mapping[str, Any]
+    origin: Origin | None = None
+
+
+# Opens a version for as long as its model is loaded; the code that it needs is imported.
+OpenParent = Callable[[StartFrom], AbstractContextManager[ParentModel]]
+
+
+@dataclass(frozen=True)
 class RunContext:
     """What a run needs beside its specification.
 
@@ -36,6 +58,7 @@ class RunContext:
         project: the folder whose git commit and modules are recorded.
         standard_report: draws the figures of a dataset whose plugin has no report.
         began: when the command began, by `time.monotonic()`; None is when its run begins.
+        open_parent: opens the version whose weights a run starts with; None if there is no way to.
         tensorboard: a folder that gets a TensorBoard log of each run; None writes none.
     """
 
@@ -47,6 +70,7 @@ class RunContext:
     standard_report: StandardReport = draw_standard_figures
     began: float | None = None
     tensorboard: Path | None = None
+    open_parent: OpenParent | None = None
 
 
 class Workspace(Checkpoints, Protocol):

@@ -97,7 +97,7 @@ def fit_model(
             data = backend.check_data(data)
         assembly = assemble(spec, data, backend, workspace, context)
 
-    origin = build_origin(spec, described, backend, context)
+    origin = build_origin(spec, described, backend, context, assembly.parent)
     warn_of_changes(spec, workspace.record, origin, observer)
     if not sealed:  # the same for every trial
         say_where(origin, observer)

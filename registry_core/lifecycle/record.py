@@ -16,7 +16,7 @@ from registry_core.lifecycle.environment import describe_environment
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.sweep_evidence import is_evidence, with_test_value
 from registry_core.plugins.source_digests import libraries
-from registry_core.records import Version
+from registry_core.records import PARENT, Version
 from registry_core.store.manifest import check_json
 from registry_core.types import DataSplits, Evaluation, History, TrainingEnd
 
@@ -99,7 +99,11 @@ def measure(
 
 
 def build_origin(
-    spec: RunSpec, data: Mapping[str, Any], backend: TrainingBackend, context: RunContext
+    spec: RunSpec,
+    data: Mapping[str, Any],
+    backend: TrainingBackend,
+    context: RunContext,
+    parent: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a run begins with: everything that decides its result.
 
@@ -108,6 +112,7 @@ def build_origin(
         data: what `describe` says of the splits.
         backend: trains.
         context: the plugins, and the folder whose modules are recorded beside them.
+        parent: what `start_model` returned.
 
     Raises:
         PluginError: a part of it is not JSON: a version would be refused after training.
@@ -125,6 +130,7 @@ def build_origin(
         "plugins": context.plugins.describe(),
         "code": context.plugins.describe_code(context.project),
         "environment": {**describe_environment(context.project), **backend.environment()},
+        **({} if parent is None else {PARENT: parent}),
     }
     check_json({name: value for name, value in origin.items() if name != "data_dir"}, "record")
     return origin
@@ -177,6 +183,7 @@ def build_record(
         "plugins": origin["plugins"],
         "code": origin["code"],
         "environment": origin["environment"],
+        **({PARENT: origin[PARENT]} if PARENT in origin else {}),
     }
     if spec.sweep and is_evidence(spec.sweep):
         record["sweep"] = with_test_value(spec.sweep, artifacts.metrics)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry_core.records import EARLIER_SETTINGS
+from registry_core.records import EARLIER_SETTINGS, PARENT
 
 # kind -> keys of the record's environment
 _ENVIRONMENT = {
@@ -34,7 +34,7 @@ class RecordChange:
     """One difference between two records.
 
     Args:
-        kind: `setting`, `data`, `plugin`, `module`, `library`, `Keras setting`,
+        kind: `setting`, `parent`, `data`, `plugin`, `module`, `library`, `Keras setting`,
             `environment variable`, `threads`, `hardware` or `determinism`.
         what: its name: `learning_rate`, `train split`, `keras`, …
         then: what it was, in words.
@@ -75,6 +75,7 @@ def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Recor
     before, after = then["environment"], now["environment"]
     pairs = [
         *_both("setting", _settings(then), _settings(now)),
+        *_both("parent", _parent(then), _parent(now)),
         *_both("data", _splits(then["data"]["splits"]), _splits(now["data"]["splits"])),
         *_plugins(then, now),
     ]
@@ -95,6 +96,12 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     return _ordered({**EARLIER_SETTINGS, **config}) if config else {}
 
 
+def _parent(record: Mapping[str, Any]) -> dict[str, str]:
+    """The version whose weights the training started with."""
+    parent = record.get(PARENT)
+    return {"model": f"{parent['ref']}, weights {parent['sha256'][:12]}"} if parent else {}
+
+
 def _ordered(value: Any) -> Any:
     """The same value with the keys of its dicts in order: a manifest sorts them."""
     if isinstance(value, Mapping):
@@ -111,6 +118,7 @@ def covered(then: Mapping[str, Any], now: Mapping[str, Any]) -> Coverage:
     libraries = _say(before, after, "libraries")
     parts = {
         "settings": True,
+        **({"parent": True} if PARENT in then or PARENT in now else {}),
         "data": True,
         f"plugin files ({files})" if code else "plugin files": True,
         f"modules ({modules})" if code else "modules beside the plugin": code,

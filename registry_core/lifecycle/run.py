@@ -205,8 +205,10 @@ def _reason(artifacts: Artifacts) -> str:
     """Why the version is registered, for the ledger; empty for a run of its own."""
     if artifacts.imported:
         return f"imported from {artifacts.imported['file']}"
-    sweep = artifacts.spec.sweep
-    return reason_of(sweep) if sweep and is_evidence(sweep) else ""
+    sweep, start = artifacts.spec.sweep, artifacts.spec.start_from
+    reasons = [f"starts from {start.ref}"] if start else []
+    reasons += [reason_of(sweep)] if sweep and is_evidence(sweep) else []
+    return "; ".join(reasons)
 
 
 def register(

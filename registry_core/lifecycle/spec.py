@@ -7,6 +7,7 @@ specification can be written as JSON and read back in another process that has t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,11 +18,11 @@ from registry_core.config import RunConfig
 from registry_core.errors import PluginError, UsageError, is_unicode, safe_repr
 from registry_core.plugins.manager import PluginSet
 from registry_core.plugins.presets import find_presets
-from registry_core.records import UnfinishedRun
+from registry_core.records import PARENT, UnfinishedRun
 from registry_core.refs import check_model_name, check_new_model_name
 
-# of the JSON form
-SCHEMA = 1
+# of the JSON form; a reader of 1 would train without the weights to start from
+SCHEMA = 2
 _JSON: dict[str, type | tuple[type, ...]] = {
     "model": str,
     "dataset": str,
@@ -32,9 +33,46 @@ _JSON: dict[str, type | tuple[type, ...]] = {
     "resumes": str,
     "code": Mapping,
     "data": (Mapping, NoneType),
+    "start_from": (Mapping, NoneType),
 }
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
 _NO_UNICODE = "It contains a lone surrogate, which a record cannot store."
+
+
+@dataclass(frozen=True)
+class StartFrom:
+    """The version whose weights a run starts with.
+
+    Args:
+        ref: what it was called when this was decided: `cifar10@3`.
+        digest: sha256 of its manifest, in hex; its copies in other registries have the same.
+        sha256: of the file of its model, in hex.
+    """
+
+    ref: str
+    digest: str
+    sha256: str
+
+    def to_json(self) -> dict[str, str]:
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> StartFrom:
+        """Read what `to_json` wrote, with or without more beside it.
+
+        Raises:
+            UsageError: it is not that.
+        """
+        ref, *digests = (record.get(key) for key in ("ref", "digest", "sha256"))
+        named = isinstance(ref, str) and re.fullmatch(r"[a-z][a-z0-9_-]{0,63}@[1-9]\d{0,17}", ref)
+        if not named or not all(isinstance(d, str) and _DIGEST.fullmatch(d) for d in digests):
+            raise UsageError(
+                f"The version to start from is not valid: {safe_repr(dict(record))}.",
+                "It has ref, digest and sha256: write it with RunSpec.to_json().",
+            )
+        return cls(str(ref), *map(str, digests))
 
 
 @dataclass(frozen=True)
@@ -52,6 +90,7 @@ class RunSpec:
         code: plugin -> the digest of its code when this was decided. A run warns of other code.
         data: split -> its `examples` and `fingerprint`, if they are known. A run refuses other
             data.
+        start_from: the version whose weights the model starts with; None for its own.
         sweep: what a trial belongs to: `{"id", "trial"}`; and what is recorded of its sweep with
             the version that it becomes. None for another run.
     """
@@ -65,6 +104,7 @@ class RunSpec:
     resumes: str = ""
     code: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Mapping[str, Any]] | None = None
+    start_from: StartFrom | None = None
     sweep: Mapping[str, Any] | None = None
 
     def summary(self) -> dict[str, Any]:
@@ -86,6 +126,7 @@ class RunSpec:
             "resumes": self.resumes,
             "code": dict(self.code),
             "data": None if self.data is None else {k: dict(v) for k, v in self.data.items()},
+            "start_from": None if self.start_from is None else self.start_from.to_json(),
             **({"sweep": dict(self.sweep)} if self.sweep else {}),
         }
 
@@ -181,7 +222,13 @@ def spec_from_record(
         data_dir = Path(then)
     preset = record["preset"] if record["preset"] in find_presets(plugins) else None
     spec = spec_from_preset(plugins, preset, overrides, None, data_dir, recorded=record["config"])
-    return replace(spec, preset=record["preset"], model=check_model_name(record["model"]))
+    parent = record.get(PARENT)
+    return replace(
+        spec,
+        preset=record["preset"],
+        model=check_model_name(record["model"]),
+        start_from=StartFrom.from_json(parent) if isinstance(parent, Mapping) else None,
+    )
 
 
 def spec_from_json(plugins: PluginSet, record: Mapping[str, Any]) -> RunSpec:
@@ -206,6 +253,7 @@ def spec_from_json(plugins: PluginSet, record: Mapping[str, Any]) -> RunSpec:
         resumes=record["resumes"],
         code=record["code"],
         data=record["data"],
+        start_from=StartFrom.from_json(record["start_from"]) if record["start_from"] else None,
         sweep=record.get("sweep"),
     )
 

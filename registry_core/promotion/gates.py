@@ -11,25 +11,21 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import (
     BusyError,
-    IntegrityError,
     RefusedError,
-    UsageError,
     escape_surrogates,
     truncate,
 )
-from registry_core.evaluation.paired_tests import (
-    Comparison,
-    compare,
-    not_comparable_reason,
-    resampling_progress,
-)
+from registry_core.evaluation.paired_tests import Comparison
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE, PerExampleResults
-from registry_core.formatting import counted, fraction, signed
+from registry_core.evaluation.wording import format_comparison
+from registry_core.formatting import counted
 from registry_core.plugins.manager import PluginSet
+from registry_core.promotion.group_gates import GroupEvidence, GroupPair
+from registry_core.promotion.pairs import Check, PastDecisions, VersionPair
 from registry_core.promotion.signature_checks import check_signed_by
 from registry_core.records import Objection, Signature, Version
 from registry_core.rules import PromotionRule, SetRule, approvals_needed
@@ -39,18 +35,6 @@ if TYPE_CHECKING:
     from registry_core.types import Observer
 
 _LONGEST_OBJECTION = 2_000
-# Significance level of the interval that is shown where no rule names one.
-_DEFAULT_LEVEL = 0.05
-
-
-@dataclass(frozen=True)
-class Check:
-    """One requirement: its name, whether it is met, what was found, and where it comes from."""
-
-    name: str
-    passed: bool
-    found: str
-    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +54,7 @@ class Decision:
         fingerprint: of the test split; empty if no rule depends on the comparison.
         warnings: shown with the decision: rules that differ, plugins that are missing.
         signatures: those that satisfied a rule.
+        group: what a decision about a group rests on; None for a version alone.
     """
 
     candidate: Version
@@ -84,6 +69,22 @@ class Decision:
     fingerprint: str = ""
     warnings: Sequence[str] = ()
     signatures: Sequence[Signature] = ()
+    group: GroupEvidence | None = None
+
+    @property
+    def difference(self) -> str:
+        """The candidate compared with the incumbent, in one line; empty if they cannot be."""
+        if self.group:
+            return self.group.line
+        if self.comparison is None or self.incumbent is None:
+            return ""
+        return format_comparison(self.comparison, self.candidate.ref, self.incumbent.ref)
+
+    @property
+    def command(self) -> str:
+        """The command that asks for the same promotion."""
+        option = f" {self.group.candidate.option}" if self.group else ""
+        return f"mlreg promote {self.candidate.ref} {self.alias}{option}"
 
     @property
     def failed(self) -> list[Check]:
@@ -103,7 +104,10 @@ class Decision:
     def verdict(self) -> str:
         """A short digest of what fails and of the rules: after a change, it is another one."""
         failed = [(check.source, check.name, check.found) for check in self.failed]
-        text = json.dumps([failed, [rule.to_json() for rule in self.rules]])
+        content: list[Any] = [failed, [rule.to_json() for rule in self.rules]]
+        if self.group:  # which versions, and which one is to have the alias
+            content.append(self.group.to_json())
+        text = json.dumps(content)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def evidence(self, force: bool = False) -> dict[str, Any]:
@@ -126,17 +130,15 @@ class Decision:
         }
         if self.approvals:
             evidence["approvals"] = self.approvals
-        if self.comparison:
-            evidence["comparison"] = asdict(self.comparison)
+        if self.group:
+            evidence["group"] = self.group.to_json()
+        if compared := self._comparison():
+            evidence["comparison"] = compared
         elif self.not_compared:
             evidence["not_compared"] = self.not_compared
         if self.comparison and self.fingerprint:
-            evidence["comparison"] |= {
-                "fingerprint": self.fingerprint,
-                "decided_before": self.decided_before,
-            }
-            compared = (self.candidate, self.incumbent)
-            files = [each.file(OUTCOMES_FILE) for each in compared if each]
+            sides = (self.candidate, self.incumbent)
+            files = [each.file(OUTCOMES_FILE) for each in sides if each]
             evidence["blobs"] = [file.sha256 for file in files if file]
         if self.signatures:
             evidence["signatures"] = [each.to_json() for each in self.signatures]
@@ -144,13 +146,16 @@ class Decision:
             evidence["blobs"] = list(dict.fromkeys([*evidence.get("blobs", ()), *blobs]))
         return evidence
 
-
-class PastDecisions(Protocol):
-    """Earlier decisions, read from the ledger."""
-
-    def has_held(self, version: Version, alias: str) -> bool: ...
-
-    def compared_before(self, candidate: Version, incumbent: Version, fingerprint: str) -> int: ...
+    def _comparison(self) -> dict[str, Any]:
+        """The comparison as JSON; empty without one."""
+        if self.group:
+            found = self.group.comparison()
+        else:
+            found = asdict(self.comparison) if self.comparison else {}
+        if not found or not self.fingerprint:
+            return found
+        used = {"fingerprint": self.fingerprint, "decided_before": self.decided_before}
+        return {**found, **used}
 
 
 class PromotionRefusedError(RefusedError):
@@ -164,7 +169,7 @@ class PromotionRefusedError(RefusedError):
         super().__init__(
             f"{counted_failures(decision)}: {failures}.",
             f"{holder} holds {alias}. To promote {candidate} anyway, give a reason.",
-            f"mlreg promote {candidate} {alias} {ask}--force --reason '…'",
+            f"{decision.command} {ask}--force --reason '…'",
         )
         self.decision = decision
 
@@ -181,7 +186,7 @@ class VerdictChangedError(BusyError):
         super().__init__(
             f"What the gate says about {candidate} and {alias} has changed since it was shown.",
             "It was not moved: look at the checks as they are now.",
-            f"mlreg promote {candidate} {alias} --dry-run",
+            f"{decision.command} --dry-run",
         )
         self.decision = decision
 
@@ -210,6 +215,7 @@ def evaluate_gates(
     check_signatures: CheckSignatures,
     observer: Observer | None = None,
     warnings: Sequence[str] = (),
+    group: GroupPair | None = None,
 ) -> Decision:
     """Decide whether a version may hold an alias.
 
@@ -225,6 +231,8 @@ def evaluate_gates(
         check_signatures: checks a version's signatures; only called if a rule asks for one.
         observer: shown the progress of a long comparison.
         warnings: stored in the decision.
+        group: compares the group of the candidate with that of the incumbent; None compares the
+            two versions.
 
     Raises:
         PluginError: a plugin's check failed to run; a check that did not run has not passed.
@@ -232,11 +240,13 @@ def evaluate_gates(
             signature is, and a rule asks for one.
         UsageError: a rule asks for a signature, and what verifies one is not installed.
     """
-    pair = _Pair(candidate, incumbent, past, per_example_results, observer)
-    checks: list[Check] = []
+    alone = VersionPair(candidate, incumbent, past, per_example_results, observer)
+    pair = group or alone
+    checks: list[Check] = group.checks() if group else []
     signatures: list[Signature] = []
     for each in rules:
         required = _within_limits(candidate, each.rule) + _has_held(candidate, each.rule, past)
+        required += _made_with_seeds(candidate, alias, each.rule, group)
         if each.rule.signed_by:
             name, found, signature = check_signed_by(candidate, each.rule, check_signatures)
             required.append(Check(name, signature is not None, found))
@@ -254,6 +264,7 @@ def evaluate_gates(
             Check(_storable(each.check), False, _storable(each.reason), f"plugin {plugin}")
             for each in objections
         ]
+    comparison, evidence = (None, group.evidence()) if group else (alone.comparison(), None)
     return Decision(
         candidate,
         incumbent,
@@ -261,23 +272,14 @@ def evaluate_gates(
         checks,
         rules,
         asked_plugins,
-        pair.comparison(),
+        comparison,
         pair.not_compared,
         pair.decided_before if pair.decides else 0,
         pair.fingerprint if pair.decides else "",
         warnings,
         list(dict.fromkeys(signatures)),
+        evidence,
     )
-
-
-def check_force(force: bool, reason: str) -> None:
-    """Raise UsageError if `force` is given without a reason."""
-    if force and not reason.strip():
-        raise UsageError(
-            "--force needs a reason.",
-            "Say why the failed checks do not matter; the ledger records it.",
-            "--reason '…'",
-        )
 
 
 def _within_limits(candidate: Version, rule: PromotionRule) -> list[Check]:
@@ -301,137 +303,13 @@ def _has_held(candidate: Version, rule: PromotionRule, past: PastDecisions) -> l
     ]
 
 
-class _Pair:
-    """Candidate and incumbent; their results are read once, each level is computed once."""
-
-    def __init__(
-        self,
-        candidate: Version,
-        incumbent: Version | None,
-        past: PastDecisions,
-        per_example_results: Callable[[Version], PerExampleResults | None],
-        observer: Observer | None,
-    ) -> None:
-        self._candidate = candidate
-        self._incumbent = incumbent
-        self._past = past
-        self._read_results = per_example_results
-        self._observer = observer
-        self._results: tuple[PerExampleResults, PerExampleResults] | None = None
-        self._comparisons: dict[float, Comparison] = {}  # by level
-        self.not_compared = ""
-        self.decides = False  # whether a rule depends on the comparison
-        self.decided_before = 0
-        self.fingerprint = ""
-
-    def check(self, rule: PromotionRule) -> Check:
-        """Test the candidate against the incumbent, at a level corrected for earlier tests."""
-        wanted = f"{rule.versus_incumbent.replace('-', ' ')} than"
-        if self._incumbent is None:
-            return Check(f"{wanted} the version that holds it", True, "no version holds it yet")
-        name = f"{wanted} {self._incumbent.ref}"
-        self._read_both(self._incumbent)
-        if self._results is None:
-            return Check(name, False, self.not_compared)
-        self.decides = True
-        # Bonferroni correction over the candidates that were tested on this test split
-        level = rule.alpha / (self.decided_before + 1)
-        comparison = self._compare(self._results, self._incumbent, level)
-        if rule.versus_incumbent == "better":
-            passed = comparison.verdict(level) == "better"
-        else:
-            passed = comparison.low > -rule.margin
-        line = format_comparison(comparison, self._candidate.ref, self._incumbent.ref)
-        found = f"{line}; level {level:.3g}"
-        if rule.versus_incumbent == "not-worse" and comparison.measure != "accuracy":
-            found += f"; margin {rule.margin:g}{in_unit(comparison.unit)}"
-        if self.decided_before:
-            earlier = counted(self.decided_before, "earlier comparison")
-            found += f", corrected for {earlier} with {self._incumbent.ref} on this test split"
-        return Check(name, passed, found)
-
-    def comparison(self) -> Comparison | None:
-        """The comparison, whether or not a rule asks for it; None if there can be none.
-
-        If no rule asks for it, damaged results only prevent the comparison: it must be possible
-        to move an alias away from a damaged version.
-        """
-        if self._comparisons:
-            return next(iter(self._comparisons.values()))
-        if self._incumbent is None or self.not_compared:
-            return None
-        try:
-            self._read_both(self._incumbent)
-        except IntegrityError as error:
-            self.not_compared = error.what
-        if self._results is None:
-            return None
-        return self._compare(self._results, self._incumbent, _DEFAULT_LEVEL)
-
-    def _read_both(self, incumbent: Version) -> None:
-        if self._results or self.not_compared:
-            return
-        ours, theirs = self._read_results(self._candidate), self._read_results(incumbent)
-        if ours is None or theirs is None:
-            missing = self._candidate.ref if ours is None else incumbent.ref
-            self.not_compared = f"{missing} has no recorded per-example results"
-        elif (reason := not_comparable_reason(ours, theirs))[0]:
-            what, remedy = reason
-            self.not_compared = what if "test splits" in what else f"{what}; {remedy}"
-        else:
-            self._results = ours, theirs
-            self.fingerprint = ours.fingerprint
-            self.decided_before = self._past.compared_before(
-                self._candidate, incumbent, ours.fingerprint
-            )
-
-    def _compare(
-        self, results: tuple[PerExampleResults, PerExampleResults], incumbent: Version, level: float
-    ) -> Comparison:
-        if level not in self._comparisons:
-            progress = resampling_progress(self._observer, self._candidate, incumbent)
-            self._comparisons[level] = compare(*results, confidence=1 - level, progress=progress)
-        return self._comparisons[level]
-
-
-def format_comparison(comparison: Comparison, candidate: str, incumbent: str) -> str:
-    """A comparison in one line: difference, interval, p-value, disagreements.
-
-    The interval is of how much better the candidate is, in the objective's unit, also where less of
-    the objective is better.
-
-    Args:
-        comparison: the comparison.
-        candidate: name of the candidate in the text.
-        incumbent: name of the incumbent in the text.
-    """
-    percent = f"{100 * comparison.confidence:.4g} %"
-    if comparison.measure == "accuracy":
-        gain = f"accuracy {comparison.difference:+.4f}"
-        interval = f"{percent} interval {comparison.low:+.4f} to {comparison.high:+.4f}"
-    else:
-        name, unit = comparison.measure, in_unit(comparison.unit)
-        side = "worse" if comparison.difference < 0 else "better"
-        gain = f"{name} {side} by {fraction(name, abs(comparison.difference))}{unit}"
-        low, high = (signed(name, end) for end in (comparison.low, comparison.high))
-        interval = f"{percent} interval of the gain {low} to {high}{unit}"
-    line = (
-        f"{gain}, {interval}, {format_p_value(comparison.p_value)} ({comparison.test} on "
-        f"{comparison.examples:,} examples"
-    )
-    if comparison.only_candidate is not None and comparison.only_incumbent is not None:
-        line += (
-            f"; only {candidate} right: {comparison.only_candidate:,}; "
-            f"only {incumbent} right: {comparison.only_incumbent:,}"
-        )
-    return f"{line})"
-
-
-def in_unit(unit: str) -> str:
-    """` years`; nothing without a unit."""
-    return f" {unit}" if unit else ""
-
-
-def format_p_value(p_value: float) -> str:
-    """A p-value as text: `p = 0.031`; one that underflows to 0 is `p < 1e-300`."""
-    return f"p = {p_value:.2g}" if p_value else "p < 1e-300"
+def _made_with_seeds(
+    candidate: Version, alias: str, rule: PromotionRule, group: GroupPair | None
+) -> list[Check]:
+    if not rule.seeds:
+        return []
+    name = f"a group of at least {counted(rule.seeds, 'seed')}"
+    if group is None:
+        found = f"one version; its group: mlreg promote {candidate.ref} {alias} --group"
+        return [Check(name, False, found)]
+    return [Check(name, group.size >= rule.seeds, counted(group.size, "seed"))]

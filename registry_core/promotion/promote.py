@@ -5,11 +5,11 @@ Decides with `gates`, moves the alias in the store, and tells the plugins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import EllipsisType
-from typing import Any
+from typing import Any, NoReturn
 
 from registry_core.errors import (
     AliasMovedError,
@@ -28,6 +28,9 @@ from registry_core.promotion.gates import (
     PromotionRefusedError,
     VerdictChangedError,
 )
+from registry_core.promotion.group_gates import GroupPair
+from registry_core.promotion.groups import GroupCandidate, choose_member, read_group
+from registry_core.promotion.options import PromotionOptions
 from registry_core.promotion.registry_rules import file_rules, rules_in_force
 from registry_core.records import LedgerAction, Promotion, PromotionRequest, Version
 from registry_core.refs import Ref, check_alias_name
@@ -44,11 +47,12 @@ _DECISIONS = 10
 class ApprovalNeededError(RefusedError):
     """An alias is protected: others have to approve a promotion."""
 
-    def __init__(self, candidate: Version, alias: str, needed: int) -> None:
+    def __init__(self, candidate: Version, alias: str, needed: int, option: str = "") -> None:
+        option = f"{option} " if option else ""
         super().__init__(
             f"'{alias}' is protected: {others(needed)} must approve a promotion.",
             f"{candidate.ref} was not promoted. Ask for it; --force overrules checks alone.",
-            f"mlreg promote {candidate.ref} {alias} --request",
+            f"mlreg promote {candidate.ref} {alias} {option}--request",
         )
 
 
@@ -126,15 +130,11 @@ def promote(
     settings: Settings,
     candidate: Version,
     alias: str,
+    options: PromotionOptions,
     *,
     plugins: PluginSet,
-    reason: str = "",
-    force: bool = False,
-    dry_run: bool = False,
     observer: Observer | None = None,
     warnings: Sequence[str] = (),
-    expected: int | EllipsisType | None = ...,
-    verdict: str | None = None,
 ) -> PromotionResult:
     """Move an alias to a version if its rules are satisfied and no plugin objects.
 
@@ -144,63 +144,56 @@ def promote(
     Args:
         store: the registry.
         settings: has the rules of plugins.toml.
-        candidate: the version.
+        candidate: the version, or any of the group that is to be promoted.
         alias: the alias.
+        options: how it is asked for.
         plugins: their checks are asked.
-        reason: kept in the ledger.
-        force: overrule failed checks; needs a reason.
-        dry_run: decide, and change nothing.
-        observer: is told the progress of a long comparison.
+        observer: is told the progress of a long comparison, and which version of a group is chosen.
         warnings: kept with the decision, before those about rules.
-        expected: the number of the version that has the alias, None for no version; `...` accepts
-            any.
-        verdict: `Decision.verdict` of the decision that the caller has seen; None accepts any.
 
     Raises:
         ApprovalNeededError: somebody else has to approve it; `request_promotion` asks for that.
         PromotionRefusedError: a check failed; the ledger has it, and the alias has not moved.
         AliasMovedError: the alias is not on the expected version; it has not moved again.
         VerdictChangedError: other checks fail, or there are other rules, also with `force`.
+        UsageError: there is no such group, or none of its versions can be chosen.
         IntegrityError: a file of the version is damaged; the alias has not moved.
     """
-    gates.check_force(force, reason)
+    options.check_force()
     check_alias_name(alias)
+    group = find_group(store, candidate, alias, options, observer)
+    candidate, option = (group.chosen, group.option) if group else (candidate, "")
+    force, expected = options.force, options.expected
     if expected is not ...:
         check_expected(find_holder(store, candidate.model, alias), expected, candidate, alias)
     if alias in candidate.aliases:
         holder = find_holder(store, candidate.model, alias)  # checked against the ledger
         if holder and holder.version == candidate.version:
             same = Promotion(alias, holder, holder)
-            return PromotionResult(same, Decision(holder, holder, alias, ()), force, dry_run)
-    if not dry_run:
-        check_unprotected(rules_for(store, settings, alias), candidate, alias)
+            decision = Decision(holder, holder, alias, ())
+            return PromotionResult(same, decision, force, options.dry_run)
+    if not options.dry_run:
+        check_unprotected(rules_for(store, settings, alias), candidate, alias, option)
     checked = store.check(candidate, keep=[OUTCOMES_FILE])
     for _ in range(_DECISIONS):
-        decision = decide(store, settings, checked, alias, plugins, observer, warnings)
-        if not dry_run:  # again, by the rule that decided
-            check_unprotected(decision.rules, candidate, alias)
-        if expected is not ...:
-            check_expected(decision.incumbent, expected, candidate, alias)
-        if verdict is not None and decision.verdict != verdict:
-            raise VerdictChangedError(decision)
+        decision = decide(store, settings, checked, alias, plugins, observer, warnings, group)
+        if not options.dry_run:  # again, by the rule that decided
+            check_unprotected(decision.rules, candidate, alias, option)
+        check_seen(decision, options)
         grounds = decision.evidence(force)
         if decision.failed and not force:
-            if not dry_run:
-                store.note(
-                    LedgerAction.REFUSED,
-                    candidate.model,
-                    candidate.version,
-                    alias,
-                    reason,
-                    grounds,
-                )
-            raise PromotionRefusedError(decision)
-        if dry_run:
+            refuse(store, decision, options, grounds)
+        if options.dry_run:
             planned = Promotion(alias, candidate, decision.incumbent)
-            return PromotionResult(planned, decision, force, dry_run)
+            return PromotionResult(planned, decision, force, dry_run=True)
         try:
             promotion = store.move_alias(
-                checked, alias, reason, grounds, holder=decision.incumbent, rule=decision.rule_row
+                checked,
+                alias,
+                options.reason,
+                grounds,
+                holder=decision.incumbent,
+                rule=decision.rule_row,
             )
         except (AliasMovedError, RuleChangedError) as error:
             outdated = error  # decided about another holder, or by another rule: decide again
@@ -208,6 +201,49 @@ def promote(
             notify_plugins(plugins, promotion)
             return PromotionResult(promotion, decision, force)
     raise outdated
+
+
+def find_group(
+    store: Store,
+    version: Version,
+    alias: str,
+    options: PromotionOptions,
+    observer: Observer | None = None,
+) -> GroupCandidate | None:
+    """The group that is asked for, and the version of it that is to have the alias.
+
+    Returns:
+        None if a version alone is asked for.
+
+    Raises:
+        UsageError: the version was made alone, or none of the group can be chosen.
+        IntegrityError: a manifest is damaged.
+    """
+    if not (options.group or options.member):
+        return None
+    found = choose_member(store, version, alias, options.member)
+    if observer:
+        observer.say(found.choice())
+    return found
+
+
+def check_seen(decision: Decision, options: PromotionOptions) -> None:
+    """Refuse a decision about another holder or with another verdict than the caller has seen."""
+    if options.expected is not ...:
+        check_expected(decision.incumbent, options.expected, decision.candidate, decision.alias)
+    if options.verdict is not None and decision.verdict != options.verdict:
+        raise VerdictChangedError(decision)
+
+
+def refuse(
+    store: Store, decision: Decision, options: PromotionOptions, grounds: Mapping[str, Any]
+) -> NoReturn:
+    """Record that checks failed, unless it is a dry run, and raise PromotionRefusedError."""
+    if not options.dry_run:
+        version, reason = decision.candidate, options.reason
+        action = LedgerAction.REFUSED
+        store.note(action, version.model, version.version, decision.alias, reason, grounds)
+    raise PromotionRefusedError(decision)
 
 
 def rollback(
@@ -308,10 +344,12 @@ def rules_for(store: Store, settings: Settings, alias: str) -> list[SetRule]:
     return applying(alias, store.rules.current(), file_rules(settings))
 
 
-def check_unprotected(rules: Sequence[SetRule], candidate: Version, alias: str) -> None:
+def check_unprotected(
+    rules: Sequence[SetRule], candidate: Version, alias: str, option: str = ""
+) -> None:
     """Raise ApprovalNeededError if a rule says that others approve a promotion."""
     if needed := approvals_needed(rules):
-        raise ApprovalNeededError(candidate, alias, needed)
+        raise ApprovalNeededError(candidate, alias, needed, option)
 
 
 def decide(
@@ -322,13 +360,15 @@ def decide(
     plugins: PluginSet,
     observer: Observer | None,
     warnings: Sequence[str],
+    group: GroupCandidate | None = None,
 ) -> Decision:
     """What the gate says about a version whose files were read, by the present rules."""
     candidate = checked.version
     sources = store.rules.current(), file_rules(settings)
+    holder = find_holder(store, candidate.model, alias)
     return gates.evaluate_gates(
         candidate,
-        find_holder(store, candidate.model, alias),
+        holder,
         alias,
         rules=applying(alias, *sources),
         plugins=plugins,
@@ -341,7 +381,9 @@ def decide(
             *_missing_plugins(store, candidate.model, alias, plugins),
             *_lost_rules(store, alias),
             *rule_warnings(alias, *sources, holders=store.rules.holders),
+            *(group.warnings() if group else ()),
         ],
+        group=GroupPair(group, holder, store, partial(read_group, store)) if group else None,
     )
 
 

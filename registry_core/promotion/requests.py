@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import EllipsisType
 from typing import Any
 
 from registry_core.errors import (
@@ -20,17 +19,20 @@ from registry_core.errors import (
 )
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE
 from registry_core.plugins.manager import PluginSet
-from registry_core.promotion import gates
-from registry_core.promotion.gates import Decision, PromotionRefusedError, VerdictChangedError
+from registry_core.promotion.gates import Decision
+from registry_core.promotion.groups import BY_HAND, GroupCandidate, choose_member, group_size
+from registry_core.promotion.options import PromotionOptions
 from registry_core.promotion.promote import (
     PromotionResult,
-    check_expected,
+    check_seen,
     decide,
+    find_group,
     find_holder,
     notify_plugins,
+    refuse,
     rules_for,
 )
-from registry_core.records import LedgerAction, Promotion, PromotionRequest, Version
+from registry_core.records import Promotion, PromotionRequest, Version
 from registry_core.refs import Ref, check_alias_name
 from registry_core.rules import approvals_needed
 from registry_core.settings import Settings
@@ -62,7 +64,10 @@ class OutdatedRequestError(RefusedError):
     """The alias or its rule changed after a promotion was asked for; it has to be asked again."""
 
     def __init__(self, request: PromotionRequest, why: str) -> None:
-        again = f"mlreg promote {request.ref} {request.alias} --request"
+        group = "--group " if request.group else ""
+        if request.chosen_by == BY_HAND:
+            group = f"--member {request.ref} "
+        again = f"mlreg promote {request.ref} {request.alias} {group}--request"
         super().__init__(
             f"Request {request.number} is outdated: {why}",
             "Nothing was approved. Ask again, on the evidence as it is now.",
@@ -76,43 +81,36 @@ def request_promotion(
     settings: Settings,
     candidate: Version,
     alias: str,
+    options: PromotionOptions,
     *,
     plugins: PluginSet,
-    reason: str = "",
-    force: bool = False,
-    dry_run: bool = False,
     observer: Observer | None = None,
     warnings: Sequence[str] = (),
-    expected: int | EllipsisType | None = ...,
-    verdict: str | None = None,
 ) -> PromotionResult:
     """Ask others to approve the promotion of a version to a protected alias.
 
     Args:
         store: the registry.
         settings: has the rules of plugins.toml.
-        candidate: the version.
+        candidate: the version, or any of the group that is to be promoted.
         alias: the alias.
+        options: how it is asked for; `force` asks for it despite failed checks.
         plugins: their checks are asked.
-        reason: kept in the ledger.
-        force: ask for a promotion despite failed checks; needs a reason.
-        dry_run: decide, and record nothing.
-        observer: is told the progress of a long comparison.
+        observer: is told the progress of a long comparison, and which version of a group is chosen.
         warnings: kept with the decision, before those about rules.
-        expected: the number of the version that has the alias, None for no version; `...` accepts
-            any.
-        verdict: `Decision.verdict` of the decision that the caller has seen; None accepts any.
 
     Raises:
         UsageError: the alias needs no approval, is on the version already, or this was asked for
-            already.
+            already; or there is no such group, or none of its versions can be chosen.
         PromotionRefusedError: a check failed; the ledger has it.
         AliasMovedError: the alias is not on the expected version.
         VerdictChangedError: other checks fail than those that the caller has seen.
         IntegrityError: a file of the version is damaged.
     """
-    gates.check_force(force, reason)
+    options.check_force()
     check_alias_name(alias)
+    group = find_group(store, candidate, alias, options, observer)
+    candidate, option = (group.chosen, f" {group.option}") if group else (candidate, "")
     holder = find_holder(store, candidate.model, alias)
     if holder and holder.version == candidate.version:
         raise UsageError(
@@ -124,25 +122,21 @@ def request_promotion(
         raise UsageError(
             f"'{alias}' is not protected: nobody has to approve a promotion.",
             f"To protect it: mlreg rules set {alias} --approvals 1. Or promote at once:",
-            f"mlreg promote {candidate.ref} {alias}",
+            f"mlreg promote {candidate.ref} {alias}{option}",
         )
     checked = store.check(candidate, keep=[OUTCOMES_FILE])
-    decision = decide(store, settings, checked, alias, plugins, observer, warnings)
-    if expected is not ...:
-        check_expected(decision.incumbent, expected, candidate, alias)
-    if verdict is not None and decision.verdict != verdict:
-        raise VerdictChangedError(decision)
-    evidence = _evidence(decision, force)
-    if decision.failed and not force:
-        if not dry_run:
-            number = candidate.version
-            store.note(LedgerAction.REFUSED, candidate.model, number, alias, reason, evidence)
-        raise PromotionRefusedError(decision)
+    decision = decide(store, settings, checked, alias, plugins, observer, warnings, group)
+    check_seen(decision, options)
+    evidence = _evidence(decision, options.force)
+    if decision.failed and not options.force:
+        refuse(store, decision, options, evidence)
     planned = Promotion(alias, candidate, decision.incumbent)
-    if dry_run:
-        return PromotionResult(planned, decision, force, dry_run)
-    request = store.ask(checked, alias, reason, evidence, decision.incumbent, decision.rule_row)
-    return PromotionResult(planned, decision, force, request=request)
+    if options.dry_run:
+        return PromotionResult(planned, decision, options.force, dry_run=True)
+    request = store.ask(
+        checked, alias, options.reason, evidence, decision.incumbent, decision.rule_row
+    )
+    return PromotionResult(planned, decision, options.force, request=request)
 
 
 def list_requests(store: Store) -> RequestList:
@@ -205,17 +199,14 @@ def approve(
     checked = store.check(candidate, keep=[OUTCOMES_FILE])
     plugins, warnings = find_plugins(candidate)
     alias = request.alias
-    decision = decide(store, settings, checked, alias, plugins, observer, warnings)
-    if verdict is not None and decision.verdict != verdict:
-        raise VerdictChangedError(decision)
+    options = PromotionOptions(reason, request.is_forced, dry_run, verdict=verdict)
+    group = _group_of(store, request, candidate)
+    decision = decide(store, settings, checked, alias, plugins, observer, warnings, group)
+    check_seen(decision, options)
     _check_current(store, request, decision)
     evidence = _evidence(decision, request.is_forced)
     if decision.failed and not request.is_forced:
-        if not dry_run:
-            grounds = {**evidence, "request": number}
-            model, version = candidate.model, candidate.version
-            store.note(LedgerAction.REFUSED, model, version, alias, reason, grounds)
-        raise PromotionRefusedError(decision)
+        refuse(store, decision, options, {**evidence, "request": number})
     result = PromotionResult(
         Promotion(alias, candidate, decision.incumbent),
         decision,
@@ -243,6 +234,18 @@ def approve(
         return result
     notify_plugins(plugins, promotion)
     return replace(result, promotion=promotion)
+
+
+def _group_of(store: Store, request: PromotionRequest, candidate: Version) -> GroupCandidate | None:
+    """The group that a request is about, with the version that was chosen then; None if none."""
+    if not request.group:
+        return None
+    by_hand = candidate if request.chosen_by == BY_HAND else None
+    found = choose_member(store, candidate, request.alias, by_hand)
+    if found.chosen.version != candidate.version:
+        why = f"{found.chosen.ref} is the median version of the group by now."
+        raise OutdatedRequestError(request, why)
+    return found
 
 
 def decline(store: Store, number: int, reason: str) -> PromotionRequest:
@@ -274,6 +277,8 @@ def outdated_reason(store: Store, request: PromotionRequest) -> str:
     if now != before:
         sides = [f"on {ref}" if ref else "on no version" for ref in (now, before)]
         return f"{row.model}@{alias} is {sides[0]}, and was {sides[1]} when it was made."
+    if request.group and group_size(store, candidate) != len(request.group):
+        return f"the group of {request.ref} has more versions than when it was made."
     rule = store.rules.current().get(alias)
     if (rule.row if rule else None) != row.evidence.get("rule_row"):
         return f"the registry's rule for '{alias}' was changed since."

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from registry_core.formatting import as_typed, copy_of
+from registry_core.formatting import as_typed, copy_of, parent_of
 from registry_core.records import MODEL_FILE
 from registry_core.reports.sources import VersionSource
 from registry_core.reports.wording import output_line, signature_lines
@@ -69,6 +69,7 @@ def _model(source: VersionSource) -> dict[str, Any]:
         "manifest-sha256": version.digest,
         "copy-of": copy_of(version.origin) if version.origin else None,
         "weights": manifest.get("weights"),
+        "starts-from": parent_of(manifest) or None,
         "device": manifest.get("environment", {}).get("device"),
         "python": manifest.get("environment", {}).get("python"),
         "platform": manifest.get("environment", {}).get("platform"),

@@ -22,6 +22,7 @@ from registry_core.formatting import (
     epochs_of,
     fraction,
     number,
+    parent_facts,
     size,
     spread,
     stages_line,
@@ -247,6 +248,7 @@ def _training(source: VersionSource) -> Iterable[str]:
         [
             ("preset", version.preset),
             ("seed", str(version.seed)),
+            *parent_facts(manifest),
             *([("picked by", evidence_line(manifest["sweep"]))] if "sweep" in manifest else []),
             ("epochs", epochs),
             *(training_facts(training) if training else ()),

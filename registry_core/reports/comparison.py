@@ -9,8 +9,8 @@ from registry_core.errors import MlregError
 from registry_core.evaluation.comparison import Difference, SideBySide, side_by_side
 from registry_core.evaluation.groups import Group, GroupDifference, group_of
 from registry_core.evaluation.paired_tests import Comparison
+from registry_core.evaluation.wording import format_comparison, format_p_value
 from registry_core.formatting import fraction, signed
-from registry_core.promotion.gates import format_comparison, format_p_value
 from registry_core.reports.changed_hands import changed_hands
 from registry_core.reports.learning import compared_curves, group_curves
 from registry_core.reports.overview import MAX_CLASSES, MAX_SETTINGS

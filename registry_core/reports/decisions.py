@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry_core.evaluation.paired_tests import Comparison
+from registry_core.evaluation.wording import (
+    format_comparison,
+    format_group_choice,
+    format_group_comparison,
+)
 from registry_core.formatting import when
-from registry_core.promotion.gates import format_comparison
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.reports.sources import MAX_EVENTS, ReportSource
 from registry_core.reports.wording import clip, damaged
@@ -90,6 +94,9 @@ def _decision(row: LedgerRow) -> list[Block]:
         facts.append(("request", str(request)))
     if isinstance(approvers := evidence.get("approved_by"), list):
         facts.append(("approved by", ", ".join(map(str, approvers))))
+    group = evidence.get("group")
+    if isinstance(group, Mapping):
+        facts.append(("group", _group(group)))
     blocks: list[Block] = [Facts([(name, clip(value)) for name, value in facts])]
     checks = evidence.get("checks")
     if isinstance(checks, list) and checks:
@@ -129,6 +136,14 @@ def evidence_forced(row: LedgerRow) -> bool:
     return bool(row.evidence.get("forced"))
 
 
+def _group(found: Mapping[str, Any]) -> str:
+    """Which version stands for the group, and how it was chosen."""
+    try:
+        return f"{found['chosen']} stands {format_group_choice(found)}"
+    except (KeyError, TypeError, ValueError):  # a newer mlreg wrote it
+        return "a newer mlreg compared groups"
+
+
 def _comparison(row: LedgerRow, evidence: Mapping[str, Any]) -> str:
     """The paired test against the version that held the alias; empty without one."""
     if reason := evidence.get("not_compared"):
@@ -137,6 +152,11 @@ def _comparison(row: LedgerRow, evidence: Mapping[str, Any]) -> str:
     incumbent = evidence.get("incumbent")
     if not isinstance(found, Mapping) or not incumbent:
         return ""
+    if "versions" in found:
+        try:
+            return f"Against the group of {incumbent}: {format_group_comparison(found)}."
+        except (KeyError, TypeError, ValueError):  # a newer mlreg wrote it
+            return ""
     known = {name: found[name] for name in Comparison.__dataclass_fields__ if name in found}
     try:
         comparison = Comparison(**known)

@@ -15,6 +15,7 @@ from registry_core.formatting import (
     counted,
     epochs_of,
     fraction,
+    parent_facts,
     size,
     stages_line,
     training_facts,
@@ -98,7 +99,7 @@ def _facts(source: ReportSource) -> list[tuple[str, str]]:
     model = version.file(MODEL_FILE) if version else None
     if model:
         facts.append(("model file", size(model.size)))
-    facts += _origin(manifest)
+    facts += [*_origin(manifest), *parent_facts(manifest)]
     seconds = version.seconds if version else manifest.get("seconds") or {}
     if seconds:
         facts.append(("times", stages_line(seconds)))

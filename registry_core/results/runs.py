@@ -38,7 +38,9 @@ class RunPlan(Listing["RunSpec"]):
         return [spec.config.seed for spec in self.specs]
 
     def to_json(self) -> dict[str, Any]:
-        return {**_planned(self.specs[0]), **self._seeds(), "dry_run": True}
+        start = self.specs[0].start_from
+        parent = {} if start is None else {"start_from": start.to_json()}
+        return {**_planned(self.specs[0]), **parent, **self._seeds(), "dry_run": True}
 
     def config_json(self) -> dict[str, Any]:
         """What `--print-config --json` prints."""

@@ -24,6 +24,7 @@ from registry_core.training.fused_batch_norm import fused_normalisation
 from registry_core.training.history_callback import HistoryCallback
 from registry_core.training.phases import phase_line, prepare_phases
 from registry_core.training.pipeline import TrainingBatches, evaluation_batches
+from registry_core.training.replicas import Replicas
 from registry_core.training.resume import CheckpointCallback, read_resume_state
 from registry_core.types import Assembly, Checkpoints, History, Observer, Phase, Schedule
 
@@ -35,6 +36,7 @@ def fit(
     stop: StopRequest,
     checkpoints: Checkpoints,
     create_variables: Callable[[], object],
+    replicas: Replicas,
 ) -> History:
     """Train for the configured epochs, resuming from the last checkpoint if there is one.
 
@@ -45,6 +47,7 @@ def fit(
         stop: checked after every batch.
         checkpoints: where checkpoints are read and written.
         create_variables: makes the model's, the optimizer's and the metrics' variables.
+        replicas: the devices that it is spread over.
 
     Raises:
         TrainingError: the loss or a metric is not finite.
@@ -104,15 +107,16 @@ def fit(
             validation = None if data.validation is None else evaluation_batches(data.validation)
             with fused_normalisation(model):
                 create_variables()
-                model.fit(
-                    batches.dataset,
-                    epochs=end,
-                    initial_epoch=first_epoch,
-                    validation_data=validation,
-                    callbacks=callbacks,
-                    shuffle=False,  # the batches are shuffled as they are made
-                    verbose=0,
-                )
+                with replicas.spread(model):
+                    model.fit(
+                        batches.dataset,
+                        epochs=end,
+                        initial_epoch=first_epoch,
+                        validation_data=validation,
+                        callbacks=callbacks,
+                        shuffle=False,  # the batches are shuffled as they are made
+                        verbose=0,
+                    )
             if model.stop_training or callbacks.is_last_fit:
                 break
             first_epoch = end

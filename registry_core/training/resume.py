@@ -47,6 +47,7 @@ from registry_core.training.random_draws import (
     traced_step,
     unrepeatable_in_step,
 )
+from registry_core.training.replicas import array_of, identities, of_each_device
 from registry_core.types import Checkpoints, NotRepeatable, Observer, Phase
 
 # Interval between checkpoints within an epoch.
@@ -218,7 +219,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._examine_training_step()
         if state is not None and self._resumed.step and epoch == state["epoch"]:
             self._restore(state)
-            _assign(self.model.metrics_variables, state["metrics"], tensors)
+            _assign(self._metrics(), state["metrics"], tensors)
             self._history.before = as_numbers(self.model.get_metrics_result())
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -272,7 +273,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                 self._traced_with = random_states()
                 graph = traced_step(self.model, self._batches.dataset)
         draws = RandomDraws() if graph is None else find_draws(graph)
-        known = {id(each.value) for each in (*self._variables(), *self.model.metrics_variables)}
+        known = identities((*self._variables(), *self._metrics()))
         used = (*draws.generators, *draws.others, *self._batches.draws.others)
         self._other_variables = [each for each in used if id(each) not in known]
         if is_resumed and self._resumed.state is not None and self._other_variables:
@@ -310,7 +311,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             "watch": self._watch.state(),
             "stop_training": bool(self.model.stop_training),
             "variables": _packed_variables(self._variables(), tensors),
-            "metrics": _packed_variables(self.model.metrics_variables, tensors),
+            "metrics": _packed_variables(self._metrics(), tensors),
             "elsewhere": _packed_variables(self._other_variables or (), tensors),
             "callbacks": [saved_state(each, tensors) for each in self._callbacks],
             "callback_types": class_names_of(self._callbacks),
@@ -331,7 +332,10 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def _variables(self) -> list[keras.Variable]:
         found = [*self.model.variables, *self.model.optimizer.variables]
-        return list({id(variable): variable for variable in found}.values())
+        return of_each_device(list({id(variable): variable for variable in found}.values()))
+
+    def _metrics(self) -> list[Any]:
+        return of_each_device(self.model.metrics_variables)
 
 
 def _align_file_callback(
@@ -368,7 +372,7 @@ def _csv_sizes(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, int]:
 
 
 def _packed_variables(variables: Sequence[Any], tensors: list[bytes]) -> list[dict[str, Any]]:
-    return [{"path": _path(each), **pack(_array(each), tensors)} for each in variables]
+    return [{"path": _path(each), **pack(array_of(each), tensors)} for each in variables]
 
 
 def _assign(
@@ -379,7 +383,7 @@ def _assign(
     Raises:
         IntegrityError: number, shapes or dtypes of the variables differ.
     """
-    now = [(str(_array(each).dtype), list(each.shape)) for each in variables]
+    now = [(str(array_of(each).dtype), list(each.shape)) for each in variables]
     then = [(each["array"], each["shape"]) for each in kept]
     if now != then:
         raise IntegrityError(
@@ -388,13 +392,9 @@ def _assign(
             "with.",
         )
     for variable, each in zip(variables, kept, strict=True):
-        dtype = _array(variable).dtype
+        dtype = array_of(variable).dtype
         variable.assign(np.frombuffer(tensors[each["at"]], dtype).reshape(each["shape"]))
 
 
 def _path(variable: Any) -> str:
     return str(variable.path if isinstance(variable, keras.Variable) else variable.name)
-
-
-def _array(variable: Any) -> np.ndarray:
-    return np.asarray(variable.value if isinstance(variable, keras.Variable) else variable)

@@ -33,11 +33,13 @@ from registry_core.training.evaluation import (
     metric_names,
 )
 from registry_core.training.fitting import fit, rate_in_epoch
-from registry_core.training.model_files import check_saved, save_model
+from registry_core.training.model_files import check_saved, load_model, save_model
 from registry_core.training.per_example_loss import per_example_loss
 from registry_core.training.pipeline import evaluation_batches, first_batch, first_examples
 from registry_core.training.precision import PrecisionSettings
 from registry_core.training.prediction import Predictor
+from registry_core.training.random_draws import preserve_random_states
+from registry_core.training.replicas import Replicas, gpu_devices
 from registry_core.training.stream_checks import (
     CheckedStream,
     check_repeatable,
@@ -51,6 +53,7 @@ from registry_core.training.task_outputs import (
     output_misfit,
     yes_threshold,
 )
+from registry_core.training.weights_transfer import take_weights
 from registry_core.types import (
     Assembly,
     Augmentation,
@@ -62,6 +65,7 @@ from registry_core.types import (
     Observer,
     Schedule,
     Split,
+    WeightTransfer,
 )
 
 
@@ -70,14 +74,21 @@ class KerasTrainer:
 
     Args:
         config: the run's configuration.
+        gpus: how many GPUs a fit is spread over; None leaves them to TensorFlow, which uses one.
+
+    Raises:
+        UsageError: there are not as many.
     """
 
     model_type = keras.Model
     callback_type = keras.callbacks.Callback
     _made_before = False
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, gpus: int | None = None) -> None:
         self._config = config
+        self._gpus = gpus
+        devices = gpu_devices(gpus) if gpus and gpus > 1 else ()
+        self._replicas = Replicas(devices, config.deterministic)
         self._streams: list[CheckedStream] = []
         self._task: Task | None = None
         if KerasTrainer._made_before:
@@ -174,6 +185,23 @@ class KerasTrainer:
             inputs, _ = first_examples(assembly.data.train, 2)
             _check_augmentation(assembly.augmentation, inputs)
 
+    def take_weights(self, model: keras.Model, split: Split, path: Path) -> WeightTransfer:
+        """Give a model the weights of a saved one that fit it; see `weights_transfer`.
+
+        Args:
+            model: is built if it is not, and changed in place.
+            split: whose inputs it takes.
+            path: the saved model, checked against its digest.
+
+        Raises:
+            TrainingError: memory ran out.
+        """
+        with _explain_out_of_memory(self._config):
+            if not model.built:
+                model(first_examples(split, 2)[0], training=False)
+            with preserve_random_states():  # a resumed run does not load it
+                return take_weights(model, load_model(path))
+
     def check(self, assembly: Assembly, folder: Path) -> None:
         """Find errors before the first epoch that would otherwise show after the last.
 
@@ -239,6 +267,8 @@ class KerasTrainer:
             Interrupted: a signal asked to stop.
         """
         split = assembly.data.train
+        if self._replicas.count > 1:
+            self._replicas.check_batches(len(split), self._config.batch_size)
         with _explain_out_of_memory(self._config), stream_errors(self._streams):
             return fit(
                 self._config,
@@ -247,6 +277,7 @@ class KerasTrainer:
                 stop,
                 checkpoints,
                 lambda: _create_variables(assembly.model, *first_examples(split, 2)),
+                self._replicas,
             )
 
     def evaluate(self, model: keras.Model, trained: keras.Model, split: Split) -> Evaluation:

@@ -7,17 +7,14 @@ says now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import RedirectResponse, Response
 
 from registry_core.errors import AliasMovedError, MlregError, UsageError
-from registry_core.promotion.gates import (
-    PromotionRefusedError,
-    VerdictChangedError,
-    format_comparison,
-)
+from registry_core.promotion.gates import PromotionRefusedError, VerdictChangedError
 from registry_core.promotion.promote import PromotionResult
 from registry_core.refs import check_alias_name, check_model_name
 from registry_core.rules import others
@@ -39,14 +36,15 @@ def plan_promotion(site: Site, request: Request) -> View:
     version = site.registry.version(reference_of(request))
     alias = request.query_params.get("alias", "").strip()
     if not alias:
-        aliases = site.registry.aliases(version.model)
-        title = f"Promote {version.ref}"
-        return View(
-            "choose_alias.html",
-            {"title": title, "version": version, "aliases": aliases},
-            {"version": version.to_json(), "aliases": dict(aliases)},
-        )
-    return _promotion(site, version, parsed(check_alias_name, alias))
+        return _choose(site, version)
+    alias = parsed(check_alias_name, alias)
+    asked = _group_asked(version, request.query_params)
+    try:
+        return _promotion(site, version, alias, asked)
+    except UsageError as error:  # of the group: there is none, or none of it can be chosen
+        if not asked:
+            raise
+        return _choose(site, version, alias, error)
 
 
 def promote(site: Site, request: Request) -> Response:
@@ -56,6 +54,7 @@ def promote(site: Site, request: Request) -> Response:
     alias = parsed(check_alias_name, form.get("alias", ""))
     if not (verdict := form.get("verdict")):
         raise Malformed(UsageError("The form has no verdict.", "Load the page again."))
+    asked = _group_asked(version, form)
 
     verb = site.registry.promote
     if form.get("request") == "yes":
@@ -65,6 +64,8 @@ def promote(site: Site, request: Request) -> Response:
         return verb(
             version,
             alias,
+            member=asked.member,
+            group=asked.group,
             reason=form.get("reason", "").strip(),
             force=form.get("force") == "yes",
             expected=expected,
@@ -72,9 +73,69 @@ def promote(site: Site, request: Request) -> Response:
         )
 
     def again(error: MlregError) -> View:
-        return _promotion(site, version, alias, error, status_of(request, error), form)
+        return _promotion(site, version, alias, asked, error, status_of(request, error), form)
 
     return _change(site, form, move, again)
+
+
+@dataclass(frozen=True)
+class _GroupAsked:
+    """Whether a version's group is to be promoted, and by which version of it.
+
+    Args:
+        word: as in addresses and forms: empty, `median`, or the number of a version.
+        member: the reference of that version; None is the median one.
+    """
+
+    word: str = ""
+    member: str | None = None
+
+    @property
+    def group(self) -> bool:
+        return bool(self.word)
+
+    def __bool__(self) -> bool:
+        return self.group
+
+
+def _group_asked(version: Version, fields: Mapping[str, str]) -> _GroupAsked:
+    word = fields.get("group", "")
+    if word in ("", "median"):
+        return _GroupAsked(word)
+    if (chosen := number(word)) is None:
+        raise Malformed(UsageError("A group is promoted by a version's number, or by 'median'."))
+    return _GroupAsked(word, f"{version.model}@{chosen}")
+
+
+def _members(site: Site, version: Version) -> Sequence[Version]:
+    """The versions of a version's group; none of a version that was made alone."""
+    if not version.group:
+        return []
+    found = site.registry.group(version.model, version.group).versions
+    return found if len(found) > 1 else []
+
+
+def _choose(
+    site: Site, version: Version, alias: str = "", failure: MlregError | None = None
+) -> View:
+    """The page that asks for the alias, and whether the version's group is promoted."""
+    aliases = site.registry.aliases(version.model)
+    members = _members(site, version)
+    content = {"version": version.to_json(), "aliases": dict(aliases)}
+    usual = "production" if not aliases or "production" in aliases else ""
+    return View(
+        "choose_alias.html",
+        {
+            "title": f"Promote {version.ref}",
+            "version": version,
+            "aliases": aliases,
+            "alias": alias or usual,
+            "members": members,
+            "failure": failure,
+        },
+        content if failure is None else {**content, "error": failure.to_json()},
+        200 if failure is None else 422,
+    )
 
 
 def plan_rollback(site: Site, request: Request) -> View:
@@ -126,6 +187,7 @@ def _promotion(
     site: Site,
     version: Version,
     alias: str,
+    asked: _GroupAsked,
     failure: MlregError | None = None,
     status: int = 200,
     form: Mapping[str, str] | None = None,
@@ -133,7 +195,9 @@ def _promotion(
     """The page of a promotion, with the error of the form that was sent, if it failed."""
     with site.changing:
         try:
-            found = site.registry.promote(version, alias, dry_run=True)
+            found = site.registry.promote(
+                version, alias, member=asked.member, group=asked.group, dry_run=True
+            )
         except PromotionRefusedError as refusal:
             found = PromotionResult.of_refusal(refusal, dry_run=True)
         except MlregError as error:
@@ -143,12 +207,16 @@ def _promotion(
                 "error.html", {"title": "Error", "error": error}, {"error": error.to_json()}, status
             )
     content = found.to_json()
+    members = [] if asked else _members(site, version)
     return View(
         "promote.html",
         {
             **of_decision(found),
-            "title": f"Promote {version.ref} to {alias}",
-            "version": version,
+            "title": f"Promote {found.version.ref} to {alias}{', for its group' if asked else ''}",
+            "version": found.version,
+            "named": version,
+            "group_asked": asked.word,
+            "members": members,
             "alias": alias,
             "is_held": not found.promotion.changed,
             "expected": _expected(found),
@@ -164,14 +232,10 @@ def _promotion(
 def of_decision(found: PromotionResult) -> dict[str, Any]:
     """What a page shows of a decision."""
     decision = found.decision
-    difference = ""
-    if decision and decision.comparison and decision.incumbent:
-        refs = decision.candidate.ref, decision.incumbent.ref
-        difference = format_comparison(decision.comparison, *refs)
     return {
         "found": found,
         "decision": decision,
-        "difference": difference,
+        "difference": decision.difference if decision else "",
         "sources": dict.fromkeys(check.source for check in decision.checks) if decision else {},
         "verdict": decision.verdict if decision else "",
         "approvers": others(found.approvals) if found.approvals else "",

@@ -73,9 +73,9 @@ def test_the_json_is_complete_and_names_the_plugins_code(project):
     record = json.loads(json.dumps(spec.to_json()))
     assert list(record) == [
         "schema", "model", "dataset", "preset", "config", "data_dir", "group", "resumes", "code",
-        "data",
+        "data", "start_from",
     ]  # fmt: skip
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert record["code"] == {"flowers": project.plugins.describe()[0]["code_sha256"]}
     assert record["data"] is None
     assert spec_from_json(project.plugins, record) == spec
@@ -122,7 +122,7 @@ def test_a_resumption_is_a_specification_too(project):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": 2}, "schema 2, not 1"),
+        ({"schema": 1}, "schema 1, not 2"),
         ({"schema": None}, "schema None"),
         ({"config": [1]}, "no valid config"),
         ({"group": None}, "no valid group"),

@@ -7,13 +7,9 @@ from fakes import TABLE_PLUGIN, write_project
 
 from registry_core.errors import PluginError, UsageError
 from registry_core.plugins.manager import KnownPlugins
-from registry_core.promotion.gates import (
-    Check,
-    Decision,
-    PromotionRefusedError,
-    check_force,
-    evaluate_gates,
-)
+from registry_core.promotion.gates import Decision, PromotionRefusedError, evaluate_gates
+from registry_core.promotion.options import PromotionOptions
+from registry_core.promotion.pairs import Check
 from registry_core.records import Objection, Version
 
 ACCURATE = """
@@ -146,9 +142,9 @@ def test_force_that_overrules_nothing_is_not_recorded_as_force():
 def test_force_needs_a_reason(reason):
     """Without force, no reason is needed."""
     with pytest.raises(UsageError, match="--force needs a reason"):
-        check_force(True, reason)
-    check_force(False, reason)
-    check_force(True, "measured by hand")
+        PromotionOptions(reason, force=True).check_force()
+    PromotionOptions(reason).check_force()
+    PromotionOptions("measured by hand", force=True).check_force()
 
 
 def test_a_refusal_says_what_failed_and_how_to_overrule():

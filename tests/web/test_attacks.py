@@ -29,7 +29,7 @@ READ = {
     "/": ["after"],
     "/models/{name}": ["where", "preset", "tag", "sort", "after"],
     "/models/{name}/{selector}": ["moved"],
-    "/models/{name}/{selector}/promote": ["alias"],
+    "/models/{name}/{selector}/promote": ["alias", "group"],
     "/compare": ["ref"],
     "/ledger": ["model", "alias", "before"],
     "/runs": ["after"],

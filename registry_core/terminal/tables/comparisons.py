@@ -35,7 +35,7 @@ def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
         compared: the versions and their differences.
         wide: show one table, however many versions there are and however narrow the terminal is.
     """
-    from registry_core.promotion.gates import format_comparison
+    from registry_core.evaluation.wording import format_comparison
 
     console = stdout()
     columns = [version.ref for version in compared.versions]
@@ -119,7 +119,7 @@ def _show_groups(groups: Sequence[Group], differences: Sequence[GroupDifference]
 
 
 def _format_difference(metric: str, found: MeanDifference) -> str:
-    from registry_core.promotion.gates import format_p_value
+    from registry_core.evaluation.wording import format_p_value
 
     difference = signed(metric, found.difference)
     if found.low is None or found.high is None or found.p_value is None:

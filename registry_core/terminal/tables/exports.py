@@ -49,7 +49,7 @@ def _difference(check: ExportCheck) -> str:
 
 
 def _int8(test: QuantizedTest) -> list[str]:
-    from registry_core.promotion.gates import format_comparison
+    from registry_core.evaluation.wording import format_comparison
 
     because = f", because {test.reason}" if test.reason else ""
     lines = [f"8-bit integers: {test.method} quantisation{because}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from registry_core.formatting import copy_of, literal
 from registry_core.records import LedgerAction, LedgerRow, Origin
@@ -55,16 +55,16 @@ def _what(row: LedgerRow) -> str:
     subject = row.model if row.version is None else f"{row.model}@{row.version}"
     before = f" (before: {row.previous})" if row.previous else ""
     if row.action == LedgerAction.PROMOTED:
-        return f"{subject} became {row.alias}{before}"
+        return f"{subject} became {row.alias}{before}{_group(row)}"
     if row.action == LedgerAction.ROLLED_BACK:
         return f"{row.alias} went back to {subject}{before}"
     if row.action == LedgerAction.REBUILT:
         return "the index was rebuilt"
     if row.action == LedgerAction.REFUSED:
-        return f"{subject} was refused as {row.alias}"
+        return f"{subject} was refused as {row.alias}{_group(row)}"
     if row.action in (LedgerAction.REQUESTED, LedgerAction.APPROVED, LedgerAction.DECLINED):
         number = row.evidence.get("request", row.number)
-        return f"{subject} was {row.action} as {row.alias} (request {number})"
+        return f"{subject} was {row.action} as {row.alias} (request {number}){_group(row)}"
     if row.action == LedgerAction.RELEASED:
         return f"{row.model}@{row.alias} was deleted; it was {subject}"
     if row.action == LedgerAction.TAGGED:
@@ -74,6 +74,19 @@ def _what(row: LedgerRow) -> str:
     if origin := Origin.from_json(row.evidence.get("origin")):
         return f"{subject} was {row.action}, a copy of {copy_of(origin)}"
     return f"{subject} was {row.action}"
+
+
+def _group(row: LedgerRow) -> str:
+    """`, for its group …` where a decision was about one."""
+    found = row.evidence.get("group")
+    if not isinstance(found, Mapping):
+        return ""
+    from registry_core.evaluation.wording import format_group_choice
+
+    try:
+        return f", {format_group_choice(found)}"
+    except (KeyError, TypeError, ValueError):  # a newer mlreg wrote it
+        return ", for its group"
 
 
 def _what_of_rule(row: LedgerRow) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from registry_core.formatting import counted, fraction, literal, signed, when
+from registry_core.formatting import counted, fraction, literal, signed, spread, when
 from registry_core.rules import others
 from registry_core.terminal.output import stdout
 from registry_core.terminal.tables.table import Column, Table, key_column, new_table, time_cell
 from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
-    from registry_core.promotion.gates import Check, Decision
+    from registry_core.promotion.gates import Decision
+    from registry_core.promotion.group_gates import GroupEvidence
+    from registry_core.promotion.pairs import Check
     from registry_core.records import Promotion, PromotionRequest, Version
     from registry_core.rules import PromotionRule, RuleChange, SetRule
 
@@ -21,14 +23,10 @@ def show_decision(decision: Decision) -> None:
     """Show both versions' metrics, their difference, and the checks of each rule."""
     console = stdout()
     show_metrics(decision.candidate, decision.incumbent, decision.alias)
-    if decision.comparison and not decision.fingerprint:
-        from registry_core.promotion.gates import format_comparison
-
-        assert decision.incumbent is not None  # noqa: S101 - there was one to compare with
-        line = format_comparison(
-            decision.comparison, decision.candidate.ref, decision.incumbent.ref
-        )
-        console.print(safe_text(f"difference: {line}"))
+    if decision.group:
+        _show_group(decision.group)
+    if decision.difference and not decision.fingerprint:
+        console.print(safe_text(f"difference: {decision.difference}"))
     elif decision.not_compared and not _is_shown_by_a_check(decision):
         console.print(safe_text(f"not compared: {decision.not_compared}"))
     if not decision.rules:
@@ -41,6 +39,28 @@ def show_decision(decision: Decision) -> None:
     if decision.approvals:
         line = f"'{decision.alias}' is protected: {others(decision.approvals)} must approve."
         console.print(safe_text(line))
+
+
+def _show_group(evidence: GroupEvidence) -> None:
+    """Show the values of a group's versions, which of them is chosen, and both groups' means."""
+    candidate, recorded = evidence.candidate, evidence.candidate.recorded
+    metric, values = recorded.objective.metric, candidate.values or {}
+    by = [Column(candidate.metric)] if candidate.metric else []
+    table = new_table(key_column("version"), Column("seed"), *by, Column(metric), Column(""))
+    for each in recorded.versions:
+        value = values.get(each.version)
+        table.add_row(
+            safe_text(each.ref, "bold"),
+            safe_text(str(each.seed)),
+            *([safe_text(_value(candidate.metric, value))] if by else []),
+            safe_text(_value(metric, each.metrics.get(metric))),
+            safe_text(candidate.note(each), "green"),
+        )
+    stdout().print(table)
+    for side in (recorded, evidence.incumbent):
+        if side and metric in side.group.metrics:
+            mean = spread(metric, side.group.metrics[metric])
+            stdout().print(safe_text(f"{side.name}: mean {metric} {mean}"))
 
 
 def show_metrics(version: Version, holder: Version | None, alias: str) -> None:
@@ -110,7 +130,7 @@ def show_requests(requests: Sequence[PromotionRequest], wide: bool = False) -> N
         state = f"{len(each.approvals)} of {each.needed}"
         table.add_row(
             safe_text(str(each.number), "bold"),
-            safe_text(each.ref, "bold"),
+            safe_text(f"{each.ref}{_chosen(each)}", "bold"),
             safe_text(each.alias, "green"),
             safe_text(each.incumbent or ""),
             safe_text("outdated", "yellow") if each.outdated else safe_text(state),
@@ -123,6 +143,11 @@ def show_requests(requests: Sequence[PromotionRequest], wide: bool = False) -> N
         if each.outdated:
             line = f"Request {each.number} is outdated: {each.outdated}"
             stdout().print(safe_text(line, "yellow"))
+
+
+def _chosen(request: PromotionRequest) -> str:
+    """` for its group of 5`; empty for a version alone."""
+    return f" for its group of {len(request.group)}" if request.group else ""
 
 
 def show_rules(

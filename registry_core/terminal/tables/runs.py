@@ -94,7 +94,7 @@ def _started(run: str) -> str:
 
 def show_reproduction(found: Reproduction) -> None:
     """Show the verdict, measured and recorded metrics, what changed, and what was compared."""
-    from registry_core.promotion.gates import format_comparison
+    from registry_core.evaluation.wording import format_comparison
 
     console = stdout()
     ref = found.version.ref
@@ -136,7 +136,7 @@ def show_reproduction(found: Reproduction) -> None:
 
 def show_reevaluation(found: Reevaluation) -> None:
     """Show measured and recorded metrics, and the verdict."""
-    from registry_core.promotion.gates import format_comparison
+    from registry_core.evaluation.wording import format_comparison
 
     what = f"{found.version.ref} on {found.examples:,} {found.split} examples"
     recorded = [key_column("recorded")] if found.recorded else []
