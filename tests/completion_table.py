@@ -46,6 +46,13 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg run flowers --from fl", REFERENCES),
     ("mlreg run flowers --data-dir so", ["sound.keras"]),
     ("mlreg run flowers --epochs ", []),
+    ("mlreg sweep fl", ["flowers"]),
+    ("mlreg sweep flowers --preset ", ["baseline", "quick"]),
+    ("mlreg sweep flowers -p un", ["units="]),
+    ("mlreg sweep flowers --sampler ", ["tpe", "random", "grid"]),
+    ("mlreg sweep flowers --prune ", ["median", "hyperband"]),
+    ("mlreg sweep flowers --name tr", ["trees"]),
+    ("mlreg sweep flowers --data-dir so", ["sound.keras"]),
     ("mlreg runs --discard ", []),  # filled by name_runs
     ("mlreg resume ", []),  # filled by name_runs
     ("mlreg resume --data-dir so", ["sound.keras"]),

@@ -276,6 +276,7 @@ _FILES = {
     "run": "runs",
     "sweep": "sweep",
     "runs": "resume",
+    "sweeps": "sweeps",
     "resume": "resume",
     "reproduce": "resume",
     "list": "versions",
@@ -320,6 +321,8 @@ _FILES = {
 PANELS = {
     "Train": ("run", "sweep", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history", "report", "ui"),
+    "Train": ("run", "runs", "resume", "reproduce"),
+    "Look": ("list", "show", "compare", "history", "sweeps", "report", "ui"),
     "Release": (
         *("promote", "rollback", "alias", "tag", "rules"),
         *("requests", "approve", "decline", "notify", "sign"),

@@ -96,6 +96,21 @@ def _many_references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]
     return [*_selectors(words[-1]), *found] if bare else found
 
 
+def _references_or_sweep(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    """References, and as the first word the ids of sweeps."""
+    sweeps = [] if typed["reference"] else _registry().sweep_ids()
+    return [*_references(typed, incomplete), *sweeps]
+
+
+def _sweeps(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    return _registry().sweep_ids()
+
+
+def _many_references_or_sweep(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    sweeps = [] if typed["references"] else _registry().sweep_ids()
+    return [*_many_references(typed, incomplete), *sweeps]
+
+
 def _versions_and_registry(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     """References, and after the first word remotes; folders where nothing fits."""
     from registry_core.settings import find_settings
@@ -203,22 +218,15 @@ def _new_models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _resumable(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    from registry_core.sweeps.state import sweep_ids
-
     runs = [run for run in _stopped_runs() if run.record and not run.record.get("sweep")]
-    return [*sweep_ids(_registry().store), *(run.id for run in runs)]
+    return [*_registry().sweep_ids(), *(run.id for run in runs)]
 
 
 def _sweepable(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.settings import find_settings
 
-    return [*find_settings().sweeps, *_known_plugins().datasets, *_sweeps()]
-
-
-def _sweeps() -> list[str]:
-    from registry_core.sweeps.state import sweep_ids
-
-    return [sweep[-8:] for sweep in sweep_ids(_registry().store)]
+    known = [*find_settings().sweeps, *_known_plugins().datasets]
+    return [*known, *_registry().sweep_ids()]
 
 
 def _samplers(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
@@ -348,6 +356,9 @@ _COMPLETERS: dict[str, _Complete] = {
     "limits": _limits,
     "versus": _versus,
     "new models": _new_models,
+    "references or a sweep": _references_or_sweep,
+    "many references or a sweep": _many_references_or_sweep,
+    "sweeps": _sweeps,
     "resumable runs": _resumable,
     "stopped runs": _stopped,
     "datasets": _datasets,

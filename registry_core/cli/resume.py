@@ -102,7 +102,7 @@ def resume(
     """
     registry = session.open(needs_versions=False)
     if (sweep := registry.stopped_sweep(run)) is not None:
-        from registry_core.cli.sweep import resume_and_show
+        from registry_core.cli.swept import resume_and_show
 
         resume_and_show(registry, sweep.id, as_json, quiet)
         return

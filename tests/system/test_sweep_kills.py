@@ -64,13 +64,15 @@ def killed_and_resumed(words, kills, seconds, **where):
     for _ in range(kills):
         again = ["resume"] if begun else words
         with start(*where.get("before", ()), *again, **where["how"]) as process:
+            while not begun and process.poll() is None:  # until there is a sweep to resume
+                begun = bool(Store(where["folder"]).sweeps.ids())
+                time.sleep(0.05)
             try:
                 process.wait(draw.uniform(0.3, 1.7) * seconds / kills)
             except subprocess.TimeoutExpired:
                 process.kill()
                 killed += 1
             process.communicate()
-        begun = begun or bool(Store(where["folder"]).sweeps.ids())
         if process.returncode == 0:
             break
     return killed
