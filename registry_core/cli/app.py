@@ -320,8 +320,6 @@ _FILES = {
 # The help page: each panel's commands in order; every command is in one, as a test holds.
 PANELS = {
     "Train": ("run", "sweep", "runs", "resume", "reproduce"),
-    "Look": ("list", "show", "compare", "history", "report", "ui"),
-    "Train": ("run", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history", "sweeps", "report", "ui"),
     "Release": (
         *("promote", "rollback", "alias", "tag", "rules"),
