@@ -62,7 +62,7 @@ class RegistrySweeper(RegistryRunner):
             watchers: hear of it; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
             choices: `trials`, `sampler`, `metric`, `prune`, `minutes`, `register`, `confirm`,
-                `parallel`, as fields of `SweepChoices`.
+                `placement`, as fields of `SweepChoices`.
 
         Returns:
             The sweep; its `registered` says which version its winner became.

@@ -27,6 +27,7 @@ from registry_core.errors import (
     is_unicode,
 )
 from registry_core.evaluation.recorded import read_per_example_results
+from registry_core.executors.interface import HERE, Placement
 from registry_core.exports.export import ExportData
 from registry_core.formatting import registration
 from registry_core.lifecycle import run as lifecycle
@@ -42,6 +43,7 @@ from registry_core.lifecycle.reproduce import (
     EphemeralWorkspace,
     Reproduction,
     check_reproducible,
+    compare_retrained,
     reproduce,
 )
 from registry_core.lifecycle.seeds import Place, plan_group, run_group
@@ -161,6 +163,22 @@ class Runner:
 
         return run_group(specs, run_one)
 
+    def run_placed(
+        self,
+        specs: Sequence[RunSpec],
+        plugins: PluginSet,
+        placement: Placement,
+        observe_each: ObserveEach | None = None,
+        tensorboard: Path | None = None,
+    ) -> list[Version]:
+        """Train and register versions in processes of their own, or on a cluster."""
+        from registry_core.executors.runs import run_all
+
+        if placement.on == "local":
+            _check_training()
+        context = replace(self._context(plugins), tensorboard=tensorboard)
+        return run_all(specs, self.store, self.settings, context, placement, observe_each)
+
     def resume(
         self,
         stopped: UnfinishedRun,
@@ -183,7 +201,11 @@ class Runner:
         custom_code.check_here(f"Run {stopped.id}", stopped.record, self.settings)
         plugins = KnownPlugins(self.settings).load(stopped.record["dataset"])
         spec = spec_from_run(plugins, stopped, _path(data_dir))
-        return self.run(spec, plugins, self._logs_of(stopped, tensorboard))
+        logs = self._logs_of(stopped, tensorboard)
+        placement = placement_of(stopped)
+        if placement.is_here:
+            return self.run(spec, plugins, logs)
+        return self.run_placed([spec], plugins, placement, None, logs)[0]
 
     def _logs_of(self, stopped: UnfinishedRun, tensorboard: str | Path | None) -> Path | None:
         """The folder for the TensorBoard log of a resumed run."""
@@ -197,7 +219,11 @@ class Runner:
             return None
 
     def reproduce(
-        self, version: Version, overrides: Mapping[str, Any] | None, data_dir: str | Path | None
+        self,
+        version: Version,
+        overrides: Mapping[str, Any] | None,
+        data_dir: str | Path | None,
+        placement: Placement | None = None,
     ) -> Reproduction:
         """Train a version again, compare it with its record, and register nothing."""
         manifest = self.store.manifest(version)
@@ -207,8 +233,17 @@ class Runner:
         spec = spec_from_record(plugins, manifest, _path(data_dir), overrides)
         if spec.start_from is not None:
             find_parent(self.store, spec.start_from)  # UsageError before the data is loaded
-        _check_training()
+        placement = placement or HERE
+        if placement.on == "local":
+            _check_training()
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
+        if not placement.is_here:
+            from registry_core.executors.runs import retrain
+
+            context = self._context(plugins)
+            self.interrupts.outcome = "Nothing was changed."
+            found = retrain(spec, self.store, self.settings, context, placement)
+            return compare_retrained(found, recorded, context)
         with tempfile.TemporaryDirectory() as folder:
             workspace = EphemeralWorkspace(Path(folder))
             return reproduce(spec, recorded, workspace, self._context(plugins))
@@ -373,6 +408,14 @@ def log_folder(given: str | Path | None) -> Path | None:
             "Name a folder that you may write to.",
         ) from error
     return folder
+
+
+def placement_of(stopped: UnfinishedRun) -> Placement:
+    """Where a stopped run goes on: on this machine, with as many cores and GPUs as it had."""
+    recorded = stopped.record.get("resources")
+    if not isinstance(recorded, dict):
+        return HERE
+    return Placement(cpus=recorded.get("cpus"), gpus=recorded.get("gpus"))
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from registry_core.registry import Registry
 
 OUTPUT = "Output"
+PLACE = "Where it runs"
 GLOBAL = "Global options"
 
 _REGISTRY_HELP = "Use the registry in this folder."
@@ -90,6 +91,7 @@ class Commands(typer.Typer):
             "context_settings": {"help_option_names": ["-h", "--help"]},
         }
         super().__init__(**(defaults | options))
+        self._made: tuple[int, Any] | None = None
 
     def command(
         self, name: str | None = None, *, examples: Sequence[str] = (), **options: Any
@@ -103,6 +105,13 @@ class Commands(typer.Typer):
         """
         options.setdefault("epilog", "\n".join(examples) or None)
         return super().command(name, cls=_Command, **options)
+
+    def click_command(self) -> Any:
+        """The Click command of what has been registered; made again only when there is more."""
+        size = len(self.registered_commands) + len(self.registered_groups)
+        if self._made is None or self._made[0] != size:
+            self._made = (size, typer.main.get_command(self))
+        return self._made[1]
 
 
 class DefaultGroup(_Group):

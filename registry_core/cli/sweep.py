@@ -9,12 +9,17 @@ import typer
 
 from registry_core.cli.app import app, completed_by, session
 from registry_core.cli.options import (
+    CpusOption,
     DataDirOption,
     DryRunOption,
+    GpusOption,
     JsonOption,
     NameOption,
+    OnOption,
+    ParallelOption,
     PresetOption,
     QuietOption,
+    StallOption,
     finite,
 )
 from registry_core.cli.swept import resume_and_show, show_done
@@ -90,6 +95,11 @@ def sweep(
         int | None,
         typer.Option(metavar="K", help="Train the winner with K other seeds."),
     ] = None,
+    on: OnOption = "local",
+    parallel: ParallelOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+    stall_minutes: StallOption = None,
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="Train for N epochs; short for -p epochs=N.")
     ] = None,
@@ -107,7 +117,7 @@ def sweep(
     Trials are compared on validation examples alone; only the winner is measured on the test
     split. A stopped sweep can be resumed.
     """
-    given = {
+    given: dict[str, Any] = {
         "trials": trials,
         "sampler": sampler,
         "metric": metric,
@@ -131,7 +141,12 @@ def sweep(
         options = {key: value for key, value in named.options.items() if key in _CHOICES}
         chosen = {**options, **chosen, "name": what}
         chosen["register"] = str(chosen.get("register", "best"))
+        parallel = parallel or chosen.get("parallel")
+        chosen.pop("parallel", None)
+    from registry_core.executors.interface import Placement
+
     arguments: dict[str, Any] = {
+        "placement": Placement(on, parallel, cpus, gpus, stall_minutes),
         "overrides": overrides,
         "name": model,
         "data_dir": data_dir,
