@@ -102,10 +102,6 @@ def _references_or_sweep(typed: Mapping[str, Any], incomplete: str) -> Iterable[
     return [*_references(typed, incomplete), *sweeps]
 
 
-def _sweeps(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    return _registry().sweep_ids()
-
-
 def _many_references_or_sweep(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     sweeps = [] if typed["references"] else _registry().sweep_ids()
     return [*_many_references(typed, incomplete), *sweeps]
@@ -358,7 +354,6 @@ _COMPLETERS: dict[str, _Complete] = {
     "new models": _new_models,
     "references or a sweep": _references_or_sweep,
     "many references or a sweep": _many_references_or_sweep,
-    "sweeps": _sweeps,
     "resumable runs": _resumable,
     "stopped runs": _stopped,
     "datasets": _datasets,

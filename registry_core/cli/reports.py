@@ -32,8 +32,8 @@ def report(
     references: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL@VERSION...|SWEEP",
-            help="A version; with more, all against the first. Or a sweep.",
+            metavar="MODEL@VERSION...",
+            help="A version; with more, all against the first; or a sweep.",
             autocompletion=completed_by("many references or a sweep"),
         ),
     ],
@@ -54,14 +54,14 @@ def report(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a report of a version, of several compared, or of a sweep.
+    """Write a report of a version, of several, or of a sweep.
 
     The report is one HTML file that needs no network: curves, mistakes, data, settings, promotion
     checks. Without -o, its name is made of the model and the numbers. With --json, the content is
     printed, and written only with -o or --open. If a damaged file leaves it incomplete, it is
     written all the same, and the exit status is 6.
     """
-    from registry_core.cli.sweeps import may_name_sweep, sweep_named
+    from registry_core.cli.sweep_names import may_name_sweep, sweep_named
     from registry_core.terminal.progress import report_progress
 
     with report_progress() as observer:

@@ -216,8 +216,8 @@ def show(
     reference: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL[@VERSION]|SWEEP",
-            help="As in cifar10@3, cifar10@production; or a sweep's id, or its end.",
+            metavar="MODEL[@VERSION]",
+            help="As in cifar10@3, cifar10@production; or a sweep's id.",
             autocompletion=completed_by("references or a sweep"),
         ),
     ],
@@ -229,12 +229,12 @@ def show(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show a version: metrics, settings, mistakes, files; or a sweep.
+    """Show a version: metrics, settings, mistakes; or a sweep.
 
     A sweep is named by its id or the end of it, as `mlreg sweeps` shows it; its trials are sorted
     by value. With --open, the report is opened in a browser, too.
     """
-    from registry_core.cli.sweeps import may_name_sweep, show_named_sweep, sweep_named
+    from registry_core.cli.sweep_names import may_name_sweep, show_named_sweep, sweep_named
 
     registry = session.open(needs_versions=log or not may_name_sweep(reference))
     if log:
