@@ -54,6 +54,7 @@ class RegistryRunner(RegistryPredictor):
         data_dir: str | Path | None = None,
         start_from: Reference | None = None,
         tensorboard: str | Path | None = None,
+        gpus: int | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
@@ -68,6 +69,7 @@ class RegistryRunner(RegistryPredictor):
             start_from: the version whose weights the model starts with, where names and shapes
                 fit; None starts with its own.
             tensorboard: a folder for its TensorBoard log; None writes none.
+            gpus: how many GPUs to train on; None leaves them to TensorFlow, which uses one.
             observer: receives progress and warnings; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
 
@@ -80,7 +82,7 @@ class RegistryRunner(RegistryPredictor):
         parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings, observer, interrupts) as ready:
             (spec,), plugins = ready.plan(dataset, preset, overrides, None, name, data_dir, parent)
-            return ready.run(spec, plugins, log_folder(tensorboard))
+            return ready.run(spec, plugins, log_folder(tensorboard), gpus)
 
     def run_group(
         self,
@@ -93,6 +95,7 @@ class RegistryRunner(RegistryPredictor):
         data_dir: str | Path | None = None,
         start_from: Reference | None = None,
         tensorboard: str | Path | None = None,
+        gpus: int | None = None,
         observe_each: ObserveEach | None = None,
         interrupts: StopRequest | None = None,
     ) -> results.RegisteredGroup:
@@ -111,7 +114,7 @@ class RegistryRunner(RegistryPredictor):
         with runner(self.store, self.settings, None, interrupts) as ready:
             specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir, parent)
             logs = log_folder(tensorboard)
-            versions = ready.run_group(specs, plugins, observe_each, logs)
+            versions = ready.run_group(specs, plugins, observe_each, logs, gpus)
         return results.RegisteredGroup(versions, self.place.name, metrics_of(versions))
 
     def resume(

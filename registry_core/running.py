@@ -69,11 +69,22 @@ _LEAST_YEAR = 1981
 ObserveEach = Callable[[Place], AbstractContextManager[Observer]]
 
 
-def load_backend(config: RunConfig) -> TrainingBackend:
-    """The Keras backend for a run's configuration."""
+def load_backend(config: RunConfig, gpus: int | None = None) -> TrainingBackend:
+    """The Keras backend for a run's configuration.
+
+    Args:
+        config: of the run.
+        gpus: how many GPUs it trains on; None leaves them to TensorFlow, which uses one.
+    """
     from registry_core.training import KerasBackend  # TensorFlow loads here
 
-    return KerasBackend(config)
+    return KerasBackend(config, gpus)
+
+
+def backend_on(gpus: int | None) -> Callable[[RunConfig], TrainingBackend]:
+    """Loads the backend of a run on this many GPUs."""
+    # a backend that takes no GPUs can stand in for it
+    return load_backend if gpus is None else partial(load_backend, gpus=gpus)
 
 
 # Draws the figures of a dataset whose plugin has no report; tests draw none.
@@ -135,10 +146,16 @@ class Runner:
             spec = replace(spec, start_from=start_from_version(parent))
         return [spec] if seeds is None else plan_group(spec, seeds), plugins
 
-    def run(self, spec: RunSpec, plugins: PluginSet, tensorboard: Path | None = None) -> Version:
-        """Train and register one version; `tensorboard` gets its log."""
+    def run(
+        self,
+        spec: RunSpec,
+        plugins: PluginSet,
+        tensorboard: Path | None = None,
+        gpus: int | None = None,
+    ) -> Version:
+        """Train and register one version, on this many GPUs; `tensorboard` gets its log."""
         _check_training()
-        context = replace(self._context(plugins), tensorboard=tensorboard)
+        context = replace(self._context(plugins, gpus), tensorboard=tensorboard)
         return lifecycle.run(spec, self.store, context)
 
     def run_group(
@@ -147,10 +164,14 @@ class Runner:
         plugins: PluginSet,
         observe_each: ObserveEach | None,
         tensorboard: Path | None = None,
+        gpus: int | None = None,
     ) -> list[Version]:
-        """Train and register one version for each seed; `tensorboard` gets a log of each."""
+        """Train and register one version for each seed; `tensorboard` gets a log of each.
+
+        Each trains on this many GPUs.
+        """
         _check_training()
-        of_all = replace(self._context(plugins), tensorboard=tensorboard)
+        of_all = replace(self._context(plugins, gpus), tensorboard=tensorboard)
 
         def run_one(spec: RunSpec, place: Place) -> Version:
             with observe_each(place) if observe_each else nullcontext(self.observer) as observer:
@@ -183,7 +204,8 @@ class Runner:
         custom_code.check_here(f"Run {stopped.id}", stopped.record, self.settings)
         plugins = KnownPlugins(self.settings).load(stopped.record["dataset"])
         spec = spec_from_run(plugins, stopped, _path(data_dir))
-        return self.run(spec, plugins, self._logs_of(stopped, tensorboard))
+        logs = self._logs_of(stopped, tensorboard)
+        return self.run(spec, plugins, logs, recorded_gpus(stopped.record))
 
     def _logs_of(self, stopped: UnfinishedRun, tensorboard: str | Path | None) -> Path | None:
         """The folder for the TensorBoard log of a resumed run."""
@@ -211,7 +233,22 @@ class Runner:
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
         with tempfile.TemporaryDirectory() as folder:
             workspace = EphemeralWorkspace(Path(folder))
-            return reproduce(spec, recorded, workspace, self._context(plugins))
+            context = replace(
+                self._context(plugins), load_backend=self._on_as_many(recorded_gpus(manifest))
+            )
+            return reproduce(spec, recorded, workspace, context)
+
+    def _on_as_many(self, gpus: int | None) -> Callable[[RunConfig], TrainingBackend]:
+        """Loads the backend on this many GPUs, or with a warning on what is here."""
+
+        def load(config: RunConfig) -> TrainingBackend:
+            try:
+                return backend_on(gpus)(config)
+            except UsageError as error:
+                self.observer.warn(f"{error.what} The version was trained on {gpus}.")
+                return load_backend(config)
+
+        return load
 
     def evaluate(
         self,
@@ -322,10 +359,10 @@ class Runner:
         """What a run with these plugins needs."""
         return self._context(plugins)
 
-    def _context(self, plugins: PluginSet) -> RunContext:
+    def _context(self, plugins: PluginSet, gpus: int | None = None) -> RunContext:
         return RunContext(
             plugins,
-            load_backend,
+            backend_on(gpus),
             self.observer,
             self.interrupts,
             self.settings.folder,
@@ -373,6 +410,12 @@ def log_folder(given: str | Path | None) -> Path | None:
             "Name a folder that you may write to.",
         ) from error
     return folder
+
+
+def recorded_gpus(record: Mapping[str, Any]) -> int | None:
+    """How many GPUs a run or a version was to train on; None if that was left to TensorFlow."""
+    gpus = (record.get("environment") or {}).get("gpus")
+    return gpus if isinstance(gpus, int) and not isinstance(gpus, bool) and gpus > 0 else None
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -122,6 +122,11 @@ FromOption = Annotated[
     ),
 ]
 
+GpusOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Use N GPUs for each run; it trains on all of them."),
+]
+
 NameOption = Annotated[
     str | None,
     typer.Option(

@@ -18,6 +18,7 @@ from registry_core.cli.options import (
     DatasetArgument,
     DryRunOption,
     FromOption,
+    GpusOption,
     JsonOption,
     NameOption,
     OpenOption,
@@ -65,6 +66,7 @@ def run(
     start_from: FromOption = None,
     name: NameOption = None,
     data_dir: DataDirOption = None,
+    gpus: GpusOption = None,
     tensorboard: TensorboardOption = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the settings, and do not train.")
@@ -110,6 +112,7 @@ def run(
                 preset,
                 seeds=seeds,
                 tensorboard=tensorboard,
+                gpus=gpus,
                 observe_each=_observer_of_each(quiet),
                 interrupts=interrupts,
                 **what,
@@ -121,6 +124,7 @@ def run(
                 dataset,
                 preset,
                 tensorboard=tensorboard,
+                gpus=gpus,
                 observer=observer,
                 interrupts=interrupts,
                 **what,
