@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from registry_core.errors import UsageError as UsageError
     from registry_core.evaluation.beliefs import Prediction as Prediction
     from registry_core.evaluation.comparison import SideBySide as SideBySide
+    from registry_core.executors.interface import Placement as Placement
     from registry_core.lifecycle.predict import Predictions as Predictions
     from registry_core.plugins.hookspecs import hookimpl as hookimpl
     from registry_core.process.requirements import MissingLibraryError as MissingLibraryError
@@ -125,6 +126,7 @@ _MODULES = {
     "UsageError": "errors",
     "Prediction": "evaluation.beliefs",
     "SideBySide": "evaluation.comparison",
+    "Placement": "executors.interface",
     "Predictions": "lifecycle.predict",
     "hookimpl": "plugins.hookspecs",
     "MissingLibraryError": "process.requirements",

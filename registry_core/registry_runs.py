@@ -14,6 +14,7 @@ from registry_core.registry_lists import Reference
 from registry_core.registry_predict import RegistryPredictor
 
 if TYPE_CHECKING:
+    from registry_core.executors.interface import Placement
     from registry_core.lifecycle.reevaluate import Reevaluation
     from registry_core.lifecycle.reproduce import Reproduction
     from registry_core.process.interrupts import StopRequest
@@ -54,7 +55,7 @@ class RegistryRunner(RegistryPredictor):
         data_dir: str | Path | None = None,
         start_from: Reference | None = None,
         tensorboard: str | Path | None = None,
-        gpus: int | None = None,
+        placement: Placement | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Version:
@@ -69,7 +70,7 @@ class RegistryRunner(RegistryPredictor):
             start_from: the version whose weights the model starts with, where names and shapes
                 fit; None starts with its own.
             tensorboard: a folder for its TensorBoard log; None writes none.
-            gpus: how many GPUs to train on; None leaves them to TensorFlow, which uses one.
+            placement: where it runs, and what it gets; None is this process.
             observer: receives progress and warnings; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
 
@@ -82,7 +83,10 @@ class RegistryRunner(RegistryPredictor):
         parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings, observer, interrupts) as ready:
             (spec,), plugins = ready.plan(dataset, preset, overrides, None, name, data_dir, parent)
-            return ready.run(spec, plugins, log_folder(tensorboard), gpus)
+            logs = log_folder(tensorboard)
+            if placement is None or placement.is_here:
+                return ready.run(spec, plugins, logs)
+            return ready.run_placed([spec], plugins, placement, None, logs)[0]
 
     def run_group(
         self,
@@ -95,26 +99,32 @@ class RegistryRunner(RegistryPredictor):
         data_dir: str | Path | None = None,
         start_from: Reference | None = None,
         tensorboard: str | Path | None = None,
-        gpus: int | None = None,
+        placement: Placement | None = None,
+        observer: Observer | None = None,
         observe_each: ObserveEach | None = None,
         interrupts: StopRequest | None = None,
     ) -> results.RegisteredGroup:
         """Run with several seeds, one version for each; they form a group.
 
         `seeds` says how many, from the configuration's seed on. `observe_each` takes which run it
-        is and gives a context with its observer. The other arguments are those of `run`.
+        is and gives a context with its observer; `observer` hears of what concerns all of them.
+        With `placement.parallel` several contexts are open at a time. The other arguments are those
+        of `run`.
 
         Raises:
-            MlregError: as for `run`; it names the run. Versions of earlier runs stay.
+            MlregError: as for `run`; it names the run. Versions of other runs stay.
         """
         from registry_core.evaluation.groups import metrics_of
         from registry_core.running import log_folder, runner
 
         parent = None if start_from is None else self.version(start_from)
-        with runner(self.store, self.settings, None, interrupts) as ready:
+        with runner(self.store, self.settings, observer, interrupts) as ready:
             specs, plugins = ready.plan(dataset, preset, overrides, seeds, name, data_dir, parent)
             logs = log_folder(tensorboard)
-            versions = ready.run_group(specs, plugins, observe_each, logs, gpus)
+            if placement is None or placement.is_here:
+                versions = ready.run_group(specs, plugins, observe_each, logs)
+            else:
+                versions = ready.run_placed(specs, plugins, placement, observe_each, logs)
         return results.RegisteredGroup(versions, self.place.name, metrics_of(versions))
 
     def resume(
@@ -148,6 +158,7 @@ class RegistryRunner(RegistryPredictor):
         *,
         overrides: Mapping[str, Any] | None = None,
         data_dir: str | Path | None = None,
+        placement: Placement | None = None,
         observer: Observer | None = None,
         interrupts: StopRequest | None = None,
     ) -> Reproduction:
@@ -163,7 +174,7 @@ class RegistryRunner(RegistryPredictor):
 
         version = self.version(reference)
         with runner(self.store, self.settings, observer, interrupts) as ready:
-            return ready.reproduce(version, overrides, data_dir)
+            return ready.reproduce(version, overrides, data_dir, placement)
 
     def evaluate(
         self,

@@ -27,6 +27,7 @@ from registry_core.errors import (
     is_unicode,
 )
 from registry_core.evaluation.recorded import read_per_example_results
+from registry_core.executors.interface import HERE, Placement
 from registry_core.exports.export import ExportData
 from registry_core.formatting import registration
 from registry_core.lifecycle import run as lifecycle
@@ -42,6 +43,7 @@ from registry_core.lifecycle.reproduce import (
     EphemeralWorkspace,
     Reproduction,
     check_reproducible,
+    compare_retrained,
     reproduce,
 )
 from registry_core.lifecycle.seeds import Place, plan_group, run_group
@@ -79,12 +81,6 @@ def load_backend(config: RunConfig, gpus: int | None = None) -> TrainingBackend:
     from registry_core.training import KerasBackend  # TensorFlow loads here
 
     return KerasBackend(config, gpus)
-
-
-def backend_on(gpus: int | None) -> Callable[[RunConfig], TrainingBackend]:
-    """Loads the backend of a run on this many GPUs."""
-    # a backend that takes no GPUs can stand in for it
-    return load_backend if gpus is None else partial(load_backend, gpus=gpus)
 
 
 # Draws the figures of a dataset whose plugin has no report; tests draw none.
@@ -146,16 +142,10 @@ class Runner:
             spec = replace(spec, start_from=start_from_version(parent))
         return [spec] if seeds is None else plan_group(spec, seeds), plugins
 
-    def run(
-        self,
-        spec: RunSpec,
-        plugins: PluginSet,
-        tensorboard: Path | None = None,
-        gpus: int | None = None,
-    ) -> Version:
-        """Train and register one version, on this many GPUs; `tensorboard` gets its log."""
+    def run(self, spec: RunSpec, plugins: PluginSet, tensorboard: Path | None = None) -> Version:
+        """Train and register one version; `tensorboard` gets its log."""
         _check_training()
-        context = replace(self._context(plugins, gpus), tensorboard=tensorboard)
+        context = replace(self._context(plugins), tensorboard=tensorboard)
         return lifecycle.run(spec, self.store, context)
 
     def run_group(
@@ -164,14 +154,10 @@ class Runner:
         plugins: PluginSet,
         observe_each: ObserveEach | None,
         tensorboard: Path | None = None,
-        gpus: int | None = None,
     ) -> list[Version]:
-        """Train and register one version for each seed; `tensorboard` gets a log of each.
-
-        Each trains on this many GPUs.
-        """
+        """Train and register one version for each seed; `tensorboard` gets a log of each."""
         _check_training()
-        of_all = replace(self._context(plugins, gpus), tensorboard=tensorboard)
+        of_all = replace(self._context(plugins), tensorboard=tensorboard)
 
         def run_one(spec: RunSpec, place: Place) -> Version:
             with observe_each(place) if observe_each else nullcontext(self.observer) as observer:
@@ -181,6 +167,22 @@ class Runner:
                 return version
 
         return run_group(specs, run_one)
+
+    def run_placed(
+        self,
+        specs: Sequence[RunSpec],
+        plugins: PluginSet,
+        placement: Placement,
+        observe_each: ObserveEach | None = None,
+        tensorboard: Path | None = None,
+    ) -> list[Version]:
+        """Train and register versions in processes of their own, or on a cluster."""
+        from registry_core.executors.runs import run_all
+
+        if placement.on == "local":
+            _check_training()
+        context = replace(self._context(plugins), tensorboard=tensorboard)
+        return run_all(specs, self.store, self.settings, context, placement, observe_each)
 
     def resume(
         self,
@@ -205,7 +207,10 @@ class Runner:
         plugins = KnownPlugins(self.settings).load(stopped.record["dataset"])
         spec = spec_from_run(plugins, stopped, _path(data_dir))
         logs = self._logs_of(stopped, tensorboard)
-        return self.run(spec, plugins, logs, recorded_gpus(stopped.record))
+        placement = _placement_of(stopped)
+        if placement.is_here:
+            return self.run(spec, plugins, logs)
+        return self.run_placed([spec], plugins, placement, None, logs)[0]
 
     def _logs_of(self, stopped: UnfinishedRun, tensorboard: str | Path | None) -> Path | None:
         """The folder for the TensorBoard log of a resumed run."""
@@ -219,7 +224,11 @@ class Runner:
             return None
 
     def reproduce(
-        self, version: Version, overrides: Mapping[str, Any] | None, data_dir: str | Path | None
+        self,
+        version: Version,
+        overrides: Mapping[str, Any] | None,
+        data_dir: str | Path | None,
+        placement: Placement | None = None,
     ) -> Reproduction:
         """Train a version again, compare it with its record, and register nothing."""
         manifest = self.store.manifest(version)
@@ -229,8 +238,17 @@ class Runner:
         spec = spec_from_record(plugins, manifest, _path(data_dir), overrides)
         if spec.start_from is not None:
             find_parent(self.store, spec.start_from)  # UsageError before the data is loaded
-        _check_training()
+        placement = placement or HERE
+        if placement.on == "local":
+            _check_training()
         recorded = RecordedVersion(version, manifest, read_per_example_results(self.store, version))
+        if not placement.is_here:
+            from registry_core.executors.runs import retrain
+
+            context = self._context(plugins)
+            self.interrupts.outcome = "Nothing was changed."
+            found = retrain(spec, self.store, self.settings, context, placement)
+            return compare_retrained(found, recorded, context)
         with tempfile.TemporaryDirectory() as folder:
             workspace = EphemeralWorkspace(Path(folder))
             context = replace(
@@ -242,11 +260,12 @@ class Runner:
         """Loads the backend on this many GPUs, or with a warning on what is here."""
 
         def load(config: RunConfig) -> TrainingBackend:
-            try:
-                return backend_on(gpus)(config)
-            except UsageError as error:
-                self.observer.warn(f"{error.what} The version was trained on {gpus}.")
-                return load_backend(config)
+            if gpus is not None:
+                try:
+                    return load_backend(config, gpus)
+                except UsageError as error:
+                    self.observer.warn(f"{error.what} The version was trained on {gpus}.")
+            return load_backend(config)
 
         return load
 
@@ -359,10 +378,10 @@ class Runner:
         """What a run with these plugins needs."""
         return self._context(plugins)
 
-    def _context(self, plugins: PluginSet, gpus: int | None = None) -> RunContext:
+    def _context(self, plugins: PluginSet) -> RunContext:
         return RunContext(
             plugins,
-            backend_on(gpus),
+            load_backend,
             self.observer,
             self.interrupts,
             self.settings.folder,
@@ -416,6 +435,14 @@ def recorded_gpus(record: Mapping[str, Any]) -> int | None:
     """How many GPUs a run or a version was to train on; None if that was left to TensorFlow."""
     gpus = (record.get("environment") or {}).get("gpus")
     return gpus if isinstance(gpus, int) and not isinstance(gpus, bool) and gpus > 0 else None
+
+
+def _placement_of(stopped: UnfinishedRun) -> Placement:
+    """Where a stopped run goes on: on this machine, with as many cores and GPUs as it had."""
+    recorded = stopped.record.get("resources")
+    if not isinstance(recorded, dict):
+        return HERE
+    return Placement(cpus=recorded.get("cpus"), gpus=recorded.get("gpus"))
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -46,6 +46,8 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg run flowers --from fl", REFERENCES),
     ("mlreg run flowers --data-dir so", ["sound.keras"]),
     ("mlreg run flowers --epochs ", []),
+    ("mlreg run flowers --on ", ["local", "ray"]),
+    ("mlreg reproduce flowers@2 --on r", ["ray"]),
     ("mlreg runs --discard ", []),  # filled by name_runs
     ("mlreg resume ", []),  # filled by name_runs
     ("mlreg resume --data-dir so", ["sound.keras"]),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from registry_core.registry import Registry
 
 OUTPUT = "Output"
+PLACE = "Where it runs"
 GLOBAL = "Global options"
 
 _REGISTRY_HELP = "Use the registry in this folder."

@@ -321,6 +321,7 @@ _COMPLETERS: dict[str, _Complete] = {
     "settings": _settings,
     "formats": _formats,
     "splits": _splits,
+    "places to run": lambda typed, incomplete: ["local", "ray"],
     "commands": _commands,
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from registry_core.cli.app import OUTPUT, completed_by
+from registry_core.cli.app import OUTPUT, PLACE, completed_by
 from registry_core.errors import CancelledError, UsageError
 
 
@@ -122,11 +122,6 @@ FromOption = Annotated[
     ),
 ]
 
-GpusOption = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=1, help="Use N GPUs for each run; it trains on all of them."),
-]
-
 NameOption = Annotated[
     str | None,
     typer.Option(
@@ -149,6 +144,61 @@ TensorboardOption = Annotated[
         metavar="DIR",
         help="Log each run for TensorBoard, below this folder.",
         autocompletion=completed_by("folders"),
+    ),
+]
+
+OnOption = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        metavar="PLACE",
+        help="Run on: local, ray, or ray://HOST:PORT.",
+        rich_help_panel=PLACE,
+        autocompletion=completed_by("places to run"),
+    ),
+]
+
+ParallelOption = Annotated[
+    int | None,
+    typer.Option(
+        "--parallel",
+        min=1,
+        metavar="N",
+        help="Run N at a time, in processes of their own.",
+        rich_help_panel=PLACE,
+    ),
+]
+
+CpusOption = Annotated[
+    int | None,
+    typer.Option(
+        "--cpus",
+        min=1,
+        metavar="C",
+        help="Hold TensorFlow to C cores for each run.",
+        rich_help_panel=PLACE,
+    ),
+]
+
+GpusOption = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus",
+        min=0,
+        metavar="G",
+        help="Give each run G GPUs; it trains on all.",
+        rich_help_panel=PLACE,
+    ),
+]
+
+StallOption = Annotated[
+    float | None,
+    typer.Option(
+        "--stall-minutes",
+        min=0.01,
+        metavar="M",
+        help="Replace a worker that is silent for M minutes.",
+        rich_help_panel=PLACE,
     ),
 ]
 

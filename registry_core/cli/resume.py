@@ -8,12 +8,16 @@ import typer
 
 from registry_core.cli.app import app, completed_by, session
 from registry_core.cli.options import (
+    CpusOption,
     DataDirOption,
+    GpusOption,
     JsonOption,
     LimitOption,
+    OnOption,
     ParameterOption,
     QuietOption,
     ReferenceArgument,
+    StallOption,
     TensorboardOption,
     WideOption,
     YesOption,
@@ -120,18 +124,28 @@ def reproduce(
     reference: ReferenceArgument,
     parameter: ParameterOption = None,
     data_dir: DataDirOption = None,
+    on: OnOption = "local",
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+    stall_minutes: StallOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Train a version again and compare the results."""
     from registry_core.config import parse_overrides
+    from registry_core.executors.interface import Placement
 
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     ref = parse_words(reference)
     registry = session.open()
     with watched(quiet) as (observer, interrupts):
         found = registry.reproduce(
-            ref, overrides=overrides, data_dir=data_dir, observer=observer, interrupts=interrupts
+            ref,
+            overrides=overrides,
+            data_dir=data_dir,
+            placement=Placement(on, None, cpus, gpus, stall_minutes),
+            observer=observer,
+            interrupts=interrupts,
         )
     if as_json:
         output.print_json(found.to_json())

@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 
 from registry_core.cli.app import OUTPUT, app, session
 from registry_core.cli.options import (
+    CpusOption,
     DataDirOption,
     DatasetArgument,
     DryRunOption,
@@ -21,10 +22,13 @@ from registry_core.cli.options import (
     GpusOption,
     JsonOption,
     NameOption,
+    OnOption,
     OpenOption,
+    ParallelOption,
     ParameterOption,
     PresetOption,
     QuietOption,
+    StallOption,
     TensorboardOption,
 )
 from registry_core.cli.registered import show_registered, show_registered_group, watched
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from registry_core.registry import Registry
     from registry_core.results import RunPlan
     from registry_core.running import ObserveEach
+    from registry_core.terminal.runs_view import RunsObserver
     from registry_core.types import Observer
 
 
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
         "mlreg run cifar10 --preset quick -p batch_size=64 --seed 7",
         "mlreg run cifar10 --preset quick --seeds 5",
         "mlreg run cifar10 --from cifar10@3 --epochs 5",
+        "mlreg run cifar10 --preset quick --seeds 8 --parallel 2",
         "mlreg run cifar10 --preset quick --print-config",
     )
 )
@@ -66,8 +72,12 @@ def run(
     start_from: FromOption = None,
     name: NameOption = None,
     data_dir: DataDirOption = None,
-    gpus: GpusOption = None,
     tensorboard: TensorboardOption = None,
+    on: OnOption = "local",
+    parallel: ParallelOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+    stall_minutes: StallOption = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the settings, and do not train.")
     ] = False,
@@ -86,6 +96,7 @@ def run(
     run can be resumed.
     """
     from registry_core.config import parse_overrides
+    from registry_core.executors.interface import Placement
     from registry_core.process.interrupts import stop_on_signals
 
     if (show or open_it) and seeds is not None:
@@ -93,6 +104,13 @@ def run(
             f"--{'show' if show else 'open'} is about one version, and --seeds makes several.",
             "Use one of the two.",
         )
+    if (parallel or 1) > 1 and seeds is None:
+        raise UsageError(
+            f"--parallel {parallel} is about several runs, and this is one.",
+            "Use it with --seeds.",
+            f"mlreg run {dataset} --seeds {parallel} --parallel {parallel}",
+        )
+    placement = Placement(on, parallel, cpus, gpus, stall_minutes)
     overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
     overrides.update(_given("epochs", epochs, overrides) | _given("seed", seed, overrides))
     registry = session.open(create=True)
@@ -106,14 +124,16 @@ def run(
         plan = registry.plan_run(dataset, preset, seeds=seeds, **what)
         (_print_config if print_config else _show_plan)(plan, as_json)
     elif seeds is not None:
-        with stop_on_signals() as interrupts:
+        together = None if placement.is_here else _together(quiet)
+        with stop_on_signals() as interrupts, together or nullcontext() as view:
             group = registry.run_group(
                 dataset,
                 preset,
                 seeds=seeds,
                 tensorboard=tensorboard,
-                gpus=gpus,
-                observe_each=_observer_of_each(quiet),
+                placement=placement,
+                observer=view,
+                observe_each=view.observe if view else _observer_of_each(quiet),
                 interrupts=interrupts,
                 **what,
             )
@@ -124,7 +144,7 @@ def run(
                 dataset,
                 preset,
                 tensorboard=tensorboard,
-                gpus=gpus,
+                placement=placement,
                 observer=observer,
                 interrupts=interrupts,
                 **what,
@@ -136,6 +156,13 @@ def run(
             from registry_core.cli.opening import open_report
 
             open_report(registry, version)
+
+
+def _together(quiet: bool) -> AbstractContextManager[RunsObserver]:
+    """The observer of runs of which several go on at a time."""
+    from registry_core.terminal.runs_view import runs_progress
+
+    return runs_progress(quiet)
 
 
 def _observer_of_each(quiet: bool) -> ObserveEach:

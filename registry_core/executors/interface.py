@@ -8,12 +8,14 @@ lost worker costs what came after the last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 # The checkpoint, among the files of a run that were kept; others are what its callbacks wrote.
 CHECKPOINT = "checkpoint.zip"
+# The folder of the version whose weights a new run starts with.
+PARENT_FOLDER = "parent"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,39 @@ class Resources:
 
     cpus: int | None = None
     gpus: int | None = None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where runs run, and what each gets. The default is this process, one after another.
+
+    Args:
+        on: `local`, or a Ray cluster: `ray`, `ray://HOST:PORT` or `HOST:PORT`.
+        parallel: how many runs at a time; None is one, and on a cluster as many as its cores allow.
+        cpus: how many cores each run gets; TensorFlow's threads are held to them. None: on this
+            machine the runs at a time share its cores evenly, on a cluster each gets one.
+        gpus: how many GPUs each run gets; None leaves it to TensorFlow.
+        stall_minutes: a worker that says nothing for so long is replaced; None waits for ever.
+    """
+
+    on: str = "local"
+    parallel: int | None = None
+    cpus: int | None = None
+    gpus: int | None = None
+    stall_minutes: float | None = None
+
+    @property
+    def resources(self) -> Resources:
+        """What each run gets, as far as it was said."""
+        return Resources(self.cpus, self.gpus)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether runs need no process of their own."""
+        return replace(self, parallel=None) == HERE and (self.parallel or 1) == 1
+
+
+HERE = Placement()
 
 
 @dataclass(frozen=True)
@@ -84,11 +119,14 @@ class Executor(Protocol):
 
     slots: int
 
-    def start(self, job: Job, kept: Mapping[str, Path], record: Mapping[str, Any] | None) -> None:
+    def start(
+        self, job: Job, folder: Path, kept: Mapping[str, Path], record: Mapping[str, Any] | None
+    ) -> None:
         """Start a job, or another attempt at it.
 
         Args:
             job: what to run.
+            folder: an empty one on this machine, for what comes back until the job has ended.
             kept: path -> file that was kept of an earlier attempt; empty for a new run.
             record: what `begin` recorded then; None for a new run.
 

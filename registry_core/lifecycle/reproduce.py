@@ -14,7 +14,7 @@ from registry_core.errors import UsageError
 from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.lifecycle.context import RunContext, Workspace
-from registry_core.lifecycle.record import RecordedVersion
+from registry_core.lifecycle.record import Artifacts, RecordedVersion
 from registry_core.lifecycle.record_diff import RecordChange, changed_since, covered
 from registry_core.lifecycle.run import execute
 from registry_core.lifecycle.spec import RunSpec
@@ -94,6 +94,27 @@ class Reproduction:
         }
 
 
+@dataclass(frozen=True)
+class Retrained:
+    """What is compared of a version that was trained again.
+
+    Args:
+        origin: what the training began with, as `build_origin` records it.
+        history: name -> a value for each epoch.
+        metrics: name -> value.
+        weights: the digest of the weights.
+        not_repeatable: what may give another result each time, as JSON.
+        results: the outputs on the test split.
+    """
+
+    origin: Mapping[str, Any]
+    history: Mapping[str, Sequence[float]]
+    metrics: Mapping[str, float]
+    weights: str
+    not_repeatable: Sequence[Mapping[str, Any]]
+    results: PerExampleResults
+
+
 class EphemeralWorkspace:
     """A workspace that keeps nothing, so what is run in it cannot be resumed.
 
@@ -151,13 +172,37 @@ def reproduce(
         Interrupted: a signal asked to stop.
     """
     context.interrupts.outcome = "Nothing was changed."
+    return compare_retrained(retrained(execute(spec, workspace, context)), recorded, context)
+
+
+def retrained(artifacts: Artifacts) -> Retrained:
+    """What is compared of a training."""
+    history = artifacts.history
+    return Retrained(
+        artifacts.origin,
+        {name: list(values) for name, values in history.metrics.items()},
+        artifacts.metrics,
+        artifacts.weights,
+        [each.to_json() for each in history.not_repeatable],
+        artifacts.results,
+    )
+
+
+def compare_retrained(
+    found: Retrained, recorded: RecordedVersion, context: RunContext
+) -> Reproduction:
+    """Compare a training, in this process or in another, with a version's record.
+
+    Args:
+        found: what was trained again.
+        recorded: the version.
+        context: its observer hears of long calculations.
+    """
     version, manifest = recorded.version, recorded.manifest
-    artifacts = execute(spec, workspace, context)
-    origin = artifacts.origin
-    comparison, why_not = _compare(artifacts.results, recorded, context.observer)
-    history = {name: list(values) for name, values in artifacts.history.metrics.items()}
-    same = artifacts.weights == manifest["weights"] and history == manifest["history"]
-    metrics = {name: artifacts.metrics.get(name) for name in version.metrics}
+    origin, history = found.origin, found.history
+    comparison, why_not = _compare(found.results, recorded, context.observer)
+    same = found.weights == manifest["weights"] and history == manifest["history"]
+    metrics = {name: found.metrics.get(name) for name in version.metrics}
     if same and metrics == dict(version.metrics):
         verdict = "identical"
     elif comparison is not None and comparison.p_value >= LEVEL:
@@ -165,18 +210,17 @@ def reproduce(
     else:
         verdict = "different"
     coverage = covered(manifest, origin)
-    not_repeatable = [each.to_json() for each in artifacts.history.not_repeatable]
     return Reproduction(
         version,
         verdict,
-        artifacts.metrics,
-        artifacts.weights,
+        found.metrics,
+        found.weights,
         manifest["weights"],
         _first_difference(manifest["history"], history),
         changed_since(manifest, origin),
         coverage.compared,
         coverage.not_recorded,
-        causes=_causes(manifest, {**origin, "not_repeatable": not_repeatable}),
+        causes=_causes(manifest, {**origin, "not_repeatable": found.not_repeatable}),
         comparison=comparison,
         why_not=why_not,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 from registry_core.errors import Interrupted, MlregError, UsageError, one_line
@@ -157,10 +157,15 @@ class LogFolder(Protocol):
 
 
 @contextmanager
-def logged(observer: Observer, folder: LogFolder) -> Iterator[Observer]:
+def logged(observer: Observer, folder: LogFolder, of_plugins: bool = True) -> Iterator[Observer]:
     """An observer that passes everything on and writes the log, and why the run ended.
 
     If the log cannot be written, there is a warning, and the run continues without it.
+
+    Args:
+        observer: hears everything.
+        folder: the run's.
+        of_plugins: whether warnings about plugins in this process are of this run.
     """
     writable = True
 
@@ -178,7 +183,7 @@ def logged(observer: Observer, folder: LogFolder) -> Iterator[Observer]:
 
     both = ObserverPair(observer, Lines(write))
     try:
-        with warnings_to(both.warn):  # warnings about plugins belong in the log too
+        with warnings_to(both.warn) if of_plugins else nullcontext():
             yield both
     except MlregError as error:
         write(f"Failed: {error.what} {error.remedy}".rstrip(), last=True)

@@ -141,6 +141,24 @@ def usable_memory() -> int | None:
     return min(limits, default=None)
 
 
+def available_memory() -> int | None:
+    """Bytes that this process can still take: of the machine's memory, and of its control groups'.
+
+    What a control group holds of files is given back when it is needed, so it counts as free.
+    """
+    free = []
+    for line in (_read(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            free.append(int(line.split()[1]) * 1024)
+    for folder in _control_groups("memory"):
+        limit, used = _read(folder / "memory.max") or "", _read(folder / "memory.current") or ""
+        if limit.isdecimal() and used.isdecimal():
+            facts = (_read(folder / "memory.stat") or "").split()
+            files = dict(zip(facts[::2], facts[1::2], strict=False)).get("file", "0")
+            free.append(max(0, int(limit) - int(used) + int(files)))
+    return min(free, default=None)
+
+
 def graphics_cards() -> list[dict[str, Any]]:
     """NVIDIA's cards as the driver tells them; TensorFlow is not asked whether it can use them."""
     asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]

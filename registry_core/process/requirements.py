@@ -27,6 +27,7 @@ EXTRAS = {
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "tf2onnx": "tf2onnx"},
     "litert": {"ai_edge_litert": "ai-edge-litert"},
     "team": {"psycopg": "psycopg", "obstore": "obstore"},
+    "ray": {"ray": "Ray"},
     "sign": {"model_signing": "model-signing", "OpenSSL": "pyOpenSSL"},
     "sweep": {"optuna": "Optuna"},
     "ui": {"starlette": "Starlette", "uvicorn": "uvicorn"},

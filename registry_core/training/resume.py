@@ -105,7 +105,8 @@ def read_resume_state(
     if checkpoints.checkpoint is None:
         return ResumeState()
     try:
-        resumed = ResumeState(*read_checkpoint(checkpoints.checkpoint))
+        state, tensors = read_checkpoint(checkpoints.checkpoint)
+        resumed = ResumeState(_in_folder(state, _folder_of(checkpoints)), tensors)
     except IntegrityError as error:
         observer.warn(f"{error.what} The run starts from the beginning.")
         return ResumeState()
@@ -127,6 +128,33 @@ def read_resume_state(
             "A run can only be resumed with the plugins that it started with.",
         )
     return resumed
+
+
+def _folder_of(checkpoints: Checkpoints) -> str:
+    """The run's folder, as callbacks know it; empty if they know none."""
+    return str(getattr(checkpoints, "path", ""))
+
+
+def _in_folder(state: dict[str, Any], folder: str) -> dict[str, Any]:
+    """A checkpoint's state for callbacks that are in another folder now.
+
+    The registry was moved, or another worker resumes the run: what they remember of the names of
+    their files would lead to where they were.
+    """
+    before = state.get("folder", "")
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
+            return folder + value[len(before) :]
+        if isinstance(value, list):
+            return [moved(each) for each in value]
+        if isinstance(value, dict):
+            return {name: moved(each) for name, each in value.items()}
+        return value
+
+    if not before or before == folder:
+        return state
+    return {**state, "callbacks": moved(state["callbacks"])}
 
 
 def describe_phases(phases: Sequence[Phase]) -> list[str]:
@@ -306,6 +334,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         state = {
             "epoch": epoch,
             "step": step,
+            "folder": _folder_of(self._checkpoints),
             "phase": self._phase,
             "phases": self._phases,
             "watch": self._watch.state(),

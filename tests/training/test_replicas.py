@@ -119,7 +119,7 @@ def test_two_devices_learn_what_one_learns_from_the_same_batches():
     ("gpus", "examples", "batch", "refused", "works"),
     [
         (2, 30, 5, "5 examples cannot be divided equally among 2 GPUs", "batch_size=4"),
-        (4, 30, 2, "2 examples cannot be divided equally among 4 GPUs", "batch_size=8"),
+        (4, 30, 2, "2 examples cannot be divided equally among 4 GPUs", "batch_size=16"),
         (2, 31, 10, "has 1 of 31 examples, too few for 2 GPUs", "batch_size=12"),
         (3, 34, 15, "has 4 of 34 examples, too few for 3 GPUs", "batch_size=18"),
     ],

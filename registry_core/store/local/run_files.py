@@ -30,6 +30,8 @@ RECORD = "run.json"
 CHECKPOINT = "checkpoint.zip"
 FILES = "files"
 LOG = "run.log"
+# What a worker in another process works in, and what comes back from it.
+WORKER = "worker"
 # What others see of the run while it runs; nothing depends on it.
 EPOCHS = "epochs.jsonl"
 PROGRESS = "progress.json"
@@ -37,8 +39,10 @@ _OF_EVERY_RUN = {LOCK, RECORD, LOG, EPOCHS, PROGRESS}
 # What mlreg writes in between, of no use to a resumed run.
 _DRAFTS = {
     FILES, STAGED, INTENT, PUBLISHING, f"{RECORD}.new", f"{CHECKPOINT}.new", "untrained.keras",
-    f"{PROGRESS}.new",
+    f"{PROGRESS}.new", WORKER,
 }  # fmt: skip
+# Everything but what the plugins' callbacks wrote.
+HOSTS_OWN = frozenset({*_OF_EVERY_RUN, *_DRAFTS, CHECKPOINT})
 _LIMIT_INTENT = 16 << 20
 _LIMIT_LOCK = 64
 # A log of 4 MB has about 40,000 lines; the reason why a run ended is written beyond that too.

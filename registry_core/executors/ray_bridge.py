@@ -1,0 +1,262 @@
+"""The process that talks to Ray: `python -m registry_core.executors.ray_bridge`.
+
+Ray ends the process that uses it when it loses its cluster for long, and prints as it likes. So it
+is a process of its own, which takes commands and writes events as lines of JSON, as a worker does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import registry_core
+from registry_core.errors import PluginError, StorageError, one_line
+from registry_core.executors.messages import error_to_json
+from registry_core.executors.ray_actor import RelayActor
+from registry_core.executors.worker import die_with
+
+_CHUNK = 4 << 20
+_POLL_SECONDS = 0.5
+_MOST_CALLS_SECONDS = 60.0
+_OBJECT_STORE_BYTES = 256 << 20
+_ENDINGS = ("finished", "failed", "stopped", "lost")
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out commands until there are no more; arguments as for a worker."""
+    events, control, parent = map(int, arguments)
+    if parent:
+        die_with(parent)
+    for descriptor in (events, control):
+        os.set_inheritable(descriptor, False)
+    bridge = Bridge(os.fdopen(events, "w", encoding="utf-8"))
+    with os.fdopen(control, encoding="utf-8") as stream:
+        for line in stream:
+            command = json.loads(line)
+            if command["do"] == "close":
+                break
+            getattr(bridge, command.pop("do"))(**command)
+    bridge.close()
+    return 0
+
+
+class Bridge:
+    """A connection to a cluster, and a thread for each job.
+
+    Args:
+        stream: takes events.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._actors: dict[str, Any] = {}
+        self._idle: list[Any] = []
+        self._cancelled: set[str] = set()
+        self._make: Callable[[], Any] | None = None
+
+    def connect(
+        self,
+        address: str | None,
+        cores: int,
+        cpus: int,
+        gpus: int | None,
+        variables: Mapping[str, str],
+    ) -> None:
+        """Join a cluster, or start one of this machine; `connected` says what it has."""
+        try:
+            import ray
+
+            options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+            if address is None:
+                ray.init(
+                    address="local",
+                    num_cpus=cores,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    **options,
+                )
+            else:
+                ray.init(address=address, **options)
+            found = ray.cluster_resources()
+        except BaseException as error:  # Ray raises whatever its parts raise
+            self._say("", 0, "failed", {"why": one_line(error)})
+            return
+        remote = ray.remote(RelayActor)
+        needs = {"num_cpus": cpus, "num_gpus": gpus or 0, "max_restarts": 0}
+        self._make = lambda: remote.options(**needs).remote(dict(variables))
+        nodes = sum(1 for node in ray.nodes() if node["Alive"])
+        has = {"cpus": found.get("CPU", 0), "gpus": found.get("GPU", 0), "nodes": nodes}
+        self._say("", 0, "connected", has)
+
+    def run(
+        self,
+        job: Mapping[str, Any],
+        folder: str,
+        kept: Mapping[str, str],
+        record: Mapping[str, Any] | None,
+    ) -> None:
+        """Run a job in a thread of its own."""
+        target = threading.Thread(
+            target=self._run, args=(job, Path(folder), kept, record), daemon=True
+        )
+        target.start()
+
+    def stop(self, job: str) -> None:
+        """Ask a job to stop; one that has no worker yet is cancelled."""
+        if (actor := self._actors.get(job)) is not None:
+            actor.stop.remote()
+
+    def cancel(self, job: str) -> None:
+        """End a job's worker."""
+        self._cancelled.add(job)
+        if (actor := self._actors.pop(job, None)) is not None:
+            _kill(actor)
+
+    def close(self) -> None:
+        """End every worker, and leave the cluster."""
+        import ray
+
+        for actor in [*self._actors.values(), *self._idle]:
+            _kill(actor)
+        ray.shutdown()
+
+    # --- a job -------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        job: Mapping[str, Any],
+        folder: Path,
+        kept: Mapping[str, str],
+        record: Mapping[str, Any] | None,
+    ) -> None:
+        identity = job["id"], job["attempt"]
+        self._cancelled.discard(job["id"])
+        actor = None
+        try:
+            actor = self._take()
+            self._actors[job["id"]] = actor
+            for path, file in kept.items():
+                with Path(file).open("rb") as stream:
+                    while chunk := stream.read(_CHUNK):
+                        _get(actor.receive.remote(path, chunk))
+            _get(actor.start.remote(dict(job), record))
+            number, ending = 0, ""
+            while not ending:
+                for said in _get(actor.poll.remote(_POLL_SECONDS)):
+                    number += 1
+                    files = self._fetch(actor, said, folder / "in" / str(number))
+                    if said["kind"] == "checkpoint":
+                        actor.forget.remote(next(iter(said["files"].values())))
+                    if said["kind"] in _ENDINGS:
+                        ending = said["kind"]
+                        if self._actors.pop(job["id"], None) is not None:
+                            self._leave(actor, good=ending == "finished")
+                    self._say(*identity, said["kind"], said["data"], files)
+        except (PluginError, StorageError) as error:
+            self._say(*identity, "failed", {"error": error_to_json(error)})
+        except BaseException as error:
+            if self._actors.pop(job["id"], None) is not None and actor is not None:
+                _kill(actor)
+            if job["id"] not in self._cancelled:
+                self._say(*identity, "lost", {"why": _why(error)})
+
+    def _take(self) -> Any:
+        """A worker that waits for a job, or a new one once the cluster has room for it."""
+        import ray
+
+        while self._idle:
+            actor = self._idle.pop()
+            with suppress(ray.exceptions.RayError):
+                _get(actor.clear.remote())
+                return actor
+        assert self._make is not None  # noqa: S101 - connected first
+        actor = self._make()
+        try:
+            about = ray.get(actor.about.remote())
+        except ray.exceptions.RayError as error:
+            if "ModuleNotFoundError" in (said := str(error)):
+                lacking = said.rpartition("ModuleNotFoundError:")[2].splitlines()[0].strip()
+                raise PluginError(
+                    f"A node of the Ray cluster cannot import mlreg: {lacking}.",
+                    "Install mlreg, and the plugins, on every node.",
+                    f"pip install mlreg=={registry_core.__version__}",
+                ) from error
+            raise
+        if about["mlreg"] != registry_core.__version__:
+            _kill(actor)
+            raise PluginError(
+                f"The node {about['node']} has mlreg {about['mlreg']}, and this machine "
+                f"{registry_core.__version__}.",
+                "Install the same version on every node.",
+                f"pip install mlreg=={registry_core.__version__}",
+            )
+        return actor
+
+    def _leave(self, actor: Any, good: bool) -> None:
+        if good:
+            self._idle.append(actor)
+        else:
+            actor.end.remote()
+            _kill_after(actor)
+
+    def _fetch(self, actor: Any, said: Mapping[str, Any], folder: Path) -> dict[str, str]:
+        """Copy the files of an event to this machine."""
+        found = {}
+        for path, file in said["files"].items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as stream:
+                while stream.tell() < said["sizes"][path]:
+                    stream.write(_get(actor.chunk.remote(file, stream.tell(), _CHUNK)))
+            found[path] = str(target)
+        return found
+
+    def _say(
+        self,
+        job: str,
+        attempt: int,
+        kind: str,
+        data: Mapping[str, Any],
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        line = {"job": job, "attempt": attempt, "kind": kind, "data": data, "files": files or {}}
+        with self._lock:
+            self._stream.write(json.dumps(line) + "\n")
+            self._stream.flush()
+
+
+def _get(reference: Any) -> Any:
+    import ray
+
+    return ray.get(reference, timeout=_MOST_CALLS_SECONDS)
+
+
+def _kill(actor: Any) -> None:
+    import ray
+
+    with suppress(Exception):
+        ray.kill(actor)
+
+
+def _kill_after(actor: Any) -> None:
+    """Let a worker tidy up first."""
+    with suppress(Exception):
+        actor.__ray_terminate__.remote()
+
+
+def _why(error: BaseException) -> str:
+    """Why Ray lost a worker, without the many lines that it adds."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__qualname__
+    return f"Ray says: {first.rstrip('.')}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
