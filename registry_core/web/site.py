@@ -25,6 +25,7 @@ from registry_core.errors import (
     StorageError,
     UsageError,
 )
+from registry_core.evaluation.wording import format_row_group
 from registry_core.promotion.gates import VerdictChangedError
 from registry_core.reports import charts
 from registry_core.reports.html import render_sections
@@ -111,6 +112,7 @@ class Site:
             url=self.url,
             file_url=self.file_url,
             evidence=_evidence,
+            group_choice=format_row_group,
             form_token=self.form_token,
             registry=self.registry.place.name,
             draw=charts.draw,

@@ -7,15 +7,19 @@ import json
 import pytest
 from group_helpers import publish_group
 from promotion_helpers import by, damage, held_by, promote, publish, registry
+from store_backends import postgresql_and_s3
 
 from registry_core.errors import IntegrityError, RefusedError, UsageError
 from registry_core.evaluation.groups import difference_of
+from registry_core.evaluation.wording import format_row_group
 from registry_core.plugins.manager import PluginSet
 from registry_core.promotion.gates import PromotionRefusedError, VerdictChangedError
 from registry_core.promotion.groups import read_group
 from registry_core.promotion.promote import ApprovalNeededError
 from registry_core.promotion.requests import OutdatedRequestError
+from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
+from registry_core.settings import Settings
 from registry_core.store.audit import audit
 
 OLD = (0.700, 0.704, 0.698, 0.702, 0.696)
@@ -288,6 +292,9 @@ def test_versions_that_differ_in_more_than_their_seed_are_no_group(tmp_path):
     plugins = {"plugins": lambda place: [{"name": "flowers", "code_sha256": "ab"[place > 0]}]}
     assert fails(group="b", **plugins) == "the code of flowers differs between dummy@4 and dummy@5"
     assert fails(group="c", seed=1) == "dummy@7 and dummy@8 have the same seed"
+    parents = {"parent": lambda place: {"digest": "ab"[place > 1]}}
+    found_other = "the version to start from differs between dummy@10 and dummy@12"
+    assert fails(group="d", **parents) == found_other
     assert last_row(found).evidence["forced"]
 
 
@@ -357,6 +364,30 @@ def test_the_registrys_rule_keeps_the_number_of_seeds(tmp_path):
     assert "seeds" not in found.rules()[0].rule.to_json()
 
 
+# --- what is shown later -------------------------------------------------------------------------
+
+
+def test_history_and_the_report_tell_the_story_of_a_group(tmp_path):
+    """Which group it was, which version stands for it by what value, and the comparison."""
+    found, group = two_groups(tmp_path, versus_incumbent="better")
+    promote(found, group[0], group=True)
+    row = last_row(found)
+    story = "for its group dummy@6 … dummy@10, the median of 5 by val_accuracy 0.6200"
+    assert format_row_group(row.evidence) == story
+    text = json.dumps(found.report("dummy@9").to_json(), ensure_ascii=False)
+    assert story in text
+    assert "Against the group of dummy@4: mean test_accuracy +0.0124, 95 % interval" in text
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [({}, ""), ({"group": None}, ""), ({"group": {"chosen": 3}}, "for its group")],
+)
+def test_a_row_of_a_newer_mlreg_is_told_as_far_as_it_can_be_read(evidence, said):
+    """Nothing fails because of it."""
+    assert format_row_group(evidence) == said
+
+
 # --- removed, damaged and changed ----------------------------------------------------------------
 
 
@@ -385,6 +416,22 @@ def test_a_holder_whose_other_versions_were_removed_can_still_be_compared(tmp_pa
     decision = promote(found, group[0], group=True)
     assert decision.group.gain.degrees_of_freedom > 4
     assert held_by(found) == 9
+
+
+def test_a_run_of_the_group_that_made_no_version_is_said(tmp_path):
+    """Without the seed that failed, a group looks better than its recipe."""
+    found = registry(tmp_path)
+    group = publish_group(found, NEW, VALIDATION)
+    runs = []
+    for of in ("one", "another"):
+        with found.store.start_run("dummy") as run, pytest.raises(ZeroDivisionError):
+            run.begin({"group": of, "model": "dummy"})
+            runs.append(run.id)
+            raise ZeroDivisionError
+    decision = promote(found, group[0], group=True)
+    (warning,) = decision.warnings
+    assert warning.startswith(f"Run {runs[0]} of the group made no version, or none yet")
+    assert last_row(found).evidence["group"]["candidate"]["unfinished"] == [runs[0]]
 
 
 def test_a_damaged_version_is_not_promoted(tmp_path):
@@ -493,3 +540,25 @@ def test_a_removed_version_outdates_a_request_only_if_another_one_is_the_median_
     found.remove(group[4].ref)
     with pytest.raises(RefusedError, match=r"dummy@1 is the median version of the group by now"):
         approve(found, request)
+
+
+@pytest.mark.gate
+@pytest.mark.processes
+def test_a_group_is_promoted_in_a_teams_registry(tmp_path):
+    """Over PostgreSQL and S3; a removed version counts, and so do earlier comparisons."""
+    backend = postgresql_and_s3(tmp_path / "team")
+    with backend.index().write(create=True):
+        pass
+    rule = PromotionRule(versus_incumbent="better")
+    found = Registry(backend.place, Settings(promotion={"production": rule}))
+    first = publish_group(found, OLD, VALIDATION, group="old")
+    promote(found, first[0], group=True)
+    slightly = publish_group(found, [value + 0.002 for value in OLD], VALIDATION, group="near")
+    with pytest.raises(PromotionRefusedError):
+        promote(found, slightly[0], group=True)
+    group = publish_group(found, NEW, VALIDATION, group="new")
+    found.remove(group[0].ref)
+    decision = promote(found, group[1], group=True)
+    assert decision.decided_before == 1
+    assert decision.group.candidate.recorded.removed == {group[0].version}
+    assert held_by(found) == decision.candidate.version

@@ -66,6 +66,7 @@ def addresses(world) -> dict[str, str]:
         "run": f"/runs/{world.run}",
         "damaged-run": f"/runs/{world.damaged_run}",
         "choose": "/models/flowers/3/promote",
+        "group-promoted": "/models/flowers/3/promote?alias=staging&group=4",
         "refused": "/models/dummy/2/promote?alias=production",
         "allowed": "/models/dummy/2/promote?alias=staging",
         "rollback": "/models/flowers/aliases/production/rollback",
