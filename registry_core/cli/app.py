@@ -284,6 +284,7 @@ def _apply_early_flags(context: Any) -> None:
 _FILES = {
     "run": "runs",
     "runs": "resume",
+    "sweeps": "sweeps",
     "resume": "resume",
     "reproduce": "resume",
     "list": "versions",
@@ -327,7 +328,7 @@ _FILES = {
 # The help page: each panel's commands in order; every command is in one, as a test holds.
 PANELS = {
     "Train": ("run", "runs", "resume", "reproduce"),
-    "Look": ("list", "show", "compare", "history", "report", "ui"),
+    "Look": ("list", "show", "compare", "history", "sweeps", "report", "ui"),
     "Release": (
         *("promote", "rollback", "alias", "tag", "rules"),
         *("requests", "approve", "decline", "notify", "sign"),

@@ -96,6 +96,17 @@ def _many_references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]
     return [*_selectors(words[-1]), *found] if bare else found
 
 
+def _references_or_sweep(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    """References, and as the first word the ids of sweeps."""
+    sweeps = [] if typed["reference"] else _registry().sweep_ids()
+    return [*_references(typed, incomplete), *sweeps]
+
+
+def _many_references_or_sweep(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    sweeps = [] if typed["references"] else _registry().sweep_ids()
+    return [*_many_references(typed, incomplete), *sweeps]
+
+
 def _versions_and_registry(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     """References, and after the first word remotes; folders where nothing fits."""
     from registry_core.settings import find_settings
@@ -311,6 +322,8 @@ _COMPLETERS: dict[str, _Complete] = {
     "limits": _limits,
     "versus": _versus,
     "new models": _new_models,
+    "references or a sweep": _references_or_sweep,
+    "many references or a sweep": _many_references_or_sweep,
     "resumable runs": _resumable,
     "stopped runs": _stopped,
     "datasets": _datasets,
