@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from cli_helpers import assert_error, in_turn
 from group_helpers import publish_group
 from promotion_helpers import by, damage, held_by, promote, publish, registry
 from store_backends import postgresql_and_s3
@@ -13,6 +14,7 @@ from registry_core.errors import IntegrityError, RefusedError, UsageError
 from registry_core.evaluation.groups import difference_of
 from registry_core.evaluation.wording import format_row_group
 from registry_core.plugins.manager import PluginSet
+from registry_core.promotion import promote as promotion_story
 from registry_core.promotion.gates import PromotionRefusedError, VerdictChangedError
 from registry_core.promotion.groups import read_group
 from registry_core.promotion.promote import ApprovalNeededError
@@ -252,6 +254,7 @@ def test_a_holder_that_was_made_alone_cannot_be_compared_with_a_group(tmp_path):
     assert "was made alone" in last_row(free).evidence["not_compared"]
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -374,6 +377,7 @@ def test_history_and_the_report_tell_the_story_of_a_group(tmp_path):
     row = last_row(found)
     story = "for its group dummy@6 … dummy@10, the median of 5 by val_accuracy 0.6200"
     assert format_row_group(row.evidence) == story
+    assert f"promoted {story}" in found.card("dummy@9").text
     text = json.dumps(found.report("dummy@9").to_json(), ensure_ascii=False)
     assert story in text
     assert "Against the group of dummy@4: mean test_accuracy +0.0124, 95 % interval" in text
@@ -459,6 +463,29 @@ def test_a_group_that_grew_since_it_was_shown_is_decided_about_again(tmp_path):
     assert [each["ref"] for each in listed] == [f"dummy@{number}" for number in range(1, 7)]
 
 
+@pytest.mark.gate
+def test_a_holder_that_changes_during_the_decision_is_compared_again(tmp_path, monkeypatch):
+    """The evidence is about the group that had the alias when it moved."""
+    found, group = two_groups(tmp_path)
+    other = publish_group(found, NEW, VALIDATION, group="third")
+    decide = promotion_story.decide
+
+    def moved_meanwhile(*arguments):
+        decision = decide(*arguments)
+        monkeypatch.setattr(promotion_story, "decide", decide)
+        promote(found, other[0], member=other[1])
+        return decision
+
+    monkeypatch.setattr(promotion_story, "decide", moved_meanwhile)
+    promote(found, group[0], group=True)
+    assert held_by(found) == 9
+    row = last_row(found)
+    assert row.previous == other[1].version
+    compared = row.evidence["group"]["incumbent"]["versions"]
+    assert [each["ref"] for each in compared] == [each.ref for each in other]
+
+
+@pytest.mark.gate
 def test_a_rollback_goes_back_from_a_group_as_from_a_version(tmp_path):
     """To the version that held the alias before."""
     found, group = two_groups(tmp_path)
@@ -540,6 +567,42 @@ def test_a_removed_version_outdates_a_request_only_if_another_one_is_the_median_
     found.remove(group[4].ref)
     with pytest.raises(RefusedError, match=r"dummy@1 is the median version of the group by now"):
         approve(found, request)
+
+
+# --- as commands ---------------------------------------------------------------------------------
+
+
+@pytest.mark.gate
+@pytest.mark.processes
+def test_the_commands_show_the_group_and_say_which_version_was_chosen(tmp_path):
+    """The choice comes first, on stderr; then the versions, the means and the checks."""
+    found = registry(tmp_path)
+    publish_group(found, OLD, VALIDATION, group="old")
+    publish_group(found, tuple(value + 0.002 for value in OLD), VALIDATION, group="near")
+    publish_group(found, NEW, VALIDATION, group="watched", splits=("a", "b", "b"))
+    typed = (
+        "rules set production --versus better --seeds 5",
+        "promote dummy@1 production --group",
+        "promote dummy@6 production --group",
+        "promote dummy@11 production --group",
+        "promote dummy@11 staging --member dummy@12 --json",
+        "history dummy@production",
+        "rules set production --seeds 1",
+    )
+    (_, first, refused, watched, by_hand, told, wrong) = in_turn(
+        [line.split() for line in typed], cwd=tmp_path, MLREG_HOME=str(found.folder)
+    )
+    assert first.status == 0, first.stderr
+    assert "dummy@production is now dummy@4" in first.stdout
+    assert_error(refused, 9, "Not promoted: 1 of 3 checks failed.", shown="Welch's t-test")
+    assert "dummy@9 stands for its group dummy@6 … dummy@10, the median" in refused.stderr
+    assert "chosen: the median" in refused.stdout
+    assert "dummy@1 … dummy@5: mean test_accuracy 0.7000 ± 0.0032" in refused.stdout
+    assert_error(watched, 2, "the validation split of dummy@11 is the test split")
+    assert by_hand.json["decision"]["group"]["chosen_by"] == "hand"
+    assert "has the best test_accuracy of its group" in by_hand.stderr
+    assert "was refused as production, for its group dummy@6 … dummy@10" in told.stdout
+    assert_error(wrong, 2, "--seeds must be a whole number of seeds")
 
 
 @pytest.mark.gate
