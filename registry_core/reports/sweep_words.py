@@ -11,6 +11,7 @@ from registry_core.formatting import (
     counted,
     duration,
     fraction,
+    spread,
     when,
 )
 
@@ -140,6 +141,19 @@ def optimism(metric: str, direction: str, value: float, test: float) -> str:
         return "none: the same on both splits"
     side = "better" if gain > 0 else "worse"
     return f"validation looks {fraction(metric, abs(gain))} {side} than the test split"
+
+
+def confirmation_line(sweep: Sweep) -> str:
+    """What the winner's settings reach with other seeds, on the test split.
+
+    The winner itself is left out of the mean: it was chosen, and the others were not.
+    """
+    from registry_core.evaluation.summary_stats import summarize
+
+    metric = f"test_{sweep.metric.removeprefix('val_')}"
+    values = [each["test"] for each in sweep.confirmations if each.get("test") is not None]
+    said = f"The winner's settings with {counted(len(sweep.confirmations), 'other seed')}"
+    return f"{said}: {metric} {spread(metric, summarize(values))}." if values else f"{said}."
 
 
 def importance_note(sweep: Sweep) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 from registry_core.formatting import duration, fraction
 from registry_core.reports.sweep_words import (
     by_value,
+    confirmation_line,
     facts_of,
     importance_note,
     last_value,
@@ -146,14 +147,18 @@ def _show_confirmations(sweep: Sweep) -> None:
         return
     metric = f"test_{sweep.metric.removeprefix('val_')}"
     members = [*([sweep.registered] if sweep.registered else []), *sweep.confirmations]
-    table = new_table(key_column("confirmed by"), key_column(sweep.metric), key_column(metric))
+    table = new_table(
+        key_column("version"), key_column("seed"), key_column(sweep.metric), key_column(metric)
+    )
     for each in members:
         values = ((sweep.metric, each.get("value")), (metric, each.get("test")))
         cells = ["" if value is None else fraction(name, value) for name, value in values]
-        table.add_row(safe_text(each["version"]), *map(safe_text, cells))
+        seed = each.get("seed", f"{sweep.config.get('seed', '')}, the winner")
+        table.add_row(safe_text(each["version"]), safe_text(seed), *map(safe_text, cells))
     console = stdout()
     console.print()
     console.print(table)
+    console.print(safe_text(confirmation_line(sweep)))
 
 
 def _state(state: str, epochs: int = 0) -> Text:
