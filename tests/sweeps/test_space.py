@@ -141,7 +141,5 @@ def test_a_grid_of_a_range_is_refused_with_values_to_try(text, command):
 
 @pytest.mark.parametrize("text", ["0.0001..0.01:log", "0.1..0.5"])
 def test_a_space_is_written_as_it_is_typed(text):
+    """So that a message can name the command."""
     assert written(space_of(learning_rate=text)["learning_rate"]) == text
-    assert math.isclose(
-        space_of(learning_rate=text)["learning_rate"]["low"], float(text.split("..")[0])
-    )
