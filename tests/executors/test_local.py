@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from executors_head import COMMAND, run_group
+from executors_head import PROGRAM, run_group
 from fakes import TABLE_PLUGIN
 from lifecycle_helpers import Project
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "COMMAND", COMMAND)
+    monkeypatch.setattr(process, "WORKER", PROGRAM)
     faults = tmp_path / "faults"
     faults.mkdir()
     monkeypatch.setenv("MLREG_FAKE_FAULTS", str(faults))
