@@ -62,4 +62,4 @@ def main(extras: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:] or ["tensorflow", "tensorflow-cpu", "test"]))
+    raise SystemExit(main(sys.argv[1:] or ["tensorflow"]))

@@ -1,8 +1,8 @@
 """A team's registry: PostgreSQL and an S3 server on this machine, with few and with many versions.
 
-Each call is measured in this process. The rows of the copied versions are in PostgreSQL alone, so
-that a registry with many versions is made in minutes. MLflow with the same two servers is measured
-if it is installed (`pip install mlflow boto3`).
+Each call is measured in this process. The rows of the copied versions are in PostgreSQL alone, and
+arrive by COPY, so that a registry with many versions is made in seconds. MLflow with the same two
+servers is measured if it is installed (`pip install mlflow boto3`).
 
 The servers are those of the tests (`pip install -e '.[dev]'`), unless URLs are given.
 """
@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bulk import add_copies
+from benchmarks.bulk import copy_rows
 from benchmarks.cli import record
 from benchmarks.measure import alternate, function_cost, median, report
 from benchmarks.team_mlflow import side_by_side
@@ -32,8 +33,6 @@ from registry_core.store.interfaces.ledger_copy import LedgerCopy
 from registry_core.store.parts import team_parts
 
 PAGE = 50
-# How many versions are copied by one transaction.
-_TOGETHER = 200
 TESTS = Path(__file__).parents[1] / "tests"
 
 
@@ -57,7 +56,7 @@ def main(arguments: list[str]) -> None:
     """`python -m benchmarks team`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks team", description=__doc__)
     parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--few", type=int, default=100)
+    parser.add_argument("--few", type=int, default=1000, help="versions of the smaller registry")
     parser.add_argument("--versions", type=int, default=100_000, help="of the larger registry")
     parser.add_argument("--listed", type=int, default=50, help="versions beside MLflow, of 1 MB")
     parser.add_argument("--large", type=int, default=5, help="versions beside MLflow, of 100 MB")
@@ -65,7 +64,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--objects", help="s3://bucket/prefix; default: a new server")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
-    index, objects = _servers(options.index, options.objects)
+    ends = ExitStack()
+    index, objects = _servers(options.index, options.objects, ends)
     counts = {name: getattr(options, name) for name in ("few", "versions", "rounds")}
     with tempfile.TemporaryDirectory() as folder:
         rows = _few_and_many(Path(folder), index, objects, options)
@@ -79,13 +79,17 @@ def main(arguments: list[str]) -> None:
             )
             counts |= {"listed": options.listed, "large": options.large}
             counts["mlflow"] = version("mlflow")
+    ends.close()
     report("team", rows, options.record, **counts)
     if "mlflow" not in counts:
         sys.exit("MLflow is not installed, so it was not measured: pip install mlflow boto3")
 
 
-def _servers(index: str | None, objects: str | None) -> tuple[str, str]:
-    """The URLs of a database and a prefix; servers of the tests where none is given."""
+def _servers(index: str | None, objects: str | None, ends: ExitStack) -> tuple[str, str]:
+    """The URLs of a database and a prefix; servers of the tests where none is given.
+
+    Those are ended by `ends`, so that their time counts as this process's, not as other work.
+    """
     sys.path.append(str(TESTS))
     if not index:
         from team_servers import PostgresServer
@@ -95,11 +99,13 @@ def _servers(index: str | None, objects: str | None) -> tuple[str, str]:
             {"fsync": "on", "full_page_writes": "on", "shared_buffers": "256MB"}
         )
         server.make()
+        ends.callback(server.stop)
         index = server.superuser_url
     if not objects:
         from s3_server import s3
 
         objects = s3().fresh_url()
+        ends.callback(s3().remove)
     return index, objects
 
 
@@ -116,11 +122,7 @@ def _few_and_many(folder: Path, index: str, objects: str, options: Any) -> list[
         copy: LedgerCopy = _NoCopy()
         store = Store(replace(parts, ledger_copy=copy))
         real = [_registered(store) for _ in range(2)]
-        missing = count - len(real)
-        while missing > 0:  # in one transaction, the same rows would have 100,000 dead copies
-            with store.parts.index.write() as writing:
-                add_copies(writing, min(missing, _TOGETHER), random_metrics=True)
-            missing -= _TOGETHER
+        copy_rows(store.parts.index, count)  # type: ignore[arg-type]
         with parts.index.connect() as connection:  # type: ignore[attr-defined]
             connection.execute("ANALYZE")  # as autovacuum does within a minute
         calls[side] = _calls(store, real)

@@ -203,14 +203,13 @@ def _forks() -> Forks:
         "h5py",
         "numpy.random",
         "fakes",
-        "registry_core.terminal.tables",
-        "registry_core.terminal.live",
+        "loaded_host",
     )
 
 
 @cache
 def _keras_forks() -> Forks:
-    return Forks("registry_core.training", "registry_core.evaluation.figures")
+    return Forks("registry_core.training", "registry_core.evaluation.figures", "loaded_host")
 
 
 def start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:

@@ -18,7 +18,7 @@ import signal
 import sys
 import traceback
 import types
-from importlib import import_module, invalidate_caches
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     places = [str(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.path[:] = [*places, *(place for place in sys.path[1:] if place not in places)]
-    invalidate_caches()
+    # folders that were not there before; those that were are looked at again if they changed
+    for place in [place for place, finder in sys.path_importer_cache.items() if finder is None]:
+        del sys.path_importer_cache[place]
     if os.environ.pop("FORKED_EXAMINER", ""):
         examiner.subprocess = types.SimpleNamespace(Popen=ForkedExaminer)
     kind, what, *rest = request["words"]

@@ -213,6 +213,11 @@ _ADDED = {
     3: ["TABLE rules"],
     4: ["TABLE sort_keys"],
     5: ["INDEX ledger_of_signatures", "TABLE requests", "TABLE deliveries", "TABLE origins"],
+    6: [
+        f"TRIGGER {verb}_of_{table}_counts"
+        for verb in ("insert", "delete")
+        for table in ("versions", "removals")
+    ],
 }
 
 
@@ -222,5 +227,7 @@ def make_older(folder: Path, schema: int) -> None:
         for number in range(schema + 1, SCHEMA + 1):
             for what in _ADDED[number]:
                 connection.execute(f"DROP {what}")
+        if schema < 6:
+            connection.execute("ALTER TABLE models DROP COLUMN present")
         connection.execute(f"PRAGMA user_version = {schema}")
         connection.commit()

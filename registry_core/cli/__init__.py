@@ -73,7 +73,8 @@ def _run(words: Sequence[str]) -> int:
     try:
         register_commands(words)
         with plugin_guard.warnings_to(_warn), prepared_environment():
-            status = app(args=words, prog_name="mlreg", standalone_mode=False)
+            command = app.click_command()
+            status = command(args=words, prog_name="mlreg", standalone_mode=False)
         if status == 128 + signal.SIGINT:  # Typer's status for Ctrl-C before the command began
             raise Interrupted(signal.SIGINT)
         _finish()

@@ -91,6 +91,7 @@ class Commands(typer.Typer):
             "context_settings": {"help_option_names": ["-h", "--help"]},
         }
         super().__init__(**(defaults | options))
+        self._made: tuple[int, Any] | None = None
 
     def command(
         self, name: str | None = None, *, examples: Sequence[str] = (), **options: Any
@@ -104,6 +105,13 @@ class Commands(typer.Typer):
         """
         options.setdefault("epilog", "\n".join(examples) or None)
         return super().command(name, cls=_Command, **options)
+
+    def click_command(self) -> Any:
+        """The Click command of what has been registered; made again only when there is more."""
+        size = len(self.registered_commands) + len(self.registered_groups)
+        if self._made is None or self._made[0] != size:
+            self._made = (size, typer.main.get_command(self))
+        return self._made[1]
 
 
 class DefaultGroup(_Group):

@@ -285,7 +285,7 @@ def _splits(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 def _commands(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     register_commands([])
-    command: Any = typer.main.get_command(app)
+    command: Any = app.click_command()
     for word in typed["command"]:
         command = command.commands[word]
     names = [name for panel in PANELS.values() for name in panel] if not typed["command"] else []

@@ -11,8 +11,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from registry_core.cli.app import PANELS, app, register_commands, session
 from registry_core.cli.completion_scripts import BREAKS, LINE, SCRIPTS
 
@@ -70,7 +68,7 @@ def _open_quote(line: str) -> int:
 
 def _walk(words: list[str], incomplete: str) -> list[_Item]:
     """Follow the words through the commands to the parameter that the last one belongs to."""
-    context: Any = typer.main.get_command(app).make_context("mlreg", [], resilient_parsing=True)
+    context: Any = app.click_command().make_context("mlreg", [], resilient_parsing=True)
     typed, pending, only_words = _Typed(context), None, False
     for word in words:
         if pending is not None:
@@ -169,7 +167,7 @@ class _Typed:
 def _command_items(context: Any, incomplete: str) -> list[_Item]:
     if context.parent is None:
         register_commands([])
-        context.command = typer.main.get_command(app)
+        context.command = app.click_command()
     commands = context.command.commands
     order = [name for panel in PANELS.values() for name in panel if name in commands]
     return [

@@ -46,7 +46,7 @@ def help_command(
     """Show the help of mlreg or of a command."""
     from registry_core.terminal.output import print_text
 
-    root: Any = typer.main.get_command(app)
+    root: Any = app.click_command()
     context = root.make_context("mlreg", [])
     for word in command or []:
         group = context.command
@@ -63,7 +63,7 @@ def group_page(group: Any, context: Any) -> str:
     is_root = context.parent is None
     if is_root and set(command_names()) - set(group.commands):
         register_commands([])
-        group = typer.main.get_command(app)
+        group = app.click_command()
     summaries = {
         name: (command.help or "").partition("\n")[0] for name, command in group.commands.items()
     }

@@ -165,6 +165,8 @@ class _Reader:
             raise contradicted("when the clock went back", "the ledger")
         for model, number in self._view.mislisted():
             raise contradicted(f"what {model}@{number} is sorted by", "the version")
+        for model in self._view.miscounted():
+            raise contradicted(f"how many versions {model} has", "its versions")
         for alias in _differing(self._view.rules(), self._replay.rules):
             raise contradicted(f"the promotion rule for {alias}", "the ledger")
         rules.current(self._view)  # raises if one is malformed

@@ -271,6 +271,14 @@ def test_verify_finds_a_version_that_lists_sort_wrongly(registry):
     assert "what dummy@3 is sorted by" in problem.what
 
 
+def test_verify_finds_a_wrong_number_of_versions(registry):
+    with closing(sqlite3.connect(registry.store.folder / "registry.sqlite3")) as connection:
+        connection.execute("UPDATE models SET present = present + 1")
+        connection.commit()
+    (problem,) = audit(registry.store).problems
+    assert "how many versions dummy has" in problem.what
+
+
 @pytest.mark.gate
 @pytest.mark.parametrize(
     ("sort", "where"),
@@ -304,6 +312,41 @@ def test_a_page_takes_the_same_steps_in_a_long_list(tmp_path, sort, where):
 
 
 # --- through Registry ----------------------------------------------------------------------------
+
+
+def test_the_models_have_the_numbers_of_their_versions(index):
+    """Each registration, removal and restoration counts, or does not if it is undone."""
+    draw = random.Random(1)
+    first, second, third = (made(number, draw) for number in (1, 2, 3))
+    at = "2026-01-01T00:00:00Z"
+    changes = [
+        (
+            lambda writing: [register(writing, each) for each in (first, second, third)],
+            {"dummy": 3},
+        ),
+        (lambda writing: writing.remove(second, at), {"dummy": 2}),
+        (lambda writing: [writing.remove(each, at) for each in (first, third)], {}),
+        (lambda writing: writing.restore(first), {"dummy": 1}),
+        (lambda writing: writing.collect(second, at), {"dummy": 1}),
+        (
+            lambda writing: register(writing, replace(first, model="other")),
+            {"dummy": 1, "other": 1},
+        ),
+    ]
+    for change, expected in changes:
+        with pytest.raises(KeyboardInterrupt), index.write(create=True) as writing:
+            change(writing)
+            raise KeyboardInterrupt
+        with index.write(create=True) as writing:
+            change(writing)
+        with index.read() as view:
+            assert {model.name: model.versions for model in view.models()} == expected
+            assert view.miscounted() == []
+
+
+def register(writing, version: Version) -> None:
+    writing.take_number(version.model)
+    writing.add_version(version, ACCURACY)
 
 
 @pytest.fixture

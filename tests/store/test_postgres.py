@@ -25,6 +25,7 @@ from registry_core.records import FileRecord, LedgerAction, Version
 from registry_core.store.ledger import Event
 from registry_core.store.manifest import Objective
 from registry_core.store.postgres import database, schema
+from registry_core.store.postgres.grants import grants
 from registry_core.store.postgres.index import PostgresIndex
 from registry_core.store.postgres.write import PostgresWriteTransaction
 from registry_core.store.storage_errors import UnconfirmedError, translate_storage_errors
@@ -217,6 +218,86 @@ def test_an_older_schema_is_brought_up_to_date_by_one_of_many_writers(url, monke
     monkeypatch.undo()
     with pytest.raises(NewerSchemaError):
         read(url)
+
+
+# What schema 5 did not have, or had otherwise.
+_TO_SCHEMA_5 = """
+DROP TRIGGER registered_counts ON versions;
+DROP TRIGGER removed_counts ON removals;
+DROP TRIGGER restored_counts ON removals;
+DROP FUNCTION count_versions;
+ALTER TABLE models DROP COLUMN present;
+DROP INDEX ledger_by_model, ledger_by_version, ledger_by_alias;
+CREATE INDEX ledger_by_model ON ledger (model);
+CREATE INDEX ledger_by_version ON ledger (model, version);
+CREATE INDEX ledger_by_alias ON ledger (model, alias) WHERE alias IS NOT NULL;
+UPDATE about SET schema = 5;
+"""
+
+
+def test_an_index_of_schema_5_gets_the_number_of_versions_of_each_model(url):
+    """The next writer counts those that are there, and from then on each change counts."""
+    index = PostgresIndex(url, 5)
+    with index.write() as writing:
+        for _ in range(3):
+            register(writing)
+        writing.remove(version(1), "2026-01-01T00:00:00Z")
+    with index.connect() as connection:
+        connection.execute(f"SET search_path TO {index.schema}")
+        made = shape_of(connection)
+        connection.execute(_TO_SCHEMA_5.encode())
+        assert shape_of(connection) != made
+    with pytest.raises(IntegrityError, match="schema 5"):
+        read(url)
+    write(url)
+    with index.connect() as connection:
+        connection.execute(f"SET search_path TO {index.schema}")
+        assert shape_of(connection) == made
+    for expected, change in ((2, None), (3, register), (2, remove_second)):
+        with index.write() as writing:
+            if change:
+                change(writing)
+        with index.read() as view:
+            assert [model.versions for model in view.models()] == [expected]
+            assert view.miscounted() == []
+
+
+def test_only_the_owner_brings_an_older_schema_up_to_date(server, url, role):
+    """Another writer is told so, and changes nothing."""
+    index = PostgresIndex(url, 5)
+    with index.connect() as connection:
+        connection.execute(f"SET search_path TO {index.schema}")
+        connection.execute(_TO_SCHEMA_5.encode())
+    settings_of(server, grants(index.schema))
+    settings_of(server, f"GRANT mlreg_keeper TO {role}")
+    with pytest.raises(RefusedError, match="change the tables") as caught:
+        write(as_user(url, role))
+    assert caught.value.command == "mlreg registry init"
+    write(url)
+    write(as_user(url, role))
+    assert read(url) == [2, 1]
+
+
+def register(writing: PostgresWriteTransaction) -> None:
+    writing.add_version(version(writing.take_number("dummy")), Objective("test_accuracy", "max"))
+
+
+def remove_second(writing: PostgresWriteTransaction) -> None:
+    writing.remove(version(2), "2026-01-01T00:00:00Z")
+
+
+def shape_of(connection) -> list[tuple[str, ...]]:
+    """The columns, indexes and triggers of an index."""
+    schema = "(SELECT oid FROM pg_namespace WHERE nspname = current_schema)"
+    queries = (
+        "SELECT table_name, column_name, data_type FROM information_schema.columns "
+        "WHERE table_schema = current_schema",
+        "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema",
+        "SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(pg_trigger.oid) FROM pg_trigger "
+        f"JOIN pg_class ON pg_class.oid = tgrelid WHERE relnamespace = {schema} "
+        "AND NOT tgisinternal",
+    )
+    return sorted(row for query in queries for row in connection.execute(query).fetchall())
 
 
 def test_many_first_writers_make_one_schema(server):

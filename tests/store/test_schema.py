@@ -48,6 +48,7 @@ def test_it_is_read_and_verified_without_a_change(old):
     assert old.held("dummy", "production") == [1, 2]
     assert [row.version for row in registry.holders("dummy")] == [2]
     assert old.read(registry.version("dummy@production"), "model.keras") == b"two"
+    assert [model.versions for model in old.models()] == [2]
     assert audit(old).problems == []
     after = {path: path.read_bytes() for path in old.folder.rglob("*") if path.is_file()}
     assert after == before
@@ -61,6 +62,7 @@ def test_the_next_writer_brings_it_up_to_date(old):
     assert publish(old).version == 3
     assert schema_of(old) == SCHEMA
     assert old.ledger()[1:] == ledger
+    assert [model.versions for model in old.models()] == [3]
     registry = Registry(old.folder, Settings())
     assert registry.rollback("dummy", "production").version.version == 1
     assert registry.rollback("dummy", "production").version.version == 2
@@ -78,3 +80,17 @@ def test_it_can_be_rebuilt(old):
     assert [row.digest for row in old.ledger()][1:] == holders
     assert old.resolve(parse_ref("dummy@production")).version == 2
     assert audit(old).problems == []
+
+
+@pytest.mark.parametrize("schema", range(1, SCHEMA))
+def test_every_older_index_has_the_numbers_of_versions(tmp_path, schema):
+    """Counted while it is read, and kept from the next change on."""
+    store = Store(tmp_path / "registry")
+    first, *_ = [publish(store, content=content) for content in (b"one", b"two", b"three")]
+    store.removals.remove(first, 0)
+    make_older(store.folder, schema)
+    assert [model.versions for model in store.models()] == [2]
+    store.removals.restore(parse_ref(first.ref))
+    assert schema_of(store) == SCHEMA
+    assert [model.versions for model in store.models()] == [3]
+    assert audit(store).problems == []

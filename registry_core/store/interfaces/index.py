@@ -312,6 +312,10 @@ class ReadTransaction(Protocol):
         """The versions that lists would sort or filter by another value than they have."""
         ...
 
+    def miscounted(self) -> list[str]:
+        """Models that have another number of versions than the index keeps."""
+        ...
+
     def all_tags(self) -> dict[VersionKey, dict[str, str]]:
         """The tags of every version that has some."""
         ...

@@ -65,8 +65,9 @@ class Statements:
 
     @property
     def user(self) -> str:
-        """The user that connected, whatever role it took since."""
-        return self._connection.info.user
+        """The user that connected, whatever role it took since; the server tells it by itself."""
+        info = self._connection.info
+        return info.parameter_status("session_authorization") or info.user
 
     @contextmanager
     def _granted(self, statement: str, values: Any = ()) -> Iterator[None]:

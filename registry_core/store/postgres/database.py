@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from registry_core.errors import IntegrityError, MlregError, NewerSchemaError, UsageError
+from registry_core.store.postgres import grants
 from registry_core.store.postgres.connections import Connections, Statements
 from registry_core.store.postgres.errors import damaged_index, translate_postgres_errors
 from registry_core.store.postgres.schema import MIGRATIONS, SCHEMA, STATEMENTS
@@ -29,6 +30,19 @@ _IDLE_MINUTES = 15
 # How long a server that was lost during a commit is waited for, at least.
 _RECONNECT_SECONDS = 20.0
 
+# Each statement finds its rows one by one, each by an index, as in SQLite, which has no other plan.
+# Any other is better for few rows alone, and a server takes a table for small until it counts it.
+_ROW_BY_ROW = "; ".join(
+    f"SET LOCAL {setting} = off"
+    for setting in (
+        "enable_seqscan",
+        "enable_bitmapscan",
+        "enable_hashjoin",
+        "enable_mergejoin",
+        "enable_material",
+        "jit",  # compiles what a plan without an index, of a small table, seems to cost then
+    )
+)
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 # a server that confirms a commit before it is durable is told not to; more than that stays
@@ -126,7 +140,8 @@ class Database:
         All in one message. A connection that the server closed while it was not used is replaced.
         """
         path = f"SET LOCAL search_path TO {_quoted(self.schema)}, pg_temp"
-        message = "; ".join((script[0], path, *script[1:], "SELECT schema FROM about"))
+        begin = (script[0], path, _ROW_BY_ROW, *script[1:])
+        message = "; ".join((*begin, "SELECT schema FROM about"))
         schema: int | None
         while True:
             connection, was_used = self.connections.take()
@@ -291,7 +306,11 @@ class Database:
         for number in range(schema + 1, SCHEMA + 1):
             if number not in MIGRATIONS:
                 raise damaged_index(self.place, f"has schema {schema}, not {SCHEMA}")
-            connection.execute(MIGRATIONS[number].encode())
+            try:
+                connection.execute(MIGRATIONS[number].encode())
+            except psycopg.errors.InsufficientPrivilege as error:
+                user = Statements(connection).user
+                raise grants.denied(user, MIGRATIONS[number]) from error
             connection.execute("UPDATE about SET schema = %s", (number,))
 
     def _is_older(self, schema: int) -> IntegrityError:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from psycopg.types.json import Jsonb
 
 from registry_core.store.sort_keys import METRICS
 from registry_core.store.sql.dialect import Connection, Dialect
+
+if TYPE_CHECKING:
+    from registry_core.store.postgres.connections import Statements
 
 # as JSON, so that one column has numbers and texts, each in its order
 _SORT_KEYS = " UNION ALL ".join(
@@ -31,7 +36,7 @@ _SORT_KEYS = " UNION ALL ".join(
 
 def _session_user(connection: Connection) -> str:
     """Who connected, whatever role they took since: a policy of the ledger asks for this name."""
-    return str(connection.execute("SELECT CAST(session_user AS text)").fetchone()[0])
+    return cast("Statements", connection).user
 
 
 POSTGRES = Dialect(
@@ -45,6 +50,7 @@ POSTGRES = Dialect(
     incumbent="(CAST(evidence AS json) #>> '{incumbent}')",
     compared="(CAST(evidence AS json) #>> '{comparison,fingerprint}')",
     no_limit=None,
+    among="({} IN ({})) IS TRUE",  # as no join: the rows are read once, into a hash table
     sort_value=Jsonb,
     account=_session_user,
 )

@@ -11,9 +11,12 @@ import re
 
 from registry_core.store.postgres.dialect import POSTGRES
 from registry_core.store.sqlite.dialect import SQLITE
-from registry_core.store.sqlite.schema import ADDED, SCHEMA, TABLES
+from registry_core.store.sqlite.schema import ADD_COUNT, ADDED, SCHEMA, TABLES
 
 __all__ = ["MIGRATIONS", "SCHEMA", "STATEMENTS"]
+
+# The first schema that there was in PostgreSQL.
+_FIRST = 5
 
 _TEXT = 'TEXT COLLATE "C"'
 _TYPES = {
@@ -103,8 +106,39 @@ _REFUSED = [
     ("models", ("TRUNCATE",), "a number is never used again"),
 ]
 
+# As SQLite counts, but once for each statement, so that a copy of many rows is one change.
+_COUNTING = """
+CREATE FUNCTION count_versions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE models SET present = present + CAST(TG_ARGV[0] AS bigint) * changed
+    FROM (SELECT model, count(*) AS changed FROM counted GROUP BY model) AS of_model
+    WHERE name = of_model.model;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER registered_counts AFTER INSERT ON versions REFERENCING NEW TABLE AS counted
+FOR EACH STATEMENT EXECUTE FUNCTION count_versions('1');
+CREATE TRIGGER removed_counts AFTER INSERT ON removals REFERENCING NEW TABLE AS counted
+FOR EACH STATEMENT EXECUTE FUNCTION count_versions('-1');
+CREATE TRIGGER restored_counts AFTER DELETE ON removals REFERENCING OLD TABLE AS counted
+FOR EACH STATEMENT EXECUTE FUNCTION count_versions('1');
+"""
+
+# SQLite appends the row's number to each index by itself; a history is read in its order.
+_ORDERED = "".join(
+    f"DROP INDEX IF EXISTS {name}; CREATE INDEX {name} ON ledger ({columns}, number){where};\n"
+    for name, columns, where in (
+        ("ledger_by_model", "model", ""),
+        ("ledger_by_version", "model, version", ""),
+        ("ledger_by_alias", "model, alias", " WHERE alias IS NOT NULL"),
+    )
+)
+
+# What each later schema adds to the one before it.
+MIGRATIONS: dict[int, str] = {6: _translated(ADD_COUNT) + _COUNTING + _ORDERED}
+
 STATEMENTS = (
-    _translated(TABLES + "".join(ADDED.values()))
+    _translated(TABLES + "".join(ADDED[schema] for schema in range(2, _FIRST + 1)))
     + _OWN_TABLES
     + _TRIGGERS
     + "".join(
@@ -112,7 +146,5 @@ STATEMENTS = (
         for table, verbs, reason in _REFUSED
         for verb in verbs
     )
+    + "".join(MIGRATIONS.values())
 )
-
-# What each later schema adds to the one before it.
-MIGRATIONS: dict[int, str] = {}

@@ -55,6 +55,7 @@ class Dialect:
         incumbent: the text `incumbent` of the evidence of a row of the ledger.
         compared: the text `comparison.fingerprint` of that evidence.
         no_limit: the LIMIT that is none.
+        among: a value is in the rows of a query that finds many: `f({}, {})`.
         sort_value: what a value of `sort_keys` is as a parameter.
         account: the account that rows are written by, of a connection.
     """
@@ -68,6 +69,7 @@ class Dialect:
     incumbent: str
     compared: str
     no_limit: int | None
+    among: str = "{} IN ({})"
     sort_value: Callable[[Any], Any] = _itself
     account: Callable[[Connection], str] = _of_system
 

@@ -6,10 +6,10 @@ one by number that asks for equal values reads the rows of one of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from registry_core.store.sort_keys import key_of
+from registry_core.store.sql.dialect import Dialect
 from registry_core.version_query import PRESENT, Condition, VersionQuery
 
 _NOT_REMOVED = (
@@ -20,27 +20,28 @@ _LISTED = f"listed.model = :model AND {_NOT_REMOVED}"
 
 
 class Find:
-    """The statements that find the numbers of versions, for the parameters `model` and `limit`.
+    """How versions are found, for the parameters `model` and `limit`.
 
     Args:
         query: what is looked for.
-        sort_value: what a value of `sort_keys` is as a parameter.
+        dialect: of the database.
         last: what the version that the list continues after has for the key of the order.
     """
 
     def __init__(
         self,
         query: VersionQuery,
-        sort_value: Callable[[Any], Any],
+        dialect: Dialect,
         last: str | int | float | None = None,
     ) -> None:
         self._query = query
-        self._sort_value = sort_value
+        self._sort_value = dialect.sort_value
+        self._among = dialect.among
         self._last = last
         self.values: dict[str, Any] = {}
 
     def by_number(self) -> str:
-        """The versions in the order of their numbers."""
+        """A condition on `versions`, with their order by their numbers."""
         order, where = self._query.order, list(self._query.where)
         source, terms = "versions", []
         for condition in where:
@@ -54,10 +55,15 @@ class Find:
         if self._query.after is not None:
             sign = "<" if order.descending else ">"
             terms.append(f"listed.number {sign} {self._value(self._query.after)}")
-        return self._select(source, terms, f"listed.number{' DESC' if order.descending else ''}")
+        sequence = f"number{' DESC' if order.descending else ''}"
+        if source == "versions":
+            found = " AND ".join([_LISTED, *terms]).replace("listed.", "versions.")
+            return f"{found} ORDER BY versions.{sequence} LIMIT :limit"
+        numbers = self._select(source, terms, f"listed.{sequence}")
+        return f"model = :model AND number IN ({numbers}) ORDER BY versions.{sequence}"
 
     def by_key(self) -> str | None:
-        """The versions that have the key, in the order of its values; None if none is left."""
+        """A query for the numbers of those that have the key, by its values; None without any."""
         descending, after = self._query.order.descending, self._query.after
         terms = [self._key(self._query.order.key), *map(self._condition, self._query.where)]
         if after is not None and self._last is None:
@@ -73,7 +79,7 @@ class Find:
         return self._select("sort_keys", terms, order)
 
     def without_key(self) -> str:
-        """The versions that lack the key, newest first: the end of a list by that key."""
+        """A query for the numbers of those that lack the key, newest first: the end of the list."""
         key = self._value(key_of(self._query.order.key))
         having = f"SELECT number FROM sort_keys WHERE model = :model AND key = {key}"
         terms = [f"listed.number NOT IN ({having})", *map(self._condition, self._query.where)]
@@ -98,7 +104,7 @@ class Find:
         )
         if condition.operator == "=" and not isinstance(condition.value, tuple):
             return f"EXISTS ({row} AND other.number = listed.number)"
-        return f"listed.number IN ({row})"
+        return self._among.format("listed.number", row)
 
     def _row(self, condition: Condition, table: str = "listed") -> str:
         """What the row of a version that meets the condition has."""
@@ -122,7 +128,9 @@ class Find:
         tagged = f"SELECT number FROM tags WHERE tags.model = :model AND key = {key}"
         if condition.operator != PRESENT:
             tagged += f" AND value = {value}"
-        return f"listed.number {'NOT ' * (condition.operator == '!=')}IN ({tagged})"
+        if condition.operator == "!=":
+            return f"listed.number NOT IN ({tagged})"
+        return self._among.format("listed.number", tagged)
 
     def _value(self, value: Any) -> str:
         """A parameter with this value."""

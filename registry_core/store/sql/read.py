@@ -24,6 +24,11 @@ _NOT_COLLECTED = (
     "NOT EXISTS (SELECT 1 FROM removals WHERE removals.model = files.model "
     "AND removals.number = files.number AND collected <> '')"
 )
+# What `models.present` keeps: how many versions of a model were not removed.
+COUNTED = (
+    "(SELECT count(*) FROM versions WHERE model = name) "
+    "- (SELECT count(*) FROM removals WHERE model = name)"
+)
 # The versions whose metrics are the names that a list can be sorted by.
 _NEWEST = 50
 # How many versions an audit reads by one statement.
@@ -41,9 +46,7 @@ class SqlReadTransaction(LedgerQueries):
         present = _PRESENT.replace("versions.", "same.")
         aliases = self._dialect.json_object.format("alias, number")
         query = (
-            f"SELECT (SELECT count(*) FROM versions WHERE model = name) "
-            "- (SELECT count(*) FROM removals WHERE model = name), "
-            f"(SELECT {aliases} FROM aliases WHERE model = name), "
+            f"SELECT present, (SELECT {aliases} FROM aliases WHERE model = name), "
             f"{self._dialect.entry_columns} FROM models CROSS JOIN versions "
             "WHERE name > :after AND versions.rowid = (SELECT rowid FROM versions AS same "
             f"WHERE same.model = name AND {present} ORDER BY number DESC LIMIT 1) "
@@ -61,14 +64,9 @@ class SqlReadTransaction(LedgerQueries):
         self, model: str, limit: int | None = None, query: VersionQuery = EVERY_VERSION
     ) -> list[Version]:
         if query.order.key == "version":
-            find = Find(query, self._dialect.sort_value)
-            order = f"versions.number{' DESC' if query.order.descending else ''}"
-            return self._versions(
-                f"model = :model AND versions.number IN ({find.by_number()}) ORDER BY {order}",
-                model=model,
-                limit=self._dialect.limit(limit),
-                **find.values,
-            )
+            find = Find(query, self._dialect)
+            where, most = find.by_number(), self._dialect.limit(limit)
+            return self._versions(where, model=model, limit=most, **find.values)
         numbers = self._numbers_by_key(model, limit, query)
         found = self._versions(
             f"model = :model AND versions.number IN ({self._dialect.numbers})",
@@ -82,7 +80,7 @@ class SqlReadTransaction(LedgerQueries):
         last = None
         if query.after is not None and (entry := self.entry(model, query.after)):
             last = sort_keys(entry.version).get(key_of(query.order.key))
-        find = Find(query, self._dialect.sort_value, last)
+        find = Find(query, self._dialect, last)
         found: list[int] = []
         for statement in (find.by_key(), find.without_key()):
             left = None if limit is None else limit - len(found)
@@ -249,6 +247,10 @@ class SqlReadTransaction(LedgerQueries):
             for one, other in sides
         )
         return [(model, number) for model, number in self._all(wrong)]
+
+    def miscounted(self) -> list[str]:
+        query = f"SELECT name FROM models WHERE present <> {COUNTED} ORDER BY name"
+        return [name for (name,) in self._all(query)]
 
     def all_tags(self) -> dict[VersionKey, dict[str, str]]:
         found: dict[VersionKey, dict[str, str]] = {}

@@ -62,28 +62,11 @@ class SqlWriteTransaction(SqlReadTransaction):
         )
 
     def add_version(self, version: Version, objective: Objective) -> None:
-        summary = {
-            "dataset": version.dataset,
-            "preset": version.preset,
-            "seed": version.seed,
-            "metrics": version.metrics,
-            "seconds": version.seconds,
-        }
-        fields = {
-            **_key(version),
-            "created": version.created,
-            "run": version.run,
-            "grouped": version.group,
-            "digest": version.digest,
-            "objective": str(objective),
-            "score": objective.score(version.metrics),
-            "summary": canonical(summary).decode(),
-        }
         self._execute(
             "INSERT INTO versions (model, number, created, run, grouped, digest, objective, score, "
             "summary) VALUES (:model, :number, :created, :run, :grouped, :digest, :objective, "
             ":score, :summary)",
-            **fields,
+            **version_row(version, objective),
         )
         self._connection.executemany(
             "INSERT INTO files (model, number, path, size, sha256) VALUES (?, ?, ?, ?, ?)",
@@ -165,6 +148,27 @@ class SqlWriteTransaction(SqlReadTransaction):
 
 def _key(version: Version) -> dict[str, Any]:
     return {"model": version.model, "number": version.version}
+
+
+def version_row(version: Version, objective: Objective) -> dict[str, Any]:
+    """The row of `versions` that a version has."""
+    summary = {
+        "dataset": version.dataset,
+        "preset": version.preset,
+        "seed": version.seed,
+        "metrics": version.metrics,
+        "seconds": version.seconds,
+    }
+    return {
+        **_key(version),
+        "created": version.created,
+        "run": version.run,
+        "grouped": version.group,
+        "digest": version.digest,
+        "objective": str(objective),
+        "score": objective.score(version.metrics),
+        "summary": canonical(summary).decode(),
+    }
 
 
 def blobs_of(row: LedgerRow) -> list[str]:

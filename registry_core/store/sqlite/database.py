@@ -19,6 +19,7 @@ from registry_core.store.local.disk import make_folders
 from registry_core.store.local.folders import check_regular, opened
 from registry_core.store.local.objects import LocalObjects
 from registry_core.store.sql import derived
+from registry_core.store.sql.read import COUNTED
 from registry_core.store.sqlite.dialect import SQLITE
 from registry_core.store.sqlite.errors import damaged_index
 from registry_core.store.sqlite.schema import ADDED, APPLICATION_ID, DERIVED, SCHEMA, STATEMENTS
@@ -270,6 +271,9 @@ def _make_temporary(connection: sqlite3.Connection, schema: int) -> None:
     if schema < 4:
         view = f"CREATE TEMP VIEW sort_keys (model, key, value, number) AS {SQLITE.sort_keys}"
         connection.execute(view)
+    if schema < 6:
+        query = f"SELECT name, last_version, {COUNTED} FROM main.models"
+        connection.execute(f"CREATE TEMP VIEW models (name, last_version, present) AS {query}")
 
 
 def empty() -> sqlite3.Connection:

@@ -8,18 +8,19 @@ without them, refuses the index. Schema 4 added the keys that versions are sorte
 so that a page of a long list reads little more than it shows. Schema 5 added where a version came
 from, requests for promotions that others approve, and what is to be told of a promotion: an mlreg
 that does not know it would take the manifest of a copied version for a wrong one, and promote
-without approval. An older index is read as it is, and brought up to date by the next command that
-writes.
+without approval. Schema 6 added how many versions each model has, so that a list of models counts
+none. An older index is read as it is, and brought up to date by the next command that writes.
 """
 
 from __future__ import annotations
 
 from registry_core.store.sql.derived import MOVES
+from registry_core.store.sql.read import COUNTED
 from registry_core.store.sqlite.dialect import SQLITE
 
 # "mlrg": `file registry.sqlite3` shows it, and it tells our file from another program's
 APPLICATION_ID = 0x6D6C7267
-SCHEMA = 5
+SCHEMA = 6
 
 # The index on versions(model, number) that UNIQUE brings serves latest and the order of lists;
 # the ledger's indexes serve history and decisions. A higher `score` is always better. A removed
@@ -231,12 +232,30 @@ _LATER_INDEXES = """
 CREATE INDEX ledger_of_signatures ON ledger (model, version, number) WHERE action = 'signed';
 CREATE INDEX deliveries_undone ON deliveries (row, receiver) WHERE state <> 'delivered';
 """
+# How many versions of a model were not removed.
+ADD_COUNT = f"""
+ALTER TABLE models ADD COLUMN present INTEGER NOT NULL DEFAULT 0;
+UPDATE models SET present = {COUNTED};
+"""
+_COUNTING = "".join(
+    f"""
+CREATE TRIGGER {verb.lower()}_of_{table}_counts AFTER {verb} ON {table}
+BEGIN UPDATE models SET present = present {sign} 1 WHERE name = {row}.model; END;
+"""
+    for table, verb, row, sign in (
+        ("versions", "INSERT", "NEW", "+"),
+        ("versions", "DELETE", "OLD", "-"),
+        ("removals", "INSERT", "NEW", "-"),
+        ("removals", "DELETE", "OLD", "+"),
+    )
+)
 # What each schema added to the one before it.
 ADDED = {
     2: "".join(DERIVED[2]) + _INDEXES,
     3: "".join(DERIVED[3]),
     4: _SORT_KEYS,
     5: "".join(DERIVED[5]) + _LATER_INDEXES,
+    6: ADD_COUNT + _COUNTING,
 }
 
 _REFUSED = """
