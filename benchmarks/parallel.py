@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 from benchmarks.measure import Cost, alternate, command_cost, own_cpu_seconds, report, side
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 _SECONDS = 120
-_AGENTS = ("dashboard-agent-grpc", "dashboard-agent-listen", "runtime-env-agent", "metrics-export")
 
 
 class Cluster:
@@ -21,6 +20,7 @@ class Cluster:
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp")  # sockets: short names
+        self._ip = socket.gethostbyname(socket.gethostname())  # Ray's head has no other
         self.port, self.client_port = _free_port(), _free_port()
         self._processes = {}
         self.start_head()
@@ -29,18 +29,16 @@ class Cluster:
 
     @property
     def address(self):
-        return f"ray://127.0.0.1:{self.client_port}"
+        return f"ray://{self._ip}:{self.client_port}"
 
     def start_head(self):
         self._start(
             "head", "--head", f"--port={self.port}", f"--ray-client-server-port={self.client_port}",
             "--num-cpus=0", f"--temp-dir={self.folder.name}", "--include-dashboard=false",
         )  # fmt: skip
-        for port in (self.port, self.client_port):
-            _wait_for(port)
 
     def start_node(self, name):
-        self._start(name, f"--address=127.0.0.1:{self.port}", "--num-cpus=1")
+        self._start(name, f"--address={self._ip}:{self.port}", "--num-cpus=1")
 
     def kill(self, name):
         """End a part at once, with all that it started."""
@@ -61,17 +59,29 @@ class Cluster:
         self.folder.cleanup()
 
     def _start(self, name, *arguments):
-        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
-        # otherwise a node waits 15 s for what finds a port by itself, and ends on a busy machine
-        ports = [f"--{name}-port={_free_port()}" for name in _AGENTS]
-        log = Path(self.folder.name, f"{name}.out").open("ab")  # noqa: SIM115
-        self._processes[name] = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", "--block",
-             "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", *ports, *arguments],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env=environment,
-        )  # fmt: skip
-        log.close()
+        """Start a part; once more if it was too slow for Ray, which waits 15 s for what it starts."""
+        for _ in range(4):
+            if self._started(name, *arguments):
+                return
+            self.kill(name)
+        raise AssertionError(Path(self.folder.name, f"{name}.out").read_text()[-3000:])
+
+    def _started(self, name, *arguments):
+        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+        file = Path(self.folder.name, f"{name}.out")
+        with file.open("wb") as log:
+            self._processes[name] = process = subprocess.Popen(
+                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block",
+                 f"--node-ip-address={self._ip}", "--object-store-memory=100000000", *arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=environment,
+            )  # fmt: skip
+        until = time.monotonic() + _SECONDS
+        while "Ray runtime started" not in file.read_text():
+            if process.poll() is not None or time.monotonic() > until:
+                return False
+            time.sleep(0.2)
+        return True
 
 
 def _of_session(session):
@@ -88,12 +98,3 @@ def _free_port():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return server.getsockname()[1]
-
-
-def _wait_for(port):
-    until = time.monotonic() + _SECONDS
-    while time.monotonic() < until:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"Ray does not listen on port {port}")

@@ -27,8 +27,8 @@ from registry_core.types import Observer
 
 BRIDGE = ("-P", "-m", "registry_core.executors.ray_bridge")
 
-# Ray itself waits for a minute or longer until it says that there is no cluster.
-_SECONDS_TO_CONNECT = 90.0
+# On a busy machine Ray needs more than a minute to start, or to say that there is no cluster.
+_SECONDS_TO_CONNECT = 180.0
 _SECONDS_TO_CLOSE = 15.0
 _SECONDS_OF_A_LOOK = 0.25
 

@@ -34,7 +34,8 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cluster(project):
+def cluster(project, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     cluster = Cluster()
     yield cluster
     cluster.close()
@@ -74,7 +75,7 @@ def test_a_node_that_is_lost_costs_what_came_after_the_last_checkpoint(project, 
 
     def lose():
         kept = "registry/runs/*/checkpoint.zip"
-        wait_for(lambda: len([*project.folder.glob(kept)]) == 2, 120)
+        wait_for(lambda: len([*project.folder.glob(kept)]) == 2, 300)
         cluster.kill("first")
         for seed in "01":
             (project.faults / seed).unlink()
@@ -97,7 +98,7 @@ def test_a_head_that_is_lost_leaves_runs_that_can_be_resumed(project, cluster):
 
     def lose():
         kept = "registry/runs/*/checkpoint.zip"
-        wait_for(lambda: len([*project.folder.glob(kept)]) == 2, 120)
+        wait_for(lambda: len([*project.folder.glob(kept)]) == 2, 300)
         for part in ("head", "first", "second"):
             cluster.kill(part)
 
