@@ -124,7 +124,7 @@ def _few_and_many(folder: Path, index: str, objects: str, options: Any) -> list[
         real = [_registered(store) for _ in range(2)]
         copy_rows(store.parts.index, count)  # type: ignore[arg-type]
         with parts.index.connect() as connection:  # type: ignore[attr-defined]
-            connection.execute("ANALYZE")  # as autovacuum does within a minute
+            connection.execute("VACUUM ANALYZE")  # as autovacuum does within a minute
         calls[side] = _calls(store, real)
     return [
         _row(name, {side: partial(function_cost, calls[side][name]) for side in calls}, options)

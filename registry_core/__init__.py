@@ -130,7 +130,7 @@ _MODULES = {
     "Predictions": "lifecycle.predict",
     "hookimpl": "plugins.hookspecs",
     "MissingLibraryError": "process.requirements",
-    "Check": "promotion.gates",
+    "Check": "promotion.pairs",
     "Decision": "promotion.gates",
     "PromotionRefusedError": "promotion.gates",
     "VerdictChangedError": "promotion.gates",

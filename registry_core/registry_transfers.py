@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from registry_core import results
 from registry_core.errors import UsageError
 from registry_core.places import RegistryPlace, named_registry
-from registry_core.records import Version
-from registry_core.refs import check_new_model_name, parse_ref, shown
+from registry_core.refs import check_new_model_name
 from registry_core.registry_lists import Reference, RegistryLists
 from registry_core.registry_signatures import RegistrySigner
 
 if TYPE_CHECKING:
     from registry_core.store import Store
-    from registry_core.transfer.copying import Copying
     from registry_core.transfer.examination import ModelExaminer
-    from registry_core.transfer.sources import Source, Wanted
+    from registry_core.transfer.selection import TransferArguments
+    from registry_core.transfer.sources import Source
     from registry_core.types import Progress
 
 # A remote of plugins.toml, a folder, or a registry that is open.
@@ -36,8 +35,10 @@ class RegistryTransfers(RegistrySigner):
 
     Each method takes references, which name versions; with `everything` they are names of models,
     and no name means all models. `since` leaves out what was registered earlier; it has a time
-    zone. `progress` is told what is copied. `examine` checks the file of each model before it is
-    registered; None does what `import_model` does, without loading the model.
+    zone. Versions are registered under `name`, if it is not empty, with `reason` in the ledger
+    there. `dry_run` only returns what would be done. `progress` is told what is copied. `examine`
+    checks the file of each model before it is registered; None does what `import_model` does,
+    without loading the model.
     """
 
     def push(
@@ -45,19 +46,18 @@ class RegistryTransfers(RegistrySigner):
         references: Iterable[Reference],
         to: Other,
         *,
-        everything: bool = False,
-        since: datetime | None = None,
-        name: str = "",
-        reason: str = "",
-        dry_run: bool = False,
         progress: Progress | None = None,
         examine: ModelExaminer | None = None,
+        **options: Unpack[TransferArguments],
     ) -> results.TransferredVersions:
         """Copy versions to another registry, which is made if its folder does not exist.
 
-        `to` is a remote of plugins.toml, a folder, or a registry. They are registered there under
-        `name`, if it is not empty, with `reason` in the ledger. `dry_run` only returns what would
-        be done. For the other arguments see the class.
+        Args:
+            references: of versions, or with `everything` of models.
+            to: a remote of plugins.toml, a folder, or a registry.
+            progress: is told what is copied.
+            examine: checks the file of each model.
+            options: `everything`, `since`, `name`, `reason` and `dry_run`, as the class says.
 
         Raises:
             UsageError: a reference names no version, or there is no such remote.
@@ -65,29 +65,27 @@ class RegistryTransfers(RegistrySigner):
         """
         from registry_core.transfer.sources import RegistrySource
 
-        source, target = RegistrySource(self.store), self.other(to).store
+        target = self.other(to).store
         _check_target(target)
-        wanted = _wanted(source, references, everything, since)
-        copying = _copying(source, target, progress, examine, thoroughly=not everything)
-        return _transfer(replace(copying, name=name, reason=reason, dry_run=dry_run), wanted)
+        return _copy(RegistrySource(self.store), target, references, options, progress, examine)
 
     def pull(
         self,
         references: Iterable[Reference],
         source: Other,
         *,
-        everything: bool = False,
-        since: datetime | None = None,
-        name: str = "",
-        reason: str = "",
-        dry_run: bool = False,
         progress: Progress | None = None,
         examine: ModelExaminer | None = None,
+        **options: Unpack[TransferArguments],
     ) -> results.TransferredVersions:
         """Copy versions of another registry, or of an archive, into this one.
 
-        `source` is a remote of plugins.toml, a folder, an archive, or a registry; the references
-        are those of versions there. The other arguments are those of `push`.
+        Args:
+            references: of versions there, or with `everything` of models.
+            source: a remote of plugins.toml, a folder, an archive, or a registry.
+            progress: is told what is copied.
+            examine: checks the file of each model.
+            options: `everything`, `since`, `name`, `reason` and `dry_run`, as the class says.
 
         Raises:
             UsageError: a reference names no version, or there is no such registry.
@@ -97,17 +95,12 @@ class RegistryTransfers(RegistrySigner):
         from registry_core.transfer.archive import ArchiveSource
         from registry_core.transfer.sources import RegistrySource
 
-        def copy(source: Source) -> results.TransferredVersions:
-            wanted = _wanted(source, references, everything, since)
-            copying = _copying(source, self.store, progress, examine, thoroughly=not everything)
-            return _transfer(replace(copying, name=name, reason=reason, dry_run=dry_run), wanted)
-
         if isinstance(source, str | Path) and Path(source).is_file():
             with ArchiveSource(Path(source)) as archive:
-                return copy(archive)
+                return _copy(archive, self.store, references, options, progress, examine)
         store = self.other(source).store
         _check_source(store)
-        return copy(RegistrySource(store))
+        return _copy(RegistrySource(store), self.store, references, options, progress, examine)
 
     def pack(
         self,
@@ -132,12 +125,14 @@ class RegistryTransfers(RegistrySigner):
         """
         from registry_core.lifecycle.observers import SilentObserver
         from registry_core.transfer import packing
+        from registry_core.transfer.selection import Selection
         from registry_core.transfer.sources import RegistrySource
 
-        place = packing.output(Path(file), overwrite)
+        selection = Selection.of(references, everything, since)
+        place = packing.output(Path(file), overwrite, f"mlreg pack{selection.words} -o")
         place.check()
         source = RegistrySource(self.store)
-        wanted = _wanted(source, references, everything, since)
+        wanted = selection.among(source)
         packed = packing.pack(source, wanted, place, progress or SilentObserver(), dry_run)
         return results.TransferredVersions(source.place, str(file), packed, dry_run)
 
@@ -162,10 +157,14 @@ class RegistryTransfers(RegistrySigner):
         """
         from registry_core.transfer.archive import ArchiveSource
 
+        options: TransferArguments = {
+            "everything": True,
+            "name": name,
+            "reason": reason,
+            "dry_run": dry_run,
+        }
         with ArchiveSource(Path(file)) as archive:
-            wanted = _wanted(archive, (), True, None)
-            copying = _copying(archive, self.store, progress, examine)
-            return _transfer(replace(copying, name=name, reason=reason, dry_run=dry_run), wanted)
+            return _copy(archive, self.store, (), options, progress, examine, thoroughly=True)
 
     def other(self, named: Other) -> RegistryLists:
         """Another registry.
@@ -181,65 +180,48 @@ class RegistryTransfers(RegistrySigner):
         return RegistryLists(replace(place, folder=place.folder.absolute()), self.settings)
 
 
-def _copying(
+def _copy(
     source: Source,
     target: Store,
+    references: Iterable[Reference],
+    options: TransferArguments,
     progress: Progress | None,
     examine: ModelExaminer | None,
-    thoroughly: bool = True,
-) -> Copying:
+    thoroughly: bool = False,
+) -> results.TransferredVersions:
+    """Copy versions to a registry.
+
+    Args:
+        source: where they come from.
+        target: where they go.
+        references: of them.
+        options: what the caller said.
+        progress: is told what is copied; None tells nobody.
+        examine: checks the file of each model.
+        thoroughly: also of all versions, read every byte of those that are there.
+    """
     from registry_core.lifecycle.observers import SilentObserver
     from registry_core.transfer.copying import Copying
     from registry_core.transfer.examination import examine_in_process
+    from registry_core.transfer.selection import Selection
 
+    name, dry_run = options.get("name", ""), options.get("dry_run", False)
+    if name:
+        check_new_model_name(name)
+    everything = options.get("everything", False)
+    wanted = Selection.of(references, everything, options.get("since")).among(source)
     progress = progress or SilentObserver()
-    examine = examine or examine_in_process(progress)
-    return Copying(source, target, examine, progress, thoroughly=thoroughly)
-
-
-def _transfer(copying: Copying, wanted: list[Wanted]) -> results.TransferredVersions:
-    if copying.name:
-        check_new_model_name(copying.name)
-    done = copying.copy(wanted)
-    return results.TransferredVersions(
-        copying.source.place, copying.target.place, done, copying.dry_run
+    copying = Copying(
+        source,
+        target,
+        examine or examine_in_process(progress),
+        progress,
+        name,
+        options.get("reason", ""),
+        thoroughly or not everything,
+        dry_run,
     )
-
-
-def _wanted(
-    source: Source, references: Iterable[Reference], everything: bool, since: datetime | None
-) -> list[Wanted]:
-    """The versions that are to be copied, each once.
-
-    Raises:
-        UsageError: a reference names no version; or without `everything`, it is a name alone.
-    """
-    texts = [each.ref if isinstance(each, Version) else each for each in references]
-    refs = [parse_ref(each) if isinstance(each, str) else each for each in texts]
-    if not everything:
-        if since is not None:
-            raise UsageError("--since is for --all.", "Leave one of the two out.")
-        for ref in refs:
-            if ref.selector is None:
-                raise UsageError(
-                    f"Which version of {ref.model}?",
-                    f"Name one, such as {ref.model}@latest, or add --all for all of them.",
-                )
-        return list(dict.fromkeys(map(source.find, refs)))
-    models = source.model_names()
-    for ref in refs:
-        if ref.selector is not None:
-            raise UsageError(
-                f"{ref} is one version, and --all means every version.", "Leave one of the two out."
-            )
-        if ref.model not in models:
-            raise UsageError(
-                f"There is no model {shown(ref.model)} in {source.place}.",
-                f"Models: {', '.join(models[:10]) or 'none'}.",
-            )
-    named = {ref.model for ref in refs}
-    moment = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since else ""
-    return [each for each in source.every(moment) if not named or each.model in named]
+    return results.TransferredVersions(source.place, target.place, copying.copy(wanted), dry_run)
 
 
 def _check_source(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import itertools
 import os
 import random
@@ -126,6 +127,7 @@ def start_child(action: Callable[[], object]) -> int:
     process = os.fork()
     if process:
         return process
+    gc.freeze()  # what earlier tests left must not close files of this process
     status = 99
     try:
         action()

@@ -52,6 +52,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_listened_on(port: int) -> bool:
+    """Whether something on this machine listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def start_server(command: list[str], log: Path, user: str | None = None) -> subprocess.Popen[bytes]:
     """A program that dies with this process, in a process group of its own.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from registry_core.results import TransferredVersions
-    from registry_core.types import Observer
 
 _STAYS = "What was copied by then stays; the same command copies the rest."
 
@@ -74,18 +74,9 @@ def push(
     registry = session.open()
     named, to = _split(words, "push")
     refs = _parse(named, every, registry.model_names(), "push", to)
-    with _progress(quiet, _STAYS) as observer:
-        found = registry.push(
-            refs,
-            to,
-            everything=every,
-            since=_moment(since, every),
-            name=name or "",
-            reason=reason,
-            dry_run=dry_run,
-            progress=observer,
-        )
-    _show(found, as_json, quiet)
+    act = partial(registry.push, refs, to, everything=every, since=_moment(since, every))
+    act = partial(act, name=name or "", reason=reason, dry_run=dry_run)
+    _show(act, as_json, quiet)
 
 
 @app.command(
@@ -113,18 +104,9 @@ def pull(
     registry = session.open(create=True)
     named, source = _split(words, "pull")
     refs = _parse(named, every, None, "pull", source)
-    with _progress(quiet, _STAYS) as observer:
-        found = registry.pull(
-            refs,
-            source,
-            everything=every,
-            since=_moment(since, every),
-            name=name or "",
-            reason=reason,
-            dry_run=dry_run,
-            progress=observer,
-        )
-    _show(found, as_json, quiet)
+    act = partial(registry.pull, refs, source, everything=every, since=_moment(since, every))
+    act = partial(act, name=name or "", reason=reason, dry_run=dry_run)
+    _show(act, as_json, quiet)
 
 
 @app.command(
@@ -167,18 +149,12 @@ def pack(
     them. It appears complete or not at all.
     """
     registry = session.open()
-    refs = _parse(references or [], every, registry.model_names(), "pack", f"-o {out}")
-    with _progress(quiet, "No archive was written.") as observer:
-        found = registry.pack(
-            refs,
-            out,
-            everything=every,
-            since=_moment(since, every),
-            overwrite=overwrite,
-            dry_run=dry_run,
-            progress=observer,
-        )
-    _show(found, as_json, quiet)
+    refs = _parse(
+        references or [], every, registry.model_names(), "pack", f"-o {shlex.quote(str(out))}"
+    )
+    act = partial(registry.pack, refs, out, everything=every, since=_moment(since, every))
+    act = partial(act, overwrite=overwrite, dry_run=dry_run)
+    _show(act, as_json, quiet, "No archive was written.")
 
 
 @app.command(examples=("mlreg unpack versions.mlreg --dry-run", "mlreg unpack versions.mlreg"))
@@ -202,23 +178,8 @@ def unpack(
     Nothing of the archive is trusted; what is damaged or refused does not stop the rest.
     """
     registry = session.open(create=True)
-    with _progress(quiet, _STAYS) as observer:
-        found = registry.unpack(
-            file, name=name or "", reason=reason, dry_run=dry_run, progress=observer
-        )
-    _show(found, as_json, quiet)
-
-
-@contextmanager
-def _progress(quiet: bool, outcome: str) -> Iterator[Observer]:
-    """The observer that fits stderr; Ctrl-C says what it leaves."""
-    from registry_core.terminal.progress import report_progress
-
-    with report_progress(quiet) as observer:
-        try:
-            yield observer
-        except KeyboardInterrupt as error:
-            raise Interrupted(signal.SIGINT, outcome) from error
+    act = partial(registry.unpack, file, name=name or "", reason=reason, dry_run=dry_run)
+    _show(act, as_json, quiet)
 
 
 def _split(words: Sequence[str], command: str) -> tuple[Sequence[str], str]:
@@ -283,10 +244,19 @@ def _moment(text: str | None, every: bool) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _show(found: TransferredVersions, as_json: bool, quiet: bool) -> None:
+def _show(
+    act: Callable[..., TransferredVersions], as_json: bool, quiet: bool, outcome: str = _STAYS
+) -> None:
+    """Copy versions, and show how far it is and what was done; Ctrl-C says what it leaves."""
     from registry_core.process import streams
+    from registry_core.terminal.progress import report_progress
     from registry_core.terminal.tables.transfers import show_transfer
 
+    with report_progress(quiet) as observer:
+        try:
+            found = act(progress=observer)
+        except KeyboardInterrupt as error:
+            raise Interrupted(signal.SIGINT, outcome) from error
     if as_json:
         output.print_json(found.to_json())
     elif quiet:

@@ -97,3 +97,18 @@ def format_group_choice(found: Mapping[str, Any]) -> str:
         return f"for its group {name}, chosen by hand"
     present = sum(not each["removed"] for each in versions)
     return f"for its group {name}, the median of {present} by {metric} {fraction(metric, value)}"
+
+
+def format_row_group(evidence: Mapping[str, Any]) -> str:
+    """As `format_group_choice`, for the evidence of any row of the ledger.
+
+    Returns:
+        Empty if the row is about a version alone.
+    """
+    found = evidence.get("group")
+    if not isinstance(found, Mapping):
+        return ""
+    try:
+        return format_group_choice(found)
+    except (KeyError, TypeError, ValueError, AttributeError):  # a newer mlreg wrote it
+        return "for its group"

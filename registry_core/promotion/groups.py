@@ -15,7 +15,7 @@ from registry_core.data.recorded import validation_split
 from registry_core.errors import UsageError
 from registry_core.evaluation.groups import Group, group_of
 from registry_core.evaluation.wording import format_group_choice
-from registry_core.records import EARLIER_SETTINGS, Version
+from registry_core.records import EARLIER_SETTINGS, PARENT, Version
 from registry_core.refs import series
 from registry_core.store import Store
 from registry_core.store.manifest import Objective, objective
@@ -32,11 +32,13 @@ class RecordedGroup:
         group: every version that was ever registered, oldest first; or a version made alone.
         manifests: of each version.
         removed: the numbers of those that were removed.
+        unfinished: the ids of the group's runs that made no version, or none yet.
     """
 
     group: Group
     manifests: Sequence[Mapping[str, Any]]
     removed: frozenset[int] = frozenset()
+    unfinished: Sequence[str] = ()
 
     @property
     def versions(self) -> Sequence[Version]:
@@ -79,6 +81,7 @@ class RecordedGroup:
                 }
                 for each in self.versions
             ],
+            "unfinished": list(self.unfinished),
             "summary": stats.to_json() if stats else None,
         }
 
@@ -164,6 +167,11 @@ class GroupCandidate:
                 f"Removed versions still count in the group's mean, so that removing a poor run "
                 f"does not make a recipe better: {recorded.gone}."
             )
+        for run in recorded.unfinished:
+            found.append(
+                f"Run {run} of the group made no version, or none yet, so it does not count: if it "
+                "failed, the mean is too good."
+            )
         if self.by == BY_HAND:
             wanted = recorded.objective
             scores = {
@@ -187,7 +195,12 @@ def read_group(store: Store, version: Version) -> RecordedGroup:
     """
     members, removed = _members(store, version)
     manifests = [store.manifest(each) for each in members]
-    return RecordedGroup(group_of(members, manifests), manifests, removed)
+    unfinished = [
+        run.id
+        for run in (store.unfinished_runs() if version.group else ())
+        if run.record.get("group") == version.group
+    ]
+    return RecordedGroup(group_of(members, manifests), manifests, removed, unfinished)
 
 
 def group_size(store: Store, version: Version) -> int:
@@ -292,7 +305,7 @@ def _validation_value(manifest: Mapping[str, Any], metric: str) -> float | None:
 
 
 def _recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What every version of a group has in common: dataset, preset, settings, plugins' code."""
+    """What every version of a group has in common: dataset, preset, settings, code, parent."""
     config = {key: value for key, value in manifest.get("config", {}).items() if key != "seed"}
     plugins = {
         f"the code of {each['name']}": each.get("code_sha256")
@@ -300,4 +313,6 @@ def _recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
     measured = objective(manifest)
     made = {"dataset": manifest.get("dataset"), "preset": manifest.get("preset")}
-    return {**made, **EARLIER_SETTINGS, **config, **plugins, "the objective": str(measured)}
+    parent = (manifest.get(PARENT) or {}).get("digest")
+    others = {"the version to start from": parent, "the objective": str(measured)}
+    return {**made, **EARLIER_SETTINGS, **config, **plugins, **others}

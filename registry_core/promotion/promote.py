@@ -236,13 +236,20 @@ def check_seen(decision: Decision, options: PromotionOptions) -> None:
 
 
 def refuse(
-    store: Store, decision: Decision, options: PromotionOptions, grounds: Mapping[str, Any]
+    store: Store,
+    decision: Decision,
+    options: PromotionOptions,
+    grounds: Mapping[str, Any],
+    needs: LedgerAction | None = None,
 ) -> NoReturn:
-    """Record that checks failed, unless it is a dry run, and raise PromotionRefusedError."""
+    """Record that checks failed, unless it is a dry run, and raise PromotionRefusedError.
+
+    `needs` is what was asked for: who may not do that is told so.
+    """
     if not options.dry_run:
         version, reason = decision.candidate, options.reason
         action = LedgerAction.REFUSED
-        store.note(action, version.model, version.version, decision.alias, reason, grounds)
+        store.note(action, version.model, version.version, decision.alias, reason, grounds, needs)
     raise PromotionRefusedError(decision)
 
 

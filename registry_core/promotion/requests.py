@@ -32,7 +32,7 @@ from registry_core.promotion.promote import (
     refuse,
     rules_for,
 )
-from registry_core.records import Promotion, PromotionRequest, Version
+from registry_core.records import LedgerAction, Promotion, PromotionRequest, Version
 from registry_core.refs import Ref, check_alias_name
 from registry_core.rules import approvals_needed
 from registry_core.settings import Settings
@@ -129,7 +129,7 @@ def request_promotion(
     check_seen(decision, options)
     evidence = _evidence(decision, options.force)
     if decision.failed and not options.force:
-        refuse(store, decision, options, evidence)
+        refuse(store, decision, options, evidence, LedgerAction.REQUESTED)
     planned = Promotion(alias, candidate, decision.incumbent)
     if options.dry_run:
         return PromotionResult(planned, decision, options.force, dry_run=True)
@@ -206,7 +206,8 @@ def approve(
     _check_current(store, request, decision)
     evidence = _evidence(decision, request.is_forced)
     if decision.failed and not request.is_forced:
-        refuse(store, decision, options, {**evidence, "request": number})
+        grounds = {**evidence, "request": number}
+        refuse(store, decision, options, grounds, LedgerAction.APPROVED)
     result = PromotionResult(
         Promotion(alias, candidate, decision.incumbent),
         decision,

@@ -8,8 +8,8 @@ from typing import Any
 from registry_core.evaluation.paired_tests import Comparison
 from registry_core.evaluation.wording import (
     format_comparison,
-    format_group_choice,
     format_group_comparison,
+    format_row_group,
 )
 from registry_core.formatting import when
 from registry_core.records import LedgerAction, LedgerRow
@@ -94,9 +94,8 @@ def _decision(row: LedgerRow) -> list[Block]:
         facts.append(("request", str(request)))
     if isinstance(approvers := evidence.get("approved_by"), list):
         facts.append(("approved by", ", ".join(map(str, approvers))))
-    group = evidence.get("group")
-    if isinstance(group, Mapping):
-        facts.append(("group", _group(group)))
+    if group := format_row_group(evidence):
+        facts.append(("promoted", group))
     blocks: list[Block] = [Facts([(name, clip(value)) for name, value in facts])]
     checks = evidence.get("checks")
     if isinstance(checks, list) and checks:
@@ -134,14 +133,6 @@ def _checks(row: LedgerRow, checks: list[Any]) -> Table:
 def evidence_forced(row: LedgerRow) -> bool:
     """Whether failed checks were overruled."""
     return bool(row.evidence.get("forced"))
-
-
-def _group(found: Mapping[str, Any]) -> str:
-    """Which version stands for the group, and how it was chosen."""
-    try:
-        return f"{found['chosen']} stands {format_group_choice(found)}"
-    except (KeyError, TypeError, ValueError):  # a newer mlreg wrote it
-        return "a newer mlreg compared groups"
 
 
 def _comparison(row: LedgerRow, evidence: Mapping[str, Any]) -> str:

@@ -157,11 +157,18 @@ class Labels(VersionFiles):
         alias: str | None = None,
         reason: str = "",
         evidence: Mapping[str, Any] | None = None,
+        needs: LedgerAction | None = None,
     ) -> LedgerRow:
-        """Record an event that changes nothing else: a promotion that was refused."""
+        """Record an event that changes nothing else: a promotion that was refused.
+
+        `needs` is what was asked for: who may not do that is told so.
+        """
         check_model_name(model)
         manifests.check_json(evidence or {}, "evidence")
-        with self._access.writing(f"noting {action}") as index:
+        what = f"{model}@{version}" if version else model
+        with self._access.writing(f"recording that {what} was {action}") as index:
+            if needs:
+                index.require(needs)
             return index.append(
                 Event(action, model, version, alias, reason=reason, evidence=evidence)
             )

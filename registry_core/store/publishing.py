@@ -60,7 +60,9 @@ class Publishing:
         self._access = access
         self._blobs: Objects = access.blobs
 
-    def start_run(self, model: str, action: LedgerAction = LedgerAction.REGISTERED) -> Workspace:
+    def start_run(
+        self, model: str, action: LedgerAction = LedgerAction.REGISTERED, doing: str = ""
+    ) -> Workspace:
         """A folder for a run to write into. Creates the registry if it is missing.
 
         Writes a transaction and a file first, so that a registry that cannot store the result
@@ -69,6 +71,7 @@ class Publishing:
         Args:
             model: the registered name.
             action: what the ledger will say that the run did.
+            doing: what is being done, to follow "while"; empty starts a run.
 
         Raises:
             UsageError: `model` cannot be a name.
@@ -76,9 +79,9 @@ class Publishing:
             StorageError: the registry cannot be written.
         """
         check_model_name(model)
-        doing, create = f"starting a run of {model}", True
+        doing = doing or f"starting a run of {model}"
         return self._enter(
-            doing, create, action, lambda: self._access.runs.create(model, self._leave)
+            doing, True, action, lambda: self._access.runs.create(model, self._leave)
         )
 
     def reopen_run(self, run_id: str) -> Workspace:

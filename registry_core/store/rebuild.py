@@ -47,6 +47,7 @@ class Rebuilt:
     Args:
         versions: how many, including removed ones.
         rows: how many rows of the ledger were kept.
+        added: those that an index which is still there did not have, and takes from the objects.
         found: versions that no row mentions.
         lost: what is not in the new index, with the reason: versions of rows or of manifests, their
             aliases, and rows of the ledger.
@@ -56,13 +57,14 @@ class Rebuilt:
 
     versions: int = 0
     rows: int = 0
+    added: list[LedgerRow] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     old_index: str = ""
     old_ledger: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {**vars(self), "added": [row.to_json() for row in self.added]}
 
 
 def rebuild(folder: Path, busy_seconds: float = 30.0, dry_run: bool = False) -> Rebuilt:

@@ -27,7 +27,7 @@ def set_up(store: Store) -> bool:
             from registry_core.store.s3.probe import probe
 
             probe(store.parts.objects_place)
-    made = store.parts.index.state() == "missing"
+        made = store.parts.index.state() == "missing"
     with access.writing("setting up the registry", create=True, outcome="Nothing was made."):
         access.blobs.prepare()
         access.runs.prepare()

@@ -104,7 +104,7 @@ class Signatures:
         doing = f"signing {version.ref}"
         contents = {sha256_hex(content): content for content in (signature, public_key)}
         publishing = Publishing(self._access)
-        with publishing.start_run(version.model, LedgerAction.SIGNED) as run:
+        with publishing.start_run(version.model, LedgerAction.SIGNED, doing) as run:
             with self._access.translate_storage_errors(doing, outcome=_UNSIGNED):
                 run.write_intent([*contents])
                 for number, (digest, content) in enumerate(contents.items()):

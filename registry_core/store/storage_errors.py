@@ -21,6 +21,16 @@ from registry_core.errors import (
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
+# What would work where an object store refuses, by the error's number.
+_OBJECT_STORE = {
+    errno.EACCES: "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to keys that "
+    "may do this.",
+    errno.ENXIO: "Create the bucket, or correct its name in MLREG_OBJECTS or plugins.toml.",
+    errno.EHOSTUNREACH: "Start the server, or correct its address in AWS_ENDPOINT_URL.",
+    errno.ENOSPC: "Free some space in the object store.",
+    errno.EDQUOT: "Free some space in the object store, or raise the quota.",
+}
+
 DATABASE = "registry.sqlite3"
 REBUILD = "mlreg verify --rebuild"
 
@@ -252,9 +262,10 @@ def _refused(error: IndexFault, doing: str) -> MlregError:
 def _of_object_store(error: OSError, doing: str, outcome: str) -> StorageError:
     verb = "write to" if outcome else "read"
     why = error.strerror or str(error)
+    remedy = _OBJECT_STORE.get(error.errno or 0, "Try again; if it stays so, look at that server.")
     return StorageError(
         f"Cannot {verb} {error.filename}, while {doing}: {why}.",
-        f"{outcome} Check the object store, its address and your access to it.".lstrip(),
+        f"{outcome} {remedy}".lstrip(),
         "mlreg env",
     )
 

@@ -108,7 +108,7 @@ class Transfers(Publishing):
         recorded = arrival.recorded
         wanted = [*recorded.files, *arrival.evidence]
         needed_bytes = sum(file.size for file in wanted)
-        with self.start_run(model) as run:
+        with self.start_run(model, doing=doing) as run:
             with self._access.translate_storage_errors(doing, needed_bytes, _NOT_COPIED):
                 staged = stage_streams(wanted, arrival.open, run.path)
             copies = {file.record.sha256: file.path for file in staged}
@@ -160,7 +160,7 @@ class Transfers(Publishing):
             return []
         doing = f"putting files of {version.ref} again"
         with (
-            self.start_run(version.model) as run,
+            self.start_run(version.model, doing=doing) as run,
             self._access.translate_storage_errors(doing, outcome="The version is as it was."),
         ):
             for staged in stage_streams(damaged, arrival.open, run.path):

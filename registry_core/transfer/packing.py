@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,16 @@ if TYPE_CHECKING:
     from registry_core.types import Progress
 
 
-def output(file: Path, overwrite: bool) -> Output:
-    """The archive's place; `check` refuses one that cannot be written."""
-    fallback = Path.cwd() / f"versions{ENDING}"
-    return Output(file, False, overwrite, "mlreg pack --all -o", fallback)
+def output(file: Path, overwrite: bool, command: str) -> Output:
+    """The archive's place; `check` refuses one that cannot be written.
+
+    Args:
+        file: the archive.
+        overwrite: whether an existing file may be replaced.
+        command: what was typed, up to the file, for messages.
+    """
+    fallback = file if os.path.isfile(file) else Path.cwd() / f"versions{ENDING}"  # noqa: PTH113 - never raises
+    return Output(file, False, overwrite, command, fallback)
 
 
 def pack(

@@ -35,16 +35,16 @@ def plan_promotion(site: Site, request: Request) -> View:
     """The gate's verdict on a promotion, before it is asked for; or which alias is meant."""
     version = site.registry.version(reference_of(request))
     alias = request.query_params.get("alias", "").strip()
-    if not alias:
-        return _choose(site, version)
-    alias = parsed(check_alias_name, alias)
     asked = _group_asked(version, request.query_params)
+    if not alias:
+        return _choose(site, version, asked)
+    alias = parsed(check_alias_name, alias)
     try:
         return _promotion(site, version, alias, asked)
     except UsageError as error:  # of the group: there is none, or none of it can be chosen
         if not asked:
             raise
-        return _choose(site, version, alias, error)
+        return _choose(site, version, asked, alias, error)
 
 
 def promote(site: Site, request: Request) -> Response:
@@ -116,7 +116,11 @@ def _members(site: Site, version: Version) -> Sequence[Version]:
 
 
 def _choose(
-    site: Site, version: Version, alias: str = "", failure: MlregError | None = None
+    site: Site,
+    version: Version,
+    asked: _GroupAsked,
+    alias: str = "",
+    failure: MlregError | None = None,
 ) -> View:
     """The page that asks for the alias, and whether the version's group is promoted."""
     aliases = site.registry.aliases(version.model)
@@ -131,6 +135,7 @@ def _choose(
             "aliases": aliases,
             "alias": alias or usual,
             "members": members,
+            "selected": str(members[0].version) if failure and members else asked.word,
             "failure": failure,
         },
         content if failure is None else {**content, "error": failure.to_json()},

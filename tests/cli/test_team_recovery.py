@@ -8,7 +8,9 @@ from s3_server import environment, s3
 from store_helpers import publish
 from team_servers import postgresql
 
+from registry_core.records import LedgerAction
 from registry_core.store import Store
+from registry_core.store.ledger import Event, next_row
 from registry_core.store.parts import team_parts
 
 pytestmark = [pytest.mark.gate, pytest.mark.processes]
@@ -43,6 +45,27 @@ def test_an_index_that_was_lost_is_made_again(team):
     assert "production" in forked_mlreg("list", "dummy", **lost).stdout
 
 
+def test_rows_that_somebody_put_beside_the_objects_are_shown_before_they_are_taken(team, tmp_path):
+    """Whoever may upload can write one in another's name; a keeper sees what it says."""
+    parts = team_parts(tmp_path / "runs", team["MLREG_INDEX"], team["MLREG_OBJECTS"], 30)
+    store = Store(parts)
+    publish(store, content=b"not to be used")
+    last = store.ledger()[0]
+    forged = next_row(
+        Event(LedgerAction.PROMOTED, "dummy", 2, "production", 1), (last.number, last.digest), "kai"
+    )
+    parts.ledger_copy.extend([forged], lambda number: [])
+    refused = forked_mlreg("tag", "dummy@1", "a=b", **team)
+    assert refused.status == 6 and "Try: mlreg verify --rebuild" in refused.stderr
+    planned = forked_mlreg("verify", "--rebuild", "--dry-run", **team)
+    assert "The new index would have 2 versions, from 4 ledger rows." in planned.stdout
+    assert "dummy@2 became production (before: 1)" in planned.stdout
+    assert "kai" in planned.stdout
+    told = forked_mlreg("verify", "--rebuild", "--dry-run", "--json", **team)
+    assert [row["number"] for row in told.json["rebuilt"]["added"]] == [4]
+    assert store.aliases("dummy") == {"production": 1}
+
+
 def test_without_rows_beside_the_objects_there_is_nothing_to_rebuild_from(team):
     new = {**team, "MLREG_INDEX": postgresql().fresh_url(), "MLREG_OBJECTS": s3().fresh_url()}
     refused = forked_mlreg("verify", "--rebuild", **new)
@@ -64,3 +87,13 @@ def test_without_the_object_store_reads_go_on_and_writes_are_refused(team, tmp_p
         assert read.status == 0, read.stderr
         assert target.read_bytes() == b"weights"
         assert read.stderr.count("cannot be reached") == (place is not team)
+
+
+def test_a_database_that_is_missing_is_said_by_each_command(team):
+    """Also by the one that makes the tables: the database is made by its server's administrator."""
+    absent = {**team, "MLREG_INDEX": postgresql().superuser_url.removesuffix("postgres") + "absent"}
+    for words in (["list"], ["registry", "init"], ["verify", "--rebuild"]):
+        refused = forked_mlreg(*words, **absent)
+        assert refused.status == 8
+        assert 'database "absent" does not exist' in refused.stderr
+        assert "Check the user's and the database's name in the address." in refused.stderr

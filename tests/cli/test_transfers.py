@@ -93,6 +93,31 @@ def test_what_is_missing_on_the_command_line_is_asked_for(store):
     assert not Path("theirs").exists()
 
 
+def test_an_archive_that_is_there_comes_with_the_same_command_for_another_file(store):
+    """The versions, models and dates that were typed stay in it."""
+    Path("my archive.mlreg").write_bytes(b"something else")
+    since = "2026-01-01T00:00:00+00:00"
+    told = in_turn(
+        [
+            ["pack", "flowers@1", "flowers@latest", "-o", "my archive.mlreg"],
+            ["pack", "--all", "flowers", "--since", "2026-01-01", "-o", "my archive.mlreg"],
+            ["pack", "--all", "-o", "-"],
+        ],
+        MLREG_HOME="mine",
+    )
+    for done, words in zip(
+        told,
+        (
+            "mlreg pack flowers@1 flowers@latest -o 'my archive-2.mlreg'",
+            f"mlreg pack --all flowers --since {since} -o 'my archive-2.mlreg'",
+            f"mlreg pack --all -o {Path.cwd()}/versions.mlreg",
+        ),
+        strict=True,
+    ):
+        assert_error(done, 2, f"Try: {words}\n")
+    assert Path("my archive.mlreg").read_bytes() == b"something else"
+
+
 @pytest.mark.gate
 def test_a_refused_version_is_named_and_the_others_are_copied(store):
     """Status 9 for code in a file, and 6 for damage, also beside what was refused."""

@@ -26,7 +26,7 @@ def address(tmp_path_factory):
 @pytest.mark.parametrize(
     ("width", "scheme"),
     [
-        (1280, "light"),
+        pytest.param(1280, "light", marks=pytest.mark.exhaustive),
         (390, "dark"),
         pytest.param(1280, "dark", marks=pytest.mark.exhaustive),
         pytest.param(390, "light", marks=pytest.mark.exhaustive),

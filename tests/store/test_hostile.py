@@ -8,6 +8,7 @@ once the thing is gone, the registry goes on.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -250,6 +251,7 @@ def commands(registry: Registry, *lines: Sequence[str]) -> list[Ended]:
     process = os.fork()
     if process == 0:
         try:
+            gc.freeze()  # what earlier tests left must not close files of this process
             os.close(reading)
             _run_all(registry, lines, writing)
             os._exit(0)

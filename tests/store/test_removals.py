@@ -228,6 +228,7 @@ def test_a_clock_that_jumps_collects_nothing_in_use(store, monkeypatch, jump):
     assert audit(store).problems == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.processes
 def test_collecting_beside_registrations_loses_nothing(store):

@@ -307,6 +307,27 @@ def test_the_registry_is_whole_after_what_was_refused():
 
 @pytest.mark.gate
 @pytest.mark.processes
+def test_a_refusal_names_what_was_typed():
+    """Not what mlreg does for it: a request that the checks refuse, a signature, a copy."""
+    team = _team()
+    version, rita = team.version(), team.store("rita")
+    refused, asked = LedgerAction.REFUSED, LedgerAction.REQUESTED
+    with pytest.raises(RefusedError, match="may not ask for promotions") as told:
+        rita.note(refused, version.model, version.version, "production", needs=asked)
+    assert f"recording that {version.ref} was refused" in told.value.what
+    assert "The role mlreg_trainer may" in told.value.remedy
+    assert told.value.command == f"psql postgres -c 'GRANT {TRAINER} TO {team.user('rita')}'"
+    with pytest.raises(
+        RefusedError, match=f"may not sign versions .*, while signing {version.ref}"
+    ):
+        rita.signatures.add(version, b"signature", b"key")
+    remote = Registry(RegistryPlace(rita.folder, "", team.url_of("rita"), team.objects), Settings())
+    with pytest.raises(RefusedError, match=r"may not register versions .*, while copying dummy@1"):
+        team.elsewhere.push(["dummy@1"], remote, examine=lambda file, custom: None)
+
+
+@pytest.mark.gate
+@pytest.mark.processes
 def test_the_grants_can_be_run_again():
     """After an upgrade, for the tables that it added."""
     team = _team()

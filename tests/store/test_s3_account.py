@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from registry_core.errors import UsageError
 from registry_core.store.s3.account import account
 from registry_core.store.s3.client import Bucket
+from registry_core.store.s3.errors import as_os_error
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +109,18 @@ def test_the_url_of_objects_has_a_bucket_and_a_prefix_and_no_keys(url):
     assert "secret" not in str(refused.value)
     assert Bucket("s3://bucket").place == "s3://bucket"
     assert Bucket("s3://bucket/a/b/").place == "s3://bucket/a/b"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "PUT http://169.254.169.254/latest/api/token - Server returned non-2xx status code: 403 "
+        "Forbidden: denied",
+        "PUT http://169.254.169.254/latest/api/token - error sending request",
+        "GET http://169.254.170.2/v2 - Server returned non-2xx status code: 404 Not Found",
+    ],
+)
+def test_no_keys_at_all_are_said_whatever_answers_in_their_place(said):
+    """Without keys a machine of Amazon's is asked for its role; elsewhere a proxy may answer."""
+    found = as_os_error(Exception(f"Generic S3 error: Error performing {said}"), "s3://b/p")
+    assert (found.errno, found.strerror) == (errno.EACCES, "no AWS credentials were found")

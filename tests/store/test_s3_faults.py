@@ -11,18 +11,15 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 from broken_s3 import FAULTS
+from s3_helpers import assert_nothing_lost, deeds, team_store
 from s3_server import s3
-from store_helpers import in_child, kill, publish, referenced
-from team_servers import postgresql
+from store_helpers import in_child, kill, publish
 
 from registry_core.errors import MlregError, StorageError
-from registry_core.store import Store, collection
 from registry_core.store.audit import audit
-from registry_core.store.parts import team_parts
 from registry_core.store.s3 import client
 from registry_core.store.s3.client import Bucket
 from registry_core.store.sql.write import SqlWriteTransaction
@@ -32,20 +29,6 @@ pytestmark = pytest.mark.gate
 
 SEED = os.environ["MLREG_POINTS_SEED"]
 _counted: list[str] = []
-
-
-def deeds(store: Store) -> None:
-    """Register, promote, remove and collect."""
-    first, second = publish(store, content=b"first"), publish(store, content=b"second")
-    store.move_alias(first, "production")
-    store.removals.remove(second)
-    store.removals.collect(0, 0)
-
-
-def team_store(folder: Path) -> Store:
-    """A team's registry of its own."""
-    folder.mkdir()
-    return Store(team_parts(folder, postgresql().fresh_url(), s3().fresh_url(), 30))
 
 
 @pytest.fixture
@@ -157,17 +140,3 @@ def told(number: int) -> Iterator[None]:
     except BaseException as error:
         error.add_note(f"call {number}, {_counted[number - 1]}, MLREG_POINTS_SEED={SEED}")
         raise
-
-
-def assert_nothing_lost(store: Store) -> None:
-    """Every version is whole, and after a collection nothing else lies about."""
-    publish(store, model="another")
-    found = audit(store)
-    assert found.problems == []
-    for model in store.model_names():
-        for version in store.versions(model):
-            store.check(version)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collection, "GRACE_SECONDS", 0)
-        store.removals.collect(0, 0)
-    assert {info.digest for info in store.parts.blobs.list()} == referenced(store)

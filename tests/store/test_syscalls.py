@@ -3,7 +3,7 @@
 A kill comes before its call is carried out; so the next point's kill is the one after it.
 
 `--exhaustive` takes every call; the default run draws one in thirty-two of some
-scenarios, and the gate, which comes after it, one in eight of others.
+scenarios, and the gate, which comes after it, one in sixteen of others.
 What they drew with is in MLREG_POINTS_SEED, which draws the same ones again.
 """
 
@@ -89,7 +89,7 @@ def test_at_every_system_call_nothing_is_lost_and_nothing_is_half_done(
     after = state(Store(clean))
     assert len(found) > 20
     option = pytestconfig.option
-    taken = drawn(found, 1 if option.exhaustive else 8 if option.gate else 32, name, kind)
+    taken = drawn(found, 1 if option.exhaustive else 16 if option.gate else 32, name, kind)
 
     def try_one(scenarios: TracedScenarios, point: Point, tries: int = 5) -> str:
         folder = _copy(template, tmp_path / uuid4().hex)

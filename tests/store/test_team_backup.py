@@ -86,6 +86,8 @@ def test_an_index_older_than_its_objects_gets_what_it_lacks(team):
     rebuilt = rebuild_if_damaged(restored)
     assert rebuilt is not None
     assert rebuilt.lost == {}
+    assert (rebuilt.versions, rebuilt.rows) == (2, len(before)), "also what the index had"
+    assert rebuilt.added == before[1::-1]
     assert audit(restored).problems == []
     assert [version.version for version in restored.versions("dummy")] == [2, 1]
     assert restored.aliases("dummy") == {"production": 2}

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,9 +31,9 @@ PGUSER=postgres exec "$@"
 
 
 def commands() -> list[str]:
-    """The commands of the first block."""
+    """The commands of the first block, each in one line."""
     block = PAGE.read_text("utf-8").split("```console\n")[1].partition("```")[0]
-    return re.findall(r"^\$ (.*)$", block, re.MULTILINE)
+    return re.findall(r"^\$ (.*)$", block.replace("\\\n    ", ""), re.MULTILINE)
 
 
 def written(path: Path, text: str) -> None:
@@ -39,62 +41,130 @@ def written(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+@pytest.fixture
+def machine(tmp_path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    made.stop()
+
+
+class Machine:
+    """A user's home, where what the page types finds the tests' PostgreSQL and ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = postgresql()
+        self.port = free_port()
+        self._folder = folder
+        self._started: list[subprocess.Popen[str]] = []
+        names = ("master", "filer", "volume")
+        self.ports = [self.port, *(free_port() for _ in range(8))]
+        ports = [f"-{name}.port={port}" for name, port in zip(names, self.ports[1:], strict=False)]
+        names = (*names, "s3", "admin")
+        ports += [
+            f"-{name}.port.grpc={port}" for name, port in zip(names, self.ports[4:], strict=True)
+        ]
+        ports += [f"-s3.port={self.port} -s3.port.iceberg=0 -s3.port.lance=0"]
+        programs = folder / "bin"
+        programs.mkdir()
+        written(programs / "sudo", SUDO)
+        written(programs / "weed", f'#!/bin/sh\nexec {_weed()} "$@" {" ".join(ports)}\n')
+        written(programs / "mlreg", f'#!/bin/sh\nexec {sys.executable} -m mlreg "$@"\n')
+        user = f"mlreg_setup_{os.getpid()}"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        self._environment = {
+            **{name: value for name, value in kept.items() if not name.startswith("MLREG_")},
+            "PATH": f"{programs}:{self.server._programs}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "USER": user,
+            "PGUSER": user,
+            "PGHOST": str(self.server.folder),
+            "PGPORT": str(self.server.port),
+        }
+
+    def type(self, *lines: str) -> subprocess.CompletedProcess[str]:
+        """Type lines into a new shell; its status is that of the last one."""
+        process = subprocess.Popen(
+            ["bash", "-c", "\n".join(lines).replace("8333", str(self.port))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self._folder,
+            env=self._environment,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(lines, process.returncode, out, err)
+
+    def stop_servers(self) -> None:
+        """KILL what was started in the background."""
+        for process in self._started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        self._started.clear()
+        while self.listens():
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self.stop_servers()
+        with self.server.connect() as connection:
+            connection.execute("DROP DATABASE IF EXISTS models WITH (FORCE)")
+
+    def listens(self) -> dict[int, str]:
+        """The ports of the S3 server that are listened on, and the addresses, as Linux has them."""
+        found = {}
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                _, local, _, state, *_ = line.split()
+                address, port = local.split(":")
+                if state == "0A" and int(port, 16) in self.ports:
+                    found[int(port, 16)] = address
+        return found
+
+
+def typed() -> list[str]:
+    """The commands of the page, apart from what installs software."""
+    return [line for line in commands() if not any(word in line for word in INSTALLS)]
+
+
 @pytest.mark.gate
 @pytest.mark.processes
-def test_five_commands_set_up_a_team_registry(tmp_path):
+def test_five_commands_set_up_a_team_registry(machine):
     """What is on the page, apart from installing, makes a registry that works."""
     lines = commands()
     assert len(lines) == 5
     assert sum(any(word in line for word in INSTALLS) for line in lines) == 2
-    server = postgresql()
-    user, port = f"mlreg_setup_{os.getpid()}", free_port()
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    written(programs / "sudo", SUDO)
-    others = [
-        *(f"-{name}.port={free_port()}" for name in ("master", "filer", "volume")),
-        *(f"-{name}.port.grpc={free_port()}" for name in ("master", "filer", "volume", "s3")),
-        f"-s3.port={port} -admin.ui=false -webdav=false -s3.port.iceberg=0 -s3.port.lance=0",
-    ]
-    written(programs / "weed", f'#!/bin/sh\nexec {_weed()} "$@" {" ".join(others)}\n')
-    written(programs / "mlreg", f'#!/bin/sh\nexec {sys.executable} -m mlreg "$@"\n')
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environment = {
-        **{name: value for name, value in kept.items() if not name.startswith("MLREG_")},
-        "PATH": f"{programs}:{server._programs}:{os.environ['PATH']}",
-        "HOME": str(tmp_path),
-        "USER": user,
-        "PGUSER": user,
-        "PGHOST": str(server.folder),
-        "PGPORT": str(server.port),
-    }
-    typed = [line for line in lines if not any(word in line for word in INSTALLS)]
-    script = "\n".join([*typed, "status=$?", "mlreg env --json", "exit $status"])
-    process = subprocess.Popen(
-        ["bash", "-c", script.replace("8333", str(port))],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        registry = json.loads(out[out.index("{") :])["registry"]
-        assert registry["index"] == "postgresql:///models"
-        assert (registry["objects"], registry["models"]) == ("s3://models/team", 0)
-        with server.connect() as connection:
-            found = connection.execute(
-                "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'mlreg\\_%er'"
-            ).fetchone()
-        assert found == (4,)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        time.sleep(0.2)
-        with server.connect() as connection:
-            connection.execute("DROP DATABASE IF EXISTS models WITH (FORCE)")
+    done = machine.type(*typed(), "status=$?", "mlreg env --json", "exit $status")
+    assert done.returncode == 0, done.stderr
+    registry = json.loads(done.stdout[done.stdout.index("{") :])["registry"]
+    assert registry["index"] == "postgresql:///models"
+    assert (registry["objects"], registry["models"]) == ("s3://models/team", 0)
+    with machine.server.connect() as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'mlreg\\_%er'"
+        ).fetchone()
+    assert found == (4,)
+    listens = machine.listens()
+    assert len(listens) >= 8
+    assert set(listens.values()) == {"0100007F"}, "only this machine is answered"
+
+    wrong = machine.type(". ~/weed/env", "AWS_SECRET_ACCESS_KEY=wrong mlreg verify")
+    assert wrong.returncode == 8
+    assert "the secret key does not belong to the access key" in wrong.stderr
+    assert "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in wrong.stderr
+    unknown = machine.type(". ~/weed/env", "AWS_ACCESS_KEY_ID=other mlreg registry init")
+    assert unknown.returncode == 8
+    assert "the access key is not known there" in unknown.stderr
+    assert "Nothing was made." in unknown.stderr
+
+    machine.stop_servers()
+    gone = machine.type(". ~/weed/env", "mlreg registry init")
+    assert gone.returncode == 8
+    assert "Start the server, or correct its address in AWS_ENDPOINT_URL." in gone.stderr
+    again = machine.type(typed()[1], "mlreg registry init")
+    assert (again.returncode, again.stdout) == (
+        0, "Ready: postgresql:///models and s3://models/team\n",
+    ), again.stderr  # fmt: skip
 
 
 def test_each_command_of_the_set_up_fits_the_extras():

@@ -46,8 +46,10 @@ def test_a_group_is_promoted_after_its_versions_and_the_choice_were_shown(world)
     assert (moved.status, moved.headers["location"]) == (303, "/models/dummy/4?moved=production")
     row = world.registry.history("dummy@production")[0]
     assert row.evidence["group"]["chosen_by"] == "median"
+    assert "For its group dummy@4 … dummy@6, the median of 3" in inside.get("/ledger").text
 
 
+@pytest.mark.gate
 def test_a_group_that_grew_since_the_page_was_shown_is_not_promoted(world):
     """409, and the page shows the group as it is now."""
     inside = signed_in(world)
@@ -66,7 +68,7 @@ def test_without_a_median_the_page_asks_for_a_version(world):
     page = inside.get("/models/dummy/8/promote?alias=staging&group=median")
     assert page.status == 422
     assert "the validation split of dummy@7 is the test split" in page.text
-    assert '<option value="8">' in page.text
+    assert '<option value="7" selected>' in page.text
     change(inside, "/models/dummy/8/promote?alias=staging&group=8")
     assert world.registry.version("dummy@staging").version == 8
     row = world.registry.history("dummy@staging")[0]
@@ -74,6 +76,7 @@ def test_without_a_median_the_page_asks_for_a_version(world):
     assert inside.get("/models/dummy/8/promote?alias=staging&group=best").status == 400
 
 
+@pytest.mark.gate
 def test_a_group_that_is_asked_for_is_shown_to_whoever_approves(world):
     """The page of the request has the same table."""
     world.registry.set_rule("stable", approvals=1)
@@ -82,3 +85,12 @@ def test_a_group_that_is_asked_for_is_shown_to_whoever_approves(world):
     assert asked.status == 303
     page = inside.get(asked.headers["location"]).text
     assert "dummy@4 stands for its group" in page
+
+
+def test_the_page_of_a_group_leads_to_its_promotion(world):
+    """Where the group is chosen already, and the alias is asked for."""
+    inside = signed_in(world)
+    assert "/models/dummy/4/promote?group=median" in inside.get("/models/dummy/groups/new").text
+    page = inside.get("/models/dummy/4/promote?group=median").text
+    assert '<option value="median" selected>' in page
+    assert 'value="production"' in page

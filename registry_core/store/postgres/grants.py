@@ -154,7 +154,7 @@ class NotGrantedError(Exception):
     def command(self) -> str:
         if self.role == OWNER:
             return "mlreg registry init"
-        return f"psql -c 'GRANT {self.role} TO {quoted(self.user)}'"
+        return f"psql postgres -c 'GRANT {self.role} TO {quoted(self.user)}'"
 
 
 def denied(user: str, statement: str, values: Any = ()) -> NotGrantedError:

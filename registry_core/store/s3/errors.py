@@ -25,6 +25,8 @@ _CODES: Mapping[str, tuple[int, str]] = {
     "QuotaExceeded": (errno.EDQUOT, "the quota is used up"),
     "BadDigest": (errno.EREMOTEIO, "the upload arrived damaged"),
 }
+# Where a machine of Amazon's is asked for its role if no keys are set; any machine may answer.
+_ROLE_SERVICE = "http://169.254."
 _STATUS = re.compile(r"non-2xx status code: (\d{3}) ?([^:]*)")
 _CODE = re.compile(r"(?:<Code>|\(code: )(\w{1,64})")
 
@@ -50,6 +52,8 @@ def as_os_error(error: Exception, place: str) -> OSError:
     """
     text = str(error)
     code = _CODE.search(text)
+    if _ROLE_SERVICE in text:
+        return PermissionError(errno.EACCES, "no AWS credentials were found", place)
     if code and code[1] in _CODES:
         number, why = _CODES[code[1]]
         return OSError(number, why, place)
@@ -61,7 +65,7 @@ def as_os_error(error: Exception, place: str) -> OSError:
         said = " ".join(filter(None, (status[1], status[2].strip(), code and code[1])))
         number = errno.ENOSPC if status[1] == "507" else errno.EREMOTEIO
         return OSError(number, f"the S3 server answered {said}", place)
-    if "credential" in text.lower() or "169.254." in text:
+    if "credential" in text.lower():
         return PermissionError(errno.EACCES, "no AWS credentials were found", place)
     if "error sending request" in text or "Connect" in text or "timed out" in text.lower():
         return OSError(errno.EHOSTUNREACH, "the S3 server cannot be reached", place)

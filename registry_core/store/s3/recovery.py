@@ -75,6 +75,10 @@ def _recover(access: Transactions, copy: LedgerObjects, dry_run: bool) -> Rebuil
             done = Replacement(access, index, _Unmentioned(access, index), rows, replay, known)
             rebuilt = done.make(None)
             rebuilt.versions = sum(1 for _ in index.each_entry())
+            if newest:
+                rebuilt.rows += newest[0]
+                added = index.ledger_after(newest[0])
+                rebuilt.added = [row for row in added if row.number <= rows.last]
             if dry_run:
                 raise _DryRunError
             before = _last_stored(index, lacking, newest, rows.last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from registry_core.formatting import copy_of, literal
 from registry_core.records import LedgerAction, LedgerRow, Origin
@@ -78,15 +78,11 @@ def _what(row: LedgerRow) -> str:
 
 def _group(row: LedgerRow) -> str:
     """`, for its group …` where a decision was about one."""
-    found = row.evidence.get("group")
-    if not isinstance(found, Mapping):
+    if "group" not in row.evidence:
         return ""
-    from registry_core.evaluation.wording import format_group_choice
+    from registry_core.evaluation.wording import format_row_group
 
-    try:
-        return f", {format_group_choice(found)}"
-    except (KeyError, TypeError, ValueError):  # a newer mlreg wrote it
-        return ", for its group"
+    return f", {format_row_group(row.evidence)}"
 
 
 def _what_of_rule(row: LedgerRow) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from registry_core.formatting import counted, size, when
 from registry_core.terminal.output import print_text, print_warning, stdout
+from registry_core.terminal.tables.ledger import show_history
 from registry_core.terminal.tables.table import first_few
 from registry_core.terminal.text import safe_text
 
@@ -62,6 +63,9 @@ def show_rebuilt(rebuilt: Rebuilt, dry_run: bool) -> None:
     verb = "would have" if dry_run else "has"
     versions, rows = counted(rebuilt.versions, "version"), counted(rebuilt.rows, "ledger row")
     print_text(f"The new index {verb} {versions}, from {rows}.")
+    if rebuilt.added:
+        print_text("Rows that the old index did not have:")
+        show_history(rebuilt.added[::-1])
     if rebuilt.found:
         print_text(f"Without a ledger row: {first_few(rebuilt.found)}")
     if rebuilt.old_index:
