@@ -59,7 +59,7 @@ class Cluster:
         self.folder.cleanup()
 
     def _start(self, name, *arguments):
-        """Start a part; once more if it was too slow for Ray, which waits 15 s for what it starts."""
+        """Start a part; again if the machine is so busy that Ray stops waiting for it."""
         for _ in range(4):
             if self._started(name, *arguments):
                 return
