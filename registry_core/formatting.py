@@ -162,7 +162,7 @@ def copy_of(origin: Origin) -> str:
 
 
 def parent_of(manifest: Mapping[str, Any]) -> str:
-    """The version whose weights a training started with, `cifar10@3`; empty without one."""
+    """The version whose weights a training started with, `flowers@3`; empty without one."""
     parent = manifest.get(PARENT)
     return str(parent.get("ref", "")) if isinstance(parent, Mapping) else ""
 
@@ -170,7 +170,7 @@ def parent_of(manifest: Mapping[str, Any]) -> str:
 def parent_facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a record says of the version whose weights the training started with.
 
-    `starts from`: `cifar10@3 (manifest 0f3a9b2c1d4e), 12 of 14 layers, 268,650 of 269,322
+    `starts from`: `flowers@3 (manifest 0f3a9b2c1d4e), 12 of 14 layers, 268,650 of 269,322
     parameters`.
     """
     ref, parent = parent_of(manifest), manifest.get(PARENT)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from registry_core.lifecycle.run_list import RunList, RunProgress
     from registry_core.promotion.registry_rules import RuleList
     from registry_core.promotion.requests import RequestList
+    from registry_core.sweeps.record import Sweep
 
 Reference = str | Ref | Version
 
@@ -284,6 +285,39 @@ class RegistryLists:
     def unfinished_runs(self) -> list[UnfinishedRun]:
         """Every run without a version, oldest first; reads no checkpoint."""
         return self.store.unfinished_runs()
+
+    def sweeps(self, limit: int | None = None, *, after: str | None = None) -> results.SweepList:
+        """Sweeps with their trials, newest first.
+
+        Args:
+            limit: the most; None is all.
+            after: only those before this one: `next` of the page before, or the end of an id.
+
+        Raises:
+            UsageError: no sweep is called `after`, or more than one.
+        """
+        from registry_core.sweeps.listing import list_sweeps
+
+        found, damaged, place = list_sweeps(self.store, limit, after)
+        return results.SweepList(found, damaged, place)
+
+    def sweep_ids(self) -> list[str]:
+        """The ids of all sweeps, newest first; reads no trial."""
+        from registry_core.sweeps.state import sweep_ids
+
+        return sweep_ids(self.store)
+
+    def find_sweep(self, name: str) -> Sweep | None:
+        """A sweep and its trials, by its id, or the beginning or end of it; None without one.
+
+        Raises:
+            UsageError: more than one has that name.
+            IntegrityError: a record of it is damaged.
+        """
+        from registry_core.sweeps.state import find_sweep_id, read_sweep
+
+        found = find_sweep_id(self.store, name)
+        return None if found is None else read_sweep(self.store, found)
 
     def run_progress(self, run_id: str) -> RunCurves:
         """How far a run is, or was when it ended, and its metrics after each epoch.

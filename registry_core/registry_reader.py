@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from registry_core.exports import ExportData
     from registry_core.process.interrupts import StopRequest
     from registry_core.reports.report import Report
+    from registry_core.sweeps.record import Sweep
     from registry_core.types import Observer
 
 
@@ -121,6 +122,23 @@ class RegistryReader(RegistryLists):
         from registry_core.reports.comparison import compare_sources
 
         return compare_sources(self.store, sources, observer)
+
+    def sweep_report(self, sweep: str | Sweep) -> Report:
+        """The report of a sweep, also of one that still runs.
+
+        Args:
+            sweep: the sweep; or its id, or the beginning or end of it.
+
+        Raises:
+            UsageError: no sweep has that name, or more than one.
+            IntegrityError: a record of it is damaged.
+        """
+        from registry_core.reports.sweeps import build_sweep_report
+        from registry_core.sweeps.state import find_sweep
+
+        return build_sweep_report(
+            find_sweep(self.store, sweep) if isinstance(sweep, str) else sweep
+        )
 
     def load(self, reference: Reference) -> keras.Model:
         """The Keras model of a version, compiled, taking the dataset's raw inputs.

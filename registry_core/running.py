@@ -71,11 +71,16 @@ _LEAST_YEAR = 1981
 ObserveEach = Callable[[Place], AbstractContextManager[Observer]]
 
 
-def load_backend(config: RunConfig) -> TrainingBackend:
-    """The Keras backend for a run's configuration."""
+def load_backend(config: RunConfig, gpus: int | None = None) -> TrainingBackend:
+    """The Keras backend for a run's configuration.
+
+    Args:
+        config: of the run.
+        gpus: how many GPUs it trains on; None leaves them to TensorFlow, which uses one.
+    """
     from registry_core.training import KerasBackend  # TensorFlow loads here
 
-    return KerasBackend(config)
+    return KerasBackend(config, gpus)
 
 
 # Draws the figures of a dataset whose plugin has no report; tests draw none.
@@ -246,7 +251,23 @@ class Runner:
             return compare_retrained(found, recorded, context)
         with tempfile.TemporaryDirectory() as folder:
             workspace = EphemeralWorkspace(Path(folder))
-            return reproduce(spec, recorded, workspace, self._context(plugins))
+            context = replace(
+                self._context(plugins), load_backend=self._on_as_many(recorded_gpus(manifest))
+            )
+            return reproduce(spec, recorded, workspace, context)
+
+    def _on_as_many(self, gpus: int | None) -> Callable[[RunConfig], TrainingBackend]:
+        """Loads the backend on this many GPUs, or with a warning on what is here."""
+
+        def load(config: RunConfig) -> TrainingBackend:
+            if gpus is not None:
+                try:
+                    return load_backend(config, gpus)
+                except UsageError as error:
+                    self.observer.warn(f"{error.what} The version was trained on {gpus}.")
+            return load_backend(config)
+
+        return load
 
     def evaluate(
         self,
@@ -408,6 +429,12 @@ def log_folder(given: str | Path | None) -> Path | None:
             "Name a folder that you may write to.",
         ) from error
     return folder
+
+
+def recorded_gpus(record: Mapping[str, Any]) -> int | None:
+    """How many GPUs a run or a version was to train on; None if that was left to TensorFlow."""
+    gpus = (record.get("environment") or {}).get("gpus")
+    return gpus if isinstance(gpus, int) and not isinstance(gpus, bool) and gpus > 0 else None
 
 
 def _placement_of(stopped: UnfinishedRun) -> Placement:

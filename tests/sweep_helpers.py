@@ -7,7 +7,9 @@ import random
 from dataclasses import replace
 from typing import Any
 
+from registry_core.store import Store
 from registry_core.sweeps.record import Sweep, Trial
+from registry_core.sweeps.state import create_sweep
 
 SPACE = {
     "learning_rate": {"low": 0.0001, "high": 0.01, "log": True, "int": False},
@@ -47,6 +49,7 @@ def registered_sweep(**changes: Any) -> Sweep:
     sweep = made_sweep()
     best = sweep.best
     assert best is not None
+    sweep = replace(sweep, **changes)
     return replace(
         sweep,
         registered={
@@ -59,8 +62,18 @@ def registered_sweep(**changes: Any) -> Sweep:
             {"seed": 4, "version": "flowers@5", "value": 0.56, "test": 0.54},
             {"seed": 5, "version": "flowers@6", "value": 0.57, "test": 0.56},
         ],
-        **changes,
     )
+
+
+def keep(store: Store, *sweeps: Sweep) -> list[str]:
+    """Keep sweeps in a registry, as a process that was stopped left them; returns their ids."""
+    ids = []
+    for sweep in sweeps:
+        with create_sweep(store, replace(sweep, trials=())) as state:
+            for trial in sweep.trials:
+                state.put(trial)
+            ids.append(state.sweep.id)
+    return ids
 
 
 def evidence(**changes: Any) -> dict[str, Any]:

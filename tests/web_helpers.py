@@ -7,13 +7,14 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from cli_helpers import damage, fill, stop
+from sweep_helpers import evidence, keep, made_sweep, registered_sweep
 
 from registry_core.plugins.manager import PluginSet
 from registry_core.registry import Registry
@@ -71,6 +72,9 @@ def make_world(folder: Path, **rules: PromotionRule) -> World:
     run = stop(store, failed=HOSTILE)
     damaged_run = stop(store)
     (where / "runs" / damaged_run / "run.json").write_text("{")
+    failed = replace(made_sweep().trials[6], error=HOSTILE)
+    sweep = keep(store, made_sweep(9, state="stopped"), registered_sweep().with_trial(failed))[1]
+    fill(where, 0.5, model="picked", dataset="flowers", sweep=evidence(id=sweep))
     world = World(Registry(where, Settings(promotion=rules)), run, damaged_run)
     world.registry.set_rule("stable", approvals=1, versus_incumbent="off")
     with patch.dict(os.environ, LOGNAME="ann"):
@@ -84,6 +88,7 @@ def make_world(folder: Path, **rules: PromotionRule) -> World:
         "alias": "production",
         "group": GROUP,
         "run": run,
+        "sweep": sweep,
         "number": str(asked.request.number),
         "path": "figures/loss.png",
         "file": "live.js",

@@ -17,6 +17,7 @@ from registry_core.terminal import output
 if TYPE_CHECKING:
     from registry_core.records import Version
     from registry_core.registry import Registry
+    from registry_core.sweeps.record import Sweep
 
 
 def has_display() -> bool:
@@ -39,9 +40,16 @@ def open_file(path: Path) -> None:
 
 def open_report(registry: Registry, version: Version) -> None:
     """Write a version's report to a folder that is the user's alone, and open it."""
-    page = registry.report(version).to_html()
-    folder = Path(tempfile.mkdtemp(prefix=f"{version.model}-{version.version}-"))
-    path = folder / f"{version.model}-{version.version}.html"
+    _open_page(registry.report(version).to_html(), f"{version.model}-{version.version}")
+
+
+def open_sweep(registry: Registry, sweep: Sweep) -> None:
+    """The same with the report of a sweep."""
+    _open_page(registry.sweep_report(sweep).to_html(), f"sweep-{sweep.id[-8:]}")
+
+
+def _open_page(page: str, name: str) -> None:
+    path = Path(tempfile.mkdtemp(prefix=f"{name}-")) / f"{name}.html"
     path.write_text(page, "utf-8")
     open_file(path)
 

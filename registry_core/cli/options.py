@@ -182,7 +182,13 @@ CpusOption = Annotated[
 
 GpusOption = Annotated[
     int | None,
-    typer.Option("--gpus", min=0, metavar="G", help="Give each run G GPUs.", rich_help_panel=PLACE),
+    typer.Option(
+        "--gpus",
+        min=0,
+        metavar="G",
+        help="Give each run G GPUs; it trains on all.",
+        rich_help_panel=PLACE,
+    ),
 ]
 
 StallOption = Annotated[

@@ -15,7 +15,6 @@ from registry_core.cli.options import (
     LimitOption,
     OpenOption,
     QuietOption,
-    ReferenceArgument,
     WideOption,
     at_most_all,
 )
@@ -206,9 +205,22 @@ def _list_removed(registry: Registry, model: str, wide: bool, as_json: bool, qui
         output.print_hint(f"No version of {model} was removed.")
 
 
-@app.command(examples=("mlreg show cifar10@3", "mlreg show cifar10@production --json"))
+@app.command(
+    examples=(
+        "mlreg show cifar10@3",
+        "mlreg show cifar10@production --json",
+        "mlreg show ab12cd34",
+    )
+)
 def show(
-    reference: ReferenceArgument,
+    reference: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL[@VERSION]",
+            help="As in cifar10@3, cifar10@production; or a sweep's id.",
+            autocompletion=completed_by("references or a sweep"),
+        ),
+    ],
     log: Annotated[
         bool,
         typer.Option("--log", help="Show the log of its run, or of RUN.", rich_help_panel=OUTPUT),
@@ -217,11 +229,14 @@ def show(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show a version: metrics, settings, mistakes, files.
+    """Show a version: metrics, settings, mistakes; or a sweep.
 
-    With --open, its report is opened in a browser, too.
+    A sweep is named by its id or the end of it, as `mlreg sweeps` shows it; its trials are sorted
+    by value. With --open, the report is opened in a browser, too.
     """
-    registry = session.open()
+    from registry_core.cli.sweep_names import may_name_sweep, show_named_sweep, sweep_named
+
+    registry = session.open(needs_versions=log or not may_name_sweep(reference))
     if log:
         found = registry.run_log(reference)
         if as_json:
@@ -231,6 +246,13 @@ def show(
         else:
             for line in found.lines:
                 output.print_text(line)
+        return
+    if (sweep := sweep_named(registry, reference)) is not None:
+        show_named_sweep(sweep, as_json, quiet)
+        if open_it:
+            from registry_core.cli.opening import open_sweep
+
+            open_sweep(registry, sweep)
         return
     ref = parse_words(reference)
     if quiet:

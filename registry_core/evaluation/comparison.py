@@ -137,6 +137,8 @@ def _settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
         for name, split in data.get("splits", {}).items()
     }
     libraries = {name: environment.get(name) for name in ("tensorflow", "keras", "python")}
+    if "gpus" in environment:
+        libraries["gpus"] = environment["gpus"]
     made = {"dataset": manifest.get("dataset"), "preset": manifest.get("preset")}
     if parent := manifest.get(PARENT):
         made["parent"] = f"{parent['ref']}, weights {parent['sha256'][:12]}"

@@ -6,6 +6,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,11 +35,11 @@ HOSTS_OWN = frozenset({CHECKPOINT, f"{CHECKPOINT}.new", "files", "untrained.kera
 _SHOWN_DIGITS = 12
 
 
-def load_backend(config: RunConfig) -> TrainingBackend:
-    """The Keras backend for a run's configuration."""
+def load_backend(config: RunConfig, gpus: int | None = None) -> TrainingBackend:
+    """The Keras backend for a run's configuration, on this many GPUs."""
     from registry_core.training import KerasBackend  # TensorFlow loads here
 
-    return KerasBackend(config)
+    return KerasBackend(config, gpus)
 
 
 # Draws the figures of a dataset whose plugin has no report; tests draw none.
@@ -133,9 +134,10 @@ def run_job(
         plugins = load_plugins(settings, job.spec)
         spec = spec_from_json(plugins, job.spec)
         logs = job.options.get("tensorboard")
+        gpus = (job.options.get("resources") or {}).get("gpus")
         context = RunContext(
             plugins,
-            load_backend,
+            load_backend if gpus is None else partial(load_backend, gpus=gpus),
             observer,
             interrupts,
             settings.folder,

@@ -16,7 +16,15 @@ from registry_core.records import EARLIER_SETTINGS, PARENT
 # kind -> keys of the record's environment
 _ENVIRONMENT = {
     "library": ("mlreg", "python", "tensorflow", "keras", "numpy"),
-    "hardware": ("device", "processor", "vector_instructions", "cpus", "usable_cpus", "platform"),
+    "hardware": (
+        "device",
+        "gpus",
+        "processor",
+        "vector_instructions",
+        "cpus",
+        "usable_cpus",
+        "platform",
+    ),
     "determinism": ("deterministic",),
 }
 # keys that the records of earlier mlregs do not have

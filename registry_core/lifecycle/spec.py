@@ -46,7 +46,7 @@ class StartFrom:
     """The version whose weights a run starts with.
 
     Args:
-        ref: what it was called when this was decided: `cifar10@3`.
+        ref: what it was called when this was decided: `flowers@3`.
         digest: sha256 of its manifest, in hex; its copies in other registries have the same.
         sha256: of the file of its model, in hex.
     """

@@ -91,6 +91,8 @@ def facts_of(sweep: Sweep) -> list[tuple[str, str]]:
     if seconds := sum(trial.seconds for trial in sweep.trials):
         at_once = f", {sweep.parallel} at a time" if sweep.parallel > 1 else ""
         facts.append(("time in trials", f"{duration(seconds)}{at_once}"))
+    if sweep.seconds:
+        facts.append(("whole sweep", duration(sweep.seconds)))
     facts.append(("started", when(sweep.created)))
     if why := _STOPPED.get(sweep.stopped):
         facts.append(("ended early", why))
@@ -152,15 +154,21 @@ def importance_note(sweep: Sweep) -> str:
     return said
 
 
-def next_steps(sweep: Sweep) -> list[str]:
-    """Commands to type next; the first is the most likely."""
+def next_steps(sweep: Sweep) -> list[tuple[str, str]]:
+    """What a command does, and the command to type next; the most likely first."""
+    name = sweep.id[-8:]
     if sweep.state == "stopped":
-        return [f"mlreg resume {sweep.id[-8:]}"]
-    if sweep.state != "complete":
+        return [("To resume it", f"mlreg resume {name}")]
+    if sweep.state != "complete" or not sweep.ranked:
         return []
-    if sweep.registered is not None:
-        return [f"mlreg show {sweep.registered['version']}"]
-    return []
+    if sweep.registered is None:
+        return [("To register the best", f"mlreg sweep {name} --register best")]
+    others = [trial for trial in sweep.ranked if trial.number != sweep.registered["trial"]]
+    steps = [("Its version", f"mlreg show {sweep.registered['version']}")]
+    if others:
+        another = f"mlreg sweep {name} --register {others[0].number}"
+        steps.append(("To register another trial", another))
+    return steps
 
 
 def evidence_line(found: Mapping[str, Any]) -> str:

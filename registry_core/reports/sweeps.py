@@ -64,8 +64,11 @@ def build_sweep_report(sweep: Sweep) -> Report:
 
 def _summary(sweep: Sweep) -> Section:
     blocks: list[Block] = [Facts([(name, clip(value)) for name, value in facts_of(sweep)])]
-    if steps := next_steps(sweep):
-        blocks.append(Code("\n".join(steps), "sh"))
+    blocks += [
+        block
+        for label, command in next_steps(sweep)
+        for block in (Text(f"{label}:"), Code(command, "sh"))
+    ]
     return Section("Summary", blocks)
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from registry_core.results.setup import RegistrySetup as RegistrySetup
     from registry_core.results.signatures import SignedVersion as SignedVersion
     from registry_core.results.signatures import VerifiedVersion as VerifiedVersion
+    from registry_core.results.sweeps import SweepList as SweepList
     from registry_core.results.transfers import TransferredVersions as TransferredVersions
     from registry_core.results.versions import ModelList as ModelList
     from registry_core.results.versions import RemovedVersions as RemovedVersions
@@ -66,6 +67,7 @@ _MODULES = {
     "RestoredVersion": "changes",
     "RunPlan": "runs",
     "SignedVersion": "signatures",
+    "SweepList": "sweeps",
     "TaggedVersion": "changes",
     "TransferredVersions": "transfers",
     "Verification": "files",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from registry_core.results.listing import Listing
@@ -18,10 +18,12 @@ class SweepList(Listing["Sweep"]):
 
     Args:
         sweeps: the sweeps, with their trials.
-        next: the place in the list where the limit cut it, for `after`; None at its end.
+        damaged: id -> why, of sweeps on this page that cannot be read.
+        next: the last id where the limit cut the list, for `after`; None at its end.
     """
 
     sweeps: Sequence[Sweep]
+    damaged: Mapping[str, str] = field(default_factory=dict)
     next: str | None = None
 
     @property
@@ -29,7 +31,11 @@ class SweepList(Listing["Sweep"]):
         return self.sweeps
 
     def to_json(self) -> dict[str, Any]:
-        return {"sweeps": [_summary(each) for each in self.sweeps], "next": self.next}
+        return {
+            "sweeps": [_summary(each) for each in self.sweeps],
+            "damaged": dict(self.damaged),
+            "next": self.next,
+        }
 
 
 def _summary(sweep: Sweep) -> dict[str, Any]:

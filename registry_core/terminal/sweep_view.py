@@ -283,7 +283,7 @@ class SweepView:
         work = mean * waiting + sum(max(mean - each.elapsed(), 0.0) for each in running)
         left = work / max(1, min(sweep.parallel, waiting + len(running)))
         if sweep.minutes is not None:  # no trial begins after that
-            left = min(left, max(60 * sweep.minutes - elapsed, 0.0) + mean)
+            left = min(left, max(60 * sweep.minutes - sweep.seconds - elapsed, 0.0) + mean)
         return left
 
 

@@ -8,7 +8,7 @@ the same step. Before and after it the model is an ordinary one. Keras's own
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -25,7 +25,7 @@ _SEED_STEP = 0x9E3779B9
 
 
 def gpu_devices(gpus: int) -> list[str]:
-    """The names of this many GPUs.
+    """The names of the first GPUs, this many; TensorFlow uses no others, if it has not begun to.
 
     Raises:
         UsageError: TensorFlow finds fewer.
@@ -38,6 +38,8 @@ def gpu_devices(gpus: int) -> list[str]:
             "Install NVIDIA's driver and tensorflow[and-cuda]; CUDA_VISIBLE_DEVICES may hide some.",
             "python -c 'import tensorflow; print(tensorflow.config.list_physical_devices())'",
         )
+    with suppress(RuntimeError):  # a program has used TensorFlow before
+        tf.config.set_visible_devices(found[:gpus], "GPU")
     return [f"GPU:{number}" for number in range(gpus)]
 
 
@@ -66,21 +68,37 @@ class Replicas:
             UsageError: names a batch size that works.
         """
         count, last = self.count, examples % batch_size
-        nearest = max(count, batch_size // count * count)
+        if count == 1 or self._suits(examples, batch_size):
+            return
+        works = max(count, batch_size // count * count)
+        while not self._suits(examples, works):
+            works += count
         if batch_size % count:
             raise UsageError(
                 f"A batch of {batch_size:,} examples cannot be divided equally among {count} GPUs.",
                 "The batch size must be a multiple of the number of GPUs.",
-                f"-p batch_size={nearest}",
+                f"-p batch_size={works}",
             )
-        # TensorFlow gives each device this many, and the last ones what is left
-        if last and -(-last // count) * (count - 1) >= last:
-            raise UsageError(
-                f"The last batch of an epoch has {last:,} of {examples:,} examples, too few for "
-                f"{count} GPUs.",
-                "Change the batch size: a GPU would get none of them.",
-                f"-p batch_size={nearest + count}",
-            )
+        raise UsageError(
+            f"The last batch of an epoch has {last:,} of {examples:,} examples, too few for "
+            f"{count} GPUs.",
+            "Change the batch size: a GPU would get none of them.",
+            f"-p batch_size={works}",
+        )
+
+    def _suits(self, examples: int, batch_size: int) -> bool:
+        """Whether each device gets examples of each batch, and equally many but in the last."""
+        last = examples % batch_size
+        # TensorFlow gives each device this many, and the last device what is left
+        part = -(-last // self.count)
+        return not batch_size % self.count and (not last or part * (self.count - 1) < last)
+
+    def line(self, batch_size: int) -> str:
+        """`2 GPUs: each trains on 32 of the 64 examples of a batch`."""
+        return (
+            f"{self.count} GPUs: each trains on {batch_size // self.count:,} of the {batch_size:,} "
+            "examples of a batch"
+        )
 
     @contextmanager
     def spread(self, model: keras.Model) -> Iterator[None]:

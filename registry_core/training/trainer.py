@@ -87,7 +87,7 @@ class KerasTrainer:
     def __init__(self, config: RunConfig, gpus: int | None = None) -> None:
         self._config = config
         self._gpus = gpus
-        devices = gpu_devices(gpus) if gpus and gpus > 1 else ()
+        devices = () if gpus is None else gpu_devices(gpus)
         self._replicas = Replicas(devices, config.deterministic)
         self._streams: list[CheckedStream] = []
         self._task: Task | None = None
@@ -116,6 +116,7 @@ class KerasTrainer:
             "keras": keras.__version__,
             "numpy": np.__version__,
             "device": ", ".join(gpus) or platform.processor() or platform.machine(),
+            **({} if self._gpus is None else {"gpus": self._gpus}),
             "deterministic": self._config.deterministic,
             "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
             "keras_settings": {
@@ -212,9 +213,11 @@ class KerasTrainer:
         Raises:
             PluginError: the model is not compiled, does not fit the data, cannot be saved and
                 loaded, or its loss is not one value per example.
+            UsageError: the batches cannot be divided among the GPUs.
             TrainingError: memory ran out.
         """
         model, data = assembly.model, assembly.data
+        self._replicas.check_batches(len(data.train), self._config.batch_size)
         if not model.compiled or getattr(model, "loss", None) is None:
             raise PluginError(
                 "The model that mlreg_model returned is not compiled with a loss.",
@@ -268,7 +271,7 @@ class KerasTrainer:
         """
         split = assembly.data.train
         if self._replicas.count > 1:
-            self._replicas.check_batches(len(split), self._config.batch_size)
+            observer.say(self._replicas.line(self._config.batch_size))
         with _explain_out_of_memory(self._config), stream_errors(self._streams):
             return fit(
                 self._config,

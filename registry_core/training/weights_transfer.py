@@ -8,11 +8,14 @@ holds it. Either model may contain the other: what fits most is taken.
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src.utils.naming import to_snake_case
 
 from registry_core.types import WeightTransfer
 
@@ -140,8 +143,21 @@ def _inner_layers(layer: keras.layers.Layer) -> list[tuple[str, keras.layers.Lay
     # in the configuration of a functional or sequential model
     named = {id(each): name for name, each in _attributes(vars(layer))}
     if isinstance(layer, keras.Sequential) or hasattr(layer, "_operations"):
-        named |= {id(each): each.name for each in layer.layers}
+        named |= _names_in_model(layer.layers)
     return [(named.get(id(each), type(each).__name__), each) for each in layer._layers]
+
+
+def _names_in_model(layers: Sequence[keras.layers.Layer]) -> dict[int, str]:
+    """The id of each layer -> its name; those that Keras named are counted in this model alone."""
+    counts: Counter[str] = Counter()
+    names = {}
+    for layer in layers:
+        kind = to_snake_case(type(layer).__name__)
+        names[id(layer)] = layer.name
+        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+            names[id(layer)] = f"{kind}_{counts[kind]}" if counts[kind] else kind
+            counts[kind] += 1
+    return names
 
 
 def _attributes(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

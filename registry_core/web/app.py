@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from registry_core.errors import MlregError, UsageError
-from registry_core.web import compare, ledger, models, promotion, requests, runs
+from registry_core.web import compare, ledger, models, promotion, requests, runs, sweeps
 from registry_core.web.access import Access, Session
 from registry_core.web.site import Malformed, Site, status_of, twins
 
@@ -90,6 +90,9 @@ def routes(site: Site) -> list[Route]:
         *twins(site, "/runs", runs.list_runs),
         at("/runs/{run}/live", runs.show_live),
         *twins(site, "/runs/{run}", runs.show_run),
+        *twins(site, "/sweeps", sweeps.list_sweeps),
+        at("/sweeps/{sweep}/live", sweeps.show_live),
+        *twins(site, "/sweeps/{sweep}", sweeps.show_sweep),
         *twins(site, "/models/{name}/groups/{group}", compare.show_group),
         at("/models/{name}/aliases/{alias}/rollback", promotion.roll_back, "POST"),
         *twins(site, "/models/{name}/aliases/{alias}/rollback", promotion.plan_rollback),

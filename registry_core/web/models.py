@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from registry_core.errors import MlregError, UsageError
 from registry_core.refs import Ref, check_model_name, parse_ref
-from registry_core.results import VersionList
+from registry_core.results import VersionDetails, VersionList
 from registry_core.web.site import PAGE_ROWS, View, attempt, parsed
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ def show_version(site: Site, request: Request) -> View:
             "unreadable": checked.unreadable.get(version.ref) if checked else None,
             "group": version.group if details and len(details.together) > 1 else "",
             "signatures": details.signatures if details else (),
+            "sweep": _sweep_of(site, details),
             "report": report,
             "alerts": list({str(error): error for error in alerts}.values()),
             # what an address says is shown only if it is so
@@ -169,6 +170,13 @@ def show_version(site: Site, request: Request) -> View:
         },
         content,
     )
+
+
+def _sweep_of(site: Site, details: VersionDetails | None) -> str | None:
+    """The id of the sweep that the version was picked from, if this registry has it."""
+    recorded = details.manifest.get("sweep") if details else None
+    found = str(recorded.get("id")) if isinstance(recorded, Mapping) else None
+    return found if found in site.registry.sweep_ids() else None
 
 
 def _checked(site: Site, version: Version) -> VersionList:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from registry_core.errors import MlregError, UsageError
 from registry_core.sections import LineChart, Series
-from registry_core.web.site import PAGE_ROWS, Malformed, View, attempt
+from registry_core.web.site import PAGE_ROWS, Malformed, View, attempt, changed_only
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -88,12 +87,7 @@ def show_run(site: Site, request: Request) -> View:
 
 def show_live(site: Site, request: Request) -> Response:
     """The part of a run's page that changes; 304 if it is what the browser has."""
-    view = show_run(site, request)
-    text = site.render("live.html", view.values)
-    tag = f'"{sha256(text.encode()).hexdigest()[:32]}"'
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers={"etag": tag})
-    return HTMLResponse(text, headers={"etag": tag})
+    return changed_only(site, request, "live.html", show_run(site, request))
 
 
 def _log(site: Site, run: str) -> RunLog | None:

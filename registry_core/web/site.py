@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -192,6 +193,15 @@ def twins(site: Site, path: str, load: Callable[[Site, Request], View]) -> list[
     name = path.strip("/") or "index"
     json_path = "/index.json" if path == "/" else f"{path}.json"
     return [Route(json_path, twin, name=f"{name}.json"), Route(path, page, name=name)]
+
+
+def changed_only(site: Site, request: Request, template: str, view: View) -> Response:
+    """A part of a page that is asked for again and again; 304 if it is what the browser has."""
+    text = site.render(template, view.values)
+    tag = f'"{sha256(text.encode()).hexdigest()[:32]}"'
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers={"etag": tag})
+    return HTMLResponse(text, headers={"etag": tag})
 
 
 def attempt(find: Callable[[], _Found], alerts: list[MlregError]) -> _Found | None:

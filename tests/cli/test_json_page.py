@@ -25,7 +25,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 TEAM = "MLREG_INDEX='postgresql://db.example/models', MLREG_OBJECTS='s3://models/team'"
 
 # A section of the page, and the command lines that it is about, in this order. `{stopped}` is the
-# id of a stopped run, `{request}` the number of an open request; what begins with ! is Python.
+# id of a stopped run, `{request}` the number of an open request, `{sweep}` the id of a sweep; what
+# begins with ! is Python.
 LINES = [
     ("run", "run flowers --preset quick"),
     ("run --seeds", "run flowers --seeds 2 --seed 3"),
@@ -34,6 +35,8 @@ LINES = [
     ("run --dry-run", "run flowers --dry-run --from flowers@3"),
     ("run --print-config", "run flowers --print-config"),
     ("run --print-config", "run flowers --print-config --seeds 2"),
+    ("sweep --dry-run", "sweep flowers -p units=4,8 -p epochs=1 --sampler grid --dry-run"),
+    ("sweep", "sweep flowers -p units=4,8 -p epochs=1 --sampler grid --name shrubs"),
     ("", "!stop()"),
     ("runs", "runs"),
     ("resume", "resume"),
@@ -77,6 +80,10 @@ LINES = [
     ("compare", "compare flowers@1 flowers@2"),
     ("report", "report flowers@1"),
     ("report", "report flowers@1 flowers@2 -o both.html"),
+    ("", "!keep_sweep()"),
+    ("sweeps", "sweeps"),
+    ("show SWEEP", "show {sweep}"),
+    ("report", "report {sweep}"),
     ("rm", "rm flowers@5"),
     ("list MODEL --removed", "list flowers --removed"),
     ("restore", "restore flowers@5"),
@@ -147,6 +154,13 @@ def stop():
     running.load_backend = fakes.FakeBackend
 
 
+def keep_sweep():
+    from registry_core.store import Store
+    from sweep_helpers import keep, registered_sweep
+
+    keep(Store(Path("registry")), registered_sweep())
+
+
 told = []
 for line in json.load(sys.stdin):
     if line.startswith("!"):
@@ -154,6 +168,8 @@ for line in json.load(sys.stdin):
         continue
     if "{{stopped}}" in line:
         line = line.replace("{{stopped}}", json.loads(run("runs")[1])["runs"][0]["id"])
+    if "{{sweep}}" in line:
+        line = line.replace("{{sweep}}", json.loads(run("sweeps")[1])["sweeps"][0]["id"])
     if "{{request}}" in line:
         open_requests = json.loads(run("requests")[1])["requests"]
         line = line.replace("{{request}}", str(open_requests[0]["number"]))
@@ -319,7 +335,7 @@ def examples(page: str) -> dict[str, dict]:
 def shortened(value: object) -> object:
     """An example with one item of each list, few keys of free objects, and short digests."""
     if isinstance(value, dict):
-        free = {"bom", "manifest", "evidence", "config", "machine", "versions", "keras"}
+        free = {"bom", "manifest", "evidence", "config", "machine", "versions", "keras", "space"}
         return {
             key: first_keys(each) if key in free and isinstance(each, dict) else shortened(each)
             for key, each in value.items()

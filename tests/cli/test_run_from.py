@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_helpers import Done, assert_error, forked_python
+from cli_helpers import Done, assert_error, forked_python, in_turn
+from example_projects import example_project, manifest_of
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
 
 pytestmark = pytest.mark.processes
@@ -98,3 +99,29 @@ def test_every_run_of_a_group_starts_from_the_same_version(run):
     _, group, listed = run("run flowers --seeds 2 --from flowers@1", "show flowers@4 --json")
     assert group.status == 0, group.stderr
     assert listed.json["manifest"]["parent"]["ref"] == "flowers@1"
+
+
+@pytest.mark.gate
+@pytest.mark.tensorflow
+def test_a_run_that_was_stopped_ends_as_one_that_was_not_and_is_reproduced(tmp_path):
+    """With Keras: the same weights, bit for bit, and others than those of a run from scratch."""
+    begun = ["run", "spirals", "-p", "epochs=2", "--from", "spirals@1", "-q"]
+    whole, stopping = tmp_path / "whole", tmp_path / "stopping"
+    whole.mkdir()
+    stopping.mkdir()
+    store = example_project(whole, "spirals")
+    scratch = ["run", "spirals", "-p", "epochs=2", "-q"]
+    lines = [["run", "spirals", "-p", "epochs=1", "--seed", "5", "-q"], begun, scratch]
+    lines += [["reproduce", "spirals@2", "--json", "-q"]]
+    *_, reproduced = in_turn(lines, whole, keras=True)
+    assert (reproduced.status, reproduced.json["verdict"]) == (0, "identical"), reproduced.stderr
+    example_project(stopping, "spirals", pause_after=0)
+    (whole / "registry").rename(stopping / "registry")
+    stopped, done = in_turn([begun, ["resume", "-q"]], stopping, keras=True)
+    assert (stopped.status, done.status) == (130, 0), done.stderr
+    store = type(store)(stopping / "registry")
+    _, never, alone, resumed = (manifest_of(store, "spirals", number) for number in range(1, 5))
+    assert resumed["resumed"] == 1
+    assert resumed["weights"] == never["weights"] != alone["weights"]
+    assert resumed["parent"] == never["parent"]
+    assert resumed["parent"]["fresh"] == {}

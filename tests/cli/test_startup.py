@@ -117,7 +117,8 @@ def test_list_imports_no_room_that_listing_does_not_need(project):
     rooms = {name.split(".")[1] for name in names if "." in name}
     needed = {
         "cli", "terminal", "registry", "registry_runs", "registry_predict", "registry_reader",
-        "registry_lists", "registry_signatures", "registry_transfers", "results", "store",
+        "registry_lists", "registry_signatures", "registry_sweeps", "registry_transfers", "results",
+        "store",
         "process", "formatting", "places", "settings", "receivers", "rules", "version_query",
         "refs", "cursor", "records", "errors",
     }  # fmt: skip

@@ -153,7 +153,7 @@ def test_layers_without_names_are_found_by_the_attributes_that_hold_them(
     keras.backend.clear_session()
     model = made()
     found = trainer.take_weights(model, DATA.train, tmp_path / "saved.keras")
-    assert list(found.taken) == ["block/first", "block/others/0", "block/others/1"]
+    assert list(found.taken) == ["block/first", "block/others/0", "block/others/1", "dense"]
     assert same(model.get_layer("block"), saved.get_layer("block"))
 
 
@@ -167,3 +167,22 @@ def test_taking_weights_draws_no_random_number(training, keras, trainer, saved):
     trainer.take_weights(model, DATA.train, path)
     for then, now in zip(before, random_states(), strict=True):
         np.testing.assert_equal(now, then)
+
+
+@pytest.mark.gate
+def test_layers_that_keras_named_are_counted_in_their_own_model(training, keras, trainer, tmp_path):
+    """Whatever was built before, in the process that trained it or in this one."""
+
+    def made():
+        layers = [keras.Input((2,)), keras.layers.Dense(4), keras.layers.Dense(4)]
+        model = keras.Sequential([*layers, keras.layers.Dense(3, name="head")])
+        compile_it(keras, model)
+        return model
+
+    saved = made()
+    training.save_model(saved, tmp_path / "saved.keras")
+    model = made()
+    assert model.layers[0].name != saved.layers[0].name
+    found = trainer.take_weights(model, DATA.train, tmp_path / "saved.keras")
+    assert list(found.taken) == ["dense", "dense_1", "head"]
+    assert same(model, saved)

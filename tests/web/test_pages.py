@@ -10,6 +10,7 @@ import pytest
 from cli_helpers import fill
 from signing_helpers import of_file, write_keys
 from starlette.routing import Route
+from sweep_helpers import made_sweep
 from web_helpers import (
     GROUP,
     HOME,
@@ -28,6 +29,7 @@ from registry_core.promotion import gates
 from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
 from registry_core.settings import Settings
+from registry_core.sweeps.state import create_sweep
 from registry_core.web import ledger, models, runs
 
 STATIC = Path(registry_core.web.__file__).parent / "static"
@@ -61,7 +63,7 @@ def twin(address: str) -> str:
 
 def test_every_page_is_a_whole_page_and_has_a_twin(world, inside):
     """HTML with one heading; JSON with the schema's number; the same status."""
-    assert len(pages(world)) == 12
+    assert len(pages(world)) == 14
     for address in pages(world):
         page, content = inside.get(address), inside.get(twin(address))
         assert page.status == content.status == 200, address
@@ -81,6 +83,7 @@ def test_a_twin_has_what_the_command_prints(world, inside):
         "/ledger.json?model=flowers&alias=production": registry.history("flowers@production"),
         "/runs.json": registry.runs(50),
         f"/runs/{world.run}.json": registry.run_progress(world.run),
+        "/sweeps.json": registry.sweeps(50),
         f"/models/flowers/groups/{GROUP}.json": registry.group("flowers", GROUP),
         "/compare.json?ref=flowers@1&ref=flowers@2": registry.compare(["flowers@1", "flowers@2"]),
         "/models/flowers/3/promote.json?alias=production": registry.promote(
@@ -430,3 +433,43 @@ def test_who_signed_a_version_is_on_its_page_and_an_unsigned_one_cannot_be_promo
     assert "mlreg verify flowers@3 --key FILE" in page
     assert "not signed" not in inside.get(address).text
     assert change(inside, address).headers["location"] == "/models/flowers/3?moved=production"
+
+
+def test_the_page_of_a_sweep_has_its_report_and_a_version_leads_to_it(world, inside):
+    """The report of the command; the link is there if this registry has the sweep."""
+    sweep = world.words["sweep"]
+    page, found = inside.get(f"/sweeps/{sweep}"), inside.get(f"/sweeps/{sweep}.json").json
+    assert found["sweep"] == world.registry.find_sweep(sweep).to_json()
+    assert found["report"] == world.registry.sweep_report(sweep).to_json()
+    for title in ("Summary", "Search", "Settings", "Trials", "Confirmation"):
+        assert f">{title}</h2>" in page.text
+    assert "data-live" not in page.text  # it is complete
+    assert f'href="/sweeps/{sweep}"' in inside.get("/models/picked/1").text
+    assert "/sweeps/2" not in inside.get("/models/trees/1").text
+    assert f'href="/sweeps/{sweep}"' in inside.get("/sweeps").text
+
+
+def test_a_sweep_that_is_not_there_is_a_page_that_says_so(inside):
+    """404 where it could be; 400 where it cannot be an id."""
+    assert inside.get("/sweeps/20200101T000000Z-00000000").status == 404
+    assert inside.get("/sweeps/ab12cd34").status == 400
+    assert inside.get("/sweeps?after=rubbish").status == 400
+
+
+def test_the_page_of_a_running_sweep_changes_when_a_trial_has_ended(tmp_path):
+    """The part that changes has an ETag; it links to the runs of the trials that run."""
+    registry = Registry(tmp_path, Settings())
+    inside, full = signed_in(World(registry, "", "")), made_sweep(9)
+    with create_sweep(registry.store, replace(full, state="running", trials=())) as state:
+        live = f"/sweeps/{state.sweep.id}/live"
+        run = full.trials[0].run
+        state.put(replace(full.trials[0], state="running", value=None, epochs=()))
+        assert f'data-live="{live}"' in inside.get(live.removesuffix("/live")).text
+        first = inside.get(live)
+        assert f'href="/runs/{run}"' in first.text and "0 of 9" in first.text
+        assert inside.get(live, **{"if-none-match": first.headers["etag"]}).status == 304
+        state.put(full.trials[0])
+        second = inside.get(live, **{"if-none-match": first.headers["etag"]})
+        assert second.status == 200 and "1 of 9" in second.text and run not in second.text
+        assert "data-ended" not in second.text
+    assert "data-ended" in inside.get(live).text  # its process is gone

@@ -12,6 +12,7 @@ from registry_core.reports.sweep_words import (
     by_value,
     facts_of,
     importance_note,
+    last_value,
     range_of,
     value_at,
     value_of,
@@ -119,20 +120,19 @@ def _show_trials(sweep: Sweep, trials: Sequence[Trial]) -> None:
     table = new_table(
         key_column("trial"),
         key_column("state"),
-        key_column(sweep.metric),
+        key_column("value"),
         *map(key_column, names),
         key_column("time"),
-        key_column("run"),
         blocks=True,
     )
     for trial in trials:
+        value = last_value(sweep, trial) if trial.value is None else trial.value
         table.add_row(
             safe_text(trial.number, "bold"),
-            _state(trial.state),
-            safe_text(value_at(sweep, trial)),
+            _state(trial.state, len(trial.epochs)),
+            safe_text("" if value is None else fraction(sweep.metric, value)),
             *(safe_text(value_of(trial.params.get(name, ""))) for name in names),
             safe_text(duration(trial.seconds) if trial.seconds else ""),
-            run_id_cell(trial.run),
         )
     console = stdout()
     console.print(table)
@@ -156,5 +156,7 @@ def _show_confirmations(sweep: Sweep) -> None:
     console.print(table)
 
 
-def _state(state: str) -> Text:
-    return safe_text(state, _STYLES.get(state, ""))
+def _state(state: str, epochs: int = 0) -> Text:
+    """The state of a sweep or a trial; of a pruned trial also when."""
+    when = f", epoch {epochs}" if state == "pruned" and epochs else ""
+    return safe_text(f"{state}{when}", _STYLES.get(state, ""))
