@@ -138,6 +138,19 @@ def test_a_batch_that_leaves_a_gpu_without_its_part_is_refused(
     Replicas().check_batches(examples, batch)
 
 
+def test_an_optimizer_that_accumulates_gradients_is_refused_on_several_gpus(training, keras):
+    """Keras 3.15 fails at it, deep in its training step."""
+    from registry_core.training.replicas import Replicas
+
+    inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    outer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    two = Replicas(["GPU:0", "GPU:1"])
+    two.check_optimizer(outer)
+    Replicas().check_optimizer(inner)
+    with pytest.raises(UsageError, match="accumulates gradients, which Keras cannot do on 2 GPUs"):
+        two.check_optimizer(inner)
+
+
 def test_the_parts_of_a_batch_are_told(training):
     from registry_core.training.replicas import Replicas
 
