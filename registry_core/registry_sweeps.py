@@ -62,7 +62,7 @@ class RegistrySweeper(RegistryRunner):
             watchers: hear of it; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
             choices: `trials`, `sampler`, `metric`, `prune`, `minutes`, `register`, `confirm`,
-                `parallel`, as fields of `SweepChoices`.
+                `placement`, as fields of `SweepChoices`.
 
         Returns:
             The sweep; its `registered` says which version its winner became.
@@ -133,6 +133,20 @@ class RegistrySweeper(RegistryRunner):
         )
         assert done.registered is not None  # noqa: S101 - otherwise an error was raised
         return self.version(str(done.registered["version"]))
+
+    def stopped_sweep(self, name: str | None = None) -> Sweep | None:
+        """The sweep that `resume` is about; None if it is about a run.
+
+        Args:
+            name: an id, or the beginning or end of it; None is the only sweep that was stopped, if
+                no run was.
+
+        Raises:
+            UsageError: the name is that of a run which is a trial of a sweep; or of more than one.
+        """
+        from registry_core.sweeps.choose import find_stopped_sweep
+
+        return find_stopped_sweep(self.store, name)
 
     def sweep_record(self, sweep: str) -> Sweep:
         """A sweep and its trials, by its id, or the beginning or end of it.

@@ -31,10 +31,28 @@ _SCHEMA: Mapping[str, Sequence[str] | None] = {
     "promotion": None,
     "remotes": None,
     "notify": None,
+    "sweep": None,
 }
 # sections whose keys are names and whose values are tables; each is checked where it is read
-_OF_TABLES = ("promotion", "remotes", "notify")
+_OF_TABLES = ("promotion", "remotes", "notify", "sweep")
 _REMOTE_KEYS = ("path", "index", "objects")
+# of [sweep.NAME]: key -> the type of its value
+_SWEEP_KEYS: Mapping[str, type | tuple[type, ...]] = {
+    "plugin": str,
+    "preset": str,
+    "model": str,
+    "data_dir": str,
+    "trials": int,
+    "sampler": str,
+    "metric": str,
+    "prune": str,
+    "minutes": (int, float),
+    "register": (str, int),
+    "confirm": int,
+    "parallel": int,
+    "parameters": dict,
+}
+_TYPE_WORDS = {str: "a text", int: "a whole number", dict: "a section of settings"}
 # the size of the cache of a team's objects on this machine, if the file does not say
 CACHE_GB = 10.0
 
@@ -46,6 +64,21 @@ class Remote:
     path: Path | None = None
     index: str = ""
     objects: str = ""
+
+
+@dataclass(frozen=True)
+class NamedSweep:
+    """A sweep that plugins.toml names.
+
+    Args:
+        plugin: the dataset plugin's name.
+        parameters: setting -> value, range or list of choices, as `-p` and TOML have them.
+        options: the other keys that the file has: `preset`, `trials`, `sampler`, …
+    """
+
+    plugin: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +99,7 @@ class Settings:
         remotes: name -> another registry, to push to and pull from.
         receivers: who is told of what happens to aliases.
         cache_gb: how much of a team's objects is kept on this machine, in GB.
+        sweeps: name -> a sweep that `mlreg sweep NAME` starts.
     """
 
     file: Path | None = None
@@ -79,6 +113,7 @@ class Settings:
     remotes: Mapping[str, Remote] = field(default_factory=dict)
     cache_gb: float = CACHE_GB
     receivers: Sequence[Receiver] = ()
+    sweeps: Mapping[str, NamedSweep] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -145,6 +180,7 @@ def read_settings(file: Path) -> Settings:
         remotes=_remotes(tables.get("remotes", {}), text, file),
         receivers=_receivers(tables.get("notify", {}), text, file),
         cache_gb=registry.get("cache_gb", CACHE_GB),
+        sweeps=_sweeps(tables.get("sweep", {}), text, file),
     )
 
 
@@ -337,6 +373,28 @@ def _remotes(tables: Mapping[str, Any], text: str, file: Path) -> Mapping[str, R
         folder = file.parent / expand_home(path, f"[{section}] path in {file}") if path else None
         remotes[name] = Remote(folder, index, table.get("objects", ""))
     return remotes
+
+
+def _sweeps(tables: Mapping[str, Any], text: str, file: Path) -> Mapping[str, NamedSweep]:
+    sweeps = {}
+    for name, table in tables.items():
+        section = f"sweep.{name}"
+        if not isinstance(table, dict):
+            raise _misplaced(f"'{name}' is a section, [{section}]", name, text, file)
+        if not is_alias_name(name):
+            raise _misplaced(f"'{name}' cannot name a sweep", name, text, file)
+        for key, value in table.items():
+            if key not in _SWEEP_KEYS:
+                raise _unknown(key, list(_SWEEP_KEYS), text, file, section)
+            kind = _SWEEP_KEYS[key]
+            if not isinstance(value, kind) or isinstance(value, bool):
+                words = _TYPE_WORDS[kind] if isinstance(kind, type) else "a number"
+                raise _misplaced(f"'{key}' must be {words}", key, text, file, section)
+        if "plugin" not in table:
+            raise _misplaced(f'[{section}] needs a plugin: plugin = "…"', section, text, file)
+        options = {k: v for k, v in table.items() if k not in ("plugin", "parameters")}
+        sweeps[name] = NamedSweep(table["plugin"], table.get("parameters", {}), options)
+    return sweeps
 
 
 def _promotion_rules(

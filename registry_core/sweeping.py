@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from registry_core.errors import UsageError
+from registry_core.executors.interface import HERE, Placement
 from registry_core.formatting import counted
+from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.spec import RunSpec, spec_from_preset, spec_from_record
 from registry_core.lifecycle.trial import TrialRunner
 from registry_core.lifecycle.trial_data import TrialMetrics, describe_for_sweep
 from registry_core.plugins.manager import KnownPlugins, PluginSet
-from registry_core.process.requirements import require_extra, require_keras
+from registry_core.process.requirements import require_keras
+from registry_core.records import Version
 from registry_core.rules import direction_of
 from registry_core.running import Runner
 from registry_core.store.clock import utc_now
@@ -38,8 +42,10 @@ from registry_core.types import Observer
 MOST_TRIALS = 10_000
 DEFAULT_TRIALS = 20
 
-# Runs the trials of a sweep; None: in this process, one after another.
-MakeRunner = Callable[[Sweep, RunContext, Callable[[int], Observer]], TrialRunner]
+# Gives what runs the trials of a sweep.
+MakeRunner = Callable[
+    [Sweep, RunContext, Callable[[int], Observer]], AbstractContextManager[TrialRunner]
+]
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,7 @@ class SweepChoices:
         minutes: after which no new trial begins.
         register: `best`, `none` or the number of a trial.
         confirm: with how many other seeds the winner is trained.
-        parallel: how many trials run at a time.
-        executor: `local` or `ray`.
-        cpus: of each run; None leaves it to TensorFlow.
-        gpus: of each run; None leaves it to TensorFlow.
+        placement: where trials run, how many at a time, and what each gets.
         name: of the sweep in plugins.toml.
     """
 
@@ -70,10 +73,7 @@ class SweepChoices:
     minutes: float | None = None
     register: str = "best"
     confirm: int = 0
-    parallel: int = 1
-    executor: str = "local"
-    cpus: int | None = None
-    gpus: int | None = None
+    placement: Placement = HERE
     name: str = ""
 
 
@@ -116,6 +116,7 @@ def plan_sweep(
         count = every if sampler == "grid" and every else min(DEFAULT_TRIALS, every or MOST_TRIALS)
     _check_numbers(choices, count)
     metric, direction = _metric_and_direction(choices.metric)
+    cpus, gpus = _resources(choices.placement, count)
     sweep = Sweep(
         id="",
         model=spec.model,
@@ -131,11 +132,12 @@ def plan_sweep(
         pruner=pruner,
         seed=spec.config.seed,
         count=count if every is None else min(count, every),
-        parallel=choices.parallel,
+        parallel=choices.placement.parallel or 1,
         minutes=choices.minutes,
-        executor=choices.executor,
-        cpus=choices.cpus,
-        gpus=choices.gpus,
+        executor=choices.placement.on,
+        cpus=cpus,
+        gpus=gpus,
+        stall_minutes=choices.placement.stall_minutes,
         register=choices.register,
         confirm=choices.confirm,
         code=spec.code,
@@ -159,7 +161,7 @@ def start_sweep(
         Interrupted: a signal asked to stop; the sweep can be resumed.
     """
     spec, plugins, sweep = planned
-    _check_training()
+    require_keras()
     context = ready.context_of(plugins)
     ready.interrupts.outcome = "Nothing was tried."
     watchers.sweep.say("Looking at the data, and at what the model measures")
@@ -199,7 +201,8 @@ def resume_sweep(
         spec = replace(spec, code=dict(sweep.code))
         if register is not None and register.isdigit():
             check_complete(sweep, int(register))
-        _check_training()
+        check_sampler(sweep.space, sweep.sampler, sweep.pruner)
+        require_keras()
         changes = {"register": register, "confirm": confirm}
         state.change(state="running", **{k: v for k, v in changes.items() if v is not None})
         return _go_on(ready, state, spec, ready.context_of(plugins), watchers, make_runner)
@@ -222,8 +225,8 @@ def _go_on(
     def observe(number: int) -> Observer:
         return watchers.sweep.trial_started(state.trial(number))
 
-    make = make_runner or _in_this_process(ready)
-    with _closing(make(state.sweep, context, observe)) as runner:
+    make = make_runner or _placed(ready)
+    with make(state.sweep, context, observe) as runner:
         SweepLoop(state, ready.store, spec, runner, watchers.sweep).run()
         _weigh(state)
         winner = Winner(
@@ -234,6 +237,7 @@ def _go_on(
             runner,
             watchers.sweep,
             watchers.run or (lambda what: nullcontext(ready.observer)),
+            partial(_run_one, ready, context),
         )
         number = _to_register(state.sweep)
         if number is not None:
@@ -270,27 +274,57 @@ def _weigh(state: SweepState) -> None:
     state.change(importance=importance(state.sweep))
 
 
-def _in_this_process(ready: Runner) -> MakeRunner:
-    def make(sweep: Sweep, context: RunContext, observe: Callable[[int], Observer]) -> TrialRunner:
-        return OneAfterAnother(ready.store, context, observe)
+def placement_of(sweep: Sweep) -> Placement:
+    """Where the trials of a sweep run."""
+    parallel = sweep.parallel if sweep.parallel > 1 or sweep.executor != "local" else None
+    return Placement(sweep.executor, parallel, sweep.cpus, sweep.gpus, sweep.stall_minutes)
+
+
+def _resources(placement: Placement, count: int) -> tuple[int | None, int | None]:
+    """What each run gets, also when the sweep is resumed where there are more cores."""
+    if placement.is_here:
+        return None, None
+    from registry_core.executors.choose import resources_for
+
+    found = resources_for(placement, count)
+    return found.cpus, found.gpus
+
+
+def _placed(ready: Runner) -> MakeRunner:
+    """What runs trials where the sweep says."""
+
+    @contextmanager
+    def make(
+        sweep: Sweep, context: RunContext, observe: Callable[[int], Observer]
+    ) -> Iterator[TrialRunner]:
+        placement = placement_of(sweep)
+        if placement.is_here:
+            with closing(OneAfterAnother(ready.store, context, observe)) as here:
+                yield here
+            return
+        from registry_core.executors.trials import worker_trials
+
+        with worker_trials(
+            ready.store, ready.settings, context, placement, sweep.count, observe
+        ) as workers:
+            yield workers
 
     return make
 
 
-@contextmanager
-def _closing(runner: TrialRunner) -> Iterator[TrialRunner]:
-    try:
-        yield runner
-    finally:
-        runner.close()
+def _run_one(
+    ready: Runner, context: RunContext, spec: RunSpec, placement: Placement, observer: Observer
+) -> Version:
+    """Register one version where its trial was trained, with the same cores."""
+    inside = replace(context, observer=observer)
+    if placement.is_here:
+        return lifecycle.run(spec, ready.store, inside)
+    from registry_core.executors.runs import run_all
+
+    return run_all([spec], ready.store, ready.settings, inside, placement, None)[0]
 
 
 # --- what is checked ----------------------------------------------------------------------------
-
-
-def _check_training() -> None:
-    require_keras()
-    require_extra("sweep", "`mlreg sweep`")
 
 
 def _check_numbers(choices: SweepChoices, count: int) -> None:
@@ -298,8 +332,15 @@ def _check_numbers(choices: SweepChoices, count: int) -> None:
         raise UsageError(
             f"--trials {count:,} is not possible.", f"A sweep has 1 to {MOST_TRIALS:,} trials."
         )
-    if choices.parallel < 1:
-        raise UsageError(f"--parallel {choices.parallel} is too few.", "At least 1.")
+    placement = choices.placement
+    if placement.parallel is not None and placement.parallel < 1:
+        raise UsageError(f"--parallel {placement.parallel} is too few.", "At least 1.")
+    if placement.on != "local" and placement.parallel is None:
+        raise UsageError(
+            f"--on {placement.on} needs to know how many trials run at a time.",
+            "What a trial tries follows from those that ended before it began.",
+            f"--on {placement.on} --parallel 4",
+        )
     if choices.minutes is not None and not choices.minutes > 0:
         raise UsageError(f"--minutes {choices.minutes:g} is too few.", "Name a number above 0.")
     if choices.confirm < 0:

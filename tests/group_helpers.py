@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from promotion_helpers import promote, registry
 from store_helpers import record
 
-from registry_core.records import Version
+from registry_core.records import LedgerRow, Version
 from registry_core.registry import Registry
+from registry_core.rules import PromotionRule
+
+OLD = (0.700, 0.704, 0.698, 0.702, 0.696)
+NEW = (0.712, 0.716, 0.709, 0.714, 0.711)
+VALIDATION = (0.60, 0.66, 0.58, 0.62, 0.64)  # the median is that of the fourth version
 
 
 def publish_group(
@@ -58,3 +65,18 @@ def publish_group(
             what = record(metrics=metrics, **what)
             made.append(registry.store.publish(run, what, files, lambda paths: None))
     return made
+
+
+def two_groups(
+    folder: Path, ours: Sequence[float] = NEW, theirs: Sequence[float] = OLD, **rule: Any
+) -> tuple[Registry, list[Version]]:
+    """A registry whose first group has the alias by this rule, and the group that may follow it."""
+    found = registry(folder, production=PromotionRule(**rule))
+    first = publish_group(found, theirs, VALIDATION, group="old")
+    promote(found, first[0], group=True)
+    return found, publish_group(found, ours, VALIDATION, group="new")
+
+
+def last_row(registry: Registry) -> LedgerRow:
+    """The newest row of the ledger."""
+    return registry.history(limit=1).rows[0]

@@ -283,6 +283,7 @@ def _apply_early_flags(context: Any) -> None:
 # command -> its file
 _FILES = {
     "run": "runs",
+    "sweep": "sweep",
     "runs": "resume",
     "sweeps": "sweeps",
     "resume": "resume",
@@ -327,7 +328,7 @@ _FILES = {
 
 # The help page: each panel's commands in order; every command is in one, as a test holds.
 PANELS = {
-    "Train": ("run", "runs", "resume", "reproduce"),
+    "Train": ("run", "sweep", "runs", "resume", "reproduce"),
     "Look": ("list", "show", "compare", "history", "sweeps", "report", "ui"),
     "Release": (
         *("promote", "rollback", "alias", "tag", "rules"),

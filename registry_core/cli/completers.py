@@ -214,8 +214,27 @@ def _new_models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 
 def _resumable(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    stopped = _stopped_runs()
-    return [run.id for run in stopped if run.record]
+    runs = [run for run in _stopped_runs() if run.record and not run.record.get("sweep")]
+    return [*_registry().sweep_ids(), *(run.id for run in runs)]
+
+
+def _sweepable(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.settings import find_settings
+
+    known = [*find_settings().sweeps, *_known_plugins().datasets]
+    return [*known, *_registry().sweep_ids()]
+
+
+def _samplers(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.sweeps.ask import SAMPLERS
+
+    return SAMPLERS
+
+
+def _pruners(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    from registry_core.sweeps.ask import PRUNERS
+
+    return PRUNERS
 
 
 def _stopped(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
@@ -252,7 +271,8 @@ def _presets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.plugins.presets import find_presets
 
     known = _known_plugins()
-    datasets = [typed["dataset"]] if typed.get("dataset") else list(known.datasets)
+    chosen = typed.get("dataset") or (typed.get("what") and _dataset_of(typed))
+    datasets = [chosen] if chosen else list(known.datasets)
     return [preset for name in datasets for preset in find_presets(known.load(name))]
 
 
@@ -264,7 +284,7 @@ def _settings(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     from registry_core.plugins.description import choices
     from registry_core.plugins.presets import find_presets
 
-    dataset = typed.get("dataset") or _registry().version(_parsed(typed["reference"])).dataset
+    dataset = typed.get("dataset") or _dataset_of(typed)
     presets = find_presets(_known_plugins().load(dataset))
     config = presets[typed.get("preset") or next(iter(presets))]
     values = config.values()
@@ -274,6 +294,16 @@ def _settings(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     fields = type(config).model_fields
     known = choices(fields[key].annotation) if key in fields else ()
     return [f"{key}={as_typed(value)}" for value in known or [values[key]]]
+
+
+def _dataset_of(typed: Mapping[str, Any]) -> str:
+    """The plugin of a version, or of what `mlreg sweep` was given."""
+    if "what" not in typed:
+        return _registry().version(_parsed(typed["reference"])).dataset
+    from registry_core.settings import find_settings
+
+    named = find_settings().sweeps.get(typed["what"])
+    return named.plugin if named else str(typed["what"])
 
 
 def _parsed(words: list[str]) -> Ref:
@@ -327,6 +357,9 @@ _COMPLETERS: dict[str, _Complete] = {
     "resumable runs": _resumable,
     "stopped runs": _stopped,
     "datasets": _datasets,
+    "sweepable": _sweepable,
+    "samplers": _samplers,
+    "pruners": _pruners,
     "plugins": _plugins,
     "plugin rules": _plugin_rules,
     "kinds of project": _kinds_of_project,

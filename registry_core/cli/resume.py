@@ -39,7 +39,7 @@ RunArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[RUN]",
-        help="A run's id, or its last characters.",
+        help="The id of a run or sweep, or its last characters.",
         autocompletion=completed_by("resumable runs"),
     ),
 ]
@@ -99,12 +99,17 @@ def resume(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Resume a stopped run.
+    """Resume a stopped run or sweep.
 
     Its version is equal, bit for bit, to that of a run that was never stopped. RUN can be left out
-    if one run alone can be resumed.
+    if one run or sweep alone can be resumed.
     """
     registry = session.open(needs_versions=False)
+    if (sweep := registry.stopped_sweep(run)) is not None:
+        from registry_core.cli.swept import resume_and_show
+
+        resume_and_show(registry, sweep.id, as_json, quiet)
+        return
     stopped = registry.stopped_run(run)
     if stopped.run.record and not quiet:
         output.print_hint(_resuming(stopped))

@@ -14,6 +14,7 @@ from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, Workspace
 from registry_core.lifecycle.messages import (
     refuse_other_data,
+    say_epoch,
     say_where,
     warn_of_changes,
     warn_of_overruled,
@@ -98,7 +99,9 @@ def fit_model(
 
     origin = build_origin(spec, described, backend, context, assembly.parent)
     warn_of_changes(spec, workspace.record, origin, observer)
-    say_where(origin, workspace, observer)
+    if not sealed:  # the same for every trial
+        say_where(origin, observer)
+    say_epoch(workspace, observer)
     warn_of_overruled(origin["environment"], observer)
     workspace.begin(origin)
     if workspace.id and not sealed:

@@ -26,8 +26,8 @@ def say_what(spec: RunSpec, run_id: str, observer: Observer) -> None:
     observer.say(f"Run {run_id[-8:]} registers the next version of {spec.model}")
 
 
-def say_where(origin: Mapping[str, Any], checkpoints: Checkpoints, observer: Observer) -> None:
-    """Say which device trains, and in which epoch a run is resumed."""
+def say_where(origin: Mapping[str, Any], observer: Observer) -> None:
+    """Say which device trains."""
     environment, splits = origin["environment"], origin["data"]["splits"]
     library = f", TensorFlow {environment['tensorflow']}" if "tensorflow" in environment else ""
     # without a graphics card the device is named by the processor's architecture alone
@@ -36,6 +36,10 @@ def say_where(origin: Mapping[str, Any], checkpoints: Checkpoints, observer: Obs
     observer.say(f"On {device}; {environment['cpus']} cores{library}")
     if (other := validation_split(splits)) is not None:
         observer.say(f"The validation split is the {other} split itself")
+
+
+def say_epoch(checkpoints: Checkpoints, observer: Observer) -> None:
+    """Say in which epoch a run is resumed."""
     if (file := checkpoints.checkpoint) is not None:
         with suppress(IntegrityError):  # fit says what is wrong with it
             state = read_state(file)
@@ -83,6 +87,13 @@ def refuse_other_data(
         names = splits if spec.sweep else data["splits"]
         now = {name: split for name, split in data["splits"].items() if name in names}
         for change in changed_data(splits, now):
+            if spec.sweep:
+                raise DataError(
+                    f"The {change.what} of a trial has {change.now}, and that of its sweep "
+                    f"{change.then}.",
+                    "Trials are compared on the same examples: search no setting that changes "
+                    "them, and start another sweep if the data changed.",
+                )
             what, need = "was specified for", "This run"
             if spec.resumes:
                 what, need = "began with", "A resumed run"

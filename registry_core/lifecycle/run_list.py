@@ -35,9 +35,17 @@ class RunProgress:
         if not self.run.record:
             return ""
         if self.epoch is None:
-            return "no checkpoint"
+            return f"no checkpoint{self._of_sweep}"
         batches = f", {self.step:,} batches" if self.step else ""
-        return f"{self.epoch} of {self.run.record['config']['epochs']} epochs{batches}"
+        epochs = f"{self.epoch} of {self.run.record['config']['epochs']} epochs{batches}"
+        return f"{epochs}{self._of_sweep}"
+
+    @property
+    def _of_sweep(self) -> str:
+        """`, trial 3 of sweep 1f3a9b2c`; empty for a run of its own."""
+        if (sweep := self.run.record.get("sweep")) is None:
+            return ""
+        return f", trial {sweep['trial']} of sweep {sweep['id'][-8:]}"
 
     def to_json(self) -> dict[str, Any]:
         place = {} if self.epoch is None else {"epoch": self.epoch, "step": self.step}
@@ -142,7 +150,11 @@ def find_stopped_run(store: Store, name: str | None = None) -> UnfinishedRun:
     """
     runs = store.unfinished_runs()
     if name is None:
-        stopped_runs = [run for run in runs if run.process is None and run.record]
+        stopped_runs = [
+            run
+            for run in runs
+            if run.process is None and run.record and not run.record.get("sweep")
+        ]
         found = [run for run in stopped_runs if run.checkpoint or run.state != "failed"]
     else:
         found = [run for run in runs if name and run.is_called(name)]

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from registry_core.data.recorded import validation_split
 from registry_core.evaluation.groups import metrics_of
 from registry_core.evaluation.task_summary import class_scores, residuals
+from registry_core.evaluation.wording import format_row_group
 from registry_core.formatting import (
     as_typed,
     better_when,
@@ -285,6 +286,8 @@ def _move(row: LedgerRow, version: Version) -> str:
     if row.version not in (version.version, None):
         return f"replaced by {row.model}@{row.version}"
     what = _MOVES[row.action]
+    if group := format_row_group(row.evidence):
+        what += f" {group}"
     if row.evidence.get("forced"):
         what += ", although a check failed"
     approvers = row.evidence.get("approved_by")

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from registry_core.errors import DataError, MlregError, PluginError, UsageError
+from registry_core.formatting import counted
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.trial import TrialOptions, TrialResult, TrialRunner
 from registry_core.store import Store
@@ -141,9 +142,15 @@ class SweepLoop:
         told = self.sweep.told
         few = min(_FIRST_FEW, self.sweep.count)
         if len(told) >= few and all(_is_plugins(trial) for trial in told):
-            kind = DataError if told[-1].fault == DataError.__name__ else PluginError
-            raise kind(
-                f"The first {len(told)} trials failed: {told[-1].error}",
+            what = f"The first {counted(len(told), 'trial')} failed: {told[-1].error}"
+            if told[-1].fault == DataError.__name__:
+                raise DataError(
+                    what,
+                    "Trials are compared on the same examples: search no setting that changes "
+                    "them, and start another sweep if the data changed.",
+                )
+            raise PluginError(
+                what,
                 "Mend the plugin, and resume the sweep: it tries the same values again.",
                 f"mlreg resume {self.sweep.id[-8:]}",
             )

@@ -90,7 +90,7 @@ class Sweep:
         count: how many trials were asked for.
         parallel: how many trials run at a time.
         minutes: after which no new trial begins; None is no limit.
-        executor: `local` or `ray`.
+        executor: `local`, or where the Ray cluster is.
         cpus: of each run; None leaves it to TensorFlow.
         gpus: of each run; None leaves it to TensorFlow.
         register: `best`, `none` or the number of a trial.
@@ -105,6 +105,7 @@ class Sweep:
         importance: setting -> its share of what the settings explain; empty while unknown.
         stopped: why no more trials were asked for: `minutes`, `exhausted`; empty otherwise.
         seconds: how long it has run, in all processes that worked on it.
+        stall_minutes: after which a silent worker is replaced; None is never.
     """
 
     id: str
@@ -138,6 +139,7 @@ class Sweep:
     importance: Mapping[str, float] = field(default_factory=dict)
     stopped: str = ""
     seconds: float = 0.0
+    stall_minutes: float | None = None
 
     @property
     def told(self) -> list[Trial]:

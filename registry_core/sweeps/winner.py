@@ -6,13 +6,13 @@ recording that finds the version by its run, so it registers none twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from registry_core.errors import UsageError
-from registry_core.lifecycle import run as lifecycle
+from registry_core.executors.interface import Placement
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.spec import RunSpec, spec_from_run
 from registry_core.lifecycle.trial import TrialRunner
@@ -23,6 +23,9 @@ from registry_core.sweeps.loop import trial_options, trial_spec
 from registry_core.sweeps.record import Sweep, Trial
 from registry_core.sweeps.state import SweepState
 from registry_core.types import Observer
+
+# Registers one version of a specification, in a place.
+RunOne = Callable[[RunSpec, Placement, Observer], Version]
 
 # Gives the observer of a run that is not a trial, by what it is, in words.
 ObserveRun = Callable[[str], AbstractContextManager[Observer]]
@@ -40,6 +43,7 @@ class Winner:
         runner: trains a trial again whose run was discarded.
         observer: hears of that.
         observe_run: gives the observer of the registration.
+        run_one: registers a version.
     """
 
     state: SweepState
@@ -49,6 +53,7 @@ class Winner:
     runner: TrialRunner
     observer: SweepObserver
     observe_run: ObserveRun
+    run_one: RunOne
 
     def register(self, number: int) -> Version:
         """Register a trial, if it is not yet.
@@ -121,7 +126,7 @@ class Winner:
         spec = spec_from_run(self.context.plugins, stopped)
         spec = replace(spec, sweep=evidence(self.state.sweep, trial))
         with self.observe_run(f"Registering trial {trial.number}") as observer:
-            return lifecycle.run(spec, self.store, replace(self.context, observer=observer))
+            return self.run_one(spec, _placement_of(stopped.record), observer)
 
     def _record(self, trial: Trial, version: Version) -> dict[str, Any]:
         return {"trial": trial.number, **_values(self.state.sweep, version, trial.value)}
@@ -143,7 +148,8 @@ class Winner:
             if stopped is not None:
                 spec = replace(spec_from_run(self.context.plugins, stopped), group=spec.group)
             with self.observe_run(what) as observer:
-                version = lifecycle.run(spec, self.store, replace(self.context, observer=observer))
+                had = {"resources": {"cpus": sweep.cpus, "gpus": sweep.gpus}}
+                version = self.run_one(spec, _placement_of(had), observer)
         known = [each for each in sweep.confirmations if each["seed"] != seed]
         history = self.store.manifest(version)["history"].get(sweep.metric) or [None]
         entry = {"seed": seed, **_values(sweep, version, history[-1])}
@@ -200,6 +206,13 @@ def evidence(sweep: Sweep, trial: Trial) -> dict[str, Any]:
         "space": {key: dict(each) for key, each in sweep.space.items()},
         "params": dict(trial.params),
     }
+
+
+def _placement_of(record: Mapping[str, Any]) -> Placement:
+    """Where a run goes on: on this machine, with as many cores and GPUs as it had."""
+    resources = record.get("resources")
+    had = resources if isinstance(resources, Mapping) else {}
+    return Placement(cpus=had.get("cpus"), gpus=had.get("gpus"))
 
 
 def _values(sweep: Sweep, version: Version, value: float | None) -> dict[str, Any]:

@@ -35,6 +35,8 @@ LINES = [
     ("run --dry-run", "run flowers --dry-run --from flowers@3"),
     ("run --print-config", "run flowers --print-config"),
     ("run --print-config", "run flowers --print-config --seeds 2"),
+    ("sweep --dry-run", "sweep flowers -p units=4,8 -p epochs=1 --sampler grid --dry-run"),
+    ("sweep", "sweep flowers -p units=4,8 -p epochs=1 --sampler grid --name shrubs"),
     ("", "!stop()"),
     ("runs", "runs"),
     ("resume", "resume"),

@@ -91,7 +91,7 @@ def test_other_slips_say_what_is_possible(project):
         ],
         cwd=project,
     )
-    assert_error(unknown, 2, "No command 'frobnicate'.", "Commands: run, runs, ")
+    assert_error(unknown, 2, "No command 'frobnicate'.", "Commands: run, sweep, ")
     assert_error(time, 2, "Cannot read 'yesterday' as a date.", "Write 2026-05-03")
     assert_error(data, 2, "mlreg data needs a command.", "fetch, verify, path")
     assert_error(twice, 2, "mlreg help has no --json.", "Try: mlreg help")

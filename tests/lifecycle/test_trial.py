@@ -139,7 +139,7 @@ def test_a_trial_refuses_validation_examples_that_its_values_changed(tmp_path):
     other = spec_from_json(project.plugins, {**spec.to_json(), "data": known})
     result = project.trial(other)
     assert (result.state, result.fault) == ("failed", "DataError")
-    assert "validation split has 9 examples" in result.error
+    assert "validation split of a trial has 9 examples" in result.error
 
 
 def _told(number, values):

@@ -49,6 +49,7 @@ def test_a_group_is_promoted_after_its_versions_and_the_choice_were_shown(world)
     assert "For its group dummy@4 … dummy@6, the median of 3" in inside.get("/ledger").text
 
 
+@pytest.mark.gate
 def test_a_group_that_grew_since_the_page_was_shown_is_not_promoted(world):
     """409, and the page shows the group as it is now."""
     inside = signed_in(world)
@@ -75,6 +76,7 @@ def test_without_a_median_the_page_asks_for_a_version(world):
     assert inside.get("/models/dummy/8/promote?alias=staging&group=best").status == 400
 
 
+@pytest.mark.gate
 def test_a_group_that_is_asked_for_is_shown_to_whoever_approves(world):
     """The page of the request has the same table."""
     world.registry.set_rule("stable", approvals=1)

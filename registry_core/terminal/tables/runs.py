@@ -52,6 +52,8 @@ def show_runs(
     for run, progress in unfinished:
         record = run.record
         command = f"mlreg resume {run.id[-8:]}" if record else f"mlreg runs --discard {run.id[-8:]}"
+        if sweep := record.get("sweep"):
+            command = f"mlreg resume {sweep['id'][-8:]}"
         if run.process is not None:
             command = f"process {run.process}"
         table.add_row(

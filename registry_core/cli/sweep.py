@@ -1,0 +1,249 @@
+"""`mlreg sweep`: search over settings, and register the best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry_core.cli.app import app, completed_by, session
+from registry_core.cli.options import (
+    CpusOption,
+    DataDirOption,
+    DryRunOption,
+    GpusOption,
+    JsonOption,
+    NameOption,
+    OnOption,
+    ParallelOption,
+    PresetOption,
+    QuietOption,
+    StallOption,
+    finite,
+)
+from registry_core.cli.swept import resume_and_show, show_done
+from registry_core.errors import UsageError
+from registry_core.formatting import counted
+
+if TYPE_CHECKING:
+    from registry_core.registry import Registry
+    from registry_core.settings import NamedSweep
+    from registry_core.sweeps.record import Sweep
+
+
+@app.command(
+    examples=(
+        "mlreg sweep cifar10 --preset quick -p learning_rate=1e-4..1e-2:log",
+        "mlreg sweep cifar10 -p batch_size=32,64,128 -p epochs=5 --sampler grid",
+        "mlreg sweep cifar10 -p dropout=0.1..0.5 --trials 50 --prune median",
+        "mlreg sweep 1f3a9b2c --register 3",
+    )
+)
+def sweep(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLUGIN",
+            help="A plugin, a sweep of plugins.toml, or a sweep's id.",
+            autocompletion=completed_by("sweepable"),
+        ),
+    ],
+    preset: PresetOption = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--parameter",
+            metavar="KEY=VALUES",
+            help="Search LOW..HIGH[:log] or A,B,C, or set one value.",
+            autocompletion=completed_by("settings"),
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", help="Try N times; 20 without it.")
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Choose values by tpe, random or grid.",
+            autocompletion=completed_by("samplers"),
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Compare trials by this: val_loss."),
+    ] = None,
+    prune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Stop bad trials early: median or hyperband.",
+            autocompletion=completed_by("pruners"),
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(metavar="M", help="Begin no trial after M minutes.", callback=finite),
+    ] = None,
+    register: Annotated[
+        str | None,
+        typer.Option(metavar="WHICH", help="Register the best, none, or trial N."),
+    ] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Train the winner with K other seeds."),
+    ] = None,
+    on: OnOption = "local",
+    parallel: ParallelOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+    stall_minutes: StallOption = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Train for N epochs; short for -p epochs=N.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Use this seed; short for -p seed=N.")
+    ] = None,
+    name: NameOption = None,
+    data_dir: DataDirOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Search over settings, and register the best trial.
+
+    Trials are compared on validation examples alone; only the winner is measured on the test
+    split. A stopped sweep can be resumed.
+    """
+    given: dict[str, Any] = {
+        "trials": trials,
+        "sampler": sampler,
+        "metric": metric,
+        "prune": prune,
+        "minutes": minutes,
+        "register": register,
+        "confirm": confirm,
+    }
+    chosen = {key: value for key, value in given.items() if value is not None}
+    overrides = _overrides(parameter, epochs, seed)
+    registry = session.open(create=True)
+    named = registry.settings.sweeps.get(what)
+    if named is None and _is_sweep(registry, what):
+        _register_again(registry, what, chosen, overrides, preset, as_json, quiet)
+        return
+    dataset, model = what, name
+    if named is not None:
+        dataset = named.plugin
+        preset, model, data_dir = _of_named(named, preset, model, data_dir)
+        overrides = {**named.parameters, **overrides}
+        options = {key: value for key, value in named.options.items() if key in _CHOICES}
+        chosen = {**options, **chosen, "name": what}
+        chosen["register"] = str(chosen.get("register", "best"))
+        parallel = parallel or chosen.get("parallel")
+        chosen.pop("parallel", None)
+    from registry_core.executors.interface import Placement
+
+    arguments: dict[str, Any] = {
+        "placement": Placement(on, parallel, cpus, gpus, stall_minutes),
+        "overrides": overrides,
+        "name": model,
+        "data_dir": data_dir,
+        **chosen,
+    }
+    if dry_run:
+        _show_plan(registry.plan_sweep(dataset, preset, **arguments), as_json)
+        return
+    from registry_core.process.interrupts import stop_on_signals
+    from registry_core.sweeping import Watchers
+    from registry_core.terminal.sweep_view import sweep_progress
+
+    with stop_on_signals() as interrupts, sweep_progress(quiet) as progress:
+        done = registry.sweep(
+            dataset,
+            preset,
+            watchers=Watchers(progress, progress.observe_run),
+            interrupts=interrupts,
+            **arguments,
+        )
+    show_done(done, registry, as_json, quiet)
+
+
+# What [sweep.NAME] and the options have in common.
+_CHOICES = ("trials", "sampler", "metric", "prune", "minutes", "register", "confirm", "parallel")
+
+
+def _overrides(parameter: list[str] | None, epochs: int | None, seed: int | None) -> dict[str, Any]:
+    from registry_core.config import parse_overrides
+
+    overrides: dict[str, Any] = dict(parse_overrides(parameter or []))
+    for key, value in (("epochs", epochs), ("seed", seed)):
+        if value is not None and key in overrides:
+            raise UsageError(f"'{key}' is set twice: by --{key} and by -p.", "Set it once.")
+        if value is not None:
+            overrides[key] = value
+    return overrides
+
+
+def _of_named(
+    named: NamedSweep, preset: str | None, model: str | None, data_dir: Path | None
+) -> tuple[str | None, str | None, Path | None]:
+    """Preset, model and data of a named sweep, where the command line does not say them."""
+    folder = named.options.get("data_dir")
+    return (
+        preset or named.options.get("preset"),
+        model or named.options.get("model"),
+        data_dir or (Path(folder) if folder else None),
+    )
+
+
+def _is_sweep(registry: Registry, name: str) -> bool:
+    """Whether a word is the id of a sweep, and no plugin's name."""
+    from registry_core.plugins.manager import KnownPlugins
+
+    is_plugin = name in KnownPlugins(registry.settings).datasets
+    return not is_plugin and registry.find_sweep(name) is not None
+
+
+def _register_again(
+    registry: Registry,
+    name: str,
+    chosen: dict[str, Any],
+    overrides: dict[str, Any],
+    preset: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Register a trial of a sweep, or confirm its winner."""
+    found = registry.sweep_record(name)
+    short = found.id[-8:]
+    others = [key for key in chosen if key not in ("register", "confirm")]
+    if overrides or preset is not None or others:
+        raise UsageError(
+            f"{short} is a sweep: its settings and options stay as they are.",
+            "Register one of its trials, or start another sweep.",
+            f"mlreg sweep {short} --register best",
+        )
+    if not chosen:
+        raise UsageError(
+            f"{short} is a sweep that has been started.",
+            "Resume it, or say which of its trials to register: --register best, --register N.",
+            f"mlreg resume {short}",
+        )
+    resume_and_show(registry, found.id, as_json, quiet, **chosen)
+
+
+def _show_plan(planned: Sweep, as_json: bool) -> None:
+    from registry_core.sweeps.space import written
+    from registry_core.terminal import output
+
+    if as_json:
+        output.print_json({"sweep": planned.to_json(), "dry_run": True})
+        return
+    output.print_text(
+        f"Would try {counted(planned.count, 'set')} of values for {planned.dataset}, preset "
+        f"{planned.preset}, by {planned.sampler}:"
+    )
+    for key, each in planned.space.items():
+        output.print_text(f"  {key}={written(each)}")

@@ -1,0 +1,65 @@
+"""Which sweep `mlreg resume` is about, if it is about one."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from registry_core.errors import IntegrityError, UsageError
+from registry_core.refs import shown
+from registry_core.store import Store
+from registry_core.sweeps.record import Sweep
+from registry_core.sweeps.state import find_sweep_id, read_sweep, sweep_ids, trial_of
+
+
+def find_stopped_sweep(store: Store, name: str | None) -> Sweep | None:
+    """The sweep to resume; None if a run is meant.
+
+    Args:
+        store: has sweeps and runs.
+        name: an id, or the beginning or end of it; None is the only sweep that was stopped, if no
+            run was.
+
+    Raises:
+        UsageError: the name is that of a trial's run, or of a sweep and a run.
+        IntegrityError: a record of the sweep is damaged.
+    """
+    runs = store.unfinished_runs()
+    if name is None:
+        if any(run.process is None and run.record and not trial_of(run.record) for run in runs):
+            return None
+        stopped = _stopped(store)
+        if len(stopped) > 1:
+            ids = ", ".join(sweep.id for sweep in stopped)
+            raise UsageError(
+                f"{len(stopped)} sweeps were stopped; which one?",
+                f"Stopped sweeps: {ids}. The last characters are enough.",
+                f"mlreg resume {stopped[0].id[-8:]}",
+            )
+        return stopped[0] if stopped else None
+    called = [run for run in runs if name and run.is_called(name)]
+    found = find_sweep_id(store, name)
+    if found is not None and called:
+        raise UsageError(
+            f"A sweep and a run are called {shown(name)}.",
+            f"These: {found}, {called[0].id}. Type more characters.",
+            "mlreg runs",
+        )
+    if found is not None:
+        return read_sweep(store, found)
+    if len(called) == 1 and (of := trial_of(called[0].record)) is not None:
+        raise UsageError(
+            f"Run {called[0].id} is trial {of[1]} of the sweep {of[0]}.",
+            "Resume the sweep: it goes on with its trials.",
+            f"mlreg resume {of[0][-8:]}",
+        )
+    return None
+
+
+def _stopped(store: Store) -> list[Sweep]:
+    """The sweeps that are not complete, and that no process runs, newest first."""
+    found = []
+    for sweep_id in sweep_ids(store):
+        with suppress(IntegrityError):
+            if (sweep := read_sweep(store, sweep_id)).state == "stopped":
+                found.append(sweep)
+    return found
