@@ -37,6 +37,22 @@ on = lambda gpus: SimpleNamespace(KerasTrainer=partial(training.KerasTrainer, gp
 folder = Path(tempfile.mkdtemp())
 """
 
+WHOLE = """
+import os
+from example_projects import example_project, manifest_of
+from registry_core import running
+from registry_core.cli import run_command
+
+store = example_project(folder, "spirals")
+os.chdir(folder)
+running.load_backend = lambda config, gpus=2: training.KerasBackend(config, gpus)
+stdout, sys.stdout = sys.stdout, sys.stderr
+ended = run_command("run spirals -p epochs=2 -q".split())
+sys.stdout = stdout
+print(manifest_of(store, "spirals", 1)["environment"]["gpus"], ended, file=sys.stderr)
+sys.exit(ended or run_command("reproduce spirals@1 --json -q".split()))
+"""
+
 # A batch of 8 is divided into 4 and 4, the last one of an epoch, of 6, into 3 and 3.
 RESUMED = """
 seen = []
@@ -103,6 +119,16 @@ def test_a_resumed_fit_on_two_devices_ends_as_the_one_never_stopped():
     assert told["warnings"] == [[], []]
     assert told["types"] == ["ResourceVariable"]
     assert told["loaded"]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.gate
+def test_a_version_of_two_devices_is_registered_and_reproduced():
+    """Evaluated, saved and loaded on one of them; trained again, it is identical."""
+    done = keras_python("-c", BEGIN + WHOLE)
+    assert done.status == 0, done.stderr
+    assert "2 0" in done.stderr.splitlines()
+    assert done.json["verdict"] == "identical"
 
 
 @pytest.mark.gate
