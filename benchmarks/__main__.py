@@ -13,6 +13,7 @@ NAMES = (
     "folder",
     "lists",
     "overhead",
+    "parallel",
     "registry",
     "resume",
     "scale",

@@ -62,7 +62,7 @@ class SweepChoices:
         register: `best`, `none` or the number of a trial.
         confirm: with how many other seeds the winner is trained.
         placement: where trials run, how many at a time, and what each gets.
-        name: of the sweep in plugins.toml.
+        named: its name in plugins.toml.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class SweepChoices:
     register: str = "best"
     confirm: int = 0
     placement: Placement = HERE
-    name: str = ""
+    named: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def plan_sweep(
         confirm=choices.confirm,
         code=spec.code,
         data_dir=None if spec.data_dir is None else str(spec.data_dir),
-        name=choices.name,
+        name=choices.named,
     )
     return spec, plugins, sweep
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from fakes import Recorder, run_context, standard_report
@@ -17,7 +16,7 @@ from registry_core.process.interrupts import StopRequest
 from registry_core.settings import read_settings
 from registry_core.store import Store
 
-COMMAND = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
+PROGRAM = (str(Path(__file__).with_name("fake_worker.py")),)
 
 
 def run_group(project, runs=2, parallel=2, stall_minutes=None, specs=None, on="local", **choices):
@@ -48,5 +47,5 @@ class Head:
 
 def run_head(folder, on="local"):
     """Run two long runs, in a process that is killed meanwhile."""
-    process.COMMAND = COMMAND
+    process.WORKER = PROGRAM
     run_group(Head(folder), on=on, overrides={"epochs": 400})

@@ -35,7 +35,6 @@ class LocalExecutor:
         slots: how many jobs at a time.
         resources: what each job gets.
         devices: for each slot the GPUs that its jobs may use; None leaves them all alike.
-        command: what a worker's process is started with; None is `process.COMMAND`.
     """
 
     def __init__(
@@ -43,11 +42,9 @@ class LocalExecutor:
         slots: int,
         resources: Resources,
         devices: Sequence[Sequence[str]] | None = None,
-        command: Sequence[str] | None = None,
     ) -> None:
         self.slots = slots
         self._resources = resources
-        self._command = command
         self._running: dict[str, _Running] = {}
         self._idle: list[tuple[WorkerProcess, Sequence[str] | None]] = []
         self._devices: list[Sequence[str] | None] = [*devices] if devices else [None] * slots
@@ -105,7 +102,7 @@ class LocalExecutor:
             self._devices.append(devices)
         devices = self._devices.pop(0)
         environment = {**os.environ, **threads_environment(self._resources, devices)}
-        return WorkerProcess(environment, self._command), devices
+        return WorkerProcess(environment), devices
 
     def _look(self, seconds: float) -> None:
         """Take what the workers said, and find out which of them have ended."""

@@ -17,7 +17,7 @@ from typing import Any
 from registry_core.executors.interface import Job, Resources
 
 # -P: the current folder may have a module that is called as one of Python's
-COMMAND = (sys.executable, "-P", "-m", "registry_core.executors.worker")
+WORKER = ("-P", "-m", "registry_core.executors.worker")
 
 _CHUNK = 1 << 16
 _LAST_BYTES, _LAST_LINES = 4_000, 5
@@ -46,14 +46,14 @@ class WorkerProcess:
 
     Args:
         environment: all variables that it gets.
-        command: what to start; it takes the arguments of `worker.main`. None is COMMAND.
+        program: Python's arguments, before those of `worker.main`; None is `WORKER`.
         scratch: a folder that it deletes when this process ends; None deletes nothing.
     """
 
     def __init__(
         self,
         environment: Mapping[str, str],
-        command: Sequence[str] | None = None,
+        program: Sequence[str] | None = None,
         scratch: Path | None = None,
     ) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
@@ -65,7 +65,7 @@ class WorkerProcess:
         arguments = [its_events, its_control, parent, *([] if scratch is None else [scratch])]
         try:
             self._process = subprocess.Popen(
-                [*(command or COMMAND), *map(str, arguments)],
+                [sys.executable, *(program or WORKER), *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,

@@ -12,7 +12,7 @@ import selectors
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ class RelayActor:
 
     Args:
         variables: what may change a result, as who asked has it; nothing else is set.
+        program: as for `WorkerProcess`.
     """
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, variables: Mapping[str, str], program: Sequence[str]) -> None:
+        self._program = program
         kept = {name for name in result_variables() if name != _OF_RAY}
         self._environment = {n: v for n, v in os.environ.items() if n not in kept} | {**variables}
         self._made: Path | None = None
@@ -64,7 +66,7 @@ class RelayActor:
         (self._folder / "run").mkdir(exist_ok=True)
         if self._process is None or self._process.has_ended():
             self._end()
-            self._process = WorkerProcess(self._environment, scratch=self._folder)
+            self._process = WorkerProcess(self._environment, self._program, scratch=self._folder)
         self._process.start(Job(**job), self._folder, record)
 
     def poll(self, seconds: float) -> list[dict[str, Any]]:

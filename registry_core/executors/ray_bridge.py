@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ class Bridge:
         cpus: int,
         gpus: int | None,
         variables: Mapping[str, str],
+        program: Sequence[str],
     ) -> None:
         """Join a cluster, or start one of this machine; `connected` says what it has."""
         try:
@@ -75,13 +76,7 @@ class Bridge:
 
             options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
             if address is None:
-                ray.init(
-                    address="local",
-                    num_cpus=cores,
-                    include_dashboard=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    **options,
-                )
+                _start_here(cores, options)
             else:
                 ray.init(address=address, **options)
             found = ray.cluster_resources()
@@ -90,7 +85,7 @@ class Bridge:
             return
         remote = ray.remote(RelayActor)
         needs = {"num_cpus": cpus, "num_gpus": gpus or 0, "max_restarts": 0}
-        self._make = lambda: remote.options(**needs).remote(dict(variables))
+        self._make = lambda: remote.options(**needs).remote(dict(variables), program)
         nodes = sum(1 for node in ray.nodes() if node["Alive"])
         has = {"cpus": found.get("CPU", 0), "gpus": found.get("GPU", 0), "nodes": nodes}
         self._say("", 0, "connected", has)
@@ -230,6 +225,26 @@ class Bridge:
         with self._lock:
             self._stream.write(json.dumps(line) + "\n")
             self._stream.flush()
+
+
+def _start_here(cores: int, options: Mapping[str, Any]) -> None:
+    """Start Ray on this machine, once more if it was too slow: it waits 15 s for its own parts."""
+    import ray
+
+    for again in (True, False):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cores,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                **options,
+            )
+            return
+        except Exception:
+            ray.shutdown()
+            if not again:
+                raise
 
 
 def _get(reference: Any) -> Any:

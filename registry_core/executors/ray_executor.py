@@ -7,7 +7,6 @@ import json
 import os
 import re
 import selectors
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import StorageError, UsageError
+from registry_core.executors import process
 from registry_core.executors.interface import Event, Job, Resources
 from registry_core.executors.process import WorkerProcess, threads_environment
 from registry_core.formatting import counted
@@ -25,10 +25,10 @@ from registry_core.process.requirements import require_extra
 from registry_core.refs import shown
 from registry_core.types import Observer
 
-COMMAND = (sys.executable, "-P", "-m", "registry_core.executors.ray_bridge")
+BRIDGE = ("-P", "-m", "registry_core.executors.ray_bridge")
 
-# Ray itself waits for a minute or longer until it says that there is no cluster.
-_SECONDS_TO_CONNECT = 90.0
+# On a busy machine Ray needs more than a minute to start, or to say that there is no cluster.
+_SECONDS_TO_CONNECT = 180.0
 _SECONDS_TO_CLOSE = 15.0
 _SECONDS_OF_A_LOOK = 0.25
 
@@ -166,7 +166,7 @@ class RayExecutor:
         variables = {**_VARIABLES, name: os.environ.get(name, value)}
         environment = {**os.environ, **variables}
         environment.pop("RAY_ADDRESS", None)
-        self._bridge = WorkerProcess(environment, COMMAND)
+        self._bridge = WorkerProcess(environment, BRIDGE)
         cpus = self._resources.cpus or 1
         self._command(
             do="connect",
@@ -175,6 +175,7 @@ class RayExecutor:
             cpus=cpus,
             gpus=self._resources.gpus,
             variables={**result_variables(), **threads_environment(self._resources, None)},
+            program=process.WORKER,
         )
         until = time.monotonic() + _SECONDS_TO_CONNECT
         why = f"it did not answer within {_SECONDS_TO_CONNECT:g} s"

@@ -157,10 +157,9 @@ class Runs:
             active.close(error)
             raise
         active.close()
-        observer = self._observers[number]
-        notify(context.plugins, "mlreg_registered", observer, version=version)
+        notify(context.plugins, "mlreg_registered", self._observers[number], version=version)
         if len(self._specs) > 1:
-            observer.say(f"{self._label(number)}{registration(version)}")
+            self._context.observer.say(f"{self._label(number)}{registration(version)}")
         return version
 
     def _close(self, error: BaseException | None) -> None:

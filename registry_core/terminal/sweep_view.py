@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,8 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from registry_core.formatting import counted, duration, fraction, size
+from registry_core.formatting import counted, duration
 from registry_core.lifecycle.observers import SilentObserver
-from registry_core.lifecycle.run_log import STAGES
 from registry_core.process.guard import warnings_to
 from registry_core.reports.sweep_words import value_at, value_of
 from registry_core.terminal.live_words import (
@@ -30,9 +29,9 @@ from registry_core.terminal.live_words import (
     with_bar,
 )
 from registry_core.terminal.output import print_warning, stderr
-from registry_core.terminal.pace import Pace
 from registry_core.terminal.progress import can_redraw, report_progress
 from registry_core.terminal.redraw import redrawn
+from registry_core.terminal.running_line import RunningLine
 from registry_core.terminal.text import safe_text
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ class QuietSweep(SweepLines):
 class _TrialMessages(SilentObserver):
     """Passes on what a trial says, with its number, and nothing of its progress."""
 
-    def __init__(self, number: int, sweep: SweepLines | SweepView) -> None:
+    def __init__(self, number: int, sweep: SweepLines) -> None:
         self._number = number
         self._of = sweep
 
@@ -287,71 +286,25 @@ class SweepView:
         return left
 
 
-class _RunningTrial(_TrialMessages):
+class _RunningTrial(RunningLine):
     """The events of one trial, for the view of its sweep."""
 
     def __init__(self, trial: Trial, view: SweepView, clock: Callable[[], float]) -> None:
-        super().__init__(trial.number, view)
+        super().__init__(clock, trial.seconds)  # a resumed one began earlier
         self._trial = trial
-        self._clock = clock
-        self._began = clock() - trial.seconds  # a resumed one began earlier
-        self._stage = ""
-        self._first_epoch = 0
-        self._pace: Pace | None = None
-        self._metrics: Mapping[str, float] = {}
-        self._download = ""
+        self._view = view
 
-    def stage_began(self, name: str) -> None:
-        self._stage, self._download = name, ""
+    def say(self, text: str) -> None:
+        self._view.say(f"trial {self._trial.number}: {text}")
 
-    def step(self, what: str, done: int, total: int | None = None) -> None:
-        self._download = f"{what} {size(done)}{f' of {size(total)}' if total else ''}"
-
-    def calculated(self, what: str, done: int, total: int) -> None:
-        self._download = f"{what} {done:,} of {total:,}"
-
-    def resumed(self, epoch: int, step: int) -> None:
-        self._first_epoch = epoch
-
-    def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
-        self._stage = "fit"
-        self._pace = Pace(epochs, steps_per_epoch, self._first_epoch, self._clock)
-
-    def batch_done(self, step: int, metrics: Mapping[str, float]) -> None:
-        if self._pace is not None:
-            self._pace.batch_done(step)
-
-    def epoch_done(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
-        if self._pace is not None:
-            self._pace.epoch_done(epoch)
-        self._metrics = dict(metrics)
-
-    def elapsed(self) -> float:
-        return self._clock() - self._began
-
-    def fraction(self) -> float:
-        """The part of its epochs that is done."""
-        return self._pace.fraction() if self._pace is not None else 0.0
-
-    def expected_seconds(self) -> float | None:
-        """How long it takes in all; None if that cannot be said yet."""
-        left = self._pace.time_left() if self._pace is not None else None
-        return None if left is None else self.elapsed() + left[0]
+    def warn(self, text: str) -> None:
+        self._view.warn(f"trial {self._trial.number}: {text}")
 
     def line(self, console: Console, metric: str, width: int) -> Text:
         """`Trial 3  epoch 2/4  ━━━───  62 %  val_accuracy 0.4312  learning_rate=0.00087`."""
-        name = f"Trial {self._number}"
-        pace = self._pace
-        if self._stage == "fit" and pace is not None:
-            title = f"{name}  epoch {min(pace.epoch + 1, pace.epochs)}/{pace.epochs}"
-            notes = []
-            if metric in self._metrics:
-                notes.append(f"{metric} {fraction(metric, self._metrics[metric])}")
-            line = with_bar(console, title, pace.fraction(), notes, width)
-            # the settings take the room that the bar leaves
-            settings = settings_line(self._trial)
-            if cell_len(line.plain) + len(GAP) + cell_len(settings) <= width:
-                line.append(GAP).append_text(safe_text(settings, "dim"))
-            return line
-        doing = self._download or STAGES.get(self._stage, "Starting")
-        return safe_text(fitted([name, f"{doing} …", settings_line(self._trial)], width), "dim")
+        line = self.drawn(console, f"Trial {self._trial.number}", [metric], width)
+        # the settings take the room that is left
+        settings = settings_line(self._trial)
+        if cell_len(line.plain) + len(GAP) + cell_len(settings) <= width:
+            line.append(GAP).append_text(safe_text(settings, "dim"))
+        return line

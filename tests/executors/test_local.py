@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from executors_head import COMMAND, run_group
+from executors_head import PROGRAM, run_group
 from fakes import TABLE_PLUGIN
 from lifecycle_helpers import Project
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "COMMAND", COMMAND)
+    monkeypatch.setattr(process, "WORKER", PROGRAM)
     faults = tmp_path / "faults"
     faults.mkdir()
     monkeypatch.setenv("MLREG_FAKE_FAULTS", str(faults))
@@ -60,6 +60,7 @@ def facts(project, version):
     return {name: manifest[name] for name in ("config", "history", "weights", "metrics", "seed")}
 
 
+@pytest.mark.gate
 def test_versions_are_those_of_one_after_another(project):
     """Two at a time give the same numbers, seeds, weights and metrics as one after another."""
     together = run_group(project, 3)
@@ -86,6 +87,8 @@ def test_a_killed_worker_is_taken_up_from_its_checkpoint(project):
     group_ends(project)
 
 
+@pytest.mark.gate
+@pytest.mark.exhaustive
 def test_a_worker_that_is_always_lost_is_given_up_and_can_be_resumed(project):
     """Three times without a new checkpoint are enough; the other run is registered."""
     (project.faults / "0").write_text("always")
@@ -100,6 +103,7 @@ def test_a_worker_that_is_always_lost_is_given_up_and_can_be_resumed(project):
     group_ends(project)
 
 
+@pytest.mark.gate
 def test_a_run_that_raises_does_not_stop_the_others(project):
     """Its error names it, and says what was registered all the same."""
     (project.faults / "1").write_text("raise")
@@ -111,6 +115,8 @@ def test_a_run_that_raises_does_not_stop_the_others(project):
     group_ends(project)
 
 
+@pytest.mark.gate
+@pytest.mark.exhaustive
 def test_a_worker_that_hangs_is_replaced(project):
     """After --stall-minutes without an event it is ended and taken up again."""
     (project.faults / "0").write_text("hang")
@@ -120,6 +126,7 @@ def test_a_worker_that_hangs_is_replaced(project):
     group_ends(project)
 
 
+@pytest.mark.gate
 def test_ctrl_c_stops_every_run_with_a_checkpoint(project):
     """Nothing is left running, and each run can be resumed."""
     for seed in "01":
@@ -139,6 +146,7 @@ def test_ctrl_c_stops_every_run_with_a_checkpoint(project):
     group_ends(project)
 
 
+@pytest.mark.gate
 def test_a_worker_dies_with_the_process_that_started_it(project, tmp_path):
     """Also with SIGKILL; what it sent can be resumed."""
     (project.faults / "0").write_text("slow")
@@ -164,6 +172,7 @@ def test_a_worker_dies_with_the_process_that_started_it(project, tmp_path):
     assert run.checkpoint is not None
 
 
+@pytest.mark.gate
 def test_another_plugin_on_the_worker_is_refused_with_both_digests(project):
     """The worker reads the plugin again: it is another one if it was edited in between."""
     file = project.folder / "flowers_plugin.py"
@@ -177,6 +186,8 @@ def test_another_plugin_on_the_worker_is_refused_with_both_digests(project):
     assert "on every worker" in raised.value.remedy
 
 
+@pytest.mark.gate
+@pytest.mark.exhaustive
 def test_a_plugin_that_the_worker_lacks_is_refused(project):
     """The message names the digest of what is wanted."""
     specs = plan_group(spec_from_preset(project.plugins), 2)
