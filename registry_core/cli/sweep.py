@@ -139,7 +139,7 @@ def sweep(
         preset, model, data_dir = _of_named(named, preset, model, data_dir)
         overrides = {**named.parameters, **overrides}
         options = {key: value for key, value in named.options.items() if key in _CHOICES}
-        chosen = {**options, **chosen, "name": what}
+        chosen = {**options, **chosen, "named": what}
         chosen["register"] = str(chosen.get("register", "best"))
         parallel = parallel or chosen.get("parallel")
         chosen.pop("parallel", None)

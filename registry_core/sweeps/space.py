@@ -20,7 +20,7 @@ from registry_core.formatting import as_typed
 
 Space = Mapping[str, Mapping[str, Any]]
 
-_NUMBER = r"[+-]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"[+-]?\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(?::\s*(\w*)\s*)?")
 
 # What of a sweep decides more than a value that is searched.

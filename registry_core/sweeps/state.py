@@ -125,6 +125,8 @@ def find_sweep_id(store: Store, name: str) -> str | None:
     Raises:
         UsageError: more than one has it.
     """
+    if not name:
+        return None
     found = [each for each in sweep_ids(store) if each.startswith(name) or each.endswith(name)]
     if len(found) > 1 and name not in found:
         raise UsageError(
@@ -134,7 +136,7 @@ def find_sweep_id(store: Store, name: str) -> str | None:
         )
     if name in found:
         return name
-    return found[0] if found and name else None
+    return found[0] if found else None
 
 
 def check_stopped(store: Store, sweep: Sweep) -> None:

@@ -195,6 +195,15 @@ def test_an_odd_record_is_shown_as_far_as_it_can_be(parent):
     assert len(parent_facts({PARENT: parent})) <= 1
 
 
+@pytest.mark.gate
+def test_measuring_again_asks_for_no_parent(project):
+    """The version's weights are its own; its record may even be odd, or the parent gone."""
+    version = project.run()
+    recorded = project.recorded(version)
+    odd = replace(recorded, manifest={**recorded.manifest, PARENT: {"ref": 7}})
+    assert project.evaluate(version, recorded=odd).version.ref == "flowers@1"
+
+
 def test_a_worker_without_the_registry_starts_from_files_that_were_sent(project):
     """Its specification says their digests, and a file that was changed is refused."""
     spec = spec_from(project, project.run())

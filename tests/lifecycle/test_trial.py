@@ -121,6 +121,49 @@ def test_no_example_of_the_test_split_is_read_in_a_trial(tmp_path):
     assert type(spied).reads > 0
 
 
+COUNTED = (
+    TABLE_PLUGIN.replace(
+        "    return DataSplits(\n        split(30), split(12), split(6)",
+        "    train, test, validation = split(30), split(12), split(6)\n"
+        "    test = IndexedSplit(Counted(test), fingerprint='twelve')\n"
+        "    return DataSplits(\n        train, test, validation",
+    )
+    .replace(
+        "class TableConfig",
+        """class Counted:
+    reads = 0
+
+    def __init__(self, split):
+        self.split = split
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, index):
+        Counted.reads += 1
+        return self.split.inputs[index], self.split.targets[index]
+
+
+class TableConfig""",
+    )
+    .replace("import ArraySplit", "import IndexedSplit, ArraySplit")
+)
+
+
+def test_no_example_of_an_indexed_test_split_is_read_in_a_trial(tmp_path):
+    """Not even the first one, which is read before a run."""
+    project = Trials(tmp_path, COUNTED)
+    spec = project.trial_spec()
+    counted = type(
+        project.plugins.call("mlreg_dataset", config=spec.config, data_dir=None,
+                             progress=project.observer).test.source
+    )  # fmt: skip
+    assert counted.reads > 0
+    counted.reads = 0
+    assert project.trial(spec).state == "complete"
+    assert counted.reads == 0
+
+
 @pytest.mark.parametrize("use", ["data.test.inputs", "len(data.test)", "data.test.targets.max()"])
 def test_a_plugin_that_looks_at_the_sealed_test_split_fails_the_trial(tmp_path, use):
     """The message names the plugin's fault, and what to use instead."""

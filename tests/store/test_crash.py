@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import sqlite3
 
 import pytest
@@ -49,33 +50,51 @@ def _broken_publish(store, number, fault):
     publish(store, content=b"second")
 
 
+def _killed_publish(store, number) -> tuple[int, int]:
+    """A publish that is killed at a step, and another one; its status, and how many it registered.
+
+    Each version is whole, earlier ones are there, no number is given twice, and nothing else lies
+    about afterwards.
+    """
+    before = {version.version for version in store.versions("dummy")}
+    status = in_child(lambda: _broken_publish(store, number, kill))
+    versions = store.versions("dummy")
+    for version in versions:
+        store.check(version)
+    store.verify_ledger()
+    found = {version.version for version in versions}
+    assert found in (before, before | {max(before) + 1})
+
+    following = publish(store, content=b"third")
+    assert following.version == max(found) + 1
+    assert_whole(store)
+    return status, len(found) - len(before)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_publish_killed_at_any_step_leaves_a_whole_version_or_none(any_store, pytestconfig):
-    store = any_store
-    whole = {1}
-    per_example_results = []
+    results = []
     for number in steps(pytestconfig, 1):
-        status = in_child(lambda at=number: _broken_publish(store, at, kill))
-        versions = store.versions("dummy")
-        for version in versions:
-            store.check(version)
-        store.verify_ledger()
-        found = {version.version for version in versions}
-        assert found in (whole, whole | {max(whole) + 1})
-        per_example_results.append((status, len(found) - len(whole)))
-
-        following = publish(store, content=b"third")
-        assert following.version == max(found) + 1
-        assert_whole(store)
-        whole = found | {following.version}
-        if status == 0:
+        results.append(_killed_publish(any_store, number))
+        if results[-1][0] == 0:
             break
-    assert per_example_results[-1] == (0, 1)
-    assert {status for status, _ in per_example_results[:-1]} == {KILLED}
-    assert (KILLED, 0) in per_example_results
-    assert (KILLED, 1) in per_example_results, "no step after the commit was reached"
-    assert len(per_example_results) > 40
+    assert results[-1] == (0, 1)
+    assert {status for status, _ in results[:-1]} == {KILLED}
+    assert (KILLED, 0) in results
+    assert (KILLED, 1) in results, "no step after the commit was reached"
+    assert len(results) > 40
+
+
+@pytest.mark.gate
+def test_a_publish_to_a_team_killed_at_some_steps_leaves_a_whole_version_or_none(tmp_path):
+    """At statements to PostgreSQL and changes of the disk; `test_s3_kills.py` has calls to S3."""
+    store = BACKENDS["PostgreSQL and S3"](tmp_path).store()
+    publish(store, content=b"first")
+    seed = os.environ["MLREG_POINTS_SEED"]
+    print(f"MLREG_POINTS_SEED={seed}")
+    for number in random.Random(seed).sample(range(1, 41), 2):
+        assert _killed_publish(store, number) in ((KILLED, 0), (KILLED, 1))
 
 
 @pytest.mark.exhaustive(keep=1)

@@ -63,6 +63,7 @@ def test_the_best_trial_is_registered_with_the_sweep_as_evidence(tmp_path):
     assert [number for number, _, _ in project.heard.ended] == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.gate
 def test_only_the_run_of_the_best_trial_is_kept(tmp_path):
     """Forty trials do not leave forty models on the disk."""
     project = SweepProject(tmp_path)
@@ -95,7 +96,7 @@ def _sweep_until_killed(project, epochs, first, **choices):
 @pytest.mark.parametrize(
     ("sampler", "prune"),
     [
-        ("random", None),
+        pytest.param("random", None, marks=pytest.mark.gate),
         pytest.param("tpe", None, marks=pytest.mark.gate),
         pytest.param("tpe", "median", marks=pytest.mark.gate),
         pytest.param("tpe", "hyperband", marks=pytest.mark.gate),
@@ -168,6 +169,7 @@ def test_a_sweep_killed_after_its_winner_was_registered_does_not_register_it_twi
     assert len(project.store.versions("flowers")) == 1
 
 
+@pytest.mark.gate
 def test_two_processes_do_not_run_one_sweep(tmp_path):
     """The second is told which process has it."""
     project = SweepProject(tmp_path)
@@ -179,6 +181,7 @@ def test_two_processes_do_not_run_one_sweep(tmp_path):
 # --- what fails ----------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path):
     """Values at which the loss becomes NaN are an answer too."""
     project = SweepProject(tmp_path)
@@ -255,8 +258,8 @@ def test_a_sweep_that_could_not_choose_honestly_is_refused(tmp_path, splits, wor
     with pytest.raises(UsageError, match=words) as caught:
         project.sweep()
     assert caught.value.command == (
-        "mlreg sweep flowers --preset baseline -p learning_rate=0.0001..1:log -p units=4..64 "
-        "--sampler random --trials 6 -p validation_examples=3"
+        "mlreg sweep flowers -p learning_rate=1e-4..1e0:log -p units=4..64 "
+        "--trials 6 --sampler random -p validation_examples=3"
     )
     assert project.store.sweeps.ids() == [] and project.store.unfinished_runs() == []
 
@@ -302,6 +305,7 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_kept(tmp_path, ch
 # --- what else can be asked for ------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_lower_is_better_for_a_loss(tmp_path):
     """The direction follows from the metric."""
     sweep = SweepProject(tmp_path).sweep(metric="val_loss")
@@ -325,6 +329,7 @@ def test_minutes_begin_no_new_trial_and_finish_the_one_that_runs(tmp_path, monke
     assert project.resume_sweep().counted("complete") == 2
 
 
+@pytest.mark.gate
 def test_a_small_space_ends_when_all_of_it_was_tried(tmp_path):
     """No values are tried twice."""
     sweep = SweepProject(tmp_path).sweep({"units": "4,8", "epochs": "1..2"}, trials=50)
@@ -332,6 +337,7 @@ def test_a_small_space_ends_when_all_of_it_was_tried(tmp_path):
     assert len({str(trial.params) for trial in sweep.trials}) == 4
 
 
+@pytest.mark.gate
 def test_another_trial_is_trained_again_to_be_registered(tmp_path):
     """With the same metrics; the winner stays what it is."""
     project = SweepProject(tmp_path)
@@ -346,6 +352,7 @@ def test_another_trial_is_trained_again_to_be_registered(tmp_path):
         project.resume_sweep(register="17")
 
 
+@pytest.mark.gate
 def test_the_winner_is_confirmed_by_other_seeds(tmp_path):
     """A group of its own: the winner, which was chosen, is not in it."""
     project = SweepProject(tmp_path)
@@ -358,6 +365,7 @@ def test_the_winner_is_confirmed_by_other_seeds(tmp_path):
     assert len(project.store.versions("flowers")) == 3
 
 
+@pytest.mark.gate
 def test_a_sweep_goes_on_with_the_data_that_it_began_with(tmp_path):
     """Other examples are another sweep."""
     project = SweepProject(tmp_path)

@@ -1,0 +1,161 @@
+"""`mlreg sweep` as it is typed: its output, named sweeps, resuming and registering."""
+
+import signal
+import time
+
+import pytest
+from cli_helpers import assert_error, faked, in_turn, start_faked
+from fakes import TABLE_PLUGIN, write_project
+
+from registry_core.settings import read_settings
+from registry_core.store import Store
+
+pytestmark = pytest.mark.processes
+
+GRID = ["sweep", "flowers", "-p", "units=4,8", "--epochs", "1", "--sampler", "grid"]
+
+NAMED = """
+[registry]
+path = "registry"
+
+[sweep.widths]
+plugin = "flowers"
+preset = "quick"
+sampler = "grid"
+register = "none"
+
+[sweep.widths.parameters]
+units = [4, 8, 16]
+learning_rate = 0.5
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    write_project(tmp_path)
+    with (tmp_path / "plugins.toml").open("a") as file:
+        file.write(NAMED)
+    return tmp_path
+
+
+@pytest.mark.gate
+def test_a_sweep_prints_its_trials_and_its_winner(project):
+    """A line for each trial on stderr; the version on stdout, with both values."""
+    done = faked(*GRID, cwd=project)
+    assert done.status == 0, done.stderr
+    (sweep_id,) = Store(project / "registry").sweeps.ids()
+    assert done.stdout == (
+        "Registered flowers@1, trial 0, best of 2 trials: units=4, val_accuracy 0.8333, "
+        "test_accuracy 0.8333\n"
+    )
+    assert f"Sweep {sweep_id}: flowers, preset baseline, 2 trials by val_accuracy" in done.stderr
+    assert "trial 1  val_accuracy 0.8333" in done.stderr
+    again = faked("sweep", sweep_id[-8:], "--register", "1", "--json", cwd=project)
+    assert again.json["version"]["ref"] == "flowers@2"
+    assert again.json["sweep"]["registered"]["trial"] == 1
+    quiet = faked("sweep", sweep_id[-8:], "--register", "1", "-q", cwd=project)
+    assert quiet.stdout == "flowers@2\n"
+
+
+def test_a_named_sweep_is_what_plugins_toml_says_unless_the_command_line_does(project):
+    """Its parameters and options; `--dry-run` shows them."""
+    plain, changed = in_turn(
+        [
+            ["sweep", "widths", "--dry-run", "--json"],
+            ["sweep", "widths", "--dry-run", "--json", "--preset", "baseline", "-p", "units=2,3"],
+        ],
+        cwd=project,
+    )
+    sweep = plain.json["sweep"]
+    assert (sweep["name"], sweep["preset"], sweep["register"]) == ("widths", "quick", "none")
+    assert (sweep["count"], sweep["config"]["learning_rate"]) == (3, 0.5)
+    assert sweep["space"] == {"units": {"choices": [4, 8, 16]}}
+    sweep = changed.json["sweep"]
+    assert (sweep["preset"], sweep["space"]["units"]["choices"]) == ("baseline", [2, 3])
+    assert not (project / "registry").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('plugin = "flowers"\n', "", "[sweep.widths] needs a plugin"),
+        ('sampler = "grid"', "samplr = 1", "Did you mean 'sampler'?"),
+        ('sampler = "grid"', "trials = true", "'trials' must be a whole number"),
+        ("[sweep.widths]", "[sweep.Widths]", "'Widths' cannot name a sweep"),
+    ],
+)
+def test_a_mistake_in_a_named_sweep_names_its_line(project, old, new, words):
+    """As every mistake in plugins.toml."""
+    file = project / "plugins.toml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new).replace("[sweep.Widths.", "[sweep.widths."))
+    with pytest.raises(Exception, match="line ") as caught:
+        read_settings(file)
+    assert words in str(caught.value)
+
+
+SLOW = TABLE_PLUGIN.replace(
+    "def mlreg_model(config, data, learning_rate):\n",
+    "def mlreg_model(config, data, learning_rate):\n    import time\n    time.sleep(0.3)\n",
+)
+
+
+@pytest.mark.gate
+def test_ctrl_c_says_how_to_resume_and_resume_alone_finds_the_sweep(project):
+    """Its trial is not offered as a run of its own."""
+    (project / "flowers_plugin.py").write_text(SLOW)
+    store = Store(project / "registry")
+    with start_faked(*GRID, cwd=project) as process:
+        while not (store.sweeps.ids() and store.unfinished_runs()):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    (sweep_id,) = store.sweeps.ids()
+    assert process.returncode == 130
+    assert f"`mlreg resume {sweep_id[-8:]}` resumes it" in said
+    runs = [run.id for run in store.unfinished_runs()]
+    listed, *refused = in_turn([["runs"], *(["resume", run] for run in runs)], cwd=project)
+    assert f"mlreg resume {sweep_id[-8:]}" in listed.stdout or not runs
+    for each in refused:
+        assert_error(each, 2, f"of the sweep {sweep_id}", f"mlreg resume {sweep_id[-8:]}")
+    done = faked("resume", "-q", cwd=project)
+    assert (done.status, done.stdout) == (0, "flowers@1\n"), done.stderr
+    nothing = faked("resume", cwd=project)
+    assert_error(nothing, 2, "Nothing to resume.")
+
+
+@pytest.mark.gate
+def test_what_cannot_be_done_with_a_sweep_is_refused_with_what_can(project):
+    """Its settings stay; a trial that is not complete cannot be registered."""
+    assert faked(*GRID, "--register", "none", "-q", cwd=project).status == 0
+    short = Store(project / "registry").sweeps.ids()[0][-8:]
+    changed, bare, unknown, plugin = in_turn(
+        [
+            ["sweep", short, "-p", "units=1,2"],
+            ["sweep", short],
+            ["sweep", short, "--register", "9"],
+            ["sweep", "flower", "-p", "units=1,2"],
+        ],
+        cwd=project,
+    )
+    assert_error(changed, 2, "its settings and options stay as they are", f"mlreg sweep {short}")
+    assert_error(bare, 2, "is a sweep that has been started", f"mlreg resume {short}")
+    assert_error(unknown, 2, "has no trial 9", f"mlreg sweep {short} --register 0")
+    assert_error(plugin, 2, "flower")
+
+
+@pytest.mark.gate
+def test_killing_the_command_line_loses_nothing(project):
+    """SIGKILL while a trial trains: the sweep goes on with the same trials."""
+    (project / "flowers_plugin.py").write_text(SLOW)
+    store = Store(project / "registry")
+    with start_faked(*GRID, cwd=project) as process:
+        while not store.sweeps.ids() or not store.sweeps.read(store.sweeps.ids()[0]).trials:
+            time.sleep(0.02)
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    done = faked("resume", "--json", cwd=project)
+    assert done.status == 0, done.stderr
+    assert [each["params"] for each in done.json["sweep"]["trials"]] == [{"units": 4}, {"units": 8}]
