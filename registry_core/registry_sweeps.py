@@ -37,7 +37,7 @@ class RegistrySweeper(RegistryRunner):
 
         chosen = SweepChoices(overrides, **choices)
         with runner(self.store, self.settings) as ready:
-            return plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir))[2]
+            return plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir)).sweep
 
     def sweep(
         self,

@@ -7,7 +7,7 @@ is trained. How a sweep goes is in `registry_core.sweeps`.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 
 from registry_core.errors import UsageError
 from registry_core.executors.interface import HERE, Placement
-from registry_core.formatting import counted
+from registry_core.formatting import as_typed, counted
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.spec import RunSpec, spec_from_preset, spec_from_record
@@ -33,7 +33,7 @@ from registry_core.sweeps.interface import SilentSweepObserver, SweepObserver
 from registry_core.sweeps.loop import SweepLoop
 from registry_core.sweeps.one_after_another import OneAfterAnother
 from registry_core.sweeps.record import MAXIMIZE, MINIMIZE, Sweep
-from registry_core.sweeps.space import combinations, parse_space, written
+from registry_core.sweeps.space import combinations, parse_space
 from registry_core.sweeps.state import SweepState, create_sweep, reopen_sweep
 from registry_core.sweeps.winner import ObserveRun, Winner, check_complete
 from registry_core.types import Observer
@@ -78,6 +78,53 @@ class SweepChoices:
 
 
 @dataclass(frozen=True)
+class PlannedSweep:
+    """What would be searched, before the data are looked at.
+
+    Args:
+        spec: of a run with the settings that no trial changes.
+        plugins: run it.
+        sweep: without its data, and without its metric unless that was chosen.
+        choices: of the user.
+        preset: as it was chosen.
+        name: as it was chosen.
+        data_dir: as it was chosen.
+    """
+
+    spec: RunSpec
+    plugins: PluginSet
+    sweep: Sweep
+    choices: SweepChoices
+    preset: str | None
+    name: str | None
+    data_dir: Path | None
+
+    def command(self, without: Sequence[str] = ()) -> str:
+        """The command line that asks for it, without some of its options.
+
+        Of a named sweep, this is what plugins.toml and the command line said together.
+        """
+        chosen = self.choices
+        words = ["mlreg", "sweep", self.sweep.dataset]
+        for option, value in (("preset", self.preset), ("name", self.name)):
+            words += [f"--{option}", value] if value else []
+        words += ["--data-dir", str(self.data_dir)] if self.data_dir else []
+        for key, value in chosen.overrides.items():
+            text = ",".join(map(as_typed, value)) if isinstance(value, list) else as_typed(value)
+            words += ["-p", f"{key}={text}"]
+        usual = SweepChoices()
+        for option in ("trials", "sampler", "metric", "prune", "minutes", "register", "confirm"):
+            value = getattr(chosen, option)
+            if option not in without and value != getattr(usual, option):
+                words += [f"--{option}", str(value)]
+        for option in ("on", "parallel", "cpus", "gpus", "stall_minutes"):
+            value = getattr(chosen.placement, option)
+            if value != getattr(HERE, option):
+                words += [f"--{option.replace('_', '-')}", str(value)]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
 class Watchers:
     """Who hears of a sweep, and of the runs that register its winner."""
 
@@ -92,12 +139,13 @@ def plan_sweep(
     choices: SweepChoices,
     name: str | None,
     data_dir: Path | None,
-) -> tuple[RunSpec, PluginSet, Sweep]:
+) -> PlannedSweep:
     """What would be searched, as far as settings and options say it.
 
     Raises:
         UsageError: a value, an option or a combination of them is not possible.
     """
+    choices = replace(choices, register=str(choices.register))
     plugins = KnownPlugins(ready.settings).load(dataset)
     preset_spec = spec_from_preset(plugins, preset, None, name, data_dir)
     space, fixed = parse_space(preset_spec.config, choices.overrides)
@@ -144,12 +192,12 @@ def plan_sweep(
         data_dir=None if spec.data_dir is None else str(spec.data_dir),
         name=choices.named,
     )
-    return spec, plugins, sweep
+    return PlannedSweep(spec, plugins, sweep, choices, preset, name, data_dir)
 
 
 def start_sweep(
     ready: Runner,
-    planned: tuple[RunSpec, PluginSet, Sweep],
+    planned: PlannedSweep,
     watchers: Watchers,
     make_runner: MakeRunner | None = None,
 ) -> Sweep:
@@ -160,13 +208,13 @@ def start_sweep(
         MlregError: of the kind that is at fault; what was told before is kept.
         Interrupted: a signal asked to stop; the sweep can be resumed.
     """
-    spec, plugins, sweep = planned
+    spec, plugins, sweep = planned.spec, planned.plugins, planned.sweep
     require_keras()
     context = ready.context_of(plugins)
     ready.interrupts.outcome = "Nothing was tried."
     watchers.sweep.say("Looking at the data, and at what the model measures")
-    splits, metrics = describe_for_sweep(spec, context, command_of(sweep))
-    sweep = _with_metric(replace(sweep, data=splits), metrics)
+    splits, metrics = describe_for_sweep(spec, context, planned.command())
+    sweep = _with_metric(planned, metrics, splits)
     with create_sweep(ready.store, sweep) as state:
         return _go_on(ready, state, spec, context, watchers, make_runner)
 
@@ -383,25 +431,25 @@ def _metric_and_direction(text: str) -> tuple[str, str]:
     return metric, {"": "", "max": MAXIMIZE, "min": MINIMIZE}[direction]
 
 
-def _with_metric(sweep: Sweep, known: TrialMetrics) -> Sweep:
-    """The sweep with its metric and direction, checked by what a trial will measure.
+def _with_metric(planned: PlannedSweep, known: TrialMetrics, splits: Mapping[str, Any]) -> Sweep:
+    """The sweep with its data, metric and direction, checked by what a trial will measure.
 
     Raises:
         UsageError: it is not measured, or its direction is not known.
     """
-    objective = known.objective
+    sweep, objective = planned.sweep, known.objective
     metric = sweep.metric or f"val_{objective.name}"
     if metric not in known.names:
         raise UsageError(
             f"The model does not measure {metric}.",
             f"It measures {', '.join(known.names)}.",
-            f"{command_of(replace(sweep, metric=''))} --metric {known.names[0]}",
+            f"{planned.command(without=('metric',))} --metric {known.names[0]}",
         )
     if sweep.pruner is not None and metric.removeprefix("val_") not in known.in_epochs:
         raise UsageError(
             f"{metric} is not measured after each epoch, so no trial can be pruned by it.",
             f"After each epoch: {', '.join(f'val_{name}' for name in known.in_epochs)}.",
-            command_of(replace(sweep, pruner=None)),
+            planned.command(without=("prune",)),
         )
     direction = sweep.direction
     if not direction:
@@ -414,25 +462,10 @@ def _with_metric(sweep: Sweep, known: TrialMetrics) -> Sweep:
             raise UsageError(
                 f"Whether more or less of {metric} is better is not known.",
                 "Say it: max if more is better, min if less is.",
-                f"{command_of(replace(sweep, metric=''))} --metric {metric}:max",
+                f"{planned.command(without=('metric',))} --metric {metric}:max",
             )
         direction = MAXIMIZE if found == "max" else MINIMIZE
-    return replace(sweep, metric=metric, direction=direction)
-
-
-def command_of(sweep: Sweep) -> str:
-    """The command that starts such a sweep, as far as its space and settings go."""
-    words = ["mlreg", "sweep", sweep.dataset, "--preset", sweep.preset]
-    for key, each in sweep.space.items():
-        words += ["-p", f"{key}={written(each)}"]
-    if sweep.metric:
-        direction = {MAXIMIZE: ":max", MINIMIZE: ":min"}.get(sweep.direction, "")
-        words += ["--metric", f"{sweep.metric}{direction}"]
-    if sweep.sampler != "tpe":
-        words += ["--sampler", sweep.sampler]
-    if sweep.pruner:
-        words += ["--prune", sweep.pruner]
-    return shlex.join([*words, "--trials", str(sweep.count)])
+    return replace(sweep, data=splits, metric=metric, direction=direction)
 
 
 def _record_of(sweep: Sweep) -> dict[str, Any]:

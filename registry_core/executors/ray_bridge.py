@@ -24,6 +24,7 @@ from registry_core.executors.worker import die_with
 _CHUNK = 4 << 20
 _POLL_SECONDS = 0.5
 _MOST_CALLS_SECONDS = 60.0
+_SECONDS_BETWEEN_SIGNS = 20.0
 _OBJECT_STORE_BYTES = 256 << 20
 _ENDINGS = ("finished", "failed", "stopped", "lost")
 
@@ -59,6 +60,7 @@ class Bridge:
         self._actors: dict[str, Any] = {}
         self._idle: list[Any] = []
         self._cancelled: set[str] = set()
+        self._waiting: dict[str, int] = {}
         self._make: Callable[[], Any] | None = None
 
     def connect(
@@ -104,9 +106,12 @@ class Bridge:
         target.start()
 
     def stop(self, job: str) -> None:
-        """Ask a job to stop; one that has no worker yet is cancelled."""
+        """Ask a job to stop; one that waits for a worker does not start."""
         if (actor := self._actors.get(job)) is not None:
             actor.stop.remote()
+        elif job in self._waiting:
+            self._cancelled.add(job)
+            self._say(job, self._waiting[job], "stopped", {})
 
     def cancel(self, job: str) -> None:
         """End a job's worker."""
@@ -135,8 +140,13 @@ class Bridge:
         self._cancelled.discard(job["id"])
         actor = None
         try:
-            actor = self._take()
+            self._waiting[job["id"]] = job["attempt"]
+            actor = self._take(*identity)
             self._actors[job["id"]] = actor
+            del self._waiting[job["id"]]
+            if job["id"] in self._cancelled:
+                self._leave(self._actors.pop(job["id"]), good=True)
+                return
             for path, file in kept.items():
                 with Path(file).open("rb") as stream:
                     while chunk := stream.read(_CHUNK):
@@ -162,7 +172,7 @@ class Bridge:
             if job["id"] not in self._cancelled:
                 self._say(*identity, "lost", {"why": _why(error)})
 
-    def _take(self) -> Any:
+    def _take(self, job: str, attempt: int) -> Any:
         """A worker that waits for a job, or a new one once the cluster has room for it."""
         import ray
 
@@ -174,7 +184,14 @@ class Bridge:
         assert self._make is not None  # noqa: S101 - connected first
         actor = self._make()
         try:
-            about = ray.get(actor.about.remote())
+            about_it = actor.about.remote()
+            text = "Waiting for the cluster to start a worker"
+            while not ray.wait([about_it], timeout=_SECONDS_BETWEEN_SIGNS)[0]:
+                # a sign of life: it is not the worker that is silent
+                self._say(job, attempt, "observed", {"call": "say", "args": [text]})
+                if job in self._cancelled:
+                    _kill(actor)
+            about = ray.get(about_it)
         except ray.exceptions.RayError as error:
             if "ModuleNotFoundError" in (said := str(error)):
                 lacking = said.rpartition("ModuleNotFoundError:")[2].splitlines()[0].strip()

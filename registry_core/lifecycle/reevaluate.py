@@ -27,7 +27,7 @@ from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.record import RecordedVersion
 from registry_core.lifecycle.spec import RunSpec, spec_from_record
 from registry_core.plugins.manager import PluginSet
-from registry_core.records import Version
+from registry_core.records import PARENT, Version
 
 # Another processor adds numbers in another order. If every example has the same class, a metric
 # that differs by less than this part of it differs for that reason alone.
@@ -93,6 +93,8 @@ def spec_of_data(
     if imported := manifest.get("imported"):
         of_data = {"preset": imported["data_preset"], "config": imported["data_config"]}
         manifest = {**manifest, **of_data}
+    # its weights are its own by now
+    manifest = {key: value for key, value in manifest.items() if key != PARENT}
     return spec_from_record(plugins, manifest, data_dir)
 
 

@@ -75,8 +75,10 @@ class Lines:
 
     def resumed(self, epoch: int, step: int) -> None:
         self._epoch = epoch
-        batches = f", after {step:,} of its batches" if step else ""
-        self._write(f"Resumed in epoch {epoch + 1}{batches}")
+        if step or not epoch:
+            self._write(f"Resumed in epoch {epoch + 1}, after {step:,} of its batches")
+        else:
+            self._write(f"Resumed after epoch {epoch}")
 
     def training_started(self, epochs: int, steps_per_epoch: int, examples: int) -> None:
         self._epochs, self._steps, self._examples = epochs, steps_per_epoch, examples

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "hyperband")
 
+# Numbers are tried with so many significant digits.
+_DIGITS = 6
+
 # How often a sampler is asked for values that no earlier trial has.
 _TRIES = 50
 
@@ -101,10 +104,17 @@ def _sampled(sweep: Sweep, known: Sequence[Trial], seed: int) -> dict[str, Any]:
     for trial in known:
         study.add_trial(_frozen(sweep, trial, distributions))
     asked = study.ask(distributions).params
-    return {
-        key: each["choices"][asked[key]] if "choices" in each else asked[key]
-        for key, each in sweep.space.items()
-    }
+    return {key: _value(asked[key], each) for key, each in sweep.space.items()}
+
+
+def _value(asked: Any, each: Mapping[str, Any]) -> Any:
+    """A value as it is tried: a choice, a whole number, or one that a person can type."""
+    if "choices" in each:
+        return each["choices"][asked]
+    if each["int"]:
+        return asked
+    rounded = float(f"{asked:.{_DIGITS}g}")
+    return min(max(rounded, each["low"]), each["high"])
 
 
 def _distribution(each: Mapping[str, Any]) -> optuna.distributions.BaseDistribution:

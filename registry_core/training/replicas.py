@@ -86,6 +86,22 @@ class Replicas:
             f"-p batch_size={works}",
         )
 
+    def check_optimizer(self, optimizer: Any) -> None:
+        """Refuse an optimizer that cannot work on several devices.
+
+        Raises:
+            UsageError: it accumulates gradients (Keras 3.15).
+        """
+        accumulates = any(
+            getattr(each, "gradient_accumulation_steps", None) for each in _optimizers(optimizer)
+        )
+        if self.count > 1 and accumulates:
+            raise UsageError(
+                f"The optimizer accumulates gradients, which Keras cannot do on {self.count} GPUs.",
+                "Leave gradient_accumulation_steps out, and use a larger batch.",
+                "--gpus 1",
+            )
+
     def _suits(self, examples: int, batch_size: int) -> bool:
         """Whether each device gets examples of each batch, and equally many but in the last."""
         last = examples % batch_size

@@ -213,7 +213,8 @@ class KerasTrainer:
         Raises:
             PluginError: the model is not compiled, does not fit the data, cannot be saved and
                 loaded, or its loss is not one value per example.
-            UsageError: the batches cannot be divided among the GPUs.
+            UsageError: the batches cannot be divided among the GPUs, or the optimizer cannot work
+                on several.
             TrainingError: memory ran out.
         """
         model, data = assembly.model, assembly.data
@@ -223,6 +224,7 @@ class KerasTrainer:
                 "The model that mlreg_model returned is not compiled with a loss.",
                 "Call model.compile(optimizer=…, loss=…, metrics=[…]) before returning it.",
             )
+        self._replicas.check_optimizer(model.optimizer)
         batch = first_batch(data.train, 2)
         inputs, targets = batch[:2]
         with _explain_out_of_memory(self._config):
@@ -309,7 +311,7 @@ class KerasTrainer:
         for name, value in {"the loss": mean_loss, **evaluation.metrics}.items():
             if "loss" in name and not np.isfinite(value):
                 raise TrainingError(
-                    f"On the test split, {name} is {value}.",
+                    f"When the model is evaluated, {name} is {value}.",
                     "Nothing was registered: metrics of a version must be finite.",
                 )
         for name, value in evaluation.metrics.items():

@@ -102,8 +102,8 @@ def test_a_resumed_run_goes_on_in_the_same_log(project):
     version = project.run(resumes=True)
     text = "\n".join(project.log(version.ref).lines)
     assert text.count("flowers, preset baseline, seed 0") == 2
-    assert text.index("Stopped by SIGINT") < text.index("Resumed in epoch 2\n")
-    assert text.index("Resumed in epoch 2\n") < text.index("epoch 3/3")
+    assert text.index("Stopped by SIGINT") < text.index("Resumed after epoch 1\n")
+    assert text.index("Resumed after epoch 1\n") < text.index("epoch 3/3")
     assert project.observer.resumptions == [(1, 0)]
 
 

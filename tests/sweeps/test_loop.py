@@ -258,8 +258,8 @@ def test_a_sweep_that_could_not_choose_honestly_is_refused(tmp_path, splits, wor
     with pytest.raises(UsageError, match=words) as caught:
         project.sweep()
     assert caught.value.command == (
-        "mlreg sweep flowers --preset baseline -p learning_rate=0.0001..1:log -p units=4..64 "
-        "--sampler random --trials 6 -p validation_examples=3"
+        "mlreg sweep flowers -p learning_rate=1e-4..1e0:log -p units=4..64 "
+        "--trials 6 --sampler random -p validation_examples=3"
     )
     assert project.store.sweeps.ids() == [] and project.store.unfinished_runs() == []
 

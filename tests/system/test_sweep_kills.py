@@ -30,6 +30,7 @@ SPIRALS = ["sweep", "spirals", "--preset", "quick", "-p", "units=4..64:log"]
 SPIRALS += ["-p", "learning_rate=1e-3..1e-1:log", "--trials", "4", "-q"]
 CIFAR = ["sweep", "cifar10", "--preset", "quick", "-p", "validation_examples=5000"]
 CIFAR += ["-p", "learning_rate=1e-4..1e-2:log", "-p", "batch_size=64,128,256", "--trials", TRIALS]
+CIFAR += ["--prune", "median"]
 
 
 def what_counts(folder):
