@@ -17,6 +17,7 @@ from registry_core.reports.sweep_words import (
     last_value,
     next_steps,
     range_of,
+    registered_as,
     value_at,
     value_of,
 )
@@ -238,15 +239,16 @@ def _trials(sweep: Sweep) -> Section:
             *(value_of(trial.params[name]) if name in trial.params else None for name in names),
             duration(trial.seconds) if trial.seconds else None,
             clip(trial.error, 300) or None,
+            registered_as(sweep, trial) or None,
             trial.run[-8:] or None,
         )
         for trial in ordered[:MAX_TRIALS]
     ]
-    columns = ("trial", "rank", "state", sweep.metric, *names, "time", "error", "run")
+    columns = ("trial", "rank", "state", sweep.metric, *names, "time", "error", "version", "run")
     kept = [
         place
         for place, name in enumerate(columns)
-        if name != "error" or any(row[place] for row in rows)
+        if name not in ("error", "version") or any(row[place] for row in rows)
     ]
     table = Table([columns[p] for p in kept], [[row[p] for p in kept] for row in rows])
     return Section("Trials", [table, *left_out(MAX_TRIALS, len(ordered), "trial")])

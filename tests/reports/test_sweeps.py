@@ -158,8 +158,29 @@ def test_what_is_typed_next_depends_on_the_state():
     assert next_steps(made_sweep())[0][1] == "mlreg sweep ab12cd34 --register best"
     assert [command for _, command in next_steps(registered_sweep())] == [
         "mlreg show flowers@4",
+        "mlreg promote flowers@5 production --group",
         "mlreg sweep ab12cd34 --register 3",
     ]
+
+
+def test_every_trial_that_was_registered_has_its_version():
+    """Not the winner alone: another trial can be registered later."""
+    sweep = registered_sweep()
+    other = replace(sweep.ranked[1], version="flowers@7")
+    found = sweep.with_trial(other)
+    assert dict(facts_of(found))["also registered"] == f"flowers@7, of trial {other.number}"
+    (table,) = section(build_sweep_report(found), "Trials").blocks
+    place = table.columns.index("version")
+    assert [row[place] for row in table.rows[:3]] == ["flowers@4", "flowers@7", None]
+    assert next_steps(found)[-1][1] == f"mlreg sweep ab12cd34 --register {sweep.ranked[2].number}"
+    (without,) = section(build_sweep_report(made_sweep()), "Trials").blocks
+    assert "version" not in without.columns
+
+
+def test_a_sweep_of_which_every_trial_failed_says_why_it_stopped():
+    """With the error of the last one."""
+    failed = made_sweep(trials=made_sweep().trials[6:7], state="stopped")
+    assert dict(facts_of(failed))["stopped because"].endswith("not a number in epoch 1.")
 
 
 def test_optimism_is_positive_where_validation_flatters():
@@ -177,6 +198,7 @@ def test_a_version_says_which_sweep_it_was_picked_from():
     assert evidence_line(evidence(rank=3, test_value=None)) == (
         "sweep ab12cd34: trial 7, rank 3 of 12 trials by val_accuracy (0.4812)"
     )
+    assert evidence_line(evidence(test_value=0.4812)).endswith("(0.4812; the same on test)")
     (found,) = sweep_section(ReportSource({"sweep": evidence()}))
     facts = dict(found.blocks[1].rows)
     assert facts["trials"] == "12: 9 complete, 2 pruned, 1 failed"

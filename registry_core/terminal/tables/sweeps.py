@@ -15,6 +15,7 @@ from registry_core.reports.sweep_words import (
     importance_note,
     last_value,
     range_of,
+    registered_as,
     value_at,
     value_of,
 )
@@ -118,12 +119,14 @@ def _show_settings(sweep: Sweep) -> None:
 
 def _show_trials(sweep: Sweep, trials: Sequence[Trial]) -> None:
     names = [*sweep.space]
+    versions = any(registered_as(sweep, trial) for trial in trials)
     table = new_table(
         key_column("trial"),
         key_column("state"),
         key_column("value"),
         *map(key_column, names),
         key_column("time"),
+        *([key_column("version")] if versions else []),
         blocks=True,
     )
     for trial in trials:
@@ -134,6 +137,7 @@ def _show_trials(sweep: Sweep, trials: Sequence[Trial]) -> None:
             safe_text("" if value is None else fraction(sweep.metric, value)),
             *(safe_text(value_of(trial.params.get(name, ""))) for name in names),
             safe_text(duration(trial.seconds) if trial.seconds else ""),
+            *([safe_text(registered_as(sweep, trial))] if versions else []),
         )
     console = stdout()
     console.print(table)
