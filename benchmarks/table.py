@@ -170,7 +170,7 @@ def _tuners(result: Result) -> Iterator[str]:
     each = bare["wall_seconds"] / result["trials"]
     for name, row in sides.items():
         yield _line(
-            f"overhead of a trial of {each:.2g} s, {result['trials']} trials one after another",
+            f"overhead of a trial of {each:.2g} s, {result['trials']} trials, start-up included",
             _overhead_of_a_trial(ours),
             f"{_overhead_of_a_trial(row)}: {name} {row['version']}",
             "",

@@ -2,8 +2,8 @@
 
 Each tuner tries random values of the same three settings, one trial at a time, in processes of its
 own, with the same data, the same code that builds the model, and checkpoints as its documentation
-has them. What its search takes, less what a bare loop over as many models takes, is its overhead.
-Nothing is registered, and the other tuners get no test split.
+has them. What its search takes, less what a bare loop over as many models takes, is its overhead,
+start-up included. Nothing is registered, and the other tuners get no test split.
 
 A second search is killed again and again: all its processes at once, with SIGKILL, in the middle
 of a trial's training, after half of its epochs. Each time it is resumed as its documentation says.
@@ -251,6 +251,8 @@ def _killed(tuner: Tuner, folder: Path, whole: Results, options: Any) -> dict[st
             at_kills.append(len(read_notes(notes)))
         _run(tuner.words(folder, options.killed_trials), folder)
     except FailedError as error:
+        if not at_kills:
+            raise  # it has not been killed yet, so a kill is not the reason
         print(f"{tuner.name}: {error}", file=sys.stderr)
         return {"kills": len(at_kills), "failed": str(error).strip().splitlines()[-1]}
     results = tuner.results(folder)

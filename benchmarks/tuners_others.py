@@ -79,6 +79,28 @@ def keras_tuner(folder: Path, trials: int) -> list[dict[str, Any]]:
     ]
 
 
+def _start_ray(cores: int, folder: Path) -> None:
+    """Start Ray, up to three times: on a busy machine it may not come up within its 30 s."""
+    import ray
+
+    for tries_left in (2, 1, 0):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cores,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=100_000_000,
+                _temp_dir=str(folder),
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if not tries_left or "timed out during startup" not in str(error):
+                raise
+
+
 def _ray_trial(config: Mapping[str, Any]) -> None:
     """Train; resume at the last checkpoint, of which there is one an epoch."""
     import keras
@@ -115,15 +137,7 @@ def ray_tune(folder: Path, trials: int) -> list[dict[str, Any]]:
     from ray.tune.search.basic_variant import BasicVariantGenerator
 
     cores = os.cpu_count() or 1
-    ray.init(
-        address="local",
-        num_cpus=cores,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=100_000_000,
-        _temp_dir=str(folder / "r"),
-    )
+    _start_ray(cores, folder / "r")
     trainable = tune.with_resources(_ray_trial, {"cpu": cores})
     experiment = folder / "toy"
     if tune.Tuner.can_restore(experiment):

@@ -135,7 +135,7 @@ def test_each_tuners_line_says_what_kills_cost_it(tmp_path):
     write(tmp_path, "tuners", QUIET, rows, trials=50, killed_trials=20, kills=3)
     written = table.table(tmp_path)
     assert (
-        "| overhead of a trial of 1 s, 50 trials one after another | 0.2 s, CPU 0.3 s |" in written
+        "| overhead of a trial of 1 s, 50 trials, start-up included | 0.2 s, CPU 0.3 s |" in written
     )
     assert "| 0.2 s, CPU 0.3 s: Other 2.0 |" in written
     assert "0 of 15 ended trials missing, 2 trained again; 12 epochs in vain; 18 of 20" in written
