@@ -169,6 +169,8 @@ class Bridge:
         except BaseException as error:
             if self._actors.pop(job["id"], None) is not None and actor is not None:
                 _kill(actor)
+            if not _is_connected():
+                os._exit(1)  # who started this process hears it, and joins again
             if job["id"] not in self._cancelled:
                 self._say(*identity, "lost", {"why": _why(error)})
 
@@ -262,6 +264,15 @@ def _start_here(cores: int, options: Mapping[str, Any]) -> None:
             ray.shutdown()
             if not again:
                 raise
+
+
+def _is_connected() -> bool:
+    """Whether the cluster still answers."""
+    import ray
+
+    with suppress(Exception):
+        return any(node["Alive"] for node in ray.nodes())
+    return False
 
 
 def _get(reference: Any) -> Any:
