@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from registry_core.sections import Table as Table
     from registry_core.sections import Text as Text
     from registry_core.settings import cache_folder as cache_folder
+    from registry_core.sweeps.record import Sweep as Sweep
+    from registry_core.sweeps.record import Trial as Trial
     from registry_core.tasks import Classification as Classification
     from registry_core.tasks import MultiLabel as MultiLabel
     from registry_core.tasks import Objective as Objective
@@ -174,6 +176,8 @@ _MODULES = {
     "Table": "sections",
     "Text": "sections",
     "cache_folder": "settings",
+    "Sweep": "sweeps.record",
+    "Trial": "sweeps.record",
     "Classification": "tasks",
     "MultiLabel": "tasks",
     "Objective": "tasks",

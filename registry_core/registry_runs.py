@@ -146,9 +146,11 @@ class RegistryRunner(RegistryPredictor):
             UsageError: no run has that name, or more than one.
             MlregError: as for `run`.
         """
+        from registry_core.lifecycle.run_list import refuse_trial
         from registry_core.running import runner
 
         stopped = self.stopped_run(run).run
+        refuse_trial(stopped)
         with runner(self.store, self.settings, observer, interrupts) as ready:
             return ready.resume(stopped, data_dir, tensorboard)
 

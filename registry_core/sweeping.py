@@ -145,6 +145,7 @@ def plan_sweep(
     Raises:
         UsageError: a value, an option or a combination of them is not possible.
     """
+    choices = replace(choices, register=str(choices.register))
     plugins = KnownPlugins(ready.settings).load(dataset)
     preset_spec = spec_from_preset(plugins, preset, None, name, data_dir)
     space, fixed = parse_space(preset_spec.config, choices.overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from registry_core.registry import Registry
     from registry_core.settings import NamedSweep
     from registry_core.sweeps.record import Sweep
+
+
+# of a sweep, or its last characters
+_ID = re.compile(r"(\d{8}T\d{6}Z-)?[0-9a-f]{4,8}", re.ASCII)
 
 
 @app.command(
@@ -202,6 +207,8 @@ def _is_sweep(registry: Registry, name: str) -> bool:
     """Whether a word is the id of a sweep, and no plugin's name."""
     from registry_core.plugins.manager import KnownPlugins
 
+    if not _ID.fullmatch(name):
+        return False
     is_plugin = name in KnownPlugins(registry.settings).datasets
     return not is_plugin and registry.find_sweep(name) is not None
 

@@ -136,6 +136,16 @@ def progress(run: UnfinishedRun) -> RunProgress:
     return RunProgress(run, state["epoch"], state["step"])
 
 
+def refuse_trial(run: UnfinishedRun) -> None:
+    """Refuse the run of a trial, which its sweep resumes; UsageError names the sweep."""
+    if sweep := run.record.get("sweep"):
+        raise UsageError(
+            f"Run {run.id} is trial {sweep['trial']} of the sweep {sweep['id']}.",
+            "Resume the sweep: it goes on with its trials.",
+            f"mlreg resume {sweep['id'][-8:]}",
+        )
+
+
 def find_stopped_run(store: Store, name: str | None = None) -> UnfinishedRun:
     """A run that stopped without a version, to be resumed or discarded.
 

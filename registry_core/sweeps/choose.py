@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from registry_core.errors import IntegrityError, UsageError
+from registry_core.lifecycle.run_list import refuse_trial
 from registry_core.refs import shown
 from registry_core.store import Store
 from registry_core.sweeps.record import Sweep
@@ -46,12 +47,8 @@ def find_stopped_sweep(store: Store, name: str | None) -> Sweep | None:
         )
     if found is not None:
         return read_sweep(store, found)
-    if len(called) == 1 and (of := trial_of(called[0].record)) is not None:
-        raise UsageError(
-            f"Run {called[0].id} is trial {of[1]} of the sweep {of[0]}.",
-            "Resume the sweep: it goes on with its trials.",
-            f"mlreg resume {of[0][-8:]}",
-        )
+    if len(called) == 1:
+        refuse_trial(called[0])
     return None
 
 

@@ -311,7 +311,7 @@ class KerasTrainer:
         for name, value in {"the loss": mean_loss, **evaluation.metrics}.items():
             if "loss" in name and not np.isfinite(value):
                 raise TrainingError(
-                    f"On the test split, {name} is {value}.",
+                    f"When the model is evaluated, {name} is {value}.",
                     "Nothing was registered: metrics of a version must be finite.",
                 )
         for name, value in evaluation.metrics.items():

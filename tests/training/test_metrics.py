@@ -148,5 +148,5 @@ def test_a_diverged_loss_is_reported_before_its_metrics(made):
     trained.model.set_weights([np.full(w.shape, np.nan) for w in trained.model.get_weights()])
     with pytest.raises(TrainingError, match="Training diverged: loss is nan in epoch 1"):
         trained.fit()
-    with pytest.raises(TrainingError, match="On the test split, the loss is nan"):
+    with pytest.raises(TrainingError, match="When the model is evaluated, the loss is nan"):
         trained.evaluate()
