@@ -22,6 +22,7 @@ NAMES = (
     "table",
     "team",
     "throughput",
+    "tuners",
     "web",
 )
 

@@ -244,7 +244,12 @@ def _busy_and_stolen() -> tuple[float, float]:
 
 def own_cpu_seconds() -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    return sum(each.ru_utime + each.ru_stime for each in used) + sum(_OWN_BESIDES)
+
+
+def count_as_own(cpu_seconds: float) -> None:
+    """Count the time of processes that this one started and that the system did not add to it."""
+    _OWN_BESIDES.append(cpu_seconds)
 
 
 def _cpuinfo() -> list[str]:
@@ -253,6 +258,8 @@ def _cpuinfo() -> list[str]:
     except OSError:
         return []
 
+
+_OWN_BESIDES: list[float] = []
 
 # counts from the import of this module, before any measurement
 _LOAD = Load()

@@ -162,6 +162,49 @@ def _streams(result: Result) -> Iterator[str]:
         )
 
 
+def _tuners(result: Result) -> Iterator[str]:
+    """A line for what a trial costs beside another tuner, and one for what kills cost."""
+    sides = _rows(result, "side")
+    bare = sides.pop("bare loop")
+    ours = sides.pop("mlreg sweep")
+    each = bare["wall_seconds"] / result["trials"]
+    for name, row in sides.items():
+        yield _line(
+            f"overhead of a trial of {each:.2g} s, {result['trials']} trials one after another",
+            _overhead_of_a_trial(ours),
+            f"{_overhead_of_a_trial(row)}: {name} {row['version']}",
+            "",
+            result,
+            1,
+        )
+    kills = f"a search of {result['killed_trials']} trials, `kill -9` {result['kills']} times"
+    yield _line(
+        f"{kills}, resumed by {ours['resumed']}",
+        _after_kills(ours, result),
+        "; ".join(
+            f"{_after_kills(row, result)}: {name}, {row['resumed']}" for name, row in sides.items()
+        ),
+        "",
+        result,
+        result["kills"],
+    )
+
+
+def _overhead_of_a_trial(row: Mapping[str, Any]) -> str:
+    return f"{row['wall_overhead_a_trial']} s, CPU {row['cpu_overhead_a_trial']} s"
+
+
+def _after_kills(row: Mapping[str, Any], result: Result) -> str:
+    if "failed" in row:
+        return f"not resumed after kill {row['kills']}"
+    known = row["ended_before_a_kill"]
+    return (
+        f"{row['trials_missing']} of {known} ended trials missing, {row['trials_again']} trained "
+        f"again; {row['epochs_in_vain']} epochs in vain; {row['same_values']} of "
+        f"{result['killed_trials']} trials as if never stopped"
+    )
+
+
 def _cli(result: Result) -> Iterator[str]:
     commands = _rows(result, "command")
     base = commands.pop("imports alone")
@@ -329,6 +372,7 @@ _LINES: Mapping[str, Callable[[Result], Iterator[str]]] = {
     "exports": _exports,
     "resume": _resume,
     "streams": _streams,
+    "tuners": _tuners,
     "scale": _scale,
     "lists": _lists,
     "cli": _cli,

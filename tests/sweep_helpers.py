@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from registry_core.store import Store
 from registry_core.sweeps.record import Sweep, Trial
@@ -66,10 +67,18 @@ def registered_sweep(**changes: Any) -> Sweep:
 
 
 def keep(store: Store, *sweeps: Sweep) -> list[str]:
-    """Keep sweeps in a registry, as a process that was stopped left them; returns their ids."""
-    ids = []
+    """Keep sweeps in a registry, as a process that was stopped left them, a second apart.
+
+    Returns:
+        Their ids, oldest first.
+    """
+    ids: list[str] = []
     for sweep in sweeps:
-        with create_sweep(store, replace(sweep, trials=())) as state:
+        second = f"20261126T1300{len(ids):02d}Z"
+        with (
+            patch("registry_core.store.local.sweeps.time.strftime", lambda *_, at=second: at),
+            create_sweep(store, replace(sweep, trials=())) as state,
+        ):
             for trial in sweep.trials:
                 state.put(trial)
             ids.append(state.sweep.id)

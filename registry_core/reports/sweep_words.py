@@ -11,6 +11,7 @@ from registry_core.formatting import (
     counted,
     duration,
     fraction,
+    spread,
     when,
 )
 
@@ -96,6 +97,10 @@ def facts_of(sweep: Sweep) -> list[tuple[str, str]]:
     facts.append(("started", when(sweep.created)))
     if why := _STOPPED.get(sweep.stopped):
         facts.append(("ended early", why))
+    told = sweep.told
+    if sweep.state == "stopped" and told and all(each.state == "failed" for each in told):
+        why = f"every trial failed; the last one: {told[-1].error}"
+        facts.append(("stopped because", why))
     return facts
 
 
@@ -121,12 +126,24 @@ def _registered(sweep: Sweep) -> list[tuple[str, str]]:
         return []
     rank = sweep.rank(found["trial"])
     facts = [("registered", f"{found['version']}, of trial {found['trial']}{_ranked(rank, sweep)}")]
+    others = [each for each in sweep.trials if each.version and each.number != found["trial"]]
+    if others:
+        also = (f"{each.version}, of trial {each.number}" for each in others)
+        facts.append(("also registered", "; ".join(also)))
     if isinstance(test := found.get("test"), int | float):
         metric = f"test_{sweep.metric.removeprefix('val_')}"
         facts.append(("on the test split", f"{metric} {fraction(metric, test)}"))
         if isinstance(value := found.get("value"), int | float):
             facts.append(("optimism", optimism(sweep.metric, sweep.direction, value, test)))
     return facts
+
+
+def registered_as(sweep: Sweep, trial: Trial) -> str:
+    """The version that a trial became; empty if it became none."""
+    found = sweep.registered
+    if found is not None and found["trial"] == trial.number:
+        return str(found["version"])
+    return trial.version
 
 
 def _ranked(rank: int | None, sweep: Sweep) -> str:
@@ -140,6 +157,19 @@ def optimism(metric: str, direction: str, value: float, test: float) -> str:
         return "none: the same on both splits"
     side = "better" if gain > 0 else "worse"
     return f"validation looks {fraction(metric, abs(gain))} {side} than the test split"
+
+
+def confirmation_line(sweep: Sweep) -> str:
+    """What the winner's settings reach with other seeds, on the test split.
+
+    The winner itself is left out of the mean: it was chosen, and the others were not.
+    """
+    from registry_core.evaluation.summary_stats import summarize
+
+    metric = f"test_{sweep.metric.removeprefix('val_')}"
+    values = [each["test"] for each in sweep.confirmations if each.get("test") is not None]
+    said = f"The winner's settings with {counted(len(sweep.confirmations), 'other seed')}"
+    return f"{said}: {metric} {spread(metric, summarize(values))}." if values else f"{said}."
 
 
 def importance_note(sweep: Sweep) -> str:
@@ -163,8 +193,11 @@ def next_steps(sweep: Sweep) -> list[tuple[str, str]]:
         return []
     if sweep.registered is None:
         return [("To register the best", f"mlreg sweep {name} --register best")]
-    others = [trial for trial in sweep.ranked if trial.number != sweep.registered["trial"]]
+    others = [trial for trial in sweep.ranked if not registered_as(sweep, trial)]
     steps = [("Its version", f"mlreg show {sweep.registered['version']}")]
+    if sweep.confirmations:
+        group = f"mlreg promote {sweep.confirmations[0]['version']} production --group"
+        steps.append(("To promote what confirms it", group))
     if others:
         another = f"mlreg sweep {name} --register {others[0].number}"
         steps.append(("To register another trial", another))
@@ -183,8 +216,12 @@ def evidence_line(found: Mapping[str, Any]) -> str:
         said = f" ({fraction(metric, value)}"
         if isinstance(test, int | float):
             gain = value - test if found["direction"] == "maximize" else test - value
-            side = "better" if gain >= 0 else "worse"
-            said += f"; {fraction(metric, abs(gain))} {side} than on test"
+            side = "better" if gain > 0 else "worse"
+            said += (
+                f"; {fraction(metric, abs(gain))} {side} than on test"
+                if gain
+                else "; the same on test"
+            )
         said += ")"
     sweep = str(found["id"])[-8:]
     return f"sweep {sweep}: {place} of {counted(trials, 'trial')} by {metric}{said}"

@@ -6,17 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from registry_core.evaluation.summary_stats import summarize
-from registry_core.formatting import as_typed, counted, duration, fraction, spread, when
+from registry_core.formatting import as_typed, duration, fraction, when
 from registry_core.reports.learning import title_of
 from registry_core.reports.report import Report
 from registry_core.reports.sweep_words import (
     by_value,
+    confirmation_line,
     facts_of,
     importance_note,
     last_value,
     next_steps,
     range_of,
+    registered_as,
     value_at,
     value_of,
 )
@@ -111,10 +112,10 @@ def _curves(sweep: Sweep) -> LineChart | None:
     pruned = [trial for trial in sweep.trials if trial.state == "pruned"]
     taken = [*sweep.ranked[: 1 if pruned else 6], *pruned][:MAX_CURVES]
     curves = [(trial, _curve(sweep, trial)) for trial in taken]
-    curves = [(trial, values) for trial, values in curves if len(values) > 1]
-    if not curves:
+    curves = [(trial, values) for trial, values in curves if values]
+    longest = max((len(values) for _, values in curves), default=0)
+    if longest < 2:
         return None
-    longest = max(len(values) for _, values in curves)
     series = [
         Series(_named(sweep, trial), [*values, *[None] * (longest - len(values))])
         for trial, values in curves
@@ -189,7 +190,7 @@ def _settings(sweep: Sweep) -> Section:
     blocks: list[Block] = [Table(columns, rows)]
     if sweep.importance:
         blocks.append(Text(importance_note(sweep)))
-        bars = [Bar(name, share) for name, share in sweep.importance.items()]
+        bars = [Bar(name, round(share, 3)) for name, share in sweep.importance.items()]
         blocks.append(BarChart("Importance of the settings", bars, "share"))
     blocks += _slices(sweep)
     return Section("Settings", blocks)
@@ -238,22 +239,23 @@ def _trials(sweep: Sweep) -> Section:
             *(value_of(trial.params[name]) if name in trial.params else None for name in names),
             duration(trial.seconds) if trial.seconds else None,
             clip(trial.error, 300) or None,
+            registered_as(sweep, trial) or None,
             trial.run[-8:] or None,
         )
         for trial in ordered[:MAX_TRIALS]
     ]
-    columns = ("trial", "rank", "state", sweep.metric, *names, "time", "error", "run")
+    columns = ("trial", "rank", "state", sweep.metric, *names, "time", "error", "version", "run")
     kept = [
         place
         for place, name in enumerate(columns)
-        if name != "error" or any(row[place] for row in rows)
+        if name not in ("error", "version") or any(row[place] for row in rows)
     ]
     table = Table([columns[p] for p in kept], [[row[p] for p in kept] for row in rows])
     return Section("Trials", [table, *left_out(MAX_TRIALS, len(ordered), "trial")])
 
 
 def _confirmation(sweep: Sweep) -> list[Section]:
-    """The winner, trained again with other seeds."""
+    """The winner's settings, trained with other seeds."""
     if not sweep.confirmations:
         return []
     metric = f"test_{sweep.metric.removeprefix('val_')}"
@@ -261,18 +263,15 @@ def _confirmation(sweep: Sweep) -> list[Section]:
     rows = [
         (
             str(each["version"]),
-            str(each.get("seed", sweep.config.get("seed", ""))),
+            str(each.get("seed", f"{sweep.config.get('seed', '')}, the winner")),
             _metric(sweep.metric, each.get("value")),
             _metric(metric, each.get("test")),
         )
         for each in members
     ]
-    values = [each["test"] for each in members if isinstance(each.get("test"), int | float)]
-    said = f"The settings of the winner, with {counted(len(members), 'seed')}."
-    if len(values) > 1:
-        said += f" {metric}: {spread(metric, summarize(values))}, n = {len(values)}."
+    blocks: list[Block] = [Text(confirmation_line(sweep))]
     table = Table(("version", "seed", sweep.metric, metric), rows)
-    return [Section("Confirmation", [Text(said), table])]
+    return [Section("Confirmation", [*blocks, table])]
 
 
 def _metric(name: str, value: object) -> str | None:

@@ -32,6 +32,7 @@ class Trial:
         error: why it failed; empty if it did not.
         fault: the class of that error, as `PluginError`; empty if it did not fail.
         pruner: what the pruner has to know of it, for later trials.
+        version: what it was registered as; empty if it was not.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Trial:
     error: str = ""
     fault: str = ""
     pruner: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
 
     @property
     def is_told(self) -> bool:

@@ -68,6 +68,8 @@ class Winner:
             if self.store.unfinished_run(trial.run) is None:
                 trial = self._train_again(trial)
             version = self._publish(trial)
+        if (now := self.state.trial(number)).version != version.ref:
+            self.state.put(replace(now, version=version.ref))
         if (self.state.sweep.registered or {}).get("version") != version.ref:
             self.state.change(registered=self._record(trial, version))
         return version

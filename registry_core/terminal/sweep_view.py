@@ -126,7 +126,10 @@ def opening_line(sweep: Sweep) -> str:
     done = len(sweep.told)
     trials = counted(sweep.count, "trial")
     what = f"{done:,} of {trials} done" if done else trials
-    return f"Sweep {sweep.id}: {sweep.dataset}, preset {sweep.preset}, {what} by {sweep.metric}"
+    return (
+        f"Sweep {sweep.id}: {sweep.dataset}, preset {sweep.preset}, {what}, compared by "
+        f"{sweep.metric}"
+    )
 
 
 def ended_parts(sweep: Sweep, trial: Trial, best: Trial | None) -> list[str]:

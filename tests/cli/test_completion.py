@@ -12,6 +12,7 @@ from completion_table import COMPLETED, make_project
 from registry_core.cli import completion
 from registry_core.cli.app import session
 from registry_core.cli.completion import answer, split
+from registry_core.store import Store
 
 DOCS = Path(__file__).parents[2] / "docs" / "completion.md"
 
@@ -143,6 +144,16 @@ def test_an_alias_on_an_old_version_is_offered(project):
     _, items = answer("mlreg show flowers@")
     assert items[0][0] == "flowers@production"
     assert len(items) == 53
+
+
+def test_the_ids_of_sweeps_are_offered_where_a_sweep_can_be_shown(project):
+    """As the first word; the second one is of a version."""
+    from sweep_helpers import keep, made_sweep
+
+    (sweep,) = keep(Store(project / "registry"), made_sweep(3))
+    for line in ("mlreg show 2026", "mlreg report 2026"):
+        assert [word for word, *_ in answer(line)[1]] == [sweep]
+    assert answer("mlreg show flowers 2026")[1] == answer("mlreg compare 2026")[1] == []
 
 
 def test_a_plugin_that_fails_completes_nothing(project):

@@ -63,6 +63,7 @@ def test_what_only_shows_imports_neither_tensorflow_nor_pydantic(project):
     lines = [
         "list",
         "list cifar10",
+        "sweeps --json",
         "verify",
         "compare cifar10@1 cifar10@2",
         "report cifar10@1 --json",

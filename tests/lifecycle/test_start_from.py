@@ -113,6 +113,7 @@ def test_a_resumed_run_has_the_same_weights_and_needs_no_parent(project):
     assert project.observer.warnings == []
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_run_without_a_usable_checkpoint_takes_the_weights_again(project, damaged):
     """Stopped before the first one, or it is damaged."""
@@ -204,6 +205,7 @@ def test_measuring_again_asks_for_no_parent(project):
     assert project.evaluate(version, recorded=odd).version.ref == "flowers@1"
 
 
+@pytest.mark.gate
 def test_a_worker_without_the_registry_starts_from_files_that_were_sent(project):
     """Its specification says their digests, and a file that was changed is refused."""
     spec = spec_from(project, project.run())

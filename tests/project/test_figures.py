@@ -120,3 +120,23 @@ def test_a_benchmarks_own_work_is_not_counted_as_load(monkeypatch):
     assert load.shares()["others_share"] < 0.02
     others[0] = 1.0
     assert load.shares()["others_share"] > 0.5
+
+
+def test_each_tuners_line_says_what_kills_cost_it(tmp_path):
+    """One that could not be resumed has its line too."""
+    cost = {"wall_seconds": 60.0, "wall_overhead_a_trial": 0.2, "cpu_overhead_a_trial": 0.3}
+    killed = {"resumed": "a command", "kills": 3, "ended_before_a_kill": 15, "trials_missing": 0}
+    killed |= {"trials_again": 2, "epochs_in_vain": 12, "same_values": 18}
+    rows = [
+        {"side": "bare loop", "wall_seconds": 50.0},
+        {"side": "mlreg sweep", "version": "1", **cost, **killed},
+        {"side": "Other", "version": "2.0", **cost, "resumed": "hand", "kills": 1, "failed": "no"},
+    ]
+    write(tmp_path, "tuners", QUIET, rows, trials=50, killed_trials=20, kills=3)
+    written = table.table(tmp_path)
+    assert (
+        "| overhead of a trial of 1 s, 50 trials one after another | 0.2 s, CPU 0.3 s |" in written
+    )
+    assert "| 0.2 s, CPU 0.3 s: Other 2.0 |" in written
+    assert "0 of 15 ended trials missing, 2 trained again; 12 epochs in vain; 18 of 20" in written
+    assert "| not resumed after kill 1: Other, hand |" in written

@@ -51,6 +51,19 @@ def test_the_best_so_far_falls_where_lower_is_better():
     assert list(chart.series[0].values) == sorted(chart.series[0].values, reverse=True)
 
 
+def test_the_curves_are_those_of_the_best_trial_and_the_pruned_ones():
+    """Also of a trial that was pruned after its first epoch; without pruned ones the best few."""
+    sweep = made_sweep()
+    early = replace(sweep.trials[4], epochs=sweep.trials[4].epochs[:1])
+    chart = blocks(build_sweep_report(sweep.with_trial(early)), LineChart)[1]
+    assert [each.name for each in chart.series] == [
+        *("trial 5, best", "trial 4, pruned", "trial 9, pruned")
+    ]
+    assert chart.series[1].values[1:] == (None, None, None)
+    whole = made_sweep(trials=[each for each in sweep.trials if each.state == "complete"])
+    assert len(blocks(build_sweep_report(whole), LineChart)[1].series) == 6
+
+
 def test_parallel_coordinates_have_an_axis_for_each_setting_and_the_value():
     """The best quarter is emphasized, the best most; a pruned trial ends before the value."""
     sweep = made_sweep()
@@ -105,13 +118,14 @@ def test_the_table_has_every_trial_the_best_first():
 
 
 def test_the_winner_its_rank_and_the_optimism_are_in_the_summary():
-    """And the versions that confirm it, with the mean of all."""
+    """And the versions that confirm it, with their mean: without the winner, which was chosen."""
     facts = dict(facts_of(registered_sweep()))
     assert facts["registered"] == "flowers@4, of trial 5, rank 1 of 9"
     assert facts["optimism"] == "validation looks 0.0122 better than the test split"
     assert facts["data"] == "5,000 validation examples; no trial reads the test split"
     said, table = section(build_sweep_report(registered_sweep()), "Confirmation").blocks
-    assert said.text.endswith("test_accuracy: 0.5500 ± 0.0100, n = 3.")
+    expected = "The winner's settings with 2 other seeds: test_accuracy 0.5500 ± 0.0141."
+    assert said.text == expected
     assert [row[0] for row in table.rows] == ["flowers@4", "flowers@5", "flowers@6"]
 
 
@@ -144,8 +158,29 @@ def test_what_is_typed_next_depends_on_the_state():
     assert next_steps(made_sweep())[0][1] == "mlreg sweep ab12cd34 --register best"
     assert [command for _, command in next_steps(registered_sweep())] == [
         "mlreg show flowers@4",
+        "mlreg promote flowers@5 production --group",
         "mlreg sweep ab12cd34 --register 3",
     ]
+
+
+def test_every_trial_that_was_registered_has_its_version():
+    """Not the winner alone: another trial can be registered later."""
+    sweep = registered_sweep()
+    other = replace(sweep.ranked[1], version="flowers@7")
+    found = sweep.with_trial(other)
+    assert dict(facts_of(found))["also registered"] == f"flowers@7, of trial {other.number}"
+    (table,) = section(build_sweep_report(found), "Trials").blocks
+    place = table.columns.index("version")
+    assert [row[place] for row in table.rows[:3]] == ["flowers@4", "flowers@7", None]
+    assert next_steps(found)[-1][1] == f"mlreg sweep ab12cd34 --register {sweep.ranked[2].number}"
+    (without,) = section(build_sweep_report(made_sweep()), "Trials").blocks
+    assert "version" not in without.columns
+
+
+def test_a_sweep_of_which_every_trial_failed_says_why_it_stopped():
+    """With the error of the last one."""
+    failed = made_sweep(trials=made_sweep().trials[6:7], state="stopped")
+    assert dict(facts_of(failed))["stopped because"].endswith("not a number in epoch 1.")
 
 
 def test_optimism_is_positive_where_validation_flatters():
@@ -163,6 +198,7 @@ def test_a_version_says_which_sweep_it_was_picked_from():
     assert evidence_line(evidence(rank=3, test_value=None)) == (
         "sweep ab12cd34: trial 7, rank 3 of 12 trials by val_accuracy (0.4812)"
     )
+    assert evidence_line(evidence(test_value=0.4812)).endswith("(0.4812; the same on test)")
     (found,) = sweep_section(ReportSource({"sweep": evidence()}))
     facts = dict(found.blocks[1].rows)
     assert facts["trials"] == "12: 9 complete, 2 pruned, 1 failed"

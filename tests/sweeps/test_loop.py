@@ -348,6 +348,9 @@ def test_another_trial_is_trained_again_to_be_registered(tmp_path):
     said = project.manifest(project.store.versions("flowers")[0])["sweep"]
     assert (said["trial"], said["rank"], said["value"]) == (second.number, 2, second.value)
     assert f"rank 2, of 6 trials of sweep {sweep.id}" in project.store.ledger()[0].reason
+    versions = {trial.number: trial.version for trial in again.trials if trial.version}
+    assert versions[second.number] == again.registered["version"]
+    assert versions[sweep.best.number] == sweep.registered["version"]
     with pytest.raises(UsageError, match="has no trial 17"):
         project.resume_sweep(register="17")
 

@@ -142,8 +142,8 @@ def test_off_a_terminal_a_trial_is_a_line():
     observer.say("Reading from the cache")
     reporter.trial_ended(FULL.trials[5], FULL.trials[5])
     assert written == [
-        "Sweep 20261126T130000Z-ab12cd34: flowers, preset quick, 5 of 12 trials done by "
-        "val_accuracy",
+        "Sweep 20261126T130000Z-ab12cd34: flowers, preset quick, 5 of 12 trials done, compared "
+        "by val_accuracy",
         "trial 5: Reading from the cache",
         " 6/12  trial 5  val_accuracy 0.5622, the best so far  learning_rate=0.001064 "
         "batch_size=128 dropout=0.4277  50.0 s",

@@ -157,6 +157,7 @@ def test_layers_without_names_are_found_by_the_attributes_that_hold_them(
     assert same(model.get_layer("block"), saved.get_layer("block"))
 
 
+@pytest.mark.gate
 def test_taking_weights_draws_no_random_number(training, keras, trainer, saved):
     """A run that is resumed takes none, and must draw the same numbers afterwards."""
     from registry_core.training.random_draws import random_states

@@ -10,10 +10,12 @@ from rich.text import Text
 from registry_core.formatting import duration, fraction
 from registry_core.reports.sweep_words import (
     by_value,
+    confirmation_line,
     facts_of,
     importance_note,
     last_value,
     range_of,
+    registered_as,
     value_at,
     value_of,
 )
@@ -117,12 +119,14 @@ def _show_settings(sweep: Sweep) -> None:
 
 def _show_trials(sweep: Sweep, trials: Sequence[Trial]) -> None:
     names = [*sweep.space]
+    versions = any(registered_as(sweep, trial) for trial in trials)
     table = new_table(
         key_column("trial"),
         key_column("state"),
         key_column("value"),
         *map(key_column, names),
         key_column("time"),
+        *([key_column("version")] if versions else []),
         blocks=True,
     )
     for trial in trials:
@@ -133,6 +137,7 @@ def _show_trials(sweep: Sweep, trials: Sequence[Trial]) -> None:
             safe_text("" if value is None else fraction(sweep.metric, value)),
             *(safe_text(value_of(trial.params.get(name, ""))) for name in names),
             safe_text(duration(trial.seconds) if trial.seconds else ""),
+            *([safe_text(registered_as(sweep, trial))] if versions else []),
         )
     console = stdout()
     console.print(table)
@@ -146,14 +151,18 @@ def _show_confirmations(sweep: Sweep) -> None:
         return
     metric = f"test_{sweep.metric.removeprefix('val_')}"
     members = [*([sweep.registered] if sweep.registered else []), *sweep.confirmations]
-    table = new_table(key_column("confirmed by"), key_column(sweep.metric), key_column(metric))
+    table = new_table(
+        key_column("version"), key_column("seed"), key_column(sweep.metric), key_column(metric)
+    )
     for each in members:
         values = ((sweep.metric, each.get("value")), (metric, each.get("test")))
         cells = ["" if value is None else fraction(name, value) for name, value in values]
-        table.add_row(safe_text(each["version"]), *map(safe_text, cells))
+        seed = each.get("seed", f"{sweep.config.get('seed', '')}, the winner")
+        table.add_row(safe_text(each["version"]), safe_text(seed), *map(safe_text, cells))
     console = stdout()
     console.print()
     console.print(table)
+    console.print(safe_text(confirmation_line(sweep)))
 
 
 def _state(state: str, epochs: int = 0) -> Text:
