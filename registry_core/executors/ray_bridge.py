@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import registry_core
-from registry_core.errors import PluginError, StorageError, one_line
-from registry_core.executors.messages import error_to_json
+from registry_core.errors import IntegrityError, PluginError, StorageError, one_line
+from registry_core.executors.messages import check_name, error_to_json
 from registry_core.executors.ray_actor import RelayActor
 from registry_core.executors.worker import die_with
 
@@ -164,7 +164,7 @@ class Bridge:
                         if self._actors.pop(job["id"], None) is not None:
                             self._leave(actor, good=ending == "finished")
                     self._say(*identity, said["kind"], said["data"], files)
-        except (PluginError, StorageError) as error:
+        except (IntegrityError, PluginError, StorageError) as error:
             self._say(*identity, "failed", {"error": error_to_json(error)})
         except BaseException as error:
             if self._actors.pop(job["id"], None) is not None and actor is not None:
@@ -224,7 +224,7 @@ class Bridge:
         """Copy the files of an event to this machine."""
         found = {}
         for path, file in said["files"].items():
-            target = folder / path
+            target = folder / check_name(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as stream:
                 while stream.tell() < said["sizes"][path]:
