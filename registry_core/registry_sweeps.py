@@ -33,7 +33,8 @@ class RegistrySweeper(RegistryRunner):
     ) -> Sweep:
         """What `sweep` would search with the same arguments, before it looks at the data."""
         from registry_core.running import runner
-        from registry_core.sweeping import SweepChoices, plan_sweep
+        from registry_core.sweeping import plan_sweep
+        from registry_core.sweeps.choices import SweepChoices
 
         chosen = SweepChoices(overrides, **choices)
         with runner(self.store, self.settings) as ready:
@@ -72,7 +73,8 @@ class RegistrySweeper(RegistryRunner):
             MlregError: its class says what is at fault; what was tried before is kept.
         """
         from registry_core.running import runner
-        from registry_core.sweeping import SweepChoices, Watchers, plan_sweep, start_sweep
+        from registry_core.sweeping import Watchers, plan_sweep, start_sweep
+        from registry_core.sweeps.choices import SweepChoices
 
         chosen = SweepChoices(overrides, **choices)
         with runner(self.store, self.settings, None, interrupts) as ready:

@@ -6,7 +6,6 @@ is trained. How a sweep goes is in `registry_core.sweeps`.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import UsageError
-from registry_core.executors.interface import HERE, Placement
-from registry_core.formatting import as_typed, counted
+from registry_core.executors.interface import Placement
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.spec import RunSpec, spec_from_preset, spec_from_record
@@ -29,6 +27,14 @@ from registry_core.rules import direction_of
 from registry_core.running import Runner
 from registry_core.store.clock import utc_now
 from registry_core.sweeps.ask import check_sampler
+from registry_core.sweeps.choices import (
+    DEFAULT_TRIALS,
+    MOST_TRIALS,
+    SweepChoices,
+    TypedSweep,
+    check_numbers,
+    metric_and_direction,
+)
 from registry_core.sweeps.interface import SilentSweepObserver, SweepObserver
 from registry_core.sweeps.loop import SweepLoop
 from registry_core.sweeps.one_after_another import OneAfterAnother
@@ -38,43 +44,10 @@ from registry_core.sweeps.state import SweepState, create_sweep, reopen_sweep
 from registry_core.sweeps.winner import ObserveRun, Winner, check_complete
 from registry_core.types import Observer
 
-# More trials than this are a typing error: at a minute each they take a week.
-MOST_TRIALS = 10_000
-DEFAULT_TRIALS = 20
-
 # Gives what runs the trials of a sweep.
 MakeRunner = Callable[
     [Sweep, RunContext, Callable[[int], Observer]], AbstractContextManager[TrialRunner]
 ]
-
-
-@dataclass(frozen=True)
-class SweepChoices:
-    """What a user chooses of a sweep.
-
-    Args:
-        overrides: key -> what `-p` has: a value, a range, choices.
-        trials: how many; None is every combination of a grid, or 20.
-        sampler: `tpe`, `random` or `grid`.
-        metric: such as `val_loss`, or `val_score:max`; empty takes the task's objective.
-        prune: `median` or `hyperband`; None prunes nothing.
-        minutes: after which no new trial begins.
-        register: `best`, `none` or the number of a trial.
-        confirm: with how many other seeds the winner is trained.
-        placement: where trials run, how many at a time, and what each gets.
-        named: its name in plugins.toml.
-    """
-
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    trials: int | None = None
-    sampler: str = "tpe"
-    metric: str = ""
-    prune: str | None = None
-    minutes: float | None = None
-    register: str = "best"
-    confirm: int = 0
-    placement: Placement = HERE
-    named: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,43 +58,17 @@ class PlannedSweep:
         spec: of a run with the settings that no trial changes.
         plugins: run it.
         sweep: without its data, and without its metric unless that was chosen.
-        choices: of the user.
-        preset: as it was chosen.
-        name: as it was chosen.
-        data_dir: as it was chosen.
+        typed: what asked for it.
     """
 
     spec: RunSpec
     plugins: PluginSet
     sweep: Sweep
-    choices: SweepChoices
-    preset: str | None
-    name: str | None
-    data_dir: Path | None
+    typed: TypedSweep
 
     def command(self, without: Sequence[str] = ()) -> str:
-        """The command line that asks for it, without some of its options.
-
-        Of a named sweep, this is what plugins.toml and the command line said together.
-        """
-        chosen = self.choices
-        words = ["mlreg", "sweep", self.sweep.dataset]
-        for option, value in (("preset", self.preset), ("name", self.name)):
-            words += [f"--{option}", value] if value else []
-        words += ["--data-dir", str(self.data_dir)] if self.data_dir else []
-        for key, value in chosen.overrides.items():
-            text = ",".join(map(as_typed, value)) if isinstance(value, list) else as_typed(value)
-            words += ["-p", f"{key}={text}"]
-        usual = SweepChoices()
-        for option in ("trials", "sampler", "metric", "prune", "minutes", "register", "confirm"):
-            value = getattr(chosen, option)
-            if option not in without and value != getattr(usual, option):
-                words += [f"--{option}", str(value)]
-        for option in ("on", "parallel", "cpus", "gpus", "stall_minutes"):
-            value = getattr(chosen.placement, option)
-            if value != getattr(HERE, option):
-                words += [f"--{option.replace('_', '-')}", str(value)]
-        return shlex.join(words)
+        """The command line that asks for it, without some of its options."""
+        return self.typed.command(without)
 
 
 @dataclass(frozen=True)
@@ -146,6 +93,18 @@ def plan_sweep(
         UsageError: a value, an option or a combination of them is not possible.
     """
     choices = replace(choices, register=str(choices.register))
+    typed = TypedSweep(dataset, preset, name, data_dir, choices)
+    try:
+        return _planned(ready, typed)
+    except UsageError as error:
+        if error.command.startswith("-"):
+            error.command = typed.corrected(error.command)
+        raise
+
+
+def _planned(ready: Runner, typed: TypedSweep) -> PlannedSweep:
+    dataset, preset, choices = typed.dataset, typed.preset, typed.choices
+    name, data_dir = typed.name, typed.data_dir
     plugins = KnownPlugins(ready.settings).load(dataset)
     preset_spec = spec_from_preset(plugins, preset, None, name, data_dir)
     space, fixed = parse_space(preset_spec.config, choices.overrides)
@@ -153,7 +112,7 @@ def plan_sweep(
         raise UsageError(
             "Nothing is searched: no setting has a range or a list of choices.",
             "A range is written 1e-4..1e-2:log, choices 32,64,128.",
-            f"mlreg sweep {dataset} -p batch_size=16,32,64",
+            "-p batch_size=16,32,64",
         )
     spec = spec_from_preset(plugins, preset, fixed, name, data_dir)
     sampler, pruner = choices.sampler, choices.prune
@@ -162,8 +121,8 @@ def plan_sweep(
     count = choices.trials
     if count is None:
         count = every if sampler == "grid" and every else min(DEFAULT_TRIALS, every or MOST_TRIALS)
-    _check_numbers(choices, count)
-    metric, direction = _metric_and_direction(choices.metric)
+    check_numbers(choices, count)
+    metric, direction = metric_and_direction(choices.metric)
     cpus, gpus = _resources(choices.placement, count)
     sweep = Sweep(
         id="",
@@ -192,7 +151,7 @@ def plan_sweep(
         data_dir=None if spec.data_dir is None else str(spec.data_dir),
         name=choices.named,
     )
-    return PlannedSweep(spec, plugins, sweep, choices, preset, name, data_dir)
+    return PlannedSweep(spec, plugins, sweep, typed)
 
 
 def start_sweep(
@@ -373,62 +332,6 @@ def _run_one(
 
 
 # --- what is checked ----------------------------------------------------------------------------
-
-
-def _check_numbers(choices: SweepChoices, count: int) -> None:
-    if not 1 <= count <= MOST_TRIALS:
-        raise UsageError(
-            f"--trials {count:,} is not possible.", f"A sweep has 1 to {MOST_TRIALS:,} trials."
-        )
-    placement = choices.placement
-    if placement.parallel is not None and placement.parallel < 1:
-        raise UsageError(f"--parallel {placement.parallel} is too few.", "At least 1.")
-    if placement.on != "local" and placement.parallel is None:
-        raise UsageError(
-            f"--on {placement.on} needs to know how many trials run at a time.",
-            "What a trial tries follows from those that ended before it began.",
-            f"--on {placement.on} --parallel 4",
-        )
-    if choices.minutes is not None and not choices.minutes > 0:
-        raise UsageError(f"--minutes {choices.minutes:g} is too few.", "Name a number above 0.")
-    if choices.confirm < 0:
-        raise UsageError(f"--confirm {choices.confirm} is too few.", "0 trains no other seed.")
-    register = choices.register
-    if register not in ("best", "none") and not register.isdigit():
-        raise UsageError(
-            f"--register {register} is not possible.",
-            "It is best, none, or the number of a trial.",
-        )
-    if register.isdigit() and int(register) >= count:
-        raise UsageError(
-            f"--register {register} names none of the {counted(count, 'trial')}.",
-            f"They are numbered from 0 to {count - 1}.",
-        )
-    if choices.confirm and register == "none":
-        raise UsageError(
-            "--confirm needs a winner, and --register none registers none.",
-            "Leave one of them out.",
-        )
-
-
-def _metric_and_direction(text: str) -> tuple[str, str]:
-    """The metric and its direction, as far as they were chosen; empty for what was not."""
-    metric, _, direction = text.partition(":")
-    if metric.startswith("test_"):
-        raise UsageError(
-            f"A sweep cannot go by {metric}: it never looks at the test split.",
-            "Name a metric of the validation split.",
-            f"--metric val_{metric.removeprefix('test_')}",
-        )
-    if direction not in ("", "max", "min"):
-        raise UsageError(
-            f"--metric {text}: '{direction}' is no direction.",
-            "It is max if more is better, min if less is.",
-            f"--metric {metric}:max",
-        )
-    if metric and not metric.startswith("val_"):
-        metric = f"val_{metric}"
-    return metric, {"": "", "max": MAXIMIZE, "min": MINIMIZE}[direction]
 
 
 def _with_metric(planned: PlannedSweep, known: TrialMetrics, splits: Mapping[str, Any]) -> Sweep:

@@ -84,7 +84,7 @@ def runs(
     elif quiet:
         output.print_references(each.run.id for each in found.unfinished)
     elif found.unfinished or found.finished:
-        show_runs([(each.run, str(each)) for each in found.unfinished], found.finished, wide)
+        show_runs(found.unfinished, found.finished, wide)
         if found.next:
             output.print_hint(f"More: mlreg runs --limit {10 * (limit or ROWS)}")
     else:

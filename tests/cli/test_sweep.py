@@ -48,7 +48,10 @@ def test_a_sweep_prints_its_trials_and_its_winner(project):
         "Registered flowers@1, trial 0, best of 2 trials: units=4, val_accuracy 0.8333, "
         "test_accuracy 0.8333\n"
     )
-    assert f"Sweep {sweep_id}: flowers, preset baseline, 2 trials by val_accuracy" in done.stderr
+    assert (
+        f"Sweep {sweep_id}: flowers, preset baseline, 2 trials, compared by val_accuracy"
+        in done.stderr
+    )
     assert "trial 1  val_accuracy 0.8333" in done.stderr
     again = faked("sweep", sweep_id[-8:], "--register", "1", "--json", cwd=project)
     assert again.json["version"]["ref"] == "flowers@2"
