@@ -89,6 +89,7 @@ class RegistrySweeper(RegistryRunner):
         interrupts: StopRequest | None = None,
         register: str | None = None,
         confirm: int | None = None,
+        on: str | None = None,
     ) -> Sweep:
         """Resume a sweep: it ends as if it had never been stopped.
 
@@ -98,6 +99,7 @@ class RegistrySweeper(RegistryRunner):
             interrupts: as for `sweep`.
             register: `best`, `none` or the number of a trial, in place of what was asked for.
             confirm: with how many other seeds the winner is trained, in place of that.
+            on: where trials run, in place of where they ran; `local`, or a Ray cluster.
 
         Raises:
             UsageError: no sweep has that name, or more than one; or a trial is not complete.
@@ -111,7 +113,7 @@ class RegistrySweeper(RegistryRunner):
         found = find_sweep(self.store, sweep)
         with runner(self.store, self.settings, None, interrupts) as ready:
             return resume_sweep(
-                ready, found.id, watchers or Watchers(), register=register, confirm=confirm
+                ready, found.id, watchers or Watchers(), register=register, confirm=confirm, on=on
             )
 
     def register_trial(

@@ -34,6 +34,7 @@ from registry_core.sweeps.choices import (
     SweepChoices,
     TypedSweep,
     check_numbers,
+    check_place,
     metric_and_direction,
 )
 from registry_core.sweeps.interface import SilentSweepObserver, SweepObserver
@@ -188,6 +189,7 @@ def resume_sweep(
     make_runner: MakeRunner | None = None,
     register: str | None = None,
     confirm: int | None = None,
+    on: str | None = None,
 ) -> Sweep:
     """Go on with a sweep where it was stopped.
 
@@ -198,6 +200,7 @@ def resume_sweep(
         make_runner: as for `start_sweep`.
         register: registers this in place of what was asked for; None leaves it.
         confirm: the same for the number of other seeds.
+        on: the same for where trials run; the values that they try stay the same.
 
     Raises:
         UsageError: there is no such sweep, or nothing is left to do.
@@ -213,7 +216,8 @@ def resume_sweep(
             check_complete(sweep, int(register))
         check_sampler(sweep.space, sweep.sampler, sweep.pruner)
         require_keras()
-        changes = {"register": register, "confirm": confirm}
+        check_place(on or sweep.executor)
+        changes = {"register": register, "confirm": confirm, "executor": on}
         state.change(state="running", **{k: v for k, v in changes.items() if v is not None})
         return _go_on(ready, state, spec, ready.context_of(plugins), watchers, make_runner)
 

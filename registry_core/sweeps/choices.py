@@ -111,12 +111,7 @@ def check_numbers(choices: SweepChoices, count: int) -> None:
     placement = choices.placement
     if placement.parallel is not None and placement.parallel < 1:
         raise UsageError(f"--parallel {placement.parallel} is too few.", "At least 1.")
-    if not re.fullmatch(r"local|ray|(ray://)?\S+:\d+", placement.on):
-        raise UsageError(
-            f"--on {placement.on} is no place to run.",
-            "It is local, ray, ray://HOST:PORT or HOST:PORT.",
-            "--on local",
-        )
+    check_place(placement.on)
     if placement.on != "local" and placement.parallel is None:
         raise UsageError(
             f"--on {placement.on} needs to know how many trials run at a time.",
@@ -169,3 +164,13 @@ def metric_and_direction(text: str) -> tuple[str, str]:
     if metric and not metric.startswith("val_"):
         metric = f"val_{metric}"
     return metric, {"": "", "max": MAXIMIZE, "min": MINIMIZE}[direction]
+
+
+def check_place(on: str) -> None:
+    """Refuse what is no place for trials to run; UsageError names what is."""
+    if not re.fullmatch(r"local|ray|(ray://)?\S+:\d+", on):
+        raise UsageError(
+            f"--on {on} is no place to run.",
+            "It is local, ray, ray://HOST:PORT or HOST:PORT.",
+            "--on local",
+        )
