@@ -139,7 +139,7 @@ TABLES = {
         ["cifar10@12"],
     ),
     "runs": (
-        lambda: (show_runs, [RunProgress(STOPPED, 1, 120)], [version()]),
+        lambda: (show_runs, [RunProgress(STOPPED)], [version()]),
         ["0123abcd"],
     ),
     "history": (lambda: (show_history, [row(), row(action="refused")]), ["cifar10@12"]),
