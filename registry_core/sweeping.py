@@ -6,6 +6,7 @@ is trained. How a sweep goes is in `registry_core.sweeps`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from registry_core.errors import UsageError
+from registry_core.errors import Interrupted, UsageError
 from registry_core.executors.interface import Placement
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.context import RunContext
@@ -97,8 +98,10 @@ def plan_sweep(
     try:
         return _planned(ready, typed)
     except UsageError as error:
-        if error.command.startswith("-"):
-            error.command = typed.corrected(error.command)
+        preset_named = re.fullmatch(r"mlreg run \S+ (--preset \S+)", error.command)
+        fragment = preset_named[1] if preset_named else error.command
+        if fragment.startswith("-"):
+            error.command = typed.corrected(fragment)
         raise
 
 
@@ -130,7 +133,7 @@ def _planned(ready: Runner, typed: TypedSweep) -> PlannedSweep:
         dataset=dataset,
         preset=spec.preset,
         created=utc_now(),
-        state="running",
+        state="planned",
         config=spec.config.values(),
         space=space,
         metric=metric,
@@ -173,7 +176,7 @@ def start_sweep(
     ready.interrupts.outcome = "Nothing was tried."
     watchers.sweep.say("Looking at the data, and at what the model measures")
     splits, metrics = describe_for_sweep(spec, context, planned.command())
-    sweep = _with_metric(planned, metrics, splits)
+    sweep = replace(_with_metric(planned, metrics, splits), state="running")
     with create_sweep(ready.store, sweep) as state:
         return _go_on(ready, state, spec, context, watchers, make_runner)
 
@@ -223,42 +226,51 @@ def _go_on(
     watchers: Watchers,
     make_runner: MakeRunner | None,
 ) -> Sweep:
-    short = state.sweep.id[-8:]
-    ready.interrupts.outcome = (
-        f"What it tried is kept, and nothing was registered; `mlreg resume {short}` resumes it."
-    )
+    ready.interrupts.outcome = _outcome(state.sweep)
     watchers.sweep.sweep_started(state.sweep)
 
     def observe(number: int) -> Observer:
         return watchers.sweep.trial_started(state.trial(number))
 
-    make = make_runner or _placed(ready)
-    with make(state.sweep, context, observe) as runner:
-        SweepLoop(state, ready.store, spec, runner, watchers.sweep).run()
-        _weigh(state)
-        winner = Winner(
-            state,
-            ready.store,
-            spec,
-            context,
-            runner,
-            watchers.sweep,
-            watchers.run or (lambda what: nullcontext(ready.observer)),
-            partial(_run_one, ready, context),
-        )
-        number = _to_register(state.sweep)
-        if number is not None:
-            ready.interrupts.outcome = (
-                f"The trials are done; `mlreg resume {short}` registers the winner."
+    try:
+        make = make_runner or _placed(ready)
+        with make(state.sweep, context, observe) as runner:
+            SweepLoop(state, ready.store, spec, runner, watchers.sweep).run()
+            _weigh(state)
+            winner = Winner(
+                state,
+                ready.store,
+                spec,
+                context,
+                runner,
+                watchers.sweep,
+                watchers.run or (lambda what: nullcontext(ready.observer)),
+                partial(_run_one, ready, context),
             )
-            version = winner.register(number)
-            if state.sweep.confirm:
-                ready.interrupts.outcome = (
-                    f"{version.ref} is registered; `mlreg resume {short}` trains the other seeds."
-                )
-                winner.confirm(number, state.sweep.confirm)
+            number = _to_register(state.sweep)
+            if number is not None:
+                winner.register(number)
+                if state.sweep.confirm:
+                    winner.confirm(number, state.sweep.confirm)
+    except Interrupted as interruption:
+        # a run inside has said how to resume itself alone
+        interruption.outcome = _outcome(state.sweep)
+        raise
     state.change(state="complete")
     return state.sweep
+
+
+def _outcome(sweep: Sweep) -> str:
+    """What is left of a sweep that is stopped here, and how it goes on."""
+    short = sweep.id[-8:]
+    if len(sweep.told) < len(sweep.trials) or (len(sweep.told) < sweep.count and not sweep.stopped):
+        return (
+            f"What it tried is kept, and nothing was registered; `mlreg resume {short}` resumes it."
+        )
+    if sweep.registered is None:
+        return f"The trials are done; `mlreg resume {short}` registers the winner."
+    version = sweep.registered["version"]
+    return f"{version} is registered; `mlreg resume {short}` does what is left."
 
 
 def _to_register(sweep: Sweep) -> int | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -158,8 +161,10 @@ def sweep(
         "data_dir": data_dir,
         **chosen,
     }
+    with _place_of_mistakes(registry, what if named else ""):
+        planned = registry.plan_sweep(dataset, preset, **arguments)
     if dry_run:
-        _show_plan(registry.plan_sweep(dataset, preset, **arguments), as_json)
+        _show_plan(planned, as_json)
         return
     from registry_core.process.interrupts import stop_on_signals
     from registry_core.sweeping import Watchers
@@ -214,11 +219,28 @@ def _is_sweep(registry: Registry, name: str) -> bool:
     return not is_plugin and registry.find_sweep(name) is not None
 
 
+@contextmanager
+def _place_of_mistakes(registry: Registry, name: str) -> Iterator[None]:
+    """Say of a mistake in a named sweep where it is written; an empty name says nothing."""
+    try:
+        yield
+    except UsageError as error:
+        if name:
+            error.what = f"[sweep.{name}] of {registry.settings.file}: {error.what}"
+        raise
+
+
 def _check_known(registry: Registry, name: str) -> None:
     """Refuse a word that names neither a plugin, nor a sweep, with those that there are."""
     from registry_core.plugins.manager import KnownPlugins
 
     sweeps, plugins = registry.settings.sweeps, KnownPlugins(registry.settings).datasets
+    if name in sweeps and name in plugins:
+        raise UsageError(
+            f"'{name}' is a plugin, and a sweep of plugins.toml.",
+            f"Give the sweep another name than [sweep.{name}].",
+            "mlreg plugins list",
+        )
     if name in sweeps or name in plugins:
         return
     if _ID.fullmatch(name):
@@ -226,7 +248,9 @@ def _check_known(registry: Registry, name: str) -> None:
     known = f"Plugins: {', '.join(plugins) or 'none'}."
     if sweeps:
         known += f" Sweeps of plugins.toml: {', '.join(sweeps)}."
-    raise UsageError(f"No plugin or sweep '{name}'.", known, "mlreg plugins list")
+    near = difflib.get_close_matches(name, [*sweeps, *plugins], n=1)
+    meant = f" Did you mean '{near[0]}'?" if near else ""
+    raise UsageError(f"No plugin or sweep '{name}'.", f"{known}{meant}", "mlreg plugins list")
 
 
 def _register_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from registry_core.errors import UsageError
 from registry_core.formatting import as_typed, counted, fraction
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ def resume_and_show(
     from registry_core.sweeping import Watchers
     from registry_core.terminal.sweep_view import sweep_progress
 
+    found = registry.sweep_record(sweep_id)
+    if found.state == "complete" and found.stopped != "failed" and not changes:
+        short, left = found.id[-8:], found.registered is None and found.best is not None
+        raise UsageError(
+            f"Nothing to resume: the sweep {found.id} is complete.",
+            "Its best trial can be registered." if left else "Its trials and versions are shown.",
+            f"mlreg sweep {short} --register best" if left else f"mlreg show {short}",
+        )
     before = {version.ref for version in registry.newest_versions(_LOOKED_AT)}
     with stop_on_signals() as interrupts, sweep_progress(quiet) as progress:
         done = registry.resume_sweep(

@@ -71,7 +71,7 @@ class TypedSweep:
         chosen, usual = self.choices, SweepChoices()
         words = ["mlreg", "sweep", self.dataset]
         for option, value in (("preset", self.preset), ("name", self.name)):
-            words += [f"--{option}", value] if value else []
+            words += [f"--{option}", value] if value and option not in without else []
         words += ["--data-dir", str(self.data_dir)] if self.data_dir else []
         for key, value in chosen.overrides.items():
             text = ",".join(map(as_typed, value)) if isinstance(value, list) else as_typed(value)
