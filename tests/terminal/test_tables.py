@@ -114,7 +114,7 @@ MANIFEST = {
     "config": {f"setting_{number}": number for number in range(30)},
     "epoch_seconds": [1.0],
 }
-RECORD = {"model": "cifar10", "preset": "baseline", "config": {"seed": 1}}
+RECORD = {"model": "cifar10", "preset": "baseline", "config": {"epochs": 3, "seed": 1}}
 STOPPED = UnfinishedRun(RUN, RECORD, process=None, checkpoint=None)
 PLUGIN = {
     "name": "cifar10",
@@ -139,7 +139,7 @@ TABLES = {
         ["cifar10@12"],
     ),
     "runs": (
-        lambda: (show_runs, [RunProgress(STOPPED)], [version()]),
+        lambda: (show_runs, [RunProgress(STOPPED, 1, 120)], [version()]),
         ["0123abcd"],
     ),
     "history": (lambda: (show_history, [row(), row(action="refused")]), ["cifar10@12"]),
