@@ -25,6 +25,7 @@ _CHUNK = 4 << 20
 _POLL_SECONDS = 0.5
 _MOST_CALLS_SECONDS = 60.0
 _SECONDS_BETWEEN_SIGNS = 20.0
+_SECONDS_TO_TIDY = 5.0
 _OBJECT_STORE_BYTES = 256 << 20
 _ENDINGS = ("finished", "failed", "stopped", "lost")
 
@@ -123,7 +124,11 @@ class Bridge:
         """End every worker, and leave the cluster."""
         import ray
 
-        for actor in [*self._actors.values(), *self._idle]:
+        actors = [*self._actors.values(), *self._idle]
+        with suppress(Exception):  # Ray ends what an actor started, before it can tidy up
+            ends = [actor.end.remote() for actor in actors]
+            ray.wait(ends, num_returns=len(ends), timeout=_SECONDS_TO_TIDY)
+        for actor in actors:
             _kill(actor)
         ray.shutdown()
 
