@@ -33,7 +33,8 @@ class RegistrySweeper(RegistryRunner):
     ) -> Sweep:
         """What `sweep` would search with the same arguments, before it looks at the data."""
         from registry_core.running import runner
-        from registry_core.sweeping import SweepChoices, plan_sweep
+        from registry_core.sweeping import plan_sweep
+        from registry_core.sweeps.choices import SweepChoices
 
         chosen = SweepChoices(overrides, **choices)
         with runner(self.store, self.settings) as ready:
@@ -72,7 +73,8 @@ class RegistrySweeper(RegistryRunner):
             MlregError: its class says what is at fault; what was tried before is kept.
         """
         from registry_core.running import runner
-        from registry_core.sweeping import SweepChoices, Watchers, plan_sweep, start_sweep
+        from registry_core.sweeping import Watchers, plan_sweep, start_sweep
+        from registry_core.sweeps.choices import SweepChoices
 
         chosen = SweepChoices(overrides, **choices)
         with runner(self.store, self.settings, None, interrupts) as ready:
@@ -87,6 +89,7 @@ class RegistrySweeper(RegistryRunner):
         interrupts: StopRequest | None = None,
         register: str | None = None,
         confirm: int | None = None,
+        on: str | None = None,
     ) -> Sweep:
         """Resume a sweep: it ends as if it had never been stopped.
 
@@ -96,6 +99,7 @@ class RegistrySweeper(RegistryRunner):
             interrupts: as for `sweep`.
             register: `best`, `none` or the number of a trial, in place of what was asked for.
             confirm: with how many other seeds the winner is trained, in place of that.
+            on: where trials run, in place of where they ran; `local`, or a Ray cluster.
 
         Raises:
             UsageError: no sweep has that name, or more than one; or a trial is not complete.
@@ -109,7 +113,7 @@ class RegistrySweeper(RegistryRunner):
         found = find_sweep(self.store, sweep)
         with runner(self.store, self.settings, None, interrupts) as ready:
             return resume_sweep(
-                ready, found.id, watchers or Watchers(), register=register, confirm=confirm
+                ready, found.id, watchers or Watchers(), register=register, confirm=confirm, on=on
             )
 
     def register_trial(

@@ -6,7 +6,7 @@ is trained. How a sweep goes is in `registry_core.sweeps`.
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from registry_core.errors import UsageError
-from registry_core.executors.interface import HERE, Placement
-from registry_core.formatting import as_typed, counted
+from registry_core.errors import Interrupted, UsageError
+from registry_core.executors.interface import Placement
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.spec import RunSpec, spec_from_preset, spec_from_record
@@ -29,6 +28,15 @@ from registry_core.rules import direction_of
 from registry_core.running import Runner
 from registry_core.store.clock import utc_now
 from registry_core.sweeps.ask import check_sampler
+from registry_core.sweeps.choices import (
+    DEFAULT_TRIALS,
+    MOST_TRIALS,
+    SweepChoices,
+    TypedSweep,
+    check_numbers,
+    check_place,
+    metric_and_direction,
+)
 from registry_core.sweeps.interface import SilentSweepObserver, SweepObserver
 from registry_core.sweeps.loop import SweepLoop
 from registry_core.sweeps.one_after_another import OneAfterAnother
@@ -38,43 +46,10 @@ from registry_core.sweeps.state import SweepState, create_sweep, reopen_sweep
 from registry_core.sweeps.winner import ObserveRun, Winner, check_complete
 from registry_core.types import Observer
 
-# More trials than this are a typing error: at a minute each they take a week.
-MOST_TRIALS = 10_000
-DEFAULT_TRIALS = 20
-
 # Gives what runs the trials of a sweep.
 MakeRunner = Callable[
     [Sweep, RunContext, Callable[[int], Observer]], AbstractContextManager[TrialRunner]
 ]
-
-
-@dataclass(frozen=True)
-class SweepChoices:
-    """What a user chooses of a sweep.
-
-    Args:
-        overrides: key -> what `-p` has: a value, a range, choices.
-        trials: how many; None is every combination of a grid, or 20.
-        sampler: `tpe`, `random` or `grid`.
-        metric: such as `val_loss`, or `val_score:max`; empty takes the task's objective.
-        prune: `median` or `hyperband`; None prunes nothing.
-        minutes: after which no new trial begins.
-        register: `best`, `none` or the number of a trial.
-        confirm: with how many other seeds the winner is trained.
-        placement: where trials run, how many at a time, and what each gets.
-        named: its name in plugins.toml.
-    """
-
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    trials: int | None = None
-    sampler: str = "tpe"
-    metric: str = ""
-    prune: str | None = None
-    minutes: float | None = None
-    register: str = "best"
-    confirm: int = 0
-    placement: Placement = HERE
-    named: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,43 +60,17 @@ class PlannedSweep:
         spec: of a run with the settings that no trial changes.
         plugins: run it.
         sweep: without its data, and without its metric unless that was chosen.
-        choices: of the user.
-        preset: as it was chosen.
-        name: as it was chosen.
-        data_dir: as it was chosen.
+        typed: what asked for it.
     """
 
     spec: RunSpec
     plugins: PluginSet
     sweep: Sweep
-    choices: SweepChoices
-    preset: str | None
-    name: str | None
-    data_dir: Path | None
+    typed: TypedSweep
 
     def command(self, without: Sequence[str] = ()) -> str:
-        """The command line that asks for it, without some of its options.
-
-        Of a named sweep, this is what plugins.toml and the command line said together.
-        """
-        chosen = self.choices
-        words = ["mlreg", "sweep", self.sweep.dataset]
-        for option, value in (("preset", self.preset), ("name", self.name)):
-            words += [f"--{option}", value] if value else []
-        words += ["--data-dir", str(self.data_dir)] if self.data_dir else []
-        for key, value in chosen.overrides.items():
-            text = ",".join(map(as_typed, value)) if isinstance(value, list) else as_typed(value)
-            words += ["-p", f"{key}={text}"]
-        usual = SweepChoices()
-        for option in ("trials", "sampler", "metric", "prune", "minutes", "register", "confirm"):
-            value = getattr(chosen, option)
-            if option not in without and value != getattr(usual, option):
-                words += [f"--{option}", str(value)]
-        for option in ("on", "parallel", "cpus", "gpus", "stall_minutes"):
-            value = getattr(chosen.placement, option)
-            if value != getattr(HERE, option):
-                words += [f"--{option.replace('_', '-')}", str(value)]
-        return shlex.join(words)
+        """The command line that asks for it, without some of its options."""
+        return self.typed.command(without)
 
 
 @dataclass(frozen=True)
@@ -146,6 +95,20 @@ def plan_sweep(
         UsageError: a value, an option or a combination of them is not possible.
     """
     choices = replace(choices, register=str(choices.register))
+    typed = TypedSweep(dataset, preset, name, data_dir, choices)
+    try:
+        return _planned(ready, typed)
+    except UsageError as error:
+        preset_named = re.fullmatch(r"mlreg run \S+ (--preset \S+)", error.command)
+        fragment = preset_named[1] if preset_named else error.command
+        if fragment.startswith("-"):
+            error.command = typed.corrected(fragment)
+        raise
+
+
+def _planned(ready: Runner, typed: TypedSweep) -> PlannedSweep:
+    dataset, preset, choices = typed.dataset, typed.preset, typed.choices
+    name, data_dir = typed.name, typed.data_dir
     plugins = KnownPlugins(ready.settings).load(dataset)
     preset_spec = spec_from_preset(plugins, preset, None, name, data_dir)
     space, fixed = parse_space(preset_spec.config, choices.overrides)
@@ -153,7 +116,7 @@ def plan_sweep(
         raise UsageError(
             "Nothing is searched: no setting has a range or a list of choices.",
             "A range is written 1e-4..1e-2:log, choices 32,64,128.",
-            f"mlreg sweep {dataset} -p batch_size=16,32,64",
+            "-p batch_size=16,32,64",
         )
     spec = spec_from_preset(plugins, preset, fixed, name, data_dir)
     sampler, pruner = choices.sampler, choices.prune
@@ -162,8 +125,8 @@ def plan_sweep(
     count = choices.trials
     if count is None:
         count = every if sampler == "grid" and every else min(DEFAULT_TRIALS, every or MOST_TRIALS)
-    _check_numbers(choices, count)
-    metric, direction = _metric_and_direction(choices.metric)
+    check_numbers(choices, count)
+    metric, direction = metric_and_direction(choices.metric)
     cpus, gpus = _resources(choices.placement, count)
     sweep = Sweep(
         id="",
@@ -171,7 +134,7 @@ def plan_sweep(
         dataset=dataset,
         preset=spec.preset,
         created=utc_now(),
-        state="running",
+        state="planned",
         config=spec.config.values(),
         space=space,
         metric=metric,
@@ -192,7 +155,7 @@ def plan_sweep(
         data_dir=None if spec.data_dir is None else str(spec.data_dir),
         name=choices.named,
     )
-    return PlannedSweep(spec, plugins, sweep, choices, preset, name, data_dir)
+    return PlannedSweep(spec, plugins, sweep, typed)
 
 
 def start_sweep(
@@ -214,7 +177,7 @@ def start_sweep(
     ready.interrupts.outcome = "Nothing was tried."
     watchers.sweep.say("Looking at the data, and at what the model measures")
     splits, metrics = describe_for_sweep(spec, context, planned.command())
-    sweep = _with_metric(planned, metrics, splits)
+    sweep = replace(_with_metric(planned, metrics, splits), state="running")
     with create_sweep(ready.store, sweep) as state:
         return _go_on(ready, state, spec, context, watchers, make_runner)
 
@@ -226,6 +189,7 @@ def resume_sweep(
     make_runner: MakeRunner | None = None,
     register: str | None = None,
     confirm: int | None = None,
+    on: str | None = None,
 ) -> Sweep:
     """Go on with a sweep where it was stopped.
 
@@ -236,6 +200,7 @@ def resume_sweep(
         make_runner: as for `start_sweep`.
         register: registers this in place of what was asked for; None leaves it.
         confirm: the same for the number of other seeds.
+        on: the same for where trials run; the values that they try stay the same.
 
     Raises:
         UsageError: there is no such sweep, or nothing is left to do.
@@ -251,7 +216,8 @@ def resume_sweep(
             check_complete(sweep, int(register))
         check_sampler(sweep.space, sweep.sampler, sweep.pruner)
         require_keras()
-        changes = {"register": register, "confirm": confirm}
+        check_place(on or sweep.executor)
+        changes = {"register": register, "confirm": confirm, "executor": on}
         state.change(state="running", **{k: v for k, v in changes.items() if v is not None})
         return _go_on(ready, state, spec, ready.context_of(plugins), watchers, make_runner)
 
@@ -264,42 +230,51 @@ def _go_on(
     watchers: Watchers,
     make_runner: MakeRunner | None,
 ) -> Sweep:
-    short = state.sweep.id[-8:]
-    ready.interrupts.outcome = (
-        f"What it tried is kept, and nothing was registered; `mlreg resume {short}` resumes it."
-    )
+    ready.interrupts.outcome = _outcome(state.sweep)
     watchers.sweep.sweep_started(state.sweep)
 
     def observe(number: int) -> Observer:
         return watchers.sweep.trial_started(state.trial(number))
 
-    make = make_runner or _placed(ready)
-    with make(state.sweep, context, observe) as runner:
-        SweepLoop(state, ready.store, spec, runner, watchers.sweep).run()
-        _weigh(state)
-        winner = Winner(
-            state,
-            ready.store,
-            spec,
-            context,
-            runner,
-            watchers.sweep,
-            watchers.run or (lambda what: nullcontext(ready.observer)),
-            partial(_run_one, ready, context),
-        )
-        number = _to_register(state.sweep)
-        if number is not None:
-            ready.interrupts.outcome = (
-                f"The trials are done; `mlreg resume {short}` registers the winner."
+    try:
+        make = make_runner or _placed(ready)
+        with make(state.sweep, context, observe) as runner:
+            SweepLoop(state, ready.store, spec, runner, watchers.sweep).run()
+            _weigh(state)
+            winner = Winner(
+                state,
+                ready.store,
+                spec,
+                context,
+                runner,
+                watchers.sweep,
+                watchers.run or (lambda what: nullcontext(ready.observer)),
+                partial(_run_one, ready, context),
             )
-            version = winner.register(number)
-            if state.sweep.confirm:
-                ready.interrupts.outcome = (
-                    f"{version.ref} is registered; `mlreg resume {short}` trains the other seeds."
-                )
-                winner.confirm(number, state.sweep.confirm)
+            number = _to_register(state.sweep)
+            if number is not None:
+                winner.register(number)
+                if state.sweep.confirm:
+                    winner.confirm(number, state.sweep.confirm)
+    except Interrupted as interruption:
+        # a run inside has said how to resume itself alone
+        interruption.outcome = _outcome(state.sweep)
+        raise
     state.change(state="complete")
     return state.sweep
+
+
+def _outcome(sweep: Sweep) -> str:
+    """What is left of a sweep that is stopped here, and how it goes on."""
+    short = sweep.id[-8:]
+    if len(sweep.told) < len(sweep.trials) or (len(sweep.told) < sweep.count and not sweep.stopped):
+        return (
+            f"What it tried is kept, and nothing was registered; `mlreg resume {short}` resumes it."
+        )
+    if sweep.registered is None:
+        return f"The trials are done; `mlreg resume {short}` registers the winner."
+    version = sweep.registered["version"]
+    return f"{version} is registered; `mlreg resume {short}` does what is left."
 
 
 def _to_register(sweep: Sweep) -> int | None:
@@ -373,62 +348,6 @@ def _run_one(
 
 
 # --- what is checked ----------------------------------------------------------------------------
-
-
-def _check_numbers(choices: SweepChoices, count: int) -> None:
-    if not 1 <= count <= MOST_TRIALS:
-        raise UsageError(
-            f"--trials {count:,} is not possible.", f"A sweep has 1 to {MOST_TRIALS:,} trials."
-        )
-    placement = choices.placement
-    if placement.parallel is not None and placement.parallel < 1:
-        raise UsageError(f"--parallel {placement.parallel} is too few.", "At least 1.")
-    if placement.on != "local" and placement.parallel is None:
-        raise UsageError(
-            f"--on {placement.on} needs to know how many trials run at a time.",
-            "What a trial tries follows from those that ended before it began.",
-            f"--on {placement.on} --parallel 4",
-        )
-    if choices.minutes is not None and not choices.minutes > 0:
-        raise UsageError(f"--minutes {choices.minutes:g} is too few.", "Name a number above 0.")
-    if choices.confirm < 0:
-        raise UsageError(f"--confirm {choices.confirm} is too few.", "0 trains no other seed.")
-    register = choices.register
-    if register not in ("best", "none") and not register.isdigit():
-        raise UsageError(
-            f"--register {register} is not possible.",
-            "It is best, none, or the number of a trial.",
-        )
-    if register.isdigit() and int(register) >= count:
-        raise UsageError(
-            f"--register {register} names none of the {counted(count, 'trial')}.",
-            f"They are numbered from 0 to {count - 1}.",
-        )
-    if choices.confirm and register == "none":
-        raise UsageError(
-            "--confirm needs a winner, and --register none registers none.",
-            "Leave one of them out.",
-        )
-
-
-def _metric_and_direction(text: str) -> tuple[str, str]:
-    """The metric and its direction, as far as they were chosen; empty for what was not."""
-    metric, _, direction = text.partition(":")
-    if metric.startswith("test_"):
-        raise UsageError(
-            f"A sweep cannot go by {metric}: it never looks at the test split.",
-            "Name a metric of the validation split.",
-            f"--metric val_{metric.removeprefix('test_')}",
-        )
-    if direction not in ("", "max", "min"):
-        raise UsageError(
-            f"--metric {text}: '{direction}' is no direction.",
-            "It is max if more is better, min if less is.",
-            f"--metric {metric}:max",
-        )
-    if metric and not metric.startswith("val_"):
-        metric = f"val_{metric}"
-    return metric, {"": "", "max": MAXIMIZE, "min": MINIMIZE}[direction]
 
 
 def _with_metric(planned: PlannedSweep, known: TrialMetrics, splits: Mapping[str, Any]) -> Sweep:

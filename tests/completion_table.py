@@ -59,6 +59,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg runs --discard ", []),  # filled by name_runs
     ("mlreg resume ", []),  # filled by name_runs
     ("mlreg resume --data-dir so", ["sound.keras"]),
+    ("mlreg resume --on r", ["ray"]),
     ("mlreg run flowers --tensorboard reg", ["registry"]),
     ("mlreg resume --tensorboard reg", ["registry"]),
     ("mlreg reproduce fl", REFERENCES),

@@ -15,12 +15,12 @@ from registry_core.process.interrupts import StopRequest
 from registry_core.running import Runner
 from registry_core.store.checkpoint import read_state, write_checkpoint
 from registry_core.sweeping import (
-    SweepChoices,
     Watchers,
     plan_sweep,
     resume_sweep,
     start_sweep,
 )
+from registry_core.sweeps.choices import SweepChoices
 from registry_core.sweeps.state import read_sweep
 from registry_core.types import Evaluation, History
 

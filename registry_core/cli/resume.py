@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from registry_core.cli.app import app, completed_by, session
+from registry_core.cli.app import PLACE, app, completed_by, session
 from registry_core.cli.options import (
     CpusOption,
     DataDirOption,
@@ -25,6 +25,7 @@ from registry_core.cli.options import (
 )
 from registry_core.cli.place import note_empty
 from registry_core.cli.registered import show_registered, watched
+from registry_core.errors import UsageError
 from registry_core.refs import parse_words
 from registry_core.terminal import output
 from registry_core.terminal.tables.runs import show_reproduction, show_runs
@@ -84,7 +85,7 @@ def runs(
     elif quiet:
         output.print_references(each.run.id for each in found.unfinished)
     elif found.unfinished or found.finished:
-        show_runs([(each.run, str(each)) for each in found.unfinished], found.finished, wide)
+        show_runs(found.unfinished, found.finished, wide)
         if found.next:
             output.print_hint(f"More: mlreg runs --limit {10 * (limit or ROWS)}")
     else:
@@ -96,6 +97,16 @@ def resume(
     run: RunArgument = None,
     data_dir: DataDirOption = None,
     tensorboard: TensorboardOption = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="PLACE",
+            help="Run a sweep's trials here: local, ray, ray://HOST:PORT.",
+            rich_help_panel=PLACE,
+            autocompletion=completed_by("places to run"),
+        ),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -108,8 +119,14 @@ def resume(
     if (sweep := registry.stopped_sweep(run)) is not None:
         from registry_core.cli.swept import resume_and_show
 
-        resume_and_show(registry, sweep.id, as_json, quiet)
+        resume_and_show(registry, sweep.id, as_json, quiet, **({"on": on} if on else {}))
         return
+    if on is not None:
+        raise UsageError(
+            "--on is about a sweep, and a run was stopped: it is resumed on this machine.",
+            "Leave it out.",
+            f"mlreg resume {run or ''}".strip(),
+        )
     stopped = registry.stopped_run(run)
     if stopped.run.record and not quiet:
         output.print_hint(_resuming(stopped))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +28,7 @@ from registry_core.cli.options import (
 )
 from registry_core.cli.swept import resume_and_show, show_done
 from registry_core.errors import UsageError
-from registry_core.formatting import counted
+from registry_core.formatting import as_typed, counted
 
 if TYPE_CHECKING:
     from registry_core.registry import Registry
@@ -39,9 +42,9 @@ _ID = re.compile(r"(\d{8}T\d{6}Z-)?[0-9a-f]{4,8}", re.ASCII)
 
 @app.command(
     examples=(
-        "mlreg sweep cifar10 --preset quick -p learning_rate=1e-4..1e-2:log",
-        "mlreg sweep cifar10 -p batch_size=32,64,128 -p epochs=5 --sampler grid",
-        "mlreg sweep cifar10 -p dropout=0.1..0.5 --trials 50 --prune median",
+        "mlreg sweep flowers -p learning_rate=1e-4..1e-2:log -p units=8..64",
+        "mlreg sweep flowers -p batch_size=32,64,128 -p epochs=5 --sampler grid",
+        "mlreg sweep cifar10 -p validation_examples=5000 -p batch_size=32,64 --trials 2",
         "mlreg sweep 1f3a9b2c --register 3",
     )
 )
@@ -139,6 +142,7 @@ def sweep(
         _register_again(registry, what, chosen, overrides, preset, as_json, quiet)
         return
     dataset, model = what, name
+    _check_known(registry, what)
     if named is not None:
         dataset = named.plugin
         preset, model, data_dir = _of_named(named, preset, model, data_dir)
@@ -157,8 +161,10 @@ def sweep(
         "data_dir": data_dir,
         **chosen,
     }
+    with _place_of_mistakes(registry, what if named else ""):
+        planned = registry.plan_sweep(dataset, preset, **arguments)
     if dry_run:
-        _show_plan(registry.plan_sweep(dataset, preset, **arguments), as_json)
+        _show_plan(planned, as_json)
         return
     from registry_core.process.interrupts import stop_on_signals
     from registry_core.sweeping import Watchers
@@ -213,6 +219,40 @@ def _is_sweep(registry: Registry, name: str) -> bool:
     return not is_plugin and registry.find_sweep(name) is not None
 
 
+@contextmanager
+def _place_of_mistakes(registry: Registry, name: str) -> Iterator[None]:
+    """Say of a mistake in a named sweep where it is written; an empty name says nothing."""
+    try:
+        yield
+    except UsageError as error:
+        if name:
+            error.what = f"[sweep.{name}] of {registry.settings.file}: {error.what}"
+        raise
+
+
+def _check_known(registry: Registry, name: str) -> None:
+    """Refuse a word that names neither a plugin, nor a sweep, with those that there are."""
+    from registry_core.plugins.manager import KnownPlugins
+
+    sweeps, plugins = registry.settings.sweeps, KnownPlugins(registry.settings).datasets
+    if name in sweeps and name in plugins:
+        raise UsageError(
+            f"'{name}' is a plugin, and a sweep of plugins.toml.",
+            f"Give the sweep another name than [sweep.{name}].",
+            "mlreg plugins list",
+        )
+    if name in sweeps or name in plugins:
+        return
+    if _ID.fullmatch(name):
+        raise UsageError(f"No sweep '{name}'.", "`mlreg sweeps` lists them.", "mlreg sweeps")
+    known = f"Plugins: {', '.join(plugins) or 'none'}."
+    if sweeps:
+        known += f" Sweeps of plugins.toml: {', '.join(sweeps)}."
+    near = difflib.get_close_matches(name, [*sweeps, *plugins], n=1)
+    meant = f" Did you mean '{near[0]}'?" if near else ""
+    raise UsageError(f"No plugin or sweep '{name}'.", f"{known}{meant}", "mlreg plugins list")
+
+
 def _register_again(
     registry: Registry,
     name: str,
@@ -254,3 +294,16 @@ def _show_plan(planned: Sweep, as_json: bool) -> None:
     )
     for key, each in planned.space.items():
         output.print_text(f"  {key}={written(each)}")
+    fixed = {k: v for k, v in planned.config.items() if k not in planned.space}
+    output.print_text(f"All with {', '.join(f'{k}={as_typed(v)}' for k, v in fixed.items())}.")
+    options = {
+        "compared by": planned.metric or "the task's objective",
+        "pruned by": planned.pruner,
+        "at a time": planned.parallel,
+        "minutes": planned.minutes,
+        "register": planned.register,
+        "other seeds of the winner": planned.confirm or None,
+    }
+    said = "; ".join(f"{name}: {value}" for name, value in options.items() if value is not None)
+    output.print_text(f"{said[:1].upper()}{said[1:]}.")
+    output.print_hint("The data, the validation split and the metric are looked at when it begins.")

@@ -18,7 +18,13 @@ from typing import Any, BinaryIO, Protocol
 
 from registry_core.errors import IntegrityError, MlregError, TrainingError, one_line
 from registry_core.executors.interface import CHECKPOINT, PARENT_FOLDER, Event, Executor, Job
-from registry_core.executors.messages import digest_of, error_from_json, files_in, observe
+from registry_core.executors.messages import (
+    check_name,
+    digest_of,
+    error_from_json,
+    files_in,
+    observe,
+)
 from registry_core.lifecycle.messages import say_what
 from registry_core.lifecycle.parents import copy_parent
 from registry_core.lifecycle.run_curves import ProgressWriter
@@ -34,6 +40,9 @@ from registry_core.types import Observer
 ATTEMPTS = 3
 
 _SECONDS_OF_A_LOOK = 0.25
+
+# What callbacks in a worker cannot write.
+_RESERVED = HOSTS_OWN - {CHECKPOINT}
 
 
 class RunFolder(Protocol):
@@ -311,12 +320,12 @@ class Dispatch:
 
     def _keep(self, active: Active, event: Event) -> None:
         """Keep a checkpoint, and what the callbacks wrote; if that fails, the last one stays."""
-        _check(event)
+        _check(event, active.worker)
         path = active.folder.path
         try:
             for name, file in event.files.items():
                 if name != CHECKPOINT:
-                    _put(file, path / name)
+                    _put(file, path, name)
             for name, file in files_in(path, HOSTS_OWN).items():
                 if name not in event.data["present"]:
                     file.unlink()
@@ -327,23 +336,27 @@ class Dispatch:
             active.observer.warn(f"A checkpoint could not be kept: {why}. The run continues.")
             return
         active.losses = 0
-        shutil.rmtree(event.files[CHECKPOINT].parent, ignore_errors=True)
+        for file in event.files.values():
+            file.unlink(missing_ok=True)
 
     def _place(self, active: Active, event: Event) -> None:
         """Put the files of a version where `register` looks for them."""
-        _check(event)
+        _check(event, active.worker)
         path = active.folder.path
         for name, file in event.files.items():
             kept = name.startswith(f"{KEPT_FOLDER}/")
-            _put(file, (path if kept else active.folder.files) / name)
+            _put(file, path if kept else active.folder.files, name)
 
 
-def _check(event: Event) -> None:
+def _check(event: Event, folder: Path) -> None:
     """Compare what came with what was sent.
 
     Raises:
-        IntegrityError: a file is another.
+        IntegrityError: a file is another, or is not one that a worker may write.
     """
+    for path, file in event.files.items():
+        check_name(str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file))
+        check_name(path, _RESERVED if event.kind == "checkpoint" else frozenset())
     for path, digest in event.data.get("digests", {}).items():
         if path not in event.files or digest_of(event.files[path]) != digest:
             raise IntegrityError(
@@ -353,9 +366,14 @@ def _check(event: Event) -> None:
             )
 
 
-def _put(file: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
+def _put(file: Path, folder: Path, name: str) -> None:
+    """Copy a file to where it belongs below a folder, through no link that a plugin left there."""
+    target = folder
+    for part in name.split("/"):
+        target.mkdir(exist_ok=True)
+        target = target / part
+        if target.is_symlink():
+            target.unlink()
     shutil.copyfile(file, target)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,26 @@ def error_from_json(data: Mapping[str, Any]) -> MlregError:
 
 
 # --- files ---------------------------------------------------------------------------------------
+
+
+def check_name(path: str, reserved: Set[str] = frozenset()) -> str:
+    """The path of a file that was sent, if it stays in the folder that it is for.
+
+    Args:
+        path: relative to that folder.
+        reserved: what it may not be, or be in.
+
+    Raises:
+        IntegrityError: it leads elsewhere; no worker of ours sends such a name.
+    """
+    parts = path.split("/")
+    leads_away = "\0" in path or any(part in ("", ".", "..") for part in parts)
+    if leads_away or parts[0] in reserved:
+        raise errors.IntegrityError(
+            f"A worker sent a file named {errors.safe_repr(path)}.",
+            "Nothing was written. Look for who can reach the cluster besides you.",
+        )
+    return path
 
 
 def digest_of(file: Path) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import registry_core
 from registry_core.executors.interface import Job
+from registry_core.executors.messages import check_name
 from registry_core.executors.process import WorkerProcess
 from registry_core.lifecycle.environment import result_variables
 
@@ -56,7 +57,7 @@ class RelayActor:
 
     def receive(self, path: str, chunk: bytes) -> None:
         """Append to a file of the next job's run folder."""
-        file = self._folder / "run" / path
+        file = self._folder / "run" / check_name(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as stream:
             stream.write(chunk)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import registry_core
-from registry_core.errors import PluginError, StorageError, one_line
-from registry_core.executors.messages import error_to_json
+from registry_core.errors import IntegrityError, PluginError, StorageError, one_line
+from registry_core.executors.messages import check_name, error_to_json
 from registry_core.executors.ray_actor import RelayActor
 from registry_core.executors.worker import die_with
 
@@ -25,6 +25,7 @@ _CHUNK = 4 << 20
 _POLL_SECONDS = 0.5
 _MOST_CALLS_SECONDS = 60.0
 _SECONDS_BETWEEN_SIGNS = 20.0
+_SECONDS_TO_TIDY = 5.0
 _OBJECT_STORE_BYTES = 256 << 20
 _ENDINGS = ("finished", "failed", "stopped", "lost")
 
@@ -123,7 +124,11 @@ class Bridge:
         """End every worker, and leave the cluster."""
         import ray
 
-        for actor in [*self._actors.values(), *self._idle]:
+        actors = [*self._actors.values(), *self._idle]
+        with suppress(Exception):  # Ray ends what an actor started, before it can tidy up
+            ends = [actor.end.remote() for actor in actors]
+            ray.wait(ends, num_returns=len(ends), timeout=_SECONDS_TO_TIDY)
+        for actor in actors:
             _kill(actor)
         ray.shutdown()
 
@@ -164,11 +169,13 @@ class Bridge:
                         if self._actors.pop(job["id"], None) is not None:
                             self._leave(actor, good=ending == "finished")
                     self._say(*identity, said["kind"], said["data"], files)
-        except (PluginError, StorageError) as error:
+        except (IntegrityError, PluginError, StorageError) as error:
             self._say(*identity, "failed", {"error": error_to_json(error)})
         except BaseException as error:
             if self._actors.pop(job["id"], None) is not None and actor is not None:
                 _kill(actor)
+            if not _is_connected():
+                os._exit(1)  # who started this process hears it, and joins again
             if job["id"] not in self._cancelled:
                 self._say(*identity, "lost", {"why": _why(error)})
 
@@ -222,7 +229,7 @@ class Bridge:
         """Copy the files of an event to this machine."""
         found = {}
         for path, file in said["files"].items():
-            target = folder / path
+            target = folder / check_name(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as stream:
                 while stream.tell() < said["sizes"][path]:
@@ -262,6 +269,15 @@ def _start_here(cores: int, options: Mapping[str, Any]) -> None:
             ray.shutdown()
             if not again:
                 raise
+
+
+def _is_connected() -> bool:
+    """Whether the cluster still answers."""
+    import ray
+
+    with suppress(Exception):
+        return any(node["Alive"] for node in ray.nodes())
+    return False
 
 
 def _get(reference: Any) -> Any:

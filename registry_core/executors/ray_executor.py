@@ -35,7 +35,8 @@ _SECONDS_OF_A_LOOK = 0.25
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
+    # otherwise Ray starts a cluster of its own on this machine when the one that was joined is lost
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
 # A minute by default, after which Ray ends a process that lost its cluster.
 _RECONNECT = ("RAY_gcs_rpc_server_reconnect_timeout_s", "20")

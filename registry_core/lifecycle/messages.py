@@ -68,6 +68,10 @@ def warn_of_overruled(environment: Mapping[str, Any], observer: Observer) -> Non
         )
 
 
+class OtherExamplesError(DataError):
+    """A trial has other examples than its sweep, so it cannot be compared."""
+
+
 def refuse_other_data(
     spec: RunSpec, began_with: Mapping[str, Any] | None, data: Mapping[str, Any]
 ) -> None:
@@ -88,7 +92,7 @@ def refuse_other_data(
         now = {name: split for name, split in data["splits"].items() if name in names}
         for change in changed_data(splits, now):
             if spec.sweep:
-                raise DataError(
+                raise OtherExamplesError(
                     f"The {change.what} of a trial has {change.now}, and that of its sweep "
                     f"{change.then}.",
                     "Trials are compared on the same examples: search no setting that changes "

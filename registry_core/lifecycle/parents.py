@@ -171,8 +171,9 @@ def start_model(
     if not transfer.taken:
         raise UsageError(
             f"Nothing of {start.ref} fits: {_why_nothing(transfer)}.",
-            "A layer takes weights if its name and its shapes are the same.",
-            f"mlreg run {spec.dataset} --preset {spec.preset}",
+            "A layer takes weights if its name and its shapes are the same: use the settings that "
+            "decide the shapes as the version has them.",
+            f"mlreg show {start.ref}",
         )
     _say(start, transfer, context.observer)
     _warn_of_other_classes(start, parent.manifest, data, context.observer)

@@ -208,6 +208,7 @@ def _reason(artifacts: Artifacts) -> str:
     sweep, start = artifacts.spec.sweep, artifacts.spec.start_from
     reasons = [f"starts from {start.ref}"] if start else []
     reasons += [reason_of(sweep)] if sweep and is_evidence(sweep) else []
+    reasons += [artifacts.spec.reason] if artifacts.spec.reason else []
     return "; ".join(reasons)
 
 

@@ -57,6 +57,7 @@ class RunCurves:
         metrics: name -> one value for each complete epoch; None where it is not known.
         seconds: the duration of each complete epoch; None where it is not known.
         running_metrics: name -> value so far in the epoch that is going on.
+        sweep: the id of the sweep that it is a trial of; empty for a run of its own.
     """
 
     id: str
@@ -75,6 +76,7 @@ class RunCurves:
     metrics: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     seconds: Sequence[float | None] = ()
     running_metrics: Mapping[str, float] = field(default_factory=dict)
+    sweep: str = ""
 
     def to_json(self) -> dict[str, Any]:
         metrics = {name: list(values) for name, values in self.metrics.items()}
@@ -213,6 +215,7 @@ def _unfinished(run: UnfinishedRun, epochs: bytes, progress: bytes) -> RunCurves
         model=run.record.get("model", ""),
         preset=run.record.get("preset", ""),
         failed=run.record.get("failed"),
+        sweep=str((run.record.get("sweep") or {}).get("id", "")),
         stage=now["stage"] if isinstance(now.get("stage"), str) else "",
         epoch=done,
         epochs=_count(total["epochs"]),

@@ -41,6 +41,13 @@ class RunProgress:
         return f"{epochs}{self._of_sweep}"
 
     @property
+    def state(self) -> str:
+        """The run's; or `kept`, of a trial that is trained and waits to be registered."""
+        if self.run.record.get("sweep") and self.run.process is None:
+            return "kept" if self.epoch == self.run.record["config"]["epochs"] else self.run.state
+        return self.run.state
+
+    @property
     def _of_sweep(self) -> str:
         """`, trial 3 of sweep 1f3a9b2c`; empty for a run of its own."""
         if (sweep := self.run.record.get("sweep")) is None:

@@ -93,6 +93,7 @@ class RunSpec:
         start_from: the version whose weights the model starts with; None for its own.
         sweep: what a trial belongs to: `{"id", "trial"}`; and what is recorded of its sweep with
             the version that it becomes. None for another run.
+        reason: why it is run, for the ledger; empty for none.
     """
 
     model: str
@@ -106,6 +107,7 @@ class RunSpec:
     data: Mapping[str, Mapping[str, Any]] | None = None
     start_from: StartFrom | None = None
     sweep: Mapping[str, Any] | None = None
+    reason: str = ""
 
     def summary(self) -> dict[str, Any]:
         """Names and configuration, as `mlreg run --dry-run --json` shows them."""
@@ -128,6 +130,7 @@ class RunSpec:
             "data": None if self.data is None else {k: dict(v) for k, v in self.data.items()},
             "start_from": None if self.start_from is None else self.start_from.to_json(),
             **({"sweep": dict(self.sweep)} if self.sweep else {}),
+            **({"reason": self.reason} if self.reason else {}),
         }
 
 
@@ -255,6 +258,7 @@ def spec_from_json(plugins: PluginSet, record: Mapping[str, Any]) -> RunSpec:
         data=record["data"],
         start_from=StartFrom.from_json(record["start_from"]) if record["start_from"] else None,
         sweep=record.get("sweep"),
+        reason=record.get("reason", ""),
     )
 
 

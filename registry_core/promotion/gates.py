@@ -310,6 +310,10 @@ def _made_with_seeds(
         return []
     name = f"a group of at least {counted(rule.seeds, 'seed')}"
     if group is None:
-        found = f"one version; its group: mlreg promote {candidate.ref} {alias} --group"
+        found = (
+            f"one version; its group: mlreg promote {candidate.ref} {alias} --group"
+            if candidate.group
+            else f"made alone; mlreg run {candidate.dataset} --seeds {rule.seeds} makes a group"
+        )
         return [Check(name, False, found)]
     return [Check(name, group.size >= rule.seeds, counted(group.size, "seed"))]

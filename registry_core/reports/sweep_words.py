@@ -123,7 +123,10 @@ def _data(sweep: Sweep) -> str:
 def _registered(sweep: Sweep) -> list[tuple[str, str]]:
     found = sweep.registered
     if found is None:
-        return []
+        if sweep.state != "complete":
+            return []
+        how = f": mlreg sweep {sweep.id[-8:]} --register best" if sweep.ranked else ""
+        return [("registered", f"nothing{how}")]
     rank = sweep.rank(found["trial"])
     facts = [("registered", f"{found['version']}, of trial {found['trial']}{_ranked(rank, sweep)}")]
     others = [each for each in sweep.trials if each.version and each.number != found["trial"]]

@@ -7,6 +7,7 @@ S3-compatible storage; runs write into a folder of this machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,6 @@ class Parts:
         index: models, versions, aliases and the ledger.
         blobs: the files of versions.
         runs: where runs write.
-        sweeps: where sweeps are kept, on this machine.
         ledger_copy: the rows of the ledger, beside the objects.
         place: the registry, for messages; without a password.
         index_place: the index, for messages.
@@ -38,12 +38,18 @@ class Parts:
     index: Index
     blobs: Objects
     runs: Workspaces
-    sweeps: SweepFolders
     ledger_copy: LedgerCopy
     place: str
     index_place: str
     objects_place: str
     in_folder: bool = True
+
+    @cached_property
+    def sweeps(self) -> SweepFolders:
+        """Where sweeps are kept, on this machine; few commands need it."""
+        from registry_core.store.local.sweeps import LocalSweeps
+
+        return LocalSweeps(self.folder)
 
 
 def parts_of(place: Path | Parts, busy_seconds: float) -> Parts:
@@ -71,7 +77,6 @@ def folder_parts(folder: Path, busy_seconds: float) -> Parts:
     """
     from registry_core.store.local.ledger_file import LedgerFile
     from registry_core.store.local.objects import OBJECTS, LocalObjects
-    from registry_core.store.local.sweeps import LocalSweeps
     from registry_core.store.local.workspaces import LocalWorkspaces
     from registry_core.store.sqlite.index import SqliteIndex
     from registry_core.store.storage_errors import DATABASE
@@ -81,7 +86,6 @@ def folder_parts(folder: Path, busy_seconds: float) -> Parts:
         SqliteIndex(folder, busy_seconds),
         LocalObjects(folder),
         LocalWorkspaces(folder, busy_seconds),
-        LocalSweeps(folder),
         LedgerFile(folder, busy_seconds),
         str(folder),
         str(folder / DATABASE),
@@ -105,7 +109,6 @@ def team_parts(
         UsageError: a library is not installed, or a URL is malformed.
     """
     from registry_core.process.requirements import require_extra
-    from registry_core.store.local.sweeps import LocalSweeps
     from registry_core.store.local.workspaces import LocalWorkspaces
     from registry_core.urls import without_password
 
@@ -123,7 +126,6 @@ def team_parts(
         index,
         CachedObjects(objects, cache_gb),
         LeasedWorkspaces(runs, index),
-        LocalSweeps(folder),
         LedgerObjects(objects),
         f"{without_password(index_url)} and {objects_url}",
         without_password(index_url),

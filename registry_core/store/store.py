@@ -7,8 +7,9 @@ A version appears completely or not at all. Nothing here knows how a model was t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from registry_core.receivers import Receiver
 from registry_core.store.outbox import Outbox
@@ -18,9 +19,11 @@ from registry_core.store.removals import Removals
 from registry_core.store.requests import Requests
 from registry_core.store.rules import Rules
 from registry_core.store.signatures import Signatures
-from registry_core.store.sweeps import Sweeps
 from registry_core.store.transactions import Transactions
 from registry_core.store.transfers import Transfers
+
+if TYPE_CHECKING:
+    from registry_core.store.sweeps import Sweeps
 
 PlaceState = Literal["ready", "empty", "missing", "file", "foreign"]
 
@@ -51,7 +54,13 @@ class Store(Queries, Requests, Transfers):
         self.rules = Rules(access)
         self.outbox = Outbox(access)
         self.signatures = Signatures(access)
-        self.sweeps = Sweeps(access)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        """The sweeps that are kept on this machine; few commands need them."""
+        from registry_core.store.sweeps import Sweeps
+
+        return Sweeps(self._access)
 
     @property
     def place(self) -> str:

@@ -37,9 +37,13 @@ def check_sampler(space: Space, sampler: str, pruner: str | None) -> None:
         UsageError: it is unknown, Optuna is missing, or a grid has a range without end.
     """
     if sampler not in SAMPLERS:
-        raise UsageError(f"No sampler '{sampler}'.", f"Samplers: {', '.join(SAMPLERS)}.")
+        raise UsageError(
+            f"No sampler '{sampler}'.", f"Samplers: {', '.join(SAMPLERS)}.", "--sampler tpe"
+        )
     if pruner is not None and pruner not in PRUNERS:
-        raise UsageError(f"No pruner '{pruner}'.", f"Pruners: {', '.join(PRUNERS)}.")
+        raise UsageError(
+            f"No pruner '{pruner}'.", f"Pruners: {', '.join(PRUNERS)}.", "--prune median"
+        )
     if sampler == "grid":
         next(grid(space), None)  # raises
     if sampler != "grid" or pruner is not None:

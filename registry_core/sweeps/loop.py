@@ -15,6 +15,7 @@ from typing import Any
 
 from registry_core.errors import DataError, MlregError, PluginError, UsageError
 from registry_core.formatting import counted
+from registry_core.lifecycle.messages import OtherExamplesError
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.trial import TrialOptions, TrialResult, TrialRunner
 from registry_core.store import Store
@@ -143,11 +144,14 @@ class SweepLoop:
         few = min(_FIRST_FEW, self.sweep.count)
         if len(told) >= few and all(_is_plugins(trial) for trial in told):
             what = f"The first {counted(len(told), 'trial')} failed: {told[-1].error}"
-            if told[-1].fault == DataError.__name__:
+            if all(each.fault == OtherExamplesError.__name__ for each in told):
+                self._state.change(state="complete", stopped="failed")
+                keys = " or ".join(self.sweep.space)
                 raise DataError(
-                    what,
-                    "Trials are compared on the same examples: search no setting that changes "
-                    "them, and start another sweep if the data changed.",
+                    f"{keys} changes the validation examples, so the trials cannot be compared.",
+                    "Set it to one value, or search another setting. If the data changed since "
+                    "the sweep began, start another sweep.",
+                    f"mlreg show {self.sweep.id[-8:]}",
                 )
             raise PluginError(
                 what,

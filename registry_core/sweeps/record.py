@@ -105,7 +105,8 @@ class Sweep:
         registered: `{"trial", "version", "value", "test"}`; None if nothing was registered.
         confirmations: `{"seed", "version", "value", "test"}` of the winner's other seeds.
         importance: setting -> its share of what the settings explain; empty while unknown.
-        stopped: why no more trials were asked for: `minutes`, `exhausted`; empty otherwise.
+        stopped: why no more trials were asked for: `minutes`, `exhausted`; `failed` if
+            no trial can be compared; empty otherwise.
         seconds: how long it has run, in all processes that worked on it.
         stall_minutes: after which a silent worker is replaced; None is never.
     """

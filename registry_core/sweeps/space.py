@@ -16,7 +16,7 @@ from typing import Any
 
 from registry_core.config import RunConfig, resolve_key, setting_at
 from registry_core.errors import UsageError
-from registry_core.formatting import as_typed
+from registry_core.formatting import as_typed, counted
 
 Space = Mapping[str, Mapping[str, Any]]
 
@@ -85,9 +85,18 @@ def _described(config: RunConfig, key: str, value: Any) -> dict[str, Any]:
         raise UsageError(
             f"{key}={value} is not a range.",
             "A range has two numbers, LOW..HIGH, and :log for a logarithmic scale.",
-            f"-p {key}=1e-4..1e-2:log",
+            f"-p {key}={_example(setting_at(config, key))}",
         )
     return _range(config, key, value, found)
+
+
+def _example(present: Any) -> str:
+    """A range around the preset's value."""
+    if isinstance(present, int) and not isinstance(present, bool) and present > 0:
+        return f"{max(1, present // 2)}..{present * 2}"
+    if isinstance(present, float) and present > 0:
+        return f"{present / 10:g}..{present * 10:g}:log"
+    return "1e-4..1e-2:log"
 
 
 def _range(config: RunConfig, key: str, text: str, found: re.Match[str]) -> dict[str, Any]:
@@ -98,7 +107,11 @@ def _range(config: RunConfig, key: str, text: str, found: re.Match[str]) -> dict
             "Scales: log; without one, all values are equally likely.",
             f"-p {key}={low_text}..{high_text}:log",
         )
-    low, high = (_value(config, key, each) for each in (low_text, high_text))
+    try:
+        low, high = (_value(config, key, each) for each in (low_text, high_text))
+    except UsageError as error:
+        error.remedy = f"Both ends of {key}={text} have to be valid."
+        raise
     for end in (low, high):
         if isinstance(end, bool) or not isinstance(end, int | float):
             raise UsageError(
@@ -110,7 +123,7 @@ def _range(config: RunConfig, key: str, text: str, found: re.Match[str]) -> dict
         raise UsageError(
             f"{key}={text} has no values: {low_text} is not below {high_text}.",
             "A range is written from its low to its high end.",
-            f"-p {key}={high_text}..{low_text}" if low > high else f"-p {key}={low_text}",
+            f"-p {key}={high_text}..{low_text}" if low > high else "",
         )
     if scale == "log" and low <= 0:
         raise UsageError(
@@ -131,7 +144,7 @@ def _choices(config: RunConfig, key: str, given: Sequence[Any]) -> dict[str, Any
             raise UsageError(
                 f"{key} has an empty choice.",
                 "Write choices with one comma between them.",
-                f"-p {key}={','.join(as_typed(one) for one in given if one)}",
+                _without_empty(key, given),
             )
         value = _value(config, key, each.strip() if isinstance(each, str) else each)
         if any(type(value) is type(other) and value == other for other in choices):
@@ -141,10 +154,16 @@ def _choices(config: RunConfig, key: str, given: Sequence[Any]) -> dict[str, Any
         choices.append(value)
     if len(choices) < 2:
         raise UsageError(
-            f"{key} has {len(choices)} choices.",
+            f"{key} has {counted(len(choices), 'choice')}.",
             "A sweep needs at least two to choose from; a value that stays is no list.",
         )
     return {"choices": choices}
+
+
+def _without_empty(key: str, given: Sequence[Any]) -> str:
+    """The choices that are left, if those are several."""
+    left = [as_typed(each) for each in given if as_typed(each).strip()]
+    return f"-p {key}={','.join(left)}" if len(left) > 1 else ""
 
 
 def _value(config: RunConfig, key: str, text: Any) -> Any:

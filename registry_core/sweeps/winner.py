@@ -87,7 +87,13 @@ class Winner:
         group, made = self.state.sweep.id, []
         for place, seed in enumerate(range(first + 1, first + 1 + seeds), start=1):
             config = spec.config.changed({"seed": seed}, recorded=True)
-            one = replace(spec, config=config, group=group, sweep=None)
+            one = replace(
+                spec,
+                config=config,
+                group=group,
+                sweep=None,
+                reason=f"confirms trial {number} of sweep {group}",
+            )
             made.append(self._confirmed(one, f"Confirmation {place} of {seeds}, seed {seed}"))
         return made
 
@@ -148,7 +154,8 @@ class Winner:
                 None,
             )
             if stopped is not None:
-                spec = replace(spec_from_run(self.context.plugins, stopped), group=spec.group)
+                resumed = spec_from_run(self.context.plugins, stopped)
+                spec = replace(resumed, group=spec.group, reason=spec.reason)
             with self.observe_run(what) as observer:
                 had = {"resources": {"cpus": sweep.cpus, "gpus": sweep.gpus}}
                 version = self.run_one(spec, _placement_of(had), observer)

@@ -48,7 +48,10 @@ def test_a_sweep_prints_its_trials_and_its_winner(project):
         "Registered flowers@1, trial 0, best of 2 trials: units=4, val_accuracy 0.8333, "
         "test_accuracy 0.8333\n"
     )
-    assert f"Sweep {sweep_id}: flowers, preset baseline, 2 trials by val_accuracy" in done.stderr
+    assert (
+        f"Sweep {sweep_id}: flowers, preset baseline, 2 trials, compared by val_accuracy"
+        in done.stderr
+    )
     assert "trial 1  val_accuracy 0.8333" in done.stderr
     again = faked("sweep", sweep_id[-8:], "--register", "1", "--json", cwd=project)
     assert again.json["version"]["ref"] == "flowers@2"
@@ -116,7 +119,7 @@ def test_ctrl_c_says_how_to_resume_and_resume_alone_finds_the_sweep(project):
     assert f"`mlreg resume {sweep_id[-8:]}` resumes it" in said
     runs = [run.id for run in store.unfinished_runs()]
     listed, *refused = in_turn([["runs"], *(["resume", run] for run in runs)], cwd=project)
-    assert f"mlreg resume {sweep_id[-8:]}" in listed.stdout or not runs
+    assert f"of sweep {sweep_id[-8:]}" in listed.stdout or not runs
     for each in refused:
         assert_error(each, 2, f"of the sweep {sweep_id}", f"mlreg resume {sweep_id[-8:]}")
     done = faked("resume", "-q", cwd=project)
@@ -159,3 +162,25 @@ def test_killing_the_command_line_loses_nothing(project):
     done = faked("resume", "--json", cwd=project)
     assert done.status == 0, done.stderr
     assert [each["params"] for each in done.json["sweep"]["trials"]] == [{"units": 4}, {"units": 8}]
+
+
+@pytest.mark.gate
+def test_a_complete_sweep_is_not_resumed_and_mistakes_name_their_place(project):
+    """What would work is a whole command that can be typed."""
+    assert faked(*GRID, "--register", "none", "-q", cwd=project).status == 0
+    short = Store(project / "registry").sweeps.ids()[0][-8:]
+    complete, unknown, near, preset, ends = in_turn(
+        [
+            ["resume", short],
+            ["sweep", "abcd1234", "--register", "3"],
+            ["sweep", "width"],
+            ["sweep", "widths", "--preset", "quik"],
+            ["sweep", "flowers", "-p", "units=8..4", "--trials", "3"],
+        ],
+        cwd=project,
+    )
+    assert_error(complete, 2, "is complete", f"Try: mlreg sweep {short} --register best")
+    assert_error(unknown, 2, "No sweep 'abcd1234'", "Try: mlreg sweeps")
+    assert_error(near, 2, "Did you mean 'widths'?")
+    assert_error(preset, 2, "[sweep.widths] of ", "--preset quick")
+    assert_error(ends, 2, "Try: mlreg sweep flowers -p units=4..8 --trials 3")

@@ -94,6 +94,18 @@ def test_a_report_of_a_sweep_is_one_page(registry):
     assert titles == ["Summary", "Search", "Settings", "Trials", "Settings of every trial"]
 
 
+def test_a_trial_that_is_kept_is_no_run_to_be_resumed(registry):
+    """It is trained, and waits for its sweep to register it; one that is not is its sweep's."""
+    store = Store(registry)
+    (sweep,) = keep(store, made_sweep(3))
+    trial = {"id": sweep, "trial": 1}
+    trained, halfway = stop(store, epoch=3, sweep=trial), stop(store, epoch=1, sweep=trial)
+    (shown,) = lines_of(registry, "runs")
+    rows = {line.split()[0]: line for line in shown.stdout.splitlines()}
+    assert "kept" in rows[trained] and f"mlreg show {sweep[-8:]}" in rows[trained]
+    assert "interrupted" in rows[halfway] and f"mlreg resume {sweep[-8:]}" in rows[halfway]
+
+
 def test_a_sweep_whose_record_is_damaged_hides_no_other(registry):
     """It is named, with why it cannot be read."""
     damaged, sound = keep(Store(registry), made_sweep(3), made_sweep(4))

@@ -120,7 +120,7 @@ def test_a_run_that_raises_does_not_stop_the_others(project):
 def test_a_worker_that_hangs_is_replaced(project):
     """After --stall-minutes without an event it is ended and taken up again."""
     (project.faults / "0").write_text("hang")
-    versions = run_group(project, stall_minutes=1.5 / 60)
+    versions = run_group(project, stall_minutes=8 / 60)
     assert [version.seed for version in versions] == [0, 1]
     assert "said nothing for" in project.store.read(versions[0], "run.log").decode()
     group_ends(project)

@@ -181,7 +181,7 @@ def test_a_trial_refuses_validation_examples_that_its_values_changed(tmp_path):
     spec = project.trial_spec(overrides={"units": 9})
     other = spec_from_json(project.plugins, {**spec.to_json(), "data": known})
     result = project.trial(other)
-    assert (result.state, result.fault) == ("failed", "DataError")
+    assert (result.state, result.fault) == ("failed", "OtherExamplesError")
     assert "validation split of a trial has 9 examples" in result.error
 
 

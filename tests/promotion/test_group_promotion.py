@@ -322,6 +322,8 @@ def test_a_rule_can_ask_for_a_group_of_several_seeds(tmp_path):
         PromotionRefusedError, match="a group of at least 5 seeds: one version; its group: mlreg "
     ):
         promote(found, group[0])
+    with pytest.raises(PromotionRefusedError, match="made alone; mlreg run dummy --seeds 5 makes"):
+        promote(found, publish(found, 500))
     few = publish_group(found, NEW[:2], VALIDATION[:2], group="few")
     with pytest.raises(PromotionRefusedError, match="a group of at least 5 seeds: 2 seeds"):
         promote(found, few[0], group=True)

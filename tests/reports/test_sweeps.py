@@ -163,6 +163,13 @@ def test_what_is_typed_next_depends_on_the_state():
     ]
 
 
+def test_a_complete_sweep_of_which_nothing_is_registered_says_how():
+    """Also where hints are not shown, as without a terminal."""
+    facts = dict(facts_of(made_sweep()))
+    assert facts["registered"] == "nothing: mlreg sweep ab12cd34 --register best"
+    assert "registered" not in dict(facts_of(made_sweep(state="running")))
+
+
 def test_every_trial_that_was_registered_has_its_version():
     """Not the winner alone: another trial can be registered later."""
     sweep = registered_sweep()

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from registry_core.evaluation.comparison import SideBySide
 from registry_core.lifecycle.reevaluate import Reevaluation
+from registry_core.lifecycle.run_list import RunProgress
 from registry_core.process import streams
 from registry_core.records import (
     FileRecord,
@@ -113,7 +114,7 @@ MANIFEST = {
     "config": {f"setting_{number}": number for number in range(30)},
     "epoch_seconds": [1.0],
 }
-RECORD = {"model": "cifar10", "preset": "baseline", "config": {"seed": 1}}
+RECORD = {"model": "cifar10", "preset": "baseline", "config": {"epochs": 3, "seed": 1}}
 STOPPED = UnfinishedRun(RUN, RECORD, process=None, checkpoint=None)
 PLUGIN = {
     "name": "cifar10",
@@ -138,7 +139,7 @@ TABLES = {
         ["cifar10@12"],
     ),
     "runs": (
-        lambda: (show_runs, [(STOPPED, "1 of 3 epochs, 120 batches")], [version()]),
+        lambda: (show_runs, [RunProgress(STOPPED, 1, 120)], [version()]),
         ["0123abcd"],
     ),
     "history": (lambda: (show_history, [row(), row(action="refused")]), ["cifar10@12"]),
@@ -279,3 +280,13 @@ def test_a_very_long_word_is_folded_in_a_column_that_may_fold():
     lines, _ = table.lines(80)
     assert max(len(line.plain) for line in lines) <= 80
     assert sum(line.plain.count("x") for line in lines) == 5000
+
+
+def test_a_very_long_cell_without_a_terminal_is_apart_from_the_next_one():
+    """It widens no other row, and does not run into the next column."""
+    table = new_table("reason", Column("who"))
+    table.add_row(Text("x" * 300), Text("root"))
+    table.add_row(Text("short"), Text("root"))
+    lines = [line.plain for line in table.lines(None)[0]]
+    assert lines[1] == "x" * 300 + "   root"
+    assert len(lines[2]) < 100

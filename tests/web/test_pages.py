@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_helpers import fill
+from cli_helpers import fill, stop
 from signing_helpers import of_file, write_keys
 from starlette.routing import Route
 from sweep_helpers import made_sweep
@@ -447,6 +447,15 @@ def test_the_page_of_a_sweep_has_its_report_and_a_version_leads_to_it(world, ins
     assert f'href="/sweeps/{sweep}"' in inside.get("/models/picked/1").text
     assert "/sweeps/2" not in inside.get("/models/trees/1").text
     assert f'href="/sweeps/{sweep}"' in inside.get("/sweeps").text
+
+
+def test_the_page_of_a_trial_leads_to_its_sweep(tmp_path):
+    """Which resumes it: the run itself cannot be."""
+    registry = Registry(tmp_path, Settings())
+    inside, sweep = signed_in(World(registry, "", "")), "20261126T130000Z-ab12cd34"
+    run = stop(registry.store, epoch=1, sweep={"id": sweep, "trial": 1})
+    page = inside.get(f"/runs/{run}").text
+    assert f'href="/sweeps/{sweep}"' in page and "mlreg resume" not in page
 
 
 def test_a_sweep_that_is_not_there_is_a_page_that_says_so(inside):

@@ -43,7 +43,10 @@ def show_side_by_side(compared: SideBySide, wide: bool = False) -> None:
         name: ["" if value is None else fraction(name, value) for value in values]
         for name, values in compared.metrics.items()
     }
-    settings = {key: [str(v) for v in values] for key, values in compared.config.items()}
+    settings = {
+        key: ["none" if v is None else str(v) for v in values]
+        for key, values in compared.config.items()
+    }
     classes = {
         name: ["" if value is None else _part(compared.class_measure, value) for value in values]
         for name, values in compared.classes.items()

@@ -24,16 +24,17 @@ from registry_core.terminal.text import safe_text
 if TYPE_CHECKING:
     from registry_core.lifecycle.reevaluate import Reevaluation
     from registry_core.lifecycle.reproduce import Reproduction
-    from registry_core.records import UnfinishedRun, Version
+    from registry_core.lifecycle.run_list import RunProgress
+    from registry_core.records import Version
 
 
 def show_runs(
-    unfinished: Sequence[tuple[UnfinishedRun, str]], finished: Sequence[Version], wide: bool = False
+    unfinished: Sequence[RunProgress], finished: Sequence[Version], wide: bool = False
 ) -> None:
     """Show a line for each run, unfinished ones first, with the command to type next.
 
     Args:
-        unfinished: runs without a version, and the progress of each, in words.
+        unfinished: runs without a version, with the progress of each.
         finished: the versions of finished runs.
         wide: show every column, however narrow the terminal is.
     """
@@ -49,16 +50,17 @@ def show_runs(
         wide=wide,
     )
     styles = {"running": "cyan", "damaged": "red", "failed": "red", "interrupted": "yellow"}
-    for run, progress in unfinished:
-        record = run.record
+    for each in unfinished:
+        run, progress, record = each.run, str(each), each.run.record
         command = f"mlreg resume {run.id[-8:]}" if record else f"mlreg runs --discard {run.id[-8:]}"
         if sweep := record.get("sweep"):
-            command = f"mlreg resume {sweep['id'][-8:]}"
+            verb = "show" if each.state == "kept" else "resume"
+            command = f"mlreg {verb} {sweep['id'][-8:]}"
         if run.process is not None:
             command = f"process {run.process}"
         table.add_row(
             run_id_cell(run.id, "bold"),
-            safe_text(run.state, styles[run.state]),
+            safe_text(each.state, styles.get(each.state, "")),
             safe_text(record.get("model", "")),
             Cell(safe_text(progress.partition(",")[0]), safe_text(progress)),
             safe_text(command),
@@ -81,7 +83,7 @@ def show_runs(
         )
     console = stdout()
     console.print(table)
-    for run, _ in unfinished:
+    for run in (each.run for each in unfinished):
         if run.state == "failed":
             console.print(safe_text(f"{run.id[-8:]} failed: {run.record['failed']}"))
 

@@ -285,5 +285,5 @@ def _line(cells: Sequence[Text], widths: Sequence[int], gap: int) -> Text:
     for n, (cell, width) in enumerate(zip(cells[:last], widths, strict=False), start=1):
         line.append_text(cell)
         if n < last:
-            line.append(" " * (width - cell_len(cell.plain) + gap))
+            line.append(" " * (max(0, width - cell_len(cell.plain)) + gap))
     return line
