@@ -76,7 +76,7 @@ def _summary(sweep: Sweep) -> Section:
 def _search(sweep: Sweep) -> Section:
     """Values by trial, curves by epoch, and the settings of all trials at once."""
     drawn = [chart for chart in (_history(sweep), _curves(sweep), _parallel(sweep)) if chart]
-    return Section("Search", drawn or [Text("No trial has ended yet.")])
+    return Section("Search", drawn or [Text("No trial is complete.")])
 
 
 def _history(sweep: Sweep) -> LineChart | None:

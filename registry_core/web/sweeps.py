@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from registry_core.web.site import Site
 
 _SWEEP = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
+_END = re.compile(r"[0-9a-f]{2,8}")  # which messages print
 
 
 def list_sweeps(site: Site, request: Request) -> View:
@@ -40,7 +41,8 @@ def list_sweeps(site: Site, request: Request) -> View:
 def show_sweep(site: Site, request: Request) -> View:
     """One sweep: its report, what runs now, what to type next."""
     name = request.path_params["sweep"]
-    _check(name)
+    if not _END.fullmatch(name):
+        _check(name)
     sweep = site.registry.find_sweep(name)
     if sweep is None:
         raise UsageError("There is no such sweep.", "It was deleted, or is in another registry.")

@@ -458,10 +458,13 @@ def test_the_page_of_a_trial_leads_to_its_sweep(tmp_path):
     assert f'href="/sweeps/{sweep}"' in page and "mlreg resume" not in page
 
 
-def test_a_sweep_that_is_not_there_is_a_page_that_says_so(inside):
-    """404 where it could be; 400 where it cannot be an id."""
+def test_a_sweep_that_is_not_there_is_a_page_that_says_so(world, inside):
+    """404 where it could be; 400 where it cannot be an id, whose end is enough."""
+    sweep = world.words["sweep"]
     assert inside.get("/sweeps/20200101T000000Z-00000000").status == 404
-    assert inside.get("/sweeps/ab12cd34").status == 400
+    assert inside.get("/sweeps/ab12cd34").status == 404
+    assert inside.get("/sweeps/nothing").status == 400
+    assert inside.get(f"/sweeps/{sweep[-8:]}").status == 200
     assert inside.get("/sweeps?after=rubbish").status == 400
 
 
