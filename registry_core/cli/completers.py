@@ -72,7 +72,7 @@ def _after_reference(words: list[str]) -> tuple[str, list[str]] | None:
 
 
 def _references(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
-    return _reference(typed["reference"], incomplete)
+    return _reference(typed.get("reference", []), incomplete)  # none beside an option of a version
 
 
 def _targets(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
@@ -207,6 +207,10 @@ def _limits(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
 
 def _versus(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return ("not-worse", "better", "off")
+
+
+def _requests(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    return [str(request.number) for request in _registry().requests()]
 
 
 def _new_models(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
@@ -351,6 +355,7 @@ _COMPLETERS: dict[str, _Complete] = {
     "ruled aliases": _ruled_aliases,
     "limits": _limits,
     "versus": _versus,
+    "requests": _requests,
     "new models": _new_models,
     "references or a sweep": _references_or_sweep,
     "many references or a sweep": _many_references_or_sweep,

@@ -76,7 +76,6 @@ def parameters() -> set[tuple[str, str]]:
     return found
 
 
-@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("first", range(4))
 def test_each_line_is_completed_with_its_words(project, first):

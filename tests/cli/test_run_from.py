@@ -101,6 +101,7 @@ def test_every_run_of_a_group_starts_from_the_same_version(run):
     assert listed.json["manifest"]["parent"]["ref"] == "flowers@1"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 def test_a_run_that_was_stopped_ends_as_one_that_was_not_and_is_reproduced(tmp_path):

@@ -167,9 +167,9 @@ def test_a_worker_dies_with_the_process_that_started_it(project, tmp_path):
         head.kill()
         head.wait()
     wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-    run = next(run for run in project.store.unfinished_runs() if run.record["config"]["seed"] == 0)
-    assert run.state == "interrupted"
-    assert run.checkpoint is not None
+    runs = project.store.unfinished_runs()
+    assert {run.state for run in runs} == {"interrupted"}
+    assert any(run.checkpoint for run in runs)  # the other one may have just begun
 
 
 @pytest.mark.gate

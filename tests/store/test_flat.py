@@ -124,6 +124,8 @@ def pages(monkeypatch) -> list[int]:
     return found
 
 
+@pytest.mark.exhaustive(keep=1)
+@pytest.mark.gate
 @pytest.mark.parametrize("analyzed", ["never", "soon", "late"])
 def test_an_answer_reads_no_more_pages_with_many_versions(analyzed, pages):
     """Also before the server has counted the rows, or if it did so when there were none."""

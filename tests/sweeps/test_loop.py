@@ -93,6 +93,7 @@ def _sweep_until_killed(project, epochs, first, **choices):
     project.sweep(**choices) if first else project.resume_sweep()
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.parametrize(
     ("sampler", "prune"),
     [

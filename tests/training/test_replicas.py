@@ -104,6 +104,7 @@ print(json.dumps(weights))
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_a_resumed_fit_on_two_devices_ends_as_the_one_never_stopped():
     """Weights and history are equal to the bit, and the model is an ordinary one afterwards."""
