@@ -127,7 +127,8 @@ def _known(digests: Mapping[str, str]) -> Any:
 
 
 def _bad_key(path: Path, content: bytes, error: Exception) -> UsageError:
-    if "assword" in str(error):
+    # one wrong password in 256 gives bytes that look decrypted, and make no key
+    if "assword" in str(error) or b"ENCRYPTED" in content:
         given = "was not given" if isinstance(error, TypeError) else "is wrong"
         return UsageError(
             f"The key {path} is encrypted, and its password {given}.",

@@ -70,6 +70,8 @@ DONE = [
     "run flowers --dry-run",
     "run flowers --dry-run --seeds 3",
     "run flowers --print-config",
+    "sweep flowers -p units=4,8 --sampler grid --dry-run",
+    "sweeps",
     "import flowers sound.keras --dry-run",
     "runs --discard {run} --yes",
 ]
@@ -129,6 +131,7 @@ FAILED = [
     ("card flowers@99", 2, "99"),
     ("bom flowers@99", 2, "99"),
     ("resume nothing", 2, "nothing"),
+    ("sweep flowers", 2, "Nothing is searched"),
 ]
 
 DATA = """

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from promotion_helpers import damage, held_by, promote, publish, registry
 from signing_helpers import of_file, write_keys
@@ -341,6 +342,21 @@ def test_keys_that_cannot_sign_say_what_would(tmp_path, keys):
             registered.sign("dummy@1", key, password=password)
     assert registered.show("dummy@1").signatures == []
     assert registered.sign("dummy@1", locked, password="secret").changed
+
+
+def test_a_wrong_password_that_decrypts_to_something_is_still_wrong(tmp_path):
+    """One in 256 does: the padding looks right, and what was decrypted is no key."""
+    path = tmp_path / "locked.pem"
+    path.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    for number in range(1500):
+        with pytest.raises(UsageError, match="its password is wrong"):
+            openssf.sign({}, "dummy@1", path, f"wrong {number}")
 
 
 def test_public_keys_are_read_in_any_layout(tmp_path, keys, others):
