@@ -39,6 +39,7 @@ def test_a_report_is_opened_beside_what_is_shown(registry, monkeypatch, capsys):
     assert "<!doctype html>" in path.read_text()
 
 
+@pytest.mark.gate
 def test_without_a_display_the_file_is_named(registry, capsys):
     assert run_command([*registry, "show", "flowers@1", "-q", "--open"]) == 0
     printed = capsys.readouterr()

@@ -151,6 +151,7 @@ def test_a_run_without_a_checkpoint_whose_parent_is_gone_says_so(project):
 # --- trained again, compared, sent ---------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_reproducing_starts_from_the_parent_again(project):
     """Whatever it is called now: a copy with the same manifest will do."""
     version = project.run(spec=spec_from(project, project.run()))
@@ -171,6 +172,7 @@ def test_reproducing_without_the_parent_is_refused_and_names_it(project):
         find_parent(project.store, start)
 
 
+@pytest.mark.gate
 def test_two_versions_that_differ_in_their_parent_alone_are_not_called_alike(project):
     first = project.run()
     records = [
@@ -234,6 +236,7 @@ def test_a_stopped_runs_specification_names_the_parent(project):
     assert spec_from_run(project.plugins, stopped).start_from == start_from_version(parent)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "wrong", [{"ref": "flowers"}, {"digest": "12"}, {"sha256": None}, {"ref": "../x@1"}]
 )

@@ -214,6 +214,7 @@ class Watched(FakeBackend):
         return History(history, [0.1] * len(self.values))
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_a_trial_is_pruned_after_the_same_epoch_whether_it_was_stopped_or_not(tmp_path, pruner):
     """It compares with the earlier trials it is given, and with nothing else."""

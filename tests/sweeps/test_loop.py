@@ -158,6 +158,7 @@ def test_a_signal_leaves_a_sweep_that_can_be_resumed(tmp_path):
     assert project.heard.begun[0] == 2 and project.heard.trials.resumptions == [(1, 0)]
 
 
+@pytest.mark.gate
 def test_a_sweep_killed_after_its_winner_was_registered_does_not_register_it_twice(tmp_path):
     """It finds the version by its run."""
     project = SweepProject(tmp_path)
@@ -199,6 +200,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path):
     assert project.manifest(project.store.versions("flowers")[0])["sweep"]["failed"] == 3
 
 
+@pytest.mark.gate
 def test_a_plugin_that_fails_every_trial_stops_the_sweep_until_it_is_mended(tmp_path):
     """The same values are tried again then."""
     broken = TABLE_PLUGIN + hook("mlreg_callbacks", "raise ValueError('no such file')")
@@ -223,6 +225,7 @@ def test_a_plugin_that_fails_every_trial_stops_the_sweep_until_it_is_mended(tmp_
     assert sweep.counted("complete") == 6
 
 
+@pytest.mark.gate
 def test_values_that_the_config_class_refuses_together_are_a_failed_trial(tmp_path):
     """Each of them is valid, so no check before the first trial could know."""
     plugin = TABLE_PLUGIN.replace(

@@ -662,6 +662,7 @@ def test_a_file_that_is_not_a_model_cannot_be_loaded(training, saved, tmp_path, 
         training.check_saved(model, broken, DATA.test.inputs)
 
 
+@pytest.mark.gate
 def test_an_exported_file_loads_with_the_same_outputs(training, keras, saved, tmp_path):
     """In Keras's legacy format; in its own one, an export is a copy."""
     _, file, inputs, answers = saved

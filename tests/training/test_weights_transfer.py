@@ -55,6 +55,7 @@ def same(ours, theirs):
     )
 
 
+@pytest.mark.gate
 def test_the_same_network_takes_everything_but_the_optimizers_state_and_the_seeds(
     training, keras, trainer, saved
 ):

@@ -258,6 +258,7 @@ def with_model(registry, config=None, what=None):
         return registry.store.publish(run, what or record(), {"model.keras": file}, lambda _: None)
 
 
+@pytest.mark.gate
 @pytest.mark.processes
 def test_the_model_is_examined_as_an_import_is(mine, theirs):
     """What holds code is refused, and nothing of it stays; what is sound is copied."""

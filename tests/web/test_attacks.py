@@ -190,6 +190,7 @@ def test_a_body_that_is_no_short_form_is_refused(world, inside, content, kind, s
     assert answer.status == status
 
 
+@pytest.mark.gate
 def test_odd_words_in_every_part_of_every_address_find_nothing(world, inside):
     """They are refused, or name something that is not there; none is a bug."""
     before = world.rows()

@@ -177,6 +177,7 @@ def test_lists_are_read_page_by_page(tmp_path, monkeypatch):
         assert len(seen) == len(set(seen)) == count, address
 
 
+@pytest.mark.gate
 def test_a_damaged_version_is_shown_as_such_and_takes_nothing_down(tmp_path):
     """A file, the manifest, a run's record: an alert on its page and on the lists."""
     world = make_world(tmp_path)
@@ -418,6 +419,7 @@ def test_the_first_holder_of_an_alias_is_expected_as_well(tmp_path):
 # --- signatures ----------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_who_signed_a_version_is_on_its_page_and_an_unsigned_one_cannot_be_promoted(tmp_path):
     """The page shows what the ledger has, and how to check it; the rule checks it."""
     private, public = write_keys(tmp_path, "release")
