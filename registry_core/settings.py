@@ -14,12 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from registry_core import receivers
 from registry_core.errors import UsageError
-from registry_core.receivers import Receiver
 from registry_core.rules import KEYS, PromotionRule, is_alias_name, wrong_value
+
+if TYPE_CHECKING:
+    from registry_core.receivers import Receiver
 
 SETTINGS_FILE = "plugins.toml"
 
@@ -334,6 +335,10 @@ def _check_halves(table: Mapping[str, Any], text: str, file: Path, section: str)
 
 
 def _receivers(tables: Mapping[str, Any], text: str, file: Path) -> Sequence[Receiver]:
+    if not tables:
+        return ()
+    from registry_core import receivers
+
     found = []
     for name, table in tables.items():
         section = f"notify.{name}"
@@ -348,7 +353,7 @@ def _receivers(tables: Mapping[str, Any], text: str, file: Path) -> Sequence[Rec
                 raise _misplaced(f"'{key}' {wrong}", key, text, file, section)
         if wrong := receivers.wrong_section(table):
             raise _misplaced(f"[{section}] {wrong}", section, text, file)
-        found.append(Receiver(name, **table))
+        found.append(receivers.Receiver(name, **table))
     return tuple(found)
 
 

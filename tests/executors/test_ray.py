@@ -58,12 +58,13 @@ def test_a_place_is_read_without_ray(monkeypatch):
 def test_ray_on_this_machine_gives_the_versions_of_local_ones(project):
     """A worker that is killed there is taken up too; nothing is left running."""
     (project.faults / "1").write_text("kill")
+    before = {*_descendants(os.getpid())}  # servers of other tests
     there = run_group(project, on="ray")
     here = run_group(project)
     assert [version.ref for version in there] == ["flowers@1", "flowers@2"]
     assert [facts(project, each) for each in there] == [facts(project, each) for each in here]
     assert "from its last checkpoint" in project.store.read(there[1], "run.log").decode()
-    assert not [*_descendants(os.getpid())]
+    assert {*_descendants(os.getpid())} <= before
 
 
 @pytest.mark.exhaustive

@@ -24,6 +24,7 @@ from registry_core.store.local.permissions import check_writable
 
 OBJECTS = "objects"
 RUNS = "runs"
+SWEEPS = "sweeps"
 _CONTENT = "sha256"
 # File systems take the time of a change from a clock that moves in steps of up to 10 ms.
 _CLOCK_TICK_NS = 50_000_000

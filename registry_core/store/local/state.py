@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry_core.store.local.ledger_file import LEDGER_FILE
-from registry_core.store.local.objects import OBJECTS, RUNS
-from registry_core.store.local.sweeps import SWEEPS
+from registry_core.store.local.objects import OBJECTS, RUNS, SWEEPS
 from registry_core.store.storage_errors import DATABASE
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ from registry_core.store.local.folders import (
     remove_tree,
     size_of,
 )
+from registry_core.store.local.objects import SWEEPS
 from registry_core.store.manifest import LIMIT_BYTES, read_json
 
-SWEEPS = "sweeps"
 SCHEMA = 1
 
 _SETTINGS, _LOCK = "sweep.json", "lock"
