@@ -214,6 +214,7 @@ def test_the_registered_model_loads_without_the_plugin(model, tmp_path, name):
     assert done.status == 0, done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.gate
 def test_the_trained_model_can_be_saved_and_loaded(model, tmp_path):
     """With its optimizer's state, so that training can be continued."""

@@ -211,6 +211,7 @@ def told(project):
     return dict(zip(lines, in_turn(words, cwd=project), strict=True))
 
 
+@pytest.mark.exhaustive(keep=20)
 @pytest.mark.gate
 @pytest.mark.parametrize("words", DONE)
 def test_what_is_done_is_told_in_one_object(told, words):

@@ -40,7 +40,7 @@ def test_exactly_the_broken_rule_fails(rule):
     assert found[rule].remedy
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ print(from_folder.compiled)
 """
 
 
+@pytest.mark.exhaustive
+@pytest.mark.gate
 def test_the_folder_is_what_keras_and_the_hub_read(tmp_path):
     example_project(tmp_path, "spirals")
     export = ["export", "spirals@1", "--format", "hub", "-o", "hub", "--json"]

@@ -138,7 +138,7 @@ def found(*done):
 NOTHING, BEST = "[]", "['best.weights.h5']"
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("name", STOPS)
 def test_a_resumed_run_with_its_best_weights_on_disk_ends_as_if_never_stopped(project, whole, name):

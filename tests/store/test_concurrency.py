@@ -134,6 +134,7 @@ def test_the_next_command_goes_on_when_a_holder_is_killed(store, holder):
     assert_whole(store)
 
 
+@pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 def test_a_sweep_never_deletes_an_object_of_a_publisher(any_store):
     """Runs die after putting the same objects that others are registering."""

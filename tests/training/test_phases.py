@@ -121,7 +121,7 @@ def test_stopped_in_each_phase_and_between_them_it_ends_in_the_same_weights(fits
     assert resumed.warnings == []
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("place", EVERYWHERE, ids=str)
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def worse_each_time(keras):
     return keras.callbacks.LearningRateScheduler(lambda epoch: 0.01 if epoch < 2 else 30.0)
 
 
-@pytest.mark.exhaustive(keep=1)
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.parametrize("restore", [True, False])
 def test_early_stopping_is_named_with_its_monitor_and_patience(end, keras, restore):
