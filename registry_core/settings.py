@@ -10,7 +10,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -334,18 +334,31 @@ def _check_halves(table: Mapping[str, Any], text: str, file: Path, section: str)
             raise _misplaced(f"'{key}' needs '{other}' beside it", key, text, file, section)
 
 
+def _named_tables(
+    tables: Mapping[str, Any],
+    kind: str,
+    noun: str,
+    is_name: Callable[[str], bool],
+    text: str,
+    file: Path,
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The name, the section and the table of each [KIND.NAME]; raises UsageError for another."""
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise _misplaced(f"'{name}' is a section, [{kind}.{name}]", name, text, file)
+        if not is_name(name):
+            raise _misplaced(f"'{name}' cannot name a {noun}", name, text, file)
+        yield name, f"{kind}.{name}", table
+
+
 def _receivers(tables: Mapping[str, Any], text: str, file: Path) -> Sequence[Receiver]:
     if not tables:
         return ()
     from registry_core import receivers
 
     found = []
-    for name, table in tables.items():
-        section = f"notify.{name}"
-        if not isinstance(table, dict):
-            raise _misplaced(f"'{name}' is a section, [{section}]", name, text, file)
-        if not receivers.is_receiver_name(name):
-            raise _misplaced(f"'{name}' cannot name a receiver", name, text, file)
+    is_name = receivers.is_receiver_name
+    for name, section, table in _named_tables(tables, "notify", "receiver", is_name, text, file):
         for key, value in table.items():
             if key not in receivers.KEYS:
                 raise _unknown(key, list(receivers.KEYS), text, file, section)
@@ -359,12 +372,9 @@ def _receivers(tables: Mapping[str, Any], text: str, file: Path) -> Sequence[Rec
 
 def _remotes(tables: Mapping[str, Any], text: str, file: Path) -> Mapping[str, Remote]:
     remotes = {}
-    for name, table in tables.items():
-        section = f"remotes.{name}"
-        if not isinstance(table, dict):
-            raise _misplaced(f"'{name}' is a section, [{section}]", name, text, file)
-        if not is_alias_name(name):
-            raise _misplaced(f"'{name}' cannot name a remote", name, text, file)
+    for name, section, table in _named_tables(
+        tables, "remotes", "remote", is_alias_name, text, file
+    ):
         for key, value in table.items():
             if key not in _REMOTE_KEYS:
                 raise _unknown(key, list(_REMOTE_KEYS), text, file, section)
@@ -382,12 +392,7 @@ def _remotes(tables: Mapping[str, Any], text: str, file: Path) -> Mapping[str, R
 
 def _sweeps(tables: Mapping[str, Any], text: str, file: Path) -> Mapping[str, NamedSweep]:
     sweeps = {}
-    for name, table in tables.items():
-        section = f"sweep.{name}"
-        if not isinstance(table, dict):
-            raise _misplaced(f"'{name}' is a section, [{section}]", name, text, file)
-        if not is_alias_name(name):
-            raise _misplaced(f"'{name}' cannot name a sweep", name, text, file)
+    for name, section, table in _named_tables(tables, "sweep", "sweep", is_alias_name, text, file):
         for key, value in table.items():
             if key not in _SWEEP_KEYS:
                 raise _unknown(key, list(_SWEEP_KEYS), text, file, section)

@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from registry_core.errors import IntegrityError, MlregError, TrainingError, one_line
-from registry_core.executors.interface import CHECKPOINT, PARENT_FOLDER, Event, Executor, Job
+from registry_core.executors.interface import (
+    CHECKPOINT,
+    PARENT_FOLDER,
+    SECONDS_OF_A_LOOK,
+    Event,
+    Executor,
+    Job,
+)
 from registry_core.executors.messages import (
     check_name,
     digest_of,
@@ -38,8 +45,6 @@ from registry_core.types import Observer
 
 # A worker that is lost so often without a new checkpoint is not replaced again.
 ATTEMPTS = 3
-
-_SECONDS_OF_A_LOOK = 0.25
 
 # What callbacks in a worker cannot write.
 _RESERVED = HOSTS_OWN - {CHECKPOINT}
@@ -210,7 +215,7 @@ class Dispatch:
 
     def _go_on(self) -> None:
         """Wait a moment for something to happen. A signal first stops every run."""
-        event = self._executor.next_event(_SECONDS_OF_A_LOOK)
+        event = self._executor.next_event(SECONDS_OF_A_LOOK)
         if event is not None:
             self._take(event)
         self._find_stalled()
@@ -223,7 +228,7 @@ class Dispatch:
             self._executor.stop(run)
         self._stopping = True
         while self._active:
-            if (event := self._executor.next_event(_SECONDS_OF_A_LOOK)) is not None:
+            if (event := self._executor.next_event(SECONDS_OF_A_LOOK)) is not None:
                 self._take(event)
             self._find_stalled()
 

@@ -7,7 +7,9 @@ lost worker costs what came after the last checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -108,6 +110,28 @@ class Event:
     kind: str
     data: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
+
+
+# How long an executor waits for news at a time, in seconds. A process that has ended may go
+# unnoticed for so long while something that it started holds its pipe.
+SECONDS_OF_A_LOOK = 0.25
+
+
+def next_of(events: deque[Event], look: Callable[[float], None], timeout: float) -> Event | None:
+    """The first of the events; None if there is none when the time is over.
+
+    Args:
+        events: those that were heard and not taken yet.
+        look: waits for news, at most so many seconds, and adds what it hears.
+        timeout: in seconds.
+    """
+    until = time.monotonic() + timeout
+    while not events:
+        left = until - time.monotonic()
+        look(min(max(left, 0.0), SECONDS_OF_A_LOOK))
+        if left <= 0:
+            break
+    return events.popleft() if events else None
 
 
 class Executor(Protocol):

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry_core.executors.interface import Event, Job, Resources
+from registry_core.executors.interface import Event, Job, Resources, next_of
 from registry_core.executors.process import WorkerProcess, threads_environment
-
-# How long a process that ended may go unnoticed while something that it started holds its pipe.
-_SECONDS_OF_A_LOOK = 0.25
 
 _ENDINGS = ("finished", "failed", "stopped")
 
@@ -67,13 +64,7 @@ class LocalExecutor:
         return {job: each.process.pid for job, each in self._running.items()}
 
     def next_event(self, timeout: float) -> Event | None:
-        until = time.monotonic() + timeout
-        while not self._events:
-            left = until - time.monotonic()
-            self._look(min(max(left, 0.0), _SECONDS_OF_A_LOOK))
-            if left <= 0:
-                break
-        return self._events.popleft() if self._events else None
+        return next_of(self._events, self._look, timeout)
 
     def stop(self, job: str) -> None:
         if running := self._running.get(job):

@@ -16,7 +16,7 @@ from typing import Any
 
 from registry_core.errors import StorageError, UsageError
 from registry_core.executors import process
-from registry_core.executors.interface import Event, Job, Resources
+from registry_core.executors.interface import SECONDS_OF_A_LOOK, Event, Job, Resources, next_of
 from registry_core.executors.process import WorkerProcess, threads_environment
 from registry_core.formatting import counted
 from registry_core.lifecycle.environment import result_variables
@@ -30,7 +30,6 @@ BRIDGE = ("-P", "-m", "registry_core.executors.ray_bridge")
 # On a busy machine Ray needs more than a minute to start, or to say that there is no cluster.
 _SECONDS_TO_CONNECT = 180.0
 _SECONDS_TO_CLOSE = 15.0
-_SECONDS_OF_A_LOOK = 0.25
 
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -131,13 +130,7 @@ class RayExecutor:
         )
 
     def next_event(self, timeout: float) -> Event | None:
-        until = time.monotonic() + timeout
-        while not self._events:
-            left = until - time.monotonic()
-            self._look(min(max(left, 0.0), _SECONDS_OF_A_LOOK))
-            if left <= 0:
-                break
-        return self._events.popleft() if self._events else None
+        return next_of(self._events, self._look, timeout)
 
     def stop(self, job: str) -> None:
         self._command(do="stop", job=job)
@@ -190,7 +183,7 @@ class RayExecutor:
             if ended:
                 self._bridge.end()
                 why, until = self._bridge.why_ended(), 0.0
-            self._wait(_SECONDS_OF_A_LOOK)
+            self._wait(SECONDS_OF_A_LOOK)
         self._bridge.close()
         self._bridge = None
         if self._address is None:
