@@ -12,6 +12,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from team_servers import free_port
+
 _SECONDS = 120
 
 
@@ -21,7 +23,7 @@ class Cluster:
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp")  # sockets: short names
         self._ip = socket.gethostbyname(socket.gethostname())  # Ray's head has no other
-        self.port, self.client_port = _free_port(), _free_port()
+        self.port, self.client_port = free_port(), free_port()
         self._processes = {}
         self.start_head()
         for node in ("first", "second"):
@@ -92,9 +94,3 @@ def _of_session(session):
             if os.getsid(pid) == session:
                 found.append(pid)
     return found
-
-
-def _free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]

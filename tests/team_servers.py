@@ -13,6 +13,7 @@ import importlib.util
 import itertools
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -46,10 +47,15 @@ host all all 127.0.0.1/32 trust
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nothing listens on, and that Linux gives to no connection.
+
+    A server that is started again needs the port it had, whatever connected elsewhere meanwhile.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", random.SystemRandom().randrange(10_000, first)))
+            return int(probe.getsockname()[1])
 
 
 def is_listened_on(port: int) -> bool:

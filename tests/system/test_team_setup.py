@@ -130,7 +130,10 @@ def typed() -> list[str]:
 @pytest.mark.gate
 @pytest.mark.processes
 def test_five_commands_set_up_a_team_registry(machine):
-    """What is on the page, apart from installing, makes a registry that works."""
+    """What is on the page, apart from installing, makes a registry that works.
+
+    A server that is still starting is waited for.
+    """
     lines = commands()
     assert len(lines) == 5
     assert sum(any(word in line for word in INSTALLS) for line in lines) == 2
@@ -161,7 +164,8 @@ def test_five_commands_set_up_a_team_registry(machine):
     gone = machine.type(". ~/weed/env", "mlreg registry init")
     assert gone.returncode == 8
     assert "Start the server, or correct its address in AWS_ENDPOINT_URL." in gone.stderr
-    again = machine.type(typed()[1], "mlreg registry init")
+    later = f"{{ sleep 2.5; {typed()[1].removesuffix('&')}; }} > later 2>&1 &"
+    again = machine.type(later, ". ~/weed/env", "mlreg registry init")
     assert (again.returncode, again.stdout) == (
         0, "Ready: postgresql:///models and s3://models/team\n",
     ), again.stderr  # fmt: skip

@@ -8,19 +8,23 @@ reads from a cache.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 
 from registry_core.errors import StorageError
 from registry_core.store.s3.client import Bucket
+from registry_core.store.s3.errors import UNREACHABLE
 
 _LIMIT_BYTES = 1 << 16
 
 
-def probe(url: str) -> None:
+def probe(url: str, patience_seconds: float = 10.0) -> None:
     """Write, create twice, read, list and delete below a prefix.
 
     Args:
         url: `s3://bucket/prefix`.
+        patience_seconds: how long a server may take to start. One that was killed can answer for
+            seconds that it has no place for an object.
 
     Raises:
         StorageError: names what the store does not do.
@@ -33,7 +37,9 @@ def probe(url: str) -> None:
     first, second = os.urandom(1000), os.urandom(1000)
     try:
         # where the answer to the first try was lost, the second one finds what it wrote
-        if bucket.create(key, first) is None and bucket.read(key, _LIMIT_BYTES) != first:
+        if not _created(bucket, key, first, patience_seconds) and (
+            bucket.read(key, _LIMIT_BYTES) != first
+        ):
             raise _refused(bucket, "says that a new object is there already")
         if bucket.create(key, second) is not None:
             raise _refused(bucket, "says yes when an object that is there already is created")
@@ -54,6 +60,18 @@ def probe(url: str) -> None:
     bucket.delete([key])
     if bucket.head(key) is not None:
         raise _refused(bucket, "still has what was deleted")
+
+
+def _created(bucket: Bucket, key: str, data: bytes, patience_seconds: float) -> bool:
+    """Whether the first object was created, by a server that may be starting."""
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return bucket.create(key, data) is not None
+        except OSError as error:
+            if error.errno not in UNREACHABLE or time.monotonic() > until:
+                raise
+        time.sleep(0.2)
 
 
 def _refused(bucket: Bucket, why: str) -> StorageError:
