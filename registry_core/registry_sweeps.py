@@ -5,13 +5,14 @@ What trains is imported when a method needs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry_core.registry_runs import RegistryRunner
 
 if TYPE_CHECKING:
+    from registry_core import results
     from registry_core.process.interrupts import StopRequest
     from registry_core.records import Version
     from registry_core.sweeping import Watchers
@@ -162,6 +163,28 @@ class RegistrySweeper(RegistryRunner):
         from registry_core.sweeps.state import find_sweep
 
         return find_sweep(self.store, sweep)
+
+    def discard_sweeps(
+        self, names: Iterable[str], *, dry_run: bool = False
+    ) -> results.DiscardedSweeps:
+        """Delete sweeps and the files of their runs; the versions that they registered stay.
+
+        Args:
+            names: their ids, or beginnings or ends of them.
+            dry_run: return what would be deleted, and delete nothing.
+
+        Raises:
+            UsageError: no sweep has a name, or more than one.
+            BusyError: a process runs one of them; what was deleted before it stays deleted.
+        """
+        from registry_core import results
+        from registry_core.sweeps.discard import discard_sweep, find_stopped, runs_of, versions_of
+
+        ids = find_stopped(self.store, names)
+        versions = [ref for each in ids for ref in versions_of(self.store, each)]
+        delete = runs_of if dry_run else discard_sweep
+        runs = [run for each in ids for run in delete(self.store, each)]
+        return results.DiscardedSweeps(ids, runs, versions, dry_run)
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -57,6 +57,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg run flowers --on ", ["local", "ray"]),
     ("mlreg reproduce flowers@2 --on r", ["ray"]),
     ("mlreg runs --discard ", []),  # filled by name_runs
+    ("mlreg sweeps --discard ", []),  # there is none
     ("mlreg resume ", []),  # filled by name_runs
     ("mlreg resume --data-dir so", ["sound.keras"]),
     ("mlreg resume --on r", ["ray"]),
