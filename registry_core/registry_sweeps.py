@@ -30,16 +30,27 @@ class RegistrySweeper(RegistryRunner):
         overrides: Mapping[str, Any],
         name: str | None = None,
         data_dir: str | Path | None = None,
+        look: bool = False,
+        watchers: Watchers | None = None,
         **choices: Any,
     ) -> Sweep:
-        """What `sweep` would search with the same arguments, before it looks at the data."""
+        """What `sweep` would search with the same arguments; keeps nothing.
+
+        `look` looks at the data and the model as `sweep` does before its first trial, and fills in
+        the metric; otherwise nothing heavy is imported, and what they refuse is not found.
+        """
         from registry_core.running import runner
-        from registry_core.sweeping import plan_sweep
+        from registry_core.sweeping import Watchers, plan_sweep
+        from registry_core.sweeping import look as look_at
         from registry_core.sweeps.choices import SweepChoices
 
         chosen = SweepChoices(overrides, **choices)
         with runner(self.store, self.settings) as ready:
-            return plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir)).sweep
+            planned = plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir))
+            if not look:
+                return planned.sweep
+            observer = (watchers or Watchers()).sweep
+            return look_at(ready, planned, ready.context_of(planned.plugins), observer)
 
     def sweep(
         self,

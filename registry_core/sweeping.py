@@ -171,15 +171,43 @@ def start_sweep(
         MlregError: of the kind that is at fault; what was told before is kept.
         Interrupted: a signal asked to stop; the sweep can be resumed.
     """
-    spec, plugins, sweep = planned.spec, planned.plugins, planned.sweep
-    require_keras()
-    context = ready.context_of(plugins)
-    ready.interrupts.outcome = "Nothing was tried."
-    watchers.sweep.say("Looking at the data, and at what the model measures")
-    splits, metrics = describe_for_sweep(spec, context, planned.command())
-    sweep = replace(_with_metric(planned, metrics, splits), state="running")
+    context = ready.context_of(planned.plugins)
+    sweep = replace(look(ready, planned, context, watchers.sweep, warns=False), state="running")
     with create_sweep(ready.store, sweep) as state:
-        return _go_on(ready, state, spec, context, watchers, make_runner)
+        return _go_on(ready, state, planned.spec, context, watchers, make_runner)
+
+
+def look(
+    ready: Runner,
+    planned: PlannedSweep,
+    context: RunContext,
+    observer: SweepObserver,
+    warns: bool = True,
+) -> Sweep:
+    """What would be searched, with its data and metric; trains nothing, and keeps nothing.
+
+    Args:
+        ready: runs plugins.
+        planned: the sweep.
+        context: what its runs need.
+        observer: hears of it.
+        warns: also of what the machine has too little of, as what runs the trials does.
+
+    Raises:
+        UsageError: there is no validation split, the metric is not measured, or trials cannot run
+            where they should.
+        MlregError: of the kind that is at fault.
+    """
+    placement = placement_of(planned.sweep)
+    if not placement.is_here:
+        from registry_core.executors.choose import check_placement
+
+        check_placement(placement, planned.sweep.count, observer.warn if warns else None)
+    require_keras()
+    ready.interrupts.outcome = "Nothing was tried."
+    observer.say("Looking at the data, and at what the model measures")
+    splits, metrics = describe_for_sweep(planned.spec, context, planned.command())
+    return _with_metric(planned, metrics, splits)
 
 
 def resume_sweep(

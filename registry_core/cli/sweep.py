@@ -162,14 +162,19 @@ def sweep(
         **chosen,
     }
     with _place_of_mistakes(registry, what if named else ""):
-        planned = registry.plan_sweep(dataset, preset, **arguments)
-    if dry_run:
-        _show_plan(planned, as_json)
-        return
+        registry.plan_sweep(dataset, preset, **arguments)
     from registry_core.process.interrupts import stop_on_signals
     from registry_core.sweeping import Watchers
     from registry_core.terminal.sweep_view import sweep_progress
 
+    if dry_run:
+        with sweep_progress(quiet or as_json) as progress:
+            watchers = Watchers(progress)
+            planned = registry.plan_sweep(
+                dataset, preset, look=True, watchers=watchers, **arguments
+            )
+        _show_plan(planned, as_json)
+        return
     with stop_on_signals() as interrupts, sweep_progress(quiet) as progress:
         done = registry.sweep(
             dataset,
@@ -282,6 +287,7 @@ def _register_again(
 
 
 def _show_plan(planned: Sweep, as_json: bool) -> None:
+    from registry_core.sweeps.record import MINIMIZE
     from registry_core.sweeps.space import written
     from registry_core.terminal import output
 
@@ -296,8 +302,9 @@ def _show_plan(planned: Sweep, as_json: bool) -> None:
         output.print_text(f"  {key}={written(each)}")
     fixed = {k: v for k, v in planned.config.items() if k not in planned.space}
     output.print_text(f"All with {', '.join(f'{k}={as_typed(v)}' for k, v in fixed.items())}.")
+    better = "less" if planned.direction == MINIMIZE else "more"
     options = {
-        "compared by": planned.metric or "the task's objective",
+        "compared by": f"{planned.metric}, {better} is better",
         "pruned by": planned.pruner,
         "at a time": planned.parallel,
         "minutes": planned.minutes,
@@ -306,4 +313,8 @@ def _show_plan(planned: Sweep, as_json: bool) -> None:
     }
     said = "; ".join(f"{name}: {value}" for name, value in options.items() if value is not None)
     output.print_text(f"{said[:1].upper()}{said[1:]}.")
-    output.print_hint("The data, the validation split and the metric are looked at when it begins.")
+    examples = {name: each["examples"] for name, each in planned.data.items()}
+    output.print_text(
+        f"Trials learn from {counted(examples['train'], 'example')} and are measured on "
+        f"{counted(examples['validation'], 'validation example')}; the test split stays sealed."
+    )

@@ -81,7 +81,7 @@ class Sweep:
         dataset: the dataset plugin's name.
         preset: the preset's name.
         created: UTC, ISO 8601.
-        state: `running`, `stopped` or `complete`.
+        state: `running`, `stopped` or `complete`; `planned` before it is started.
         config: every setting of a trial before its own values.
         space: setting -> `{"low", "high", "log", "int"}` or `{"choices"}`.
         metric: by which trials are compared, on the validation split: `val_accuracy`.
@@ -200,6 +200,7 @@ class Sweep:
         best = self.best
         return {
             **self.settings_json(),
+            "id": self.id or None,
             "best": None if best is None else best.number,
             "trials": [trial.to_json() for trial in self.trials],
         }
