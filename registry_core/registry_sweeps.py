@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from registry_core import results
     from registry_core.process.interrupts import StopRequest
     from registry_core.records import Version
+    from registry_core.registry_lists import Reference
     from registry_core.sweeping import Watchers
     from registry_core.sweeps.record import Sweep
 
@@ -30,6 +31,7 @@ class RegistrySweeper(RegistryRunner):
         overrides: Mapping[str, Any],
         name: str | None = None,
         data_dir: str | Path | None = None,
+        start_from: Reference | None = None,
         look: bool = False,
         watchers: Watchers | None = None,
         **choices: Any,
@@ -45,8 +47,9 @@ class RegistrySweeper(RegistryRunner):
         from registry_core.sweeps.choices import SweepChoices
 
         chosen = SweepChoices(overrides, **choices)
+        parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings) as ready:
-            planned = plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir))
+            planned = plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir), parent)
             if not look:
                 return planned.sweep
             observer = (watchers or Watchers()).sweep
@@ -60,6 +63,7 @@ class RegistrySweeper(RegistryRunner):
         overrides: Mapping[str, Any],
         name: str | None = None,
         data_dir: str | Path | None = None,
+        start_from: Reference | None = None,
         watchers: Watchers | None = None,
         interrupts: StopRequest | None = None,
         **choices: Any,
@@ -72,6 +76,8 @@ class RegistrySweeper(RegistryRunner):
             overrides: setting -> value, a range such as `"1e-4..1e-2:log"`, or a list of choices.
             name: the model's name; None is the plugin's.
             data_dir: a file or folder that has the data; None leaves it to the plugin.
+            start_from: the version whose weights every trial starts with, where names and shapes
+                fit; None starts with their own.
             watchers: hear of it; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
             choices: `trials`, `sampler`, `metric`, `prune`, `minutes`, `register`, `confirm`,
@@ -89,8 +95,9 @@ class RegistrySweeper(RegistryRunner):
         from registry_core.sweeps.choices import SweepChoices
 
         chosen = SweepChoices(overrides, **choices)
+        parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings, None, interrupts) as ready:
-            planned = plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir))
+            planned = plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir), parent)
             return start_sweep(ready, planned, watchers or Watchers())
 
     def resume_sweep(

@@ -109,6 +109,8 @@ class Sweep:
             no trial can be compared; empty otherwise.
         seconds: how long it has run, in all processes that worked on it.
         stall_minutes: after which a silent worker is replaced; None is never.
+        start_from: `{"ref", "digest", "sha256"}` of the version that every trial starts from; None
+            for weights of their own.
     """
 
     id: str
@@ -143,6 +145,7 @@ class Sweep:
     stopped: str = ""
     seconds: float = 0.0
     stall_minutes: float | None = None
+    start_from: Mapping[str, str] | None = None
 
     @property
     def told(self) -> list[Trial]:
@@ -194,6 +197,7 @@ class Sweep:
             "registered": None if self.registered is None else dict(self.registered),
             "confirmations": [dict(each) for each in self.confirmations],
             "importance": dict(self.importance),
+            "start_from": None if self.start_from is None else dict(self.start_from),
         }
 
     def to_json(self) -> dict[str, Any]:

@@ -102,6 +102,22 @@ def test_a_dry_run_looks_at_the_data_and_the_machine_and_keeps_nothing(project):
     assert not (project / "registry").exists()
 
 
+def test_a_named_sweep_may_start_from_a_version(project):
+    """The command line comes first; both name it in the plan."""
+    assert faked("run", "flowers", "-q", cwd=project).status == 0
+    assert faked("run", "flowers", "-q", cwd=project).status == 0
+    file = project / "plugins.toml"
+    text = file.read_text().replace('sampler = "grid"', 'sampler = "grid"\nfrom = "flowers@1"')
+    file.write_text(text)
+    planned = faked("sweep", "widths", "--dry-run", cwd=project)
+    assert "Every trial starts from flowers@1." in planned.stdout
+    assert "units with units=16" in planned.stderr
+    line = ["sweep", "widths", "--dry-run", "--json", "--from", "flowers@latest"]
+    assert faked(*line, cwd=project).json["sweep"]["start_from"]["ref"] == "flowers@2"
+    unknown = faked(*GRID, "--from", "flowers@9", cwd=project)
+    assert_error(unknown, 2, "flowers has no version 9")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
