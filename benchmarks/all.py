@@ -55,8 +55,13 @@ def main(arguments: Sequence[str], catalog: Mapping[str, Benchmark] = BENCHMARKS
 def run_each(ready: Sequence[Benchmark], options: Any) -> dict[str, str]:
     """Run benchmarks in turn; return why each of those failed that did."""
     failed: dict[str, str] = {}
+    tried: list[list[str]] = []
     for number, each in enumerate(ready, 1):
         words = each.words(options)
+        if options.trial and words in tried:  # presets have one trial
+            print(f"\n{each.name}: as tried above", flush=True)
+            continue
+        tried.append(words)
         print(f"\n[{number} of {len(ready)}] python -m benchmarks {' '.join(words)}", flush=True)
         if options.record:
             if busy := _busy():

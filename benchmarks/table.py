@@ -109,7 +109,8 @@ def headlines(folder: Path | None = None) -> str:
     lines = [each for each in chosen(folder) if each.line.headline]
     letters, legend = _machines(lines)
     cells = "".join(each.cells(_letter(each, letters)) for each in lines)
-    return f"{_HEAD}{cells}\n{legend}"
+    machines = "; ".join(legend.replace(".  ", "").splitlines())
+    return f"{_HEAD}{cells}\n{machines}.\n"
 
 
 def chosen(folder: Path | None = None) -> list[Chosen]:

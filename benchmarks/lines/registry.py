@@ -29,7 +29,7 @@ def cli(record: Record) -> Iterator[Line]:
             compared(cpu, (row["wall_ms"], base["wall_ms"])),
             record.content["rounds"],
             cpu[0] / cpu[1],
-            headline=name in ("mlreg list", "mlreg promote"),
+            headline=name == "mlreg list",
         )
 
 
@@ -80,7 +80,7 @@ def _beside_mlflow(what: str, row: Any, beside: str, n: object) -> Line:
     values = [(f"{cpu[side]} CPU ms; " if cpu else "") + f"{wall[side]} ms" for side in (0, 1)]
     first = cpu or wall
     ratio = compared(cpu, wall)
-    headline = what in ("register, as a library", "a team's registry: register 1 MB")
+    headline = what == "register, as a library"
     return Line(MLFLOW, what, *values, beside, ratio, n, first[0] / first[1], headline)
 
 
@@ -127,7 +127,6 @@ def lists(record: Record) -> Iterator[Line]:
             compared((row["many_ms"], row["few_ms"])),
             result["rounds"],
             row["many_ms"],
-            headline=call == "mlreg list bench",
         )
 
 

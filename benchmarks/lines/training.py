@@ -89,7 +89,6 @@ def overhead(record: Record) -> Iterator[Line]:
         ),
         record.content["rounds"],
         last["ratio"],
-        headline=True,
     )
 
 
