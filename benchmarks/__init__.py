@@ -3,7 +3,7 @@
     python -m benchmarks NAME [--record]
     python -m benchmarks all [--list] [--record]
 
-It compares medians, and prints the ratio last. `--record` writes benchmarks/results/MACHINE/NAME.json
+It compares medians, and prints the ratio last. `--record` writes results/MACHINE/NAME.json here,
 with the processor, the load before and meanwhile, the library versions, the commit, the date and
 the number of rounds. `python -m benchmarks table` makes the tables of the pages from the records.
 """
