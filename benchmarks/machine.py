@@ -60,7 +60,6 @@ def processor() -> dict[str, Any]:
         "cores_of_machine": os.cpu_count(),
         "hypervisor": _hypervisor(),
         "memory_gb": memory and round(memory / 1e9, 1),
-        "kernel": platform.release(),
     }
 
 
