@@ -63,7 +63,6 @@ ROOMS = (
     "tasks",
     "config",
     "records",
-    "dataclass",
     "errors",
 )
 

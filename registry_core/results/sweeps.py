@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from registry_core.dataclass import dataclass
 from registry_core.results.listing import Listing
 
 if TYPE_CHECKING:

@@ -7,11 +7,10 @@ the next time the rest is copied.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from registry_core.dataclass import dataclass
 from registry_core.errors import (
     DamagedIndexError,
     IntegrityError,
