@@ -15,9 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import Interrupted, UsageError
+from registry_core.executors.cluster_address import (
+    UnreachableClusterError,
+    check_place,
+    reach_place,
+)
 from registry_core.executors.interface import Placement
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.context import RunContext
+from registry_core.lifecycle.observers import SilentObserver
 from registry_core.lifecycle.spec import RunSpec, spec_from_preset, spec_from_record
 from registry_core.lifecycle.trial import TrialRunner
 from registry_core.lifecycle.trial_data import TrialMetrics, describe_for_sweep
@@ -34,7 +40,6 @@ from registry_core.sweeps.choices import (
     SweepChoices,
     TypedSweep,
     check_numbers,
-    check_place,
     metric_and_direction,
 )
 from registry_core.sweeps.interface import SilentSweepObserver, SweepObserver
@@ -175,6 +180,7 @@ def start_sweep(
     require_keras()
     context = ready.context_of(plugins)
     ready.interrupts.outcome = "Nothing was tried."
+    reach_place(sweep.executor)
     watchers.sweep.say("Looking at the data, and at what the model measures")
     splits, metrics = describe_for_sweep(spec, context, planned.command())
     sweep = replace(_with_metric(planned, metrics, splits), state="running")
@@ -217,6 +223,8 @@ def resume_sweep(
         check_sampler(sweep.space, sweep.sampler, sweep.pruner)
         require_keras()
         check_place(on or sweep.executor)
+        with _resumable(sweep):
+            reach_place(on or sweep.executor)
         changes = {"register": register, "confirm": confirm, "executor": on}
         state.change(state="running", **{k: v for k, v in changes.items() if v is not None})
         return _go_on(ready, state, spec, ready.context_of(plugins), watchers, make_runner)
@@ -237,8 +245,8 @@ def _go_on(
         return watchers.sweep.trial_started(state.trial(number))
 
     try:
-        make = make_runner or _placed(ready)
-        with make(state.sweep, context, observe) as runner:
+        make = make_runner or _placed(ready, watchers.sweep)
+        with _resumable(state.sweep), make(state.sweep, context, observe) as runner:
             SweepLoop(state, ready.store, spec, runner, watchers.sweep).run()
             _weigh(state)
             winner = Winner(
@@ -313,7 +321,35 @@ def _resources(placement: Placement, count: int) -> tuple[int | None, int | None
     return found.cpus, found.gpus
 
 
-def _placed(ready: Runner) -> MakeRunner:
+@contextmanager
+def _resumable(sweep: Sweep) -> Iterator[None]:
+    """Say of a cluster that is lost how the sweep goes on."""
+    try:
+        yield
+    except UnreachableClusterError as error:
+        short = sweep.id[-8:]
+        error.remedy = (
+            f"Sweep {short} keeps what it tried. Start the cluster again and resume it; elsewhere "
+            "with --on ray://HOST:10001 or --on local."
+        )
+        error.command = f"mlreg resume {short}"
+        raise
+
+
+class _OfTheSweep(SilentObserver):
+    """Says what is about all trials."""
+
+    def __init__(self, observer: SweepObserver) -> None:
+        self._observer = observer
+
+    def say(self, text: str) -> None:
+        self._observer.say(text)
+
+    def warn(self, text: str) -> None:
+        self._observer.warn(text)
+
+
+def _placed(ready: Runner, observer: SweepObserver) -> MakeRunner:
     """What runs trials where the sweep says."""
 
     @contextmanager
@@ -327,8 +363,9 @@ def _placed(ready: Runner) -> MakeRunner:
             return
         from registry_core.executors.trials import worker_trials
 
+        of_all = replace(context, observer=_OfTheSweep(observer))
         with worker_trials(
-            ready.store, ready.settings, context, placement, sweep.count, observe
+            ready.store, ready.settings, of_all, placement, sweep.count, observe
         ) as workers:
             yield workers
 

@@ -14,15 +14,23 @@ from pathlib import Path
 
 from team_servers import free_port
 
+from registry_core.store import Store
+from registry_core.sweeps.state import read_sweep
+
 _SECONDS = 120
 
 
 class Cluster:
-    """Starts the cluster; its parts are killed one by one, or all at the end."""
+    """Starts the cluster; its parts are killed one by one, or all at the end.
 
-    def __init__(self):
+    Args:
+        environment: variables of its processes, beside those of the tests.
+    """
+
+    def __init__(self, **environment):
+        self._environment = {"RAY_AUTH_MODE": "disabled", **environment}
         self.folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp")  # sockets: short names
-        self._ip = socket.gethostbyname(socket.gethostname())  # Ray's head has no other
+        self._ip = _own_address()
         self.port, self.client_port = free_port(), free_port()
         self._processes = {}
         self.start_head()
@@ -32,6 +40,12 @@ class Cluster:
     @property
     def address(self):
         return f"ray://{self._ip}:{self.client_port}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     def start_head(self):
         self._start(
@@ -69,12 +83,14 @@ class Cluster:
         raise AssertionError(Path(self.folder.name, f"{name}.out").read_text()[-3000:])
 
     def _started(self, name, *arguments):
-        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **self._environment}
         file = Path(self.folder.name, f"{name}.out")
         with file.open("wb") as log:
             self._processes[name] = process = subprocess.Popen(
                 [sys.executable, "-m", "ray.scripts.scripts", "start", "--block",
-                 f"--node-ip-address={self._ip}", "--object-store-memory=100000000", *arguments],
+                 f"--node-ip-address={self._ip}", "--object-store-memory=100000000",
+                 # the ports of workers might be those that were chosen here
+                 "--min-worker-port=0", "--max-worker-port=0", *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env=environment,
             )  # fmt: skip
@@ -84,6 +100,28 @@ class Cluster:
                 return False
             time.sleep(0.2)
         return True
+
+
+def has_come_to(folder, told, going):
+    """Whether so many trials of a registry's sweep have ended, and so many have a checkpoint."""
+    store = Store(folder)
+    for sweep_id in store.sweeps.ids():
+        sweep = read_sweep(store, sweep_id)
+        running = [trial.run for trial in sweep.trials if trial.state == "running"]
+        runs = filter(None, map(store.unfinished_run, running))
+        kept = sum(run.checkpoint is not None for run in runs)
+        return len(sweep.told) >= told and kept >= going
+    return False
+
+
+def _own_address():
+    """The address that Ray's head listens at, whatever it is told of 127.0.0.1."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("8.8.8.8", 53))  # sends nothing
+        except OSError:  # there is no network
+            return "127.0.0.1"
+        return probe.getsockname()[0]
 
 
 def _of_session(session):

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ _CHUNK = 4 << 20
 _POLL_SECONDS = 0.5
 _MOST_CALLS_SECONDS = 60.0
 _SECONDS_BETWEEN_SIGNS = 20.0
+_SECONDS_OF_A_WAIT = 1.0
 _SECONDS_TO_TIDY = 5.0
 _OBJECT_STORE_BYTES = 256 << 20
 _ENDINGS = ("finished", "failed", "stopped", "lost")
@@ -183,19 +185,23 @@ class Bridge:
         """A worker that waits for a job, or a new one once the cluster has room for it."""
         import ray
 
-        while self._idle:
-            actor = self._idle.pop()
-            with suppress(ray.exceptions.RayError):
-                _get(actor.clear.remote())
-                return actor
+        if (idle := self._idle_worker()) is not None:
+            return idle
         assert self._make is not None  # noqa: S101 - connected first
         actor = self._make()
         try:
             about_it = actor.about.remote()
             text = "Waiting for the cluster to start a worker"
-            while not ray.wait([about_it], timeout=_SECONDS_BETWEEN_SIGNS)[0]:
-                # a sign of life: it is not the worker that is silent
-                self._say(job, attempt, "observed", {"call": "say", "args": [text]})
+            told = time.monotonic()
+            while not ray.wait([about_it], timeout=_SECONDS_OF_A_WAIT)[0]:
+                # one that is done with its job keeps the room that this one waits for
+                if (idle := self._idle_worker()) is not None:
+                    _kill(actor)
+                    return idle
+                if time.monotonic() - told >= _SECONDS_BETWEEN_SIGNS:
+                    # a sign of life: it is not the worker that is silent
+                    told = time.monotonic()
+                    self._say(job, attempt, "observed", {"call": "say", "args": [text]})
                 if job in self._cancelled:
                     _kill(actor)
             about = ray.get(about_it)
@@ -217,6 +223,19 @@ class Bridge:
                 f"pip install mlreg=={registry_core.__version__}",
             )
         return actor
+
+    def _idle_worker(self) -> Any:
+        """A worker that waits for a job, and is still there; None if there is none."""
+        import ray
+
+        while True:
+            try:
+                actor = self._idle.pop()
+            except IndexError:
+                return None
+            with suppress(ray.exceptions.RayError):
+                _get(actor.clear.remote())
+                return actor
 
     def _leave(self, actor: Any, good: bool) -> None:
         if good:
