@@ -17,7 +17,35 @@ from team_servers import free_port
 from registry_core.store import Store
 from registry_core.sweeps.state import read_sweep
 
-_SECONDS = 120
+_SECONDS = 150
+
+# The raylet waits 15 s for parts that choose their ports themselves, and then ends.
+_PORTS = (
+    "--dashboard-agent-grpc-port", "--dashboard-agent-listen-port", "--runtime-env-agent-port",
+    "--metrics-export-port",
+)  # fmt: skip
+
+# `ray start`, which waits longer than half a minute for its own parts on a busy machine.
+_RAY = """
+import time
+from ray._private import services
+from ray.scripts.scripts import main
+
+at_once = services.get_node
+
+def get_node(*arguments):
+    until = time.monotonic() + 100
+    while True:
+        try:
+            return at_once(*arguments)
+        except RuntimeError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+
+services.get_node = get_node
+main()
+"""
 
 
 class Cluster:
@@ -85,12 +113,13 @@ class Cluster:
     def _started(self, name, *arguments):
         environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **self._environment}
         file = Path(self.folder.name, f"{name}.out")
+        ports = [f"{option}={free_port()}" for option in _PORTS]
         with file.open("wb") as log:
             self._processes[name] = process = subprocess.Popen(
-                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block",
+                [sys.executable, "-c", _RAY, "start", "--block",
                  f"--node-ip-address={self._ip}", "--object-store-memory=100000000",
                  # the ports of workers might be those that were chosen here
-                 "--min-worker-port=0", "--max-worker-port=0", *arguments],
+                 "--min-worker-port=0", "--max-worker-port=0", *ports, *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env=environment,
             )  # fmt: skip

@@ -110,9 +110,12 @@ def nobody_listens(address: str, why: str) -> UnreachableClusterError:
     """What to say if nothing listens at an address."""
     by_client = address.startswith("ray://")
     option, usual = ("--ray-client-server-port", 10001) if by_client else ("--port", 6379)
+    remedy = f"Start the cluster's head there, or check the address: the usual port is {usual}."
+    if _host_of(address) in ("localhost", "127.0.0.1"):
+        remedy += " A head listens at the IP that `ray start` prints, not at 127.0.0.1."
     return UnreachableClusterError(
         f"The Ray cluster at {address} cannot be reached: {why}.",
-        f"Start its head on that machine, or check host and port: Ray's own is {usual} here.",
+        remedy,
         f"ray start --head {option}={_port_of(address)}",
     )
 
@@ -136,7 +139,7 @@ def no_ray_there(address: str, why: str) -> UnreachableClusterError:
 
 def _refusal(address: str) -> str | None:
     """Why nobody can connect to an address; None if one can."""
-    host = address.removeprefix("ray://").rpartition(":")[0].strip("[]")
+    host = _host_of(address)
     try:
         with socket.create_connection((host, _port_of(address)), _SECONDS_TO_ANSWER):
             return None
@@ -148,6 +151,10 @@ def _refusal(address: str) -> str | None:
         return f"the name {host} is not known"
     except (OSError, UnicodeError) as error:
         return str(getattr(error, "strerror", None) or error)
+
+
+def _host_of(address: str) -> str:
+    return address.removeprefix("ray://").rpartition(":")[0].strip("[]")
 
 
 def _port_of(address: str) -> int:

@@ -208,16 +208,16 @@ class Bridge:
         try:
             about_it = actor.about.remote()
             text = "Waiting for the cluster to start a worker"
-            told = time.monotonic()
+            told, call = time.monotonic(), "say"
             while not ray.wait([about_it], timeout=_SECONDS_OF_A_WAIT)[0]:
                 # one that is done with its job keeps the room that this one waits for
                 if (idle := self._idle_worker(attempt)) is not None:
                     _kill(actor)
                     return idle
                 if time.monotonic() - told >= _SECONDS_BETWEEN_SIGNS:
-                    # a sign of life: it is not the worker that is silent
-                    told = time.monotonic()
-                    self._say(*attempt, "observed", {"call": "say", "args": [text]})
+                    # a sign of life: it is not the worker that is silent; said once
+                    self._say(*attempt, "observed", {"call": call, "args": [text]})
+                    told, call = time.monotonic(), "waiting"
                 if attempt in self._cancelled:
                     _kill(actor)
             about = ray.get(about_it)

@@ -20,8 +20,9 @@ def project(tmp_path):
     [
         (["--parallel", "4"], 2, "mlreg run flowers --seeds 4 --parallel 4"),
         (["--seeds", "2", "--parallel", "2", "--gpus", "3"], 2, "needs 6"),
-        (["--on", "lokal"], 2, "Did you mean 'local'?"),
-        (["--on", "head"], 2, "ray://HOST:10001"),
+        (["--on", "lokal"], 2, "Try: mlreg run flowers --on local"),
+        (["--on", "head"], 2, "Try: mlreg run flowers --on ray://head:10001"),
+        (["--on", "ray://127.0.0.1:1"], 8, "Connecting to ray://127.0.0.1:1"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused_before_anything_is_trained(
@@ -30,6 +31,14 @@ def test_a_place_that_cannot_be_is_refused_before_anything_is_trained(
     """The message names what would work."""
     done = forked_mlreg("run", "flowers", *words, cwd=project, CUDA_VISIBLE_DEVICES="0")
     assert_error(done, status, named)
+
+
+@pytest.mark.processes
+def test_quiet_says_nothing_of_connecting(project):
+    """The error alone is there."""
+    done = forked_mlreg("run", "flowers", "--on", "ray://127.0.0.1:1", "-q", cwd=project)
+    assert_error(done, 8, "ray://127.0.0.1:1 cannot be reached")
+    assert "Connecting" not in done.stderr
 
 
 @pytest.mark.processes
