@@ -25,6 +25,12 @@ _PORTS = (
     "--metrics-export-port",
 )  # fmt: skip
 
+# The raylet waits 15 s for parts that choose their ports themselves, and then ends.
+_PORTS = (
+    "--dashboard-agent-grpc-port", "--dashboard-agent-listen-port", "--runtime-env-agent-port",
+    "--metrics-export-port",
+)  # fmt: skip
+
 # `ray start`, which waits longer than half a minute for its own parts on a busy machine.
 _RAY = """
 import time
@@ -104,7 +110,7 @@ class Cluster:
 
     def _start(self, name, *arguments):
         """Start a part; again if the machine is so busy that Ray stops waiting for it."""
-        for _ in range(4):
+        for _ in range(8):
             if self._started(name, *arguments):
                 return
             self.kill(name)
@@ -116,7 +122,7 @@ class Cluster:
         ports = [f"{option}={free_port()}" for option in _PORTS]
         with file.open("wb") as log:
             self._processes[name] = process = subprocess.Popen(
-                [sys.executable, "-c", _RAY, "start", "--block",
+                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block",
                  f"--node-ip-address={self._ip}", "--object-store-memory=100000000",
                  # the ports of workers might be those that were chosen here
                  "--min-worker-port=0", "--max-worker-port=0", *ports, *arguments],

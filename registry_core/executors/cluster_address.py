@@ -122,7 +122,8 @@ def nobody_listens(address: str, why: str) -> UnreachableClusterError:
 
 def no_ray_there(address: str, why: str) -> UnreachableClusterError:
     """What to say if something listens at an address, and it does not become a connection."""
-    if re.search(r"token|authenticat|InvalidAuth", why, re.IGNORECASE):
+    if re.search(r"\btoken\b", why, re.IGNORECASE):
+        why = re.split(r"[.:] ", why)[0]
         return UnreachableClusterError(
             f"The Ray cluster at {address} does not let this machine in: {why}.",
             "It asks for Ray's token. Set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN to what the "

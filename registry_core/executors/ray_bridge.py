@@ -6,6 +6,7 @@ is a process of its own, which takes commands and writes events as lines of JSON
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -29,6 +30,7 @@ _SECONDS_BETWEEN_SIGNS = 20.0
 _SECONDS_OF_A_WAIT = 1.0
 _SECONDS_TO_TIDY = 5.0
 _OBJECT_STORE_BYTES = 256 << 20
+_REFUSED = "it asks for a token"
 # What Ray raises if a worker does not answer.
 _LOST = {
     "ActorDiedError": "its process or its node was lost",
@@ -90,14 +92,19 @@ class Bridge:
         try:
             import ray
 
+            if os.environ.get("RAY_AUTH_MODE") != "token" and _lacks_token(address):
+                raise StorageError(_REFUSED)
             options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
             if address is None:
-                _start_here(cores, options)
+                options |= {"num_cpus": cores, "include_dashboard": False}
+                options |= {"object_store_memory": _OBJECT_STORE_BYTES}
+                _init("", address="local", **options)
             else:
-                ray.init(address=address, **options)
+                _init("Starting Ray client server failed", address=address, **options)
             found = ray.cluster_resources()
         except BaseException as error:  # Ray raises whatever its parts raise
-            self._say("", 0, "failed", {"why": one_line(error)})
+            why = _REFUSED if _lacks_token(address) else one_line(error)
+            self._say("", 0, "failed", {"why": why})
             return
         remote = ray.remote(RelayActor)
         needs = {"num_cpus": cpus, "num_gpus": gpus or 0, "max_restarts": 0}
@@ -287,24 +294,37 @@ class Bridge:
             self._stream.flush()
 
 
-def _start_here(cores: int, options: Mapping[str, Any]) -> None:
-    """Start Ray on this machine, once more if it was too slow: it waits 15 s for its own parts."""
+def _init(too_slow: str, **options: Any) -> None:
+    """Start or join Ray, once more if it was too slow: it waits 15 to 30 s for its own parts.
+
+    Args:
+        too_slow: what Ray's error says then; empty for whatever it says.
+        options: of `ray.init`.
+    """
     import ray
 
     for again in (True, False):
         try:
-            ray.init(
-                address="local",
-                num_cpus=cores,
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                **options,
-            )
+            ray.init(**options)
             return
-        except Exception:
+        except Exception as error:
             ray.shutdown()
-            if not again:
+            if not again or too_slow not in str(error):
                 raise
+
+
+def _lacks_token(address: str | None) -> bool:
+    """Whether a cluster refuses who has no token: Ray itself asks again until its time is over."""
+    if address is None or not address.startswith("ray://"):
+        return False
+    grpc: Any = importlib.import_module("grpc")  # of Ray's client
+    call = "/ray.rpc.RayletDriver/ClusterInfo"
+    with grpc.insecure_channel(address.removeprefix("ray://")) as channel:
+        try:
+            channel.unary_unary(call)(b"", timeout=_SECONDS_TO_TIDY)
+        except grpc.RpcError as error:
+            return bool(error.code() is grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def _is_connected() -> bool:

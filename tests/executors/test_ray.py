@@ -174,6 +174,27 @@ def test_a_sweep_that_loses_a_node_and_then_the_head_ends_in_the_bits_of_a_local
     assert facts(project, versions[0]) == facts(here, versions[1])
 
 
+@pytest.mark.exhaustive
+def test_a_cluster_with_a_token_lets_in_who_has_it(project, monkeypatch):
+    """Who has none, or another one, is told what to set; nothing is registered for them."""
+    secret = "a" * 40
+    with Cluster(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secret) as cluster:
+        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+        for mode, token in ((None, None), ("token", "b" * 40)):
+            if mode:
+                monkeypatch.setenv("RAY_AUTH_MODE", mode)
+                monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+            with pytest.raises(UnreachableClusterError, match="does not let") as raised:
+                run_group(project, on=cluster.address)
+            assert "RAY_AUTH_MODE=token" in raised.value.remedy
+            assert raised.value.command == "ray get-auth-token"
+        assert not project.store.model_names()
+        monkeypatch.setenv("RAY_AUTH_TOKEN", secret)
+        there = run_group(project, on=cluster.address)
+    here = run_group(project)
+    assert [facts(project, each) for each in there] == [facts(project, each) for each in here]
+
+
 @pytest.mark.parametrize(
     ("address", "said", "command"),
     [
