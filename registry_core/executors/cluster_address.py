@@ -130,10 +130,12 @@ def no_ray_there(address: str, why: str) -> UnreachableClusterError:
             "head's machine prints:",
             "ray get-auth-token",
         )
+    has_token = os.environ.get("RAY_AUTH_MODE") == "token"
     return UnreachableClusterError(
         f"The Ray cluster at {address} cannot be reached: {why}.",
         "Something listens there. ray://HOST:10001 is the port for clients, HOST:6379 the head's "
-        "own. On the head's machine, see how the cluster is:",
+        f"own.{'' if has_token else ' A cluster with a token needs RAY_AUTH_MODE=token.'} On the "
+        "head's machine, see how the cluster is:",
         "ray status",
     )
 

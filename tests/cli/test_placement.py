@@ -22,23 +22,26 @@ def project(tmp_path):
         (["--seeds", "2", "--parallel", "2", "--gpus", "3"], 2, "needs 6"),
         (["--on", "lokal"], 2, "Try: mlreg run flowers --on local"),
         (["--on", "head"], 2, "Try: mlreg run flowers --on ray://head:10001"),
-        (["--on", "ray://127.0.0.1:1"], 8, "Connecting to ray://127.0.0.1:1"),
+        (["--gpus", "2"], 2, "needs 2, and this machine has 1"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused_before_anything_is_trained(
     project, words, status, named
 ):
     """The message names what would work."""
-    done = forked_mlreg("run", "flowers", *words, cwd=project, CUDA_VISIBLE_DEVICES="0")
-    assert_error(done, status, named)
+    for dry_run in ([], ["--dry-run"]):
+        line = ["run", "flowers", *words, *dry_run]
+        done = forked_mlreg(*line, cwd=project, CUDA_VISIBLE_DEVICES="0")
+        assert_error(done, status, named)
 
 
 @pytest.mark.processes
-def test_quiet_says_nothing_of_connecting(project):
-    """The error alone is there."""
-    done = forked_mlreg("run", "flowers", "--on", "ray://127.0.0.1:1", "-q", cwd=project)
-    assert_error(done, 8, "ray://127.0.0.1:1 cannot be reached")
-    assert "Connecting" not in done.stderr
+def test_a_cluster_that_is_not_there_is_named_while_mlreg_connects(project):
+    """Not with --quiet: the error alone is there."""
+    for quiet in ([], ["-q"]):
+        done = forked_mlreg("run", "flowers", "--on", "ray://127.0.0.1:1", *quiet, cwd=project)
+        assert_error(done, 8, "ray://127.0.0.1:1 cannot be reached")
+        assert ("Connecting to ray://127.0.0.1:1" in done.stderr) is not bool(quiet)
 
 
 @pytest.mark.processes

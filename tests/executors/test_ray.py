@@ -23,6 +23,7 @@ from registry_core.executors.interface import Placement
 from registry_core.lifecycle.seeds import plan_group
 from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
 from registry_core.refs import Ref
+from registry_core.store import Store
 
 from .test_local import facts, wait_for
 
@@ -145,7 +146,7 @@ def test_a_sweep_that_loses_a_node_and_then_the_head_ends_in_the_bits_of_a_local
     monkeypatch.setenv("MLREG_FAKE_FAULTS", str(tmp_path))
     (tmp_path / "slow").touch()
     choices = {"overrides": {**SPACE, "epochs": "100"}, "prune": "median", "trials": 8}
-    project = SweepProject(_folder(tmp_path / "there"))
+    project = SweepProject(tmp_path)
 
     def lose():
         wait_for(lambda: has_come_to(project.store.folder, 1, 2), 300)
@@ -166,12 +167,11 @@ def test_a_sweep_that_loses_a_node_and_then_the_head_ends_in_the_bits_of_a_local
     assert [w for w in project.heard.trials.warnings if "from its last checkpoint" in w]
     with Cluster() as cluster:
         there = project.resume_sweep(on=cluster.address)
-    project.forget("flowers_plugin")
-    here = SweepProject(_folder(tmp_path / "here"))
-    alone = here.sweep(placement=Placement("local", 2, 1), **choices)
+    won = facts(project, project.store.resolve(Ref("flowers", "number", "1")))
+    project.store = Store(tmp_path / "here")
+    alone = project.sweep(placement=Placement("local", 2, 1), **choices)
     assert essence(there) == essence(alone)
-    versions = [each.store.resolve(Ref("flowers", "number", "1")) for each in (project, here)]
-    assert facts(project, versions[0]) == facts(here, versions[1])
+    assert won == facts(project, project.store.resolve(Ref("flowers", "number", "1")))
 
 
 @pytest.mark.exhaustive
@@ -229,11 +229,6 @@ def test_a_sweep_on_a_cluster_that_is_not_there_begins_nothing(tmp_path):
     assert raised.value.command == f"mlreg resume {found.id[-8:]}"
     assert "--on local" in raised.value.remedy
     assert project.kept().executor == "local"
-
-
-def _folder(path):
-    path.mkdir()
-    return path
 
 
 def _descendants(parent):
