@@ -27,19 +27,10 @@ def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
         DataError: it cannot be used.
         PluginError: the plugin failed.
     """
-    data: DataSplits = context.plugins.call(
-        "mlreg_dataset",
-        DataSplits,
-        config=spec.config,
-        data_dir=spec.data_dir,
-        progress=context.observer,
-    )
+    data = _from_plugin(spec, context)
     with context.plugins.attribute_errors("mlreg_dataset"):
         data = resolve_task(with_arrays(data))
-        warnings = check_splits(data)
-    for warning in warnings:
-        context.observer.warn(warning)
-    return data
+    return _checked(data, context)
 
 
 def load_sealed_data(spec: RunSpec, context: RunContext) -> DataSplits:
@@ -49,13 +40,7 @@ def load_sealed_data(spec: RunSpec, context: RunContext) -> DataSplits:
         DataError: it cannot be used, or there is no validation split of its own.
         PluginError: the plugin failed.
     """
-    data: DataSplits = context.plugins.call(
-        "mlreg_dataset",
-        DataSplits,
-        config=spec.config,
-        data_dir=spec.data_dir,
-        progress=context.observer,
-    )
+    data = _from_plugin(spec, context)
     if data.validation is None or data.validation is data.test:
         raise DataError(
             "A trial needs a validation split of its own.",
@@ -65,6 +50,22 @@ def load_sealed_data(spec: RunSpec, context: RunContext) -> DataSplits:
         # the task is found by validation targets, which are of the same kind
         known = resolve_task(with_arrays(replace(data, test=data.validation)))
         data = replace(known, test=cast(Split, SealedSplit()))
+    return _checked(data, context)
+
+
+def _from_plugin(spec: RunSpec, context: RunContext) -> DataSplits:
+    data: DataSplits = context.plugins.call(
+        "mlreg_dataset",
+        DataSplits,
+        config=spec.config,
+        data_dir=spec.data_dir,
+        progress=context.observer,
+    )
+    return data
+
+
+def _checked(data: DataSplits, context: RunContext) -> DataSplits:
+    with context.plugins.attribute_errors("mlreg_dataset"):
         warnings = check_splits(data)
     for warning in warnings:
         context.observer.warn(warning)
