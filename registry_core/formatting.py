@@ -142,7 +142,7 @@ def stages_line(seconds: Mapping[str, float]) -> str:
         "model": "model",
         "fit": "training",
         "evaluate": "evaluation",
-        "validate": "evaluation",
+        "validate": "validation",
         "save": "saving",
         "plot": "figures",
     }

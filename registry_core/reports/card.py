@@ -35,7 +35,7 @@ from registry_core.refs import series
 from registry_core.reports.limits import limits
 from registry_core.reports.markdown import bullets, code, escaped, paragraph, table, yaml
 from registry_core.reports.sources import VersionSource
-from registry_core.reports.sweep_words import evidence_line
+from registry_core.reports.sweep_words import sweep_facts
 from registry_core.reports.wording import output_line, signature_lines, task_line
 
 # Texts that a person adds with `mlreg tag`; the first two are sections of the card.
@@ -250,7 +250,7 @@ def _training(source: VersionSource) -> Iterable[str]:
             ("preset", version.preset),
             ("seed", str(version.seed)),
             *parent_facts(manifest),
-            *([("picked by", evidence_line(manifest["sweep"]))] if "sweep" in manifest else []),
+            *sweep_facts(manifest),
             ("epochs", epochs),
             *(training_facts(training) if training else ()),
             ("resumed", counted(manifest["resumed"], "time") if manifest.get("resumed") else "no"),

@@ -24,7 +24,7 @@ from registry_core.formatting import (
 from registry_core.records import MODEL_FILE
 from registry_core.refs import series
 from registry_core.reports.sources import ReportSource
-from registry_core.reports.sweep_words import evidence_line
+from registry_core.reports.sweep_words import sweep_facts
 from registry_core.reports.wording import (
     clip,
     damaged,
@@ -137,9 +137,7 @@ def _origin(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts = [("training", counted(len(epochs), "epoch"))]
     if resumed := manifest.get("resumed"):
         facts.append(("resumed", counted(resumed, "time")))
-    if found := manifest.get("sweep"):
-        facts.append(("picked by", evidence_line(found)))
-    return facts
+    return [*facts, *sweep_facts(manifest)]
 
 
 def group(source: ReportSource) -> list[Section]:
