@@ -107,7 +107,8 @@ def work_facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = []
     parameters, found = manifest.get("parameters"), manifest.get("operations")
     if isinstance(parameters, Mapping):
-        parts = [f"{value:,} {name}" for name, value in parameters.items() if value]
+        names = sorted(parameters, reverse=True)  # `trainable`, `fixed`
+        parts = [f"{parameters[name]:,} {name}" for name in names if parameters[name]]
         facts.append(("parameters", ", ".join(parts) or "none"))
     if isinstance(found, Mapping):
         parts = [

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework import tensor_util
 
 from registry_core.training.operation_costs import (
     KEEPS_SHAPE,
@@ -58,31 +57,33 @@ class Count:
         return Count(self.operations * number, self.not_counted)
 
 
-def count_batches(graph: Any, examples: int, batch_size: int) -> Count:
+def count_batches(graph: Any, examples: int, batch_size: int, is_step: bool = False) -> Count:
     """The operations of a function that is called with all batches of a pass over a split.
 
     Args:
         graph: of the function; it takes a batch, or an iterator from which it gets one.
         examples: of the split.
         batch_size: of all batches but the last, which may be smaller.
+        is_step: as for `count`.
     """
     whole, rest = divmod(examples, batch_size)
-    counted = count(graph, batch_size).times(whole) if whole else Count()
-    return counted + count(graph, rest) if rest else counted
+    counted = count(graph, batch_size, is_step).times(whole) if whole else Count()
+    return counted + count(graph, rest, is_step) if rest else counted
 
 
-def count(graph: Any, batch_size: int) -> Count:
+def count(graph: Any, batch_size: int, is_step: bool = False) -> Count:
     """The operations of a function for a batch.
 
     Args:
-        graph: the function's `FuncGraph`. Its own loops are counted as one pass: Keras runs several
-            batches in one.
+        graph: the function's `FuncGraph`.
         batch_size: what the open first axis of its inputs is taken for.
+        is_step: whether it is Keras's function of a training or test step, which may have a loop
+            over several batches: one pass is counted.
     """
     counter = _Counter(batch_size)
     with counter.flat.as_default():
         inputs = [counter.of_shape(tensor) for tensor in graph.inputs]
-        counter.walk(graph, inputs, outermost=True)
+        counter.walk(graph, inputs, outermost=is_step)
     return Count(sum(counter.found.values()), frozenset(counter.not_counted))
 
 
@@ -112,7 +113,7 @@ class _Counter:
         """Count a function's operations; returns its outputs."""
         known = {tensor.name: value for tensor, value in zip(graph.inputs, inputs, strict=True)}
         done = {tensor.op.name for tensor in graph.inputs}
-        pending = list(reversed(graph.get_operations()))
+        pending = list(reversed(_executed(graph)))
         while pending:
             operation = pending.pop()
             if operation.name in done:
@@ -184,11 +185,15 @@ class _Counter:
         return outputs
 
     def _passes(self, given: Sequence[_Value]) -> int | None:
-        """The passes of `tf.while_loop`: the most that it may make, or those of its forward loop."""
+        """The passes of `tf.while_loop`: the most it may make, or those of its forward loop."""
         for value in given[1:3]:
             if value.tensor is not None and value.shape == () and value.dtype.is_integer:
-                number = tensor_util.constant_value(self.tensor(value))
-                if number is not None and number >= 0:
+                try:
+                    # TensorFlow computes what is constant in order to infer this shape
+                    (number,) = tf.fill(tf.reshape(self.tensor(value), (1,)), 0).shape
+                except ValueError:  # -1: no limit
+                    continue
+                if number:
                     return int(number)
         return None
 
@@ -277,6 +282,24 @@ class _Later:
         return self.made
 
 
+def _executed(graph: Any) -> list[Any]:
+    """The operations that TensorFlow runs: it leaves out what nothing depends on.
+
+    Such as the gradient of a first layer's inputs, which is in every training step.
+    """
+    operations = graph.get_operations()
+    pending = [tensor.op for tensor in graph.outputs]
+    pending += [each for each in operations if each.op_def.is_stateful]
+    live: set[str] = set()
+    while pending:
+        operation = pending.pop()
+        if operation.name not in live:
+            live.add(operation.name)
+            pending += [tensor.op for tensor in operation.inputs]
+            pending += operation.control_inputs
+    return [each for each in operations if each.name in live]
+
+
 def _known(shape: Any) -> tuple[int, ...] | None:
     return tuple(shape.as_list()) if shape.is_fully_defined() else None
 
@@ -330,9 +353,9 @@ class TrainingOperations:
         if self._why_not or "step" in self._phases.get(str(phase), {}):
             return
         size = min(self._batch_size, self._examples)
-        if (step := self._counted(lambda: count(graph, size))) is not None:
+        if (step := self._counted(lambda: count(graph, size, is_step=True))) is not None:
             rest = self._examples % size
-            last = self._counted(lambda: count(graph, rest)) if rest else Count()
+            last = self._counted(lambda: count(graph, rest, is_step=True)) if rest else Count()
             if last is not None:
                 epoch = step.times(self._examples // size) + last
                 self._phases[str(phase)] = {
@@ -348,7 +371,9 @@ class TrainingOperations:
             return
         if (graph := graph_of_validation(model)) is not None:
             size = EVALUATION_BATCH
-            found = self._counted(lambda: count_batches(graph, self._validation, size))
+            found = self._counted(
+                lambda: count_batches(graph, self._validation, size, is_step=True)
+            )
             if found is not None:
                 known["validation"] = found.operations
                 known["not_counted"] = sorted({*known["not_counted"], *found.not_counted})
@@ -390,7 +415,12 @@ class TrainingOperations:
             return None
 
 
-_NOTHING: Mapping[str, Any] = {"training": None, "per_step": None, "validation": None, "not_counted": []}
+_NOTHING: Mapping[str, Any] = {
+    "training": None,
+    "per_step": None,
+    "validation": None,
+    "not_counted": [],
+}
 
 
 def count_evaluation(function: Any, examples: int) -> dict[str, Any]:
