@@ -6,11 +6,12 @@ All are frozen. This module imports no NumPy and no TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import PluginError
 
 if TYPE_CHECKING:

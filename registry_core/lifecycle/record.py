@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import is_unicode
 from registry_core.evaluation.packing import metrics_of, pack_results
 from registry_core.evaluation.per_example_results import PerExampleResults
