@@ -70,7 +70,11 @@ def run_each(ready: Sequence[Benchmark], options: Any) -> dict[str, str]:
                 continue
             words = [*words, "--record"]
         began = time.perf_counter()
-        status = _status(words)
+        try:
+            status = _status(words)
+        except KeyboardInterrupt:
+            stopped = {left.name: "stopped by Ctrl-C" for left in ready[number - 1 :]}
+            return {**failed, **stopped}
         minutes = (time.perf_counter() - began) / 60
         if status:
             failed[each.name] = f"exit status {status}, see above"
