@@ -42,7 +42,6 @@ def main(arguments: Sequence[str], catalog: Mapping[str, Benchmark] = BENCHMARKS
     failed = run_each(ready, options)
     if options.record and len(failed) < len(ready):
         table.main()
-        print("Written from the records: docs/figures.md, README.md, docs/cifar10.md.")
     not_run = [each.name for each in chosen if each not in ready]
     if not_run:
         print(f"Not run, as something is missing (see the list above): {', '.join(not_run)}")

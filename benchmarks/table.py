@@ -76,9 +76,11 @@ class Chosen:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Write the tables into the pages."""
+    """Write the tables into the pages, and name those that changed."""
     for page, text in pages().items():
+        changed = page.read_text("utf-8") != text
         page.write_text(text, "utf-8")
+        print(f"{'wrote' if changed else 'unchanged'}: {page.relative_to(ROOT)}")
 
 
 def pages(folder: Path | None = None) -> dict[Path, str]:
