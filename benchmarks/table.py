@@ -44,6 +44,7 @@ LINES: Mapping[str, Callable[[Record], Iterator[Line]]] = {
     "airbench": training.airbench,
     "augmentation": training.augmentation,
     "overhead": training.overhead,
+    "roofline": training.roofline,
     "startup": training.startup,
     "accuracy-": training.accuracy,
     "examples-": training.example,

@@ -43,6 +43,7 @@ _SWEEP_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "preset": str,
     "model": str,
     "data_dir": str,
+    "from": str,
     "trials": int,
     "sampler": str,
     "metric": str,

@@ -96,6 +96,24 @@ def overhead(record: Record) -> Iterator[Line]:
     )
 
 
+def roofline(record: Record) -> Iterator[Line]:
+    """docs/profile.md has the parts."""
+    wholes = rows_by(record.content, "whole")
+    ours = wholes["step"]["microseconds"]
+    operations = sum(row["operations"] for row in record.content["rows"] if "kernel" in row)
+    floor = operations / record.content["limits"]["matmul"] * 1e6
+    yield Line(
+        SPEED,
+        f"a step of {record.content['images']} images, with its input",
+        f"{ours / 1000:.1f} CPU ms",
+        f"{floor / 1000:.1f} CPU ms",
+        "its operations at the speed of this processor's matrix product",
+        compared((ours, floor)),
+        record.content["rounds"],
+        ours / floor,
+    )
+
+
 def startup(record: Record) -> Iterator[Line]:
     """The least import beside it is TensorFlow's, as every program that trains needs it."""
     base, ours = [row for row in record.content["rows"] if "side" in row][:2]

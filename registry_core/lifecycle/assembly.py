@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from registry_core.config import RunConfig
 from registry_core.data.arrays import with_arrays
@@ -109,6 +109,25 @@ def check_phases(phases: Sequence[object], config: RunConfig) -> None:
         )
 
 
+def new_model(
+    spec: RunSpec, data: DataSplits, backend: TrainingBackend, context: RunContext
+) -> tuple[Any, Any]:
+    """The schedule of the learning rate, or None, and the model with weights of its own.
+
+    Raises:
+        PluginError: one of them is not what the contract says.
+    """
+    config, plugins = spec.config, context.plugins
+    steps_per_epoch = steps(len(data.train), config.batch_size)
+    schedule = plugins.call("mlreg_scheduler", config=config, steps_per_epoch=steps_per_epoch)
+    with plugins.attribute_errors("mlreg_scheduler"):
+        learning_rate = backend.initial_learning_rate(schedule)
+    model = plugins.call(
+        "mlreg_model", backend.model_type, config=config, data=data, learning_rate=learning_rate
+    )
+    return schedule, model
+
+
 def assemble(
     spec: RunSpec,
     data: DataSplits,
@@ -129,13 +148,7 @@ def assemble(
             f"mlreg_augmentation returned {type(augmentation).__qualname__}.",
             "Expected: a function (inputs, batch) -> inputs, or None.",
         )
-    steps_per_epoch = steps(len(data.train), config.batch_size)
-    schedule = plugins.call("mlreg_scheduler", config=config, steps_per_epoch=steps_per_epoch)
-    with plugins.attribute_errors("mlreg_scheduler"):
-        learning_rate = backend.initial_learning_rate(schedule)
-    model = plugins.call(
-        "mlreg_model", backend.model_type, config=config, data=data, learning_rate=learning_rate
-    )
+    schedule, model = new_model(spec, data, backend, context)
     # before the callbacks, which may copy the weights
     parent = start_model(model, spec, data, backend, workspace, context)
     if plugins.providers("mlreg_callbacks"):

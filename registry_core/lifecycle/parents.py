@@ -32,6 +32,10 @@ _NAMED = 3
 MANIFEST_FILE = "parent.json"
 
 
+class NothingFitsError(UsageError):
+    """No layer of the new model has the shapes of one of the version to start from."""
+
+
 def start_from_version(version: Version) -> StartFrom:
     """What a specification says of the version to start from."""
     file = version.file(MODEL_FILE)
@@ -156,7 +160,8 @@ def start_model(
         What is recorded; None for a run that starts from no version.
 
     Raises:
-        UsageError: the version is gone, or nothing of it fits.
+        UsageError: the version is gone.
+        NothingFitsError: nothing of it fits.
     """
     start = spec.start_from
     if start is None:
@@ -169,14 +174,15 @@ def start_model(
     with context.open_parent(start) as parent:
         transfer = backend.take_weights(model, data.train, parent.file)
     if not transfer.taken:
-        raise UsageError(
+        raise NothingFitsError(
             f"Nothing of {start.ref} fits: {_why_nothing(transfer)}.",
             "A layer takes weights if its name and its shapes are the same: use the settings that "
             "decide the shapes as the version has them.",
             f"mlreg show {start.ref}",
         )
-    _say(start, transfer, context.observer)
-    _warn_of_other_classes(start, parent.manifest, data, context.observer)
+    if spec.sweep is None:  # it is said once of all trials
+        _say(start, transfer, context.observer)
+        _warn_of_other_classes(start, parent.manifest, data, context.observer)
     origin = {"origin": parent.origin.to_json()} if parent.origin else {}
     name, _, number = start.ref.partition("@")
     return {

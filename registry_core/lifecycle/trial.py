@@ -23,6 +23,7 @@ from registry_core.errors import (
 from registry_core.lifecycle.context import RunContext, Workspace
 from registry_core.lifecycle.fitting import FittedModel, fit_model
 from registry_core.lifecycle.observers import SilentObserver
+from registry_core.lifecycle.parents import NothingFitsError
 from registry_core.lifecycle.pruning import Pruner
 from registry_core.lifecycle.record import measure
 from registry_core.lifecycle.run_log import ObserverPair
@@ -191,6 +192,8 @@ def run_trial(
             metrics = _validate(fitted, spec, inside, stages)
     except _Pruned:
         state = "pruned"
+    except NothingFitsError as failure:  # its values decide the shapes
+        state, error, fault = "failed", failure.what, UsageError.__qualname__
     except _NOT_OF_THE_TRIAL:
         raise
     except MlregError as failure:

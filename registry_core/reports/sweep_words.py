@@ -87,6 +87,8 @@ def facts_of(sweep: Sweep) -> list[tuple[str, str]]:
     facts += _registered(sweep)
     facts.append(("search", f"{named}{sweep.sampler}, seed {sweep.seed}{_pruning(sweep)}"))
     facts.append(("preset", f"{sweep.dataset} {sweep.preset}"))
+    if sweep.start_from:
+        facts.append(("starts from", sweep.start_from["ref"]))
     if data := _data(sweep):
         facts.append(("data", data))
     if seconds := sum(trial.seconds for trial in sweep.trials):

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from registry_core.errors import IntegrityError, UsageError
 from registry_core.lifecycle.run_list import refuse_trial
+from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
 from registry_core.store import Store
 from registry_core.sweeps.record import Sweep
@@ -48,8 +49,20 @@ def find_stopped_sweep(store: Store, name: str | None) -> Sweep | None:
     if found is not None:
         return read_sweep(store, found)
     if len(called) == 1:
+        _refuse_lost(store, called[0])
         refuse_trial(called[0])
     return None
+
+
+def _refuse_lost(store: Store, run: UnfinishedRun) -> None:
+    """Refuse a trial whose sweep is gone, so that nothing can resume it."""
+    of = trial_of(run.record)
+    if of is not None and of[0] not in sweep_ids(store):
+        raise UsageError(
+            f"Run {run.id} is trial {of[1]} of the sweep {of[0]}, which is not there any more.",
+            "Its files can only be deleted.",
+            f"mlreg runs --discard {run.id[-8:]}",
+        )
 
 
 def _stopped(store: Store) -> list[Sweep]:

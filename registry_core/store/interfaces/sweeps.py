@@ -43,6 +43,10 @@ class SweepFolder(Protocol):
         """Replace what is kept of a trial, durably."""
         ...
 
+    def discard(self) -> None:
+        """Delete what is kept of the sweep; it is gone as a whole at once."""
+        ...
+
     def release(self) -> None:
         """Let other processes run the sweep."""
         ...
@@ -75,8 +79,4 @@ class SweepFolders(Protocol):
             UsageError: there is no such sweep.
             IntegrityError: a record is damaged.
         """
-        ...
-
-    def discard(self, sweep_id: str) -> None:
-        """Delete what is kept of a sweep; raises as `reopen`."""
         ...
