@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from registry_core.data.checks import describe
+from registry_core.dataclass import dataclass
 from registry_core.errors import PluginError
 from registry_core.lifecycle.assembly import assemble, load_data, load_sealed_data
 from registry_core.lifecycle.backend import TrainingBackend

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import is_unicode
 from registry_core.evaluation.packing import metrics_of, pack_results
 from registry_core.evaluation.per_example_results import PerExampleResults
@@ -191,6 +191,7 @@ def build_record(
         "code": origin["code"],
         "environment": origin["environment"],
         **({PARENT: origin[PARENT]} if PARENT in origin else {}),
+        **_size_of_work(artifacts),
     }
     if spec.sweep and is_evidence(spec.sweep):
         record["sweep"] = with_test_value(spec.sweep, artifacts.metrics)
@@ -205,6 +206,25 @@ def build_record(
     del record["training"]
     # the settings loaded the data; they do not say how the model was trained
     return {**record, "config": {}, "imported": artifacts.imported}
+
+
+def _size_of_work(artifacts: Artifacts) -> dict[str, Any]:
+    """The operations of training and evaluation, and the model's parameters, if counted."""
+    training, evaluation = artifacts.history.operations, artifacts.evaluation.operations
+    record: dict[str, Any] = {}
+    if training is not None or evaluation is not None:
+        measured = evaluation or {"operations": None, "not_counted": []}
+        counted = training or {"training": None, "per_step": None, "validation": None}
+        missed = {*counted.get("not_counted", ()), *measured["not_counted"]}
+        record["operations"] = {
+            **counted,
+            "evaluation": measured["operations"],
+            "not_counted": sorted(missed),
+            "why_not": counted.get("why_not"),
+        }
+    if artifacts.evaluation.parameters:
+        record["parameters"] = artifacts.evaluation.parameters
+    return record
 
 
 def _data_dir(origin: Mapping[str, Any]) -> str | None:

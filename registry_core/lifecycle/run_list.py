@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from registry_core.cursor import format_place, read_place
+from registry_core.dataclass import dataclass
 from registry_core.errors import BusyError, IntegrityError, UsageError
 from registry_core.records import UnfinishedRun, Version
 from registry_core.refs import shown

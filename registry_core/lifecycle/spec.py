@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from registry_core.config import RunConfig
+from registry_core.dataclass import dataclass
 from registry_core.errors import PluginError, UsageError, is_unicode, safe_repr
 from registry_core.plugins.manager import PluginSet
 from registry_core.plugins.presets import find_presets

@@ -29,6 +29,7 @@ from registry_core.formatting import (
     stages_line,
     training_facts,
     when,
+    work_facts,
 )
 from registry_core.records import FIGURES_FOLDER, MODEL_FILE, LedgerAction, LedgerRow, Version
 from registry_core.refs import series
@@ -253,6 +254,7 @@ def _training(source: VersionSource) -> Iterable[str]:
             *sweep_facts(manifest),
             ("epochs", epochs),
             *(training_facts(training) if training else ()),
+            *work_facts(manifest),
             ("resumed", counted(manifest["resumed"], "time") if manifest.get("resumed") else "no"),
             ("time", stages_line(version.seconds) or None),
             ("whole command", _seconds(manifest.get("command_seconds"))),

@@ -20,6 +20,7 @@ from registry_core.formatting import (
     stages_line,
     training_facts,
     when,
+    work_facts,
 )
 from registry_core.refs import series, spans
 from registry_core.terminal.output import stdout
@@ -232,6 +233,7 @@ def _facts(
         *parent_facts(manifest),
         *_picked_by(manifest),
         *(training_facts(manifest["training"]) if "training" in manifest else []),
+        *work_facts(manifest),
         ("stages", stages_line(version.seconds)),
         ("libraries", versions),
         ("machine", f"{environment.get('platform')}, {environment.get('cpus')} cores"),
