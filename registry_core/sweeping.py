@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import Interrupted, UsageError
 from registry_core.executors.interface import Placement
 from registry_core.lifecycle import run as lifecycle
