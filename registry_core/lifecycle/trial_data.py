@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from registry_core.config import RunConfig
 from registry_core.data.checks import describe
 from registry_core.data.recorded import validation_split
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.lifecycle.assembly import assemble, load_data
 from registry_core.lifecycle.context import RunContext

@@ -6,8 +6,9 @@ They stay on the machine that runs the sweep. It raises OSError as objects do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from registry_core.dataclass import dataclass
 
 
 @dataclass(frozen=True)
