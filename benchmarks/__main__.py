@@ -11,6 +11,7 @@ NAMES = (
     "examples",
     "exports",
     "folder",
+    "large_file",
     "lists",
     "overhead",
     "parallel",
