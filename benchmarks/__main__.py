@@ -1,37 +1,24 @@
-"""`python -m benchmarks NAME …`: run one benchmark."""
+"""`python -m benchmarks NAME …`: run one benchmark, or all of them."""
 
 import sys
 from importlib import import_module
 
-NAMES = (
-    "accuracy",
-    "airbench",
-    "augmentation",
-    "cli",
-    "examples",
-    "exports",
-    "folder",
-    "large_file",
-    "lists",
-    "overhead",
-    "parallel",
-    "registry",
-    "resume",
-    "scale",
-    "startup",
-    "streams",
-    "table",
-    "team",
-    "throughput",
-    "tuners",
-    "web",
-)
+from benchmarks.catalog import BENCHMARKS
+
+# module -> what it does
+NAMES = {
+    **{each.module or name: each.what for name, each in reversed(BENCHMARKS.items())},
+    "accuracy": "accuracy and minutes of a preset",
+    "all": "all of these in turn: --list shows what each needs, --record records",
+    "table": "the tables of README.md, docs/figures.md and docs/cifar10.md, from the records",
+}
 
 
 def main(words: list[str]) -> None:
     """Run the benchmark that the first word names; the other words are its arguments."""
     if not words or words[0] not in NAMES:
-        sys.exit(f"usage: python -m benchmarks NAME [options]\nNAME: {', '.join(NAMES)}")
+        lines = "".join(f"  {name:14}{what}\n" for name, what in sorted(NAMES.items()))
+        sys.exit(f"usage: python -m benchmarks NAME [options]\n{lines}")
     import_module(f"benchmarks.{words[0]}").main(words[1:])
 
 

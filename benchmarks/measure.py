@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
-import json
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -18,19 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks import machine, records
+from benchmarks.load import Load, count_as_own, own_cpu_seconds
 
-# A time is recorded only if other processes used at most this share of the cores.
-MAX_OTHERS_SHARE = 0.05
+__all__ = [
+    "Cost",
+    "alternate",
+    "command_cost",
+    "count_as_own",
+    "function_cost",
+    "median",
+    "own_cpu_seconds",
+    "peak_megabytes",
+    "repeated",
+    "report",
+    "side",
+]
 
-# processor flag -> the name of its vector instructions; the widest last
-_VECTORS = {
-    "sse4_2": "SSE4.2",
-    "asimd": "NEON",
-    "avx2": "AVX2",
-    "avx512f": "AVX-512",
-    "amx_tile": "AMX",
-}
+# Byte code is compiled once and kept, as in any installation, and not again by each command.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def command_cost(
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
+        _LOAD.look()
         if process.returncode:
             raise SystemExit(f"{' '.join(words)} ended with {process.returncode}:\n{err.read()}")
         return Cost(wall, used.ru_utime + used.ru_stime, out.read())
@@ -115,6 +119,7 @@ def alternate(sides: Mapping[str, Callable[[], Cost]], rounds: int) -> dict[str,
     for _ in range(rounds):
         for name, side in sides.items():
             costs[name].append(side())
+            _LOAD.look()
     return costs
 
 
@@ -137,68 +142,10 @@ def side(name: str, costs: Sequence[Cost], **more: object) -> dict[str, Any]:
     }
 
 
-class Load:
-    """How busy the machine is with other work, since this object was made.
-
-    The time of this process, and of its children that have ended, does not count as other work.
-    """
-
-    def __init__(self) -> None:
-        self.before = os.getloadavg()[0]
-        self._began = time.perf_counter()
-        self._busy, self._stolen = _busy_and_stolen()
-        self._own = own_cpu_seconds()
-
-    def shares(self) -> dict[str, float]:
-        """The shares of all cores' time that other processes, and other guests, used."""
-        available = (time.perf_counter() - self._began) * (os.cpu_count() or 1)
-        busy, stolen = _busy_and_stolen()
-        others = (busy - self._busy) - (own_cpu_seconds() - self._own)
-        return {
-            "others_share": round(max(0.0, others) / available, 3),
-            "stolen_share": round((stolen - self._stolen) / available, 3),
-        }
-
-
-def machine() -> dict[str, Any]:
-    """The machine's processor, and how busy it was before and during the measurement."""
-    facts = dict(
-        (part.strip() for part in line.split(":", 1)) for line in _cpuinfo() if ":" in line
-    )
-    flags = facts.get("flags", facts.get("Features", "")).split()
-    vectors = [name for flag, name in _VECTORS.items() if flag in flags]
-    return {
-        "processor": facts.get("model name", platform.machine()),
-        "family": facts.get("cpu family", ""),
-        "model": facts.get("model", ""),
-        "vectors": vectors[-1] if vectors else "",
-        "cores": os.cpu_count(),
-        "load_before": round(_LOAD.before, 2),
-        **_LOAD.shares(),
-        "python": platform.python_version(),
-    }
-
-
-def is_quiet(facts: Mapping[str, Any]) -> bool:
-    """Whether a time that was measured on this machine may be published."""
-    return bool(facts.get("others_share", 1.0) <= MAX_OTHERS_SHARE and facts.get("vectors"))
-
-
-def describe(facts: Mapping[str, Any]) -> str:
-    """A machine in words: `2 cores of an AMD EPYC (family 25, model 17, AVX-512)`."""
-    known = [
-        f"{name} {facts[name]}" if name != "vectors" else str(facts[name])
-        for name in ("family", "model", "vectors")
-        if facts.get(name)
-    ]
-    cores = f"{facts['cores']} cores of an {facts['processor']}"
-    return f"{cores} ({', '.join(known) or 'its model was not recorded'})"
-
-
 def report(
     name: str, rows: Sequence[Mapping[str, Any]], record: bool, timed: bool = True, **more: Any
 ) -> None:
-    """Print the rows, and record them in results/NAME.json if asked to.
+    """Print the rows, and record them if asked to.
 
     Args:
         name: the name of the benchmark.
@@ -208,58 +155,36 @@ def report(
         more: further fields of the record.
 
     Raises:
-        SystemExit: the results cannot be recorded, because the machine was busy.
+        SystemExit: the machine was shared, so the record is marked and not published.
     """
-    content = {
+    load = _LOAD.facts()
+    facts = {**machine.processor(), **load}
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    print(f"{name}: {today}, {machine.describe(facts)}; others took {load['others_share']:.1%}")
+    for row in rows:
+        print("  " + "  ".join(f"{key} {value}" for key, value in row.items()))
+    if not record:
+        return
+    content: dict[str, Any] = {
         "benchmark": name,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": machine(),
+        "date": today,
+        "minutes": round((time.perf_counter() - _BEGAN) / 60, 2),
+        "machine": facts,
+        "libraries": machine.libraries(),
+        **machine.commit(),
         **more,
         "rows": list(rows),
     }
-    facts = content["machine"]
-    print(f"{name}: {content['date']}, {describe(facts)}; others took {facts['others_share']:.1%}")
-    for row in rows:
-        print("  " + "  ".join(f"{key} {value}" for key, value in row.items()))
-    if record and timed and not is_quiet(facts):
+    why = records.why_not_published(facts)
+    if timed and why:
+        file = records.write({**content, "shared": why})
         raise SystemExit(
-            f"Not recorded: other processes took {facts['others_share']:.1%} of the cores, and at "
-            f"most {MAX_OTHERS_SHARE:.0%} is allowed. Stop them and measure again."
+            f"Not published: {why}. Stop other work and measure again.\n"
+            f"What was measured is in {file.relative_to(records.RESULTS.parent)}."
         )
-    if record:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    records.write({**content, "times_not_published": why} if why else content)
 
-
-def _busy_and_stolen() -> tuple[float, float]:
-    """Seconds since the start that the cores worked, and that other guests of the host used."""
-    try:
-        words = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
-    except OSError:
-        return 0.0, 0.0
-    user, nice, system, _idle, _wait, irq, softirq, stolen = map(int, words[:8])
-    tick = os.sysconf("SC_CLK_TCK")
-    return (user + nice + system + irq + softirq) / tick, stolen / tick
-
-
-def own_cpu_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used) + sum(_OWN_BESIDES)
-
-
-def count_as_own(cpu_seconds: float) -> None:
-    """Count the time of processes that this one started and that the system did not add to it."""
-    _OWN_BESIDES.append(cpu_seconds)
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
-
-
-_OWN_BESIDES: list[float] = []
 
 # counts from the import of this module, before any measurement
 _LOAD = Load()
+_BEGAN = time.perf_counter()

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import measure
+from benchmarks.load import count_as_own, descendants
 from benchmarks.measure import Cost
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -66,7 +66,7 @@ def run_tree(
     _end_all()
     seen = watch.stop()
     waited = _children_seconds() - used_before
-    measure.count_as_own(max(0.0, seen - waited))
+    count_as_own(max(0.0, seen - waited))
     return Cost(wall, max(seen, waited)), None if killed else process.returncode
 
 
@@ -88,30 +88,14 @@ class _Watch:
     def _look(self) -> None:
         tick = os.sysconf("SC_CLK_TCK")
         while not self._done.wait(_SECONDS_BETWEEN_LOOKS):
-            for pid, fields in _descendants().items():
+            for pid, fields in descendants().items():
                 # fields 14, 15 and 22 of proc_pid_stat(5)
                 self._seconds[pid, fields[19]] = (int(fields[11]) + int(fields[12])) / tick
 
 
-def _descendants() -> dict[int, list[str]]:
-    """Each process below this one: what its stat file has after the name."""
-    found: dict[int, list[str]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                found[int(folder.name)] = (folder / "stat").read_text().rpartition(") ")[2].split()
-    below: dict[int, list[str]] = {}
-    parents = {os.getpid()}
-    while parents:
-        children = {pid for pid, fields in found.items() if int(fields[1]) in parents}
-        parents = children - below.keys()
-        below |= {pid: found[pid] for pid in parents}
-    return below
-
-
 def _kill_all() -> None:
     """Kill every process below this one, until there is none but those that are dead."""
-    while living := [pid for pid, fields in _descendants().items() if fields[0] not in "ZX"]:
+    while living := [pid for pid, fields in descendants().items() if fields[0] not in "ZX"]:
         for pid in living:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -121,7 +105,7 @@ def _kill_all() -> None:
 def _end_all() -> None:
     """Wait for the processes that the command left to end, and kill those that do not."""
     until = time.monotonic() + _SECONDS_TO_END
-    while time.monotonic() < until and any(f[0] not in "ZX" for f in _descendants().values()):
+    while time.monotonic() < until and any(f[0] not in "ZX" for f in descendants().values()):
         time.sleep(0.05)
     _kill_all()
     with contextlib.suppress(ChildProcessError):

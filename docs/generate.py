@@ -1,7 +1,8 @@
 """Writes everything in docs/ that is generated without a recording: `python docs/generate.py`.
 
-These are the pages of commands and of plugin rules, the picture of the rooms, the table of figures
-and the example in plugins.md. `--check` writes nothing and fails if a file is out of date.
+These are the pages of commands and of plugin rules, the picture of the rooms, the figures in
+figures.md, cifar10.md and README.md, and the example in plugins.md. `--check` writes nothing and
+fails if a file is out of date.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.append(str(ROOT))  # for `benchmarks`, which is not installed
 
-from benchmarks import table  # noqa: E402
+from benchmarks import roofline, table  # noqa: E402
 
 
 def generated() -> dict[Path, str]:
@@ -28,14 +29,10 @@ def generated() -> dict[Path, str]:
         commands.PAGE: commands.page(),
         plugin_rules.PAGE: plugin_rules.page(),
         house.PICTURE: house.picture(),
-        table.PAGE: _figures(),
+        **table.pages(),
+        **roofline.pages(),
         DOCS / "plugins.md": _plugins(),
     }
-
-
-def _figures() -> str:
-    before, rest = table.PAGE.read_text("utf-8").split(table.BEGIN)
-    return before + table.BEGIN + table.table() + table.END + rest.split(table.END)[1]
 
 
 def _plugins() -> str:

@@ -63,6 +63,7 @@ ROOMS = (
     "tasks",
     "config",
     "records",
+    "dataclass",
     "errors",
 )
 

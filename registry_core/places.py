@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.settings import CACHE_GB, Settings, data_folder, expand_home
 

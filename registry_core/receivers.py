@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from registry_core.dataclass import dataclass
 
 # What a receiver can be told of: actions of the ledger that are about an alias.
 EVENTS = (

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from registry_core.dataclass import dataclass
 
 # Names of a version's files: the model, the folders of figures and of what callbacks keep, the log
 # of the run, its report, and what reports are drawn from later. The folder of callbacks has the

@@ -16,9 +16,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 
 NAME = r"[a-z][a-z0-9_-]{0,63}"

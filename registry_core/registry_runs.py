@@ -36,13 +36,19 @@ class RegistryRunner(RegistryPredictor):
         name: str | None = None,
         data_dir: str | Path | None = None,
         start_from: Reference | None = None,
+        placement: Placement | None = None,
+        observer: Observer | None = None,
     ) -> results.RunPlan:
         """What `run` would do with the same arguments; raises the same errors of usage."""
         from registry_core.running import runner
 
         parent = None if start_from is None else self.version(start_from)
-        with runner(self.store, self.settings) as ready:
+        with runner(self.store, self.settings, observer) as ready:
             specs, _ = ready.plan(dataset, preset, overrides, seeds, name, data_dir, parent)
+            if placement is not None and not placement.is_here:
+                from registry_core.executors.choose import check_placement
+
+                check_placement(placement, len(specs), ready.observer.warn)
         return results.RunPlan(specs, self.place.name)
 
     def run(

@@ -5,15 +5,17 @@ What trains is imported when a method needs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry_core.registry_runs import RegistryRunner
 
 if TYPE_CHECKING:
+    from registry_core import results
     from registry_core.process.interrupts import StopRequest
     from registry_core.records import Version
+    from registry_core.registry_lists import Reference
     from registry_core.sweeping import Watchers
     from registry_core.sweeps.record import Sweep
 
@@ -29,16 +31,29 @@ class RegistrySweeper(RegistryRunner):
         overrides: Mapping[str, Any],
         name: str | None = None,
         data_dir: str | Path | None = None,
+        start_from: Reference | None = None,
+        look: bool = False,
+        watchers: Watchers | None = None,
         **choices: Any,
     ) -> Sweep:
-        """What `sweep` would search with the same arguments, before it looks at the data."""
+        """What `sweep` would search with the same arguments; keeps nothing.
+
+        `look` looks at the data and the model as `sweep` does before its first trial, and fills in
+        the metric; otherwise nothing heavy is imported, and what they refuse is not found.
+        """
         from registry_core.running import runner
-        from registry_core.sweeping import plan_sweep
+        from registry_core.sweeping import Watchers, plan_sweep
+        from registry_core.sweeping import look as look_at
         from registry_core.sweeps.choices import SweepChoices
 
         chosen = SweepChoices(overrides, **choices)
+        parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings) as ready:
-            return plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir)).sweep
+            planned = plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir), parent)
+            if not look:
+                return planned.sweep
+            observer = (watchers or Watchers()).sweep
+            return look_at(ready, planned, ready.context_of(planned.plugins), observer)
 
     def sweep(
         self,
@@ -48,6 +63,7 @@ class RegistrySweeper(RegistryRunner):
         overrides: Mapping[str, Any],
         name: str | None = None,
         data_dir: str | Path | None = None,
+        start_from: Reference | None = None,
         watchers: Watchers | None = None,
         interrupts: StopRequest | None = None,
         **choices: Any,
@@ -60,6 +76,8 @@ class RegistrySweeper(RegistryRunner):
             overrides: setting -> value, a range such as `"1e-4..1e-2:log"`, or a list of choices.
             name: the model's name; None is the plugin's.
             data_dir: a file or folder that has the data; None leaves it to the plugin.
+            start_from: the version whose weights every trial starts with, where names and shapes
+                fit; None starts with their own.
             watchers: hear of it; None shows no progress.
             interrupts: says whether a signal asked to stop; None leaves signals to the program.
             choices: `trials`, `sampler`, `metric`, `prune`, `minutes`, `register`, `confirm`,
@@ -77,8 +95,9 @@ class RegistrySweeper(RegistryRunner):
         from registry_core.sweeps.choices import SweepChoices
 
         chosen = SweepChoices(overrides, **choices)
+        parent = None if start_from is None else self.version(start_from)
         with runner(self.store, self.settings, None, interrupts) as ready:
-            planned = plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir))
+            planned = plan_sweep(ready, dataset, preset, chosen, name, _path(data_dir), parent)
             return start_sweep(ready, planned, watchers or Watchers())
 
     def resume_sweep(
@@ -162,6 +181,28 @@ class RegistrySweeper(RegistryRunner):
         from registry_core.sweeps.state import find_sweep
 
         return find_sweep(self.store, sweep)
+
+    def discard_sweeps(
+        self, names: Iterable[str], *, dry_run: bool = False
+    ) -> results.DiscardedSweeps:
+        """Delete sweeps and the files of their runs; the versions that they registered stay.
+
+        Args:
+            names: their ids, or beginnings or ends of them.
+            dry_run: return what would be deleted, and delete nothing.
+
+        Raises:
+            UsageError: no sweep has a name, or more than one.
+            BusyError: a process runs one of them; what was deleted before it stays deleted.
+        """
+        from registry_core import results
+        from registry_core.sweeps.discard import discard_sweep, find_stopped, runs_of, versions_of
+
+        ids = find_stopped(self.store, names)
+        versions = [ref for each in ids for ref in versions_of(self.store, each)]
+        delete = runs_of if dry_run else discard_sweep
+        runs = [run for each in ids for run in delete(self.store, each)]
+        return results.DiscardedSweeps(ids, runs, versions, dry_run)
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -9,9 +9,10 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.refs import check_alias_name
 

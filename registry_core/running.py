@@ -12,13 +12,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from registry_core.config import RunConfig
 from registry_core.data.input_files import InputSource
+from registry_core.dataclass import dataclass
 from registry_core.errors import (
     IntegrityError,
     MlregError,

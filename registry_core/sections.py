@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import DataError, is_unicode, safe_repr
 
 # What one section may hold; a plugin that wants more writes a file in `mlreg_report`.

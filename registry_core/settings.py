@@ -9,13 +9,13 @@ import difflib
 import math
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.rules import KEYS, PromotionRule, is_alias_name, wrong_value
 
@@ -43,6 +43,7 @@ _SWEEP_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "preset": str,
     "model": str,
     "data_dir": str,
+    "from": str,
     "trials": int,
     "sampler": str,
     "metric": str,
@@ -160,6 +161,8 @@ def read_settings(file: Path) -> Settings:
             f"{file}, line {line}, column {column}: not UTF-8 (byte 0x{raw[error.start]:02x}).",
             "Save the file as UTF-8.",
         ) from error
+    import tomllib  # 6 ms, which a folder without this file need not wait for
+
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

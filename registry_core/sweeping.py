@@ -9,21 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import Interrupted, UsageError
 from registry_core.executors.interface import Placement
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.context import RunContext
+from registry_core.lifecycle.parents import start_from_version
 from registry_core.lifecycle.spec import RunSpec, spec_from_preset, spec_from_record
 from registry_core.lifecycle.trial import TrialRunner
 from registry_core.lifecycle.trial_data import TrialMetrics, describe_for_sweep
 from registry_core.plugins.manager import KnownPlugins, PluginSet
 from registry_core.process.requirements import require_keras
-from registry_core.records import Version
+from registry_core.records import PARENT, Version
 from registry_core.rules import direction_of
 from registry_core.running import Runner
 from registry_core.store.clock import utc_now
@@ -41,7 +43,7 @@ from registry_core.sweeps.interface import SilentSweepObserver, SweepObserver
 from registry_core.sweeps.loop import SweepLoop
 from registry_core.sweeps.one_after_another import OneAfterAnother
 from registry_core.sweeps.record import MAXIMIZE, MINIMIZE, Sweep
-from registry_core.sweeps.space import combinations, parse_space
+from registry_core.sweeps.space import combinations, ends, parse_space
 from registry_core.sweeps.state import SweepState, create_sweep, reopen_sweep
 from registry_core.sweeps.winner import ObserveRun, Winner, check_complete
 from registry_core.types import Observer
@@ -88,16 +90,21 @@ def plan_sweep(
     choices: SweepChoices,
     name: str | None,
     data_dir: Path | None,
+    parent: Version | None = None,
 ) -> PlannedSweep:
     """What would be searched, as far as settings and options say it.
+
+    `parent` is the version that every trial starts from.
 
     Raises:
         UsageError: a value, an option or a combination of them is not possible.
     """
-    choices = replace(choices, register=str(choices.register))
+    choices = replace(
+        choices, register=str(choices.register), start_from=parent.ref if parent else ""
+    )
     typed = TypedSweep(dataset, preset, name, data_dir, choices)
     try:
-        return _planned(ready, typed)
+        return _planned(ready, typed, parent)
     except UsageError as error:
         preset_named = re.fullmatch(r"mlreg run \S+ (--preset \S+)", error.command)
         fragment = preset_named[1] if preset_named else error.command
@@ -106,7 +113,7 @@ def plan_sweep(
         raise
 
 
-def _planned(ready: Runner, typed: TypedSweep) -> PlannedSweep:
+def _planned(ready: Runner, typed: TypedSweep, parent: Version | None) -> PlannedSweep:
     dataset, preset, choices = typed.dataset, typed.preset, typed.choices
     name, data_dir = typed.name, typed.data_dir
     plugins = KnownPlugins(ready.settings).load(dataset)
@@ -119,6 +126,8 @@ def _planned(ready: Runner, typed: TypedSweep) -> PlannedSweep:
             "-p batch_size=16,32,64",
         )
     spec = spec_from_preset(plugins, preset, fixed, name, data_dir)
+    start = None if parent is None else start_from_version(parent)
+    spec = replace(spec, start_from=start)
     sampler, pruner = choices.sampler, choices.prune
     check_sampler(space, sampler, pruner)
     every = combinations(space)
@@ -154,6 +163,7 @@ def _planned(ready: Runner, typed: TypedSweep) -> PlannedSweep:
         code=spec.code,
         data_dir=None if spec.data_dir is None else str(spec.data_dir),
         name=choices.named,
+        start_from=None if start is None else start.to_json(),
     )
     return PlannedSweep(spec, plugins, sweep, typed)
 
@@ -171,15 +181,46 @@ def start_sweep(
         MlregError: of the kind that is at fault; what was told before is kept.
         Interrupted: a signal asked to stop; the sweep can be resumed.
     """
-    spec, plugins, sweep = planned.spec, planned.plugins, planned.sweep
-    require_keras()
-    context = ready.context_of(plugins)
-    ready.interrupts.outcome = "Nothing was tried."
-    watchers.sweep.say("Looking at the data, and at what the model measures")
-    splits, metrics = describe_for_sweep(spec, context, planned.command())
-    sweep = replace(_with_metric(planned, metrics, splits), state="running")
+    context = ready.context_of(planned.plugins)
+    sweep = replace(look(ready, planned, context, watchers.sweep, warns=False), state="running")
     with create_sweep(ready.store, sweep) as state:
-        return _go_on(ready, state, spec, context, watchers, make_runner)
+        return _go_on(ready, state, planned.spec, context, watchers, make_runner)
+
+
+def look(
+    ready: Runner,
+    planned: PlannedSweep,
+    context: RunContext,
+    observer: SweepObserver,
+    warns: bool = True,
+) -> Sweep:
+    """What would be searched, with its data and metric; trains nothing, and keeps nothing.
+
+    Args:
+        ready: runs plugins.
+        planned: the sweep.
+        context: what its runs need.
+        observer: hears of it.
+        warns: also of what the machine has too little of, as what runs the trials does.
+
+    Raises:
+        UsageError: there is no validation split, the metric is not measured, or trials cannot run
+            where they should.
+        MlregError: of the kind that is at fault.
+    """
+    placement = placement_of(planned.sweep)
+    if not placement.is_here:
+        from registry_core.executors.choose import check_placement
+
+        check_placement(placement, planned.sweep.count, observer.warn if warns else None)
+    require_keras()
+    ready.interrupts.outcome = "Nothing was tried."
+    observer.say("Looking at the data, and at what the model measures")
+    tried = {key: ends(each) for key, each in planned.sweep.space.items()}
+    splits, metrics = describe_for_sweep(
+        planned.spec, context, planned.command(), tried, observer.say
+    )
+    return _with_metric(planned, metrics, splits)
 
 
 def resume_sweep(
@@ -395,4 +436,5 @@ def _record_of(sweep: Sweep) -> dict[str, Any]:
         "preset": sweep.preset,
         "config": sweep.config,
         "data_dir": sweep.data_dir,
+        **({PARENT: sweep.start_from} if sweep.start_from else {}),
     }

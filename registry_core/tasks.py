@@ -8,9 +8,10 @@ what a promotion compares. Imports neither NumPy nor TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import DataError, is_unicode, safe_repr
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from registry_core.cursor import format_place, read_place
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.refs import shown
 

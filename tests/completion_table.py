@@ -53,10 +53,12 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("mlreg sweep flowers --prune ", ["median", "hyperband"]),
     ("mlreg sweep flowers --name tr", ["trees"]),
     ("mlreg sweep flowers --on r", ["ray"]),
+    ("mlreg sweep flowers --from fl", REFERENCES),
     ("mlreg sweep flowers --data-dir so", ["sound.keras"]),
     ("mlreg run flowers --on ", ["local", "ray"]),
     ("mlreg reproduce flowers@2 --on r", ["ray"]),
     ("mlreg runs --discard ", []),  # filled by name_runs
+    ("mlreg sweeps --discard ", []),  # there is none
     ("mlreg resume ", []),  # filled by name_runs
     ("mlreg resume --data-dir so", ["sound.keras"]),
     ("mlreg resume --on r", ["ray"]),

@@ -117,12 +117,12 @@ class SweepProject(Project):
     def watchers(self):
         return Watchers(self.heard, lambda what: nullcontext(self.observer))
 
-    def sweep(self, overrides=SPACE, preset=None, make_runner=None, **choices):
+    def sweep(self, overrides=SPACE, preset=None, make_runner=None, parent=None, **choices):
         choices.setdefault("trials", 6)
         choices.setdefault("sampler", "random")
         ready = self.ready()
         chosen = SweepChoices(overrides, **choices)
-        planned = plan_sweep(ready, "flowers", preset, chosen, None, None)
+        planned = plan_sweep(ready, "flowers", preset, chosen, None, None, parent)
         return start_sweep(ready, planned, self.watchers(), make_runner)
 
     def resume_sweep(self, sweep_id=None, **choices):

@@ -23,6 +23,7 @@ from registry_core.errors import (
 )
 from registry_core.process import guard as plugin_guard
 from registry_core.process import streams
+from registry_core.process.garbage import collect_seldom
 from registry_core.process.variables import prepared_environment
 
 # Refused by the system: missing permission, a limit, a failing disk.
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `mlreg`; ends the process with the exit status."""
     from registry_core.cli.ending import end_process, prepare_end
 
+    collect_seldom()
     prepare_end()
     streams.reopen_standard()
     if shell := os.environ.pop("_MLREG_COMPLETE", ""):

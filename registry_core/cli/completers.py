@@ -245,6 +245,12 @@ def _stopped(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
     return [run.id for run in _stopped_runs()]
 
 
+def _stopped_sweeps(typed: Mapping[str, Any], incomplete: str) -> Iterable[str]:
+    found = _registry().sweeps()
+    stopped = [sweep.id for sweep in found if sweep.state != "running"]
+    return [*stopped, *found.damaged]
+
+
 def _stopped_runs() -> list[UnfinishedRun]:
     runs = _registry().unfinished_runs()
     return [run for run in reversed(runs) if run.process is None]
@@ -361,6 +367,7 @@ _COMPLETERS: dict[str, _Complete] = {
     "many references or a sweep": _many_references_or_sweep,
     "resumable runs": _resumable,
     "stopped runs": _stopped,
+    "stopped sweeps": _stopped_sweeps,
     "datasets": _datasets,
     "sweepable": _sweepable,
     "samplers": _samplers,

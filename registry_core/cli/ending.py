@@ -21,12 +21,13 @@ GRACE_SECONDS = 5.0
 
 _WATCH = "mlreg's end"
 
-_status = 0
+# None until the command has ended
+_status: int | None = None
 
 
 def prepare_end() -> None:
     """Register the last exit handler: before plugins are imported, because they run in reverse."""
-    atexit.register(_leave_daemons)
+    atexit.register(_skip_teardown)
 
 
 def end_process(status: int) -> NoReturn:
@@ -41,22 +42,25 @@ def end_process(status: int) -> NoReturn:
 def _end_by_force() -> None:
     from registry_core.terminal.output import print_warning  # while modules can still be imported
 
+    status = _status or 0
     time.sleep(GRACE_SECONDS)
     names = [f"the thread '{thread.name}'" for thread in _left() if not thread.daemon]
     running = " and ".join(names) or "an exit handler"
     print_warning(
         f"A plugin left {running} running; mlreg waited {GRACE_SECONDS:.0f} seconds for it."
     )
-    os._exit(_status)
+    os._exit(status)
 
 
-def _leave_daemons() -> None:
-    """Skip the teardown of Python if threads are left, which would use what it removes.
+def _skip_teardown() -> None:
+    """Skip the teardown of Python, which takes a quarter of a short command's time.
 
-    TensorFlow's own threads are not in Python's list. One that reads ahead through Python code
-    would wait for the interpreter, and the teardown for it, without end.
+    It is left to close what a plugin has open, so that what that wrote arrives. Threads that still
+    run would use what it removes, and TensorFlow's own are not in Python's list: one that reads
+    ahead through Python code would wait for the interpreter, and the teardown for it, without end.
     """
-    if not _left() and "tensorflow" not in sys.modules:
+    is_needed = plugin_guard.used() and not _left() and "tensorflow" not in sys.modules
+    if _status is None or is_needed:
         return
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):

@@ -19,6 +19,7 @@ from registry_core.cli.options import (
     confirm,
     finite,
 )
+from registry_core.cli.sweep_names import may_name_sweep
 from registry_core.errors import UsageError
 from registry_core.formatting import when
 from registry_core.process import streams
@@ -47,8 +48,10 @@ def rm(
 
     Refused while an alias is on the version, or was lately. `mlreg gc` deletes the files later.
     """
+    registry = session.open()
+    _refuse_sweep(registry, reference)
     ref, _ = parse_target(reference, after=0, command="rm")
-    found = session.open().remove(ref, reason=reason, dry_run=dry_run)
+    found = registry.remove(ref, reason=reason, dry_run=dry_run)
     if as_json:
         output.print_json(found.to_json())
     elif quiet:
@@ -188,6 +191,18 @@ def verify(
         output.print_warning(f"Not in the new index: {ref}: {reason}.")
     if found.error:
         raise found.error
+
+
+def _refuse_sweep(registry: Registry, words: list[str]) -> None:
+    """Say of a word that is a sweep how a sweep is deleted."""
+    if not may_name_sweep(words) or words[0] in registry.model_names():
+        return
+    if (sweep := registry.find_sweep(words[0])) is not None:
+        raise UsageError(
+            f"{words[0]} is a sweep, and `mlreg rm` removes versions.",
+            "Deleting a sweep keeps the versions that it registered.",
+            f"mlreg sweeps --discard {sweep.id[-8:]}",
+        )
 
 
 def _opened(rebuild: bool) -> Registry:

@@ -121,7 +121,12 @@ def run(
         "start_from": start_from,
     }
     if print_config or dry_run:
-        plan = registry.plan_run(dataset, preset, seeds=seeds, **what)
+        from registry_core.terminal.progress import report_progress
+
+        with report_progress(quiet=True) as observer:  # shows warnings
+            plan = registry.plan_run(
+                dataset, preset, seeds=seeds, placement=placement, observer=observer, **what
+            )
         (_print_config if print_config else _show_plan)(plan, as_json)
     elif seeds is not None:
         together = None if placement.is_here else _together(quiet)

@@ -16,6 +16,7 @@ from registry_core.cli.options import (
     CpusOption,
     DataDirOption,
     DryRunOption,
+    FromOption,
     GpusOption,
     JsonOption,
     NameOption,
@@ -45,6 +46,7 @@ _ID = re.compile(r"(\d{8}T\d{6}Z-)?[0-9a-f]{4,8}", re.ASCII)
         "mlreg sweep flowers -p learning_rate=1e-4..1e-2:log -p units=8..64",
         "mlreg sweep flowers -p batch_size=32,64,128 -p epochs=5 --sampler grid",
         "mlreg sweep cifar10 -p validation_examples=5000 -p batch_size=32,64 --trials 2",
+        "mlreg sweep flowers --from flowers@3 -p learning_rate=1e-5..1e-3:log",
         "mlreg sweep 1f3a9b2c --register 3",
     )
 )
@@ -114,6 +116,7 @@ def sweep(
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Use this seed; short for -p seed=N.")
     ] = None,
+    start_from: FromOption = None,
     name: NameOption = None,
     data_dir: DataDirOption = None,
     dry_run: DryRunOption = False,
@@ -139,12 +142,14 @@ def sweep(
     registry = session.open(create=True)
     named = registry.settings.sweeps.get(what)
     if named is None and _is_sweep(registry, what):
-        _register_again(registry, what, chosen, overrides, preset, as_json, quiet)
+        other = preset is not None or start_from is not None
+        _register_again(registry, what, chosen, overrides, other, as_json, quiet)
         return
     dataset, model = what, name
     _check_known(registry, what)
     if named is not None:
         dataset = named.plugin
+        start_from = start_from or named.options.get("from")
         preset, model, data_dir = _of_named(named, preset, model, data_dir)
         overrides = {**named.parameters, **overrides}
         options = {key: value for key, value in named.options.items() if key in _CHOICES}
@@ -159,17 +164,23 @@ def sweep(
         "overrides": overrides,
         "name": model,
         "data_dir": data_dir,
+        "start_from": start_from,
         **chosen,
     }
     with _place_of_mistakes(registry, what if named else ""):
-        planned = registry.plan_sweep(dataset, preset, **arguments)
-    if dry_run:
-        _show_plan(planned, as_json)
-        return
+        registry.plan_sweep(dataset, preset, **arguments)
     from registry_core.process.interrupts import stop_on_signals
     from registry_core.sweeping import Watchers
     from registry_core.terminal.sweep_view import sweep_progress
 
+    if dry_run:
+        with sweep_progress(quiet or as_json) as progress:
+            watchers = Watchers(progress)
+            planned = registry.plan_sweep(
+                dataset, preset, look=True, watchers=watchers, **arguments
+            )
+        _show_plan(planned, as_json)
+        return
     with stop_on_signals() as interrupts, sweep_progress(quiet) as progress:
         done = registry.sweep(
             dataset,
@@ -258,7 +269,7 @@ def _register_again(
     name: str,
     chosen: dict[str, Any],
     overrides: dict[str, Any],
-    preset: str | None,
+    other: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -266,7 +277,7 @@ def _register_again(
     found = registry.sweep_record(name)
     short = found.id[-8:]
     others = [key for key in chosen if key not in ("register", "confirm")]
-    if overrides or preset is not None or others:
+    if overrides or other or others:
         raise UsageError(
             f"{short} is a sweep: its settings and options stay as they are.",
             "Register one of its trials, or start another sweep.",
@@ -282,6 +293,7 @@ def _register_again(
 
 
 def _show_plan(planned: Sweep, as_json: bool) -> None:
+    from registry_core.sweeps.record import MINIMIZE
     from registry_core.sweeps.space import written
     from registry_core.terminal import output
 
@@ -296,8 +308,11 @@ def _show_plan(planned: Sweep, as_json: bool) -> None:
         output.print_text(f"  {key}={written(each)}")
     fixed = {k: v for k, v in planned.config.items() if k not in planned.space}
     output.print_text(f"All with {', '.join(f'{k}={as_typed(v)}' for k, v in fixed.items())}.")
+    better = "less" if planned.direction == MINIMIZE else "more"
+    if planned.start_from:
+        output.print_text(f"Every trial starts from {planned.start_from['ref']}.")
     options = {
-        "compared by": planned.metric or "the task's objective",
+        "compared by": f"{planned.metric}, {better} is better",
         "pruned by": planned.pruner,
         "at a time": planned.parallel,
         "minutes": planned.minutes,
@@ -306,4 +321,8 @@ def _show_plan(planned: Sweep, as_json: bool) -> None:
     }
     said = "; ".join(f"{name}: {value}" for name, value in options.items() if value is not None)
     output.print_text(f"{said[:1].upper()}{said[1:]}.")
-    output.print_hint("The data, the validation split and the metric are looked at when it begins.")
+    examples = {name: each["examples"] for name, each in planned.data.items()}
+    output.print_text(
+        f"Trials learn from {counted(examples['train'], 'example')} and are measured on "
+        f"{counted(examples['validation'], 'validation example')}; the test split stays sealed."
+    )

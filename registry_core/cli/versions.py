@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +18,7 @@ from registry_core.cli.options import (
     at_most_all,
 )
 from registry_core.cli.place import note_empty
+from registry_core.dataclass import dataclass
 from registry_core.errors import MlregError, UsageError
 from registry_core.records import LOG_FILE
 from registry_core.refs import parse_many, parse_model, parse_words, shown

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from registry_core.data.nesting import is_nested, map_parts, named_parts
+from registry_core.dataclass import dataclass
 from registry_core.errors import DataError
 from registry_core.evaluation.predictions import predicted_classes
 from registry_core.evaluation.probabilities import probabilities_of

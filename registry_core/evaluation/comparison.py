@@ -6,9 +6,10 @@ The first version is the baseline. Knows no store: manifests and per-example res
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.evaluation.groups import Group, GroupDifference, differences_of
 from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from registry_core.data.texts import holds_texts
+from registry_core.dataclass import dataclass
 from registry_core.errors import escape_surrogates
 from registry_core.evaluation.shown_examples import ShownExample, Value
 from registry_core.formatting import literal

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.evaluation.paired_tests import Comparison
 
 

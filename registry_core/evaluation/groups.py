@@ -6,9 +6,9 @@ The first group is the baseline. Knows no store: versions and manifests are pass
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.evaluation.summary_stats import (
     CONFIDENCE,
     MeanDifference,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError, safe_repr
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.tasks import Direction

@@ -13,9 +13,10 @@ import struct
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Self
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import DataError, IntegrityError
 from registry_core.tasks import Objective
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from registry_core.data.model_fit import single_output
+from registry_core.dataclass import dataclass
 from registry_core.evaluation.predictions import true_and_output
 from registry_core.tasks import Classification, MultiLabel, Task
 

@@ -10,9 +10,10 @@ import base64
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Self
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import DataError, IntegrityError
 from registry_core.records import EXAMPLES_FILE, SECTIONS_FILE, Version
 from registry_core.sections import PNG_SIGNATURE, Section

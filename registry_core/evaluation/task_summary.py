@@ -13,10 +13,11 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.evaluation.per_example_results import (
     ACCURACY,
     CONFIDENCES,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from registry_core.data.checks import fingerprint
+from registry_core.dataclass import dataclass
 from registry_core.errors import MlregError, UsageError
 from registry_core.evaluation.export_check import ExportCheck, QuantizedTest
 from registry_core.evaluation.packing import pack_results

@@ -14,9 +14,9 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import MlregError, StorageError, UsageError
 from registry_core.refs import shown
 

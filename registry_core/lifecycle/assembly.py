@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from registry_core.config import RunConfig
 from registry_core.data.arrays import with_arrays
@@ -27,19 +27,10 @@ def load_data(spec: RunSpec, context: RunContext) -> DataSplits:
         DataError: it cannot be used.
         PluginError: the plugin failed.
     """
-    data: DataSplits = context.plugins.call(
-        "mlreg_dataset",
-        DataSplits,
-        config=spec.config,
-        data_dir=spec.data_dir,
-        progress=context.observer,
-    )
+    data = _from_plugin(spec, context)
     with context.plugins.attribute_errors("mlreg_dataset"):
         data = resolve_task(with_arrays(data))
-        warnings = check_splits(data)
-    for warning in warnings:
-        context.observer.warn(warning)
-    return data
+    return _checked(data, context)
 
 
 def load_sealed_data(spec: RunSpec, context: RunContext) -> DataSplits:
@@ -49,13 +40,7 @@ def load_sealed_data(spec: RunSpec, context: RunContext) -> DataSplits:
         DataError: it cannot be used, or there is no validation split of its own.
         PluginError: the plugin failed.
     """
-    data: DataSplits = context.plugins.call(
-        "mlreg_dataset",
-        DataSplits,
-        config=spec.config,
-        data_dir=spec.data_dir,
-        progress=context.observer,
-    )
+    data = _from_plugin(spec, context)
     if data.validation is None or data.validation is data.test:
         raise DataError(
             "A trial needs a validation split of its own.",
@@ -65,6 +50,22 @@ def load_sealed_data(spec: RunSpec, context: RunContext) -> DataSplits:
         # the task is found by validation targets, which are of the same kind
         known = resolve_task(with_arrays(replace(data, test=data.validation)))
         data = replace(known, test=cast(Split, SealedSplit()))
+    return _checked(data, context)
+
+
+def _from_plugin(spec: RunSpec, context: RunContext) -> DataSplits:
+    data: DataSplits = context.plugins.call(
+        "mlreg_dataset",
+        DataSplits,
+        config=spec.config,
+        data_dir=spec.data_dir,
+        progress=context.observer,
+    )
+    return data
+
+
+def _checked(data: DataSplits, context: RunContext) -> DataSplits:
+    with context.plugins.attribute_errors("mlreg_dataset"):
         warnings = check_splits(data)
     for warning in warnings:
         context.observer.warn(warning)
@@ -108,6 +109,25 @@ def check_phases(phases: Sequence[object], config: RunConfig) -> None:
         )
 
 
+def new_model(
+    spec: RunSpec, data: DataSplits, backend: TrainingBackend, context: RunContext
+) -> tuple[Any, Any]:
+    """The schedule of the learning rate, or None, and the model with weights of its own.
+
+    Raises:
+        PluginError: one of them is not what the contract says.
+    """
+    config, plugins = spec.config, context.plugins
+    steps_per_epoch = steps(len(data.train), config.batch_size)
+    schedule = plugins.call("mlreg_scheduler", config=config, steps_per_epoch=steps_per_epoch)
+    with plugins.attribute_errors("mlreg_scheduler"):
+        learning_rate = backend.initial_learning_rate(schedule)
+    model = plugins.call(
+        "mlreg_model", backend.model_type, config=config, data=data, learning_rate=learning_rate
+    )
+    return schedule, model
+
+
 def assemble(
     spec: RunSpec,
     data: DataSplits,
@@ -128,13 +148,7 @@ def assemble(
             f"mlreg_augmentation returned {type(augmentation).__qualname__}.",
             "Expected: a function (inputs, batch) -> inputs, or None.",
         )
-    steps_per_epoch = steps(len(data.train), config.batch_size)
-    schedule = plugins.call("mlreg_scheduler", config=config, steps_per_epoch=steps_per_epoch)
-    with plugins.attribute_errors("mlreg_scheduler"):
-        learning_rate = backend.initial_learning_rate(schedule)
-    model = plugins.call(
-        "mlreg_model", backend.model_type, config=config, data=data, learning_rate=learning_rate
-    )
+    schedule, model = new_model(spec, data, backend, context)
     # before the callbacks, which may copy the weights
     parent = start_model(model, spec, data, backend, workspace, context)
     if plugins.providers("mlreg_callbacks"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from registry_core.config import RunConfig
+from registry_core.dataclass import dataclass
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.spec import StartFrom
 from registry_core.plugins.manager import PluginSet

@@ -18,6 +18,7 @@ from registry_core.formatting import counted
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import OpenParent, ParentModel, RunContext, Workspace
 from registry_core.lifecycle.spec import RunSpec, StartFrom
+from registry_core.lifecycle.sweep_evidence import is_confirmation
 from registry_core.plugins import custom_code
 from registry_core.records import MODEL_FILE, PARENT, Origin, Version
 from registry_core.settings import Settings
@@ -30,6 +31,10 @@ from registry_core.types import DataSplits, Observer, WeightTransfer
 _NAMED = 3
 
 MANIFEST_FILE = "parent.json"
+
+
+class NothingFitsError(UsageError):
+    """No layer of the new model has the shapes of one of the version to start from."""
 
 
 def start_from_version(version: Version) -> StartFrom:
@@ -156,7 +161,8 @@ def start_model(
         What is recorded; None for a run that starts from no version.
 
     Raises:
-        UsageError: the version is gone, or nothing of it fits.
+        UsageError: the version is gone.
+        NothingFitsError: nothing of it fits.
     """
     start = spec.start_from
     if start is None:
@@ -169,14 +175,15 @@ def start_model(
     with context.open_parent(start) as parent:
         transfer = backend.take_weights(model, data.train, parent.file)
     if not transfer.taken:
-        raise UsageError(
+        raise NothingFitsError(
             f"Nothing of {start.ref} fits: {_why_nothing(transfer)}.",
             "A layer takes weights if its name and its shapes are the same: use the settings that "
             "decide the shapes as the version has them.",
             f"mlreg show {start.ref}",
         )
-    _say(start, transfer, context.observer)
-    _warn_of_other_classes(start, parent.manifest, data, context.observer)
+    if spec.sweep is None or is_confirmation(spec.sweep):  # it is said once of all trials
+        _say(start, transfer, context.observer)
+        _warn_of_other_classes(start, parent.manifest, data, context.observer)
     origin = {"origin": parent.origin.to_json()} if parent.origin else {}
     name, _, number = start.ref.partition("@")
     return {

@@ -9,13 +9,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from registry_core.config import RunConfig
 from registry_core.data.input_files import InputSource, Unreadable, batches, find_files
 from registry_core.data.nesting import map_parts
+from registry_core.dataclass import dataclass
 from registry_core.errors import DataError, UsageError
 from registry_core.evaluation.beliefs import Prediction, ScoreKind, describe_outputs
 from registry_core.formatting import counted

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from registry_core.data.recorded import validation_split
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError, MlregError, PluginError, one_line
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE
 from registry_core.formatting import size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from registry_core.config import RunConfig
@@ -11,6 +10,7 @@ from registry_core.data.arrays import arrays_of
 from registry_core.data.input_files import InputFile, Unreadable
 from registry_core.data.nesting import parts_of
 from registry_core.data.signature import example_bytes, fit_inputs
+from registry_core.dataclass import dataclass
 from registry_core.errors import DataError, MlregError, PluginError, TrainingError, safe_repr
 from registry_core.evaluation.beliefs import ExampleName
 from registry_core.plugins.manager import PluginSet

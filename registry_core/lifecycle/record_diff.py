@@ -8,9 +8,9 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.records import EARLIER_SETTINGS, PARENT
 
 # kind -> keys of the record's environment

@@ -8,11 +8,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
 from registry_core.data.checks import fingerprint, named_splits
+from registry_core.dataclass import dataclass
 from registry_core.errors import DataError, UsageError
 from registry_core.evaluation.packing import metrics_of, pack_results
 from registry_core.evaluation.paired_tests import (

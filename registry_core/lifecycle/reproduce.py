@@ -6,10 +6,11 @@ Nothing is registered.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.evaluation.paired_tests import Comparison, compare, resampling_progress
 from registry_core.evaluation.per_example_results import PerExampleResults

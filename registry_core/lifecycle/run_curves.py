@@ -14,9 +14,10 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError, MlregError, UsageError, one_line
 from registry_core.lifecycle.observers import SilentObserver
 from registry_core.records import UnfinishedRun, Version

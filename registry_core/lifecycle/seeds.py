@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import Interrupted, MlregError, UsageError
 from registry_core.records import Version
 from registry_core.refs import series

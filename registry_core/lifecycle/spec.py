@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from registry_core.config import RunConfig
+from registry_core.dataclass import dataclass
 from registry_core.errors import PluginError, UsageError, is_unicode, safe_repr
 from registry_core.plugins.manager import PluginSet
 from registry_core.plugins.presets import find_presets
@@ -92,7 +93,8 @@ class RunSpec:
             data.
         start_from: the version whose weights the model starts with; None for its own.
         sweep: what a trial belongs to: `{"id", "trial"}`; and what is recorded of its sweep with
-            the version that it becomes. None for another run.
+            the version that it becomes. `{"id", "confirms"}` of a run with another seed than the
+            trial. None for another run.
         reason: why it is run, for the ledger; empty for none.
     """
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from registry_core.config import RunConfig
 from registry_core.data.checks import describe
 from registry_core.data.recorded import validation_split
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.lifecycle.assembly import assemble, load_data
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.reproduce import EphemeralWorkspace
 from registry_core.lifecycle.spec import RunSpec
+from registry_core.lifecycle.trial_parents import say_parent, say_what_fits, with_first
 from registry_core.tasks import Objective
 from registry_core.types import SealedSplit, Split
 
@@ -40,7 +42,11 @@ class TrialMetrics:
 
 
 def describe_for_sweep(
-    spec: RunSpec, context: RunContext, command: str
+    spec: RunSpec,
+    context: RunContext,
+    command: str,
+    tried: Mapping[str, Sequence[Any]],
+    say: Callable[[str], object],
 ) -> tuple[dict[str, Any], TrialMetrics]:
     """Describe every split, and find out what the model measures. Trains nothing.
 
@@ -48,14 +54,19 @@ def describe_for_sweep(
         spec: of a run with the settings that no trial changes, and values for the others.
         context: what a run needs.
         command: what was typed, without the setting that would help.
+        tried: setting -> values that trials may have, such as both ends of a range.
+        say: takes what is said of all trials.
 
     Returns:
         Split -> what `describe` says of it, and what a trial measures.
 
     Raises:
-        UsageError: there is no validation split, or it is another split too.
+        UsageError: there is no validation split, or it is another split too; or nothing fits of
+            the version to start from.
         MlregError: of the kind that is at fault.
     """
+    if spec.start_from is not None:
+        spec = with_first(spec, tried)  # with the preset's own values nothing may fit
     with ExitStack() as stack:
         data = load_data(spec, context)
         with context.plugins.attribute_errors("mlreg_dataset"):
@@ -70,6 +81,9 @@ def describe_for_sweep(
         assembly = assemble(spec, data, backend, EphemeralWorkspace(Path(folder)), context)
         with context.plugins.attribute_errors("mlreg_model"):
             names = backend.metric_names(assembly)
+        if spec.start_from is not None:
+            say_parent(spec.start_from, assembly.parent or {}, say)
+            say_what_fits(spec, tried, data, backend, context, say)
     assert data.task is not None  # noqa: S101 - load_data found it
     return splits, TrialMetrics(data.task.resolved_objective, names)
 

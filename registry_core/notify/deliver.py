@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import MlregError, UsageError
 from registry_core.notify.message import delivery_id, message
 from registry_core.notify.send import send

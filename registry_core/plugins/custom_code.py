@@ -9,7 +9,6 @@ Keras are imported.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -18,10 +17,10 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import (
     IntegrityError,
     Interrupted,
@@ -290,6 +289,8 @@ def _is_here(module: str, known: KnownPlugins, settings: Settings) -> bool:
 
 
 def _is_made_for_keras(top: str) -> bool:
+    import importlib.metadata  # 30 ms
+
     distribution = distribution_of(top)
     if distribution is None:
         return False

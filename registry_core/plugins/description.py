@@ -8,11 +8,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from registry_core.config import RunConfig
+from registry_core.dataclass import dataclass
 from registry_core.plugins.manager import PluginSet
 from registry_core.plugins.presets import find_presets
 

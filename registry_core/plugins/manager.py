@@ -10,7 +10,7 @@ import difflib
 import inspect
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -156,8 +156,10 @@ class PluginSet:
         if only is not None:
             others = [self._modules[name] for name in self.providers(hook) if name != only]
             caller = self._manager.subset_hook_caller(hook, others)
+        asked = caller.get_hookimpls()
         try:
-            with PluginGuard(self._providers(hook), f"in {hook}"):
+            # without a plugin, nothing of one runs: `guard.used`
+            with PluginGuard(self._providers(hook), f"in {hook}") if asked else nullcontext():
                 result = caller(**known)
         except (Interrupted, KeyboardInterrupt):
             raise

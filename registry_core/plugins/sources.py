@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 import os
 import re
@@ -11,13 +10,19 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import one_line
+from registry_core.plugins.installed import Entry, entries
 from registry_core.process.guard import warn
 from registry_core.process.requirements import is_installed
 from registry_core.settings import Settings
+
+if TYPE_CHECKING:
+    import importlib.metadata
 
 ENTRY_POINTS = {"dataset": "mlreg.plugins", "extension": "mlreg.extensions"}
 
@@ -125,25 +130,33 @@ def find_sources(
         name: PluginSource(name, module, kind, str(settings.file), folder=settings.folder)
         for name, module in named.items()
     }
-    for entry in _entry_points(ENTRY_POINTS[kind]):
-        distribution = entry.dist
-        brought_by = f"{distribution.name} {distribution.version}" if distribution else None
+    for name, module, distribution in _entry_points(ENTRY_POINTS[kind]):
+        brought_by = distribution or None
         found = brought_by or "a package"
-        known = sources.get(entry.name)
+        known = sources.get(name)
         if known is None:
-            sources[entry.name] = PluginSource(
-                entry.name, entry.value, kind, found, brought_by=brought_by
-            )
-        elif known.module == entry.value:
-            sources[entry.name] = replace(known, folder=None, brought_by=brought_by)
+            sources[name] = PluginSource(name, module, kind, found, brought_by=brought_by)
+        elif known.module == module:
+            sources[name] = replace(known, folder=None, brought_by=brought_by)
         elif known.rival is None:
-            rival = f"{entry.value} ({found})"
-            sources[entry.name] = replace(known, rival=rival)
+            sources[name] = replace(known, rival=f"{module} ({found})")
     return dict(sorted(sources.items()))
 
 
-def _entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
+def _entry_points(group: str) -> list[Entry]:
     """The entry points of all installed distributions, without damaged ones, with a warning."""
+    found = entries(group)
+    if found is not None:
+        return found
+    return [
+        (each.name, each.value, f"{each.dist.name} {each.dist.version}" if each.dist else "")
+        for each in _library_entry_points(group)
+    ]
+
+
+def _library_entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
+    import importlib.metadata
+
     try:
         found = list(importlib.metadata.entry_points(group=group))
         if all(not entry.dist or (entry.dist.name and entry.dist.version) for entry in found):
@@ -177,6 +190,8 @@ _damaged: set[str] = set()
 @functools.cache
 def _owners() -> Mapping[str, list[str]]:
     """Top-level package -> distributions. Reads the names of all installed files: 70 ms."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.packages_distributions()
     except Exception:  # a damaged one, which has a warning
@@ -190,6 +205,8 @@ def _owners() -> Mapping[str, list[str]]:
 
 def distribution_of(module: str) -> str | None:
     """The distribution that installed a module, such as `mlreg 0.1.0`; None if none did."""
+    import importlib.metadata
+
     owners = _owners().get(module.partition(".")[0])
     if not owners:
         return None

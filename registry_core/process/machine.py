@@ -6,7 +6,6 @@ says nothing of what TensorFlow itself would find. What cannot be read is None.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -217,6 +216,8 @@ def _read(file: Path) -> str | None:
 
 
 def _version(distribution: str) -> str | None:
+    import importlib.metadata  # 30 ms
+
     try:
         return importlib.metadata.version(distribution)
     except Exception:  # not installed, or damaged

@@ -14,8 +14,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, TextIO, cast
+
+from registry_core.dataclass import dataclass
 
 # Private descriptors are above what a careless `os.closerange(3, 64)` or `(3, 256)` closes.
 _LEAST_PRIVATE = 512

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError
 from registry_core.evaluation.groups import difference_of
 from registry_core.evaluation.summary_stats import MeanDifference

@@ -8,10 +8,10 @@ still count in the group's mean, so removing the worst one does not make a recip
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from registry_core.data.recorded import validation_split
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.evaluation.groups import Group, group_of
 from registry_core.evaluation.wording import format_group_choice

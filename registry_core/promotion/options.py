@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import EllipsisType
 from typing import TypedDict
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.records import Version
 

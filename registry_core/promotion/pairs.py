@@ -6,9 +6,9 @@ Knows no store: per-example results and earlier decisions are passed in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError
 from registry_core.evaluation.paired_tests import (
     Comparison,

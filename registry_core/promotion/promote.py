@@ -6,11 +6,11 @@ Decides with `gates`, moves the alias in the store, and tells the plugins.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import EllipsisType
 from typing import Any, NoReturn
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import (
     AliasMovedError,
     MlregError,

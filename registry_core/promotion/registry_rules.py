@@ -7,11 +7,12 @@ version satisfies it is in `gates`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from registry_core import rules
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.refs import check_alias_name
 from registry_core.rules import (

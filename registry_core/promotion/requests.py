@@ -8,9 +8,10 @@ nobody has seen the evidence of that promotion.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import (
     AliasMovedError,
     RefusedError,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError
 from registry_core.formatting import counted
 from registry_core.reports.wording import VERIFY

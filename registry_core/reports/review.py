@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from registry_core.data.nesting import map_parts
+from registry_core.dataclass import dataclass
 from registry_core.errors import escape_surrogates, truncate
 from registry_core.evaluation.beliefs import Belief, Prediction, ScoreKind
 from registry_core.evaluation.example_views import View, views_of

@@ -6,10 +6,11 @@ A part that cannot be read becomes a sentence in `problems`; the rest is shown a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, TypeVar
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import MlregError
 from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.evaluation.recorded import read_per_example_results

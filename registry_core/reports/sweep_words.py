@@ -87,6 +87,8 @@ def facts_of(sweep: Sweep) -> list[tuple[str, str]]:
     facts += _registered(sweep)
     facts.append(("search", f"{named}{sweep.sampler}, seed {sweep.seed}{_pruning(sweep)}"))
     facts.append(("preset", f"{sweep.dataset} {sweep.preset}"))
+    if sweep.start_from:
+        facts.append(("starts from", sweep.start_from["ref"]))
     if data := _data(sweep):
         facts.append(("data", data))
     if seconds := sum(trial.seconds for trial in sweep.trials):
@@ -205,6 +207,16 @@ def next_steps(sweep: Sweep) -> list[tuple[str, str]]:
         another = f"mlreg sweep {name} --register {others[0].number}"
         steps.append(("To register another trial", another))
     return steps
+
+
+def sweep_facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a version's manifest says of a sweep: that it was picked by it, or confirms a trial."""
+    facts = [("picked by", evidence_line(found))] if (found := manifest.get("sweep")) else []
+    if confirmed := manifest.get("confirms"):
+        values = [f"{name} {fraction(name, each)}" for name, each in confirmed["metrics"].items()]
+        what = f"trial {confirmed['trial']} of sweep {str(confirmed['sweep'])[-8:]}"
+        facts.append(("confirms", ": ".join(filter(None, (what, ", ".join(values))))))
+    return facts
 
 
 def evidence_line(found: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from registry_core.results.cards import ModelCard as ModelCard
     from registry_core.results.changes import CollectedFiles as CollectedFiles
     from registry_core.results.changes import DiscardedRuns as DiscardedRuns
+    from registry_core.results.changes import DiscardedSweeps as DiscardedSweeps
     from registry_core.results.changes import ReleasedAlias as ReleasedAlias
     from registry_core.results.changes import RemovedVersion as RemovedVersion
     from registry_core.results.changes import RestoredVersion as RestoredVersion
@@ -49,6 +50,7 @@ _MODULES = {
     "CollectedFiles": "changes",
     "DataFolder": "plugins",
     "DiscardedRuns": "changes",
+    "DiscardedSweeps": "changes",
     "ExaminedFile": "runs",
     "ExportedFiles": "files",
     "FetchedData": "plugins",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from registry_core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from registry_core.records import (
@@ -77,6 +78,31 @@ class CollectedFiles:
 
     def to_json(self) -> dict[str, Any]:
         return {**self.collection.to_json(), "dry_run": self.dry_run}
+
+
+@dataclass(frozen=True)
+class DiscardedSweeps:
+    """Sweeps that were deleted, or with `dry_run` would be.
+
+    Args:
+        ids: of the sweeps.
+        runs: the ids of the runs whose files were deleted with them.
+        versions: references of the versions that they registered, which stay.
+        dry_run: nothing was deleted.
+    """
+
+    ids: Sequence[str]
+    runs: Sequence[str]
+    versions: Sequence[str]
+    dry_run: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "discarded": list(self.ids),
+            "runs": list(self.runs),
+            "versions": list(self.versions),
+            "dry_run": self.dry_run,
+        }
 
 
 @dataclass(frozen=True)

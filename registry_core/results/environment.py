@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import registry_core
+from registry_core.dataclass import dataclass
 from registry_core.errors import MlregError
 from registry_core.process import streams
 

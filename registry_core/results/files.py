@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError
 from registry_core.store.storage_errors import REBUILD
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry_core.dataclass import dataclass
 from registry_core.records import (
     ModelSummary,
     Removal,
@@ -114,5 +115,7 @@ class VersionDetails:
             "together": [each.ref for each in self.together],
             "signatures": [signature.to_json() for signature in self.signatures],
             "training": self.manifest.get("training"),
+            "operations": self.manifest.get("operations"),
+            "parameters": self.manifest.get("parameters"),
             "manifest": dict(self.manifest),
         }

@@ -7,10 +7,10 @@ promotion goes by, and it is of the same files in every registry that has them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.records import Signature, Version
 from registry_core.signing import openssf

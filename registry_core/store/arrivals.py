@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from typing import BinaryIO
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError, MlregError
 from registry_core.records import FileRecord, LedgerAction, LedgerRow, Origin, Version
 from registry_core.refs import NAME, shown

@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import DamagedIndexError, IntegrityError, UsageError
 from registry_core.records import LedgerAction, LedgerRow, Version
 from registry_core.store import manifest as manifests

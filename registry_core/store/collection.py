@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
+
+from registry_core.dataclass import dataclass
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import Intents, Leftover, Objects, Workspaces

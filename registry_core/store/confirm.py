@@ -7,9 +7,10 @@ the version is not used.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError
 from registry_core.store import manifest as manifests
 from registry_core.store.ledger import is_intact

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store.clock import utc_now

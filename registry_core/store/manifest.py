@@ -10,9 +10,10 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import PluginError, UsageError
 from registry_core.records import FileRecord, Origin, Version
 from registry_core.refs import shown

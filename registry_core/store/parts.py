@@ -6,11 +6,11 @@ S3-compatible storage; runs write into a folder of this machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry_core.dataclass import dataclass
 from registry_core.places import RegistryPlace
 
 if TYPE_CHECKING:

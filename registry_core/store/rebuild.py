@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError, MlregError, NewerSchemaError, UsageError
 from registry_core.records import LedgerAction, LedgerRow, Origin, Version
 from registry_core.store import manifest as manifests

@@ -8,9 +8,9 @@ promoted was not removed, and one that was removed has no alias.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registry_core.dataclass import dataclass
 from registry_core.records import LedgerAction, LedgerRow
 from registry_core.store.aliases import holder_after, moves_alias
 from registry_core.store.approvals import CHANGES, opens_request, request_key

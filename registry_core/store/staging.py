@@ -12,10 +12,10 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError, PluginError
 from registry_core.records import FileRecord
 from registry_core.refs import shown

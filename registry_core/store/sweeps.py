@@ -45,6 +45,11 @@ class OpenSweep:
         with self._access.translate_storage_errors("keeping a trial", outcome=_OUTCOME):
             self._folder.write_trial(number, record)
 
+    def discard(self) -> None:
+        """Delete what is kept of the sweep."""
+        with self._access.translate_storage_errors(f"deleting the sweep {self.id}"):
+            self._folder.discard()
+
 
 class Sweeps:
     """The part of a store that keeps sweeps, on this machine.
@@ -88,8 +93,3 @@ class Sweeps:
         """
         with self._access.translate_storage_errors(f"reading the sweep {sweep_id}"):
             return self._folders.read(sweep_id)
-
-    def discard(self, sweep_id: str) -> None:
-        """Delete what is kept of a sweep; raises as `reopen`."""
-        with self._access.translate_storage_errors(f"discarding the sweep {sweep_id}"):
-            self._folders.discard(sweep_id)

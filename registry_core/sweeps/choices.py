@@ -34,6 +34,7 @@ class SweepChoices:
         confirm: with how many other seeds the winner is trained.
         placement: where trials run, how many at a time, and what each gets.
         named: its name in plugins.toml.
+        start_from: the version that every trial starts from, as `flowers@3`; empty for none.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class SweepChoices:
     confirm: int = 0
     placement: Placement = HERE
     named: str = ""
+    start_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class TypedSweep:
         words = ["mlreg", "sweep", self.dataset]
         for option, value in (("preset", self.preset), ("name", self.name)):
             words += [f"--{option}", value] if value and option not in without else []
+        words += ["--from", chosen.start_from] if chosen.start_from else []
         words += ["--data-dir", str(self.data_dir)] if self.data_dir else []
         for key, value in chosen.overrides.items():
             text = ",".join(map(as_typed, value)) if isinstance(value, list) else as_typed(value)

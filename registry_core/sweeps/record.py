@@ -81,7 +81,7 @@ class Sweep:
         dataset: the dataset plugin's name.
         preset: the preset's name.
         created: UTC, ISO 8601.
-        state: `running`, `stopped` or `complete`.
+        state: `running`, `stopped` or `complete`; `planned` before it is started.
         config: every setting of a trial before its own values.
         space: setting -> `{"low", "high", "log", "int"}` or `{"choices"}`.
         metric: by which trials are compared, on the validation split: `val_accuracy`.
@@ -109,6 +109,8 @@ class Sweep:
             no trial can be compared; empty otherwise.
         seconds: how long it has run, in all processes that worked on it.
         stall_minutes: after which a silent worker is replaced; None is never.
+        start_from: `{"ref", "digest", "sha256"}` of the version that every trial starts from; None
+            for weights of their own.
     """
 
     id: str
@@ -143,6 +145,7 @@ class Sweep:
     stopped: str = ""
     seconds: float = 0.0
     stall_minutes: float | None = None
+    start_from: Mapping[str, str] | None = None
 
     @property
     def told(self) -> list[Trial]:
@@ -194,12 +197,14 @@ class Sweep:
             "registered": None if self.registered is None else dict(self.registered),
             "confirmations": [dict(each) for each in self.confirmations],
             "importance": dict(self.importance),
+            "start_from": None if self.start_from is None else dict(self.start_from),
         }
 
     def to_json(self) -> dict[str, Any]:
         best = self.best
         return {
             **self.settings_json(),
+            "id": self.id or None,
             "best": None if best is None else best.number,
             "trials": [trial.to_json() for trial in self.trials],
         }

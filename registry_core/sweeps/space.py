@@ -235,6 +235,11 @@ def _middle(each: Mapping[str, Any]) -> float:
     return round(middle) if each["int"] else middle
 
 
+def ends(each: Mapping[str, Any]) -> Sequence[Any]:
+    """The choices of a setting, or both ends of its range."""
+    return each["choices"] if "choices" in each else (each["low"], each["high"])
+
+
 def written(each: Mapping[str, Any]) -> str:
     """A part of a space as `-p` takes it: `1e-4..1e-2:log`, `32,64,128`."""
     if "choices" in each:

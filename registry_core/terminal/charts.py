@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
+from registry_core.dataclass import dataclass
 from registry_core.formatting import literal, number
 
 # Terminals whose fonts have no braille, whatever their encoding is.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from registry_core.dataclass import dataclass
 from registry_core.formatting import duration, fraction, size
 from registry_core.lifecycle.run_log import STAGES
 from registry_core.terminal.live_words import fitted, format_elapsed, format_time_left, with_bar

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from registry_core.process import keras_environment as backend
+from registry_core.process.garbage import collect_as_before, while_importing
 from registry_core.process.requirements import require_keras
 
 require_keras()
@@ -37,13 +38,15 @@ def _native_logs_only_on_failure() -> Iterator[None]:
             os.close(stderr)
 
 
-with _native_logs_only_on_failure():
+with _native_logs_only_on_failure(), while_importing():
     from registry_core.training.imported_models import KerasBackend
     from registry_core.training.model_export import export_model
     from registry_core.training.model_files import check_saved, load_model, save_model
     from registry_core.training.pipeline import first_inputs, spread_inputs
     from registry_core.training.quantized import evaluate_exported
     from registry_core.training.trainer import KerasTrainer
+
+collect_as_before()
 
 __all__ = [
     "KerasBackend",

@@ -15,12 +15,12 @@ import re
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError, StorageError, UsageError
 from registry_core.refs import NAME, Ref, shown
 from registry_core.store import manifest as manifests

@@ -7,10 +7,11 @@ the next time the rest is copied.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import (
     DamagedIndexError,
     IntegrityError,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypedDict
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 from registry_core.records import Version
 from registry_core.refs import Ref, parse_ref, shown

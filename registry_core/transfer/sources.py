@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from registry_core.dataclass import dataclass
 from registry_core.records import LedgerAction
 from registry_core.refs import Ref
 

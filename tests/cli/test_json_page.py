@@ -84,6 +84,8 @@ LINES = [
     ("sweeps", "sweeps"),
     ("show SWEEP", "show {sweep}"),
     ("report", "report {sweep}"),
+    ("sweeps --discard", "sweeps --discard {sweep} --dry-run"),
+    ("sweeps --discard", "sweeps --discard {sweep} --yes"),
     ("rm", "rm flowers@5"),
     ("list MODEL --removed", "list flowers --removed"),
     ("restore", "restore flowers@5"),

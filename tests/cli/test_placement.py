@@ -22,14 +22,17 @@ def project(tmp_path):
         (["--seeds", "2", "--parallel", "2", "--gpus", "3"], 2, "needs 6"),
         (["--on", "lokal"], 2, "Did you mean 'local'?"),
         (["--on", "head"], 2, "ray://HOST:10001"),
+        (["--gpus", "2"], 2, "needs 2, and this machine has 1"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused_before_anything_is_trained(
     project, words, status, named
 ):
     """The message names what would work."""
-    done = forked_mlreg("run", "flowers", *words, cwd=project, CUDA_VISIBLE_DEVICES="0")
-    assert_error(done, status, named)
+    for dry_run in ([], ["--dry-run"]):
+        line = ["run", "flowers", *words, *dry_run]
+        done = forked_mlreg(*line, cwd=project, CUDA_VISIBLE_DEVICES="0")
+        assert_error(done, status, named)
 
 
 @pytest.mark.processes

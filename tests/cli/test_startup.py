@@ -100,6 +100,35 @@ def test_ctrl_c_while_commands_are_imported_is_no_traceback(monkeypatch, capsys)
     assert capsys.readouterr().err == "\nStopped by SIGINT.\n"
 
 
+def test_a_command_ends_without_tearing_python_down(project):
+    """Which takes a quarter of a short command's time."""
+    code = (
+        "import os, sys\n"
+        "from registry_core.cli import main\n"
+        "class Kept:\n"
+        "    def __del__(self, write=os.write): write(2, b'torn down')\n"
+        "sys.kept = Kept()\n"
+        "if sys.argv[1:]: main(sys.argv[1:])\n"
+    )
+    assert python("-c", code, cwd=project).stderr == "torn down"
+    done = python("-c", code, "show", "cifar10@9", "--json", cwd=project)
+    assert (done.status, done.json["error"]["exit_status"]) == (2, 2)
+    assert "torn down" not in done.stderr
+
+
+def test_importing_and_listing_look_seldom_for_garbage(project):
+    code = (
+        "import gc, os\n"
+        "from registry_core.cli import ending, main\n"
+        "begun = []\n"
+        "gc.callbacks.append(lambda phase, info: begun.append(phase))\n"
+        "end = ending.end_process\n"
+        "ending.end_process = lambda status: (os.write(2, b'%d' % len(begun)), end(status))\n"
+        "main(['list'])\n"
+    )
+    assert int(python("-c", code, cwd=project).stderr) <= 8
+
+
 # what a team's registry alone needs
 TEAM = (
     "registry_core.store.postgres", "registry_core.store.s3", "registry_core.urls", "psycopg",
@@ -121,7 +150,7 @@ def test_list_imports_no_room_that_listing_does_not_need(project):
         "registry_lists", "registry_signatures", "registry_sweeps", "registry_transfers", "results",
         "store",
         "process", "formatting", "places", "settings", "receivers", "rules", "version_query",
-        "refs", "cursor", "records", "errors",
+        "refs", "cursor", "records", "dataclass", "errors",
     }  # fmt: skip
     assert rooms <= needed
     assert "registry_core.store.audit" not in names

@@ -56,19 +56,19 @@ def test_a_sweep_prints_its_trials_and_its_winner(project):
     again = faked("sweep", sweep_id[-8:], "--register", "1", "--json", cwd=project)
     assert again.json["version"]["ref"] == "flowers@2"
     assert again.json["sweep"]["registered"]["trial"] == 1
+    confirmed = faked("sweep", sweep_id[-8:], "--confirm", "2", "-q", cwd=project)
+    assert confirmed.status == 0, confirmed.stderr
+    shown = faked("show", "flowers@3", cwd=project)
+    assert f"confirms     trial 1 of sweep {sweep_id[-8:]}: val_accuracy 0.8333" in shown.stdout
     quiet = faked("sweep", sweep_id[-8:], "--register", "1", "-q", cwd=project)
     assert quiet.stdout == "flowers@2\n"
 
 
 def test_a_named_sweep_is_what_plugins_toml_says_unless_the_command_line_does(project):
     """Its parameters and options; `--dry-run` shows them."""
-    plain, changed = in_turn(
-        [
-            ["sweep", "widths", "--dry-run", "--json"],
-            ["sweep", "widths", "--dry-run", "--json", "--preset", "baseline", "-p", "units=2,3"],
-        ],
-        cwd=project,
-    )
+    words = ["sweep", "widths", "--dry-run", "--json"]
+    plain = faked(*words, cwd=project)
+    changed = faked(*words, "--preset", "baseline", "-p", "units=2,3", cwd=project)
     sweep = plain.json["sweep"]
     assert (sweep["name"], sweep["preset"], sweep["register"]) == ("widths", "quick", "none")
     assert (sweep["count"], sweep["config"]["learning_rate"]) == (3, 0.5)
@@ -76,6 +76,50 @@ def test_a_named_sweep_is_what_plugins_toml_says_unless_the_command_line_does(pr
     sweep = changed.json["sweep"]
     assert (sweep["preset"], sweep["space"]["units"]["choices"]) == ("baseline", [2, 3])
     assert not (project / "registry").exists()
+
+
+def test_a_dry_run_looks_at_the_data_and_the_machine_and_keeps_nothing(project):
+    """It has the metric and the examples, and refuses what the sweep would refuse."""
+    as_json = faked(*GRID, "--dry-run", "--json", cwd=project)
+    sweep = as_json.json["sweep"]
+    assert (sweep["id"], sweep["state"], sweep["metric"]) == (None, "planned", "val_accuracy")
+    assert sweep["direction"] == "maximize" and set(sweep["data"]) == {
+        "train",
+        "validation",
+        "test",
+    }
+    shown = faked(*GRID, "--dry-run", cwd=project)
+    assert "Compared by: val_accuracy, more is better" in shown.stdout
+    assert f"measured on {sweep['data']['validation']['examples']} validation" in shown.stdout
+    for words in ([], ["--dry-run"]):
+        gpus = faked(*GRID, *words, "--gpus", "1", cwd=project, CUDA_VISIBLE_DEVICES="")
+        assert_error(gpus, 2, "no GPU that TensorFlow sees", "Leave --gpus out", "nvidia-smi")
+    wide = faked(*GRID, "--dry-run", "--cpus", "4096", cwd=project)
+    assert wide.status == 0 and "--cpus 4096: this machine has" in wide.stderr
+    lokal = faked(*GRID, "--dry-run", "--on", "lokal", cwd=project)
+    assert_error(lokal, 2, "no place to run", "--on local")
+    watches = TABLE_PLUGIN.replace("split(12), split(6)", "test := split(12), test")
+    (project / "flowers_plugin.py").write_text(watches)
+    for words in ([], ["--dry-run"]):
+        refused = faked(*GRID, *words, cwd=project)
+        assert_error(refused, 2, "validates on the test split itself")
+    assert not (project / "registry").exists()
+
+
+def test_a_named_sweep_may_start_from_a_version(project):
+    """The command line comes first; both name it in the plan."""
+    assert faked("run", "flowers", "-q", cwd=project).status == 0
+    assert faked("run", "flowers", "-q", cwd=project).status == 0
+    file = project / "plugins.toml"
+    text = file.read_text().replace('sampler = "grid"', 'sampler = "grid"\nfrom = "flowers@1"')
+    file.write_text(text)
+    planned = faked("sweep", "widths", "--dry-run", cwd=project)
+    assert "Every trial starts from flowers@1." in planned.stdout
+    assert "units with units=16" in planned.stderr
+    line = ["sweep", "widths", "--dry-run", "--json", "--from", "flowers@latest"]
+    assert faked(*line, cwd=project).json["sweep"]["start_from"]["ref"] == "flowers@2"
+    unknown = faked(*GRID, "--from", "flowers@9", cwd=project)
+    assert_error(unknown, 2, "flowers has no version 9")
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,14 @@ def test_gpus_are_divided_among_the_runs(machine):
         make_executor(Placement(parallel=2, gpus=2), 4, Recorder())
 
 
+def test_a_machine_without_gpus_is_said_to_have_none(machine, monkeypatch):
+    """With what shows those that there are."""
+    monkeypatch.setattr(choose, "visible_devices", list)
+    with pytest.raises(UsageError, match="--gpus 2: this machine has no GPU") as raised:
+        make_executor(Placement(gpus=2), 1, Recorder())
+    assert raised.value.command == "nvidia-smi --list-gpus"
+
+
 def test_only_an_option_that_says_so_starts_a_process():
     """`--parallel 1` alone changes nothing."""
     assert Placement().is_here

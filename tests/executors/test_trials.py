@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from dataclasses import replace
 
 import pytest
 from executors_head import PROGRAM
@@ -16,6 +17,7 @@ from registry_core.executors import process
 from registry_core.executors.interface import Placement
 from registry_core.executors.trials import worker_trials
 from registry_core.lifecycle.assembly import load_data
+from registry_core.lifecycle.parents import start_from_version
 from registry_core.lifecycle.run import run
 from registry_core.lifecycle.spec import spec_from_json, spec_from_preset, spec_from_run
 from registry_core.lifecycle.trial import TrialOptions
@@ -89,6 +91,20 @@ def test_trials_in_workers_return_what_they_do_here_and_can_be_registered(projec
     assert kept.record["sweep"] == {"id": "s", "trial": 1}
     version = run(spec_from_run(project.plugins, kept), project.store, project.context())
     assert facts(project, version)["history"]["loss"] == [e["loss"] for e in there[1].epochs]
+    group_ends(project)
+
+
+def test_trials_in_workers_start_from_a_version(project):
+    """They get its manifest and model with their runs."""
+    parent = project.run()
+    start = start_from_version(parent)
+    specs = [replace(spec, start_from=start) for spec in project.specs()]
+    with project.workers() as workers:
+        found, ids = results(workers, specs)
+    assert [each.state for each in found] == ["complete"] * 2
+    for run_id in ids:
+        record = project.store.unfinished_run(run_id).record
+        assert record["parent"]["digest"] == parent.digest
     group_ends(project)
 
 

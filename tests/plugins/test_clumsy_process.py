@@ -306,6 +306,14 @@ def test_atexit_functions_run_despite_daemon_threads(project):
 
 
 @pytest.mark.gate
+def test_what_a_plugin_wrote_into_a_file_that_it_left_open_arrives(project):
+    code = "sys.kept = open('done', 'w'); sys.kept.write('all of it')"
+    folder = project(doing("mlreg_registered", code))
+    assert_registered(faked("run", "flowers", "--json", cwd=folder), folder)
+    assert (folder / "done").read_text() == "all of it"
+
+
+@pytest.mark.gate
 def test_a_failed_command_keeps_its_status(project):
     """Status 3, also if the plugin left a thread and then raised."""
     code = "threading.Thread(target=time.sleep, args=[600]).start()"

@@ -17,6 +17,7 @@ from plugin_helpers import HOOKS, line_of, loaded, raising, refused, says
 
 from registry_core.errors import PluginError, UsageError
 from registry_core.plugins.manager import KnownPlugins
+from registry_core.process import guard
 from registry_core.records import Objection
 from registry_core.types import DataSplits
 
@@ -285,3 +286,14 @@ def test_the_digest_of_a_single_module_covers_that_file_alone(tmp_path):
     (before,) = plugins.describe()
     (tmp_path / "unrelated.py").write_text("x = 1\n")
     assert plugins.describe() == [before]
+
+
+def test_a_hook_that_no_plugin_implements_runs_no_plugin(tmp_path, monkeypatch):
+    """A command that asks nobody ends like one that knows no plugins."""
+    monkeypatch.setattr(guard, "_used", False)
+    nobody = KnownPlugins(write_settings(tmp_path, {})).load(None)
+    assert nobody.call("mlreg_registered", version=None) == []
+    assert not guard.used()
+    write_plugin(tmp_path, "audit_plugin", COUNTING_EXTENSION)
+    KnownPlugins(write_settings(tmp_path, {}, {"audit": "audit_plugin"})).load(None)
+    assert guard.used()

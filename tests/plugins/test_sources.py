@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import zipfile
 
 import pytest
@@ -10,9 +11,10 @@ from fakes import COUNTING_EXTENSION, TABLE_PLUGIN, write_plugin, write_settings
 
 import mlreg
 from registry_core.errors import PluginError
+from registry_core.plugins.installed import entries
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.process.guard import warnings_to
-from registry_core.settings import read_settings
+from registry_core.settings import Settings, read_settings
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,37 @@ def test_a_damaged_package_is_ignored_with_a_warning(tmp_path, monkeypatch, entr
     assert known.datasets["good"].origin == "good 1.0"
     assert "weeds" not in known.datasets
     assert [str(place) in warning for warning in warnings] == [True]
+
+
+def as_importlib_finds(group):
+    found = importlib.metadata.entry_points(group=group)
+    return {(each.name, each.value, f"{each.dist.name} {each.dist.version}") for each in found}
+
+
+def test_entry_points_are_those_that_importlib_finds(tmp_path, monkeypatch):
+    """Also of a package that an earlier one on sys.path hides, and of comments and spaces."""
+    text = "[mlreg.plugins]\n# comment\n rose = flowers.rose \n\n[mlreg.plugins.more]\nno = no\n"
+    for place, name in (("first", "My.Flowers-1.0"), ("second", "my_flowers-2.0")):
+        distribution(tmp_path / place, name, text + f"[mlreg.plugins]\n{place} = m\n")
+    distribution(tmp_path / "second", "bare-1.0", "[console_scripts]\nmlreg.plugins = x\n")
+    distribution(tmp_path / "first", "hidden-1.0", "")
+    distribution(tmp_path / "second", "hidden-1.0", "[mlreg.plugins]\nhidden = m\n")
+    for place in ("second", "absent", "first"):
+        monkeypatch.syspath_prepend(tmp_path / place)
+    importlib.invalidate_caches()
+    found = entries("mlreg.plugins")
+    assert set(found) == as_importlib_finds("mlreg.plugins")
+    assert ("rose", "flowers.rose", "My.Flowers 1.0") in found
+    assert not {"second", "hidden", "no"} & {name for name, _, _ in found}
+
+
+def test_packages_in_an_archive_are_left_to_importlib(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "site.zip", "w") as archive:
+        archive.writestr("rose-1.0.dist-info/METADATA", "Name: rose\nVersion: 1.0\n")
+        archive.writestr("rose-1.0.dist-info/entry_points.txt", "[mlreg.plugins]\nrose = m\n")
+    monkeypatch.syspath_prepend(tmp_path / "site.zip")
+    assert entries("mlreg.plugins") is None
+    assert KnownPlugins(Settings()).datasets["rose"].origin == "rose 1.0"
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path):

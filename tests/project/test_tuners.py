@@ -29,13 +29,14 @@ if sys.argv[2] == "stay":
 RUN_TREE = """
 import json, sys
 from pathlib import Path
-from benchmarks.process_tree import _descendants, run_tree
+from benchmarks.load import descendants
+from benchmarks.process_tree import run_tree
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 mark = folder / "mark"
 words = [sys.executable, "-S", "-c", sys.argv[3], str(mark), kind]
 when = mark.exists if kind == "stay" else lambda: False
 cost, status = run_tree(words, {}, folder, folder / "log", when)
-print(json.dumps([status, cost.cpu_seconds, sorted(_descendants())]))
+print(json.dumps([status, cost.cpu_seconds, sorted(descendants())]))
 """
 
 

@@ -138,12 +138,28 @@ def test_collecting_and_rebuilding_leave_sweeps_alone(store):
 
 
 def test_a_discarded_sweep_is_gone(store):
-    with store.sweeps.create({}) as kept, pytest.raises(BusyError):
-        store.sweeps.discard(kept.id)
-    store.sweeps.discard(kept.id)
+    with store.sweeps.create({}) as kept:
+        kept.write_trial(0, {"value": 1})
+    with store.sweeps.reopen(kept.id) as again:
+        again.discard()
     assert store.sweeps.ids() == []
     with pytest.raises(UsageError, match="There is no sweep"):
         store.sweeps.read(kept.id)
+
+
+def test_a_sweep_whose_deletion_was_killed_is_gone(store, monkeypatch):
+    """What is left of it is removed when the next one is made."""
+    with store.sweeps.create({}) as kept:
+        kept.write_trial(0, {"value": 1})
+
+    def run():
+        monkeypatch.setattr(sweeps_module, "remove_tree", lambda *args: kill())
+        store.sweeps.reopen(kept.id).discard()
+
+    assert in_child(run) != 0
+    assert store.sweeps.ids() == []
+    with store.sweeps.create({}) as other:
+        assert [each.name for each in (store.folder / "sweeps").iterdir()] == [other.id]
 
 
 def test_only_the_name_of_a_sweep_is_looked_for(store):

@@ -9,7 +9,6 @@ import itertools
 import os
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import registry_core
 from registry_core.config import nearest
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError, safe_repr
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.plugins.scaffold.names import check_name

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+from registry_core.dataclass import dataclass
 from registry_core.reports.charts.figure import WIDTH, Drawing
 from registry_core.reports.charts.scales import Scale
 from registry_core.reports.charts.words import FONT, at, minus, shortened, width

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from markupsafe import Markup
 
+from registry_core.dataclass import dataclass
 from registry_core.reports.charts.words import FONT, at, column, html
 
 # The width of every chart's viewBox. 480 units on a phone's 356 pixels leave text of FONT units

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from markupsafe import Markup
 
+from registry_core.dataclass import dataclass
 from registry_core.reports.charts.axes import Plot, draw_axes, draw_diagonal, plot_for, readout
 from registry_core.reports.charts.figure import WIDTH, Drawing, Numbers, empty
 from registry_core.reports.charts.scales import Scale, scale_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from registry_core.dataclass import dataclass
 from registry_core.reports.charts.words import number, power, shortened
 
 # Beyond these, sums and differences of floats overflow or vanish; an axis counts in a unit then.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from registry_core.dataclass import dataclass
 from registry_core.version_query import EVERY_VERSION, VersionQuery
 
 if TYPE_CHECKING:

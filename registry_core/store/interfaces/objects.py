@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError
 
 # How much of an object is read at once.

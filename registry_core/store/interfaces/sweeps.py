@@ -6,8 +6,9 @@ They stay on the machine that runs the sweep. It raises OSError as objects do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from registry_core.dataclass import dataclass
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class SweepFolder(Protocol):
         """Replace what is kept of a trial, durably."""
         ...
 
+    def discard(self) -> None:
+        """Delete what is kept of the sweep; it is gone as a whole at once."""
+        ...
+
     def release(self) -> None:
         """Let other processes run the sweep."""
         ...
@@ -75,8 +80,4 @@ class SweepFolders(Protocol):
             UsageError: there is no such sweep.
             IntegrityError: a record is damaged.
         """
-        ...
-
-    def discard(self, sweep_id: str) -> None:
-        """Delete what is kept of a sweep; raises as `reopen`."""
         ...

@@ -15,10 +15,10 @@ import json
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import DamagedIndexError
 from registry_core.store.local.disk import write_all
 from registry_core.store.local.folders import open_file, opened, read_file

@@ -36,7 +36,7 @@ SCHEMA = 1
 _SETTINGS, _LOCK = "sweep.json", "lock"
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 _TRIAL = re.compile(r"trial-(\d{5,})\.json", re.ASCII)
-# A folder that is being made; nobody takes it for a sweep.
+# A folder that is being made or deleted; nobody takes it for a sweep.
 _DRAFT = re.compile(r"new-\d{8}T\d{6}Z-[0-9a-f]{8}", re.ASCII)
 _LIMIT_LOCK = 64
 _LOOKS = 20
@@ -66,6 +66,13 @@ class LocalSweepFolder(SweepFolder):
     def write_trial(self, number: int, record: Mapping[str, Any]) -> None:
         with _folder(self._path) as folder:
             _replace(folder, f"trial-{number:05}.json", record)
+
+    def discard(self) -> None:
+        draft = f"new-{self.id}"  # what a killed process leaves of it goes with the next sweep
+        with opened(self._path.parent.parent, SWEEPS) as sweeps:
+            os.rename(self.id, draft, src_dir_fd=sweeps, dst_dir_fd=sweeps)
+            os.fsync(sweeps)
+            remove_tree(sweeps, draft)
 
     def release(self) -> None:
         if self._lock is not None:
@@ -148,19 +155,8 @@ class LocalSweeps(SweepFolders):
             trials = [_read(folder, f"trial-{number:05}.json", path) for number in numbers]
         return KeptSweep(sweep_id, settings, trials, process)
 
-    def discard(self, sweep_id: str) -> None:
-        lock = self._locked(sweep_id)
-        try:
-            with _folder(self._path(sweep_id)) as folder, suppress(FileNotFoundError):
-                # first, so that what is left of half a folder is not taken for a sweep
-                os.unlink(_SETTINGS, dir_fd=folder)
-            with opened(self._registry, SWEEPS) as sweeps:
-                remove_tree(sweeps, sweep_id)
-        finally:
-            os.close(lock)
-
     def _remove_drafts(self, sweeps: int) -> None:
-        """Remove folders whose makers were killed."""
+        """Remove folders of processes that were killed while they made or deleted them."""
         for name in names_in(sweeps):
             if _DRAFT.fullmatch(name) and not _is_held(self._registry / SWEEPS / name):
                 remove_tree(sweeps, name)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import configparser
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import UsageError
 
 _KEYS = {

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import StorageError, UsageError
 from registry_core.store.s3.account import Account, account
 from registry_core.store.s3.errors import as_os_error, is_empty_range, is_retried

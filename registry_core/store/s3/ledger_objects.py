@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import DamagedIndexError
 from registry_core.store.interfaces.ledger_copy import LedgerCopy, RowKey, ignore_row
 from registry_core.store.ledger import LIMIT_LINE_BYTES, Chain, is_intact, line, parsed

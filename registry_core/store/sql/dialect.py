@@ -7,9 +7,9 @@ connection. Both store texts by code point and integers of 64 bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from registry_core.dataclass import dataclass
 from registry_core.errors import DamagedIndexError
 from registry_core.records import LedgerAction
 from registry_core.store.ledger import account_name

@@ -8,12 +8,12 @@ column is shown and each row is one line.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.cells import cell_len
 from rich.text import Text
 
+from registry_core.dataclass import dataclass
 from registry_core.formatting import age, literal, spread, when
 from registry_core.terminal.text import safe_text
 
