@@ -42,7 +42,6 @@ def main(arguments: Sequence[str], catalog: Mapping[str, Benchmark] = BENCHMARKS
     failed = run_each(ready, options)
     if options.record and len(failed) < len(ready):
         table.main()
-        print("Written from the records: docs/figures.md, README.md, docs/cifar10.md.")
     not_run = [each.name for each in chosen if each not in ready]
     if not_run:
         print(f"Not run, as something is missing (see the list above): {', '.join(not_run)}")
@@ -70,7 +69,11 @@ def run_each(ready: Sequence[Benchmark], options: Any) -> dict[str, str]:
                 continue
             words = [*words, "--record"]
         began = time.perf_counter()
-        status = _status(words)
+        try:
+            status = _status(words)
+        except KeyboardInterrupt:
+            stopped = {left.name: "stopped by Ctrl-C" for left in ready[number - 1 :]}
+            return {**failed, **stopped}
         minutes = (time.perf_counter() - began) / 60
         if status:
             failed[each.name] = f"exit status {status}, see above"

@@ -148,6 +148,13 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ),
         Benchmark("startup", "the command to the first training step", 1.5, _FIVE, _ONE, (DATA,)),
         Benchmark(
+            "roofline",
+            "where the CPU time of a training step goes, beside the machine's limits",
+            2,
+            ("--rounds", "9"),
+            _ONE,
+        ),
+        Benchmark(
             "lists",
             "pages of 100,000 versions, sorted and filtered; 1,000 stopped runs",
             3,

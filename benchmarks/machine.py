@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.process.machine import (
+    graphics_cards,
     library_versions,
     machine_processor,
     usable_cores,
@@ -60,6 +61,7 @@ def processor() -> dict[str, Any]:
         "cores_of_machine": os.cpu_count(),
         "hypervisor": _hypervisor(),
         "memory_gb": memory and round(memory / 1e9, 1),
+        "gpus": graphics_cards(),
     }
 
 
@@ -110,7 +112,8 @@ def describe(facts: Mapping[str, Any]) -> str:
     if facts.get("hypervisor"):
         cores += f" of a virtual machine ({facts['hypervisor']})"
     name = f"{facts['processor']} ({', '.join(known) or 'its model was not recorded'})"
-    return f"{cores} {'on' if facts.get('hypervisor') else 'of'} an {name}"
+    cards = "".join(f", {card['name']}" for card in facts.get("gpus", ()))
+    return f"{cores} {'on' if facts.get('hypervisor') else 'of'} an {name}{cards}"
 
 
 def _hypervisor() -> str:

@@ -32,6 +32,9 @@ __all__ = [
     "side",
 ]
 
+# Byte code is compiled once and kept, as in any installation, and not again by each command.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @dataclass(frozen=True)
 class Cost:

@@ -67,7 +67,9 @@ def machine_name(facts: Mapping[str, Any]) -> str:
     """The folder of a kind of machine: `amd-epyc-family-25-model-17-avx-512-2-cores`."""
     known = [f"{name} {facts[name]}" for name in ("family", "model") if facts.get(name)]
     cores = f"{facts['cores']} cores"
-    words = " ".join([facts["processor"], *known, facts.get("vectors") or "unknown model", cores])
+    vectors = facts.get("vectors") or "unknown model"
+    cards = [card["name"] for card in facts.get("gpus", ())]
+    words = " ".join([facts["processor"], *known, vectors, cores, *cards])
     return re.sub(r"[^a-z0-9.]+", "-", words.lower()).strip("-")
 
 

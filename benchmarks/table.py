@@ -23,27 +23,28 @@ BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
 _HEAD = "| what | mlreg | beside it | mlreg needs | date, n, machine |\n|---|---|---|---|---|\n"
 
-# the headings of docs/figures.md, in this order
-_GROUPS = (
-    training.SPEED,
-    training.ACCURACY,
-    training.EXAMPLES,
-    training.STOPPED,
-    training.SEVERAL,
-    others.SWEEPS,
-    registry.COMMANDS,
-    registry.MANY,
-    registry.MLFLOW,
-    registry.TEAM,
-    registry.PAGES,
-    others.EXPORTS,
-)
+# the headings of docs/figures.md, in this order, each with what a reader must know first
+_GROUPS: Mapping[str, str] = {
+    training.SPEED: "Training beside another program is compared in pairs, round by round.",
+    training.ACCURACY: "On the test images, with the standard deviation over the seeds.",
+    training.EXAMPLES: "Both sides are trained on the same examples and tested on the same others.",
+    training.STOPPED: "Seconds lost: the killed and the resumed run, less a whole one.",
+    training.SEVERAL: "",
+    others.SWEEPS: "Each tuner tries the same settings, one trial at a time.",
+    registry.COMMANDS: "Whole commands, from their start to their exit.",
+    registry.MANY: "The same with many and with few.",
+    registry.MLFLOW: "mlreg also hashes each file, makes it durable and writes a ledger row.",
+    registry.TEAM: "Wall time, as most of it passes in the servers, which run on the same machine.",
+    registry.PAGES: "Wall time of `mlreg ui`, asked through one connection.",
+    others.EXPORTS: "Each export is run beside the Keras model, on the same examples.",
+}
 
 LINES: Mapping[str, Callable[[Record], Iterator[Line]]] = {
     "throughput": training.throughput,
     "airbench": training.airbench,
     "augmentation": training.augmentation,
     "overhead": training.overhead,
+    "roofline": training.roofline,
     "startup": training.startup,
     "accuracy-": training.accuracy,
     "examples-": training.example,
@@ -76,9 +77,11 @@ class Chosen:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Write the tables into the pages."""
+    """Write the tables into the pages, and name those that changed."""
     for page, text in pages().items():
+        changed = page.read_text("utf-8") != text
         page.write_text(text, "utf-8")
+        print(f"{'wrote' if changed else 'unchanged'}: {page.relative_to(ROOT)}")
 
 
 def pages(folder: Path | None = None) -> dict[Path, str]:
@@ -97,10 +100,11 @@ def table(folder: Path | None = None) -> str:
     lines = chosen(folder)
     letters, legend = _machines(lines)
     parts = []
-    for group in _GROUPS:
+    for group, says in _GROUPS.items():
         cells = [each.cells(_letter(each, letters)) for each in lines if each.line.group == group]
         if cells:
-            parts.append(f"## {group}\n\n{_HEAD}{''.join(cells)}")
+            intro = f"{says}\n\n" if says else ""
+            parts.append(f"## {group}\n\n{intro}{_HEAD}{''.join(cells)}")
     return f"{legend}\n" + "\n".join(parts)
 
 

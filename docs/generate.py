@@ -20,7 +20,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.append(str(ROOT))  # for `benchmarks`, which is not installed
 
-from benchmarks import table  # noqa: E402
+from benchmarks import roofline, table  # noqa: E402
 
 
 def generated() -> dict[Path, str]:
@@ -30,6 +30,7 @@ def generated() -> dict[Path, str]:
         plugin_rules.PAGE: plugin_rules.page(),
         house.PICTURE: house.picture(),
         **table.pages(),
+        **roofline.pages(),
         DOCS / "plugins.md": _plugins(),
     }
 

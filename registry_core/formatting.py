@@ -99,6 +99,41 @@ def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
+def work_facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a record says of the model's parameters and of the operations; nothing of older ones.
+
+    `operations`: `101.9 TFLOP in training, 5.2 TFLOP in evaluation`.
+    """
+    facts = []
+    parameters, found = manifest.get("parameters"), manifest.get("operations")
+    if isinstance(parameters, Mapping):
+        names = sorted(parameters, reverse=True)  # `trainable`, `fixed`
+        parts = [f"{parameters[name]:,} {name}" for name in names if parameters[name]]
+        facts.append(("parameters", ", ".join(parts) or "none"))
+    if isinstance(found, Mapping):
+        parts = [
+            f"{flop(found[stage])} in {stage}"
+            for stage in ("training", "validation", "evaluation")
+            if found.get(stage)
+        ]
+        if parts and (missed := found.get("not_counted")):
+            parts.append(f"without {', '.join(missed[:3])}{', …' if len(missed) > 3 else ''}")
+        if found.get("why_not"):
+            parts.append(f"training not counted: {found['why_not']}")
+        if parts:
+            facts.append(("operations", ", ".join(parts)))
+    return facts
+
+
+def flop(operations: int) -> str:
+    """A number of floating-point operations: 950 FLOP, 1.9 TFLOP."""
+    value, units = float(operations), ("", "k", "M", "G", "T", "P", "E")
+    place = 0
+    while value >= 999.95 and place + 1 < len(units):
+        value, place = value / 1000, place + 1
+    return f"{value:.1f} {units[place]}FLOP" if place else f"{operations} FLOP"
+
+
 def better_when(metric: str, direction: str, unit: str = "") -> str:
     """An objective: `test_mae in years, lower is better`."""
     side = "higher" if direction == "max" else "lower"
@@ -142,7 +177,7 @@ def stages_line(seconds: Mapping[str, float]) -> str:
         "model": "model",
         "fit": "training",
         "evaluate": "evaluation",
-        "validate": "evaluation",
+        "validate": "validation",
         "save": "saving",
         "plot": "figures",
     }

@@ -271,9 +271,9 @@ class RegistryLists:
         """The newest runs without a version, running ones first, and the newest finished ones.
 
         Args:
-            limit: the most of each.
+            limit: the most, of both together.
             after: `next` of the page before.
-            all_unfinished: list every run without a version, whatever the limit.
+            all_unfinished: list every run without a version, and `limit` finished ones.
 
         Raises:
             UsageError: `after` cannot be read.
@@ -360,7 +360,7 @@ class RegistryLists:
         """
         from registry_core.lifecycle.run_list import find_stopped_run, progress
 
-        return progress(find_stopped_run(self.store, name))
+        return progress(find_stopped_run(self.store, name), self.store)
 
     def run_log(self, words: Sequence[str]) -> RunLog:
         """The log of a run.

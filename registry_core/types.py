@@ -427,6 +427,8 @@ class History:
         resumed: how often the run was resumed.
         not_repeatable: what the same seed does not reproduce.
         end: how the training ended; None if it is not known.
+        operations: the floating-point operations of the training, as a version records them; None
+            if nothing counted them.
     """
 
     metrics: Mapping[str, Sequence[float]]
@@ -434,6 +436,7 @@ class History:
     resumed: int = 0
     not_repeatable: Sequence[NotRepeatable] = ()
     end: TrainingEnd | None = None
+    operations: Mapping[str, Any] | None = None
 
     @property
     def epochs(self) -> int:
@@ -454,6 +457,9 @@ class Evaluation:
         loss_function: what computed the losses, as text; losses of different functions are never
             compared. Empty if it is not known.
         threshold: above which a single output means yes: 0.5 for a probability, 0 for a logit.
+        operations: the floating-point operations of the evaluation, as `count_evaluation` returns
+            them; None if nothing counted them.
+        parameters: of the model: how many are `trainable`, and how many `fixed`.
     """
 
     metrics: Mapping[str, float]
@@ -462,6 +468,8 @@ class Evaluation:
     targets: Any
     loss_function: str = ""
     threshold: float = 0.5
+    operations: Mapping[str, Any] | None = None
+    parameters: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

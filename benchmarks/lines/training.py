@@ -28,6 +28,10 @@ def throughput(record: Record) -> Iterator[Line]:
     for name, ratio in beside.items():
         other = sides[name]
         cpu = (ours["cpu_seconds"], other["cpu_seconds"])
+        paired = (1.0, ratio["cpu_ratio"]) if "cpu_ratio" in ratio else cpu
+        least = f"least {ratio['least']}"
+        if "cpu_least" in ratio:
+            least = f"least {ratio['cpu_least']} and {ratio['least']}"
         yield Line(
             SPEED,
             f"{result['epochs']} epochs of the recipe on {result['images']:,} images, "
@@ -35,9 +39,9 @@ def throughput(record: Record) -> Iterator[Line]:
             f"{cpu[0]:.1f} CPU s; {ours['images_per_second']:,} images/s",
             f"{cpu[1]:.1f} CPU s; {other['images_per_second']:,} images/s",
             _OTHERS.get(name, name),
-            compared(cpu, (1.0, ratio["ratio"]), f"least {ratio['least']}"),
+            compared(paired, (1.0, ratio["ratio"]), least),
             result["rounds"],
-            cpu[0] / cpu[1],
+            paired[0] / paired[1],
             headline=True,
         )
 
@@ -89,6 +93,24 @@ def overhead(record: Record) -> Iterator[Line]:
         ),
         record.content["rounds"],
         last["ratio"],
+    )
+
+
+def roofline(record: Record) -> Iterator[Line]:
+    """docs/profile.md has the parts."""
+    wholes = rows_by(record.content, "whole")
+    ours = wholes["step"]["microseconds"]
+    operations = sum(row["operations"] for row in record.content["rows"] if "kernel" in row)
+    floor = operations / record.content["limits"]["matmul"] * 1e6
+    yield Line(
+        SPEED,
+        f"a step of {record.content['images']} images, with its input",
+        f"{ours / 1000:.1f} CPU ms",
+        f"{floor / 1000:.1f} CPU ms",
+        "its operations at the speed of this processor's matrix product",
+        compared((ours, floor)),
+        record.content["rounds"],
+        ours / floor,
     )
 
 

@@ -33,8 +33,8 @@ from registry_core.terminal.tables.runs import show_reproduction, show_runs
 if TYPE_CHECKING:
     from registry_core.lifecycle.run_list import RunProgress
 
-# Unless --limit says otherwise, a table shows this many runs without a version, and finished ones.
-ROWS = 10
+# Unless --limit says otherwise, a table shows this many runs.
+ROWS = 20
 
 RunArgument = Annotated[
     str | None,

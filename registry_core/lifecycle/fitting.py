@@ -19,7 +19,7 @@ from registry_core.lifecycle.messages import (
     warn_of_changes,
     warn_of_overruled,
 )
-from registry_core.lifecycle.record import build_origin
+from registry_core.lifecycle.record import build_origin, measure
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
 from registry_core.types import DataSplits, History
@@ -57,6 +57,17 @@ class FittedModel:
             model=self.trained,
         )
         return self.trained if made is None else made
+
+    def validate(self, inference: Any, context: RunContext) -> dict[str, float]:
+        """Measure what is registered on validation: `val_loss`, and other metrics.
+
+        Empty without a validation split.
+        """
+        if self.data.validation is None:
+            return {}
+        with context.plugins.attribute_errors("mlreg_inference_model"):
+            evaluation = self.backend.evaluate(inference, self.trained, self.data.validation)
+        return measure(evaluation, self.data, self.described, context, "validation")[1]
 
 
 def fit_model(

@@ -88,10 +88,11 @@ def refuse_other_data(
     known = [spec.data, began_with["data"]["splits"] if began_with else None]
     for splits in filter(None, known):
         # the examples to train on may depend on what a sweep searches
-        names = splits if spec.sweep else data["splits"]
+        of_trial = spec.sweep is not None and "trial" in spec.sweep
+        names = splits if of_trial else data["splits"]
         now = {name: split for name, split in data["splits"].items() if name in names}
         for change in changed_data(splits, now):
-            if spec.sweep:
+            if of_trial:
                 raise OtherExamplesError(
                     f"The {change.what} of a trial has {change.now}, and that of its sweep "
                     f"{change.then}.",

@@ -18,6 +18,7 @@ from registry_core.formatting import counted
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import OpenParent, ParentModel, RunContext, Workspace
 from registry_core.lifecycle.spec import RunSpec, StartFrom
+from registry_core.lifecycle.sweep_evidence import is_confirmation
 from registry_core.plugins import custom_code
 from registry_core.records import MODEL_FILE, PARENT, Origin, Version
 from registry_core.settings import Settings
@@ -180,7 +181,7 @@ def start_model(
             "decide the shapes as the version has them.",
             f"mlreg show {start.ref}",
         )
-    if spec.sweep is None:  # it is said once of all trials
+    if spec.sweep is None or is_confirmation(spec.sweep):  # it is said once of all trials
         _say(start, transfer, context.observer)
         _warn_of_other_classes(start, parent.manifest, data, context.observer)
     origin = {"origin": parent.origin.to_json()} if parent.origin else {}

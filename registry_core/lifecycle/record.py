@@ -14,7 +14,12 @@ from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.environment import describe_environment
 from registry_core.lifecycle.spec import RunSpec
-from registry_core.lifecycle.sweep_evidence import is_evidence, with_test_value
+from registry_core.lifecycle.sweep_evidence import (
+    CONFIRMS,
+    in_run_record,
+    is_evidence,
+    with_test_value,
+)
 from registry_core.plugins.source_digests import libraries
 from registry_core.records import PARENT, Version
 from registry_core.store.manifest import check_json
@@ -53,6 +58,7 @@ class Artifacts:
         seconds: of each stage.
         weights: the digest of the model's weights; empty for an imported model.
         imported: what the manifest says of the imported file; None for a trained model.
+        validation: `val_loss`, … of a run that confirms a trial of a sweep; None for others.
     """
 
     spec: RunSpec
@@ -67,6 +73,7 @@ class Artifacts:
     seconds: Mapping[str, float]
     weights: str = ""
     imported: Mapping[str, Any] | None = None
+    validation: Mapping[str, float] | None = None
 
 
 def measure(
@@ -122,7 +129,7 @@ def build_origin(
         "dataset": spec.dataset,
         "preset": spec.preset,
         "group": spec.group,
-        **({"sweep": {key: spec.sweep[key] for key in ("id", "trial")}} if spec.sweep else {}),
+        **({"sweep": in_run_record(spec.sweep)} if spec.sweep else {}),
         "config": spec.config.values(),
         "data_dir": None if spec.data_dir is None else str(spec.data_dir.absolute()),
         **({"tensorboard": str(context.tensorboard)} if context.tensorboard else {}),
@@ -184,14 +191,40 @@ def build_record(
         "code": origin["code"],
         "environment": origin["environment"],
         **({PARENT: origin[PARENT]} if PARENT in origin else {}),
+        **_size_of_work(artifacts),
     }
     if spec.sweep and is_evidence(spec.sweep):
         record["sweep"] = with_test_value(spec.sweep, artifacts.metrics)
+    if spec.sweep and artifacts.validation is not None:
+        record[CONFIRMS] = {
+            "sweep": spec.sweep["id"],
+            "trial": spec.sweep["confirms"],
+            "metrics": dict(artifacts.validation),
+        }
     if artifacts.imported is None:
         return {**record, "weights": artifacts.weights}
     del record["training"]
     # the settings loaded the data; they do not say how the model was trained
     return {**record, "config": {}, "imported": artifacts.imported}
+
+
+def _size_of_work(artifacts: Artifacts) -> dict[str, Any]:
+    """The operations of training and evaluation, and the model's parameters, if counted."""
+    training, evaluation = artifacts.history.operations, artifacts.evaluation.operations
+    record: dict[str, Any] = {}
+    if training is not None or evaluation is not None:
+        measured = evaluation or {"operations": None, "not_counted": []}
+        counted = training or {"training": None, "per_step": None, "validation": None}
+        missed = {*counted.get("not_counted", ()), *measured["not_counted"]}
+        record["operations"] = {
+            **counted,
+            "evaluation": measured["operations"],
+            "not_counted": sorted(missed),
+            "why_not": counted.get("why_not"),
+        }
+    if artifacts.evaluation.parameters:
+        record["parameters"] = artifacts.evaluation.parameters
+    return record
 
 
 def _data_dir(origin: Mapping[str, Any]) -> str | None:

@@ -42,7 +42,7 @@ from registry_core.lifecycle.run_curves import ProgressWriter
 from registry_core.lifecycle.run_log import ObserverPair, logged
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
-from registry_core.lifecycle.sweep_evidence import is_evidence, reason_of
+from registry_core.lifecycle.sweep_evidence import is_confirmation, is_evidence, reason_of
 from registry_core.plugins import custom_code
 from registry_core.records import KEPT_FOLDER, MODEL_FILE, Version
 from registry_core.store import Store, translate_storage_errors
@@ -107,6 +107,10 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
             backend, data = fitted.backend, fitted.data
             evaluation = backend.evaluate(inference, fitted.trained, data.test)
         results, metrics = measure(evaluation, data, fitted.described, context)
+        validation = None
+        if is_confirmation(spec.sweep):  # measured as the trials were
+            with stages.timed("validate"):
+                validation = fitted.validate(inference, context)
         return Artifacts(
             spec,
             backend,
@@ -119,6 +123,7 @@ def execute(spec: RunSpec, workspace: Workspace, context: RunContext) -> Artifac
             metrics,
             stages.seconds,
             backend.digest(inference),
+            validation=validation,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,11 +25,14 @@ class RunProgress:
         run: the run.
         epoch: how many epochs are complete; None without a checkpoint that can be read.
         step: how many batches of the next epoch are; None without such a checkpoint.
+        trial: the state of the trial that it is, in its sweep; empty for another run, or if the
+            sweep cannot be read.
     """
 
     run: UnfinishedRun
     epoch: int | None = None
     step: int | None = None
+    trial: str = ""
 
     def __str__(self) -> str:
         """`3 of 50 epochs, 120 batches`; empty where the run's record is damaged."""
@@ -43,9 +46,12 @@ class RunProgress:
 
     @property
     def state(self) -> str:
-        """The run's; or `kept`, of a trial that is trained and waits to be registered."""
-        if self.run.record.get("sweep") and self.run.process is None:
-            return "kept" if self.epoch == self.run.record["config"]["epochs"] else self.run.state
+        """The run's; of a sweep's stopped run `waiting`, or `kept` once its trial is complete.
+
+        What is kept is not to be resumed: it waits to be registered.
+        """
+        if self.run.state == "interrupted" and self.trial:
+            return "kept" if self.trial == "complete" else self.trial
         return self.run.state
 
     @property
@@ -53,11 +59,14 @@ class RunProgress:
         """`, trial 3 of sweep 1f3a9b2c`; empty for a run of its own."""
         if (sweep := self.run.record.get("sweep")) is None:
             return ""
-        return f", trial {sweep['trial']} of sweep {sweep['id'][-8:]}"
+        what = (
+            f"trial {sweep['trial']}" if "trial" in sweep else f"confirms trial {sweep['confirms']}"
+        )
+        return f", {what} of sweep {sweep['id'][-8:]}"
 
     def to_json(self) -> dict[str, Any]:
         place = {} if self.epoch is None else {"epoch": self.epoch, "step": self.step}
-        return {**self.run.to_json(), **place}
+        return {**self.run.to_json(), "state": self.state, **place}
 
 
 @dataclass(frozen=True)
@@ -90,9 +99,9 @@ def list_runs(
 
     Args:
         store: the registry.
-        limit: the most of each.
+        limit: the most, of both together.
         after: `next` of the page before.
-        all_unfinished: list every run without a version, whatever the limit.
+        all_unfinished: list every run without a version, and `limit` finished ones.
 
     Raises:
         UsageError: `after` is damaged.
@@ -101,10 +110,11 @@ def list_runs(
     limit = min(limit, sys.maxsize - 1)
     most = sys.maxsize if all_unfinished else limit + 1
     runs = store.newest_unfinished_runs(most, run_key)
-    versions = store.newest_versions(limit + 1, version_key)
     shown_runs = runs if all_unfinished else runs[:limit]
-    found = RunList([progress(run) for run in shown_runs], versions[:limit])
-    if len(runs) == len(shown_runs) and len(versions) <= limit:
+    left = limit if all_unfinished else limit - len(shown_runs)
+    versions = store.newest_versions(left + 1, version_key)
+    found = RunList([progress(run, store) for run in shown_runs], versions[:left])
+    if len(runs) == len(shown_runs) and len(versions) <= left:
         return found
     if shown_runs:
         run_key = RunKey(shown_runs[-1].process is not None, shown_runs[-1].id)
@@ -133,23 +143,44 @@ def _places(after: str | None) -> tuple[RunKey | None, tuple[str, int] | None]:
     return RunKey(running, run_id), (model, number) if version else None
 
 
-def progress(run: UnfinishedRun) -> RunProgress:
-    """A run with the place of its checkpoint."""
+def progress(run: UnfinishedRun, store: Store) -> RunProgress:
+    """A run with the place of its checkpoint, and what its sweep says of it."""
+    trial = _trial_state(run, store)
     if run.checkpoint is None or not run.record:
-        return RunProgress(run)
+        return RunProgress(run, trial=trial)
     try:
         state = read_state(run.checkpoint)
     except IntegrityError:
-        return RunProgress(run)
-    return RunProgress(run, state["epoch"], state["step"])
+        return RunProgress(run, trial=trial)
+    return RunProgress(run, state["epoch"], state["step"], trial)
+
+
+def _trial_state(run: UnfinishedRun, store: Store) -> str:
+    """`complete` or `waiting`, of a stopped run of a sweep; empty for another."""
+    sweep = run.record.get("sweep")
+    if not sweep or run.process is not None:
+        return ""
+    try:
+        trials = store.sweeps.read(sweep["id"]).trials
+    except (UsageError, IntegrityError):
+        return ""
+    done = any(each.get("run") == run.id and each.get("state") == "complete" for each in trials)
+    return "complete" if done else "waiting"
+
+
+def part_of_sweep(sweep: Mapping[str, Any]) -> str:
+    """`is trial 3 of the sweep`, or `confirms trial 3 of the sweep`, by a run's record."""
+    if "trial" in sweep:
+        return f"is trial {sweep['trial']} of the sweep"
+    return f"confirms trial {sweep['confirms']} of the sweep"
 
 
 def refuse_trial(run: UnfinishedRun) -> None:
-    """Refuse the run of a trial, which its sweep resumes; UsageError names the sweep."""
+    """Refuse the run of a sweep, which the sweep resumes; UsageError names the sweep."""
     if sweep := run.record.get("sweep"):
         raise UsageError(
-            f"Run {run.id} is trial {sweep['trial']} of the sweep {sweep['id']}.",
-            "Resume the sweep: it goes on with its trials.",
+            f"Run {run.id} {part_of_sweep(sweep)} {sweep['id']}.",
+            "Resume the sweep: it continues with all that is left of it.",
             f"mlreg resume {sweep['id'][-8:]}",
         )
 

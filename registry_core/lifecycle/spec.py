@@ -93,7 +93,8 @@ class RunSpec:
             data.
         start_from: the version whose weights the model starts with; None for its own.
         sweep: what a trial belongs to: `{"id", "trial"}`; and what is recorded of its sweep with
-            the version that it becomes. None for another run.
+            the version that it becomes. `{"id", "confirms"}` of a run with another seed than the
+            trial. None for another run.
         reason: why it is run, for the ledger; empty for none.
     """
 

@@ -29,6 +29,21 @@ def with_test_value(evidence: Mapping[str, Any], metrics: Mapping[str, float]) -
     return {**evidence, "test_value": test, "optimism": optimism}
 
 
+# The manifest's key of a version that confirms a trial with another seed: `sweep`, `trial`, and
+# `metrics`, which are the trial's measured again.
+CONFIRMS = "confirms"
+
+
+def in_run_record(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's record has of a specification's `sweep`: its id, and the trial's number."""
+    return {key: sweep[key] for key in ("id", "trial", CONFIRMS) if key in sweep}
+
+
+def is_confirmation(sweep: Mapping[str, Any] | None) -> bool:
+    """Whether a specification's `sweep` is about a run with another seed than its trial."""
+    return sweep is not None and CONFIRMS in sweep
+
+
 def is_evidence(sweep: Mapping[str, Any] | None) -> bool:
     """Whether a specification's `sweep` is about a whole sweep, and not about one trial of it."""
     return sweep is not None and "trials" in sweep

@@ -22,11 +22,10 @@ from registry_core.errors import (
     one_line,
 )
 from registry_core.lifecycle.context import RunContext, Workspace
-from registry_core.lifecycle.fitting import FittedModel, fit_model
+from registry_core.lifecycle.fitting import fit_model
 from registry_core.lifecycle.observers import SilentObserver
 from registry_core.lifecycle.parents import NothingFitsError
 from registry_core.lifecycle.pruning import Pruner
-from registry_core.lifecycle.record import measure
 from registry_core.lifecycle.run_log import ObserverPair
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.lifecycle.stages import Stages
@@ -190,7 +189,10 @@ def run_trial(
             stages = Stages(inside.observer)
             fitted = fit_model(spec, workspace, inside, stages, stack, sealed=True)
             epochs: Sequence[Mapping[str, float]] = epochs_of(fitted.history)
-            metrics = _validate(fitted, spec, inside, stages)
+            with stages.timed("validate"):
+                with inside.plugins.attribute_errors("mlreg_inference_model"):
+                    inference = fitted.inference_model(spec, inside)
+                metrics = fitted.validate(inference, inside)
     except _Pruned:
         state = "pruned"
     except NothingFitsError as failure:  # its values decide the shapes
@@ -206,18 +208,6 @@ def run_trial(
     seconds = time.monotonic() - began
     kept = {} if pruner is None else pruner.state()
     return TrialResult(state, metrics, epochs, error, round(seconds, 3), fault, kept)
-
-
-def _validate(
-    fitted: FittedModel, spec: RunSpec, context: RunContext, stages: Stages
-) -> dict[str, float]:
-    """The validation metrics of what would be registered."""
-    assert fitted.data.validation is not None  # noqa: S101 - load_sealed_data saw it
-    with stages.timed("validate"), context.plugins.attribute_errors("mlreg_inference_model"):
-        inference = fitted.inference_model(spec, context)
-        evaluation = fitted.backend.evaluate(inference, fitted.trained, fitted.data.validation)
-    _, metrics = measure(evaluation, fitted.data, fitted.described, context, "validation")
-    return metrics
 
 
 def epochs_of(history: History) -> list[dict[str, float]]:

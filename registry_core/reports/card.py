@@ -29,13 +29,14 @@ from registry_core.formatting import (
     stages_line,
     training_facts,
     when,
+    work_facts,
 )
 from registry_core.records import FIGURES_FOLDER, MODEL_FILE, LedgerAction, LedgerRow, Version
 from registry_core.refs import series
 from registry_core.reports.limits import limits
 from registry_core.reports.markdown import bullets, code, escaped, paragraph, table, yaml
 from registry_core.reports.sources import VersionSource
-from registry_core.reports.sweep_words import evidence_line
+from registry_core.reports.sweep_words import sweep_facts
 from registry_core.reports.wording import output_line, signature_lines, task_line
 
 # Texts that a person adds with `mlreg tag`; the first two are sections of the card.
@@ -250,9 +251,10 @@ def _training(source: VersionSource) -> Iterable[str]:
             ("preset", version.preset),
             ("seed", str(version.seed)),
             *parent_facts(manifest),
-            *([("picked by", evidence_line(manifest["sweep"]))] if "sweep" in manifest else []),
+            *sweep_facts(manifest),
             ("epochs", epochs),
             *(training_facts(training) if training else ()),
+            *work_facts(manifest),
             ("resumed", counted(manifest["resumed"], "time") if manifest.get("resumed") else "no"),
             ("time", stages_line(version.seconds) or None),
             ("whole command", _seconds(manifest.get("command_seconds"))),

@@ -20,11 +20,12 @@ from registry_core.formatting import (
     stages_line,
     training_facts,
     when,
+    work_facts,
 )
 from registry_core.records import MODEL_FILE
 from registry_core.refs import series
 from registry_core.reports.sources import ReportSource
-from registry_core.reports.sweep_words import evidence_line
+from registry_core.reports.sweep_words import sweep_facts
 from registry_core.reports.wording import (
     clip,
     damaged,
@@ -94,8 +95,7 @@ def _facts(source: ReportSource) -> list[tuple[str, str]]:
         words = better_when(objective["metric"], objective["direction"], unit)
         facts.append(("objective", words))
     facts += [("dataset", str(dataset)), ("preset", str(preset)), ("seed", str(seed))]
-    if parameters := _parameters(manifest):
-        facts.append(("parameters", parameters))
+    facts += work_facts(manifest)
     model = version.file(MODEL_FILE) if version else None
     if model:
         facts.append(("model file", size(model.size)))
@@ -108,16 +108,6 @@ def _facts(source: ReportSource) -> list[tuple[str, str]]:
     if version:
         facts.append(("digest", version.digest))
     return [(name, clip(value)) for name, value in facts]
-
-
-def _parameters(manifest: Mapping[str, Any]) -> str:
-    """The number of the model's parameters, where the record has it."""
-    found = manifest.get("parameters")
-    if isinstance(found, int):
-        return f"{found:,}"
-    if isinstance(found, Mapping):
-        return ", ".join(f"{value:,} {name}" for name, value in found.items())
-    return ""
 
 
 def _origin(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -137,9 +127,7 @@ def _origin(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts = [("training", counted(len(epochs), "epoch"))]
     if resumed := manifest.get("resumed"):
         facts.append(("resumed", counted(resumed, "time")))
-    if found := manifest.get("sweep"):
-        facts.append(("picked by", evidence_line(found)))
-    return facts
+    return [*facts, *sweep_facts(manifest)]
 
 
 def group(source: ReportSource) -> list[Section]:

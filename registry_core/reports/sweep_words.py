@@ -209,6 +209,16 @@ def next_steps(sweep: Sweep) -> list[tuple[str, str]]:
     return steps
 
 
+def sweep_facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a version's manifest says of a sweep: that it was picked by it, or confirms a trial."""
+    facts = [("picked by", evidence_line(found))] if (found := manifest.get("sweep")) else []
+    if confirmed := manifest.get("confirms"):
+        values = [f"{name} {fraction(name, each)}" for name, each in confirmed["metrics"].items()]
+        what = f"trial {confirmed['trial']} of sweep {str(confirmed['sweep'])[-8:]}"
+        facts.append(("confirms", ": ".join(filter(None, (what, ", ".join(values))))))
+    return facts
+
+
 def evidence_line(found: Mapping[str, Any]) -> str:
     """What a version's manifest says of the sweep that it was picked from, in one line.
 

@@ -115,5 +115,7 @@ class VersionDetails:
             "together": [each.ref for each in self.together],
             "signatures": [signature.to_json() for signature in self.signatures],
             "training": self.manifest.get("training"),
+            "operations": self.manifest.get("operations"),
+            "parameters": self.manifest.get("parameters"),
             "manifest": dict(self.manifest),
         }

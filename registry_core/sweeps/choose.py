@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 
 from registry_core.errors import IntegrityError, UsageError
-from registry_core.lifecycle.run_list import refuse_trial
+from registry_core.lifecycle.run_list import part_of_sweep, refuse_trial
 from registry_core.records import UnfinishedRun
 from registry_core.refs import shown
 from registry_core.store import Store
 from registry_core.sweeps.record import Sweep
-from registry_core.sweeps.state import find_sweep_id, read_sweep, sweep_ids, trial_of
+from registry_core.sweeps.state import find_sweep_id, read_sweep, sweep_ids
 
 
 def find_stopped_sweep(store: Store, name: str | None) -> Sweep | None:
@@ -27,7 +27,7 @@ def find_stopped_sweep(store: Store, name: str | None) -> Sweep | None:
     """
     runs = store.unfinished_runs()
     if name is None:
-        if any(run.process is None and run.record and not trial_of(run.record) for run in runs):
+        if any(run.process is None and run.record and not run.record.get("sweep") for run in runs):
             return None
         stopped = _stopped(store)
         if len(stopped) > 1:
@@ -56,10 +56,10 @@ def find_stopped_sweep(store: Store, name: str | None) -> Sweep | None:
 
 def _refuse_lost(store: Store, run: UnfinishedRun) -> None:
     """Refuse a trial whose sweep is gone, so that nothing can resume it."""
-    of = trial_of(run.record)
-    if of is not None and of[0] not in sweep_ids(store):
+    of = run.record.get("sweep")
+    if of and of["id"] not in sweep_ids(store):
         raise UsageError(
-            f"Run {run.id} is trial {of[1]} of the sweep {of[0]}, which is not there any more.",
+            f"Run {run.id} {part_of_sweep(of)} {of['id']}, which is not there any more.",
             "Its files can only be deleted.",
             f"mlreg runs --discard {run.id[-8:]}",
         )

@@ -15,6 +15,7 @@ from registry_core.errors import UsageError
 from registry_core.executors.interface import Placement
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.spec import RunSpec, spec_from_run
+from registry_core.lifecycle.sweep_evidence import CONFIRMS
 from registry_core.lifecycle.trial import TrialRunner
 from registry_core.records import Version
 from registry_core.store import Store
@@ -91,7 +92,7 @@ class Winner:
                 spec,
                 config=config,
                 group=group,
-                sweep=None,
+                sweep={"id": group, "confirms": number},
                 reason=f"confirms trial {number} of sweep {group}",
             )
             made.append(self._confirmed(one, f"Confirmation {place} of {seeds}, seed {seed}"))
@@ -155,13 +156,18 @@ class Winner:
             )
             if stopped is not None:
                 resumed = spec_from_run(self.context.plugins, stopped)
-                spec = replace(resumed, group=spec.group, reason=spec.reason)
+                spec = replace(resumed, group=spec.group, reason=spec.reason, sweep=spec.sweep)
             with self.observe_run(what) as observer:
                 had = {"resources": {"cpus": sweep.cpus, "gpus": sweep.gpus}}
                 version = self.run_one(spec, _placement_of(had), observer)
         known = [each for each in sweep.confirmations if each["seed"] != seed]
-        history = self.store.manifest(version)["history"].get(sweep.metric) or [None]
-        entry = {"seed": seed, **_values(sweep, version, history[-1])}
+        manifest = self.store.manifest(version)
+        measured = manifest.get(CONFIRMS)
+        if measured is not None:
+            value = measured["metrics"].get(sweep.metric)
+        else:  # of a version that an older mlreg made: after its last epoch
+            value = (manifest["history"].get(sweep.metric) or [None])[-1]
+        entry = {"seed": seed, **_values(sweep, version, value)}
         self.state.change(confirmations=[*known, entry])
         return version
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from registry_core.data.nesting import is_nested, map_parts
 from registry_core.errors import PluginError, TrainingError
+from registry_core.training.operations import count_evaluation
 from registry_core.training.per_example_loss import per_example_loss
 from registry_core.training.pipeline import batch_size, evaluation_batches
 from registry_core.training.stream_checks import check_unchanged
@@ -122,8 +123,20 @@ def evaluate_model(model: keras.Model, split: Split) -> Evaluation:
     else:
         metrics = model.evaluate(batches, verbose=0, return_dict=True)
     return Evaluation(
-        as_numbers(metrics), _joined(outputs), np.concatenate(losses), _joined(targets)
+        as_numbers(metrics),
+        _joined(outputs),
+        np.concatenate(losses),
+        _joined(targets),
+        operations=count_evaluation(traced, len(split)),
+        parameters=_parameters(model),
     )
+
+
+def _parameters(model: keras.Model) -> dict[str, int]:
+    """How many of a model's parameters are trainable; the others are fixed, or statistics."""
+    trainable = sum(math.prod(each.shape) for each in model.trainable_weights)
+    every = sum(math.prod(each.shape) for each in model.weights)
+    return {"trainable": trainable, "fixed": every - trainable}
 
 
 def _joined(batches: Sequence[Any]) -> Any:

@@ -22,7 +22,8 @@ from registry_core.training.callback_watch import CallbackWatch
 from registry_core.training.event_log import EventLog
 from registry_core.training.fused_batch_norm import fused_normalisation
 from registry_core.training.history_callback import HistoryCallback
-from registry_core.training.phases import phase_line, prepare_phases
+from registry_core.training.operations import TrainingOperations
+from registry_core.training.phases import epochs_of_phases, phase_line, prepare_phases
 from registry_core.training.pipeline import TrainingBatches, evaluation_batches
 from registry_core.training.replicas import Replicas
 from registry_core.training.resume import CheckpointCallback, read_resume_state
@@ -62,7 +63,14 @@ def fit(
     )
     for warning in batches.warnings:
         observer.warn(warning)
-    history = HistoryCallback(batches, observer, stop, resumed.state)
+    operations = TrainingOperations(
+        len(data.train),
+        config.batch_size,
+        0 if data.validation is None else len(data.validation),
+        "it ran on several GPUs" if replicas.count > 1 else "",
+        (resumed.state or {}).get("operations"),
+    )
+    history = HistoryCallback(batches, observer, stop, operations, resumed.state)
     watch = CallbackWatch(model, assembly.callbacks, (resumed.state or {}).get("watch"))
     event_log = (
         EventLog(assembly.event_log, observer, (resumed.state or {}).get("event_log"))
@@ -125,6 +133,7 @@ def fit(
         measured,
         not_repeatable=checkpoint.not_repeatable,
         end=watch.end(measured, assembly.phases),
+        operations=operations.to_json(epochs_of_phases(phases, measured.epochs)),
     )
 
 

@@ -12,6 +12,7 @@ import keras
 from registry_core.errors import PluginError, TrainingError
 from registry_core.process.interrupts import StopRequest
 from registry_core.training.evaluation import as_numbers, check_metric_finite
+from registry_core.training.operations import TrainingOperations
 from registry_core.training.pipeline import TrainingBatches
 from registry_core.types import History, Observer
 
@@ -23,6 +24,7 @@ class HistoryCallback(keras.callbacks.Callback):
         batches: told which epoch begins, because its seeds depend on that.
         observer: receives batches and epochs.
         stop: checked after every validation batch.
+        operations: of the training.
         earlier: the result of `state` when the run was stopped; None for a new run.
     """
 
@@ -31,12 +33,14 @@ class HistoryCallback(keras.callbacks.Callback):
         batches: TrainingBatches,
         observer: Observer,
         stop: StopRequest,
+        operations: TrainingOperations,
         earlier: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self._batches = batches
         self._observer = observer
         self._stop = stop
+        self.operations = operations
         self._metrics: dict[str, list[float]] = {}
         self._epoch_seconds: list[float] = []
         self._resumed = 0
@@ -62,6 +66,7 @@ class HistoryCallback(keras.callbacks.Callback):
             "epoch_seconds": self._epoch_seconds,
             "seconds_of_this_epoch": self._seconds() if self.step else 0.0,
             "resumed": self._resumed,
+            "operations": self.operations.state(),
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:

@@ -69,6 +69,15 @@ def phase_line(phases: Sequence[Phase], index: int, model: keras.Model) -> str:
     )
 
 
+def epochs_of_phases(phases: Sequence[Phase], epochs: int) -> list[int]:
+    """How many epochs of each phase ran, of a training that ended after `epochs`."""
+    ran = []
+    for phase in phases:
+        ran.append(max(0, min(phase.epochs, epochs)))
+        epochs -= ran[-1]
+    return ran
+
+
 def _prepare(phase: Phase, model: keras.Model, seed: int, seed_of_run: int) -> None:
     """Call a phase's `prepare`, whose random numbers depend on the run's seed and the phase alone.
 

@@ -258,6 +258,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._stop.raise_if_requested()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._history.operations.note_validation(self._phase, self.model)
         last = epoch + 1 == self._phase_end or self.model.stop_training
         stopping = self._stop.signum is not None
         if last or stopping or time.perf_counter() - self._saved_at >= self._cost / MAX_COST:
@@ -300,6 +301,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                     set_random_states([unpack(each, self._resumed.tensors) for each in kept])
                 self._traced_with = random_states()
                 graph = traced_step(self.model, self._batches.dataset)
+        self._history.operations.note_step(self._phase, graph)
         draws = RandomDraws() if graph is None else find_draws(graph)
         known = identities((*self._variables(), *self._metrics()))
         used = (*draws.generators, *draws.others, *self._batches.draws.others)

@@ -22,6 +22,8 @@ _RECORD: Shape = {
     "epoch_seconds": (list,),
     "training?": (dict,),
     "not_repeatable?": (list,),
+    "operations?": (dict,),
+    "parameters?": (dict,),
     "command_seconds?": _NUMBER,
     "data": {"source": _TEXT_OR_NONE, "class_names?": (list, type(None)), "splits": (dict,)},
     "data_dir?": _TEXT_OR_NONE,

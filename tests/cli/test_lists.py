@@ -152,16 +152,21 @@ def test_the_history_is_continued_below_a_row(ask):
     assert "Older" not in hints
 
 
-def test_runs_show_a_page_of_each_kind_and_scripts_get_every_stopped_one(ask, tmp_path):
+def test_runs_show_at_most_as_many_as_asked_for_and_scripts_get_every_stopped_one(ask, tmp_path):
+    """Those without a version come first."""
     store = fill(tmp_path / "registry", 0.5)
     ids = sorted((stop(store) for _ in range(12)), reverse=True)
     how = {"folder": store.folder}
     _, lines, hints = ask("runs", terminal=True, **how)
     shown = [line.split()[0] for line in lines[1:]]
-    assert shown == [*(run[-8:] for run in ids[:10]), store.versions("flowers")[0].run[-8:]]
-    assert "More: mlreg runs --limit 100" in hints
+    every = [*(run[-8:] for run in ids), store.versions("flowers")[0].run[-8:]]
+    assert shown == every and "More" not in hints
+    for limit in (2, 12):  # of the second, the version alone is left
+        _, lines, hints = ask("runs", "--limit", str(limit), terminal=True, **how)
+        assert [line.split()[0] for line in lines[1:]] == every[:limit]
+        assert f"More: mlreg runs --limit {10 * limit}" in hints
     assert ask("runs", "-q", **how)[1] == ids
     assert ask("runs", "-q", "--limit", "3", **how)[1] == ids[:3]
     found = json.loads("".join(ask("runs", "--json", **how)[1]))
     assert len(found["runs"]) == 13
-    assert "More" not in ask("runs", "--limit", "12", terminal=True, **how)[2]
+    assert "More" not in ask("runs", "--limit", "13", terminal=True, **how)[2]

@@ -56,6 +56,10 @@ def test_a_sweep_prints_its_trials_and_its_winner(project):
     again = faked("sweep", sweep_id[-8:], "--register", "1", "--json", cwd=project)
     assert again.json["version"]["ref"] == "flowers@2"
     assert again.json["sweep"]["registered"]["trial"] == 1
+    confirmed = faked("sweep", sweep_id[-8:], "--confirm", "2", "-q", cwd=project)
+    assert confirmed.status == 0, confirmed.stderr
+    shown = faked("show", "flowers@3", cwd=project)
+    assert f"confirms     trial 1 of sweep {sweep_id[-8:]}: val_accuracy 0.8333" in shown.stdout
     quiet = faked("sweep", sweep_id[-8:], "--register", "1", "-q", cwd=project)
     assert quiet.stdout == "flowers@2\n"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from cli_helpers import assert_error, fill, in_turn, stop
 from sweep_helpers import keep, made_sweep, registered_sweep
@@ -94,16 +96,26 @@ def test_a_report_of_a_sweep_is_one_page(registry):
     assert titles == ["Summary", "Search", "Settings", "Trials", "Settings of every trial"]
 
 
-def test_a_trial_that_is_kept_is_no_run_to_be_resumed(registry):
-    """It is trained, and waits for its sweep to register it; one that is not is its sweep's."""
+def test_the_stopped_runs_of_a_sweep_have_the_words_and_the_command_of_the_sweep(registry):
+    """A complete trial is kept; another waits, however far it is, and so does a confirmation."""
     store = Store(registry)
     (sweep,) = keep(store, made_sweep(3))
-    trial = {"id": sweep, "trial": 1}
-    trained, halfway = stop(store, epoch=3, sweep=trial), stop(store, epoch=1, sweep=trial)
-    (shown,) = lines_of(registry, "runs")
+    trained = stop(store, epoch=3, sweep={"id": sweep, "trial": 1})
+    untold = stop(store, epoch=3, sweep={"id": sweep, "trial": 3})
+    confirms = stop(store, group=sweep, sweep={"id": sweep, "confirms": 1})
+    with store.sweeps.reopen(sweep) as kept:
+        for number, state, run in ((1, "complete", trained), (3, "waiting", untold)):
+            kept.write_trial(number, replace(made_sweep().trials[0], state=state, run=run,
+                                             number=number).to_json())  # fmt: skip
+    shown, as_json, resumed = lines_of(registry, "runs --wide", "runs --json", f"resume {confirms}")
     rows = {line.split()[0]: line for line in shown.stdout.splitlines()}
     assert "kept" in rows[trained] and f"mlreg show {sweep[-8:]}" in rows[trained]
-    assert "interrupted" in rows[halfway] and f"mlreg resume {sweep[-8:]}" in rows[halfway]
+    for each in (untold, confirms):
+        assert "waiting" in rows[each] and f"mlreg resume {sweep[-8:]}" in rows[each]
+    states = {each["id"]: each["state"] for each in as_json.json["runs"]}
+    assert states == {trained: "kept", untold: "waiting", confirms: "waiting"}
+    told = f"Run {confirms} confirms trial 1 of the sweep {sweep}."
+    assert_error(resumed, 2, told, f"mlreg resume {sweep[-8:]}")
 
 
 def test_a_deleted_sweep_takes_its_runs_along_and_leaves_its_versions(registry):

@@ -53,6 +53,35 @@ def test_what_no_seed_repeats_is_recorded(tmp_path):
     assert project.manifest(project.run())["not_repeatable"] == []
 
 
+@pytest.mark.gate
+def test_a_version_records_the_operations_and_parameters_that_were_counted(tmp_path):
+    """Of training and evaluation; nothing if the backend counts nothing."""
+    training = {
+        **{"training": 900, "per_step": 30, "validation": 60},
+        **{"not_counted": ["Cholesky"], "why_not": None},
+    }
+    evaluation = {"operations": 40, "not_counted": ["Fft"], "why_not": None}
+    parameters = {"trainable": 7, "fixed": 2}
+
+    class Counting(FakeBackend):
+        def fit(self, *known):
+            return replace(super().fit(*known), operations=training)
+
+        def evaluate(self, *known):
+            measured = super().evaluate(*known)
+            return replace(measured, operations=evaluation, parameters=parameters)
+
+    project = Project(tmp_path)
+    manifest = project.manifest(project.run(backend=Counting))
+    assert manifest["parameters"] == parameters
+    assert manifest["operations"] == {
+        **training,
+        "evaluation": 40,
+        "not_counted": ["Cholesky", "Fft"],
+    }
+    assert not {"operations", "parameters"} & set(project.manifest(project.run()))
+
+
 # --- planning ------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,21 @@ def test_one_that_fails_is_named_at_the_end_and_the_others_are_run(started, caps
     assert "FAILED: broken: exit status 1" in capsys.readouterr().out
 
 
+def test_ctrl_c_stops_and_names_what_was_not_measured(monkeypatch, capsys):
+    """What was recorded before it stays."""
+
+    def stop(words: list[str]) -> int:
+        if words[0] == "second":
+            raise KeyboardInterrupt
+        return 0
+
+    monkeypatch.setattr(all_benchmarks, "_status", stop)
+    all_of_them = named(*(Benchmark(name, "", 1) for name in ("first", "second", "third")))
+    with pytest.raises(SystemExit, match="2 of 3"):
+        all_benchmarks.main([], all_of_them)
+    assert "FAILED: third: stopped by Ctrl-C" in capsys.readouterr().out
+
+
 def test_what_is_missing_is_named_with_how_to_get_it(started, capsys):
     """Before anything runs, and after."""
     all_benchmarks.main([], named(Benchmark("far", "stars", 1, needs=(ABSENT,))))

@@ -58,6 +58,13 @@ def test_each_record_that_may_be_published_has_its_lines(name):
     assert lines or not any(record.published for record in records.read()[name])
 
 
+def test_each_group_of_lines_has_its_heading():
+    """None is left out of the page because its group is not known."""
+    written = table.table()
+    for each in table.chosen():
+        assert f"## {each.line.group}\n" in written
+
+
 def test_a_pages_accuracies_are_those_of_the_records(tmp_path):
     """A preset without a record keeps what was written by hand."""
     row = {"n": 5, "mean": 0.9406, "deviation": 0.0017, "minutes": 46.5}
@@ -78,6 +85,27 @@ def test_cpu_time_comes_before_wall_time_and_each_line_names_its_machine(tmp_pat
         "| CPU 1.50 times more, wall 1.43 times more | 2026-11-25, 5, A |"
     ) in written
     assert written.index("## Training speed") < written.index("6.0 CPU s")
+
+
+@pytest.mark.parametrize(
+    ("paired", "words"),
+    [
+        ({}, "CPU 1.60 times less, wall 2.21 times less (least 2.1)"),
+        (
+            {"cpu_ratio": 1.7, "cpu_least": 1.5},
+            "CPU 1.70 times less, wall 2.21 times less (least 1.5 and 2.1)",
+        ),
+    ],
+)
+def test_training_is_compared_in_pairs_and_older_records_by_their_medians(tmp_path, paired, words):
+    """CPU time first."""
+    rows = [
+        {"side": "the other", "cpu_seconds": 160.0, "images_per_second": 1000},
+        {"side": "mlreg", "cpu_seconds": 100.0, "images_per_second": 2210},
+        {"beside": "the other", "ratio": 2.21, "least": 2.1, **paired},
+    ]
+    write(tmp_path, "throughput", QUIET, rows, epochs=2, images=50_000)
+    assert f"| {words} |" in table.table(tmp_path)
 
 
 def test_of_several_machines_the_least_favourable_is_shown_and_all_are_counted(tmp_path):

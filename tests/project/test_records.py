@@ -165,6 +165,22 @@ def test_a_short_burst_of_other_work_is_seen_in_a_long_measurement(monkeypatch):
 
 
 @pytest.mark.processes
+def test_commands_that_are_measured_keep_their_byte_code():
+    """Whatever the shell says; compiling is no part of a command's cost."""
+    ask = "import benchmarks.measure as m, sys; print(m.command_cost([sys.executable, '-c', "
+    ask += "'import sys; print(sys.dont_write_bytecode)']).report)"
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.processes
 def test_a_child_that_works_is_not_named_as_other_work():
     """A benchmark's own server is a part of it."""
     work = "import time\nuntil = time.monotonic() + 20\nwhile time.monotonic() < until: pass"

@@ -20,6 +20,7 @@ from registry_core.errors import (
     UsageError,
 )
 from registry_core.store import Store
+from registry_core.sweeps.choose import find_stopped_sweep
 
 
 def test_the_best_trial_is_registered_with_the_sweep_as_evidence(tmp_path):
@@ -368,8 +369,41 @@ def test_the_winner_is_confirmed_by_other_seeds(tmp_path):
     assert [version.seed for version in others] == [1, 2]
     assert {version.group for version in others} == {sweep.id} and winner.group == ""
     assert [each["version"] for each in sweep.confirmations] == ["flowers@2", "flowers@3"]
+    for entry, version in zip(sweep.confirmations, others, strict=True):
+        manifest = project.manifest(version)
+        assert manifest["confirms"]["trial"] == sweep.best.number
+        # as the trial: of what is registered, and not after the last epoch
+        assert entry["value"] == manifest["confirms"]["metrics"]["val_accuracy"]
+        assert entry["value"] == sweep.best.value != manifest["history"]["val_accuracy"][-1]
     assert len(project.resume_sweep().confirmations) == 2
     assert len(project.store.versions("flowers")) == 3
+
+
+class _StopsInAConfirmation(LearningBackend):
+    """Asks to stop in the middle of what confirms the winner."""
+
+    def before_epoch(self, epoch, stop):
+        if epoch == 1 and self.config.seed == 2:
+            stop.receive(signal.SIGINT)
+
+
+def test_a_confirmation_that_was_stopped_is_resumed_by_its_sweep(tmp_path):
+    """Alone it is not: the sweep would not learn of its version."""
+    project = SweepProject(tmp_path)
+    whole = project.sweep(confirm=2)
+    project.store, project.backend_class = Store(tmp_path / "stopped"), _StopsInAConfirmation
+    with pytest.raises(Interrupted) as caught:
+        project.sweep(confirm=2)
+    (run,) = project.store.unfinished_runs()
+    sweep_id = project.kept().id
+    assert f"`mlreg resume {sweep_id[-8:]}`" in caught.value.outcome
+    assert run.record["sweep"] == {"id": sweep_id, "confirms": whole.best.number}
+    assert find_stopped_sweep(project.store, None).id == sweep_id
+    with pytest.raises(UsageError, match=f"confirms trial {whole.best.number} of the sweep"):
+        find_stopped_sweep(project.store, run.id)
+    project.backend_class = LearningBackend
+    assert project.resume_sweep().confirmations == whole.confirmations
+    assert project.store.unfinished_runs() == []
 
 
 @pytest.mark.gate

@@ -49,7 +49,13 @@ def show_runs(
         Column("started"),
         wide=wide,
     )
-    styles = {"running": "cyan", "damaged": "red", "failed": "red", "interrupted": "yellow"}
+    styles = {
+        "running": "cyan",
+        "damaged": "red",
+        "failed": "red",
+        "interrupted": "yellow",
+        "waiting": "yellow",
+    }
     for each in unfinished:
         run, progress, record = each.run, str(each), each.run.record
         command = f"mlreg resume {run.id[-8:]}" if record else f"mlreg runs --discard {run.id[-8:]}"

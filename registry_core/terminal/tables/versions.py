@@ -20,6 +20,7 @@ from registry_core.formatting import (
     stages_line,
     training_facts,
     when,
+    work_facts,
 )
 from registry_core.refs import series, spans
 from registry_core.terminal.output import stdout
@@ -232,6 +233,7 @@ def _facts(
         *parent_facts(manifest),
         *_picked_by(manifest),
         *(training_facts(manifest["training"]) if "training" in manifest else []),
+        *work_facts(manifest),
         ("stages", stages_line(version.seconds)),
         ("libraries", versions),
         ("machine", f"{environment.get('platform')}, {environment.get('cpus')} cores"),
@@ -275,12 +277,12 @@ def _group_facts(version: Version, together: Sequence[Version]) -> list[tuple[st
 
 
 def _picked_by(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The sweep whose trial the version is."""
-    if not (found := manifest.get("sweep")):
+    """The sweep whose trial the version is, or confirms with another seed."""
+    if "sweep" not in manifest and "confirms" not in manifest:
         return []
-    from registry_core.reports.sweep_words import evidence_line  # most versions need none of it
+    from registry_core.reports.sweep_words import sweep_facts  # most versions need none of it
 
-    return [("picked by", evidence_line(found))]
+    return sweep_facts(manifest)
 
 
 def _metric_cells(version: Version, names: Sequence[str]) -> list[Text]:
