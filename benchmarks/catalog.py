@@ -177,10 +177,17 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ),
         Benchmark(
             "streams",
-            "a kill while a file of 4 GB is read, and memory",
-            3,
-            ("--gigabytes", "4"),
-            ("--gigabytes", "0.2", "--kinds", "indexed"),
+            "a file of 20 GB that is read during the run: memory, a kill, images/s beside memory",
+            9,
+            ("--gigabytes", "20", *_FIVE),
+            ("--gigabytes", "0.2", "--memory-gigabytes", "0.1", "--kinds", "indexed", *_ONE),
+        ),
+        Benchmark(
+            "large_file",
+            "a model file of 2 GB: registered, verified, copied and exported",
+            6,
+            ("--gigabytes", "2", *_FIVE),
+            ("--gigabytes", "0.05", *_ONE),
         ),
         Benchmark(
             "overhead",
