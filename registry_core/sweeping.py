@@ -16,9 +16,15 @@ from typing import Any
 
 from registry_core.dataclass import dataclass
 from registry_core.errors import Interrupted, UsageError
+from registry_core.executors.cluster_address import (
+    UnreachableClusterError,
+    check_place,
+    reach_place,
+)
 from registry_core.executors.interface import Placement
 from registry_core.lifecycle import run as lifecycle
 from registry_core.lifecycle.context import RunContext
+from registry_core.lifecycle.observers import SilentObserver
 from registry_core.lifecycle.parents import start_from_version
 from registry_core.lifecycle.spec import RunSpec, spec_from_preset, spec_from_record
 from registry_core.lifecycle.trial import TrialRunner
@@ -36,7 +42,6 @@ from registry_core.sweeps.choices import (
     SweepChoices,
     TypedSweep,
     check_numbers,
-    check_place,
     metric_and_direction,
 )
 from registry_core.sweeps.interface import SilentSweepObserver, SweepObserver
@@ -182,6 +187,7 @@ def start_sweep(
         Interrupted: a signal asked to stop; the sweep can be resumed.
     """
     context = ready.context_of(planned.plugins)
+    reach_place(planned.sweep.executor)
     sweep = replace(look(ready, planned, context, watchers.sweep, warns=False), state="running")
     with create_sweep(ready.store, sweep) as state:
         return _go_on(ready, state, planned.spec, context, watchers, make_runner)
@@ -258,6 +264,8 @@ def resume_sweep(
         check_sampler(sweep.space, sweep.sampler, sweep.pruner)
         require_keras()
         check_place(on or sweep.executor)
+        with _resumable(sweep):
+            reach_place(on or sweep.executor)
         changes = {"register": register, "confirm": confirm, "executor": on}
         state.change(state="running", **{k: v for k, v in changes.items() if v is not None})
         return _go_on(ready, state, spec, ready.context_of(plugins), watchers, make_runner)
@@ -278,8 +286,8 @@ def _go_on(
         return watchers.sweep.trial_started(state.trial(number))
 
     try:
-        make = make_runner or _placed(ready)
-        with make(state.sweep, context, observe) as runner:
+        make = make_runner or _placed(ready, watchers.sweep)
+        with _resumable(state.sweep), make(state.sweep, context, observe) as runner:
             SweepLoop(state, ready.store, spec, runner, watchers.sweep).run()
             _weigh(state)
             winner = Winner(
@@ -354,7 +362,35 @@ def _resources(placement: Placement, count: int) -> tuple[int | None, int | None
     return found.cpus, found.gpus
 
 
-def _placed(ready: Runner) -> MakeRunner:
+@contextmanager
+def _resumable(sweep: Sweep) -> Iterator[None]:
+    """Say of a cluster that is lost how the sweep goes on."""
+    try:
+        yield
+    except UnreachableClusterError as error:
+        short = sweep.id[-8:]
+        error.remedy = (
+            f"Sweep {short} keeps what it tried. Start the cluster again and resume it; elsewhere "
+            "with --on ray://HOST:10001 or --on local."
+        )
+        error.command = f"mlreg resume {short}"
+        raise
+
+
+class _OfTheSweep(SilentObserver):
+    """Says what is about all trials."""
+
+    def __init__(self, observer: SweepObserver) -> None:
+        self._observer = observer
+
+    def say(self, text: str) -> None:
+        self._observer.say(text)
+
+    def warn(self, text: str) -> None:
+        self._observer.warn(text)
+
+
+def _placed(ready: Runner, observer: SweepObserver) -> MakeRunner:
     """What runs trials where the sweep says."""
 
     @contextmanager
@@ -368,8 +404,9 @@ def _placed(ready: Runner) -> MakeRunner:
             return
         from registry_core.executors.trials import worker_trials
 
+        of_all = replace(context, observer=_OfTheSweep(observer))
         with worker_trials(
-            ready.store, ready.settings, context, placement, sweep.count, observe
+            ready.store, ready.settings, of_all, placement, sweep.count, observe
         ) as workers:
             yield workers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from registry_core.errors import UsageError
+from registry_core.executors.cluster_address import check_place
 from registry_core.executors.interface import Executor, Placement, Resources
 from registry_core.executors.local import LocalExecutor, visible_devices
 from registry_core.formatting import size
@@ -62,9 +63,7 @@ def check_placement(placement: Placement, jobs: int, warn: Warn | None = None) -
     """
     _check(placement)
     if placement.on != "local":
-        from registry_core.executors.ray_executor import address_of
-
-        address_of(placement.on)
+        check_place(placement.on)
         require_extra("ray", f"--on {placement.on}")
         return
     slots = min(placement.parallel or 1, jobs)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from registry_core.errors import IntegrityError, MlregError, TrainingError, one_line
+from registry_core.executors.cluster_address import UnreachableClusterError
 from registry_core.executors.interface import (
     CHECKPOINT,
     PARENT_FOLDER,
@@ -293,7 +294,13 @@ class Dispatch:
         else:
             where = "its last checkpoint" if active.folder.checkpoint else "the beginning"
             active.observer.warn(f"The worker was lost: {why}. The run goes on from {where}.")
-            self._start(active)
+            try:
+                self._start(active)
+            except UnreachableClusterError as error:
+                if active.record:
+                    error.remedy = f"The run can be resumed, here or elsewhere. {error.remedy}"
+                    error.command = f"mlreg resume {active.job.id[-8:]}"
+                raise
 
     def _find_stalled(self) -> None:
         if self._stall_seconds is None:

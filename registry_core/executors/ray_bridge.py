@@ -6,10 +6,12 @@ is a process of its own, which takes commands and writes events as lines of JSON
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +27,19 @@ _CHUNK = 4 << 20
 _POLL_SECONDS = 0.5
 _MOST_CALLS_SECONDS = 60.0
 _SECONDS_BETWEEN_SIGNS = 20.0
+_SECONDS_OF_A_WAIT = 1.0
 _SECONDS_TO_TIDY = 5.0
 _OBJECT_STORE_BYTES = 256 << 20
+_REFUSED = "it asks for a token"
+# What Ray raises if a worker does not answer.
+_LOST = {
+    "ActorDiedError": "its process or its node was lost",
+    "ActorUnavailableError": "its node does not answer",
+    "GetTimeoutError": f"it did not answer within {_MOST_CALLS_SECONDS:g} s",
+}
+# A job, and which attempt at it.
+_Attempt = tuple[str, int]
+
 _ENDINGS = ("finished", "failed", "stopped", "lost")
 
 
@@ -58,10 +71,12 @@ class Bridge:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._lock = threading.Lock()
-        self._actors: dict[str, Any] = {}
+        # of each attempt, by job and number
+        self._newest: dict[str, int] = {}
+        self._actors: dict[_Attempt, Any] = {}
+        self._cancelled: set[_Attempt] = set()
+        self._waiting: dict[_Attempt, None] = {}
         self._idle: list[Any] = []
-        self._cancelled: set[str] = set()
-        self._waiting: dict[str, int] = {}
         self._make: Callable[[], Any] | None = None
 
     def connect(
@@ -77,14 +92,19 @@ class Bridge:
         try:
             import ray
 
+            if os.environ.get("RAY_AUTH_MODE") != "token" and _lacks_token(address):
+                raise StorageError(_REFUSED)
             options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
             if address is None:
-                _start_here(cores, options)
+                options |= {"num_cpus": cores, "include_dashboard": False}
+                options |= {"object_store_memory": _OBJECT_STORE_BYTES}
+                _init("", address="local", **options)
             else:
-                ray.init(address=address, **options)
+                _init("Starting Ray client server failed", address=address, **options)
             found = ray.cluster_resources()
         except BaseException as error:  # Ray raises whatever its parts raise
-            self._say("", 0, "failed", {"why": one_line(error)})
+            why = _REFUSED if _lacks_token(address) else one_line(error)
+            self._say("", 0, "failed", {"why": why})
             return
         remote = ray.remote(RelayActor)
         needs = {"num_cpus": cpus, "num_gpus": gpus or 0, "max_restarts": 0}
@@ -101,23 +121,28 @@ class Bridge:
         record: Mapping[str, Any] | None,
     ) -> None:
         """Run a job in a thread of its own."""
+        attempt = job["id"], job["attempt"]
+        self._newest[job["id"]] = job["attempt"]
+        self._waiting[attempt] = None
         target = threading.Thread(
-            target=self._run, args=(job, Path(folder), kept, record), daemon=True
+            target=self._run, args=(attempt, job, Path(folder), kept, record), daemon=True
         )
         target.start()
 
     def stop(self, job: str) -> None:
         """Ask a job to stop; one that waits for a worker does not start."""
-        if (actor := self._actors.get(job)) is not None:
+        attempt = job, self._newest.get(job, 0)
+        if (actor := self._actors.get(attempt)) is not None:
             actor.stop.remote()
-        elif job in self._waiting:
-            self._cancelled.add(job)
-            self._say(job, self._waiting[job], "stopped", {})
+        elif attempt in self._waiting:
+            self._cancelled.add(attempt)
+            self._say(*attempt, "stopped", {})
 
     def cancel(self, job: str) -> None:
         """End a job's worker."""
-        self._cancelled.add(job)
-        if (actor := self._actors.pop(job, None)) is not None:
+        attempt = job, self._newest.get(job, 0)
+        self._cancelled.add(attempt)
+        if (actor := self._actors.pop(attempt, None)) is not None:
             _kill(actor)
 
     def close(self) -> None:
@@ -136,21 +161,21 @@ class Bridge:
 
     def _run(
         self,
+        attempt: _Attempt,
         job: Mapping[str, Any],
         folder: Path,
         kept: Mapping[str, str],
         record: Mapping[str, Any] | None,
     ) -> None:
-        identity = job["id"], job["attempt"]
-        self._cancelled.discard(job["id"])
         actor = None
         try:
-            self._waiting[job["id"]] = job["attempt"]
-            actor = self._take(*identity)
-            self._actors[job["id"]] = actor
-            del self._waiting[job["id"]]
-            if job["id"] in self._cancelled:
-                self._leave(self._actors.pop(job["id"]), good=True)
+            try:
+                actor = self._actors[attempt] = self._take(attempt)
+            finally:
+                del self._waiting[attempt]
+            if attempt in self._cancelled:
+                if self._actors.pop(attempt, None) is not None:
+                    self._leave(actor, good=True)
                 return
             for path, file in kept.items():
                 with Path(file).open("rb") as stream:
@@ -166,37 +191,41 @@ class Bridge:
                         actor.forget.remote(next(iter(said["files"].values())))
                     if said["kind"] in _ENDINGS:
                         ending = said["kind"]
-                        if self._actors.pop(job["id"], None) is not None:
+                        if self._actors.pop(attempt, None) is not None:
                             self._leave(actor, good=ending == "finished")
-                    self._say(*identity, said["kind"], said["data"], files)
+                    self._say(*attempt, said["kind"], said["data"], files)
         except (IntegrityError, PluginError, StorageError) as error:
-            self._say(*identity, "failed", {"error": error_to_json(error)})
+            self._say(*attempt, "failed", {"error": error_to_json(error)})
         except BaseException as error:
-            if self._actors.pop(job["id"], None) is not None and actor is not None:
+            if self._actors.pop(attempt, None) is not None and actor is not None:
                 _kill(actor)
             if not _is_connected():
                 os._exit(1)  # who started this process hears it, and joins again
-            if job["id"] not in self._cancelled:
-                self._say(*identity, "lost", {"why": _why(error)})
+            if attempt not in self._cancelled:
+                self._say(*attempt, "lost", {"why": _why(error)})
 
-    def _take(self, job: str, attempt: int) -> Any:
+    def _take(self, attempt: _Attempt) -> Any:
         """A worker that waits for a job, or a new one once the cluster has room for it."""
         import ray
 
-        while self._idle:
-            actor = self._idle.pop()
-            with suppress(ray.exceptions.RayError):
-                _get(actor.clear.remote())
-                return actor
+        if (idle := self._idle_worker(attempt)) is not None:
+            return idle
         assert self._make is not None  # noqa: S101 - connected first
         actor = self._make()
         try:
             about_it = actor.about.remote()
             text = "Waiting for the cluster to start a worker"
-            while not ray.wait([about_it], timeout=_SECONDS_BETWEEN_SIGNS)[0]:
-                # a sign of life: it is not the worker that is silent
-                self._say(job, attempt, "observed", {"call": "say", "args": [text]})
-                if job in self._cancelled:
+            told, call = time.monotonic(), "say"
+            while not ray.wait([about_it], timeout=_SECONDS_OF_A_WAIT)[0]:
+                # one that is done with its job keeps the room that this one waits for
+                if (idle := self._idle_worker(attempt)) is not None:
+                    _kill(actor)
+                    return idle
+                if time.monotonic() - told >= _SECONDS_BETWEEN_SIGNS:
+                    # a sign of life: it is not the worker that is silent; said once
+                    self._say(*attempt, "observed", {"call": call, "args": [text]})
+                    told, call = time.monotonic(), "waiting"
+                if attempt in self._cancelled:
                     _kill(actor)
             about = ray.get(about_it)
         except ray.exceptions.RayError as error:
@@ -217,6 +246,20 @@ class Bridge:
                 f"pip install mlreg=={registry_core.__version__}",
             )
         return actor
+
+    def _idle_worker(self, attempt: _Attempt) -> Any:
+        """A worker that has no job and still answers; None if there is none, or others are first.
+
+        The job that waits longest is first: it may be one that the next ones wait for.
+        """
+        import ray
+
+        while self._idle and next(iter(self._waiting)) == attempt:
+            actor = self._idle.pop()
+            with suppress(ray.exceptions.RayError):
+                _get(actor.clear.remote())
+                return actor
+        return None
 
     def _leave(self, actor: Any, good: bool) -> None:
         if good:
@@ -251,24 +294,37 @@ class Bridge:
             self._stream.flush()
 
 
-def _start_here(cores: int, options: Mapping[str, Any]) -> None:
-    """Start Ray on this machine, once more if it was too slow: it waits 15 s for its own parts."""
+def _init(too_slow: str, **options: Any) -> None:
+    """Start or join Ray, once more if it was too slow: it waits 15 to 30 s for its own parts.
+
+    Args:
+        too_slow: what Ray's error says then; empty for whatever it says.
+        options: of `ray.init`.
+    """
     import ray
 
     for again in (True, False):
         try:
-            ray.init(
-                address="local",
-                num_cpus=cores,
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                **options,
-            )
+            ray.init(**options)
             return
-        except Exception:
+        except Exception as error:
             ray.shutdown()
-            if not again:
+            if not again or too_slow not in str(error):
                 raise
+
+
+def _lacks_token(address: str | None) -> bool:
+    """Whether a cluster refuses who has no token: Ray itself asks again until its time is over."""
+    if address is None or not address.startswith("ray://"):
+        return False
+    grpc: Any = importlib.import_module("grpc")  # of Ray's client
+    call = "/ray.rpc.RayletDriver/ClusterInfo"
+    with grpc.insecure_channel(address.removeprefix("ray://")) as channel:
+        try:
+            channel.unary_unary(call)(b"", timeout=_SECONDS_TO_TIDY)
+        except grpc.RpcError as error:
+            return bool(error.code() is grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def _is_connected() -> bool:
@@ -301,8 +357,11 @@ def _kill_after(actor: Any) -> None:
 
 def _why(error: BaseException) -> str:
     """Why Ray lost a worker, without the many lines that it adds."""
+    name = type(error).__name__
+    if name in _LOST:
+        return _LOST[name]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = lines[0] if lines else type(error).__qualname__
+    first = lines[0] if lines else name
     return f"Ray says: {first.rstrip('.')}"
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-import re
 import selectors
 import time
 from collections import deque
@@ -16,13 +14,17 @@ from typing import Any
 
 from registry_core.errors import StorageError, UsageError
 from registry_core.executors import process
+from registry_core.executors.cluster_address import (
+    address_of,
+    no_ray_there,
+    reach,
+)
 from registry_core.executors.interface import SECONDS_OF_A_LOOK, Event, Job, Resources, next_of
 from registry_core.executors.process import WorkerProcess, threads_environment
 from registry_core.formatting import counted
 from registry_core.lifecycle.environment import result_variables
 from registry_core.process.machine import usable_cores
 from registry_core.process.requirements import require_extra
-from registry_core.refs import shown
 from registry_core.types import Observer
 
 BRIDGE = ("-P", "-m", "registry_core.executors.ray_bridge")
@@ -30,6 +32,8 @@ BRIDGE = ("-P", "-m", "registry_core.executors.ray_bridge")
 # On a busy machine Ray needs more than a minute to start, or to say that there is no cluster.
 _SECONDS_TO_CONNECT = 180.0
 _SECONDS_TO_CLOSE = 15.0
+# A head that was lost may be started again meanwhile.
+_SECONDS_FOR_A_NEW_HEAD = 30.0
 
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -41,24 +45,6 @@ _VARIABLES = {
 _RECONNECT = ("RAY_gcs_rpc_server_reconnect_timeout_s", "20")
 
 _ENDINGS = ("finished", "failed", "stopped", "lost")
-
-
-def address_of(on: str) -> str | None:
-    """The address of a cluster; None starts one on this machine.
-
-    Raises:
-        UsageError: the place is none.
-    """
-    if on == "ray":
-        return os.environ.get("RAY_ADDRESS") or None
-    if re.fullmatch(r"(ray://)?[\w.\-\[\]:]+:\d{1,5}", on):
-        return on
-    near = difflib.get_close_matches(on, ["local", "ray"], n=1)
-    meant = f" Did you mean '{near[0]}'?" if near else ""
-    raise UsageError(
-        f"--on {shown(on)} is no place to run.",
-        f"Places: local, ray, ray://HOST:10001, HOST:6379.{meant}",
-    )
 
 
 class RayExecutor:
@@ -74,7 +60,8 @@ class RayExecutor:
     Raises:
         MissingLibraryError: Ray is not installed.
         UsageError: the place is none, or the cluster has not what a job needs.
-        StorageError: the cluster cannot be reached.
+        UnreachableClusterError: the cluster cannot be reached.
+        StorageError: Ray cannot be started on this machine.
     """
 
     def __init__(
@@ -91,6 +78,8 @@ class RayExecutor:
         self._running: dict[str, Job] = {}
         self._events: deque[Event] = deque()
         self._bridge: WorkerProcess | None = None
+        self._observer = observer
+        self._patience = _SECONDS_FOR_A_NEW_HEAD
         has = self._connect()
         cpus, gpus = resources.cpus or 1, resources.gpus or 0
         fits = int(has["cpus"] // cpus)
@@ -119,7 +108,9 @@ class RayExecutor:
         self, job: Job, folder: Path, kept: Mapping[str, Path], record: Mapping[str, Any] | None
     ) -> None:
         if self._bridge is None:
-            self._connect()
+            patience, self._patience = self._patience, 0.0
+            self._connect(patience)
+            self._patience = patience
         self._running[job.id] = job
         self._command(
             do="run",
@@ -154,8 +145,18 @@ class RayExecutor:
 
     # --- the process that talks to Ray ---------------------------------------------------------
 
-    def _connect(self) -> Mapping[str, Any]:
-        """Start the bridge; returns what the cluster has."""
+    def _connect(self, patience: float = 0.0) -> Mapping[str, Any]:
+        """Start the bridge; returns what the cluster has.
+
+        Raises:
+            UnreachableClusterError: nothing listens there, for as long as `patience` has seconds.
+            StorageError: Ray cannot be started here.
+        """
+        if self._address is None:
+            self._observer.say("Starting Ray on this machine …")
+        else:
+            self._observer.say(f"Connecting to {self._address} …")
+            reach(self._address, patience)
         name, value = _RECONNECT
         variables = {**_VARIABLES, name: os.environ.get(name, value)}
         environment = {**os.environ, **variables}
@@ -188,11 +189,7 @@ class RayExecutor:
         self._bridge = None
         if self._address is None:
             raise StorageError(f"Ray cannot be started on this machine: {why}.", "See /tmp/ray.")
-        raise StorageError(
-            f"The Ray cluster at {self._address} cannot be reached: {why.rstrip('.')}.",
-            "Runs that had begun can be resumed. Is its head running, and is the address right?",
-            f"ray status --address {self._address.removeprefix('ray://')}",
-        )
+        raise no_ray_there(self._address, why.rstrip("."))
 
     def _look(self, seconds: float) -> None:
         if (bridge := self._bridge) is None:

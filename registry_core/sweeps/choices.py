@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.errors import UsageError
+from registry_core.executors.cluster_address import check_place
 from registry_core.executors.interface import HERE, Placement
 from registry_core.formatting import as_typed, counted
 from registry_core.sweeps.record import MAXIMIZE, MINIMIZE
@@ -167,13 +167,3 @@ def metric_and_direction(text: str) -> tuple[str, str]:
     if metric and not metric.startswith("val_"):
         metric = f"val_{metric}"
     return metric, {"": "", "max": MAXIMIZE, "min": MINIMIZE}[direction]
-
-
-def check_place(on: str) -> None:
-    """Refuse what is no place for trials to run; UsageError names what is."""
-    if not re.fullmatch(r"local|ray|(ray://)?\S+:\d+", on):
-        raise UsageError(
-            f"--on {on} is no place to run.",
-            "It is local, ray, ray://HOST:PORT or HOST:PORT.",
-            "--on local",
-        )

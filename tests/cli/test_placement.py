@@ -20,8 +20,8 @@ def project(tmp_path):
     [
         (["--parallel", "4"], 2, "mlreg run flowers --seeds 4 --parallel 4"),
         (["--seeds", "2", "--parallel", "2", "--gpus", "3"], 2, "needs 6"),
-        (["--on", "lokal"], 2, "Did you mean 'local'?"),
-        (["--on", "head"], 2, "ray://HOST:10001"),
+        (["--on", "lokal"], 2, "Try: mlreg run flowers --on local"),
+        (["--on", "head"], 2, "Try: mlreg run flowers --on ray://head:10001"),
         (["--gpus", "2"], 2, "needs 2, and this machine has 1"),
     ],
 )
@@ -33,6 +33,15 @@ def test_a_place_that_cannot_be_is_refused_before_anything_is_trained(
         line = ["run", "flowers", *words, *dry_run]
         done = forked_mlreg(*line, cwd=project, CUDA_VISIBLE_DEVICES="0")
         assert_error(done, status, named)
+
+
+@pytest.mark.processes
+def test_a_cluster_that_is_not_there_is_named_while_mlreg_connects(project):
+    """Not with --quiet: the error alone is there."""
+    for quiet in ([], ["-q"]):
+        done = forked_mlreg("run", "flowers", "--on", "ray://127.0.0.1:1", *quiet, cwd=project)
+        assert_error(done, 8, "ray://127.0.0.1:1 cannot be reached")
+        assert ("Connecting to ray://127.0.0.1:1" in done.stderr) is not bool(quiet)
 
 
 @pytest.mark.processes

@@ -9,13 +9,21 @@ from pathlib import Path
 import pytest
 from executors_head import PROGRAM, run_group
 from lifecycle_helpers import Project
-from ray_cluster import Cluster
+from ray_cluster import Cluster, has_come_to
+from sweep_project import SPACE, SweepProject, essence
 
-from registry_core.errors import MlregError, StorageError, UsageError
+from registry_core.errors import MlregError, UsageError
 from registry_core.executors import process
-from registry_core.executors.ray_executor import address_of
+from registry_core.executors.cluster_address import (
+    UnreachableClusterError,
+    address_of,
+    check_place,
+)
+from registry_core.executors.interface import Placement
 from registry_core.lifecycle.seeds import plan_group
 from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
+from registry_core.refs import Ref
+from registry_core.store import Store
 
 from .test_local import facts, wait_for
 
@@ -42,16 +50,25 @@ def cluster(project, monkeypatch):
 
 
 def test_a_place_is_read_without_ray(monkeypatch):
-    """`ray` starts one here, unless RAY_ADDRESS names a cluster; a misspelt place says which."""
+    """`ray` starts one here, unless RAY_ADDRESS names a cluster; what is none has one to type."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert address_of("ray") is None
     assert address_of("ray://head:10001") == "ray://head:10001"
     assert address_of("10.0.0.7:6379") == "10.0.0.7:6379"
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.7:6379")
     assert address_of("ray") == "10.0.0.7:6379"
-    with pytest.raises(UsageError, match="no place to run") as raised:
-        address_of("locla")
-    assert "Did you mean 'local'?" in raised.value.remedy
+    words = ["run", "flowers", "--on"]
+    for typed, meant in (
+        ("locla", "local"),
+        ("gpu-7", "ray://gpu-7:10001"),
+        ("ray://gpu-7", "ray://gpu-7:10001"),
+        ("ray://gpu-7:99999", "ray"),
+        ("http://gpu-7", "ray"),
+    ):
+        with pytest.raises(UsageError, match="no place to run") as raised:
+            check_place(typed)
+        assert raised.value.corrected([*words, typed]) == f"mlreg run flowers --on {meant}"
+        assert raised.value.corrected([f"--on={typed}"]) == f"mlreg --on={meant}"
 
 
 @pytest.mark.gate
@@ -121,11 +138,97 @@ def test_a_head_that_is_lost_leaves_runs_that_can_be_resumed(project, cluster):
 
 
 @pytest.mark.exhaustive
-def test_a_cluster_that_is_not_there_is_an_error(project):
-    """It names the address, and registers nothing."""
-    with pytest.raises(StorageError, match="cannot be reached"):
-        run_group(project, on="ray://127.0.0.1:1")
-    assert not project.store.model_names()
+def test_a_sweep_that_loses_a_node_and_then_the_head_ends_in_the_bits_of_a_local_one(
+    tmp_path, monkeypatch
+):
+    """The other node takes the trial up; with a new cluster at another port, all goes on."""
+    monkeypatch.setattr(process, "WORKER", (str(Path(PROGRAM[0]).with_name("learning_worker.py")),))
+    monkeypatch.setenv("MLREG_FAKE_FAULTS", str(tmp_path))
+    (tmp_path / "slow").touch()
+    choices = {"overrides": {**SPACE, "epochs": "100"}, "prune": "median", "trials": 8}
+    project = SweepProject(tmp_path)
+
+    def lose():
+        wait_for(lambda: has_come_to(project.store.folder, 1, 2), 300)
+        cluster.kill("first")
+        wait_for(lambda: has_come_to(project.store.folder, 3, 1), 300)
+        cluster.kill("head")
+        (tmp_path / "slow").unlink()
+
+    with Cluster() as cluster:
+        thread = threading.Thread(target=lose)
+        thread.start()
+        with pytest.raises(UnreachableClusterError) as raised:
+            project.sweep(placement=Placement(cluster.address, 2, 1), **choices)
+        thread.join()
+    stopped = project.kept()
+    assert stopped.state == "stopped" and 3 <= len(stopped.told) < 8
+    assert raised.value.command == f"mlreg resume {stopped.id[-8:]}"
+    assert [w for w in project.heard.trials.warnings if "from its last checkpoint" in w]
+    with Cluster() as cluster:
+        there = project.resume_sweep(on=cluster.address)
+    won = facts(project, project.store.resolve(Ref("flowers", "number", "1")))
+    project.store = Store(tmp_path / "here")
+    alone = project.sweep(placement=Placement("local", 2, 1), **choices)
+    assert essence(there) == essence(alone)
+    assert won == facts(project, project.store.resolve(Ref("flowers", "number", "1")))
+
+
+@pytest.mark.exhaustive
+def test_a_cluster_with_a_token_lets_in_who_has_it(project, monkeypatch):
+    """Who has none, or another one, is told what to set; nothing is registered for them."""
+    secret = "a" * 40
+    with Cluster(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secret) as cluster:
+        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+        for mode, token in ((None, None), ("token", "b" * 40)):
+            if mode:
+                monkeypatch.setenv("RAY_AUTH_MODE", mode)
+                monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+            with pytest.raises(UnreachableClusterError, match="does not let") as raised:
+                run_group(project, on=cluster.address)
+            assert "RAY_AUTH_MODE=token" in raised.value.remedy
+            assert raised.value.command == "ray get-auth-token"
+        assert not project.store.model_names()
+        monkeypatch.setenv("RAY_AUTH_TOKEN", secret)
+        there = run_group(project, on=cluster.address)
+    here = run_group(project)
+    assert [facts(project, each) for each in there] == [facts(project, each) for each in here]
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "command"),
+    [
+        (
+            "ray://127.0.0.1:1",
+            "nothing listens there",
+            "ray start --head --ray-client-server-port=1",
+        ),
+        ("127.0.0.1:1", "nothing listens there", "--head --port=1"),
+        ("ray://no.such.name.invalid:10001", "no.such.name.invalid is not known", "=10001"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_an_error_at_once(project, address, said, command):
+    """It says why, and how a head is started there; nothing is registered or left behind."""
+    with pytest.raises(UnreachableClusterError) as raised:
+        run_group(project, on=address)
+    assert address in raised.value.what and said in raised.value.what
+    assert raised.value.command.endswith(command)
+    assert not project.store.model_names() and not project.store.unfinished_runs()
+
+
+def test_a_sweep_on_a_cluster_that_is_not_there_begins_nothing(tmp_path):
+    """A stopped one that is resumed there says how it goes on, and stays where it was."""
+    project = SweepProject(tmp_path)
+    nowhere = Placement("ray://127.0.0.1:1", 2, 1)
+    with pytest.raises(UnreachableClusterError, match="nothing listens there"):
+        project.sweep(placement=nowhere)
+    assert project.store.sweeps.ids() == []
+    found = project.sweep(register="none", trials=2)
+    with pytest.raises(UnreachableClusterError) as raised:
+        project.resume_sweep(on=nowhere.on, register="best")
+    assert raised.value.command == f"mlreg resume {found.id[-8:]}"
+    assert "--on local" in raised.value.remedy
+    assert project.kept().executor == "local"
 
 
 def _descendants(parent):
