@@ -18,6 +18,7 @@ from typing import Any
 
 from registry_core.errors import PluginError
 from registry_core.plugins.attribution import code_location
+from registry_core.plugins.sources import owners, version_of
 
 # mlreg itself: its version is recorded
 _HOST = {"mlreg", "registry_core"}
@@ -102,12 +103,10 @@ def is_beside(file: Path, folder: Path) -> bool:
 
 def libraries() -> dict[str, str]:
     """Distribution -> version of every installed library that was imported so far."""
-    import importlib.metadata
-
-    owners = importlib.metadata.packages_distributions()
+    brought_by = owners()
     tops = {name.partition(".")[0] for name in [*sys.modules]}
-    names = {owner for top in tops for owner in owners.get(top, ())}
-    return {name: importlib.metadata.version(name) for name in sorted(names)}
+    names = {owner for top in tops for owner in brought_by.get(top, ())}
+    return {name: version_of(name) for name in sorted(names)}
 
 
 def _beside(module: ModuleType) -> Path | None:
