@@ -43,11 +43,16 @@ def make_clock() -> keras.callbacks.Callback:
             self._noted.setdefault("first_step_at", time.time())
             self._noted.setdefault("first_step_cpu_seconds", time.process_time())
 
+        def on_train_begin(self, logs: Any = None) -> None:
+            self._noted["fit_began_cpu_seconds"] = time.process_time()
+
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             if epoch == 1:
                 self._cpu_began, self._wall_began = time.process_time(), time.perf_counter()
 
         def on_train_end(self, logs: Any = None) -> None:
+            began = self._noted["fit_began_cpu_seconds"]
+            self._noted["fit_cpu_seconds"] = time.process_time() - began
             self._noted["epochs_cpu_seconds"] = time.process_time() - self._cpu_began
             self._noted["epochs_wall_seconds"] = time.perf_counter() - self._wall_began
             Path(os.environ[VARIABLE]).write_text(json.dumps(self._noted))

@@ -31,7 +31,7 @@ _VECTORS = {
 }
 
 # what recording itself changes
-_NOT_CODE = (":!benchmarks/results", ":!docs/figures.md", ":!docs/cifar10.md", ":!README.md")
+_NOT_CODE = (":!benchmarks/results", ":!docs/*.md", ":!docs/*.svg", ":!README.md")
 
 # `benchmarks all` asks TensorFlow once, and tells its benchmarks the answer
 ONEDNN = "MLREG_BENCHMARKS_ONEDNN"

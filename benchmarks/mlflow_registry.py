@@ -1,11 +1,13 @@
 """Registers, lists and aliases versions in mlreg and in MLflow with SQLite, in one process.
 
-Both sides are called as libraries and register the same small file. mlreg hashes it, makes it
-durable and writes a ledger row; MLflow records its path.
+Both sides are called as libraries and register the same small file, which is on the disk when the
+call returns, and so is the commit. mlreg also hashes it and writes a ledger row; MLflow records its
+path.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cli import record
+from registry_core.store.local.disk import sync_folder
 
 CONTENT = b"weights" * 1000
 
@@ -97,7 +100,11 @@ def _mlflow(folder: Path) -> Mapping[str, Callable[[], Any]]:
 
     def register() -> None:
         file = folder / f"model-{len(newest)}.keras"
-        file.write_bytes(CONTENT)
+        with file.open("wb") as stream:
+            stream.write(CONTENT)
+            stream.flush()
+            os.fsync(stream.fileno())
+        sync_folder(folder)
         newest.append(client.create_model_version("bench", source=str(file)).version)
 
     return {

@@ -20,6 +20,7 @@ from registry_core.refs import Ref
 from registry_core.rules import PromotionRule
 from registry_core.store import Store, translate_storage_errors
 from registry_core.store.arrivals import check_parcel
+from registry_core.store.local import drafts
 from registry_core.store.rebuild import rebuild
 
 
@@ -97,10 +98,16 @@ def _receive(store: Store) -> None:
     store.receive(arrival, "dummy", lambda file, version: None)
 
 
+def _publish_large(store: Store) -> None:
+    drafts.LARGE_BYTES = 0  # every file is a large one
+    publish(store, content=b"new")
+
+
 SCENARIOS = {
     "first publish": Scenario(lambda store: None, lambda store: publish(store, content=b"new")),
     "publish": Scenario(_three, lambda store: publish(store, content=b"new")),
     "publish what is there": Scenario(_three, lambda store: publish(store, content=b"two")),
+    "publish a large file": Scenario(_three, _publish_large),
     "copying": Scenario(_beside_another, _receive),
     "promotion": Scenario(_three, lambda s: s.move_alias(_number(s, 2), "production", "better")),
     "refusal": Scenario(_three, lambda store: store.note("refused", "dummy", 2, "production")),

@@ -13,6 +13,7 @@ MANY = "Many versions, ledger rows, models and runs"
 TEAM = "A team's registry, in PostgreSQL and S3"
 MLFLOW = "The registry beside MLflow"
 PAGES = "The registry in a browser"
+LARGE = "Large data and large model files"
 
 
 def cli(record: Record) -> Iterator[Line]:
@@ -52,6 +53,28 @@ def registry(record: Record) -> Iterator[Line]:
         calls = result["versions"] if name == "register" else result["calls"]
         what = f"{name}, as a library" + (f" (of {result['versions']:,})" if name == "list" else "")
         yield _beside_mlflow(what, row, f"MLflow {result['mlflow']} with SQLite", calls)
+
+
+def large_file(record: Record) -> Iterator[Line]:
+    """Beside the plain tools on the same file."""
+    sides = rows_by(record.content, "side")
+    plain = {name: sides.pop(name) for name in ("sha256sum, cp, sync", "sha256sum")}
+    for name, row in sides.items():
+        hashes_only = name in ("verify", "promote", "show", "report")
+        beside = "sha256sum" if hashes_only else "sha256sum, cp, sync"
+        cpu = (row["cpu_seconds"], plain[beside]["cpu_seconds"])
+        wall = (row["wall_seconds"], plain[beside]["wall_seconds"])
+        yield Line(
+            LARGE,
+            f"{name}, a model file of {record.content['gigabytes']:g} GB",
+            f"{cpu[0]} CPU s; {wall[0]} s; {row['peak_megabytes']} MB; "
+            f"{row['read_megabytes']:,} MB read, {row['written_megabytes']:,} MB written",
+            f"{cpu[1]} CPU s; {wall[1]} s",
+            f"`{beside}`",
+            compared(cpu, wall),
+            record.content["rounds"],
+            cpu[0] / cpu[1],
+        )
 
 
 def team(record: Record) -> Iterator[Line]:

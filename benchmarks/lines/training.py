@@ -12,6 +12,7 @@ ACCURACY = "Accuracy"
 EXAMPLES = "Example plugins beside scikit-learn"
 STOPPED = "Runs that are killed and resumed"
 SEVERAL = "Several runs at a time"
+LARGE = "Large data and large model files"
 
 _OTHERS = {
     "the other": "the same recipe as a plain Keras script with `ImageDataGenerator`",
@@ -201,9 +202,34 @@ def streams(record: Record) -> Iterator[Line]:
         "stream": "a `StreamSplit`, read from its beginning",
     }
     result = record.content
+    for kind, row in rows_by(result, "beside_memory").items():
+        cpu = (1 / row["images_per_cpu_second"], 1 / row["memory_images_per_cpu_second"])
+        wall = (1 / row["images_per_second"], 1 / row["memory_images_per_second"])
+        yield Line(
+            LARGE,
+            f"pictures of 0.8 MB, a small model: {names.get(kind, kind)}",
+            f"{row['images_per_cpu_second']:,} images per CPU s; "
+            f"{row['images_per_second']:,} per s",
+            f"{row['memory_images_per_cpu_second']:,} images per CPU s; "
+            f"{row['memory_images_per_second']:,} per s",
+            f"an `ArraySplit` of the same, {result['memory_gigabytes']:g} GB in memory",
+            compared(cpu, wall),
+            result["rounds"],
+            cpu[0] / cpu[1],
+        )
     for kind, row in rows_by(result, "side").items():
         if "seconds_lost" not in row:
             continue
+        if "first_gigabyte_megabytes" in row:
+            yield Line(
+                LARGE,
+                f"memory while {result['gigabytes']:g} GB are read: {names.get(kind, kind)}",
+                f"{row['peak_megabytes']:,} MB at most",
+                f"{row['first_gigabyte_megabytes']:,} MB",
+                "after the first gigabyte",
+                n=1,
+                cost=row["peak_megabytes"],
+            )
         yield Line(
             STOPPED,
             f"`kill -9` in mid-epoch while {result['gigabytes']:g} GB are read: "

@@ -2,8 +2,8 @@
 
 The steps of publishing, and what a crash after each of them leaves:
 
-1. The files are copied into the run's folder, hashed, and loaded once. A crash leaves that folder,
-   whose lock is free: the next writer removes it.
+1. The files are copied into the run's folder (a large one that is in it already is moved), hashed,
+   and loaded once. A crash leaves that folder, whose lock is free: the next writer removes it.
 2. The run writes its intent: the digests of the files, durably. A crash leaves the intent, too.
 3. The files are put into objects/, durably. A crash leaves objects that no version refers to; the
    intent names them to the next writer, which deletes them unless another run intends to use them.
@@ -39,7 +39,8 @@ from registry_core.store.clock import utc_now
 from registry_core.store.ledger import Event
 from registry_core.store.local.disk import sha256_hex, write_new
 from registry_core.store.local.folders import opened
-from registry_core.store.staging import STAGED, Staged, check_files, stage
+from registry_core.store.local.run_files import STAGED
+from registry_core.store.staging import Staged, check_files, stage
 from registry_core.store.storage_errors import UnconfirmedError
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ class Publishing:
             run: the run's folder, still open.
             record: dataset, preset, seed, metrics, seconds, objective, and whatever else the
                 manifest is to have.
-            files: path inside the version -> file. They are copied, and stay as they are.
+            files: path inside the version -> file. They are copied, and stay as they are; large
+                ones in the run's own `files` are moved.
             load_check: loads the files once more and raises if that does not work.
             reason: why, for the ledger.
 
@@ -177,12 +179,12 @@ class Publishing:
         with self._access.translate_storage_errors(doing, outcome=_NOT_REGISTERED):
             needed_bytes = check_files(files)
         with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
-            staged = stage(files, run.path)
+            staged = stage(files, run.path, self._blobs.moves_files)
         load_check({file.record.path: file.path for file in staged})
         copies = {file.record.sha256: file.path for file in staged}
         with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
             run.write_intent([*copies])
-            self._blobs.put_all(copies)
+            self._blobs.put_all(copies, {file.record.sha256: file.stamp for file in staged})
         try:
             with self._access.writing(doing, needed_bytes, outcome=_NOT_REGISTERED) as index:
                 version = self._register(index, run, record, staged, reason)

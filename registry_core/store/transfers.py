@@ -110,14 +110,15 @@ class Transfers(Publishing):
         needed_bytes = sum(file.size for file in wanted)
         with self.start_run(model, doing=doing) as run:
             with self._access.translate_storage_errors(doing, needed_bytes, _NOT_COPIED):
-                staged = stage_streams(wanted, arrival.open, run.path)
+                flush = self._blobs.moves_files
+                staged = stage_streams(wanted, arrival.open, run.path, flush)
             copies = {file.record.sha256: file.path for file in staged}
             if weights := recorded.file(MODEL_FILE):
                 examine(copies[weights.sha256], recorded)
             with self._access.translate_storage_errors(doing, needed_bytes, _NOT_COPIED):
                 run.write_intent([*copies])
-                for digest, copy in copies.items():
-                    self._blobs.put(digest, copy)
+                for file in staged:
+                    self._blobs.put(file.record.sha256, file.path, file.stamp)
             evidence = {
                 "origin": arrival.origin.to_json(),
                 "blobs": [file.sha256 for file in arrival.evidence],
@@ -164,7 +165,7 @@ class Transfers(Publishing):
             self._access.translate_storage_errors(doing, outcome="The version is as it was."),
         ):
             for staged in stage_streams(damaged, arrival.open, run.path):
-                self._blobs.put(staged.record.sha256, staged.path)
+                self._blobs.put(staged.record.sha256, staged.path, staged.stamp)
         return [file.path for file in damaged]
 
     def _is_damaged(self, file: FileRecord, thoroughly: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from fakes import COUNTING_EXTENSION, TABLE_PLUGIN, write_project
 from registry_core.errors import UsageError
 from registry_core.plugins.description import describe_plugin
 from registry_core.plugins.manager import KnownPlugins
+from registry_core.plugins.source_digests import libraries
 
 DESCRIBED = (
     TABLE_PLUGIN.replace(
@@ -167,3 +169,12 @@ sys.exit(status or (f"imported {heavy}" if heavy else 0))
     plugin = json.loads(done.stdout)["plugin"]
     assert all(plugin["presets"].values())
     assert [s["name"] for s in plugin["settings"] if not s["about"]] == []
+
+
+def test_libraries_are_read_once_in_a_process(monkeypatch):
+    """A run describes them before and after training, and parsing each one's README takes 2 ms."""
+    before = libraries()
+    assert before["pytest"] == importlib.metadata.version("pytest")
+    monkeypatch.setattr(importlib.metadata, "version", None)
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", None)
+    assert libraries() == before

@@ -18,10 +18,13 @@ def test_training_looks_as_often_as_before():
     assert gc.get_threshold()[0] > 10 * before[0]
     collect_as_before()
     assert gc.get_threshold() == before
+    assert gc.get_freeze_count()  # what was imported is left out
+    gc.unfreeze()
     gc.set_threshold(before[0] + 1)
     try:
         collect_as_before()  # what a user has set since stays
         assert gc.get_threshold()[0] == before[0] + 1
+        assert not gc.get_freeze_count()
     finally:
         gc.set_threshold(*before)
 

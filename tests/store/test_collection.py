@@ -200,8 +200,8 @@ def test_a_version_whose_object_was_deleted_meanwhile_is_not_registered(store, m
     """By someone who knows of no intents. The publisher looks once more under the lock."""
     put = LocalObjects.put
 
-    def put_and_lose(objects, digest, source):
-        put(objects, digest, source)
+    def put_and_lose(objects, digest, source, *stamp):
+        put(objects, digest, source, *stamp)
         if digest == DIGEST:
             objects.delete(digest)
 

@@ -207,3 +207,26 @@ def test_a_file_that_is_replaced_by_the_same_content_is_read_again(tmp_path, byt
     bytes_read.clear()
     assert store.move_alias(checked, "production").version.version == 1
     assert set(bytes_read) == {file.sha256 for file in version.files}
+
+
+def test_starting_a_run_does_not_wait_for_the_disk(tmp_path):
+    """It tries whether the index can be written, and writes nothing: SQLite would sync five times.
+
+    SQLite counts its commits at byte 24.
+    """
+    store = Store(tmp_path)
+    publish(store)
+    file = tmp_path / "registry.sqlite3"
+    before = file.read_bytes()
+    with store.start_run("flowers"):
+        assert file.read_bytes() == before
+        assert not (tmp_path / "registry.sqlite3-journal").exists()
+    publish(store)
+    assert int.from_bytes(file.read_bytes()[24:28]) == int.from_bytes(before[24:28]) + 1
+
+
+def test_a_registry_that_a_run_creates_is_committed(tmp_path):
+    with Store(tmp_path).start_run("flowers"):
+        pass
+    assert Store(tmp_path).models() == []
+    assert (tmp_path / "registry.sqlite3").stat().st_size > 4096

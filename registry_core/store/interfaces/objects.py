@@ -47,7 +47,10 @@ class Objects(Protocol):
         """
         ...
 
-    def put(self, digest: str, source: Path) -> None:
+    # whether `put` moves the file, so that flushing it to the disk early is no waste
+    moves_files: bool = False
+
+    def put(self, digest: str, source: Path, stamp: object = None) -> None:
         """Store a file under its digest. It is durable when this returns.
 
         An object that is there already is replaced: by the same content if it is whole, and by
@@ -56,20 +59,26 @@ class Objects(Protocol):
         Args:
             digest: sha256 of the content, in hex.
             source: a file that nothing else writes to; it may be moved.
+            stamp: what `hash_and_close` returned with the digest; a file that still has it is not
+                hashed again.
 
         Raises:
             IntegrityError: the content has another digest; nothing was stored.
         """
         ...
 
-    def put_all(self, sources: Mapping[str, Path]) -> None:
+    def put_all(self, sources: Mapping[str, Path], stamps: Mapping[str, object]) -> None:
         """Put several files, each under its digest; when one fails, others may have been put.
+
+        Args:
+            sources: digest -> file, as for `put`.
+            stamps: digest -> its stamp.
 
         Raises:
             IntegrityError: as `put`.
         """
         for digest, source in sources.items():
-            self.put(digest, source)
+            self.put(digest, source, stamps.get(digest))
 
     def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
         """The content, compared with the digest when the last byte has been read.

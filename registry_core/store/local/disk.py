@@ -47,10 +47,10 @@ def write_new(folder: int, name: str, content: bytes, durable: bool = True) -> N
         content: all of it.
         durable: whether it is on the disk when this returns.
     """
-    descriptor = os.open(name, _NEW, 0o666, dir_fd=folder)
+    descriptor = create_new(folder, name)
     try:
         write_all(descriptor, content)
-        _seal(descriptor, durable)
+        seal(descriptor, durable)
     finally:
         os.close(descriptor)
 
@@ -71,16 +71,30 @@ def copy_new(source: int, folder: int, name: str, durable: bool = True) -> tuple
         The copy's size in bytes and its sha256.
     """
     size = os.fstat(source).st_size
-    descriptor = os.open(name, _NEW, 0o666, dir_fd=folder)
+    descriptor = create_new(folder, name)
     try:
         if _cloned(source, descriptor):
             found = copy_and_hash(descriptor)
         else:
             found = copy_and_hash(source, lambda piece: write_all(descriptor, piece), size)
-        _seal(descriptor, durable)
+        seal(descriptor, durable)
     finally:
         os.close(descriptor)
     return found
+
+
+def clone_or_copy(source: int, target: int) -> None:
+    """Copy an open file into an empty one; what is appended to it meanwhile is left out.
+
+    Args:
+        source: descriptor of a regular file, at its beginning.
+        target: descriptor of the copy.
+    """
+    left = os.fstat(source).st_size
+    if not _cloned(source, target):
+        while left and (piece := os.read(source, min(CHUNK, left))):
+            write_all(target, piece)
+            left -= len(piece)
 
 
 def write_stream(stream: BinaryIO, folder: int, name: str, limit_bytes: int) -> tuple[int, str]:
@@ -98,13 +112,13 @@ def write_stream(stream: BinaryIO, folder: int, name: str, limit_bytes: int) -> 
     import hashlib
 
     size, digest = 0, hashlib.sha256()
-    descriptor = os.open(name, _NEW, 0o666, dir_fd=folder)
+    descriptor = create_new(folder, name)
     try:
         while piece := stream.read(min(CHUNK, limit_bytes + 1 - size)):
             size += len(piece)
             digest.update(piece)
             write_all(descriptor, piece)
-        _seal(descriptor, durable=False)
+        seal(descriptor, durable=False)
     finally:
         os.close(descriptor)
     return size, digest.hexdigest()
@@ -166,7 +180,16 @@ def sha256_hex(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _seal(descriptor: int, durable: bool) -> None:
+def create_new(folder: int, name: str) -> int:
+    """Create a file with the mode that the umask leaves; returns its descriptor.
+
+    Raises:
+        FileExistsError: something has that name.
+    """
+    return os.open(name, _NEW, 0o666, dir_fd=folder)
+
+
+def seal(descriptor: int, durable: bool = False) -> None:
     """Remove everyone's write permission."""
     os.fchmod(descriptor, os.fstat(descriptor).st_mode & 0o777 & ~0o222)
     if durable:

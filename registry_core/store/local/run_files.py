@@ -18,7 +18,6 @@ from registry_core.store.local.disk import replace, sha256_hex
 from registry_core.store.local.folders import names_in, opened, read_file, remove_tree, size_of
 from registry_core.store.local.objects import RUNS
 from registry_core.store.manifest import LIMIT_BYTES, read_json
-from registry_core.store.staging import STAGED
 
 SCHEMA = 1
 
@@ -29,6 +28,8 @@ PUBLISHING = "publishing.json"
 RECORD = "run.json"
 CHECKPOINT = "checkpoint.zip"
 FILES = "files"
+# The copies of a version's files, from which they are put into objects/.
+STAGED = "staged"
 LOG = "run.log"
 # What a worker in another process works in, and what comes back from it.
 WORKER = "worker"

@@ -51,11 +51,11 @@ class CachedObjects(Objects):
     def prepare(self) -> None:
         self._objects.prepare()
 
-    def put(self, digest: str, source: Path) -> None:
-        self._objects.put(digest, source)
+    def put(self, digest: str, source: Path, stamp: object = None) -> None:
+        self._objects.put(digest, source, stamp)
 
-    def put_all(self, sources: Mapping[str, Path]) -> None:
-        self._objects.put_all(sources)
+    def put_all(self, sources: Mapping[str, Path], stamps: Mapping[str, object]) -> None:
+        self._objects.put_all(sources, stamps)
 
     def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
         descriptor = self._kept.open(digest)

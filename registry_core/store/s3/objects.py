@@ -47,7 +47,8 @@ class S3Objects(Objects):
         """
         self.holds_any()
 
-    def put(self, digest: str, source: Path) -> None:
+    def put(self, digest: str, source: Path, stamp: object = None) -> None:
+        # the server is told the MD5s of its pieces, so the file is read here whatever its stamp
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
             content = _summed(stream)
@@ -70,7 +71,7 @@ class S3Objects(Objects):
             tag = self.bucket.replace(key, source if small is None else small)
             self._check_stored(digest, tag, content)
 
-    def put_all(self, sources: Mapping[str, Path]) -> None:
+    def put_all(self, sources: Mapping[str, Path], stamps: Mapping[str, object]) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for _ in pool.map(self.put, sources.keys(), sources.values()):
                 pass

@@ -53,7 +53,7 @@ class Database:
 
     @contextmanager
     def writing(self, create: bool = False) -> Iterator[sqlite3.Connection]:
-        """One exclusive transaction, committed unless the body raises.
+        """One exclusive transaction, committed unless the body raises or changes nothing.
 
         A registry that cannot be written raises before the body begins.
 
@@ -82,7 +82,9 @@ class Database:
                 # A write that changes nothing, because BEGIN IMMEDIATE lets a read-only file pass.
                 connection.execute(f"PRAGMA user_version = {SCHEMA}")
                 yield connection
-                connection.execute("COMMIT")
+                # a commit waits for the disk five times
+                changed = schema != SCHEMA or connection.total_changes
+                connection.execute("COMMIT" if changed else "ROLLBACK")
             except BaseException:
                 if connection.in_transaction:
                     with suppress(sqlite3.Error):
