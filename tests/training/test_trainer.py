@@ -797,3 +797,31 @@ def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broke
     assert training.load_model(file).input_shape == (None, 2)
     assert set(version.metrics) == {"test_loss", "test_accuracy"}
     assert store.manifest(version)["environment"]["keras"]
+
+
+def test_the_digest_of_weights_makes_no_copy_of_them(keras):
+    """A table of embeddings can have gigabytes. Every dtype counts by its bytes, in C order."""
+    import hashlib
+    import tracemalloc
+    from types import SimpleNamespace
+
+    from registry_core.training.trainer import KerasTrainer
+
+    arrays = [
+        np.zeros((1000, 2000), "float32"),
+        np.arange(12).reshape(3, 4).T,
+        np.float32(3),
+        np.zeros((0, 3), "bool"),
+        keras.ops.convert_to_tensor([1.5, 2.5], "bfloat16"),
+    ]
+    model = SimpleNamespace(weights=[SimpleNamespace(value=array) for array in arrays])
+    expected = hashlib.sha256()
+    for array in map(np.asarray, arrays):
+        expected.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    trainer = KerasTrainer.__new__(KerasTrainer)
+    tracemalloc.start()
+    try:
+        assert trainer.digest(model) == f"sha256:{expected.hexdigest()}"
+        assert tracemalloc.get_traced_memory()[1] < arrays[0].nbytes / 2
+    finally:
+        tracemalloc.stop()
