@@ -1,10 +1,12 @@
 """Check that pip and uv would install the same versions of what decides a result.
 
-Usage: python .ci/resolve.py [EXTRA …], in an environment with pip and uv. Installs nothing.
+Usage: python .ci/resolve.py [--installed FILE] [EXTRA …], in an environment with pip and uv. It
+installs nothing. FILE has what pip did install with the extra, as `pip list --format json` tells.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -45,11 +47,16 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def main(extras: list[str]) -> int:
+def by_list(file: Path) -> dict[str, str]:
+    """The same as pip installed it."""
+    return {_normal(each["name"]): each["version"] for each in json.loads(file.read_text())}
+
+
+def main(extras: list[str], installed: Path | None = None) -> int:
     """Compare, tell, and return an exit status."""
     differ = 0
     for extra in extras:
-        pip, uv = by_pip(extra), by_uv(extra)
+        pip, uv = by_list(installed) if installed else by_pip(extra), by_uv(extra)
         if uv is None:
             print(f"[{extra}] uv COULD NOT RESOLVE IT: what it would install is NOT COMPARED here")
             continue
@@ -62,4 +69,8 @@ def main(extras: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:] or ["tensorflow"]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--installed", type=Path, metavar="FILE")
+    parser.add_argument("extras", nargs="*", default=["tensorflow"], metavar="EXTRA")
+    given = parser.parse_args()
+    raise SystemExit(main(given.extras, given.installed))

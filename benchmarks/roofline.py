@@ -25,7 +25,7 @@ IMAGES_PER_STEP = 32
 
 _ALTERNATIVE = (
     "The kernels of a step by operations per byte and operations per second: the convolutions are "
-    "close to the roof of the processor, normalisation and pooling close to that of the cache"
+    "close to the roof of the processor, normalisation and pooling far below that of the cache"
 )
 
 # a kernel that takes less of the step is not drawn
@@ -169,7 +169,7 @@ def draw(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, float], path: P
 
     whole = _whole(rows, "step")
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
-    span = np.geomspace(0.1, 300, 200)
+    span = np.geomspace(0.05, 300, 200)
     for level, words, style in (("cache", "the cache", "-"), ("memory", "memory", "--")):
         heights = [roof(each, limits, level) / 1e9 for each in span]
         label = f"roof with the data in {words}: {limits[level] / 1e9:.0f} GB/s"

@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--gate",
         action="store_true",
-        help="run the tests marked gate too, and try one system call in eight: what .ci/run does",
+        help="run the tests marked gate too, and try one system call in sixteen: what .ci/run does",
     )
     parser.addoption(
         "--exhaustive",

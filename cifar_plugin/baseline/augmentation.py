@@ -1,7 +1,7 @@
 """Random rotation, shift and flip of whole batches, as in Keras's ImageDataGenerator.
 
-One operation resamples all images of a batch, each with one transform that composes all three. The
-random numbers depend on the batch's seed alone.
+One compiled loop resamples all images of a batch, each with one transform that composes all three.
+The random numbers depend on the batch's seed alone.
 
 Source: Keras `ImageDataGenerator(rotation_range, width_shift_range, height_shift_range,
 horizontal_flip)`, `fill_mode="nearest"`, `interpolation_order=1`. Images agree with its
@@ -128,16 +128,15 @@ def transform(images: Any, angle: Any, shift_y: Any, shift_x: Any, flip: Any) ->
     width respectively. It rotates about the centre of square images only; here the centre is
     right for every shape.
     """
-    size = tf.cast(tf.shape(images)[1:3], tf.float32)
-    centre_y, centre_x = tf.unstack((size - 1.0) / 2.0)
+    height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
+    centre_y, centre_x = (height - 1.0) / 2.0, (width - 1.0) / 2.0
     cosine, sine = tf.cos(angle), tf.sin(angle)
     side = tf.where(flip, -1.0, 1.0)
     # Output (x, y) is read at centre + R (side * (x - centre_x) + shift_x, y - centre_y + shift_y)
     # with R = ((cosine, -sine), (sine, cosine)): Keras's matrices, written out.
     from_x = shift_x - side * centre_x
     from_y = shift_y - centre_y
-    zero = tf.zeros_like(angle)
-    transforms = tf.stack(
+    matrices = tf.stack(
         [
             side * cosine,
             -sine,
@@ -145,17 +144,49 @@ def transform(images: Any, angle: Any, shift_y: Any, shift_x: Any, flip: Any) ->
             side * sine,
             cosine,
             centre_y + sine * from_x + cosine * from_y,
-            zero,
-            zero,
         ],
         axis=1,
     )
-    resampled = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=transforms,
-        output_shape=tf.shape(images)[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
-    )
-    return tf.ensure_shape(resampled, images.shape)
+    # In training the number of images is not known yet. It is the same in all batches but the last,
+    # so compiling is worth it, and not for the few of a check.
+    resample = _resample if tf.TensorShape(images.shape)[0] is not None else _compiled_resample
+    return tf.ensure_shape(resample(images, matrices), images.shape)
+
+
+def _resample(images: Any, matrices: Any) -> Any:
+    """Read each image at the places of a matrix, between pixels bilinearly, outside at the border.
+
+    Args:
+        images: (n, height, width, channels), any real dtype.
+        matrices: (n, 6) float32; output (x, y) is read at (a x + b y + c, d x + e y + f).
+
+    Returns:
+        (n, height, width, channels) float32.
+    """
+    examples, height, width, channels = tf.unstack(tf.shape(images))
+    a, b, c, d, e, f = (tf.reshape(part, (-1, 1, 1)) for part in tf.unstack(matrices, axis=1))
+    x = tf.range(width)[None, None, :]
+    y = tf.range(height)[None, :, None]
+    across, down = tf.cast(x, tf.float32), tf.cast(y, tf.float32)
+    read_x, read_y = a * across + b * down + c, d * across + e * down + f
+    left, top = tf.floor(read_x), tf.floor(read_y)
+    pixels = tf.reshape(images, (-1, channels))
+    first = tf.reshape(tf.range(examples) * height * width, (-1, 1, 1))
+
+    def at(row: Any, column: Any) -> Any:
+        row = tf.clip_by_value(tf.cast(row, tf.int32), 0, height - 1)
+        column = tf.clip_by_value(tf.cast(column, tf.int32), 0, width - 1)
+        return tf.cast(tf.gather(pixels, first + row * width + column), tf.float32)
+
+    right = (read_x - left)[..., None]
+    low = (read_y - top)[..., None]
+    upper = (1.0 - right) * at(top, left) + right * at(top, left + 1.0)
+    lower = (1.0 - right) * at(top + 1.0, left) + right * at(top + 1.0, left + 1.0)
+    return (1.0 - low) * upper + low * lower
+
+
+# One loop over the pixels, in the processor's widest vectors, which TensorFlow's own kernel
+# (ImageProjectiveTransformV3) does not use.
+_compiled_resample: Any = tf.function(
+    _resample, jit_compile=True, autograph=False, reduce_retracing=True
+)

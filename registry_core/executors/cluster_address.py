@@ -110,12 +110,9 @@ def nobody_listens(address: str, why: str) -> UnreachableClusterError:
     """What to say if nothing listens at an address."""
     by_client = address.startswith("ray://")
     option, usual = ("--ray-client-server-port", 10001) if by_client else ("--port", 6379)
-    remedy = f"Start the cluster's head there, or check the address: the usual port is {usual}."
-    if _host_of(address) in ("localhost", "127.0.0.1"):
-        remedy += " A head listens at the IP that `ray start` prints, not at 127.0.0.1."
     return UnreachableClusterError(
         f"The Ray cluster at {address} cannot be reached: {why}.",
-        remedy,
+        f"Start the cluster's head there, or check the address: the usual port is {usual}.",
         f"ray start --head {option}={_port_of(address)}",
     )
 

@@ -188,7 +188,11 @@ class RayExecutor:
         self._bridge.close()
         self._bridge = None
         if self._address is None:
-            raise StorageError(f"Ray cannot be started on this machine: {why}.", "See /tmp/ray.")
+            raise StorageError(
+                f"Ray cannot be started on this machine: {why.rstrip('.')}.",
+                "Ray waits 15 s for its own parts: try again when the machine is less busy. Its "
+                "logs are in /tmp/ray/session_latest/logs.",
+            )
         raise no_ray_there(self._address, why.rstrip("."))
 
     def _look(self, seconds: float) -> None:

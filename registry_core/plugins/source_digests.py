@@ -50,12 +50,11 @@ def describe_code(plugins: Mapping[str, ModuleType], folder: Path) -> dict[str, 
     for name, module in sorted([*sys.modules.items()], key=lambda item: item[0]):
         file = _file(module)
         top = name.partition(".")[0]
-        if file is None or (real := _real(file)) in known or top in {*_HOST, "__main__"}:
+        if file is None or top in {*_HOST, "__main__"}:
             continue
-        own = top in tops or any(
-            is_beside(path, place) for path in {file, real} for place in places
-        )
-        if own and (digest := _digest(file)):
+        paths = {file, _real(file)}
+        own = top in tops or any(is_beside(path, place) for path in paths for place in places)
+        if own and _real(file) not in known and (digest := _digest(file)):
             modules[name] = digest
     return {"files": files, "modules": modules, "searched": SEARCHED}
 
@@ -92,12 +91,23 @@ def code_digest(plugin: str, module: ModuleType) -> str:
 
 def is_beside(file: Path, folder: Path) -> bool:
     """Whether a file is the user's own code below this folder, and not an installed library."""
-    if not file.is_relative_to(folder):
+    # as text: each end of a run asks of thousands of modules
+    path, place = str(file), _with_separator(folder)
+    if not path.startswith(place):
         return False
-    places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
-    return not (
-        _PACKAGES.intersection(file.relative_to(folder).parts)
-        or any(file.is_relative_to(place) for place in places)
+    is_installed = not _PACKAGES.isdisjoint(Path(path[len(place) :]).parts)
+    return not is_installed and not path.startswith(_standard_library())
+
+
+@functools.lru_cache
+def _with_separator(folder: Path) -> str:
+    return os.path.join(folder, "")  # noqa: PTH118 - a Path has no separator at its end
+
+
+@functools.cache
+def _standard_library() -> tuple[str, ...]:
+    return tuple(
+        _with_separator(Path(sysconfig.get_path(name))) for name in ("stdlib", "platstdlib")
     )
 
 
@@ -138,9 +148,14 @@ def _own_files(module: ModuleType) -> Iterator[tuple[str, str]]:
 def _file(module: object) -> Path | None:
     try:
         named = getattr(module, "__file__", None)
-        return Path(named).absolute() if isinstance(named, str) and named else None
+        return _path(named).absolute() if isinstance(named, str) and named else None
     except Exception:  # a lazy module's attribute may raise
         return None
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _path(named: str) -> Path:
+    return Path(named)
 
 
 @functools.lru_cache(maxsize=1 << 15)

@@ -337,7 +337,8 @@ class KerasTrainer:
         for variable in model.weights:
             array = np.asarray(variable.value)
             digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(array.tobytes())
+            # no copy, which `tobytes` would make: a table of embeddings can have gigabytes
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         return f"sha256:{digest.hexdigest()}"
 
     def save(self, model: keras.Model, path: Path) -> None:

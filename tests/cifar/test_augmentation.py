@@ -111,6 +111,20 @@ def test_extreme_and_zero_parameters_match_keras(generator, transform, pictures)
     assert np.abs(transform(images, *parameters) - expected).max() < GREY_LEVELS
 
 
+def test_a_batch_of_unknown_size_is_compiled_and_gives_the_same_pictures(tf, transform):
+    """As in training; the last batch of an epoch is smaller. Only rounding differs."""
+    images, parameters = noise(6), drawn((3, 2), 6)
+    unknown = (tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in (images, *parameters))
+    compiled = tf.function(transform, list(unknown), autograph=False)
+    assert "_XlaMustCompile" in str(compiled.get_concrete_function().graph.as_graph_def())
+    expected = transform(images, *parameters).numpy()
+    for count in (6, 2):
+        part = [each[:count] for each in (images, *parameters)]
+        moved = compiled(*part).numpy()
+        assert np.abs(moved - expected[:count]).max() < GREY_LEVELS
+        np.testing.assert_array_equal(moved, compiled(*part))
+
+
 def test_zero_parameters_return_the_image(transform):
     """Without angle, shift and flip no bit changes."""
     images, none = noise(4), np.zeros(4, np.float32)

@@ -801,7 +801,7 @@ def mlreg_callbacks():
 """
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 RESUMES = "Nothing was registered; `mlreg resume {}` resumes it."
-PATIENCE_SECONDS = 20  # a batch and a clean end take one, on a machine that is not busy
+PATIENCE_SECONDS = 90  # a batch and a clean end take one, on a machine that is not busy
 
 
 @pytest.fixture(scope="module")
@@ -832,7 +832,7 @@ def stopped(request, tmp_path_factory):
             process.send_signal(signum)
             began = time.monotonic()
             try:
-                out, rest = process.communicate(timeout=60)
+                out, rest = process.communicate(timeout=PATIENCE_SECONDS)
             finally:
                 process.kill()
             said = "".join(before) + rest

@@ -1,6 +1,7 @@
 """A real sweep on a Ray cluster that loses a node, and then its head: the same bits as here.
 
-`MLREG_TRIALS` is how many trials it has (12); its data is in MLREG_CACHE, or is downloaded once.
+`MLREG_TRIALS` is how many trials it has (12, and 4 at least); its data is in MLREG_CACHE, or is
+downloaded once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ray_cluster import Cluster, has_come_to
 from registry_core.store import Store
 from registry_core.sweeps.state import read_sweep
 
-from .test_sweep_kills import CACHE, CIFAR, finish, what_counts
+from .test_sweep_kills import CACHE, CIFAR, TRIALS, finish, what_counts
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.processes, pytest.mark.real_data]
 
@@ -31,9 +32,9 @@ def test_a_sweep_on_a_cluster_that_loses_a_node_and_its_head_ends_in_the_same_bi
     with Cluster(MLREG_CACHE=cache) as cluster:
         place = ["--on", cluster.address]
         with start(*words, *CIFAR, *TWO, *place, MLREG_CACHE=cache, RAY_AUTH_MODE="disabled") as it:
-            _when(it, there, told=2, going=2)
+            _when(it, there, told=int(TRIALS) // 6, going=2)
             cluster.kill("second")
-            _when(it, there, told=5, going=1)
+            _when(it, there, told=int(TRIALS) * 5 // 12, going=1)
             cluster.kill("head")
             _, said = it.communicate(timeout=_SECONDS)
     assert it.returncode == 8, said

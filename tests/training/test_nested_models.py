@@ -100,6 +100,7 @@ def test_losses_and_metrics_are_those_of_keras(compiled, weights, training, kera
 
 
 @pytest.mark.gate
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # for the layer of that output
 def test_an_output_without_a_loss_needs_no_target(training, keras, tmp_path):
     """As `fit` takes it: the loss of one output is None, and the targets are the others'."""
     model = a_model(

@@ -55,6 +55,7 @@ class Run:
         observer=None,
         stop=None,
         model=small,
+        eagerly=False,
         **settings,
     ) -> None:
         self.config = RunConfig(**{"epochs": 2, "batch_size": 5, **settings})
@@ -62,6 +63,7 @@ class Run:
         self.trainer = training.KerasTrainer(self.config)
         self.learning_rate = self.trainer.initial_learning_rate(schedule)
         self.model = model(keras)
+        self.model.run_eagerly = eagerly
         assembly = Assembly(data, self.model, augmentation, schedule, list(callbacks))
         self.history = self.trainer.fit(assembly, self.observer, stop or StopRequest(), Nowhere())
 
@@ -73,6 +75,12 @@ class Run:
 @pytest.fixture
 def fitted(training, keras):
     return lambda **choices: Run(training, keras, **choices)
+
+
+@pytest.fixture
+def fitted_eagerly(training, keras):
+    """The same without a graph, which takes most of a second to make."""
+    return lambda **choices: Run(training, keras, eagerly=True, **choices)
 
 
 @pytest.fixture
@@ -112,9 +120,9 @@ def test_steps_per_call_do_not_change_the_result(fitted, monkeypatch):
 
 
 @pytest.mark.gate
-def test_an_observer_receives_every_epoch_with_its_metrics(fitted):
+def test_an_observer_receives_every_epoch_with_its_metrics(fitted_eagerly):
     """Training, validation, learning rate and seconds, as in the history."""
-    run = fitted(epochs=3)
+    run = fitted_eagerly(epochs=3)
     observer, history = run.observer, run.history
     assert observer.started == [(3, 5, 22)]
     assert [epoch for epoch, *_ in observer.epochs] == [0, 1, 2]
@@ -132,9 +140,9 @@ def test_an_observer_receives_every_epoch_with_its_metrics(fitted):
 
 @pytest.mark.exhaustive
 @pytest.mark.gate
-def test_without_validation_there_are_training_metrics_only(fitted):
+def test_without_validation_there_are_training_metrics_only(fitted_eagerly):
     """Only what was measured on training."""
-    run = fitted(data=DataSplits(DATA.train, DATA.test, class_names=NAMES), epochs=1)
+    run = fitted_eagerly(data=DataSplits(DATA.train, DATA.test, class_names=NAMES), epochs=1)
     assert set(run.history.metrics) == {"loss", "accuracy", "learning_rate"}
 
 
@@ -154,9 +162,9 @@ def test_a_training_step_is_traced_once(fitted, keras):
 
 
 @pytest.mark.gate
-def test_a_schedule_sets_each_epochs_rate_and_is_recorded(fitted, one_step_a_call):
+def test_a_schedule_sets_each_epochs_rate_and_is_recorded(fitted_eagerly, one_step_a_call):
     """First, turning and last epoch; from the first batch of each on."""
-    run = fitted(schedule=lambda epoch: 0.01 if epoch < 2 else 0.001, epochs=3)
+    run = fitted_eagerly(schedule=lambda epoch: 0.01 if epoch < 2 else 0.001, epochs=3)
     assert run.learning_rate == 0.01
     assert run.history.metrics["learning_rate"] == pytest.approx([0.01, 0.01, 0.001])
     rates = [measured["learning_rate"] for _, measured in run.observer.batches]
@@ -165,7 +173,7 @@ def test_a_schedule_sets_each_epochs_rate_and_is_recorded(fitted, one_step_a_cal
 
 @pytest.mark.exhaustive
 @pytest.mark.gate
-def test_a_rate_of_zero_trains_nothing(fitted):
+def test_a_rate_of_zero_trains_nothing(fitted_eagerly):
     """The recorded rate is the one that is used."""
     untouched = []
 
@@ -174,7 +182,7 @@ def test_a_rate_of_zero_trains_nothing(fitted):
         untouched.extend(np.asarray(weight).tobytes() for weight in made.get_weights())
         return made
 
-    assert fitted(schedule=lambda epoch: 0.0, model=model, epochs=1).weights == untouched
+    assert fitted_eagerly(schedule=lambda epoch: 0.0, model=model, epochs=1).weights == untouched
 
 
 @pytest.mark.exhaustive(keep=1)
@@ -188,7 +196,7 @@ def test_a_schedule_with_other_arguments_is_the_plugins_fault(training, schedule
     assert "lambda epoch: 0.001" in caught.value.remedy
 
 
-def test_a_keras_schedule_passes_through(fitted, keras, training):
+def test_a_keras_schedule_passes_through(fitted_eagerly, keras, training):
     """It counts steps itself; the rate at each epoch's end is recorded."""
     schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.5, staircase=True)
     trainer = training.KerasTrainer(RunConfig())
@@ -198,7 +206,7 @@ def test_a_keras_schedule_passes_through(fitted, keras, training):
     def model(keras):
         return small(keras, optimizer=keras.optimizers.SGD(schedule))
 
-    run = fitted(schedule=schedule, model=model)
+    run = fitted_eagerly(schedule=schedule, model=model)
     assert run.history.metrics["learning_rate"] == pytest.approx([0.005, 0.0025])
 
 
@@ -219,23 +227,25 @@ def test_an_invalid_learning_rate_is_an_error_of_the_plugin(training, rate):
 
 
 @pytest.mark.gate
-def test_a_rate_that_goes_wrong_later_stops_the_run(fitted):
+def test_a_rate_that_goes_wrong_later_stops_the_run(fitted_eagerly):
     """The epoch is named."""
     with pytest.raises(PluginError, match="epoch 1"):
-        fitted(schedule=lambda epoch: 0.1 if epoch == 0 else float("nan"))
+        fitted_eagerly(schedule=lambda epoch: 0.1 if epoch == 0 else float("nan"))
 
 
 @pytest.mark.gate
-def test_a_plugins_callbacks_can_stop_training(fitted, keras):
+def test_a_plugins_callbacks_can_stop_training(fitted_eagerly, keras):
     """Early stopping shortens the history."""
     stopping = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=1e9)
-    run = fitted(callbacks=[stopping], epochs=5)
+    run = fitted_eagerly(callbacks=[stopping], epochs=5)
     assert run.history.epochs == 2
     assert len(run.history.metrics["loss"]) == 2
 
 
 @pytest.mark.gate
-def test_a_loss_that_is_nan_stops_the_run_and_names_epoch_and_batch(fitted, tf, one_step_a_call):
+def test_a_loss_that_is_nan_stops_the_run_and_names_epoch_and_batch(
+    fitted_eagerly, tf, one_step_a_call
+):
     """At the batch where it happens."""
 
     def poison(inputs, batch):
@@ -244,7 +254,7 @@ def test_a_loss_that_is_nan_stops_the_run_and_names_epoch_and_batch(fitted, tf, 
 
     observer = Recorder()
     with pytest.raises(TrainingError) as caught:
-        fitted(augmentation=poison, epochs=3, observer=observer)
+        fitted_eagerly(augmentation=poison, epochs=3, observer=observer)
     reached = len(observer.batches) - 5 + 1
     assert caught.value.exit_status == 5
     assert f"loss is nan in epoch 2, batch {reached}." in caught.value.what
@@ -254,22 +264,22 @@ def test_a_loss_that_is_nan_stops_the_run_and_names_epoch_and_batch(fitted, tf, 
 
 @pytest.mark.exhaustive
 @pytest.mark.gate
-def test_a_loss_that_becomes_infinite_stops_the_run(fitted, tf):
+def test_a_loss_that_becomes_infinite_stops_the_run(fitted_eagerly, tf):
     """Infinity is no better than NaN."""
 
     def model(keras):
         return small(keras, outputs=1, loss="mse", metrics=(), optimizer=keras.optimizers.SGD(1e30))
 
     with pytest.raises(TrainingError, match=r"loss is (inf|nan) in epoch"):
-        fitted(model=model, epochs=5)
+        fitted_eagerly(model=model, epochs=5)
 
 
 @pytest.mark.gate
-def test_a_validation_loss_that_is_nan_stops_the_run(fitted):
+def test_a_validation_loss_that_is_nan_stops_the_run(fitted_eagerly):
     """What is watched must be finite too."""
     lost = ArraySplit(np.full((3, 2), np.nan, "float32"), np.arange(3))
     with pytest.raises(TrainingError, match="val_loss is nan in epoch 1"):
-        fitted(data=DataSplits(DATA.train, DATA.test, lost, NAMES))
+        fitted_eagerly(data=DataSplits(DATA.train, DATA.test, lost, NAMES))
 
 
 class Stopping(Recorder):
@@ -286,19 +296,19 @@ class Stopping(Recorder):
 
 
 @pytest.mark.gate
-def test_a_stop_request_ends_training_after_the_batch(fitted, one_step_a_call):
+def test_a_stop_request_ends_training_after_the_batch(fitted_eagerly, one_step_a_call):
     """The batch is finished, the next one is not begun."""
     stop = StopRequest()
     observer = Stopping(stop, after=7)
     with pytest.raises(Interrupted) as caught, stop.defer_interrupts():
-        fitted(observer=observer, stop=stop, epochs=3)
+        fitted_eagerly(observer=observer, stop=stop, epochs=3)
     assert caught.value.exit_status == 143
     assert len(observer.batches) == 7
     assert len(observer.epochs) == 1
 
 
 @pytest.mark.gate
-def test_a_stop_request_ends_validation(fitted, keras):
+def test_a_stop_request_ends_validation(fitted_eagerly, keras):
     """A large validation split does not delay Ctrl-C."""
     stop = StopRequest()
 
@@ -308,13 +318,15 @@ def test_a_stop_request_ends_validation(fitted, keras):
 
     observer = Recorder()
     with pytest.raises(Interrupted), stop.defer_interrupts():
-        fitted(observer=observer, stop=stop, callbacks=[Signal()])
+        fitted_eagerly(observer=observer, stop=stop, callbacks=[Signal()])
     assert observer.epochs == []
 
 
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize(("batch_size", "suggested"), [(5, 2), (1, 1)])
-def test_running_out_of_memory_suggests_a_smaller_batch(fitted, keras, tf, batch_size, suggested):
+def test_running_out_of_memory_suggests_a_smaller_batch(
+    fitted_eagerly, keras, tf, batch_size, suggested
+):
     """Exit status 5 with an option to type."""
 
     class Full(keras.callbacks.Callback):
@@ -322,7 +334,7 @@ def test_running_out_of_memory_suggests_a_smaller_batch(fitted, keras, tf, batch
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     with pytest.raises(TrainingError) as caught:
-        fitted(callbacks=[Full()], batch_size=batch_size)
+        fitted_eagerly(callbacks=[Full()], batch_size=batch_size)
     assert caught.value.exit_status == 5
     assert f"batch size of {batch_size}" in caught.value.what
     assert f"-p batch_size={suggested}" in str(caught.value)
@@ -785,3 +797,31 @@ def test_a_run_with_keras_becomes_a_version_that_loads(training, tmp_path, broke
     assert training.load_model(file).input_shape == (None, 2)
     assert set(version.metrics) == {"test_loss", "test_accuracy"}
     assert store.manifest(version)["environment"]["keras"]
+
+
+def test_the_digest_of_weights_makes_no_copy_of_them(keras):
+    """A table of embeddings can have gigabytes. Every dtype counts by its bytes, in C order."""
+    import hashlib
+    import tracemalloc
+    from types import SimpleNamespace
+
+    from registry_core.training.trainer import KerasTrainer
+
+    arrays = [
+        np.zeros((1000, 2000), "float32"),
+        np.arange(12).reshape(3, 4).T,
+        np.float32(3),
+        np.zeros((0, 3), "bool"),
+        keras.ops.convert_to_tensor([1.5, 2.5], "bfloat16"),
+    ]
+    model = SimpleNamespace(weights=[SimpleNamespace(value=array) for array in arrays])
+    expected = hashlib.sha256()
+    for array in map(np.asarray, arrays):
+        expected.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    trainer = KerasTrainer.__new__(KerasTrainer)
+    tracemalloc.start()
+    try:
+        assert trainer.digest(model) == f"sha256:{expected.hexdigest()}"
+        assert tracemalloc.get_traced_memory()[1] < arrays[0].nbytes / 2
+    finally:
+        tracemalloc.stop()
