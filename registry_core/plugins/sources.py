@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from registry_core.dataclass import dataclass
 from registry_core.errors import one_line
-from registry_core.plugins.installed import Entry, entries
+from registry_core.plugins.installed import Entry, entries, modules
 from registry_core.process.guard import warn
 from registry_core.process.requirements import is_installed
 from registry_core.settings import Settings
@@ -188,19 +188,26 @@ _damaged: set[str] = set()
 
 
 @functools.cache
-def owners() -> Mapping[str, list[str]]:
-    """Top-level package -> distributions. Reads the names of all installed files: 70 ms."""
+def _packages() -> tuple[Mapping[str, list[str]], Mapping[str, str]]:
+    """Top-level package -> distributions, and distribution -> version where it is known already."""
+    if (found := modules()) is not None:
+        return found
     import importlib.metadata
 
     try:
-        return importlib.metadata.packages_distributions()
+        return importlib.metadata.packages_distributions(), {}
     except Exception:  # a damaged one, which has a warning
-        found = defaultdict(list)
+        owners = defaultdict(list)
         for distribution in importlib.metadata.distributions():
             with suppress(Exception):
                 for top in (distribution.read_text("top_level.txt") or "").split():
-                    found[top].append(distribution.name)
-        return found
+                    owners[top].append(distribution.name)
+        return owners, {}
+
+
+def owners() -> Mapping[str, list[str]]:
+    """Top-level package -> distributions."""
+    return _packages()[0]
 
 
 def distribution_of(module: str) -> str | None:
@@ -211,7 +218,9 @@ def distribution_of(module: str) -> str | None:
 
 @functools.cache
 def version_of(distribution: str) -> str:
-    """The version of an installed distribution. Parses its METADATA, README included: 2 ms."""
+    """The version of an installed distribution."""
+    if known := _packages()[1].get(distribution):
+        return known
     import importlib.metadata
 
     return importlib.metadata.version(distribution)

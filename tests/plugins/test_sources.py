@@ -11,7 +11,7 @@ from fakes import COUNTING_EXTENSION, TABLE_PLUGIN, write_plugin, write_settings
 
 import mlreg
 from registry_core.errors import PluginError
-from registry_core.plugins.installed import entries
+from registry_core.plugins.installed import entries, modules
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.process.guard import warnings_to
 from registry_core.settings import Settings, read_settings
@@ -130,6 +130,16 @@ def test_entry_points_are_those_that_importlib_finds(tmp_path, monkeypatch):
     assert set(found) == as_importlib_finds("mlreg.plugins")
     assert ("rose", "flowers.rose", "My.Flowers 1.0") in found
     assert not {"second", "hidden", "no"} & {name for name, _, _ in found}
+
+
+def test_modules_are_those_of_the_packages_that_importlib_finds():
+    found, versions = modules()
+    theirs = importlib.metadata.packages_distributions()
+    assert {"mlreg", "numpy", "rich"} <= found.keys()
+    named = {top: {*owners} for top, owners in found.items() if top.isidentifier()}
+    assert named == {top: {*owners} for top, owners in theirs.items() if top.isidentifier()}
+    assert versions["numpy"] == importlib.metadata.version("numpy")
+    assert all(versions[name] == importlib.metadata.version(name) for name in found["mlreg"])
 
 
 def test_packages_in_an_archive_are_left_to_importlib(tmp_path, monkeypatch):
