@@ -141,6 +141,14 @@ def start_child(action: Callable[[], object]) -> int:
         os._exit(status)
 
 
+def first_word(reading: int, writing: int) -> bytes:
+    """What a child says first through a pipe; one that dies without a word fails the test."""
+    os.close(writing)
+    said = os.read(reading, 100)
+    assert said, "the child died before it had said anything"
+    return said
+
+
 def wait_for(process: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from cli_helpers import EXAMPLE, assert_error, fill, in_turn, keras_mlreg, stop
 from fakes import TABLE_PLUGIN, write_plugin, write_settings
-from store_helpers import blobs, referenced, start_child, wait_for
+from store_helpers import blobs, first_word, referenced, start_child, wait_for
 
 from registry_core.refs import Ref
 from registry_core.store import Store
@@ -57,7 +57,7 @@ def test_runs_are_shown_with_their_state_and_what_each_can_still_do(project):
 
     child = start_child(live)
     try:
-        running = os.read(told, 100).decode()
+        running = first_word(told, tell).decode()
         shown, as_json, quiet, refused = lines_of(
             project, "runs", "runs --json", "runs -q", f"resume {running}"
         )

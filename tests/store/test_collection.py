@@ -14,6 +14,7 @@ from store_helpers import (
     assert_whole,
     blob,
     blobs,
+    first_word,
     in_child,
     kill,
     publish,
@@ -91,7 +92,7 @@ def paused(
         return ended[0]
 
     finish.child = child
-    os.read(told, 1)
+    first_word(told, tell)
     try:
         yield finish
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from store_backends import BACKENDS, EACH_BACKEND
-from store_helpers import assert_whole, in_child, publish, start_child, wait_for
+from store_helpers import assert_whole, first_word, in_child, publish, start_child, wait_for
 
 from registry_core.errors import BusyError
 from registry_core.refs import parse_ref
@@ -104,12 +104,11 @@ def holder(store):
         time.sleep(60)
 
     process = start_child(hold)
-    os.read(reading, 1)
+    first_word(reading, writing)
     yield process
     os.kill(process, signal.SIGKILL)
     wait_for(process)
     os.close(reading)
-    os.close(writing)
 
 
 def test_a_lock_held_too_long_is_named_with_its_holder(store, holder):

@@ -9,7 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store_helpers import blobs, in_child, kill, publish, record, referenced, start_child, wait_for
+from store_helpers import (
+    blobs,
+    first_word,
+    in_child,
+    kill,
+    publish,
+    record,
+    referenced,
+    start_child,
+    wait_for,
+)
 from team_servers import postgresql
 
 from registry_core.errors import StorageError
@@ -73,8 +83,8 @@ def uploaded(team: Team, name: str, content: bytes, lease_seconds: float = 900) 
 
         put = store._blobs.put
 
-        def put_and_stop(digest, source):
-            put(digest, source)
+        def put_and_stop(*arguments):
+            put(*arguments)
             os.write(writing, b"x")
             time.sleep(60)
 
@@ -82,7 +92,7 @@ def uploaded(team: Team, name: str, content: bytes, lease_seconds: float = 900) 
         store.publish(run, record(), {"model.keras": file}, lambda paths: None)
 
     process = start_child(upload)
-    os.read(reading, 1)
+    first_word(reading, writing)
     return process
 
 
@@ -184,8 +194,8 @@ def test_a_version_whose_objects_were_deleted_meanwhile_is_not_registered(team, 
     file.write_bytes(b"second")
     put = store._blobs.put
 
-    def put_and_sleep(digest, source):
-        put(digest, source)
+    def put_and_sleep(*arguments):
+        put(*arguments)
         run._stop_renewing()
         time.sleep(0.3)
         collect(other)

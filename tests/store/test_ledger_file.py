@@ -10,7 +10,7 @@ import signal
 import time
 
 import pytest
-from store_helpers import in_child, kill, publish, start_child, wait_for
+from store_helpers import first_word, in_child, kill, publish, start_child, wait_for
 
 from registry_core.errors import BusyError, DamagedIndexError, IntegrityError
 from registry_core.refs import parse_ref
@@ -289,7 +289,7 @@ def test_a_process_that_stopped_while_it_holds_the_file_is_named(store):
             time.sleep(60)
 
     child = start_child(hold)
-    os.read(reader, 1)
+    first_word(reader, writer)
     hurried = Store(store.folder, busy_seconds=0.2)
     with pytest.raises(BusyError, match=f"process {child}"):
         publish(hurried)

@@ -20,7 +20,16 @@ from pathlib import Path
 
 import pytest
 from registry_model import is_whole, whole_rows
-from store_helpers import break_at, in_child, kill, publish, start_child, steps, wait_for
+from store_helpers import (
+    break_at,
+    first_word,
+    in_child,
+    kill,
+    publish,
+    start_child,
+    steps,
+    wait_for,
+)
 
 from registry_core.errors import BusyError, IntegrityError
 from registry_core.refs import parse_ref
@@ -299,13 +308,12 @@ def stopped_holder(tmp_path):
         time.sleep(120)
 
     process = start_child(hold)
-    os.read(reading, 1)
+    first_word(reading, writing)
     os.kill(process, signal.SIGSTOP)
     yield store, process
     os.kill(process, signal.SIGKILL)
     wait_for(process)
     os.close(reading)
-    os.close(writing)
 
 
 @pytest.mark.gate

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from registry_model import Losses, Story, whole_rows
-from store_helpers import blob, publish, start_child, wait_for
+from store_helpers import blob, first_word, publish, start_child, wait_for
 
 from registry_core.cli import run_command
 from registry_core.errors import (
@@ -373,7 +373,7 @@ def _held_by_another(index: Path) -> Callable[[], None]:
         time.sleep(60)
 
     process = start_child(hold)
-    os.read(told, 1)
+    first_word(told, tell)
 
     def let_go() -> None:
         os.kill(process, signal.SIGKILL)

@@ -9,6 +9,7 @@ import time
 import pytest
 from store_helpers import (
     assert_whole,
+    first_word,
     in_child,
     kill,
     leftovers,
@@ -63,7 +64,7 @@ def held_by_another(store, made):
             os.read(wait, 1)
 
     child = start_child(live)
-    return child, let_go, os.read(told, 100).decode()
+    return child, let_go, first_word(told, tell).decode()
 
 
 # --- what stays ----------------------------------------------------------------------------------
