@@ -44,10 +44,7 @@ with _native_logs_only_on_failure(), while_importing():
     from registry_core.training.model_files import check_saved, load_model, save_model
     from registry_core.training.pipeline import first_inputs, spread_inputs
     from registry_core.training.quantized import evaluate_exported
-    from registry_core.training.threads import wait_without_spinning
     from registry_core.training.trainer import KerasTrainer
-
-    wait_without_spinning()
 
 collect_as_before()
 
