@@ -8,20 +8,16 @@ wall time that a run takes beyond its own stages, where one run goes on at a tim
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import os
+import re
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
-from benchmarks.measure import Cost, alternate, command_cost, own_cpu_seconds, report, side
-
-_PR_SET_CHILD_SUBREAPER = 36
-_SECONDS_TO_END = 30.0
+from benchmarks.measure import Cost, alternate, command_cost, report, side
+from benchmarks.process_tree import run_tree
 
 _ALONE = "one after another, one core"
 _ALONE_ON_RAY = "the same on ray"
@@ -38,8 +34,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--data-dir", help="as for mlreg run; default: the cache")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
-    # what a command leaves to end by itself, as Ray does, becomes a child of this process
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as folder:
         mlreg = [sys.executable, "-m", "registry_core", "--registry", folder]
         words = [*mlreg, "run", options.plugin, "--preset", options.preset]
@@ -58,11 +52,14 @@ def main(arguments: list[str]) -> None:
         }
 
         def cost(name: str) -> Cost:
-            before = own_cpu_seconds()
-            done = command_cost([*words, *places[name]])
-            _wait_for_orphans()
-            made[name] = done.report.split()
-            return Cost(done.wall_seconds, own_cpu_seconds() - before)
+            log = Path(folder, "log")
+            log.unlink(missing_ok=True)
+            done, status = run_tree([*words, *places[name]], {}, Path.cwd(), log)
+            said = log.read_text()
+            if status:
+                raise SystemExit(f"{name} ended with {status}:\n{said}")
+            made[name] = re.findall(r"^\S+@\d+$", said, re.MULTILINE)
+            return done
 
         sides: dict[str, Callable[[], Cost]] = {name: partial(cost, name) for name in places}
         costs = alternate(sides, options.rounds)
@@ -84,15 +81,6 @@ def main(arguments: list[str]) -> None:
 def _record(mlreg: list[str], ref: str) -> dict[str, object]:
     shown = json.loads(command_cost([*mlreg, "show", ref, "--json"]).report)
     return {"seconds": shown["version"]["seconds"], "weights": shown["manifest"]["weights"]}
-
-
-def _wait_for_orphans() -> None:
-    """Wait for what outlives its command for a moment, so that its CPU seconds are counted."""
-    until = time.monotonic() + _SECONDS_TO_END
-    with suppress(ChildProcessError):
-        while time.monotonic() < until:
-            if os.waitpid(-1, os.WNOHANG) == (0, 0):
-                time.sleep(0.1)
 
 
 if __name__ == "__main__":
