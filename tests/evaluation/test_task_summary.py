@@ -344,4 +344,4 @@ def test_ten_thousand_examples_are_summarized_at_once():
     most_confused(results, names)
     calibration(results)
     metric_interval(results)
-    assert time.process_time() - began < 0.2
+    assert time.process_time() - began < 0.5

@@ -127,12 +127,12 @@ def test_what_another_machine_uploads_is_spared(team, no_grace):
 
 def test_what_a_machine_that_vanished_uploaded_is_deleted_once_its_lease_expired(team, no_grace):
     """Its own sweep never comes, and nobody else reads its folder."""
-    uploader = uploaded(team, "second", b"second", lease_seconds=2)
+    uploader = uploaded(team, "second", b"second", lease_seconds=5)
     end(uploader)
     other = team.machine("first")
     collect(other)
     assert blobs(other) != referenced(other), "its lease lasts"
-    time.sleep(2.1)
+    time.sleep(5.1)
     collect(other)
     publish(other, content=b"next")
     assert blobs(other) == referenced(other)
@@ -142,9 +142,9 @@ def test_what_a_machine_that_vanished_uploaded_is_deleted_once_its_lease_expired
 
 def test_a_lease_is_extended_for_as_long_as_its_process_lives(team, no_grace):
     """An upload of hours says nothing in between."""
-    uploader = uploaded(team, "second", b"second", lease_seconds=0.6)
+    uploader = uploaded(team, "second", b"second", lease_seconds=3)
     try:
-        time.sleep(1.5)
+        time.sleep(4.5)
         other = team.machine("first")
         collect(other)
         assert len(blobs(other) - referenced(other)) == 1
