@@ -250,10 +250,13 @@ def parallel(record: Record) -> Iterator[Line]:
     for row in others:
         cpu = (row["cpu_seconds"], first["cpu_seconds"])
         wall = (row["wall_seconds"], first["wall_seconds"])
+        overhead = row.get("overhead_a_run_seconds")
         yield Line(
             SEVERAL,
             f"{record.content['seeds']} seeds of `{record.content['preset']}`: {row['side']}",
-            f"{cpu[0]} CPU s; {wall[0]} s" + ("" if row["same_weights"] else "; other weights"),
+            f"{cpu[0]} CPU s; {wall[0]} s"
+            + ("" if overhead is None else f", {overhead} s a run beside its own stages")
+            + ("" if row["same_weights"] else "; other weights"),
             f"{cpu[1]} CPU s; {wall[1]} s",
             first["side"],
             compared(cpu, wall),
