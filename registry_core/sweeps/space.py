@@ -120,10 +120,11 @@ def _range(config: RunConfig, key: str, text: str, found: re.Match[str]) -> dict
                 "List the values to try instead, with commas between them: a,b,c.",
             )
     if not low < high:
+        turned = f"-p {key}={high_text}..{low_text}" + (f":{scale}" if scale else "")
         raise UsageError(
             f"{key}={text} has no values: {low_text} is not below {high_text}.",
             "A range is written from its low to its high end.",
-            f"-p {key}={high_text}..{low_text}" if low > high else "",
+            turned if low > high else "",
         )
     if scale == "log" and low <= 0:
         raise UsageError(

@@ -78,6 +78,7 @@ def test_a_value_that_stays_is_no_search(key, text):
         ("units", "1..8.5", "units is a whole number", ""),
         ("units", "8,9000", "units is at most 512", ""),
         ("units", "8..4", "8 is not below 4", "-p units=4..8"),
+        ("units", "8..4:log", "8 is not below 4", "-p units=4..8:log"),
         ("units", "4..4", "4 is not below 4", ""),
         ("units", "1..8:square", "'square' is no scale", "-p units=1..8:log"),
         ("learning_rate", "1e-4..x", "is not a range", "-p learning_rate=0.001..0.1:log"),
