@@ -6,6 +6,7 @@ import gc
 import importlib.metadata
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -74,13 +75,20 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed for what is drawn, which the other processes of a run inherit."""
-    os.environ.setdefault("MLREG_POINTS_SEED", str(random.randrange(10**6)))
+    """Choose what the other processes of a run inherit."""
+    os.environ.setdefault("MLREG_POINTS_SEED", str(random.randrange(10**6)))  # for what is drawn
+    if not hasattr(config, "workerinput"):
+        os.environ["MLREG_FORKS"] = tempfile.mkdtemp(prefix="mlreg-forks-")  # see cli_helpers.py
     _keep_files_in_memory()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for a job
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.option.loadscopereorder = False  # of xdist: the order below is better than its own
     config.stash[_LEFT_OUT] = Counter()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["MLREG_FORKS"])
 
 
 def _keep_files_in_memory() -> None:
