@@ -188,6 +188,9 @@ class LocalWorkspace(Workspace):
         if not manifest:
             self._sync_parents()
 
+    def expect_uploads(self) -> None:
+        """Nothing to do: no other machine puts objects into a folder."""
+
     def committed(self) -> None:
         """Delete the record and the intent: the version is registered, nothing is to resume.
 
