@@ -209,8 +209,8 @@ class Publishing:
         try:
             with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED) as index:
                 index.require(action)
-                self._blobs.prepare()
                 self._access.runs.prepare()
+                self._blobs.prepare()
                 run = folder()
         except BaseException:
             if run is not None:
