@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
-from cifar_plugin.config import CifarConfig
+from cifar_plugin.config import IMAGE_SHAPE, CifarConfig
+
+# a convolution without padding, then three poolings by 2, leave 1 pixel
+LEAST_PIXELS = 9
 
 
 class AirbenchConfig(CifarConfig):
@@ -31,6 +42,10 @@ class AirbenchConfig(CifarConfig):
             reflected.
         whitening_images: number of training images from which the first layer is computed.
         whitening_bias_epochs: for how many epochs the first layer's bias is trained.
+        small_epochs: how many of the first epochs train on smaller images, which takes fewer
+            operations; from 0 to `epochs`. Later epochs, validation and test have whole images.
+        small_pixels: height and width of the smaller images, whose pixels are means over areas of
+            the whole image; from 9 to 32.
         test_views: whether predictions are means over six views of an image: itself and two
             translations by one pixel, each also flipped.
     """
@@ -48,7 +63,17 @@ class AirbenchConfig(CifarConfig):
     translate_pixels: int = Field(default=2, ge=0, le=16)
     whitening_images: PositiveInt = 5000
     whitening_bias_epochs: PositiveInt = 3
+    small_epochs: NonNegativeInt = 0
+    small_pixels: int = Field(default=24, ge=LEAST_PIXELS, le=IMAGE_SHAPE[0])
     test_views: bool = True
+
+    @model_validator(mode="after")
+    def _small_epochs_fit(self) -> Self:
+        if self.small_epochs > self.epochs:
+            raise ValueError(
+                f"small_epochs is {self.small_epochs}; it must be at most epochs, {self.epochs}"
+            )
+        return self
 
 
 PRESETS: Mapping[str, AirbenchConfig] = MappingProxyType(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import keras
 
     from cifar_plugin.airbench.config import AirbenchConfig
-    from mlreg import ArraySplit, Augmentation, DataSplits
+    from mlreg import ArraySplit, Augmentation, DataSplits, Phase
 
 
 def augmentation(config: AirbenchConfig, data: DataSplits) -> Augmentation:
@@ -35,7 +35,9 @@ def model(config: AirbenchConfig, data: DataSplits, learning_rate: Any) -> keras
 
     train = cast("ArraySplit", data.train)
     steps_per_epoch = math.ceil(len(train) / config.batch_size)
-    network = training_network(train.inputs.shape[1:], len(data.class_names), config.widths)
+    network = training_network(
+        train.inputs.shape[1:], len(data.class_names), config.widths, config.small_epochs > 0
+    )
     sample = standardized(train.inputs[: config.whitening_images])
     network.get_layer("whitening").kernel.assign(whitening_kernel(sample))
     network.compile(
@@ -55,6 +57,24 @@ def model(config: AirbenchConfig, data: DataSplits, learning_rate: Any) -> keras
         jit_compile=False,  # its layers use XLA themselves where it is faster
     )
     return network
+
+
+def phases(config: AirbenchConfig, model: keras.Model) -> list[Phase] | None:
+    """The epochs on smaller images, then those on whole ones; None if all are whole."""
+    from mlreg import Phase
+
+    if not config.small_epochs:
+        return None
+    small, whole = config.small_pixels, model.input_shape[1]
+    phases = [Phase(f"{small} pixels", config.small_epochs, lambda model: _shrink(model, small))]
+    if rest := config.epochs - config.small_epochs:
+        phases.append(Phase(f"{whole} pixels", rest, lambda model: _shrink(model, None)))
+    return phases
+
+
+def _shrink(model: keras.Model, pixels: int | None) -> None:
+    # the host traces the training step anew in each phase
+    model.get_layer("shrinking").pixels = pixels
 
 
 def inference_model(config: AirbenchConfig, model: keras.Model) -> keras.Model:

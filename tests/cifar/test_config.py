@@ -53,6 +53,8 @@ def test_airbench94_has_its_sources_settings():
         "translate_pixels": 2,
         "whitening_images": 5000,
         "whitening_bias_epochs": 3,
+        "small_epochs": 0,
+        "small_pixels": 24,
         "test_views": True,
         "train_examples": None,
         "validation_examples": 0,
