@@ -238,7 +238,7 @@ def _forks() -> Forks:
 @cache
 def _keras_forks() -> Forks:
     modules = ("registry_core.training", "registry_core.evaluation.figures", "loaded_host")
-    return Forks("keras", *modules)
+    return Forks("keras", *modules, "loaded_run")
 
 
 def start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
