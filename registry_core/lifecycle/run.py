@@ -238,12 +238,13 @@ def register(
     ):
         save_log(folder, observer)
     files = files_below(folder.files, observer)
-    files |= kept_files(folder.path / KEPT_FOLDER, observer)
+    if not made.uploaded:  # otherwise they are of the last checkpoint, and the worker's are newer
+        files |= kept_files(folder.path / KEPT_FOLDER, observer)
     model = folder.model
     interrupts.outcome = f"It was being registered: `mlreg list {model}` says whether it was."
     with interrupts.defer_interrupts():
         version = store.publish(
-            folder, made.record, files, load_check=made.load_check, reason=made.reason
+            folder, made.record, files, made.load_check, made.reason, made.uploaded
         )
         interrupts.outcome = f"{version.ref} was registered before."
     return version

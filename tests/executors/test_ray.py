@@ -26,6 +26,7 @@ from registry_core.refs import Ref
 from registry_core.store import Store
 
 from .test_local import facts, wait_for
+from .test_uploads import TeamProject, alone, assert_whole, results
 
 pytestmark = pytest.mark.processes
 
@@ -72,16 +73,24 @@ def test_a_place_is_read_without_ray(monkeypatch):
 
 
 @pytest.mark.gate
-def test_ray_on_this_machine_gives_the_versions_of_local_ones(project):
-    """A worker that is killed there is taken up too; nothing is left running."""
-    (project.faults / "1").write_text("kill")
+def test_ray_on_this_machine_gives_the_versions_of_local_ones(tmp_path, monkeypatch):
+    """A worker that is killed there is taken up too; nothing is left running.
+
+    The files of one version go from the node to a team's registry, and no content of them through
+    Ray. Those of the other one come to who asked, as its upload is refused.
+    """
+    project, arrived = TeamProject(tmp_path, monkeypatch), results(monkeypatch)
+    (tmp_path / "1").write_text("kill")
+    project.fault.write_text("refused once")
     before = {*_descendants(os.getpid())}  # servers of other tests
     there = run_group(project, on="ray")
-    here = run_group(project)
-    assert [version.ref for version in there] == ["flowers@1", "flowers@2"]
-    assert [facts(project, each) for each in there] == [facts(project, each) for each in here]
-    assert "from its last checkpoint" in project.store.read(there[1], "run.log").decode()
     assert {*_descendants(os.getpid())} <= before
+    assert_whole(project, 2)
+    assert [version.ref for version in there] == ["flowers@1", "flowers@2"]
+    assert "from its last checkpoint" in project.store.read(there[1], "run.log").decode()
+    assert sorted("model.keras" in files for _, files in arrived) == [False, True]
+    assert {} in [files for _, files in arrived]
+    assert [facts(project, each) for each in there] == alone(project, tmp_path / "folder")
 
 
 @pytest.mark.exhaustive
@@ -232,14 +241,18 @@ def test_a_sweep_on_a_cluster_that_is_not_there_begins_nothing(tmp_path):
 
 
 def _descendants(parent):
-    """Living processes that a process started, and what those started."""
+    """Living processes that a process started, and what those started.
+
+    Apart from PostgreSQL's, which starts one for each connection.
+    """
     children = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = status.read_text().rpartition(")")[2].split()
+            name, _, rest = status.read_text().rpartition(")")
         except OSError:
             continue
-        if fields[0] != "Z":
+        fields = rest.split()
+        if fields[0] != "Z" and not name.endswith("(postgres"):
             children.setdefault(int(fields[1]), []).append(int(status.parent.name))
     for child in children.get(parent, []):
         yield child

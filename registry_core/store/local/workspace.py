@@ -207,6 +207,9 @@ class LocalWorkspace(Workspace):
                 os.fsync(folder)
         self._sync_name()
 
+    def expect_uploads(self) -> None:
+        """Nothing to do: no other machine puts objects into a folder."""
+
     def committed(self) -> None:
         """Delete the record and the intent: the version is registered, nothing is to resume.
 
