@@ -24,7 +24,7 @@ from registry_core.formatting import counted, registration
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.publishing import MadeVersion, notify
 from registry_core.lifecycle.reproduce import EphemeralWorkspace, Retrained
-from registry_core.lifecycle.run import register
+from registry_core.lifecycle.run import ledger_reason, register
 from registry_core.lifecycle.seeds import Place
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.records import Version
@@ -169,7 +169,8 @@ class Runs:
             made = MadeVersion(
                 active.result["record"],
                 lambda files: None,
-                uploaded=uploaded_files(active.result),
+                ledger_reason(self._specs[number]),
+                uploaded_files(active.result),
             )
             version = register(made, self._store, self._folders[number], context)
         except BaseException as error:
