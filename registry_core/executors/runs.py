@@ -125,10 +125,10 @@ class Runs:
         if (found := (ended.result or {}).get("not_uploaded")) and found["node"] not in self._told:
             self._told.add(found["node"])
             error = error_from_json(found["error"])
-            there = f" There: {error.command}" if error.command else ""
+            cure = error.command if error.command.startswith("pip ") else error.remedy
             ended.observer.warn(
                 f"{found['node']} cannot upload to the registry, so files are sent to this "
-                f"machine first. {error.what} {error.remedy}{there}"
+                f"machine first. {error.what} On {found['node']}: {cure}"
             )
 
     def _unobserve(self, number: int) -> None:
