@@ -290,5 +290,25 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         _accuracy("fast", 10),
         _accuracy("baseline", 85),
         _accuracy("airbench94", 135),
+        Benchmark(
+            "ablation-airbench94",
+            "validation accuracy and operations of variants of airbench94",
+            500,
+            ("--seeds", "5"),
+            (
+                "--preset",
+                "fast",
+                "--only",
+                "24px",
+                "--seeds",
+                "1",
+                "--epochs",
+                "1",
+                "--images",
+                "2000",
+            ),
+            (DATA,),
+            "ablation",
+        ),
     )
 }

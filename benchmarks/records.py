@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parent / "results"
 SHARED = "shared"
 
 # What these measure besides times does not depend on the load; their times do.
-_UNTIMED = ("accuracy-", "examples-", "exports", "resume")
+_UNTIMED = ("ablation-", "accuracy-", "examples-", "exports", "resume")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ _HEAD = "| what | mlreg | beside it | mlreg needs | date, n, machine |\n|---|---
 _GROUPS: Mapping[str, str] = {
     training.SPEED: "Training beside another program is compared in pairs, round by round.",
     training.ACCURACY: "On the test images, with the standard deviation over the seeds.",
+    training.VARIANTS: "On 5,000 training images that were held out; the difference is in pairs of "
+    "one seed, with its standard deviation.",
     training.EXAMPLES: "Both sides are trained on the same examples and tested on the same others.",
     training.STOPPED: "Seconds lost: the killed and the resumed run, less a whole one.",
     training.SEVERAL: "",
@@ -48,6 +50,7 @@ LINES: Mapping[str, Callable[[Record], Iterator[Line]]] = {
     "roofline": training.roofline,
     "startup": training.startup,
     "accuracy-": training.accuracy,
+    "ablation-": training.ablation,
     "examples-": training.example,
     "resume": training.resume,
     "streams": training.streams,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Augmentation,
         DataCache,
         DataSplits,
+        Phase,
         Progress,
         Schedule,
     )
@@ -34,6 +35,8 @@ class Recipe(Protocol):
     def schedule(self, config: Any, steps_per_epoch: int) -> Schedule: ...
 
     def model(self, config: Any, data: DataSplits, learning_rate: Any) -> keras.Model: ...
+
+    def phases(self, config: Any, model: keras.Model) -> Sequence[Phase] | None: ...
 
     def inference_model(self, config: Any, model: keras.Model) -> keras.Model | None: ...
 
@@ -80,6 +83,11 @@ def mlreg_scheduler(config: CifarConfig, steps_per_epoch: int) -> Schedule:
 @hookimpl
 def mlreg_model(config: CifarConfig, data: DataSplits, learning_rate: Any) -> keras.Model:
     return _recipe(config).model(config, data, learning_rate)
+
+
+@hookimpl
+def mlreg_phases(config: CifarConfig, model: keras.Model) -> Sequence[Phase] | None:
+    return _recipe(config).phases(config, model)
 
 
 @hookimpl

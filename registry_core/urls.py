@@ -50,6 +50,15 @@ def has_password(url: str) -> bool:
 
 def without_password(url: str) -> str:
     """A URL as it can be shown; of a malformed one nothing is, and none stays none."""
+    return _without_secrets(url, "/=,:@")
+
+
+def address(url: str) -> str:
+    """A URL without its secrets, as a client on another machine can use it."""
+    return _without_secrets(url, "/,:@")
+
+
+def _without_secrets(url: str, readable: str) -> str:
     if not url:
         return ""
     try:
@@ -58,7 +67,7 @@ def without_password(url: str) -> str:
         return "the URL"
     user, at, host = parts.netloc.rpartition("@")
     kept = [(key, value) for key, value in parse_qsl(parts.query) if key not in _SECRETS]
-    query = urlencode(kept, safe="/=,:@")
+    query = urlencode(kept, safe=readable)
     shown = urlunsplit(("", user.partition(":")[0] + at + host, parts.path, query, ""))
     # an address without a host, which PostgreSQL takes for this machine, keeps its slashes
     return f"{parts.scheme}:{shown if shown.startswith('//') else f'//{shown}'}"

@@ -7,14 +7,17 @@ otherwise than a user's. They start from the folder that the test works in.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -155,20 +158,45 @@ def in_turn(
 class Forks:
     """Runs programs in forks of a process that has imported what they need.
 
+    All processes of a test run share it. The one that needs it first starts it, and ends it; one
+    that finds it ended starts it again.
+
     Args:
+        name: of the process, among those of a test run.
         modules: what it imports.
     """
 
-    def __init__(self, *modules: str) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("fork_server.py"), *modules],
+    def __init__(self, name: str, *modules: str) -> None:
+        self._socket = _forks_folder() / name
+        with self._socket.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._group = int(self._connect() or self._start(modules))
+
+    def _start(self, modules: Sequence[str]) -> str:
+        self._socket.unlink(missing_ok=True)
+        program = Path(__file__).with_name("fork_server.py")
+        server = subprocess.Popen(
+            [sys.executable, program, self._socket, *modules],
             env=process_environment({}),
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
             start_new_session=True,
         )
-        atexit.register(self._server.communicate)
+        atexit.register(server.communicate)
+        while not (pid := self._connect()):
+            assert server.poll() is None, "the process whose forks run programs did not start"
+            time.sleep(0.01)
+        return pid
+
+    def _connect(self) -> str:
+        """Connect, and read which process serves this connection; empty where none does."""
+        self._connection = socket.socket(socket.AF_UNIX)
+        try:
+            self._connection.connect(str(self._socket))
+            self._answers = self._connection.makefile()
+            return self._answers.readline()
+        except OSError:
+            self._connection.close()
+            return ""
 
     def run(
         self,
@@ -188,28 +216,29 @@ class Forks:
                 "environment": process_environment(environment),
                 **{name: str(path) for name, path in paths.items()},
             }
-            self._server.stdin.write(json.dumps(request) + "\n")
-            self._server.stdin.flush()
-            if not select.select([self._server.stdout], [], [], 300)[0]:
-                os.killpg(self._server.pid, signal.SIGKILL)
+            self._connection.sendall(json.dumps(request).encode() + b"\n")
+            if not select.select([self._connection], [], [], 300)[0]:
+                os.killpg(self._group, signal.SIGKILL)
                 pytest.fail(f"{' '.join(words)} did not end within 300 s")
-            status = int(self._server.stdout.readline())
+            status = int(self._answers.readline())
             return Done(status, paths["stdout"].read_text(), paths["stderr"].read_text())
 
 
 @cache
+def _forks_folder() -> Path:
+    """Where the processes of a test run meet; a folder of its own for what is no test."""
+    return Path(os.environ.get("MLREG_FORKS") or tempfile.mkdtemp())
+
+
+@cache
 def _forks() -> Forks:
-    return Forks(
-        "h5py",
-        "numpy.random",
-        "fakes",
-        "loaded_host",
-    )
+    return Forks("host", "h5py", "numpy.random", "fakes", "loaded_host")
 
 
 @cache
 def _keras_forks() -> Forks:
-    return Forks("registry_core.training", "registry_core.evaluation.figures", "loaded_host")
+    modules = ("registry_core.training", "registry_core.evaluation.figures", "loaded_host")
+    return Forks("keras", *modules)
 
 
 def start(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:

@@ -6,6 +6,7 @@ import gc
 import importlib.metadata
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -74,13 +75,20 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed for what is drawn, which the other processes of a run inherit."""
-    os.environ.setdefault("MLREG_POINTS_SEED", str(random.randrange(10**6)))
+    """Choose what the other processes of a run inherit."""
+    os.environ.setdefault("MLREG_POINTS_SEED", str(random.randrange(10**6)))  # for what is drawn
+    if not hasattr(config, "workerinput"):
+        os.environ["MLREG_FORKS"] = tempfile.mkdtemp(prefix="mlreg-forks-")  # see cli_helpers.py
     _keep_files_in_memory()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for a job
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.option.loadscopereorder = False  # of xdist: the order below is better than its own
     config.stash[_LEFT_OUT] = Counter()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["MLREG_FORKS"])
 
 
 def _keep_files_in_memory() -> None:
@@ -96,6 +104,29 @@ def _keep_files_in_memory() -> None:
         may_run_programs = not system.f_flag & os.ST_NOEXEC
         if is_roomy and may_run_programs and os.access(memory, os.W_OK):
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Any:
+    """Let every second process collect from the end, so that two rewrite half of the files each.
+
+    What one has rewritten, the other reads. The items are sorted below.
+    """
+    report = yield
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    if number % 2 and isinstance(collector, pytest.Session | pytest.Directory):
+        report.result.reverse()
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Any:
+    """Look for no garbage while thousands of tests are made, which stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,8 +1,10 @@
 """Runs Python programs, each in a fork of this process, which has imported what they need.
 
-The arguments are the modules to import. Each line of stdin is a request, as JSON: `words` as the
-interpreter is given them, `cwd`, `environment`, and the paths of `stdin`, `stdout` and `stderr`.
-The answer is the exit status.
+The arguments are the path of a socket to listen on and the modules to import. A fork of its own, in
+a process group of its own, serves each connection, and says its number first. Each line is then a
+request, as JSON: `words` as the interpreter is given them, `cwd`, `environment`, and the paths of
+`stdin`, `stdout` and `stderr`. The answer is the exit status. This process ends when stdin ends,
+and the others with their connections.
 
 A fork does what a new process does as long as nothing has started a thread here. TensorFlow starts
 its threads when the first operation runs, and none runs here.
@@ -14,7 +16,9 @@ import gc
 import json
 import os
 import runpy
+import select
 import signal
+import socket
 import sys
 import traceback
 import types
@@ -25,16 +29,38 @@ from typing import Any
 from registry_core.model_import import examiner
 
 
-def serve(modules: list[str]) -> None:
-    for module in modules:
-        import_module(module)
-    gc.collect()
-    gc.freeze()  # what is imported stays, and is not copied by the garbage collector of a fork
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            return _become(json.loads(line))  # and end as any program does
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+def serve(path: str, modules: list[str]) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        for module in modules:
+            import_module(module)
+        gc.collect()
+        gc.freeze()  # what is imported stays, and is not copied by the garbage collector of a fork
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks that serve
+        while sys.stdin not in select.select([sys.stdin, listener], [], [])[0]:
+            connection = listener.accept()[0]
+            if not os.fork():
+                listener.close()
+                return _answer(connection)
+            connection.close()
+        Path(path).unlink(missing_ok=True)
+
+
+def _answer(connection: socket.socket) -> None:
+    """Run what a connection asks for, until it ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    with connection, connection.makefile("rw") as requests:
+        print(os.getpid(), file=requests, flush=True)
+        while line := requests.readline():
+            child = os.fork()
+            if not child:
+                break
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            print(status, file=requests, flush=True)
+    if line:
+        _become(json.loads(line))  # and end as any program does
 
 
 def _become(request: dict[str, Any]) -> None:
@@ -97,4 +123,4 @@ class ForkedExaminer:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1:])
+    serve(sys.argv[1], sys.argv[2:])

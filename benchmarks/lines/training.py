@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from benchmarks.lines.line import Line, compared, rows_by
+from benchmarks.lines.line import Line, compared, rows_by, times
+from benchmarks.load import MAX_OTHERS_SHARE
 from benchmarks.records import Record
 
 SPEED = "Training speed"
 ACCURACY = "Accuracy"
+VARIANTS = "Variants of a recipe"
 EXAMPLES = "Example plugins beside scikit-learn"
 STOPPED = "Runs that are killed and resumed"
 SEVERAL = "Several runs at a time"
@@ -164,6 +167,49 @@ def accuracy_of(record: Record) -> str:
     last = record.content["rows"][-1]
     deviation = "" if last["deviation"] is None else f" ± {last['deviation']:.4f}"
     return f"{last['mean']:.4f}{deviation}"
+
+
+def ablation(record: Record) -> Iterator[Line]:
+    """Accuracy and operations, which load does not change; CPU time only from a quiet machine."""
+    rows = rows_by(record.content, "variant")
+    base = rows.get("today")
+    for row in rows.values():
+        is_base = row is base
+        said = ", ".join(f"{key} {_plain(value)}" for key, value in row["changes"].items())
+        ratio = ""
+        if base and not is_base:
+            ratio = f"accuracy {_signed(row['difference'], row['difference_deviation'])}"
+            if row["operations"] and base["operations"]:
+                ratio = f"operations {times(row['operations'], base['operations'])}; {ratio}"
+        yield Line(
+            VARIANTS,
+            f"`{record.content['preset']}` with {said or 'its own settings'}, {row['epochs']} "
+            "epochs",
+            _of_variant(record, row),
+            _of_variant(record, base) if base and not is_base else "",
+            "its own settings" if base and not is_base else "",
+            ratio,
+            row["n"],
+            -row.get("difference", row["validation_accuracy"]),
+        )
+
+
+def _of_variant(record: Record, row: Mapping[str, Any]) -> str:
+    deviation = "" if row["deviation"] is None else f" ± {row['deviation']:.4f}"
+    said = f"{row['validation_accuracy']:.4f}{deviation}"
+    if row["operations"]:
+        said += f"; {row['operations'] / 1e12:,.1f} TFLOP"
+    if record.timed and row["others_share"] <= MAX_OTHERS_SHARE:
+        said += f"; {row['cpu_seconds']:,.0f} CPU s"
+    return said
+
+
+def _plain(value: object) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _signed(difference: float, deviation: float | None) -> str:
+    return f"{difference:+.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
 
 def example(record: Record) -> Iterator[Line]:

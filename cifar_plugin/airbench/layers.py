@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
 
@@ -32,6 +34,31 @@ class ToImagesInside(layers.Layer):  # type: ignore[misc]
 
     def call(self, images: Any) -> Any:
         return tf.transpose(images, [1, 2, 0, 3])
+
+
+@keras.saving.register_keras_serializable(package="cifar_plugin")
+class Shrinking(layers.Layer):  # type: ignore[misc]
+    """Training images (height, width, n, channels) in another size; all others as they are.
+
+    `pixels`, the new height and width, may be changed between two fits. None, or the images' own
+    size, changes nothing.
+    """
+
+    def __init__(self, pixels: int | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.pixels = pixels
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        if not training or self.pixels is None:
+            return images
+        down, across = (area_means(size, self.pixels) for size in images.shape[:2])
+        return _transformed(images, down, across)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "pixels": self.pixels}
 
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
@@ -102,21 +129,20 @@ class Convolution(layers.Layer):  # type: ignore[misc]
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape: Shape) -> None:
-        height, width, _, channels = input_shape
+        channels = input_shape[-1]
         self.kernel = self.add_weight(
             name="kernel",
             shape=(TAPS, TAPS, channels, self.filters),
             initializer=self.kernel_initializer,
         )
-        self._along_height = self._transforms(height)
-        self._along_width = self._transforms(width)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         height, width, examples, _ = input_shape
         return self._outputs(height), self._outputs(width), examples, self.filters
 
     def call(self, images: Any) -> Any:
-        down, across = self._along_height, self._along_width
+        # not those of `build`: in training, images may be smaller
+        down, across = map(self._transforms, images.shape[:2])
         values = _transformed(images, down.input, across.input)
         kernels = _transformed(self.kernel, down.kernel, across.kernel)
         return _transformed(tf.matmul(values, kernels), down.output, across.output)
@@ -210,6 +236,18 @@ class Gelu(layers.Layer):  # type: ignore[misc]
 
     def call(self, values: Any) -> Any:
         return _gelu(values)
+
+
+def area_means(size: int, smaller: int) -> npt.NDArray[np.float32]:
+    """The matrix (smaller, size) that divides `size` pixels into equal parts and takes their means.
+
+    A pixel on the border of two parts counts for each in proportion.
+    """
+    edges = np.arange(smaller + 1)[:, None] * (size / smaller)
+    # how much of each pixel is before each edge
+    before = np.clip(edges - np.arange(size), 0, 1)
+    means: npt.NDArray[np.float32] = (np.diff(before, axis=0) * smaller / size).astype("float32")
+    return means
 
 
 def _transformed(values: Any, down: Any, across: Any) -> Any:

@@ -17,6 +17,7 @@ from cifar_plugin.airbench.layers import (
     Normalization,
     PatchConvolution,
     Pooling,
+    Shrinking,
     ToImagesInside,
 )
 from cifar_plugin.airbench.whitening import PATCH
@@ -32,14 +33,15 @@ Layer = Callable[[Any], Any]
 
 
 def training_network(
-    image_shape: Sequence[int], classes: int, widths: Sequence[int]
+    image_shape: Sequence[int], classes: int, widths: Sequence[int], shrinks: bool = False
 ) -> keras.Model:
     """The network in the layers of this folder, which train faster.
 
     Args:
-        image_shape: (height, width, channels) of raw images; height and width at least 15.
+        image_shape: (height, width, channels) of raw images; height and width at least 9.
         classes: number of classes.
         widths: channels of the three blocks.
+        shrinks: whether it has a layer named `shrinking`, which can train it on smaller images.
 
     Returns:
         A model from (n, height, width, channels), 0 to 255, to logits (n, classes), which are
@@ -48,6 +50,8 @@ def training_network(
     images = keras.Input(tuple(image_shape))
     filters = 2 * PATCH * PATCH * image_shape[-1]
     values = ToImagesInside()(_standardizing()(images))
+    if shrinks:
+        values = Shrinking(name="shrinking")(values)
     values = Gelu()(PatchConvolution(filters, name="whitening")(values))
     for number, width in enumerate(widths, start=1):
         for half in (1, 2):

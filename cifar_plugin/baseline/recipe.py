@@ -34,6 +34,10 @@ def model(config: BaselineConfig, data: DataSplits, learning_rate: float) -> ker
     return build(config, learning_rate, IMAGE_SHAPE, CLASSES)
 
 
+def phases(config: BaselineConfig, model: keras.Model) -> None:
+    """None: all epochs train alike."""
+
+
 def inference_model(config: BaselineConfig, model: keras.Model) -> keras.Model | None:
     """None: the trained model itself is registered."""
     return None

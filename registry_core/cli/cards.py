@@ -10,6 +10,7 @@ import typer
 from registry_core.cli.app import app, completed_by, session
 from registry_core.cli.options import JsonOption, ReferenceArgument
 from registry_core.refs import parse_words
+from registry_core.results import BillOfMaterials, ModelCard
 from registry_core.terminal import output
 
 OutputOption = Annotated[
@@ -46,15 +47,7 @@ def card(
     card.not-for and card.license of a version add what only a person knows.
     """
     made = session.open().card(parse_words(reference))
-    out = None if out == _STDOUT else out
-    if out is not None:
-        _write(made.text, out, overwrite, f"mlreg card {made.version} -o", _MARKDOWN)
-    if as_json:
-        output.print_json({**made.to_json(), "path": None if out is None else str(out)})
-    elif out is None:
-        output.print_text(made.text.rstrip("\n"))
-    else:
-        output.print_text(f"Wrote the card of {made.version} to {out}")
+    _show(made, "card", "mlreg card", _MARKDOWN, out, overwrite, as_json)
 
 
 @app.command(examples=("mlreg bom cifar10@production", "mlreg bom cifar10@3 -o cifar10.cdx.json"))
@@ -70,19 +63,28 @@ def bom(
     libraries and metrics, as CycloneDX 1.6 in JSON.
     """
     made = session.open().bom(parse_words(reference))
+    _show(made, "bill of materials", "mlreg bom", _JSON, out, overwrite, as_json)
+
+
+def _show(
+    made: ModelCard | BillOfMaterials,
+    what: str,
+    command: str,
+    endings: tuple[str, ...],
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write a document to a file, where it appears complete or not at all, or to the terminal."""
     out = None if out == _STDOUT else out
     if out is not None:
-        _write(made.text, out, overwrite, f"mlreg bom {made.version} -o", _JSON)
+        from registry_core.exports.outputs import Output
+
+        again = f"{command} {made.version} -o"
+        Output(out, False, overwrite, again, fallback=out, endings=endings).write_text(made.text)
     if as_json:
         output.print_json({**made.to_json(), "path": None if out is None else str(out)})
     elif out is None:
         output.print_text(made.text.rstrip("\n"))
     else:
-        output.print_text(f"Wrote the bill of materials of {made.version} to {out}")
-
-
-def _write(text: str, path: Path, overwrite: bool, command: str, endings: tuple[str, ...]) -> None:
-    """Write a document; it appears complete or not at all."""
-    from registry_core.exports.outputs import Output
-
-    Output(path, False, overwrite, command, fallback=path, endings=endings).write_text(text)
+        output.print_text(f"Wrote the {what} of {made.version} to {out}")

@@ -76,7 +76,8 @@ class Job:
             of `run_trial` comes back. `reproduce`: what is compared with a record comes back.
         spec: as `RunSpec.to_json` writes it.
         options: plain data: `plugins`, `extensions` and `folder` of plugins.toml, `resources`,
-            `tensorboard`, and of a trial `trial`.
+            `tensorboard`, of a trial `trial`, and of a run into a team's registry `registry`: where
+            its worker uploads the version's files.
         attempt: from 1; what an earlier one sends does not count any more.
     """
 
@@ -99,7 +100,8 @@ class Event:
         attempt: which one.
         kind: `observed`: a call of an Observer, with `call` and `args`. `began`: the record that
             `begin` got, as `record`. `checkpoint`: its file, and what the callbacks wrote.
-            `finished`: the result, with the version's files. `failed`: the error. `stopped`: as
+            `finished`: the result, with the version's files, or with `uploaded`: path, size and
+            digest of each. `failed`: the error. `stopped`: as
             it was asked to. `lost`: `why` the worker is gone.
         data: of the event; JSON.
         files: path -> a file on this machine, to be copied before the next event is asked for.

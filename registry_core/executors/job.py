@@ -14,11 +14,17 @@ from registry_core.config import RunConfig
 from registry_core.errors import MlregError, PluginError
 from registry_core.evaluation.per_example_results import OUTCOMES_FILE
 from registry_core.executors.interface import CHECKPOINT, PARENT_FOLDER, Job
-from registry_core.executors.messages import Send, SendingObserver, digests_of, files_in
+from registry_core.executors.messages import (
+    Send,
+    SendingObserver,
+    digests_of,
+    error_to_json,
+    files_in,
+)
 from registry_core.lifecycle.backend import TrainingBackend
 from registry_core.lifecycle.context import RunContext, draw_standard_figures
 from registry_core.lifecycle.parents import parents_below
-from registry_core.lifecycle.publishing import files_below, kept_files
+from registry_core.lifecycle.publishing import MadeVersion, files_below, kept_files
 from registry_core.lifecycle.record import Artifacts
 from registry_core.lifecycle.reproduce import retrained
 from registry_core.lifecycle.run import execute, make_version
@@ -29,6 +35,8 @@ from registry_core.process.interrupts import StopRequest
 from registry_core.process.variables import prepared_environment
 from registry_core.records import KEPT_FOLDER, MODEL_FILE
 from registry_core.settings import SETTINGS_FILE, Settings, current_folder
+from registry_core.store import stage, translate_storage_errors
+from registry_core.store.uploads import upload
 
 # What the host writes in a run's folder; everything else there is of the plugins' callbacks.
 HOSTS_OWN = frozenset({CHECKPOINT, f"{CHECKPOINT}.new", "files", "untrained.keras", PARENT_FOLDER})
@@ -155,10 +163,37 @@ def run_job(
             _send_retrained(artifacts, workspace, send)
             return
         made = make_version(artifacts, workspace, folder, context)
-        made.load_check({MODEL_FILE: workspace.files / MODEL_FILE})
         files = files_below(workspace.files, observer)
         files |= kept_files(workspace.path / KEPT_FOLDER, observer)
-        send("finished", {"record": made.record, "digests": digests_of(files)}, files)
+        _send_version(job, made, files, workspace, send)
+
+
+def _send_version(
+    job: Job,
+    made: MadeVersion,
+    files: Mapping[str, Path],
+    workspace: WorkerWorkspace,
+    send: Send,
+) -> None:
+    """Send a version; its files go to the registry directly if the job names a team's."""
+    result: dict[str, Any] = {"record": made.record}
+    registry = job.options.get("registry")
+    if registry is None:
+        made.load_check({MODEL_FILE: workspace.files / MODEL_FILE})
+        send("finished", {**result, "digests": digests_of(files)}, files)
+        return
+    with translate_storage_errors(workspace.path, "copying the files of the version"):
+        staged = stage(files, workspace.path)
+    copies = {file.record.path: file.path for file in staged}
+    made.load_check(copies)
+    try:
+        upload(job.id, staged, workspace.path, **registry)
+    except MlregError as error:
+        result["not_uploaded"] = {"node": platform.node(), "error": error_to_json(error)}
+        result["digests"] = {file.record.path: file.record.sha256 for file in staged}
+        send("finished", result, copies)
+    else:
+        send("finished", {**result, "uploaded": [vars(file.record) for file in staged]}, {})
 
 
 def _trial(

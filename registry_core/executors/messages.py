@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping, Set
@@ -12,6 +13,8 @@ from typing import Any
 
 from registry_core import errors
 from registry_core.errors import MlregError
+from registry_core.records import FileRecord
+from registry_core.store.staging import check_path
 from registry_core.types import Observer
 
 # kind, data, files
@@ -129,6 +132,26 @@ def error_from_json(data: Mapping[str, Any]) -> MlregError:
 
 
 # --- files ---------------------------------------------------------------------------------------
+
+
+def uploaded_files(data: Mapping[str, Any]) -> list[FileRecord]:
+    """The files that a worker says it has uploaded, from a result; empty if it sent them.
+
+    Raises:
+        IntegrityError: no worker of ours sends this.
+    """
+    try:
+        found = [FileRecord(**each) for each in data.get("uploaded", ())]
+        for file in found:
+            check_path(file.path)
+            if not (type(file.size) is int and re.fullmatch("[0-9a-f]{64}", file.sha256)):
+                raise ValueError(f"{file.path} has {file.size} bytes and sha256 {file.sha256}")
+    except (TypeError, ValueError, errors.PluginError) as error:
+        raise errors.IntegrityError(
+            f"A worker sent a list of files that cannot be read: {errors.one_line(error)}",
+            "Nothing was registered. Look for who can reach the cluster besides you.",
+        ) from error
+    return found
 
 
 def check_name(path: str, reserved: Set[str] = frozenset()) -> str:

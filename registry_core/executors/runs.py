@@ -19,11 +19,12 @@ from registry_core.executors.choose import make_executor, resources_for
 from registry_core.executors.dispatch import Active, Dispatch
 from registry_core.executors.interface import CHECKPOINT, Placement, Resources
 from registry_core.executors.job import options_from
+from registry_core.executors.messages import error_from_json, uploaded_files
 from registry_core.formatting import counted, registration
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.publishing import MadeVersion, notify
 from registry_core.lifecycle.reproduce import EphemeralWorkspace, Retrained
-from registry_core.lifecycle.run import register
+from registry_core.lifecycle.run import ledger_reason, register
 from registry_core.lifecycle.seeds import Place
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.records import Version
@@ -74,6 +75,7 @@ class Runs:
         self._made: dict[int, Active] = {}
         self._versions: dict[int, Version] = {}
         self._errors: dict[int, MlregError] = {}
+        self._told: set[str] = set()  # nodes
 
     def run(self) -> list[Version]:
         """Run them all.
@@ -113,9 +115,21 @@ class Runs:
                     self._waiting.clear()
             elif ended.result is not None:
                 self._made[ended.key] = ended
+                self._say_why_not_uploaded(ended)
             self._register_next()
             if ended.key in self._versions or ended.key in self._errors:
                 self._unobserve(ended.key)
+
+    def _say_why_not_uploaded(self, ended: Active) -> None:
+        """Warn once of each node that cannot upload to the registry."""
+        if (found := (ended.result or {}).get("not_uploaded")) and found["node"] not in self._told:
+            self._told.add(found["node"])
+            error = error_from_json(found["error"])
+            cure = error.command if error.command.startswith("pip ") else error.remedy
+            ended.observer.warn(
+                f"{found['node']} cannot upload to the registry, so files are sent to this "
+                f"machine first. {error.what} On {found['node']}: {cure}"
+            )
 
     def _unobserve(self, number: int) -> None:
         if stack := self._stacks.pop(number, None):
@@ -131,7 +145,8 @@ class Runs:
         store = self._store
         opened = store.reopen_run(spec.resumes) if spec.resumes else store.start_run(spec.model)
         self._folders[number] = opened
-        self._runs[number] = self._dispatch.start(number, spec, observer, opened)
+        uploads = {"registry": store.expect_uploads(opened)}
+        self._runs[number] = self._dispatch.start(number, spec, observer, opened, options=uploads)
 
     def _register_next(self) -> None:
         """Register what is made and has its turn."""
@@ -148,10 +163,15 @@ class Runs:
 
     def _register(self, number: int, active: Active) -> Version:
         assert active.result is not None  # noqa: S101 - it is made
-        # the worker has loaded the files that it sent, and their digests were compared
-        made = MadeVersion(active.result["record"], lambda files: None)
         context = replace(self._context, observer=active.observer)
         try:
+            # the worker has loaded the files that it made, and their digests were compared
+            made = MadeVersion(
+                active.result["record"],
+                lambda files: None,
+                ledger_reason(self._specs[number]),
+                uploaded_files(active.result),
+            )
             version = register(made, self._store, self._folders[number], context)
         except BaseException as error:
             active.close(error)

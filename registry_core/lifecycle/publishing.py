@@ -16,7 +16,13 @@ from registry_core.lifecycle.record import Artifacts
 from registry_core.plugins import custom_code
 from registry_core.plugins.manager import PluginSet
 from registry_core.process.guard import ClosedFilesError
-from registry_core.records import FIGURES_FOLDER, KEPT_FOLDER, LOG_FILE, MODEL_FILE
+from registry_core.records import (
+    FIGURES_FOLDER,
+    KEPT_FOLDER,
+    LOG_FILE,
+    MODEL_FILE,
+    FileRecord,
+)
 from registry_core.store import Workspace, check_files
 from registry_core.types import Evaluation, Observer, RunResult
 
@@ -44,11 +50,13 @@ class MadeVersion:
         record: what its manifest says beside the files.
         load_check: loads the files once more, given path -> file; raises if that does not work.
         reason: why it is registered, for the ledger.
+        uploaded: files that a worker has uploaded; all but the log, where there are any.
     """
 
     record: Mapping[str, Any]
     load_check: Callable[[Mapping[str, Path]], None]
     reason: str = ""
+    uploaded: Sequence[FileRecord] = ()
 
 
 def save_model(artifacts: Artifacts, files: Path, context: RunContext) -> list[dict[str, Any]]:

@@ -91,14 +91,6 @@ def check_json(value: object, what: str) -> None:
         if isinstance(item, str):
             total += len(item)
             _check_text(item, what, path)
-        elif isinstance(item, Mapping | list | tuple):
-            if depth >= LIMIT_DEPTH:
-                raise _refused(what, path, f"deeper than {LIMIT_DEPTH} levels")
-            total += 2 * len(item)
-            if total <= LIMIT_BYTES:
-                stack.extend(
-                    (inner, place, depth + 1) for inner, place in _inside(item, what, path)
-                )
         elif isinstance(item, bool) or item is None:
             total += 4
         elif isinstance(item, int):
@@ -109,6 +101,14 @@ def check_json(value: object, what: str) -> None:
             total += 8
             if not math.isfinite(item):
                 raise _refused(what, path, f"{item}, which JSON has no word for")
+        elif isinstance(item, Mapping | list | tuple):  # last: the slowest to find out
+            if depth >= LIMIT_DEPTH:
+                raise _refused(what, path, f"deeper than {LIMIT_DEPTH} levels")
+            total += 2 * len(item)
+            if total <= LIMIT_BYTES:
+                stack.extend(
+                    (inner, place, depth + 1) for inner, place in _inside(item, what, path)
+                )
         else:
             raise _refused(what, path, f"a {type(item).__name__}, which is not JSON")
         if total > LIMIT_BYTES:
@@ -268,9 +268,8 @@ def _inside(
             if not isinstance(key, str):
                 raise _refused(what, path, f"a key that is a {type(key).__name__}, not a text")
             place = f"{path}.{key}" if path else key
-            _check_text(key, what, place)
             yield inner, place
-            yield key, place  # counted like any other text
+            yield key, place  # checked and counted like any other text
     else:
         for number, inner in enumerate(item):
             yield inner, f"{path}[{number}]"

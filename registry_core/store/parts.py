@@ -32,6 +32,8 @@ class Parts:
         index_place: the index, for messages.
         objects_place: the objects, for messages.
         in_folder: whether the folder has everything.
+        index_url: the index as a client on another machine can use it, without a password; empty
+            for a folder.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class Parts:
     index_place: str
     objects_place: str
     in_folder: bool = True
+    index_url: str = ""
 
     @cached_property
     def sweeps(self) -> SweepFolders:
@@ -110,7 +113,7 @@ def team_parts(
     """
     from registry_core.process.requirements import require_extra
     from registry_core.store.local.workspaces import LocalWorkspaces
-    from registry_core.urls import without_password
+    from registry_core.urls import address, without_password
 
     require_extra("team", "A team's registry")
     from registry_core.store.postgres.index import PostgresIndex
@@ -131,4 +134,5 @@ def team_parts(
         without_password(index_url),
         objects_url,
         in_folder=False,
+        index_url=address(index_url),
     )

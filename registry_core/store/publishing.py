@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry_core.errors import MlregError, StorageError
-from registry_core.records import LedgerAction, UnfinishedRun, Version
+from registry_core.records import FileRecord, LedgerAction, UnfinishedRun, Version
 from registry_core.refs import check_model_name
 from registry_core.store import lookup
 from registry_core.store import manifest as manifests
@@ -40,7 +40,7 @@ from registry_core.store.ledger import Event
 from registry_core.store.local.disk import sha256_hex, write_new
 from registry_core.store.local.folders import opened
 from registry_core.store.local.run_files import STAGED
-from registry_core.store.staging import Staged, check_files, stage
+from registry_core.store.staging import check_files, stage
 from registry_core.store.storage_errors import UnconfirmedError
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class Publishing:
     ) -> Workspace:
         """A folder for a run to write into. Creates the registry if it is missing.
 
-        Writes a transaction and a file first, so that a registry that cannot store the result
-        says so before anything is trained.
+        Checks permissions and writes a folder first, so that a registry that cannot store the
+        result says so before anything is trained.
 
         Args:
             model: the registered name.
@@ -158,6 +158,7 @@ class Publishing:
         files: Mapping[str, Path],
         load_check: Callable[[Mapping[str, Path]], None],
         reason: str = "",
+        uploaded: Sequence[FileRecord] = (),
     ) -> Version:
         """Register what a run made, as the next version of its model.
 
@@ -169,6 +170,8 @@ class Publishing:
                 ones in the run's own `files` are moved.
             load_check: loads the files once more and raises if that does not work.
             reason: why, for the ledger.
+            uploaded: more files of the version, which a worker has uploaded (see `uploads`). One
+                whose path is among `files` is left out.
 
         Raises:
             PluginError: the record or a file cannot be registered.
@@ -182,12 +185,15 @@ class Publishing:
             staged = stage(files, run.path, self._blobs.moves_files)
         load_check({file.record.path: file.path for file in staged})
         copies = {file.record.sha256: file.path for file in staged}
+        records = {file.path: file for file in uploaded}
+        records |= {file.record.path: file.record for file in staged}
+        of_version = [records[path] for path in sorted(records)]
         with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
-            run.write_intent([*copies])
+            run.write_intent(_digests(of_version))
             self._blobs.put_all(copies, {file.record.sha256: file.stamp for file in staged})
         try:
             with self._access.writing(doing, needed_bytes, outcome=_NOT_REGISTERED) as index:
-                version = self._register(index, run, record, staged, reason)
+                version = self._register(index, run, record, of_version, reason)
         except UnconfirmedError as error:
             self._withdraw(run.model, run.id, error)
             raise
@@ -203,8 +209,8 @@ class Publishing:
         try:
             with self._access.writing(doing, create=create, outcome=_NOT_REGISTERED) as index:
                 index.require(action)
-                self._blobs.prepare()
                 self._access.runs.prepare()
+                self._blobs.prepare()
                 run = folder()
         except BaseException:
             if run is not None:
@@ -217,7 +223,7 @@ class Publishing:
         index: WriteTransaction,
         run: Workspace,
         record: Mapping[str, Any],
-        staged: Sequence[Staged],
+        files: Sequence[FileRecord],
         reason: str,
     ) -> Version:
         """Insert a version of files that are in objects/ already; the caller commits."""
@@ -230,16 +236,15 @@ class Publishing:
             seed=record["seed"],
             metrics=record["metrics"],
             seconds=record["seconds"],
-            files=tuple(file.record for file in staged),
+            files=tuple(files),
             digest="",
             run=run.id,
             group=record.get("group", ""),
         )
-        digests = list(dict.fromkeys(file.record.sha256 for file in staged))
-        self.check_present(digests)
+        self.check_present({file.sha256: file.size for file in files})
         content = manifests.build(version, record)
         version = replace(version, digest=sha256_hex(content))
-        return self._insert(index, run, version, content, digests, {}, reason)
+        return self._insert(index, run, version, content, _digests(files), {}, reason)
 
     def _insert(
         self,
@@ -272,19 +277,43 @@ class Publishing:
         # as every reader will see it from now on
         return lookup.by_number(index, version.model, version.version)
 
-    def check_present(self, digests: Sequence[str]) -> None:
+    def check_present(self, sizes: Mapping[str, int]) -> None:
         """Look once more, under the lock, whether every object of the new version is there.
+
+        Args:
+            sizes: digest -> size in bytes.
 
         Raises:
             StorageError: something deleted one after this run put it, and without regard to its
-                intent: an mlreg from before there were intents, or a person.
+                intent: an mlreg from before there were intents, or a person. Or a worker uploaded
+                it to another place.
         """
-        for digest in self._blobs.missing(digests):
+        for digest in self._blobs.missing(sizes):
             raise StorageError(
                 f"{self._blobs.place(digest)} was deleted before its version was registered.",
                 f"{_NOT_REGISTERED} Run no older mlreg on this registry, and publish again.",
                 "mlreg runs",
             )
+
+    def expect_uploads(self, run: Workspace) -> Mapping[str, str] | None:
+        """Let workers on other machines upload the files that a run makes; see `uploads`.
+
+        Args:
+            run: the run's folder, still open.
+
+        Returns:
+            The arguments of `uploads.upload` that say where; None if workers have to send the
+            files: the registry is a folder, or its database cannot be reached now.
+        """
+        parts = self._access.parts
+        if not parts.index_url:
+            return None
+        try:
+            with self._access.translate_storage_errors("expecting uploads"):
+                run.expect_uploads()
+        except MlregError:
+            return None  # whoever registers the version says so, if it is still true then
+        return {"index_url": parts.index_url, "objects_url": parts.objects_place}
 
     def _withdraw(self, model: str, run: str, error: UnconfirmedError) -> None:
         """Undo a commit that the disk did not confirm, so that no version appears.
@@ -331,3 +360,8 @@ class Publishing:
             pass
         finally:
             run.release()
+
+
+def _digests(files: Sequence[FileRecord]) -> list[str]:
+    """The digests of files, each once."""
+    return list(dict.fromkeys(file.sha256 for file in files))

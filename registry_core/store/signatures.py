@@ -115,7 +115,7 @@ class Signatures:
                 present = lookup.by_number(index, version.model, version.version)
                 if present.digest != version.digest:
                     raise contradicted(present.ref, "its manifest")
-                publishing.check_present([*contents])
+                publishing.check_present({digest: len(each) for digest, each in contents.items()})
                 evidence = {"key": sha256_hex(public_key), "blobs": [*contents]}
                 row = index.append(
                     Event(

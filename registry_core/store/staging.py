@@ -20,7 +20,7 @@ from registry_core.errors import IntegrityError, PluginError
 from registry_core.records import FileRecord
 from registry_core.refs import shown
 from registry_core.store.local import drafts
-from registry_core.store.local.disk import copy_new, write_stream
+from registry_core.store.local.disk import copy_new
 from registry_core.store.local.folders import open_file, opened
 from registry_core.store.local.run_files import FILES, STAGED
 
@@ -104,12 +104,7 @@ def stage_streams(
         for number, record in enumerate(distinct.values()):
             name = f"{number}{PurePosixPath(record.path).suffix[:16]}"
             with read(record) as stream:
-                if record.size < drafts.LARGE_BYTES:
-                    size, digest = write_stream(stream, folder, name, record.size)
-                    stamp = None
-                else:
-                    draft = drafts.write_large(stream, folder, name, record.size)
-                    size, digest, stamp = drafts.hash_and_close(draft, flush)
+                size, digest, stamp = drafts.receive(stream, folder, name, record.size, flush)
             if (size, digest) != (record.size, record.sha256):
                 raise IntegrityError(
                     f"{shown(record.path)} arrived with {size:,} bytes and sha256 {digest}; "

@@ -130,7 +130,7 @@ class Transfers(Publishing):
                         return entry.version, False
                     number = index.take_number(model)
                     version = replace(recorded, model=model, version=number, origin=arrival.origin)
-                    self.check_present([*copies])
+                    self.check_present({file.sha256: file.size for file in wanted})
                     content = arrival.parcel.manifest
                     version = self._insert(
                         index, run, version, content, [*copies], evidence, reason

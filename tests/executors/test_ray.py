@@ -10,10 +10,10 @@ import pytest
 from executors_head import PROGRAM, run_group
 from lifecycle_helpers import Project
 from ray_cluster import Cluster, has_come_to
-from sweep_project import SPACE, SweepProject, essence
+from sweep_project import SPACE, LearningBackend, SweepProject, essence
 
-from registry_core.errors import MlregError, UsageError
-from registry_core.executors import process
+from registry_core.errors import MlregError, StorageError, UsageError
+from registry_core.executors import process, ray_executor
 from registry_core.executors.cluster_address import (
     UnreachableClusterError,
     address_of,
@@ -22,10 +22,12 @@ from registry_core.executors.cluster_address import (
 from registry_core.executors.interface import Placement
 from registry_core.lifecycle.seeds import plan_group
 from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
+from registry_core.records import PARENT
 from registry_core.refs import Ref
 from registry_core.store import Store
 
 from .test_local import facts, wait_for
+from .test_uploads import TeamProject, alone, assert_whole, results
 
 pytestmark = pytest.mark.processes
 
@@ -72,16 +74,24 @@ def test_a_place_is_read_without_ray(monkeypatch):
 
 
 @pytest.mark.gate
-def test_ray_on_this_machine_gives_the_versions_of_local_ones(project):
-    """A worker that is killed there is taken up too; nothing is left running."""
-    (project.faults / "1").write_text("kill")
+def test_ray_on_this_machine_gives_the_versions_of_local_ones(tmp_path, monkeypatch):
+    """A worker that is killed there is taken up too; nothing is left running.
+
+    The files of one version go from the node to a team's registry, and no content of them through
+    Ray. Those of the other one come to who asked, as its upload is refused.
+    """
+    project, arrived = TeamProject(tmp_path, monkeypatch), results(monkeypatch)
+    (tmp_path / "1").write_text("kill")
+    project.fault.write_text("refused once")
     before = {*_descendants(os.getpid())}  # servers of other tests
     there = run_group(project, on="ray")
-    here = run_group(project)
-    assert [version.ref for version in there] == ["flowers@1", "flowers@2"]
-    assert [facts(project, each) for each in there] == [facts(project, each) for each in here]
-    assert "from its last checkpoint" in project.store.read(there[1], "run.log").decode()
     assert {*_descendants(os.getpid())} <= before
+    assert_whole(project, 2)
+    assert [version.ref for version in there] == ["flowers@1", "flowers@2"]
+    assert "from its last checkpoint" in project.store.read(there[1], "run.log").decode()
+    assert sorted("model.keras" in files for _, files in arrived) == [False, True]
+    assert {} in [files for _, files in arrived]
+    assert [facts(project, each) for each in there] == alone(project, tmp_path / "folder")
 
 
 @pytest.mark.exhaustive
@@ -174,6 +184,37 @@ def test_a_sweep_that_loses_a_node_and_then_the_head_ends_in_the_bits_of_a_local
     assert won == facts(project, project.store.resolve(Ref("flowers", "number", "1")))
 
 
+@pytest.mark.gate
+@pytest.mark.exhaustive
+def test_a_sweep_on_ray_starts_from_a_version_as_one_here(tmp_path, monkeypatch):
+    """Its trials get the version's model with their runs; the winner has it as parent."""
+    worker = Path(PROGRAM[0]).with_name("learning_worker.py")
+    monkeypatch.setattr(process, "WORKER", (str(worker),))
+    monkeypatch.setenv("MLREG_FAKE_FAULTS", str(tmp_path))
+    project = SweepProject(tmp_path)
+    parent = project.run(backend=LearningBackend)
+    choices = {"sampler": "grid", "parent": parent}
+    rates = {"learning_rate": [0.01, 0.1]}
+    there = project.sweep(rates, placement=Placement("ray", 2, 1), **choices)
+    here = project.sweep(rates, placement=Placement("local", 2, 1), **choices)
+    assert essence(there) == essence(here)
+    assert [trial.state for trial in there.trials] == ["complete"] * 2
+    won = [project.store.resolve(Ref("flowers", "number", str(number))) for number in (2, 3)]
+    assert facts(project, won[0]) == facts(project, won[1])
+    assert project.manifest(won[0])[PARENT]["digest"] == parent.digest
+    (row,) = [row for row in project.store.ledger() if row.version == 2]
+    assert row.reason == f"starts from flowers@1; best of 2 trials of sweep {there.id}"
+
+
+@pytest.mark.gate
+def test_a_sweep_whose_ray_does_not_start_says_how_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_executor, "_SECONDS_TO_CONNECT", 0.0)
+    project = SweepProject(tmp_path)
+    with pytest.raises(StorageError, match="cannot be started on this machine") as raised:
+        project.sweep(placement=Placement("ray", 2, 1))
+    assert raised.value.command == f"mlreg resume {project.kept().id[-8:]}"
+
+
 @pytest.mark.exhaustive
 def test_a_cluster_with_a_token_lets_in_who_has_it(project, monkeypatch):
     """Who has none, or another one, is told what to set; nothing is registered for them."""
@@ -232,14 +273,18 @@ def test_a_sweep_on_a_cluster_that_is_not_there_begins_nothing(tmp_path):
 
 
 def _descendants(parent):
-    """Living processes that a process started, and what those started."""
+    """Living processes that a process started, and what those started.
+
+    Apart from PostgreSQL's, which starts one for each connection.
+    """
     children = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = status.read_text().rpartition(")")[2].split()
+            name, _, rest = status.read_text().rpartition(")")
         except OSError:
             continue
-        if fields[0] != "Z":
+        fields = rest.split()
+        if fields[0] != "Z" and not name.endswith("(postgres"):
             children.setdefault(int(fields[1]), []).append(int(status.parent.name))
     for child in children.get(parent, []):
         yield child

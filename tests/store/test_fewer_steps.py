@@ -7,9 +7,11 @@ transaction (BEGIN, COMMIT, PRAGMA) is not counted.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from registry_core.plugins.manager import PluginSet
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.store import Store
+from registry_core.store.local import objects
 
 OPENING = ("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA")
 
@@ -210,19 +213,70 @@ def test_a_file_that_is_replaced_by_the_same_content_is_read_again(tmp_path, byt
 
 
 def test_starting_a_run_does_not_wait_for_the_disk(tmp_path):
-    """It tries whether the index can be written, and writes nothing: SQLite would sync five times.
+    """It checks whether the index can be written, and writes nothing: SQLite would sync five times.
 
-    SQLite counts its commits at byte 24.
+    SQLite counts its commits at byte 24, and would make its journal in the registry's folder.
     """
     store = Store(tmp_path)
     publish(store)
     file = tmp_path / "registry.sqlite3"
-    before = file.read_bytes()
+    before, changed = file.read_bytes(), tmp_path.stat().st_mtime_ns
     with store.start_run("flowers"):
         assert file.read_bytes() == before
-        assert not (tmp_path / "registry.sqlite3-journal").exists()
+        assert tmp_path.stat().st_mtime_ns == changed
     publish(store)
     assert int.from_bytes(file.read_bytes()[24:28]) == int.from_bytes(before[24:28]) + 1
+
+
+def _place(descriptor: int, registry: Path) -> str:
+    """The path of an open file inside the registry, with `ID` as the run's id."""
+    path = Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(registry.resolve())
+    return re.sub(r"\d{8}T\d{6}Z-\w+", "ID", str(path))
+
+
+def test_registering_a_version_syncs_every_name_once(tmp_path, monkeypatch):
+    """A run's folder is durable before its objects are, and no part of the registry twice.
+
+    What SQLite syncs itself is not counted.
+    """
+    store = Store(tmp_path)
+    publish(store, content=b"first")
+    synced = []
+    sync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        synced.append(_place(descriptor, tmp_path))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    with store.start_run("dummy") as run:
+        file = run.files / "model.keras"
+        file.write_bytes(b"weights")
+        run.begin({"model": "dummy"})
+        assert synced == ["runs/ID/run.json.new", "runs/ID", "runs"]
+        synced.clear()
+        store.publish(run, record(), {"model.keras": file}, lambda paths: None)
+    own = [place for place in synced if not place.startswith("objects/sha256")]
+    assert own == [
+        "runs/ID/intent.json",
+        "runs/ID",
+        "runs/ID/staged/0.keras",
+        "runs/ID/publishing.json",
+        "runs/ID/staged/manifest.json",
+        "objects/ledger.head",
+        "ledger.jsonl",
+    ]
+
+
+def test_permissions_are_checked_once_in_ten_seconds(tmp_path, monkeypatch):
+    """Hundreds of folders: a process that registers one version after another checks them once."""
+    store, checked, now = Store(tmp_path), [], [100.0]
+    monkeypatch.setattr(objects, "check_writable", checked.append)
+    monkeypatch.setattr(objects.time, "monotonic", lambda: now[0])
+    for seconds, checks in ((0, 1), (9, 1), (2, 2)):
+        now[0] += seconds
+        with store.start_run("dummy"):
+            assert len(checked) == checks
 
 
 def test_a_registry_that_a_run_creates_is_committed(tmp_path):

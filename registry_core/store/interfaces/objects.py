@@ -127,9 +127,13 @@ class Objects(Protocol):
         info = self.stat(digest)
         return info.size if info else None
 
-    def missing(self, digests: Iterable[str]) -> Iterable[str]:
-        """Those of some objects that are missing."""
-        return (digest for digest in digests if self.stat(digest) is None)
+    def missing(self, sizes: Mapping[str, int]) -> Iterable[str]:
+        """Those of some objects that are missing, or have another size.
+
+        Args:
+            sizes: digest -> the size that it should have, in bytes.
+        """
+        return (digest for digest, size in sizes.items() if self.size(digest) != size)
 
     def holds_any(self) -> bool:
         """Whether there is an object at all."""

@@ -158,6 +158,13 @@ class Workspace(Protocol):
         """
         ...
 
+    def expect_uploads(self) -> None:
+        """Let workers add to the lease what they upload for this run; see `uploads`.
+
+        Does nothing where all objects are put by processes of one machine.
+        """
+        ...
+
     def committed(self) -> None:
         """Delete the intent and the record: the version is registered, nothing is to resume."""
         ...

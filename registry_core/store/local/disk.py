@@ -97,33 +97,6 @@ def clone_or_copy(source: int, target: int) -> None:
             left -= len(piece)
 
 
-def write_stream(stream: BinaryIO, folder: int, name: str, limit_bytes: int) -> tuple[int, str]:
-    """Write what a stream gives into a new file, without write permission; not durable yet.
-
-    Args:
-        stream: read to its end, or to one byte more than the limit.
-        folder: descriptor of the folder to write it into.
-        name: its name there.
-        limit_bytes: its largest size.
-
-    Returns:
-        Its size in bytes and its sha256; both are of what was read, if that was too much.
-    """
-    import hashlib
-
-    size, digest = 0, hashlib.sha256()
-    descriptor = create_new(folder, name)
-    try:
-        while piece := stream.read(min(CHUNK, limit_bytes + 1 - size)):
-            size += len(piece)
-            digest.update(piece)
-            write_all(descriptor, piece)
-        seal(descriptor, durable=False)
-    finally:
-        os.close(descriptor)
-    return size, digest.hexdigest()
-
-
 def write_all(descriptor: int, content: bytes) -> None:
     """Write to the last byte."""
     view = memoryview(content)

@@ -78,26 +78,37 @@ def move_or_copy(source: int, folder: int, name: str, home: tuple[int, str] | No
         os.close(target)
 
 
-def write_large(stream: BinaryIO, folder: int, name: str, limit_bytes: int) -> int:
-    """Write what a stream gives into a new file, without write permission.
+def receive(
+    stream: BinaryIO, folder: int, name: str, expected_bytes: int, flush: bool
+) -> tuple[int, str, object]:
+    """Write what a stream gives into a new file, without write permission, and hash it.
 
     Args:
-        stream: read to its end, or to one byte more than the limit.
+        stream: read to its end, or to one byte more than expected.
         folder: descriptor of the folder to write it into.
         name: its name there.
-        limit_bytes: its largest size.
+        expected_bytes: its size; if it is large, it is hashed as by `hash_and_close`.
+        flush: whether to write a large one to the disk meanwhile.
 
     Returns:
-        A descriptor of the new file, at its beginning.
+        Its size in bytes, its sha256, and of a large one its stamp; all of what was read, if that
+        was too much.
     """
-    target, left = create_new(folder, name), limit_bytes + 1
+    import hashlib
+
+    hashed = hashlib.sha256() if expected_bytes < LARGE_BYTES else None
+    target, left = create_new(folder, name), expected_bytes + 1
     try:
         while left and (piece := stream.read(min(CHUNK, left))):
+            if hashed is not None:
+                hashed.update(piece)
             write_all(target, piece)
             left -= len(piece)
         seal(target)
+        if hashed is not None:
+            return expected_bytes + 1 - left, hashed.hexdigest(), None
         os.lseek(target, 0, os.SEEK_SET)
-        return os.dup(target)
+        return hash_and_close(os.dup(target), flush)
     finally:
         os.close(target)
 

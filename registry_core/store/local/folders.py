@@ -36,8 +36,12 @@ def opened(folder: Path, *names: str, create: bool = False) -> Iterator[int]:
     """
     descriptor = os.open(folder, _FOLDER)
     try:
-        for place, name in enumerate(names, start=1):
-            inner = open_folder(descriptor, name, folder.joinpath(*names[:place]), create)
+        for depth, name in enumerate(names, start=1):
+            try:
+                inner = _open_folder(descriptor, name, create)
+            except OSError as error:
+                _check_folder(error, folder.joinpath(*names[:depth]))
+                raise
             os.close(descriptor)
             descriptor = inner
         yield descriptor
@@ -59,18 +63,27 @@ def open_folder(folder: int, name: str, place: Path, create: bool = False) -> in
         IntegrityError: it is a link, or is not a folder.
     """
     try:
-        try:
-            return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-        except FileNotFoundError:
-            if not create:
-                raise
-        with suppress(FileExistsError):
-            os.mkdir(name, dir_fd=folder)
-        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+        return _open_folder(folder, name, create)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise misplaced(place, "a folder") from error
+        _check_folder(error, place)
         raise
+
+
+def _open_folder(folder: int, name: str, create: bool) -> int:
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        if not create:
+            raise
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=folder)
+    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+
+
+def _check_folder(error: OSError, place: Path) -> None:
+    """Raise IntegrityError if the error means that something else is in the folder's place."""
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        raise misplaced(place, "a folder") from error
 
 
 def open_file(folder: int, name: str, place: Path, flags: int = os.O_RDONLY) -> int:

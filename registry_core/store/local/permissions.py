@@ -67,7 +67,7 @@ def closed(registry: Path, writing: bool) -> Path | None:
         registry: the registry's folder; need not exist.
         writing: whether to check everything that a change writes to.
     """
-    places = [registry, *(registry / name for name in _WRITTEN), *_shards(registry)]
+    places = [str(registry), *(f"{registry}/{name}" for name in _WRITTEN), *_shards(registry)]
     return _first_closed(registry.parent, places, writing)
 
 
@@ -88,10 +88,10 @@ def _named(error: OSError | None, writing: bool) -> Path | None:
     if error is None or not isinstance(error.filename, str) or not error.filename.startswith("/"):
         return None
     file = Path(error.filename)
-    return _first_closed(file.parent, [file], writing) or file
+    return _first_closed(file.parent, [error.filename], writing) or file
 
 
-def _first_closed(folder: Path, places: Iterable[Path], writing: bool) -> Path | None:
+def _first_closed(folder: Path, places: Iterable[str], writing: bool) -> Path | None:
     """The first folder on the way that cannot be entered, or the first place without permission."""
     right = os.R_OK | os.W_OK if writing else os.R_OK
     for above in (*reversed(folder.absolute().parents), folder.absolute()):
@@ -100,18 +100,21 @@ def _first_closed(folder: Path, places: Iterable[Path], writing: bool) -> Path |
         if not os.access(above, os.X_OK):
             return above
     for place in places:
-        if not os.path.lexists(place):
-            if writing and not os.access(place.parent, os.W_OK | os.X_OK):
-                return place.parent
-        elif not os.access(place, right | (os.X_OK if place.is_dir() else 0)):
-            return place
+        if os.access(place, right | os.X_OK):
+            continue  # hundreds of folders, so the common case is one system call
+        part = Path(place)
+        if not os.path.lexists(part):
+            if writing and not os.access(part.parent, os.W_OK | os.X_OK):
+                return part.parent
+        elif part.is_dir() or not os.access(part, right):
+            return part
     return None
 
 
-def _shards(registry: Path) -> Iterator[Path]:
+def _shards(registry: Path) -> Iterator[str]:
     """The folders of the objects, named by the first two digits of the digests."""
     with suppress(OSError), os.scandir(registry / "objects" / "sha256") as found:
-        yield from sorted(Path(each.path) for each in found if len(each.name) == 2)
+        yield from sorted(each.path for each in found if len(each.name) == 2)
 
 
 def _owned(place: Path) -> str:

@@ -189,7 +189,7 @@ def _digests(path: Path, name: str) -> list[str]:
     except PermissionError:
         raise
     except (OSError, ValueError, IntegrityError):
-        # A torn intent was never followed by a put: it is fsynced first.
+        # A torn or empty intent was never followed by a put: it is fsynced first.
         return []
     # They become paths that are removed, so only digests are believed.
     found = digests if isinstance(digests, list) else []

@@ -11,7 +11,14 @@ from typing import Any, BinaryIO
 
 from registry_core.errors import MlregError, PluginError, one_line
 from registry_core.store.interfaces.workspaces import Leftover, Workspace
-from registry_core.store.local.disk import replace, sync_folder, write_new
+from registry_core.store.local.disk import (
+    create_new,
+    replace,
+    seal,
+    sync_folder,
+    write_all,
+    write_new,
+)
 from registry_core.store.local.folders import open_file, opened, size_of
 from registry_core.store.local.locks import lock
 from registry_core.store.local.objects import RUNS
@@ -65,6 +72,8 @@ class LocalWorkspace(Workspace):
         self._leave = leave
         self._busy_seconds = busy_seconds
         self._log_is_full = False
+        self._is_named = False  # durably, in the folder of all runs
+        self._is_committed = False
 
     @property
     def id(self) -> str:
@@ -123,7 +132,7 @@ class LocalWorkspace(Workspace):
 
     def begin(self, record: Mapping[str, Any]) -> None:
         write_record(self._path, record)
-        self._sync_parents()
+        self._sync_name()
 
     def keep(self, write: Callable[[BinaryIO], object]) -> None:
         replace(self._path / CHECKPOINT, write)
@@ -177,16 +186,29 @@ class LocalWorkspace(Workspace):
         Raises:
             BusyError: that took too long.
         """
-        content = json.dumps([*digests, manifest] if manifest else [*digests]).encode()
-        with opened(self._path.parent.parent, RUNS) as runs:
-            if not manifest:
-                doing = f"publishing {self._model}"
-                lock(runs, self._path.parent, doing, self._busy_seconds, shared=True)
+        if manifest:
+            content = json.dumps([*digests, manifest]).encode()
             with run_folder(self._path) as folder:
-                write_new(folder, PUBLISHING if manifest else INTENT, content)
+                place = self._path / PUBLISHING
+                descriptor = open_file(folder, PUBLISHING, place, os.O_WRONLY)
+                try:
+                    write_all(descriptor, content)
+                    seal(descriptor, durable=True)
+                finally:
+                    os.close(descriptor)
+            return
+        with opened(self._path.parent.parent, RUNS) as runs:
+            doing = f"publishing {self._model}"
+            lock(runs, self._path.parent, doing, self._busy_seconds, shared=True)
+            with run_folder(self._path) as folder:
+                write_new(folder, INTENT, json.dumps([*digests]).encode())
+                # empty until the manifest is known; by then its name is durable
+                os.close(create_new(folder, PUBLISHING))
                 os.fsync(folder)
-        if not manifest:
-            self._sync_parents()
+        self._sync_name()
+
+    def expect_uploads(self) -> None:
+        """Nothing to do: no other machine puts objects into a folder."""
 
     def committed(self) -> None:
         """Delete the record and the intent: the version is registered, nothing is to resume.
@@ -195,8 +217,11 @@ class LocalWorkspace(Workspace):
         """
         for name in (RECORD, PUBLISHING, INTENT):
             (self._path / name).unlink(missing_ok=True)
+        self._is_committed = True
 
     def leftover(self) -> Leftover:
+        if self._is_committed:
+            return Leftover(self.id, [], "", lambda keep: remove_folder(self._path))
         return leftover(self._path)
 
     def release(self) -> None:
@@ -204,9 +229,11 @@ class LocalWorkspace(Workspace):
             os.close(self._lock)
             self._lock = None
 
-    def _sync_parents(self) -> None:
-        for folder in (self._path.parent, self._path.parent.parent):
-            sync_folder(folder)
+    def _sync_name(self) -> None:
+        """Make the name of this folder durable; the folder of all runs is, since `prepare`."""
+        if not self._is_named:
+            sync_folder(self._path.parent)
+            self._is_named = True
 
 
 def _append(folder: int, place: Path, content: bytes) -> None:

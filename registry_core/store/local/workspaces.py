@@ -71,9 +71,9 @@ class LocalWorkspaces(Workspaces):
 
     def prepare(self) -> None:
         try:
-            with opened(self._registry, RUNS, create=True):
+            with opened(self._registry, RUNS):
                 pass
-        except FileNotFoundError:  # a team's registry has nothing here but its runs
+        except FileNotFoundError:
             make_folders(self._registry / RUNS)
 
     def create(self, model: str, leave: Callable[[Any], None]) -> LocalWorkspace:

@@ -64,6 +64,33 @@ class Leases:
             manifest=manifest,
         )
 
+    def expect(self, run: str) -> None:
+        """Take a lease that names nothing yet; one that is there is extended as it is."""
+        self._execute(
+            "INSERT INTO leases (run, holder, digests, manifest, expires) "
+            f"VALUES (:run, :holder, '{{}}', '', {_EXPIRES}) "
+            "ON CONFLICT (run) DO UPDATE SET expires = excluded.expires",
+            _LOCK,
+            run=run,
+            holder=_holder(),
+        )
+
+    def add(self, run: str, digests: Sequence[str]) -> bool:
+        """Have another process's lease name more objects, too. Waits while objects are deleted.
+
+        Returns:
+            Whether the lease was there, and had not expired.
+        """
+        return bool(
+            self._execute(
+                "UPDATE leases SET digests = array(SELECT DISTINCT unnest(digests || :digests)), "
+                f"expires = {_EXPIRES} WHERE run = :run AND expires > clock_timestamp()",
+                _LOCK,
+                run=run,
+                digests=list(digests),
+            )
+        )
+
     def extend(self, run: str) -> bool:
         """Extend a lease; returns whether it was there, and had not expired."""
         return bool(
@@ -174,6 +201,13 @@ class LeasedWorkspace:
     def write_intent(self, digests: Sequence[str], manifest: str = "") -> None:
         self._local.write_intent(digests, manifest)
         self._leases.take(self.id, digests, manifest)
+        self._keep_renewing()
+
+    def expect_uploads(self) -> None:
+        self._leases.expect(self.id)
+        self._keep_renewing()
+
+    def _keep_renewing(self) -> None:
         if self._is_over is None:
             self._is_over = threading.Event()
             # an upload of hours says nothing in between

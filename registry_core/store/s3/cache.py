@@ -99,8 +99,8 @@ class CachedObjects(Objects):
             self._note(error)
             return None
 
-    def missing(self, digests: Iterable[str]) -> Iterable[str]:
-        return self._objects.missing(digests)
+    def missing(self, sizes: Mapping[str, int]) -> Iterable[str]:
+        return self._objects.missing(sizes)
 
     def delete(self, *digests: str) -> None:
         self._objects.delete(*digests)

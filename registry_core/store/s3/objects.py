@@ -114,11 +114,10 @@ class S3Objects(Objects):
         found = self.bucket.head(self.key(digest))
         return (found.tag, found.size, found.at) if found and found.tag else None
 
-    def missing(self, digests: Iterable[str]) -> Iterable[str]:
-        asked = list(digests)
+    def missing(self, sizes: Mapping[str, int]) -> Iterable[str]:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = pool.map(self.stat, asked)
-            return [digest for digest, info in zip(asked, found, strict=True) if info is None]
+            found = dict(zip(sizes, pool.map(self.size, sizes), strict=True))
+        return [digest for digest, size in sizes.items() if found[digest] != size]
 
     def delete(self, *digests: str) -> None:
         self.bucket.delete(self.key(digest) for digest in sorted(digests))
