@@ -206,6 +206,7 @@ def test_a_sweep_on_ray_starts_from_a_version_as_one_here(tmp_path, monkeypatch)
     assert row.reason == f"starts from flowers@1; best of 2 trials of sweep {there.id}"
 
 
+@pytest.mark.gate
 def test_a_sweep_whose_ray_does_not_start_says_how_it_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(ray_executor, "_SECONDS_TO_CONNECT", 0.0)
     project = SweepProject(tmp_path)

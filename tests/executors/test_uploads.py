@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
+import threading
 from dataclasses import replace
 
 import pytest
@@ -13,7 +15,7 @@ from store_backends import postgresql_and_s3
 from store_helpers import blobs, in_child, kill, record, referenced
 from team_servers import postgresql
 
-from registry_core.errors import IntegrityError, StorageError
+from registry_core.errors import IntegrityError, Interrupted, StorageError
 from registry_core.executors import process
 from registry_core.executors.dispatch import Dispatch
 from registry_core.executors.local import LocalExecutor
@@ -29,7 +31,7 @@ from registry_core.store.postgres.index import PostgresIndex
 from registry_core.store.postgres.leases import LeasedWorkspaces
 from registry_core.store.uploads import upload
 
-from .test_local import facts
+from .test_local import facts, wait_for
 
 pytestmark = [pytest.mark.processes, pytest.mark.gate]
 
@@ -175,6 +177,29 @@ def other_runs(project):
     """The workspaces of another machine, with the leases of all."""
     parts = project.store.parts
     return LeasedWorkspaces(LocalWorkspaces(project.folder / "other"), parts.index)
+
+
+@pytest.mark.exhaustive
+def test_a_version_that_waits_for_its_turn_when_a_signal_arrives_can_be_resumed(project, arrived):
+    """Its lease ends; what was uploaded stays for the period of grace, and is used again."""
+    (project.folder / "0").write_text("slow")
+
+    def interrupt():
+        wait_for(lambda: arrived)
+        project.stop.receive(signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(Interrupted):
+        run_group(project, overrides={"epochs": 400})
+    ((result, _),) = arrived
+    uploaded = {each["sha256"] for each in result["uploaded"]}
+    assert uploaded <= blobs(project.store) and project.leases() == {}
+    (project.folder / "0").unlink()
+    project.stop.signum = None
+    specs = [spec_from_run(project.plugins, run) for run in project.store.unfinished_runs()]
+    versions = run_group(project, specs=specs)
+    assert_whole(project, 2)
+    assert {version.file("model.keras").sha256 for version in versions} & uploaded
 
 
 def test_a_result_that_arrives_twice_is_registered_once(project, monkeypatch):
