@@ -80,6 +80,31 @@ def test_the_operations_of_a_convolution_follow_from_the_size_of_its_images(tf, 
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.usefixtures("one_step_a_call")
+def test_each_phase_trains_on_its_size(tf, training):
+    """The operations of a step in it are those of images of this size."""
+    from registry_core.training.operations import count
+
+    assembly = AirbenchFits(training, None)._assembly(None)
+    images = tf.TensorSpec((None, 32, 32, 3), tf.uint8)
+
+    def operations(is_training):
+        step = tf.function(lambda images: assembly.model(images, training=is_training))
+        return count(step.get_concrete_function(images).graph, 16).operations
+
+    whole, in_phases = operations(True), []
+    for phase in assembly.phases:
+        phase.prepare(assembly.model)
+        in_phases.append((operations(True), operations(False)))
+    (small, evaluated), (large, evaluated_again) = in_phases
+    assert small < 0.6 * large
+    assert large == whole
+    assert evaluated == evaluated_again
+
+
+@pytest.mark.exhaustive
+@pytest.mark.gate
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("one_step_a_call")
 def test_a_run_that_is_stopped_before_and_after_the_change_of_size_ends_in_the_same_weights(
     training, tmp_path
 ):
