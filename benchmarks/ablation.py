@@ -34,11 +34,17 @@ VARIANTS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "20px": lambda preset: _small(preset, 20),
     "20px-narrow": lambda preset: {**_small(preset, 20), **_narrow(preset)},
     "narrow": lambda preset: _narrow(preset),
+    "proxy": lambda preset: _proxy(preset),
+    "24px-proxy": lambda preset: {**_proxy(preset), **_small(preset, 24)},
 }
 
 
 def _small(preset: Any, pixels: int) -> dict[str, Any]:
     return {"small_epochs": round(preset.epochs * 5 / 7), "small_pixels": pixels}
+
+
+def _proxy(preset: Any) -> dict[str, Any]:
+    return {"proxy_epochs": max(1, round(preset.epochs / 4)), "kept_share": 0.75}
 
 
 def _narrow(preset: Any) -> dict[str, Any]:

@@ -60,7 +60,6 @@ def main(preset: str, settings: str, data_dir: str | None = None) -> None:
         "validation_loss": round(float(evaluation.losses.mean()), 6),
         "train_accuracy": round(float(history.metrics["accuracy"][-1]), 6),
         "operations": history.operations["training"],
-        "parameters": model.count_params(),
         "cpu_seconds": round(cpu, 2),
         "wall_seconds": round(wall, 2),
     }

@@ -164,13 +164,13 @@ def draw(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, float], path: P
 
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "mlreg"
+    mpl.rcParams["svg.fonttype"] = "none"  # letters stay text, in the reader's font
     import matplotlib.pyplot as plt
-    import numpy as np
 
     whole = _whole(rows, "step")
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
-    span = np.geomspace(0.05, 300, 200)
     for level, words, style in (("cache", "the cache", "-"), ("memory", "memory", "--")):
+        span = (0.05, limits["matmul"] / limits[level], 300)
         heights = [roof(each, limits, level) / 1e9 for each in span]
         label = f"roof with the data in {words}: {limits[level] / 1e9:.0f} GB/s"
         axes.plot(span, heights, style, color="0.3", label=label)

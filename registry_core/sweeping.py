@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_core.dataclass import dataclass
-from registry_core.errors import Interrupted, UsageError
+from registry_core.errors import Interrupted, StorageError, UsageError
 from registry_core.executors.cluster_address import (
     UnreachableClusterError,
     check_place,
@@ -364,16 +364,19 @@ def _resources(placement: Placement, count: int) -> tuple[int | None, int | None
 
 @contextmanager
 def _resumable(sweep: Sweep) -> Iterator[None]:
-    """Say of a cluster that is lost how the sweep goes on."""
+    """Say of a cluster that is lost, or cannot be started, how the sweep goes on."""
+    short = sweep.id[-8:]
     try:
         yield
     except UnreachableClusterError as error:
-        short = sweep.id[-8:]
         error.remedy = (
             f"Sweep {short} keeps what it tried. Start the cluster again and resume it; elsewhere "
             "with --on ray://HOST:10001 or --on local."
         )
         error.command = f"mlreg resume {short}"
+        raise
+    except StorageError as error:
+        error.command = error.command or f"mlreg resume {short}"
         raise
 
 

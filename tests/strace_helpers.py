@@ -38,6 +38,14 @@ class Point(NamedTuple):
     def __str__(self) -> str:
         return f"{self.call} #{self.number} {self.about}"
 
+    def among(self, others: list[Point], points: list[Point]) -> Point:
+        """The same point of another run: the third call about a file, if it is that of `points`."""
+
+        def alike(found: list[Point]) -> list[Point]:
+            return [each for each in found if (each.call, each.about) == (self.call, self.about)]
+
+        return alike(others)[alike(points).index(self)]
+
 
 class MissedError(Exception):
     """The call that was to meet the fault was another one this time."""

@@ -42,10 +42,16 @@ class AirbenchConfig(CifarConfig):
             reflected.
         whitening_images: number of training images from which the first layer is computed.
         whitening_bias_epochs: for how many epochs the first layer's bias is trained.
-        small_epochs: how many of the first epochs train on smaller images, which takes fewer
-            operations; from 0 to `epochs`. Later epochs, validation and test have whole images.
+        small_epochs: how many of the network's first epochs train on smaller images, which takes
+            fewer operations; at most `epochs` less `proxy_epochs`. Its later epochs, validation and
+            test have whole images.
         small_pixels: height and width of the smaller images, whose pixels are means over areas of
             the whole image; from 9 to 32.
+        proxy_epochs: how many of the first epochs train a narrow network, the proxy, instead. It
+            then chooses from each batch the images that the network is trained on: those for which
+            its own loss is largest. 0 trains no proxy, and the network on all images.
+        proxy_widths: channels of the proxy's three blocks.
+        kept_share: the part of each batch that the proxy chooses, above 0 and at most 1.
         test_views: whether predictions are means over six views of an image: itself and two
             translations by one pixel, each also flipped.
     """
@@ -65,15 +71,29 @@ class AirbenchConfig(CifarConfig):
     whitening_bias_epochs: PositiveInt = 3
     small_epochs: NonNegativeInt = 0
     small_pixels: int = Field(default=24, ge=LEAST_PIXELS, le=IMAGE_SHAPE[0])
+    proxy_epochs: NonNegativeInt = 0
+    proxy_widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (24, 64, 64)
+    kept_share: float = Field(default=0.75, gt=0, le=1)
     test_views: bool = True
 
     @model_validator(mode="after")
-    def _small_epochs_fit(self) -> Self:
-        if self.small_epochs > self.epochs:
+    def _epochs_suffice(self) -> Self:
+        if self.proxy_epochs >= self.epochs:
             raise ValueError(
-                f"small_epochs is {self.small_epochs}; it must be at most epochs, {self.epochs}"
+                f"proxy_epochs is {self.proxy_epochs}; it must be below epochs, {self.epochs}"
+            )
+        if self.small_epochs > self.network_epochs:
+            before = f" less proxy_epochs, {self.proxy_epochs}" if self.proxy_epochs else ""
+            raise ValueError(
+                f"small_epochs is {self.small_epochs}; it must be at most epochs, "
+                f"{self.epochs}{before}"
             )
         return self
+
+    @property
+    def network_epochs(self) -> int:
+        """How many epochs train the network that is registered."""
+        return self.epochs - self.proxy_epochs
 
 
 PRESETS: Mapping[str, AirbenchConfig] = MappingProxyType(

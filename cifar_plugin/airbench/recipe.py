@@ -23,24 +23,45 @@ def schedule(config: AirbenchConfig, steps_per_epoch: int) -> Any:
     """Muon's learning rate, decaying linearly to 0; the other rates are proportional to it."""
     from cifar_plugin.airbench.schedule import LinearDecay
 
-    return LinearDecay(config.filter_learning_rate, config.epochs * steps_per_epoch)
+    return LinearDecay(config.filter_learning_rate, config.network_epochs * steps_per_epoch)
 
 
 def model(config: AirbenchConfig, data: DataSplits, learning_rate: Any) -> keras.Model:
     """The compiled network, its first layer computed from the first training images."""
-    from cifar_plugin.airbench.loss import SmoothedCrossentropy
     from cifar_plugin.airbench.network import standardized, training_network
-    from cifar_plugin.airbench.optimizer import MuonAndNesterov
     from cifar_plugin.airbench.whitening import whitening_kernel
 
     train = cast("ArraySplit", data.train)
     steps_per_epoch = math.ceil(len(train) / config.batch_size)
-    network = training_network(
-        train.inputs.shape[1:], len(data.class_names), config.widths, config.small_epochs > 0
-    )
-    sample = standardized(train.inputs[: config.whitening_images])
-    network.get_layer("whitening").kernel.assign(whitening_kernel(sample))
-    network.compile(
+    shape, classes = train.inputs.shape[1:], len(data.class_names)
+    whitening = whitening_kernel(standardized(train.inputs[: config.whitening_images]))
+    model = network = training_network(shape, classes, config.widths, config.small_epochs > 0)
+    network.get_layer("whitening").kernel.assign(whitening)
+    examples = config.batch_size
+    if config.proxy_epochs:
+        from cifar_plugin.airbench.proxy import ChosenByProxy
+
+        proxy = training_network(shape, classes, config.proxy_widths)
+        proxy.get_layer("whitening").kernel.assign(whitening)
+        model = ChosenByProxy(network, proxy, config.kept_share, steps_per_epoch)
+        model.build((None, *shape))
+        examples = _kept(config)
+    _compile(model, config, learning_rate, steps_per_epoch, examples)
+    return model
+
+
+def _compile(
+    model: keras.Model,
+    config: AirbenchConfig,
+    learning_rate: Any,
+    steps_per_epoch: int,
+    examples: int,
+) -> None:
+    """Compile a model whose steps train on so many examples."""
+    from cifar_plugin.airbench.loss import SmoothedCrossentropy
+    from cifar_plugin.airbench.optimizer import MuonAndNesterov
+
+    model.compile(
         optimizer=MuonAndNesterov(
             learning_rate,
             filter_learning_rate=config.filter_learning_rate,
@@ -49,39 +70,72 @@ def model(config: AirbenchConfig, data: DataSplits, learning_rate: Any) -> keras
             whitening_steps=config.whitening_bias_epochs * steps_per_epoch,
             filter_momentum=config.filter_momentum,
             momentum=config.momentum,
-            decay_per_step=config.weight_decay * config.batch_size,
-            examples=config.batch_size,
+            decay_per_step=config.weight_decay * examples,
+            examples=examples,
         ),
         loss=SmoothedCrossentropy(config.label_smoothing),
         metrics=["accuracy"],
         jit_compile=False,  # its layers use XLA themselves where it is faster
     )
-    return network
+
+
+def _kept(config: AirbenchConfig) -> int:
+    """How many images of a batch the proxy chooses."""
+    from cifar_plugin.airbench.proxy import kept_images
+
+    return int(kept_images(config.batch_size, config.kept_share))
 
 
 def phases(config: AirbenchConfig, model: keras.Model) -> list[Phase] | None:
-    """The epochs on smaller images, then those on whole ones; None if all are whole."""
+    """The epochs of the proxy, those on smaller images, those on whole ones.
+
+    None if the network is trained on whole images from the first epoch on.
+    """
     from mlreg import Phase
 
-    if not config.small_epochs:
+    if not config.proxy_epochs and not config.small_epochs:
         return None
-    small, whole = config.small_pixels, model.input_shape[1]
-    phases = [Phase(f"{small} pixels", config.small_epochs, lambda model: _shrink(model, small))]
-    if rest := config.epochs - config.small_epochs:
-        phases.append(Phase(f"{whole} pixels", rest, lambda model: _shrink(model, None)))
-    return phases
+    network = getattr(model, "network", model)
+    small, whole = config.small_pixels, network.input_shape[1]
+    phases = [
+        Phase("proxy", config.proxy_epochs, lambda model: _train_proxy(model, config)),
+        Phase(f"{small} pixels", config.small_epochs, lambda model: _begin(model, config, small)),
+        Phase(
+            f"{whole} pixels",
+            config.network_epochs - config.small_epochs,
+            lambda model: _begin(model, config, None),
+        ),
+    ]
+    return [phase for phase in phases if phase.epochs]
 
 
-def _shrink(model: keras.Model, pixels: int | None) -> None:
-    # the host traces the training step anew in each phase
-    model.get_layer("shrinking").pixels = pixels
+def _train_proxy(model: Any, config: AirbenchConfig) -> None:
+    from cifar_plugin.airbench.schedule import LinearDecay
+
+    model.train_next(proxy=True)
+    steps = model.steps_per_epoch
+    rate = LinearDecay(config.filter_learning_rate, config.proxy_epochs * steps)
+    _compile(model, config, rate, steps, config.batch_size)
+
+
+def _begin(model: Any, config: AirbenchConfig, pixels: int | None) -> None:
+    """Train the network on images of this size; the host traces its step anew in each phase."""
+    if config.proxy_epochs and model.trains_proxy:
+        model.train_next(proxy=False)
+        steps = model.steps_per_epoch
+        _compile(model, config, schedule(config, steps), steps, _kept(config))
+    if config.small_epochs:
+        getattr(model, "network", model).get_layer("shrinking").pixels = pixels
 
 
 def inference_model(config: AirbenchConfig, model: keras.Model) -> keras.Model:
     """The trained weights in Keras's own layers, averaging over several views of an image."""
     from cifar_plugin.airbench.network import copy_weights, inference_network
 
-    classes = model.output_shape[-1]
-    registered = inference_network(model.input_shape[1:], classes, config.widths, config.test_views)
-    copy_weights(model, registered)
+    network = getattr(model, "network", model)  # without its proxy
+    classes = network.output_shape[-1]
+    registered = inference_network(
+        network.input_shape[1:], classes, config.widths, config.test_views
+    )
+    copy_weights(network, registered)
     return registered

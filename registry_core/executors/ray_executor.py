@@ -41,8 +41,13 @@ _VARIABLES = {
     # otherwise Ray starts a cluster of its own on this machine when the one that was joined is lost
     "RAY_ENABLE_AUTO_CONNECT": "0",
 }
-# A minute by default, after which Ray ends a process that lost its cluster.
-_RECONNECT = ("RAY_gcs_rpc_server_reconnect_timeout_s", "20")
+# Of these the user may choose others.
+_TIME_LIMITS = {
+    # a minute by default, after which Ray ends a process that lost its cluster
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+    # for its agent to start; on a busy machine 15 s are too few, and Ray itself waits for 30
+    "RAY_agent_register_timeout_ms": "60000",
+}
 
 _ENDINGS = ("finished", "failed", "stopped", "lost")
 
@@ -157,9 +162,7 @@ class RayExecutor:
         else:
             self._observer.say(f"Connecting to {self._address} …")
             reach(self._address, patience)
-        name, value = _RECONNECT
-        variables = {**_VARIABLES, name: os.environ.get(name, value)}
-        environment = {**os.environ, **variables}
+        environment = {**_TIME_LIMITS, **os.environ, **_VARIABLES}
         environment.pop("RAY_ADDRESS", None)
         self._bridge = WorkerProcess(environment, BRIDGE)
         cpus = self._resources.cpus or 1

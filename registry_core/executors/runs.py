@@ -24,7 +24,7 @@ from registry_core.formatting import counted, registration
 from registry_core.lifecycle.context import RunContext
 from registry_core.lifecycle.publishing import MadeVersion, notify
 from registry_core.lifecycle.reproduce import EphemeralWorkspace, Retrained
-from registry_core.lifecycle.run import register
+from registry_core.lifecycle.run import ledger_reason, register
 from registry_core.lifecycle.seeds import Place
 from registry_core.lifecycle.spec import RunSpec
 from registry_core.records import Version
@@ -125,10 +125,10 @@ class Runs:
         if (found := (ended.result or {}).get("not_uploaded")) and found["node"] not in self._told:
             self._told.add(found["node"])
             error = error_from_json(found["error"])
-            there = f" There: {error.command}" if error.command else ""
+            cure = error.command if error.command.startswith("pip ") else error.remedy
             ended.observer.warn(
                 f"{found['node']} cannot upload to the registry, so files are sent to this "
-                f"machine first. {error.what} {error.remedy}{there}"
+                f"machine first. {error.what} On {found['node']}: {cure}"
             )
 
     def _unobserve(self, number: int) -> None:
@@ -169,7 +169,8 @@ class Runs:
             made = MadeVersion(
                 active.result["record"],
                 lambda files: None,
-                uploaded=uploaded_files(active.result),
+                ledger_reason(self._specs[number]),
+                uploaded_files(active.result),
             )
             version = register(made, self._store, self._folders[number], context)
         except BaseException as error:

@@ -13,9 +13,10 @@ import registry_core
 from registry_core.errors import escape_surrogates
 from registry_core.process.machine import processor, vector_instructions
 
-# Libraries choose kernels, precision, devices and threads by these; TF_CPP_… only changes logs.
+# Libraries choose kernels, precision, devices and threads by these. TF_CPP_… only changes logs, and
+# TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE whether kernels are kept in memory.
 _INFLUENCES_RESULTS = re.compile(
-    r"(?!TF_CPP_)(TF|XLA|OMP|MKL|KMP|ONEDNN|DNNL|OPENBLAS|CUDNN|CUBLAS)_\w+"
+    r"(?!TF_CPP_|TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE$)(TF|XLA|OMP|MKL|KMP|ONEDNN|DNNL|OPENBLAS|CUDNN|CUBLAS)_\w+"
     r"|CUDA_VISIBLE_DEVICES|NVIDIA_TF32_OVERRIDE|KERAS_BACKEND|PYTHONHASHSEED",
     re.ASCII,
 )

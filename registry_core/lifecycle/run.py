@@ -202,18 +202,17 @@ def make_version(
         lambda files: artifacts.backend.check_saved(
             artifacts.model, files[MODEL_FILE], artifacts.data.test
         ),
-        _reason(artifacts),
+        f"imported from {artifacts.imported['file']}"
+        if artifacts.imported
+        else ledger_reason(artifacts.spec),
     )
 
 
-def _reason(artifacts: Artifacts) -> str:
-    """Why the version is registered, for the ledger; empty for a run of its own."""
-    if artifacts.imported:
-        return f"imported from {artifacts.imported['file']}"
-    sweep, start = artifacts.spec.sweep, artifacts.spec.start_from
-    reasons = [f"starts from {start.ref}"] if start else []
-    reasons += [reason_of(sweep)] if sweep and is_evidence(sweep) else []
-    reasons += [artifacts.spec.reason] if artifacts.spec.reason else []
+def ledger_reason(spec: RunSpec) -> str:
+    """Why the version of a run is registered, for the ledger; empty for a run of its own."""
+    reasons = [f"starts from {spec.start_from.ref}"] if spec.start_from else []
+    reasons += [reason_of(spec.sweep)] if spec.sweep and is_evidence(spec.sweep) else []
+    reasons += [spec.reason] if spec.reason else []
     return "; ".join(reasons)
 
 

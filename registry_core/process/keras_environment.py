@@ -39,6 +39,8 @@ def prepare() -> None:
     # The result is the same to rounding, and the same to the bit from run to run.
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+        # TensorFlow would make the gradient kernels of each convolution again in every step.
+        os.environ.setdefault("TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE", "0")
 
 
 def settings_in_file() -> dict[str, str]:

@@ -66,8 +66,8 @@ class Publishing:
     ) -> Workspace:
         """A folder for a run to write into. Creates the registry if it is missing.
 
-        Writes a transaction and a file first, so that a registry that cannot store the result
-        says so before anything is trained.
+        Checks permissions and writes a folder first, so that a registry that cannot store the
+        result says so before anything is trained.
 
         Args:
             model: the registered name.

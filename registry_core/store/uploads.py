@@ -23,7 +23,7 @@ from registry_core.errors import StorageError
 from registry_core.process.requirements import require_extra
 from registry_core.store.staging import Staged
 from registry_core.store.storage_errors import translate_storage_errors
-from registry_core.urls import address, without_password
+from registry_core.urls import without_password
 
 _BUSY_SECONDS = 30.0
 
@@ -37,8 +37,8 @@ def upload(
         run: the run's id, under which who asked holds a lease.
         staged: the files.
         folder: where they are, for messages.
-        index_url: of the team's registry, without a password: `postgresql://…`. A password comes
-            from `MLREG_INDEX`, if that names the same database, or from PostgreSQL's own places.
+        index_url: of the team's registry, without a password: `postgresql://…`. This machine's
+            `MLREG_INDEX` comes first.
         objects_url: of its objects: `s3://bucket/prefix`.
 
     Raises:
@@ -53,16 +53,13 @@ def upload(
 
     sources = {file.record.sha256: file.path for file in staged}
     with translate_storage_errors(folder, f"uploading the files of {run}", _BUSY_SECONDS):
-        leases = Leases(PostgresIndex(_own(index_url), _BUSY_SECONDS))
-        if not leases.add(run, [*sources]):
+        # the same database may have another address here; the lease shows that it is the same
+        urls = dict.fromkeys([os.environ.get("MLREG_INDEX") or index_url, index_url])
+        leases = (Leases(PostgresIndex(url, _BUSY_SECONDS)) for url in urls)
+        if not any(each.add(run, [*sources]) for each in leases):
             raise StorageError(
-                f"{without_password(index_url)} as this machine reaches it has no lease of {run}.",
-                "It is another database, or who asked for the run lost its connection.",
+                f"{' and '.join(map(without_password, urls))} as this machine reaches it has no "
+                f"lease of {run}.",
+                "Set MLREG_INDEX to the address that the registry's database has here.",
             )
         S3Objects(objects_url).put_all(sources, {})
-
-
-def _own(index_url: str) -> str:
-    """The URL as this machine's MLREG_INDEX has it, which may have a password."""
-    own = os.environ.get("MLREG_INDEX", "")
-    return own if address(own) == index_url else index_url

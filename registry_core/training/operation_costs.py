@@ -61,11 +61,7 @@ def _per_output(count: int) -> Callable[[Node], int]:
     return lambda node: count * _size(node.outputs[0])
 
 
-def _per_input(count: int) -> Callable[[Node], int]:
-    return lambda node: count * _size(node.inputs[0])
-
-
-def _per_value_of(number: int, count: int = 1) -> Callable[[Node], int]:
+def _per_input(count: int, number: int = 0) -> Callable[[Node], int]:
     return lambda node: count * _size(node.inputs[number])
 
 
@@ -135,7 +131,7 @@ def _of_all_inputs(node: Node) -> int:
 
 
 _ONE_PER_OUTPUT = (
-    "Abs Acos Add AddV2 Asin Atan Atan2 BiasAdd Ceil Cos Cosh Digamma Div DivNoNan Elu EluGrad "
+    "Abs Acos Add AddV2 Asin Atan Atan2 Ceil Cos Cosh Digamma Div DivNoNan Elu EluGrad "
     "Equal Erf Erfc Erfinv Exp Expm1 Floor FloorDiv FloorMod Greater GreaterEqual InvGrad IsFinite "
     "IsInf IsNan LeakyRelu LeakyReluGrad Less LessEqual Lgamma Log Log1p Maximum Minimum Mod Mul "
     "MulNoNan Neg NotEqual Pow RealDiv Reciprocal ReciprocalGrad Relu Relu6 Relu6Grad ReluGrad "
@@ -162,10 +158,10 @@ _SCATTERED = {
 _RULES: dict[str, Callable[[Node], int]] = {
     **{name: _per_output(1) for name in _ONE_PER_OUTPUT.split()},
     **{name: _per_input(1) for name in _ONE_PER_INPUT.split()},
-    **{name: _per_value_of(place) for name, place in _SCATTERED.items()},
+    **{name: _per_input(1, place) for name, place in _SCATTERED.items()},
     "AddN": _of_all_inputs,
-    "AssignAddVariableOp": _per_value_of(1),
-    "AssignSubVariableOp": _per_value_of(1),
+    "AssignAddVariableOp": _per_input(1, 1),
+    "AssignSubVariableOp": _per_input(1, 1),
     "AvgPool": _pooling(extra=1),
     "AvgPool3D": _pooling(extra=1),
     "AvgPool3DGrad": _pooling(extra=1, place=1),
@@ -173,6 +169,7 @@ _RULES: dict[str, Callable[[Node], int]] = {
     "BatchMatMul": _matrix_product("adj_x"),
     "BatchMatMulV2": _matrix_product("adj_x"),
     "BatchMatMulV3": _matrix_product("adj_x"),
+    "BiasAdd": _per_output(1),  # to the second axis, where that has the channels
     "ClipByValue": _per_output(2),
     "Conv2D": _convolution("output", "input 1", 1),
     "Conv2DBackpropFilter": _convolution("input 2", "output", 1),
@@ -184,7 +181,7 @@ _RULES: dict[str, Callable[[Node], int]] = {
     "DepthwiseConv2dNativeBackpropFilter": _convolution("input 2", "output", 2),
     "DepthwiseConv2dNativeBackpropInput": _convolution("input 2", "input 1", 2),
     "Einsum": _einsum,
-    "FusedBatchNormGradV3": _per_value_of(1, 10),  # two sums 5, the gradient 5
+    "FusedBatchNormGradV3": _per_input(10, 1),  # two sums 5, the gradient 5
     "FusedBatchNormV3": _fused_normalization,
     "L2Loss": _per_input(2),
     "LogSoftmax": _per_output(5),  # maximum, subtract, exponential, sum, subtract
@@ -211,76 +208,15 @@ _RULES: dict[str, Callable[[Node], int]] = {
 KEEPS_SHAPE = frozenset((*_ONE_PER_OUTPUT.split(), "Identity", "SelectV2", "SquaredDifference"))
 
 # They make, move or choose values.
-_FREE = frozenset(
-    [
-        "Assert",
-        "AssignVariableOp",
-        "BatchToSpaceND",
-        "Bitcast",
-        "BroadcastTo",
-        "Cast",
-        "CheckNumerics",
-        "Concat",
-        "ConcatV2",
-        "Const",
-        "DepthToSpace",
-        "DynamicStitch",
-        "Empty",
-        "EnsureShape",
-        "ExpandDims",
-        "Fill",
-        "Gather",
-        "GatherNd",
-        "GatherV2",
-        "Identity",
-        "IdentityN",
-        "LinSpace",
-        "MatrixBandPart",
-        "MatrixDiagPartV3",
-        "MatrixDiagV3",
-        "MirrorPad",
-        "NoOp",
-        "OneHot",
-        "OnesLike",
-        "Pack",
-        "Pad",
-        "PadV2",
-        "Placeholder",
-        "PlaceholderWithDefault",
-        "PreventGradient",
-        "Rank",
-        "ReadVariableOp",
-        "Range",
-        "Reshape",
-        "ResizeNearestNeighbor",
-        "ResourceGather",
-        "Reverse",
-        "ReverseV2",
-        "Roll",
-        "Select",
-        "SelectV2",
-        "Shape",
-        "ShapeN",
-        "Size",
-        "Slice",
-        "Snapshot",
-        "SpaceToBatchND",
-        "SpaceToDepth",
-        "Split",
-        "SplitV",
-        "Squeeze",
-        "StopGradient",
-        "StridedSlice",
-        "StridedSliceGrad",
-        "Tile",
-        "Transpose",
-        "Unpack",
-        "VarHandleOp",
-        "VariableShape",
-        "Where",
-        "ZerosLike",
-        "_Arg",
-        "_Retval",
-    ]
+_MOVES_VALUES = (
+    "Assert AssignVariableOp BatchToSpaceND Bitcast BroadcastTo Cast CheckNumerics Concat "
+    "ConcatV2 Const DepthToSpace DynamicStitch Empty EnsureShape ExpandDims Fill Gather "
+    "GatherNd GatherV2 Identity IdentityN LinSpace MatrixBandPart MatrixDiagPartV3 MatrixDiagV3 "
+    "MirrorPad NoOp OneHot OnesLike Pack Pad PadV2 Placeholder PlaceholderWithDefault "
+    "PreventGradient Rank ReadVariableOp Range Reshape ResizeNearestNeighbor ResourceGather "
+    "Reverse ReverseV2 Roll Select SelectV2 Shape ShapeN Size Slice Snapshot SpaceToBatchND "
+    "SpaceToDepth Split SplitV Squeeze StopGradient StridedSlice StridedSliceGrad Tile "
+    "Transpose Unpack VarHandleOp VariableShape Where ZerosLike _Arg _Retval"
 )
+_FREE = frozenset(_MOVES_VALUES.split())
 _FREE_PREFIXES = ("Iterator", "Optional", "Random", "Stateless", "TensorList", "Truncated")

@@ -1,64 +1,11 @@
 """The first epochs of the airbench recipe may train on smaller images, the others on whole ones."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+from airbench_fits import AirbenchFits, config_with, phases_of
 from pydantic import ValidationError
-from resumed_fits import Fits
 
 from cifar_plugin.airbench.config import AirbenchConfig
-from registry_core.types import Assembly
-
-CONFIG = AirbenchConfig(
-    widths=(24, 8, 8), batch_size=16, epochs=2, small_epochs=1, small_pixels=20, seed=3
-)
-
-
-class AirbenchFits(Fits):
-    """Fits of a narrow network on 48 images, so that an epoch has three equal steps."""
-
-    def __init__(self, training, folder, config=CONFIG):
-        super().__init__(training, folder)
-        self._config = config
-
-    def _assembly(self, run_dir):
-        from cifar_plugin import plugin
-        from registry_core.types import ArraySplit, DataSplits
-
-        config, random = self._config, np.random.default_rng(0)
-        images = random.integers(0, 256, (48, 32, 32, 3), dtype=np.uint8)
-        split = ArraySplit(images, np.arange(48) % 10)
-        held_out = ArraySplit(images[:20], np.arange(20) % 10)
-        data = DataSplits(split, split, held_out, tuple("abcdefghij"))
-        schedule = plugin.mlreg_scheduler(config, 3)
-        model = plugin.mlreg_model(config, data, schedule)
-        phases = plugin.mlreg_phases(config, model) or ()
-        augmentation = plugin.mlreg_augmentation(config, data)
-        return Assembly(data, model, augmentation, schedule, [], phases)
-
-
-@pytest.fixture
-def one_step_a_call(monkeypatch, training):
-    """Without XLA, whose compilation would take most of the time."""
-    from cifar_plugin.airbench import layers
-
-    for name in ("_gelu_forward", "_gelu_gradient", "_pooling_forward", "_pooling_gradient"):
-        monkeypatch.setattr(layers, name, getattr(layers, name).python_function)
-    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 16)
-
-
-def config_with(**settings):
-    return AirbenchConfig(**{**CONFIG.values(), **settings})
-
-
-def phases_of(**settings):
-    """Name and epochs of each phase; None if there are none."""
-    from cifar_plugin import plugin
-
-    model = SimpleNamespace(input_shape=(None, 32, 32, 3))
-    phases = plugin.mlreg_phases(AirbenchConfig(**settings), model)
-    return phases and [(phase.name, phase.epochs) for phase in phases]
 
 
 def test_the_first_epochs_are_small_and_the_others_whole():
@@ -130,6 +77,31 @@ def test_the_operations_of_a_convolution_follow_from_the_size_of_its_images(tf, 
     assert count(graph, examples).operations == 2 * multiplied
 
 
+@pytest.mark.gate
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("one_step_a_call")
+def test_each_phase_trains_on_its_size(tf, training):
+    """The operations of a step in it are those of images of this size."""
+    from registry_core.training.operations import count
+
+    assembly = AirbenchFits(training, None)._assembly(None)
+    images = tf.TensorSpec((None, 32, 32, 3), tf.uint8)
+
+    def operations(is_training):
+        step = tf.function(lambda images: assembly.model(images, training=is_training))
+        return count(step.get_concrete_function(images).graph, 16).operations
+
+    whole, in_phases = operations(True), []
+    for phase in assembly.phases:
+        phase.prepare(assembly.model)
+        in_phases.append((operations(True), operations(False)))
+    (small, evaluated), (large, evaluated_again) = in_phases
+    assert small < 0.6 * large
+    assert large == whole
+    assert evaluated == evaluated_again
+
+
+@pytest.mark.exhaustive
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.usefixtures("one_step_a_call")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,16 +63,18 @@ def facts(project, version):
 
 @pytest.mark.gate
 def test_versions_are_those_of_one_after_another(project):
-    """Two at a time give the same numbers, seeds, weights and metrics as one after another."""
-    together = run_group(project, 3)
-    alone = [
-        project.run(spec=spec)
-        for spec in plan_group(spec_from_preset(project.plugins, model="alone"), 3)
-    ]
+    """Two at a time give the same numbers, seeds, weights and metrics as one after another.
+
+    The ledger has the same reasons.
+    """
+    spec = replace(spec_from_preset(project.plugins), reason="to compare")
+    together = run_group(project, specs=plan_group(spec, 3))
+    alone = [project.run(spec=each) for each in plan_group(replace(spec, model="alone"), 3)]
     assert [version.ref for version in together] == ["flowers@1", "flowers@2", "flowers@3"]
     assert [facts(project, each) for each in together] == [facts(project, each) for each in alone]
     assert [file.path for file in together[0].files] == [file.path for file in alone[0].files]
     assert "Run" in project.store.read(together[0], "run.log").decode()
+    assert {row.reason for row in project.store.ledger()} == {"to compare"}
     assert not project.store.unfinished_runs()
     group_ends(project)
 

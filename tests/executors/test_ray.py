@@ -10,10 +10,10 @@ import pytest
 from executors_head import PROGRAM, run_group
 from lifecycle_helpers import Project
 from ray_cluster import Cluster, has_come_to
-from sweep_project import SPACE, SweepProject, essence
+from sweep_project import SPACE, LearningBackend, SweepProject, essence
 
-from registry_core.errors import MlregError, UsageError
-from registry_core.executors import process
+from registry_core.errors import MlregError, StorageError, UsageError
+from registry_core.executors import process, ray_executor
 from registry_core.executors.cluster_address import (
     UnreachableClusterError,
     address_of,
@@ -22,6 +22,7 @@ from registry_core.executors.cluster_address import (
 from registry_core.executors.interface import Placement
 from registry_core.lifecycle.seeds import plan_group
 from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
+from registry_core.records import PARENT
 from registry_core.refs import Ref
 from registry_core.store import Store
 
@@ -181,6 +182,37 @@ def test_a_sweep_that_loses_a_node_and_then_the_head_ends_in_the_bits_of_a_local
     alone = project.sweep(placement=Placement("local", 2, 1), **choices)
     assert essence(there) == essence(alone)
     assert won == facts(project, project.store.resolve(Ref("flowers", "number", "1")))
+
+
+@pytest.mark.gate
+@pytest.mark.exhaustive
+def test_a_sweep_on_ray_starts_from_a_version_as_one_here(tmp_path, monkeypatch):
+    """Its trials get the version's model with their runs; the winner has it as parent."""
+    worker = Path(PROGRAM[0]).with_name("learning_worker.py")
+    monkeypatch.setattr(process, "WORKER", (str(worker),))
+    monkeypatch.setenv("MLREG_FAKE_FAULTS", str(tmp_path))
+    project = SweepProject(tmp_path)
+    parent = project.run(backend=LearningBackend)
+    choices = {"sampler": "grid", "parent": parent}
+    rates = {"learning_rate": [0.01, 0.1]}
+    there = project.sweep(rates, placement=Placement("ray", 2, 1), **choices)
+    here = project.sweep(rates, placement=Placement("local", 2, 1), **choices)
+    assert essence(there) == essence(here)
+    assert [trial.state for trial in there.trials] == ["complete"] * 2
+    won = [project.store.resolve(Ref("flowers", "number", str(number))) for number in (2, 3)]
+    assert facts(project, won[0]) == facts(project, won[1])
+    assert project.manifest(won[0])[PARENT]["digest"] == parent.digest
+    (row,) = [row for row in project.store.ledger() if row.version == 2]
+    assert row.reason == f"starts from flowers@1; best of 2 trials of sweep {there.id}"
+
+
+@pytest.mark.gate
+def test_a_sweep_whose_ray_does_not_start_says_how_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_executor, "_SECONDS_TO_CONNECT", 0.0)
+    project = SweepProject(tmp_path)
+    with pytest.raises(StorageError, match="cannot be started on this machine") as raised:
+        project.sweep(placement=Placement("ray", 2, 1))
+    assert raised.value.command == f"mlreg resume {project.kept().id[-8:]}"
 
 
 @pytest.mark.exhaustive

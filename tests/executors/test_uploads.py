@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
+import threading
 from dataclasses import replace
 
 import pytest
@@ -11,13 +13,15 @@ from executors_head import PROGRAM, run_group
 from lifecycle_helpers import Project
 from store_backends import postgresql_and_s3
 from store_helpers import blobs, in_child, kill, record, referenced
+from team_servers import postgresql
 
-from registry_core.errors import IntegrityError, StorageError
+from registry_core.errors import IntegrityError, Interrupted, StorageError
 from registry_core.executors import process
 from registry_core.executors.dispatch import Dispatch
 from registry_core.executors.local import LocalExecutor
 from registry_core.executors.messages import uploaded_files
 from registry_core.executors.runs import Runs
+from registry_core.lifecycle.seeds import plan_group
 from registry_core.lifecycle.spec import spec_from_preset, spec_from_run
 from registry_core.records import FileRecord
 from registry_core.store import Store, stage
@@ -27,7 +31,7 @@ from registry_core.store.postgres.index import PostgresIndex
 from registry_core.store.postgres.leases import LeasedWorkspaces
 from registry_core.store.uploads import upload
 
-from .test_local import facts
+from .test_local import facts, wait_for
 
 pytestmark = [pytest.mark.processes, pytest.mark.gate]
 
@@ -97,10 +101,12 @@ def assert_whole(project, runs=1):
     assert not project.store.unfinished_runs()
 
 
-def alone(project, folder, **choices):
-    """What a project says of the same runs, in a registry in a folder."""
+def alone(project, folder, runs=2):
+    """What a project says of the same runs in this process, in a registry in a folder."""
+    spec = spec_from_preset(project.plugins)
+    specs = plan_group(spec, runs) if runs > 1 else [spec]
     theirs, project.store = project.store, Store(folder)
-    found = [facts(project, version) for version in run_group(project, **choices)]
+    found = [facts(project, project.run(spec=each)) for each in specs]
     project.store = theirs
     return found
 
@@ -141,7 +147,7 @@ def test_a_worker_that_is_killed_after_its_upload_is_replaced(project, arrived, 
     assert_whole(project)
     log = project.store.read(version, "run.log").decode()
     assert "killed by SIGKILL" in log and "from its last checkpoint" in log
-    assert [facts(project, version)] == alone(project, tmp_path / "folder", specs=one(project))
+    assert [facts(project, version)] == alone(project, tmp_path / "folder", runs=1)
 
 
 def test_what_was_uploaded_before_who_asked_was_killed_is_used_by_resume(project):
@@ -173,6 +179,29 @@ def other_runs(project):
     return LeasedWorkspaces(LocalWorkspaces(project.folder / "other"), parts.index)
 
 
+@pytest.mark.exhaustive
+def test_a_version_that_waits_for_its_turn_when_a_signal_arrives_can_be_resumed(project, arrived):
+    """Its lease ends; what was uploaded stays for the period of grace, and is used again."""
+    (project.folder / "0").write_text("slow")
+
+    def interrupt():
+        wait_for(lambda: arrived)
+        project.stop.receive(signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(Interrupted):
+        run_group(project, overrides={"epochs": 400})
+    ((result, _),) = arrived
+    uploaded = {each["sha256"] for each in result["uploaded"]}
+    assert uploaded <= blobs(project.store) and project.leases() == {}
+    (project.folder / "0").unlink()
+    project.stop.signum = None
+    specs = [spec_from_run(project.plugins, run) for run in project.store.unfinished_runs()]
+    versions = run_group(project, specs=specs)
+    assert_whole(project, 2)
+    assert {version.file("model.keras").sha256 for version in versions} & uploaded
+
+
 def test_a_result_that_arrives_twice_is_registered_once(project, monkeypatch):
     """So is one of an earlier attempt."""
     append = LocalExecutor._append
@@ -190,7 +219,10 @@ def test_a_result_that_arrives_twice_is_registered_once(project, monkeypatch):
 
 @pytest.mark.parametrize(
     ("fault", "says"),
-    [("refused", "AWS_ACCESS_KEY_ID"), ("no extra", "pip install 'mlreg[team]'")],
+    [
+        ("refused", "AWS_ACCESS_KEY_ID"),
+        pytest.param("no extra", "pip install 'mlreg[team]'", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_worker_that_cannot_upload_sends_the_files_and_says_why_once(
     project, arrived, fault, says
@@ -202,6 +234,23 @@ def test_a_worker_that_cannot_upload_sends_the_files_and_says_why_once(
     (warning,) = [each for each in project.observer.warnings if "cannot upload" in each]
     assert says in warning and platform.node() in warning
     assert_whole(project, 2)
+
+
+@pytest.mark.exhaustive
+def test_a_worker_takes_the_address_that_its_machine_has_for_the_database(
+    project, arrived, monkeypatch
+):
+    """Where that is another registry's, it takes the one of who asked."""
+    monkeypatch.setenv("MLREG_INDEX", project.backend_of_team.place.index)
+    parts = replace(project.store.parts, index_url="postgresql://127.0.0.1:1/nowhere")
+    project.store = Store(parts)
+    run_group(project, specs=one(project))
+    with PostgresIndex(other := postgresql().fresh_url(), 5).write(create=True):
+        pass
+    monkeypatch.setenv("MLREG_INDEX", other)
+    project.store = project.backend_of_team.store()
+    run_group(project, specs=one(project))
+    assert [files for _, files in arrived] == [{}, {}]
 
 
 def test_a_worker_uploads_nothing_for_a_run_that_the_database_does_not_know(project, tmp_path):

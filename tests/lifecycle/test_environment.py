@@ -101,7 +101,7 @@ def test_the_processors_vector_instructions_are_recorded(monkeypatch, tmp_path, 
 
 
 def test_variables_that_decide_are_recorded_and_no_others(monkeypatch):
-    """Kernels, precision, devices, threads; logs and secrets are nobody's business."""
+    """Kernels, precision, devices, threads; not logs, kept kernels and secrets."""
     for name in result_variables():
         monkeypatch.delenv(name)
     given = {
@@ -110,7 +110,10 @@ def test_variables_that_decide_are_recorded_and_no_others(monkeypatch):
         "NVIDIA_TF32_OVERRIDE": "0", "TF_NUM_INTRAOP_THREADS": "1", "PYTHONHASHSEED": "0",
         "CUDA_VISIBLE_DEVICES": "-1",
     }  # fmt: skip
-    others = {"TF_CPP_MIN_LOG_LEVEL": "3", "AWS_SECRET_ACCESS_KEY": "x", "HOME": "/root"}
+    others = {
+        "TF_CPP_MIN_LOG_LEVEL": "3", "TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE": "0",
+        "AWS_SECRET_ACCESS_KEY": "x", "HOME": "/root",
+    }  # fmt: skip
     for name, value in (given | others).items():
         monkeypatch.setenv(name, value)
     assert result_variables() == given

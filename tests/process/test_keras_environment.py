@@ -79,6 +79,22 @@ def test_a_plugin_alone_gets_the_backend_of_a_run(tmp_path, monkeypatch):
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
 
 
+@pytest.mark.parametrize(("asked", "expected"), [(None, "0"), ("1", "1")])
+def test_gradient_kernels_are_kept_between_steps_unless_the_user_says_otherwise(
+    monkeypatch, asked, expected
+):
+    """TensorFlow calls it "optimize memory use" when it makes them again in each step."""
+    monkeypatch.setattr(keras_environment, "overruled", {})
+    monkeypatch.setattr(keras_environment.platform, "machine", lambda: "x86_64")
+    for name in ("KERAS_BACKEND", "TF_ENABLE_ONEDNN_OPTS", "TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE"):
+        monkeypatch.setenv(name, "")  # restored afterwards
+        monkeypatch.delenv(name)
+    if asked is not None:
+        monkeypatch.setenv("TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE", asked)
+    keras_environment.prepare()
+    assert os.environ["TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE"] == expected
+
+
 def test_what_a_run_does_not_follow_is_a_warning():
     """Settings of the environment that the record has under `overruled`, and tf.keras's own."""
     observer = Recorder()

@@ -102,6 +102,9 @@ def test_at_every_system_call_nothing_is_lost_and_nothing_is_half_done(
         except MissedError:
             if tries == 1:
                 raise
+            if tries == 3:  # perhaps the calls were listed of a run that made a folder less
+                clean = _copy(template, tmp_path / uuid4().hex)
+                point = point.among(scenarios.points(name, clean), found)
             time.sleep(1)  # a manifest has the time in seconds, and so another digest then
             return try_one(scenarios, point, tries - 1)
         except BaseException as error:

@@ -75,6 +75,31 @@ def test_a_gradient_takes_as_many_products_as_what_it_is_the_gradient_of(counted
     assert counted(step, 8, 8, 4).operations == BATCH * (2 * before + 3 * after + 64 * 2)
 
 
+def test_a_bias_may_be_added_along_the_second_axis(counted, tf):
+    """Where the channels come before height and width."""
+    found = counted(lambda x: tf.nn.bias_add(x, tf.ones(3), data_format="NCHW"), 3, 4, 6)
+    assert found.operations == BATCH * 3 * 4 * 6
+
+
+@pytest.mark.gate
+def test_the_layers_of_a_language_model_take_what_is_counted_by_hand(counted, keras):
+    """A recurrent and an attention layer, an embedding, which moves values, and a normalization."""
+
+    def of(layer, *shape, calls=1):
+        inputs = keras.Input(shape)
+        return counted(keras.Model(inputs, layer(*[inputs] * calls)), *shape).operations / BATCH
+
+    layers = keras.layers
+    products, sums, gates, cell, output = 2 * (16 + 8) * 32, 2 * 32, 4 * 8, 3 * 8, 2 * 8
+    assert of(layers.LSTM(8), 10, 16) == 10 * (products + sums + gates + cell + output)
+    projections, pairs = 4 * 2 * 7 * 12 * 12, 2 * (2 * 3 * 7 * 7 * 4)
+    attention = layers.MultiHeadAttention(3, 4, use_bias=False)
+    softmax, scaled = 5 * 3 * 7 * 7, 3 * 7 * 7
+    assert of(attention, 7, 12, calls=2) == projections + pairs + softmax + scaled
+    assert of(layers.Embedding(20, 8), 6) == 0
+    assert of(layers.BatchNormalization(), 500, 6) == pytest.approx(2 * 500 * 6, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("equation", "products"),
     [("bij,jk->bik", 4 * 6 * 9), ("bij,bkj->bik", 4 * 4 * 6), ("...j,jk->...k", 4 * 6 * 9)],

@@ -46,7 +46,8 @@ class LocalObjects(Objects):
         self._registry = registry
         # folders whose own names this process has made durable
         self._durable: set[str] = set()
-        self._check_after = 0.0
+        # by user, as a child process may be another one
+        self._check_after: dict[int, float] = {}
 
     def prepare(self) -> None:
         """Create the folder, and raise now what `put` would raise later.
@@ -60,9 +61,10 @@ class LocalObjects(Objects):
             opened(self._registry, RUNS, create=True) as runs,
         ):
             place = self._registry / OBJECTS / _CONTENT
-            if (now := time.monotonic()) >= self._check_after:
+            user, now = os.geteuid(), time.monotonic()
+            if now >= self._check_after.get(user, 0.0):
                 check_writable(self._registry)
-                self._check_after = now + _CHECKED_SECONDS
+                self._check_after[user] = now + _CHECKED_SECONDS
             if os.fstat(content).st_dev != os.fstat(runs).st_dev:
                 raise StorageError(
                     f"{place} and {self._registry / RUNS} are on different file systems.",

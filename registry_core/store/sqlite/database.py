@@ -6,6 +6,7 @@ other descriptor of it would drop the locks that SQLite holds in this process.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sqlite3
@@ -79,8 +80,8 @@ class Database:
                     self._check_pages(connection)
                     if schema < SCHEMA:
                         _bring_up_to_date(connection, schema)
-                # A write that changes nothing, because BEGIN IMMEDIATE lets a read-only file pass.
-                connection.execute(f"PRAGMA user_version = {SCHEMA}")
+                        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+                self._check_permissions()
                 yield connection
                 # a commit waits for the disk five times
                 changed = schema != SCHEMA or connection.total_changes
@@ -127,6 +128,15 @@ class Database:
                 connection.close()
                 raise
             connection.close()  # a rebuild has put another index in its place meanwhile
+
+    def _check_permissions(self) -> None:
+        """Raise if the user cannot write; BEGIN IMMEDIATE lets a read-only file pass.
+
+        Writing something to find out would make SQLite create its journal, and sync its folder.
+        """
+        for place, right in ((self._folder, os.W_OK | os.X_OK), (self._file, os.W_OK)):
+            if not os.access(place, right):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
 
     def _inode(self) -> int | None:
         try:

@@ -1,0 +1,13 @@
+"""What the tests of the CIFAR-10 plugin share."""
+
+import pytest
+
+
+@pytest.fixture
+def one_step_a_call(monkeypatch, training):
+    """Without XLA, whose compilation would take most of the time."""
+    from cifar_plugin.airbench import layers
+
+    for name in ("_gelu_forward", "_gelu_gradient", "_pooling_forward", "_pooling_gradient"):
+        monkeypatch.setattr(layers, name, getattr(layers, name).python_function)
+    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 16)
