@@ -77,9 +77,18 @@ class RunConfig(BaseModel):
         Raises:
             UsageError: a key does not exist, or its value is invalid.
         """
-        config = self
-        for key, value in overrides.items():
-            config = _change(config, key, value, recorded)
+        config, left = self, dict(overrides)
+        while left:
+            refusals: dict[str, UsageError] = {}
+            for key, value in left.items():
+                try:
+                    config = _change(config, key, value, recorded)
+                except UsageError as error:
+                    refusals[key] = error
+            if len(refusals) == len(left):
+                raise next(iter(refusals.values()))
+            # a validator over two settings may allow one only after the other has changed
+            left = {key: left[key] for key in refusals}
         return config
 
     def lost_in_a_record(self) -> dict[str, Any]:

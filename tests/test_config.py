@@ -158,6 +158,10 @@ def test_a_validator_over_two_settings_applies_to_overrides():
     with pytest.raises(UsageError, match="part is larger than total"):
         Even().changed({"part": "5"})
     assert Even().changed({"total": "8", "part": "5"}).part == 5
+    # in the other order as well
+    assert Even().changed({"part": "5", "total": "8"}) == Even(total=8, part=5)
+    with pytest.raises(UsageError, match="part=9 is not valid: part is larger than total"):
+        Even().changed({"part": "9", "total": "8"})
 
 
 def test_about_is_kept_and_is_not_a_setting():
