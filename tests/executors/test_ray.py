@@ -275,16 +275,19 @@ def test_a_sweep_on_a_cluster_that_is_not_there_begins_nothing(tmp_path):
 def _descendants(parent):
     """Living processes that a process started, and what those started.
 
-    Apart from PostgreSQL's, which starts one for each connection.
+    Apart from PostgreSQL's, which starts one for each connection, and from the processes whose
+    forks run programs, also for the tests that run at the same time.
     """
     children = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, _, rest = status.read_text().rpartition(")")
+            command = status.with_name("cmdline").read_bytes()
         except OSError:
             continue
         fields = rest.split()
-        if fields[0] != "Z" and not name.endswith("(postgres"):
+        of_tests = name.endswith("(postgres") or b"/fork_server.py\0" in command
+        if fields[0] != "Z" and not of_tests:
             children.setdefault(int(fields[1]), []).append(int(status.parent.name))
     for child in children.get(parent, []):
         yield child

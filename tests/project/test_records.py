@@ -141,7 +141,8 @@ def test_a_benchmarks_own_work_is_not_counted_as_load(monkeypatch):
     began = time.perf_counter()
     while time.perf_counter() - began < 0.1:
         sum(range(10_000))
-    assert measured.facts()["others_share"] < 0.02
+    # its own would be a share of the core; clock ticks of children between two readings are less
+    assert measured.facts()["others_share"] < 0.5 / (os.cpu_count() or 1)
     others[0] = 1.0
     assert measured.facts()["others_share"] > 0.5
 
