@@ -1,7 +1,11 @@
-"""The accuracy and minutes of a preset, and of another program that trains to its end.
+"""The accuracy, minutes and operations of a preset, and of another program that trains to its end.
 
 The other program is a command whose last lines are `test accuracy 0.7801` and
 `whole process 1650.0 s`. The minutes of both sides are those of the whole process.
+
+Each run that ends becomes a line of the log at once. Those in the log are not repeated, so a
+stopped benchmark can be continued by the same command. Minutes are medians over the runs that had
+the machine for themselves.
 """
 
 from __future__ import annotations
@@ -13,8 +17,13 @@ import shlex
 import statistics
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
+from benchmarks.load import Load, shared_because
+from benchmarks.log import Log
 from benchmarks.measure import Cost, command_cost, report
 
 
@@ -27,44 +36,81 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--data-dir", help="as for mlreg run; default: the cache")
     parser.add_argument("--registry", help="keep the versions here; default: delete them")
     parser.add_argument("--record", action="store_true")
+    parser.add_argument("--log", type=Path, help="JSON lines; default: a temporary file")
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     if options.against:
         rows.append(_other(command_cost(shlex.split(options.against))))
-    runs = []
-    for seed in range(options.seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            registry = options.registry or folder
-            words = [sys.executable, "-m", "registry_core", "--registry", registry]
-            words += ["run", "cifar10", "--preset", options.preset, "--seed", str(seed), "--json"]
-            if options.data_dir:
-                words += ["--data-dir", options.data_dir]
-            runs.append(_ours(seed, command_cost(words)))
-            print(json.dumps(runs[-1]), flush=True)
+    settings = _settings(options.preset)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Log(options.log or Path(folder) / "accuracy.jsonl")
+        runs = [_run(options, settings, seed, log) for seed in range(options.seeds)]
     rows += runs
-    accuracies = [run["test_accuracy"] for run in runs]
-    minutes = statistics.median(run["minutes"] for run in runs)
-    summary = {
-        "n": len(runs),
-        "mean": round(statistics.fmean(accuracies), 4),
-        "deviation": round(statistics.stdev(accuracies), 4) if len(runs) > 1 else None,
-        "minutes": minutes,
-    }
-    if options.against:
-        summary["ratio"] = round(rows[0]["minutes"] / minutes, 2)
-    rows.append(summary)
+    rows.append(_summary(runs))
+    if options.against and rows[-1]["minutes"]:
+        rows[-1]["ratio"] = round(rows[0]["minutes"] / rows[-1]["minutes"], 2)
     name = f"accuracy-{options.preset}"
     report(name, rows, options.record, timed=False, preset=options.preset)
 
 
-def _ours(seed: int, cost: Cost) -> dict[str, Any]:
-    version = json.loads(cost.report)["version"]
+def _settings(preset: str) -> dict[str, Any]:
+    from cifar_plugin.presets import PRESETS
+
+    if preset not in PRESETS:
+        raise SystemExit(f"No preset {preset!r}; there are {', '.join(PRESETS)}.")
+    return {key: value for key, value in PRESETS[preset].values().items() if key != "seed"}
+
+
+def _run(options: Any, settings: Mapping[str, Any], seed: int, log: Log) -> dict[str, Any]:
+    """What the log says of this run, or what it comes to."""
+    asked = json.loads(json.dumps({"preset": options.preset, "settings": settings, "seed": seed}))
+    known = next((each for each in log.read() if asked.items() <= each.items()), None)
+    if known is None:
+        known = {**asked, **_measured(options, seed), **machine.commit()}
+        log.append(known)
+    run = {key: value for key, value in known.items() if key not in ("preset", "settings")}
+    print(json.dumps(run), flush=True)
+    return run
+
+
+def _measured(options: Any, seed: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        mlreg = [sys.executable, "-m", "registry_core", "--registry", options.registry or folder]
+        words = ["run", "cifar10", "--preset", options.preset, "--seed", str(seed), "--json"]
+        if options.data_dir:
+            words += ["--data-dir", options.data_dir]
+        load = Load()
+        cost = command_cost([*mlreg, *words])
+        facts = load.facts()
+        version = json.loads(cost.report)["version"]
+        shown = json.loads(command_cost([*mlreg, "show", version["ref"], "--json"]).report)
     return {
-        "seed": seed,
         "test_accuracy": round(version["metrics"]["test_accuracy"], 4),
         "minutes": round(cost.wall_seconds / 60, 2),
         "fit_minutes": round(version["seconds"]["fit"] / 60, 2),
         "cpu_minutes": round(cost.cpu_seconds / 60, 2),
+        "operations": shown["operations"]["training"],
+        "evaluation_operations": shown["operations"]["evaluation"],
+        **facts,
+    }
+
+
+def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The accuracy of all runs, and the minutes of those that had the machine for themselves."""
+    accuracies = [run["test_accuracy"] for run in runs]
+    quiet = [run for run in runs if not shared_because(run)]
+
+    def median(key: str) -> float | None:
+        return statistics.median(run[key] for run in quiet) if quiet else None
+
+    return {
+        "n": len(runs),
+        "mean": round(statistics.fmean(accuracies), 4),
+        "deviation": round(statistics.stdev(accuracies), 4) if len(runs) > 1 else None,
+        "quiet": len(quiet),
+        "minutes": median("minutes"),
+        "cpu_minutes": median("cpu_minutes"),
+        "operations": runs[0]["operations"],
     }
 
 

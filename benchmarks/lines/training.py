@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -136,23 +137,28 @@ def startup(record: Record) -> Iterator[Line]:
 
 
 def accuracy(record: Record) -> Iterator[Line]:
-    """The accuracy, which load does not change; the minutes only from a quiet machine."""
+    """Accuracy and operations, which load does not change; the minutes of quiet runs."""
     result = record.content
     last = result["rows"][-1]
     runs = [row for row in result["rows"] if "seed" in row]
     other = next((row for row in result["rows"] if row.get("side") == "the other"), None)
     ours = accuracy_of(record)
+    if last.get("operations"):
+        ours += f"; {last['operations'] / 1e12:,.1f} TFLOP"
     theirs = f"{other['test_accuracy']:.4f}" if other else ""
     ratio = ""
-    if record.timed:
-        cpu = sorted(row["cpu_minutes"] for row in runs)[len(runs) // 2] if runs else 0.0
-        ours += f" in {f'{cpu} CPU min; ' if cpu else ''}{last['minutes']} min"
+    quiet = last.get("quiet", len(runs) if record.timed else 0)
+    if quiet:
+        cpu = last.get("cpu_minutes", statistics.median(row["cpu_minutes"] for row in runs))
+        of = f" (n = {quiet})" if quiet < last["n"] else ""
+        ours += f"; {cpu:.1f} CPU min; {last['minutes']:.1f} min{of}"
         if other:
-            theirs += f" in {other['cpu_minutes']} CPU min; {other['minutes']} min"
+            theirs += f"; {other['cpu_minutes']} CPU min; {other['minutes']} min"
             ratio = compared((cpu, other["cpu_minutes"]), (last["minutes"], other["minutes"]))
     yield Line(
         ACCURACY,
-        f"preset `{result['preset']}`: test accuracy, and time of the whole command",
+        f"preset `{result['preset']}`: test accuracy, operations of the training, and time of the "
+        "whole command",
         ours,
         theirs,
         "the plain script" if other else "",

@@ -12,8 +12,9 @@ import pytest
 sys.path.append(str(Path(__file__).parents[2]))  # not installed; behind what is
 
 from benchmarks import ablation
-from benchmarks.ablation import Log, table
+from benchmarks.ablation import table
 from benchmarks.lines.training import ablation as lines
+from benchmarks.log import Log
 from benchmarks.records import Record
 
 QUIET = {"vectors": "AVX2", "others_share": 0.01}

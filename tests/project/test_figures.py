@@ -193,7 +193,7 @@ def test_an_accuracy_of_a_shared_machine_is_in_the_table_without_its_minutes(tmp
     """Load does not change weights."""
     runs = [{"seed": seed, "cpu_minutes": 60 + seed} for seed in range(3)]
     last = {"n": 3, "mean": 0.9406, "deviation": 0.0017, "minutes": 46.5}
-    for share, minutes in ((0.4, ""), (0.01, " in 61 CPU min; 46.5 min")):
+    for share, minutes in ((0.4, ""), (0.01, "; 61.0 CPU min; 46.5 min")):
         facts = {**QUIET, "others_share": share}
         write(tmp_path, "accuracy-airbench94", facts, [*runs, last], preset="airbench94")
         assert f"| 0.9406 ± 0.0017{minutes} |" in table.table(tmp_path)
