@@ -38,8 +38,7 @@ def points(log: Path) -> Counter[tuple[str, str, int, float]]:
 def logged(training, tmp_path_factory):
     """Fits with a log, and what one has written that was never stopped."""
     folder = tmp_path_factory.mktemp("logged")
-    # two batches at a time, so that a fit can be stopped within an epoch
-    fits = Fits(training, folder, logged=True, steps_per_execution=2)
+    fits = Fits(training, folder, logged=True)
     return fits, fits.whole(), points(fits.run_dir() / "log")
 
 
@@ -54,8 +53,8 @@ def test_the_log_is_that_of_keras_and_the_run_is_the_same_without_it(training, t
 
     _, ours, written = logged
     (tmp_path / "without").mkdir()
-    of_keras = Fits(training, tmp_path, callbacks=callbacks, steps_per_execution=2)
-    without = Fits(training, tmp_path / "without", steps_per_execution=2)
+    of_keras = Fits(training, tmp_path, callbacks=callbacks)
+    without = Fits(training, tmp_path / "without")
     assert ours.digest == of_keras.whole().digest == without.whole().digest
     assert points(of_keras.run_dir() / "log") == written
     assert set(written.values()) == {1}
@@ -81,7 +80,7 @@ def test_a_resumed_run_has_every_point_once(logged, places):
 @pytest.mark.gate
 def test_what_was_written_after_the_checkpoint_is_not_there_twice(training, tmp_path, logged):
     """A killed run leaves events that no checkpoint knows: they are cut off."""
-    fits = Fits(training, tmp_path, logged=True, steps_per_execution=2)
+    fits = Fits(training, tmp_path, logged=True)
     run_dir, checkpoints = tmp_path / "run", InFolder(tmp_path / "kept")
     (tmp_path / "kept").mkdir()
     run_dir.mkdir()
@@ -99,7 +98,7 @@ def test_what_was_written_after_the_checkpoint_is_not_there_twice(training, tmp_
 @pytest.mark.gate
 def test_a_log_that_was_removed_begins_anew_with_a_warning(training, tmp_path, logged):
     """The run goes on, and its log has the epochs that follow."""
-    fits = Fits(training, tmp_path, logged=True, steps_per_execution=2)
+    fits = Fits(training, tmp_path, logged=True)
     run_dir, checkpoints = tmp_path / "run", InFolder(tmp_path / "kept")
     (tmp_path / "kept").mkdir()
     run_dir.mkdir()
@@ -116,7 +115,7 @@ def test_a_log_that_was_removed_begins_anew_with_a_warning(training, tmp_path, l
 
 @pytest.mark.gate
 def test_a_log_that_cannot_be_written_stops_no_run(training, tmp_path, logged):
-    fits = Fits(training, tmp_path, logged=True, steps_per_execution=2)
+    fits = Fits(training, tmp_path, logged=True)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "log").write_text("a file where the folder should be")

@@ -13,11 +13,6 @@ pytestmark = pytest.mark.tensorflow
 EVERYWHERE = [(0, 2), (1, 0), (1, 4), (2, 0), (2, 2), (2, STEPS), (3, 0)]
 
 
-@pytest.fixture(autouse=True)
-def two_steps_a_call(monkeypatch, training):
-    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 10)
-
-
 def compiled(model, rate, metrics=("accuracy",)):
     import keras
 
@@ -103,7 +98,7 @@ def test_the_frozen_layers_keep_their_weights_until_they_are_unfrozen(fits):
         begun["kernels"] = [layer.get_weights()[0] for layer in (model.layers[0], model.layers[-1])]
         freeze(model)
 
-    whole = fits(lambda: [Phase("head", 2, freezing), Phase("all", 2, unfreezing)]).whole()
+    whole = fits(lambda: [Phase("head", 1, freezing), Phase("all", 1, unfreezing)], 2).whole()
     assert (begun["kernels"][0] == first["kernels"][0]).all()
     assert (begun["kernels"][1] != first["kernels"][1]).any()
     assert (whole.model.layers[0].get_weights()[0] != first["kernels"][0]).any()
@@ -208,7 +203,7 @@ def test_a_callback_that_stops_ends_every_phase(fits, keras):
 
 def refused(fits, prepare) -> PluginError:
     with pytest.raises(PluginError) as caught:
-        fits(lambda: [Phase("first", 2, freeze), Phase("second", 2, prepare)]).whole()
+        fits(lambda: [Phase("first", 1, freeze), Phase("second", 1, prepare)], 2).whole()
     assert "'second'" in caught.value.what
     return caught.value
 

@@ -105,7 +105,7 @@ def model_of(inputs: str, units: int, loss: str, texts):
         layers = [keras.Input((2,))]
     model = keras.Sequential([*layers, keras.layers.Dense(units)])
     metrics = [] if loss == "mse" else ["accuracy"]
-    model.compile(keras.optimizers.Adam(0.01), losses[loss], metrics=metrics)
+    model.compile(keras.optimizers.SGD(0.01), losses[loss], metrics=metrics)
     return model
 
 

@@ -74,7 +74,7 @@ def run(data: DataSplits, units: int = 3, **settings):
     try:
         data = trainer.check_data(data)
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)])
-        model.compile("adam", loss)
+        model.compile("sgd", loss)
         reached.append("fit")
         assembly = Assembly(data, model, None, None, [])
         trainer.fit(assembly, Recorder(), StopRequest(), Nowhere())
