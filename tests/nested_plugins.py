@@ -17,7 +17,7 @@ COLOURS = np.array(["red", "green", "blue"])
 
 class Config(RunConfig):
     batch_size: int = 8
-    epochs: int = 3
+    epochs: int = 2
 
 
 @hookimpl

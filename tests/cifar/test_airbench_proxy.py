@@ -36,10 +36,14 @@ def test_the_proxy_has_the_first_epochs():
     ]
 
 
-@pytest.fixture
-def model(training):
-    """As the hooks make it."""
+def made(training):
     return AirbenchFits(training, None, config_with(epochs=3, **PROXY))._assembly(None).model
+
+
+@pytest.fixture(scope="module")
+def model(training):
+    """As the hooks make it; not trained."""
+    return made(training)
 
 
 @pytest.mark.tensorflow
@@ -106,10 +110,11 @@ def test_a_run_with_a_proxy_that_is_stopped_and_resumed_ends_in_the_same_weights
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.usefixtures("one_step_a_call")
-def test_the_network_is_trained_after_the_proxy_and_not_with_it(training, model):
+def test_the_network_is_trained_after_the_proxy_and_not_with_it(training):
     """A step of either changes nothing of the other."""
     from cifar_plugin import plugin
 
+    model = made(training)
     images = np.random.default_rng(1).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
     classes = np.arange(16) % 10
     proxy, *_, whole = plugin.mlreg_phases(config_with(epochs=3, **PROXY), model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,18 @@ def backend(training):
     return training.KerasBackend
 
 
+@pytest.fixture(scope="module")
+def registered(training, tmp_path_factory):
+    """The project of each plugin and its version, made when it is asked for."""
+
+    @cache
+    def run(name):
+        made = project(tmp_path_factory.mktemp("project"), name)
+        return made, made.run(backend=training.KerasBackend)
+
+    return run
+
+
 @pytest.fixture
 def load(training, tmp_path):
     """Reads a version's model."""
@@ -40,10 +53,9 @@ def load(training, tmp_path):
 @pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.parametrize("name", PLUGINS)
-def test_every_nesting_is_trained_registered_and_measured_again(name, backend, load, tmp_path):
+def test_every_nesting_is_trained_registered_and_measured_again(name, backend, load, registered):
     """The mean loss of the examples is the registered loss; a second evaluation is identical."""
-    made = project(tmp_path, name)
-    version = made.run(backend=backend)
+    made, version = registered(name)
     assert made.observer.warnings == []
     results = PerExampleResults.from_json(made.store.read(version, OUTCOMES_FILE))
     losses = np.frombuffer(results.losses, "<f4")
@@ -77,14 +89,13 @@ def test_a_stopped_run_ends_with_the_same_weights(name, backend, tmp_path, monke
 @pytest.mark.gate
 @pytest.mark.parametrize("form", ["savedmodel", "keras", "h5"])
 @pytest.mark.parametrize("name", ["inputs in a dict", "inputs in a tuple", "two outputs"])
-def test_a_model_of_several_inputs_or_outputs_is_exported(name, form, backend, tmp_path):
+def test_a_model_of_several_inputs_or_outputs_is_exported(name, form, registered, tmp_path):
     """The export was compared with the model; it takes and gives the same names."""
     import keras
     import tensorflow as tf
 
     load_export = tf.saved_model.load if form == "savedmodel" else keras.saving.load_model
-    made = project(tmp_path, name)
-    version = made.run(backend=backend)
+    made, version = registered(name)
     request = ExportRequest(form, tmp_path / f"exported.{form}")
     path = export(made.store, version, request).path
     points, sizes = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
@@ -106,10 +117,9 @@ def test_a_model_of_several_inputs_or_outputs_is_exported(name, form, backend, t
 
 @pytest.mark.exhaustive
 @pytest.mark.gate
-def test_the_record_says_how_examples_are_nested(backend, tmp_path):
+def test_the_record_says_how_examples_are_nested(registered):
     """Inputs, targets and weights by name, as JSON."""
-    made = project(tmp_path, "two outputs")
-    version = made.run(backend=backend)
+    made, version = registered("two outputs")
     test = json.loads(json.dumps(made.manifest(version)["data"]))["splits"]["test"]
     assert test["targets"] == {
         "kind": {"shape": [], "dtype": "int64"},

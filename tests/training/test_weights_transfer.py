@@ -38,15 +38,16 @@ def compile_it(keras, model):
     model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
 
 
-@pytest.fixture
-def saved(training, keras, trainer, tmp_path):
-    """Trained for an epoch and saved: its file, and its weights by path."""
-    model = model_of(keras)
+@pytest.fixture(scope="module")
+def saved(training, keras, tmp_path_factory):
+    """Trained for an epoch and saved: its file and the model."""
+    trainer = training.KerasTrainer(RunConfig(epochs=1, batch_size=5, seed=3))
+    model, path = model_of(keras), tmp_path_factory.mktemp("saved") / "saved.keras"
     assembly = Assembly(DATA, model, None, None, [])
     with trainer.precision():
         trainer.fit(assembly, Recorder(), StopRequest(), Nowhere())
-    training.save_model(model, tmp_path / "saved.keras")
-    return tmp_path / "saved.keras", model
+    training.save_model(model, path)
+    return path, model
 
 
 def same(ours, theirs):
