@@ -70,7 +70,6 @@ DONE = [
     "run flowers --dry-run",
     "run flowers --dry-run --seeds 3",
     "run flowers --print-config",
-    "sweep flowers -p units=4,8 --sampler grid --dry-run",
     "sweeps",
     "import flowers sound.keras --dry-run",
     "runs --discard {run} --yes",
@@ -153,7 +152,7 @@ def mlreg_data():
 
 
 # tested with a trainer, here or where they are tested otherwise
-TRAINING = {"run", "resume", "reproduce", "evaluate", "import", "predict"}
+TRAINING = {"run", "resume", "reproduce", "evaluate", "import", "predict", "sweep"}
 # done with a second user, a database or a model in test_json_page.py and test_transfers.py
 SHARED = {"approve", "decline", "registry grants", "push", "pull"}
 
@@ -208,7 +207,8 @@ def told(project):
     run = (project / "registry" / "runs").iterdir().__next__().name
     lines = [*(words for words, *_ in FAILED), *DONE]
     words = [[*line.replace("{run}", run).split(), "--json"] for line in lines]
-    return dict(zip(lines, in_turn(words, cwd=project), strict=True))
+    done = in_turn(words, cwd=project, keras=True, FORKED_EXAMINER="1")
+    return dict(zip(lines, done, strict=True))
 
 
 @pytest.mark.exhaustive(keep=20)
@@ -323,7 +323,7 @@ def test_a_stopped_run_is_told_in_json(tmp_path):
 
 @pytest.mark.gate
 def test_what_trains_answers_in_one_object(tmp_path):
-    """`run`, `resume`, `reproduce`: the version or the error, beside a plugin that prints."""
+    """The version, the plan or the error of each, beside a plugin that prints."""
     once = """
 
 @hookimpl
@@ -345,6 +345,8 @@ def mlreg_inference_model():
     assert again.json["verdict"] == "identical"
     group = faked("run", "flowers", "--seeds", "2", "--json", cwd=tmp_path)
     assert [version["ref"] for version in group.json["versions"]] == ["flowers@2", "flowers@3"]
+    swept = faked("sweep", "flowers", "-p", "units=4,8", "--dry-run", "--json", cwd=tmp_path)
+    assert swept.json["dry_run"] is True
     for done in (failed, resumed, again, group):
         assert "asked" in done.stderr
 
