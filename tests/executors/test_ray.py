@@ -32,6 +32,17 @@ from .test_uploads import TeamProject, alone, assert_whole, results
 pytestmark = pytest.mark.processes
 
 
+@pytest.fixture(autouse=True)
+def _imported_soon(tmp_path_factory, monkeypatch):
+    """Each of Ray's processes imports jsonschema, which compiles this module's grammar for seconds.
+
+    It is here for the tests of bills of materials, and jsonschema does without it.
+    """
+    folder = tmp_path_factory.mktemp("hidden")
+    (folder / "rfc3987_syntax.py").write_text("raise ImportError\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "WORKER", PROGRAM)
