@@ -803,63 +803,48 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 RESUMES = "Nothing was registered; `mlreg resume {}` resumes it."
 PATIENCE_SECONDS = 90  # a batch and a clean end take one, on a machine that is not busy
 
+# a signal in the middle of a batch of the second epoch; notes each batch
+SIGNALLED = """
+def mlreg_callbacks():
+    import os
+    from pathlib import Path
 
-@pytest.fixture(scope="module")
-def stopped(request, tmp_path_factory):
-    """Long runs stopped by a signal each in their second epoch; all of them at once, for speed."""
-    folder = tmp_path_factory.mktemp("stopped")
-    shutil.copy(EXAMPLE, folder)
-    write_settings(folder, {"spirals": "spirals"})
-    asked = {
-        item.callspec.params["signum"]
-        for item in request.session.items
-        if item.function is test_a_signal_stops_a_run_at_the_end_of_its_batch
-    }
-    runs = {}
-    for signum in asked:
-        home = folder / signum.name
-        words = ["run", "spirals", "--epochs", "100000"]
-        runs[signum] = start(*words, cwd=folder, MLREG_HOME=str(home)), home
-    ends = {}
-    for signum, (process, home) in runs.items():
-        with process:
-            before = []
-            for line in process.stderr:
-                before.append(line)
-                if line.startswith("epoch 1/"):
-                    break
-            held = list((home / "runs").iterdir())
-            process.send_signal(signum)
-            began = time.monotonic()
-            try:
-                out, rest = process.communicate(timeout=PATIENCE_SECONDS)
-            finally:
-                process.kill()
-            said = "".join(before) + rest
-        ends[signum] = (
-            Done(process.returncode, out, said), home, held, time.monotonic() - began
-        )  # fmt: skip
-    return ends
+    import keras
+
+    def note(batch, logs):
+        with Path("batches").open("a") as file:
+            file.write("batch ")
+        if len(Path("batches").read_text().split()) == 100:
+            os.kill(os.getpid(), SIGNUM)
+
+    return [keras.callbacks.LambdaCallback(on_train_batch_begin=note)]
+"""
 
 
 @pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("signum", STATUS, ids=lambda signum: signum.name)
-def test_a_signal_stops_a_run_at_the_end_of_its_batch(stopped, signum):
+def test_a_signal_stops_a_run_at_the_end_of_its_batch(tmp_path, signum):
     """128 and its number, at once; no version, and the command that goes on is told."""
-    done, home, held, seconds = stopped[signum]
+    shutil.copy(EXAMPLE, tmp_path)
+    text = SIGNALLED.lstrip().replace("SIGNUM", str(int(signum)))
+    write_plugin(tmp_path, "signalled", HEAD + text)
+    write_settings(tmp_path, {"signalled": "signalled"}, registry="registry")
+    done = keras_mlreg("run", "signalled", "--epochs", "3", cwd=tmp_path)
     assert done.status == STATUS[signum], done.stderr
     assert done.stdout == ""
-    (run,) = Store(home).unfinished_runs()
+    assert ("epoch 1/3" in done.stderr, "epoch 2/3" in done.stderr) == (True, False)
+    store = Store(tmp_path / "registry")
+    (run,) = store.unfinished_runs()
     assert done.stderr.endswith(f"Stopped by {signum.name}. {RESUMES.format(run.id[-8:])}\n")
     assert "Traceback" not in done.stderr
-    assert held == [home / "runs" / run.id]
+    batches = (tmp_path / "batches").read_text().split()
+    assert len(batches) == 100, "the batch that it arrived in was the last"
     assert run.state == "interrupted"
     assert run.checkpoint is not None
-    assert leftovers(home) == []
-    assert Store(home).models() == []
-    assert seconds < PATIENCE_SECONDS
+    assert leftovers(store.folder) == []
+    assert store.models() == []
 
 
 @pytest.mark.exhaustive
