@@ -578,17 +578,16 @@ def imported(project):
 
 
 @pytest.fixture(scope="module")
-def used(project):
+def used(project, imported):
     """A model that was trained here, exported, imported again and used: name -> how it ended."""
-    ended = {"folder": project}
+    ended = {"folder": project, "logits": imported("logits")}
 
     def run(keras=True, **lines):
         words = [line.split() for line in lines.values()]
-        told = in_turn(words, project, keras, MLREG_HOME=str(project / "used"), FORKED_EXAMINER="1")
+        told = in_turn(words, project, keras, FORKED_EXAMINER="1")
         ended.update(zip(lines, told, strict=True))
 
     # an import first in its process, as nothing of TensorFlow may run before a file is examined
-    run(logits="import spirals logits.keras --name logits --json")
     run(
         run="run spirals --preset quick --json",
         export="export spirals@1 -o trained.keras",
@@ -693,7 +692,7 @@ def test_an_imported_version_works_like_any_other(used):
     assert zipfile.is_zipfile(folder / "again.keras")
     from registry_core import open_registry
 
-    loaded = open_registry(folder / "used").load("spirals@production")
+    loaded = open_registry(folder / "registry").load("spirals@production")
     assert loaded.predict(np.zeros((1, 2), "float32"), verbose=0).shape == (1, 3)
 
 
