@@ -174,18 +174,22 @@ def test_the_page_of_a_run_follows_it_until_it_ends(browser, site, signed_in):
     with store.start_run("flowers") as run:
         run.begin({"model": "flowers", "preset": "quick", "config": {"epochs": 3}})
         run.log("epoch 1/3  loss 0.5")
+        page.clock.install()
         page.goto(f"{home}/runs/{run.id}")
         assert page.get_by_text("running").is_visible()
         run.log("epoch 2/3  loss 0.25")
+        page.clock.run_for(2_000)
         page.get_by_text("loss 0.25").wait_for(timeout=20_000)
         file = run.files / "model.keras"
         file.write_bytes(b"weights")
         from store_helpers import record
 
         store.publish(run, record(), {"model.keras": file}, lambda paths: None)
+    page.clock.run_for(2_000)
     page.get_by_text("finished").wait_for(timeout=20_000)
     count = len(asked)
-    page.wait_for_timeout(2_500)
+    page.clock.run_for(60_000)
+    page.evaluate("fetch('/').then(answer => answer.text())")  # what was asked before it is known
     assert len(asked) == count >= 2
 
 
