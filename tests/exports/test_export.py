@@ -404,6 +404,7 @@ def test_an_exported_savedmodel_has_the_outputs_of_predict(keras, saved, tmp_pat
         random.integers(0, 20, [4, *(size or 6 for size in each.shape[1:])]).astype("float32")
         for each in model.inputs
     ]
+    model.run_eagerly = True
     expected = model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
     served = tf.saved_model.load(str(written)).signatures["serving_default"]
     names = [each.name for each in model.inputs]

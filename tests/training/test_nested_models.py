@@ -104,9 +104,8 @@ def test_losses_and_metrics_are_those_of_keras(compiled, weights, training, kera
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")  # for the layer of that output
 def test_an_output_without_a_loss_needs_no_target(training, keras, tmp_path):
     """As `fit` takes it: the loss of one output is None, and the targets are the others'."""
-    model = a_model(
-        keras, loss={"kind": keras.losses.SparseCategoricalCrossentropy(True), "size": None}
-    )
+    losses = {"kind": keras.losses.SparseCategoricalCrossentropy(True), "size": None}
+    model = a_model(keras, loss=losses, run_eagerly=True)
     test = split_of(270, 1, "kind")
     found = trained(training, model, tmp_path, split_of(40, 0, "kind"), test)
     model.run_eagerly = True  # the numbers of few batches need no graph
@@ -137,7 +136,7 @@ def test_a_model_with_steps_of_its_own_takes_several_inputs(override, training, 
                 seen.append(sorted(x))
                 return 2 * super().compute_loss(x, y, y_pred, sample_weight, training)
 
-    found = trained(training, a_model(keras, Own), tmp_path)
+    found = trained(training, a_model(keras, Own, run_eagerly=True), tmp_path)
     assert seen[0] == ["left", "right"]
     factor = 2 if override == "compute_loss" else 1
     assert found.metrics["loss"] == pytest.approx(factor * found.losses.mean(), rel=1e-4)

@@ -495,7 +495,8 @@ def test_an_unrepeatable_augmentation_is_reported_before_training(
     fits, keras, tf, kind, named, when
 ):
     """With a way to make it repeatable."""
-    whole = fits(augmentation=augmentations_by_kind(keras, tf)[kind]).whole()
+    augmentation = augmentations_by_kind(keras, tf)[kind]
+    whole = fits(augmentation=augmentation, run_eagerly=True, settings={"epochs": 1}).whole()
     assert named in told(whole)
     assert "batch.seed" in told(whole) or "batch.indices" in told(whole)
     assert whole.history.not_repeatable[0].when == when

@@ -122,9 +122,10 @@ class Kind:
         schedule=lambda keras: None,
         callbacks=lambda keras: [],
         units=6,
+        eagerly=False,
         **settings,
     ) -> None:
-        self.training, self.keras = training, keras
+        self.training, self.keras, self.eagerly = training, keras, eagerly
         self.data, self.optimizer, self.schedule = data, optimizer, schedule
         self.callbacks, self.units = callbacks, units
         self.config = RunConfig(**{"epochs": EPOCHS, "batch_size": 5, "seed": 3, **settings})
@@ -136,6 +137,7 @@ class Kind:
         trainer = self.training.KerasTrainer(self.config)
         data = self.data()
         model = model_of(self.keras, self.optimizer, self.units)
+        model.run_eagerly = self.eagerly
         callbacks = [*self.callbacks(self.keras), *more]
         assembly = Assembly(data, model, jitter, self.schedule(self.keras), callbacks)
         with stop.defer_interrupts():
@@ -390,7 +392,7 @@ def test_an_epoch_that_ends_with_a_signal_gets_a_checkpoint(training, keras, tmp
     """No epoch that was reported as done is repeated."""
     monkeypatch.setattr("registry_core.training.resume.MAX_COST", 1e-9)
     checkpoints = InFolder(tmp_path)
-    Kind(training, keras, epochs=4).stopped(checkpoints, "epoch 2")
+    Kind(training, keras, eagerly=True, epochs=4, batch_size=22).stopped(checkpoints, "epoch 2")
     assert read_state(checkpoints.checkpoint)["epoch"] == 3
     assert checkpoints.kept == 2  # the first one's cost is not known before
 
@@ -467,7 +469,7 @@ def test_a_diverged_loss_is_not_saved(training, keras, stopped_at):
     checkpoints = stopped_at(0, 4)
     content = checkpoints.checkpoint.read_bytes()
     with pytest.raises(TrainingError, match="epoch 1, batch 5"):
-        Kind(training, keras, callbacks=poisoned).fit(checkpoints)
+        Kind(training, keras, callbacks=poisoned, eagerly=True).fit(checkpoints)
     assert checkpoints.checkpoint.read_bytes() == content
 
 
