@@ -37,6 +37,11 @@ def two_phases(head=2, rest=2):
 
 
 @pytest.fixture
+def two_steps_a_call(monkeypatch, training):
+    monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 10)
+
+
+@pytest.fixture
 def fits(training, tmp_path):
     def make(phases=two_phases, epochs=4, **choices):
         settings = {"epochs": epochs, **choices.pop("settings", {})}
@@ -106,6 +111,7 @@ def test_the_frozen_layers_keep_their_weights_until_they_are_unfrozen(fits):
 
 @pytest.mark.exhaustive
 @pytest.mark.gate
+@pytest.mark.usefixtures("two_steps_a_call")
 def test_stopped_in_each_phase_and_between_them_it_ends_in_the_same_weights(fits):
     """Within an epoch, at its last batch, at the end of a phase, and with nothing left to train."""
     fit = fits()
@@ -118,6 +124,7 @@ def test_stopped_in_each_phase_and_between_them_it_ends_in_the_same_weights(fits
 
 @pytest.mark.exhaustive
 @pytest.mark.gate
+@pytest.mark.usefixtures("two_steps_a_call")
 @pytest.mark.parametrize("place", EVERYWHERE, ids=str)
 @pytest.mark.parametrize(
     "kind", ["draws", "same optimizer", "callbacks", "mixed_float16", "averaged"]
