@@ -32,8 +32,8 @@ from .test_uploads import TeamProject, alone, assert_whole, results
 pytestmark = pytest.mark.processes
 
 
-@pytest.fixture(autouse=True)
-def _imported_soon(tmp_path_factory, monkeypatch):
+@pytest.fixture
+def imported_soon(tmp_path_factory, monkeypatch):
     """Each of Ray's processes imports jsonschema, which compiles this module's grammar for seconds.
 
     It is here for the tests of bills of materials, and jsonschema does without it.
@@ -85,6 +85,7 @@ def test_a_place_is_read_without_ray(monkeypatch):
 
 
 @pytest.mark.gate
+@pytest.mark.usefixtures("imported_soon")
 def test_ray_on_this_machine_gives_the_versions_of_local_ones(tmp_path, monkeypatch):
     """A worker that is killed there is taken up too; nothing is left running.
 
