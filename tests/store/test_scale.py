@@ -1,6 +1,6 @@
 """What a command costs does not grow with a model's past, nor a list's with the number of models.
 
-The long past has 10,000 ledger rows, and 300,000 with --exhaustive; MLREG_LEDGER_ROWS says another
+The long past has 30,000 ledger rows, and 300,000 with --exhaustive; MLREG_LEDGER_ROWS says another
 number.
 """
 
@@ -119,7 +119,7 @@ def _command(folder: Path, words: list[str]) -> Callable[[], None]:
 @pytest.fixture(scope="module")
 def registries(tmp_path_factory, pytestconfig) -> tuple[Path, Path]:
     """Two registries, alike but for the length of their past."""
-    usual = 300_000 if pytestconfig.option.exhaustive else 10_000
+    usual = 300_000 if pytestconfig.option.exhaustive else 30_000
     rows = int(os.environ.get("MLREG_LEDGER_ROWS", usual))
     folder = tmp_path_factory.mktemp("scale")
     small = with_promotions(folder / "small", PROMOTIONS + 2)
