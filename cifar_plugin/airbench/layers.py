@@ -109,7 +109,6 @@ class Convolution(layers.Layer):  # type: ignore[misc]
 
     Args:
         filters: channels of the result.
-        largest_tile: see `winograd.transforms`.
         even: whether to leave out an odd last row and column.
         kernel_initializer: of the kernel, which has the layout of `keras.layers.Conv2D`.
     """
@@ -117,14 +116,12 @@ class Convolution(layers.Layer):  # type: ignore[misc]
     def __init__(
         self,
         filters: int,
-        largest_tile: int = 6,
         even: bool = False,
         kernel_initializer: Any = "glorot_uniform",
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.filters = filters
-        self.largest_tile = largest_tile
         self.even = even
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
@@ -151,13 +148,12 @@ class Convolution(layers.Layer):  # type: ignore[misc]
         return {
             **super().get_config(),
             "filters": self.filters,
-            "largest_tile": self.largest_tile,
             "even": self.even,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
     def _transforms(self, size: Any) -> Any:
-        exact = transforms(size, self._outputs(size), self.largest_tile)
+        exact = transforms(size, self._outputs(size))
         return type(exact)(*(matrix.astype("float32") for matrix in exact))
 
     def _outputs(self, size: Any) -> int:

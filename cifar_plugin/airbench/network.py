@@ -57,7 +57,6 @@ def training_network(
         for half in (1, 2):
             values = Convolution(
                 width,
-                largest_tile=5 if number == half == 1 else 6,
                 even=half == 1,
                 kernel_initializer=Dirac(),
                 name=f"convolution{number}_{half}",

@@ -66,10 +66,14 @@ def test_parameter_count_is_that_of_the_source():
 @pytest.mark.parametrize(("channels", "filters", "size"), [(3, 5, 7), (24, 8, 15), (4, 4, 31)])
 @pytest.mark.parametrize("even", [False, True])
 def test_a_convolution_and_its_gradients_match_tensorflow(channels, filters, size, even):
-    """Within rounding, also without the row and column that pooling would drop."""
+    """Closer than float16 is, also without the row and column that pooling would drop."""
     import tensorflow as tf
 
     from cifar_plugin.airbench.layers import Convolution
+
+    def assert_close(found, expected):
+        error = np.abs(np.subtract(found, expected)).max()
+        assert error < np.finfo(np.float16).eps * np.std(expected)
 
     layer = Convolution(filters, even=even)
     random = np.random.default_rng(0)
@@ -84,13 +88,11 @@ def test_a_convolution_and_its_gradients_match_tensorflow(channels, filters, siz
         expected = tf.nn.conv2d(images, kernel, 1, "SAME")[:, :outputs, :outputs]
         heights = random.normal(size=expected.shape)
         sums = [tf.reduce_sum(answers * heights) for answers in (found, expected)]
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert_close(found, expected)
     assert found.shape == (6, *layer.compute_output_shape((size, size, 6, channels))[:2], filters)
     moves = [tape.gradient(total, images) for total in sums]
-    np.testing.assert_allclose(moves[0], moves[1], atol=1e-3)
-    np.testing.assert_allclose(
-        tape.gradient(sums[0], layer.kernel.value), tape.gradient(sums[1], kernel), atol=5e-3
-    )
+    assert_close(*moves)
+    assert_close(tape.gradient(sums[0], layer.kernel.value), tape.gradient(sums[1], kernel))
 
 
 @pytest.mark.gate

@@ -33,7 +33,7 @@ def test_a_tile_of_m_results_takes_m_plus_two_multiplications(outputs, largest_t
 
 @pytest.mark.parametrize(
     ("size", "outputs", "largest_tile", "named"),
-    [(3, 4, 2, "outputs"), (3, 0, 2, "outputs"), (3, 3, 0, "tile"), (3, 3, 8, "tile")],
+    [(3, 4, 2, "outputs"), (3, 0, 2, "outputs"), (3, 3, 0, "tile"), (3, 3, 9, "tile")],
 )
 def test_arguments_out_of_range_are_refused(size, outputs, largest_tile, named):
     """More results than values, or tiles without enough points."""
