@@ -99,11 +99,15 @@ def phases(config: AirbenchConfig, model: keras.Model) -> list[Phase] | None:
     small, whole = config.small_pixels, network.input_shape[1]
     phases = [
         Phase("proxy", config.proxy_epochs, lambda model: _train_proxy(model, config)),
-        Phase(f"{small} pixels", config.small_epochs, lambda model: _begin(model, config, small)),
+        Phase(
+            f"{small} pixels",
+            config.small_epochs,
+            lambda model: _begin(model, config, small, first_epoch=0),
+        ),
         Phase(
             f"{whole} pixels",
             config.network_epochs - config.small_epochs,
-            lambda model: _begin(model, config, None),
+            lambda model: _begin(model, config, None, first_epoch=config.small_epochs),
         ),
     ]
     return [phase for phase in phases if phase.epochs]
@@ -118,14 +122,20 @@ def _train_proxy(model: Any, config: AirbenchConfig) -> None:
     _compile(model, config, rate, steps, config.batch_size)
 
 
-def _begin(model: Any, config: AirbenchConfig, pixels: int | None) -> None:
-    """Train the network on images of this size; the host traces its step anew in each phase."""
+def _begin(model: Any, config: AirbenchConfig, pixels: int | None, first_epoch: int) -> None:
+    """Train the network on images of this size, from this one of its epochs on.
+
+    The host traces its step anew in each phase.
+    """
     if config.proxy_epochs and model.trains_proxy:
         model.train_next(proxy=False)
         steps = model.steps_per_epoch
         _compile(model, config, schedule(config, steps), steps, _kept(config))
+    network = getattr(model, "network", model)
     if config.small_epochs:
-        getattr(model, "network", model).get_layer("shrinking").pixels = pixels
+        network.get_layer("shrinking").pixels = pixels
+    # at a learning rate of 0 its gradient, and that of the first convolution's input, is not needed
+    network.get_layer("whitening").trainable = first_epoch < config.whitening_bias_epochs
 
 
 def inference_model(config: AirbenchConfig, model: keras.Model) -> keras.Model:

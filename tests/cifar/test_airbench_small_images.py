@@ -1,5 +1,7 @@
 """The first epochs of the airbench recipe may train on smaller images, the others on whole ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from airbench_fits import AirbenchFits, config_with, phases_of
@@ -166,3 +168,38 @@ def test_the_smallest_images_leave_a_pixel_for_the_last_layer(training):
     model.get_layer("shrinking").pixels = 9
     images = np.random.default_rng(1).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
     assert np.isfinite(model(images, training=True)).all()
+
+
+@pytest.mark.gate
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("one_step_a_call")
+def test_the_first_layer_is_fixed_in_phases_after_its_epochs_which_changes_no_weight(
+    training, tmp_path
+):
+    """Its learning rate is 0 then, so the gradient is not computed."""
+
+    class Trained(AirbenchFits):
+        """The first layer stays trainable."""
+
+        def _assembly(self, run_dir):
+            assembly = super()._assembly(run_dir)
+
+            def prepared(phase):
+                def prepare(model):
+                    phase.prepare(model)
+                    trainable.append(model.get_layer("whitening").trainable)
+                    model.get_layer("whitening").trainable = True
+
+                return replace(phase, prepare=prepare)
+
+            return replace(assembly, phases=[prepared(each) for each in assembly.phases])
+
+    trainable = []
+    digests = set()
+    for number, fits in enumerate((AirbenchFits, Trained)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        config = config_with(whitening_bias_epochs=1)
+        digests.add(fits(training, folder, config).whole().digest)
+    assert trainable == [True, False]
+    assert len(digests) == 1
