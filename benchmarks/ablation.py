@@ -108,7 +108,7 @@ def _variants(options: Any) -> dict[str, Variant]:
     first = {"validation_examples": HELD_OUT, "watch_test": False}
     first |= {"epochs": options.epochs} if options.epochs else {}
     first |= {"train_examples": options.images} if options.images else {}
-    added = {name: dict(_pair(text) for text in texts) for name, *texts in options.add}
+    added = {name: dict(pair(text) for text in texts) for name, *texts in options.add}
     chosen = options.only or [*VARIANTS, *added]
     if unknown := [name for name in chosen if name not in VARIANTS and name not in added]:
         known = ", ".join([*VARIANTS, *added])
@@ -132,7 +132,8 @@ def _variants(options: Any) -> dict[str, Variant]:
     }
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """A setting and its value; raises ValueError if the text is not KEY=VALUE."""
     key, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"{text!r} is not KEY=VALUE.")

@@ -22,26 +22,32 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.ablation import pair
 from benchmarks.load import Load, shared_because
 from benchmarks.log import Log
 from benchmarks.measure import Cost, command_cost, report
 
 
 def main(arguments: list[str]) -> None:
-    """`python -m benchmarks accuracy PRESET --seeds 3`."""
+    """`python -m benchmarks accuracy PRESET --seeds 3 -p epochs=5`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy", description=__doc__)
     parser.add_argument("preset")
     parser.add_argument("--seeds", type=int, default=3, help="the number of runs, from seed 0 on")
+    parser.add_argument(
+        "-p", action="append", default=[], metavar="KEY=VALUE", help="a setting, as for mlreg run"
+    )
     parser.add_argument("--against", help="the other program; it runs once, first")
     parser.add_argument("--data-dir", help="as for mlreg run; default: the cache")
     parser.add_argument("--registry", help="keep the versions here; default: delete them")
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--log", type=Path, help="JSON lines; default: a temporary file")
     options = parser.parse_args(arguments)
+    if options.p and options.record:
+        parser.error("a record is of a preset as it is, without -p")
     rows: list[dict[str, Any]] = []
     if options.against:
         rows.append(_other(command_cost(shlex.split(options.against))))
-    settings = _settings(options.preset)
+    settings = _settings(options)
     with tempfile.TemporaryDirectory() as folder:
         log = Log(options.log or Path(folder) / "accuracy.jsonl")
         runs = [_run(options, settings, seed, log) for seed in range(options.seeds)]
@@ -53,12 +59,18 @@ def main(arguments: list[str]) -> None:
     report(name, rows, options.record, timed=False, preset=options.preset)
 
 
-def _settings(preset: str) -> dict[str, Any]:
+def _settings(options: Any) -> dict[str, Any]:
+    """All settings but the seed, which `-p` may have changed."""
     from cifar_plugin.presets import PRESETS
+    from mlreg import MlregError
 
-    if preset not in PRESETS:
-        raise SystemExit(f"No preset {preset!r}; there are {', '.join(PRESETS)}.")
-    return {key: value for key, value in PRESETS[preset].values().items() if key != "seed"}
+    if options.preset not in PRESETS:
+        raise SystemExit(f"No preset {options.preset!r}; there are {', '.join(PRESETS)}.")
+    try:
+        preset = PRESETS[options.preset].changed(dict(pair(text) for text in options.p))
+    except (MlregError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    return {key: value for key, value in preset.values().items() if key != "seed"}
 
 
 def _run(options: Any, settings: Mapping[str, Any], seed: int, log: Log) -> dict[str, Any]:
@@ -77,6 +89,7 @@ def _measured(options: Any, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         mlreg = [sys.executable, "-m", "registry_core", "--registry", options.registry or folder]
         words = ["run", "cifar10", "--preset", options.preset, "--seed", str(seed), "--json"]
+        words += [word for setting in options.p for word in ("-p", setting)]
         if options.data_dir:
             words += ["--data-dir", options.data_dir]
         load = Load()

@@ -11,6 +11,7 @@ sys.path.append(str(Path(__file__).parents[2]))  # not installed; behind what is
 from benchmarks import accuracy, machine
 from benchmarks.lines.training import accuracy as lines
 from benchmarks.records import Record
+from cifar_plugin.presets import PRESETS
 
 QUIET, BUSY = {"others_share": 0.01}, {"others_share": 0.4}
 
@@ -52,10 +53,28 @@ def test_a_stopped_benchmark_is_continued_and_repeats_no_run(run):
 
 
 def test_a_run_with_other_settings_is_another_run(run, monkeypatch):
-    """A preset that was changed since is measured again."""
+    """A preset that was changed since is measured again, unless the log has these settings."""
+    other = ("-p", "epochs=5", "-p", "whitening_bias_epochs=2")
     assert run("airbench94", "--seeds", "1")[0] == [0]
-    monkeypatch.setattr(accuracy, "_settings", lambda preset: {"epochs": 9})
-    assert run("airbench94", "--seeds", "1")[0] == [0]
+    assert run("airbench94", "--seeds", "1", *other)[0] == [0]
+    changed = PRESETS["airbench94"].changed({"epochs": 5, "whitening_bias_epochs": 2})
+    monkeypatch.setattr("cifar_plugin.presets.PRESETS", {"airbench94": changed})
+    assert run("airbench94", "--seeds", "2")[0] == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("-p", "epoch=5"), "epoch"),
+        (("-p", "epochs"), "'epochs' is not KEY=VALUE"),
+        (("-p", "epochs=5", "--record"), "a record is of a preset as it is"),
+    ],
+)
+def test_settings_that_cannot_be_measured_or_recorded_are_refused(run, capsys, arguments, why):
+    """Before the first run."""
+    with pytest.raises(SystemExit) as refused:
+        run("airbench94", *arguments)
+    assert why in f"{refused.value}{capsys.readouterr().err}"
 
 
 def test_minutes_are_those_of_runs_that_had_the_machine_for_themselves(run):
