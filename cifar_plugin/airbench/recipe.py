@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -89,27 +90,32 @@ def _kept(config: AirbenchConfig) -> int:
 def phases(config: AirbenchConfig, model: keras.Model) -> list[Phase] | None:
     """The epochs of the proxy, those on smaller images, those on whole ones.
 
-    None if the network is trained on whole images from the first epoch on.
+    Both of the latter are divided where the training of the first layer's bias ends. None if the
+    network is trained on whole images from the first epoch on.
     """
     from mlreg import Phase
 
     if not config.proxy_epochs and not config.small_epochs:
         return None
-    network = getattr(model, "network", model)
-    small, whole = config.small_pixels, network.input_shape[1]
-    phases = [
-        Phase("proxy", config.proxy_epochs, lambda model: _train_proxy(model, config)),
-        Phase(
-            f"{small} pixels",
-            config.small_epochs,
-            lambda model: _begin(model, config, small, first_epoch=0),
-        ),
-        Phase(
-            f"{whole} pixels",
-            config.network_epochs - config.small_epochs,
-            lambda model: _begin(model, config, None, first_epoch=config.small_epochs),
-        ),
-    ]
+    whole = getattr(model, "network", model).input_shape[1]
+    phases = [Phase("proxy", config.proxy_epochs, partial(_train_proxy, config=config))]
+    begin, last = 0, config.network_epochs
+    for end in sorted({config.small_epochs, min(config.whitening_bias_epochs, last), last}):
+        is_small, is_fixed = end <= config.small_epochs, begin >= config.whitening_bias_epochs
+        phases.append(
+            Phase(
+                f"{config.small_pixels if is_small else whole} pixels"
+                f"{', first layer fixed' if is_fixed else ''}",
+                end - begin,
+                partial(
+                    _begin,
+                    config=config,
+                    pixels=config.small_pixels if is_small else None,
+                    is_fixed=is_fixed,
+                ),
+            )
+        )
+        begin = end
     return [phase for phase in phases if phase.epochs]
 
 
@@ -122,8 +128,8 @@ def _train_proxy(model: Any, config: AirbenchConfig) -> None:
     _compile(model, config, rate, steps, config.batch_size)
 
 
-def _begin(model: Any, config: AirbenchConfig, pixels: int | None, first_epoch: int) -> None:
-    """Train the network on images of this size, from this one of its epochs on.
+def _begin(model: Any, config: AirbenchConfig, pixels: int | None, is_fixed: bool) -> None:
+    """Train the network on images of this size, with the first layer as it is or not.
 
     The host traces its step anew in each phase.
     """
@@ -135,7 +141,7 @@ def _begin(model: Any, config: AirbenchConfig, pixels: int | None, first_epoch: 
     if config.small_epochs:
         network.get_layer("shrinking").pixels = pixels
     # at a learning rate of 0 its gradient, and that of the first convolution's input, is not needed
-    network.get_layer("whitening").trainable = first_epoch < config.whitening_bias_epochs
+    network.get_layer("whitening").trainable = not is_fixed
 
 
 def inference_model(config: AirbenchConfig, model: keras.Model) -> keras.Model:

@@ -11,9 +11,19 @@ from cifar_plugin.airbench.config import AirbenchConfig
 
 
 def test_the_first_epochs_are_small_and_the_others_whole():
-    """All of them may be either."""
-    assert phases_of(epochs=7, small_epochs=5) == [("24 pixels", 5), ("32 pixels", 2)]
+    """All of them may be either; the first layer's bias is trained in the first three."""
+    assert phases_of(epochs=7, small_epochs=5) == [
+        ("24 pixels", 3),
+        ("24 pixels, first layer fixed", 2),
+        ("32 pixels, first layer fixed", 2),
+    ]
+    assert phases_of(epochs=7, small_epochs=1) == [
+        ("24 pixels", 1),
+        ("32 pixels", 2),
+        ("32 pixels, first layer fixed", 4),
+    ]
     assert phases_of(epochs=3, small_epochs=3, small_pixels=20) == [("20 pixels", 3)]
+    assert phases_of(epochs=3, small_epochs=2) == [("24 pixels", 2), ("32 pixels", 1)]
     assert phases_of() is None
 
 
