@@ -94,8 +94,8 @@ def inference_network(
 
 def standardized(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Raw images (…, channels), 0 to 255, with mean 0 and deviation 1 in each channel; float32."""
-    values: npt.NDArray[np.float64] = (images - np.array(MEAN)) / np.array(STD)
-    return values.astype(np.float32)
+    values: npt.NDArray[np.float32] = (images - np.float32(MEAN)) / np.float32(STD)
+    return values
 
 
 def copy_weights(trained: keras.Model, registered: keras.Model) -> None:
@@ -114,9 +114,12 @@ def _of_one_view(image_shape: Sequence[int], classes: int, widths: Sequence[int]
     )
     for number, width in enumerate(widths, start=1):
         for half in (1, 2):
-            values = layers.Conv2D(
-                width, 3, padding="same", use_bias=False, name=f"convolution{number}_{half}"
-            )(values)
+            # pooling would drop an odd last row and column
+            ends = [1 - size % 2 if half == 1 else 1 for size in values.shape[1:3]]
+            values = layers.ZeroPadding2D([(1, end) for end in ends])(values)
+            values = layers.Conv2D(width, 3, use_bias=False, name=f"convolution{number}_{half}")(
+                values
+            )
             if half == 1:
                 values = layers.MaxPooling2D(2)(values)
             values = layers.BatchNormalization(

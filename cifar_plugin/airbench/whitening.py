@@ -29,8 +29,9 @@ def whitening_kernel(images: npt.NDArray[np.floating], epsilon: float = 5e-4) ->
         for y in range(PATCH)
         for x in range(PATCH)
     ]
-    patches = np.concatenate(corners, axis=-1).reshape(-1, PATCH * PATCH * channels)
-    covariance = patches.T.astype(np.float64) @ patches / len(patches)
+    patches = np.concatenate(corners, axis=-1, dtype=np.float64)
+    patches = patches.reshape(-1, PATCH * PATCH * channels)
+    covariance = patches.T @ patches / len(patches)
     variances, components = np.linalg.eigh(covariance)
     scaled = components / np.sqrt(variances + epsilon)
     both: Floats = np.concatenate([scaled, -scaled], axis=1)
