@@ -94,7 +94,8 @@ def inference_network(
 
 def standardized(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Raw images (…, channels), 0 to 255, with mean 0 and deviation 1 in each channel; float32."""
-    values: npt.NDArray[np.float32] = (images - np.float32(MEAN)) / np.float32(STD)
+    mean, deviation = (np.array(each, np.float32) for each in (MEAN, STD))
+    values: npt.NDArray[np.float32] = (images - mean) / deviation
     return values
 
 
