@@ -49,8 +49,8 @@ def transforms(size: int, outputs: int, largest_tile: int = LARGEST_TILE) -> Tra
         outputs: number of results, from 1 to `size`. Result i is
             taps[0] * value[i - 1] + taps[1] * value[i] + taps[2] * value[i + 1].
         largest_tile: results that share multiplications, 1 to `LARGEST_TILE`. A larger tile needs
-            fewer multiplications and rounds more. In float32, errors are about 3e-6 of the
-            results' standard deviation for 6 and 3e-5 for 8; float16 would round by 2e-4.
+            fewer multiplications and rounds more. In float32, the root mean square of the errors
+            is about 3e-6 of the results' standard deviation for 6, and 3e-5 for 8.
 
     Raises:
         ValueError: an argument is out of its range.
