@@ -1,4 +1,4 @@
-"""Every row of docs/faults.md names tests that exist."""
+"""Every row of docs/faults.md names tests that exist, and the README counts the rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-PAGE = (TESTS.parent / "docs" / "faults.md").read_text("utf-8")
+ROOT = TESTS.parent
+PAGE = (ROOT / "docs" / "faults.md").read_text("utf-8")
 ROWS = re.findall(r"^\| (\d+) \|(.*)\|$", PAGE, re.MULTILINE)
 FAULTS = 61
 
@@ -33,3 +34,7 @@ def test_every_named_test_exists():
     assert len(named) > FAULTS
     for file, name in named:
         assert name in functions_of(file), f"{file} has no {name}"
+
+
+def test_the_readme_says_how_many_faults_there_are():
+    assert f" {FAULTS} things that can go wrong" in (ROOT / "README.md").read_text("utf-8")

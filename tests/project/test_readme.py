@@ -35,7 +35,6 @@ def python_block(marker: str) -> str:
 
 
 @cache
-@cache
 def help_of(*words: str) -> str:
     """A command's help page."""
     done = forked_mlreg(*words, "--help", COLUMNS="200")
