@@ -161,7 +161,12 @@ def _path(named: str) -> Path:
 @functools.lru_cache(maxsize=1 << 15)
 def _real(file: Path) -> Path:
     """The file without links. Thousands of modules are asked for it, at each end of a run."""
-    return file.resolve()
+    return file.resolve() if file.is_symlink() else _real_folder(file.parent) / file.name
+
+
+@functools.lru_cache(maxsize=1 << 13)
+def _real_folder(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def _digest(file: Path) -> str | None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from registry_core.process import keras_environment as backend
 from registry_core.process.garbage import collect_as_before, while_importing
+from registry_core.process.late_import import imported_when_used
 from registry_core.process.requirements import require_keras
 
 require_keras()
@@ -38,7 +39,12 @@ def _native_logs_only_on_failure() -> Iterator[None]:
             os.close(stderr)
 
 
-with _native_logs_only_on_failure(), while_importing():
+with (
+    _native_logs_only_on_failure(),
+    while_importing(),
+    # Keras imports it for its galleries of images
+    imported_when_used("matplotlib.pyplot"),
+):
     from registry_core.training.imported_models import KerasBackend
     from registry_core.training.model_export import export_model
     from registry_core.training.model_files import check_saved, load_model, save_model
