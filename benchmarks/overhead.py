@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     if options.epochs < 2:
         parser.error("at least 2 epochs, because the first one is not counted")
     with tempfile.TemporaryDirectory() as folder:
-        mlreg, environment, told = clock.project(Path(folder))
+        mlreg, environment, told = clock.project(Path(folder), "benchmarks.clock")
         counts = [str(options.images), str(options.epochs)]
         bare = [sys.executable, "-m", "benchmarks.bare_fit", *counts]
         run = [*mlreg, "run", "cifar10", "-p", f"train_examples={options.images}"]

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        mlreg, environment, told = clock.project(Path(folder))
+        mlreg, environment, told = clock.project(Path(folder), "benchmarks.first_step")
         whole = [*mlreg, "run", "cifar10", "--epochs", "1"]
         if options.data_dir:
             whole += ["--data-dir", options.data_dir]
