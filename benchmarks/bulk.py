@@ -31,12 +31,13 @@ def copy_versions(folder: Path, last: int, random_metrics: bool = False) -> None
     """Register copies of `bench@1`, without files, up to a number.
 
     Args:
-        folder: a registry with that version.
+        folder: a registry with that version, or a few.
         last: the number of the last copy.
         random_metrics: give each copy metrics of its own, from the same seed each time.
     """
     with Transactions(folder_parts(folder, 30), 30).writing("multiplying") as index:
-        add_copies(index, last - 1, random_metrics)
+        (newest,) = index.newest(1)
+        add_copies(index, last - newest.number, random_metrics)
 
 
 def add_copies(index: WriteTransaction, count: int, random_metrics: bool = False) -> None:

@@ -1,7 +1,8 @@
 """The cost of the registry with many versions and with few, and of MLflow with SQLite.
 
-Most of the many versions are rows without files, written into the index directly; the newest
-twenty are complete. MLflow is measured if it is installed (`pip install mlflow`), as a library.
+Most of the many versions are rows without files, written into the index directly. The first two,
+which are promoted in turn, and the newest twenty are complete. MLflow is measured if it is
+installed (`pip install mlflow`), as a library.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as few, tempfile.TemporaryDirectory() as many:
         fill(Path(few), options.few)
-        fill(Path(many), 1)
+        fill(Path(many), 2)
         copy_versions(Path(many), options.many - COMPLETE)
         fill(Path(many), COMPLETE)
         for name, words in {

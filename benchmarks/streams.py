@@ -173,6 +173,7 @@ def main(arguments: list[str]) -> None:
         folder = Path(name)
         write_pictures(folder / "pictures.bin", options.gigabytes)
         for kind in options.kinds:
+            read_once(folder / "pictures.bin")
             rows.append(measure(kind, folder, options.checkpoint_seconds))
             print(json.dumps(rows[-1]), flush=True)
         (folder / "pictures.bin").unlink()
@@ -200,6 +201,13 @@ def write_pictures(path: Path, gigabytes: float) -> None:
             stream.seek(index * EXAMPLE_BYTES)
             stream.write(low[shift : shift + _BLOCK_BYTES])
         stream.truncate(count * EXAMPLE_BYTES)
+
+
+def read_once(path: Path) -> None:
+    """Read a file to its end, so that all trainings find as much of it in the system's memory."""
+    with path.open("rb", buffering=0) as stream:
+        while stream.read(1 << 24):
+            pass
 
 
 def measure(kind: str, folder: Path, checkpoint_seconds: float) -> dict[str, Any]:
