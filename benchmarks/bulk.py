@@ -37,7 +37,7 @@ def copy_versions(folder: Path, last: int, random_metrics: bool = False) -> None
     """
     with Transactions(folder_parts(folder, 30), 30).writing("multiplying") as index:
         (newest,) = index.newest(1)
-        add_copies(index, last - newest.number, random_metrics)
+        add_copies(index, last - newest.version, random_metrics)
 
 
 def add_copies(index: WriteTransaction, count: int, random_metrics: bool = False) -> None:
