@@ -56,24 +56,32 @@ def registry(record: Record) -> Iterator[Line]:
 
 
 def large_file(record: Record) -> Iterator[Line]:
-    """Beside the plain tools on the same file."""
+    """Beside the plain tools on the same file, unless a command does not read all of it."""
     sides = rows_by(record.content, "side")
     plain = {name: sides.pop(name) for name in ("sha256sum, cp, sync", "sha256sum")}
+    size = record.content["gigabytes"]
     for name, row in sides.items():
-        hashes_only = name in ("verify", "promote", "show", "report")
-        beside = "sha256sum" if hashes_only else "sha256sum, cp, sync"
-        cpu = (row["cpu_seconds"], plain[beside]["cpu_seconds"])
-        wall = (row["wall_seconds"], plain[beside]["wall_seconds"])
+        cpu, wall = row["cpu_seconds"], row["wall_seconds"]
+        beside = theirs = ratio = ""
+        cost = cpu
+        if row["read_megabytes"] >= 1000 * size:
+            beside = "sha256sum, cp, sync"
+            if name in ("verify", "promote"):  # which write nothing
+                beside = "sha256sum"
+            tool = plain[beside]
+            theirs = f"{tool['cpu_seconds']} CPU s; {tool['wall_seconds']} s"
+            ratio = compared((cpu, tool["cpu_seconds"]), (wall, tool["wall_seconds"]))
+            cost = cpu / tool["cpu_seconds"]
         yield Line(
             LARGE,
-            f"{name}, a model file of {record.content['gigabytes']:g} GB",
-            f"{cpu[0]} CPU s; {wall[0]} s; {row['peak_megabytes']} MB; "
+            f"{name}, a model file of {size:g} GB",
+            f"{cpu} CPU s; {wall} s; {row['peak_megabytes']} MB; "
             f"{row['read_megabytes']:,} MB read, {row['written_megabytes']:,} MB written",
-            f"{cpu[1]} CPU s; {wall[1]} s",
-            f"`{beside}`",
-            compared(cpu, wall),
+            theirs,
+            beside and f"`{beside}`",
+            ratio,
             record.content["rounds"],
-            cpu[0] / cpu[1],
+            cost,
         )
 
 
