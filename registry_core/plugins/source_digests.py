@@ -161,7 +161,9 @@ def _path(named: str) -> Path:
 @functools.lru_cache(maxsize=1 << 15)
 def _real(file: Path) -> Path:
     """The file without links. Thousands of modules are asked for it, at each end of a run."""
-    return file.resolve() if file.is_symlink() else _real_folder(file.parent) / file.name
+    # a folder that another user may not open has no links for them
+    is_link = os.path.islink(file)  # noqa: PTH114 - a Path raises PermissionError
+    return file.resolve() if is_link else _real_folder(file.parent) / file.name
 
 
 @functools.lru_cache(maxsize=1 << 13)

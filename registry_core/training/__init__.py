@@ -42,7 +42,7 @@ def _native_logs_only_on_failure() -> Iterator[None]:
 with (
     _native_logs_only_on_failure(),
     while_importing(),
-    # Keras imports it for its galleries of images
+    # Keras imports it for one function, which draws
     imported_when_used("matplotlib.pyplot"),
 ):
     from registry_core.training.imported_models import KerasBackend
