@@ -91,7 +91,21 @@ def test_at_every_system_call_nothing_is_lost_and_nothing_is_half_done(
     option = pytestconfig.option
     taken = drawn(found, 1 if option.exhaustive else 16 if option.gate else 32, name, kind)
 
-    def try_one(scenarios: TracedScenarios, point: Point, tries: int = 5) -> str:
+    def try_one(scenarios: TracedScenarios, point: Point) -> str:
+        again, tries = point, 8
+        while True:
+            try:
+                return try_at(scenarios, again)
+            except MissedError:
+                tries -= 1
+                if not tries:
+                    raise
+            time.sleep(1)  # a manifest has the time in seconds, and so another digest then
+            if tries < 6:  # perhaps the calls were listed of a run that made a folder less
+                clean = _copy(template, tmp_path / uuid4().hex)
+                again = point.among(scenarios.points(name, clean), found)
+
+    def try_at(scenarios: TracedScenarios, point: Point) -> str:
         folder = _copy(template, tmp_path / uuid4().hex)
         fault = KILL
         if kind == "failed":
@@ -100,13 +114,7 @@ def test_at_every_system_call_nothing_is_lost_and_nothing_is_half_done(
             ended = scenarios.run_with_fault(name, folder, point, fault)
             return _judge(name, Store(folder), ended, before, after)
         except MissedError:
-            if tries == 1:
-                raise
-            if tries == 3:  # perhaps the calls were listed of a run that made a folder less
-                clean = _copy(template, tmp_path / uuid4().hex)
-                point = point.among(scenarios.points(name, clean), found)
-            time.sleep(1)  # a manifest has the time in seconds, and so another digest then
-            return try_one(scenarios, point, tries - 1)
+            raise
         except BaseException as error:
             error.add_note(f"{name}: {fault} at {point}, MLREG_POINTS_SEED={SEED}")
             raise
