@@ -161,8 +161,8 @@ def _path(named: str) -> Path:
 @functools.lru_cache(maxsize=1 << 15)
 def _real(file: Path) -> Path:
     """The file without links. Thousands of modules are asked for it, at each end of a run."""
-    # a folder that another user may not open has no links for them
-    is_link = os.path.islink(file)  # noqa: PTH114 - a Path raises PermissionError
+    # in a folder that this user may not open, `Path.is_symlink` raises PermissionError
+    is_link = os.path.islink(file)  # noqa: PTH114
     return file.resolve() if is_link else _real_folder(file.parent) / file.name
 
 

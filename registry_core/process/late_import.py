@@ -17,7 +17,9 @@ def imported_when_used(name: str) -> Iterator[None]:
     What imports it in this block keeps that one. Afterwards an import gives the module itself.
 
     Args:
-        name: with the names of its packages, which are imported as ever.
+        name: of the module, such as `matplotlib.pyplot`. Its packages are imported as ever.
+
+    A module that is missing or broken raises its ImportError when it is used.
     """
     if name in sys.modules:
         yield

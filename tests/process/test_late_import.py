@@ -87,6 +87,6 @@ print(os.path.getsize("gallery.png") > 0)
 @pytest.mark.processes
 @pytest.mark.tensorflow
 def test_keras_imports_pyplot_when_it_draws(tmp_path):
-    """mlreg draws without pyplot, which takes a tenth of the time of importing TensorFlow."""
+    """mlreg draws without pyplot, and most commands do not draw."""
     done = keras_python("-c", USES_PYPLOT, cwd=tmp_path)
     assert (done.status, done.stdout) == (0, "True\n"), done.stderr
