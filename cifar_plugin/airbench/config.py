@@ -25,7 +25,8 @@ class AirbenchConfig(CifarConfig):
     """Six 3 × 3 convolutions trained with Muon, after Keller Jordan's airbench94_muon.
 
     Learning rates are those of the first step, for gradients of the loss summed over a batch. They
-    decay linearly to 0 at the last step; that of the whitening bias reaches 0 earlier.
+    decay linearly to 0 at the last step; those of the whitening bias and, if
+    `first_block_epochs` is below `epochs`, of the first block reach 0 earlier.
 
     Args:
         widths: channels of the three blocks.
@@ -42,6 +43,8 @@ class AirbenchConfig(CifarConfig):
             reflected.
         whitening_images: number of training images from which the first layer is computed.
         whitening_bias_epochs: for how many epochs the first layer's bias is trained.
+        first_block_epochs: for how many epochs the first block's two convolutions and biases are
+            trained; later ones take fewer operations. None trains them to the end.
         small_epochs: how many of the network's first epochs train on smaller images, which takes
             fewer operations; at most `epochs` less `proxy_epochs`. Its later epochs, validation and
             test have whole images.
@@ -69,6 +72,7 @@ class AirbenchConfig(CifarConfig):
     translate_pixels: int = Field(default=2, ge=0, le=16)
     whitening_images: PositiveInt = 5000
     whitening_bias_epochs: PositiveInt = 3
+    first_block_epochs: PositiveInt | None = None
     small_epochs: NonNegativeInt = 0
     small_pixels: int = Field(default=24, ge=LEAST_PIXELS, le=IMAGE_SHAPE[0])
     proxy_epochs: NonNegativeInt = 0

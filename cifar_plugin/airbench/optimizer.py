@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -52,8 +53,9 @@ class MuonAndNesterov(keras.optimizers.Optimizer):  # type: ignore[misc]
         filter_learning_rate: of Muon at step 0.
         bias_learning_rate: of the biases at step 0.
         head_learning_rate: of the last layer at step 0.
-        whitening_steps: the step at which the linearly decaying learning rate of the variable
-            `whitening/bias` reaches 0.
+        last_steps: by a part of variables' paths, the step at which their learning rate, which
+            decays linearly too, reaches 0. The first part that a path contains counts; the rates
+            of the other variables follow `learning_rate`.
         filter_momentum: of Muon.
         momentum: of the biases and the last layer.
         decay_per_step: weight decay of the biases and the last layer: the fraction that a step at
@@ -67,7 +69,7 @@ class MuonAndNesterov(keras.optimizers.Optimizer):  # type: ignore[misc]
         filter_learning_rate: float,
         bias_learning_rate: float,
         head_learning_rate: float,
-        whitening_steps: int,
+        last_steps: Mapping[str, int],
         filter_momentum: float,
         momentum: float,
         decay_per_step: float,
@@ -79,7 +81,7 @@ class MuonAndNesterov(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.filter_learning_rate = filter_learning_rate
         self.bias_learning_rate = bias_learning_rate
         self.head_learning_rate = head_learning_rate
-        self.whitening_steps = whitening_steps
+        self.last_steps = dict(last_steps)
         self.filter_momentum = filter_momentum
         self.momentum = momentum
         self.decay_per_step = decay_per_step
@@ -93,30 +95,27 @@ class MuonAndNesterov(keras.optimizers.Optimizer):  # type: ignore[misc]
             self.add_variable_from_reference(variable, name="momentum") for variable in variables
         ]
         # `update_step` gets TensorFlow variables, which have no path
-        self._is_whitening_bias = [
-            variable.path.endswith("whitening/bias") for variable in variables
+        self._last_step_of = [
+            next((step for part, step in self.last_steps.items() if part in variable.path), None)
+            for variable in variables
         ]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
         momentum = self.momenta[index]
-        remaining = tf.cast(learning_rate, tf.float32) / self.filter_learning_rate
+        remaining = self._remaining(self._last_step_of[index], learning_rate)
         if len(variable.shape) == 4:
             self._update_with_muon(gradient, variable, momentum, remaining)
-        elif len(variable.shape) == 2:
-            self._update_with_nesterov(
-                gradient, variable, momentum, self.head_learning_rate, remaining
-            )
-        elif self._is_whitening_bias[index]:
-            step = tf.cast(self.iterations, tf.float32)
-            remaining = tf.maximum(0.0, 1.0 - step / self.whitening_steps)
-            self._update_with_nesterov(
-                gradient, variable, momentum, self.bias_learning_rate, remaining
-            )
         else:
-            self._update_with_nesterov(
-                gradient, variable, momentum, self.bias_learning_rate, remaining
-            )
+            is_head = len(variable.shape) == 2
+            start = self.head_learning_rate if is_head else self.bias_learning_rate
+            self._update_with_nesterov(gradient, variable, momentum, start, remaining)
+
+    def _remaining(self, last_step: int | None, learning_rate: Any) -> Any:
+        """The part of a variable's first learning rate that is left in this step."""
+        if last_step is None:
+            return tf.cast(learning_rate, tf.float32) / self.filter_learning_rate
+        return tf.maximum(0.0, 1.0 - tf.cast(self.iterations, tf.float32) / last_step)
 
     def _update_with_muon(
         self, gradient: Any, variable: Any, momentum: Any, remaining: Any
@@ -141,7 +140,7 @@ class MuonAndNesterov(keras.optimizers.Optimizer):  # type: ignore[misc]
             "filter_learning_rate": self.filter_learning_rate,
             "bias_learning_rate": self.bias_learning_rate,
             "head_learning_rate": self.head_learning_rate,
-            "whitening_steps": self.whitening_steps,
+            "last_steps": self.last_steps,
             "filter_momentum": self.filter_momentum,
             "momentum": self.momentum,
             "decay_per_step": self.decay_per_step,

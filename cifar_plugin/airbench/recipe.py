@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -68,7 +69,9 @@ def _compile(
             filter_learning_rate=config.filter_learning_rate,
             bias_learning_rate=config.bias_learning_rate,
             head_learning_rate=config.head_learning_rate,
-            whitening_steps=config.whitening_bias_epochs * steps_per_epoch,
+            last_steps={
+                layers: epochs * steps_per_epoch for layers, epochs in _last_epochs(config).items()
+            },
             filter_momentum=config.filter_momentum,
             momentum=config.momentum,
             decay_per_step=config.weight_decay * examples,
@@ -78,6 +81,18 @@ def _compile(
         metrics=["accuracy"],
         jit_compile=False,  # its layers use XLA themselves where it is faster
     )
+
+
+def _last_epochs(config: AirbenchConfig) -> dict[str, int]:
+    """By the first letters of layers' names, for how many epochs these are trained.
+
+    Layers that are not among them are trained to the end.
+    """
+    last = config.network_epochs
+    epochs = {"whitening": min(config.whitening_bias_epochs, last)}
+    if config.first_block_epochs and config.first_block_epochs < last:
+        epochs |= dict.fromkeys(("convolution1", "normalization1"), config.first_block_epochs)
+    return epochs
 
 
 def _kept(config: AirbenchConfig) -> int:
@@ -90,29 +105,26 @@ def _kept(config: AirbenchConfig) -> int:
 def phases(config: AirbenchConfig, model: keras.Model) -> list[Phase] | None:
     """The epochs of the proxy, those on smaller images, those on whole ones.
 
-    Both of the latter are divided where the training of the first layer's bias ends. None if the
-    network is trained on whole images from the first epoch on.
+    Both of the latter are divided where the training of the first layer's bias ends, and that of
+    the first block. None if the network is trained on whole images, to its last epoch in all of
+    its blocks.
     """
     from mlreg import Phase
 
-    if not config.proxy_epochs and not config.small_epochs:
+    if not (config.proxy_epochs or config.small_epochs or config.first_block_epochs):
         return None
     whole = getattr(model, "network", model).input_shape[1]
     phases = [Phase("proxy", config.proxy_epochs, partial(_train_proxy, config=config))]
-    begin, last = 0, config.network_epochs
-    for end in sorted({config.small_epochs, min(config.whitening_bias_epochs, last), last}):
-        is_small, is_fixed = end <= config.small_epochs, begin >= config.whitening_bias_epochs
+    begin, last_epochs = 0, _last_epochs(config)
+    for end in sorted({config.small_epochs, *last_epochs.values(), config.network_epochs}):
+        pixels = config.small_pixels if end <= config.small_epochs else None
+        fixed = [layers for layers, last in last_epochs.items() if begin >= last]
+        part = {0: "", 1: ", first layer fixed"}.get(len(fixed), ", first block fixed")
         phases.append(
             Phase(
-                f"{config.small_pixels if is_small else whole} pixels"
-                f"{', first layer fixed' if is_fixed else ''}",
+                f"{pixels or whole} pixels{part}",
                 end - begin,
-                partial(
-                    _begin,
-                    config=config,
-                    pixels=config.small_pixels if is_small else None,
-                    is_fixed=is_fixed,
-                ),
+                partial(_begin, config=config, pixels=pixels, fixed=fixed),
             )
         )
         begin = end
@@ -125,11 +137,12 @@ def _train_proxy(model: Any, config: AirbenchConfig) -> None:
     model.train_next(proxy=True)
     steps = model.steps_per_epoch
     rate = LinearDecay(config.filter_learning_rate, config.proxy_epochs * steps)
-    _compile(model, config, rate, steps, config.batch_size)
+    to_its_end = config.model_copy(update={"first_block_epochs": None})
+    _compile(model, to_its_end, rate, steps, config.batch_size)
 
 
-def _begin(model: Any, config: AirbenchConfig, pixels: int | None, is_fixed: bool) -> None:
-    """Train the network on images of this size, with the first layer as it is or not.
+def _begin(model: Any, config: AirbenchConfig, pixels: int | None, fixed: Collection[str]) -> None:
+    """Train the network on images of this size, apart from layers whose names begin so.
 
     The host traces its step anew in each phase.
     """
@@ -140,8 +153,9 @@ def _begin(model: Any, config: AirbenchConfig, pixels: int | None, is_fixed: boo
     network = getattr(model, "network", model)
     if config.small_epochs:
         network.get_layer("shrinking").pixels = pixels
-    # at a learning rate of 0 its gradient, and that of the first convolution's input, is not needed
-    network.get_layer("whitening").trainable = not is_fixed
+    for layer in network.layers:
+        # at a learning rate of 0, the gradients of its weights and its input are not needed
+        layer.trainable = not layer.name.startswith(tuple(fixed))
 
 
 def inference_model(config: AirbenchConfig, model: keras.Model) -> keras.Model:

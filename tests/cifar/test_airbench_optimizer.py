@@ -1,5 +1,7 @@
 """Convolutions follow Muon, everything else Nesterov, at rates that end where they should."""
 
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,8 @@ def test_orthogonalization_ignores_the_scale():
 class Steps:
     """One variable of each group, moved by the same gradients as a plain NumPy reckoning."""
 
-    bias_rate, head_rate, filter_rate, whitening_steps, steps = 0.05, 0.6, 0.24, 3, 6
+    bias_rate, head_rate, filter_rate, steps = 0.05, 0.6, 0.24, 6
+    last_steps = MappingProxyType({"whitening": 3, "convolution1": 4})
     momentum, filter_momentum, decay_per_step, examples = 0.85, 0.6, 0.004, 10
 
     def __init__(self):
@@ -48,6 +51,7 @@ class Steps:
         random = np.random.default_rng(1)
         shapes = {
             "kernel": (3, 3, 4, 8),
+            "convolution1_2/kernel": (3, 3, 4, 8),
             "head": (8, 10),
             "beta": (8,),
             "whitening/bias": (8,),
@@ -62,7 +66,7 @@ class Steps:
             filter_learning_rate=self.filter_rate,
             bias_learning_rate=self.bias_rate,
             head_learning_rate=self.head_rate,
-            whitening_steps=self.whitening_steps,
+            last_steps=self.last_steps,
             filter_momentum=self.filter_momentum,
             momentum=self.momentum,
             decay_per_step=self.decay_per_step,
@@ -93,18 +97,19 @@ class Steps:
             after.append(value)
         return after
 
-    def expected_kernel(self):
+    def expected_kernel(self, name, last_step):
         """Muon with its iteration written out once more, in float64."""
-        value, buffer, after = self.values["kernel"].copy(), 0.0, []
+        value, buffer, after = self.values[name].copy(), 0.0, []
         for step, gradients in enumerate(self.gradients):
-            buffer = self.filter_momentum * buffer + gradients["kernel"]
-            ahead = (gradients["kernel"] + self.filter_momentum * buffer).reshape(-1, 8).T
+            buffer = self.filter_momentum * buffer + gradients[name]
+            ahead = (gradients[name] + self.filter_momentum * buffer).reshape(-1, 8).T
             x = ahead / np.linalg.norm(ahead)
             for _ in range(3):
                 s = x @ x.T
                 x = 3.4445 * x + (-4.7750 * s + 2.0315 * s @ s) @ x
             value = value * np.sqrt(8) / np.linalg.norm(value)
-            value = value - self.filter_rate * (1 - step / self.steps) * x.T.reshape(3, 3, 4, 8)
+            rate = self.filter_rate * max(0, 1 - step / last_step)
+            value = value - rate * x.T.reshape(3, 3, 4, 8)
             after.append(value)
         return after
 
@@ -118,10 +123,11 @@ def test_each_group_of_variables_matches_the_source():
         return 1 - step / steps.steps
 
     def half_the_way(step):
-        return max(0, 1 - step / steps.whitening_steps)
+        return max(0, 1 - step / steps.last_steps["whitening"])
 
     expected = {
-        "kernel": steps.expected_kernel(),
+        "kernel": steps.expected_kernel("kernel", steps.steps),
+        "convolution1_2/kernel": steps.expected_kernel("convolution1_2/kernel", 4),
         "head": steps.expected("head", steps.head_rate, all_the_way),
         "beta": steps.expected("beta", steps.bias_rate, all_the_way),
         "whitening/bias": steps.expected("whitening/bias", steps.bias_rate, half_the_way),

@@ -25,6 +25,21 @@ def test_the_first_epochs_are_small_and_the_others_whole():
     assert phases_of() is None
 
 
+def test_the_first_block_is_fixed_after_its_epochs():
+    """On images of either size; at the end of all epochs there is nothing left to fix."""
+    assert phases_of(epochs=9, small_epochs=6, first_block_epochs=7) == [
+        ("24 pixels", 3),
+        ("24 pixels, first layer fixed", 3),
+        ("32 pixels, first layer fixed", 1),
+        ("32 pixels, first block fixed", 2),
+    ]
+    assert phases_of(epochs=4, first_block_epochs=3) == [
+        ("32 pixels", 3),
+        ("32 pixels, first block fixed", 1),
+    ]
+    assert phases_of(epochs=3, first_block_epochs=3) == [("32 pixels", 3)]
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
@@ -204,3 +219,31 @@ def test_the_first_layer_is_fixed_in_phases_after_its_epochs_which_changes_no_we
         weights.append([each.numpy() for each in model.variables])
     for fixed, trained in zip(*weights, strict=True):
         np.testing.assert_array_equal(fixed, trained)
+
+
+@pytest.mark.gate
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("one_step_a_call")
+def test_a_fixed_first_block_keeps_its_weights_and_takes_fewer_operations(tf, training):
+    """Its moving averages still follow the images; the other blocks are trained."""
+    from registry_core.training.operations import count
+
+    config = config_with(epochs=2, small_epochs=0, whitening_bias_epochs=1, first_block_epochs=1)
+    assembly = AirbenchFits(training, None, config)._assembly(None)
+    model, train = assembly.model, assembly.data.train
+    operations = []
+    for phase in assembly.phases:
+        phase.prepare(model)
+        step = tf.function(lambda images, classes: model.train_step((images, classes)))
+        specs = tf.TensorSpec((16, 32, 32, 3), tf.uint8), tf.TensorSpec((16,), tf.uint8)
+        operations.append(count(step.get_concrete_function(*specs).graph, 16).operations)
+    assert operations[1] < 0.8 * operations[0]
+    before = {each.path: each.numpy() for each in model.variables}
+    model.make_train_function(force=True)
+    model.train_on_batch(train.inputs[:16], train.targets[:16])
+    changed = {each.path for each in model.variables if (each.numpy() != before[each.path]).any()}
+    averages = {path for path in before if "moving" in path}
+    assert averages <= changed
+    fixed = ("whitening", "convolution1", "normalization1")
+    assert not [path for path in changed - averages if path.startswith(fixed)]
+    assert {"convolution2_1/kernel", "normalization2_1/beta", "head/kernel"} <= changed

@@ -53,6 +53,7 @@ def test_airbench94_has_its_sources_settings():
         "translate_pixels": 2,
         "whitening_images": 5000,
         "whitening_bias_epochs": 3,
+        "first_block_epochs": None,
         "small_epochs": 0,
         "small_pixels": 24,
         "proxy_epochs": 0,
