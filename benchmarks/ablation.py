@@ -23,10 +23,13 @@ from benchmarks.load import Load
 from benchmarks.log import Log
 from benchmarks.measure import command_cost, report
 
-BASE = "today"
+BASE = "whole"
 HELD_OUT = 5_000
 
-# name -> what it changes in a preset with some epochs
+# of a preset that trains all of its blocks on whole images in every epoch
+WHOLE: Mapping[str, Any] = {"small_epochs": 0, "first_block_epochs": None}
+
+# name -> what it changes in such a preset
 VARIANTS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     BASE: lambda preset: {},
     "24px": lambda preset: _small(preset, 24),
@@ -34,6 +37,7 @@ VARIANTS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "20px": lambda preset: _small(preset, 20),
     "20px-narrow": lambda preset: {**_small(preset, 20), **_narrow(preset)},
     "narrow": lambda preset: _narrow(preset),
+    "block": lambda preset: {"first_block_epochs": round(preset.epochs * 7 / 9)},
     "proxy": lambda preset: _proxy(preset),
     "24px-proxy": lambda preset: {**_proxy(preset), **_small(preset, 24)},
 }
@@ -108,15 +112,18 @@ def _variants(options: Any) -> dict[str, Variant]:
     first = {"validation_examples": HELD_OUT, "watch_test": False}
     first |= {"epochs": options.epochs} if options.epochs else {}
     first |= {"train_examples": options.images} if options.images else {}
+    own = PRESETS[options.preset].values()
+    whole = {key: value for key, value in WHOLE.items() if own.get(key)}
     added = {name: dict(pair(text) for text in texts) for name, *texts in options.add}
     chosen = options.only or [*VARIANTS, *added]
     if unknown := [name for name in chosen if name not in VARIANTS and name not in added]:
         known = ", ".join([*VARIANTS, *added])
         raise ValueError(f"No variant {', '.join(unknown)}; there are {known}.")
     try:
-        preset = PRESETS[options.preset].changed(first)
+        preset = PRESETS[options.preset].changed({**first, **whole})
         changes = {
-            name: added[name] if name in added else VARIANTS[name](preset) for name in chosen
+            name: {**whole, **(added[name] if name in added else VARIANTS[name](preset))}
+            for name in chosen
         }
         changed = {name: preset.changed(each).values() for name, each in changes.items()}
     except MlregError as error:

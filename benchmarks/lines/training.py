@@ -178,10 +178,9 @@ def accuracy_of(record: Record) -> str:
 def ablation(record: Record) -> Iterator[Line]:
     """Accuracy and operations, which load does not change; CPU time only from a quiet machine."""
     rows = rows_by(record.content, "variant")
-    base = rows.get("today")
+    base = rows.get("whole")
     for row in rows.values():
         is_base = row is base
-        said = ", ".join(f"{key} {_plain(value)}" for key, value in row["changes"].items())
         ratio = ""
         if base and not is_base:
             ratio = f"accuracy {_signed(row['difference'], row['difference_deviation'])}"
@@ -189,15 +188,19 @@ def ablation(record: Record) -> Iterator[Line]:
                 ratio = f"operations {times(row['operations'], base['operations'])}; {ratio}"
         yield Line(
             VARIANTS,
-            f"`{record.content['preset']}` with {said or 'its own settings'}, {row['epochs']} "
-            "epochs",
+            f"`{record.content['preset']}` with {_changes(row)}, {row['epochs']} epochs",
             _of_variant(record, row),
             _of_variant(record, base) if base and not is_base else "",
-            "its own settings" if base and not is_base else "",
+            _changes(base) if base and not is_base else "",
             ratio,
             row["n"],
             -row.get("difference", row["validation_accuracy"]),
         )
+
+
+def _changes(row: Mapping[str, Any]) -> str:
+    said = ", ".join(f"{key} {_plain(value)}" for key, value in row["changes"].items())
+    return said or "its own settings"
 
 
 def _of_variant(record: Record, row: Mapping[str, Any]) -> str:

@@ -31,15 +31,15 @@ def training(variant: str, seed: int, accuracy: float, operations: int, **more: 
         "operations": operations,
         "cpu_seconds": 100.0 + seed,
         "others_share": 0.01,
-        "changes": {} if variant == "today" else {"widths": [8, 4, 8]},
+        "changes": {} if variant == "whole" else {"widths": [8, 4, 8]},
         **more,
     }
 
 
 SEVERAL = [
-    training("today", 0, 0.90, 4 * 10**12),
+    training("whole", 0, 0.90, 4 * 10**12),
     training("narrow", 0, 0.89, 10**12),
-    training("today", 1, 0.92, 4 * 10**12),
+    training("whole", 1, 0.92, 4 * 10**12),
     training("narrow", 1, 0.93, 10**12),
     training("narrow", 2, 0.97, 10**12),
 ]
@@ -72,9 +72,9 @@ def run(monkeypatch, tmp_path, capsys):
 
 def test_variants_are_trained_seed_by_seed_and_those_in_the_log_are_not_repeated(run, capsys):
     """A stop loses the training that it interrupts, and no other."""
-    today, narrow = [64, 256, 256], [64, 192, 256]
-    two = ("--only", "today", "narrow")
-    assert run(*two, stop_after=3) == [(today, 0), (narrow, 0), (today, 1)]
+    whole, narrow = [64, 256, 256], [64, 192, 256]
+    two = ("--only", "whole", "narrow")
+    assert run(*two, stop_after=3) == [(whole, 0), (narrow, 0), (whole, 1)]
     assert run(*two) == [(narrow, 1)]
     assert run(*two, "small", "--add", "small", "widths=[8, 8, 8]") == [
         ([8, 8, 8], 0),
@@ -85,9 +85,9 @@ def test_variants_are_trained_seed_by_seed_and_those_in_the_log_are_not_repeated
 
 def test_other_settings_are_other_trainings(run):
     """Although the variant and the seed are the same."""
-    assert len(run("--only", "today")) == 2
-    assert len(run("--only", "today", "--epochs", "3")) == 2
-    assert len(run("--only", "today", "--preset", "fast")) == 2
+    assert len(run("--only", "whole")) == 2
+    assert len(run("--only", "whole", "--epochs", "3")) == 2
+    assert len(run("--only", "whole", "--preset", "fast")) == 2
 
 
 def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path):
@@ -104,7 +104,7 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--only", "wide"), "No variant wide; there are today, 24px,"),
+        (("--only", "wide"), "No variant wide; there are whole, 24px,"),
         (("--preset", "airbanch"), "No preset 'airbanch'; there are baseline,"),
         (("--preset", "baseline"), "baseline has no widths; choose with --only."),
         (("--add", "wide", "widths"), "'widths' is not KEY=VALUE."),
@@ -125,16 +125,16 @@ def test_variants_that_cannot_be_are_refused_before_anything_is_trained(
 @pytest.mark.parametrize("preset", ["airbench94", "baseline"])
 def test_the_test_images_are_no_validation_images(preset):
     """5,000 of the training images are held out, whatever the preset does."""
-    options = argparse.Namespace(preset=preset, epochs=None, images=None, only=["today"], add=[])
-    settings = ablation._variants(options)["today"].settings
+    options = argparse.Namespace(preset=preset, epochs=None, images=None, only=["whole"], add=[])
+    settings = ablation._variants(options)["whole"].settings
     assert (settings["validation_examples"], settings["watch_test"]) == (5_000, False)
 
 
 def test_differences_are_in_pairs_of_one_seed():
     """A seed that one of them lacks counts in the mean alone."""
-    today, narrow = table(SEVERAL)
-    assert (today["n"], today["validation_accuracy"], today["deviation"]) == (2, 0.91, 0.0141)
-    assert "difference" not in today
+    whole, narrow = table(SEVERAL)
+    assert (whole["n"], whole["validation_accuracy"], whole["deviation"]) == (2, 0.91, 0.0141)
+    assert "difference" not in whole
     assert (narrow["n"], narrow["validation_accuracy"], narrow["deviation"]) == (3, 0.93, 0.04)
     assert (narrow["difference"], narrow["difference_deviation"]) == (0.0, 0.0141)
     assert narrow["share_of_operations"] == 0.25
@@ -160,11 +160,11 @@ def test_accuracy_and_operations_are_published_and_times_only_from_a_quiet_machi
     content = {"machine": machine, "rows": json.loads(json.dumps(rows)), "preset": "airbench94"}
     record = Record("ablation-airbench94", content)
     assert record.published
-    today, narrow = lines(record)
+    whole, narrow = lines(record)
     time = "; 101 CPU s" if timed else ""
     assert narrow.what == "`airbench94` with widths 8-4-8, 2 epochs"
     assert narrow.ours == f"0.9300 ± 0.0400; 1.0 TFLOP{time}"
-    assert narrow.theirs == today.ours
+    assert narrow.theirs == whole.ours
     assert narrow.ratio == "operations 4.00 times less; accuracy +0.0000 ± 0.0141"
-    assert today.what == "`airbench94` with its own settings, 2 epochs"
-    assert today.beside == ""
+    assert whole.what == "`airbench94` with its own settings, 2 epochs"
+    assert whole.beside == ""
