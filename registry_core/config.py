@@ -321,6 +321,10 @@ _BOUNDS = {
     "greater_than_equal": ("ge", "at least"),
     "less_than": ("lt", "below"),
     "less_than_equal": ("le", "at most"),
+    "too_short": ("min_length", "a list whose length is at least"),
+    "too_long": ("max_length", "a list whose length is at most"),
+    "string_too_short": ("min_length", "a text whose length is at least"),
+    "string_too_long": ("max_length", "a text whose length is at most"),
 }
 # Errors about the whole configuration, or with a message of the plugin's own.
 _OF_THE_WHOLE = ("value_error", "assertion_error", "missing")

@@ -27,7 +27,7 @@ class Config(RunConfig):
     flag: bool | str = "maybe"
     title: str = ""
     optimizer: Literal["adam", "sgd"] = "adam"
-    layers: tuple[int, ...] = (16, 8)
+    layers: tuple[int, ...] = Field(default=(16, 8), min_length=1)
     shift: int = Field(default=2, ge=0, le=8)
     part: Part = Part()
     parts: dict[str, float] = Field(default={"a": 1.0})
@@ -142,6 +142,11 @@ def test_an_abbreviated_key_is_suggested(typed, meant):
         ("shift", "-1", "shift is at least 0 (the preset has 2)."),
         ("layers", "8", "layers is a list, written [1, 2] (the preset has [16, 8])."),
         ("layers", "[8, true, null]", "layers.2 is a whole number (the preset has [16, 8])."),
+        (
+            "layers",
+            "[]",
+            "layers is a list whose length is at least 1 (the preset has [16, 8]).",
+        ),
         ("parts", "8", 'parts is an object, written {"name": 1} (the preset has {"a": 1.0}).'),
     ],
 )

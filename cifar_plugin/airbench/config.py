@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
@@ -12,6 +12,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
@@ -19,6 +20,8 @@ from cifar_plugin.config import IMAGE_SHAPE, CifarConfig
 
 # a convolution without padding, then three poolings by 2, leave 1 pixel
 LEAST_PIXELS = 9
+
+Pixels = Annotated[int, Field(ge=LEAST_PIXELS, le=IMAGE_SHAPE[0])]
 
 
 class AirbenchConfig(CifarConfig):
@@ -49,7 +52,8 @@ class AirbenchConfig(CifarConfig):
             fewer operations; at most `epochs` less `proxy_epochs`. Its later epochs, validation and
             test have whole images.
         small_pixels: height and width of the smaller images, whose pixels are means over areas of
-            the whole image; from 9 to 32.
+            the whole image; from 9 to 32. Several sizes share the small epochs, in this order and
+            as equally as possible, the later ones first where some get one more.
         proxy_epochs: how many of the first epochs train a narrow network, the proxy, instead. It
             then chooses from each batch the images that the network is trained on: those for which
             its own loss is largest. 0 trains no proxy, and the network on all images.
@@ -74,11 +78,16 @@ class AirbenchConfig(CifarConfig):
     whitening_bias_epochs: PositiveInt = 3
     first_block_epochs: PositiveInt | None = None
     small_epochs: NonNegativeInt = 0
-    small_pixels: int = Field(default=24, ge=LEAST_PIXELS, le=IMAGE_SHAPE[0])
+    small_pixels: tuple[Pixels, ...] = Field(default=(24,), min_length=1)
     proxy_epochs: NonNegativeInt = 0
     proxy_widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (24, 64, 64)
     kept_share: float = Field(default=0.75, gt=0, le=1)
     test_views: bool = True
+
+    @field_validator("small_pixels", mode="before")
+    @classmethod
+    def _as_sizes(cls, value: object) -> object:
+        return value if isinstance(value, list | tuple) else (value,)
 
     @model_validator(mode="after")
     def _epochs_suffice(self) -> Self:
@@ -93,6 +102,13 @@ class AirbenchConfig(CifarConfig):
                 f"{self.epochs}{before}"
             )
         return self
+
+    @property
+    def small_sizes(self) -> Mapping[int, int]:
+        """By the number of the network's epochs after which it ends, each size in pixels."""
+        parts = len(self.small_pixels)
+        ends = (self.small_epochs * part // parts for part in range(1, parts + 1))
+        return dict(zip(ends, self.small_pixels, strict=True))
 
     @property
     def network_epochs(self) -> int:

@@ -115,9 +115,9 @@ def phases(config: AirbenchConfig, model: keras.Model) -> list[Phase] | None:
         return None
     whole = getattr(model, "network", model).input_shape[1]
     phases = [Phase("proxy", config.proxy_epochs, partial(_train_proxy, config=config))]
-    begin, last_epochs = 0, _last_epochs(config)
-    for end in sorted({config.small_epochs, *last_epochs.values(), config.network_epochs}):
-        pixels = config.small_pixels if end <= config.small_epochs else None
+    begin, last_epochs, sizes = 0, _last_epochs(config), config.small_sizes
+    for end in sorted({*sizes, *last_epochs.values(), config.network_epochs}):
+        pixels = next((size for last, size in sizes.items() if end <= last), None)
         fixed = [layers for layers, last in last_epochs.items() if begin >= last]
         part = {0: "", 1: ", first layer fixed"}.get(len(fixed), ", first block fixed")
         phases.append(

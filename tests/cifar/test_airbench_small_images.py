@@ -25,6 +25,20 @@ def test_the_first_epochs_are_small_and_the_others_whole():
     assert phases_of() is None
 
 
+def test_several_sizes_share_the_small_epochs():
+    """In their order; of epochs that cannot be shared equally, later sizes have one more."""
+    assert phases_of(epochs=8, small_epochs=5, small_pixels=[17, 24]) == [
+        ("17 pixels", 2),
+        ("24 pixels", 1),
+        ("24 pixels, first layer fixed", 2),
+        ("32 pixels, first layer fixed", 3),
+    ]
+    assert phases_of(epochs=3, small_epochs=1, small_pixels=[17, 20, 24]) == [
+        ("24 pixels", 1),
+        ("32 pixels", 2),
+    ]
+
+
 def test_the_first_block_is_fixed_after_its_epochs():
     """On images of either size; at the end of all epochs there is nothing left to fix."""
     assert phases_of(epochs=9, small_epochs=6, first_block_epochs=7) == [
@@ -45,8 +59,9 @@ def test_the_first_block_is_fixed_after_its_epochs():
     [
         ({"epochs": 3, "small_epochs": 4}, "small_epochs is 4; it must be at most epochs, 3"),
         ({"small_epochs": -1}, "small_epochs"),
-        ({"small_pixels": 8}, "small_pixels\n.*greater than or equal to 9"),
-        ({"small_pixels": 33}, "small_pixels\n.*less than or equal to 32"),
+        ({"small_pixels": 8}, "small_pixels.0\n.*greater than or equal to 9"),
+        ({"small_pixels": [24, 33]}, "small_pixels.1\n.*less than or equal to 32"),
+        ({"small_pixels": []}, "small_pixels\n.*at least 1 item"),
     ],
 )
 def test_sizes_and_epochs_that_cannot_be_are_refused(settings, why):

@@ -55,7 +55,7 @@ def test_airbench94_has_its_sources_settings():
         "whitening_bias_epochs": 3,
         "first_block_epochs": None,
         "small_epochs": 0,
-        "small_pixels": 24,
+        "small_pixels": [24],
         "proxy_epochs": 0,
         "proxy_widths": [24, 64, 64],
         "kept_share": 0.75,
