@@ -6,9 +6,9 @@ is small (mean pooling and one dense layer), so that reading is most of the work
 
 For each kind of split a run is trained three times: whole, killed with SIGKILL in its last epoch,
 and resumed. Recorded are the memory after the first gigabyte, after each epoch and at most, whether
-the resumed run ends in the same weights, and the seconds that the kill cost: those of the killed
-and of the resumed run together, less those of the whole one. A checkpoint is written every
-`--checkpoint-seconds`, where mlreg itself takes 120, so that a short epoch has one.
+the resumed run ends in the same weights, and where it begins. (Seconds would say how much of the
+file the system still has in memory.) A checkpoint is written every `--checkpoint-seconds`, where
+mlreg itself takes 120, so that a short epoch has one.
 
 Then a smaller file is trained on from memory and as each kind of split, in turns: images per
 second, and per CPU second of the process, from the second epoch on.
@@ -26,7 +26,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -173,7 +172,6 @@ def main(arguments: list[str]) -> None:
         folder = Path(name)
         write_pictures(folder / "pictures.bin", options.gigabytes)
         for kind in options.kinds:
-            read_once(folder / "pictures.bin")
             rows.append(measure(kind, folder, options.checkpoint_seconds))
             print(json.dumps(rows[-1]), flush=True)
         (folder / "pictures.bin").unlink()
@@ -203,13 +201,6 @@ def write_pictures(path: Path, gigabytes: float) -> None:
         stream.truncate(count * EXAMPLE_BYTES)
 
 
-def read_once(path: Path) -> None:
-    """Read a file to its end, so that all trainings find as much of it in the system's memory."""
-    with path.open("rb", buffering=0) as stream:
-        while stream.read(1 << 24):
-            pass
-
-
 def measure(kind: str, folder: Path, checkpoint_seconds: float) -> dict[str, Any]:
     """Train whole, killed and resumed.
 
@@ -227,14 +218,13 @@ def measure(kind: str, folder: Path, checkpoint_seconds: float) -> dict[str, Any
     mlreg, run = _commands(folder, kind)
 
     notes = _notes(folder, f"{kind} whole")
-    whole = command_cost(run, folder=folder)
+    command_cost(run, folder=folder)
     batches = _read(notes)
     last, steps = batches[-1][1], batches[-1][2] + 1
     first_gigabyte = math.ceil(1e9 / EXAMPLE_BYTES / BATCH_SIZE)
 
     kill_at = [last, int(0.7 * steps)]
     _notes(folder, f"{kind} killed")
-    began = time.perf_counter()
     status = subprocess.run(
         run,
         cwd=folder,
@@ -243,12 +233,11 @@ def measure(kind: str, folder: Path, checkpoint_seconds: float) -> dict[str, Any
         stderr=subprocess.DEVNULL,
         check=False,
     ).returncode
-    killed_seconds = time.perf_counter() - began
     if status != -signal.SIGKILL:
         raise SystemExit(f"The run was not killed at {kill_at}: it ended with {status}.")
 
     resumed_notes = _notes(folder, f"{kind} resumed")
-    resumed = command_cost([*mlreg, "resume", "--quiet"], folder=folder)
+    command_cost([*mlreg, "resume", "--quiet"], folder=folder)
     again = _read(resumed_notes)
     digests = [_weights(mlreg, f"pictures@{number}") for number in (1, 2)]
     return {
@@ -263,8 +252,6 @@ def measure(kind: str, folder: Path, checkpoint_seconds: float) -> dict[str, Any
         "resumed_at": again[1][1:3],
         "first_batch_seconds": round(batches[1][0] - batches[0][0], 2),
         "resumed_first_batch_seconds": round(again[1][0] - again[0][0], 2),
-        "whole_seconds": round(whole.wall_seconds, 1),
-        "seconds_lost": round(killed_seconds + resumed.wall_seconds - whole.wall_seconds, 1),
         "equal_weights": digests[0] == digests[1],
     }
 

@@ -273,8 +273,10 @@ def streams(record: Record) -> Iterator[Line]:
             cpu[0] / cpu[1],
         )
     for kind, row in rows_by(result, "side").items():
-        if "seconds_lost" not in row:
+        if "killed_at" not in row:
             continue
+        (killed, step), (resumed, first) = row["killed_at"], row["resumed_at"]
+        again = (killed - resumed) * row["steps_per_epoch"] + step - first
         if "first_gigabyte_megabytes" in row:
             yield Line(
                 LARGE,
@@ -289,13 +291,13 @@ def streams(record: Record) -> Iterator[Line]:
             STOPPED,
             f"`kill -9` in mid-epoch while {result['gigabytes']:g} GB are read: "
             f"{names.get(kind, kind)}",
-            f"{row['seconds_lost']} s lost, "
+            f"{again} of {2 * row['steps_per_epoch']:,} steps trained again, "
             + ("identical weights" if row["equal_weights"] else "other weights"),
-            f"{row['whole_seconds']} s; memory {row['epoch_megabytes'][0]:,} MB after the first "
+            f"memory {row['epoch_megabytes'][0]:,} MB after the first "
             f"epoch, {row['peak_megabytes']:,} MB at most",
             "never stopped",
             n=1,
-            cost=row["seconds_lost"],
+            cost=again,
         )
 
 
