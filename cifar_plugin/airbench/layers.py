@@ -1,8 +1,8 @@
 """The layers of the training network, fast on a few CPU cores.
 
-After `ToImagesInside`, images have the layout (height, width, n, channels): the same pixel of all
-images is contiguous. A transform along height or width is then one matrix product, and the 3 × 3
-convolutions are products of (n, channels) matrices, without copying patches.
+After `StandardizedInside`, images have the layout (height, width, n, channels): the same pixel of
+all images is contiguous. A transform along height or width is then one matrix product, and the
+3 × 3 convolutions are products of (n, channels) matrices, without copying patches.
 
 XLA compiles elementwise operations into one pass over memory.
 """
@@ -10,7 +10,7 @@ XLA compiles elementwise operations into one pass over memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -25,15 +25,28 @@ Shape = tuple[int | None, ...]
 
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
-class ToImagesInside(layers.Layer):  # type: ignore[misc]
-    """(n, height, width, channels) to (height, width, n, channels)."""
+class StandardizedInside(layers.Layer):  # type: ignore[misc]
+    """(n, height, width, channels) to (height, width, n, channels), standardized, in one pass.
+
+    Args:
+        mean: of each channel, which is subtracted.
+        deviation: of each channel, by which the difference is divided.
+    """
+
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float], **options: Any) -> None:
+        super().__init__(**options)
+        self.mean = tuple(mean)
+        self.deviation = tuple(deviation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         examples, height, width, channels = input_shape
         return height, width, examples, channels
 
     def call(self, images: Any) -> Any:
-        return tf.transpose(images, [1, 2, 0, 3])
+        return _standardized_inside(images, self.mean, self.deviation)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mean": self.mean, "deviation": self.deviation}
 
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
@@ -265,6 +278,11 @@ def _transformed(values: Any, down: Any, across: Any) -> Any:
 
 def _one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function, jit_compile=True)  # type: ignore[no-any-return]
+
+
+@_one_pass
+def _standardized_inside(images: Any, mean: Any, deviation: Any) -> Any:
+    return tf.transpose((tf.cast(images, tf.float32) - mean) / deviation, [1, 2, 0, 3])
 
 
 @_one_pass

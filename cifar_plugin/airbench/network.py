@@ -18,7 +18,7 @@ from cifar_plugin.airbench.layers import (
     PatchConvolution,
     Pooling,
     Shrinking,
-    ToImagesInside,
+    StandardizedInside,
 )
 from cifar_plugin.airbench.whitening import PATCH
 
@@ -49,7 +49,7 @@ def training_network(
     """
     images = keras.Input(tuple(image_shape))
     filters = 2 * PATCH * PATCH * image_shape[-1]
-    values = ToImagesInside()(_standardizing()(images))
+    values = StandardizedInside(MEAN, STD)(images)
     if shrinks:
         values = Shrinking(name="shrinking")(values)
     values = Gelu()(PatchConvolution(filters, name="whitening")(values))
@@ -110,8 +110,9 @@ def copy_weights(trained: keras.Model, registered: keras.Model) -> None:
 def _of_one_view(image_shape: Sequence[int], classes: int, widths: Sequence[int]) -> keras.Model:
     images = keras.Input(tuple(image_shape))
     filters = 2 * PATCH * PATCH * image_shape[-1]
+    standardizing = layers.Normalization(mean=MEAN, variance=[each**2 for each in STD])
     values = layers.Conv2D(filters, PATCH, activation="gelu", name="whitening")(
-        _standardizing()(images)
+        standardizing(images)
     )
     for number, width in enumerate(widths, start=1):
         for half in (1, 2):
@@ -171,12 +172,6 @@ def _view(images: Any, rows: Sequence[int], columns: Sequence[int]) -> Any:
         images = layer(images)
         layer.kernel.assign(np.eye(len(places))[:, places])
     return images
-
-
-def _standardizing() -> Layer:
-    squares = [deviation**2 for deviation in STD]
-    layer: Layer = layers.Normalization(mean=MEAN, variance=squares)
-    return layer
 
 
 def _head(classes: int, width: int) -> Layer:

@@ -53,6 +53,20 @@ def registered(model, **changes):
     return plugin.mlreg_inference_model(NARROW.changed(changes), model)
 
 
+def test_images_are_standardized_as_by_keras_and_their_axes_moved():
+    """Of raw images; the layer can be made again from its configuration."""
+    from keras import layers
+
+    from cifar_plugin.airbench.layers import StandardizedInside
+    from cifar_plugin.airbench.network import MEAN, STD
+
+    images = noise(5)
+    layer = StandardizedInside.from_config(StandardizedInside(MEAN, STD).get_config())
+    expected = layers.Normalization(mean=MEAN, variance=np.square(STD))(images)
+    np.testing.assert_allclose(layer(images), np.transpose(expected, (1, 2, 0, 3)), atol=1e-6)
+    assert layer.compute_output_shape((None, 32, 30, 3)) == (32, 30, None, 3)
+
+
 def test_parameter_count_is_that_of_the_source():
     """1,972,792 in PyTorch, without 1,152 scales that are fixed to one and without averages."""
     config = PRESETS["airbench94"]
