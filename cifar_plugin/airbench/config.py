@@ -52,8 +52,8 @@ class AirbenchConfig(CifarConfig):
             fewer operations; at most `epochs` less `proxy_epochs`. Its later epochs, validation and
             test have whole images.
         small_pixels: height and width of the smaller images, whose pixels are means over areas of
-            the whole image; from 9 to 32. Several sizes share the small epochs, in this order and
-            as equally as possible, the later ones first where some get one more.
+            the whole image; from 9 to 32. Several sizes share the small epochs equally, in this
+            order; if that leaves a rest, later ones get one more.
         proxy_epochs: how many of the first epochs train a narrow network, the proxy, instead. It
             then chooses from each batch the images that the network is trained on: those for which
             its own loss is largest. 0 trains no proxy, and the network on all images.
