@@ -262,3 +262,20 @@ def test_a_fixed_first_block_keeps_its_weights_and_takes_fewer_operations(tf, tr
     fixed = ("whitening", "convolution1", "normalization1")
     assert not [path for path in changed - averages if path.startswith(fixed)]
     assert {"convolution2_1/kernel", "normalization2_1/beta", "head/kernel"} <= changed
+
+
+@pytest.mark.exhaustive
+@pytest.mark.gate
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("one_step_a_call")
+def test_a_run_that_is_stopped_before_and_after_its_first_block_is_fixed_ends_in_the_same_weights(
+    training, tmp_path
+):
+    """Within the epoch that trains it and within the one that does not."""
+    config = config_with(epochs=2, small_epochs=0, whitening_bias_epochs=1, first_block_epochs=1)
+    fits = AirbenchFits(training, tmp_path, config)
+    whole, resumed = fits.whole(), fits.resumed((0, 2), (1, 1))
+    assert resumed.digest == whole.digest
+    assert resumed.history.metrics == whole.history.metrics
+    assert resumed.history.operations == whole.history.operations
+    assert resumed.warnings == whole.warnings == []
