@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from functools import cache
 from html import escape
 from pathlib import Path
 from textwrap import shorten
@@ -78,27 +79,40 @@ def room_of(file: Path) -> str:
     return file.relative_to(CORE).parts[0].removesuffix(".py")
 
 
-def imports_of(file: Path) -> set[str]:
-    """The rooms that a file imports, now or later; not what only a type checker sees."""
+@cache
+def tree(file: Path) -> ast.Module:
+    """A file's syntax tree."""
+    return ast.parse(file.read_text("utf-8"))
+
+
+@cache
+def imported(file: Path) -> frozenset[str]:
+    """Every module that a file imports, now or later; not what only a type checker sees."""
     found: set[str] = set()
-    pending: list[ast.AST] = [ast.parse(file.read_text("utf-8"))]
+    pending: list[ast.AST] = [tree(file)]
     while pending:
         node = pending.pop()
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
-            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
-        found |= {name.split(".")[1] for name in names if name.startswith("registry_core.")}
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
         if not (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"):
             pending += ast.iter_child_nodes(node)
-    return found & set(ROOMS)
+    return frozenset(found)
+
+
+def imports_of(file: Path) -> set[str]:
+    """The rooms that a file imports."""
+    prefix = "registry_core."
+    return {name.split(".")[1] for name in imported(file) if name.startswith(prefix)} & set(ROOMS)
 
 
 def purpose(room: str) -> str:
     """The first sentence of the room's docstring."""
     file = CORE / room / "__init__.py"
     file = file if file.exists() else CORE / f"{room}.py"
-    text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+    text = ast.get_docstring(tree(file)) or ""
     return text.partition("\n")[0].partition(". ")[0].rstrip(".:")
 
 

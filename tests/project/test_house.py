@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -17,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location("house", ROOT / "docs" / "house.py")
 house = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(house)
+imported = house.imported
 ROOMS = ["__main__", *house.ROOMS]
 CORE = ROOT / "registry_core"
 DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
@@ -40,28 +40,6 @@ HEAVY = {
 def room(file: Path) -> str:
     """`store` for registry_core/store/objects.py, `types` for registry_core/types.py."""
     return file.relative_to(CORE).parts[0].removesuffix(".py")
-
-
-@functools.cache
-def imported(file: Path) -> set[str]:
-    """Every module that a file imports at run time, not those for type checkers only."""
-    names: set[str] = set()
-
-    class Visitor(ast.NodeVisitor):
-        def visit_If(self, node: ast.If) -> None:
-            if getattr(node.test, "id", "") != "TYPE_CHECKING":
-                self.generic_visit(node)
-
-        def visit_Import(self, node: ast.Import) -> None:
-            names.update(alias.name for alias in node.names)
-
-        def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-            module = node.module or ""
-            names.add(module)
-            names.update(f"{module}.{alias.name}" for alias in node.names)
-
-    Visitor().visit(ast.parse(file.read_text()))
-    return names
 
 
 FILES = sorted(CORE.rglob("*.py"))
@@ -119,9 +97,7 @@ COMMAND_FILES = set(_FILES.values())
 )
 def test_the_command_line_works_through_registry(file):
     """What is shown comes from the values that `Registry` returns: nothing reaches for a store."""
-    reached = {
-        n.attr for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)
-    }
+    reached = {n.attr for n in ast.walk(house.tree(file)) if isinstance(n, ast.Attribute)}
     assert "store" not in reached
 
 
