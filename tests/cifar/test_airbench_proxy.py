@@ -47,6 +47,7 @@ def model(training):
     return made(training)
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_the_images_with_the_largest_losses_are_kept(tf, model):
     """Of an odd number half, rounded down."""
@@ -62,6 +63,7 @@ def test_the_images_with_the_largest_losses_are_kept(tf, model):
     assert len(one) == 1
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_predictions_are_those_of_the_network(model):
     """Also of the registered model, which has no proxy."""
@@ -75,6 +77,7 @@ def test_predictions_are_those_of_the_network(model):
     assert registered.count_params() == model.network.count_params()
 
 
+@pytest.mark.gate
 @pytest.mark.tensorflow
 def test_the_operations_of_the_choice_are_counted(tf, model):
     """They are those of the proxy, and some for each loss; the network's follow from its share."""

@@ -111,6 +111,7 @@ def test_extreme_and_zero_parameters_match_keras(generator, transform, pictures)
     assert np.abs(transform(images, *parameters) - expected).max() < GREY_LEVELS
 
 
+@pytest.mark.gate
 def test_a_batch_of_unknown_size_is_compiled_and_gives_the_same_pictures(tf, transform):
     """As in training; the last batch of an epoch is smaller. Only rounding differs."""
     images, parameters = noise(6), drawn((3, 2), 6)
@@ -274,6 +275,7 @@ def test_each_image_of_a_batch_has_its_own_transform(tf, augment):
     assert len(np.unique(pictures.reshape(32, -1), axis=0)) == 32
 
 
+@pytest.mark.gate
 def test_deterministic_mode_changes_no_bit(tf, augment):
     """Every operation has a deterministic kernel, which is always used."""
     from tensorflow.python.framework import config as framework

@@ -14,6 +14,7 @@ def project(tmp_path):
     return tmp_path
 
 
+@pytest.mark.gate(keep=2)
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("words", "status", "named"),

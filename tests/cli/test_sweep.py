@@ -106,6 +106,7 @@ def test_a_dry_run_looks_at_the_data_and_the_machine_and_keeps_nothing(project):
     assert not (project / "registry").exists()
 
 
+@pytest.mark.gate
 def test_a_named_sweep_may_start_from_a_version(project):
     """The command line comes first; both name it in the plan."""
     assert faked("run", "flowers", "-q", cwd=project).status == 0

@@ -87,6 +87,7 @@ def test_a_metric_and_its_validation_share_a_figure(tmp_path, figures):
     assert list(axes.get_lines()[1].get_ydata()) == [3, 3]
 
 
+@pytest.mark.gate
 def test_without_validation_the_test_value_is_a_horizontal_line(tmp_path, figures):
     """With validation, the figure does not show the test value."""
     history = History({"mae": [3, 2], "loss": [2, 1], "val_loss": [2, 2]})
@@ -110,6 +111,7 @@ def test_validation_alone_is_drawn(tmp_path, figures):
     assert len(figures[0].axes[0].get_lines()) == 1
 
 
+@pytest.mark.gate
 def test_one_epoch_can_be_seen(tmp_path):
     """A line of one point is invisible; a marker is not."""
     history = History({"accuracy": [0.5], "val_accuracy": [0.4], "learning_rate": [0.001]})
@@ -131,6 +133,7 @@ def test_epochs_without_a_finite_value_are_marked(tmp_path, figures):
     assert path.exists()
 
 
+@pytest.mark.gate
 def test_isolated_epochs_of_a_long_run_keep_their_marker(tmp_path, figures):
     """Between two gaps there is no line, so the point itself has to be visible."""
     values = list(FIFTY)
@@ -139,6 +142,7 @@ def test_isolated_epochs_of_a_long_run_keep_their_marker(tmp_path, figures):
     assert figures[0].axes[0].get_lines()[0].get_markevery() == [11]
 
 
+@pytest.mark.gate
 def test_a_history_of_nothing_but_nan_is_drawn(tmp_path):
     """It is drawn without an error."""
     history = History({"loss": [float("nan")] * 3, "learning_rate": [float("nan")] * 3})
@@ -233,6 +237,7 @@ def test_cells_show_counts_if_they_fit(tmp_path, figures, classes, numbered):
     assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
 
 
+@pytest.mark.gate
 def test_names_are_shortened_kept_apart_and_taken_literally(tmp_path, figures):
     """Long names keep their ends, formulas are not typeset, undrawable names become numbers."""
     class_names = ["a long name of a category 1", "a long name of a category 2", "$5–$10", "Übär"]
@@ -251,6 +256,7 @@ def test_names_are_shortened_kept_apart_and_taken_literally(tmp_path, figures):
     ]
 
 
+@pytest.mark.gate
 def test_classes_without_a_name_or_examples_are_shown(tmp_path, figures):
     """A class without a name has its number, a class without examples an empty row."""
     path = tmp_path / "confusion_matrix.png"
@@ -281,6 +287,7 @@ def test_titles_name_the_model_if_it_differs_from_the_dataset(tmp_path, figures)
     assert figures[0].axes[0].get_title(loc="left") == "claret (wine tiny): loss after each epoch"
 
 
+@pytest.mark.gate
 def test_examples_without_finite_outputs_are_left_out(tmp_path, figures):
     """If no example has finite outputs, there is no figure."""
     outputs = np.array([[1, 0], [np.nan, 0], [0, np.inf]], np.float32)
@@ -290,6 +297,7 @@ def test_examples_without_finite_outputs_are_left_out(tmp_path, figures):
     assert plotting.standard_figures(result(None, outputs, np.zeros(3), "ab"), tmp_path) == []
 
 
+@pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("shape", [(30,), (30, 1)])
 def test_single_numbers_get_predicted_against_true(tmp_path, figures, shape):
     """A regression's picture has one point for each finite example."""
@@ -424,6 +432,7 @@ def test_a_failed_figure_leaves_the_previous_file(tmp_path, monkeypatch):
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("loss.png", b"before")]
 
 
+@pytest.mark.gate
 def test_a_users_matplotlib_settings_have_no_effect_and_do_not_change(tmp_path):
     """A matplotlibrc made for slides does not change a version's figures."""
     history = History({"loss": [2.0, 1.0]})

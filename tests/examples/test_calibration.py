@@ -69,6 +69,7 @@ def sections(*args, **more):
     return mlreg_report_sections(result(*args, **more))
 
 
+@pytest.mark.gate
 def test_the_report_has_a_section_with_the_same_numbers(tmp_path):
     """With the temperature beside the model as trained, or why there is none."""
     test, validation = overconfident(400, 1), overconfident(400, 2)
@@ -180,6 +181,7 @@ def test_probabilities_and_logits_give_the_same_numbers():
 # --- the report ---------------------------------------------------------------------------------
 
 
+@pytest.mark.gate
 def test_an_overconfident_model_is_measured_and_its_temperature_comes_from_validation(tmp_path):
     record = report(tmp_path, *overconfident(2000, seed=1), overconfident(1000, seed=2))
     before, after = record["test"], record["test_with_temperature"]
@@ -243,6 +245,7 @@ def test_other_tasks_get_no_report(tmp_path, task):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.gate
 def test_the_number_of_bins_is_a_setting(tmp_path, monkeypatch):
     monkeypatch.setenv("MLREG_CALIBRATION_BINS", "7")
     assert len(report(tmp_path, *overconfident(100, seed=1))["test"]["bins"]) == 7

@@ -68,6 +68,7 @@ def test_an_operation_belongs_to_the_layer_and_the_direction_that_its_name_says(
     assert not Kernel.matches(other, "sequential/layer10xconv2d/convolution", "Conv2D")
 
 
+@pytest.mark.gate
 def test_the_picture_is_drawn(measured, tmp_path):
     one, every = measured
     rows = [*one["kernels"], *roofline.parts(one, every)]

@@ -161,7 +161,7 @@ def _must_go_on(behind: int, ledger: str, head: str) -> bool:
 
 
 @pytest.mark.exhaustive(keep=10)
-@pytest.mark.gate(keep=20)
+@pytest.mark.gate(keep=5)
 @pytest.mark.parametrize("behind", BEHIND, ids=BEHIND.get)
 @pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize(("head", "writer"), [*product(["whole"], WRITERS), *OTHERS])

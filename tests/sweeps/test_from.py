@@ -54,6 +54,7 @@ def test_every_trial_starts_from_the_version_and_the_winner_has_it_as_parent(pro
     assert reasons == [f"starts from flowers@1; best of 2 trials of sweep {sweep.id}"]
 
 
+@pytest.mark.gate
 def test_a_setting_that_changes_shapes_is_said_once(project):
     """With what starts fresh at its ends; the settings of every run are not tried."""
     parent = project.run(backend=LearningBackend)
@@ -76,6 +77,7 @@ def test_a_value_with_which_nothing_fits_is_refused_before_anything_is_kept(proj
     assert project.store.sweeps.ids() == []
 
 
+@pytest.mark.gate
 def test_a_trial_that_nothing_fits_fails_and_the_others_go_on(tmp_path):
     """Between the ends of a range there may be values that the beginning did not see."""
     plugin = TABLE_PLUGIN.replace(*ALONE).replace(

@@ -279,6 +279,7 @@ def test_a_preset_that_watches_the_test_split_is_refused(tmp_path):
         SweepProject(tmp_path, plugin).sweep()
 
 
+@pytest.mark.gate(keep=4)
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
@@ -387,6 +388,7 @@ class _StopsInAConfirmation(LearningBackend):
             stop.receive(signal.SIGINT)
 
 
+@pytest.mark.gate
 def test_a_confirmation_that_was_stopped_is_resumed_by_its_sweep(tmp_path):
     """Alone it is not: the sweep would not learn of its version."""
     project = SweepProject(tmp_path)

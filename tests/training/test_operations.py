@@ -205,6 +205,7 @@ def test_a_run_ends_in_the_same_bits_whether_it_is_counted_or_not(
     assert counted.history.metrics == not_counted.history.metrics
 
 
+@pytest.mark.gate
 def test_a_training_counts_every_step_of_every_epoch_and_a_smaller_last_batch(
     training, tmp_path, counted_fit
 ):

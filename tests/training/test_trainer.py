@@ -696,6 +696,7 @@ def test_an_exported_file_loads_with_the_same_outputs(training, keras, saved, tm
     assert loaded.predict(inputs, verbose=0) == pytest.approx(answers, abs=1e-6)
 
 
+@pytest.mark.gate
 def test_an_exported_savedmodel_loads_without_keras_with_the_same_outputs(
     training, tf, saved, tmp_path, capfd
 ):

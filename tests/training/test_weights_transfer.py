@@ -76,6 +76,7 @@ def test_the_same_network_takes_everything_but_the_optimizers_state_and_the_seed
     assert not model.optimizer.built
 
 
+@pytest.mark.gate
 def test_a_head_with_another_number_of_classes_stays_fresh_as_a_whole(keras, trainer, saved):
     """Its kernel and its bias both have other shapes; what is before it is taken."""
     path, trained = saved

@@ -352,6 +352,7 @@ def test_an_alias_that_moved_since_the_page_was_shown_is_not_moved_again(tmp_pat
     assert world.registry.version("flowers@production").version == 3
 
 
+@pytest.mark.gate
 def test_a_verdict_that_changed_since_the_page_was_shown_moves_nothing(tmp_path):
     """409 with what the gate says now, also with force; sent again from that page, it moves."""
     world = make_world(tmp_path)
@@ -378,6 +379,7 @@ def test_a_verdict_that_changed_since_the_page_was_shown_moves_nothing(tmp_path)
     assert rows == ["promoted", "rule set", "rule set"]
 
 
+@pytest.mark.gate
 def test_an_objection_that_a_plugin_found_meanwhile_moves_nothing(tmp_path, monkeypatch):
     """The names and the values of what fails count, whoever checks it."""
     world = make_world(tmp_path)
@@ -400,6 +402,7 @@ def test_an_objection_that_a_plugin_found_meanwhile_moves_nothing(tmp_path, monk
     assert inside.post("/models/flowers/3/promote", form).status == 303
 
 
+@pytest.mark.gate
 def test_the_first_holder_of_an_alias_is_expected_as_well(tmp_path):
     """Two tabs that both show a free alias."""
     world = make_world(tmp_path)
