@@ -225,9 +225,13 @@ def _change(config: Config, key: str, value: Any, recorded: bool) -> Config:
         except ValidationError as error:
             refusals.append(error)
             continue
-        # pydantic takes true for the number 1
-        if not isinstance(candidate, bool) or isinstance(_value_at(made, names), bool):
-            converted.append(made)
+        if _is_taken_for_a_number(candidate, _value_at(made, names)):
+            try:
+                made = _with(config, names, json.dumps(candidate))
+            except ValidationError as error:
+                refusals.append(error)
+                continue
+        converted.append(made)
     if not converted:
         present = _value_at(config.values(), names)
         shown = json.dumps(present, ensure_ascii=False)
@@ -240,6 +244,11 @@ def _change(config: Config, key: str, value: Any, recorded: bool) -> Config:
     # prefer the JSON value to a text, where the field takes both
     texts = [isinstance(_value_at(each, names), str) for each in converted]
     return converted[1] if texts == [True, False] else converted[0]
+
+
+def _is_taken_for_a_number(given: Any, value: Any) -> bool:
+    """Whether pydantic took true for 1 or false for 0; a plugin's validator may mean another."""
+    return isinstance(given, bool) and not isinstance(value, bool) and value == given
 
 
 def _names(config: RunConfig, key: str) -> list[str]:

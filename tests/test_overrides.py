@@ -226,3 +226,10 @@ def test_an_invalid_preset_is_explained_in_plain_words(tmp_path, preset, said):
         spec_from_preset(project(tmp_path, "", preset))
     assert caught.value.what == f"Plugin 'flowers' failed in mlreg_presets: {said}."
     assert "flowers_plugin.py, line " in caught.value.remedy
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_true_is_no_number(recorded):
+    """Not from Python either, nor in the record of a version made when the setting was a switch."""
+    with pytest.raises(UsageError, match=r"epochs=True is not valid: epochs is a whole number"):
+        PRESET.changed({"epochs": True}, recorded)
