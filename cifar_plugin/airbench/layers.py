@@ -155,7 +155,8 @@ class Convolution(layers.Layer):  # type: ignore[misc]
         down, across = map(self._transforms, images.shape[:2])
         values = _transformed(images, down.input, across.input)
         kernels = _transformed(self.kernel, down.kernel, across.kernel)
-        return _transformed(tf.matmul(values, kernels), down.output, across.output)
+        products = tf.matmul(values, kernels)
+        return _transformed(products, down.output, across.output, (down.repeats, across.repeats))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -167,7 +168,11 @@ class Convolution(layers.Layer):  # type: ignore[misc]
 
     def _transforms(self, size: Any) -> Any:
         exact = transforms(size, self._outputs(size))
-        return type(exact)(*(matrix.astype("float32") for matrix in exact))
+        return exact._replace(
+            input=exact.input.astype("float32"),
+            kernel=exact.kernel.astype("float32"),
+            output=exact.output.astype("float32"),
+        )
 
     def _outputs(self, size: Any) -> int:
         return int(size - size % 2 if self.even else size)
@@ -259,21 +264,23 @@ def area_means(size: int, smaller: int) -> npt.NDArray[np.float32]:
     return means
 
 
-def _transformed(values: Any, down: Any, across: Any) -> Any:
-    """Apply a matrix along the first axis and one along the second.
+def _transformed(values: Any, down: Any, across: Any, repeats: tuple[int, int] = (1, 1)) -> Any:
+    """Apply a matrix to each part of the first axis, and one to each part of the second.
 
     Args:
         values: (height, width, a, b) float32.
-        down: (p, height) float32.
-        across: (q, width) float32.
+        down: (p, height / repeats[0]) float32.
+        across: (q, width / repeats[1]) float32.
+        repeats: how many equal parts the first and the second axis have.
 
     Returns:
-        (p, q, a, b) float32.
+        (repeats[0] p, repeats[1] q, a, b) float32.
     """
-    (p, height), (q, width) = down.shape, across.shape
+    (p, height), (q, width), (r, s) = down.shape, across.shape, repeats
     inner = tf.shape(values)[2:]
-    halfway = tf.reshape(tf.matmul(down, tf.reshape(values, [height, -1])), [p, width, -1])
-    return tf.reshape(tf.matmul(across[None], halfway), tf.concat([[p, q], inner], axis=0))
+    halfway = tf.matmul(down, tf.reshape(values, [r, height, -1]))
+    whole = tf.matmul(across, tf.reshape(halfway, [r * p, s, width, -1]))
+    return tf.reshape(whole, tf.concat([[r * p, s * q], inner], axis=0))
 
 
 def _one_pass(function: Callable[..., Any]) -> Callable[..., Any]:

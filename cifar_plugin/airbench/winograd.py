@@ -28,17 +28,27 @@ POINTS = tuple(map(Fraction, ("0", "1", "-1", "1/2", "-1/2", "2", "-2", "4/3", "
 LARGEST_TILE = len(POINTS) + 2 - TAPS
 
 
+# Tiles of one size are preferred where they take at most this many times the multiplications of
+# the fewest tiles, along one axis: their results are one product of matrices for all of them.
+EQUAL_TILES = 1.06
+
+
 class Transforms(NamedTuple):
-    """One axis of a convolution: `outputs = output @ ((kernel @ taps) * (input @ values))`.
+    """One axis of a convolution: `outputs = back @ ((kernel @ taps) * (input @ values))`.
+
+    `back` has the matrix `output` along its diagonal, `repeats` times, and zeros elsewhere.
 
     input: (points, values), applied to the values along the axis.
     kernel: (points, 3), applied to the taps.
-    output: (outputs, points), applied to the products; gives the convolution's results.
+    output: (outputs / repeats, points / repeats), applied to each part of the products; gives the
+        convolution's results.
+    repeats: the number of tiles if they have one size, otherwise 1.
     """
 
     input: Matrix
     kernel: Matrix
     output: Matrix
+    repeats: int
 
 
 def transforms(size: int, outputs: int, largest_tile: int = LARGEST_TILE) -> Transforms:
@@ -59,22 +69,41 @@ def transforms(size: int, outputs: int, largest_tile: int = LARGEST_TILE) -> Tra
         raise ValueError(f"outputs is {outputs}; it must be from 1 to the size, {size}.")
     if not 1 <= largest_tile <= LARGEST_TILE:
         raise ValueError(f"largest_tile is {largest_tile}; it must be from 1 to {LARGEST_TILE}.")
-    tiles = _nearly_equal(outputs, parts=-(-outputs // largest_tile))
-    points = sum(tile + TAPS - 1 for tile in tiles)
+    tiles = _tiles(outputs, largest_tile)
+    points = sum(map(_points, tiles))
     whole = Transforms(
-        np.zeros((points, size)), np.zeros((points, TAPS)), np.zeros((outputs, points))
+        np.zeros((points, size)), np.zeros((points, TAPS)), np.zeros((outputs, points)), 1
     )
     point = first = 0
     for tile in tiles:
         part = _tile(tile)
-        here = slice(point, point + tile + TAPS - 1)
+        here = slice(point, point + _points(tile))
         begin = max(0, first - 1)
         end = min(size, first + tile + 1)
         whole.input[here, begin:end] = part.input[:, begin - first + 1 : end - first + 1]
         whole.kernel[here] = part.kernel
         whole.output[first : first + tile, here] = part.output
         point, first = here.stop, first + tile
+    if len(set(tiles)) == 1:
+        return whole._replace(output=part.output, repeats=len(tiles))
     return whole
+
+
+def _tiles(outputs: int, largest: int) -> list[int]:
+    """How many results each tile has: few tiles, of one size where that costs little."""
+    fewest = -(-outputs // largest)
+    nearly_equal = _nearly_equal(outputs, fewest)
+    most = EQUAL_TILES * sum(map(_points, nearly_equal))
+    equal = ([outputs // parts] * parts for parts in range(fewest, outputs + 1))
+    return next(
+        (each for each in equal if sum(each) == outputs and sum(map(_points, each)) <= most),
+        nearly_equal,
+    )
+
+
+def _points(tile: int) -> int:
+    """How many multiplications a tile of so many results takes."""
+    return tile + TAPS - 1
 
 
 def _tile(outputs: int) -> Transforms:
@@ -83,12 +112,13 @@ def _tile(outputs: int) -> Transforms:
     They are the transposed matrices of a product of polynomials: multiplying polynomials with
     `outputs` and 3 coefficients is the transpose of convolving `outputs` + 2 values with 3 taps.
     """
-    points = outputs + TAPS - 1
+    points = _points(outputs)
     interpolation = _inverse(_evaluation(points, points))
     return Transforms(
         input=_floats(interpolation).T,
         kernel=_floats(_evaluation(points, TAPS)),
         output=_floats(_evaluation(points, outputs)).T,
+        repeats=1,
     )
 
 
