@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
@@ -59,8 +59,9 @@ class AirbenchConfig(CifarConfig):
             its own loss is largest. 0 trains no proxy, and the network on all images.
         proxy_widths: channels of the proxy's three blocks.
         kept_share: the part of each batch that the proxy chooses, above 0 and at most 1.
-        test_views: whether predictions are means over six views of an image: itself and two
-            translations by one pixel, each also flipped.
+        test_views: over how many views of an image predictions are means: 1 for the image, 2 with
+            its mirror image, 4 with two translations by one pixel too, one of them mirrored, 6 with
+            both translations as they are and mirrored. Each view takes as long as the first.
     """
 
     epochs: PositiveInt = 8
@@ -82,12 +83,18 @@ class AirbenchConfig(CifarConfig):
     proxy_epochs: NonNegativeInt = 0
     proxy_widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (24, 64, 64)
     kept_share: float = Field(default=0.75, gt=0, le=1)
-    test_views: bool = True
+    test_views: Literal[1, 2, 4, 6] = 6
 
     @field_validator("small_pixels", mode="before")
     @classmethod
     def _as_sizes(cls, value: object) -> object:
         return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("test_views", mode="before")
+    @classmethod
+    def _as_number(cls, value: object) -> object:
+        """Earlier versions recorded whether there were six."""
+        return {"true": 6, "false": 1}.get(str(value).lower(), value)
 
     @model_validator(mode="after")
     def _epochs_suffice(self) -> Self:

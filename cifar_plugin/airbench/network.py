@@ -69,7 +69,7 @@ def training_network(
 
 
 def inference_network(
-    image_shape: Sequence[int], classes: int, widths: Sequence[int], views: bool
+    image_shape: Sequence[int], classes: int, widths: Sequence[int], views: int
 ) -> keras.Model:
     """The network in Keras's own layers, which load without this plugin.
 
@@ -77,7 +77,7 @@ def inference_network(
         image_shape: as for `training_network`.
         classes: as for `training_network`.
         widths: as for `training_network`.
-        views: whether the logits are means over six views of an image.
+        views: of how many views of an image the logits are means: 1, 2, 4 or 6.
 
     Returns:
         A model from (n, height, width, channels), 0 to 255, to logits (n, classes), compiled for
@@ -85,7 +85,7 @@ def inference_network(
     """
     single = _of_one_view(image_shape, classes, widths)
     images = keras.Input(tuple(image_shape))
-    model = keras.Model(images, _mean_of_views(single, images) if views else single(images))
+    model = keras.Model(images, _mean_of_views(single, images, views))
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     )
@@ -135,23 +135,33 @@ def _of_one_view(image_shape: Sequence[int], classes: int, widths: Sequence[int]
     return keras.Model(images, logits, name="one_view")
 
 
-def _mean_of_views(single: Layer, images: Any) -> Any:
-    """The mean of six views: weight 1/2 for the image, 1/4 for each of two translations.
+def _mean_of_views(single: Layer, images: Any, views: int) -> Any:
+    """The mean of the logits of 1, 2, 4 or 6 views of each image.
 
-    Each is the mean of itself and its mirror image. The translations are by one pixel, down and
-    right or up and left; the border is reflected without repeating its last pixel.
+    The image and its mirror image have half of the weight. Four views have a translation by one
+    pixel down and right, and the mirror image of one up and left; six have both translations and
+    their mirror images. The border is reflected without repeating its last pixel.
 
-    Source: `infer_mirror_translate` of airbench94_muon.
+    Source: `infer_mirror_translate` of airbench94_muon, for six.
     """
     height, width, _ = images.shape[1:]
 
-    def with_mirror(pixels: int) -> Any:
+    def logits(pixels: int, mirrored: bool) -> Any:
         rows, columns = _translated(height, pixels), _translated(width, pixels)
-        views = [_view(images, rows, side) for side in (columns, columns[::-1])]
-        return layers.Average()([single(view) for view in views])
+        return single(_view(images, rows, columns[::-1] if mirrored else columns))
 
-    translated = layers.Average()([with_mirror(1), with_mirror(-1)])
-    return layers.Average()([with_mirror(0), translated])
+    def mean(*parts: Any) -> Any:
+        return layers.Average()(list(parts))
+
+    if views == 1:
+        return single(images)
+    middle = mean(logits(0, False), logits(0, True))
+    if views == 2:
+        return middle
+    if views == 4:
+        return mean(middle, mean(logits(1, False), logits(-1, True)))
+    both = (mean(logits(pixels, False), logits(pixels, True)) for pixels in (1, -1))
+    return mean(middle, mean(*both))
 
 
 def _translated(size: int, pixels: int) -> list[int]:

@@ -70,7 +70,7 @@ def test_predictions_are_those_of_the_network(model):
     from cifar_plugin import plugin
 
     images = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    registered = plugin.mlreg_inference_model(config_with(test_views=False), model)
+    registered = plugin.mlreg_inference_model(config_with(test_views=1), model)
     found = model(images, training=False)
     np.testing.assert_array_equal(found, model.network(images, training=False))
     np.testing.assert_allclose(registered(images), found, atol=1e-4)

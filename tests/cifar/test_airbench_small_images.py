@@ -186,7 +186,7 @@ def test_the_registered_model_takes_whole_images_and_has_layers_of_keras_alone(t
     """It predicts as the trained one does, which has the layer that makes them smaller."""
     from cifar_plugin import plugin
 
-    config = config_with(test_views=False)
+    config = config_with(test_views=1)
     model = AirbenchFits(training, None, config)._assembly(None).model
     model.get_layer("shrinking").pixels = 20
     registered = plugin.mlreg_inference_model(config, model)

@@ -59,7 +59,7 @@ def test_airbench94_has_its_sources_settings():
         "proxy_epochs": 0,
         "proxy_widths": [24, 64, 64],
         "kept_share": 0.75,
-        "test_views": True,
+        "test_views": 6,
         "train_examples": None,
         "validation_examples": 0,
         "watch_test": False,
@@ -159,3 +159,17 @@ def test_presets_load_without_numpy_or_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "views"), [(True, 6), (False, 1), ("true", 6), ("false", 1), ("4", 4), (2, 2)]
+)
+def test_views_were_once_a_switch(given, views):
+    """Versions of that time can be made again."""
+    assert PRESETS["airbench94"].changed({"test_views": given}).test_views == views
+
+
+def test_a_number_of_views_that_there_is_not_is_refused():
+    """With those that there are."""
+    with pytest.raises(UsageError, match=r"test_views is 1, 2, 4 or 6"):
+        PRESETS["airbench94"].changed({"test_views": "3"})
