@@ -87,15 +87,17 @@ def test_smaller_images_are_means_over_areas(tf, smaller):
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
-    ("size", "points"),
+    ("size", "points", "points_of_a_result"),
     [
         # two tiles of 6 results of an axis of 12, each with 8 points
-        (12, 16),
-        # tiles of 5 and 4 results, with 7 and 6 points
-        (9, 13),
+        (12, 16, 8),
+        # tiles of 5 and 4 results, with 7 and 6 points; one matrix for both, half of it zeros
+        (9, 13, 13),
     ],
 )
-def test_the_operations_of_a_convolution_follow_from_the_size_of_its_images(tf, size, points):
+def test_the_operations_of_a_convolution_follow_from_the_size_of_its_images(
+    tf, size, points, points_of_a_result
+):
     """Of the size that it gets, not of the one that it was built for."""
     from cifar_plugin.airbench.layers import Convolution
     from registry_core.training.operations import count
@@ -111,8 +113,8 @@ def test_the_operations_of_a_convolution_follow_from_the_size_of_its_images(tf, 
         + points * 3 * 3 * channels * filters  # the kernel down
         + points * points * 3 * channels * filters  # and across
         + points * points * examples * channels * filters  # their product
-        + size * points * points * examples * filters  # the results down
-        + size * size * points * examples * filters  # and across
+        + points_of_a_result * size * points * examples * filters  # the results down
+        + points_of_a_result * size * size * examples * filters  # and across
     )
     assert count(graph, examples).operations == 2 * multiplied
 
