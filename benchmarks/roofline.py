@@ -1,7 +1,7 @@
 """Where the CPU time of a training step of `baseline` goes, beside what the machine can do.
 
 Measures the machine's own limits and the step in the same run: on one thread for each kernel, on
-all for the whole. Writes the table of docs/profile.md and the picture docs/roofline.svg.
+all for the whole. Writes docs/profile.md, with a section and a picture for each kind of machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks import machine, records
 from benchmarks.measure import command_cost, report
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGE, PICTURE = DOCS / "profile.md", DOCS / "roofline.svg"
+PAGE = DOCS / "profile.md"
 BEGIN, END = "<!-- profile -->\n", "<!-- end of profile -->\n"
 
 IMAGES_PER_STEP = 32
@@ -44,28 +44,38 @@ def main(arguments: list[str]) -> None:
     rows = [*one["kernels"], *parts(one, every)]
     if options.to:
         options.to.mkdir(parents=True, exist_ok=True)
-        draw(rows, limits, options.to / PICTURE.name)
+        draw(rows, limits, options.to / "roofline.svg")
         (options.to / PAGE.name).write_text(tables(rows, limits), "utf-8")
     more = {"limits": limits, "images": IMAGES_PER_STEP, "rounds": options.rounds}
     report("roofline", rows, options.record, **more)
     if options.record:
-        draw(rows, limits, PICTURE)
+        draw(rows, limits, DOCS / _picture(machine.processor()))
         for page, text in pages().items():
             page.write_text(text, "utf-8")
 
 
 def pages() -> dict[Path, str]:
-    """The page with the newest record's tables, or as it is if nothing was recorded."""
+    """The page with a section for each machine's record, or as it is if nothing was recorded."""
     text = PAGE.read_text("utf-8")
-    found = [each for each in records.read().get("roofline", []) if each.timed]
+    found = [each.content for each in records.read().get("roofline", []) if each.timed]
     if found:
-        newest = max(found, key=lambda each: each.date).content
         before, rest = text.split(BEGIN)
-        words = f"Measured on {machine.describe(newest['machine'])}, {newest['date']}.\n\n"
-        picture = f"![{_ALTERNATIVE}]({PICTURE.name})\n\n"
-        made = words + picture + tables(newest["rows"], newest["limits"])
+        made = "\n".join(map(_section, found))
         text = before + BEGIN + made + END + rest.split(END)[1]
     return {PAGE: text}
+
+
+def _section(record: Mapping[str, Any]) -> str:
+    facts = record["machine"]
+    return (
+        f"## {facts['vectors']}\n\nMeasured on {machine.describe(facts)}, {record['date']}.\n\n"
+        f"![{_ALTERNATIVE}]({_picture(facts)})\n\n{tables(record['rows'], record['limits'])}"
+    )
+
+
+def _picture(facts: Mapping[str, Any]) -> str:
+    """The name of a machine's picture."""
+    return f"roofline-{records.machine_name(facts)}.svg"
 
 
 def _measured(threads: str, rounds: int) -> dict[str, Any]:
