@@ -9,11 +9,15 @@ from registry_core.types import ArraySplit
 NAMES = ("setosa", "versicolor", "virginica")
 
 
-def flowers(examples: int, seed: int = 0) -> ArraySplit:
-    random = np.random.default_rng(seed)
-    classes = np.arange(examples) % 3
-    inputs = random.normal(classes[:, None] - 1, 0.3, (examples, 2)).astype("float32")
-    return ArraySplit(inputs, classes)
+def examples(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (count, 2) float32, and the class of each, 0 to 2."""
+    classes = np.arange(count) % 3
+    inputs = np.random.default_rng(seed).normal(classes[:, None] - 1, 0.3, (count, 2))
+    return inputs.astype("float32"), classes
+
+
+def flowers(count: int, seed: int = 0) -> ArraySplit:
+    return ArraySplit(*examples(count, seed))
 
 
 def jitter(inputs, batch):

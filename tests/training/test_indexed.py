@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from checkpoint_helpers import Nowhere
 from fakes import Recorder
+from training_helpers import examples
 
 from registry_core.config import RunConfig
 from registry_core.errors import DataError
@@ -20,12 +21,6 @@ from registry_core.types import ArraySplit, Assembly, DataSplits, IndexedSplit
 pytestmark = pytest.mark.tensorflow
 
 NAMES = ("setosa", "versicolor", "virginica")
-
-
-def examples(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    classes = np.arange(count) % 3
-    inputs = np.random.default_rng(seed).normal(classes[:, None], 0.3, (count, 2))
-    return inputs.astype("float32"), classes
 
 
 class Source:

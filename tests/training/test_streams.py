@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from checkpoint_helpers import Nowhere
 from fakes import Recorder
+from training_helpers import examples
 
 from registry_core.config import RunConfig
 from registry_core.errors import DataError, PluginError
@@ -17,12 +18,6 @@ from registry_core.types import ArraySplit, Assembly, DataSplits, StreamSplit
 pytestmark = pytest.mark.tensorflow
 
 NAMES = ("setosa", "versicolor", "virginica")
-
-
-def examples(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    classes = np.arange(count) % 3
-    inputs = np.random.default_rng(seed).normal(classes[:, None], 0.3, (count, 2))
-    return inputs.astype("float32"), classes
 
 
 def stream(inputs, targets, says=None) -> StreamSplit:
