@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,8 @@ def parameters() -> set[tuple[str, str]]:
 @pytest.mark.parametrize("first", range(4))
 def test_each_line_is_completed_with_its_words(project, first):
     """The table that is also tried in the real shells; file names are the shell's to complete."""
+    # `pip install ./examples/table` leaves its entry points in that folder, which tests import from
+    installed = {plugin.name for plugin in entry_points(group="mlreg.plugins")} - {"cifar10"}
     for line, words in COMPLETED[first::4]:
         session.begin([])
         kind, items = answer(line)
@@ -88,7 +91,7 @@ def test_each_line_is_completed_with_its_words(project, first):
             continue
         option = re.match(r"--[^=]*=", line.rpartition(" ")[2])
         expected = [f"{option[0]}{word}" for word in words] if option else words
-        assert [value for value, _ in items] == expected, line
+        assert [value for value, _ in items if value not in installed] == expected, line
 
 
 @pytest.mark.gate
