@@ -22,11 +22,24 @@ _LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 # marker -> why its tests are not part of the default run, and what asks for them
 _LONG = {
-    "gate": ("what a change seldom breaks", "--gate"),
-    "exhaustive": ("the other cases of the same kind", "--exhaustive"),
-    "real_data": ("they download CIFAR-10 and train on it", "-m real_data"),
-    "endurance": ("they take minutes, to show what seconds only suggest", "-m endurance"),
+    "gate": "marked gate were left out: what a change seldom breaks. Run them with --gate.",
+    "exhaustive": (
+        "marked exhaustive were left out: the other cases of the same kind. "
+        "Run them with --exhaustive."
+    ),
+    "real_data": (
+        "marked real_data were left out: they download CIFAR-10 and train on it. "
+        "Run them with -m real_data."
+    ),
+    "endurance": (
+        "marked endurance were left out: they take minutes, to show what seconds only suggest. "
+        "Run them with -m endurance."
+    ),
 }
+
+# a default run draws one in so many of the tests marked drawn, and of those that import
+# TensorFlow or start processes
+_ONE_IN = 4
 
 # what the tests write at most at one time, with room to spare
 _NEEDED_BYTES = 6 << 30
@@ -139,12 +152,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         asked.add("exhaustive")
     of_default = _examples(items, "gate")
     examples = {"gate": of_default, "exhaustive": of_default | _examples(items, "exhaustive")}
-    # `--gate -m gate` goes with a default run, and repeats none of its tests
-    done = of_default if config.option.gate and config.option.markexpr == "gate" else set()
-    kept, left_out = [], [item for item in items if item in done]
+    kept, left_out = [], []
     for item in items:
-        if item in done:
-            continue
         long = [
             marker
             for marker in _LONG
@@ -154,14 +163,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ]
         (left_out if long else kept).append(item)
         config.stash[_LEFT_OUT].update(long[:1])
+    if _is_whole(config) and not asked:
+        not_drawn = _not_drawn(kept)
+        kept = [item for item in kept if item not in not_drawn]
+        left_out += not_drawn
+        config.stash[_LEFT_OUT].update(drawn=len(not_drawn))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
     # files that take long first, so that several processes end together
     seconds: Counter[Path] = Counter()
     for item in items:
-        seconds[item.path] += sum(_SECONDS[m] for m in _SECONDS if item.get_closest_marker(m))
+        seconds[item.path] += _seconds(item)
     items.sort(key=lambda item: (-seconds[item.path], item.path))
+
+
+def _seconds(item: pytest.Item) -> float:
+    return sum(_SECONDS[marker] for marker in _SECONDS if item.get_closest_marker(marker))
+
+
+def _is_whole(config: pytest.Config) -> bool:
+    """Whether the run is of all folders and kinds of tests."""
+    tests = [config.rootpath / path for path in config.getini("testpaths")]
+    named = [config.invocation_params.dir / path for path in config.args]
+    return tests == named and not (config.option.markexpr or config.option.keyword)
+
+
+def _not_drawn(items: list[pytest.Item]) -> set[pytest.Item]:
+    """What this run leaves to others; four with one seed after the other have all."""
+    kinds = ("drawn", *_SECONDS)
+    slow = [
+        item
+        for item in sorted(items, key=lambda item: item.nodeid)  # each process has its own order
+        if any(map(item.get_closest_marker, kinds)) and not item.get_closest_marker("core")
+    ]
+    first = int(os.environ["MLREG_POINTS_SEED"]) % _ONE_IN
+    return set(slow).difference(slow[first::_ONE_IN])
 
 
 def _examples(items: list[pytest.Item], marker: str) -> set[pytest.Item]:
@@ -203,10 +240,12 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     """Say what was left out, and how to ask for it."""
     for marker, count in config.stash[_LEFT_OUT].items():
-        why, option = _LONG[marker]
-        terminalreporter.write_line(
-            f"{count} tests marked {marker} were left out: {why}. Run them with {option}."
+        why = _LONG.get(marker) or (
+            f"that take long were left out: this run drew one in {_ONE_IN} of them, "
+            f"MLREG_POINTS_SEED={os.environ['MLREG_POINTS_SEED']}. Run them with --gate, or name "
+            "their folder or file."
         )
+        terminalreporter.write_line(f"{count} tests {why}")
 
 
 @pytest.fixture(autouse=True, scope="session")

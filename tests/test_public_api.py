@@ -31,6 +31,7 @@ print(registry.version("flowers@production").ref, len(registry.history()))
 """
 
 
+@pytest.mark.core
 def test_ten_lines_run_promote_roll_back_and_export(tmp_path):
     """The verbs of the command line, with a plugin of plugins.toml; nothing else is printed."""
     write_project(tmp_path)

@@ -344,6 +344,7 @@ def stored(spirals: Path, model: str, number: int):
     return Store(spirals / "registry").resolve(Ref(model, "number", str(number)))
 
 
+@pytest.mark.core
 @pytest.mark.tensorflow
 def test_a_run_registers_a_version_and_says_so(first, spirals):
     """--json prints the version as it is stored, and nothing else goes to stdout."""

@@ -16,6 +16,8 @@ from registry_core.evaluation.figures import canvas
 from registry_core.tasks import Classification, MultiLabel, Regression, Segmentation
 from registry_core.types import Evaluation, History, RunResult
 
+pytestmark = pytest.mark.drawn
+
 FIFTY = [0.8 - 0.4 * 0.9**epoch for epoch in range(50)]
 
 

@@ -19,6 +19,8 @@ from registry_core.evaluation.summary_stats import (
     summarize,
 )
 
+pytestmark = pytest.mark.drawn
+
 DEGREES = [1, 1.5, 2, 3, 4, 4.7, 9, 29.5, 100, 199, 200, 201, 1000, 12345.6, 1e5, 1e6]
 TAILS = [1e-12, 1e-9, 1e-6, 1e-4, 0.01, 0.05, 0.1, 0.3, 0.5, 0.9, 0.99, 0.999]
 accuracies = st.lists(st.floats(0, 1), min_size=2, max_size=12)

@@ -17,6 +17,8 @@ from registry_core.sections import Section
 from registry_core.tasks import Classification, MultiLabel, Regression
 from registry_core.types import Evaluation, History, RunResult
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture(autouse=True)
 def _no_setting(monkeypatch):

@@ -13,6 +13,8 @@ from PIL import Image
 
 from registry_core.errors import DataError
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture
 def photos(tmp_path):

@@ -25,6 +25,8 @@ from mlreg.testing import plugin_checks
 from registry_core.data.checks import check_splits
 from registry_core.data.signature import signature as signature_of
 
+pytestmark = pytest.mark.drawn
+
 BASELINE = mlreg_table.mlreg_presets()["baseline"]
 
 

@@ -18,6 +18,8 @@ from registry_core.errors import DataError, Interrupted, PluginError, UsageError
 from registry_core.lifecycle.predict import Choices, joined, predict
 from registry_core.lifecycle.reevaluate import spec_of_data
 
+pytestmark = pytest.mark.drawn
+
 
 class Reading(Project):
     """A project with one version, whose plugin can read files."""

@@ -12,6 +12,8 @@ from registry_core.evaluation.shown_examples import read_plugin_sections, read_s
 from registry_core.evaluation.task_summary import calibration
 from registry_core.sections import Bar, BarChart, Section, Text
 
+pytestmark = pytest.mark.drawn
+
 SECTIONS = "mlreg_report_sections"
 
 

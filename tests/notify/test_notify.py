@@ -28,6 +28,8 @@ from registry_core.settings import Settings, read_settings
 from registry_core.store import outbox
 from registry_core.store.rebuild import rebuild
 
+pytestmark = pytest.mark.drawn
+
 NO_PLUGINS = PluginSet(None, [])
 
 

@@ -21,6 +21,8 @@ from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
 from registry_core.settings import Settings
 
+pytestmark = pytest.mark.drawn
+
 NO_PLUGINS = PluginSet(None, [])
 
 

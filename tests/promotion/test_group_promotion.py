@@ -16,6 +16,8 @@ from registry_core.promotion.groups import read_group
 from registry_core.rules import PromotionRule
 from registry_core.store.audit import audit
 
+pytestmark = pytest.mark.drawn
+
 NO_PLUGINS = PluginSet(None, [])
 
 

@@ -12,6 +12,8 @@ from lifecycle_helpers import Project, with_one_version
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 
+pytestmark = pytest.mark.drawn
+
 
 def problems(text: str) -> object:
     """What CycloneDX's own library finds; None if it is valid."""

@@ -30,6 +30,8 @@ from registry_core.sections import (
     Text,
 )
 
+pytestmark = pytest.mark.drawn
+
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>' & \x00\ufffe\x1b[0m"
 
 

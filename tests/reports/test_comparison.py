@@ -27,6 +27,8 @@ from registry_core.sections import Gallery, LineChart, Table
 from registry_core.settings import Settings
 from registry_core.tasks import Classification
 
+pytestmark = pytest.mark.drawn
+
 # right where PREDICTED is wrong, but for one bee; and one ant is wrong
 BETTER = [1, *EXPECTED[1:7], 0, *EXPECTED[8:]]
 

@@ -33,6 +33,8 @@ from registry_core.store import Store
 from registry_core.store.arrivals import check_parcel
 from registry_core.store.publishing import Publishing
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture
 def keys(tmp_path) -> tuple[Path, Path]:

@@ -26,7 +26,7 @@ from registry_core.errors import PluginError, StorageError
 from registry_core.refs import parse_ref
 from registry_core.store import Store
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.core]
 
 KILLED = -9
 

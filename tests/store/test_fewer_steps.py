@@ -27,6 +27,8 @@ from registry_core.settings import Settings
 from registry_core.store import Store
 from registry_core.store.local import objects
 
+pytestmark = pytest.mark.drawn
+
 OPENING = ("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA")
 
 

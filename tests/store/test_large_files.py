@@ -21,6 +21,8 @@ from registry_core.records import Version
 from registry_core.store import Store
 from registry_core.store.local import drafts
 
+pytestmark = pytest.mark.drawn
+
 CONTENT = b"weights" * 1000
 
 

@@ -20,6 +20,8 @@ from registry_core.store.local import ledger_file
 from registry_core.store.local.ledger_file import LedgerFile
 from registry_core.store.rebuild import rebuild
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture
 def store(tmp_path):

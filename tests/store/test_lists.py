@@ -32,6 +32,8 @@ from registry_core.version_query import (
     parse_order,
 )
 
+pytestmark = pytest.mark.drawn
+
 COMPARED = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 ACCURACY, LOSS = Objective("test_accuracy", "max"), Objective("test_loss", "min")
 # names that the path of SQLite's JSON functions has to quote, or cannot have

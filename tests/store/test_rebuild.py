@@ -19,6 +19,8 @@ from registry_core.store import Store
 from registry_core.store.audit import audit
 from registry_core.store.rebuild import rebuild
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture
 def store(tmp_path):

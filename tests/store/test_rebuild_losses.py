@@ -33,6 +33,8 @@ from registry_core.store import Store
 from registry_core.store.audit import audit
 from registry_core.store.rebuild import rebuild
 
+pytestmark = pytest.mark.drawn
+
 THREE = [("register", "red", number) for number in range(3)]
 
 

@@ -290,7 +290,14 @@ class Registries(RuleBasedStateMachine):
 
 
 TestRegistries = Registries.TestCase
-TestRegistries.settings = settings(max_examples=8, stateful_step_count=20, deadline=None)
+TestRegistries.settings = settings(max_examples=3, stateful_step_count=20, deadline=None)
+
+
+@pytest.mark.gate
+class TestMoreRegistries(Registries.TestCase):
+    """The same for others."""
+
+    settings = settings(max_examples=5, stateful_step_count=20, deadline=None)
 
 
 @pytest.mark.endurance

@@ -2,9 +2,9 @@
 
 A kill comes before its call is carried out; so the next point's kill is the one after it.
 
-`--exhaustive` takes every call; the default run draws one in thirty-two of some
-scenarios, and the gate, which comes after it, one in sixteen of others.
-What they drew with is in MLREG_POINTS_SEED, which draws the same ones again.
+`--exhaustive` takes every call; the default run draws one in thirty-two of some scenarios, and
+the gate one in sixteen of more. What they drew with is in MLREG_POINTS_SEED, which draws the same
+ones again.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from registry_core.store.rebuild import rebuild
 
 pytestmark = [
     pytest.mark.processes,
+    pytest.mark.core,
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can be traced"),
 ]
 

@@ -19,6 +19,8 @@ from registry_core.store.audit import audit
 from registry_core.store.local.disk import sha256_hex
 from registry_core.store.rebuild import rebuild
 
+pytestmark = pytest.mark.drawn
+
 
 def accepts(path, version) -> None:
     assert path.is_file()

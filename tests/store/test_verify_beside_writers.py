@@ -29,6 +29,8 @@ from registry_core.store import Store
 from registry_core.store.audit import audit
 from registry_core.store.local.objects import LocalObjects
 
+pytestmark = pytest.mark.drawn
+
 MINUTES = float(os.environ.get("MLREG_VERIFY_MINUTES", "1"))
 SECONDS = 2.5
 

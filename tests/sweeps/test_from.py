@@ -11,6 +11,8 @@ from registry_core.errors import Interrupted, UsageError
 from registry_core.records import MODEL_FILE, PARENT
 from registry_core.reports.sweep_words import facts_of
 
+pytestmark = pytest.mark.drawn
+
 RATES = {"learning_rate": [0.01, 0.1]}
 
 

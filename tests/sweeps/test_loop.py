@@ -22,6 +22,8 @@ from registry_core.errors import (
 from registry_core.store import Store
 from registry_core.sweeps.choose import find_stopped_sweep
 
+pytestmark = pytest.mark.drawn
+
 
 def test_the_best_trial_is_registered_with_the_sweep_as_evidence(tmp_path):
     """How many were tried, its rank, and by how much validation was too optimistic."""

@@ -85,6 +85,7 @@ def test_an_epoch_does_not_depend_on_earlier_ones(made, kind):
     assert epoch_of(through, 0) == epochs[0]
 
 
+@pytest.mark.core
 @pytest.mark.exhaustive(keep=1)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,6 +123,7 @@ def test_inputs_targets_and_indices_stay_together(made, kind):
         assert epoch == 5
 
 
+@pytest.mark.core
 @pytest.mark.exhaustive(keep=2)
 @pytest.mark.gate(keep=1)
 @pytest.mark.parametrize("kind", KINDS)
@@ -133,6 +135,7 @@ def test_the_order_differs_between_epochs_and_between_seeds(made, kind):
     assert tuple(range(30)) not in orders
 
 
+@pytest.mark.core
 def test_a_batchs_seed_is_a_function_of_run_epoch_and_step_alone(made):
     """The same for other data, of another kind; different for each run, epoch and step."""
 

@@ -11,6 +11,8 @@ from web_helpers import HOME, HOSTILE, browser, form_token, hidden_fields, make_
 
 from registry_core.web.access import HEADERS
 
+pytestmark = pytest.mark.drawn
+
 # each is tried in every part of every address, and in every field of every query
 ODD = [
     "../../registry.sqlite3",

@@ -10,6 +10,8 @@ from registry_core.registry import Registry
 from registry_core.rules import PromotionRule
 from registry_core.settings import Settings
 
+pytestmark = pytest.mark.drawn
+
 OLD = (0.700, 0.704, 0.698)
 NEW = (0.712, 0.716, 0.709)
 VALIDATION = (0.62, 0.66, 0.58)  # the first one is the median

@@ -32,6 +32,8 @@ from registry_core.settings import Settings
 from registry_core.sweeps.state import create_sweep
 from registry_core.web import ledger, models, runs
 
+pytestmark = pytest.mark.drawn
+
 STATIC = Path(registry_core.web.__file__).parent / "static"
 
 

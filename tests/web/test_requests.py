@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from promotion_helpers import by
 from web_helpers import change, hidden_fields, make_world, signed_in
 
 from registry_core.rules import PromotionRule
+
+pytestmark = pytest.mark.drawn
 
 
 def test_a_protected_alias_is_asked_for_and_approved_on_the_page(tmp_path):
