@@ -37,6 +37,7 @@ from registry_core.records import KEPT_FOLDER, MODEL_FILE
 from registry_core.settings import SETTINGS_FILE, Settings, current_folder
 from registry_core.store import stage, translate_storage_errors
 from registry_core.store.uploads import upload
+from registry_core.types import Observer
 
 # What the host writes in a run's folder; everything else there is of the plugins' callbacks.
 HOSTS_OWN = frozenset({CHECKPOINT, f"{CHECKPOINT}.new", "files", "untrained.keras", PARENT_FOLDER})
@@ -165,7 +166,7 @@ def run_job(
         made = make_version(artifacts, workspace, folder, context)
         files = files_below(workspace.files, observer)
         files |= kept_files(workspace.path / KEPT_FOLDER, observer)
-        _send_version(job, made, files, workspace, send)
+        _send_version(job, made, files, workspace, observer, send)
 
 
 def _send_version(
@@ -173,6 +174,7 @@ def _send_version(
     made: MadeVersion,
     files: Mapping[str, Path],
     workspace: WorkerWorkspace,
+    observer: Observer,
     send: Send,
 ) -> None:
     """Send a version; its files go to the registry directly if the job names a team's."""
@@ -187,7 +189,7 @@ def _send_version(
     copies = {file.record.path: file.path for file in staged}
     made.load_check(copies)
     try:
-        upload(job.id, staged, workspace.path, **registry)
+        upload(job.id, staged, workspace.path, observer, **registry)
     except MlregError as error:
         result["not_uploaded"] = {"node": platform.node(), "error": error_to_json(error)}
         result["digests"] = {file.record.path: file.record.sha256 for file in staged}

@@ -243,7 +243,7 @@ def register(
     interrupts.outcome = f"It was being registered: `mlreg list {model}` says whether it was."
     with interrupts.defer_interrupts():
         version = store.publish(
-            folder, made.record, files, made.load_check, made.reason, made.uploaded
+            folder, made.record, files, made.load_check, made.reason, made.uploaded, observer
         )
         interrupts.outcome = f"{version.ref} was registered before."
     return version

@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +41,13 @@ from registry_core.store.ledger import Event
 from registry_core.store.local.disk import sha256_hex, write_new
 from registry_core.store.local.folders import opened
 from registry_core.store.local.run_files import STAGED
-from registry_core.store.staging import check_files, stage
+from registry_core.store.staging import Staged, check_files, stage
 from registry_core.store.storage_errors import UnconfirmedError
 
 if TYPE_CHECKING:
     from registry_core.store.interfaces import Objects, RunKey, Workspace, WriteTransaction
     from registry_core.store.transactions import Transactions
+    from registry_core.types import Progress
 
 _NOT_REGISTERED = "Nothing was registered; earlier versions are unchanged."
 
@@ -159,6 +161,7 @@ class Publishing:
         load_check: Callable[[Mapping[str, Path]], None],
         reason: str = "",
         uploaded: Sequence[FileRecord] = (),
+        progress: Progress | None = None,
     ) -> Version:
         """Register what a run made, as the next version of its model.
 
@@ -172,6 +175,7 @@ class Publishing:
             reason: why, for the ledger.
             uploaded: more files of the version, which a worker has uploaded (see `uploads`). One
                 whose path is among `files` is left out.
+            progress: is told how much was sent, if that takes a while.
 
         Raises:
             PluginError: the record or a file cannot be registered.
@@ -184,13 +188,12 @@ class Publishing:
         with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
             staged = stage(files, run.path, self._blobs.moves_files)
         load_check({file.record.path: file.path for file in staged})
-        copies = {file.record.sha256: file.path for file in staged}
         records = {file.path: file for file in uploaded}
         records |= {file.record.path: file.record for file in staged}
         of_version = [records[path] for path in sorted(records)]
         with self._access.translate_storage_errors(doing, needed_bytes, _NOT_REGISTERED):
             run.write_intent(_digests(of_version))
-            self._blobs.put_all(copies, {file.record.sha256: file.stamp for file in staged})
+            self._put(staged, progress)
         try:
             with self._access.writing(doing, needed_bytes, outcome=_NOT_REGISTERED) as index:
                 version = self._register(index, run, record, of_version, reason)
@@ -200,6 +203,11 @@ class Publishing:
         with suppress(OSError):  # the version is registered, and refers to all that was intended
             run.committed()
         return version
+
+    def _put(self, staged: Sequence[Staged], progress: Progress | None) -> None:
+        copies = {file.record.sha256: file.path for file in staged}
+        stamps = {file.record.sha256: file.stamp for file in staged}
+        self._blobs.put_all(copies, stamps, progress and partial(progress.step, "uploading"))
 
     def _enter(
         self, doing: str, create: bool, action: LedgerAction, folder: Callable[[], Workspace]

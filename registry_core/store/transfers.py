@@ -26,6 +26,7 @@ from registry_core.store.storage_errors import UnconfirmedError
 if TYPE_CHECKING:
     from registry_core.store.arrivals import Arrival, Parcel
     from registry_core.store.interfaces import IndexEntry, ReadTransaction
+    from registry_core.types import Progress
 
 _NOT_COPIED = "The version was not copied; earlier versions are unchanged."
 
@@ -87,6 +88,7 @@ class Transfers(Publishing):
         model: str,
         examine: Callable[[Path, Version], None],
         reason: str = "",
+        progress: Progress | None = None,
     ) -> tuple[Version, bool]:
         """Register a version of another registry, as the next version of a model here.
 
@@ -95,6 +97,7 @@ class Transfers(Publishing):
             model: the name to register it under.
             examine: raises if the copy of the model's file must not be registered.
             reason: why, for the ledger.
+            progress: is told how much was sent, if that takes a while.
 
         Returns:
             The version, and whether it is new: another process may have copied it meanwhile.
@@ -117,8 +120,7 @@ class Transfers(Publishing):
                 examine(copies[weights.sha256], recorded)
             with self._access.translate_storage_errors(doing, needed_bytes, _NOT_COPIED):
                 run.write_intent([*copies])
-                for file in staged:
-                    self._blobs.put(file.record.sha256, file.path, file.stamp)
+                self._put(staged, progress)
             evidence = {
                 "origin": arrival.origin.to_json(),
                 "blobs": [file.sha256 for file in arrival.evidence],

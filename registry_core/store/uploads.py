@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry_core.errors import StorageError
 from registry_core.process.requirements import require_extra
@@ -25,11 +27,19 @@ from registry_core.store.staging import Staged
 from registry_core.store.storage_errors import translate_storage_errors
 from registry_core.urls import without_password
 
+if TYPE_CHECKING:
+    from registry_core.types import Progress
+
 _BUSY_SECONDS = 30.0
 
 
 def upload(
-    run: str, staged: Sequence[Staged], folder: Path, index_url: str, objects_url: str
+    run: str,
+    staged: Sequence[Staged],
+    folder: Path,
+    progress: Progress,
+    index_url: str,
+    objects_url: str,
 ) -> None:
     """Put files that the run's version is to have, each if it is absent.
 
@@ -37,6 +47,7 @@ def upload(
         run: the run's id, under which who asked holds a lease.
         staged: the files.
         folder: where they are, for messages.
+        progress: is told how much was sent.
         index_url: of the team's registry, without a password: `postgresql://…`. This machine's
             `MLREG_INDEX` comes first.
         objects_url: of its objects: `s3://bucket/prefix`.
@@ -62,4 +73,4 @@ def upload(
                 f"lease of {run}.",
                 "Set MLREG_INDEX to the address that the registry's database has here.",
             )
-        S3Objects(objects_url).put_all(sources, {})
+        S3Objects(objects_url).put_all(sources, {}, partial(progress.step, "uploading"))

@@ -134,7 +134,7 @@ class Copying:
                 self.examine(file, custom_names(manifest))
             examined.add(weights)
 
-        version, new = self.target.receive(arrival, model, examine, self.reason)
+        version, new = self.target.receive(arrival, model, examine, self.reason, self.progress)
         return Copied(wanted.ref, wanted.digest, "copied" if new else "there", version, size)
 
     def _add_signatures(self, arrival: Arrival, version: Version) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 from executors_head import PROGRAM, run_group
+from fakes import Recorder
 from lifecycle_helpers import Project
 from store_backends import postgresql_and_s3
 from store_helpers import blobs, in_child, kill, record, referenced
@@ -29,6 +30,7 @@ from registry_core.store.audit import audit
 from registry_core.store.local.workspaces import LocalWorkspaces
 from registry_core.store.postgres.index import PostgresIndex
 from registry_core.store.postgres.leases import LeasedWorkspaces
+from registry_core.store.s3 import objects as s3_objects
 from registry_core.store.uploads import upload
 
 from .test_local import facts, wait_for
@@ -253,17 +255,31 @@ def test_a_worker_takes_the_address_that_its_machine_has_for_the_database(
     assert [files for _, files in arrived] == [{}, {}]
 
 
+def upload_of(project, run, folder):
+    """Upload a file as a worker would; returns the observer that was told of it."""
+    (folder / "model.keras").write_bytes(b"weights")
+    staged = stage({"model.keras": folder / "model.keras"}, folder)
+    place = project.backend_of_team.place
+    upload(run, staged, folder, observer := Recorder(), place.index, place.objects)
+    return observer
+
+
 def test_a_worker_uploads_nothing_for_a_run_that_the_database_does_not_know(project, tmp_path):
     """It may be another database than who asked has, or the run may be over."""
-    file = tmp_path / "model.keras"
-    file.write_bytes(b"weights")
-    run = tmp_path / "run"
-    run.mkdir()
-    staged = stage({"model.keras": file}, run)
-    place = project.backend_of_team.place
+    (folder := tmp_path / "run").mkdir()
     with pytest.raises(StorageError, match="has no lease of"):
-        upload("20260101T000000Z-00000000", staged, run, place.index, place.objects)
+        upload_of(project, "20260101T000000Z-00000000", folder)
     assert blobs(project.store) == set()
+
+
+def test_a_worker_tells_how_much_it_has_uploaded(project, tmp_path, monkeypatch):
+    """So it is not taken for one that hangs."""
+    monkeypatch.setattr(s3_objects, "_SECONDS_BETWEEN", 0)  # otherwise seven bytes are too fast
+    (folder := tmp_path / "run").mkdir()
+    with project.store.start_run("flowers") as run:
+        project.store.expect_uploads(run)
+        observer = upload_of(project, run.id, folder)
+    assert ("uploading", 0, 7) in observer.steps
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
+import obstore
 import pytest
 from broken_s3 import FAULTS
+from obstore.exceptions import GenericError
 from s3_helpers import content_of
 from s3_server import READER
 
@@ -31,6 +34,47 @@ def test_a_large_object_is_sent_in_pieces_and_reads_back(url, tmp_path, monkeypa
     objects.put(digest, path)
     assert objects.stat(digest).size == len(content)
     assert objects.bucket.head(objects.key(digest)).tag.endswith("-3")
+    with objects.open(digest) as stream:
+        assert stream.read() == content
+
+
+def test_how_much_was_sent_is_told_while_files_are_sent(url, tmp_path, proxy, monkeypatch):
+    """A few times a second; nothing is told of what takes less time."""
+    monkeypatch.setattr(s3_objects, "ONE_REQUEST_BYTES", 1 << 20)
+    large, small = content_of(tmp_path, os.urandom(20 << 20)), content_of(tmp_path, b"small")
+    told = []
+
+    def put(*files):
+        S3Objects(url).put_all(dict(files), {}, lambda done, total: told.append((done, total)))
+
+    put(small)
+    assert told == []
+    monkeypatch.setattr(s3_objects, "_SECONDS_BETWEEN", 0.01)
+    proxy.on_call = lambda number: time.sleep(0.1)
+    put(small, large)
+    whole = (20 << 20) + len(b"small")
+    assert {total for _, total in told} == {whole}
+    done = [done for done, _ in told]
+    assert done == sorted(done)
+    assert 0 < done[-1] <= whole and len({*done}) > 2
+
+
+def test_what_is_sent_again_counts_once(url, tmp_path, monkeypatch):
+    """The first try ends after some bytes."""
+    digest, path = content_of(tmp_path, content := os.urandom(20 << 20))
+    put, told = obstore.put, []
+
+    def cut_off(store, key, stream, **options):
+        monkeypatch.setattr(obstore, "put", put)
+        stream.read(5 << 20)
+        raise GenericError("the connection was reset")
+
+    monkeypatch.setattr(obstore, "put", cut_off)
+    monkeypatch.setattr(client, "BACKOFF_MILLISECONDS", 1)
+    objects = S3Objects(url)
+    objects.bucket.replace_by_pieces(objects.key(digest), path, told.append)
+    assert min(told) == -(5 << 20)
+    assert sum(told) == len(content)
     with objects.open(digest) as stream:
         assert stream.read() == content
 

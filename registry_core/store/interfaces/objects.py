@@ -67,12 +67,19 @@ class Objects(Protocol):
         """
         ...
 
-    def put_all(self, sources: Mapping[str, Path], stamps: Mapping[str, object]) -> None:
+    def put_all(
+        self,
+        sources: Mapping[str, Path],
+        stamps: Mapping[str, object],
+        sent: Callable[[int, int], None] | None = None,
+    ) -> None:
         """Put several files, each under its digest; when one fails, others may have been put.
 
         Args:
             sources: digest -> file, as for `put`.
             stamps: digest -> its stamp.
+            sent: is told a few times a second how many bytes were sent to a server, and of how
+                many; never if nothing is sent, or all of it sooner.
 
         Raises:
             IntegrityError: as `put`.

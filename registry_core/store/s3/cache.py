@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -54,8 +54,13 @@ class CachedObjects(Objects):
     def put(self, digest: str, source: Path, stamp: object = None) -> None:
         self._objects.put(digest, source, stamp)
 
-    def put_all(self, sources: Mapping[str, Path], stamps: Mapping[str, object]) -> None:
-        self._objects.put_all(sources, stamps)
+    def put_all(
+        self,
+        sources: Mapping[str, Path],
+        stamps: Mapping[str, object],
+        sent: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._objects.put_all(sources, stamps, sent)
 
     def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
         descriptor = self._kept.open(digest)

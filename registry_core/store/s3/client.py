@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -53,6 +54,19 @@ class Stored:
     size: int
     at: float
     tag: str
+
+
+class _Counted(FileIO):
+    """A file that tells how many bytes more were read."""
+
+    def __init__(self, source: Path, read: Callable[[int], None]) -> None:
+        super().__init__(source)
+        self._told = read
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self._told(len(content))
+        return content
 
 
 class Bucket:
@@ -166,23 +180,40 @@ class Bucket:
 
         return self._try(key, request)
 
-    def replace(self, key: str, content: bytes | Path) -> str:
+    def replace(self, key: str, content: bytes) -> str:
         """Write an object, whether or not there is one of that name; returns its tag."""
 
         def request() -> str:
             from obstore import put
 
-            large = isinstance(content, Path)
-            return _tag(
-                put(
-                    self._opened(),
-                    key,
-                    content,
-                    use_multipart=large,
-                    chunk_size=PIECE_BYTES,
-                    max_concurrency=_AT_ONCE,
-                )["e_tag"]
-            )
+            return _tag(put(self._opened(), key, content, use_multipart=False)["e_tag"])
+
+        return self._try(key, request)
+
+    def replace_by_pieces(self, key: str, source: Path, sent: Callable[[int], None]) -> str:
+        """The same with a file of any size; `sent` is told how many bytes more are on their way.
+
+        It is told a negative number where a request is made again.
+        """
+
+        def request() -> str:
+            from obstore import put
+
+            with _Counted(source, sent) as stream:
+                try:
+                    return _tag(
+                        put(
+                            self._opened(),
+                            key,
+                            stream,
+                            use_multipart=True,
+                            chunk_size=PIECE_BYTES,
+                            max_concurrency=_AT_ONCE,
+                        )["e_tag"]
+                    )
+                except BaseException:
+                    sent(-stream.tell())
+                    raise
 
         return self._try(key, request)
 

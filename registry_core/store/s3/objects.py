@@ -6,9 +6,10 @@ The names are those of a folder's, so that a folder's objects can be copied ther
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -21,6 +22,7 @@ FOLDER = "objects/sha256"
 # A smaller file is sent by one request, which the server refuses if the object is there already.
 ONE_REQUEST_BYTES = 32 << 20
 _AT_ONCE = 4
+_SECONDS_BETWEEN = 0.25  # that one is told how many bytes were sent
 # How old an object may be that counts as put now: a collection spares what is younger than twice
 # as much, and a publisher's lease whatever its age.
 FRESH_SECONDS = 1800.0
@@ -48,6 +50,9 @@ class S3Objects(Objects):
         self.holds_any()
 
     def put(self, digest: str, source: Path, stamp: object = None) -> None:
+        self._put(digest, source, _Sent())
+
+    def _put(self, digest: str, source: Path, sent: _Sent) -> None:
         # the server is told the MD5s of its pieces, so the file is read here whatever its stamp
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
@@ -60,21 +65,38 @@ class S3Objects(Objects):
                 )
             key = self.key(digest)
             found = self.bucket.head(key)
-            if found and content.matches(found):
-                if time.time() - found.at < FRESH_SECONDS:
-                    return
-            elif found is None and content.small is not None:
-                self._check_stored(digest, self.bucket.create(key, content.small), content)
-                return
-            # there, but damaged or old; or so large that it is sent in pieces
             small = content.small
-            tag = self.bucket.replace(key, source if small is None else small)
-            self._check_stored(digest, tag, content)
+            if found and content.matches(found) and time.time() - found.at < FRESH_SECONDS:
+                sent.add(content.size)
+            elif found is None and small is not None:
+                self._check_stored(digest, self.bucket.create(key, small), content)
+                sent.add(content.size)
+            elif small is not None:  # there, but damaged or old
+                self._check_stored(digest, self.bucket.replace(key, small), content)
+                sent.add(content.size)
+            else:
+                tag = self.bucket.replace_by_pieces(key, source, sent.add)
+                self._check_stored(digest, tag, content)
 
-    def put_all(self, sources: Mapping[str, Path], stamps: Mapping[str, object]) -> None:
+    def put_all(
+        self,
+        sources: Mapping[str, Path],
+        stamps: Mapping[str, object],
+        sent: Callable[[int, int], None] | None = None,
+    ) -> None:
+        count, total = _Sent(), sum(source.stat().st_size for source in sources.values())
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for _ in pool.map(self.put, sources.keys(), sources.values()):
-                pass
+            going = {pool.submit(self._put, *each, count) for each in sources.items()}
+            try:
+                while going:
+                    done, going = wait(going, _SECONDS_BETWEEN)
+                    for put in done:
+                        put.result()
+                    if going and sent is not None:
+                        sent(count.bytes, total)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
         what = what or digest
@@ -204,6 +226,18 @@ class _Content(NamedTuple):
     def matches(self, found: Stored) -> bool:
         """Whether an object has this content, by what the server says."""
         return found.size == self.size and found.tag == self.tag
+
+
+class _Sent:
+    """How many bytes several threads have sent."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self.bytes += count
 
 
 class _Pieces:
