@@ -207,7 +207,8 @@ class Publishing:
     def _put(self, staged: Sequence[Staged], progress: Progress | None) -> None:
         copies = {file.record.sha256: file.path for file in staged}
         stamps = {file.record.sha256: file.stamp for file in staged}
-        self._blobs.put_all(copies, stamps, progress and partial(progress.step, "uploading"))
+        sent = None if progress is None else partial(progress.step, "uploading")
+        self._blobs.put_all(copies, stamps, sent)
 
     def _enter(
         self, doing: str, create: bool, action: LedgerAction, folder: Callable[[], Workspace]
