@@ -236,6 +236,7 @@ def _place(descriptor: int, registry: Path) -> str:
     return re.sub(r"\d{8}T\d{6}Z-\w+", "ID", str(path))
 
 
+@pytest.mark.core
 def test_registering_a_version_syncs_every_name_once(tmp_path, monkeypatch):
     """A run's folder is durable before its objects are, and no part of the registry twice.
 
