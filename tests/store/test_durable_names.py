@@ -1,0 +1,109 @@
+"""After a power cut a registry has each change of a name whole: the folder is synced after it.
+
+What SQLite syncs itself is not looked at. The order of publishing is in test_publish.py.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from store_helpers import publish
+
+from registry_core.store import Store
+from registry_core.store.local.objects import LocalObjects
+from registry_core.store.rebuild import rebuild
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What was done from now on, in order: `fsync`, `rename` or `unlink`, and the path."""
+    done: list[tuple[str, Path]] = []
+    fsync, replace, rename, unlink = os.fsync, os.replace, os.rename, os.unlink
+
+    def place(descriptor: int | None, name: str | Path) -> Path:
+        folder = "" if descriptor is None else Path(f"/proc/self/fd/{descriptor}").readlink()
+        return Path(folder, name)
+
+    def noted_fsync(descriptor):
+        fsync(descriptor)
+        done.append(("fsync", place(descriptor, "")))
+
+    def moving(move):
+        def noted(source, target, *, src_dir_fd=None, dst_dir_fd=None):
+            move(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+            done.append(("rename", place(dst_dir_fd, target)))
+
+        return noted
+
+    def noted_unlink(name, *, dir_fd=None):
+        unlink(name, dir_fd=dir_fd)
+        done.append(("unlink", place(dir_fd, name)))
+
+    for name, noted in (
+        ("fsync", noted_fsync),
+        ("rename", moving(rename)),
+        ("replace", moving(replace)),
+        ("unlink", noted_unlink),
+    ):
+        monkeypatch.setattr(os, name, noted)
+    return done
+
+
+@pytest.fixture
+def registry(tmp_path):
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    return folder
+
+
+def put(registry: Path, source: Path) -> Path:
+    """Put a file with the objects of a new process; returns the object's path."""
+    source.write_bytes(b"content")
+    digest = sha256(b"content").hexdigest()
+    LocalObjects(registry).put(digest, source)
+    return registry / "objects" / "sha256" / digest[:2] / digest
+
+
+def test_the_folders_above_a_new_object_are_synced_whoever_made_them(registry, tmp_path, calls):
+    """Another process may have made them a moment ago and not have come to it."""
+    LocalObjects(registry).prepare()
+    calls.clear()
+    path = put(registry, tmp_path / "source")
+    after = calls[calls.index(("rename", path)) :]
+    for folder in (path.parent, registry / "objects" / "sha256", registry / "objects", registry):
+        assert ("fsync", folder) in after, folder
+
+
+def test_an_object_that_is_deleted_stays_deleted(registry, tmp_path, calls):
+    LocalObjects(registry).prepare()
+    path = put(registry, tmp_path / "source")
+    calls.clear()
+    LocalObjects(registry).delete(path.name)
+    assert calls == [("unlink", path), ("fsync", path.parent)]
+
+
+def test_a_rebuilt_index_has_its_name_before_the_ledger_is_replaced_and_that_one_too(
+    registry, calls
+):
+    publish(Store(registry))
+    (registry / "registry.sqlite3").unlink()
+    calls.clear()
+    rebuild(registry)
+    index = calls.index(("rename", registry / "registry.sqlite3"))
+    ledger = calls.index(("rename", registry / "ledger.jsonl"))
+    assert index < ledger
+    assert ("fsync", registry) in calls[index:ledger]
+    assert ("fsync", registry) in calls[ledger:]
+
+
+def test_a_copy_has_its_content_before_it_has_its_name(registry, tmp_path, calls):
+    store = Store(registry)
+    version = publish(store)
+    calls.clear()
+    store.copy_out(version, "model.keras", tmp_path / "copy.keras")
+    (synced, draft), renamed = calls[-2:]
+    assert (synced, draft.parent) == ("fsync", tmp_path)
+    assert renamed == ("rename", tmp_path / "copy.keras")
