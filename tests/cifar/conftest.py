@@ -1,6 +1,9 @@
 """What the tests of the CIFAR-10 plugin share."""
 
 import pytest
+from durable_calls import calls
+
+__all__ = ["calls", "one_step_a_call"]
 
 
 @pytest.fixture

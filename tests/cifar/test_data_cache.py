@@ -72,6 +72,17 @@ def test_a_cold_start_downloads_and_caches_one_file_per_array(tmp_path: Path) ->
         np.testing.assert_array_equal(np.load(cache.path / f"{name}.npy", mmap_mode="r"), expected)
 
 
+def test_each_array_is_whole_before_it_has_its_name(tmp_path: Path, calls) -> None:
+    """And the names are durable once it is said that the data are there."""
+    cache = filled(tmp_path)
+    renamed = [cache.path / name for name in CACHED if name.endswith(".npy")]
+    of_cache = [call for call in calls if call[1].parent == cache.path or call[1] == cache.path]
+    for file in renamed:
+        place = of_cache.index(("rename", file))
+        assert of_cache[place - 1] == ("fsync", file.with_name(f".partial-{file.name}"))
+        assert ("fsync", cache.path) in of_cache[place:]
+
+
 def test_a_warm_start_opens_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It works offline, without output, and the arrays are memory-mapped."""
     filled(tmp_path)

@@ -1,12 +1,13 @@
-"""An S3 server for the tests of the store that ask for one; the servers start at the first use."""
+"""Servers, and what notes calls, for the tests of the store; a server starts at its first use."""
 
 from __future__ import annotations
 
 import pytest
 from broken_s3 import proxy
+from durable_calls import calls
 from s3_server import s3
 
-__all__ = ["proxy", "url"]
+__all__ = ["calls", "proxy", "url"]
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ What SQLite syncs itself is not looked at. The order of publishing is in test_pu
 
 from __future__ import annotations
 
-import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,41 +14,6 @@ from store_helpers import publish
 from registry_core.store import Store
 from registry_core.store.local.objects import LocalObjects
 from registry_core.store.rebuild import rebuild
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """What was done from now on, in order: `fsync`, `rename` or `unlink`, and the path."""
-    done: list[tuple[str, Path]] = []
-    fsync, replace, rename, unlink = os.fsync, os.replace, os.rename, os.unlink
-
-    def place(descriptor: int | None, name: str | Path) -> Path:
-        folder = "" if descriptor is None else Path(f"/proc/self/fd/{descriptor}").readlink()
-        return Path(folder, name)
-
-    def noted_fsync(descriptor):
-        fsync(descriptor)
-        done.append(("fsync", place(descriptor, "")))
-
-    def moving(move):
-        def noted(source, target, *, src_dir_fd=None, dst_dir_fd=None):
-            move(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
-            done.append(("rename", place(dst_dir_fd, target)))
-
-        return noted
-
-    def noted_unlink(name, *, dir_fd=None):
-        unlink(name, dir_fd=dir_fd)
-        done.append(("unlink", place(dir_fd, name)))
-
-    for name, noted in (
-        ("fsync", noted_fsync),
-        ("rename", moving(rename)),
-        ("replace", moving(replace)),
-        ("unlink", noted_unlink),
-    ):
-        monkeypatch.setattr(os, name, noted)
-    return done
 
 
 @pytest.fixture
@@ -107,3 +71,28 @@ def test_a_copy_has_its_content_before_it_has_its_name(registry, tmp_path, calls
     (synced, draft), renamed = calls[-2:]
     assert (synced, draft.parent) == ("fsync", tmp_path)
     assert renamed == ("rename", tmp_path / "copy.keras")
+
+
+def test_a_sweep_and_each_of_its_trials_are_there_once_they_were_told(registry, calls):
+    """The folder with its settings has its name, then the folders above; a trial its content."""
+    sweeps = registry / "sweeps"
+    with Store(registry).sweeps.create({"count": 1}) as sweep:
+        made = sweeps / sweep.id
+        renamed = calls.index(("rename", made))
+        draft = sweeps / f"new-{sweep.id}"
+        assert calls[renamed - 3 : renamed] == [
+            ("fsync", draft / "sweep.json.new"),
+            ("rename", draft / "sweep.json"),
+            ("fsync", draft),
+        ]
+        assert calls[renamed + 1 :] == [("fsync", sweeps), ("fsync", registry)]
+        calls.clear()
+        sweep.write_trial(0, {"value": 1})
+        assert calls == [
+            ("fsync", made / "trial-00000.json.new"),
+            ("rename", made / "trial-00000.json"),
+            ("fsync", made),
+        ]
+        calls.clear()
+        sweep.discard()
+        assert calls[:2] == [("rename", draft), ("fsync", sweeps)]

@@ -1,5 +1,6 @@
-"""A proxy in front of the S3 server, for the tests of copying that ask for one."""
+"""What notes calls, and a proxy in front of the S3 server, for the tests of copying."""
 
 from broken_s3 import proxy
+from durable_calls import calls
 
-__all__ = ["proxy"]
+__all__ = ["calls", "proxy"]

@@ -85,6 +85,16 @@ def test_versions_of_an_archive_are_pulled_by_number_or_digest(mine, far, packed
         far.pull(["dummy@production"], packed, examine=accepts)
 
 
+def test_an_archive_has_its_content_before_it_has_its_name(mine, tmp_path, calls):
+    """And its name once the command has ended, also after a power cut."""
+    file = tmp_path / "versions.mlreg"
+    mine.pack([], file, everything=True)
+    named = calls.index(("link", file))
+    (content,) = {path for call, path in calls[:named] if call == "fsync"}
+    assert content.is_relative_to(tmp_path)
+    assert calls[-1] == ("fsync", tmp_path)
+
+
 @pytest.mark.gate
 def test_a_copy_travels_on_through_an_archive(mine, far, packed, tmp_path):
     """It still says where it was registered first, and comes home as what it was."""
