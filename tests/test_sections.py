@@ -37,6 +37,8 @@ from registry_core.sections import (
     Text,
 )
 
+pytestmark = pytest.mark.drawn
+
 PNG = PNG_SIGNATURE + b"and more"
 
 EVERYTHING = Section(

@@ -29,6 +29,8 @@ from hypothesis import strategies as st
 from cifar_plugin.data.archive import read_archive, read_batch, read_folder
 from cifar_plugin.data.errors import SourceError
 
+pytestmark = pytest.mark.drawn
+
 
 def assert_same(found: dict[str, Any]) -> None:
     for name, array in small_arrays().items():

@@ -15,6 +15,8 @@ from registry_core.cli.app import session
 from registry_core.cli.completion import answer, split
 from registry_core.store import Store
 
+pytestmark = pytest.mark.drawn
+
 DOCS = Path(__file__).parents[2] / "docs" / "completion.md"
 
 # Values that nothing can complete: numbers, free text, new names.

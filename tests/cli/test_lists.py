@@ -15,6 +15,8 @@ from registry_core.cli import run_command
 from registry_core.process import streams
 from registry_core.store import Store
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):

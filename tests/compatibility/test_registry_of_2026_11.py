@@ -18,6 +18,8 @@ from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.store.audit import audit
 
+pytestmark = pytest.mark.drawn
+
 HERE = Path(__file__).parent
 ARCHIVE = HERE / "registry-2026-11.tar.gz"
 RECORDED = HERE / "json" / "2026-11"

@@ -14,6 +14,8 @@ from registry_core.refs import Ref
 from registry_core.registry import Registry
 from registry_core.settings import Settings
 
+pytestmark = pytest.mark.drawn
+
 FIRST, SECOND = [0.70, 0.74, 0.72], [0.78, 0.75, 0.79, 0.76]
 
 

@@ -24,6 +24,8 @@ from registry_core.tasks import (
 )
 from registry_core.types import Evaluation
 
+pytestmark = pytest.mark.drawn
+
 ABC = ("a", "b", "c")
 
 

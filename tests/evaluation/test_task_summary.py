@@ -30,6 +30,8 @@ from registry_core.evaluation.task_summary import (
 from registry_core.tasks import Classification, MultiLabel, Other, Regression, Segmentation
 from registry_core.types import Evaluation
 
+pytestmark = pytest.mark.drawn
+
 NAMES = ("ant", "bee", "cat", "dog")
 
 

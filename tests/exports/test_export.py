@@ -21,6 +21,8 @@ from registry_core.registry import Registry
 from registry_core.settings import Settings
 from registry_core.store import Store
 
+pytestmark = pytest.mark.drawn
+
 # --- where something may be written ---------------------------------------------------------
 
 

@@ -15,6 +15,8 @@ from registry_core.lifecycle import run_curves
 from registry_core.lifecycle.run_curves import ProgressWriter, read_curves, version_curves
 from registry_core.store.local import workspace
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture
 def project(tmp_path):

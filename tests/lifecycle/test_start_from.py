@@ -22,6 +22,8 @@ from registry_core.lifecycle.run import execute
 from registry_core.lifecycle.spec import spec_from_json, spec_from_preset, spec_from_run
 from registry_core.records import MODEL_FILE, PARENT
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture
 def project(tmp_path):

@@ -8,6 +8,8 @@ from registry_core.errors import PluginError
 from registry_core.formatting import epochs_of, training_facts
 from registry_core.types import TrainingEnd
 
+pytestmark = pytest.mark.drawn
+
 KEEPING = TABLE_PLUGIN + hook(
     "mlreg_callbacks",
     "(run_dir / 'kept' / 'deep').mkdir(exist_ok=True)\n"

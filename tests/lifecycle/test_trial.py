@@ -11,6 +11,8 @@ from registry_core.lifecycle.run import run
 from registry_core.lifecycle.spec import spec_from_json, spec_from_preset, spec_from_run
 from registry_core.lifecycle.trial import TrialOptions, TrialResult, run_trial
 
+pytestmark = pytest.mark.drawn
+
 OPTIONS = TrialOptions("val_accuracy", "maximize", None, [], 0, "s", 0, {})
 
 # counts each access to the arrays of the test split

@@ -30,6 +30,8 @@ from registry_core.plugins.manager import KnownPlugins
 from registry_core.store import Store
 from registry_core.types import ArraySplit, DataSplits
 
+pytestmark = pytest.mark.drawn
+
 # --- what is refused by looking at it -------------------------------------------------------------
 
 

@@ -17,6 +17,8 @@ from registry_core.errors import DataError, Interrupted, MlregError, PluginError
 from registry_core.plugins.manager import KnownPlugins
 from registry_core.types import DataSplits
 
+pytestmark = pytest.mark.drawn
+
 # --- broken in a call ---
 
 

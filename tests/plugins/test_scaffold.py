@@ -27,6 +27,8 @@ from registry_core.plugins.scaffold.projects import KINDS, new_project, new_sett
 from registry_core.plugins.scaffold.writing import write_new_files
 from registry_core.settings import Settings, find_settings, read_settings
 
+pytestmark = pytest.mark.drawn
+
 HEAVY = {"tensorflow", "keras", "numpy", "matplotlib", "PIL"}
 LONG = f"a{'_b' * 31}c"
 

@@ -16,6 +16,8 @@ from registry_core.plugins.manager import KnownPlugins
 from registry_core.process.guard import warnings_to
 from registry_core.settings import Settings, read_settings
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.mark.parametrize(
     ("written", "meant"),

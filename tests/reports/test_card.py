@@ -20,6 +20,8 @@ from registry_core.reports.sources import read_version
 from registry_core.rules import PromotionRule
 from registry_core.settings import Settings
 
+pytestmark = pytest.mark.drawn
+
 
 def registry_of(project: Project) -> Registry:
     return Registry(project.store.folder, Settings())

@@ -12,6 +12,8 @@ from registry_core.store import Store, ledger
 from registry_core.store.audit import audit
 from registry_core.store.rebuild import rebuild
 
+pytestmark = pytest.mark.drawn
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -12,6 +12,8 @@ from registry_core.store.audit import audit
 from registry_core.store.local import sweeps as sweeps_module
 from registry_core.store.rebuild import rebuild_if_damaged
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture
 def store(tmp_path):

@@ -12,6 +12,8 @@ from registry_core.evaluation.per_example_results import PerExampleResults
 from registry_core.terminal.charts import ASCII, UNICODE, characters, curve, matrix
 from registry_core.terminal.tables.quality import show_quality
 
+pytestmark = pytest.mark.drawn
+
 RISING = [0.1, 0.4, 0.6, 0.7, 0.75]
 
 

@@ -18,6 +18,8 @@ from registry_core.settings import Remote, Settings
 from registry_core.store.audit import audit
 from registry_core.store.local.objects import LocalObjects
 
+pytestmark = pytest.mark.drawn
+
 
 def accepts(file, custom) -> None:
     assert file.is_file()
