@@ -182,7 +182,10 @@ def _pipe(path):
 @pytest.mark.parametrize("which", ["file", "manifest"])
 def test_a_damaged_blob_is_never_used(store, tmp_path, damage, which):
     version = store.resolve(parse_ref("dummy@2"))
-    digest = version.digest if which == "manifest" else version.file("model.keras").sha256
+    file = version.file("model.keras").sha256
+    if damage is _link_folder and file[:2] == version.digest[:2]:
+        which = "manifest"  # one time in 256 both are in that folder, and it is read first
+    digest = version.digest if which == "manifest" else file
     other = store.resolve(parse_ref("dummy@1"))
     store.move_alias(other, "production")
     damage(blob(store, digest))
