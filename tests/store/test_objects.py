@@ -298,21 +298,14 @@ def test_objects_on_another_disk_are_refused_before_anything_is_trained(store, t
 
 
 @pytest.mark.parametrize("parents", [1, 3])
-def test_the_folder_of_a_new_registry_is_made_durable(tmp_path, monkeypatch, parents):
+def test_the_folder_of_a_new_registry_is_made_durable(tmp_path, calls, parents):
     """Its name in the folder above, and each folder that was made on the way."""
     above = tmp_path / "above"
     above.mkdir()
     names = [f"deep{number}" for number in range(parents - 1)]
     folder = above.joinpath(*names, "registry")
-    synced = set()
-    fsync = os.fsync
-
-    def note(descriptor: int) -> None:
-        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", note)
     publish(Store(folder))
+    synced = {path for call, path in calls if call == "fsync"}
     wanted = {folder.parents[number] for number in range(parents)}
     assert wanted <= synced, f"{wanted - synced} were not made durable"
     assert folder in synced
