@@ -1,5 +1,6 @@
 """`python -m benchmarks NAME …`: run one benchmark, or all of them."""
 
+import signal
 import sys
 from importlib import import_module
 
@@ -19,6 +20,8 @@ def main(words: list[str]) -> None:
     if not words or words[0] not in NAMES:
         lines = "".join(f"  {name:14}{what}\n" for name, what in sorted(NAMES.items()))
         sys.exit(f"usage: python -m benchmarks NAME [options]\n{lines}")
+    # as an exception, which ends what the benchmark started
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     import_module(f"benchmarks.{words[0]}").main(words[1:])
 
 

@@ -106,6 +106,7 @@ def _variants(options: Any) -> dict[str, Variant]:
     """The variants by name; raises ValueError if one cannot be."""
     from cifar_plugin.presets import PRESETS
     from mlreg import MlregError
+    from registry_core.config import parse_overrides
 
     if options.preset not in PRESETS:
         raise ValueError(f"No preset {options.preset!r}; there are {', '.join(PRESETS)}.")
@@ -114,12 +115,12 @@ def _variants(options: Any) -> dict[str, Variant]:
     first |= {"train_examples": options.images} if options.images else {}
     own = PRESETS[options.preset].values()
     whole = {key: value for key, value in WHOLE.items() if own.get(key)}
-    added = {name: dict(pair(text) for text in texts) for name, *texts in options.add}
-    chosen = options.only or [*VARIANTS, *added]
-    if unknown := [name for name in chosen if name not in VARIANTS and name not in added]:
-        known = ", ".join([*VARIANTS, *added])
-        raise ValueError(f"No variant {', '.join(unknown)}; there are {known}.")
     try:
+        added = {name: parse_overrides(texts) for name, *texts in options.add}
+        chosen = options.only or [*VARIANTS, *added]
+        if unknown := [name for name in chosen if name not in VARIANTS and name not in added]:
+            known = ", ".join([*VARIANTS, *added])
+            raise ValueError(f"No variant {', '.join(unknown)}; there are {known}.")
         preset = PRESETS[options.preset].changed({**first, **whole})
         changes = {
             name: {**whole, **(added[name] if name in added else VARIANTS[name](preset))}
@@ -137,14 +138,6 @@ def _variants(options: Any) -> dict[str, Variant]:
         )
         for name, values in changed.items()
     }
-
-
-def pair(text: str) -> tuple[str, str]:
-    """A setting and its value; raises ValueError if the text is not KEY=VALUE."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"{text!r} is not KEY=VALUE.")
-    return key, value
 
 
 def _trained(variants: Mapping[str, Variant], options: Any, log: Log) -> list[dict[str, Any]]:

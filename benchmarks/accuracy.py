@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.ablation import pair
 from benchmarks.load import Load, shared_because
 from benchmarks.log import Log
 from benchmarks.measure import Cost, command_cost, report
@@ -63,12 +62,13 @@ def _settings(options: Any) -> dict[str, Any]:
     """All settings but the seed, which `-p` may have changed."""
     from cifar_plugin.presets import PRESETS
     from mlreg import MlregError
+    from registry_core.config import parse_overrides
 
     if options.preset not in PRESETS:
         raise SystemExit(f"No preset {options.preset!r}; there are {', '.join(PRESETS)}.")
     try:
-        preset = PRESETS[options.preset].changed(dict(pair(text) for text in options.p))
-    except (MlregError, ValueError) as error:
+        preset = PRESETS[options.preset].changed(parse_overrides(options.p))
+    except MlregError as error:
         raise SystemExit(str(error)) from error
     return {key: value for key, value in preset.values().items() if key != "seed"}
 

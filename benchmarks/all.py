@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks import machine, table
 from benchmarks.catalog import BENCHMARKS, Benchmark
 from benchmarks.load import MAX_OTHERS_SHARE, others_now
+from benchmarks.measure import ended_with_this
 
 # how long the machine may take to become quiet after the benchmark before
 _SECONDS_TO_SETTLE = 60.0
@@ -84,7 +85,9 @@ def run_each(ready: Sequence[Benchmark], options: Any) -> dict[str, str]:
 def _status(words: Sequence[str]) -> int:
     """Run a benchmark in a process of its own, and return its exit status."""
     command = [sys.executable, "-m", "benchmarks", *words]
-    return subprocess.run(command, cwd=machine.ROOT, check=False).returncode
+    process = subprocess.Popen(command, cwd=machine.ROOT)
+    with ended_with_this(process):
+        return process.wait()
 
 
 def _options(arguments: Sequence[str], catalog: Mapping[str, Benchmark]) -> Any:

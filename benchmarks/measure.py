@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = [
     "alternate",
     "command_cost",
     "count_as_own",
+    "ended_with_this",
     "function_cost",
     "median",
     "own_cpu_seconds",
@@ -45,6 +47,17 @@ class Cost:
     report: str = ""
 
 
+@contextmanager
+def ended_with_this(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Terminate a process and wait for it, if an exception leaves this block, such as Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
 def command_cost(
     words: Sequence[str],
     environment: Mapping[str, str] | None = None,
@@ -65,7 +78,8 @@ def command_cost(
         process = subprocess.Popen(
             words, env={**os.environ, **(environment or {})}, cwd=folder, stdout=out, stderr=err
         )
-        _, status, used = os.wait4(process.pid, 0)
+        with ended_with_this(process):
+            _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)

@@ -107,7 +107,7 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path):
         (("--only", "wide"), "No variant wide; there are whole, 24px,"),
         (("--preset", "airbanch"), "No preset 'airbanch'; there are baseline,"),
         (("--preset", "baseline"), "baseline has no widths; choose with --only."),
-        (("--add", "wide", "widths"), "'widths' is not KEY=VALUE."),
+        (("--add", "wide", "widths"), "'widths' is not key=value."),
         (("--add", "wide", "witdhs=1"), "witdhs"),
         (("--epochs", "2", "--add", "odd", "small_epochs=3"), "it must be at most epochs, 2"),
     ],

@@ -66,7 +66,7 @@ def test_a_run_with_other_settings_is_another_run(run, monkeypatch):
     ("arguments", "why"),
     [
         (("-p", "epoch=5"), "Did you mean 'epochs'?"),
-        (("-p", "epochs"), "'epochs' is not KEY=VALUE"),
+        (("-p", "epochs"), "'epochs' is not key=value"),
         (("-p", "epochs=5", "--record"), "a record is of a preset as it is"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -179,6 +180,26 @@ def test_commands_that_are_measured_keep_their_byte_code():
         check=True,
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.processes
+def test_a_benchmark_that_is_terminated_ends_what_it_measures(tmp_path):
+    """A training that goes on would take the cores of the next benchmark."""
+    pid = tmp_path / "pid"
+    measured = f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}}.'); "
+    measured += "time.sleep(60)"
+    ask = "import sys; from benchmarks import __main__ as program, cli, measure; "
+    ask += f"cli.main = lambda _: measure.command_cost([sys.executable, '-c', {measured!r}]); "
+    ask += "program.main(['cli'])"
+    with subprocess.Popen([sys.executable, "-c", ask], cwd=Path(__file__).parents[2]) as benchmark:
+        until = time.monotonic() + 30
+        while not (pid.exists() and pid.read_text().endswith(".")):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        benchmark.terminate()
+    assert benchmark.returncode == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()[:-1]), 0)
 
 
 @pytest.mark.processes
