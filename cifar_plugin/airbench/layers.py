@@ -4,13 +4,13 @@ After `StandardizedInside`, images have the layout (height, width, n, channels):
 all images is contiguous. A transform along height or width is then one matrix product, and the
 3 × 3 convolutions are products of (n, channels) matrices, without copying patches.
 
-XLA compiles elementwise operations into one pass over memory.
+What is calculated for each value by itself is in `passes`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
 
+from cifar_plugin.airbench import passes
 from cifar_plugin.airbench.winograd import TAPS, transforms
 
 Shape = tuple[int | None, ...]
@@ -43,7 +44,7 @@ class StandardizedInside(layers.Layer):  # type: ignore[misc]
         return height, width, examples, channels
 
     def call(self, images: Any) -> Any:
-        return _standardized_inside(images, self.mean, self.deviation)
+        return passes.standardized_inside(images, self.mean, self.deviation)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": self.mean, "deviation": self.deviation}
@@ -76,7 +77,7 @@ class Shrinking(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class PatchConvolution(layers.Layer):  # type: ignore[misc]
-    """A 2 × 2 convolution without padding, with a fixed kernel and a trained bias.
+    """A 2 × 2 convolution without padding, a fixed kernel, a trained bias, and the exact GELU.
 
     (height, width, n, channels) to (height - 1, width - 1, n, filters). The kernel has the layout
     of `keras.layers.Conv2D`: (2, 2, channels, filters).
@@ -107,7 +108,7 @@ class PatchConvolution(layers.Layer):  # type: ignore[misc]
             [images[:-1, :-1], images[:-1, 1:], images[1:, :-1], images[1:, 1:]], axis=-1
         )
         kernel = tf.reshape(self.kernel, [-1, self.filters])
-        return tf.tensordot(patches, kernel, 1) + self.bias
+        return passes.biased_gelu(tf.tensordot(patches, kernel, 1), tf.convert_to_tensor(self.bias))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters}
@@ -187,14 +188,15 @@ class Pooling(layers.Layer):  # type: ignore[misc]
         return height // 2, width // 2, examples, channels  # type: ignore[operator]
 
     def call(self, images: Any) -> Any:
-        return _pooled(images)
+        return passes.pooled(images)
 
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
-class Normalization(layers.Layer):  # type: ignore[misc]
-    """Batch normalization with a bias and without a scale, as one fused operation.
+class NormalizedGelu(layers.Layer):  # type: ignore[misc]
+    """Batch normalization with a bias and without a scale, and then the exact GELU.
 
-    The moving variance is PyTorch's: the unbiased one, with the factor n / (n - 1).
+    In training the normalized values never reach memory: their gradient calculates them again. The
+    moving variance is PyTorch's: the unbiased one, with the factor n / (n - 1).
 
     Args:
         momentum: the fraction of a moving average that each step keeps.
@@ -222,34 +224,16 @@ class Normalization(layers.Layer):  # type: ignore[misc]
     def call(self, images: Any, training: bool = False) -> Any:
         if not training:
             scale = tf.math.rsqrt(self.moving_variance + self.epsilon)
-            return images * scale + (self.beta - self.moving_mean * scale)
-        beta = tf.convert_to_tensor(self.beta)
-        normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=images,
-            scale=tf.ones_like(beta),
-            offset=beta,
-            mean=[],
-            variance=[],
-            epsilon=self.epsilon,
-            is_training=True,
-        )
-        for average, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            return passes.scaled_gelu(images, scale, self.beta - self.moving_mean * scale)
+        values, mean, variance = passes.normalized_gelu(images, self.beta, self.epsilon)
+        count = passes.count_of_channel(images)
+        unbiased = variance * count / (count - 1)
+        for average, now in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
             average.assign(self.momentum * average + (1 - self.momentum) * now)
-        return normalized
+        return values
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
-
-
-@keras.saving.register_keras_serializable(package="cifar_plugin")
-class Gelu(layers.Layer):  # type: ignore[misc]
-    """The exact GELU, x Φ(x), in one pass over memory."""
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
-    def call(self, values: Any) -> Any:
-        return _gelu(values)
 
 
 def area_means(size: int, smaller: int) -> npt.NDArray[np.float32]:
@@ -281,53 +265,3 @@ def _transformed(values: Any, down: Any, across: Any, repeats: tuple[int, int] =
     halfway = tf.matmul(down, tf.reshape(values, [r, height, -1]))
     whole = tf.matmul(across, tf.reshape(halfway, [r * p, s, width, -1]))
     return tf.reshape(whole, tf.concat([[r * p, s * q], inner], axis=0))
-
-
-def _one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
-    return tf.function(function, jit_compile=True)  # type: ignore[no-any-return]
-
-
-@_one_pass
-def _standardized_inside(images: Any, mean: Any, deviation: Any) -> Any:
-    return tf.transpose((tf.cast(images, tf.float32) - mean) / deviation, [1, 2, 0, 3])
-
-
-@_one_pass
-def _gelu_forward(x: Any) -> Any:
-    return x * _normal_distribution(x)
-
-
-@_one_pass
-def _gelu_gradient(x: Any, upstream: Any) -> Any:
-    density = tf.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-    return upstream * (_normal_distribution(x) + x * density)
-
-
-def _normal_distribution(x: Any) -> Any:
-    return 0.5 + 0.5 * tf.math.erf(x * math.sqrt(0.5))
-
-
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def _gelu(x: Any) -> Any:
-    return _gelu_forward(x), lambda upstream: _gelu_gradient(x, upstream)
-
-
-def _max_pool(images: Any) -> Any:
-    rows = tf.maximum(images[0::2], images[1::2])
-    return tf.maximum(rows[:, 0::2], rows[:, 1::2])
-
-
-_pooling_forward = _one_pass(_max_pool)
-
-
-@_one_pass
-def _pooling_gradient(images: Any, upstream: Any) -> Any:
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        pooled = _max_pool(images)
-    return tape.gradient(pooled, images, output_gradients=upstream)
-
-
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def _pooled(images: Any) -> Any:
-    return _pooling_forward(images), lambda upstream: _pooling_gradient(images, upstream)

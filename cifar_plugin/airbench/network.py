@@ -13,8 +13,7 @@ from keras import layers, ops
 
 from cifar_plugin.airbench.layers import (
     Convolution,
-    Gelu,
-    Normalization,
+    NormalizedGelu,
     PatchConvolution,
     Pooling,
     Shrinking,
@@ -52,7 +51,7 @@ def training_network(
     values = StandardizedInside(MEAN, STD)(images)
     if shrinks:
         values = Shrinking(name="shrinking")(values)
-    values = Gelu()(PatchConvolution(filters, name="whitening")(values))
+    values = PatchConvolution(filters, name="whitening")(values)
     for number, width in enumerate(widths, start=1):
         for half in (1, 2):
             values = Convolution(
@@ -63,8 +62,8 @@ def training_network(
             )(values)
             if half == 1:
                 values = Pooling()(values)
-            values = Normalization(MOMENTUM, EPSILON, name=f"normalization{number}_{half}")(values)
-            values = Gelu()(values)
+            name = f"normalization{number}_{half}"
+            values = NormalizedGelu(MOMENTUM, EPSILON, name=name)(values)
     return keras.Model(images, _head(classes, widths[-1])(ops.max(values, axis=(0, 1))))
 
 

@@ -9,8 +9,9 @@ __all__ = ["calls", "one_step_a_call"]
 @pytest.fixture
 def one_step_a_call(monkeypatch, training):
     """Without XLA, whose compilation would take most of the time."""
-    from cifar_plugin.airbench import layers
+    from cifar_plugin.airbench import passes
 
-    for name in ("_gelu_forward", "_gelu_gradient", "_pooling_forward", "_pooling_gradient"):
-        monkeypatch.setattr(layers, name, getattr(layers, name).python_function)
+    for name, value in list(vars(passes).items()):
+        if hasattr(value, "python_function"):
+            monkeypatch.setattr(passes, name, value.python_function)
     monkeypatch.setattr("registry_core.training.callback_batching.EXAMPLES_PER_CALL", 16)
