@@ -90,6 +90,17 @@ class AirbenchConfig(CifarConfig):
     def _as_sizes(cls, value: object) -> object:
         return value if isinstance(value, list | tuple) else (value,)
 
+    @field_validator("precision")
+    @classmethod
+    def _has_enough_digits(cls, value: str) -> str:
+        """The large tiles of the convolutions round too much in 16 bits."""
+        if value != "float32":
+            raise ValueError(
+                "this preset's convolutions need float32; baseline and quick can be trained with "
+                f"precision={value}"
+            )
+        return value
+
     @field_validator("test_views", mode="before")
     @classmethod
     def _as_number(cls, value: object) -> object:

@@ -173,3 +173,12 @@ def test_a_number_of_views_that_there_is_not_is_refused():
     """With those that there are."""
     with pytest.raises(UsageError, match=r"test_views is 1, 2, 4 or 6"):
         PRESETS["airbench94"].changed({"test_views": "3"})
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_16_bits_are_refused_where_they_are_too_few(precision):
+    """And which presets can be trained with them."""
+    for name in ("airbench94", "fast"):
+        with pytest.raises(UsageError, match=f"float32; baseline and quick .*={precision}"):
+            PRESETS[name].changed({"precision": precision})
+    assert PRESETS["quick"].changed({"precision": precision}).precision == precision
