@@ -4,7 +4,7 @@ After `StandardizedInside`, images have the layout (height, width, n, channels):
 all images is contiguous. A transform along height or width is then one matrix product, and the
 3 × 3 convolutions are products of (n, channels) matrices, without copying patches.
 
-What is calculated for each value by itself is in `passes`.
+Elementwise calculations and sums are in `passes`.
 """
 
 from __future__ import annotations

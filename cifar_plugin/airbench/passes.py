@@ -1,4 +1,4 @@
-"""Calculations for each value by itself, which XLA compiles into one pass over memory.
+"""Elementwise calculations and sums, each compiled by XLA into one pass over memory.
 
 Memory is what limits them: what a gradient can calculate again is not kept. The layout is
 (height, width, n, channels).
@@ -19,6 +19,7 @@ def _one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_one_pass
 def standardized_inside(images: Any, mean: Any, deviation: Any) -> Any:
+    """(n, height, width, channels), any dtype, to (height, width, n, channels) float32."""
     return tf.transpose((tf.cast(images, tf.float32) - mean) / deviation, [1, 2, 0, 3])
 
 
@@ -43,6 +44,8 @@ def _normal_distribution(x: Any) -> Any:
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def biased_gelu(values: Any, bias: Any) -> Any:
+    """The exact GELU of `values`, (height, width, n, channels), plus `bias`, (channels,)."""
+
     def gradient(upstream: Any) -> Any:
         of_values = _scaled_gelu_gradient(values, 1.0, bias, upstream)
         return of_values, tf.reduce_sum(of_values, [0, 1, 2])
@@ -135,4 +138,5 @@ def _gradient_of_largest(images: Any, upstream: Any) -> Any:
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def pooled(images: Any) -> Any:
+    """2 × 2 max pooling of (height, width, n, channels); height and width are even."""
     return _largest(images), lambda upstream: _gradient_of_largest(images, upstream)
