@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from benchmarks import machine, records
+from registry_core.process.machine import graphics_cards
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ TORCH = Need(
     lambda options: bool(options.torch),
     "--torch PYTHON, an interpreter that has PyTorch and NumPy (pip install torch numpy)",
 )
+CARD = Need("an NVIDIA GPU", lambda options: bool(graphics_cards()), "run it where there is one")
 OTHER_PROGRAM = Need(
     "another program that trains the recipe",
     lambda options: bool(options.against or (options.torch and options.npz)),
@@ -252,6 +254,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             ("--torch-python", "{torch}", *_FIVE),
             ("--torch-python", "{torch}", "--batch", "100", "--steps", "1", *_ONE),
             (TORCH,),
+        ),
+        Benchmark(
+            "gpu",
+            "throughput on a GPU, beside PyTorch",
+            6,
+            ("--torch", "{torch}"),
+            ("--torch", "{torch}", "--epochs", "2", "--images", "640"),
+            (CARD, TORCH),
         ),
         Benchmark(
             "throughput",

@@ -26,6 +26,8 @@ _HEAD = "| what | mlreg | beside it | mlreg needs | date, n, machine |\n|---|---
 # the headings of docs/figures.md, in this order, each with what a reader must know first
 _GROUPS: Mapping[str, str] = {
     training.SPEED: "Training beside another program is compared in pairs, round by round.",
+    training.GPU: "The median, the least and the most of epochs after the first. mlreg's have "
+    "augmentation and validation; PyTorch's have validation with `baseline` alone.",
     training.ACCURACY: "On the test images, with the standard deviation over the seeds.",
     training.VARIANTS: "On 5,000 training images that were held out; the difference is in pairs of "
     "one seed, with its standard deviation.",
@@ -45,6 +47,7 @@ _GROUPS: Mapping[str, str] = {
 LINES: Mapping[str, Callable[[Record], Iterator[Line]]] = {
     "throughput": training.throughput,
     "airbench": training.airbench,
+    "gpu": training.gpu,
     "augmentation": training.augmentation,
     "overhead": training.overhead,
     "roofline": training.roofline,

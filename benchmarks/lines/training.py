@@ -17,6 +17,7 @@ EXAMPLES = "Example plugins beside scikit-learn"
 STOPPED = "Runs that are killed and resumed"
 SEVERAL = "Several runs at a time"
 LARGE = "Large data and large model files"
+GPU = "On a GPU"
 
 _OTHERS = {
     "the other": "the same recipe as a plain Keras script with `ImageDataGenerator`",
@@ -64,6 +65,39 @@ def airbench(record: Record) -> Iterator[Line]:
         result["rounds"],
         1 / last["ratio"],
     )
+
+
+def gpu(record: Record) -> Iterator[Line]:
+    """A default beside PyTorch, another precision too; what determinism costs beside itself."""
+    sides = rows_by(record.content, "side")
+    for name, ours in sides.items():
+        program, preset, *settings = name.split()
+        if program != "mlreg":
+            continue
+        if "deterministic=false" in settings:
+            with_it = [each for each in settings if each != "deterministic=false"]
+            other, beside = " ".join((program, preset, *with_it)), "with determinism"
+        else:
+            half = " half" if settings else ""
+            other, beside = f"PyTorch {preset} compile{half}", "its network in PyTorch, compiled"
+            beside += ", in half precision" if half else ""
+        if other not in sides:
+            continue
+        ratio = sides[other]["images_per_second"] / ours["images_per_second"]
+        yield Line(
+            GPU,
+            f"training of `{' '.join((preset, *settings))}`",
+            _range(ours),
+            _range(sides[other]),
+            beside,
+            compared(wall=(ratio, 1.0)),
+            ours["n"],
+            ratio,
+        )
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    return f"{row['images_per_second']:,} images/s ({row['least']:,} to {row['most']:,})"
 
 
 def augmentation(record: Record) -> Iterator[Line]:

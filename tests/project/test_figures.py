@@ -161,6 +161,44 @@ def test_a_time_of_a_shared_or_unknown_machine_is_not_in_the_table(tmp_path, fac
     assert "6.3 s" not in table.table(tmp_path)
 
 
+def test_a_precision_stands_beside_pytorchs_and_determinism_beside_what_it_costs(tmp_path):
+    """A row without its other side has no line."""
+    speeds = {
+        "mlreg baseline": 4_000,
+        "mlreg baseline deterministic=false": 5_000,
+        "mlreg baseline precision=mixed_float16": 3_000,
+        "mlreg airbench94": 90_000,
+        "PyTorch baseline compile": 8_000,
+        "PyTorch baseline compile half": 9_000,
+    }
+    rows = [
+        {"side": side, "images_per_second": speed, "least": speed - 10, "most": speed + 10, "n": 5}
+        for side, speed in speeds.items()
+    ]
+    write(tmp_path, "gpu", {**QUIET, "gpus": [{"name": "NVIDIA A card"}]}, rows)
+    lines = table.table(tmp_path).split("| training of ")[1:]
+    assert [line.split(" | ")[:4] for line in lines] == [
+        [
+            "`baseline`",
+            "4,000 images/s (3,990 to 4,010)",
+            "8,000 images/s (7,990 to 8,010): its network in PyTorch, compiled",
+            "wall 2.00 times more",
+        ],
+        [
+            "`baseline deterministic=false`",
+            "5,000 images/s (4,990 to 5,010)",
+            "4,000 images/s (3,990 to 4,010): with determinism",
+            "wall 1.25 times less",
+        ],
+        [
+            "`baseline precision=mixed_float16`",
+            "3,000 images/s (2,990 to 3,010)",
+            "9,000 images/s (8,990 to 9,010): its network in PyTorch, compiled, in half precision",
+            "wall 3.00 times more",
+        ],
+    ]
+
+
 def test_an_example_is_in_the_table_beside_each_model_of_scikit_learn(tmp_path):
     """Load does not change its accuracy, nor theirs."""
     ours = {"metric": "test_mae", "mean": 13200, "deviation": 90, "n": 3, "test": 590}
