@@ -116,10 +116,13 @@ class PatchConvolution(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="cifar_plugin")
 class Convolution(layers.Layer):  # type: ignore[misc]
-    """A 3 × 3 convolution with zero padding and without bias, by Winograd's algorithm.
+    """A 3 × 3 convolution with zero padding and without bias.
 
     (height, width, n, channels) to (height, width, n, filters). With `even`, an odd last row and
     column are not computed, because the 2 × 2 pooling that follows would drop them.
+
+    On a processor it is Winograd's algorithm. A GPU has TensorFlow's own convolution: its matrix
+    products round float32 to ten binary digits (TF32), too few for Winograd's large tiles.
 
     Args:
         filters: channels of the result.
@@ -152,12 +155,23 @@ class Convolution(layers.Layer):  # type: ignore[misc]
         return self._outputs(height), self._outputs(width), examples, self.filters
 
     def call(self, images: Any) -> Any:
+        if tf.config.list_logical_devices("GPU"):
+            return self.by_tensorflow(images)
         # not those of `build`: in training, images may be smaller
         down, across = map(self._transforms, images.shape[:2])
         values = _transformed(images, down.input, across.input)
         kernels = _transformed(self.kernel, down.kernel, across.kernel)
         products = tf.matmul(values, kernels)
         return _transformed(products, down.output, across.output, (down.repeats, across.repeats))
+
+    def by_tensorflow(self, images: Any) -> Any:
+        """The same by `tf.nn.conv2d`, which has the images in another layout."""
+        # a row and column before, and as many after as the outputs need
+        ends = [[1, 1 + self._outputs(size) - size] for size in images.shape[:2]]
+        values = tf.nn.conv2d(
+            tf.transpose(images, [2, 0, 1, 3]), self.kernel, 1, [[0, 0], *ends, [0, 0]]
+        )
+        return tf.transpose(values, [1, 2, 0, 3])
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -79,11 +79,16 @@ def test_parameter_count_is_that_of_the_source():
 
 @pytest.mark.parametrize(("channels", "filters", "size"), [(3, 5, 7), (24, 8, 15), (4, 4, 31)])
 @pytest.mark.parametrize("even", [False, True])
-def test_a_convolution_and_its_gradients_match_tensorflow(channels, filters, size, even):
+@pytest.mark.parametrize("gpus", [[], ["GPU:0"]])
+def test_a_convolution_and_its_gradients_match_tensorflow(
+    channels, filters, size, even, gpus, monkeypatch
+):
     """Closer than float16 is, also without the row and column that pooling would drop."""
     import tensorflow as tf
 
     from cifar_plugin.airbench.layers import Convolution
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", {"GPU": gpus}.get)
 
     def assert_close(found, expected):
         error = np.abs(np.subtract(found, expected)).max()
