@@ -37,7 +37,7 @@ def test_baseline_is_the_first_preset_and_the_published_recipe():
 def test_airbench94_has_its_sources_settings():
     """Those of airbench94_muon, on all images; the test set is not the validation split."""
     assert PRESETS["airbench94"].values() == {
-        "epochs": 8,
+        "epochs": 10,
         "batch_size": 2000,
         "seed": 0,
         "deterministic": True,
