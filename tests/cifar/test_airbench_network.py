@@ -114,6 +114,18 @@ def test_a_convolution_and_its_gradients_match_tensorflow(
     assert_close(tape.gradient(sums[0], layer.kernel.value), tape.gradient(sums[1], kernel))
 
 
+@pytest.mark.parametrize("gpus", [[], ["GPU:0"]])
+def test_on_a_gpu_keras_may_compile_the_whole_step(gpus, monkeypatch):
+    """On a processor the layers compile only what is faster for it."""
+    import keras
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", {"GPU": gpus}.get)
+    # whatever Keras says of determinism, which another test may have asked for
+    monkeypatch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda model: True)
+    assert built().jit_compile is bool(gpus)
+
+
 def test_pooling_and_its_gradient_match_tensorflow():
     """Whatever the signs and sizes."""
     import tensorflow as tf
