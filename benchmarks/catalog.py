@@ -258,7 +258,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         Benchmark(
             "gpu",
             "throughput on a GPU, beside PyTorch",
-            6,
+            8,
             ("--torch", "{torch}"),
             ("--torch", "{torch}", "--epochs", "2", "--images", "640"),
             (CARD, TORCH),
