@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -67,6 +68,9 @@ from registry_core.types import (
     Split,
     WeightTransfer,
 )
+
+# what TensorFlow says where `enable_op_determinism` leaves no kernel of a GPU
+_NOT_DETERMINISTIC = re.compile(r"eterministic GPU implementation of (.+?)(?: is)? not ")
 
 
 class KerasTrainer:
@@ -165,7 +169,7 @@ class KerasTrainer:
         self._task = data.task
         splits = named_splits(data).values()
         self._streams = [split for split in splits if isinstance(split, CheckedStream)]
-        with _explain_out_of_memory(self._config), stream_errors(self._streams):
+        with _explain_errors(self._config), stream_errors(self._streams):
             for stream in self._streams if read else ():
                 if stream.name == "train":
                     check_repeatable(stream)
@@ -197,7 +201,7 @@ class KerasTrainer:
         Raises:
             TrainingError: memory ran out.
         """
-        with _explain_out_of_memory(self._config):
+        with _explain_errors(self._config):
             if not model.built:
                 model(first_examples(split, 2)[0], training=False)
             with preserve_random_states():  # a resumed run does not load it
@@ -227,7 +231,7 @@ class KerasTrainer:
         self._replicas.check_optimizer(model.optimizer)
         batch = first_batch(data.train, 2)
         inputs, targets = batch[:2]
-        with _explain_out_of_memory(self._config):
+        with _explain_errors(self._config):
             _check_outputs(model, batch, data)
             check_metrics(model, inputs, targets)
             check_objective(model, data.task)
@@ -236,7 +240,7 @@ class KerasTrainer:
     def metric_names(self, assembly: Assembly) -> list[str]:
         """What is measured after each epoch: the loss, and the metrics of the compiled model."""
         inputs, targets = first_batch(assembly.data.train, 2)[:2]
-        with _explain_out_of_memory(self._config):
+        with _explain_errors(self._config):
             return ["loss", *metric_names(assembly.model, inputs, targets)]
 
     def check_savable(self, assembly: Assembly, folder: Path) -> None:
@@ -274,7 +278,7 @@ class KerasTrainer:
         split = assembly.data.train
         if self._replicas.count > 1:
             observer.say(self._replicas.line(self._config.batch_size))
-        with _explain_out_of_memory(self._config), stream_errors(self._streams):
+        with _explain_errors(self._config), stream_errors(self._streams):
             return fit(
                 self._config,
                 assembly,
@@ -301,7 +305,7 @@ class KerasTrainer:
         """
         if not model.compiled:
             model.compile_from_config(trained.get_compile_config())
-        with _explain_out_of_memory(self._config), stream_errors(self._streams):
+        with _explain_errors(self._config), stream_errors(self._streams):
             evaluation = replace(
                 evaluate_model(model, split),
                 loss_function=loss_identity(model),
@@ -414,7 +418,7 @@ def _create_variables(model: keras.Model, inputs: Any, targets: Any) -> None:
 
 
 @contextmanager
-def _explain_out_of_memory(config: RunConfig) -> Iterator[None]:
+def _explain_errors(config: RunConfig) -> Iterator[None]:
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
@@ -422,4 +426,13 @@ def _explain_out_of_memory(config: RunConfig) -> Iterator[None]:
             f"Memory ran out at a batch size of {config.batch_size}.",
             "Nothing was registered. Try a smaller batch size.",
             f"-p batch_size={max(1, config.batch_size // 2)}",
+        ) from error
+    except tf.errors.UnimplementedError as error:
+        named = _NOT_DETERMINISTIC.search(error.message)
+        if named is None:
+            raise
+        raise TrainingError(
+            f"On a GPU, TensorFlow cannot make {named[1]} repeat to the bit.",
+            "Nothing was registered. Train without determinism, or with --gpus 0 on the processor.",
+            "-p deterministic=false",
         ) from error

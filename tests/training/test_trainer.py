@@ -350,6 +350,53 @@ def test_running_out_of_memory_suggests_a_smaller_batch(
     assert isinstance(caught.value.__cause__, tf.errors.ResourceExhaustedError)
 
 
+@pytest.mark.parametrize(
+    ("message", "operation"),
+    [
+        (
+            "Graph execution error:\n\nDetected at node:\n\nA deterministic GPU implementation "
+            "of ResizeNearestNeighborGrad is not currently available.\n\t [[node]]",
+            "ResizeNearestNeighborGrad",
+        ),
+        (
+            "A deterministic GPU implementation of fused batch-norm backprop, when training is "
+            "disabled, is not currently available.",
+            "fused batch-norm backprop, when training is disabled,",
+        ),
+        (
+            "Deterministic GPU implementation of CropAndResizeBackpropBoxes not available.",
+            "CropAndResizeBackpropBoxes",
+        ),
+    ],
+)
+def test_an_operation_that_no_gpu_repeats_is_named_with_the_setting_that_works(
+    fitted_eagerly, keras, tf, message, operation
+):
+    """TensorFlow's own words for it, in its three forms."""
+
+    class OnGpu(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise tf.errors.UnimplementedError(None, None, message)
+
+    with pytest.raises(TrainingError) as caught:
+        fitted_eagerly(callbacks=[OnGpu()])
+    assert f"cannot make {operation} repeat to the bit" in caught.value.what
+    assert str(caught.value).endswith("-p deterministic=false")
+
+
+def test_another_operation_that_is_not_implemented_is_not_blamed_on_determinism(
+    fitted_eagerly, keras, tf
+):
+    """The error stays TensorFlow's."""
+
+    class Unknown(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise tf.errors.UnimplementedError(None, None, "Fill method not supported")
+
+    with pytest.raises(tf.errors.UnimplementedError):
+        fitted_eagerly(callbacks=[Unknown()])
+
+
 # --- check ---------------------------------------------------------------------------------------
 
 
