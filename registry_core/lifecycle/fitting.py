@@ -18,6 +18,7 @@ from registry_core.lifecycle.messages import (
     say_where,
     warn_of_changes,
     warn_of_overruled,
+    warn_of_unused_gpus,
 )
 from registry_core.lifecycle.record import build_origin, measure
 from registry_core.lifecycle.spec import RunSpec
@@ -112,6 +113,7 @@ def fit_model(
     warn_of_changes(spec, workspace.record, origin, observer)
     if not sealed:  # the same for every trial
         say_where(origin, observer)
+        warn_of_unused_gpus(origin["environment"], observer)
     say_epoch(workspace, observer)
     warn_of_overruled(origin["environment"], observer)
     workspace.begin(origin)

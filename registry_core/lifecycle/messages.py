@@ -11,6 +11,7 @@ from registry_core.data.recorded import validation_split
 from registry_core.errors import DataError, IntegrityError
 from registry_core.lifecycle.record_diff import changed_code, changed_data, changed_since
 from registry_core.lifecycle.spec import RunSpec
+from registry_core.process.machine import graphics_cards
 from registry_core.store.checkpoint import read_state
 from registry_core.types import Checkpoints, Observer
 
@@ -65,6 +66,24 @@ def warn_of_overruled(environment: Mapping[str, Any], observer: Observer) -> Non
         observer.warn(
             "TF_USE_LEGACY_KERAS is set: tf.keras is Keras 2, whose models mlreg cannot train. "
             "Plugins have to build their models with `import keras`."
+        )
+
+
+def warn_of_unused_gpus(environment: Mapping[str, Any], observer: Observer) -> None:
+    """Warn of graphics cards of this machine that TensorFlow does not find, unless they are hidden.
+
+    Args:
+        environment: of the run's record.
+        observer: receives the warning.
+    """
+    hidden = environment["variables"].get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if environment["device"] != platform.machine() or environment.get("gpus") == 0 or hidden:
+        return
+    if cards := [card["name"] for card in graphics_cards()]:
+        observer.warn(
+            f"TensorFlow does not find this machine's {' and '.join(cards)}, so the processor "
+            "trains. It needs CUDA's libraries: pip install 'tensorflow[and-cuda]'. With --gpus 0 "
+            "a run uses no GPU and says nothing."
         )
 
 

@@ -5,9 +5,11 @@ import platform
 import subprocess
 
 import pytest
+from fakes import Recorder
 
 import registry_core
 from registry_core.lifecycle.environment import describe_environment, git_state, result_variables
+from registry_core.lifecycle.messages import warn_of_unused_gpus
 from registry_core.process import machine
 
 
@@ -117,3 +119,48 @@ def test_variables_that_decide_are_recorded_and_no_others(monkeypatch):
     for name, value in (given | others).items():
         monkeypatch.setenv(name, value)
     assert result_variables() == given
+
+
+@pytest.fixture
+def two_cards(tmp_path, monkeypatch):
+    """A machine whose nvidia-smi tells of two."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'NVIDIA A, 80 GiB, 580'\necho 'NVIDIA B, 80 GiB, 580'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+
+def warned(**environment) -> list[str]:
+    recorder = Recorder()
+    known = {"device": platform.machine(), "variables": {}}
+    warn_of_unused_gpus({**known, **environment}, recorder)
+    return recorder.warnings
+
+
+def test_cards_that_tensorflow_does_not_find_are_a_warning(two_cards):
+    """With the command that installs what it lacks, and what to type if that is wanted."""
+    (warning,) = warned()
+    assert "NVIDIA A and NVIDIA B" in warning
+    assert "pip install 'tensorflow[and-cuda]'" in warning
+    assert "--gpus 0" in warning
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"device": "NVIDIA A"},
+        {"gpus": 0},
+        {"variables": {"CUDA_VISIBLE_DEVICES": ""}},
+        {"variables": {"CUDA_VISIBLE_DEVICES": "-1"}},
+    ],
+)
+def test_cards_that_are_used_or_hidden_are_no_warning(two_cards, environment):
+    """`--parallel` hides the cards of other runs in the same way."""
+    assert warned(**environment) == []
+
+
+def test_a_machine_without_cards_is_no_warning(tmp_path, monkeypatch):
+    """Most have none."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(machine, "_NVIDIA", tmp_path)
+    assert warned() == []
