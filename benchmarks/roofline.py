@@ -67,8 +67,10 @@ def pages() -> dict[Path, str]:
 
 def _section(record: Mapping[str, Any]) -> str:
     facts = record["machine"]
+    known = [f"{name} {facts[name]}" for name in ("family", "model") if facts.get(name)]
+    heading = ", ".join([facts["vectors"], *known])
     return (
-        f"## {facts['vectors']}\n\nMeasured on {machine.describe(facts)}, {record['date']}.\n\n"
+        f"## {heading}\n\nMeasured on {machine.describe(facts)}, {record['date']}.\n\n"
         f"![{_ALTERNATIVE}]({_picture(facts)})\n\n{tables(record['rows'], record['limits'])}"
     )
 
