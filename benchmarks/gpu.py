@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     if not graphics_cards():
-        raise SystemExit("nvidia-smi finds no GPU on this machine.")
+        raise SystemExit("nvidia-smi finds no GPU on this machine: run it where there is one.")
     only = options.only or (*SETTINGS, "torch")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
