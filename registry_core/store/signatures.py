@@ -107,10 +107,10 @@ class Signatures:
         with publishing.start_run(version.model, LedgerAction.SIGNED, doing) as run:
             with self._access.translate_storage_errors(doing, outcome=_UNSIGNED):
                 run.write_intent([*contents])
-                for number, (digest, content) in enumerate(contents.items()):
-                    file = run.files / str(number)
-                    file.write_bytes(content)
-                    self._access.blobs.put(digest, file)
+                files = {digest: run.files / digest for digest in contents}
+                for digest, file in files.items():
+                    file.write_bytes(contents[digest])
+                self._access.blobs.put_all(files, {})
             with self._access.writing(doing, outcome=_UNSIGNED) as index:
                 present = lookup.by_number(index, version.model, version.version)
                 if present.digest != version.digest:

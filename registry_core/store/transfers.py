@@ -166,8 +166,7 @@ class Transfers(Publishing):
             self.start_run(version.model, doing=doing) as run,
             self._access.translate_storage_errors(doing, outcome="The version is as it was."),
         ):
-            for staged in stage_streams(damaged, arrival.open, run.path):
-                self._blobs.put(staged.record.sha256, staged.path, staged.stamp)
+            self._put(stage_streams(damaged, arrival.open, run.path), None)
         return [file.path for file in damaged]
 
     def _is_damaged(self, file: FileRecord, thoroughly: bool) -> bool:

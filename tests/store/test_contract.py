@@ -505,7 +505,7 @@ def test_a_version_is_published_removed_and_collected(backend):
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("method", ["put", "add_version", "append"])
+@pytest.mark.parametrize("method", ["put_all", "add_version", "append"])
 def test_a_publish_that_is_killed_leaves_nothing_for_ever(backend, method, monkeypatch):
     """The next writer deletes its objects, and the number it took is given to another one."""
     first = publish(backend.store())
@@ -513,7 +513,7 @@ def test_a_publish_that_is_killed_leaves_nothing_for_ever(backend, method, monke
     def die() -> None:
         with backend.index().write() as writing:
             transaction = type(writing)
-        owner = type(backend.objects()) if method == "put" else transaction
+        owner = type(backend.objects()) if method == "put_all" else transaction
         real = getattr(owner, method)
 
         def and_die(*arguments):

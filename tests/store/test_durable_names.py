@@ -41,6 +41,26 @@ def test_the_folders_above_a_new_object_are_synced_whoever_made_them(registry, t
         assert ("fsync", folder) in after, folder
 
 
+def test_the_files_of_a_version_are_put_in_one_pass(registry, tmp_path, calls):
+    """All contents are on the disk before one has its name, and each folder is synced once."""
+    objects = LocalObjects(registry)
+    objects.prepare()
+    sources = {}
+    for number in range(40):  # in about 37 folders
+        content = b"%d" % number
+        sources[sha256(content).hexdigest()] = tmp_path / f"{number}"
+        (tmp_path / f"{number}").write_bytes(content)
+    calls.clear()
+    objects.put_all(sources, {})
+    paths = [registry / objects.place(digest) for digest in sources]
+    renamed = calls.index(("rename", paths[0]))
+    assert calls[:renamed] == [("fsync", source) for source in sources.values()]
+    assert calls[renamed : renamed + 40] == [("rename", path) for path in paths]
+    folders = [path for _, path in calls[renamed + 40 :]]
+    above = [registry / "objects" / "sha256", registry / "objects", registry]
+    assert folders == [*dict.fromkeys(path.parent for path in paths), *above]
+
+
 def test_an_object_that_is_deleted_stays_deleted(registry, tmp_path, calls):
     LocalObjects(registry).prepare()
     path = put(registry, tmp_path / "source")

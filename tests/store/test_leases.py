@@ -86,14 +86,14 @@ def uploaded(team: Team, name: str, content: bytes, lease_seconds: float = 900) 
         file = run.files / "model.keras"
         file.write_bytes(content)
 
-        put = store._blobs.put
+        put = store._blobs.put_all
 
         def put_and_stop(*arguments):
             put(*arguments)
             os.write(writing, b"x")
             time.sleep(60)
 
-        store._blobs.put = put_and_stop
+        store._blobs.put_all = put_and_stop
         store.publish(run, record(), {"model.keras": file}, lambda paths: None)
 
     process = start_child(upload)
@@ -202,7 +202,7 @@ def test_a_version_whose_objects_were_deleted_meanwhile_is_not_registered(team, 
     run = store.start_run("dummy")
     file = run.files / "model.keras"
     file.write_bytes(b"second")
-    put = store._blobs.put
+    put = store._blobs.put_all
 
     def put_and_sleep(*arguments):
         put(*arguments)
@@ -211,7 +211,7 @@ def test_a_version_whose_objects_were_deleted_meanwhile_is_not_registered(team, 
         collect(other)
         publish(other, content=b"meanwhile")
 
-    store._blobs.put = put_and_sleep
+    store._blobs.put_all = put_and_sleep
     with run, pytest.raises(StorageError, match="was deleted"):
         store.publish(run, record(), {"model.keras": file}, lambda paths: None)
     assert [version.version for version in other.versions("dummy")] == [2, 1]

@@ -51,21 +51,8 @@ class Objects(Protocol):
     moves_files: bool = False
 
     def put(self, digest: str, source: Path, stamp: object = None) -> None:
-        """Store a file under its digest. It is durable when this returns.
-
-        An object that is there already is replaced: by the same content if it is whole, and by
-        the right content if it is damaged. Either way it counts as put now.
-
-        Args:
-            digest: sha256 of the content, in hex.
-            source: a file that nothing else writes to; it may be moved.
-            stamp: what `hash_and_close` returned with the digest; a file that still has it is not
-                hashed again.
-
-        Raises:
-            IntegrityError: the content has another digest; nothing was stored.
-        """
-        ...
+        """Put one file, as `put_all`."""
+        self.put_all({digest: source}, {digest: stamp})
 
     def put_all(
         self,
@@ -73,19 +60,24 @@ class Objects(Protocol):
         stamps: Mapping[str, object],
         sent: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Put several files, each under its digest; when one fails, others may have been put.
+        """Store files under their digests. They are durable when this returns.
+
+        An object that is there already is replaced: by the same content if it is whole, and by
+        the right content if it is damaged. Either way it counts as put now. When one file fails,
+        others may have been put.
 
         Args:
-            sources: digest -> file, as for `put`.
-            stamps: digest -> its stamp.
+            sources: sha256 of the content, in hex -> a file that nothing else writes to; it may be
+                moved.
+            stamps: digest -> what `hash_and_close` returned with it; a file that still has it is
+                not hashed again.
             sent: is told a few times a second how many bytes were sent to a server, and of how
                 many; never if nothing is sent, or all of it sooner.
 
         Raises:
-            IntegrityError: as `put`.
+            IntegrityError: a content has another digest; it was not stored.
         """
-        for digest, source in sources.items():
-            self.put(digest, source, stamps.get(digest))
+        ...
 
     def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
         """The content, compared with the digest when the last byte has been read.

@@ -10,8 +10,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -31,6 +31,9 @@ _CONTENT = "sha256"
 # Hundreds of folders are checked before something is trained. Within these seconds of it nothing
 # was trained for long, so what the check would find is found when the result is registered.
 _CHECKED_SECONDS = 10
+
+# So many files are open while they are put.
+_AT_ONCE = 64
 
 
 class LocalObjects(Objects):
@@ -72,29 +75,56 @@ class LocalObjects(Objects):
                     f"df {place} {self._registry / RUNS}",
                 )
 
-    def put(self, digest: str, source: Path, stamp: object = None) -> None:
-        prefix = digest[:2]
-        with (
-            self._folder_of(source) as drafts,
-            opened(self._registry, OBJECTS, _CONTENT, create=True) as content,
-        ):
-            shard = open_folder(content, prefix, self._path(digest).parent, create=True)
-            try:
-                self._finish(drafts, source, digest, shard, stamp)
-                # Replacing costs a rename; finding out whether what is there is whole, a read.
-                os.rename(source.name, digest, src_dir_fd=drafts, dst_dir_fd=shard)
-                os.fsync(shard)
-            finally:
-                os.close(shard)
-            if prefix not in self._durable:
+    def put_all(
+        self,
+        sources: Mapping[str, Path],
+        stamps: Mapping[str, object],
+        sent: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Put several files in one pass: all contents reach the disk, then all names.
+
+        Nothing is sent, so `sent` is not called.
+        """
+        digests = list(sources)
+        with opened(self._registry, OBJECTS, _CONTENT, create=True) as content:
+            for start in range(0, len(digests), _AT_ONCE):
+                some = digests[start : start + _AT_ONCE]
+                self._put_some(content, {digest: sources[digest] for digest in some}, stamps)
+            if new := {digest[:2] for digest in digests} - self._durable:
                 os.fsync(content)
-                self._durable.add(prefix)
+                self._durable |= new
         # The parents too, even if they were there: who made them may not have synced them yet.
         if OBJECTS not in self._durable:
             for parents in ((OBJECTS,), ()):
                 with opened(self._registry, *parents) as folder:
                     os.fsync(folder)
             self._durable.add(OBJECTS)
+
+    def _put_some(
+        self, content: int, sources: Mapping[str, Path], stamps: Mapping[str, object]
+    ) -> None:
+        with ExitStack() as stack:
+            shards: dict[str, int] = {}
+            drafts: dict[Path, int] = {}
+            files = []
+            for digest, source in sources.items():
+                prefix, place = digest[:2], self._path(digest).parent
+                if prefix not in shards:
+                    shards[prefix] = open_folder(content, prefix, place, create=True)
+                    stack.callback(os.close, shards[prefix])
+                if source.parent not in drafts:
+                    drafts[source.parent] = stack.enter_context(self._folder_of(source))
+                files.append(open_file(drafts[source.parent], source.name, source))
+                stack.callback(os.close, files[-1])
+                self._finish(files[-1], digest, shards[prefix], stamps.get(digest))
+            for file in files:
+                os.fsync(file)
+            for digest, source in sources.items():
+                # Replacing costs a rename; finding out whether what is there is whole, a read.
+                shard = shards[digest[:2]]
+                os.rename(source.name, digest, src_dir_fd=drafts[source.parent], dst_dir_fd=shard)
+            for shard in shards.values():
+                os.fsync(shard)
 
     def open(self, digest: str, what: str = "", limit_bytes: int | None = None) -> BinaryIO:
         what = what or digest
@@ -180,24 +210,19 @@ class LocalObjects(Objects):
             return opened(self._registry, *source.parent.relative_to(self._registry).parts)
         return opened(source.parent)
 
-    def _finish(self, drafts: int, source: Path, digest: str, shard: int, stamp: object) -> None:
-        """Check a file that is to become an object, and make it as durable as one."""
-        descriptor = open_file(drafts, source.name, source)
-        try:
-            unchanged = stamp is not None and stamp == stamp_of(os.fstat(descriptor))
-            size, found = (0, digest) if unchanged else copy_and_hash(descriptor)
-            if found != digest:
-                raise IntegrityError(
-                    f"A file changed before it became {self.place(digest)}: it should have sha256 "
-                    f"{digest}, found sha256 {found} ({size} bytes).",
-                    "It was not stored. Something else writes to the folders of runs.",
-                )
-            mode = stat.S_IMODE(os.fstat(descriptor).st_mode) & ~0o222
-            os.fchmod(descriptor, mode | _readers(shard, digest, descriptor))
-            os.utime(descriptor)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    def _finish(self, descriptor: int, digest: str, shard: int, stamp: object) -> None:
+        """Check an open file that is to become an object, and give it the mode and time of one."""
+        unchanged = stamp is not None and stamp == stamp_of(os.fstat(descriptor))
+        size, found = (0, digest) if unchanged else copy_and_hash(descriptor)
+        if found != digest:
+            raise IntegrityError(
+                f"A file changed before it became {self.place(digest)}: it should have sha256 "
+                f"{digest}, found sha256 {found} ({size} bytes).",
+                "It was not stored. Something else writes to the folders of runs.",
+            )
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode) & ~0o222
+        os.fchmod(descriptor, mode | _readers(shard, digest, descriptor))
+        os.utime(descriptor)
 
     def _open(self, digest: str, what: str) -> int:
         try:

@@ -51,9 +51,6 @@ class CachedObjects(Objects):
     def prepare(self) -> None:
         self._objects.prepare()
 
-    def put(self, digest: str, source: Path, stamp: object = None) -> None:
-        self._objects.put(digest, source, stamp)
-
     def put_all(
         self,
         sources: Mapping[str, Path],

@@ -49,9 +49,6 @@ class S3Objects(Objects):
         """
         self.holds_any()
 
-    def put(self, digest: str, source: Path, stamp: object = None) -> None:
-        self._put(digest, source, _Sent())
-
     def _put(self, digest: str, source: Path, sent: _Sent) -> None:
         # the server is told the MD5s of its pieces, so the file is read here whatever its stamp
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
