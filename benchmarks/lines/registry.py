@@ -50,9 +50,10 @@ def registry(record: Record) -> Iterator[Line]:
     operations = rows_by(result, "operation")
     operations.pop("import and open", None)  # this process has imported mlreg already
     for name, row in operations.items():
-        calls = result["versions"] if name == "register" else result["calls"]
+        calls = result["versions"] if name.startswith("register") else result["calls"]
         what = f"{name}, as a library" + (f" (of {result['versions']:,})" if name == "list" else "")
-        yield _beside_mlflow(what, row, f"MLflow {result['mlflow']} with SQLite", calls)
+        alone = ", a version without a run" if name == "register" else ""
+        yield _beside_mlflow(what, row, f"MLflow {result['mlflow']} with SQLite{alone}", calls)
 
 
 def large_file(record: Record) -> Iterator[Line]:
@@ -111,7 +112,7 @@ def _beside_mlflow(what: str, row: Any, beside: str, n: object) -> Line:
     values = [(f"{cpu[side]} CPU ms; " if cpu else "") + f"{wall[side]} ms" for side in (0, 1)]
     first = cpu or wall
     ratio = compared(cpu, wall)
-    headline = what == "register, as a library"
+    headline = what.startswith("register") and what.endswith("as a library")
     return Line(MLFLOW, what, *values, beside, ratio, n, first[0] / first[1], headline)
 
 
