@@ -72,6 +72,20 @@ def test_a_version_is_pushed_pulled_packed_and_unpacked(store):
     assert Path("flowers.mlreg").is_file()
 
 
+def test_a_push_counts_the_files_that_it_put_again(store):
+    """They were damaged there, so the version was there and something was done nevertheless."""
+    lines("push --all ./theirs")
+    (first, _) = store.versions("flowers")
+    blob(Store(Path("theirs")), first.files[0].sha256).unlink()
+    (again,) = lines("push --all ./theirs")
+    assert again.stdout.startswith("version")
+    assert "was there; put again: model.keras" in again.stdout
+    ended = (
+        f"Nothing copied to {Path('theirs').absolute()}; 2 were there already, and 1 file of them"
+    )
+    assert again.stdout.endswith(f"{ended} was put again\n")
+
+
 def test_what_is_missing_on_the_command_line_is_asked_for(store):
     """With a command that can be typed as it stands."""
     asked = lines(

@@ -43,14 +43,21 @@ def show_transfer(found: TransferredVersions) -> None:
 
 
 def _total(found: TransferredVersions) -> str:
-    """`3 versions (450.0 MB) copied to /mnt/backup; 2 were there already`."""
+    """`3 versions (450 MB) copied to …; 2 were there already, and 1 file of them was put again`."""
     copied = [each for each in found.versions if each.state == "copied"]
     total = size(sum(each.size for each in copied))
     verb = "would be copied" if found.dry_run else "copied"
     done = f"{counted(len(copied), 'version')} ({total}) {verb}" if copied else f"Nothing {verb}"
     before = found.count("there", "mended")
-    there = f"; {before} {'was' if before == 1 else 'were'} there already" if before else ""
+    there = f"; {before} {_were(before)} there already" if before else ""
+    if files := sum(len(each.mended) for each in found.versions):
+        there += f", and {counted(files, 'file')} of {'it' if before == 1 else 'them'}"
+        there += f" {_were(files)} put again"
     return f"{done} to {found.target}{there}"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _what(copied: Copied, dry_run: bool) -> str:
