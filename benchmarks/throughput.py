@@ -33,8 +33,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--images", type=int, default=IMAGES, help="training images")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cpus", help="hold mlreg to so many cores, as `mlreg run --cpus` does")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
+    if options.cpus and options.record:
+        parser.error("a record is of a run as it is, without --cpus")
     if not (options.against or options.torch):
         parser.error("nothing to compare with: give --against or --torch")
     if options.torch and not options.npz:
@@ -46,6 +49,8 @@ def main(arguments: list[str]) -> None:
             mlreg += ["-p", f"train_examples={options.images}"]
         if options.npz:
             mlreg += ["--data-dir", options.npz]
+        if options.cpus:
+            mlreg += ["--cpus", options.cpus]
         sides: dict[str, Callable[[], Cost]] = {}
         if options.against:
             sides["the other"] = partial(_fit, shlex.split(options.against), _stated)
