@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--images", type=int, default=IMAGES, help="training images")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cpus", help="hold mlreg to so many cores, as `mlreg run --cpus` does")
+    parser.add_argument("--cpus", type=int, help="hold mlreg to so many cores (`mlreg run --cpus`)")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     if options.cpus and options.record:
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
         if options.npz:
             mlreg += ["--data-dir", options.npz]
         if options.cpus:
-            mlreg += ["--cpus", options.cpus]
+            mlreg += ["--cpus", str(options.cpus)]
         sides: dict[str, Callable[[], Cost]] = {}
         if options.against:
             sides["the other"] = partial(_fit, shlex.split(options.against), _stated)

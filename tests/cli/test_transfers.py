@@ -80,10 +80,8 @@ def test_a_push_counts_the_files_that_it_put_again(store):
     (again,) = lines("push --all ./theirs")
     assert again.stdout.startswith("version")
     assert "was there; put again: model.keras" in again.stdout
-    ended = (
-        f"Nothing copied to {Path('theirs').absolute()}; 2 were there already, and 1 file of them"
-    )
-    assert again.stdout.endswith(f"{ended} was put again\n")
+    there = f"Nothing copied to {Path('theirs').absolute()}; 2 were there already"
+    assert again.stdout.endswith(f"{there}, and 1 file of them was put again\n")
 
 
 def test_what_is_missing_on_the_command_line_is_asked_for(store):

@@ -57,7 +57,7 @@ def _program(file: Path, script: str) -> Path:
     return file
 
 
-def test_what_was_stopped_is_continued_and_no_side_is_measured_twice(measured, tmp_path):
+def test_what_was_stopped_is_continued_and_no_side_is_measured_twice(measured):
     assert measured() == ([], 3)  # the third ends with an error
     rows, calls = measured()
     assert calls == 5

@@ -9,13 +9,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeAlias
 
 from registry_core.dataclass import dataclass
 from registry_core.errors import IntegrityError
 
 # How much of an object is read at once.
 CHUNK_BYTES = 1 << 20
+
+# Is told how many bytes were sent to a server until now, and how many there are.
+OnSent: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,7 @@ class Objects(Protocol):
         self.put_all({digest: source}, {digest: stamp})
 
     def put_all(
-        self,
-        sources: Mapping[str, Path],
-        stamps: Mapping[str, object],
-        sent: Callable[[int, int], None] | None = None,
+        self, sources: Mapping[str, Path], stamps: Mapping[str, object], sent: OnSent | None = None
     ) -> None:
         """Store files under their digests. They are durable when this returns.
 

@@ -10,14 +10,14 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from registry_core.errors import IntegrityError, StorageError
 from registry_core.store.checked import CheckedStream
-from registry_core.store.interfaces.objects import ObjectInfo, Objects
+from registry_core.store.interfaces.objects import ObjectInfo, Objects, OnSent
 from registry_core.store.local.disk import copy_and_hash
 from registry_core.store.local.drafts import stamp_of
 from registry_core.store.local.folders import names_in, open_file, open_folder, opened
@@ -76,10 +76,7 @@ class LocalObjects(Objects):
                 )
 
     def put_all(
-        self,
-        sources: Mapping[str, Path],
-        stamps: Mapping[str, object],
-        sent: Callable[[int, int], None] | None = None,
+        self, sources: Mapping[str, Path], stamps: Mapping[str, object], sent: OnSent | None = None
     ) -> None:
         """Put several files in one pass: all contents reach the disk, then all names.
 

@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -18,7 +18,7 @@ from registry_core.errors import IntegrityError
 from registry_core.process import guard
 from registry_core.settings import cache_place
 from registry_core.store.checked import CheckedStream
-from registry_core.store.interfaces.objects import ObjectInfo, Objects
+from registry_core.store.interfaces.objects import ObjectInfo, Objects, OnSent
 from registry_core.store.s3.errors import UNREACHABLE
 from registry_core.store.s3.kept import Draft, Kept
 from registry_core.store.s3.objects import S3Objects
@@ -52,10 +52,7 @@ class CachedObjects(Objects):
         self._objects.prepare()
 
     def put_all(
-        self,
-        sources: Mapping[str, Path],
-        stamps: Mapping[str, object],
-        sent: Callable[[int, int], None] | None = None,
+        self, sources: Mapping[str, Path], stamps: Mapping[str, object], sent: OnSent | None = None
     ) -> None:
         self._objects.put_all(sources, stamps, sent)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from registry_core.errors import IntegrityError
 from registry_core.store.checked import CheckedStream
-from registry_core.store.interfaces.objects import ObjectInfo, Objects
+from registry_core.store.interfaces.objects import ObjectInfo, Objects, OnSent
 from registry_core.store.s3.client import PIECE_BYTES, Bucket, Stored
 
 FOLDER = "objects/sha256"
@@ -76,10 +76,7 @@ class S3Objects(Objects):
                 self._check_stored(digest, tag, content)
 
     def put_all(
-        self,
-        sources: Mapping[str, Path],
-        stamps: Mapping[str, object],
-        sent: Callable[[int, int], None] | None = None,
+        self, sources: Mapping[str, Path], stamps: Mapping[str, object], sent: OnSent | None = None
     ) -> None:
         count, total = _Sent(), sum(source.stat().st_size for source in sources.values())
         with ThreadPoolExecutor(_AT_ONCE) as pool:
