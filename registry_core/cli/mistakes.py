@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -61,6 +62,12 @@ _SYNONYMS = {
     "presets": "plugins show",
     "version": "--version",
 }
+
+# What Typer says of a text that is no number, and of a number outside its range
+_NOT_A_NUMBER = re.compile(
+    r""": ['"]?(?P<value>.*?)['"]? is not (a valid (int|float)\w*( range)?|in the range .*)\.$""",
+    re.DOTALL,
+)
 
 
 def unknown_command(context: Any, group: Any, words: Sequence[str]) -> UsageError:
@@ -142,7 +149,24 @@ def explain(error: Any, words: Sequence[str]) -> UsageError:
             return UsageError(
                 f"{path} needs a command.", f"Commands: {', '.join(names)}.", f"{path} --help"
             )
-    return UsageError(error.format_message(), command=f"{path} --help")
+    message = error.format_message()
+    number = _NOT_A_NUMBER.search(message)
+    if parameter is not None and number is not None and (takes := _number(parameter.type)):
+        what = f"{parameter.opts[0]} cannot be {shown(number['value'])}."
+        return UsageError(what, f"It is {takes}.", f"{path} --help")
+    return UsageError(message, command=f"{path} --help")
+
+
+def _number(kind: Any) -> str:
+    """The numbers of a type of Typer, such as `a whole number, 1 or more`; empty for another."""
+    name = kind.name
+    if not name.startswith(("int", "float")):
+        return ""
+    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
+    what = "a whole number" if name.startswith("int") else "a number"
+    if least is not None and most is not None:
+        return f"{what} from {least:,} to {most:,}"
+    return what + ("" if least is None else f", {least:,} or more")
 
 
 def _without_value(option: str, words: Sequence[str]) -> UsageError:

@@ -123,3 +123,19 @@ def test_settings_of_the_host_are_bounded_before_tensorflow_is(folder, key):
     """2, and which setting; 64 bits would overflow after the data was loaded."""
     (done,) = in_turn([["run", "flowers", "--dry-run", "-p", f"{key}={NINES}"]], cwd=folder)
     assert_error(done, 2, key, "is below 2147483648")
+
+
+@pytest.mark.parametrize(
+    ("line", "what", "takes"),
+    [
+        ("run flowers --cpus none", "--cpus cannot be 'none'", "a whole number, 1 or more"),
+        ("list --limit -3", "--limit cannot be '-3'", "a whole number, 1 or more"),
+        ("ui --port 99999", "--port cannot be '99999'", "a whole number from 0 to 65,535"),
+        ("run flowers --stall-minutes it's", 'cannot be "it\'s"', "a number, 0.01 or more"),
+        ("sweep flowers --trials 1.5", "--trials cannot be '1.5'", "a whole number."),
+    ],
+)
+def test_what_is_no_such_number_is_answered_with_those_that_are(folder, line, what, takes):
+    (done,) = in_turn([line.split()], cwd=folder)
+    assert_error(done, 2, what)
+    assert f"It is {takes}" in done.stderr
